@@ -1,0 +1,154 @@
+"""Numbers as people write and read them: durations, bytes, percentages, limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["count", "ratio", "percent", "bytes", "seconds", "currency"]
+"""What a KPI's number means. `ratio` is raw 0..1 and `percent` raw 0..100; both are shown as %."""
+
+_DURATION = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+_DURATION_TEXT = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%]*)\s*")
+_TIMES = re.compile(rf"\s*({_NUMBER})\s*[x×]\s*baseline\s*")
+_OFFSET = re.compile(rf"\s*baseline\s*(?:([+-])\s*({_NUMBER})\s*([A-Za-z%]*)\s*)?")
+
+
+def parse_duration(value: object) -> int:
+    """``1h30m`` → 5_400_000 ms. A bare number is refused: nobody can tell seconds from minutes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # milliseconds already: our own defaults, and plans read back from the journal
+    text = str(value).strip().replace(" ", "")
+    if not _DURATION_TEXT.fullmatch(text):
+        raise ValueError(f"a duration reads like 30s, 5m, 1h30m or 7d, not {value!r}")
+    return round(sum(float(number) * _DURATION[unit] for number, unit in _DURATION_PART.findall(text)))
+
+
+def show_duration(millis: float) -> str:
+    """200_000 → ``3 m 20 s``: the two largest units that say something."""
+    if not math.isfinite(millis):
+        return str(millis)
+    if abs(millis) < 1_000:
+        return f"{millis:.0f} ms"
+    left, parts = round(abs(millis) / 1_000), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, size)
+        if amount:
+            parts.append(f"{amount} {unit}")
+    sign = "-" if millis < 0 else ""
+    return sign + " ".join(parts[:2] or ["0 s"])
+
+
+def show(value: float | None, unit: Unit) -> str:
+    """A raw value as people read it: ``15.2 %``, ``1.4 GiB``, ``3 m 20 s``, ``5``."""
+    if value is None:
+        return "no value"
+    if not math.isfinite(value):
+        return str(value)
+    match unit:
+        case "ratio":
+            return f"{_round(value * 100)} %"
+        case "percent":
+            return f"{_round(value)} %"
+        case "seconds":
+            return show_duration(value * 1_000)
+        case "bytes":
+            for name in ("TiB", "GiB", "MiB", "KiB"):
+                if abs(value) >= _BYTES[name]:
+                    return f"{_round(value / _BYTES[name])} {name}"
+            return f"{value:.0f} B"
+        case "currency":
+            return f"{value:,.2f}"
+        case "count":
+            return _round(value)
+
+
+def _round(value: float) -> str:
+    """Three or four figures, no exponent, no trailing zeros."""
+    if value == 0 or abs(value) >= 1e15:
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{min(digits, 9)}f}" if abs(value) < 1_000 else f"{value:.0f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> float:
+    """``10%``, ``512MiB``, ``30s``, ``5`` as a raw value of that unit.
+
+    `difference`: the quantity is added to a baseline, so a share must be said in points (``5pp``), never in ``%``.
+    Raises ValueError with the cure when the unit does not fit.
+    """
+    match_ = _QUANTITY.fullmatch(str(value)) if not isinstance(value, bool) else None
+    if match_ is None:
+        raise ValueError(f"{value!r} is no quantity — {_expected(unit)}")
+    number, suffix = float(match_[1]), match_[2]
+    share = unit in ("ratio", "percent")
+    if share and difference:
+        if suffix == "pp":
+            return number / 100 if unit == "ratio" else number
+        raise ValueError(f"{value!r} beside a baseline is ambiguous — say {match_[1]}pp (points), or 0.95x baseline")
+    if share:
+        if suffix == "%":
+            return number / 100 if unit == "ratio" else number
+        if not suffix:
+            guess = number * 100 if abs(number) <= 1 else number
+            raise ValueError(f"a bare number on a {unit} is ambiguous — say {guess:g}%")
+    elif unit == "bytes" and suffix in _BYTES:
+        return number * _BYTES[suffix]
+    elif unit == "seconds" and suffix in _DURATION:
+        return number * _DURATION[suffix] / 1_000
+    elif unit in ("count", "currency") and not suffix:
+        return number
+    raise ValueError(f"unit {suffix or 'missing'!r} does not fit a KPI in {unit} — {_expected(unit)}")
+
+
+def _expected(unit: Unit) -> str:
+    return {
+        "ratio": "say a share such as 10%",
+        "percent": "say a share such as 10%",
+        "bytes": "say a size such as 512MiB",
+        "seconds": "say a duration such as 30s",
+        "count": "say a plain number such as 5",
+        "currency": "say a plain number such as 250.00",
+    }[unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``10%``, ``2x baseline`` or ``baseline - 5pp`` in numbers: ``factor × baseline + offset``."""
+
+    text: str
+    factor: float
+    offset: float
+
+    def value(self, baseline: float | None) -> float:
+        """The raw limit. Raises ValueError when it needs a baseline that is not there."""
+        if not self.factor:
+            return self.offset
+        if baseline is None:
+            raise ValueError(f"{self.text!r} needs a baseline — give the KPI one")
+        return self.factor * baseline + self.offset
+
+
+def parse_limit(value: object, unit: Unit, baseline: float | None) -> Limit:
+    """A limit as written, checked against its KPI's unit and baseline. Raises ValueError with the cure."""
+    text = str(value)
+    if times := _TIMES.fullmatch(text):
+        if baseline is None:
+            raise ValueError(f"{text!r} needs a baseline — give the KPI one")
+        if baseline <= 0:
+            raise ValueError(f"{text!r} needs a baseline above zero — use baseline + or - an amount")
+        return Limit(text, float(times[1]), 0.0)
+    if offset := _OFFSET.fullmatch(text):
+        if baseline is None:
+            raise ValueError(f"{text!r} needs a baseline — give the KPI one")
+        amount = parse_quantity(f"{offset[2]}{offset[3]}", unit, difference=True) if offset[1] else 0.0
+        return Limit(text, 1.0, -amount if offset[1] == "-" else amount)
+    return Limit(text, 0.0, parse_quantity(value, unit))
