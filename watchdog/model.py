@@ -66,24 +66,7 @@ class Budget(NamedTuple):
     text: str
 
 
-class Target(Part):
-    """What is protected: one bot. Key of locks, latches and incidents."""
-
-    unit: str | None = None
-    """systemd unit of the bot."""
-    process: ProcessPlace | None = None
-    """The bot's process, when it is no systemd unit."""
-    repo: str | None = None
-    """Git work tree the bot runs from."""
-    budget: Annotated[tuple[Budget, ...], BeforeValidator(lambda v: parse_budget(v)), Strict(False)] = ()
-    """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""
-    cooldown: Duration = 15 * 60_000
-    """Least time from the end of one repair to the start of the next."""
-    settling: Duration = 10 * 60_000
-    """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
-
-
-def parse_budget(value: object) -> object:
+def _parse_budget(value: object) -> object:
     """``["3 per 1h", "7 per 1d"]`` or one such string → budgets. Raises ValueError with the cure."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Sequence) or not all(isinstance(text, str | Budget) for text in texts):
@@ -98,6 +81,23 @@ def parse_budget(value: object) -> object:
             raise ValueError(f"a budget reads like 3 per 1h, not {text!r}")
         budgets.append(Budget(int(count), parse_duration(per), text))
     return tuple(budgets)
+
+
+class Target(Part):
+    """What is protected: one bot. Key of locks, latches and incidents."""
+
+    unit: str | None = None
+    """systemd unit of the bot."""
+    process: ProcessPlace | None = None
+    """The bot's process, when it is no systemd unit."""
+    repo: str | None = None
+    """Git work tree the bot runs from."""
+    budget: Annotated[tuple[Budget, ...], BeforeValidator(_parse_budget), Strict(False)] = ()
+    """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""
+    cooldown: Duration = 15 * 60_000
+    """Least time from the end of one repair to the start of the next."""
+    settling: Duration = 10 * 60_000
+    """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
 
 
 Severity = Literal["info", "warn", "crit"]
@@ -124,7 +124,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a channel is asked to say, once. Markup is each notifier's own business: `title` and `lines` are plain text."""
+    """What a channel is asked to say, once. `title` and `lines` are plain text: markup is each notifier's business."""
 
     key: str
     """Identifies the message in the journal; a repeated send carries the same key."""
@@ -159,7 +159,7 @@ class NotifyError(WatchdogError):
     """A message was not delivered."""
 
     def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
-        """`permanent`: trying again cannot help (bad token, unknown chat). `retry_after`: seconds, the server's word."""
+        """`permanent`: trying again cannot help (bad token, unknown chat). `retry_after`: seconds, as the server says."""
         super().__init__(message)
         self.permanent = permanent
         self.retry_after = retry_after
@@ -214,7 +214,7 @@ class Action(Protocol):
         ...
 
     def state(self, before: Json) -> State:
-        """`after`: it is so; `before`: nothing happened yet; `other`: somebody else changed it; `unknown`: cannot tell."""
+        """`after`: it is so; `before`: nothing happened yet; `other`: somebody else's change; `unknown`: cannot tell."""
         ...
 
 
