@@ -159,7 +159,7 @@ class NotifyError(WatchdogError):
     """A message was not delivered."""
 
     def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
-        """`permanent`: trying again cannot help (bad token, unknown chat). `retry_after`: seconds, as the server says."""
+        """`permanent`: trying again cannot help (bad token, unknown chat). `retry_after`: seconds, the server says."""
         super().__init__(message)
         self.permanent = permanent
         self.retry_after = retry_after
@@ -214,7 +214,7 @@ class Action(Protocol):
         ...
 
     def state(self, before: Json) -> State:
-        """`after`: it is so; `before`: nothing happened yet; `other`: somebody else's change; `unknown`: cannot tell."""
+        """`after`: it is so; `before`: nothing happened yet; `other`: changed by others; `unknown`: cannot tell."""
         ...
 
 

@@ -1,0 +1,182 @@
+"""Incidents, machines, targets and the timeline in the journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watchdog.journal import Journal, dump, load
+from watchdog.model import Labels, Millis, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    id: int
+    target: str
+    opened: Millis
+    closed: Millis | None
+    severity: Severity
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A threshold that tripped within an incident."""
+
+    rule: str
+    level: str
+    labels: Labels
+    t: Millis
+    cleared: Millis | None
+    reason: str
+    plan: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the journal knows of a target."""
+
+    name: str
+    epoch: Millis
+    """Start of what `since: resume` KPIs remember."""
+    latched: Millis | None = None
+    latch_why: str | None = None
+    head: str | None = None
+    invocation: str | None = None
+    unsettled: Millis | None = None
+    """When somebody else last deployed or restarted."""
+    quiet_since: Millis | None = None
+    """Since when the commit at `head` has been quiet under watch."""
+
+
+def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title: str, now: Millis) -> int:
+    row = db.execute(
+        "INSERT INTO incident (target, opened, severity, title) VALUES (?,?,?,?) RETURNING id",
+        (target, now, severity, title),
+    ).fetchone()
+    return int(row[0])
+
+
+def current(journal: Journal, target: str) -> Incident | None:
+    row = journal.row(
+        "SELECT id, target, opened, closed, severity, title FROM incident WHERE target = ? AND closed IS NULL", target
+    )
+    return None if row is None else Incident(*row)
+
+
+def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> list[Incident]:
+    """The newest first; only one when its id is given."""
+    rows = journal.rows(
+        "SELECT id, target, opened, closed, severity, title FROM incident WHERE ? IS NULL OR id = ?"
+        " ORDER BY id DESC LIMIT ?",
+        incident, incident, limit,
+    )  # fmt: skip
+    return [Incident(*row) for row in rows]
+
+
+def worsen(db: sqlite3.Connection, incident: int) -> None:
+    db.execute("UPDATE incident SET severity = 'crit' WHERE id = ?", (incident,))
+
+
+def close(db: sqlite3.Connection, incident: int, now: Millis) -> None:
+    db.execute("UPDATE incident SET closed = ? WHERE id = ? AND closed IS NULL", (now, incident))
+
+
+def trip(
+    db: sqlite3.Connection, incident: int, rule: str, level: str, labels: Labels, reason: str, plan: str | None,
+    t: Millis,
+) -> None:  # fmt: skip
+    db.execute(
+        "INSERT INTO trip (incident, rule, level, labels, t, reason, plan) VALUES (?,?,?,?,?,?,?)",
+        (incident, rule, level, dump(labels), t, reason, plan),
+    )
+
+
+def clear(db: sqlite3.Connection, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None:
+    db.execute(
+        "UPDATE trip SET cleared = ? WHERE incident = ? AND rule = ? AND level = ? AND labels = ? AND cleared IS NULL",
+        (t, incident, rule, level, dump(labels)),
+    )
+
+
+def trips(journal: Journal, incident: int) -> list[Trip]:
+    rows = journal.rows(
+        "SELECT rule, level, labels, t, cleared, reason, plan FROM trip WHERE incident = ? ORDER BY t, rowid", incident
+    )
+    return [Trip(row[0], row[1], _labels(row[2]), *row[3:]) for row in rows]
+
+
+def _labels(text: str) -> Labels:
+    return tuple((name, value) for name, value in load(text))
+
+
+def event(
+    db: sqlite3.Connection, kind: str, text: str, now: Millis, *, incident: int | None = None, run: int | None = None,
+    target: str | None = None,
+) -> None:  # fmt: skip
+    """One line of the timeline: what was seen, decided or done, and why."""
+    db.execute(
+        "INSERT INTO event (t, incident, run, target, kind, text) VALUES (?,?,?,?,?,?)",
+        (now, incident, run, target, kind, text),
+    )
+
+
+def events(journal: Journal, incident: int) -> list[sqlite3.Row]:
+    """Rows of t, kind, text; oldest first."""
+    return journal.rows("SELECT t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
+
+
+def save_machines(db: sqlite3.Connection, states: Mapping[tuple[str, str, Labels], dict[str, Any] | None]) -> None:
+    """States by (rule, level, labels); None forgets one."""
+    for (rule, level, labels), state in states.items():
+        if state is None:
+            db.execute("DELETE FROM machine WHERE rule = ? AND level = ? AND labels = ?", (rule, level, dump(labels)))
+        else:
+            db.execute("INSERT OR REPLACE INTO machine VALUES (?,?,?,?)", (rule, level, dump(labels), dump(state)))
+
+
+def machines(journal: Journal) -> Iterable[tuple[tuple[str, str, Labels], dict[str, Any]]]:
+    for rule, level, labels, state in journal.rows("SELECT rule, level, labels, state FROM machine"):
+        yield (rule, level, _labels(labels)), load(state)
+
+
+def standing(journal: Journal, target: str, now: Millis) -> Standing:
+    """What is known of a target; a new one starts its epoch now."""
+    row = journal.row(
+        "SELECT name, epoch, latched, latch_why, head, invocation, unsettled, quiet_since FROM target WHERE name = ?",
+        target,
+    )
+    if row is not None:
+        return Standing(*row)
+    with journal.write() as db:
+        db.execute("INSERT INTO target (name, epoch) VALUES (?, ?)", (target, now))
+    return Standing(target, now)
+
+
+def stand(db: sqlite3.Connection, target: str, **fields: object) -> None:
+    """Sets columns of a target."""
+    names = ", ".join(f"{name} = ?" for name in fields)
+    db.execute(f"UPDATE target SET {names} WHERE name = ?", (*fields.values(), target))  # noqa: S608 – our own names
+
+
+HOUR = 3_600_000
+
+
+def keep_peak(db: sqlite3.Connection, series: str, side: str, t: Millis, v: float) -> None:
+    """Remembers the highest (`max`) or lowest (`min`) sample of each hour of a series that money depends on."""
+    db.execute(
+        "INSERT INTO peak VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET t = excluded.t, v = excluded.v"
+        " WHERE CASE side WHEN 'max' THEN excluded.v > v ELSE excluded.v < v END",
+        (series, side, t // HOUR, t, v),
+    )
+
+
+def forget_peaks(db: sqlite3.Connection, before: Millis) -> None:
+    db.execute("DELETE FROM peak WHERE t < ?", (before,))
+
+
+def peaks(journal: Journal) -> list[tuple[str, Millis, float]]:
+    """(series as JSON, t, v), oldest first."""
+    return [(row[0], row[1], row[2]) for row in journal.rows("SELECT series, t, v FROM peak ORDER BY t")]

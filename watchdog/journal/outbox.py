@@ -1,0 +1,114 @@
+"""Messages to be sent, and requests that people left: rows first, deeds afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from watchdog.journal import Journal, dump, load
+from watchdog.model import Millis, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to one channel that is not known to be delivered."""
+
+    id: int
+    incident: int | None
+    channel: str
+    severity: Severity
+    title: str
+    lines: tuple[str, ...]
+    created: Millis
+    tries: int
+
+
+def post(
+    db: sqlite3.Connection, channels: Iterable[str], severity: Severity, title: str, lines: Iterable[str],
+    now: Millis, incident: int | None = None,
+) -> None:  # fmt: skip
+    """One row a channel; part of the transaction that made it worth telling."""
+    text = dump(list(lines))
+    for channel in channels:
+        db.execute(
+            "INSERT INTO message (incident, channel, severity, title, lines, created, next_try) VALUES (?,?,?,?,?,?,?)",
+            (incident, channel, severity, title, text, now, now),
+        )
+
+
+def due(journal: Journal, now: Millis) -> list[Letter]:
+    """What is to be tried now, oldest first; of one channel and incident nothing overtakes an earlier message."""
+    rows = journal.rows(
+        "SELECT id, incident, channel, severity, title, lines, created, tries FROM message m"
+        " WHERE sent IS NULL AND failed IS NULL AND next_try <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id"
+        "  AND e.sent IS NULL AND e.failed IS NULL) ORDER BY severity != 'crit', id LIMIT 20",
+        now,
+    )
+    return [Letter(**{**dict(row), "lines": tuple(load(row["lines"]))}) for row in rows]
+
+
+def next_due(journal: Journal) -> Millis | None:
+    row = journal.row("SELECT min(next_try) FROM message WHERE sent IS NULL AND failed IS NULL")
+    return None if row is None else row[0]
+
+
+def thread(journal: Journal, channel: str, incident: int | None) -> str | None:
+    """Handle of the incident's first message on a channel."""
+    row = journal.row(
+        "SELECT handle FROM message WHERE channel = ? AND incident = ? AND handle IS NOT NULL ORDER BY id LIMIT 1",
+        channel, incident,
+    )  # fmt: skip
+    return None if row is None else row[0]
+
+
+def sent(db: sqlite3.Connection, letter: int, handle: str | None, now: Millis) -> None:
+    db.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", (now, handle, letter))
+
+
+def postponed(db: sqlite3.Connection, letter: int, until: Millis, error: str) -> None:
+    db.execute("UPDATE message SET tries = tries + 1, next_try = ?, error = ? WHERE id = ?", (until, error, letter))
+
+
+def failed(db: sqlite3.Connection, letter: int, error: str, now: Millis) -> None:
+    db.execute("UPDATE message SET tries = tries + 1, failed = ?, error = ? WHERE id = ?", (now, error, letter))
+
+
+def told(journal: Journal, incident: int) -> int:
+    """How many messages of an incident were delivered."""
+    (row,) = journal.rows("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked for on the command line."""
+
+    id: int
+    t: Millis
+    kind: str
+    args: dict[str, Any]
+    by: str
+
+
+def ask(db: sqlite3.Connection, kind: str, args: dict[str, Any], by: str, now: Millis) -> int:
+    row = db.execute(
+        "INSERT INTO request (t, kind, args, by) VALUES (?,?,?,?) RETURNING id", (now, kind, dump(args), by)
+    ).fetchone()
+    return int(row[0])
+
+
+def asked(journal: Journal) -> list[Request]:
+    rows = journal.rows("SELECT id, t, kind, args, by FROM request WHERE answered IS NULL ORDER BY id")
+    return [Request(row[0], row[1], row[2], load(row[3]), row[4]) for row in rows]
+
+
+def answer(db: sqlite3.Connection, request: int, ok: bool, text: str, now: Millis) -> None:
+    db.execute("UPDATE request SET answered = ?, ok = ?, answer = ? WHERE id = ?", (now, ok, text, request))
+
+
+def answered(journal: Journal, request: int) -> tuple[bool, str] | None:
+    row = journal.row("SELECT ok, answer FROM request WHERE id = ? AND answered IS NOT NULL", request)
+    return None if row is None else (bool(row[0]), row[1])

@@ -1,0 +1,142 @@
+"""Plan runs and their steps in the journal. A step says `started` before the world is touched."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Literal
+
+from watchdog.journal import Journal, dump, load
+from watchdog.model import Json, Millis
+
+Status = Literal["queued", "running", "watching", "ended"]
+"""`watching`: proven, but a rule that trips again soon goes on at the next level."""
+
+Outcome = Literal["proven", "exhausted", "overtaken", "stopped", "dry-run", "not-needed"]
+"""`stopped`: the world is other than expected, a person must look. `not-needed`: it was quiet before its turn came."""
+
+Phase = Literal["before", "level", "proven"]
+StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: int
+    incident: int | None
+    target: str
+    plan: str
+    kind: Literal["halt", "repair"]
+    text: str
+    """The plan as it was when the run was queued; a reload does not change it."""
+    place: str
+    """The target as it was then."""
+    by: str
+    status: Status
+    outcome: Outcome | None
+    reason: str
+    level: int
+    """Level at work, or the next one."""
+    acted: Millis
+    """End of the last step; 0 = none yet. Evidence is younger than this."""
+    queued: Millis
+    ended: Millis | None
+    watch_until: Millis | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    run: int
+    phase: Phase
+    level: int
+    n: int
+    say: str
+    status: StepStatus
+    before: Json | None
+    detail: str
+    started: Millis | None
+    ended: Millis | None
+    child_pid: int | None
+    child_started: float | None
+
+
+def queue(
+    db: sqlite3.Connection, *, incident: int | None, target: str, plan: str, kind: str, text: str, place: str,
+    by: str, now: Millis, level: int = 0,
+) -> int:  # fmt: skip
+    row = db.execute(
+        "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued)"
+        " VALUES (?,?,?,?,?,?,?,'queued',?,?) RETURNING id",
+        (incident, target, plan, kind, text, place, by, level, now),
+    ).fetchone()
+    return int(row[0])
+
+
+_RUN = ("id, incident, target, plan, kind, text, place, by, status, outcome, reason, level, acted, queued, ended,"
+        " watch_until")  # fmt: skip
+
+
+def get(journal: Journal, run: int) -> Run:
+    (row,) = journal.rows(f"SELECT {_RUN} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+    return Run(*row)
+
+
+def unended(journal: Journal, target: str) -> list[Run]:
+    """Runs of a target that are not over: halts first, then what is already under way, then in the order queued."""
+    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND status != 'ended'
+        ORDER BY kind != 'halt', status = 'queued', id"""  # noqa: S608 – our own column list
+    return [Run(*row) for row in journal.rows(sql, target)]
+
+
+def of_incident(journal: Journal, incident: int) -> list[Run]:
+    sql = f"SELECT {_RUN} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
+    return [Run(*row) for row in journal.rows(sql, incident)]
+
+
+def recent(journal: Journal, target: str, since: Millis) -> list[Run]:
+    """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
+    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
+        AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run') ORDER BY id"""  # noqa: S608
+    return [Run(*row) for row in journal.rows(sql, target, since, since)]
+
+
+def move(db: sqlite3.Connection, run: int, **fields: object) -> None:
+    """Sets columns of a run."""
+    names = ", ".join(f"{name} = ?" for name in fields)
+    db.execute(f"UPDATE run SET {names} WHERE id = ?", (*fields.values(), run))  # noqa: S608 – our own names
+
+
+def steps(journal: Journal, run: int) -> list[Step]:
+    """In the order they were done."""
+    rows = journal.rows(
+        "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started FROM step"
+        " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
+        run,
+    )
+    return [Step(**{**dict(row), "before": load(row["before"])}) for row in rows]
+
+
+def start_step(db: sqlite3.Connection, step: Step) -> None:
+    """Writes `started` with what was so before; replaces an earlier try of the same step."""
+    db.execute(
+        "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        (step.run, step.phase, step.level, step.n, step.say, step.status, dump(step.before), step.detail,
+         step.started),
+    )  # fmt: skip
+
+
+def end_step(
+    db: sqlite3.Connection, run: int, phase: Phase, level: int, n: int, status: StepStatus, detail: str, now: Millis
+) -> None:
+    db.execute(
+        "UPDATE step SET status = ?, detail = ?, ended = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
+        (status, detail, now, run, phase, level, n),
+    )
+
+
+def note_child(db: sqlite3.Connection, step: tuple[int, Phase, int, int], pid: int, started: float) -> None:
+    """The process that a step started: it may outlive us."""
+    db.execute(
+        "UPDATE step SET child_pid = ?, child_started = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
+        (pid, started, *step),
+    )

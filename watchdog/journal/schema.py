@@ -1,0 +1,59 @@
+"""The tables of journal.db."""
+
+APPLICATION_ID = 0x54574447  # "TWDG": a stranger's database is never written to
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE machine (
+  rule TEXT NOT NULL, level TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY (rule, level, labels)
+) WITHOUT ROWID;
+CREATE TABLE target (
+  name TEXT PRIMARY KEY, epoch INTEGER NOT NULL,
+  latched INTEGER, latch_why TEXT,
+  head TEXT, invocation TEXT, unsettled INTEGER, quiet_since INTEGER
+) WITHOUT ROWID;
+CREATE TABLE incident (
+  id INTEGER PRIMARY KEY, target TEXT NOT NULL, opened INTEGER NOT NULL, closed INTEGER,
+  severity TEXT NOT NULL, title TEXT NOT NULL
+);
+CREATE UNIQUE INDEX one_open_incident ON incident (target) WHERE closed IS NULL;
+CREATE TABLE trip (
+  incident INTEGER NOT NULL REFERENCES incident, rule TEXT NOT NULL, level TEXT NOT NULL, labels TEXT NOT NULL,
+  t INTEGER NOT NULL, cleared INTEGER, reason TEXT NOT NULL, plan TEXT
+);
+CREATE INDEX trip_of ON trip (incident);
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY, incident INTEGER REFERENCES incident, target TEXT NOT NULL, plan TEXT NOT NULL,
+  kind TEXT NOT NULL, text TEXT NOT NULL, place TEXT NOT NULL, by TEXT NOT NULL,
+  status TEXT NOT NULL, outcome TEXT, reason TEXT NOT NULL DEFAULT '',
+  level INTEGER NOT NULL DEFAULT 0, acted INTEGER NOT NULL DEFAULT 0,
+  queued INTEGER NOT NULL, ended INTEGER, watch_until INTEGER
+);
+CREATE INDEX run_of ON run (target, status);
+CREATE TABLE step (
+  run INTEGER NOT NULL REFERENCES run, phase TEXT NOT NULL, level INTEGER NOT NULL, n INTEGER NOT NULL,
+  say TEXT NOT NULL, status TEXT NOT NULL, before TEXT, detail TEXT NOT NULL DEFAULT '',
+  started INTEGER, ended INTEGER, child_pid INTEGER, child_started REAL,
+  PRIMARY KEY (run, phase, level, n)
+) WITHOUT ROWID;
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY, t INTEGER NOT NULL, incident INTEGER, run INTEGER, target TEXT, kind TEXT NOT NULL,
+  text TEXT NOT NULL
+);
+CREATE INDEX event_of ON event (incident);
+CREATE TABLE message (
+  id INTEGER PRIMARY KEY, incident INTEGER, channel TEXT NOT NULL, severity TEXT NOT NULL, title TEXT NOT NULL,
+  lines TEXT NOT NULL, created INTEGER NOT NULL, next_try INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+  sent INTEGER, failed INTEGER, handle TEXT, error TEXT
+);
+CREATE INDEX message_due ON message (next_try) WHERE sent IS NULL AND failed IS NULL;
+CREATE TABLE request (
+  id INTEGER PRIMARY KEY, t INTEGER NOT NULL, kind TEXT NOT NULL, args TEXT NOT NULL, by TEXT NOT NULL,
+  answered INTEGER, answer TEXT, ok INTEGER
+);
+CREATE TABLE peak (
+  series TEXT NOT NULL, side TEXT NOT NULL, hour INTEGER NOT NULL, t INTEGER NOT NULL, v REAL NOT NULL,
+  PRIMARY KEY (series, side, hour)
+) WITHOUT ROWID
+"""

@@ -1,0 +1,55 @@
+"""Blocking work in bounded threads, with a deadline and a latch: one call at a time per key.
+
+``wait_for(to_thread(…))`` alone piles up threads behind a hung call, because the waiting ends at the deadline while
+the thread lives on. Here the key stays latched until the thread has really ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StillBusyError(Exception):
+    """The last call under this key has not ended yet."""
+
+
+class DeadlineError(Exception):
+    """The call went on past its deadline; its thread is left to end by itself and its key stays latched until then."""
+
+
+class Offload:
+    """A pool of threads for one kind of work."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._busy: set[str] = set()
+
+    async def __call__(self, key: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The call's result. `deadline` in seconds. Raises StillBusyError, DeadlineError, or what the call raises."""
+        if key in self._busy:
+            raise StillBusyError(key)
+        self._busy.add(key)
+        context = contextvars.copy_context()
+        future = asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: context.run(lambda: call(*args, **kwargs))
+        )
+        future.add_done_callback(lambda done: self._release(key, done))
+        done, _ = await asyncio.wait({future}, timeout=deadline)
+        if not done:
+            raise DeadlineError(key)
+        return future.result()
+
+    def _release(self, key: str, done: asyncio.Future[T]) -> None:
+        self._busy.discard(key)
+        if not done.cancelled():
+            done.exception()  # seen: a call that fails after its deadline is nobody's news any more
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

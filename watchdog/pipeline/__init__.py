@@ -1,0 +1,308 @@
+"""The flow, on one screen. Decides nothing and touches nothing: it calls those who do, in this order.
+
+```
+source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge→ verdicts ─advance→ incident changes
+   ─guard→ allowed | refused(why) ─record→ journal (one transaction: change + plan run + steps + messages)
+        journal ─drain→ rollback (started → apply → verify → outcome) and notify (send → sent)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from watchdog import rules
+from watchdog.config import Config
+from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
+from watchdog.journal import Journal, dump, load
+from watchdog.journal import incidents as records
+from watchdog.model import Millis, Sample, Verdict
+from watchdog.pipeline.ledger import Facts, Ledger
+from watchdog.promql import evaluate, extremes, metric_names, parse, windows
+from watchdog.rules import Check, Reading
+from watchdog.series import Store
+from watchdog.telemetry import Telemetry
+
+
+def longest_windows(config: Config) -> dict[str, int]:
+    """Metric name → how long its samples are needed, over every expression of the configuration."""
+    kept: dict[str, int] = {}
+    for expr in map(parse, expressions(config)):
+        for name, span in windows(expr).items():
+            kept[name] = max(span, kept.get(name, 0))
+    return kept
+
+
+def expressions(config: Config) -> Iterable[str]:
+    """Every PromQL text that the configuration evaluates."""
+    for kpi in config.kpis.values():
+        yield kpi.expr
+        if kpi.needs is not None:
+            yield kpi.needs
+    for rule in config.rules.values():
+        if rule.only is not None:
+            yield rule.only.when
+    for plan in config.plans.values():
+        yield from plan.verify.that
+        for level in plan.levels:
+            yield from level.verify.that if level.verify else ()
+
+
+class Pipeline:
+    """What is known now, and the one way it changes."""
+
+    def __init__(self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis) -> None:
+        self.journal = journal
+        self.telemetry = telemetry
+        self.store = Store(longest_windows(config))
+        self.booted = now
+        self.machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
+        self.readings: dict[str, Reading] = {}
+        self.use(config, now)
+        self._remember_peaks()
+
+    def use(self, config: Config, now: Millis) -> None:
+        """Swaps the configuration; states are carried over by rule name."""
+        self.config = config
+        self.store.set_windows(longest_windows(config))
+        self._parsed = {text: parse(text) for text in expressions(config)}
+        self._checks = config.checks
+        self._reads = {name: self._metrics_of(name) for name in config.kpis}
+        self._delivered: dict[str, set[str]] = {source: {"up"} for source in config.sources}
+        self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
+        self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
+        self.ledger = Ledger(config, self.journal, self.telemetry)
+        known = {(check.rule, check.level) for check in self._checks}
+        gone = [key for key in self.machines if (key.rule, key.level) not in known]
+        with self.journal.write() as db:
+            records.save_machines(db, dict.fromkeys(gone))
+        for key in gone:
+            del self.machines[key]
+        self.telemetry.forget_rules(config.rules.keys())
+        for check in self._checks:
+            if check.operator is not None:
+                self.telemetry.rule_limit.labels(check.rule, _SEVERITY[check.level]).set(check.limit)
+            if check.baseline is not None:
+                self.telemetry.baseline.labels(check.kpi).set(check.baseline)
+
+    def wake(self, now: Millis) -> None:
+        """After a suspend or a clock jump: as after a restart."""
+        self.booted = now
+        self.machines = {key: wake(machine, now) for key, machine in self.machines.items()}
+
+    # ─ keep ─
+
+    def keep(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
+        listed = list(samples)
+        newest = self.store.keep(source, now, listed)
+        self._delivered[source] = {sample.name for sample in listed} | {"up"}
+        self.telemetry.source_up.labels(source).set(1)
+        self.telemetry.source_last.labels(source).set(newest / 1_000)
+
+    def lose(self, source: str, now: Millis) -> None:
+        self.store.lose(source, now)
+        self.telemetry.source_up.labels(source).set(0)
+
+    # ─ evaluate ─
+
+    def read(self, kpi: str, target: str, now: Millis, after: Millis | None = None) -> Reading:
+        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step)."""
+        known = self.config.kpis[kpi]
+        # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
+        since = self._standing[target].epoch if known.since == "resume" else after
+        result = evaluate(self._parsed[known.expr], self.store, np.array([now]), since)
+        newest = int(result.newest[0])
+        needs = None
+        if known.needs is not None:
+            needs = evaluate(self._parsed[known.needs], self.store, np.array([now]), since).at(0)
+        return Reading(
+            values=result.at(0), newest=newest if after is None or newest > after else 0,
+            have=int(result.have[0]), need=int(result.need[0]), evidence=needs, max_age=self._max_age(kpi),
+        )  # fmt: skip
+
+    def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
+        """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
+        result = evaluate(self._parsed[text], self.store, np.array([now]), after)
+        if now - int(result.newest[0]) > self._slowest(metric_names(self._parsed[text])):
+            return None
+        return bool(result.at(0))
+
+    def evidence(
+        self, target: str, terms: Collection[Key], that: Collection[str], since: Millis, now: Millis
+    ) -> tuple[list[Verdict], dict[str, bool | None]]:
+        """Verdicts and conditions on nothing but samples from after `since`."""
+        verdicts = []
+        for check in self._checks:
+            mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
+            if mine and check.target == target:
+                verdicts += rules.judge(check, self.read(check.kpi, target, now, since), now, mine)
+        return verdicts, {text: self.true(text, now, since) for text in that}
+
+    # ─ judge and record ─
+
+    def judge(self, now: Millis, source: str | None = None) -> set[str]:
+        """One round. With `source`: what its new samples touch; without: all, for patience, recovery and missing data.
+
+        Returns the targets for which something was recorded.
+        """
+        touched = None if source is None else self._delivered.get(source, set())
+        verdicts: list[tuple[Check, Verdict]] = []
+        machines = dict(self.machines)
+        known = _by_check(machines)
+        changes: list[tuple[Check, Change, Verdict]] = []
+        readings: dict[tuple[str, str], Reading] = {}
+        for check in self._checks:
+            if touched is not None and touched.isdisjoint(self._reads[check.kpi]) and "" not in self._reads[check.kpi]:
+                continue
+            mine = known.get((check.rule, check.level), [])
+            if self._asleep(check, now):
+                machines.update({key: wake(machines[key], now) for key in mine})
+                continue
+            if (check.kpi, check.target) not in readings:
+                readings[check.kpi, check.target] = self.read(check.kpi, check.target, now)
+            reading = readings[check.kpi, check.target]
+            for verdict in rules.judge(check, reading, now, [key.labels for key in mine]):
+                key = Key(verdict.rule, verdict.level, verdict.labels)
+                machine = machines.get(key, Machine(since=now, last=now))
+                machines[key], new = advance(machine, verdict, terms(check), now)
+                changes += [(check, change, verdict) for change in new]
+                verdicts.append((check, verdict))
+        before, self.machines = self.machines, machines
+        self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
+        self._show(readings)
+        return self._record(before, verdicts, changes, now)
+
+    def _record(
+        self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
+        changes: list[tuple[Check, Change, Verdict]], now: Millis,
+    ) -> set[str]:  # fmt: skip
+        saved = {key: asdict(machine) for key, machine in self.machines.items() if _durable(machine, before.get(key))}
+        self._save_peaks(now)
+        busy = {check.target for check, _, _ in changes} | self.ledger.open_targets()
+        if not saved and not busy:
+            return set()
+        with self.journal.write() as db:
+            records.save_machines(db, saved)
+            worked = self.ledger.record(db, changes, now)
+            for target in sorted(busy):
+                mine = [(check, self.machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
+                        for check, verdict in verdicts if check.target == target]  # fmt: skip
+                worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
+                fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
+                self.ledger.close_if_over(db, target, fires, now)
+        return worked
+
+    def _blind(self, target: str) -> str | None:
+        """Why the bot cannot be seen: a freshness rule fires, or no source delivers at all."""
+        freshness = {rule.name for rule in self.config.rules.values() if rule.if_missing.then == "crit"}
+        for key, machine in self.machines.items():
+            if machine.fires and key.rule in freshness and self.config.rules[key.rule].target == target:
+                return f"{key.rule} fires"
+        return None
+
+    # ─ small facts ─
+
+    def _metrics_of(self, kpi: str) -> frozenset[str]:
+        known = self.config.kpis[kpi]
+        texts = [known.expr] if known.needs is None else [known.expr, known.needs]
+        return frozenset[str]().union(*(metric_names(self._parsed[text]) for text in texts))
+
+    def _asleep(self, check: Check, now: Millis) -> bool:
+        only = self.config.rules[check.rule].only
+        return only is not None and self.true(only.when, now) is False
+
+    def _slowest(self, metrics: Collection[str]) -> Millis:
+        """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
+        every = [source.every for name, source in self.config.sources.items()
+                 if "" in metrics or not self._delivered[name].isdisjoint(metrics)]  # fmt: skip
+        return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
+
+    def _max_age(self, kpi: str) -> Millis:
+        return self._slowest(self._reads[kpi])
+
+    def resumed(self, target: str, now: Millis) -> None:
+        """A person has resumed the target: what `since: resume` KPIs remember starts anew."""
+        self._standing[target] = records.standing(self.journal, target, now)
+
+    # ─ peaks: what `since: resume` KPIs compare with outlives a restart ─
+
+    def _peaked(self) -> Iterable[tuple[str, str]]:
+        for kpi in self.config.kpis.values():
+            if kpi.since == "resume":
+                yield from extremes(self._parsed[kpi.expr])
+
+    def _save_peaks(self, now: Millis) -> None:
+        for name, side in self._peaked():
+            for labels, t, v in self.store.last(name):
+                at = (dump(labels), side, t // records.HOUR)
+                worse = self._peaks.get(at)
+                if v == v and t <= now and (worse is None or (v > worse if side == "max" else v < worse)):
+                    self._peaks[at] = v
+                    with self.journal.write() as db:
+                        records.keep_peak(db, at[0], side, t, v)
+
+    def _remember_peaks(self) -> None:
+        self._peaks: dict[tuple[str, str, int], float] = {}
+        points: dict[str, list[tuple[Millis, float]]] = {}
+        for series, t, v in records.peaks(self.journal):
+            points.setdefault(series, []).append((t, v))
+        for series, known in points.items():
+            labels = dict(load(series))
+            name, source = labels.pop("__name__"), labels.pop("source")
+            if source in self.config.sources:
+                self.store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
+
+    # ─ show ─
+
+    def _show(self, readings: Mapping[tuple[str, str], Reading]) -> None:
+        for (kpi, _), reading in readings.items():
+            if len(reading.values) == 1 and reading.error is None:
+                self.telemetry.kpi.labels(kpi).set(next(iter(reading.values.values())))
+            else:
+                self.telemetry.kpi.labels(kpi).set(float("nan"))
+        state = dict.fromkeys(self.config.rules, 0)
+        missing = dict.fromkeys(self.config.rules, 0)
+        alerts = {}
+        for key, machine in self.machines.items():
+            if machine.fires:
+                state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
+            missing[key.rule] |= machine.outcome in ("nodata", "error")
+            if machine.phase != "ok":
+                alerts[key.rule, _SEVERITY[key.level], key.labels] = "firing" if machine.fires else "pending"
+        for rule, value in state.items():
+            self.telemetry.rule_state.labels(rule).set(value)
+            self.telemetry.rule_missing.labels(rule).set(missing[rule])
+        self.telemetry.alerts.now = alerts
+
+
+_SEVERITY = {"warn": "warning", "crit": "critical"}
+
+
+def terms(check: Check) -> Terms:
+    """What the state machine must know of a check."""
+    trips = check.missing.then == check.level
+    return Terms(check.patience, check.clear_for, check.missing.after, trips)
+
+
+def _by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
+    known: dict[tuple[str, str], list[Key]] = {}
+    for key in machines:
+        known.setdefault((key.rule, key.level), []).append(key)
+    return known
+
+
+def _durable(machine: Machine, before: Machine | None) -> bool:
+    """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
+    if before is None or machine.phase == before.phase == "ok":
+        return machine.phase != "ok" or (before is not None and before.phase != "ok")
+    fleeting = {"last": 0, "reason": "", "value": None, "seen": 0, "evidence": 0, "missing": 0, "outcome": "ok"}
+    return replace(machine, **fleeting) != replace(before, **fleeting)
+
+
+def _machine(state: dict[str, object]) -> Machine:
+    recent = state["recent"]
+    assert isinstance(recent, list)
+    return Machine(**{**state, "recent": tuple(recent)})  # type: ignore[arg-type]  # our own asdict, read back

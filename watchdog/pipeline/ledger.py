@@ -1,0 +1,203 @@
+"""What a round of judging means: incidents opened, joined and closed; plans queued or refused; people told.
+
+Everything here happens inside the caller's one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from watchdog import guard
+from watchdog.config import Config
+from watchdog.guard import Allowed, may_act
+from watchdog.incidents import Change, Machine
+from watchdog.journal import Journal, incidents, outbox, runs
+from watchdog.model import Millis, Severity, Verdict
+from watchdog.rules import Check, fill
+from watchdog.telemetry import Telemetry, log
+from watchdog.units import show_duration
+
+_WEIGHT = {"info": 0, "warn": 1, "crit": 2}
+_WEEK = 7 * 86_400_000
+
+LOG = "log"
+"""Channel that always exists: without any other, messages go to the log."""
+
+
+class Facts(NamedTuple):
+    booted: Millis
+    """When this daemon began to see."""
+    blind: str | None
+    """Why the target cannot be seen at the moment."""
+
+
+class Ledger:
+    """Writes down what changed, and asks the guard what may be done about it."""
+
+    def __init__(self, config: Config, journal: Journal, telemetry: Telemetry) -> None:
+        self._config = config
+        self._journal = journal
+        self._telemetry = telemetry
+        self._refused: dict[tuple[str, str], str] = {}
+
+    def open_targets(self) -> set[str]:
+        return {row["target"] for row in self._journal.rows("SELECT target FROM incident WHERE closed IS NULL")
+                if row["target"] in self._config.targets}  # fmt: skip
+
+    def tell(
+        self, db: sqlite3.Connection, severity: Severity, title: str, lines: Iterable[str], now: Millis, *,
+        incident: int | None = None, channels: Collection[str] | None = None, weight: Severity | None = None,
+    ) -> None:  # fmt: skip
+        """A message to every channel that wants messages of this weight.
+
+        `weight`: what is filtered by when it is not the severity itself; who was told of a trip is told of its end.
+        """
+        known = self._config.channels
+        chosen = [name for name in (known if channels is None else channels) if name in known]
+        wanted = [name for name in chosen if _WEIGHT[known[name].from_] <= _WEIGHT[weight or severity]]
+        outbox.post(db, wanted if known else [LOG], severity, title, lines, now, incident)
+
+    def record(
+        self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis
+    ) -> set[str]:
+        """Changes of machines as incidents, timeline and messages. Returns the targets concerned."""
+        for check, change, verdict in changes:
+            incident = incidents.current(self._journal, check.target)
+            if change.kind == "tripped":
+                self._tripped(db, check, change, verdict, incident, now)
+                continue
+            if change.kind == "cleared" and incident is not None:
+                incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
+                lines = [f"{verdict.reason}", f"fired for {show_duration(now - _tripped_at(self._journal, incident.id, check))}"]
+                self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
+                          channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
+            log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
+            text = f"{check.rule} ({check.level}) {_WORDS[change.kind]}: {change.reason}"
+            if incident is not None:
+                incidents.event(db, change.kind, text, now, incident=incident.id, target=check.target)
+        return {check.target for check, _, _ in changes}
+
+    def _tripped(
+        self, db: sqlite3.Connection, check: Check, change: Change, verdict: Verdict,
+        incident: incidents.Incident | None, now: Millis,
+    ) -> None:  # fmt: skip
+        rule = self._config.rules[check.rule]
+        if incident is None:
+            number = incidents.open_incident(db, check.target, check.level, f"{check.rule}: {change.reason}", now)
+        else:
+            number = incident.id
+            if check.level == "crit":
+                incidents.worsen(db, number)
+        incidents.trip(db, number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
+        incidents.event(db, "tripped", f"{check.rule} ({check.level}) tripped: {change.reason}", now,
+                        incident=number, target=check.target)  # fmt: skip
+        self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
+        log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        lines = [] if rule.summary is None else [fill(rule.summary, check, verdict)]
+        lines.append(change.reason)
+        if check.plan is not None:
+            plan = self._config.plans[check.plan]
+            lines.append(f"plan: {check.plan} ({plan.kind})")
+        if rule.runbook is not None:
+            lines.append(rule.runbook)
+        self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number,
+                  channels=rule.notify)  # fmt: skip
+
+    def decide(
+        self, db: sqlite3.Connection, target: str, judged: Sequence[tuple[Check, Machine, Verdict]], facts: Facts,
+        now: Millis,
+    ) -> set[str]:  # fmt: skip
+        """Queues the plans that are wanted and allowed; halts first, then file order."""
+        incident = incidents.current(self._journal, target)
+        if incident is None:
+            return set()
+        wanted = [(check, machine) for check, machine, verdict in judged if check.level == "crit" and check.plan
+                  and machine.fires and (verdict.outcome == "bad" or (machine.lost and check.missing.then == "crit"))]  # fmt: skip
+        wanted.sort(key=lambda pair: self._config.plans[pair[0].plan or ""].kind != "halt")
+        worked = set()
+        for check, machine in wanted:
+            assert check.plan is not None
+            level = self._next_level(incident.id, check.plan, machine)
+            if level is None:
+                continue
+            verdict = self._ask(target, check.plan, incident.id, machine.seen > facts.booted or machine.lost, facts, now)
+            if isinstance(verdict, Allowed):
+                self._refused.pop((target, check.plan), None)
+                self.queue(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
+                worked.add(target)
+            elif self._refused.get((target, check.plan)) != verdict.code:
+                self._refused[target, check.plan] = verdict.code
+                incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
+                                target=target)  # fmt: skip
+                log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
+                self.tell(db, "crit", f"{target}: {check.plan} is not started", [verdict.why], now, incident=incident.id)
+        return worked
+
+    def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
+        """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
+        mine = [run for run in runs.of_incident(self._journal, incident) if run.plan == plan]
+        if not mine:
+            return 0
+        last = mine[-1]
+        if last.ended is None or last.ended > machine.since:
+            return None
+        if last.kind == "halt" or last.outcome == "not-needed":
+            return 0
+        # It helped, and then the rule tripped again: no level is repeated within an incident.
+        following = last.level + 1
+        return following if following < len(self._config.plans[plan].levels) else None
+
+    def _ask(
+        self, target: str, plan: str, incident: int, fresh: bool, facts: Facts, now: Millis
+    ) -> guard.Allowed | guard.Refused:
+        standing = incidents.standing(self._journal, target, now)
+        latched = None
+        if standing.latched is not None:
+            latched = f"{show_duration(now - standing.latched)} ago ({standing.latch_why})"
+        known = guard.Facts(
+            latched=latched, blind=facts.blind, fresh=fresh, unsettled=standing.unsettled,
+            halted=any(run.kind == "halt" for run in runs.of_incident(self._journal, incident)),
+            past=[guard.Past(run.kind, run.queued, run.ended, run.incident)
+                  for run in runs.recent(self._journal, target, now - _WEEK)],
+        )  # fmt: skip
+        return may_act(self._config.plans[plan].kind, self._config.targets[target], known, now)
+
+    def queue(
+        self, db: sqlite3.Connection, target: str, plan: str, by: str, now: Millis, *, incident: int | None,
+        level: int = 0,
+    ) -> int:  # fmt: skip
+        """A plan run, with the plan's text and the target's place as they are now."""
+        known = self._config.plans[plan]
+        run = runs.queue(
+            db, incident=incident, target=target, plan=plan, kind=known.kind, text=known.model_dump_json(by_alias=True),
+            place=self._config.targets[target].model_dump_json(include={"unit", "repo", "process"}), by=by, now=now,
+            level=level,
+        )  # fmt: skip
+        incidents.event(db, "queued", f"plan {plan} ({known.kind}) for {by}", now, incident=incident, run=run,
+                        target=target)  # fmt: skip
+        log.warning("%s: plan %s (%s) for %s", target, plan, known.kind, by)
+        return run
+
+    def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> None:
+        """An incident is over when nothing fires and no plan is at work or on watch."""
+        incident = incidents.current(self._journal, target)
+        if incident is None or fires or runs.unended(self._journal, target):
+            self._telemetry.incidents_open.set(len(self.open_targets()))
+            return
+        incidents.close(db, incident.id, now)
+        lasted = show_duration(now - incident.opened)
+        ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
+        incidents.event(db, "closed", f"closed after {lasted}", now, incident=incident.id, target=target)
+        log.info("%s: incident %d closed after %s", target, incident.id, lasted)
+        self.tell(db, "info", f"{target}: incident {incident.id} closed after {lasted}", [incident.title, *ladder], now,
+                  incident=incident.id, weight=incident.severity)  # fmt: skip
+        self._telemetry.incidents_open.set(len(self.open_targets()))
+
+
+_WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped"}
+
+
+def _tripped_at(journal: Journal, incident: int, check: Check) -> Millis:
+    return max(trip.t for trip in incidents.trips(journal, incident) if trip.rule == check.rule)

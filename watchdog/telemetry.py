@@ -1,0 +1,82 @@
+"""A log line and our own Prometheus metrics for what happens. The names are an interface: docs/operations.md."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+log = logging.getLogger("watchdog")
+
+
+class Telemetry:
+    """The metrics of one daemon, in a registry of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.kpi = Gauge("watchdog_kpi_value", "Last value of a KPI, raw.", ["kpi"], registry=registry)
+        self.baseline = Gauge("watchdog_kpi_baseline", "What the KPI is when all is well.", ["kpi"], registry=registry)
+        self.rule_state = Gauge("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", ["rule"], registry=registry)
+        self.rule_missing = Gauge(
+            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", ["rule"], registry=registry
+        )
+        self.rule_limit = Gauge("watchdog_rule_limit", "Limit in force, raw.", ["rule", "severity"], registry=registry)
+        self.trips = Counter("watchdog_rule_trips", "Times a rule tripped.", ["rule", "severity"], registry=registry)
+        self.incidents_open = Gauge("watchdog_incidents_open", "Open incidents.", registry=registry)
+        self.latched = Gauge(
+            "watchdog_target_latched", "1 while repairs stay refused until a person resumes.", ["target"],
+            registry=registry,
+        )  # fmt: skip
+        self.plan_runs = Counter(
+            "watchdog_plan_runs", "Levels that ended, by outcome.", ["plan", "level", "outcome"], registry=registry
+        )
+        self.plan_duration = Histogram(
+            "watchdog_plan_duration_seconds", "From the start of a plan run to its outcome.", ["plan"],
+            buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200), registry=registry,
+        )  # fmt: skip
+        self.notifications = Counter(
+            "watchdog_notifications", "Messages by what became of them.", ["channel", "outcome"], registry=registry
+        )
+        self.source_up = Gauge("watchdog_source_up", "1 when the last read succeeded.", ["source"], registry=registry)
+        self.source_duration = Gauge(
+            "watchdog_source_duration_seconds", "How long the last read took.", ["source"], registry=registry
+        )
+        self.source_last = Gauge(
+            "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
+        )
+        self.evaluation = Histogram(
+            "watchdog_evaluation_duration_seconds", "One round of judging.",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3), registry=registry,
+        )  # fmt: skip
+        self.reload_ok = Gauge(
+            "watchdog_config_last_reload_successful", "0 when the files on disk are not what runs.", registry=registry
+        )
+        build = Gauge("watchdog_build_info", "Constant 1, with the version.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self.alerts = Alerts()
+        registry.register(self.alerts)
+
+    def forget_rules(self, kept: Collection[str]) -> None:
+        """After a reload: metrics of rules that are gone go too."""
+        for gauge in (self.rule_state, self.rule_missing):
+            for sample in next(iter(gauge.collect())).samples:
+                if sample.labels["rule"] not in kept:
+                    gauge.remove(sample.labels["rule"])
+
+
+class Alerts(Collector):
+    """``ALERTS{alertname,alertstate,severity,…}`` as Prometheus itself writes it."""
+
+    def __init__(self) -> None:
+        self.now: Mapping[tuple[str, str, tuple[tuple[str, str], ...]], str] = {}
+        """(rule, severity, labels) → pending | firing; swapped as a whole."""
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
+        for (rule, severity, labels), state in self.now.items():
+            own = {"alertname": rule, "alertstate": state, "severity": severity}
+            family.add_sample("ALERTS", {**dict(labels), **own}, 1)
+        return [family]
