@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from watchdog.actions import Action
 from watchdog.model import Duration, Part, Seq
@@ -83,3 +83,16 @@ def verify_of(plan: Halt | Repair, level: Level) -> Verify:
         return plan.verify
     said = {name: getattr(level.verify, name) for name in level.verify.model_fields_set}
     return plan.verify.model_copy(update=said)
+
+
+_PLAN: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)
+
+
+def read_plan(text: str) -> Halt | Repair:
+    """A plan as the journal keeps it (JSON)."""
+    return _PLAN.validate_json(text)
+
+
+def steps_of(plan: Halt | Repair, phase: str, level: int) -> tuple[Action, ...]:
+    """The steps of one row: `before`, `proven`, or a `level`."""
+    return plan.levels[level].steps if phase == "level" else getattr(plan, phase, ())

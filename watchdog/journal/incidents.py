@@ -47,8 +47,8 @@ class Standing:
     invocation: str | None = None
     unsettled: Millis | None = None
     """When somebody else last deployed or restarted."""
-    quiet_since: Millis | None = None
-    """Since when the commit at `head` has been quiet under watch."""
+    quiet_for: Millis = 0
+    """How long the commit at `head` has been quiet under watch."""
 
 
 def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title: str, now: Millis) -> int:
@@ -145,7 +145,7 @@ def machines(journal: Journal) -> Iterable[tuple[tuple[str, str, Labels], dict[s
 def standing(journal: Journal, target: str, now: Millis) -> Standing:
     """What is known of a target; a new one starts its epoch now."""
     row = journal.row(
-        "SELECT name, epoch, latched, latch_why, head, invocation, unsettled, quiet_since FROM target WHERE name = ?",
+        "SELECT name, epoch, latched, latch_why, head, invocation, unsettled, quiet_for FROM target WHERE name = ?",
         target,
     )
     if row is not None:

@@ -11,7 +11,7 @@ CREATE TABLE machine (
 CREATE TABLE target (
   name TEXT PRIMARY KEY, epoch INTEGER NOT NULL,
   latched INTEGER, latch_why TEXT,
-  head TEXT, invocation TEXT, unsettled INTEGER, quiet_since INTEGER
+  head TEXT, invocation TEXT, unsettled INTEGER, quiet_for INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE incident (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, opened INTEGER NOT NULL, closed INTEGER,

@@ -25,6 +25,7 @@ from watchdog.promql import evaluate, extremes, metric_names, parse, windows
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
+from watchdog.units import show_duration
 
 
 def longest_windows(config: Config) -> dict[str, int]:
@@ -54,11 +55,15 @@ def expressions(config: Config) -> Iterable[str]:
 class Pipeline:
     """What is known now, and the one way it changes."""
 
-    def __init__(self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis) -> None:
+    def __init__(
+        self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis, *, rules_act: bool = True
+    ) -> None:  # fmt: skip
+        """`rules_act=False`: rules are judged, and start no plan."""
         self.journal = journal
         self.telemetry = telemetry
         self.store = Store(longest_windows(config))
         self.booted = now
+        self._rules_act = rules_act
         self.machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
         self.readings: dict[str, Reading] = {}
         self.use(config, now)
@@ -190,7 +195,8 @@ class Pipeline:
             for target in sorted(busy):
                 mine = [(check, self.machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
                         for check, verdict in verdicts if check.target == target]  # fmt: skip
-                worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
+                if self._rules_act:
+                    worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
                 fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
                 self.ledger.close_if_over(db, target, fires, now)
         return worked
@@ -223,9 +229,29 @@ class Pipeline:
     def _max_age(self, kpi: str) -> Millis:
         return self._slowest(self._reads[kpi])
 
-    def resumed(self, target: str, now: Millis) -> None:
-        """A person has resumed the target: what `since: resume` KPIs remember starts anew."""
+    # ─ resume ─
+
+    def stale(self, target: str, now: Millis) -> str | None:
+        """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
+        for kpi in dict.fromkeys(check.kpi for check in self._checks if check.target == target):
+            reading = self.read(kpi, target, now)
+            if not reading.newest:
+                return f"{kpi} has no samples"
+            if now - reading.newest > reading.max_age:
+                return f"the newest sample of {kpi} is {show_duration(now - reading.newest)} old"
+        return None
+
+    def resume(self, target: str, who: str, now: Millis) -> None:
+        """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch."""
+        mine = [key for key in self.machines if self.config.rules[key.rule].target == target]
+        with self.journal.write() as db:
+            records.save_machines(db, dict.fromkeys(mine))
+            records.stand(db, target, latched=None, latch_why=None, epoch=now)
+            self.ledger.resumed(db, target, who, now)
+        for key in mine:
+            del self.machines[key]
         self._standing[target] = records.standing(self.journal, target, now)
+        self.telemetry.latched.labels(target).set(0)
 
     # ─ peaks: what `since: resume` KPIs compare with outlives a restart ─
 

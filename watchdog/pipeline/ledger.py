@@ -59,9 +59,7 @@ class Ledger:
         wanted = [name for name in chosen if _WEIGHT[known[name].from_] <= _WEIGHT[weight or severity]]
         outbox.post(db, wanted if known else [LOG], severity, title, lines, now, incident)
 
-    def record(
-        self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis
-    ) -> set[str]:
+    def record(self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis) -> set[str]:
         """Changes of machines as incidents, timeline and messages. Returns the targets concerned."""
         for check, change, verdict in changes:
             incident = incidents.current(self._journal, check.target)
@@ -70,7 +68,10 @@ class Ledger:
                 continue
             if change.kind == "cleared" and incident is not None:
                 incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
-                lines = [f"{verdict.reason}", f"fired for {show_duration(now - _tripped_at(self._journal, incident.id, check))}"]
+                lines = [
+                    f"{verdict.reason}",
+                    f"fired for {show_duration(now - _tripped_at(self._journal, incident.id, check))}",
+                ]
                 self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
                           channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
@@ -122,7 +123,9 @@ class Ledger:
             level = self._next_level(incident.id, check.plan, machine)
             if level is None:
                 continue
-            verdict = self._ask(target, check.plan, incident.id, machine.seen > facts.booted or machine.lost, facts, now)
+            verdict = self._ask(
+                target, check.plan, incident.id, machine.seen > facts.booted or machine.lost, facts, now
+            )
             if isinstance(verdict, Allowed):
                 self._refused.pop((target, check.plan), None)
                 self.queue(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
@@ -132,7 +135,9 @@ class Ledger:
                 incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
                                 target=target)  # fmt: skip
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
-                self.tell(db, "crit", f"{target}: {check.plan} is not started", [verdict.why], now, incident=incident.id)
+                self.tell(
+                    db, "crit", f"{target}: {check.plan} is not started", [verdict.why], now, incident=incident.id
+                )
         return worked
 
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
@@ -194,6 +199,17 @@ class Ledger:
         self.tell(db, "info", f"{target}: incident {incident.id} closed after {lasted}", [incident.title, *ladder], now,
                   incident=incident.id, weight=incident.severity)  # fmt: skip
         self._telemetry.incidents_open.set(len(self.open_targets()))
+
+    def resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
+        """Ends what was open, in a person's name."""
+        incident = incidents.current(self._journal, target)
+        number = None if incident is None else incident.id
+        incidents.event(db, "resumed", f"resumed by {who}", now, incident=number, target=target)
+        log.warning("%s: resumed by %s", target, who)
+        if number is not None:
+            incidents.close(db, number, now)
+        self._refused = {key: code for key, code in self._refused.items() if key[0] != target}
+        self.tell(db, "info", f"{target}: resumed", [who], now, incident=number, weight="warn")
 
 
 _WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped"}

@@ -1,0 +1,36 @@
+# Each target works from a fresh clone: it makes .venv itself from the lock file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint bench lock clean
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found - install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is too old - Python 3.11 or newer is needed, say make PYTHON=python3.11"; exit 1; }
+	@echo "setting up $(VENV) (about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/trading-watchdog demo
+
+test: setup
+	@$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+lock: setup
+	@echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --all-extras --output-file requirements.lock pyproject.toml -
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,298 @@
+"""Builds everything once and keeps it going: the scheduler, the signals, systemd, and the only clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from watchdog import __version__, systemd
+from watchdog.actions.git import mark_good
+from watchdog.config import ConfigError, load
+from watchdog.incidents import Key, Machine, Terms
+from watchdog.journal import Journal, Lock, incidents, outbox, runs
+from watchdog.journal.runs import Run
+from watchdog.model import Memo, Millis, SourceError, WatchdogError
+from watchdog.notify import Outbox
+from watchdog.offload import DeadlineError, Offload, StillBusyError
+from watchdog.people import People
+from watchdog.pipeline import Pipeline, terms
+from watchdog.place import Places, look
+from watchdog.rollback import Hands, Rollback
+from watchdog.status import status
+from watchdog.telemetry import Telemetry, log
+from watchdog.web import Server, app
+
+_TICK = 1.0
+_JUMP = 30_000
+"""ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
+_LOOK = 5_000
+
+
+def clock() -> Millis:
+    return time.time_ns() // 1_000_000
+
+
+class Daemon:
+    """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], *, rules_act: bool = True) -> None:
+        """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
+
+        `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
+        """
+        self._path = path
+        self._environ = environ
+        self.config = load(path, environ=environ)
+        self._lock = Lock(self.config.state)
+        if not self._lock.take():
+            raise WatchdogError(f"{self.config.state} is in use by process {self._lock.holder()} — stop that one first")
+        try:
+            self.journal = Journal(self.config.state / "journal.db")
+            self.telemetry = Telemetry(__version__)
+            self.pipeline = Pipeline(self.config, self.journal, self.telemetry, clock(), rules_act=rules_act)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._sampling = Offload(8, "sampling")
+        self._acting = Offload(4, "acting")
+        self._sending = Offload(4, "sending")
+        self._memos: dict[str, Memo] = {}
+        self._ours: set[str] = set()
+        self._looked = 0
+        self._last_tick = clock()
+        self._steady = time.monotonic()
+        self.outbox = Outbox(self.journal, self.telemetry, clock, self._sending, self.config.channels)
+        self.rollback = Rollback(self._hands())
+        self.people = People(self.pipeline, self.journal)
+        self.places = Places(self.journal)
+        self._stopped = asyncio.Event()
+        self._server: Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+    # ─ life ─
+
+    async def start(self, *, web: bool = True) -> None:
+        self._loop = asyncio.get_running_loop()
+        if web:
+            self._serve()
+        self.telemetry.reload_ok.set(1)
+        for target in self.config.targets:
+            self.rollback.tend(target)
+        self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        self._schedule()
+        self._scheduler.add_job(self._tick, "interval", seconds=_TICK, id="tick", max_instances=1)
+        self._scheduler.start()
+        systemd.notify("READY=1", f"STATUS=watching {len(self.config.rules)} rules")
+        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", len(self.config.sources), len(self.config.kpis),
+                 len(self.config.rules), len(self.config.plans))  # fmt: skip
+
+    async def stop(self) -> None:
+        """What is started is finished and written down; the rest is left to the next start."""
+        systemd.notify("STOPPING=1")
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        await self.rollback.stop()
+        try:
+            await asyncio.wait_for(self.outbox.drain(), 5)
+        except TimeoutError:
+            log.warning("some messages are still to be sent; they go out at the next start")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await asyncio.to_thread(self._server.close)
+        for pool in (self._sampling, self._acting, self._sending):
+            pool.close()
+        self.journal.close()
+        self._lock.release()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            await self.start()
+            await self._stopped.wait()
+        finally:
+            await self.stop()
+
+    @property
+    def port(self) -> int | None:
+        return None if self._server is None else self._server.port
+
+    def _serve(self) -> None:
+        host, port = self.config.web.host, self.config.web.port
+        try:
+            self._server = Server(app(self.telemetry.registry, self.health, self._status_from_outside), host, port)
+        except OSError as error:
+            raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
+        log.info("http://%s:%d/metrics", host, self._server.port)
+
+    # ─ sampling ─
+
+    def _schedule(self) -> None:
+        """One job a source; a reload replaces what changed."""
+        wanted = {f"source {name}": (name, source) for name, source in self.config.sources.items()}
+        for job in self._scheduler.get_jobs():
+            if job.id.startswith("source ") and job.id not in wanted:
+                job.remove()
+        for key, (name, source) in wanted.items():
+            self._scheduler.add_job(
+                self._sample, "interval", seconds=source.every / 1_000, args=[name], id=key, replace_existing=True,
+                max_instances=1, next_run_time=None if self._scheduler.running else _at_once(),
+            )  # fmt: skip
+            self._scheduler.modify_job(key, next_run_time=_at_once())
+
+    async def _sample(self, name: str) -> None:
+        source = self.config.sources.get(name)
+        if source is None:
+            return
+        now, started = clock(), time.monotonic()
+        deadline = getattr(source, "timeout", max(source.every, 5_000)) / 1_000 + 0.5
+        memo = self._memos.setdefault(name, {})
+        try:
+            samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(memo, now)))
+        except SourceError as error:
+            self._lost(name, str(error))
+        except DeadlineError:
+            self._lost(name, f"no answer within {deadline:g} s")
+        except StillBusyError:
+            self._lost(name, "the last read still hangs")
+        else:
+            self._found(name)
+            self.pipeline.keep(name, samples, now)
+        self.telemetry.source_duration.labels(name).set(time.monotonic() - started)
+        self._judge(name)
+
+    def _lost(self, name: str, why: str) -> None:
+        self.pipeline.lose(name, clock())
+        if self._memos[name].get("__lost__") != why:
+            self._memos[name]["__lost__"] = why
+            log.warning("source %s: %s", name, why)
+
+    def _found(self, name: str) -> None:
+        if self._memos[name].pop("__lost__", None) is not None:
+            log.info("source %s delivers again", name)
+
+    def _judge(self, source: str | None = None) -> None:
+        with self.telemetry.evaluation.time():
+            worked = self.pipeline.judge(clock(), source)
+        self.rollback.wake()
+        if worked:
+            self.outbox.wake()
+
+    # ─ the tick: patience, missing data, people, systemd ─
+
+    async def _tick(self) -> None:
+        now, steady = clock(), time.monotonic()
+        if abs((now - self._last_tick) - (steady - self._steady) * 1_000) > _JUMP or now - self._last_tick > _JUMP:
+            log.warning("the clock jumped, or the machine slept: timers start from here")
+            self.pipeline.wake(now)
+        self._last_tick, self._steady = now, steady
+        self._judge()
+        for request in outbox.asked(self.journal):
+            self._answer(request)
+        systemd.notify("WATCHDOG=1")
+        if now - self._looked >= _LOOK:
+            self._looked = now
+            await asyncio.gather(*(self._look(target) for target in self.config.targets))
+
+    def health(self) -> str | None:
+        """What is wrong with ourselves; None when nothing is."""
+        late = clock() - self._last_tick
+        return None if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
+
+    def _answer(self, request: outbox.Request) -> None:
+        ok, text = self.people.answer(request, clock())
+        with self.journal.write() as db:
+            outbox.answer(db, request.id, ok, text, clock())
+        self._judge()
+        self.outbox.wake()
+
+    async def _look(self, target: str) -> None:
+        """Notices what other people deploy or restart, and which commit has proved itself."""
+        known = self.config.targets[target]
+        try:
+            seen = await self._sampling(f"place {target}", 10.0, look, known, self.telemetry)
+        except (DeadlineError, StillBusyError):
+            return
+        active = any(run.status != "watching" for run in runs.unended(self.journal, target))
+        ours = active or target in self._ours
+        self._ours.discard(target)
+        if self.places.note(target, seen, ours, clock()) and known.repo is not None:
+            await self._acting(f"place {target}", 30.0, mark_good, known.repo, clock())
+
+    # ─ reload ─
+
+    def reload(self) -> None:
+        """Validates everything, then swaps; a bad file changes nothing."""
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        try:
+            config = load(self._path, environ=self._environ)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("not reloaded: %s", problem)
+            self.telemetry.reload_ok.set(0)
+        else:
+            self.config = config
+            self.pipeline.use(config, clock())
+            self.outbox.channels = config.channels
+            self._schedule()
+            for target in config.targets:
+                self.rollback.tend(target)
+            self.telemetry.reload_ok.set(1)
+            log.info("reloaded: %d rules", len(config.rules))
+        systemd.notify("READY=1")
+
+    # ─ what the rollback needs of the rest ─
+
+    def _hands(self) -> Hands:
+        def halt(target: str, plan: str, by: str, incident: int | None) -> None:
+            if plan in self.config.plans and target in self.config.targets:
+                with self.journal.write() as db:
+                    self.pipeline.ledger.queue(db, target, plan, by, clock(), incident=incident)
+
+        def tell(severity: Any, title: str, lines: Any, *, incident: int | None) -> None:
+            with self.journal.write() as db:
+                self.pipeline.ledger.tell(db, severity, title, lines, clock(), incident=incident, weight="warn")
+            self._loop.call_soon_threadsafe(self.outbox.wake)
+
+        def tripped(incident: int, target: str) -> dict[Key, Terms]:
+            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
+                    if trip.plan is not None}  # fmt: skip
+            checks = {(check.rule, check.level): check for check in self.config.checks if check.target == target}
+            return {key: terms(checks[key.rule, key.level]) for key in keys if (key.rule, key.level) in checks}
+
+        def wanted(run: Run) -> bool:
+            if run.incident is None or not run.by.startswith("rule "):
+                return True
+            return any(self.pipeline.machines.get(key, Machine()).fires for key in tripped(run.incident, run.target))
+
+        return Hands(
+            journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting, terms=tripped,
+            evidence=self.pipeline.evidence,
+            wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
+        )  # fmt: skip
+
+    def _status_from_outside(self) -> dict[str, object]:
+        async def ask() -> dict[str, object]:
+            lost = {name: memo.get("__lost__") for name, memo in self._memos.items()}
+            return status(self.config, self.pipeline, self.journal, lost, clock())
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(5)
+
+
+def _at_once() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,113 @@
+"""Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from watchdog.journal import Journal, outbox
+from watchdog.journal.outbox import Letter
+from watchdog.model import Message, Millis, NotifyError
+from watchdog.offload import DeadlineError, StillBusyError
+from watchdog.telemetry import Telemetry, log
+
+_DEADLINE = 30.0
+"""Seconds that one delivery may take."""
+_SLOWEST = 300_000
+"""Longest pause between two tries, ms."""
+
+
+class Outbox:
+    """Sends what the journal says is unsent."""
+
+    def __init__(
+        self, journal: Journal, telemetry: Telemetry, clock: Callable[[], Millis],
+        offload: Callable[..., Awaitable[Any]], channels: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._telemetry = telemetry
+        self._clock = clock
+        self._offload = offload
+        self.channels = channels
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to send. A hint; the journal is the truth."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.drain()
+            due = outbox.next_due(self._journal)
+            pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
+            try:
+                await asyncio.wait_for(self._news.wait(), pause)
+                self._news.clear()
+            except TimeoutError:
+                pass
+
+    async def drain(self) -> None:
+        """One try for everything that is due; channels do not wait for each other."""
+        while letters := outbox.due(self._journal, self._clock()):
+            await asyncio.gather(*(self._deliver(letter) for letter in letters))
+
+    async def _deliver(self, letter: Letter) -> None:
+        handle, error = None, None
+        try:
+            handle = await self._send(letter)
+        except NotifyError as failure:
+            error = failure
+        except (DeadlineError, StillBusyError):
+            error = NotifyError(f"no answer within {_DEADLINE:.0f} s")
+        now = self._clock()
+        with self._journal.write() as db:
+            if error is None:
+                outbox.sent(db, letter.id, handle, now)
+            elif error.permanent:
+                outbox.failed(db, letter.id, str(error), now)
+                self._say_elsewhere(db, letter, error, now)
+            else:
+                pause = min(_SLOWEST, 1_000 * 2 ** min(letter.tries, 9))
+                if error.retry_after is not None:
+                    pause = max(pause, round(error.retry_after * 1_000))
+                outbox.postponed(db, letter.id, now + pause, str(error))
+        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
+        self._telemetry.notifications.labels(letter.channel, outcome).inc()
+        if error is not None:
+            log.warning("channel %s: %s%s", letter.channel, error, "" if error.permanent else " (will try again)")
+
+    async def _send(self, letter: Letter) -> str | None:
+        channel = self.channels.get(letter.channel)
+        if channel is None:  # the log is a channel too; so is one that a reload took away
+            log.log({"info": 20, "warn": 30, "crit": 40}[letter.severity], "%s", as_text(letter))
+            return None
+        message = Message(
+            key=str(letter.id), severity=letter.severity, title=letter.title, lines=letter.lines,
+            incident=letter.incident, thread=outbox.thread(self._journal, letter.channel, letter.incident),
+        )  # fmt: skip
+        if inspect.iscoroutinefunction(channel.send):
+            try:
+                answer = await asyncio.wait_for(channel.send(message), _DEADLINE)
+            except TimeoutError:
+                raise DeadlineError(letter.channel) from None
+        else:
+            answer = await self._offload(f"channel {letter.channel}", _DEADLINE, channel.send, message)
+        return None if answer is None else str(answer)
+
+    def _say_elsewhere(self, db: Any, letter: Letter, error: NotifyError, now: Millis) -> None:
+        """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
+        title = f"channel {letter.channel} does not deliver"
+        (said,) = self._journal.rows(
+            "SELECT count(*) FROM message WHERE title = ? AND created > ?", title, now - 900_000
+        )
+        if not said[0]:
+            others = [name for name in self.channels if name != letter.channel]
+            outbox.post(db, others or ["log"], "warn", title, [str(error), f"not delivered: {letter.title}"], now)
+
+
+def as_text(letter: Letter) -> str:
+    """A message on one line, as it stands in the log when there is no channel."""
+    return " — ".join([letter.title, *letter.lines])

@@ -1,0 +1,78 @@
+"""What of a target other people may change under us: its commit and its running instance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from watchdog.actions.git import head
+from watchdog.actions.process import Process
+from watchdog.actions.systemd import Systemd
+from watchdog.journal import Journal, incidents
+from watchdog.model import ActionError, Millis, Target
+from watchdog.telemetry import Telemetry, log
+
+GOOD = 86_400_000
+"""ms that a commit must have been quiet under watch to be a last-good."""
+
+
+class Seen(NamedTuple):
+    head: str | None
+    invocation: str | None
+    """What tells one run of the bot from the next; None when it does not run or cannot be told."""
+    restarts: int
+    """Restarts by systemd itself: those are nobody's deployment."""
+
+
+def look(target: Target, telemetry: Telemetry) -> Seen:
+    """Reads the place; blocks. What cannot be read is None."""
+    del telemetry
+    commit = None
+    try:
+        commit = None if target.repo is None else head(target.repo)
+        if target.unit is not None:
+            unit = Systemd(do="systemd", restart="unit").at(target).before()
+            return Seen(commit, unit.get("invocation") or None, int(unit.get("restarts") or 0))
+        if target.process is not None:
+            bot = Process(do="process", restart="process").at(target).before()
+            return Seen(commit, f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None, 0)
+    except ActionError as error:
+        log.debug("%s", error)
+    return Seen(commit, None, 0)
+
+
+class Places:
+    """Tells our own doing from other people's."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._last: dict[str, tuple[Millis, Seen]] = {}
+
+    def note(self, target: str, seen: Seen, ours: bool, now: Millis) -> bool:
+        """Writes down what is so now, and `settling` when somebody else changed it.
+
+        True when the commit has just been quiet under watch for long enough to be a last-good.
+        """
+        standing = incidents.standing(self._journal, target, now)
+        when, last = self._last.get(target, (now, seen))
+        self._last[target] = (now, seen)
+        deployed = seen.head is not None and seen.head != standing.head
+        restarted = seen.invocation is not None and seen.invocation != standing.invocation
+        by_systemd = seen.restarts > last.restarts
+        disturbed = deployed or incidents.current(self._journal, target) is not None
+        quiet = 0 if disturbed else standing.quiet_for + now - when
+        if (
+            not (deployed or restarted)
+            and quiet // 60_000 == standing.quiet_for // 60_000
+            and not (disturbed and quiet)
+        ):
+            return False
+        with self._journal.write() as db:
+            incidents.stand(db, target, head=seen.head or standing.head, quiet_for=quiet,
+                            invocation=seen.invocation or standing.invocation)  # fmt: skip
+            new_to_us = standing.head is None and standing.invocation is None
+            if not ours and not new_to_us and (deployed or (restarted and not by_systemd)):
+                what = "deployed to" if deployed else "restarted"
+                log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
+                incidents.stand(db, target, unsettled=now)
+                incidents.event(db, "settling", f"somebody else {what} the bot", now, target=target)
+        return quiet >= GOOD > standing.quiet_for

@@ -1,0 +1,306 @@
+"""Carries plans out, one run per target at a time, and picks up at boot where a dead process left off.
+
+The journal is the program counter: `carry` walks a plan from its start and passes over what is already written down as
+done, so a run that was cut off by ``kill -9`` is resumed by carrying it out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from watchdog.actions.plan import Halt, Repair, Verify, read_plan, verify_of
+from watchdog.incidents import Finding, Key, Terms, Trial, prove
+from watchdog.journal import Journal, incidents, runs
+from watchdog.journal.runs import Outcome, Run
+from watchdog.model import ActionError, Millis, Severity, Target, Verdict
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
+from watchdog.telemetry import Telemetry, log
+from watchdog.units import show_duration
+
+
+class Tell(Protocol):
+    """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
+
+    def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
+
+
+class Hands(NamedTuple):
+    """What the rollback needs of the rest of the house; handed in by the daemon."""
+
+    journal: Journal
+    telemetry: Telemetry
+    clock: Callable[[], Millis]
+    offload: Callable[..., Awaitable[object]]
+    """(key, deadline seconds, call, *args) → result, in a thread."""
+    terms: Callable[[int, str], Mapping[Key, Terms]]
+    """(incident, target) → the rules whose trip the plan answers."""
+    evidence: Callable[
+        [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
+    ]
+    """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
+    wanted: Callable[[Run], bool]
+    """Whether a queued repair still has a reason."""
+    halt: Callable[[str, str, str, int | None], None]
+    """(target, plan, by, incident): queues a halt."""
+    tell: Tell
+    ended: Callable[[str], None]
+    """(target): a run is over; what is so now is our own doing."""
+
+
+class _OvertakenError(Exception):
+    """A halt waits: it goes first."""
+
+
+class Rollback:
+    """One task per target tends its runs."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._stopping = False
+        self._wake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def tend(self, target: str) -> None:
+        """Starts tending a target, once; unfinished runs are resumed first."""
+        if target not in self._tasks:
+            self._wake[target] = asyncio.Event()
+            self._tasks[target] = asyncio.create_task(self._tend(target), name=f"rollback {target}")
+
+    def wake(self, target: str | None = None) -> None:
+        """There is news: a run was queued, or samples came in. A hint; the journal is the truth."""
+        for name in self._wake if target is None else [target]:
+            self._wake[name].set()
+
+    async def stop(self) -> None:
+        """Ends at the next step boundary; what is started is finished and written down first."""
+        self._stopping = True
+        self.wake()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _tend(self, target: str) -> None:
+        while not self._stopping:
+            waiting = runs.unended(self._hands.journal, target)
+            if waiting:
+                await self.carry(waiting[0])
+            else:
+                await self._news(target, 60.0)
+
+    async def _news(self, target: str, timeout: float) -> None:
+        """Until something happens. The clock serves patience: nothing may depend on a wake-up being delivered."""
+        event = self._wake[target]
+        try:
+            await asyncio.wait_for(event.wait(), timeout)
+        except TimeoutError:
+            return
+        event.clear()
+
+    # ─ one run ─
+
+    async def carry(self, run: Run) -> None:
+        """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
+        plan = read_plan(run.text)
+        place = Target.model_validate_json(run.place)
+        try:
+            if run.status == "queued" and not self._begin(run, plan):
+                return
+            ladder = Ladder(run, place, self._hands, lambda: self._boundary(run))
+            outcome, reason = await self._climb(run, plan, ladder)
+        except _OvertakenError:
+            outcome, reason = "overtaken", "a halt goes first"
+        except _PausedError:
+            return  # the daemon stops; the next one goes on from here
+        except StoppedError as stop:
+            outcome, reason = "stopped", str(stop)
+        except Exception as bug:
+            log.exception("%s: plan %s broke", run.target, run.plan)
+            outcome, reason = "stopped", f"internal error: {bug!r}"
+        self._end(run, plan, outcome, reason)
+
+    def _begin(self, run: Run, plan: Halt | Repair) -> bool:
+        """Marks a queued run as running; False when there is nothing to run."""
+        hands, now = self._hands, self._hands.clock()
+        if isinstance(plan, Repair) and not hands.wanted(run):
+            self._end(run, plan, "not-needed", "quiet before its turn came")
+            return False
+        if isinstance(plan, Repair) and plan.mode == "dry-run":
+            says = [f"{level.name}: {step.at(Target.model_validate_json(run.place)).say()}"
+                    for level in plan.levels for step in level.steps]  # fmt: skip
+            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", says)
+            self._end(run, plan, "dry-run", "nothing was changed")
+            return False
+        with hands.journal.write() as db:
+            runs.move(db, run.id, status="running")
+            if isinstance(plan, Halt):  # written down before anything is touched: a halted bot stays halted
+                incidents.stand(db, run.target, latched=now, latch_why=f"halt {run.plan}")
+        hands.telemetry.latched.labels(run.target).set(isinstance(plan, Halt) or self._is_latched(run.target))
+        return True
+
+    async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
+        run = runs.get(self._hands.journal, run.id)
+        reason = "no level is left"
+        for number in range(run.level, len(plan.levels)):
+            level = plan.levels[number]
+            if run.status != "watching" or number > run.level:
+                with self._hands.journal.write() as db:
+                    runs.move(db, run.id, status="running", level=number)
+                finding = await self._try(run, plan, number, ladder)
+                self._level_ended(run, level.name, finding)
+                reason = finding.reason
+                if finding.outcome == "unknown":
+                    return "exhausted", f"level {level.name}: {reason}"
+                if finding.outcome == "disproven":
+                    continue
+                if isinstance(plan, Halt):
+                    return "proven", f"level {level.name}: {reason}"
+            assert isinstance(plan, Repair)
+            again = await self._celebrate(run, plan, number, ladder)
+            if again is None:
+                return "proven", f"level {level.name}: {reason if reason != 'no level is left' else 'watched'}"
+            reason = again
+        return "exhausted", reason
+
+    async def _try(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
+        """One level: its steps, then the evidence."""
+        level = plan.levels[number]
+        try:
+            await ladder.unchanged()
+            told = runs.steps(self._hands.journal, run.id)
+            if isinstance(plan, Repair):
+                # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
+                undone = any(step.phase == "proven" and step.level == number - 1 for step in told)
+                first = min((step.level for step in told if step.phase == "before"), default=number)
+                await ladder.do("before", number if undone else first, plan.before)
+            if not any(step.phase == "level" and step.level == number for step in told):
+                says = [step.at(ladder.place).say() for step in level.steps]
+                self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name}", says)
+            changed = await ladder.do("level", number, level.steps)
+        except StepFailedError as failure:
+            return Finding("disproven", str(failure))
+        if not changed and isinstance(plan, Repair):
+            return Finding("disproven", "nothing to change: all of it was so already")
+        return await self._verify(run, verify_of(plan, level), ladder)
+
+    async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> str | None:
+        """After proof: the `proven:` steps, then the watch. Returns why to go on, one level up; None = it is well."""
+        await ladder.unchanged()
+        verify = verify_of(plan, plan.levels[number])
+        try:
+            await ladder.do("proven", number, plan.proven)
+        except StepFailedError as failure:
+            raise StoppedError(f"it is repaired, but {failure}") from None
+        until = runs.get(self._hands.journal, run.id).watch_until
+        if until is None or runs.get(self._hands.journal, run.id).status != "watching":
+            until = self._hands.clock() + verify.watch
+            with self._hands.journal.write() as db:
+                runs.move(db, run.id, status="watching", watch_until=until)
+                incidents.event(db, "watch", f"watched for {show_duration(verify.watch)}", self._hands.clock(),
+                                incident=run.incident, run=run.id, target=run.target)  # fmt: skip
+        trial = self._trial(run)
+        while (now := self._hands.clock()) < until:
+            self._boundary(run)
+            if any(other.id != run.id for other in runs.unended(self._hands.journal, run.target)):
+                return None  # another plan is wanted: this one has done its part
+            trial, finding = self._look(run, trial, (), 2**62, now)
+            if finding is not None and finding.outcome == "disproven":
+                self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
+                return f"tripped again within the watch: {finding.reason}"
+            await self._news(run.target, min(1.0, (until - now) / 1_000))
+        return None
+
+    # ─ evidence ─
+
+    async def _verify(self, run: Run, verify: Verify, ladder: Ladder) -> Finding:
+        """Waits for proof, disproof, or the time to give up."""
+        trial = self._trial(run)
+        settled = trial.since + verify.settle
+        give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
+        ran = not verify.run
+        while True:
+            self._boundary(run)
+            now = self._hands.clock()
+            if now >= settled:
+                if dead := await ladder.undone():
+                    return Finding("disproven", f"after {show_duration(verify.settle)} it is not so: {dead}")
+                if not ran:
+                    try:
+                        await ladder.command(verify.run, give_up - now)
+                        ran = True
+                    except ActionError as failure:
+                        return Finding("disproven", str(failure))
+                trial, finding = self._look(run, trial, verify.that, verify.quiet, now)
+                if finding is not None:
+                    return finding
+            if now >= give_up:
+                return Finding("unknown", f"no proof within {show_duration(verify.give_up)}: {trial.reason}")
+            await self._news(run.target, 1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
+
+    def _trial(self, run: Run) -> Trial:
+        return Trial(since=runs.get(self._hands.journal, run.id).acted, last=self._hands.clock())
+
+    def _look(
+        self, run: Run, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis
+    ) -> tuple[Trial, Finding | None]:
+        terms = self._hands.terms(run.incident, run.target) if run.kind == "repair" and run.incident else {}
+        verdicts, answers = self._hands.evidence(run.target, list(terms), that, trial.since, now)
+        return prove(trial, terms, verdicts, answers, quiet, now)
+
+    # ─ boundaries and ends ─
+
+    def _boundary(self, run: Run) -> None:
+        """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
+        if self._stopping:
+            raise _PausedError
+        if run.kind == "repair" and any(
+            other.kind == "halt" for other in runs.unended(self._hands.journal, run.target)
+        ):
+            raise _OvertakenError
+
+    def _is_latched(self, target: str) -> bool:
+        return incidents.standing(self._hands.journal, target, self._hands.clock()).latched is not None
+
+    def _level_ended(self, run: Run, level: str, finding: Finding) -> None:
+        self._hands.telemetry.plan_runs.labels(run.plan, level, finding.outcome).inc()
+        severity: Severity = "info" if finding.outcome == "proven" else "warn"
+        self._say(run, severity, f"{run.plan}: level {level} {finding.outcome}", [finding.reason])
+
+    def _say(self, run: Run, severity: Severity, title: str, lines: Sequence[str]) -> None:
+        """The same words in the log, in the timeline and in the chat."""
+        log.log(_LOG_LEVEL[severity], "%s: %s: %s", run.target, title, "; ".join(lines))
+        with self._hands.journal.write() as db:
+            incidents.event(db, "plan", f"{title}: {'; '.join(lines)}", self._hands.clock(), incident=run.incident,
+                            run=run.id, target=run.target)  # fmt: skip
+            self._hands.tell(severity, f"{run.target}: {title}", lines, incident=run.incident)
+
+    def _end(self, run: Run, plan: Halt | Repair, outcome: Outcome, reason: str) -> None:
+        """Writes the end down, latches where that is due, and queues the halt of an exhausted repair."""
+        hands, now = self._hands, self._hands.clock()
+        bad = outcome in ("exhausted", "stopped")
+        latch = isinstance(plan, Halt) or plan.latch == "always" or (plan.latch == "on_failure" and bad)
+        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run")
+        with hands.journal.write() as db:
+            runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
+            if latch and not self._is_latched(run.target):
+                incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
+            lines = [reason]
+            if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
+                lines.append(f"next: {plan.exhausted}")
+                hands.halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
+            if latch:
+                lines.append(f"latched: repairs wait for trading-watchdog resume {run.target}")
+            self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            if isinstance(plan, Halt):
+                for other in runs.unended(hands.journal, run.target):
+                    if other.kind == "repair" and other.incident == run.incident:
+                        runs.move(db, other.id, status="ended", outcome="overtaken", reason="a halt ran", ended=now)
+        hands.telemetry.latched.labels(run.target).set(self._is_latched(run.target))
+        hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
+        hands.ended(run.target)
+
+
+class _PausedError(Exception):
+    """The daemon stops: the run stays as it is in the journal."""
+
+
+_LOG_LEVEL = {"info": 20, "warn": 30, "crit": 40}

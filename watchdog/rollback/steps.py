@@ -1,0 +1,215 @@
+"""Steps of one run: `started` in the journal, the act, the outcome; and the way back in after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from watchdog.actions import child
+from watchdog.actions.plan import read_plan, steps_of
+from watchdog.journal import incidents, runs
+from watchdog.journal.runs import Phase, Run, Step
+from watchdog.model import Action, ActionError, Done, Json, Millis, State, Target
+from watchdog.offload import DeadlineError
+from watchdog.telemetry import log
+
+if TYPE_CHECKING:
+    from watchdog.rollback import Hands
+
+_READ = 30.0
+"""Seconds that looking at the world may take."""
+
+
+class StepFailedError(Exception):
+    """A step did not happen. The level is disproven."""
+
+
+class StoppedError(Exception):
+    """The world is other than expected, or nobody can tell: no further step, a person must look."""
+
+
+class Ladder:
+    """Does the steps of a run, each at most once where it cannot be told whether it happened."""
+
+    def __init__(self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None]) -> None:
+        self.place = place
+        self._run = run
+        self._hands = hands
+        self._boundary = boundary
+
+    async def do(self, phase: Phase, level: int, actions: Sequence[Any]) -> bool:
+        """Steps in order; what the journal says is done is passed over. True when any of them changed something.
+
+        Raises StepFailedError at the first that failed, StoppedError when nobody can tell.
+        """
+        changed = False
+        for n, template in enumerate(actions):
+            changed |= await self._step(phase, level, n, cast(Action, template).at(self.place))
+        return changed
+
+    async def _step(self, phase: Phase, level: int, n: int, action: Action) -> bool:
+        known = self._row(phase, level, n)
+        if known is not None and known.status != "started":
+            if known.status in ("failed", "unknown"):
+                raise StepFailedError(f"{known.say}: {known.detail}")
+            return known.status == "done"
+        self._boundary()
+        if known is None:
+            try:
+                before = cast(Json, await self._off(_READ, action.before, self._done()))
+                state = await self._state(action, before)
+            except ActionError as error:
+                self._start(phase, level, n, action, None)
+                return self._failed(phase, level, n, action, str(error))
+            self._start(phase, level, n, action, before)
+            if state == "after":
+                self._finish(phase, level, n, "skipped", "was so already")
+                return False
+        else:
+            before, settled = await self._found(known, action)
+            if settled:
+                return True
+        return await self._apply(phase, level, n, action, before)
+
+    async def _found(self, step: Step, action: Action) -> tuple[Json, bool]:
+        """A step that an earlier process started: asks the world what became of it. True = it is done."""
+        if step.before is None:
+            raise StoppedError(f"{step.say} was started and nothing is known of what was so before")
+        if step.child_pid is not None and step.child_started is not None:
+            await self._off(_READ, child.leftover, step.child_pid, step.child_started, _READ / 2)
+        state = await self._state(action, step.before)
+        log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
+        if state == "after":
+            self._finish(step.phase, step.level, step.n, "done", "was done when the watchdog came back")
+            return step.before, True
+        if state == "before":
+            return step.before, False
+        self._finish(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
+        raise StoppedError(f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
+                           if state == "other" else
+                           f"{step.say} was cut off by a crash, and it cannot be told whether it happened")  # fmt: skip
+
+    async def _apply(self, phase: Phase, level: int, n: int, action: Action, before: Json) -> bool:
+        run = self._run.id
+        key = f"run {run} {phase} {level}.{n}"
+        token = child.on_child.set(lambda pid, started: self._note_child((run, phase, level, n), pid, started))
+        deadline = cast(Any, action).timeout / 1_000 + _READ
+        try:
+            detail = cast(str, await self._off(deadline, action.apply, before, key))
+        except ActionError as error:
+            if not error.may_have_happened:
+                return self._failed(phase, level, n, action, str(error))
+            return await self._doubtful(phase, level, n, action, before, str(error))
+        except DeadlineError:
+            return await self._doubtful(phase, level, n, action, before, "it did not end in time")
+        finally:
+            child.on_child.reset(token)
+        self._finish(phase, level, n, "done", detail)
+        return True
+
+    async def _doubtful(self, phase: Phase, level: int, n: int, action: Action, before: Json, why: str) -> bool:
+        """It may have happened: the world is asked."""
+        try:
+            state = await self._state(action, before)
+        except (ActionError, DeadlineError):
+            state = "unknown"
+        if state == "after":
+            self._finish(phase, level, n, "done", f"{why}; yet it is so")
+            return True
+        if state == "before":
+            return self._failed(phase, level, n, action, why)
+        self._finish(phase, level, n, "unknown", why)
+        raise StoppedError(f"{action.say()}: {why}, and the world is {state}")
+
+    def _failed(self, phase: Phase, level: int, n: int, action: Action, why: str) -> bool:
+        self._finish(phase, level, n, "failed", why)
+        raise StepFailedError(f"{action.say()}: {why}")
+
+    # ─ looking ─
+
+    async def unchanged(self) -> None:
+        """Raises StoppedError when somebody else has changed what our steps left behind.
+
+        Looked at are the lasting steps (files, commits) of the row that was done last, and the `before:` row with them
+        while it stands. A commit is not looked at once a flag was set on top of it: the flag is.
+        """
+        rows = [row for row in self._rows() if row.status == "done" and row.before is not None]
+        lasting = [(row, action) for row in rows if (action := self._action_of(row)) is not None and action.lasting]
+        if not lasting:
+            return
+        last = lasting[-1][0]
+        for n, (row, action) in enumerate(lasting):
+            current = (row.phase, row.level) == (last.phase, last.level)
+            stands = row.phase == "before" and last.phase == "level" and row.level <= last.level
+            covered = any(type(later) is not type(action) for _, later in lasting[n + 1 :])
+            if not stands and (not current or covered):
+                continue
+            if (state := await self._state(action, row.before or {})) != "after":
+                what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
+                raise StoppedError(f"somebody else is at work: {row.say} {what}")
+
+    async def undone(self) -> str | None:
+        """What the last level's passing steps (restarts) should have left running and did not."""
+        rows = self._rows()
+        last = max((row.level for row in rows if row.phase == "level"), default=-1)
+        for row in rows:
+            if row.phase != "level" or row.level != last or row.status != "done" or row.before is None:
+                continue
+            action = self._action_of(row)
+            if action is not None and not action.lasting and await self._state(action, row.before) == "before":
+                return row.say
+        return None
+
+    async def command(self, argv: Sequence[str], within: Millis) -> None:
+        """Runs a verify command. Raises ActionError unless it ends with 0 in time."""
+        ran = cast(child.Ran, await self._off(
+            within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000)))  # fmt: skip
+        if ran.code != 0:
+            raise ActionError(f"{' '.join(argv)} ended with {ran.code}: {(ran.err or ran.out).strip()[-300:]}")
+
+    def _action_of(self, row: Step) -> Action | None:
+        """The action behind a row, from the plan as the run keeps it."""
+        steps = steps_of(read_plan(self._run.text), row.phase, row.level)
+        return cast(Action, steps[row.n]).at(self.place) if row.n < len(steps) else None
+
+    async def _state(self, action: Action, before: Json) -> State:
+        return cast(State, await self._off(_READ, action.state, before))
+
+    async def _off(self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object) -> object:
+        return await self._hands.offload(f"target {self._run.target}", deadline, call, *args, **kwargs)
+
+    # ─ the journal ─
+
+    def _rows(self) -> list[Step]:
+        return runs.steps(self._hands.journal, self._run.id)
+
+    def _row(self, phase: Phase, level: int, n: int) -> Step | None:
+        return next((row for row in self._rows() if (row.phase, row.level, row.n) == (phase, level, n)), None)
+
+    def _done(self) -> list[Done]:
+        """What this run has changed so far, for an action that must tell our edits from other people's."""
+        return [Done(action, row.before, stands=row.phase == "before") for row in self._rows()
+                if row.status == "done" and row.before is not None and (action := self._action_of(row)) is not None]  # fmt: skip
+
+    def _start(self, phase: Phase, level: int, n: int, action: Action, before: Json | None) -> None:
+        now = self._hands.clock()
+        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None)
+        with self._hands.journal.write() as db:
+            runs.start_step(db, step)
+
+    def _finish(self, phase: Phase, level: int, n: int, status: runs.StepStatus, detail: str) -> None:
+        now = self._hands.clock()
+        with self._hands.journal.write() as db:
+            runs.end_step(db, self._run.id, phase, level, n, status, detail, now)
+            if status == "done":
+                runs.move(db, self._run.id, acted=now)
+            row = self._row(phase, level, n)
+            if row is not None:
+                text = f"{row.say}: {status}{f' ({detail})' if detail else ''}"
+                incidents.event(db, "step", text, now, incident=self._run.incident, run=self._run.id,
+                                target=self._run.target)  # fmt: skip
+                log.info("%s: %s", self._run.target, text)
+
+    def _note_child(self, step: tuple[int, Phase, int, int], pid: int, started: float) -> None:
+        with self._hands.journal.write() as db:
+            runs.note_child(db, step, pid, started)

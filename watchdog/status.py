@@ -1,0 +1,63 @@
+"""What is so now, as one JSON value: for `trading-watchdog status` and /api/status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from watchdog import __version__
+from watchdog.config import Config
+from watchdog.journal import Journal, incidents, runs
+from watchdog.model import Millis
+from watchdog.pipeline import Pipeline
+from watchdog.units import show
+
+
+def status(
+    config: Config, pipeline: Pipeline, journal: Journal, lost: Mapping[str, str | None], now: Millis
+) -> dict[str, object]:
+    """`lost`: source → why its last read failed, None when it did not."""
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "now": now,
+        "sources": {
+            name: {"up": lost.get(name) is None and name in lost, "error": lost.get(name)} for name in config.sources
+        },
+        "kpis": {name: _kpi(config, pipeline, name) for name in config.kpis},
+        "rules": [
+            {
+                "rule": key.rule,
+                "level": key.level,
+                "labels": dict(key.labels),
+                "phase": machine.phase,
+                "outcome": machine.outcome,
+                "reason": machine.reason,
+                "since": machine.since,
+            }
+            for key, machine in sorted(pipeline.machines.items())
+        ],
+        "targets": {name: _target(journal, name, now) for name in config.targets},
+    }
+
+
+def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
+    kpi, reading = config.kpis[name], pipeline.readings.get(name)
+    values = {} if reading is None else reading.values
+    return {
+        "values": [{"labels": dict(labels), "value": v if v == v else None, "text": show(v, kpi.unit)}
+                   for labels, v in values.items()],
+        "baseline": None if kpi.baseline is None else show(kpi.normal(), kpi.unit),
+        "unit": kpi.unit,
+    }
+
+
+def _target(journal: Journal, name: str, now: Millis) -> dict[str, object]:
+    standing, incident = incidents.standing(journal, name, now), incidents.current(journal, name)
+    at_work = runs.unended(journal, name)
+    plan = None if not at_work else {"plan": at_work[0].plan, "status": at_work[0].status, "level": at_work[0].level}
+    return {
+        "latched": None if standing.latched is None else standing.latch_why,
+        "incident": None if incident is None else incident.id,
+        "plan": plan,
+    }
