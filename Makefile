@@ -29,6 +29,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks
 
 lock: setup
+	@$(BIN)/python -m pip install --quiet uv
 	@echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --all-extras --output-file requirements.lock pyproject.toml -
 
