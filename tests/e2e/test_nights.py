@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from pathlib import Path
 
-from conftest import Night, until
+from tests.e2e.night import Night, until
 
 BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 BAD_ONLY_WITH_FLAG = "ERRORS = 0.5\nERRORS_OFF = 0.01\n"
@@ -216,5 +215,3 @@ def test_only_one_watchdog_acts_on_a_state_folder(night: Night) -> None:
     assert second.returncode == 1
     assert "in use by process" in second.stderr
 
-
-__all__ = ["Path"]

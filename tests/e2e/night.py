@@ -1,0 +1,237 @@
+"""A night in a folder: a real bot, its real git repository, and a real watchdog process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+TOYBOT = Path(__file__).with_name("toybot.py")
+
+WATCHDOG = """\
+sources:
+  bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 200ms}}
+  process: {{type: process, pid_file: bot/bot.pid, every: 500ms}}
+state: {state}
+web: {{listen: "127.0.0.1:{web}"}}
+"""
+
+RULES = """\
+targets:
+  toy:
+    repo: {repo}
+    process: {{pid_file: bot.pid, command: ["{python}", "{toybot}", "{port}"], log: ../bot.log}}
+    cooldown: 1s
+    settling: 1s
+kpis:
+  errors: {{expr: error_ratio, unit: ratio, baseline: 1%}}
+  drawdown: {{expr: 1 - equity / max_over_time(equity[1h]), unit: ratio, since: resume}}
+defaults: {{target: toy}}
+rules:
+  - {{name: errors-high, kpi: errors, crit: {{above: 10%, for: 600ms, plan: ladder}}}}
+  - {{name: drawdown, kpi: drawdown, crit: {{at_least: 10%, plan: halt}}}}
+plans:
+  halt:
+    kind: halt
+    levels:
+      - {{name: no-entries, steps: [{{do: flag, file: config.py, set: {{TRADING: false}}}}],
+         verify: {{that: [bot_entries_enabled == 0], give_up: 5s}}}}
+  ladder:
+    kind: repair
+    mode: auto
+    exhausted: halt
+    before: [{{do: flag, file: config.py, set: {{TRADING: false}}}}]
+    proven: [{{do: flag, file: config.py, set: {{TRADING: true}}}}]
+    verify: {{settle: {settle}, that: ["increase(beats_total[1s]) > 0"], quiet: 600ms, give_up: {give_up}, watch: 500ms}}
+    levels:
+      - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{do: process, restart: process}}]}}
+      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{do: process, restart: process}}]}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])
+
+
+def until(what: Callable[[], T], seconds: float = 20.0, why: str = "") -> T:
+    """The first true answer; fails with the last one when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = what()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {why or what} (last answer: {answer!r})")
+        time.sleep(0.05)
+
+
+class Night:
+    """One bot and its watchdog in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.repo = folder / "bot"
+        self.port, self.web = free_port(), free_port()
+        self.environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        self.dogs: list[subprocess.Popen[bytes]] = []
+        self.repo.mkdir()
+        self.equity(1000)
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.email", "dev@example.invalid")
+        self.git("config", "user.name", "Dev")
+        self.write("config.py", "TRADING = True  # new positions\n")
+        self.write("model.py", "ERRORS = 0.01\n")
+        self.write(".gitignore", "bot.pid\n__pycache__/\n")
+        self.commit("v1")
+        self.git("tag", "v1")
+
+    def configure(self, *, settle: str = "800ms", give_up: str = "10s", more: str = "") -> None:
+        (self.folder / "rules").mkdir(exist_ok=True)
+        known = {
+            "port": self.port, "web": self.web, "state": self.folder / "state", "repo": self.repo,
+            "python": sys.executable, "toybot": TOYBOT, "settle": settle, "give_up": give_up,
+        }  # fmt: skip
+        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**known))
+        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(**known) + more)
+
+    # the repository
+
+    def git(self, *args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=self.repo, env=self.environ, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def write(self, name: str, text: str) -> None:
+        (self.repo / name).write_text(text)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def deploy_v2(self, model: str) -> str:
+        """Merges v2 behind its flag, restarts the bot; returns the merge."""
+        self.git("switch", "-q", "-c", "v2")
+        self.write("model.py", model)
+        self.write("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")
+        self.commit("v2: a better model")
+        self.git("switch", "-q", "main")
+        self.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
+        self.git("tag", "v2-merge")
+        self.restart_bot()
+        return self.git("rev-parse", "HEAD")
+
+    def reverts(self) -> list[str]:
+        return [line for line in self.git("log", "--format=%s").splitlines() if line.startswith("Revert")]
+
+    # the bot
+
+    def equity(self, value: float) -> None:
+        (self.folder / "equity.txt").write_text(str(value))
+
+    def bot_pid(self) -> int | None:
+        try:
+            pid = int((self.repo / "bot.pid").read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else None
+
+    def kill_bot(self) -> None:
+        if (pid := self.bot_pid()) is not None:
+            bot = psutil.Process(pid)
+            bot.kill()
+            until(lambda: not bot.is_running() or bot.status() == psutil.STATUS_ZOMBIE)
+
+    def restart_bot(self) -> None:
+        """As a person does it: not through the watchdog."""
+        self.kill_bot()
+        with (self.folder / "bot.log").open("ab") as log:
+            bot = subprocess.Popen([sys.executable, str(TOYBOT), str(self.port)], cwd=self.repo, stdout=log, stderr=log,
+                                   start_new_session=True)  # fmt: skip
+        self._bots = [*getattr(self, "_bots", []), bot]
+        (self.repo / "bot.pid").write_text(f"{bot.pid}\n")
+        until(lambda: self.page() is not None, why="the bot answers")
+
+    def page(self) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as page:
+                return str(page.read().decode())
+        except OSError:
+            return None
+
+    # the watchdog
+
+    def watch(self, **environ: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "watchdog.log").open("ab") as log:
+            dog = subprocess.Popen(
+                [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)],
+                stdout=log, stderr=log, env={**self.environ, **environ}, start_new_session=True,
+            )  # fmt: skip
+        self.dogs.append(dog)
+        until(lambda: dog.poll() is not None or self.metrics() is not None, why="the watchdog answers")
+        assert dog.poll() is None, self.log()
+        return dog
+
+    def log(self) -> str:
+        return (self.folder / "watchdog.log").read_text()
+
+    def metrics(self) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=2) as page:
+                return str(page.read().decode())
+        except OSError:
+            return None
+
+    def status(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/api/status", timeout=2) as page:
+            known: dict[str, Any] = json.load(page)
+        return known
+
+    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "watchdog", *args, "--config", str(self.folder)],
+            capture_output=True, text=True, env=self.environ, timeout=60,
+        )  # fmt: skip
+
+    def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
+        done = self.command("incidents", *([str(number)] if number else []), "--json")
+        assert done.returncode == 0, done.stderr
+        listed: list[dict[str, Any]] = json.loads(done.stdout)
+        return listed
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every plan run, oldest first."""
+        return [run for one in reversed(self.incidents()) for run in one["runs"]]
+
+    def healthy(self) -> None:
+        """Waits until the watchdog has judged every rule and found it well."""
+
+        def well() -> bool:
+            rules = self.status()["rules"]
+            return len(rules) >= 2 and all(rule["outcome"] == "ok" for rule in rules)
+
+        until(well, why="all rules are well")
+
+    def close(self) -> None:
+        for dog in self.dogs:
+            if dog.poll() is None:
+                dog.send_signal(signal.SIGTERM)
+                try:
+                    dog.wait(15)
+                except subprocess.TimeoutExpired:
+                    dog.kill()
+                    dog.wait()
+        self.kill_bot()
+        for bot in getattr(self, "_bots", []):
+            bot.wait()
