@@ -1,0 +1,17 @@
+"""Changes to the world. The union below is the only registry: a new action is a file, a line, a test and a page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from watchdog.actions.command import Command
+from watchdog.actions.flag import Flag
+from watchdog.actions.git import Git
+from watchdog.actions.process import Process
+from watchdog.actions.systemd import Systemd
+
+__all__ = ["Action", "Command", "Flag", "Git", "Process", "Systemd"]
+
+Action = Annotated[Flag | Git | Systemd | Process | Command, Field(discriminator="do")]

@@ -1,0 +1,277 @@
+"""Runs one program: no shell, own session, stdin empty, bounded output, a deadline that holds for its children too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import psutil
+
+from watchdog.model import ActionError
+
+on_child: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
+"""Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
+because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
+the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
+
+SAME_START = 2.0
+"""Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
+follows the clock."""
+
+_POLITE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
+_POLL = 0.05
+_CHUNK = 65_536
+
+# What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
+# report to systemd in our name.
+_NOT_INHERITED = (
+    "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
+    "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID", "SYSTEMD_EXEC_PID",
+)  # fmt: skip
+
+
+class Owner(NamedTuple):
+    """Whom a program runs as; only root may say so."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class Ran(NamedTuple):
+    code: int
+    """Exit status; ``-9`` when signal 9 ended it."""
+    out: str
+    err: str
+    raw: bytes
+    """stdout, byte for byte."""
+    cut: bool
+    """stdout was longer than the limit: only its end is here."""
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str | None] | None = None,
+    timeout_ms: float,
+    input: bytes | None = None,  # noqa: A002 - subprocess's own word
+    output_limit: int = 64 * 1024,
+    owner: Owner | None = None,
+) -> Ran:
+    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
+
+    Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
+    whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
+    """
+    deadline = time.monotonic() + timeout_ms / 1_000
+    child = _start(argv, cwd, environment(env), input is not None, owner)
+    try:
+        note = on_child.get()
+        if note is not None:
+            note(child.pid, psutil.Process(child.pid).create_time())
+        streams = _talk(child, input, deadline, output_limit)
+        if streams is None:
+            seconds = f"{timeout_ms / 1_000:g} s"
+            raise ActionError(
+                f"{_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
+                may_have_happened=True,
+            )
+    finally:
+        if child.poll() is None:
+            _end(child)
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+    out, err = streams
+    return Ran(child.returncode, _text(out.kept), _text(err.kept), bytes(out.kept), out.cut)
+
+
+def environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Our environment without what systemd meant for us alone, and with `env` over it."""
+    merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
+    """The end of a program's output as one line for people; empty when it said nothing."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+    joined = " | ".join("".join(c for c in line if c.isprintable()) for line in kept)
+    return joined if len(joined) <= limit else "…" + joined[-limit:]
+
+
+def living(pid: int, create_time: float) -> psutil.Process | None:
+    """That very process, not another one that got its number; None when it ended (a zombie has ended)."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - create_time) <= SAME_START and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def leftover(pid: int, create_time: float, wait_s: float) -> None:
+    """At boot: wait up to `wait_s` seconds for a child that outlived us, then end its process group.
+
+    Returns when that process is no more. Raises ActionError when it cannot be ended.
+    """
+    deadline = time.monotonic() + wait_s
+    while living(pid, create_time):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL)
+    else:
+        return
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(ProcessLookupError):
+        try:
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
+            else:
+                os.kill(pid, signal.SIGKILL)
+        except PermissionError as problem:
+            raise ActionError(f"process {pid}, left over, cannot be ended: {problem}", may_have_happened=True) from None
+    while living(pid, create_time):
+        if time.monotonic() >= deadline:
+            raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True)
+        time.sleep(_POLL)
+
+
+def _start(
+    argv: Sequence[str], cwd: str | Path | None, env: dict[str, str], talk: bool, owner: Owner | None
+) -> subprocess.Popen[bytes]:
+    if cwd is not None and not Path(cwd).is_dir():
+        raise ActionError(f"{_name(argv)} was not started: there is no folder {cwd}")
+    who: dict[str, Any] = {}
+    if owner is not None:
+        who = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
+    try:
+        return subprocess.Popen(
+            list(argv), cwd=cwd, env=env, start_new_session=True,
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            **who,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise ActionError(
+            f"{argv[0]} was not found — install it, or write the program with its full path"
+        ) from None
+    except PermissionError:
+        raise ActionError(f"{argv[0]} may not be run — give it to the watchdog's user, or chmod +x it") from None
+    except (OSError, ValueError) as problem:
+        cure = "a script needs a first line such as #!/bin/sh"
+        raise ActionError(f"{argv[0]} was not started: {problem} — {cure}") from None
+
+
+class _Tail:
+    """The last bytes of a stream, whatever its length."""
+
+    def __init__(self, limit: int) -> None:
+        self.kept, self.limit, self.cut = bytearray(), limit, False
+
+    def add(self, chunk: bytes) -> None:
+        self.kept += chunk
+        if len(self.kept) > self.limit:
+            self.cut = True
+            del self.kept[: -self.limit or None]
+
+
+def _talk(
+    child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int
+) -> tuple[_Tail, _Tail] | None:
+    """Feed stdin and read both pipes until the child has ended; None when the deadline came first."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    out, err = _Tail(limit), _Tail(limit)
+    left_to_say = memoryview(data or b"")
+    with selectors.DefaultSelector() as selector:
+        for pipe, tail in ((child.stdout, out), (child.stderr, err)):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, tail)
+        if child.stdin is not None:
+            os.set_blocking(child.stdin.fileno(), False)
+            selector.register(child.stdin, selectors.EVENT_WRITE)
+        # A grandchild may keep the pipes open for ever: once the child is gone only what is there already is read.
+        after_its_end = 32
+        while selector.get_map():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            events = selector.select(min(remaining, _POLL))
+            for key, _ in events:
+                if key.fileobj is child.stdin:
+                    left_to_say = _write(selector, child.stdin, left_to_say)
+                else:
+                    _read(selector, key)
+            if child.poll() is not None:
+                after_its_end -= 1
+                if not events or not after_its_end:
+                    break
+    try:
+        child.wait(max(deadline - time.monotonic(), 0.001))
+    except subprocess.TimeoutExpired:
+        return None
+    return out, err
+
+
+def _read(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, _CHUNK)
+    if chunk:
+        key.data.add(chunk)
+    else:
+        selector.unregister(key.fileobj)
+
+
+def _write(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memoryview) -> memoryview:
+    assert stdin is not None
+    try:
+        data = data[os.write(stdin.fileno(), data[:_CHUNK]) :]
+    except BrokenPipeError:
+        data = data[:0]
+    if not data:
+        selector.unregister(stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+    return data
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL to the whole group. The leader is reaped last, so that its number cannot be another's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _POLITE
+        while time.monotonic() < deadline and not _ended(child.pid):
+            time.sleep(_POLL / 5)
+        os.killpg(child.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(10)  # only a program stuck inside the kernel takes longer
+
+
+def _ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _text(kept: bytearray) -> str:
+    return kept.decode("utf-8", "replace")
+
+
+def _name(argv: Sequence[str]) -> str:
+    return last_lines(" ".join(argv), limit=80)
+
+
+def waiting(deadline: float, every: float = _POLL) -> Iterator[None]:
+    """``for _ in waiting(deadline)``: goes round until the monotonic `deadline`, at least once."""
+    while True:
+        yield
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return
+        time.sleep(min(every, remaining))

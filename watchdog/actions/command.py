@@ -1,0 +1,68 @@
+"""A command of the operator's own, for what no other action knows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from watchdog.actions import child
+from watchdog.model import ActionError, Done, Duration, Json, Part, Seq, State, Target
+
+
+class Command(Part):
+    """Runs a program without a shell, in its own process group. Without a `check` it is never tried twice."""
+
+    lasting: ClassVar[bool] = False
+
+    do: Literal["command"]
+    run: Annotated[Seq[str], Field(min_length=1)]
+    """Program and arguments. Exit code 0 is success."""
+    check: Annotated[Seq[str], Field(min_length=1)] | None = None
+    """Asks whether it is so already: exit code 0 yes, 1 no, anything else cannot tell. Must change nothing."""
+    cwd: str | None = None
+    """Working directory, relative to the target's repo; the repo itself when not said."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Laid over the watchdog's own environment. `run` also gets WATCHDOG_STEP_KEY, the same for every try."""
+    timeout: Duration = 60_000
+    """After it the program and its children are ended; `check` has the same."""
+
+    def at(self, target: Target) -> Command:
+        cwd = Path(target.repo or "", self.cwd or "")
+        if self.cwd is not None and not cwd.is_absolute():
+            raise ActionError(f"{self.cwd} is relative, to nothing — give the target a repo, or write the full path")
+        return self.model_copy(update={"cwd": str(cwd) if cwd.parts else None})
+
+    def say(self) -> str:
+        return f"run {child.last_lines(shlex.join(self.run), limit=120)}"
+
+    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+        """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
+        return {"check": None if self.check is None else self._check(self.check)}
+
+    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002
+        ran = child.run(
+            self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": key}, timeout_ms=self.timeout
+        )
+        words = child.last_lines(ran.err) or child.last_lines(ran.out)
+        if ran.code != 0:
+            raise ActionError(f"{self.say()} ended with {ran.code}{f': {words}' if words else ''}")
+        if self.check is not None and (code := self._check(self.check)) != 0:
+            raise ActionError(f"{self.say()} ended well, yet its check ended with {code}")
+        said = child.last_lines(ran.out, lines=1)
+        return f"{shlex.join(self.run)[:120]} ended well{f': {said}' if said else ''}"
+
+    def state(self, before: Json) -> State:  # noqa: ARG002
+        if self.check is None:
+            return "unknown"
+        try:
+            code = self._check(self.check)
+        except ActionError:
+            return "unknown"
+        return "after" if code == 0 else "before" if code == 1 else "unknown"
+
+    def _check(self, check: Sequence[str]) -> int:
+        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=self.timeout).code

@@ -1,0 +1,88 @@
+"""A file is replaced as a whole: written beside, flushed to the disk, renamed. Nobody ever reads half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from watchdog.model import ActionError
+
+LIMIT = 1 << 20
+"""Bytes of a file that holds flags; more is no configuration."""
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read_bytes(path: Path) -> bytes:
+    """A configuration file's content. Raises ActionError: missing, no regular file, too large, not readable."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ActionError(f"{path} is no regular file")
+        if found.st_size > LIMIT:
+            raise ActionError(f"{path} has {found.st_size} bytes — flags are edited in files up to {LIMIT} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
+    except OSError as problem:
+        raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
+
+
+def replace(path: Path, content: bytes) -> None:
+    """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError."""
+    beside = path.with_name(f".{path.name}.trading-watchdog")
+    try:
+        was = path.stat()
+        if was.st_nlink > 1:
+            raise ActionError(f"{path} has other hard links, which would keep the old content — make it a plain file")
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()  # left over from a crash
+        with open(os.open(beside, _NEW, 0o600), "wb") as file:  # noqa: PTH123 - nobody else reads it before its mode is set
+            file.write(content)
+            alike(file.fileno(), was)
+            for name in _attributes(path):
+                with contextlib.suppress(OSError):
+                    os.setxattr(file.fileno(), name, os.getxattr(path, name))
+            file.flush()
+            fresh(file.fileno(), was)
+            os.fsync(file.fileno())
+        os.replace(beside, path)  # noqa: PTH105 - one spelling for what the tests count
+        sync_folder(path.parent)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        cure = "the watchdog's user needs the right to"
+        raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
+
+
+def alike(file: int, was: os.stat_result) -> None:
+    """Mode and owner as they were. OSError when that is not ours to give."""
+    now = os.fstat(file)
+    if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid):
+        os.fchown(file, was.st_uid, was.st_gid)
+    os.fchmod(file, stat.S_IMODE(was.st_mode))
+
+
+def fresh(file: int, was: os.stat_result) -> None:
+    """Python takes a source for unchanged when its size and the second of its time are: make it a second newer."""
+    now = os.fstat(file)
+    if now.st_size == was.st_size and int(now.st_mtime) <= int(was.st_mtime):
+        os.utime(file, ns=(now.st_atime_ns, was.st_mtime_ns + 1_000_000_000))
+
+
+def sync_folder(folder: Path) -> None:
+    """A rename survives a power cut only when its folder was flushed too."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _attributes(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return os.listxattr(path)
+    return []

@@ -1,0 +1,150 @@
+"""Git's lock files: ours while we act, and those of the dead.
+
+We hold ``index.lock`` for the whole of a change, so that nobody commits half of it. Ours says whose it is; a foreign one
+is removed only when it is older than this boot, or old and no process that we can see may be using it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from watchdog.actions import child
+from watchdog.actions.repository import Repository
+from watchdog.model import ActionError
+
+_OLD = 600.0
+_PATIENCE = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
+_MARK = b"trading-watchdog "
+_held: set[Path] = set()  # by threads of this process
+_holding = threading.Lock()
+
+
+def private(repo: Repository) -> Path:
+    """Our own folder beside the index, owned like the repository."""
+    folder = repo.dir / "trading-watchdog"
+    make_folder(repo, folder)
+    return folder
+
+
+def make_folder(repo: Repository, folder: Path) -> None:
+    """The folder and those above it. Raises ActionError."""
+    try:
+        for missing in [f for f in (*reversed(folder.parents), folder) if not f.exists()]:
+            missing.mkdir(exist_ok=True)
+            if repo.owner is not None:
+                os.chown(missing, repo.owner.uid, repo.owner.gid)
+    except OSError as problem:
+        raise ActionError(f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to") from None
+
+
+@contextlib.contextmanager
+def index_locked(repo: Repository) -> Iterator[None]:
+    """Hold the index lock. ActionError when somebody else does, and goes on doing so."""
+    lock = repo.dir / "index.lock"
+    for _ in child.waiting(time.monotonic() + _PATIENCE):
+        with _holding:
+            if lock not in _held and _take(repo, lock):
+                _held.add(lock)
+                break
+    else:
+        raise _busy(lock)
+    try:
+        yield
+    finally:
+        with _holding:
+            _held.discard(lock)
+            with contextlib.suppress(OSError):
+                lock.unlink()
+
+
+def refuse_locked(repo: Repository) -> None:
+    """Looks only: ActionError when the index stays locked by somebody who may be alive."""
+    lock = repo.dir / "index.lock"
+    for _ in child.waiting(time.monotonic() + _PATIENCE):
+        if lock not in _held and (not lock.exists() or _dead(repo, lock)):
+            return
+    raise _busy(lock)
+
+
+def _take(repo: Repository, lock: Path) -> bool:
+    """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
+    if lock.exists():
+        if not _dead(repo, lock):
+            return False
+        lock.unlink(missing_ok=True)
+    own = psutil.Process()
+    marked = private(repo) / "lock"
+    try:
+        marked.unlink(missing_ok=True)
+        marked.write_bytes(_MARK + f"{own.pid} {own.create_time():.2f}\n".encode())
+        try:
+            lock.hardlink_to(marked)
+        except PermissionError:  # a file system without hard links
+            with lock.open("xb") as file:
+                file.write(marked.read_bytes())
+    except FileExistsError:
+        return False
+    except OSError as problem:
+        raise ActionError(f"{lock} cannot be made: {problem.strerror}") from None
+    return True
+
+
+def free_refs(repo: Repository, began: Path, *others: str) -> None:
+    """Clear locks of HEAD, its branch and other refs that nobody holds; `began` is what we write just before git takes them."""
+    branch = repo.line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    refs = (repo.dir / "HEAD", repo.common / (branch or "HEAD"), *(repo.common / ref for ref in others))
+    for lock in (ref.with_name(f"{ref.name}.lock") for ref in refs):
+        with contextlib.suppress(FileNotFoundError):
+            after = lock.stat().st_mtime - began.stat().st_mtime
+            if 0 <= after < 60 and _user_of(repo, lock) is None:
+                lock.unlink()  # our own git was killed while it held it
+
+
+def _dead(repo: Repository, lock: Path) -> bool:
+    try:
+        content, changed = lock.read_bytes()[:100], lock.stat().st_mtime
+    except OSError:
+        return not lock.exists()
+    if content.startswith(_MARK):
+        pid, _, started = content[len(_MARK) :].decode("ascii", "replace").strip().partition(" ")
+        if not pid.isdecimal() or int(pid) == os.getpid():
+            return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
+        return child.living(int(pid), float(started or 0)) is None
+    if changed < psutil.boot_time() - child.SAME_START:
+        return True
+    return _now(repo) - changed > _OLD and _user_of(repo, lock) is None
+
+
+def _now(repo: Repository) -> float:
+    """The file system's own time, in which the lock's age is measured."""
+    probe = private(repo) / "now"
+    probe.write_bytes(b"")
+    os.utime(probe)
+    return probe.stat().st_mtime
+
+
+def _user_of(repo: Repository, lock: Path) -> str | None:
+    """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it)."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            name = process.name()
+            if name.startswith("git"):
+                with contextlib.suppress(psutil.AccessDenied):
+                    here = Path(process.cwd())
+                    if not any(root == here or root in here.parents for root in (repo.top, repo.dir, repo.common)):
+                        continue
+                return f"{name} ({process.pid})"
+            if any(file.path == str(lock) for file in process.open_files()):
+                return f"{name} ({process.pid})"
+    return None
+
+
+def _busy(lock: Path) -> ActionError:
+    return ActionError(f"git is at work here: {lock} exists — wait for it to end, or remove the file if nothing runs")

@@ -1,0 +1,306 @@
+"""One git work tree and what is asked of it: git without prompts, hooks and signing, and what the files look like."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from watchdog.actions import child
+from watchdog.model import ActionError
+
+GOOD = "refs/trading-watchdog/good/"
+BAD = "refs/trading-watchdog/bad/"
+_KEPT = 20
+_OUTPUT = 256 << 20
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null", "commit.gpgSign=false", "core.fsmonitor=false", "core.splitIndex=false",
+    "core.quotePath=false", "gc.auto=0", "maintenance.auto=false", "core.fsync=committed,loose-object,reference",
+)  # fmt: skip
+_ENV = {
+    "LC_ALL": "C", "LANGUAGE": None, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat",
+    "GIT_EDITOR": "true", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_AUTHOR_NAME": "Trading Watchdog", "GIT_AUTHOR_EMAIL": "trading-watchdog@localhost",
+    "GIT_COMMITTER_NAME": "Trading Watchdog", "GIT_COMMITTER_EMAIL": "trading-watchdog@localhost",
+}  # fmt: skip
+_UNDER_WAY = {
+    "MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
+    "rebase-merge": "rebase", "rebase-apply": "rebase", "sequencer": "cherry-pick or revert",
+}  # fmt: skip
+
+Entry = str
+"""``100644 <object id>``: what git keeps of a path: mode and content. None where there is no such path."""
+
+
+class Change(NamedTuple):
+    """One path that differs between two commits."""
+
+    path: str
+    old: Entry | None
+    new: Entry | None
+
+
+class Repository(NamedTuple):
+    top: Path
+    dir: Path
+    """The git directory of this work tree: HEAD and index lie here."""
+    common: Path
+    """The git directory that all work trees share: branches lie here."""
+    owner: child.Owner | None
+    """As root, git runs as the repository's owner: what it writes stays theirs, and so does what their config starts."""
+    deadline: float
+
+    def git(
+        self, *args: str, data: bytes | None = None, env: dict[str, str | None] | None = None, ok: Sequence[int] = (0,)
+    ) -> child.Ran:
+        """Run git in the work tree. Raises ActionError unless the exit code is among `ok`."""
+        ran = _git(args, self.top, self.owner, self.deadline, data, env)
+        if ran.code not in ok:
+            raise ActionError(f"git {args[0]} failed: {child.last_lines(ran.err) or f'exit code {ran.code}'}")
+        if ran.cut:
+            raise ActionError(f"git {args[0]} says more than {_OUTPUT >> 20} MiB — this change is too large for a rollback")
+        return ran
+
+    def line(self, *args: str, ok: Sequence[int] = (0,)) -> str:
+        return os.fsdecode(self.git(*args, ok=ok).raw).strip()
+
+    def with_deadline(self, seconds: float) -> Repository:
+        return self._replace(deadline=time.monotonic() + seconds)
+
+
+def _git(
+    args: Sequence[str], cwd: Path, owner: child.Owner | None, deadline: float,
+    data: bytes | None = None, env: dict[str, str | None] | None = None,
+) -> child.Ran:  # fmt: skip
+    clean: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
+    home: dict[str, str | None] = {} if owner is None else {"HOME": owner.home, "XDG_CONFIG_HOME": None}
+    argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
+    left = max(deadline - time.monotonic(), 0.001) * 1_000
+    return child.run(
+        argv, cwd=cwd, env={**clean, **_ENV, **home, **(env or {})}, timeout_ms=left, input=data,
+        output_limit=_OUTPUT, owner=owner,
+    )  # fmt: skip
+
+
+def repository(path: str | None, timeout_ms: float) -> Repository:
+    """The work tree at (or around) `path`. Raises ActionError when it is none, or none that git may be used in."""
+    if path is None:
+        raise ActionError("the target has no repo — give it one, or say repo: in the step")
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ActionError(f"there is no folder {path}")
+    owner, deadline = _owner(folder), time.monotonic() + timeout_ms / 1_000
+    asked = ("--show-toplevel", "--git-dir", "--git-common-dir")
+    ran = _git(("rev-parse", "--path-format=absolute", *asked), folder, owner, deadline)
+    if ran.code != 0:
+        words = child.last_lines(ran.err)
+        if "dubious ownership" in words:
+            words = f"{path} belongs to another user — run the watchdog as that user, or as root"
+        elif "work tree" in words:
+            words = f"{path} is a bare repository — name a work tree"
+        elif "not a git repository" in words:
+            words = f"{path} is no git repository"
+        raise ActionError(words)
+    top, own, common = (Path(line) for line in os.fsdecode(ran.raw).splitlines())
+    return Repository(top, own, common, owner, deadline)
+
+
+def _owner(folder: Path) -> child.Owner | None:
+    found = folder.stat()
+    if os.geteuid() != 0 or found.st_uid == 0:
+        return None
+    try:
+        user = pwd.getpwuid(found.st_uid)
+    except KeyError:
+        return child.Owner(found.st_uid, found.st_gid, (), "/")
+    groups = tuple(os.getgrouplist(user.pw_name, user.pw_gid))
+    return child.Owner(found.st_uid, user.pw_gid, groups, user.pw_dir)
+
+
+def head_of(repo: Repository) -> str:
+    """The commit that is checked out. Raises ActionError when there is none yet."""
+    ran = repo.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=(0, 1, 128))
+    if ran.code != 0:
+        raise ActionError(f"{repo.top} has no commit yet")
+    return ran.out.strip()
+
+
+def commit_of(repo: Repository, name: str) -> str:
+    """Object id of the commit that a tag, branch or id names."""
+    ran = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", ok=(0, 1, 128))
+    if ran.code != 0:
+        raise ActionError(f"{repo.top} knows no commit {name} — fetch it, or mend the name")
+    return ran.out.strip()
+
+
+def tree_of(repo: Repository, commit: str) -> str:
+    return repo.line("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+
+def contains(repo: Repository, commit: str, ancestor: str) -> bool:
+    """Whether `ancestor` is that commit or in its history."""
+    return repo.git("merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).code == 0
+
+
+def refuse_unfinished(repo: Repository) -> None:
+    """A merge or rebase that somebody has begun is theirs to end."""
+    for name, what in _UNDER_WAY.items():
+        if (repo.dir / name).exists():
+            raise ActionError(f"a {what} is under way in {repo.top} — finish or abort it first")
+
+
+def changes(repo: Repository, old: str, new: str) -> list[Change]:
+    """Paths that differ. Raises ActionError for what cannot be moved as a plain file."""
+    raw = repo.git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new).raw
+    found = [Change(path, was, now) for path, was, now in _entries(raw)]
+    for path, *entries in found:
+        if any(entry is not None and entry.startswith("160000") for entry in entries):
+            raise ActionError(f"the change moves the submodule {path} — do it by hand")
+        if "\n" in path or path.startswith('"'):
+            raise ActionError(f"the change touches {path!r}, a name that cannot be handed to git safely — do it by hand")
+    return found
+
+
+def staged(repo: Repository, commit: str) -> dict[str, Entry | None]:
+    """Paths whose index entry is not the commit's, with that entry. Raises ActionError for unresolved conflicts."""
+    raw = repo.git("diff-index", "-z", "--raw", "--cached", "--no-renames", "--no-abbrev", commit).raw
+    for field in raw.split(b"\0")[::2]:
+        if field.endswith(b" U"):
+            raise ActionError(f"{repo.top} has unresolved conflicts — resolve them first")
+    return {path: now for path, _, now in _entries(raw)}
+
+
+def _entries(raw: bytes) -> Iterable[tuple[str, Entry | None, Entry | None]]:
+    fields = raw.split(b"\0")
+    for about, path in zip(fields[::2], fields[1::2], strict=False):
+        old_mode, new_mode, old, new, _ = about.decode().lstrip(":").split()
+        yield (
+            os.fsdecode(path),
+            None if old_mode == "000000" else f"{old_mode} {old}",
+            None if new_mode == "000000" else f"{new_mode} {new}",
+        )
+
+
+def working(repo: Repository, paths: Iterable[str]) -> dict[str, Entry | None]:
+    """What the work tree has at these paths now, as git would keep it. A folder there counts as nothing."""
+    seen: dict[str, Entry | None] = {}
+    regular: list[str] = []
+    for path in paths:
+        found = _lstat(repo.top, path)
+        if found is None or stat.S_ISDIR(found.st_mode):
+            seen[path] = None
+        elif stat.S_ISLNK(found.st_mode):
+            seen[path] = f"120000 {_blob(os.fsencode((repo.top / path).readlink()), len(head_of(repo)))}"
+        elif stat.S_ISREG(found.st_mode):
+            seen[path] = "100755" if found.st_mode & stat.S_IXUSR else "100644"
+            regular.append(path)
+        else:
+            seen[path] = "special file"
+    if regular:
+        names = b"".join(os.fsencode(path) + b"\n" for path in regular)
+        ids = repo.git("hash-object", "--stdin-paths", data=names).out.split()
+        for path, blob in zip(regular, ids, strict=True):
+            seen[path] = f"{seen[path]} {blob}"
+    return seen
+
+
+def _lstat(top: Path, path: str) -> os.stat_result | None:
+    """As git sees it: what lies behind a symbolic link to a folder is not in the tree."""
+    here = top
+    *folders, _ = Path(path).parts
+    for folder in folders:
+        here /= folder
+        try:
+            if not stat.S_ISDIR(here.lstat().st_mode):
+                return None
+        except FileNotFoundError:
+            return None
+    try:
+        return (top / path).lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _blob(content: bytes, id_length: int) -> str:
+    algorithm = hashlib.sha256 if id_length == 64 else lambda data: hashlib.sha1(data, usedforsecurity=False)
+    return algorithm(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def same(repo: Repository, seen: Entry | None, entry: Entry | None) -> bool:
+    """Whether the work tree's entry is that one; a file system without modes is told by core.fileMode."""
+    if seen == entry or seen is None or entry is None:
+        return seen == entry
+    regular = seen.startswith("100") and entry.startswith("100")
+    return regular and seen.split()[-1] == entry.split()[-1] and not _modes_count(repo)
+
+
+def _modes_count(repo: Repository) -> bool:
+    return repo.line("config", "--type=bool", "--default=true", "--get", "core.fileMode") == "true"
+
+
+def content_of(repo: Repository, commit: str, path: str) -> bytes:
+    """A file of a commit as it would lie in the work tree: line ends and filters applied."""
+    return repo.git("cat-file", "--filters", f"{commit}:{path}").raw
+
+
+# Commits that were seen well, and commits that were rolled back.
+
+
+def head(repo: str) -> str:
+    """Object id of the commit that is checked out in the work tree `repo`."""
+    return head_of(repository(repo, 30_000))
+
+
+def mark_good(repo: str, at_ms: int) -> str | None:
+    """Remember the commit that is checked out as good, seen at `at_ms`; its id when it was not the newest good one yet.
+
+    None too when it was rolled back before, or when tracked files were edited: what ran was not the commit then.
+    """
+    found = repository(repo, 60_000)
+    commit = head_of(found)
+    if commit in _bad(found) or found.git("status", "--porcelain", "--untracked-files=no").raw:
+        return None
+    marks = good(found)
+    if marks and marks[0][1] == commit:
+        return None
+    again = [name for name, marked in marks if marked == commit]
+    late = [name for name, marked in marks if marked != commit][_KEPT - 1 :]
+    ref = f"{GOOD}{at_ms // 1_000:012}-{commit[:12]}"
+    orders = [f"update {ref} {commit}", *(f"delete {name}" for name in {*again, *late} - {ref})]
+    found.git("update-ref", "--stdin", data="".join(f"{order}\n" for order in orders).encode())
+    return commit
+
+
+def good(repo: Repository) -> list[tuple[str, str]]:
+    """(ref, commit) of what was marked good, newest first."""
+    raw = repo.line("for-each-ref", "--sort=-refname", "--format=%(refname) %(objectname)", GOOD)
+    return [(name, commit) for name, _, commit in (line.partition(" ") for line in raw.splitlines())]
+
+
+def last_good(repo: Repository, head_commit: str) -> str:
+    """The newest good commit that is not what runs, nor contains what was rolled back. ActionError: there is none."""
+    tree, bad = tree_of(repo, head_commit), _bad(repo)
+    for _, commit in good(repo):
+        if commit == head_commit or commit in bad or tree_of(repo, commit) == tree:
+            continue
+        if not any(contains(repo, commit, wrong) and not _undone(repo, wrong, commit) for wrong in bad):
+            return commit
+    raise ActionError(f"no last-good commit yet in {repo.top}: none was seen well before this one")
+
+
+def _bad(repo: Repository) -> list[str]:
+    raw = repo.line("for-each-ref", "--format=%(refname)", BAD)
+    names = [name.removeprefix(BAD) for name in raw.splitlines()]
+    return [name for name in names if repo.git("cat-file", "-e", f"{name}^{{commit}}", ok=(0, 1, 128)).code == 0]
+
+
+def _undone(repo: Repository, wrong: str, commit: str) -> bool:
+    """Whether the history from `wrong` to `commit` says that it was taken back."""
+    words = (f"--grep=This reverts commit {wrong}", f"--grep=This replaces commit {wrong}")
+    return bool(repo.line("log", "-1", "--format=%H", "--fixed-strings", *words, f"{wrong}..{commit}"))

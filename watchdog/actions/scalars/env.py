@@ -1,0 +1,87 @@
+"""`NAME=value` in a .env file, as shells, systemd and dotenv readers understand it."""
+
+from __future__ import annotations
+
+import re
+
+from watchdog.actions.scalars.found import Found, Scalar, only
+from watchdog.model import ActionError
+
+_LINE = re.compile(r"[^\n]*\n?")
+_SETS = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*", re.ASCII)
+_BOOLS = (("true", "false"), ("1", "0"), ("yes", "no"), ("on", "off"), ("y", "n"), ("t", "f"))
+
+
+def find(text: str, file_name: str, name: str) -> Found:
+    found: list[Found | None] = []
+    position = 0
+    while position < len(text):
+        line = _LINE.match(text, position)
+        assert line is not None
+        end = line.end()
+        if sets := _SETS.match(text, position, line.end()):
+            start, quote = sets.end(), text[sets.end() : sets.end() + 1]
+            if quote and quote in "'\"":
+                close = _closing(text, start)
+                end = len(text) if close is None else max(end, _line_end(text, close))
+                item = None
+                if close is not None and close < line.end():
+                    item = Found(start, close + 1, text[start : close + 1], text[start + 1 : close])
+            else:
+                plain = re.split(r"(?:^|(?<=\s))#", line[0][start - position :].rstrip("\r\n"), maxsplit=1)[0].rstrip()
+                item = Found(start, start + len(plain), plain, plain)
+            if sets[1] == name:
+                found.append(item)
+        position = end
+    place = only(found, file_name, name)
+    if place is None:
+        raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
+    return place
+
+
+def _closing(text: str, start: int) -> int | None:
+    quote, position = text[start], start + 1
+    while position < len(text):
+        if text[position] == "\\" and quote == '"':
+            position += 1
+        elif text[position] == quote:
+            return position
+        position += 1
+    return None
+
+
+def _line_end(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline + 1
+
+
+def _bool_word(text: str) -> tuple[str, str, bool] | None:
+    """The pair (true word, false word) that the text is one of, in the text's own case, and which it is."""
+    for pair in _BOOLS:
+        if text.lower() in pair:
+            recase = str.upper if text.isupper() and len(text) > 1 else str.title if text[:1].isupper() else str.lower
+            return recase(pair[0]), recase(pair[1]), text.lower() == pair[0]
+    return None
+
+
+def same(found: Found, value: Scalar) -> bool:
+    text = str(found.value)
+    if isinstance(value, bool):
+        word = _bool_word(text)
+        return word is not None and word[2] == value
+    return text == ("" if value is None else str(value))
+
+
+def write(value: Scalar, found: Found, file_name: str, name: str) -> str:
+    if isinstance(value, bool):
+        yes, no, _ = _bool_word(str(found.value)) or ("true", "false", True)
+        text = yes if value else no
+    else:
+        text = "" if value is None else str(value)
+    quote = found.text[:1] if found.text[:1] in ("'", '"') else ""
+    # Shells, systemd and dotenv readers agree on these only.
+    safe = {"'": r"[^'\\\r\n]*", '"': r'[^"\\$`\r\n]*', "": r"[\w./:@%+,=-]*"}
+    for style in (quote, "'", '"'):
+        if re.fullmatch(safe[style], text) and text.isprintable():
+            return f"{style}{text}{style}"
+    raise ActionError(f"{name} in {file_name}: {text!r} cannot be written so that every reader understands it")

@@ -1,0 +1,100 @@
+"""A path of keys in a YAML file, by the marks that PyYAML's composer leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from watchdog.actions.scalars.found import Found, Scalar, only
+from watchdog.model import ActionError
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes without following aliases, and remembers what must not be edited on the spot."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.special: dict[int, str] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        parser: Any = self  # these two are missing from the stubs
+        event: Any = parser.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            parser.get_event()
+            node: yaml.Node | None = yaml.ScalarNode("alias", event.anchor, None, None)
+            self.special[id(node)] = f"an alias (*{event.anchor})"
+        else:
+            node = super().compose_node(parent, index)
+            if event.anchor is not None:
+                self.special[id(node)] = f"anchored (&{event.anchor}), so other places change with it"
+            elif getattr(event, "tag", None) is not None:
+                self.special[id(node)] = f"tagged ({event.tag})"
+        return node
+
+
+def find(text: str, file_name: str, name: str) -> Found:
+    try:
+        composer = _Composer(text)
+        try:
+            root = composer.get_single_node()
+        finally:
+            composer.dispose()
+    except (yaml.YAMLError, RecursionError, ValueError) as problem:
+        raise ActionError(f"{file_name} is no YAML that can be edited: {' '.join(str(problem).split())}") from None
+    nodes = only(list(_paths(root, name)), file_name, name)
+    special = next((composer.special[id(node)] for node in nodes if id(node) in composer.special), None)
+    node = nodes[-1]
+    if special is not None:
+        raise ActionError(f"{name} in {file_name} is {special} — write the value out, or change it by hand")
+    if not isinstance(node, yaml.ScalarNode):
+        raise ActionError(f"{name} in {file_name} is no single value — name one of the keys below it")
+    try:
+        value: object = yaml.constructor.SafeConstructor().construct_object(node)
+    except (yaml.YAMLError, ValueError, OverflowError) as problem:
+        raise ActionError(f"{name} in {file_name} cannot be read: {problem}") from None
+    start, end = node.start_mark.index, node.end_mark.index
+    if node.style in ("|", ">") or "\n" in text[start:end]:
+        raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
+    if not isinstance(value, Scalar):
+        raise ActionError(f"{name} in {file_name} is a {type(value).__name__}, not a flag")
+    return Found(start, end, text[start:end], value)
+
+
+def _paths(node: yaml.Node | None, path: str) -> Iterator[list[yaml.Node]]:
+    """Every way to follow the dotted path from the mapping: its nodes, the value last. A key may hold dots itself."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value == path:
+            yield [node, value]
+        elif path.startswith(f"{key.value}."):
+            for rest in _paths(value, path[len(key.value) + 1 :]):
+                yield [node, *rest]
+
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*(?: [\w./+-]+)*", re.ASCII)
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+def write(value: Scalar, found: Found) -> str:
+    if value is None:
+        text = "null"
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, float):
+        text = re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # 1e-05 is a string to YAML 1.1
+    elif isinstance(value, int):
+        text = str(value)
+    elif found.text.startswith("'") and value.isprintable():
+        text = "'" + value.replace("'", "''") + "'"
+    elif not found.text.startswith('"') and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        text = value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if found.text or found.start == 0 else f" {text}"  # an empty value ends right behind the colon

@@ -1,0 +1,281 @@
+"""From one commit to the next without a moment in which a file is half written, or a crash cannot be gone on from.
+
+Everything is made ready beside the tree; then each file is renamed into place, then the index, then the branch moves by
+compare-and-swap. Killed anywhere, `swap` with the same plan finishes it; failed anywhere, it puts all back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from watchdog.actions import files, locks
+from watchdog.actions.repository import BAD, Change, Repository, content_of, head_of, same, staged, working
+from watchdog.actions.scalars import Scalar, edited
+from watchdog.model import ActionError
+
+
+class Edits(NamedTuple):
+    """Our own flag edits that a file keeps: applied on top of what the commit has."""
+
+    values: Sequence[Mapping[str, Scalar]]
+    old: str | None
+    """The work tree's entry before the change and after it, when edits make it differ from the commits'."""
+    new: str | None
+
+
+class Plan(NamedTuple):
+    old: str
+    new: str
+    bad: str
+    """The commit that is remembered as rolled back."""
+    changes: Sequence[Change]
+    edits: Mapping[str, Edits]
+
+
+def wanted(plan: Plan, change: Change) -> tuple[str | None, str | None]:
+    """What the work tree has at a path before the change and after it."""
+    edits = plan.edits.get(change.path)
+    return (edits.old, edits.new) if edits else (change.old, change.new)
+
+
+def standing(repo: Repository, plan: Plan) -> tuple[list[str], list[str], list[str]]:
+    """Paths of the plan that are as before it, as after it, and neither. A path that is alike in both counts as after."""
+    seen = working(repo, [change.path for change in plan.changes])
+    going = {change.path for change in plan.changes if wanted(plan, change)[1] is None}
+    before, after, neither = [], [], []
+    for change in plan.changes:
+        old, new = wanted(plan, change)
+        if same(repo, seen[change.path], new):
+            after.append(change.path)
+        elif same(repo, seen[change.path], old) and not (new and _blocked(repo.top, change.path, going)):
+            before.append(change.path)
+        else:
+            neither.append(change.path)
+    return before, after, neither
+
+
+def _blocked(top: Path, path: str, going: set[str]) -> bool:
+    """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
+    for parent in Path(path).parents:
+        there = top / parent
+        if os.path.lexists(there) and (there.is_symlink() or not there.is_dir()) and str(parent) not in going:
+            return True
+    there = top / path
+    if there.is_symlink() or not there.is_dir():
+        return False
+    below = (Path(folder, name) for folder, _, names in os.walk(there) for name in names)
+    return any(str(file.relative_to(top)) not in going for file in below)
+
+
+def swap(repo: Repository, plan: Plan, reason: str) -> None:
+    """Make the work tree, the index and the branch those of the plan's new commit. ActionError: all is as it was."""
+    with locks.index_locked(repo):
+        folder = _beside(repo) / plan.new[:16]
+        if head_of(repo) != plan.old:
+            raise ActionError(f"{repo.top} was moved to another commit by somebody else — look at it")
+        _refuse_foreign(repo, plan)
+        try:
+            _stage(repo, plan, folder)
+            _move_files(repo, plan, folder)
+            _move_index(repo, plan.old, plan.new)
+            _move_branch(repo, plan, folder, reason)
+        except BaseException as problem:
+            _put_back(repo.with_deadline(60), plan, folder, problem)
+        _clean(repo, folder)
+
+
+def _clean(repo: Repository, folder: Path) -> None:
+    for own in (folder.parent, locks.private(repo)):
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _put_back(repo: Repository, plan: Plan, folder: Path, problem: BaseException) -> None:
+    """After a failure: back to the old commit, unless the branch has moved already. Then the problem goes its way."""
+    words = str(problem)
+    if isinstance(problem, OSError):
+        words = f"{problem.filename or repo.top}: {problem.strerror}"
+    try:
+        if head_of(repo) == plan.new:
+            return
+        _restore(repo, plan, folder)
+    except (ActionError, OSError) as worse:
+        raise ActionError(
+            f"{words}; and the old files were not all put back: {worse} — they are in {folder / 'old'}",
+            may_have_happened=True,
+        ) from problem
+    _clean(repo, folder)
+    if isinstance(problem, ActionError | OSError):
+        raise ActionError(f"{words} (all was put back)") from problem
+    raise problem
+
+
+def _beside(repo: Repository) -> Path:
+    """A folder from which a rename into the tree is one step, so on the tree's own file system."""
+    inside = locks.private(repo)
+    if inside.stat().st_dev == repo.top.stat().st_dev:
+        return inside
+    folder = repo.top / ".trading-watchdog"
+    locks.make_folder(repo, folder)
+    (folder / ".gitignore").write_bytes(b"*\n")
+    return folder
+
+
+def _refuse_foreign(repo: Repository, plan: Plan) -> None:
+    index = staged(repo, plan.old)
+    foreign = [c.path for c in plan.changes if c.path in index and index[c.path] != c.new]
+    foreign += standing(repo, plan)[2]
+    if foreign:
+        raise ActionError(f"changed by somebody else in the meantime: {listed(foreign)} — look at it")
+
+
+def _stage(repo: Repository, plan: Plan, folder: Path) -> None:
+    """The new files, ready to be renamed: right content, mode and owner, on the disk."""
+    shutil.rmtree(folder / "new", ignore_errors=True)
+    locks.make_folder(repo, folder / "new")
+    index: dict[str, str | None] = {"GIT_INDEX_FILE": str(folder / "stage")}
+    for name in ("stage", "stage.lock"):
+        (folder / name).unlink(missing_ok=True)
+    paths = [change.path for change in plan.changes if change.new is not None]
+    repo.git("read-tree", plan.new, env=index)
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    repo.git("checkout-index", "-f", "-q", f"--prefix={folder / 'new'}/", "-z", "--stdin", data=names, env=index)
+    for path in paths:
+        ready, there = folder / "new" / path, repo.top / path
+        if not stat.S_ISREG(ready.lstat().st_mode):
+            continue
+        kept = plan.edits.get(path)
+        if kept:
+            ready.write_bytes(with_edits(content_of(repo, plan.new, path), path, kept.values)[0])
+        file = os.open(ready, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                was = there.lstat()
+                if stat.S_ISREG(was.st_mode):
+                    _alike(file, was)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _alike(file: int, was: os.stat_result) -> None:
+    """Owner and mode as they were; only whether it may be run comes from the commit."""
+    runs = os.fstat(file).st_mode & stat.S_IXUSR
+    files.alike(file, was)
+    mode = stat.S_IMODE(was.st_mode) & ~0o111
+    os.fchmod(file, mode | (mode & 0o444) >> 2 if runs else mode)
+    files.fresh(file, was)
+
+
+def with_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Scalar]]) -> tuple[bytes, list[str]]:
+    """`content` with our edits, in order; and the names that it has not (another version of the file may lack them)."""
+    missing = []
+    for values in edits:
+        for name, value in values.items():
+            try:
+                content = edited(content, path, {name: value})
+            except (ActionError, ValueError):
+                missing.append(name)
+    return content, missing
+
+
+def _move_files(repo: Repository, plan: Plan, folder: Path) -> None:
+    before = set(standing(repo, plan)[0])
+    gone = [change.path for change in plan.changes if wanted(plan, change)[1] is None and change.path in before]
+    come = [change.path for change in plan.changes if wanted(plan, change)[1] is not None and change.path in before]
+    for path in gone:
+        saved = folder / "old" / path
+        locks.make_folder(repo, saved.parent)
+        (repo.top / path).replace(saved)
+        _prune(repo, path)
+    for path in come:
+        there, saved = repo.top / path, folder / "old" / path
+        locks.make_folder(repo, there.parent)
+        if there.is_symlink() or there.is_file():
+            locks.make_folder(repo, saved.parent)
+            _keep(there, saved)
+        elif there.is_dir():
+            there.rmdir()  # emptied above
+        (folder / "new" / path).replace(there)
+    for parent in {(repo.top / path).parent for path in (*gone, *come)}:
+        with contextlib.suppress(FileNotFoundError):
+            files.sync_folder(parent)
+
+
+def _keep(file: Path, saved: Path) -> None:
+    """A second name for the very file, so that it can come back as it was."""
+    saved.unlink(missing_ok=True)
+    try:
+        os.link(file, saved, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(file, saved, follow_symlinks=False)
+
+
+def _prune(repo: Repository, path: str) -> None:
+    """Git keeps no empty folders."""
+    for parent in Path(path).parents:
+        if parent == Path():
+            return
+        try:
+            (repo.top / parent).rmdir()
+        except OSError:
+            return
+
+
+def _move_index(repo: Repository, old: str, new: str) -> None:
+    """Only the change's own paths move: what somebody has staged beside them stays staged."""
+    ready, there = locks.private(repo) / "index", repo.dir / "index"
+    for leftover in (ready, ready.with_name("index.lock")):
+        leftover.unlink(missing_ok=True)
+    shutil.copy(there, ready)
+    if repo.owner is not None:
+        os.chown(ready, repo.owner.uid, repo.owner.gid)
+    env: dict[str, str | None] = {"GIT_INDEX_FILE": str(ready)}
+    repo.git("read-tree", "-i", "-m", old, new, env=env)
+    repo.git("update-index", "-q", "--refresh", env=env, ok=(0, 1))
+    with ready.open("rb") as file:
+        os.fsync(file.fileno())
+    ready.replace(there)
+
+
+def _move_branch(repo: Repository, plan: Plan, folder: Path, reason: str) -> None:
+    began = folder / "branch"
+    if began.exists():
+        locks.free_refs(repo, began, f"{BAD}{plan.bad}")
+    began.write_bytes(b"")
+    orders = f"update HEAD {plan.new} {plan.old}\nupdate {BAD}{plan.bad} {plan.bad}\n"
+    try:
+        repo.git("update-ref", "-m", f"trading-watchdog: {reason}", "--stdin", data=orders.encode())
+    except ActionError:
+        if head_of(repo.with_deadline(30)) != plan.new:
+            raise
+
+
+def _restore(repo: Repository, plan: Plan, folder: Path) -> None:
+    """Back to the old commit: the very files that were there, and the index."""
+    after = set(standing(repo, plan)[1])
+    for change in plan.changes:
+        old, new = wanted(plan, change)
+        if old is None:
+            if change.path in after:
+                (repo.top / change.path).unlink(missing_ok=True)
+            _prune(repo, change.path)
+    for change in plan.changes:
+        old, new = wanted(plan, change)
+        saved = folder / "old" / change.path
+        if change.path in after and old is not None and old != new and os.path.lexists(saved):
+            locks.make_folder(repo, (repo.top / change.path).parent)
+            saved.replace(repo.top / change.path)
+    index = staged(repo, plan.old)
+    if any(change.path in index for change in plan.changes):
+        _move_index(repo, plan.new, plan.old)
+
+
+def listed(paths: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(paths) - limit} more" if len(paths) > limit else ""
+    return ", ".join(paths[:limit]) + more

@@ -1,0 +1,154 @@
+"""systemd units, through systemctl."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import field_validator, model_validator
+
+from watchdog.actions import child
+from watchdog.model import ActionError, Done, Duration, Json, Part, State, Target
+
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")  # no * ? [ ]: systemctl would take them for a pattern
+_FACTS = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID", "NRestarts", "ExecMainStatus")
+_PASSING = ("activating", "deactivating", "reloading", "refreshing")
+_LOOK_MS = 10_000
+_SETTLE = 3.0  # seconds that `state` waits for a unit that is on its way
+_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
+
+
+class Systemd(Part):
+    """Restarts, starts or stops a systemd unit, and reads back that it happened."""
+
+    lasting: ClassVar[bool] = False
+
+    do: Literal["systemd"]
+    restart: str | None = None
+    """Unit to restart; the word `unit` means the target's unit."""
+    start: str | None = None
+    """Unit to start; likewise."""
+    stop: str | None = None
+    """Unit to stop; likewise."""
+    timeout: Duration = 60_000
+    """How long systemctl may take. A unit of Type=notify is waited for until it says that it is ready."""
+
+    @field_validator("restart", "start", "stop")
+    @classmethod
+    def _one_unit(cls, unit: str | None) -> str | None:
+        if unit is not None and not _UNIT.fullmatch(unit):
+            raise ValueError(f"{unit!r} is no name of one unit, such as trading-bot.service")
+        return unit
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> Systemd:
+        if sum(unit is not None for unit in (self.restart, self.start, self.stop)) != 1:
+            raise ValueError("say one of restart, start, stop")
+        return self
+
+    @property
+    def _verb(self) -> Literal["restart", "start", "stop"]:
+        return "restart" if self.restart is not None else "start" if self.start is not None else "stop"
+
+    @property
+    def _unit(self) -> str:
+        return self.restart or self.start or self.stop or ""
+
+    def at(self, target: Target) -> Systemd:
+        if self._unit != "unit":
+            return self
+        if target.unit is None:
+            raise ActionError("the target has no unit — give it one, or name the unit in the step")
+        return self.model_copy(update={self._verb: target.unit})
+
+    def say(self) -> str:
+        return f"{self._verb} {self._unit}"
+
+    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+        """``{"unit", "invocation", "active", "sub", "result", "restarts"}`` as systemd says it."""
+        facts = self._show()
+        return {
+            "unit": self._unit, "invocation": facts["InvocationID"], "active": facts["ActiveState"],
+            "sub": facts["SubState"], "result": facts["Result"], "restarts": facts["NRestarts"],
+        }  # fmt: skip
+
+    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002
+        if self._verb != "stop":
+            self._forgive(self._show())
+        ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
+        if ran.code != 0 and self._verb != "stop" and self._forgive(self._show()):
+            ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
+        facts = self._show()
+        if ran.code != 0:
+            raise ActionError(f"systemctl {self.say()} ended with {ran.code}: {_why(ran, facts)}")
+        active = facts["ActiveState"]
+        if self._verb == "stop":
+            if active not in ("inactive", "failed"):
+                raise ActionError(f"{self._unit} was stopped and is {_so(facts)}")
+        elif active != "active":
+            raise ActionError(f"{self._unit} was {self._verb}ed and is {_so(facts)} — see journalctl -u {self._unit}")
+        elif self._verb == "restart" and facts["InvocationID"] == before["invocation"]:
+            raise ActionError(f"{self._unit} still runs as it did before the restart", may_have_happened=True)
+        return f"{self._unit} is {_so(facts)}"
+
+    def state(self, before: Json) -> State:
+        deadline = time.monotonic() + _SETTLE
+        facts: Mapping[str, str] = {}
+        for _ in child.waiting(deadline, every=0.2):
+            try:
+                facts = self._show()
+            except ActionError:
+                return "unknown"
+            if facts["ActiveState"] not in _PASSING:
+                break
+        active = facts["ActiveState"]
+        if self._verb == "stop":
+            if active == "deactivating":
+                return "unknown"
+            return "after" if active in ("inactive", "failed") else "before"
+        if active in _PASSING:
+            return "unknown"
+        if active == "active" and (self._verb == "start" or facts["InvocationID"] != before["invocation"]):
+            return "after"
+        return "before"
+
+    def _show(self) -> dict[str, str]:
+        """What systemd knows of the unit. Raises ActionError when it knows none, or cannot be asked."""
+        ran = self._systemctl("show", f"--property={','.join(_FACTS)}", "--", self._unit, timeout_ms=_LOOK_MS)
+        if ran.code != 0:
+            raise ActionError(f"systemctl show {self._unit} ended with {ran.code}: {_why(ran, {})}")
+        said = {name: value for name, _, value in (line.partition("=") for line in ran.out.splitlines())}
+        facts = {name: said.get(name, "") for name in _FACTS}
+        if facts["LoadState"] == "not-found":
+            raise ActionError(f"systemd knows no unit {self._unit} — install it, or mend the name")
+        if facts["LoadState"] == "masked" and self._verb != "stop":
+            raise ActionError(f"{self._unit} is masked — systemctl unmask {self._unit}")
+        return facts
+
+    def _forgive(self, facts: Mapping[str, str]) -> bool:
+        """A unit that crashed too often cannot be started, even by hand, before its count is set back."""
+        if facts["Result"] != "start-limit-hit":
+            return False
+        return self._systemctl("reset-failed", "--", self._unit, timeout_ms=_LOOK_MS).code == 0
+
+    def _systemctl(self, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
+        argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
+        return child.run(argv, env=_ENV, timeout_ms=timeout_ms)
+
+
+def _so(facts: Mapping[str, str]) -> str:
+    """``active (running)``, ``failed (exit-code, status 1)``."""
+    if facts["ActiveState"] == "failed" or facts["Result"] not in ("", "success"):
+        return f"{facts['ActiveState']} ({facts['Result']}, status {facts['ExecMainStatus'] or '?'})"
+    return f"{facts['ActiveState']} ({facts['SubState']})"
+
+
+def _why(ran: child.Ran, facts: Mapping[str, str]) -> str:
+    words = child.last_lines(ran.err, lines=2) or child.last_lines(ran.out, lines=2) or "it said nothing"
+    if "authentication required" in words or "Access denied" in words:
+        return f"{words} — allow the watchdog's user by a polkit rule, or run the watchdog as root"
+    if "not been booted with systemd" in words or "connect to bus" in words:
+        return f"{words} — there is no systemd to ask here: describe the bot as a process, with do: process"
+    return f"{words}; it is {_so(facts)}" if facts else words
