@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sources.server import Behaviour, Server
+
+Serve = Callable[[Behaviour], Server]
+Start = Callable[..., "subprocess.Popen[bytes]"]
+Systemctl = Callable[[str], None]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts loopback servers; they end with the test."""
+    servers: list[Server] = []
+
+    def start(behave: Behaviour) -> Server:
+        servers.append(Server(behave))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts real processes; they end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*words: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(words, start_new_session=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, 9)
+            except ProcessLookupError:
+                process.kill()
+        process.wait(5)
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemctl:
+    """Puts a `systemctl` of the test's own first in PATH: a shell script with the given body."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def become(body: str) -> None:
+        program = folder / "systemctl"
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return become

@@ -1,0 +1,100 @@
+"""A loopback HTTP server whose every byte the test decides."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+Behaviour = Callable[["Server", socket.socket], object]
+
+
+class Server:
+    """Answers each request by calling `behave`; a behaviour that returns True keeps the connection."""
+
+    def __init__(self, behave: Behaviour) -> None:
+        self.behave = behave
+        self.requests: list[str] = []
+        """Request line and headers of each request."""
+        self.connections = 0
+        self.stopping = threading.Event()
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._start(self._accept)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/metrics"
+
+    def close(self) -> None:
+        self.stopping.set()
+        for each in (self._listener, *self._open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=work, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(connection)
+            self._start(lambda connection=connection: self._talk(connection))  # type: ignore[misc]
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while head := _head(connection):
+                self.requests.append(head)
+                if not self.behave(self, connection):
+                    return
+
+
+def _head(connection: socket.socket) -> str:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(65536)
+        if not more:
+            return ""
+        data += more
+    return data.decode("latin-1")
+
+
+def page(
+    body: bytes | str, status: str = "200 OK", headers: Mapping[str, str] | None = None, length: int | None = None
+) -> Behaviour:
+    """A whole, well-formed answer; `length` says another Content-Length than the true one."""
+    data = body.encode() if isinstance(body, str) else body
+    lines = {"Content-Type": "text/plain; version=0.0.4", "Content-Length": str(length or len(data)), **(headers or {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+
+    def behave(server: Server, connection: socket.socket) -> bool:
+        connection.sendall(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + data)
+        return length is None
+
+    return behave
+
+
+def hang(server: Server, connection: socket.socket) -> None:
+    """Takes the request and says nothing."""
+    server.stopping.wait()
+
+
+def drip(start: bytes, byte: bytes) -> Behaviour:
+    """`start`, then one byte every 5 ms without end: each single read succeeds."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        connection.sendall(start)
+        while not server.stopping.wait(0.005):
+            connection.sendall(byte)
+
+    return behave

@@ -1,0 +1,186 @@
+"""What every source keeps, whichever it is. A new member of the union fails here until it is listed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from tests.sources.conftest import Serve, Systemctl
+from tests.sources.server import hang, page
+from watchdog import model
+from watchdog.model import Labels, Memo, SourceError
+from watchdog.sources import Source, process
+
+NOW = 1_700_000_000_000
+ROOT = Path(__file__).parents[2]
+MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Source)[0])
+TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
+ADAPTER: TypeAdapter[model.Source] = TypeAdapter(Source)
+
+
+class World:
+    """What the examples may lean on."""
+
+    def __init__(
+        self, serve: Serve, systemctl: Systemctl, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.serve, self.systemctl, self.folder, self.monkeypatch = serve, systemctl, folder, monkeypatch
+
+
+@pytest.fixture
+def world(serve: Serve, systemctl: Systemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(serve, systemctl, tmp_path, monkeypatch)
+
+
+Make = Callable[[World], dict[str, Any]]
+
+
+def _own_pid_file(world: World) -> dict[str, Any]:
+    (world.folder / "pid").write_text(str(os.getpid()))
+    return {"pid_file": str(world.folder / "pid")}
+
+
+def _two_disks(world: World) -> dict[str, Any]:
+    return {"disks": ["/", str(world.folder / "gone")]}
+
+
+def _hung_systemctl(world: World) -> dict[str, Any]:
+    world.systemctl("exec sleep 100")
+    world.monkeypatch.setattr(process, "SYSTEMCTL_TIMEOUT", 0.1)
+    return {"unit": "bot.service"}
+
+
+def _without_proc(world: World) -> dict[str, Any]:
+    world.monkeypatch.setattr("psutil.PROCFS_PATH", str(world.folder))
+    return {}
+
+
+WELL: dict[str, Make] = {
+    "scrape": lambda world: {
+        "url": world.serve(page('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url, "timeout": "20s"
+    },
+    "process": _own_pid_file,
+    "host": _two_disks,
+}  # fmt: skip
+BROKEN: dict[str, Make] = {
+    "scrape": lambda world: {"url": world.serve(page("half a li")).url, "timeout": "20s"},
+    "process": lambda world: {"pid_file": str(world.folder)},
+    "host": _without_proc,
+}
+HUNG: dict[str, Make | None] = {
+    "scrape": lambda world: {"url": world.serve(hang).url, "timeout": "60ms"},
+    "process": _hung_systemctl,
+    "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
+}
+
+
+def source(kind: str, fields: dict[str, Any]) -> model.Source:
+    return ADAPTER.validate_python({"type": kind, **fields})
+
+
+@pytest.mark.parametrize("table", [WELL, BROKEN, HUNG], ids=["well", "broken", "hung"])
+def test_every_member_of_the_union_is_tried_here(table: dict[str, object]) -> None:
+    assert set(table) == set(TYPES)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_source_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None:
+    for place in (f"watchdog/sources/{kind}.py", f"tests/sources/test_{kind}.py", f"docs/sources/{kind}.md"):
+        assert (ROOT / place).is_file(), f"{place} is missing"
+    assert TYPES[kind].__doc__, "the class docstring is user documentation"
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_page_explains_every_key_and_every_series(kind: str, world: World) -> None:
+    text = (ROOT / f"docs/sources/{kind}.md").read_text()
+    missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
+    if kind in ("process", "host"):  # the names are theirs, not the bot's
+        missing += [each.name for each in source(kind, WELL[kind](world)).read({}, NOW) if each.name not in text]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_example_of_the_page_is_valid(kind: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/sources/{kind}.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        for fields in yaml.safe_load(block)["sources"].values():
+            ADAPTER.validate_python(fields)  # raises
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_key_has_a_docstring(kind: str) -> None:
+    text = inspect.getsource(TYPES[kind])
+    undocumented = [
+        name
+        for name in TYPES[kind].model_fields
+        if name != "type" and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
+    ]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_samples_are_well_formed(kind: str, world: World) -> None:
+    part, memo = source(kind, WELL[kind](world)), Memo()
+    for now in (NOW, NOW + 1_000):
+        found = list(part.read(memo, now))
+        assert found
+        series: set[tuple[str, Labels]] = set()
+        for name, labels, t, value in found:
+            assert re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", name)
+            assert labels == tuple(sorted(labels))
+            assert all(re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", key) and text for key, text in labels)
+            assert "source" not in dict(labels)
+            assert type(value) is float
+            assert math.isfinite(value) or math.isnan(value)
+            assert type(t) is int
+            assert t in (now, 1_699_999_999_000)
+            series.add((name, labels))
+        assert len(series) == len(found)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_cannot_be_read_is_a_source_error_with_a_cure_and_no_cause_behind_it(kind: str, world: World) -> None:
+    part = source(kind, BROKEN[kind](world))
+
+    with pytest.raises(SourceError, match=r".+ — .+") as caught:
+        list(part.read({}, NOW))
+
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if HUNG.get(kind)])
+def test_a_read_that_hangs_ends_by_itself(kind: str, world: World) -> None:
+    make = HUNG[kind]
+    assert make
+
+    with pytest.raises(SourceError, match="within"):
+        list(source(kind, make(world)).read({}, NOW))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_source_is_frozen_and_its_state_is_in_the_memo(kind: str, world: World) -> None:
+    part = source(kind, WELL[kind](world))
+    before = repr(part)
+    list(part.read({}, NOW))
+
+    assert repr(part) == before
+    with pytest.raises(ValidationError, match="frozen"):
+        part.every = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_misspelt_key_is_refused(kind: str, world: World) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        source(kind, {**WELL[kind](world), "evry": "1s"})

@@ -1,0 +1,78 @@
+"""The Prometheus text format → samples; all of a page or nothing of it.
+
+prometheus_client's parser is not used. It calls itself lax and is: it renames a counter ``trades`` to
+``trades_total``, reads the run-together lines ``equity 100 bar 200`` as equity at another time, and makes a
+sample out of the single word ``inf``. Numbers that start rollbacks are read by the letter instead.
+"""
+
+from __future__ import annotations
+
+import re
+
+from watchdog.model import Labels, Millis, Sample, SourceError
+
+_KEY = r"[a-zA-Z_][a-zA-Z0-9_]*+"
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_LABELS = rf"(?:{_KEY}[ \t]*=[ \t]*{_QUOTED}[ \t]*(?:,[ \t]*|(?=\}})))*+"
+_VALUE = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
+_LINE = re.compile(
+    r"[ \t]*(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*+)"
+    rf"(?:[ \t]*\{{[ \t]*(?P<labels>{_LABELS})\}}[ \t]*|[ \t]+)"
+    rf"(?P<value>{_VALUE})(?:[ \t]+(?P<t>-?[0-9]{{1,15}}))?[ \t\r]*"
+)
+_PAIR = re.compile(rf"({_KEY})[ \t]*=[ \t]*({_QUOTED})")
+_ESCAPE = re.compile(r'\\([\\n"])')
+
+
+def samples(page: bytes, now: Millis) -> list[Sample]:
+    """Every sample of a page, in its order; those without a timestamp of their own get `now`.
+
+    Raises SourceError when any line is no sample and no comment, when a series stands there twice, when the
+    last line is not ended (half a page looks just like that) or when there is no sample at all.
+    """
+    if not page.endswith(b"\n"):
+        raise SourceError(
+            "the page is empty — nothing is measured there yet, or it is another page"
+            if not page
+            else "the page breaks off within its last line — it was cut short, or does not end with a newline"
+        )
+    try:
+        text = page.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise SourceError(f"byte {fault.start} of the page is not UTF-8 — is this the metrics page?") from None
+    found: list[Sample] = []
+    seen: set[tuple[str, Labels]] = set()
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also split inside label values
+        if not line.strip(" \t\r") or line.lstrip(" \t").startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise SourceError(f"line {number} of the page is no sample: {_short(line)} — is this the metrics page?")
+        labels = _labels(match["labels"] or "", number)
+        name = match["name"]
+        if (name, labels) in seen:
+            raise SourceError(
+                f"line {number} of the page repeats a series: {_short(line)} — which of the two holds is unknown"
+            )
+        seen.add((name, labels))
+        found.append(Sample(name, labels, int(match["t"]) if match["t"] else now, float(match["value"])))
+    if not found:
+        raise SourceError("the page holds no sample — nothing is measured there yet, or it is another page")
+    return found
+
+
+def _labels(text: str, number: int) -> Labels:
+    """Pairs sorted by name. An empty value is no label, as in Prometheus."""
+    pairs = _PAIR.findall(text)
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names) or "__name__" in names:
+        raise SourceError(f"line {number} of the page repeats or reserves a label name: {_short(text)}")
+    return tuple(sorted((name, _ESCAPE.sub(_unescape, quoted[1:-1])) for name, quoted in pairs if quoted != '""'))
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return "\n" if match[1] == "n" else match[1]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")

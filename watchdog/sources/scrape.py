@@ -1,0 +1,92 @@
+"""Prometheus' own way of reading: a page of text over HTTP."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from watchdog.model import Memo, Millis, Part, Sample, SourceError
+from watchdog.sources import exposition
+from watchdog.sources.timing import Span
+
+ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
+
+
+class Scrape(Part):
+    """A metrics page in the Prometheus text format, the kind every client library writes."""
+
+    type: Literal["scrape"]
+    url: str
+    """Address of the page; http or https. Redirects are not followed and proxies of the environment not used."""
+    every: Span = 1_000
+    """Time from one read to the next."""
+    timeout: Span | None = None
+    """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
+    max_bytes: int = Field(10 * 2**20, ge=1)
+    """Most bytes of a page, unpacked. A larger page is refused whole."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """More request headers."""
+    token_file: str | None = None
+    """File with a bearer token; read anew each time, so it may be rotated."""
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            well = False
+        if not well or re.search(r"[\s\x00-\x1f]", url):
+            raise ValueError("a page's address reads like http://127.0.0.1:8000/metrics")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("an address is shown in logs — give its name and password as headers: {Authorization: …}")
+        return url
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Scrape:
+        if self.token_file is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("token_file and an Authorization header say the same thing — keep one")
+        return self
+
+    def read(self, memo: Memo, now: Millis) -> list[Sample]:
+        """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
+        from watchdog.sources.fetch import Fetcher, shown  # requests costs 100 ms and 19 MB: paid when a page is read
+
+        if "fetcher" not in memo:
+            memo["fetcher"] = Fetcher()
+        fetcher: Fetcher = memo["fetcher"]
+        limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
+        page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
+        if page.content_type and not page.content_type.startswith("text/"):
+            # OpenMetrics looks alike but counts timestamps in seconds: never guess.
+            raise SourceError(
+                f"{shown(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
+            )
+        try:
+            return exposition.samples(page.body, now)
+        except SourceError as fault:
+            raise SourceError(f"{shown(self.url)}: {fault}") from None
+
+    def _request_headers(self) -> dict[str, str]:
+        headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
+        headers |= {name: value.get_secret_value() for name, value in self.headers.items()}
+        if self.token_file is not None:
+            headers["Authorization"] = f"Bearer {_token(Path(self.token_file))}"
+        return headers
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text("ascii").strip()
+    except OSError as fault:
+        raise SourceError(f"token_file {path}: {fault.strerror} — the daemon's user must be able to read it") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token or not token.isprintable() or " " in token:
+        raise SourceError(f"token_file {path} holds no token — one line of plain characters is expected")
+    return token
