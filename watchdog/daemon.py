@@ -272,8 +272,8 @@ class Daemon:
         def tripped(incident: int, target: str) -> dict[Key, Terms]:
             keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
                     if trip.plan is not None}  # fmt: skip
-            checks = {(check.rule, check.level): check for check in self.config.checks if check.target == target}
-            return {key: terms(checks[key.rule, key.level]) for key in keys if (key.rule, key.level) in checks}
+            return {key: terms(check) for check in self.config.checks if check.target == target
+                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
 
         def wanted(run: Run) -> bool:
             if run.incident is None or not run.by.startswith("rule "):

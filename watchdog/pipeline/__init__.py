@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from watchdog.config import Config
 from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
 from watchdog.journal import Journal, dump, load
 from watchdog.journal import incidents as records
-from watchdog.model import Millis, Sample, Verdict
+from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.promql import evaluate, extremes, metric_names, parse, windows
 from watchdog.rules import Check, Reading
@@ -184,7 +185,9 @@ class Pipeline:
         self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
         changes: list[tuple[Check, Change, Verdict]], now: Millis,
     ) -> set[str]:  # fmt: skip
-        saved = {key: asdict(machine) for key, machine in self.machines.items() if _durable(machine, before.get(key))}
+        saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
+            key: asdict(machine) for key, machine in self.machines.items() if _durable(machine, before.get(key))
+        }
         self._save_peaks(now)
         busy = {check.target for check, _, _ in changes} | self.ledger.open_targets()
         if not saved and not busy:
@@ -324,8 +327,12 @@ def _durable(machine: Machine, before: Machine | None) -> bool:
     """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
     if before is None or machine.phase == before.phase == "ok":
         return machine.phase != "ok" or (before is not None and before.phase != "ok")
-    fleeting = {"last": 0, "reason": "", "value": None, "seen": 0, "evidence": 0, "missing": 0, "outcome": "ok"}
-    return replace(machine, **fleeting) != replace(before, **fleeting)
+    return _lasting(machine) != _lasting(before)
+
+
+def _lasting(machine: Machine) -> Machine:
+    """The machine without what only says when it was last looked at."""
+    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=0, outcome="ok")
 
 
 def _machine(state: dict[str, object]) -> Machine:
