@@ -1,0 +1,9 @@
+"""YAML files → Config. Every mistake is listed at once, each as ``file:line:column: what — cure``."""
+
+from __future__ import annotations
+
+from watchdog.config.load import check, load
+from watchdog.config.problem import ConfigError, Problem
+from watchdog.config.shape import Config, Defaults, Web
+
+__all__ = ["Config", "ConfigError", "Defaults", "Problem", "Web", "check", "load"]

@@ -1,0 +1,255 @@
+"""What no file can know of itself: that names exist, limits fit, expressions parse and steps find what they touch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from watchdog import rules
+from watchdog.actions.plan import Halt, Level, Repair, Verify, verify_of
+from watchdog.config.document import Loc
+from watchdog.config.entries import ONE, Draft, Entry
+from watchdog.config.explain import Spot, short_sentence
+from watchdog.config.problem import Place, Problem, nearest, one_line, short
+from watchdog.model import ActionError, Target
+from watchdog.promql import PromqlError, parse
+from watchdog.rules import Check, Kpi, Rule, ThresholdError, unknown_placeholders
+from watchdog.units import show_duration
+
+LEVELS: tuple[Literal["warn", "crit"], ...] = ("warn", "crit")
+LEAVE_RUNNING = "leave-running"
+
+
+def crosscheck(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
+    """The compiled checks and the warnings; what is wrong goes to the documents' ``problems``."""
+    for entry in _well(draft, "kpis"):
+        _kpi(entry)
+    for defaults in draft.defaults:
+        if defaults.model is not None:
+            _references(draft, defaults, defaults.model)
+    checks = [check for entry in _well(draft, "rules") for check in _rule(draft, entry)]
+    for entry in _well(draft, "plans"):
+        _plan(draft, entry)
+    _steps(draft)
+    return tuple(checks), list(_warnings(draft))
+
+
+def _well(draft: Draft, section: str) -> list[Entry]:
+    return [entry for entry in draft.entries[section].values() if entry.model is not None]
+
+
+def _unknown(draft: Draft, section: str, name: str, spot: Spot, place: Place) -> bool:
+    """Whether nothing of that name is defined, also not in a part that could not be read; reported."""
+    if name in draft.entries[section] or not draft.whole:
+        return name not in draft.entries[section]
+    cure = nearest(name, draft.entries[section]) or f"define it under {section}:"
+    spot.report(place, f"there is no {ONE[section]} {short(name)}", cure)
+    return True
+
+
+def _expression(text: str, spot: Spot, path: Loc) -> None:
+    try:
+        parse(text)
+    except PromqlError as error:
+        _say(spot, spot.value(*path), str(error))
+
+
+def _say(spot: Spot, place: Place, text: str) -> None:
+    what, _, cure = text.partition(" — ")
+    spot.report(place, short_sentence(what), short_sentence(cure))
+
+
+def _kpi(entry: Entry) -> None:
+    kpi: Kpi = entry.model
+    _expression(kpi.expr, entry.spot, ("expr",))
+    if kpi.needs is not None:
+        _expression(kpi.needs, entry.spot, ("needs",))
+    try:
+        kpi.normal()
+    except ValueError as error:
+        _say(entry.spot, entry.spot.value("baseline"), str(error))
+
+
+def _references(draft: Draft, entry: Entry, model: Any) -> None:
+    """Target and channels, where they are said: what is inherited was checked where it stands."""
+    said, spot = entry.said, entry.spot
+    if said.get("target") is not None:
+        _unknown(draft, "targets", model.target, spot, spot.value("target"))
+    if draft.main is not None and said.get("notify") is not None:
+        for index, channel in enumerate(model.notify):
+            _unknown(draft, "channels", channel, spot, spot.value("notify", index))
+
+
+def _rule(draft: Draft, entry: Entry) -> list[Check]:
+    rule: Rule = entry.model
+    spot = entry.spot
+    _references(draft, entry, rule)
+    _unknown(draft, "kpis", rule.kpi, spot, spot.value("kpi"))
+    if rule.only is not None:
+        _expression(rule.only.when, spot, ("only", "when"))
+    for wrong in unknown_placeholders(rule.summary or ""):
+        spot.report(spot.value("summary"), f"{short(wrong)} means nothing in a summary",
+                    f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}")  # fmt: skip
+    _crit(draft, entry, rule)
+    kpi = draft.models("kpis").get(rule.kpi)
+    return [] if kpi is None else [check for level in LEVELS for check in _check(spot, rule, level, kpi)]
+
+
+def _check(spot: Spot, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi) -> Iterator[Check]:
+    try:
+        check = rules.check(rule, level, kpi)
+    except ThresholdError as error:
+        if not _baseline_is_wrong(kpi):
+            _say(spot, spot.key(error.level, error.key), str(error))
+        return
+    if check is None:
+        return
+    if not (math.isfinite(check.limit) and math.isfinite(check.clear)):
+        spot.report(spot.key(level), "the limit is no finite number", "say one that can be reached")
+        return
+    yield check
+
+
+def _baseline_is_wrong(kpi: Kpi) -> bool:
+    """Then limits that need it cannot be judged; the baseline itself was reported."""
+    try:
+        kpi.normal()
+    except ValueError:
+        return True
+    return False
+
+
+def _crit(draft: Draft, entry: Entry, rule: Rule) -> None:
+    """What follows from the plan that a crit starts."""
+    spot = entry.spot
+    if rule.crit is None or rule.crit.plan is None:
+        return
+    _unknown(draft, "plans", rule.crit.plan, spot, spot.value("crit", "plan"))
+    plan = draft.models("plans").get(rule.crit.plan)
+    if not isinstance(plan, Repair):
+        return
+    if not (rule.crit.for_.hold or rule.crit.for_.m):
+        spot.report(spot.key("crit"), f"a crit that starts the repair {rule.crit.plan} needs patience",
+                    "add for: 5m or for: 3 of 5")  # fmt: skip
+    if rule.if_missing.then == "crit":
+        place = spot.value("if_missing", "then") if "if_missing" in entry.said else spot.key("crit", "plan")
+        spot.report(place, f"missing data would start the repair {rule.crit.plan}",
+                    "say then: warn or hold, or let crit start a halt")  # fmt: skip
+
+
+def _plan(draft: Draft, entry: Entry) -> None:
+    plan: Halt | Repair = entry.model
+    spot = entry.spot
+    for path, verify in _verifies(plan):
+        for index, text in enumerate(verify.that):
+            _expression(text, spot, (*path, "that", index))
+    names: dict[str, int] = {}
+    for index, level in enumerate(plan.levels):
+        if names.setdefault(level.name, index) != index:
+            spot.report(spot.value("levels", index, "name"), f"two levels are called {short(level.name)}",
+                        "rename one of them")  # fmt: skip
+    if not isinstance(plan, Repair) or plan.exhausted == LEAVE_RUNNING:
+        return
+    place = spot.value("exhausted")
+    halts = [name for name, other in draft.entries["plans"].items()
+             if isinstance(other.model, Halt) or other.model is None]  # fmt: skip
+    known = [*halts, LEAVE_RUNNING]
+    if plan.exhausted not in draft.entries["plans"]:
+        if draft.whole:
+            spot.report(place, f"there is no plan {short(plan.exhausted)}", nearest(plan.exhausted, known))
+    elif plan.exhausted not in halts:
+        spot.report(place, f"{plan.exhausted} is a repair; what is left when no level helped is a halt",
+                    nearest(plan.exhausted, known))  # fmt: skip
+
+
+def _verifies(plan: Halt | Repair) -> Iterator[tuple[Loc, Verify]]:
+    yield ("verify",), plan.verify
+    for index, level in enumerate(plan.levels):
+        if level.verify is not None:
+            yield ("levels", index, "verify"), level.verify
+
+
+def _steps(draft: Draft) -> None:
+    """Every step of every plan, bound to every target that may come to it."""
+    targets: Mapping[str, Target] = draft.models("targets")
+    for name, users in _users(draft).items():
+        entry = draft.entries["plans"][name]
+        for target in users & targets.keys():
+            for path, action in steps(entry.model):
+                try:
+                    action.at(targets[target])
+                except ActionError as error:
+                    what, _, cure = str(error).partition(" — ")
+                    entry.spot.report(entry.spot.value(*path), short_sentence(f"target {target}: {what}"),
+                                      short_sentence(cure))  # fmt: skip
+
+
+def _users(draft: Draft) -> dict[str, set[str]]:
+    """Plan → targets whose rules start it, directly or when a repair is exhausted."""
+    plans = draft.models("plans")
+    users: dict[str, set[str]] = {}
+    for entry in _well(draft, "rules"):
+        crit = entry.model.crit
+        if crit is None or crit.plan not in plans:
+            continue
+        users.setdefault(crit.plan, set()).add(entry.model.target)
+        last = getattr(plans[crit.plan], "exhausted", None)
+        if last in plans:
+            users.setdefault(last, set()).add(entry.model.target)
+    return users
+
+
+def steps(plan: Halt | Repair) -> Iterator[tuple[Loc, Any]]:
+    """Every step of a plan with its place in it."""
+    if isinstance(plan, Repair):
+        yield from ((("before", index), action) for index, action in enumerate(plan.before))
+    levels: Sequence[Level] = plan.levels
+    for number, level in enumerate(levels):
+        yield from ((("levels", number, "steps", index), action) for index, action in enumerate(level.steps))
+    if isinstance(plan, Repair):
+        yield from ((("proven", index), action) for index, action in enumerate(plan.proven))
+
+
+def _warnings(draft: Draft) -> Iterator[Problem]:
+    started = _started(draft)
+    for name, entry in draft.entries["plans"].items():
+        if name not in started:
+            yield _warn(entry.spot, entry.spot.key(), f"nothing starts the plan {short(name)}",
+                        "name it in a rule's crit or as a plan's exhausted, or delete it")  # fmt: skip
+        if isinstance(entry.model, Repair):
+            yield from _hurried(entry)
+    if draft.main is None:
+        return
+    top = Spot(draft.main, ())
+    for section, what in (("channels", "there is no channel: messages go to the log"),
+                          ("sources", "there is no source: nothing can be judged")):  # fmt: skip
+        if not draft.entries[section] and draft.main.whole:
+            yield _warn(top, top.key(section), what, f"add one under {section}:")
+
+
+def _hurried(entry: Entry) -> Iterator[Problem]:
+    """Levels that end before they can be proven."""
+    for index, level in enumerate(entry.model.levels):
+        verify = verify_of(entry.model, level)
+        least = verify.settle + verify.quiet
+        if verify.give_up < least:
+            yield _warn(entry.spot, entry.spot.key("levels", index, "verify"),
+                        f"level {short(level.name)} gives up before it can be proven: settle and quiet take "
+                        f"{show_duration(least)}", f"raise give_up above {show_duration(least)}")  # fmt: skip
+
+
+def _started(draft: Draft) -> Collection[str]:
+    """Plans that something names, also something that is not well."""
+    named: set[object] = set()
+    for entry in draft.entries["rules"].values():
+        crit = entry.said.get("crit") if isinstance(entry.said, dict) else None
+        named.add(crit.get("plan") if isinstance(crit, dict) and isinstance(crit.get("plan"), str) else None)
+    for entry in draft.entries["plans"].values():
+        last = entry.said.get("exhausted") if isinstance(entry.said, dict) else None
+        named.add(last if isinstance(last, str) else None)
+    return [name for name in draft.entries["plans"] if name in named]
+
+
+def _warn(spot: Spot, place: Place, what: str, cure: str) -> Problem:
+    return Problem(spot.document.file, place.line, place.column, one_line(what), one_line(cure))

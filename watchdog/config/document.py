@@ -1,0 +1,37 @@
+"""One file: what it says, and where each word of it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from watchdog.config.problem import Place, Problem, one_line
+
+Loc = tuple[str | int, ...]
+"""Keys and list positions from the top of a file down."""
+
+
+@dataclass
+class Document:
+    """A file as it was read."""
+
+    file: str
+    data: Any = None
+    key_at: dict[Loc, Place] = field(default_factory=dict)
+    val_at: dict[Loc, Place] = field(default_factory=dict)
+    spoilt: set[Loc] = field(default_factory=set)
+    """Where something was reported already, so that what stands there means nothing."""
+    problems: list[Problem] = field(default_factory=list)
+    whole: bool = True
+    """False: reading stopped half-way; names that nobody knows may be defined in the rest."""
+
+    def report(self, place: Place, what: str, cure: str = "") -> None:
+        self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
+
+    def is_spoilt(self, path: Loc) -> bool:
+        """Whether what stands at `path`, or something around it, was refused."""
+        return bool(self.spoilt) and any(path[:length] in self.spoilt for length in range(len(path) + 1))
+
+    def holds_spoilt(self, path: Loc) -> bool:
+        """Whether something at `path`, around it or within it was refused."""
+        return self.is_spoilt(path) or any(each[: len(path)] == path for each in self.spoilt)

@@ -1,0 +1,98 @@
+"""What a model of ours takes: asked of the model itself, so that no list of keys stands anywhere twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+from watchdog.config.document import Loc
+from watchdog.rules import parse_patience
+from watchdog.units import parse_duration
+
+Model = type[BaseModel]
+
+TAGS = ("type", "do", "kind")
+"""The keys by which a part says what it is."""
+
+
+@cache
+def keys(model: Model) -> dict[str, FieldInfo]:
+    """Key in the file → field."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def needed(model: Model) -> list[str]:
+    return [key for key, field in keys(model).items() if field.is_required()]
+
+
+def parts_in(annotation: Any) -> tuple[Model, ...]:
+    """Every model that a type mentions: the members of a union, what a list holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(dict.fromkeys(part for each in get_args(annotation) for part in parts_in(each)))
+
+
+@cache
+def _parts_under(model: Model, key: str) -> tuple[Model, ...]:
+    field = keys(model).get(key)
+    return () if field is None else parts_in(field.annotation)
+
+
+def tags(model: Model) -> dict[str, tuple[str, ...]]:
+    """``{"do": ("git",)}``: what the model calls itself."""
+    fields = keys(model)
+    return {tag: get_args(fields[tag].annotation) for tag in TAGS
+            if tag in fields and get_origin(fields[tag].annotation) is Literal}  # fmt: skip
+
+
+def fitting(models: Sequence[Model], raw: Any) -> list[Model]:
+    """Those of a union that this mapping may be, by its tag."""
+    if not isinstance(raw, dict):
+        return []
+    return [model for model in models if all(raw.get(tag) in names for tag, names in tags(model).items())]
+
+
+def models_at(models: Sequence[Model], raw: Any, path: Loc) -> list[Model]:
+    """What may stand at a path below something that is one of `models`."""
+    for part in path:
+        if isinstance(part, str):
+            models = [under for model in fitting(models, raw) for under in _parts_under(model, part)]
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            return []
+    return list(models)
+
+
+@cache
+def _is_duration(model: Model, key: str) -> bool:
+    field = keys(model)[key]
+    return any(isinstance(each, BeforeValidator) and each.func in (parse_duration, parse_patience)
+               for each in _metadata(field.annotation, field.metadata))  # fmt: skip
+
+
+def _metadata(annotation: Any, outer: Sequence[Any] = ()) -> Iterator[Any]:
+    yield from outer
+    yield from getattr(annotation, "__metadata__", ())
+    for each in get_args(annotation):
+        yield from _metadata(each)
+
+
+def bare_durations(models: Sequence[Model], raw: Any, path: Loc = ()) -> Iterator[Loc]:
+    """Where a number stands for a duration. Code may pass milliseconds; in a file nobody could tell their unit."""
+    if isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from bare_durations(models, value, (*path, index))
+        return
+    for model in fitting(models, raw):
+        for key, value in raw.items():
+            if key not in keys(model):
+                continue
+            if isinstance(value, int) and not isinstance(value, bool) and _is_duration(model, key):
+                yield (*path, key)
+            elif isinstance(value, dict | list):
+                yield from bare_durations(_parts_under(model, key), value, (*path, key))

@@ -1,0 +1,164 @@
+"""Files → Config. Validates everything before anything is handed out, and lists every mistake at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from watchdog.config.crosscheck import crosscheck
+from watchdog.config.entries import MAIN_KEYS, ONE, RULE_KEYS, Draft, draft
+from watchdog.config.fill import without_secrets
+from watchdog.config.marks import read
+from watchdog.config.problem import ConfigError, Problem
+from watchdog.config.shape import STATE, Config
+
+MAIN = "watchdog.yaml"
+_YAML = (".yaml", ".yml")
+
+
+class _Files(NamedTuple):
+    main: Path | None
+    rules: list[Path]
+    beside: list[Path]
+    """Rule files that were not asked for: names defined there count, mistakes do not."""
+    folder: Path
+    """Where relative paths start."""
+
+
+def load(path: Path, *, environ: Mapping[str, str]) -> Config:
+    """The configuration in a folder with ``watchdog.yaml`` and ``rules/``, or beside a file like it.
+
+    Raises ConfigError, which lists every mistake of every file.
+    """
+    main = path / MAIN if _is(Path.is_dir, path) else path
+    config, problems = _build(_Files(main, _yaml_in(main.parent / "rules"), [], main.parent), environ)
+    if config is None:
+        raise ConfigError(problems)
+    return config
+
+
+def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+    """The same for any files and folders; with mistakes there is no Config.
+
+    Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
+    that single rule files refer to may be defined in other files of their folder.
+    """
+    mains: dict[Path, Path] = {}
+    asked: dict[Path, Path] = {}
+    beside: dict[Path, Path] = {}
+    problems = []
+    for path in paths:
+        if _is(Path.is_dir, path):
+            main = path / MAIN
+            whole = _is(Path.exists, main)
+            found = _yaml_in(path / "rules") if whole or not _yaml_in(path) else _yaml_in(path)
+            if whole:
+                mains.setdefault(_same(main), main)
+            elif not found:
+                problems.append(Problem(_shown(path), 1, 1, f"holds neither {MAIN} nor a rule file", "check the path"))
+            for each in found:
+                asked.setdefault(_same(each), each)
+        elif _is_main(path):
+            mains.setdefault(_same(path), path)
+            for each in _yaml_in(path.parent / "rules"):
+                asked.setdefault(_same(each), each)
+        else:
+            asked.setdefault(_same(path), path)
+            beside |= {_same(each): each for each in _yaml_in(path.parent) if each.name != MAIN}
+    listed = list(mains.values())
+    problems += [Problem(_shown(each), 1, 1, f"is a second {MAIN}; the first is {_shown(listed[0])}", "check one at a time")
+                 for each in listed[1:]]  # fmt: skip
+    first = listed[0] if listed else next(iter(asked.values()), Path())
+    files = _Files(
+        listed[0] if listed else None,
+        [path for key, path in asked.items() if key not in mains],
+        [path for key, path in beside.items() if key not in asked and key not in mains and not _is_main(path)],
+        first.parent if listed else first.parent.parent,
+    )
+    config, found_problems = _build(files, environ)
+    problems += found_problems
+    return (None if problems else config), sorted(set(problems))
+
+
+def _build(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+    main = read(files.main, _shown(files.main)) if files.main is not None else None
+    asked = [read(path, _shown(path)) for path in files.rules]
+    beside = [read(path, _shown(path)) for path in files.beside]
+    made = draft(main, [*beside, *asked], files.folder.absolute(), environ)
+    checks, warnings = crosscheck(made)
+    mine = [*([main] if main is not None else []), *asked]
+    problems = sorted({problem for document in mine for problem in document.problems})
+    if problems:
+        return None, problems
+    names = {document.file for document in mine}
+    own = [name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names]
+    models = {section: made.models(section) for section in ONE}
+    unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
+    unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
+    config = Config(
+        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web,
+        targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
+        rules={name: rule for name, rule in models["rules"].items() if name in own},
+        checks=tuple(check for check in checks if check.rule in own),
+        fingerprint=_fingerprint(made, names),
+        files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
+        unchecked=tuple(unchecked), warnings=tuple(sorted(each for each in warnings if each.file in names)),
+    )  # fmt: skip
+    return config, []
+
+
+def _yaml_in(folder: Path) -> list[Path]:
+    """Rule files of a folder in the order in which they count: by name. Hidden files are an editor's."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix in _YAML and not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _is(what: Callable[[Path], bool], path: Path) -> bool:
+    """What cannot be looked at is not so; whoever opens it says why."""
+    try:
+        return what(path)
+    except OSError:
+        return False
+
+
+def _same(path: Path) -> Path:
+    """One name for a file, however it was reached."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle
+        return path.absolute()
+
+
+def _is_main(path: Path) -> bool:
+    """By name, or because it holds what only watchdog.yaml holds."""
+    if path.name == MAIN:
+        return True
+    data = read(path, "").data
+    return isinstance(data, dict) and any(key in data for key in MAIN_KEYS) and not any(key in data for key in RULE_KEYS)
+
+
+def _state(made: Draft) -> Path:
+    if made.state is not None:
+        return made.folder / made.state
+    given = made.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd joins several by colons
+    return Path(given) if given else Path(STATE)
+
+
+def _fingerprint(made: Draft, files: Iterable[str]) -> str:
+    said: dict[str, object] = {"state": made.state, "web": made.web.listen}
+    for section, entries in made.entries.items():
+        listed = [(name, without_secrets(entry.said, entry.model)) for name, entry in entries.items()
+                  if entry.spot.document.file in files]  # fmt: skip
+        said[section] = listed if section == "rules" else dict(listed)
+    said["defaults"] = [entry.said for entry in made.defaults if entry.spot.document.file in files]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _shown(path: Path) -> str:
+    """As it was named; what cannot be printed is replaced."""
+    return "".join(char if char.isprintable() else "�" for char in str(path))

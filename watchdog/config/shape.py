@@ -1,0 +1,78 @@
+"""What the files amount to: the configuration that the daemon runs with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from watchdog.actions.plan import Plan
+from watchdog.config.problem import Problem
+from watchdog.model import Duration, Part, Seq, Target
+from watchdog.notifiers import Channel
+from watchdog.rules import Check, Kpi, Missing, Patience, Rule, parse_patience
+from watchdog.sources import Source
+
+STATE = "/var/lib/trading-watchdog"
+
+
+class Web(Part):
+    """Where the dashboard, the API and our own metrics are served."""
+
+    listen: str = "127.0.0.1:9464"
+    """Address and port; port 0 takes a free one."""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, listen: str) -> str:
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", listen)
+        if found is None or int(found[2]) > 65_535:
+            raise ValueError("listen reads like 127.0.0.1:9464 or [::1]:9464")
+        return listen
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
+class Defaults(Part):
+    """What the rules of one file say unless they say it themselves."""
+
+    target: str | None = None
+    if_missing: Missing | None = None
+    notify: Seq[str] | None = None
+    for_: Annotated[Patience | None, BeforeValidator(parse_patience)] = Field(default=None, alias="for")
+    clear_for: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the files say, checked. Mappings keep the order of the files."""
+
+    sources: Mapping[str, Source]
+    channels: Mapping[str, Channel]
+    state: Path
+    """Absolute folder of the journal and the series."""
+    web: Web
+    targets: Mapping[str, Target]
+    kpis: Mapping[str, Kpi]
+    rules: Mapping[str, Rule]
+    """With the defaults of their files filled in."""
+    plans: Mapping[str, Plan]
+    checks: tuple[Check, ...]
+    """One per rule and level, in file order, limits in numbers."""
+    fingerprint: str
+    """SHA-256 over what the files say, comments, layout and secrets left out."""
+    files: tuple[Path, ...]
+    unchecked: tuple[str, ...] = ()
+    """What could not be checked, and why."""
+    warnings: tuple[Problem, ...] = ()
+    """What is allowed but probably not meant."""
