@@ -1,0 +1,208 @@
+"""Slack and Telegram at their HTTP border. The real client libraries talk to these."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+Json = dict[str, Any]
+
+
+class Request(NamedTuple):
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Answer(NamedTuple):
+    status: int = 200
+    body: bytes | str | Json = b""
+    headers: Mapping[str, str] = {}
+
+
+HANG = Answer(status=-1)
+"""Takes the request and never answers."""
+HANG_UP = Answer(status=-2)
+"""Takes the request and closes the connection."""
+
+
+class Fake:
+    """Answers what `script` holds next, else what the real service would. Everything received is in `requests`."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.script: deque[Answer] = deque()
+        self._stopping = threading.Event()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = Request(self.path, dict(self.headers.items()), body)
+                fake.requests.append(request)
+                answer = fake.script.popleft() if fake.script else fake.respond(request)
+                if answer.status < 0:
+                    self.close_connection = True
+                    if answer is HANG:
+                        fake._stopping.wait()
+                    return
+                data = json.dumps(answer.body) if isinstance(answer.body, dict) else answer.body
+                data = data.encode() if isinstance(data, str) else data
+                self.send_response(answer.status)
+                for name, value in {"Content-Length": str(len(data)), **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with suppress(OSError):
+                    self.wfile.write(data)
+
+            do_GET = do_POST  # noqa: N815
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def then(self, status: int = 200, body: bytes | str | Json = b"", headers: Mapping[str, str] | None = None) -> None:
+        """The next request without an answer yet gets this one."""
+        self.script.append(Answer(status, body, headers or {}))
+
+    def respond(self, request: Request) -> Answer:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+class FakeSlack(Fake):
+    """One workspace with one channel, one bot and one webhook."""
+
+    token = "xoxb-1111-2222-hushhushhush"
+    channel = "C0123456"
+    hook = "/services/T000/B000/hushhushhush"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[Json] = []
+        """Bodies of the messages that were accepted."""
+
+    @property
+    def api(self) -> str:
+        return f"{self.root}/api/"
+
+    @property
+    def webhook(self) -> str:
+        return self.root + self.hook
+
+    def respond(self, request: Request) -> Answer:
+        body = json.loads(request.body or b"{}")
+        if request.path == self.hook:
+            return Answer(200, "ok") if self._take(body) is None else Answer(400, "invalid_blocks")
+        if request.path != "/api/chat.postMessage":
+            return Answer(404, "no_service")
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return _slack_error("invalid_auth")
+        if body.get("channel") != self.channel:
+            return _slack_error("channel_not_found")
+        if error := self._take(body):
+            return _slack_error(error)
+        return Answer(200, {"ok": True, "channel": self.channel, "ts": f"1700000000.{len(self.messages):06}"})
+
+    def _take(self, body: Json) -> str | None:
+        """Keep the message, or say what Slack would."""
+        if not body.get("text") and not body.get("blocks"):
+            return "no_text"
+        for block in body.get("blocks", ()):
+            for text in [block["text"]] if "text" in block else block["elements"]:
+                if not 0 < len(text["text"].encode("utf-16-le")) // 2 <= 3000:
+                    return "invalid_blocks"
+        self.messages.append(body)
+        return None
+
+
+def _slack_error(code: str) -> Answer:
+    return Answer(200, {"ok": False, "error": code})
+
+
+class FakeTelegram(Fake):
+    """One bot and one chat."""
+
+    token = "123456:AAhush-hush_hush"
+    chat = -1001234
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[Json] = []
+        """Parameters of the messages that were accepted, and ``shown``: the text without its markup."""
+
+    @property
+    def api(self) -> str:
+        return f"{self.root}/bot"
+
+    def respond(self, request: Request) -> Answer:
+        if request.path != f"/bot{self.token}/sendMessage":
+            return telegram_error(401, "Unauthorized")
+        fields = {name: values[-1] for name, values in parse_qs(request.body.decode()).items()}
+        if fields.get("chat_id") != str(self.chat):
+            return telegram_error(400, "Bad Request: chat not found")
+        shown = fields.get("text", "")
+        if fields.get("parse_mode") == "HTML":
+            parser = _Markup()
+            parser.feed(shown)
+            parser.close()
+            if parser.open or parser.unknown:
+                return telegram_error(400, "Bad Request: can't parse entities: unsupported start tag")
+            shown = parser.text
+        if not shown.strip():
+            return telegram_error(400, "Bad Request: message text is empty")
+        if len(shown.encode("utf-16-le")) // 2 > 4096:
+            return telegram_error(400, "Bad Request: message is too long")
+        reply = json.loads(fields.get("reply_parameters", "{}"))
+        known = 1 <= int(reply.get("message_id", 1)) <= len(self.messages) or not reply
+        if not known and not reply.get("allow_sending_without_reply"):
+            return telegram_error(400, "Bad Request: message to be replied not found")
+        self.messages.append({**fields, "shown": shown, "reply": reply if known else {}})
+        chat = {"id": self.chat, "type": "supergroup"}
+        return Answer(200, {"ok": True, "result": {"message_id": len(self.messages), "date": 1, "chat": chat}})
+
+
+def telegram_error(status: int, description: str, **parameters: object) -> Answer:
+    body: Json = {"ok": False, "error_code": status, "description": description}
+    return Answer(status, body | ({"parameters": parameters} if parameters else {}))
+
+
+class _Markup(HTMLParser):
+    """The part of Telegram's HTML that matters here: <b> and entities."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = ""
+        self.open = 0
+        self.unknown = False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open += 1
+        self.unknown |= tag != "b"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open -= 1
+
+    def handle_data(self, data: str) -> None:
+        self.text += data

@@ -1,0 +1,223 @@
+"""What every channel keeps, whichever it is. A new member of the union fails here until it is listed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+import yaml
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from tests.notifiers.fakes import HANG, HANG_UP, Answer, Fake, FakeSlack, FakeTelegram
+from watchdog import model
+from watchdog.model import Message, NotifyError
+from watchdog.notifiers import Channel, slack, telegram
+
+ROOT = Path(__file__).parents[2]
+MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Channel)[0])
+TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
+ADAPTER: TypeAdapter[model.Notifier] = TypeAdapter(Channel)
+MESSAGE = Message("k", "crit", "Drawdown 10 %", ("halt starts",), incident=7)
+
+
+class Case(NamedTuple):
+    """A channel, its far end, and how that end limits the rate."""
+
+    kind: str
+    fields: dict[str, Any]
+    server: Fake
+    limited: Answer
+    threads: bool
+
+    @property
+    def part(self) -> model.Notifier:
+        return ADAPTER.validate_python({"type": self.kind, **self.fields})
+
+
+def _slack_bot() -> Case:
+    server = FakeSlack()
+    fields = {"token": server.token, "channel": server.channel, "api": server.api}
+    return Case("slack", fields, server, Answer(429, "", {"Retry-After": "7"}), True)
+
+
+def _slack_webhook() -> Case:
+    server = FakeSlack()
+    return Case("slack", {"webhook": server.webhook}, server, Answer(429, "", {"Retry-After": "7"}), False)
+
+
+def _telegram() -> Case:
+    server = FakeTelegram()
+    fields = {"token": server.token, "chat": server.chat, "api": server.api}
+    return Case("telegram", fields, server, Answer(429, {"parameters": {"retry_after": 7}}), True)
+
+
+MAKERS: dict[str, Callable[[], Case]] = {
+    "slack bot": _slack_bot,
+    "slack webhook": _slack_webhook,
+    "telegram": _telegram,
+}
+
+
+@pytest.fixture(params=MAKERS)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    made = MAKERS[request.param]()
+    yield made
+    made.server.close()
+
+
+def send(part: model.Notifier, message: Message = MESSAGE) -> str | None:
+    """As the outbox does: awaited where it is a coroutine."""
+    sent = part.send(message)
+    handle = asyncio.run(sent) if inspect.iscoroutine(sent) else sent
+    assert handle is None or isinstance(handle, str)
+    return handle
+
+
+def refusal(part: model.Notifier) -> NotifyError:
+    with pytest.raises(NotifyError) as caught:
+        send(part)
+    return caught.value
+
+
+def test_every_member_of_the_union_is_tried_here() -> None:
+    assert {name.split()[0] for name in MAKERS} == set(TYPES)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_channel_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None:
+    for place in (f"watchdog/notifiers/{kind}.py", f"tests/notifiers/test_{kind}.py", f"docs/channels/{kind}.md"):
+        assert (ROOT / place).is_file(), f"{place} is missing"
+    assert TYPES[kind].__doc__, "the class docstring is user documentation"
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_page_explains_every_key_and_its_examples_are_valid(kind: str) -> None:
+    text = (ROOT / f"docs/channels/{kind}.md").read_text()
+    keys = [field.alias or name for name, field in TYPES[kind].model_fields.items()]
+
+    assert [key for key in keys if f"`{key}`" not in text] == []
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        for fields in yaml.safe_load(block)["channels"].values():
+            ADAPTER.validate_python(fields)  # raises
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_key_has_a_docstring(kind: str) -> None:
+    text = inspect.getsource(TYPES[kind])
+    undocumented = [
+        name
+        for name in TYPES[kind].model_fields
+        if name != "type" and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
+    ]
+    assert undocumented == []
+
+
+def test_the_lowest_severity_told_is_warn_unless_said(case: Case) -> None:
+    said = ADAPTER.validate_python({"type": case.kind, **case.fields, "from": "crit"})
+
+    assert (case.part.from_, said.from_) == ("warn", "crit")
+
+
+def test_a_first_message_returns_the_handle_that_replies_take(case: Case) -> None:
+    handle = send(case.part)
+
+    assert (handle is not None) == case.threads
+    assert send(case.part, Message("k2", "info", "proven", thread=handle)) == handle
+    assert len(case.server.requests) == 2
+
+
+def test_every_status_is_either_for_good_or_for_later(case: Case) -> None:
+    for status in range(400, 600):
+        case.server.then(status, ("<html>\n<b>no</b></html>", "", "{}")[status % 3])
+        error = refusal(case.part)
+
+        for_good = status < 500 and status not in (408, 425, 429)
+        assert (status, error.permanent, error.retry_after) == (status, for_good, None)
+        assert "\n" not in str(error)
+    assert len(case.server.requests) == 200
+
+
+@pytest.mark.parametrize("status", [300, 304, 399])
+def test_a_status_between_success_and_failure_is_a_failure(status: int, case: Case) -> None:
+    case.server.then(status)
+
+    refusal(case.part)
+
+
+def test_a_rate_limit_passes_the_servers_word_on(case: Case) -> None:
+    case.server.script.append(case.limited)
+
+    error = refusal(case.part)
+
+    assert (error.permanent, error.retry_after) == (False, 7.0)
+
+
+def _answers(case: Case) -> list[Answer]:
+    """Everything that goes wrong, with the request echoed back, as proxies and debug pages do."""
+    send(case.part)
+    echo = f"{case.server.requests[0].path} {case.server.requests[0].headers} hushhushhush AAhush-hush_hush"
+    answers = [Answer(status, echo) for status in (200, 400, 401, 403, 404, 407, 429, 500, 502)]
+    answers += [Answer(status, {"ok": False, "error": echo, "description": echo}) for status in (200, 400, 403, 500)]
+    answers += [Answer(200, {"ok": True, "result": echo, "ts": 5}), Answer(200, b"\xff", {"Content-Type": "x; charset=y"})]
+    answers += [Answer(200, echo, {"Content-Length": "99999"}), Answer(302, "", {"Location": f"http://[{echo[:20]}"})]
+    return [*answers, HANG, HANG_UP]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_no_failure_shows_a_secret(
+    case: Case, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answers = _answers(case)
+    monkeypatch.setattr(slack, "TIMEOUT", 0.2)
+    monkeypatch.setattr(telegram, "TIMEOUT", 0.2)
+    said: list[str] = []
+    for answer in answers:
+        case.server.script.append(answer)
+        try:
+            send(case.part)
+        except NotifyError as fault:
+            said += [str(fault), repr(fault), "".join(traceback.format_exception(fault))]
+    case.server.close()  # from here on nobody listens
+    error = refusal(case.part)
+    said += [str(error), repr(error), "".join(traceback.format_exception(error))]
+    gc.collect()  # slack_sdk leaves the connection of an answer cut short to the collector
+
+    captured = capfd.readouterr()
+    said += [caplog.text, captured.out, captured.err, repr(case.part), str(case.part)]
+    assert len(said) > 50
+    assert [text for text in said if "hush" in text] == []
+    assert "reached" in str(error)
+
+
+def test_a_part_hides_its_secrets(case: Case) -> None:
+    part = case.part
+    assert isinstance(part, model.Part)
+
+    assert "hush" not in f"{part!r} {part} {part.model_dump()} {part.model_dump_json()}"
+    secrets = [value.get_secret_value() for value in dict(part).values() if isinstance(value, SecretStr)]
+    assert any("hush" in secret for secret in secrets)
+
+
+@pytest.mark.parametrize("spoilt", [{"tokn": "x"}, {"from": "debug"}, {"api": "hush hush"}])
+def test_a_refusal_at_load_does_not_quote_the_secret(spoilt: dict[str, str], case: Case) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TYPES[case.kind].model_validate({"type": case.kind, **case.fields, **spoilt})
+
+    assert "hush" not in str(caught.value)
+
+
+def test_a_channel_is_frozen(case: Case) -> None:
+    part = case.part
+    with pytest.raises(ValidationError, match="frozen"):
+        part.from_ = "crit"  # type: ignore[misc]

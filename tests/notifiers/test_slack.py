@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests.notifiers.fakes import HANG, HANG_UP, FakeSlack
+from watchdog.model import Message, NotifyError
+from watchdog.notifiers import Slack, slack
+
+MESSAGE = Message(
+    key="incident/7/opened",
+    severity="crit",
+    title="Drawdown of <hmm-bot> & co: 10 %",
+    lines=("1 - equity / max <above 7 %>", "halt starts"),
+    facts={"incident": "7", "plan": "halt & flatten"},
+)
+
+
+def by_token(server: FakeSlack, **fields: object) -> Slack:
+    known = {"type": "slack", "token": server.token, "channel": server.channel, "api": server.api}
+    return Slack.model_validate(known | fields)
+
+
+def by_webhook(server: FakeSlack) -> Slack:
+    return Slack.model_validate({"type": "slack", "webhook": server.webhook})
+
+
+def refusal(part: Slack, message: Message = MESSAGE) -> NotifyError:
+    with pytest.raises(NotifyError) as caught:
+        part.send(message)
+    return caught.value
+
+
+def test_a_message_is_laid_out_in_blocks_with_a_fallback_text(slack_server: FakeSlack) -> None:
+    handle = by_token(slack_server).send(MESSAGE)
+
+    (sent,) = slack_server.messages
+    assert handle == "1700000000.000001"
+    assert sent["text"].startswith("🚨 Drawdown of &lt;hmm-bot&gt; &amp; co: 10 %\n1 - equity / max &lt;above")
+    assert sent["blocks"] == [
+        {
+            "type": "section",
+            "text": {
+                "type": "mrkdwn",
+                "verbatim": True,
+                "text": "*🚨 Drawdown of &lt;hmm-bot&gt; &amp; co: 10 %*\n"
+                "1 - equity / max &lt;above 7 %&gt;\nhalt starts",
+            },
+        },
+        {
+            "type": "context",
+            "elements": [{"type": "mrkdwn", "verbatim": True, "text": "incident: 7 · plan: halt &amp; flatten"}],
+        },
+    ]
+    assert (sent["unfurl_links"], "thread_ts" in sent) == (False, False)
+
+
+def test_a_mention_of_everybody_stays_plain_text(slack_server: FakeSlack) -> None:
+    by_token(slack_server).send(Message("k", "warn", "<!channel> <@U1>"))
+
+    assert "<" not in json.dumps(slack_server.messages[0]["blocks"])
+
+
+def test_an_asterisk_in_the_title_does_not_end_the_bold(slack_server: FakeSlack) -> None:
+    by_token(slack_server).send(Message("k", "warn", "2 * x *y*"))
+
+    assert slack_server.messages[0]["blocks"][0]["text"]["text"] == "*⚠️ 2 ∗ x ∗y∗*"
+
+
+def test_later_messages_reply_in_the_thread(slack_server: FakeSlack) -> None:
+    first = by_token(slack_server).send(MESSAGE)
+    again = by_token(slack_server).send(Message("k2", "info", "proven", thread=first))
+
+    assert again == first
+    assert slack_server.messages[1]["thread_ts"] == first
+
+
+@pytest.mark.parametrize(("severity", "broadcast"), [("info", False), ("warn", False), ("crit", True)])
+def test_a_critical_reply_goes_to_the_channel_as_well(severity: str, broadcast: bool, slack_server: FakeSlack) -> None:
+    by_token(slack_server).send(Message("k", severity, "worse", thread="1700000000.000001"))  # type: ignore[arg-type]
+
+    assert slack_server.messages[0]["reply_broadcast"] is broadcast
+
+
+def test_a_thread_that_is_gone_does_not_lose_the_message(slack_server: FakeSlack) -> None:
+    slack_server.then(200, {"ok": False, "error": "thread_not_found"})
+
+    handle = by_token(slack_server).send(Message("k", "crit", "worse", thread="1600000000.000001"))
+
+    assert handle == "1700000000.000001"
+    assert "thread_ts" not in slack_server.messages[0]
+
+
+@pytest.mark.parametrize("way", [by_token, by_webhook])
+def test_a_layout_that_slack_objects_to_does_not_lose_the_message(way: object, slack_server: FakeSlack) -> None:
+    assert callable(way)
+    code = "invalid_blocks"
+    slack_server.then(200 if way is by_token else 400, {"ok": False, "error": code} if way is by_token else code)
+
+    way(slack_server).send(MESSAGE)
+
+    (sent,) = slack_server.messages
+    assert "blocks" not in sent
+    assert "Drawdown" in sent["text"]
+
+
+def test_a_webhook_gets_the_same_message_and_knows_no_thread(slack_server: FakeSlack) -> None:
+    assert by_webhook(slack_server).send(MESSAGE) is None
+
+    (sent,) = slack_server.messages
+    assert sent["blocks"][0]["text"]["text"].startswith("*🚨 Drawdown")
+    assert "channel" not in sent
+
+
+def test_a_long_message_is_cut_and_says_so(slack_server: FakeSlack) -> None:
+    by_token(slack_server).send(Message("k", "warn", "long", lines=("&" * 5_000,)))
+
+    text = slack_server.messages[0]["blocks"][0]["text"]["text"]
+    assert text.endswith("characters left out)")
+
+
+def test_a_token_file_is_read_at_each_message(slack_server: FakeSlack, tmp_path: Path) -> None:
+    file = tmp_path / "slack.token"
+    part = by_token(slack_server, token=None, token_file=str(file))
+
+    missing = refusal(part)
+    file.write_text("two words\n")
+    malformed = refusal(part)
+    file.write_text(f"{slack_server.token}\n")
+
+    assert part.send(MESSAGE)
+    assert (missing.permanent, malformed.permanent) == (False, False)
+    assert "No such file" in str(missing)
+    assert "holds no bot token" in str(malformed)
+    assert "two words" not in str(malformed)
+
+
+@pytest.mark.parametrize("code", ["invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"])
+def test_a_token_that_slack_refuses_is_permanent(code: str, slack_server: FakeSlack) -> None:
+    slack_server.then(200, {"ok": False, "error": code})
+
+    error = refusal(by_token(slack_server))
+
+    assert error.permanent
+    assert str(error) == f"Slack refused: {code} — make a new bot token (xoxb-…) and put it in token or token_file"
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("channel_not_found", "invite the bot"),
+        ("not_in_channel", "/invite"),
+        ("is_archived", "unarchive"),
+        ("missing_scope", "chat:write"),
+        ("restricted_action", "workspace admin"),
+        ("no_text", "documentation"),
+        ("never_heard_of", "documentation"),
+        ("thread_not_found", "documentation"),  # without a thread asked for, no second try
+    ],
+)
+def test_what_slack_refuses_for_good_says_the_cure(code: str, cure: str, slack_server: FakeSlack) -> None:
+    slack_server.then(200, {"ok": False, "error": code})
+
+    error = refusal(by_token(slack_server))
+
+    assert error.permanent
+    assert cure in str(error)
+    assert len(slack_server.requests) == 1
+
+
+@pytest.mark.parametrize("code", sorted(slack._LATER))
+def test_trouble_on_slacks_side_is_tried_again(code: str, slack_server: FakeSlack) -> None:
+    slack_server.then(200, {"ok": False, "error": code})
+
+    assert not refusal(by_token(slack_server)).permanent
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cure"),
+    [(404, "no_service", "new incoming webhook"), (403, "invalid_token", "new incoming webhook"),
+     (410, "channel_is_archived", "unarchive"), (403, "action_prohibited", "workspace admin")],
+)  # fmt: skip
+def test_a_webhook_that_is_gone_is_permanent(status: int, code: str, cure: str, slack_server: FakeSlack) -> None:
+    slack_server.then(status, code)
+
+    error = refusal(by_webhook(slack_server))
+
+    assert error.permanent
+    assert cure in str(error)
+
+
+@pytest.mark.parametrize("way", [by_token, by_webhook])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("30", 30.0), ("1.5", 1.5), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-3", None)]
+)
+def test_a_rate_limit_says_when_to_come_back(
+    way: object, header: str, seconds: float | None, slack_server: FakeSlack
+) -> None:
+    assert callable(way)
+    slack_server.then(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": header})
+
+    error = refusal(way(slack_server))
+
+    assert (error.permanent, error.retry_after) == (False, seconds)
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>sign in</html>", "[1]", '"ok"', "null", b"\xff\xfe", '{"ok": false}', '{"ok": false, "error": 7}']
+)
+def test_an_answer_that_is_not_slacks_is_tried_again(body: str | bytes, slack_server: FakeSlack) -> None:
+    slack_server.then(200, body)
+
+    error = refusal(by_token(slack_server))
+
+    assert not error.permanent
+    assert "—" in str(error)
+
+
+@pytest.mark.parametrize("way", [by_token, by_webhook])
+def test_a_slack_that_hangs_is_reported_not_awaited(
+    way: object, slack_server: FakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(way)
+    monkeypatch.setattr(slack, "TIMEOUT", 0.1)
+    slack_server.script.append(HANG)
+
+    error = refusal(way(slack_server))
+
+    assert not error.permanent
+    assert "no answer within 0.1 s" in str(error)
+
+
+@pytest.mark.parametrize("way", [by_token, by_webhook])
+def test_a_lost_connection_is_tried_again(way: object, slack_server: FakeSlack) -> None:
+    assert callable(way)
+    slack_server.script.append(HANG_UP)
+
+    assert not refusal(way(slack_server)).permanent
+    assert len(slack_server.requests) == 1  # the outbox tries again, not the client
+
+
+def test_a_missing_package_says_how_to_get_it(slack_server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "slack_sdk", None)
+
+    error = refusal(by_token(slack_server))
+
+    assert error.permanent
+    assert "pip install 'trading-watchdog[slack]'" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "exactly one of token, token_file and webhook"),
+        ({"token": "xoxb-12345678", "token_file": "f", "channel": "C1"}, "exactly one of"),
+        ({"token": "xoxb-12345678"}, "say channel: C0123456"),
+        ({"token_file": "f"}, "say channel: C0123456"),
+        ({"webhook": "https://hooks.slack.com/services/T/B/x", "channel": "C1"}, "leave channel out"),
+        ({"webhook": "hooks.slack.com/services/T/B/x"}, "an address reads like https://hooks"),
+        ({"token": "two words", "channel": "C1"}, "this is no bot token"),
+        ({"token_file": "f", "channel": "C1", "api": "slack.com"}, "an address reads like https://slack.com/api/"),
+        ({"token_file": "f", "channel": "C1", "from": "debug"}, "'info', 'warn' or 'crit'"),
+    ],
+)
+def test_what_cannot_post_is_refused_at_load(fields: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Slack.model_validate({"type": "slack", **fields})
+
+
+def test_the_api_address_may_lack_its_slash(slack_server: FakeSlack) -> None:
+    assert by_token(slack_server, api=slack_server.api.rstrip("/")).send(MESSAGE)

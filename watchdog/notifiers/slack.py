@@ -1,0 +1,228 @@
+"""Slack, by a bot's token or by an incoming webhook."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.error import URLError
+
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from watchdog.model import Message, NotifyError, Part, Severity
+from watchdog.notifiers import border
+from watchdog.notifiers.wording import clip, head, plain, utf16
+
+if TYPE_CHECKING:
+    from slack_sdk.errors import SlackApiError
+
+TIMEOUT = 10
+"""Seconds that the network may be silent."""
+BLOCK = 3_000
+"""Characters that Slack takes in the text of one block."""
+
+KIND = "bot token (xoxb-…)"
+Body = dict[str, Any]
+
+_SHAPE = re.compile(r"[!-~]{8,}")
+_NEW_BOT = "make a new bot token (xoxb-…) and put it in token or token_file"
+_NEW_HOOK = "make a new incoming webhook and put its address in webhook"
+_CURES = {
+    "invalid_auth": _NEW_BOT,
+    "not_authed": _NEW_BOT,
+    "account_inactive": _NEW_BOT,
+    "token_revoked": _NEW_BOT,
+    "token_expired": _NEW_BOT,
+    "not_allowed_token_type": _NEW_BOT,
+    "missing_scope": "give the app the scope chat:write and install it anew",
+    "no_permission": "give the app the scope chat:write and install it anew",
+    "channel_not_found": "check channel (an id such as C0123456) and invite the bot into it",
+    "not_in_channel": "invite the bot: write /invite @its-name in the channel",
+    "is_archived": "unarchive the channel, or name another in channel",
+    "channel_is_archived": "unarchive the channel, or make a webhook for another",
+    "restricted_action": "ask a workspace admin to let the bot post there",
+    "action_prohibited": "ask a workspace admin to let the app post there",
+    "invalid_token": _NEW_HOOK,
+    "no_service": _NEW_HOOK,
+    "no_service_id": _NEW_HOOK,
+    "no_active_hooks": _NEW_HOOK,
+    "no_team": _NEW_HOOK,
+    "team_disabled": "the workspace is disabled: ask its owner",
+}
+_LATER = {
+    "ratelimited", "rate_limited", "message_limit_exceeded", "internal_error", "fatal_error", "service_unavailable",
+    "request_timeout", "team_added_to_org", "rollup_error",
+}  # fmt: skip
+_THREAD = {
+    "cannot_reply_to_message", "thread_not_found", "message_not_found", "invalid_thread_ts",
+    "restricted_action_thread_locked", "restricted_action_non_threadable_channel",
+}  # fmt: skip
+_LAYOUT = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
+
+# The client logs addresses, and a webhook's address is its secret. What there is to say is in NotifyError.
+_SILENT = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
+
+
+class Slack(Part):
+    """Messages in a Slack channel, one thread per incident."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["slack"]
+    token: SecretStr | None = None
+    """A bot's token (``xoxb-…``, scope ``chat:write``)."""
+    token_file: str | None = None
+    """File with that token; read anew for each message."""
+    webhook: SecretStr | None = None
+    """Address of an incoming webhook, instead of a token. Knows no threads."""
+    channel: str | None = None
+    """Where a bot posts: a channel's id, better than its name."""
+    from_: Severity = Field("warn", alias="from")
+    """The lowest severity that is told here: info, warn or crit."""
+    api: str = "https://slack.com/api/"
+    """Where Slack's API is; for GovSlack and tests."""
+
+    @field_validator("api")
+    @classmethod
+    def _api_address(cls, api: str) -> str:
+        return border.web_address(api, "https://slack.com/api/").rstrip("/") + "/"
+
+    @field_validator("token")
+    @classmethod
+    def _token_shape(cls, token: SecretStr | None) -> SecretStr | None:
+        return border.shaped(token, _SHAPE, KIND)
+
+    @field_validator("webhook")
+    @classmethod
+    def _webhook_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        if webhook is not None:
+            border.web_address(webhook.get_secret_value(), "https://hooks.slack.com/services/…")
+        return webhook
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Slack:
+        if sum(way is not None for way in (self.token, self.token_file, self.webhook)) != 1:
+            raise ValueError("say exactly one of token, token_file and webhook")
+        if self.webhook is None and not self.channel:
+            raise ValueError("a bot needs to know where to post — say channel: C0123456")
+        if self.webhook is not None and self.channel is not None:
+            raise ValueError("a webhook posts to the channel it was made for — leave channel out")
+        return self
+
+    def send(self, message: Message) -> str | None:
+        """Post it; return the thread's handle (a Slack ts), None from a webhook. Raises NotifyError only."""
+        try:
+            import slack_sdk  # noqa: F401  # 100 ms and 17 MB: paid when the first message goes out
+        except ImportError:
+            raise NotifyError(
+                "the package slack_sdk is missing — pip install 'trading-watchdog[slack]'", permanent=True
+            ) from None
+        body = layout(message)
+        if self.webhook is not None:
+            _post_to_webhook(self.webhook.get_secret_value(), body)
+            return None
+        token = border.read_token(self.token, self.token_file, _SHAPE, KIND)
+        body |= {"channel": self.channel, "unfurl_links": False, "unfurl_media": False}
+        if message.thread is not None:
+            # A reply is seen only by those who follow the thread: a critical one goes to the channel as well.
+            body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "crit"}
+        return _post(self.api, token, body)
+
+
+def layout(message: Message) -> Body:
+    """``text`` (what notifications show) and ``blocks``, escaped and within Slack's limits."""
+    title = clip(head(message), 300, _cost)
+    lines = clip(plain("\n".join(message.lines)), BLOCK - _cost(title) - 3, _cost)
+    bold = _escape(title).replace("*", "∗")  # an asterisk would end the bold
+    facts = clip(plain(" · ".join(f"{name}: {value}" for name, value in message.facts.items())), 2_000, _cost)
+    blocks: list[Body] = [{"type": "section", "text": _mrkdwn(f"*{bold}*\n{_escape(lines)}".rstrip())}]
+    if facts:
+        blocks.append({"type": "context", "elements": [_mrkdwn(_escape(facts))]})
+    return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks}
+
+
+def _mrkdwn(text: str) -> Body:
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cost(text: str) -> int:
+    return utf16(_escape(text))
+
+
+def _post(api: str, token: str, body: Body) -> str | None:
+    """Post; without what Slack objects to where that is only form: better told plainly than not at all."""
+    from slack_sdk import WebClient
+    from slack_sdk.errors import SlackApiError
+
+    client = WebClient(token, base_url=api, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT)
+    while True:
+        try:
+            response = client.api_call("chat.postMessage", json=body)
+        except SlackApiError as fault:
+            code, refusal = _refused(fault)
+            if code in _THREAD and "thread_ts" in body:
+                body = {key: value for key, value in body.items() if key not in ("thread_ts", "reply_broadcast")}
+            elif code in _LAYOUT and "blocks" in body:
+                body = {key: value for key, value in body.items() if key != "blocks"}
+            else:
+                raise refusal from None
+        except Exception as fault:  # whatever the client lets through of urllib, http.client, ssl and json
+            raise _unreachable(fault) from None
+        else:
+            ts = response.get("ts")
+            return body.get("thread_ts") or (ts if isinstance(ts, str) else None)
+
+
+def _post_to_webhook(url: str, body: Body) -> None:
+    from slack_sdk import WebhookClient
+
+    client = WebhookClient(url, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT)
+    while True:
+        try:
+            response = client.send_dict(body)
+        except Exception as fault:
+            raise _unreachable(fault) from None
+        if response.status_code == 200:
+            return
+        code = response.body.strip()
+        if code in _LAYOUT and "blocks" in body:
+            body = {"text": body["text"]}
+            continue
+        raise _refusal(response.status_code, code, border.seconds(response.headers.get("Retry-After")))
+
+
+def _refused(fault: SlackApiError) -> tuple[str, NotifyError]:
+    response: Any = fault.response
+    data = response.data if isinstance(response.data, dict) else {}
+    code = str(data.get("error") or "")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return code, _refusal(response.status_code, code, border.seconds(headers.get("retry-after")))
+
+
+def _refusal(status: int, code: str, retry_after: float | None) -> NotifyError:
+    """What Slack's answer means for us. A code that is not in our tables is Slack's final word."""
+    known = re.fullmatch(r"[a-z][a-z0-9_]{2,60}", code) is not None
+    if status == 429 or code in ("ratelimited", "rate_limited"):
+        return NotifyError("Slack asks to slow down (rate limit)", retry_after=retry_after)
+    if border.passing(status) or code in _LATER:
+        return NotifyError(f"Slack is in trouble ({code if known else f'HTTP {status}'}) — it is tried again")
+    if not known:
+        what = f"HTTP {status}" if status != 200 else "what Slack never answers"
+        return NotifyError(
+            f"{what} came instead of Slack's answer — is a proxy in between, and api right?", permanent=status != 200
+        )
+    cure = _CURES.get(code, "see this code in Slack's documentation of chat.postMessage")
+    return NotifyError(f"Slack refused: {code} — {cure}", permanent=True)
+
+
+def _unreachable(fault: Exception) -> NotifyError:
+    """In our own words: those of the client may quote the address, and with it a webhook's secret."""
+    reason = fault.reason if isinstance(fault, URLError) else fault
+    if isinstance(reason, TimeoutError):
+        return NotifyError(f"Slack gave no answer within {TIMEOUT:g} s — it is tried again")
+    why = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
+    return NotifyError(f"Slack cannot be reached ({why}) — check the network, and api or webhook")
