@@ -75,7 +75,12 @@ def test_a_bare_duration_is_found_within_a_union() -> None:
 
 @pytest.mark.parametrize(
     ("path", "key", "value"),
-    [(("either",), (2, 1), (2, 9)), (("steps", 0), (1, 9), (1, 9)), (("steps", 7, "do"), (1, 1), (1, 8)), (("no",), (1, 1), (1, 1))],
+    [
+        (("either",), (2, 1), (2, 9)),
+        (("steps", 0), (1, 9), (1, 9)),
+        (("steps", 7, "do"), (1, 1), (1, 8)),
+        (("no",), (1, 1), (1, 1)),
+    ],
 )
 def test_what_stands_nowhere_is_pointed_at_where_it_should(path: Loc, key: tuple[int, int], value: tuple[int, int]) -> None:
     document = parse(b"steps: [{do: log}]\neither: x\n", "f")

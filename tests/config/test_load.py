@@ -210,7 +210,8 @@ def test_check_takes_a_folder_of_rule_files_and_says_what_it_could_not_check(wri
 
 
 def test_single_rule_files_may_lean_on_their_neighbours(write: Write) -> None:
-    folder = write({"rules/x.yaml": "rules: [{name: x, kpi: errors, target: bot, warn: {above: 1}}]\n", "rules/bad.yaml": "kpis: 5\n"})
+    rules = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 1}}]\n"
+    folder = write({"rules/x.yaml": rules, "rules/bad.yaml": "kpis: 5\n"})
     config, problems = check([folder / "rules/x.yaml"], environ={})
     assert problems == []
     assert rule_names(config) == ["x"]

@@ -1,0 +1,51 @@
+"""What docs/rules.md shows works as it stands: its blocks are the files of one configuration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from watchdog.actions.plan import Halt, Repair, Verify
+from watchdog.config import check
+from watchdog.config.entries import RULE_KEYS
+from watchdog.config.fields import keys
+from watchdog.config.shape import Defaults
+from watchdog.model import Target
+from watchdog.rules import Kpi, Missing, Only, Rule, Threshold
+
+RULES = Path(__file__).parents[2] / "rules"
+PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_every_example_loads(tmp_path: Path) -> None:
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
+    config, problems = check([tmp_path], environ={})
+    assert problems == []
+    assert config is not None
+    assert config.warnings == ()
+    assert len(BLOCKS) >= 5
+
+
+def test_every_section_and_every_key_is_shown_and_explained() -> None:
+    said = set(re.findall(r"`([a-z_]+)`", PAGE))
+    assert not set(RULE_KEYS) - said
+    for model in (Target, Kpi, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
+        assert not {key for key in keys(model) if key not in said}, model.__name__
+
+
+def test_every_key_has_an_example() -> None:
+    shown = set(re.findall(r"[\w-]+(?=:)", "\n".join(BLOCKS)))
+    for model in (Target, Kpi, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
+        assert not {key for key in keys(model) if key not in shown}, model.__name__
+
+
+def test_the_sources_that_the_shipped_rules_read_are_shown(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", (RULES / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "watchdog.yaml").write_text(block)
+    config, problems = check([tmp_path, RULES], environ={})
+    assert problems == []
+    assert config is not None
+    read = set(re.findall(r'source="(\w+)"', " ".join(kpi.expr for kpi in config.kpis.values())))
+    assert read < set(config.sources)
