@@ -107,10 +107,14 @@ class Git(Part):
             now = repository.head_of(repo)
             moved = now == plan.new or (now != plan.old and repository.contains(repo, now, plan.new))
             still, _, neither = swap.standing(repo, plan)
+            locks.clear_own(repo)
         except ActionError:
             return "unknown"
+        if moved and not still and not neither:
+            swap.tidy(repo)
+            return "after"
         if moved:
-            return "other" if still or neither else "after"
+            return "other"
         return "before" if now == plan.old and not neither else "other"
 
     def _commit(self, repo: Repository, old: str) -> _Made:

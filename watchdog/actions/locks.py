@@ -19,6 +19,7 @@ from watchdog.actions import child
 from watchdog.actions.repository import Repository
 from watchdog.model import ActionError
 
+PRIVATE = "trading-watchdog"
 _OLD = 600.0
 _PATIENCE = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
 _MARK = b"trading-watchdog "
@@ -28,7 +29,7 @@ _holding = threading.Lock()
 
 def private(repo: Repository) -> Path:
     """Our own folder beside the index, owned like the repository."""
-    folder = repo.dir / "trading-watchdog"
+    folder = repo.dir / PRIVATE
     make_folder(repo, folder)
     return folder
 
@@ -71,6 +72,14 @@ def refuse_locked(repo: Repository) -> None:
         if lock not in _held and (not lock.exists() or _dead(repo, lock)):
             return
     raise _busy(lock)
+
+
+def clear_own(repo: Repository) -> None:
+    """Remove an index lock that we left behind when we were killed: it would keep everybody out."""
+    lock = repo.dir / "index.lock"
+    with _holding, contextlib.suppress(OSError):
+        if lock not in _held and lock.read_bytes().startswith(_MARK) and _dead(repo, lock):
+            lock.unlink()
 
 
 def _take(repo: Repository, lock: Path) -> bool:

@@ -19,6 +19,8 @@ from watchdog.actions.repository import BAD, Change, Repository, content_of, hea
 from watchdog.actions.scalars import Scalar, edited
 from watchdog.model import ActionError
 
+_BESIDE = ".trading-watchdog"
+
 
 class Edits(NamedTuple):
     """Our own flag edits that a file keeps: applied on top of what the commit has."""
@@ -87,11 +89,12 @@ def swap(repo: Repository, plan: Plan, reason: str) -> None:
             _move_branch(repo, plan, folder, reason)
         except BaseException as problem:
             _put_back(repo.with_deadline(60), plan, folder, problem)
-        _clean(repo, folder)
+        tidy(repo)
 
 
-def _clean(repo: Repository, folder: Path) -> None:
-    for own in (folder.parent, locks.private(repo)):
+def tidy(repo: Repository) -> None:
+    """Nothing of ours stays beside the tree."""
+    for own in (repo.top / _BESIDE, repo.dir / locks.PRIVATE):
         shutil.rmtree(own, ignore_errors=True)
 
 
@@ -109,7 +112,7 @@ def _put_back(repo: Repository, plan: Plan, folder: Path, problem: BaseException
             f"{words}; and the old files were not all put back: {worse} — they are in {folder / 'old'}",
             may_have_happened=True,
         ) from problem
-    _clean(repo, folder)
+    tidy(repo)
     if isinstance(problem, ActionError | OSError):
         raise ActionError(f"{words} (all was put back)") from problem
     raise problem
@@ -120,7 +123,7 @@ def _beside(repo: Repository) -> Path:
     inside = locks.private(repo)
     if inside.stat().st_dev == repo.top.stat().st_dev:
         return inside
-    folder = repo.top / ".trading-watchdog"
+    folder = repo.top / _BESIDE
     locks.make_folder(repo, folder)
     (folder / ".gitignore").write_bytes(b"*\n")
     return folder
@@ -203,7 +206,7 @@ def _move_files(repo: Repository, plan: Plan, folder: Path) -> None:
             there.rmdir()  # emptied above
         (folder / "new" / path).replace(there)
     for parent in {(repo.top / path).parent for path in (*gone, *come)}:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             files.sync_folder(parent)
 
 

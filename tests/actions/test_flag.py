@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests.actions.helpers import action, killed_at, through_journal
+from watchdog.actions import Flag
+from watchdog.model import Action, ActionError, Target
+
+CONFIG = "GLOBAL_TRADING = True  # the big switch\nFEATURE = True\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def off(config: Path, file: str = "config.py") -> Action:
+    return action(do="flag", file=file, set={"FEATURE": False}).at(Target(repo=str(config.parent)))
+
+
+def test_a_flag_is_set_and_the_rest_of_the_file_stays(config: Path) -> None:
+    flag = off(config)
+    before = through_journal(flag.before())
+
+    assert flag.state(before) == "before"
+    assert flag.apply(before, "k") == "FEATURE = false in config.py (FEATURE was True)"
+    assert flag.state(before) == "after"
+    assert config.read_text() == CONFIG.replace("FEATURE = True", "FEATURE = False")
+    assert names(config.parent) == ["config.py"]
+
+
+def test_several_flags_of_one_step_are_set_at_once(config: Path) -> None:
+    flag = action(do="flag", file=str(config), set={"FEATURE": False, "GLOBAL_TRADING": False})
+    before = flag.before()
+    flag.apply(before, "k")
+
+    assert config.read_text() == CONFIG.replace("True", "False")
+    assert before["was"] == {"FEATURE": "True", "GLOBAL_TRADING": "True"}
+
+
+def test_a_flag_that_is_so_already_is_after_and_is_not_written(config: Path) -> None:
+    config.write_text("FEATURE = False\n")
+    stat = config.stat()
+    flag = off(config)
+    before = flag.before()
+    flag.apply(before, "k")
+
+    assert flag.state(before) == "after"
+    assert config.stat() == stat
+
+
+def test_somebody_elses_value_is_other_and_is_not_overwritten(config: Path) -> None:
+    flag = off(config)
+    before = flag.before()
+    config.write_text(CONFIG.replace("FEATURE = True", "FEATURE = None"))
+
+    assert flag.state(before) == "other"
+    with pytest.raises(ActionError, match="was changed by somebody else"):
+        flag.apply(before, "k")
+
+
+def test_somebody_elses_edit_of_another_line_is_kept(config: Path) -> None:
+    flag = off(config)
+    before = flag.before()
+    config.write_text("# new\n" + CONFIG)
+    assert flag.state(before) == "before"
+    flag.apply(before, "k")
+
+    assert config.read_text() == "# new\n" + CONFIG.replace("FEATURE = True", "FEATURE = False")
+
+
+def test_a_file_that_cannot_be_read_is_unknown_and_one_without_the_flag_is_other(config: Path) -> None:
+    flag = off(config)
+    before = flag.before()
+    config.write_text("FEATURE = (\n")
+    assert flag.state(before) == "other"
+    config.unlink()
+    assert flag.state(before) == "unknown"
+
+
+def test_mode_and_owner_stay(config: Path) -> None:
+    config.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(config, 65534, 65534)
+    was = config.stat()
+    flag = off(config)
+    flag.apply(flag.before(), "k")
+
+    now = config.stat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (was.st_mode, was.st_uid, was.st_gid)
+    assert now.st_ino != was.st_ino
+
+
+def test_a_file_of_the_same_length_gets_a_newer_second_so_that_python_compiles_it_anew(config: Path) -> None:
+    config.write_text("FEATURE = 1\n")
+    was = config.stat()
+    flag = action(do="flag", file=str(config), set={"FEATURE": 0})
+    flag.apply(flag.before(), "k")
+
+    assert int(config.stat().st_mtime) > int(was.st_mtime)
+
+
+def test_the_file_behind_a_link_changes_and_the_link_stays(config: Path) -> None:
+    (config.parent / "link.py").symlink_to("config.py")
+    flag = off(config, "link.py")
+    flag.apply(flag.before(), "k")
+
+    assert (config.parent / "link.py").is_symlink()
+    assert "FEATURE = False" in config.read_text()
+
+
+def test_a_file_with_other_hard_links_is_refused(config: Path) -> None:
+    (config.parent / "twin.py").hardlink_to(config)
+    flag = off(config)
+    with pytest.raises(ActionError, match="other hard links"):
+        flag.apply(flag.before(), "k")
+
+    assert config.read_text() == CONFIG
+
+
+def test_a_file_that_cannot_be_written_is_left_as_it_was(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag = off(config)
+    before = flag.before()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ActionError, match="No space left") as caught:
+        flag.apply(before, "k")
+
+    assert not caught.value.may_have_happened
+    assert config.read_text() == CONFIG
+    assert names(config.parent) == ["config.py"]
+
+
+@pytest.mark.parametrize("content", ["X = 1\n", "FEATURE = f()\n"])
+def test_what_cannot_be_set_is_said_before_anything_is_done(config: Path, content: str) -> None:
+    config.write_text(content)
+    with pytest.raises(ActionError, match="FEATURE"):
+        off(config).before()
+
+
+def test_a_missing_file_a_folder_and_a_huge_file_are_refused(config: Path) -> None:
+    with pytest.raises(ActionError, match="there is no file"):
+        off(config, "none.py").before()
+    (config.parent / "folder.py").mkdir()
+    with pytest.raises(ActionError, match="no regular file"):
+        off(config, "folder.py").before()
+    config.write_text("#" * (2 << 20))
+    with pytest.raises(ActionError, match="bytes"):
+        off(config).before()
+
+
+def test_a_relative_file_needs_a_repo() -> None:
+    with pytest.raises(ActionError, match="give the target a repo"):
+        action(do="flag", file="config.py", set={"A": 1}).at(Target())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"file": "c.toml", "set": {"A": 1}}, {"file": "c.py", "set": {}}, {"file": "c.py", "set": {"a-b": 1}}]
+)
+def test_what_can_never_work_is_refused_at_load(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        action(do="flag", **fields)
+
+
+def test_truth_and_numbers_are_not_mixed_up_on_the_way_from_the_plan() -> None:
+    flag = action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None})
+
+    assert isinstance(flag, Flag)
+    assert [type(value) for value in flag.set.values()] == [bool, int, float, str, type(None)]
+    assert flag.say() == "set A = true, B = 1, C = 1.0, D = '1', E = null in c.py"
+    assert Flag.model_validate_json(flag.model_dump_json()) == flag
+
+
+def test_killed_anywhere_the_flag_can_still_be_set_and_nothing_stays_behind(config: Path) -> None:
+    flag = off(config)
+    before = through_journal(flag.before())
+    for nth in range(100):
+        folder = config.parent
+        shutil.rmtree(folder)
+        folder.mkdir()
+        config.write_text(CONFIG)
+        survived = not killed_at(nth, lambda: flag.apply(before, "k"))
+        assert flag.state(before) in ("before", "after")
+        flag.apply(before, "k")
+
+        assert config.read_text() == CONFIG.replace("FEATURE = True", "FEATURE = False")
+        assert names(folder) == ["config.py"]
+        if survived:
+            assert nth > 1
+            return
+    pytest.fail("it never got through")

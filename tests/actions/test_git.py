@@ -1,0 +1,767 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.actions.helpers import V1, V2, Repo, action, failing_at, killed_at, through_journal
+from watchdog.actions import child
+from watchdog.actions.git import head, mark_good, redeploy_hint
+from watchdog.model import Action, ActionError, Done, Json, Target
+
+
+def revert(bot: Repo, name: str = "x-merge") -> Action:
+    return action(do="git", revert=name).at(Target(repo=str(bot.path)))
+
+
+def to(bot: Repo, name: str) -> Action:
+    return action(do="git", to=name).at(Target(repo=str(bot.path)))
+
+
+def flag(bot: Repo, stands: bool, **values: bool | int) -> Done:
+    """A flag step of this incident, done."""
+    step = action(do="flag", file="config.py", set=values).at(Target(repo=str(bot.path)))
+    before = through_journal(step.before())
+    step.apply(before, "k")
+    return Done(step, before, stands)
+
+
+def carried_out(step: Action, *done: Done) -> Json:
+    before = through_journal(step.before(done))
+    assert step.state(before) == "before"
+    step.apply(before, "k")
+    assert step.state(before) == "after"
+    return before
+
+
+# Reverting
+
+
+def test_a_merge_is_taken_back_and_what_came_on_top_of_it_stays(bot: Repo) -> None:
+    old = bot.head()
+    before = carried_out(revert(bot))
+
+    assert bot.read("config.py") == V1
+    assert bot.read("old.py") == "old\n"
+    assert not (bot.path / "x").exists()
+    assert bot.read("later.py") == "later\n"
+    assert bot.read("notes.md") == "a\nb\nc\nd\n"
+    assert bot.status() == ""
+    assert bot.head() == before["new"] == head(str(bot.path))
+    assert bot.git("rev-parse", "HEAD~1").strip() == old
+    assert bot.git("symbolic-ref", "HEAD") == "refs/heads/main\n"
+
+
+def test_the_commit_says_what_it_is_in_gits_own_words(bot: Repo) -> None:
+    merge, parent = bot.git("rev-parse", "x-merge^0", "x-merge^1").split()
+    carried_out(revert(bot))
+
+    message = bot.git("log", "-1", "--format=%an <%ae>%n%B")
+    assert message.startswith("Trading Watchdog <trading-watchdog@localhost>\n" 'Revert "Merge feature x"\n')
+    assert f"This reverts commit {merge}, reversing\nchanges made to {parent}." in message
+    assert "trading-watchdog: k: git revert x-merge" in bot.git("reflog", "-1")
+
+
+def test_the_same_before_makes_the_same_commit(bot: Repo) -> None:
+    assert revert(bot).before()["new"] == revert(bot).before()["new"]
+
+
+def test_looking_changes_nothing(bot: Repo) -> None:
+    bot.write(notes__md="mine\n", new__txt="mine\n")
+    old, status, index = bot.head(), bot.status(), (bot.path / ".git/index").read_bytes()
+    step = revert(bot)
+    step.state(step.before())
+
+    assert (bot.head(), (bot.path / ".git/index").read_bytes(), bot.status()) == (old, index, status)
+    assert not list((bot.path / ".git").rglob("*.lock"))
+
+
+def test_a_plain_commit_is_taken_back_too(bot: Repo) -> None:
+    bad = bot.commit("bad", config__py=V2.replace("SIZE = 2", "SIZE = 9"))
+    bot.commit("later still", more__py="more\n")
+    carried_out(revert(bot, bad[:10]))
+
+    assert bot.read("config.py") == V2
+    assert bot.read("more.py") == "more\n"
+
+
+def test_the_line_that_redeploys_brings_the_bad_commit_back(bot: Repo) -> None:
+    tree = bot.git("rev-parse", "HEAD^{tree}")
+    before = carried_out(revert(bot))
+    bot.git(*redeploy_hint(before).split()[1:], "--no-edit")
+
+    assert bot.git("rev-parse", "HEAD^{tree}") == tree
+    assert revert(bot).before()["already"] is False
+
+
+def test_what_was_reverted_already_is_so_already(bot: Repo) -> None:
+    carried_out(revert(bot))
+    old = bot.head()
+    bot.commit("later still", more__py="more\n")
+    step = revert(bot)
+    before = through_journal(step.before())
+
+    assert before["already"]
+    assert step.state(before) == "after"
+    assert "so already" in step.apply(before, "k")
+    assert bot.git("rev-parse", "HEAD~1").strip() == old
+
+
+def test_a_commit_that_is_not_in_the_history_is_not_deployed_anyway(bot: Repo) -> None:
+    bot.git("reset", "-q", "--hard", "v1")
+
+    assert revert(bot).before()["already"]
+
+
+def test_a_conflict_is_named_and_nothing_is_touched(bot: Repo) -> None:
+    bot.commit("on top", config__py=V2.replace("SIZE = 2", "SIZE = 3"))
+    old = bot.head()
+    with pytest.raises(ActionError, match=r"same lines of config\.py"):
+        revert(bot).before()
+
+    assert (bot.head(), bot.status()) == (old, "")
+
+
+def test_done_twice_is_one_commit(bot: Repo) -> None:
+    step = revert(bot)
+    before = carried_out(step)
+    assert "redeploy: git revert" in step.apply(before, "k")
+
+    assert bot.head() == before["new"]
+
+
+def test_the_first_commit_cannot_be_reverted(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "one")
+    repo.commit("one", a__txt="a\n")
+    with pytest.raises(ActionError, match="nothing before it"):
+        revert(repo, "HEAD").before()
+
+
+# Going back to a commit
+
+
+def test_the_files_of_a_tag_come_back_by_a_new_commit(bot: Repo) -> None:
+    old = bot.head()
+    carried_out(to(bot, "v1"))
+
+    assert bot.git("rev-parse", "HEAD^{tree}") == bot.git("rev-parse", "v1^{tree}")
+    assert bot.git("rev-parse", "HEAD~1").strip() == old
+    assert bot.status() == ""
+    assert f"This replaces commit {old}." in bot.git("log", "-1", "--format=%B")
+
+
+def test_a_tag_with_the_same_files_is_there_already(bot: Repo) -> None:
+    carried_out(to(bot, "v1"))
+    assert to(bot, "v1").before()["already"]
+
+
+def test_an_unknown_name_is_said(bot: Repo) -> None:
+    with pytest.raises(ActionError, match="knows no commit nonsense"):
+        to(bot, "nonsense").before()
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"revert": "a", "to": "b"}, {"revert": "--all"}, {"to": "a b"}, {"to": ""}, {"revert": "a\nb"}]
+)
+def test_a_step_that_says_no_one_commit_is_refused_at_load(fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        action(do="git", **fields)
+
+
+# last-good
+
+
+def test_without_a_good_commit_there_is_no_last_good(bot: Repo) -> None:
+    with pytest.raises(ActionError, match="no last-good commit yet"):
+        to(bot, "last-good").before()
+
+
+def test_last_good_is_the_newest_good_commit_that_does_not_run(bot: Repo) -> None:
+    path = str(bot.path)
+    first = bot.git("rev-parse", "v1").strip()
+    bot.git("checkout", "-q", "v1")
+    assert mark_good(path, 1_000_000) == first
+    bot.git("checkout", "-q", "main")
+    assert mark_good(path, 2_000_000) == bot.head()
+    before = to(bot, "last-good").before()
+
+    assert before["target"] == first
+
+
+def test_marking_the_same_commit_again_changes_nothing(bot: Repo) -> None:
+    assert mark_good(str(bot.path), 1_000_000) == bot.head()
+    refs = bot.git("for-each-ref", "refs/trading-watchdog/")
+    assert mark_good(str(bot.path), 2_000_000) is None
+
+    assert bot.git("for-each-ref", "refs/trading-watchdog/") == refs
+    assert f"refs/trading-watchdog/good/000000001000-{bot.head()[:12]}" in refs
+
+
+def test_a_commit_that_comes_back_is_the_newest_again(bot: Repo) -> None:
+    main = bot.head()
+    mark_good(str(bot.path), 1_000_000)
+    bot.commit("two")
+    mark_good(str(bot.path), 2_000_000)
+    bot.git("reset", "-q", "--hard", main)
+    mark_good(str(bot.path), 3_000_000)
+
+    refs = bot.git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/trading-watchdog/good/").split()
+    assert [ref[:12] for ref in refs] == ["000000002000", "000000003000"]
+
+
+def test_the_newest_twenty_good_commits_are_kept(bot: Repo) -> None:
+    for n in range(22):
+        bot.git("commit", "-q", "--allow-empty", "-m", str(n))
+        mark_good(str(bot.path), (1_000 + n) * 1_000)
+
+    refs = bot.git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/trading-watchdog/good/").split()
+    assert [int(ref[:12]) for ref in refs] == list(range(1_002, 1_022))
+
+
+def test_a_commit_that_ran_with_edits_is_not_marked_good(bot: Repo) -> None:
+    bot.write(config__py=V1)
+    assert mark_good(str(bot.path), 1_000_000) is None
+    bot.write(config__py=V2, untracked__log="x\n")
+    assert mark_good(str(bot.path), 1_000_000) is not None
+
+
+def test_what_was_rolled_back_is_never_last_good(bot: Repo) -> None:
+    bot.git("checkout", "-q", "v1")
+    mark_good(str(bot.path), 1_000_000)
+    bot.git("checkout", "-q", "main")
+    bad = bot.head()
+    mark_good(str(bot.path), 2_000_000)
+    carried_out(to(bot, "v1"))
+    bot.git("commit", "-q", "--allow-empty", "-m", "and on")
+    bot.write(config__py="X = 1\n")
+    bot.git("commit", "-qam", "another")
+
+    assert bot.git("rev-parse", f"refs/trading-watchdog/bad/{bad}").strip() == bad
+    assert to(bot, "last-good").before()["target"] == bot.git("rev-parse", "v1").strip()
+
+
+def test_a_good_commit_that_contains_what_was_reverted_is_not_last_good(bot: Repo) -> None:
+    first = bot.git("rev-parse", "v1").strip()
+    bot.git("checkout", "-q", "v1")
+    mark_good(str(bot.path), 1_000_000)
+    bot.git("checkout", "-q", "main")
+    mark_good(str(bot.path), 2_000_000)  # the later commit: it has the merge in it
+    carried_out(revert(bot))
+
+    assert to(bot, "last-good").before()["target"] == first
+    mark_good(str(bot.path), 3_000_000)
+    reverted = bot.head()
+    bot.commit("new work", config__py="X = 1\n")
+    assert to(bot, "last-good").before()["target"] == reverted
+
+
+# Other people's edits
+
+
+def test_unrelated_edits_staged_files_and_untracked_files_stay(bot: Repo) -> None:
+    bot.write(notes__md="mine\n", later__py="staged\n", new__txt="mine\n", added__txt="added\n")
+    bot.git("add", "later.py", "added.txt")
+    status = bot.status()
+    carried_out(revert(bot))
+
+    assert bot.status() == status
+    assert (bot.read("notes.md"), bot.read("later.py"), bot.read("new.txt")) == ("mine\n", "staged\n", "mine\n")
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("edit", [{"config__py": "mine\n"}, {"x___a__py": None}, {"old__py": "mine\n"}])
+def test_an_edit_of_what_the_change_touches_is_refused_by_name(
+    bot: Repo, edit: dict[str, str | None], staged: bool
+) -> None:
+    bot.write(**edit)
+    if staged:
+        bot.git("add", "-A")
+    old, status = bot.head(), bot.status()
+    name = next(iter(edit)).replace("___", "/").replace("__", ".")
+    with pytest.raises(ActionError, match=f"not by us: {name} — "):
+        revert(bot).before()
+
+    assert (bot.head(), bot.status()) == (old, status)
+
+
+def test_a_changed_mode_is_an_edit(bot: Repo) -> None:
+    (bot.path / "run.sh").chmod(0o755)
+    with pytest.raises(ActionError, match=r"run\.sh"):
+        revert(bot).before()
+    bot.git("config", "core.fileMode", "false")
+    carried_out(revert(bot))
+
+
+def test_an_edit_made_between_looking_and_acting_is_not_overwritten(bot: Repo) -> None:
+    step = revert(bot)
+    before = step.before()
+    bot.write(config__py="mine\n")
+
+    assert step.state(before) == "other"
+    with pytest.raises(ActionError, match=r"somebody else in the meantime: config\.py"):
+        step.apply(before, "k")
+    assert bot.read("config.py") == "mine\n"
+    assert not (bot.path / ".git/index.lock").exists()
+
+
+def test_a_commit_made_between_looking_and_acting_is_not_lost(bot: Repo) -> None:
+    step = revert(bot)
+    before = step.before()
+    theirs = bot.commit("theirs", notes__md="theirs\n")
+
+    assert step.state(before) == "other"
+    with pytest.raises(ActionError, match="moved to another commit by somebody else"):
+        step.apply(before, "k")
+    assert (bot.head(), bot.status()) == (theirs, "")
+
+
+def test_a_commit_on_top_of_ours_leaves_it_done_and_a_changed_file_does_not(bot: Repo) -> None:
+    step = revert(bot)
+    before = carried_out(step)
+    bot.commit("on top", notes__md="more\n")
+    assert step.state(before) == "after"
+    bot.write(config__py="mine\n")
+    assert step.state(before) == "other"
+    bot.git("reset", "-q", "--hard", "HEAD~2")
+    assert step.state(before) == "before"
+
+
+def test_a_folder_behind_a_link_is_not_written_to(bot: Repo, tmp_path: Path) -> None:
+    carried_out(revert(bot))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (bot.path / "x").symlink_to(outside)
+    with pytest.raises(ActionError, match=r"x/a\.py, x/b\.py"):
+        to(bot, "x-merge").before()
+
+    assert not list(outside.iterdir())
+
+
+# Our own edits
+
+
+def test_an_edit_that_stands_survives_and_one_that_does_not_is_dropped(bot: Repo) -> None:
+    done = [flag(bot, True, GLOBAL_TRADING=False), flag(bot, False, FEATURE_X=False)]
+    carried_out(revert(bot), *done)
+
+    assert bot.read("config.py") == V1.replace("True", "False")
+    assert bot.status() == " M config.py\n"
+
+
+def test_what_the_other_version_does_not_know_is_left_out_and_said(bot: Repo) -> None:
+    done = flag(bot, True, GLOBAL_TRADING=False, FEATURE_X=False)
+    step = revert(bot)
+    before = step.before([done])
+    said = step.apply(before, "k")
+
+    assert bot.read("config.py") == V1.replace("True", "False")
+    assert "kept GLOBAL_TRADING = false" in said
+    assert "not in that version: FEATURE_X" in said
+
+
+def test_an_edit_in_a_file_that_the_change_does_not_touch_stays(bot: Repo) -> None:
+    bot.commit("settings", settings__yaml="a: true\n")
+    step = action(do="flag", file="settings.yaml", set={"a": False}).at(Target(repo=str(bot.path)))
+    before = step.before()
+    step.apply(before, "k")
+    carried_out(revert(bot), Done(step, before, False))
+
+    assert bot.read("settings.yaml") == "a: false\n"
+
+
+def test_a_later_git_step_still_knows_the_edits_that_an_earlier_one_kept(bot: Repo) -> None:
+    done = [flag(bot, True, GLOBAL_TRADING=False), flag(bot, False, SIZE=1)]
+    first = revert(bot)
+    before = carried_out(first, *done)
+    bot_v0 = V1.replace("SIZE = 1", "SIZE = 0")
+    tree = bot.path.parent / "other"
+    bot.git("worktree", "add", "-q", "-b", "v0", str(tree), "v1")
+    Repo(tree).commit("v0", config__py=bot_v0)
+    carried_out(to(bot, "v0"), *done, Done(first, before, False))
+
+    assert bot.read("config.py") == bot_v0.replace("True", "False")
+
+
+def test_an_edit_that_changed_nothing_here_still_holds_in_the_other_version(bot: Repo) -> None:
+    bot.commit("off", config__py=V2.replace("GLOBAL_TRADING = True", "GLOBAL_TRADING = False"))
+    done = flag(bot, True, GLOBAL_TRADING=False)
+    carried_out(to(bot, "v1"), done)
+
+    assert bot.read("config.py") == V1.replace("True", "False")
+
+
+def test_somebody_elses_edit_beside_ours_is_refused(bot: Repo) -> None:
+    done = flag(bot, True, GLOBAL_TRADING=False)
+    bot.write(config__py=bot.read("config.py") + "MINE = 1\n")
+    with pytest.raises(ActionError, match=r"not by us: config\.py"):
+        revert(bot).before([done])
+
+
+def test_our_edit_in_a_file_that_goes_away_goes_with_it_and_is_said(bot: Repo) -> None:
+    bot.commit("settings", settings__yaml="a: true\n")
+    step = action(do="flag", file="settings.yaml", set={"a": False}).at(Target(repo=str(bot.path)))
+    before = step.before()
+    step.apply(before, "k")
+    back = to(bot, "v1")
+    noted = back.before([Done(step, before, True)])
+
+    assert "not in that version: a" in back.apply(noted, "k")
+    assert not (bot.path / "settings.yaml").exists()
+    assert bot.status() == ""
+
+
+# What the tree is made of
+
+
+def test_a_file_becomes_a_folder_and_a_folder_a_file(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "r")
+    repo.commit("one", a="file\n", b___c="in folder\n")
+    repo.git("tag", "one")
+    repo.write(a=None, b___c=None)
+    (repo.path / "b").rmdir()
+    repo.commit("two", a___d="in folder\n", b="file\n")
+    carried_out(to(repo, "one"))
+
+    assert (repo.read("a"), repo.read("b/c"), repo.status()) == ("file\n", "in folder\n", "")
+
+
+def test_an_untracked_file_in_a_folder_that_becomes_a_file_is_in_the_way(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "r")
+    repo.commit("one", a="file\n")
+    repo.git("tag", "one")
+    repo.write(a=None)
+    repo.commit("two", a___d="in folder\n")
+    repo.write(a___mine="mine\n")
+    with pytest.raises(ActionError, match="not by us: a — "):
+        to(repo, "one").before()
+
+
+def test_links_and_the_right_to_run_come_back_and_other_rights_stay(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "r")
+    repo.write(run__sh="1\n", conf__py="1\n")
+    (repo.path / "run.sh").chmod(0o755)
+    (repo.path / "link").symlink_to("run.sh")
+    repo.commit("one")
+    repo.git("tag", "one")
+    (repo.path / "link").unlink()
+    (repo.path / "link").symlink_to("conf.py")
+    repo.write(run__sh="2\n", conf__py="2\n")
+    (repo.path / "run.sh").chmod(0o644)
+    repo.commit("two")
+    (repo.path / "conf.py").chmod(0o600)
+    (repo.path / "run.sh").chmod(0o640)
+    carried_out(to(repo, "one"))
+
+    modes = [stat.S_IMODE((repo.path / name).stat().st_mode) for name in ("conf.py", "run.sh")]
+    assert modes == [0o600, 0o750]
+    assert (repo.path / "link").readlink() == Path("run.sh")
+    assert repo.status() == ""
+
+
+def test_names_that_are_not_ascii_and_have_spaces_are_names(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "r")
+    repo.commit("one", **{"ä b": "1\n"})
+    repo.git("tag", "one")
+    repo.commit("two", **{"ä b": "2\n"})
+    (repo.path / os.fsdecode(b"\xff")).write_text("2\n")
+    repo.commit("three")
+    carried_out(to(repo, "one"))
+
+    assert (repo.read("ä b"), repo.status()) == ("1\n", "")
+
+
+def test_line_ends_are_those_that_git_itself_would_write(bot: Repo) -> None:
+    bot.git("config", "core.autocrlf", "true")
+    bot.git("rm", "-q", "--cached", "-r", ".")
+    bot.git("reset", "-q", "--hard")
+    assert b"\r\n" in (bot.path / "config.py").read_bytes()
+    done = flag(bot, True, GLOBAL_TRADING=False)
+    carried_out(revert(bot), done)
+
+    assert (bot.path / "config.py").read_bytes() == V1.replace("True", "False").replace("\n", "\r\n").encode()
+    assert (bot.path / "old.py").read_bytes() == b"old\r\n"
+    assert bot.status() == " M config.py\n"
+
+
+def test_a_detached_head_stays_detached(bot: Repo) -> None:
+    main = bot.head()
+    bot.git("checkout", "-q", "--detach")
+    carried_out(revert(bot))
+
+    assert bot.git("symbolic-ref", "-q", "HEAD", ok=False) == ""
+    assert bot.git("rev-parse", "main").strip() == main
+
+
+def test_a_second_work_tree_has_its_own_index_and_branch(bot: Repo, tmp_path: Path) -> None:
+    bot.git("worktree", "add", "-q", "-b", "live", str(tmp_path / "live"))
+    main = bot.head()
+    live = Repo(tmp_path / "live")
+    carried_out(revert(live))
+
+    assert (live.status(), bot.status(), bot.head()) == ("", "", main)
+    assert live.git("symbolic-ref", "HEAD") == "refs/heads/live\n"
+
+
+def test_hooks_do_not_run_and_nothing_is_signed(bot: Repo, tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "post-checkout", "reference-transaction", "post-index-change"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    bot.git("config", "core.hooksPath", str(hooks))
+    bot.git("config", "commit.gpgSign", "true")
+    bot.git("config", "user.useConfigOnly", "true")
+    carried_out(revert(bot))
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_variables_that_point_git_elsewhere_are_not_believed(
+    bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = revert(bot)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    before = step.before()
+    step.apply(before, "k")
+
+    assert step.state(before) == "after"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_as_root_a_repository_of_another_user_stays_theirs(tmp_path: Path, bot: Repo) -> None:
+    for folder in (*tmp_path.parents, tmp_path):
+        if folder.owner() == "root" and str(folder).startswith(str(tmp_path.parent.parent)):
+            folder.chmod(0o755)
+    for path in [bot.path, *bot.path.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    subprocess.run(["git", "config", "--global", "safe.directory", "*"], env={**os.environ, "HOME": str(tmp_path)})
+    done = flag(bot, True, GLOBAL_TRADING=False)
+    carried_out(revert(bot), done)
+
+    assert {path.lstat().st_uid for path in [bot.path, *bot.path.rglob("*")]} == {65534}
+
+
+# Where git must not be used
+
+
+def test_a_merge_under_way_is_theirs_to_end(bot: Repo) -> None:
+    bot.git("checkout", "-q", "-b", "other", "v1")
+    bot.commit("other", config__py="other\n")
+    bot.git("checkout", "-q", "main")
+    bot.git("merge", "-q", "other", ok=False)
+    with pytest.raises(ActionError, match="a merge is under way"):
+        revert(bot).before()
+    (bot.path / ".git/MERGE_HEAD").unlink()
+    with pytest.raises(ActionError, match="unresolved conflicts"):
+        revert(bot).before()
+
+
+def test_a_submodule_in_the_change_is_refused(bot: Repo, tmp_path: Path) -> None:
+    bot.git("update-index", "--add", "--cacheinfo", f"160000,{bot.head()},sub")
+    bot.git("commit", "-q", "-m", "sub")
+    with pytest.raises(ActionError, match="submodule sub"):
+        to(bot, "v1").before()
+
+
+def test_a_shallow_clone_without_the_parent_says_what_to_do(bot: Repo, tmp_path: Path) -> None:
+    bot.git("clone", "-q", "--depth=1", f"file://{bot.path}", str(tmp_path / "shallow"))
+    with pytest.raises(ActionError, match="--unshallow"):
+        revert(Repo(tmp_path / "shallow"), "HEAD").before()
+
+
+def test_no_repository_a_bare_one_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare")], check=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
+    for name, why in (("none", "no git repository"), ("bare", "bare"), ("empty", "no commit yet"), ("x", "no folder")):
+        with pytest.raises(ActionError, match=why):
+            action(do="git", to="v1", repo=str(tmp_path / name)).before()
+
+
+def test_a_step_without_a_repo_says_so() -> None:
+    with pytest.raises(ActionError, match="give it one"):
+        action(do="git", to="v1").at(Target())
+
+
+# Locks
+
+
+def test_a_git_at_work_is_waited_for_and_then_not_disturbed(bot: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchdog.actions.locks._PATIENCE", 0.3)
+    step = revert(bot)
+    before = step.before()
+    lock = bot.path / ".git/index.lock"
+    lock.touch()
+    with pytest.raises(ActionError, match=r"index\.lock exists"):
+        revert(bot).before()
+    with pytest.raises(ActionError, match=r"index\.lock exists"):
+        step.apply(before, "k")
+
+    assert step.state(before) == "before"
+    assert lock.exists()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_old_lock_is_removed_only_when_nobody_holds_it(
+    bot: Repo, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.actions.locks._PATIENCE", 0.3)
+    lock = bot.path / ".git/index.lock"
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 700,) * 2)
+    if held:
+        with lock.open(), pytest.raises(ActionError, match=r"index\.lock exists"):
+            revert(bot).before()
+        assert lock.exists()
+    else:
+        carried_out(revert(bot))
+        assert not lock.exists()
+
+
+def test_locks_that_a_killed_git_of_ours_left_on_the_branch_are_ours_to_clear(
+    bot: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = revert(bot)
+    before = step.before()
+    run = child.run
+
+    def up_to_the_branch(argv: Sequence[str], **how: Any) -> child.Ran:
+        if "update-ref" in argv:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(argv, **how)
+
+    monkeypatch.setattr(child, "run", up_to_the_branch)
+    assert killed_at(-1, lambda: step.apply(before, "k"))
+    monkeypatch.undo()
+    for name in ("HEAD.lock", "refs/heads/main.lock"):
+        (bot.path / ".git" / name).touch()
+    step.apply(before, "k")
+
+    assert step.state(before) == "after"
+
+
+def test_a_branch_that_somebody_locks_is_not_moved_and_the_tree_is_put_back(bot: Repo) -> None:
+    step = revert(bot)
+    before = step.before()
+    old, status = bot.head(), bot.status()
+    (bot.path / ".git/refs/heads/main.lock").touch()
+    with pytest.raises(ActionError, match="all was put back") as caught:
+        step.apply(before, "k")
+
+    assert not caught.value.may_have_happened
+    assert (bot.head(), bot.status(), bot.read("config.py")) == (old, status, V2)
+    assert step.state(before) == "before"
+
+
+# Crashes and failures
+
+
+def _prepared(bot: Repo) -> tuple[Action, Json, str]:
+    """A revert with our edit and other people's edits around it."""
+    bot.write(notes__md="mine\n", new__txt="mine\n", later__py="staged\n")
+    bot.git("add", "later.py")
+    theirs = bot.status()
+    done = flag(bot, True, GLOBAL_TRADING=False)
+    step = revert(bot)
+    return step, through_journal(step.before([done])), theirs
+
+
+def _afresh(bot: Repo, kept: Path) -> None:
+    if not kept.exists():
+        shutil.copytree(bot.path, kept, symlinks=True)
+    shutil.rmtree(bot.path)
+    shutil.copytree(kept, bot.path, symlinks=True)
+
+
+def _is_done(bot: Repo, before: Json, theirs: str) -> None:
+    assert bot.git("rev-list", f"{before['old']}..HEAD").split() == [before["new"]]
+    assert bot.status() == " M config.py\n" + theirs
+    assert bot.read("config.py") == V1.replace("True", "False")
+    assert (bot.read("notes.md"), bot.read("new.txt"), bot.read("later.py")) == ("mine\n", "mine\n", "staged\n")
+    _nothing_left(bot)
+
+
+def _nothing_left(bot: Repo) -> None:
+    assert not list((bot.path / ".git").rglob("*.lock"))
+    assert not (bot.path / ".git/trading-watchdog").exists()
+
+
+def test_killed_ahead_of_any_rename_it_is_gone_on_from_to_exactly_one_commit(bot: Repo, tmp_path: Path) -> None:
+    step, before, theirs = _prepared(bot)
+    for nth in range(300):
+        _afresh(bot, tmp_path / "kept")
+        survived = not killed_at(nth, lambda: step.apply(before, "k"))
+        if step.state(before) == "before":
+            step.apply(before, "k")
+        assert step.state(before) == "after", nth
+        _is_done(bot, before, theirs)
+        if survived:
+            assert nth > 12
+            return
+    pytest.fail("it never got through")
+
+
+def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(bot: Repo, tmp_path: Path) -> None:
+    step, before, theirs = _prepared(bot)
+    note = tmp_path / "note"
+    for nth in range(1, 100):
+        _afresh(bot, tmp_path / "kept")
+        note.unlink(missing_ok=True)
+
+        def until_nth(nth: int = nth) -> None:
+            left = [nth]
+
+            def noted(pid: int, started: float) -> None:
+                left[0] -= 1
+                if not left[0]:
+                    note.write_text(f"{pid} {started}")
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            child.on_child.set(noted)
+            step.apply(before, "k")
+
+        if not killed_at(-1, until_nth):
+            assert nth > 8
+            return
+        left_over = note.read_text().split()
+        child.leftover(int(left_over[0]), float(left_over[1]), 30)
+        if step.state(before) == "before":
+            step.apply(before, "k")
+        assert step.state(before) == "after", nth
+        _is_done(bot, before, theirs)
+    pytest.fail("it never got through")
+
+
+def test_failing_at_any_step_everything_is_put_back_or_done(bot: Repo, tmp_path: Path) -> None:
+    step, before, theirs = _prepared(bot)
+    for nth in range(300):
+        _afresh(bot, tmp_path / "kept")
+        with failing_at(nth) as came:
+            try:
+                step.apply(before, "k")
+                error = None
+            except ActionError as caught:
+                error = caught
+        if error:
+            assert not error.may_have_happened, nth
+            assert bot.head() == before["old"]
+            assert bot.status() == " M config.py\n" + theirs
+            assert bot.read("config.py") == V2.replace("GLOBAL_TRADING = True", "GLOBAL_TRADING = False"), nth
+            assert step.state(before) == "before"
+            assert not list((bot.path / ".git").rglob("*.lock"))
+        else:
+            assert step.state(before) == "after"
+            _is_done(bot, before, theirs)
+        if not came:
+            assert nth > 20
+            return
+    pytest.fail("it never got through")
