@@ -160,7 +160,7 @@ class Daemon:
         if source is None:
             return
         now, started = clock(), time.monotonic()
-        deadline = getattr(source, "timeout", max(source.every, 5_000)) / 1_000 + 0.5
+        deadline = (getattr(source, "timeout", None) or 10_000) / 1_000 + 1  # a source keeps its own; this is for one that hangs
         memo = self._memos.setdefault(name, {})
         try:
             samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(memo, now)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from watchdog.journal import Journal, outbox
@@ -32,27 +34,61 @@ class Outbox:
         self._offload = offload
         self.channels = channels
         self._news = asyncio.Event()
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._broken: BaseException | None = None
 
     def wake(self) -> None:
         """There may be something to send. A hint; the journal is the truth."""
         self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self.drain()
-            due = outbox.next_due(self._journal)
-            pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
-            try:
-                await asyncio.wait_for(self._news.wait(), pause)
+        """Until cancelled. Raises when the journal cannot be used."""
+        try:
+            while True:
+                due = self._start()
+                pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), pause)
                 self._news.clear()
-            except TimeoutError:
-                pass
+        finally:
+            for task in self._working.values():
+                task.cancel()
 
     async def drain(self) -> None:
-        """One try for everything that is due; channels do not wait for each other."""
-        while letters := outbox.due(self._journal, self._clock()):
-            await asyncio.gather(*(self._deliver(letter) for letter in letters))
+        """One try for everything that is due. Raises when the journal cannot be used."""
+        self._start()
+        while self._working:
+            await asyncio.gather(*self._working.values())
+            self._start()
+
+    def _start(self) -> Millis | None:
+        """Sets one task to work on each channel with something due: no channel waits for another.
+
+        Returns when the first of the other channels wants to be tried.
+        """
+        if self._broken is not None:
+            raise self._broken
+        later = []
+        for channel, due in outbox.next_due(self._journal).items():
+            if channel in self._working:
+                continue
+            if due > self._clock():
+                later.append(due)
+                continue
+            task = asyncio.create_task(self._work(channel), name=f"channel {channel}")
+            self._working[channel] = task
+            task.add_done_callback(partial(self._ended, channel))
+        return min(later, default=None)
+
+    async def _work(self, channel: str) -> None:
+        while letters := outbox.due(self._journal, self._clock(), channel):
+            await self._deliver(letters[0])
+
+    def _ended(self, channel: str, task: asyncio.Task[None]) -> None:
+        del self._working[channel]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
+        self.wake()
 
     async def _deliver(self, letter: Letter) -> None:
         handle, error = None, None
@@ -60,8 +96,14 @@ class Outbox:
             handle = await self._send(letter)
         except NotifyError as failure:
             error = failure
-        except (DeadlineError, StillBusyError):
+        except DeadlineError:
             error = NotifyError(f"no answer within {_DEADLINE:.0f} s")
+        except StillBusyError:
+            error = NotifyError("the last delivery still hangs")
+        except Exception as bug:
+            # A mistake in one notifier must not silence the others; the message itself is not lost.
+            log.exception("channel %s: a mistake in its notifier", letter.channel)
+            error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
         now = self._clock()
         with self._journal.write() as db:
             if error is None:
@@ -82,7 +124,7 @@ class Outbox:
     async def _send(self, letter: Letter) -> str | None:
         channel = self.channels.get(letter.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
-            log.log({"info": 20, "warn": 30, "crit": 40}[letter.severity], "%s", as_text(letter))
+            log.log({"info": 20, "warn": 30, "crit": 40}[letter.severity], "message: %s", as_text(letter))
             return None
         message = Message(
             key=str(letter.id), severity=letter.severity, title=letter.title, lines=letter.lines,

@@ -36,7 +36,7 @@ targets:
     settling: 1s
 kpis:
   errors: {{expr: error_ratio, unit: ratio, baseline: 1%}}
-  drawdown: {{expr: 1 - equity / max_over_time(equity[1h]), unit: ratio, since: resume}}
+  drawdown: {{expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}}
 defaults: {{target: toy}}
 rules:
   - {{name: errors-high, kpi: errors, crit: {{above: 10%, for: 600ms, plan: ladder}}}}

@@ -54,7 +54,7 @@ def test_kill_nine_between_started_and_the_outcome_of_the_git_step_leaves_one_re
         f"""#!/bin/sh
 {real} "$@"
 code=$?
-case " $* " in *" update-ref HEAD "*|*" update-ref "*" HEAD "*)
+case " $* " in *" update-ref "*" --stdin "*)
   if mkdir {bin_}/once 2>/dev/null; then kill -9 $(cat {night.folder}/dog.pid); fi ;;
 esac
 exit $code
@@ -108,10 +108,10 @@ def test_a_bot_that_cannot_start_at_level_one_goes_to_level_two_at_once(night: N
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)
-    failed = [step for step in run["steps"] if step["status"] == "failed"]
-    assert [(step["level"], step["phase"]) for step in failed] == [(0, "level")]
-    following = next(step for step in run["steps"] if step["level"] == 1 and step["phase"] == "level")
-    assert following["started"] - failed[0]["ended"] < 3_000
+    rungs = [step for step in run["steps"] if step["phase"] == "level"]
+    last_of_first = max(step["ended"] for step in rungs if step["level"] == 0)
+    first_of_second = min(step["started"] for step in rungs if step["level"] == 1)
+    assert first_of_second - last_of_first < 4_000  # and not after the 5 s that it is left to settle
 
 
 def test_what_a_person_fixed_while_the_watchdog_was_dead_is_not_overwritten(night: Night) -> None:

@@ -201,7 +201,8 @@ class Pipeline:
                 if self._rules_act:
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
                 fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
-                self.ledger.close_if_over(db, target, fires, now)
+                if self.ledger.close_if_over(db, target, fires, now):
+                    worked.add(target)
         return worked
 
     def _blind(self, target: str) -> str | None:

@@ -185,12 +185,12 @@ class Ledger:
         log.warning("%s: plan %s (%s) for %s", target, plan, known.kind, by)
         return run
 
-    def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> None:
-        """An incident is over when nothing fires and no plan is at work or on watch."""
+    def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> bool:
+        """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed."""
         incident = incidents.current(self._journal, target)
         if incident is None or fires or runs.unended(self._journal, target):
             self._telemetry.incidents_open.set(len(self.open_targets()))
-            return
+            return False
         incidents.close(db, incident.id, now)
         lasted = show_duration(now - incident.opened)
         ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
@@ -199,6 +199,7 @@ class Ledger:
         self.tell(db, "info", f"{target}: incident {incident.id} closed after {lasted}", [incident.title, *ladder], now,
                   incident=incident.id, weight=incident.severity)  # fmt: skip
         self._telemetry.incidents_open.set(len(self.open_targets()))
+        return True
 
     def resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
         """Ends what was open, in a person's name."""

@@ -49,6 +49,10 @@ class Hands(NamedTuple):
     """(target): a run is over; what is so now is our own doing."""
 
 
+_LOOK = 1_000
+"""ms between two looks at whether what was restarted still runs."""
+
+
 class _OvertakenError(Exception):
     """A halt waits: it goes first."""
 
@@ -216,13 +220,15 @@ class Rollback:
         trial = self._trial(run)
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        ran = not verify.run
+        ran, looked = not verify.run, 0
         while True:
             self._boundary(run)
             now = self._hands.clock()
-            if now >= settled:
+            if now >= looked + _LOOK:
+                looked = now
                 if dead := await ladder.undone():
-                    return Finding("disproven", f"after {show_duration(verify.settle)} it is not so: {dead}")
+                    return Finding("disproven", f"{dead}: it does not run any more")
+            if now >= settled:
                 if not ran:
                     try:
                         await ladder.command(verify.run, give_up - now)
@@ -230,6 +236,8 @@ class Rollback:
                     except ActionError as failure:
                         return Finding("disproven", str(failure))
                 trial, finding = self._look(run, trial, verify.that, verify.quiet, now)
+                if finding is not None and finding.outcome == "proven" and (dead := await ladder.undone()):
+                    return Finding("disproven", f"{dead}: it does not run any more")
                 if finding is not None:
                     return finding
             if now >= give_up:

@@ -133,7 +133,10 @@ class Ladder:
         Looked at are the lasting steps (files, commits) of the row that was done last, and the `before:` row with them
         while it stands. A commit is not looked at once a flag was set on top of it: the flag is.
         """
-        rows = [row for row in self._rows() if row.status == "done" and row.before is not None]
+        rows = self._rows()
+        if any(row.status == "started" for row in rows):
+            return  # cut off in the middle of a step: that step's own look at the world decides
+        rows = [row for row in rows if row.status == "done" and row.before is not None]
         lasting = [(row, action) for row in rows if (action := self._action_of(row)) is not None and action.lasting]
         if not lasting:
             return
