@@ -92,7 +92,7 @@ def _rule(draft: Draft, entry: Entry) -> list[Check]:
         spot.report(spot.value("summary"), f"{short(wrong)} means nothing in a summary",
                     f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}")  # fmt: skip
     _crit(draft, entry, rule)
-    kpi = draft.models("kpis").get(rule.kpi)
+    kpi = draft.model("kpis", rule.kpi)
     return [] if kpi is None else [check for level in LEVELS for check in _check(spot, rule, level, kpi)]
 
 
@@ -126,7 +126,7 @@ def _crit(draft: Draft, entry: Entry, rule: Rule) -> None:
     if rule.crit is None or rule.crit.plan is None:
         return
     _unknown(draft, "plans", rule.crit.plan, spot, spot.value("crit", "plan"))
-    plan = draft.models("plans").get(rule.crit.plan)
+    plan = draft.model("plans", rule.crit.plan)
     if not isinstance(plan, Repair):
         return
     if not (rule.crit.for_.hold or rule.crit.for_.m):

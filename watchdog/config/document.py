@@ -20,7 +20,9 @@ class Document:
     key_at: dict[Loc, Place] = field(default_factory=dict)
     val_at: dict[Loc, Place] = field(default_factory=dict)
     spoilt: set[Loc] = field(default_factory=set)
-    """Where something was reported already, so that what stands there means nothing."""
+    """Where something was reported already, so that what stands there means nothing. See `spoil`."""
+    around: set[Loc] = field(default_factory=set)
+    """Everything that holds something spoilt."""
     problems: list[Problem] = field(default_factory=list)
     whole: bool = True
     """False: reading stopped half-way; names that nobody knows may be defined in the rest."""
@@ -28,10 +30,14 @@ class Document:
     def report(self, place: Place, what: str, cure: str = "") -> None:
         self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
 
+    def spoil(self, path: Loc) -> None:
+        self.spoilt.add(path)
+        self.around.update(path[:length] for length in range(len(path) + 1))
+
     def is_spoilt(self, path: Loc) -> bool:
         """Whether what stands at `path`, or something around it, was refused."""
         return bool(self.spoilt) and any(path[:length] in self.spoilt for length in range(len(path) + 1))
 
     def holds_spoilt(self, path: Loc) -> bool:
         """Whether something at `path`, around it or within it was refused."""
-        return self.is_spoilt(path) or any(each[: len(path)] == path for each in self.spoilt)
+        return path in self.around or self.is_spoilt(path)

@@ -72,6 +72,11 @@ class Draft:
         """Every file was read to its end; what is defined nowhere is defined nowhere."""
         return all(document.whole for document in self.documents)
 
+    def model(self, section: str, name: str) -> Any:
+        """None also when it is there but not well."""
+        entry = self.entries[section].get(name)
+        return None if entry is None else entry.model
+
     def models(self, section: str) -> dict[str, Any]:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 

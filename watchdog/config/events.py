@@ -117,7 +117,7 @@ class Reader:
             if not frame.dead:
                 self.document.report(place, "a key should stand here, not a list or a set of keys",
                                      "put text that starts with { or [ in quotes")  # fmt: skip
-                self.document.spoilt.add(frame.path)
+                self.document.spoil(frame.path)
             self.frames.append(_Frame(frame.path, into, dead=True, is_key=True))
             return
         path = self._path()
@@ -164,7 +164,7 @@ class Reader:
                                  f"{self.document.key_at[path].line}", "keep one of them")  # fmt: skip
         elif text == "<<" and event.implicit[0]:
             self.document.report(place, "<< copies keys from elsewhere", "write the keys out")
-            self.document.spoilt.add(frame.path)
+            self.document.spoil(frame.path)
         else:
             frame.key, frame.dead_value = text, False
             self.document.key_at[path] = place
@@ -184,13 +184,13 @@ class Reader:
             return scalar(text)
         except ValueError as error:
             self.document.report(place, str(error), "put it in quotes if it is a name")
-            self.document.spoilt.add(path)
+            self.document.spoil(path)
             return None
 
     def _refuse_alias(self, event: Any, place: Place, path: Loc) -> None:
         self.document.report(place, f"*{short(event.anchor)} points to another place",
                              "write it out, or put text that starts with * in quotes")  # fmt: skip
-        self.document.spoilt.add(path)
+        self.document.spoil(path)
 
     def _properties(self, event: Any, place: Place, path: Loc) -> None:
         """A tag could make anything of a value, an anchor only serves aliases."""
@@ -200,13 +200,13 @@ class Reader:
         elif event.tag is not None:
             self.document.report(place, f"the tag {short(event.tag)} is not read",
                                  "delete it, or put text that starts with ! in quotes")  # fmt: skip
-            self.document.spoilt.add(path)
+            self.document.spoil(path)
 
     def _check_text(self, text: str, place: Place, path: Loc) -> None:
         """Escapes in quotes can make what a file itself cannot hold."""
         if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
             self.document.report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")
-            self.document.spoilt.add(path)
+            self.document.spoil(path)
 
     def _path(self) -> Loc:
         if not self.frames:

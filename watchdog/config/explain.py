@@ -45,7 +45,6 @@ class Spot:
 
 
 class _Complaint(NamedTuple):
-    path: Loc
     kind: str
     context: dict[str, Any]
     text: str
@@ -83,16 +82,16 @@ _LENGTHS = {
 
 def explain(error: ValidationError, spot: Spot, models: Sequence[Model]) -> None:
     """Reports everything that is wrong with `spot`, which should have been one of `models`."""
-    complaints = [
-        _Complaint(_lay(each["loc"], spot.raw, each["type"]), each["type"], each.get("ctx", {}), each["msg"])
-        for each in error.errors(include_url=False, include_input=False)
-    ]
-    paths = dict.fromkeys(each.path for each in complaints)
-    misspelt = {(*path[:-1], meant) for path in paths if any(each.kind == "extra_forbidden" for each in complaints
-                if each.path == path) and (meant := _meant(spot.raw, path, models))}  # fmt: skip
-    for path in paths:
-        here = [each for each in complaints if each.path == path]
-        if all(each.kind in _NOUNS or each.kind in _LENGTHS for each in here) and any(_below(each, path) for each in paths):
+    complaints: dict[Loc, list[_Complaint]] = {}
+    around: set[Loc] = set()
+    for each in error.errors(include_url=False, include_input=False):
+        path = _lay(each["loc"], spot.raw, each["type"])
+        complaints.setdefault(path, []).append(_Complaint(each["type"], each.get("ctx", {}), each["msg"]))
+        around.update(path[:length] for length in range(len(path)))
+    misspelt = {(*path[:-1], _meant(spot.raw, path, models)) for path, here in complaints.items()
+                if any(each.kind == "extra_forbidden" for each in here)}  # fmt: skip
+    for path, here in complaints.items():
+        if path in around and all(each.kind in _NOUNS or each.kind in _LENGTHS for each in here):
             continue  # a union's other members, or a list that lost what is wrong in it: see further down
         if not spot.is_spoilt(path) and not (here[0].kind == "missing" and path in misspelt):
             _report(spot, path, here, models)
@@ -103,11 +102,7 @@ def report_bare_durations(spot: Spot, models: Sequence[Model]) -> None:
     for path in dict.fromkeys(bare_durations(models, spot.raw)):
         said = short(_at(spot.raw, path))
         spot.report(spot.value(*path), f"{said} of what? a duration needs its unit", f"say {said}s, {said}m or {said}h")
-        spot.document.spoilt.add((*spot.path, *path))
-
-
-def _below(other: Loc, path: Loc) -> bool:
-    return len(other) > len(path) and other[: len(path)] == path
+        spot.document.spoil((*spot.path, *path))
 
 
 def _at(raw: Any, path: Iterable[str | int]) -> Any:

@@ -38,7 +38,7 @@ def environment(spot: Spot, environ: Mapping[str, str]) -> tuple[Any, dict[str, 
 
         def _refuse(what: str, cure: str) -> None:
             spot.report(spot.value(*path), what, cure)
-            spot.document.spoilt.add((*spot.path, *path))
+            spot.document.spoil((*spot.path, *path))
 
         return _VARIABLE.sub(value, text)
 

@@ -94,7 +94,7 @@ def _build(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, li
     if problems:
         return None, problems
     names = {document.file for document in mine}
-    own = [name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names]
+    own = {name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names}
     models = {section: made.models(section) for section in ONE}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from watchdog.model import WatchdogError
 
+MOST_NAMES = 300
+"""Names that are compared with one that is not known: each costs some 5 µs, and a file may hold thousands of both."""
+
 
 class Place(NamedTuple):
     """Counted from 1, as editors do."""
@@ -53,7 +56,8 @@ def nearest(name: object, known: Collection[str]) -> str:
     """The cure for a name that is not known: the one that was probably meant, or those that there are."""
     if not known:
         return ""
-    close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in known], n=1)
+    few = list(known)[:MOST_NAMES]
+    close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in few], n=1)
     if close:
         return f"did you mean {next(each for each in known if each.lower() == close[0])}?"
     listed = sorted(known)
