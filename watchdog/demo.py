@@ -148,7 +148,7 @@ class Stage:
         self.folder = folder
         self.repo = folder / "bot"
         self.port = _free_port()
-        self.started = time.monotonic()
+        self.started, self.began = time.monotonic(), time.time()
         self._dog: subprocess.Popen[bytes] | None = None
         self._web = ""
         place = ProcessPlace(
@@ -177,7 +177,7 @@ class Stage:
         bad = self._deploy()
         deployed = time.time()
         self.say(f"A developer merges v2 behind a flag and restarts the bot (merge {bad[:7]}) …")
-        number = self._follow(deployed)
+        number = self._follow()
         return self._result(number, bad, deployed)
 
     def _write_repository(self) -> None:
@@ -235,7 +235,7 @@ class Stage:
             self._show(status)
             time.sleep(1)
 
-    def _follow(self, deployed: float) -> int:
+    def _follow(self) -> int:
         """Prints the timeline as the watchdog writes it, and the KPIs in between; ends when the incident is closed."""
         journal = Journal(self.folder / "state" / "journal.db")
         seen, shown = 0, 0.0
@@ -244,7 +244,7 @@ class Stage:
                 self._hurry()
                 for event in journal.rows("SELECT id, t, text FROM event WHERE id > ? ORDER BY id", seen):
                     seen = event["id"]
-                    print(f"{event['t'] / 1_000 - deployed:+6.1f} s  ▸ {event['text']}", flush=True)
+                    print(f"{event['t'] / 1_000 - self.began:6.1f} s  ▸ {event['text']}", flush=True)
                 listed = incidents.listing(journal)
                 if listed and listed[0].closed is not None:
                     return listed[0].id

@@ -28,7 +28,10 @@ def parse_duration(value: object) -> int:
     text = str(value).strip().replace(" ", "")
     if not _DURATION_TEXT.fullmatch(text):
         raise ValueError(f"a duration reads like 30s, 5m, 1h30m or 7d, not {value!r}")
-    return round(sum(float(number) * _DURATION[unit] for number, unit in _DURATION_PART.findall(text)))
+    millis = sum(float(number) * _DURATION[unit] for number, unit in _DURATION_PART.findall(text))
+    if millis > 100 * 365 * _DURATION["d"]:
+        raise ValueError(f"{value!r} is longer than a hundred years — check its unit")
+    return round(millis)
 
 
 def show_duration(millis: float) -> str:
@@ -86,7 +89,9 @@ def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> fl
     Raises ValueError with the cure when the unit does not fit.
     """
     match_ = _QUANTITY.fullmatch(str(value)) if not isinstance(value, bool) else None
-    if match_ is None:
+    if match_ is None and unit == "seconds" and _DURATION_TEXT.fullmatch(str(value).strip()):
+        return parse_duration(value) / 1_000  # 1h30m, as everywhere else
+    if match_ is None or not math.isfinite(float(match_[1])):
         raise ValueError(f"{value!r} is no quantity — {_expected(unit)}")
     number, suffix = float(match_[1]), match_[2]
     share = unit in ("ratio", "percent")

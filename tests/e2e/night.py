@@ -99,18 +99,21 @@ class Night:
         self.git("tag", "v1")
 
     def configure(self, *, settle: str = "800ms", give_up: str = "10s", more: str = "") -> None:
+        """`more`: lines for watchdog.yaml, such as channels."""
         (self.folder / "rules").mkdir(exist_ok=True)
         known = {
             "port": self.port, "web": self.web, "state": self.folder / "state", "repo": self.repo,
             "python": sys.executable, "toybot": TOYBOT, "settle": settle, "give_up": give_up,
         }  # fmt: skip
-        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**known))
-        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(**known) + more)
+        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**known) + more)
+        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(**known))
 
     # the repository
 
     def git(self, *args: str) -> str:
-        done = subprocess.run(["git", *args], cwd=self.repo, env=self.environ, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *args], cwd=self.repo, env=self.environ, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     def write(self, name: str, text: str) -> None:

@@ -84,7 +84,9 @@ def test_a_drawdown_in_the_middle_of_the_ladder_halts_within_one_step(night: Nig
     night.watch()
     night.healthy()
     night.deploy_v2(BAD)
-    until(lambda: any(run["level"] == 0 and run["steps"] and run["steps"][-1]["status"] == "done" for run in night.runs()))
+    until(
+        lambda: any(run["level"] == 0 and run["steps"] and run["steps"][-1]["status"] == "done" for run in night.runs())
+    )
 
     night.equity(850)
     until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()), 10)
@@ -214,4 +216,3 @@ def test_only_one_watchdog_acts_on_a_state_folder(night: Night) -> None:
 
     assert second.returncode == 1
     assert "in use by process" in second.stderr
-

@@ -152,10 +152,10 @@ class Rollback:
                 finding = await self._try(run, plan, number, ladder)
                 self._level_ended(run, level.name, finding)
                 reason = finding.reason
-                if finding.outcome == "unknown":
+                if finding.outcome == "unknown" and isinstance(plan, Repair):
                     return "exhausted", f"level {level.name}: {reason}"
-                if finding.outcome == "disproven":
-                    continue
+                if finding.outcome != "proven":
+                    continue  # a halt goes on even when nobody can tell: what is safe is safe
                 if isinstance(plan, Halt):
                     return "proven", f"level {level.name}: {reason}"
             assert isinstance(plan, Repair)

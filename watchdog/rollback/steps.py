@@ -208,7 +208,7 @@ class Ladder:
                 runs.move(db, self._run.id, acted=now)
             row = self._row(phase, level, n)
             if row is not None:
-                text = f"{row.say}: {status}{f' ({detail})' if detail else ''}"
+                text = f"{row.say}: {detail}" if status == "done" else f"{row.say}: {status} ({detail})"
                 incidents.event(db, "step", text, now, incident=self._run.incident, run=self._run.id,
                                 target=self._run.target)  # fmt: skip
                 log.info("%s: %s", self._run.target, text)

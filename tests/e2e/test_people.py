@@ -1,0 +1,206 @@
+"""What people are told, through the real client libraries, and what a source that misbehaves does not do."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.e2e.night import Night, until
+from tests.notifiers.fakes import FakeSlack, FakeTelegram
+
+BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+
+
+def channels(slack: FakeSlack, telegram: FakeTelegram) -> str:
+    return (
+        "channels:\n"
+        f'  slack: {{type: slack, token: "{slack.token}", channel: {slack.channel}, api: "{slack.api}"}}\n'
+        f'  telegram: {{type: telegram, token: "{telegram.token}", chat: {telegram.chat}, api: "{telegram.api}"}}\n'
+    )
+
+
+def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recovery_in_one_thread(night: Night) -> None:
+    slack, telegram = FakeSlack(), FakeTelegram()
+    try:
+        night.configure(more=channels(slack, telegram))
+        night.watch()
+        night.healthy()
+        night.deploy_v2(BAD)
+        until(lambda: any("closed" in message["shown"] for message in telegram.messages), 60)
+        until(lambda: any("closed" in message["text"] for message in slack.messages))
+    finally:
+        slack.close()
+        telegram.close()
+
+    for texts in ([m["shown"] for m in telegram.messages], [m["text"] for m in slack.messages]):
+        story = ["errors-high tripped", "level feature", "level feature disproven", "level version",
+                 "level version proven", "ladder proven", "closed after"]  # fmt: skip
+        places = [next(n for n, text in enumerate(texts) if chapter in text) for chapter in story]
+        assert places == sorted(places), texts
+        assert any("errors-high recovered" in text for text in texts)
+    assert [message.get("thread_ts") for message in slack.messages][1:] == ["1700000000.000001"] * (
+        len(slack.messages) - 1
+    )
+    assert "thread_ts" not in slack.messages[0]
+
+
+def test_messages_of_a_night_without_network_are_delivered_after_a_restart(night: Night) -> None:
+    telegram = FakeTelegram()
+    slack = FakeSlack()
+    more = channels(slack, telegram)
+    slack.close()
+    telegram.close()  # nobody listens there any more
+    night.configure(more=more)
+    dog = night.watch()
+    night.healthy()
+    night.equity(800)
+    until(lambda: any(run["outcome"] for run in night.runs()))
+    dog.send_signal(signal.SIGKILL)
+    dog.wait()
+
+    with _again(slack, telegram) as (slack, telegram):
+        night.configure(more=channels(slack, telegram))
+        night.watch()
+        until(lambda: any("halt proven" in message["shown"] for message in telegram.messages), 30)
+        until(lambda: any("halt proven" in message["text"] for message in slack.messages), 30)
+
+        assert "drawdown tripped" in telegram.messages[0]["shown"]
+
+
+@contextmanager
+def _again(slack: FakeSlack, telegram: FakeTelegram) -> Iterator[tuple[FakeSlack, FakeTelegram]]:
+    del slack, telegram
+    new = FakeSlack(), FakeTelegram()
+    try:
+        yield new
+    finally:
+        for server in new:
+            server.close()
+
+
+class Impostor:
+    """Takes the bot's port and answers every connection as told."""
+
+    def __init__(self, port: int, answer: Callable[[socket.socket], None]) -> None:
+        self._door = socket.create_server(("127.0.0.1", port))
+        self._answer = answer
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._door.accept()
+            except OSError:
+                return
+            self._open.append(caller)
+            try:
+                self._answer(caller)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+        for caller in self._open:
+            caller.close()
+
+
+def half_a_line(caller: socket.socket) -> None:
+    caller.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nerror_ratio 0.9\nequity 1")
+    caller.close()
+
+
+def garbage(caller: socket.socket) -> None:
+    caller.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + bytes(range(256)) * 4096)
+    caller.close()
+
+
+def silence(caller: socket.socket) -> None:
+    caller.settimeout(0.1)
+
+
+def test_a_source_that_hangs_or_sends_garbage_is_down_and_starts_no_repair(night: Night) -> None:
+    night.watch()
+    night.healthy()
+    for answer in (garbage, half_a_line, silence):
+        night.kill_bot()
+        impostor = Impostor(night.port, answer)
+        until(lambda: 'watchdog_source_up{source="bot"} 0.0' in (night.metrics() or ""), why=answer.__name__)
+        until(lambda: all(rule["outcome"] == "nodata" for rule in night.status()["rules"]), why=answer.__name__)
+        assert 'watchdog_source_up{source="process"} 1.0' in (night.metrics() or "")
+        impostor.close()
+        night.restart_bot()
+        night.healthy()
+
+    assert night.incidents() == []
+
+
+def test_a_reload_swaps_good_rules_and_refuses_bad_ones(night: Night) -> None:
+    dog = night.watch()
+    night.healthy()
+    path = night.folder / "rules" / "toy.yaml"
+    good = path.read_text()
+
+    path.write_text(good.replace("above: 10%", "above: 20%"))
+    dog.send_signal(signal.SIGHUP)
+    until(lambda: 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    path.write_text(good.replace("above: 10%", "above: 10 parsecs"))
+    dog.send_signal(signal.SIGHUP)
+    until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
+
+    assert 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+    assert dog.poll() is None
+    assert f"{path}:" in night.log()
+    night.healthy()
+
+
+def test_a_drawdown_is_measured_from_its_peak_over_a_kill_nine(night: Night) -> None:
+    dog = night.watch()
+    night.healthy()
+    night.equity(1200)
+    until(lambda: any(row["v"] == 1200 for row in _peaks(night)))
+    dog.kill()
+    dog.wait()
+    night.equity(1130)  # 5.8 % under the peak; 13 % above where it began
+
+    night.watch()
+    night.healthy()
+    (value,) = night.status()["kpis"]["drawdown"]["values"]
+    assert value["text"] == "5.83 %"
+
+    night.equity(1075)  # 10.4 % under the peak that only the journal remembers
+    until(lambda: any(run["plan"] == "halt" and run["outcome"] == "proven" for run in night.runs()))
+
+
+def _peaks(night: Night) -> list[dict[str, float]]:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{night.folder}/state/journal.db?mode=ro", uri=True) as db:
+        rows = [{"v": v} for (v,) in db.execute("SELECT v FROM peak WHERE side = 'max'")]
+    db.close()
+    return rows
+
+
+def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
+    night.watch()
+    night.healthy()
+    night.deploy_v2(BAD)
+    until(lambda: bool(night.incidents()) and night.incidents()[0]["closed"], 40)
+
+    page = night.metrics() or ""
+    for name in (
+        'watchdog_kpi_value{kpi="errors"} 0.01', 'watchdog_kpi_baseline{kpi="errors"} 0.01',
+        'watchdog_rule_state{rule="errors-high"} 0.0', 'watchdog_rule_missing{rule="errors-high"} 0.0',
+        'watchdog_rule_trips_total{rule="errors-high",severity="critical"} 1.0', "watchdog_incidents_open 0.0",
+        'watchdog_target_latched{target="toy"} 0.0',
+        'watchdog_plan_runs_total{level="feature",outcome="disproven",plan="ladder"} 1.0',
+        'watchdog_plan_runs_total{level="version",outcome="proven",plan="ladder"} 1.0',
+        'watchdog_plan_duration_seconds_count{plan="ladder"} 1.0', "watchdog_notifications_total",
+        'watchdog_source_duration_seconds{source="bot"}', "watchdog_evaluation_duration_seconds_count",
+        'watchdog_source_last_sample_timestamp_seconds{source="bot"}', "watchdog_build_info{",
+    ):  # fmt: skip
+        assert name in page, name
