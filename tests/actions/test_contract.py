@@ -1,0 +1,206 @@
+"""What every action promises, asked of each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from tests.actions.helpers import Repo, action, through_journal
+from tests.actions.test_process import Place
+from tests.actions.test_systemd import Fake
+from watchdog.actions import Action as Union
+from watchdog.model import Action, ActionError, Part, ProcessPlace, Target
+from watchdog.units import parse_duration
+
+DOCS = Path(__file__).parents[2] / "docs/actions"
+ROOM = Path(__file__).parents[2] / "watchdog/actions"
+KINDS: tuple[type[Part], ...] = get_args(get_args(Union)[0])
+NAMES = {get_args(kind.model_fields["do"].annotation)[0]: kind for kind in KINDS}
+
+STEPS: dict[str, dict[str, Any]] = {
+    "flag": {"file": "config.py", "set": {"SIZE": 9}},
+    "git": {"revert": "x-merge"},
+    "git to": {"to": "v1"},
+    "systemd restart": {"restart": "unit"},
+    "systemd stop": {"stop": "unit"},
+    "systemd start": {"start": "unit"},
+    "process restart": {"restart": "process", "alive_for": 10},
+    "process start": {"start": "process", "alive_for": 10},
+    "process stop": {"stop": "process"},
+    "command": {"run": ["touch", "done"], "check": ["test", "-e", "done"]},
+    "command without check": {"run": ["touch", "done"]},
+}
+BROKEN: dict[str, dict[str, Any]] = {
+    "flag": {"file": "none.py", "set": {"SIZE": 9}},
+    "git": {"revert": "nonsense"},
+    "systemd": {"restart": "nonesuch.service"},
+    "process": {
+        "restart": "process", "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
+    },
+    "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
+}  # fmt: skip
+
+
+@pytest.fixture
+def target(bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """A bot that runs, in a repository, as a unit and as a process."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    Fake(binaries)
+    monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
+    place = Place(bot.path)
+    bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\n")
+    place.start()
+    yield place.target().model_copy(update={"unit": "bot.service", "repo": str(bot.path)})
+    for pid in place.bots():
+        os.kill(pid, 9)
+
+
+def made(name: str, target: Target) -> Action:
+    return action(do=name.split()[0], **STEPS[name]).at(target)
+
+
+def seen(target: Target) -> list[Any]:
+    """The world as far as our actions reach: tree, index, branch, unit, process."""
+    repo = Path(target.repo or "")
+    git = [["git", "-C", str(repo), *words] for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--ignored"])]
+    looks = [*git, ["systemctl", "show", "--no-ask-password", "--", "bot.service"], ["cat", str(repo / "bot.pid")]]
+    return [subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks]
+
+
+def test_every_action_has_a_test_and_a_page() -> None:
+    assert {name.split()[0] for name in STEPS} == set(NAMES) == set(BROKEN)
+    for name in NAMES:
+        assert (Path(__file__).parent / f"test_{name}.py").exists()
+        assert (DOCS / f"{name}.md").exists()
+
+
+def test_every_action_of_the_room_is_in_the_union() -> None:
+    tag = re.compile(r'^    do: Literal\["(\w+)"\]$', re.MULTILINE)
+    found = {word for file in ROOM.glob("*.py") for word in tag.findall(file.read_text())}
+
+    assert found == set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_key_is_on_its_page_and_every_page_has_an_example(name: str) -> None:
+    page = (DOCS / f"{name}.md").read_text()
+
+    assert f"do: {name}" in page
+    assert "```yaml" in page
+    for key in NAMES[name].model_fields.keys() - {"do"}:
+        assert f"| `{key}` |" in page, key
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_kind_says_whether_it_lasts_and_has_a_timeout(name: str) -> None:
+    kind: Any = NAMES[name]
+
+    assert kind.lasting is (name in ("flag", "git"))
+    assert kind.model_fields["timeout"].default == parse_duration("60s")
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_a_step_survives_the_journal(name: str, target: Target) -> None:
+    step: Any = made(name, target)
+
+    assert type(step).model_validate_json(step.model_dump_json()) == step
+    assert step.at(target) == step
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_it_says_in_one_short_line_what_it_does(name: str, target: Target) -> None:
+    said = made(name, target).say()
+
+    assert said
+    assert "\n" not in said
+    assert len(said) < 150
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_looking_changes_nothing_and_is_json(name: str, target: Target) -> None:
+    step, world = made(name, target), seen(target)
+    before = step.before()
+    step.state(before)
+
+    assert json.loads(json.dumps(before)) == before
+    assert seen(target) == world
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
+    step = made(name, target)
+    before = through_journal(step.before())
+    already = name in ("systemd start", "process start")
+    blind = name == "command without check"
+    assert step.state(before) == ("unknown" if blind else "after" if already else "before")
+    said = step.apply(before, "run 1 level 0.0")
+
+    assert said
+    assert "\n" not in said
+    assert step.state(before) == ("unknown" if blind else "after")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in ("flag", "git")))
+def test_what_lasts_can_be_done_twice(name: str, target: Target) -> None:
+    step = made(name, target)
+    before = step.before()
+    step.apply(before, "k")
+    world = seen(target)
+    step.apply(before, "k")
+
+    assert seen(target) == world
+    assert step.state(before) == "after"
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_what_cannot_be_is_an_action_error_with_words_and_is_known_not_to_have_happened(
+    name: str, bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fake(tmp_path).is_so(LoadState="not-found")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    step = action(do=name, **BROKEN[name]).at(Target(repo=str(bot.path)))
+    with pytest.raises(ActionError, match=r"\w+ \w+") as caught:
+        step.apply(step.before(), "k")
+
+    assert not caught.value.may_have_happened
+    assert "\n" not in str(caught.value)
+
+
+def _slow_git(folder: Path) -> None:
+    (folder / "git").write_text("#!/bin/sh\nexec sleep 300\n")
+    (folder / "git").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["git", "systemd restart", "process restart", "command without check"])
+def test_a_timeout_is_kept(name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow: dict[str, Callable[[], object]] = {
+        "git": lambda: _slow_git(tmp_path / "bin"),
+        "systemd restart": lambda: Fake(tmp_path / "bin").is_so(slow=300),
+        "process restart": lambda: monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/git")),
+        "command without check": lambda: None,
+    }
+    fields = {**STEPS[name], "timeout": 600}
+    if name.startswith("command"):
+        fields["run"] = ["sleep", "300"]
+    if name.startswith("process"):
+        fields["grace"] = 500
+    step = action(do=name.split()[0], **fields).at(target)
+    before = step.before()
+    slow[name]()
+    _slow_git(tmp_path / "bin")
+    began = time.monotonic()
+    with pytest.raises(ActionError, match="not done after"):
+        step.apply(before, "k")
+
+    assert time.monotonic() - began < 60

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.actions.helpers import action, through_journal
+from watchdog.actions import systemd
+from watchdog.model import Action, ActionError, Target
+
+FAKE = """\
+#!{python}
+import json, pathlib, sys, time
+folder = pathlib.Path({folder!r})
+unit = json.loads((folder / "unit.json").read_text())
+options = [word for word in sys.argv[1:] if word.startswith("-")]
+verb, *names = [word for word in sys.argv[1:] if not word.startswith("-")]
+with (folder / "calls").open("a") as calls:
+    calls.write(" ".join([verb, *names]) + "\\n")
+assert "--no-ask-password" in options and "--" in options, options
+time.sleep(unit.get("slow", 0) if verb != "show" else 0)
+if verb == "show":
+    facts = dict(LoadState="loaded", SubState="running", Result="success", NRestarts="0", ExecMainStatus="0")
+    then = unit.get("then", [])
+    facts.update({{k: v for k, v in unit.items() if k[0].isupper()}})
+    if then:
+        unit.update(then.pop(0))
+    print("\\n".join(f"{{k}}={{v}}" for k, v in facts.items()))
+elif unit.get("refuse"):
+    sys.exit(f"Failed to {{verb}} unit: {{unit['refuse']}}")
+elif verb == "reset-failed":
+    unit.update(Result="success", ActiveState="inactive")
+elif verb == "stop":
+    unit.update({{"ActiveState": "inactive", "SubState": "dead", "InvocationID": "", **unit.get("after", {{}})}})
+elif unit.get("Result") == "start-limit-hit":
+    sys.exit("Job for bot.service failed. Start request repeated too quickly.")
+else:
+    new = str(int(unit["InvocationID"] or 0) + 1)
+    unit.update({{"ActiveState": "active", "SubState": "running", "InvocationID": new, **unit.get("after", {{}})}})
+    if unit["ActiveState"] == "failed":
+        (folder / "unit.json").write_text(json.dumps(unit))
+        sys.exit("Job for bot.service failed because the control process exited with error code.")
+(folder / "unit.json").write_text(json.dumps(unit))
+"""
+
+
+class Fake:
+    """A systemctl that keeps one unit in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "systemctl").write_text(FAKE.format(python=f"{sys.executable} -IS", folder=str(folder)))
+        (folder / "systemctl").chmod(0o755)
+        self.is_so(ActiveState="active", InvocationID="1")
+
+    def is_so(self, **facts: Any) -> None:
+        (self.folder / "unit.json").write_text(json.dumps({"ActiveState": "active", "InvocationID": "1", **facts}))
+
+    def calls(self) -> list[str]:
+        """Other than looking."""
+        lines = (self.folder / "calls").read_text().splitlines() if (self.folder / "calls").exists() else []
+        return [line for line in lines if not line.startswith("show")]
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return Fake(tmp_path)
+
+
+def step(verb: str, name: str = "unit", **more: Any) -> Action:
+    return action(do="systemd", **{verb: name}, **more).at(Target(unit="bot.service"))
+
+
+def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(unit: Fake) -> None:
+    restart = step("restart")
+    before = through_journal(restart.before())
+    assert restart.state(before) == "before"
+    assert restart.apply(before, "k") == "bot.service is active (running)"
+
+    assert restart.state(before) == "after"
+    assert unit.calls() == ["restart bot.service"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "facts", "state"),
+    [
+        ("restart", {"ActiveState": "active", "InvocationID": "1"}, "before"),
+        ("restart", {"ActiveState": "active", "InvocationID": "2"}, "after"),
+        ("restart", {"ActiveState": "inactive", "InvocationID": ""}, "before"),
+        ("restart", {"ActiveState": "failed", "InvocationID": "2"}, "before"),
+        ("restart", {"ActiveState": "activating", "InvocationID": "2"}, "unknown"),
+        ("restart", {"ActiveState": "deactivating", "InvocationID": "1"}, "unknown"),
+        ("start", {"ActiveState": "active", "InvocationID": "1"}, "after"),
+        ("start", {"ActiveState": "failed", "InvocationID": "1"}, "before"),
+        ("start", {"ActiveState": "reloading", "InvocationID": "1"}, "unknown"),
+        ("stop", {"ActiveState": "active"}, "before"),
+        ("stop", {"ActiveState": "inactive"}, "after"),
+        ("stop", {"ActiveState": "failed"}, "after"),
+        ("stop", {"ActiveState": "activating"}, "before"),
+        ("stop", {"ActiveState": "deactivating"}, "unknown"),
+        ("start", {"LoadState": "not-found"}, "unknown"),
+    ],
+)
+def test_what_the_unit_says_is_the_state(
+    unit: Fake, verb: str, facts: dict[str, str], state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_SETTLE", 0.05)
+    before = step(verb).before()
+    unit.is_so(**facts)
+
+    assert step(verb).state(before) == state
+
+
+def test_a_unit_on_its_way_is_given_a_moment(unit: Fake) -> None:
+    before = step("restart").before()
+    unit.is_so(ActiveState="activating", InvocationID="2", then=[{}, {"ActiveState": "active"}])
+
+    assert step("restart").state(before) == "after"
+
+
+def test_a_unit_that_crashed_too_often_is_forgiven_once(unit: Fake) -> None:
+    unit.is_so(ActiveState="failed", Result="start-limit-hit")
+    restart = step("restart")
+    restart.apply(restart.before(), "k")
+
+    assert unit.calls() == ["reset-failed bot.service", "restart bot.service"]
+
+
+def test_a_unit_that_reaches_the_limit_by_this_very_restart_is_tried_once_more(unit: Fake) -> None:
+    restart = step("restart")
+    before = restart.before()
+    unit.is_so(then=[{"Result": "start-limit-hit", "ActiveState": "failed"}])
+    restart.apply(before, "k")
+
+    assert unit.calls() == ["restart bot.service", "reset-failed bot.service", "restart bot.service"]
+
+
+def test_a_unit_that_does_not_come_up_is_told_with_its_result(unit: Fake) -> None:
+    restart = step("restart")
+    before = restart.before()
+    unit.is_so(after={"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "3"})
+    with pytest.raises(ActionError, match=r"exited with error code.*failed \(exit-code, status 3\)") as caught:
+        restart.apply(before, "k")
+
+    assert not caught.value.may_have_happened
+    assert restart.state(before) == "before"
+
+
+def test_a_unit_that_ends_right_after_its_restart_is_not_taken_for_running(unit: Fake) -> None:
+    restart = step("restart")
+    before = restart.before()
+    unit.is_so(after={"ActiveState": "inactive", "SubState": "dead"})
+    with pytest.raises(ActionError, match=r"was restarted and is inactive \(dead\)"):
+        restart.apply(before, "k")
+
+
+def test_a_restart_that_changed_nothing_may_have_happened(unit: Fake) -> None:
+    restart = step("restart")
+    before = restart.before()
+    unit.is_so(after={"InvocationID": "1"})
+    with pytest.raises(ActionError, match="runs as it did before") as caught:
+        restart.apply(before, "k")
+
+    assert caught.value.may_have_happened
+
+
+def test_a_stop_leaves_the_unit_inactive(unit: Fake) -> None:
+    stop = step("stop")
+    before = stop.before()
+    assert stop.apply(before, "k") == "bot.service is inactive (dead)"
+    assert stop.state(before) == "after"
+    unit.is_so(after={"ActiveState": "active"})
+    with pytest.raises(ActionError, match="was stopped and is active"):
+        stop.apply(before, "k")
+
+
+@pytest.mark.parametrize(
+    ("says", "cure"),
+    [
+        ("Interactive authentication required.", "polkit"),
+        ("System has not been booted with systemd as init system", "do: process"),
+    ],
+)
+def test_what_systemctl_refuses_comes_with_a_cure(unit: Fake, says: str, cure: str) -> None:
+    restart = step("restart")
+    before = restart.before()
+    unit.is_so(refuse=says)
+    with pytest.raises(ActionError, match=cure):
+        restart.apply(before, "k")
+
+
+def test_a_unit_that_systemd_does_not_know_or_that_is_masked_is_told_beforehand(unit: Fake) -> None:
+    unit.is_so(LoadState="not-found")
+    with pytest.raises(ActionError, match="knows no unit bot"):
+        step("restart").before()
+    unit.is_so(LoadState="masked", ActiveState="inactive")
+    with pytest.raises(ActionError, match="systemctl unmask"):
+        step("start").before()
+    step("stop").before()
+
+
+def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(unit: Fake) -> None:
+    restart = step("restart", timeout=300)
+    before = restart.before()
+    unit.is_so(slow=300)
+    with pytest.raises(ActionError, match="not done after") as caught:
+        restart.apply(before, "k")
+
+    assert caught.value.may_have_happened
+
+
+def test_without_systemctl_nothing_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ActionError, match="systemctl was not found"):
+        step("restart").before()
+    assert step("restart").state({"invocation": "1"}) == "unknown"
+
+
+def test_the_word_unit_is_the_targets_unit_and_another_name_stands_for_itself() -> None:
+    assert step("restart").say() == "restart bot.service"
+    assert step("stop", "feed@eur.timer").say() == "stop feed@eur.timer"
+    with pytest.raises(ActionError, match="the target has no unit"):
+        action(do="systemd", restart="unit").at(Target())
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"restart": "a", "stop": "b"}, {"restart": "bot-*"}, {"restart": "--all"}, {"start": "a b"}]
+)
+def test_a_step_that_says_no_one_unit_is_refused_at_load(fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        action(do="systemd", **fields)
+
+
+REPOSITORY = Path(__file__).parents[2]
+SANDBOX = REPOSITORY / "tests/systemd/sandbox.sh"
+
+IN_THE_BOX = """\
+import json
+from pathlib import Path
+from watchdog.actions import Systemd
+from watchdog.model import ActionError, Target
+
+told = []
+def tell(step, before):
+    told.append(step.state(before))
+target = Target(unit="bot.service")
+def step(**fields):
+    return Systemd.model_validate({"do": "systemd", **fields}).at(target)
+
+start = step(start="unit")
+before = start.before()
+tell(start, before)
+start.apply(before, "k")
+tell(start, before)
+
+restart = step(restart="unit")
+before = restart.before()
+tell(restart, before)
+restart.apply(before, "k")
+tell(restart, before)
+
+for _ in range(7):  # over the unit's start limit
+    again = step(restart="unit")
+    before = again.before()
+    again.apply(before, "k")
+    tell(again, before)
+
+stop = step(stop="unit")
+before = stop.before()
+stop.apply(before, "k")
+tell(stop, before)
+
+for name in ("broken.service", "nonesuch.service"):
+    try:
+        broken = step(restart=name)
+        before = broken.before()
+        broken.apply(before, "k")
+    except ActionError as error:
+        told.append(str(error))
+Path("/sandbox-out/told.json").write_text(json.dumps(told))
+"""
+
+
+def _sandbox_works(folder: Path) -> bool:
+    if os.geteuid() != 0 or shutil.which("systemctl") is None or not Path("/lib/systemd/systemd").exists():
+        return False
+    (folder / "true.sh").write_text("true\n")
+    return subprocess.run(["bash", SANDBOX, "-t", "60", folder, "true.sh"], capture_output=True).returncode == 0
+
+
+@pytest.mark.systemd
+def test_a_real_systemd_agrees(tmp_path: Path) -> None:
+    box, out = tmp_path / "box", tmp_path / "out"
+    box.mkdir()
+    out.mkdir()
+    if not _sandbox_works(box):
+        pytest.skip("needs root, systemd and namespaces")
+    (box / "bot.service").write_text(
+        textwrap.dedent("""\
+            [Unit]
+            StartLimitIntervalSec=60
+            StartLimitBurst=4
+            [Service]
+            ExecStart=/bin/sleep 600
+        """)
+    )
+    (box / "broken.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/false\n")
+    (box / "steps.py").write_text(IN_THE_BOX)
+    python = Path(sys.executable)
+    (box / "run.sh").write_text(f"PYTHONPATH=/watchdog-source exec {python} -B steps.py\n")
+    binds = ["-b", f"{REPOSITORY}:/watchdog-source", "-b", f"{python.parent.parent}:{python.parent.parent}"]
+    ran = subprocess.run(
+        ["bash", SANDBOX, "-t", "120", "-o", out, *binds, box, "run.sh"], capture_output=True, text=True
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    *states, broken, nonesuch = json.loads((out / "told.json").read_text())
+    assert states == ["before", "after", "before", "after", *["after"] * 7, "after"]
+    assert "failed (exit-code, status 1)" in broken
+    assert "knows no unit nonesuch.service" in nonesuch
