@@ -160,7 +160,9 @@ class Daemon:
         if source is None:
             return
         now, started = clock(), time.monotonic()
-        deadline = (getattr(source, "timeout", None) or 10_000) / 1_000 + 1  # a source keeps its own; this is for one that hangs
+        deadline = (
+            getattr(source, "timeout", None) or 10_000
+        ) / 1_000 + 1  # a source keeps its own; this is for one that hangs
         memo = self._memos.setdefault(name, {})
         try:
             samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(memo, now)))
@@ -259,10 +261,12 @@ class Daemon:
     # ─ what the rollback needs of the rest ─
 
     def _hands(self) -> Hands:
-        def halt(target: str, plan: str, by: str, incident: int | None) -> None:
-            if plan in self.config.plans and target in self.config.targets:
-                with self.journal.write() as db:
-                    self.pipeline.ledger.queue(db, target, plan, by, clock(), incident=incident)
+        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+            if plan not in self.config.plans or target not in self.config.targets:
+                return False
+            with self.journal.write() as db:
+                self.pipeline.ledger.queue(db, target, plan, by, clock(), incident=incident)
+            return True
 
         def tell(severity: Any, title: str, lines: Any, *, incident: int | None) -> None:
             with self.journal.write() as db:

@@ -18,15 +18,19 @@ import numpy as np
 from watchdog import rules
 from watchdog.config import Config
 from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
-from watchdog.journal import Journal, dump, load
+from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.ledger import Facts, Ledger
+from watchdog.pipeline.peaks import Peaks
 from watchdog.promql import evaluate, extremes, metric_names, parse, windows
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
 from watchdog.units import show_duration
+
+BLIND: Millis = 30_000
+"""ms without a single source before people are told that nobody sees the bot."""
 
 
 def longest_windows(config: Config) -> dict[str, int]:
@@ -67,8 +71,10 @@ class Pipeline:
         self._rules_act = rules_act
         self.machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
         self.readings: dict[str, Reading] = {}
+        self._lost: dict[str, Millis] = {}
+        self._told_blind = False
         self.use(config, now)
-        self._remember_peaks()
+        self._peaks = Peaks(journal, self.store, config.sources)
 
     def use(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule name."""
@@ -88,6 +94,8 @@ class Pipeline:
         for key in gone:
             del self.machines[key]
         self.telemetry.forget_rules(config.rules.keys())
+        for target, standing in self._standing.items():
+            self.telemetry.latched.labels(target).set(standing.latched is not None)
         for check in self._checks:
             if check.operator is not None:
                 self.telemetry.rule_limit.labels(check.rule, _SEVERITY[check.level]).set(check.limit)
@@ -105,11 +113,13 @@ class Pipeline:
         listed = list(samples)
         newest = self.store.keep(source, now, listed)
         self._delivered[source] = {sample.name for sample in listed} | {"up"}
+        self._lost.pop(source, None)
         self.telemetry.source_up.labels(source).set(1)
         self.telemetry.source_last.labels(source).set(newest / 1_000)
 
     def lose(self, source: str, now: Millis) -> None:
         self.store.lose(source, now)
+        self._lost.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)
 
     # ─ evaluate ─
@@ -131,8 +141,9 @@ class Pipeline:
 
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
-        result = evaluate(self._parsed[text], self.store, np.array([now]), after)
-        if now - int(result.newest[0]) > self._slowest(metric_names(self._parsed[text])):
+        expr = self._parsed.get(text) or parse(text)  # a plan keeps its conditions over a reload
+        result = evaluate(expr, self.store, np.array([now]), after)
+        if now - int(result.newest[0]) > self._slowest(metric_names(expr)):
             return None
         return bool(result.at(0))
 
@@ -185,14 +196,20 @@ class Pipeline:
         self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
         changes: list[tuple[Check, Change, Verdict]], now: Millis,
     ) -> set[str]:  # fmt: skip
+        blind = bool(self.config.sources) and all(
+            now - self._lost.get(source, now) >= BLIND for source in self.config.sources
+        )
         saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
             key: asdict(machine) for key, machine in self.machines.items() if _durable(machine, before.get(key))
         }
-        self._save_peaks(now)
+        self._peaks.save(self._peaked(), now)
         busy = {check.target for check, _, _ in changes} | self.ledger.open_targets()
-        if not saved and not busy:
+        if not saved and not busy and blind == self._told_blind:
             return set()
         with self.journal.write() as db:
+            if blind != self._told_blind:
+                self._told_blind = blind
+                self.ledger.blind(db, blind, now)
             records.save_machines(db, saved)
             worked = self.ledger.record(db, changes, now)
             for target in sorted(busy):
@@ -257,33 +274,10 @@ class Pipeline:
         self._standing[target] = records.standing(self.journal, target, now)
         self.telemetry.latched.labels(target).set(0)
 
-    # ─ peaks: what `since: resume` KPIs compare with outlives a restart ─
-
-    def _peaked(self) -> Iterable[tuple[str, str]]:
-        for kpi in self.config.kpis.values():
-            if kpi.since == "resume":
-                yield from extremes(self._parsed[kpi.expr])
-
-    def _save_peaks(self, now: Millis) -> None:
-        for name, side in self._peaked():
-            for labels, t, v in self.store.last(name):
-                at = (dump(labels), side, t // records.HOUR)
-                worse = self._peaks.get(at)
-                if v == v and t <= now and (worse is None or (v > worse if side == "max" else v < worse)):
-                    self._peaks[at] = v
-                    with self.journal.write() as db:
-                        records.keep_peak(db, at[0], side, t, v)
-
-    def _remember_peaks(self) -> None:
-        self._peaks: dict[tuple[str, str, int], float] = {}
-        points: dict[str, list[tuple[Millis, float]]] = {}
-        for series, t, v in records.peaks(self.journal):
-            points.setdefault(series, []).append((t, v))
-        for series, known in points.items():
-            labels = dict(load(series))
-            name, source = labels.pop("__name__"), labels.pop("source")
-            if source in self.config.sources:
-                self.store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
+    def _peaked(self) -> set[tuple[str, str]]:
+        """What `since: resume` KPIs compare with."""
+        resumed = [kpi.expr for kpi in self.config.kpis.values() if kpi.since == "resume"]
+        return {peak for text in resumed for peak in extremes(self._parsed[text])}
 
     # ─ show ─
 

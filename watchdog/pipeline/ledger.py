@@ -201,6 +201,14 @@ class Ledger:
         self._telemetry.incidents_open.set(len(self.open_targets()))
         return True
 
+    def blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
+        """No source delivers any more, or one does again."""
+        title = "blind: no source delivers" if is_blind else "sources deliver again"
+        log.log(40 if is_blind else 20, "%s", title)
+        lines = ["no rule is judged and no repair starts until one does"] if is_blind else []
+        self.tell(db, "crit" if is_blind else "info", title, lines, now, weight="crit")
+        incidents.event(db, "blind", title, now)
+
     def resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
         """Ends what was open, in a person's name."""
         incident = incidents.current(self._journal, target)

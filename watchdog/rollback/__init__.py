@@ -42,8 +42,8 @@ class Hands(NamedTuple):
     """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
     wanted: Callable[[Run], bool]
     """Whether a queued repair still has a reason."""
-    halt: Callable[[str, str, str, int | None], None]
-    """(target, plan, by, incident): queues a halt."""
+    halt: Callable[[str, str, str, int | None], bool]
+    """(target, plan, by, incident): queues a halt; False when there is no such plan."""
     tell: Tell
     ended: Callable[[str], None]
     """(target): a run is over; what is so now is our own doing."""
@@ -104,9 +104,10 @@ class Rollback:
 
     async def carry(self, run: Run) -> None:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
-        plan = read_plan(run.text)
-        place = Target.model_validate_json(run.place)
+        plan = None
         try:
+            plan = read_plan(run.text)
+            place = Target.model_validate_json(run.place)
             if run.status == "queued" and not self._begin(run, plan):
                 return
             ladder = Ladder(run, place, self._hands, lambda: self._boundary(run))
@@ -281,11 +282,15 @@ class Rollback:
                             run=run.id, target=run.target)  # fmt: skip
             self._hands.tell(severity, f"{run.target}: {title}", lines, incident=run.incident)
 
-    def _end(self, run: Run, plan: Halt | Repair, outcome: Outcome, reason: str) -> None:
-        """Writes the end down, latches where that is due, and queues the halt of an exhausted repair."""
+    def _end(self, run: Run, plan: Halt | Repair | None, outcome: Outcome, reason: str) -> None:
+        """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
+
+        `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
+        """
         hands, now = self._hands, self._hands.clock()
         bad = outcome in ("exhausted", "stopped")
-        latch = isinstance(plan, Halt) or plan.latch == "always" or (plan.latch == "on_failure" and bad)
+        policy = plan.latch if isinstance(plan, Repair) else "always"
+        latch = policy == "always" or (policy == "on_failure" and bad)
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run")
         with hands.journal.write() as db:
             runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
@@ -293,8 +298,8 @@ class Rollback:
                 incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
             if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
-                lines.append(f"next: {plan.exhausted}")
-                hands.halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
+                there = hands.halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
+                lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
             if latch:
                 lines.append(f"latched: repairs wait for trading-watchdog resume {run.target}")
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
