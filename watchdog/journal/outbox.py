@@ -38,21 +38,28 @@ def post(
         )
 
 
-def due(journal: Journal, now: Millis) -> list[Letter]:
-    """What is to be tried now, oldest first; of one channel and incident nothing overtakes an earlier message."""
+_FIRST = (
+    " FROM message m WHERE sent IS NULL AND failed IS NULL AND NOT EXISTS"
+    " (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id"
+    "  AND e.sent IS NULL AND e.failed IS NULL)"
+)
+"""Unsent, and nothing unsent before it: of one channel and incident nothing overtakes an earlier message."""
+
+
+def due(journal: Journal, now: Millis, channel: str | None = None) -> list[Letter]:
+    """What is to be tried now, on one channel or on all: critical ones first, then the oldest."""
     rows = journal.rows(
-        "SELECT id, incident, channel, severity, title, lines, created, tries FROM message m"
-        " WHERE sent IS NULL AND failed IS NULL AND next_try <= ? AND NOT EXISTS"
-        " (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id"
-        "  AND e.sent IS NULL AND e.failed IS NULL) ORDER BY severity != 'crit', id LIMIT 20",
-        now,
-    )
+        f"SELECT id, incident, channel, severity, title, lines, created, tries{_FIRST} AND next_try <= ?"
+        " AND (? IS NULL OR channel = ?) ORDER BY severity != 'crit', id LIMIT 20",
+        now, channel, channel,
+    )  # fmt: skip
     return [Letter(**{**dict(row), "lines": tuple(load(row["lines"]))}) for row in rows]
 
 
-def next_due(journal: Journal) -> Millis | None:
-    row = journal.row("SELECT min(next_try) FROM message WHERE sent IS NULL AND failed IS NULL")
-    return None if row is None else row[0]
+def next_due(journal: Journal) -> dict[str, Millis]:
+    """For each channel with something unsent: when it is to be tried."""
+    rows = journal.rows(f"SELECT channel, min(next_try){_FIRST} GROUP BY channel")
+    return {row[0]: row[1] for row in rows}
 
 
 def thread(journal: Journal, channel: str, incident: int | None) -> str | None:
