@@ -7,7 +7,8 @@
       not bad, or data                            │         not cleared
       missing too long                            └── data missing and `if_missing` says so
 ```
-Missing data moves nothing but its own clock: it neither adds to `for` nor resets it, and it never clears what fires.
+Missing data moves nothing but its own clock: it neither adds to `for` or `clear_for` nor resets it, and it never clears
+what fires. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ def _without_data(before: Machine, looked: Machine, terms: Terms, elapsed: Milli
         return replace(looked, phase="firing", since=now, held=0, recent=())
     if lost and before.phase == "pending":
         return replace(looked, phase="ok", since=now, held=0, recent=())
+    if lost and before.phase == "easing":
+        return replace(looked, phase="firing", since=now, held=0)
     return looked
 
 
@@ -129,28 +132,33 @@ def _with_data(
 ) -> Machine:
     bad = verdict.outcome == "bad"
     patience = terms.patience
-    if verdict.evidence > before.evidence:  # new data is an evaluation; a timer tick is none
-        recent = (*before.recent, bad)[-patience.m :] if patience.m else ()
-        looked = replace(looked, evidence=verdict.evidence, recent=recent)
+    new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
+    recent = (*before.recent, bad) if new else before.recent
+    # Cut on every look: a reload may have made M smaller since the last evaluation.
+    looked = replace(looked, evidence=max(before.evidence, verdict.evidence),
+                     recent=recent[-patience.m :] if patience.m else ())  # fmt: skip
     if not before.fires:
         held = before.held + elapsed if bad and before.outcome == "bad" else before.held if bad else 0
-        trips = sum(looked.recent) >= patience.n if patience.m else bad and held >= patience.hold
-        if trips:
+        enough = sum(looked.recent) >= patience.n if patience.m else held >= patience.hold
+        if bad and enough:
             return replace(looked, phase="firing", since=now, held=0, recent=())
         pending = bad or any(looked.recent)
         phase: Phase = "pending" if pending else "ok"
         return replace(looked, phase=phase, held=held, since=before.since if phase == before.phase else now)
     if not verdict.cleared:
         return replace(looked, phase="firing", held=0, since=before.since if before.phase == "firing" else now)
-    held = before.held + elapsed if before.phase == "easing" and before.cleared else 0
+    held = before.held + (elapsed if before.cleared else 0) if before.phase == "easing" else 0
     if held >= terms.clear_for:
         return replace(looked, phase="ok", since=now, held=0, recent=())
     return replace(looked, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
 
 
 def wake(machine: Machine, now: Millis) -> Machine:
-    """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good."""
-    return replace(machine, last=now)
+    """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good.
+
+    What was seen at a time that is now in the future does not stand in the way of what is seen from now on.
+    """
+    return replace(machine, last=now, evidence=min(machine.evidence, now), seen=min(machine.seen, now))
 
 
 class Finding(NamedTuple):
@@ -192,7 +200,8 @@ def prove(
         key = Key(verdict.rule, verdict.level, verdict.labels)
         if key not in terms:
             continue
-        machine, _ = advance(machines.get(key, Machine(last=now, since=now)), verdict, terms[key], now)
+        asked = terms[key]._replace(missing_trips=False)  # missing data is no disproof, whatever the rule makes of it
+        machine, _ = advance(machines.get(key, Machine(last=now, since=now)), verdict, asked, now)
         machines[key] = machine
         if verdict.outcome in ("nodata", "error"):
             unknown.append(verdict.reason)
