@@ -265,7 +265,7 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
     for labels, value in reading.values.items():
         key = labels if check.each is None else tuple(pair for pair in labels if pair[0] in check.each)
         verdict = _judge_one(check, reading, key, labels, value)
-        if key not in verdicts or _RANK[verdict.outcome] > _RANK[verdicts[key].outcome]:
+        if key not in verdicts or _weight(verdict) > _weight(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
@@ -278,6 +278,10 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
 
 
 _RANK = {"ok": 0, "nodata": 1, "error": 2, "bad": 3}
+
+
+def _weight(verdict: Verdict) -> tuple[int, bool]:
+    return _RANK[verdict.outcome], not verdict.cleared
 
 
 def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, value: float) -> Verdict:
