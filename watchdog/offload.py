@@ -35,13 +35,15 @@ class Offload:
         """The call's result. `deadline` in seconds. Raises StillBusyError, DeadlineError, or what the call raises."""
         if key in self._busy:
             raise StillBusyError(key)
-        self._busy.add(key)
         context = contextvars.copy_context()
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: context.run(lambda: call(*args, **kwargs))
-        )
+        job = self._pool.submit(lambda: context.run(lambda: call(*args, **kwargs)))
+        self._busy.add(key)
+        future = asyncio.wrap_future(job)
         future.add_done_callback(lambda done: self._release(key, done))
-        done, _ = await asyncio.wait({future}, timeout=deadline)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=deadline)
+        finally:
+            job.cancel()  # what still waits for a thread never begins: nobody would know of it; what runs, runs on
         if not done:
             raise DeadlineError(key)
         return future.result()
