@@ -35,24 +35,40 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._db.row_factory = sqlite3.Row
-            self._prepare()
         except (OSError, sqlite3.Error) as error:
-            cure = "restore it from a backup, or move it away to start with an empty one"
-            raise JournalError(f"{path}: {error} — {cure}") from None
+            raise self._unusable(error) from None
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unusable(error) from None
+        except JournalError:
+            self._db.close()
+            raise
+
+    def _unusable(self, why: object) -> JournalError:
+        cure = "restore it from a backup, or move it away to start with an empty one"
+        if isinstance(why, OSError | sqlite3.OperationalError):  # not to be reached, which says nothing against it
+            cure = "check the folder's owner, its mode and the room on its disk"
+        return JournalError(f"{self.path}: {why} — {cure}")
 
     def _prepare(self) -> None:
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (owner,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and owner != APPLICATION_ID:
             raise JournalError(f"{self.path} is some other program's database — name another state folder")
         if version > VERSION:
             raise JournalError(f"{self.path} was written by a newer trading-watchdog (schema {version}) — upgrade")
+        if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise self._unusable(damage)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
         if not tables:
             with self.write() as db:
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    return  # somebody else has just created it
                 for statement in SCHEMA.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -68,10 +84,11 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has already undone it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def rows(self, sql: str, *args: object) -> list[sqlite3.Row]:
         with self._lock:
