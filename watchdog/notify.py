@@ -48,7 +48,8 @@ class Outbox:
                 due = self._start()
                 pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), pause)
+                    async with asyncio.timeout(pause):  # wait_for would swallow a cancel that comes with news
+                        await self._news.wait()
                 self._news.clear()
         finally:
             for task in self._working.values():
@@ -132,7 +133,8 @@ class Outbox:
         )  # fmt: skip
         if inspect.iscoroutinefunction(channel.send):
             try:
-                answer = await asyncio.wait_for(channel.send(message), _DEADLINE)
+                async with asyncio.timeout(_DEADLINE):
+                    answer = await channel.send(message)
             except TimeoutError:
                 raise DeadlineError(letter.channel) from None
         else:
