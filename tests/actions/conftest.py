@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.actions.helpers import V1, V2, Repo
+from watchdog.actions import repository
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +24,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repo.git("tag", "x-merge")
     repo.commit("later", later__py="later\n", notes__md="a\nb\nc\nd\n")
     return repo.path
+
+
+@pytest.fixture(autouse=True)
+def _disks_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a power cut could tell apart is most of the time that these tests would take."""
+    monkeypatch.setattr(os, "fsync", lambda _file: None)
+    monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture

@@ -51,15 +51,18 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def target(bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    """A bot that runs, in a repository, as a unit and as a process."""
+def target(
+    bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Target]:
+    """A bot in a repository, as a unit, and as a process, which runs when the test is about one."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
     Fake(binaries)
     monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
     place = Place(bot.path)
     bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\n")
-    place.start()
+    if request.node.callspec.params["name"].startswith("process"):
+        place.start()
     yield place.target().model_copy(update={"unit": "bot.service", "repo": str(bot.path)})
     for pid in place.bots():
         os.kill(pid, 9)
@@ -73,8 +76,9 @@ def seen(target: Target) -> list[Any]:
     """The world as far as our actions reach: tree, index, branch, unit, process."""
     repo = Path(target.repo or "")
     git = [["git", "-C", str(repo), *words] for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--ignored"])]
-    looks = [*git, ["systemctl", "show", "--no-ask-password", "--", "bot.service"], ["cat", str(repo / "bot.pid")]]
-    return [subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks]
+    looks = [*git, ["systemctl", "show", "--no-ask-password", "--", "bot.service"]]
+    pid = (repo / "bot.pid").read_text() if (repo / "bot.pid").exists() else None
+    return [pid, *(subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks)]
 
 
 def test_every_action_has_a_test_and_a_page() -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -537,17 +538,15 @@ def test_variables_that_point_git_elsewhere_are_not_believed(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_as_root_a_repository_of_another_user_stays_theirs(tmp_path: Path, bot: Repo) -> None:
-    for folder in (*tmp_path.parents, tmp_path):
-        if folder.owner() == "root" and str(folder).startswith(str(tmp_path.parent.parent)):
-            folder.chmod(0o755)
-    for path in [bot.path, *bot.path.rglob("*")]:
-        os.chown(path, 65534, 65534)
-    subprocess.run(["git", "config", "--global", "safe.directory", "*"], env={**os.environ, "HOME": str(tmp_path)})
-    done = flag(bot, True, GLOBAL_TRADING=False)
-    carried_out(revert(bot), done)
+def test_as_root_a_repository_of_another_user_stays_theirs(bot: Repo) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's own, which nobody else may enter
+        Path(folder).chmod(0o755)
+        theirs = Repo(shutil.copytree(bot.path, Path(folder) / "bot"))
+        for path in [theirs.path, *theirs.path.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        carried_out(revert(theirs), flag(theirs, True, GLOBAL_TRADING=False))
 
-    assert {path.lstat().st_uid for path in [bot.path, *bot.path.rglob("*")]} == {65534}
+        assert {path.lstat().st_uid for path in [theirs.path, *theirs.path.rglob("*")]} == {65534}
 
 
 # Where git must not be used

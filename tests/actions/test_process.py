@@ -301,7 +301,7 @@ def test_a_bot_whose_clock_was_set_since_is_still_the_bot(place: Place) -> None:
     assert place.step("restart").before()["pid"] == bot.pid
 
 
-@pytest.mark.parametrize("content", ["abc", "-5", "0", "1", "99999999999"])
+@pytest.mark.parametrize("content", ["abc", "-5", "0", "1", "99999999999", str(os.getpid())])
 def test_a_pid_file_with_nonsense_is_refused(place: Place, content: str) -> None:
     (place.folder / "bot.pid").write_text(content)
     with pytest.raises(ActionError, match="holds no process id"):

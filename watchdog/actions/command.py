@@ -12,6 +12,8 @@ from pydantic import Field
 from watchdog.actions import child
 from watchdog.model import ActionError, Done, Duration, Json, Part, Seq, State, Target
 
+_CHECK_MS = 20_000  # whoever asks for the state does not wait long
+
 
 class Command(Part):
     """Runs a program without a shell, in its own process group. Without a `check` it is never tried twice."""
@@ -28,7 +30,7 @@ class Command(Part):
     env: dict[str, str] = Field(default_factory=dict)
     """Laid over the watchdog's own environment. `run` also gets WATCHDOG_STEP_KEY, the same for every try."""
     timeout: Duration = 60_000
-    """After it the program and its children are ended; `check` has the same."""
+    """After it the program and its children are ended; `check` has at most 20s of it."""
 
     def at(self, target: Target) -> Command:
         cwd = Path(target.repo or "", self.cwd or "")
@@ -65,4 +67,4 @@ class Command(Part):
         return "after" if code == 0 else "before" if code == 1 else "unknown"
 
     def _check(self, check: Sequence[str]) -> int:
-        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=self.timeout).code
+        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_MS)).code

@@ -27,7 +27,7 @@ class Flag(Part):
     set: Annotated[dict[str, Scalar], Field(min_length=1)]
     """What should be so: name and value. In YAML a name is a path of keys such as features.hmm_v2."""
     repo: str | None = None
-    """Folder that `file` is relative to; the target's repo when not said."""
+    """Folder that `file` is relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """Reading and writing one local file does not wait for anything: for symmetry with the other actions."""
 
@@ -43,10 +43,10 @@ class Flag(Part):
         return self
 
     def at(self, target: Target) -> Flag:
-        repo = self.repo or target.repo
-        if repo is None and not Path(self.file).is_absolute():
+        repo = Path(target.repo or "", self.repo or "")
+        if not Path(repo, self.file).is_absolute():
             raise ActionError(f"{self.file} is relative, to nothing — give the target a repo, or write the full path")
-        return self.model_copy(update={"repo": repo})
+        return self.model_copy(update={"repo": str(repo) if repo.parts else None})
 
     def say(self) -> str:
         return f"set {listed(self.set)} in {self.file}"

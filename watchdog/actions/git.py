@@ -32,7 +32,7 @@ class Git(Part):
     to: str | None = None
     """Tag or commit whose files come back; `last-good` is the newest commit that was seen well."""
     repo: str | None = None
-    """The work tree; the target's repo when not said."""
+    """The work tree, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """For all of it. What is not done by then is put back."""
 
@@ -99,6 +99,7 @@ class Git(Part):
         ))  # fmt: skip
 
     def state(self, before: Json) -> State:
+        """Ends what a crash left open, too: an index lock of ours whose process is gone would keep everybody out."""
         if before["already"]:
             return "after"
         plan = _plan(before)

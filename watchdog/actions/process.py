@@ -197,7 +197,7 @@ def find(place: ProcessPlace) -> Bot | None:
     if text is None or not text.strip():
         return None
     word = text.split()[0]
-    if not word.isdecimal() or not 1 < int(word) < 2**31:
+    if not word.isdecimal() or not 1 < int(word) < 2**31 or int(word) == os.getpid():
         raise ActionError(f"{pid_file(place)} holds no process id but {text[:40]!r} — mend or remove it")
     try:
         process = psutil.Process(int(word))
