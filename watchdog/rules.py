@@ -295,7 +295,7 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
     bad = check.beyond(value, check.limit)
     baseline = "" if check.baseline is None else f" (baseline {show(check.baseline, check.unit)})"
     words = check.operator.replace("_", " ")
-    reason = f"{show(value, check.unit)} is {'' if bad else 'not '}{words} {show(check.limit, check.unit)}{baseline}"
+    reason = f"{check.kpi} {show(value, check.unit)} is {'' if bad else 'not '}{words} {show(check.limit, check.unit)}{baseline}"
     return Verdict(check.rule, check.level, key, "bad" if bad else "ok", reason, value, check.limit,
                    not bad and not check.beyond(value, check.clear), reading.newest)  # fmt: skip
 

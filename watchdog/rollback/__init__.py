@@ -160,9 +160,10 @@ class Rollback:
                 if isinstance(plan, Halt):
                     return "proven", f"level {level.name}: {reason}"
             assert isinstance(plan, Repair)
+            watch = verify_of(plan, level).watch
             again = await self._celebrate(run, plan, number, ladder)
             if again is None:
-                return "proven", f"level {level.name}: {reason if reason != 'no level is left' else 'watched'}"
+                return "proven", f"level {level.name} helped, and all stayed well for {show_duration(watch)}"
             reason = again
         return "exhausted", reason
 
@@ -179,7 +180,9 @@ class Rollback:
                 await ladder.do("before", number if undone else first, plan.before)
             if not any(step.phase == "level" and step.level == number for step in told):
                 says = [step.at(ladder.place).say() for step in level.steps]
-                self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name}", says)
+                self._say(
+                    run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts", says
+                )
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))

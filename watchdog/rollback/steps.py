@@ -10,7 +10,7 @@ from watchdog.actions.plan import read_plan, steps_of
 from watchdog.journal import incidents, runs
 from watchdog.journal.runs import Phase, Run, Step
 from watchdog.model import Action, ActionError, Done, Json, Millis, State, Target
-from watchdog.offload import DeadlineError
+from watchdog.offload import DeadlineError, StillBusyError
 from watchdog.telemetry import log
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ class Ladder:
         """
         changed = False
         for n, template in enumerate(actions):
-            changed |= await self._step(phase, level, n, cast(Action, template).at(self.place))
+            try:
+                action = cast(Action, template).at(self.place)
+            except ActionError as error:
+                raise StepFailedError(str(error)) from None
+            changed |= await self._step(phase, level, n, action)
         return changed
 
     async def _step(self, phase: Phase, level: int, n: int, action: Action) -> bool:
@@ -100,8 +104,6 @@ class Ladder:
             if not error.may_have_happened:
                 return self._failed(phase, level, n, action, str(error))
             return await self._doubtful(phase, level, n, action, before, str(error))
-        except DeadlineError:
-            return await self._doubtful(phase, level, n, action, before, "it did not end in time")
         finally:
             child.on_child.reset(token)
         self._finish(phase, level, n, "done", detail)
@@ -109,10 +111,7 @@ class Ladder:
 
     async def _doubtful(self, phase: Phase, level: int, n: int, action: Action, before: Json, why: str) -> bool:
         """It may have happened: the world is asked."""
-        try:
-            state = await self._state(action, before)
-        except (ActionError, DeadlineError):
-            state = "unknown"
+        state = await self._state(action, before)
         if state == "after":
             self._finish(phase, level, n, "done", f"{why}; yet it is so")
             return True
@@ -147,7 +146,10 @@ class Ladder:
             covered = any(type(later) is not type(action) for _, later in lasting[n + 1 :])
             if not stands and (not current or covered):
                 continue
-            if (state := await self._state(action, row.before or {})) != "after":
+            state = await self._state(action, row.before or {})
+            if covered and state == "other":
+                continue  # the version underneath was changed by us since, and may not even have that flag
+            if state != "after":
                 what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
                 raise StoppedError(f"somebody else is at work: {row.say} {what}")
 
@@ -176,10 +178,19 @@ class Ladder:
         return cast(Action, steps[row.n]).at(self.place) if row.n < len(steps) else None
 
     async def _state(self, action: Action, before: Json) -> State:
-        return cast(State, await self._off(_READ, action.state, before))
+        try:
+            return cast(State, await self._off(_READ, action.state, before))
+        except ActionError:
+            return "unknown"
 
     async def _off(self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object) -> object:
-        return await self._hands.offload(f"target {self._run.target}", deadline, call, *args, **kwargs)
+        """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
+        try:
+            return await self._hands.offload(f"target {self._run.target}", deadline, call, *args, **kwargs)
+        except DeadlineError:
+            raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
+        except StillBusyError:
+            raise ActionError("an earlier step still has not ended") from None
 
     # ─ the journal ─
 
@@ -190,9 +201,16 @@ class Ladder:
         return next((row for row in self._rows() if (row.phase, row.level, row.n) == (phase, level, n)), None)
 
     def _done(self) -> list[Done]:
-        """What this run has changed so far, for an action that must tell our edits from other people's."""
-        return [Done(action, row.before, stands=row.phase == "before") for row in self._rows()
-                if row.status == "done" and row.before is not None and (action := self._action_of(row)) is not None]  # fmt: skip
+        """What this incident has changed so far, for an action that must tell our edits from other people's."""
+        incident, done = self._run.incident, []
+        for run in [self._run] if incident is None else runs.of_incident(self._hands.journal, incident):
+            plan = read_plan(run.text)
+            for row in runs.steps(self._hands.journal, run.id):
+                steps = steps_of(plan, row.phase, row.level)
+                if row.status == "done" and row.before is not None and row.n < len(steps):
+                    stands = run.id == self._run.id and row.phase == "before"
+                    done.append(Done(cast(Action, steps[row.n]).at(self.place), row.before, stands))
+        return done
 
     def _start(self, phase: Phase, level: int, n: int, action: Action, before: Json | None) -> None:
         now = self._hands.clock()
