@@ -1,0 +1,144 @@
+"""What is read, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from watchdog.model import WatchdogError
+from watchdog.promql import PromqlError, parse
+from watchdog.promql.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Matcher,
+    Negate,
+    Number,
+    RangeCall,
+    Selector,
+)  # fmt: skip
+
+
+def test_an_expression_remembers_its_text() -> None:
+    assert parse(" a  +  b # why").text == " a  +  b # why"
+
+
+def test_two_readings_of_one_text_are_equal() -> None:
+    assert parse('rate(a{x=~"1|2"}[5m])') == parse('rate(a{x=~"1|2"}[5m])')
+    assert parse("a") != parse("b")
+
+
+def test_minus_binds_weaker_than_power() -> None:
+    assert parse("-a^2").node == Negate(Binary("^", Selector("a", ()), Number(2.0)))
+
+
+def test_parentheses_and_plus_signs_leave_nothing_behind() -> None:
+    assert parse("((+a))").node == Selector("a", ())
+
+
+def test_offsets_and_ranges_are_milliseconds() -> None:
+    assert parse("rate(a[1h30m] offset 5m)").node == RangeCall("rate", Selector("a", (), 300_000), 5_400_000)
+    assert parse("a offset -1m500ms").node == Selector("a", (), -60_500)
+    assert parse("rate((a[1ms]))").node == RangeCall("rate", Selector("a", ()), 1)
+
+
+def test_a_name_may_be_written_as_a_matcher() -> None:
+    assert parse('{__name__="a", x!="1"}').node == Selector("a", (Matcher("x", "!=", "1"),))
+    assert parse('{"a b"}').node == Selector("a b", ())
+
+
+def test_groupings_keep_their_labels() -> None:
+    assert parse("sum by (x, y) (a)").node == Aggregate("sum", Selector("a", ()), False, ("x", "y"))
+    assert parse("max(a) without (x)").node == Aggregate("max", Selector("a", ()), True, ("x",))
+    assert parse("a / on (x) b").node == Binary("/", Selector("a", ()), Selector("b", ()), False, True, ("x",))
+    assert parse("a > bool 1").node == Binary(">", Selector("a", ()), Number(1.0), True)
+    assert parse("clamp_min(a, 1)").node == Call("clamp_min", (Selector("a", ()), Number(1.0)))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("topk(3, a)", "the aggregation topk"),
+        ("quantile(0.9, a)", "the aggregation quantile"),
+        ('count_values("x", a)', "the aggregation count_values"),
+        ("limitk(2, a)", "the aggregation limitk"),
+        ("stddev(a)", "the aggregation stddev"),
+        ("histogram_quantile(0.9, a)", "the function histogram_quantile"),
+        ('label_replace(a, "x", "$1", "y", "z")', "the function label_replace"),
+        ("predict_linear(a[5m], 60)", "the function predict_linear"),
+        ("info(a)", "the function info"),
+        ("step()", "the function step"),
+        ("hour()", "the function hour"),
+        ("sort(a)", "the function sort"),
+        ("a * on (x) group_left (y) b", "group_left"),
+        ("a * on (x) group_right b", "group_right"),
+        ("a + fill(0) b", "fill"),
+        ("a + fill_left(0) b", "fill"),
+        ("a atan2 b", "the operator atan2"),
+        ("a @ 5", "the @ modifier"),
+        ("rate(a[5m] @ start())", "the @ modifier"),
+        ("rate(a[5m:1m])", "a subquery"),
+        ("max_over_time(rate(a[5m])[1h:])", "a subquery"),
+        ("rate(a[5m])[1h:]", "a subquery"),
+        ('{x="1" or x="2"}', "`or` between matchers"),
+        ('a{x=~"[[:alpha:]]"}', "the regular expression '[[:alpha:]]'"),
+        (r'a{x=~"\\pL"}', r"the regular expression '\\pL'"),
+        ("1 + (2 * sum(topk(1, a)))", "the aggregation topk"),
+    ],
+)
+def test_what_the_engine_does_not_know_is_refused_by_name(text: str, what: str) -> None:
+    with pytest.raises(PromqlError) as caught:
+        parse(text)
+
+    assert str(caught.value).startswith(f"{what} ")
+    assert " is not supported by the embedded engine — " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no expression found"),
+        ("a = 5", "equal is written =="),
+        ("(a", "unclosed left parenthesis"),
+        ("rate(a)", "expected type matrix"),
+        ("avg_ovr_time(a[5m])", "did you mean avg_over_time?"),
+        ("qqqqqqqq(a)", "there is no function qqqqqqqq"),
+        ("a[5m]", "avg_over_time(a{}[5m])"),
+        ('"a"', 'the string "a"'),
+        ("rate(a[0s])", "duration must be greater than 0"),
+        ("{}", "at least one non-empty matcher"),
+        ('a{x=~"("}', "illegal regex"),
+        ("1 == 1", "BOOL"),
+        ("a offset 1e999", "check its numbers and durations"),
+    ],
+)
+def test_a_mistake_is_explained(text: str, said: str) -> None:
+    with pytest.raises(WatchdogError, match=re.escape(said)):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 50_000, "-" * 50_000 + "a", "a" + "+a" * 50_000, "abs(" * 5_000 + "a" + ")" * 5_000, "a^" * 20_000 + "a", "[" * 9_999],
+    ids=["parentheses", "signs", "sums", "calls", "powers", "brackets"],
+)
+def test_a_monster_is_refused_before_it_can_crash_the_parser(text: str) -> None:
+    start = time.monotonic()
+
+    with pytest.raises(PromqlError, match="at most 1000"):
+        parse(text)
+
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("text", ["a" + "+a" * 150, "-" * 150 + "a"])
+def test_a_deep_expression_is_refused(text: str) -> None:
+    with pytest.raises(PromqlError, match="nested more than 100 deep"):
+        parse(text)
+
+
+def test_brackets_inside_strings_and_comments_do_not_count() -> None:
+    brackets = "(" * 500
+    assert parse(f'a{{x="{brackets}"}} # {brackets}').node == Selector("a", (Matcher("x", "=", brackets),))

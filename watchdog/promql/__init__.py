@@ -1,0 +1,34 @@
+"""PromQL over our own series, on numpy.
+
+```
+text ─parse→ Expr ─evaluate(series, times)→ Result
+```
+One file each for the parser front, selectors, functions, operators and aggregations; `pages` is what series look like
+from here, `shape` what can be told of an expression without samples. Semantics are those of Prometheus 3.
+"""
+
+from __future__ import annotations
+
+from watchdog.promql.engine import Result, evaluate
+from watchdog.promql.errors import PromqlError
+from watchdog.promql.nodes import LOOKBACK, Expr
+from watchdog.promql.pages import Page, Pages, Series, page_of
+from watchdog.promql.parser import parse
+from watchdog.promql.shape import can_be_many, extremes, metric_names, windows
+
+__all__ = [
+    "LOOKBACK",
+    "Expr",
+    "Page",
+    "Pages",
+    "PromqlError",
+    "Result",
+    "Series",
+    "can_be_many",
+    "evaluate",
+    "extremes",
+    "metric_names",
+    "page_of",
+    "parse",
+    "windows",
+]

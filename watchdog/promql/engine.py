@@ -1,0 +1,151 @@
+"""`evaluate`: walks the expression, and says what it read on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watchdog.model import Labels, Millis
+from watchdog.promql.aggregations import aggregate
+from watchdog.promql.errors import PromqlError
+from watchdog.promql.functions import INSTANT, KEEPS_NAME, RANGE
+from watchdog.promql.nodes import NAME, Aggregate, Binary, Call, Expr, Negate, Node, Number, RangeCall, Selector
+from watchdog.promql.operators import Operand, operate
+from watchdog.promql.pages import Bools, Floats, Ints, Series, bare
+from watchdog.promql.selectors import NONE, Run, instant, ranged
+from watchdog.promql.vectors import Scalar, Vector, show, without_name
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an expression says at each of the times."""
+
+    keys: list[Labels]
+    """Label sets that are there at some time; with `__name__` where PromQL keeps it."""
+    values: Floats
+    """[keys, times]; NaN where the series is not there."""
+    present: Bools
+    """[keys, times]; tells "not there" from "there, and NaN"."""
+    newest: Ints
+    """[times] ms: oldest of the newest sample times, over all pages that selectors read; 0 = no sample was read.
+    A selector with an offset counts as if its samples were that much newer."""
+    have: Ints
+    """[times] ms: how much of the window is covered that lacks the greatest share …"""
+    need: Ints
+    """[times] ms: … and how long it is. Both 0 when no range was read."""
+
+    def at(self, i: int) -> dict[Labels, float]:
+        """The instant vector at the i-th time; labels without `__name__`."""
+        found = {}
+        for row in np.flatnonzero(self.present[:, i]):
+            key = bare(self.keys[row])
+            if key in found:
+                raise PromqlError(f"several metrics have the labels {show(key)} — select one metric, or aggregate")
+            found[key] = float(self.values[row, i])
+        return found
+
+
+def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = None) -> Result:
+    """Evaluates at each of `times` (ms). Pure: nothing but the arguments is read, and none of them is changed.
+
+    `since`: as if no sample up to that time, inclusive, had ever been taken.
+    What it says of one time does not depend on the other times, bit for bit.
+    Raises PromqlError where Prometheus would fail too, such as when series match several times.
+    """
+    times = np.ascontiguousarray(times, np.int64)
+    run = Run(series, times, since)
+    with np.errstate(all="ignore"):
+        got = _value(expr.node, run)
+    vector = got if isinstance(got, Vector) else Vector(((),), got[None, :], np.ones((1, times.size), np.bool_))
+    if not (times.size and vector.there.all()):
+        kept = np.flatnonzero(vector.there.any(axis=1))
+        keys = tuple(vector.keys[row] for row in kept)
+        # Whatever lies in the cells of a series that is not there does not leave the engine.
+        vector = Vector(keys, np.where(vector.there[kept], vector.v[kept], np.nan), vector.there[kept])
+    if (strange := vector.v != vector.v).any():
+        vector = Vector(vector.keys, np.where(strange, np.nan, vector.v), vector.there)  # one NaN, whatever its bits
+    run.newest[run.newest == NONE] = 0
+    need = run.have if run.need is None else run.need
+    return Result(list(vector.keys), vector.v, vector.there, run.newest, run.have, need)
+
+
+def _value(node: Node, run: Run) -> Operand:
+    match node:
+        case Number(value=value):
+            return np.full(run.times.size, value)
+        case Selector():
+            return instant(run, node)[0]
+        case RangeCall(func="absent_over_time", selector=selector):
+            found = ranged(run, selector, node.span, RANGE[node.func], node.memo, named=True)
+            return _absent(selector, found)
+        case RangeCall(func=func, selector=selector, span=span):
+            return ranged(run, selector, span, RANGE[func], node.memo, named=func in KEEPS_NAME)
+        case Binary(lhs=lhs, rhs=rhs):
+            return operate(node, _value(lhs, run), _value(rhs, run))
+        case Aggregate(expr=inner):
+            return aggregate(node, _vector(inner, run))
+        case Negate(expr=inner):
+            got = _value(inner, run)
+            return without_name(Vector(got.keys, -got.v, got.there), node.memo) if isinstance(got, Vector) else -got
+        case Call():
+            return _call(node, run)
+
+
+def _vector(node: Node, run: Run) -> Vector:
+    got = _value(node, run)
+    assert isinstance(got, Vector)  # the parser has checked the types of all arguments
+    return got
+
+
+def _scalar(node: Node, run: Run) -> Scalar:
+    got = _value(node, run)
+    assert not isinstance(got, Vector)
+    return got
+
+
+def _call(node: Call, run: Run) -> Operand:
+    first = node.args[0] if node.args else None
+    if first is None:
+        return run.times / 1_000  # time(), the only one without arguments
+    match node.func:
+        case "vector":
+            return Vector(((),), _scalar(first, run)[None, :], np.ones((1, run.times.size), np.bool_))
+        case "scalar":
+            vector = _vector(first, run)
+            if not vector.keys:
+                return np.full(run.times.size, np.nan)
+            alone = vector.there.sum(axis=0) == 1
+            which = vector.there.argmax(axis=0)
+            return np.where(alone, np.take_along_axis(vector.v, which[None, :], axis=0)[0], np.nan)
+        case "absent":
+            return _absent(first, _vector(first, run))
+        case "timestamp":
+            if isinstance(first, Selector):
+                vector, at = instant(run, first)
+                stamped = Vector(vector.keys, np.broadcast_to(at / 1_000, vector.v.shape), vector.there)
+            else:
+                vector = _vector(first, run)
+                stamped = Vector(vector.keys, np.broadcast_to(run.times / 1_000, vector.v.shape), vector.there)
+            return without_name(stamped, node.memo)
+    vector = _vector(first, run)
+    rest = [_scalar(arg, run) for arg in node.args[1:]]
+    there = vector.there & ~(rest[1] < rest[0]) if node.func == "clamp" else vector.there
+    return without_name(Vector(vector.keys, INSTANT[node.func](vector.v, *rest), there), node.memo)
+
+
+def _absent(node: Node, found: Vector) -> Vector:
+    """1 where nothing was found, labelled by what was asked for with ``=``, once per label."""
+    asked: dict[str, str] = {}
+    seen = set()
+    for matcher in node.matchers if isinstance(node, Selector) else ():
+        if matcher.label == NAME:
+            continue
+        if matcher.op == "=" and matcher.label not in seen:
+            asked[matcher.label] = matcher.value
+            seen.add(matcher.label)
+        else:
+            asked.pop(matcher.label, None)
+    key = tuple(sorted(pair for pair in asked.items() if pair[1]))
+    nothing = ~np.logical_or.reduce(found.there, axis=0, keepdims=True)
+    return Vector((key,), np.ones(nothing.shape), nothing)

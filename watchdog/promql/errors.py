@@ -1,0 +1,15 @@
+"""What the engine refuses, in words for the person who wrote the expression."""
+
+from __future__ import annotations
+
+from watchdog.model import WatchdogError
+
+
+class PromqlError(WatchdogError):
+    """An expression that cannot be read or evaluated: what is wrong with it and, where known, the cure."""
+
+
+def unsupported(what: str, cure: str = "") -> PromqlError:
+    """`what` is PromQL, but not ours. Said by name and at load, never at three in the morning."""
+    cure = cure or "rewrite the expression without it, or let a Prometheus evaluate it (engine: {type: prometheus, url: …})"
+    return PromqlError(f"{what} is not supported by the embedded engine — {cure}")

@@ -1,0 +1,149 @@
+"""An expression after parsing: frozen nodes that hold nothing but what was written.
+
+The one exception is `Memo`: which series join which group is worked out once and remembered until the series change.
+It never changes a result, and two equal nodes are equal whatever they remember.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from watchdog.model import Millis
+
+P = TypeVar("P")
+
+NAME = "__name__"
+"""The label that carries the metric's name."""
+
+LOOKBACK: Millis = 300_000
+"""How old the newest sample of an instant selector may be, exclusively."""
+
+
+class Memo:
+    """The last plan that was made, for as long as its two inputs are the same objects."""
+
+    __slots__ = ("_entry",)
+
+    def __init__(self) -> None:
+        self._entry: tuple[object, object, Any] | None = None
+
+    def of(self, first: object, second: object, make: Callable[[], P]) -> P:
+        entry = self._entry
+        if entry is not None and entry[0] is first and entry[1] is second:
+            plan: P = entry[2]
+            return plan
+        plan = make()
+        self._entry = (first, second, plan)  # one assignment: a second thread sees the old entry or the new one
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """``label="value"`` and its three relatives. A label that is not there has the empty value."""
+
+    label: str
+    op: Literal["=", "!=", "=~", "!~"]
+    value: str
+    pattern: re.Pattern[str] | None = None
+
+    def accepts(self, value: str) -> bool:
+        if self.pattern is not None:
+            return (self.pattern.fullmatch(value) is not None) == (self.op == "=~")
+        return (value == self.value) == (self.op == "=")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Series by name and matchers, read `offset` ms before the evaluation time."""
+
+    name: str | None
+    """None: chosen by matchers alone."""
+    matchers: tuple[Matcher, ...]
+    offset: Millis = 0
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    memo_keys: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCall:
+    """A function over the samples in ``(t - span, t]`` of each selected series."""
+
+    func: str
+    selector: Selector
+    span: Millis
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Every other function."""
+
+    func: str
+    args: tuple[Node, ...]
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Negate:
+    expr: Node
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    op: str
+    lhs: Node
+    rhs: Node
+    as_bool: bool = False
+    """``bool``: a comparison gives 0 or 1 where it would drop the series."""
+    on: bool = False
+    """Series are matched on `labels`, rather than on all labels but those."""
+    labels: tuple[str, ...] = ()
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    op: str
+    expr: Node
+    without: bool = False
+    """Groups by all labels but `labels`, rather than by those."""
+    labels: tuple[str, ...] = ()
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+Node = Number | Selector | RangeCall | Call | Negate | Binary | Aggregate
+
+COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
+SETS = ("and", "or", "unless")
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """A parsed expression; evaluate it as often as you like."""
+
+    text: str
+    """As it was written."""
+    node: Node
+
+
+def is_scalar(node: Node) -> bool:
+    """Whether PromQL calls its result a scalar, not an instant vector."""
+    match node:
+        case Number():
+            return True
+        case Call(func=func):
+            return func in ("time", "scalar")
+        case Negate(expr=inner):
+            return is_scalar(inner)
+        case Binary(lhs=lhs, rhs=rhs):
+            return is_scalar(lhs) and is_scalar(rhs)
+    return False

@@ -1,0 +1,89 @@
+"""Sums, means and extremes of the rows of a matrix.
+
+Each result depends on the values of its row and their order, on nothing else: not on the rows beside it, not on where
+the row lies in memory, not on what was computed before. That is why live and replay agree bit for bit.
+
+Sums and means are corrected by their own residue, so that they are right to the last place or next to it, as the
+compensated sums of Prometheus are. The mean of a constant is that constant: a rule at its very limit depends on it.
+Where great numbers cancel each other out the residue is not enough, and the row is summed exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from watchdog.promql.pages import Floats
+
+_SPLIT = 134_217_729.0  # 2**27 + 1: parts a float into two halves whose products are exact
+_CANCELS = 2.0**20  # the sum is so much smaller than what was summed: 20 of 53 bits are lost
+
+
+def total(w: Floats) -> Floats:
+    """Sum of each row. [rows, n] → [rows]"""
+    n = w.shape[1]
+    plain: Floats = np.add.reduce(w, axis=1)
+    if n <= 2:
+        return plain
+    mean = plain / n
+    rest = np.add.reduce(w - mean[:, None], axis=1)
+    product = mean * n
+    scaled = mean * _SPLIT
+    high = scaled - (scaled - mean)
+    error = (high * n - product) + (mean - high) * n  # what rounding took from the product
+    exact = product + (error + rest)
+    sums = np.where(np.isfinite(exact), exact, plain)
+    for row in _cancelled(w, sums / n):
+        sums[row] = _exactly(w[row])
+    return sums
+
+
+def mean(w: Floats) -> Floats:
+    """Mean of each row; does not overflow where the sum would. [rows, n] → [rows]"""
+    n = w.shape[1]
+    first: Floats = np.add.reduce(w, axis=1) / n
+    result: Floats = first + np.add.reduce(w - first[:, None], axis=1) / n
+    wild = ~np.isfinite(result)
+    if wild.any():
+        shared = total(w[wild] / n)
+        result[wild] = np.where(np.isfinite(w[wild]).all(axis=1), shared, first[wild])
+    for row in _cancelled(w, result) if n > 2 else ():
+        result[row] = _exactly(w[row]) / n
+    return result
+
+
+def _cancelled(w: Floats, means: Floats) -> Iterable[int]:
+    """Rows whose greatest value dwarfs their mean."""
+    greatest = np.maximum(np.maximum.reduce(w, axis=1), -np.minimum.reduce(w, axis=1))
+    cancelled = (greatest > np.abs(means) * _CANCELS) & (greatest < np.inf)
+    return np.flatnonzero(cancelled).tolist() if cancelled.any() else ()
+
+
+def _exactly(row: Floats) -> float:
+    try:
+        return math.fsum(row)
+    except OverflowError:  # on the way, though perhaps not in the end
+        return math.fsum(row / _CANCELS**3) * _CANCELS**3
+
+
+def variance(w: Floats) -> Floats:
+    """Population variance of each row. [rows, n] → [rows]"""
+    return np.asarray(np.add.reduce(np.square(w - mean(w)[:, None]), axis=1) / w.shape[1])
+
+
+def highest(w: Floats) -> Floats:
+    """Maximum of each row, NaN only when all is NaN. Adding zero makes -0 and 0 one value, whatever the order."""
+    return np.asarray(np.fmax.reduce(w, axis=1) + 0.0)
+
+
+def lowest(w: Floats) -> Floats:
+    """Minimum of each row, NaN only when all is NaN."""
+    return np.asarray(np.fmin.reduce(w, axis=1) + 0.0)
+
+
+def power(base: Floats, exponent: Floats) -> Floats:
+    """``base ^ exponent``. numpy squares where the exponent is one single 2 and calls pow elsewhere; we always square."""
+    base, exponent = (np.ascontiguousarray(side) for side in np.broadcast_arrays(base, exponent))
+    return np.where(exponent == 2.0, base * base, np.power(base, exponent))

@@ -1,0 +1,178 @@
+"""Text → nodes. `promql_parser` reads the language; what this engine does not know is refused here, by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from datetime import timedelta
+from typing import Any
+
+import promql_parser as pp
+
+from watchdog.promql.aggregations import KERNELS
+from watchdog.promql.errors import PromqlError, unsupported
+from watchdog.promql.functions import INSTANT, RANGE, SPECIAL
+from watchdog.promql.nodes import (
+    COMPARISONS,
+    NAME,
+    SETS,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    Matcher,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    Selector,
+)  # fmt: skip
+from watchdog.promql.operators import ARITHMETIC
+
+MAX_TOKENS = 1_000
+MAX_DEPTH = 100
+"""The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
+than any rule is refused before it gets there."""
+
+_TOKEN = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
+_FUNCTIONS = sorted(RANGE.keys() | INSTANT.keys() | SPECIAL)
+
+
+def parse(text: str) -> Expr:
+    """Reads an expression. Raises PromqlError: what is wrong or not supported, and what to do."""
+    _refuse_monsters(text)
+    try:
+        tree = pp.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise PromqlError(_explain(str(error))) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what a Rust library raises when it meets its own bug
+            raise
+        raise PromqlError(f"the expression cannot be read: {error} — check its numbers and durations") from None
+    node = _node(tree, 0)
+    return Expr(text, node)
+
+
+def _refuse_monsters(text: str) -> None:
+    tokens = depth = deepest = 0
+    for word in _TOKEN.findall(text):
+        tokens += word[0] != "#"
+        depth += (word in "([{") - (word in ")]}")
+        deepest = max(deepest, depth)
+    if tokens > MAX_TOKENS or deepest > MAX_DEPTH:
+        raise PromqlError(
+            f"the expression has {tokens} parts nested {deepest} deep, at most {MAX_TOKENS} and {MAX_DEPTH} are read"
+            " — record parts of it as KPIs of their own"
+        )
+
+
+def _explain(message: str) -> str:
+    if unknown := re.fullmatch(r"unknown function with name '(.*)'", message):
+        close = difflib.get_close_matches(unknown[1], _FUNCTIONS, 1)
+        return f"there is no function {unknown[1]}" + (f" — did you mean {close[0]}?" if close else "")
+    if message == "invalid promql query":
+        message = "its words are in no order that PromQL knows"
+    return f"the expression cannot be read: {message} — check brackets, quotes and operators (equal is written ==)"
+
+
+def _node(tree: Any, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise PromqlError(f"the expression is nested more than {MAX_DEPTH} deep — record parts of it as KPIs of their own")
+    match tree:
+        case pp.ParenExpr():
+            return _node(tree.expr, depth + 1)
+        case pp.NumberLiteral():
+            return Number(float(tree.val))
+        case pp.UnaryExpr():  # the parser has dropped any plus
+            return Negate(_node(tree.expr, depth + 1))
+        case pp.VectorSelector():
+            return _selector(tree)
+        case pp.BinaryExpr():
+            return _binary(tree, depth)
+        case pp.AggregateExpr():
+            return _aggregate(tree, depth)
+        case pp.Call():
+            return _call(tree, depth)
+        case pp.MatrixSelector():
+            raise PromqlError(f"a range alone has no value — wrap it in a function, as in avg_over_time({tree})")
+        case pp.SubqueryExpr():
+            raise unsupported("a subquery", "read the samples themselves, as in max_over_time(metric[1h])")
+        case pp.StringLiteral():
+            raise PromqlError(f"the string {tree} has no value that a rule could judge — remove its quotes")
+    raise unsupported(type(tree).__name__)
+
+
+def _selector(tree: Any) -> Selector:
+    if tree.at is not None:
+        raise unsupported("the @ modifier", "use offset, which moves with time")
+    if tree.matchers.or_matchers:
+        raise unsupported("`or` between matchers", "join two selectors with the operator or")
+    name, matchers = tree.name, []
+    for given in tree.matchers.matchers:
+        matcher = _matcher(given)
+        if matcher.label == NAME and matcher.op == "=" and name is None:
+            name = matcher.value
+        else:
+            matchers.append(matcher)
+    return Selector(name, tuple(matchers), _millis(tree.offset) if tree.offset is not None else 0)
+
+
+def _matcher(given: Any) -> Matcher:
+    if given.op == pp.MatchOp.Equal:
+        return Matcher(given.name, "=", given.value)
+    if given.op == pp.MatchOp.NotEqual:
+        return Matcher(given.name, "!=", given.value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python only warns of, it reads in another way than Prometheus
+            pattern = re.compile(given.value, re.DOTALL | re.ASCII)
+    except (re.error, Warning) as error:
+        raise unsupported(f"the regular expression {given.value!r} ({error})", "write it in plainer terms") from None
+    return Matcher(given.name, "=~" if given.op == pp.MatchOp.Re else "!~", given.value, pattern)
+
+
+def _binary(tree: Any, depth: int) -> Binary:
+    op = str(tree.op)
+    if op not in ARITHMETIC and op not in COMPARISONS and op not in SETS:
+        raise unsupported(f"the operator {op}")
+    given, on, labels = tree.modifier, False, ()
+    if given is not None:
+        if given.card == pp.VectorMatchCardinality.ManyToOne or given.card == pp.VectorMatchCardinality.OneToMany:
+            side = "group_left" if given.card == pp.VectorMatchCardinality.ManyToOne else "group_right"
+            raise unsupported(side, "aggregate the side with more series first, so that one matches one")
+        if given.fill_values is not None and (given.fill_values.lhs is not None or given.fill_values.rhs is not None):
+            raise unsupported("fill", "join a default with the operator or")
+        if given.matching is not None:
+            on = given.matching.type == pp.LabelModifierType.Include
+            labels = tuple(given.matching.labels)
+    as_bool = given is not None and given.return_bool
+    return Binary(op, _node(tree.lhs, depth + 1), _node(tree.rhs, depth + 1), as_bool, on, labels)
+
+
+def _aggregate(tree: Any, depth: int) -> Aggregate:
+    op = str(tree.op)
+    if op not in KERNELS:
+        raise unsupported(f"the aggregation {op}", f"use one of {', '.join(KERNELS)}")
+    without, labels = False, ()
+    if tree.modifier is not None:
+        without, labels = tree.modifier.type == pp.AggModifierType.Without, tuple(tree.modifier.labels)
+    return Aggregate(op, _node(tree.expr, depth + 1), without, labels)
+
+
+def _call(tree: Any, depth: int) -> Call | RangeCall:
+    func = tree.func.name
+    if func in RANGE:
+        inner = tree.args[0]
+        while isinstance(inner, pp.ParenExpr):
+            inner = inner.expr
+        if not isinstance(inner, pp.MatrixSelector):
+            raise unsupported("a subquery", f"read the samples themselves, as in {func}(metric[1h])")
+        return RangeCall(func, _selector(inner.vector_selector), _millis(inner.range))
+    if func not in INSTANT and func not in SPECIAL:
+        raise unsupported(f"the function {func}")
+    return Call(func, tuple(_node(arg, depth + 1) for arg in tree.args))
+
+
+def _millis(given: timedelta) -> int:
+    return given // timedelta(milliseconds=1)

@@ -1,0 +1,74 @@
+"""What the parts of an expression hand to each other: instant vectors over many times, and their label sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from watchdog.model import Labels
+from watchdog.promql.errors import PromqlError
+from watchdog.promql.nodes import Memo
+from watchdog.promql.pages import Bools, Floats, bare
+
+Keys = tuple[Labels, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Series × times. No two keys are equal."""
+
+    keys: Keys
+    v: Floats
+    """[keys, times]; anything where the series is not there."""
+    there: Bools
+    """[keys, times]"""
+
+
+Scalar = Floats
+"""[times]; a scalar is always there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How rows become rows with unique keys."""
+
+    keys: Keys
+    groups: tuple[tuple[int, ...], ...] | None
+    """Rows of each key; None: row by row."""
+
+
+def merge_plan(keys: Keys) -> Merge:
+    rows: dict[Labels, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    if len(rows) == len(keys):
+        return Merge(keys, None)
+    return Merge(tuple(rows), tuple(tuple(group) for group in rows.values()))
+
+
+def merge(plan: Merge, v: Floats, there: Bools) -> Vector:
+    """Series that differ by name only may take turns, but not be there at one time: as in Prometheus, an error."""
+    if plan.groups is None:
+        return Vector(plan.keys, v, there)
+    values = np.empty((len(plan.keys), v.shape[1]))
+    present = np.zeros(values.shape, np.bool_)
+    for row, group in enumerate(plan.groups):
+        members = there[list(group)]
+        if (members.sum(axis=0) > 1).any():
+            raise PromqlError(
+                f"several metrics would end up with the same labels {show(plan.keys[row])} once their names are dropped"
+                " — select one metric, or aggregate"
+            )
+        present[row] = members.any(axis=0)
+        values[row] = np.take_along_axis(v[list(group)], members.argmax(axis=0)[None, :], axis=0)[0]
+    return Vector(plan.keys, values, present)
+
+
+def without_name(vector: Vector, memo: Memo) -> Vector:
+    plan = memo.of(vector.keys, None, lambda: merge_plan(tuple(map(bare, vector.keys))))
+    return merge(plan, vector.v, vector.there)
+
+
+def show(key: Labels) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in key) + "}"
