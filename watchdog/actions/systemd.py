@@ -101,13 +101,15 @@ class Systemd(Part):
                 facts = self._show()
             except ActionError:
                 return "unknown"
-            if facts["ActiveState"] not in _PASSING:
+            if facts["ActiveState"] not in _PASSING or _crashed(facts):
                 break
         active = facts["ActiveState"]
         if self._verb == "stop":
             if active == "deactivating":
                 return "unknown"
             return "after" if active in ("inactive", "failed") else "before"
+        if _crashed(facts):
+            return "before"
         if active in _PASSING:
             return "unknown"
         if active == "active" and (self._verb == "start" or facts["InvocationID"] != before["invocation"]):
@@ -136,6 +138,11 @@ class Systemd(Part):
     def _systemctl(self, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
         argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
         return child.run(argv, env=_ENV, timeout_ms=timeout_ms)
+
+
+def _crashed(facts: Mapping[str, str]) -> bool:
+    """Dead, and waiting for systemd's next try (`Restart=`): such a unit may be on its way for ever."""
+    return facts["SubState"].startswith("auto-restart")
 
 
 def _so(facts: Mapping[str, str]) -> str:
