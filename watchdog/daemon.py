@@ -33,7 +33,7 @@ from watchdog.web import Server, app
 _TICK = 1.0
 _JUMP = 30_000
 """ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
-_LOOK = 5_000
+_LOOK = 5.0
 
 
 def clock() -> Millis:
@@ -66,7 +66,6 @@ class Daemon:
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
-        self._looked = 0
         self._last_tick = clock()
         self._steady = time.monotonic()
         self.outbox = Outbox(self.journal, self.telemetry, clock, self._sending, self.config.channels)
@@ -91,8 +90,12 @@ class Daemon:
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._schedule()
         self._scheduler.add_job(self._tick, "interval", seconds=_TICK, id="tick", max_instances=1)
+        # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
+        self._scheduler.add_job(
+            self._look_around, "interval", seconds=_LOOK, id="look", max_instances=1, next_run_time=_at_once()
+        )
         self._scheduler.start()
-        systemd.notify("READY=1", f"STATUS=watching {len(self.config.rules)} rules")
+        systemd.notify("READY=1", self._says())
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", len(self.config.sources), len(self.config.kpis),
                  len(self.config.rules), len(self.config.plans))  # fmt: skip
 
@@ -207,9 +210,6 @@ class Daemon:
         for request in outbox.asked(self.journal):
             self._answer(request)
         systemd.notify("WATCHDOG=1")
-        if now - self._looked >= _LOOK:
-            self._looked = now
-            await asyncio.gather(*(self._look(target) for target in self.config.targets))
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
@@ -222,6 +222,9 @@ class Daemon:
             outbox.answer(db, request.id, ok, text, clock())
         self._judge()
         self.outbox.wake()
+
+    async def _look_around(self) -> None:
+        await asyncio.gather(*(self._look(target) for target in self.config.targets))
 
     async def _look(self, target: str) -> None:
         """Notices what other people deploy or restart, and which commit has proved itself."""
@@ -247,6 +250,7 @@ class Daemon:
             for problem in error.problems:
                 log.error("not reloaded: %s", problem)
             self.telemetry.reload_ok.set(0)
+            status = f"{self._says()}; the files on disk have errors and are not in force"
         else:
             self.config = config
             self.pipeline.use(config, clock())
@@ -256,7 +260,13 @@ class Daemon:
                 self.rollback.tend(target)
             self.telemetry.reload_ok.set(1)
             log.info("reloaded: %d rules", len(config.rules))
-        systemd.notify("READY=1")
+            status = self._says()
+        systemd.notify("READY=1", status)
+
+    def _says(self) -> str:
+        """The line that `systemctl status` shows."""
+        rules = len(self.config.rules)
+        return f"STATUS=watching {rules} rule{'' if rules == 1 else 's'}"
 
     # ─ what the rollback needs of the rest ─
 
