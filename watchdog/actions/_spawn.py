@@ -65,6 +65,7 @@ def _become(order: dict[str, object], tells: int) -> None:
     what = "nothing"
     try:
         os.setsid()
+        _as_mortal_as_others()
         what = str(order["pid_file"])
         beside = f"{what}.trading-watchdog"
         with open(beside, "w") as file:
@@ -90,6 +91,16 @@ def _become(order: dict[str, object], tells: int) -> None:
         os.write(tells, f"{what}: {error.strerror}".encode())
     finally:
         os._exit(127)
+
+
+def _as_mortal_as_others() -> None:
+    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); a bot that leaks must not be."""
+    try:
+        if (_content("/proc/self/oom_score_adj") or "0").startswith("-"):
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("0")
+    except OSError:
+        pass  # then it is as it was
 
 
 def _content(pid_file: str) -> str | None:
