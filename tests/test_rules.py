@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -31,6 +31,8 @@ from watchdog.rules import (
 NOW = 1_700_000_000_000
 BTC: Labels = (("pair", "BTC"),)
 ETH: Labels = (("pair", "ETH"),)
+
+ANY = settings(max_examples=30, deadline=None)
 
 
 def made(crit: dict[str, Any] | None, kpi: Kpi | None = None, level: Level = "crit", **keys: Any) -> Check:
@@ -91,6 +93,7 @@ def test_between_limit_and_clear_it_is_neither_bad_nor_recovered(
 
 
 @pytest.mark.parametrize("operator", ["above", "below", "at_least", "at_most"])
+@ANY
 @given(value=st.floats(-100, 100))
 def test_without_a_clear_what_is_not_bad_has_recovered(operator: str, value: float) -> None:
     verdict = one(made({operator: 10}), reading(value))
@@ -98,6 +101,7 @@ def test_without_a_clear_what_is_not_bad_has_recovered(operator: str, value: flo
     assert verdict.cleared == (verdict.outcome == "ok")
 
 
+@ANY
 @given(value=st.floats(-100, 100), limit=st.floats(-100, 100), further=st.floats(0, 100))
 def test_a_limit_further_away_is_never_crossed_sooner(value: float, limit: float, further: float) -> None:
     near, far = made({"above": f"{limit:f}"}), made({"above": f"{limit + further:f}"})
@@ -232,6 +236,7 @@ def test_without_each_every_label_set_is_judged_for_itself() -> None:
     assert {v.labels: v.outcome for v in verdicts} == {BTC: "ok", ETH: "bad"}
 
 
+@ANY
 @given(
     st.permutations(
         [
@@ -248,6 +253,7 @@ def test_under_each_the_worst_series_speaks_for_its_state(series: list[tuple[Lab
     assert {v.labels: v.outcome for v in verdicts} == {BTC: "bad", ETH: "ok"}
 
 
+@ANY
 @given(st.permutations([((("i", "1"),), 3.0), ((("i", "2"),), 13.0), ((("i", "3"),), 4.0)]))
 def test_under_each_a_state_has_recovered_only_when_all_its_series_have(series: list[tuple[Labels, float]]) -> None:
     c = made({"above": 15, "clear": 12}, each=["pair"])
