@@ -1,0 +1,617 @@
+"""The outbox: at least once, in order, and no channel in the way of another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from watchdog import notify
+from watchdog.journal import Journal, incidents, outbox
+from watchdog.model import Message, Millis, NotifyError, Severity
+from watchdog.notify import Outbox
+from watchdog.offload import Offload
+from watchdog.telemetry import Telemetry
+
+LONG = 30.0
+MINUTE = 60_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000
+
+    def __call__(self) -> Millis:
+        return self.now
+
+
+class Channel:
+    """Notes what it is asked to say; each answer is a handle, or what is raised. When they are used up: handle 1, 2, …"""
+
+    from_: Severity = "info"
+
+    def __init__(self, *answers: str | Exception | None) -> None:
+        self.answers = list(answers)
+        self.said: list[Message] = []
+
+    def send(self, message: Message) -> str | None:
+        self.said.append(message)
+        answer = self.answers.pop(0) if self.answers else str(len(self.said))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def titles(self) -> list[str]:
+        return [message.title for message in self.said]
+
+
+class Slow(Channel):
+    """A client library that is async, and a server that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def send(self, message: Message) -> str | None:  # type: ignore[override]
+        self.said.append(message)
+        self.asked.set()
+        await self.let_go.wait()
+        return "slow"
+
+
+class Hung(Channel):
+    """A blocking client that hangs in its thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def send(self, message: Message) -> str | None:
+        self.said.append(message)
+        assert self.let_go.wait(LONG)
+        return None
+
+
+class Post:
+    """An outbox over a real journal, with a clock that stands still."""
+
+    def __init__(self, path: Path, **channels: Any) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.telemetry = Telemetry("test")
+        self.pool = Offload(4, "sending")
+        self.open(channels)
+
+    def open(self, channels: dict[str, Any]) -> None:
+        self.journal = Journal(self.path)
+        self.outbox = Outbox(self.journal, self.telemetry, self.clock, self.pool, channels)
+
+    def incident(self, target: str = "bot") -> int:
+        with self.journal.write() as db:
+            return incidents.open_incident(db, target, "crit", "x", self.clock.now)
+
+    def post(self, title: str, *channels: str, incident: int | None = None, severity: Severity = "info") -> None:
+        with self.journal.write() as db:
+            outbox.post(db, channels, severity, title, [f"{title}!"], self.clock.now, incident)
+
+    def unsent(self) -> list[str]:
+        return [
+            row[0]
+            for row in self.journal.rows("SELECT title FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id")
+        ]
+
+    def drain(self, after: Millis = 0) -> None:
+        self.clock.now += after
+        asyncio.run(within(self.outbox.drain()))
+
+    def counted(self, channel: str, outcome: str) -> float:
+        labels = {"channel": channel, "outcome": outcome}
+        return self.telemetry.registry.get_sample_value("watchdog_notifications_total", labels) or 0
+
+    def close(self) -> None:
+        self.pool.close()
+        self.journal.close()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Callable[..., Post]]:
+    posts: list[Post] = []
+
+    def make(**channels: Any) -> Post:
+        posts.append(Post(tmp_path / "journal.db", **channels))
+        return posts[-1]
+
+    yield make
+    for post in posts:
+        post.close()
+
+
+async def within(work: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(LONG):
+        return await work
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONG):
+        while not so():
+            await asyncio.sleep(0.001)
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=LONG)
+    assert task.cancelled()
+
+
+# ─ delivery ─
+
+
+def test_a_message_is_sent_once_and_marked(made: Callable[..., Post]) -> None:
+    chat = Channel()
+    post = made(chat=chat)
+    number = post.incident()
+    post.post("tripped", "chat", incident=number, severity="crit")
+
+    post.drain()
+    post.drain(24 * 60 * MINUTE)
+
+    (message,) = chat.said
+    assert (message.severity, message.title, message.lines, message.incident) == (
+        "crit",
+        "tripped",
+        ("tripped!",),
+        number,
+    )
+    assert post.unsent() == []
+    assert post.counted("chat", "sent") == 1
+
+
+def test_a_message_whose_delivery_was_cut_off_is_sent_again_under_the_same_key(made: Callable[..., Post]) -> None:
+    """It may have arrived; whether it did was never written down."""
+    chat = Channel()
+
+    async def cut_off() -> None:
+        slow = Slow()
+        post.outbox.channels = {"chat": slow}
+        task = asyncio.create_task(post.outbox.drain())
+        await within(slow.asked.wait())
+        await cancelled(task)
+        chat.said += slow.said
+
+    post = made()
+    post.post("tripped", "chat")
+    asyncio.run(cut_off())
+    post.journal.close()
+    post.open({"chat": chat})
+    post.drain()
+
+    assert chat.titles == ["tripped", "tripped"]
+    assert len({message.key for message in chat.said}) == 1
+    assert post.unsent() == []
+
+
+def test_different_messages_have_different_keys(made: Callable[..., Post]) -> None:
+    chat = Channel()
+    post = made(chat=chat)
+    for _ in range(3):
+        post.post("tripped", "chat")
+    post.drain()
+
+    assert len({message.key for message in chat.said}) == 3
+
+
+def test_the_first_messages_handle_is_the_thread_of_the_next(made: Callable[..., Post]) -> None:
+    slack, telegram = Channel("1700.1", "1700.2"), Channel(None, "77")
+    post = made(slack=slack, telegram=telegram)
+    one, two = post.incident(), post.incident("other")
+    for title in ("tripped", "level feature", "proven"):
+        post.post(title, "slack", "telegram", incident=one)
+    post.post("tripped", "slack", incident=two)
+    post.post("hello", "slack")
+
+    post.drain()
+
+    assert [m.thread for m in slack.said if m.incident == one] == [None, "1700.1", "1700.1"]
+    assert [m.thread for m in telegram.said] == [None, None, "77"]
+    assert [m.thread for m in slack.said if m.incident != one] == [None, None]
+    assert [m.title for m in slack.said if m.incident == one] == ["tripped", "level feature", "proven"]
+
+
+def test_messages_of_several_incidents_do_not_collide_on_one_channel(made: Callable[..., Post]) -> None:
+    """A channel is spoken to by one thread at a time; nobody is told that it hangs when it only is busy."""
+    busy = threading.Lock()
+
+    class Single(Channel):
+        def send(self, message: Message) -> str | None:
+            assert busy.acquire(blocking=False)
+            try:
+                return super().send(message)
+            finally:
+                busy.release()
+
+    chat = Single()
+    post = made(chat=chat)
+    for target in "abcdefgh":
+        post.post(target, "chat", incident=post.incident(target))
+
+    post.drain()
+
+    assert sorted(chat.titles) == list("abcdefgh")
+    assert (post.counted("chat", "sent"), post.counted("chat", "retried")) == (8, 0)
+
+
+def test_without_a_channel_a_message_goes_to_the_log(
+    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    """So it does when a reload has taken its channel away."""
+    post = made()
+    post.post("bot: flapping tripped", "log", severity="crit")
+    post.post("bot: recovered", "gone", severity="info")
+
+    with caplog.at_level(logging.INFO, "watchdog"):
+        post.drain()
+
+    assert {(record.levelname, record.message) for record in caplog.records} == {
+        ("ERROR", "message: bot: flapping tripped — bot: flapping tripped!"),
+        ("INFO", "message: bot: recovered — bot: recovered!"),
+    }
+    assert post.unsent() == []
+
+
+# ─ retries ─
+
+
+def tries(post: Post, chat: Channel, pauses: Sequence[Millis]) -> None:
+    """It is tried again after each of these pauses, and not a moment sooner."""
+    for pause in pauses:
+        before = len(chat.said)
+        post.drain(pause - 1)
+        assert len(chat.said) == before
+        post.drain(1)
+        assert len(chat.said) == before + 1
+
+
+def test_what_fails_is_tried_again_more_and_more_slowly_and_never_given_up(made: Callable[..., Post]) -> None:
+    chat = Channel(*[NotifyError("server error")] * 12)
+    post = made(chat=chat)
+    post.post("tripped", "chat")
+    post.drain()
+
+    tries(post, chat, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 5 * MINUTE, 5 * MINUTE])
+    assert post.unsent() == ["tripped"]
+    tries(post, chat, [5 * MINUTE])
+    assert post.unsent() == []
+    assert (post.counted("chat", "retried"), post.counted("chat", "sent")) == (12, 1)
+
+
+def test_the_servers_own_waiting_time_is_respected(made: Callable[..., Post]) -> None:
+    chat = Channel(NotifyError("slow down", retry_after=47.5), NotifyError("slow down", retry_after=0.1))
+    post = made(chat=chat)
+    post.post("tripped", "chat")
+    post.drain()
+
+    tries(post, chat, [47_500, 2_000])  # less than our own pause it never is
+    assert post.unsent() == []
+
+
+def test_a_longer_waiting_time_than_our_longest_is_respected_too(made: Callable[..., Post]) -> None:
+    chat = Channel(NotifyError("slow down", retry_after=3_600))
+    post = made(chat=chat)
+    post.post("tripped", "chat")
+    post.drain()
+
+    tries(post, chat, [60 * MINUTE])
+
+
+def test_while_a_message_waits_for_its_next_try_those_behind_it_wait_and_others_go(made: Callable[..., Post]) -> None:
+    chat = Channel(NotifyError("busy"))
+    post = made(chat=chat)
+    one, two = post.incident(), post.incident("other")
+    for title in ("first", "second"):
+        post.post(title, "chat", incident=one)
+    post.post("elsewhere", "chat", incident=two)
+
+    post.drain()
+    assert chat.titles == ["first", "elsewhere"]
+    post.drain(1_000)
+    assert chat.titles == ["first", "elsewhere", "first", "second"]
+
+
+# ─ refusals ─
+
+
+def test_a_refusal_for_good_is_told_on_the_other_channels_once(made: Callable[..., Post]) -> None:
+    slack = Channel(*[NotifyError("invalid token", permanent=True)] * 3)
+    telegram, mail = Channel(), Channel()
+    post = made(slack=slack, telegram=telegram, mail=mail)
+    for title in ("one", "two", "three"):
+        post.post(title, "slack")
+
+    post.drain()
+
+    assert slack.titles == ["one", "two", "three"]
+    assert telegram.titles == mail.titles == ["channel slack does not deliver"]
+    assert telegram.said[0].lines == ("invalid token", "not delivered: one")
+    assert telegram.said[0].severity == "warn"
+    assert post.unsent() == []
+    assert post.counted("slack", "failed") == 3
+
+    post.drain(24 * 60 * MINUTE)
+    assert (len(slack.said), len(telegram.said)) == (3, 1)
+
+
+def test_when_it_goes_on_refusing_it_is_told_again_after_a_quarter_of_an_hour(made: Callable[..., Post]) -> None:
+    slack, telegram = Channel(*[NotifyError("invalid token", permanent=True)] * 9), Channel()
+    post = made(slack=slack, telegram=telegram)
+    for pause in (0, 15 * MINUTE - 1, 1):
+        post.clock.now += pause
+        post.post("tripped", "slack")
+        post.drain()
+
+    assert len(telegram.said) == 2
+
+
+def test_the_only_channel_that_refuses_is_told_of_in_the_log(
+    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    post = made(slack=Channel(NotifyError("invalid token", permanent=True)))
+    post.post("tripped", "slack")
+
+    with caplog.at_level(logging.WARNING, "watchdog"):
+        post.drain()
+
+    assert "message: channel slack does not deliver — invalid token — not delivered: tripped" in caplog.messages
+
+
+def test_channels_that_all_refuse_do_not_complain_to_each_other_for_ever(made: Callable[..., Post]) -> None:
+    refusal = NotifyError("invalid token", permanent=True)
+    slack, telegram = Channel(*[refusal] * 99), Channel(*[refusal] * 99)
+    post = made(slack=slack, telegram=telegram)
+    post.post("tripped", "slack", "telegram")
+
+    post.drain()
+
+    assert slack.titles == ["tripped", "channel telegram does not deliver"]
+    assert telegram.titles == ["tripped", "channel slack does not deliver"]
+    assert post.unsent() == []
+
+
+def test_after_a_refused_first_message_the_next_one_opens_the_thread(made: Callable[..., Post]) -> None:
+    chat = Channel(NotifyError("too long", permanent=True), "7", "8")
+    post = made(chat=chat)
+    number = post.incident()
+    for title in ("one", "two", "three"):
+        post.post(title, "chat", incident=number)
+
+    post.drain()
+
+    assert [(m.title, m.thread) for m in chat.said] == [("one", None), ("two", None), ("three", "7")]
+
+
+# ─ nobody waits for a slow one ─
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "_DEADLINE", 0.02)
+
+
+def running(post: Post, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Does something while the outbox runs."""
+
+    async def main() -> None:
+        task = asyncio.create_task(post.outbox.run())
+        try:
+            await within(act())
+        finally:
+            await cancelled(task)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [Slow, Hung])
+def test_a_slow_channel_does_not_hold_back_another(made: Callable[..., Post], kind: type[Slow | Hung]) -> None:
+    """Neither what was waiting, nor what is said while the slow one hangs."""
+    slow, fast = kind(), Channel()
+    post = made(slow=slow, fast=fast)
+    number = post.incident()
+    for title in ("one", "two", "three"):
+        post.post(title, "slow", "fast", incident=number)
+
+    async def act() -> None:
+        await until(lambda: len(fast.said) == 3 and len(slow.said) == 1)
+        post.post("halted", "fast", incident=number, severity="crit")
+        post.outbox.wake()
+        await until(lambda: len(fast.said) == 4)
+        assert slow.titles == ["one"]
+        slow.let_go.set()
+        await until(lambda: not post.unsent())
+
+    running(post, act)
+
+    assert fast.titles == ["one", "two", "three", "halted"]
+    assert slow.titles == ["one", "two", "three"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_channel_that_does_not_answer_is_given_up_for_now(
+    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act() -> None:
+        post.outbox.channels = {"slow": Slow()}
+        await within(post.outbox.drain())
+
+    post = made()
+    post.post("tripped", "slow")
+    asyncio.run(act())
+
+    assert post.unsent() == ["tripped"]
+    assert post.counted("slow", "retried") == 1
+    assert caplog.messages == ["channel slow: no answer within 0 s (will try again)"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_hung_client_costs_one_thread_and_says_so(
+    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    hung, fast = Hung(), Channel()
+    post = made(hung=hung, fast=fast)
+    post.post("tripped", "hung", "fast")
+
+    async def act() -> None:
+        while not hung.said:  # on a busy machine even the beginning may come too late
+            post.clock.now += MINUTE
+            await post.outbox.drain()
+        post.clock.now += MINUTE * 5
+        await post.outbox.drain()
+        hung.let_go.set()
+        while post.unsent():
+            post.clock.now += MINUTE * 5
+            await post.outbox.drain()
+            await asyncio.sleep(0.001)
+
+    asyncio.run(within(act()))
+
+    assert "channel hung: the last delivery still hangs (will try again)" in caplog.messages
+    assert fast.titles == ["tripped"]
+    assert hung.titles == ["tripped", "tripped"]
+
+
+def test_a_mistake_in_one_notifier_silences_no_other_and_loses_no_message(
+    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, fast = Channel(KeyError("ts")), Channel()
+    post = made(odd=odd, fast=fast)
+    for title in ("one", "two"):
+        post.post(title, "odd", "fast")
+
+    post.drain()
+    assert fast.titles == ["one", "two"]
+    assert post.unsent() == ["one", "two"]
+    assert "KeyError" in caplog.text
+    post.drain(1_000)
+    assert odd.titles == ["one", "one", "two"]
+    assert post.unsent() == []
+
+
+# ─ running ─
+
+
+def test_it_sends_what_was_left_from_before_and_what_it_is_woken_for(made: Callable[..., Post]) -> None:
+    chat = Channel()
+    post = made(chat=chat)
+    post.post("left from before", "chat")
+
+    async def act() -> None:
+        await until(lambda: len(chat.said) == 1)
+        post.post("news", "chat")
+        post.outbox.wake()
+        await until(lambda: not post.unsent())
+
+    running(post, act)
+
+    assert chat.titles == ["left from before", "news"]
+
+
+def test_it_wakes_up_for_the_next_try_by_itself(made: Callable[..., Post]) -> None:
+    chat = Channel(NotifyError("busy"))
+    post = made(chat=chat)
+    post.post("tripped", "chat")
+
+    async def act() -> None:
+        await until(lambda: len(chat.said) == 1)
+        await until(lambda: post.counted("chat", "retried") == 1)
+        post.clock.now += 999
+        post.outbox.wake()
+        await asyncio.sleep(0)
+        post.clock.now += 1
+        await until(lambda: not post.unsent())
+
+    running(post, act)
+
+    assert chat.titles == ["tripped", "tripped"]
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_it_stops_when_it_is_told_to_even_as_news_come(made: Callable[..., Post], steps: int) -> None:
+    """Else the daemon would wait for it for ever, whichever of the two is noticed first."""
+    post = made()
+
+    async def main() -> None:
+        task = asyncio.create_task(post.outbox.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        post.outbox.wake()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await cancelled(task)
+
+    asyncio.run(main())
+
+
+def test_when_it_stops_nothing_goes_on_sending_behind_its_back(made: Callable[..., Post]) -> None:
+    post = made()
+    post.post("tripped", "slow")
+
+    async def main() -> None:
+        slow = Slow()
+        post.outbox.channels = {"slow": slow}
+        task = asyncio.create_task(post.outbox.run())
+        await within(slow.asked.wait())
+        await cancelled(task)
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+    asyncio.run(main())
+
+    assert post.unsent() == ["tripped"]
+
+
+def test_a_drain_beside_a_running_outbox_sends_nothing_twice(made: Callable[..., Post]) -> None:
+    """That is how the daemon stops."""
+
+    async def act() -> None:
+        slow = Slow()
+        post.outbox.channels = {"chat": slow}
+        post.outbox.wake()
+        await slow.asked.wait()
+        drain = asyncio.create_task(post.outbox.drain())
+        await asyncio.sleep(0)
+        slow.let_go.set()
+        await drain
+        said.extend(slow.titles)
+
+    said: list[str] = []
+    post = made()
+    post.outbox.channels = {"chat": Channel(NotifyError("busy"))}
+    post.post("tripped", "chat")
+    post.drain()
+    post.clock.now += MINUTE
+    running(post, act)
+
+    assert said == ["tripped"]
+    assert post.unsent() == []
+
+
+def test_a_journal_that_cannot_be_used_stops_the_outbox_loudly(made: Callable[..., Post]) -> None:
+    """Sending without being able to mark it as sent would go on and on."""
+    chat = Channel()
+    post = made(chat=chat)
+    post.post("tripped", "chat")
+    post.journal.rows(
+        "CREATE TRIGGER broken BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
+    )
+
+    async def main() -> None:
+        with pytest.raises(Exception, match="the disk is broken"):
+            await within(post.outbox.run())
+
+    asyncio.run(main())
+
+    assert chat.titles == ["tripped"]
