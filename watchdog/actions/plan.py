@@ -88,6 +88,11 @@ def verify_of(plan: Halt | Repair, level: Level) -> Verify:
 _PLAN: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)
 
 
+def write_plan(plan: Halt | Repair) -> str:
+    """A plan for the journal: only what was said, since what a level does not say comes from its plan."""
+    return plan.model_dump_json(by_alias=True, exclude_unset=True)
+
+
 def read_plan(text: str) -> Halt | Repair:
     """A plan as the journal keeps it (JSON)."""
     return _PLAN.validate_json(text)

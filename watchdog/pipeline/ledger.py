@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from watchdog import guard
+from watchdog.actions.plan import write_plan
 from watchdog.config import Config
 from watchdog.guard import Allowed, may_act
 from watchdog.incidents import Change, Machine
@@ -176,7 +177,7 @@ class Ledger:
         """A plan run, with the plan's text and the target's place as they are now."""
         known = self._config.plans[plan]
         run = runs.queue(
-            db, incident=incident, target=target, plan=plan, kind=known.kind, text=known.model_dump_json(by_alias=True),
+            db, incident=incident, target=target, plan=plan, kind=known.kind, text=write_plan(known),
             place=self._config.targets[target].model_dump_json(include={"unit", "repo", "process"}), by=by, now=now,
             level=level,
         )  # fmt: skip
