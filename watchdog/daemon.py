@@ -73,6 +73,7 @@ class Daemon:
         self.people = People(self.pipeline, self.journal)
         self.places = Places(self.journal)
         self._stopped = asyncio.Event()
+        self._broken: str | None = None
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
@@ -120,7 +121,7 @@ class Daemon:
         self._lock.release()
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT; SIGHUP reloads."""
+        """Until SIGTERM or SIGINT; SIGHUP reloads. Raises WatchdogError when a part of us broke."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
@@ -130,6 +131,8 @@ class Daemon:
             await self._stopped.wait()
         finally:
             await self.stop()
+        if self._broken is not None:
+            raise WatchdogError(f"{self._broken} — see the log; systemd starts the watchdog again")
 
     @property
     def port(self) -> int | None:
@@ -206,6 +209,11 @@ class Daemon:
             log.warning("the clock jumped, or the machine slept: timers start from here")
             self.pipeline.wake(now)
         self._last_tick, self._steady = now, steady
+        for task in [*self._tasks, *self.rollback.tasks]:
+            if task.done() and not self._stopped.is_set():  # better a restart than half a watchdog
+                self._broken = f"{task.get_name()} broke"
+                log.critical("%s", self._broken, exc_info=None if task.cancelled() else task.exception())
+                self._stopped.set()
         self._judge()
         for request in outbox.asked(self.journal):
             self._answer(request)

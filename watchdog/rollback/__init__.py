@@ -7,7 +7,7 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from watchdog.actions.plan import Halt, Repair, Verify, read_plan, verify_of
@@ -76,6 +76,11 @@ class Rollback:
         """There is news: a run was queued, or samples came in. A hint; the journal is the truth."""
         for name in self._wake if target is None else [target]:
             self._wake[name].set()
+
+    @property
+    def tasks(self) -> Collection[asyncio.Task[None]]:
+        """One a target; none of them may end before `stop`."""
+        return self._tasks.values()
 
     async def stop(self) -> None:
         """Ends at the next step boundary; what is started is finished and written down first."""
