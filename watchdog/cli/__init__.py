@@ -1,0 +1,95 @@
+"""The command line: the only room that prints or exits. One file a kind of command; here stands what they share.
+
+Exit codes: 0 well, 1 the answer is no (an error was found, a rollback failed), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from watchdog import __version__
+from watchdog.cli import act, check, look, run
+from watchdog.config import ConfigError
+from watchdog.model import WatchdogError
+
+_CONFIG = Path("/etc/trading-watchdog")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    options = parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except WatchdogError as error:
+        print(f"trading-watchdog: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; `--help` and the docs are made from it."""
+    top = argparse.ArgumentParser(
+        prog="trading-watchdog",
+        description="Watches a trading bot's KPIs, rolls it back when a rule trips, proves it, and tells people.",
+    )
+    top.add_argument("--version", action="version", version=f"trading-watchdog {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, call: Callable[[argparse.Namespace], int], text: str, *, as_json: bool = True) -> Any:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=call)
+        if as_json:
+            command.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+        return command
+
+    def configured(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--config", type=Path, metavar="DIR", default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _CONFIG)),
+            help="folder that holds watchdog.yaml and rules/ ($TRADING_WATCHDOG_CONFIG, else %(default)s)",
+        )  # fmt: skip
+
+    command = add("run", run.run, "Watch, act and tell until stopped; SIGHUP reloads.", as_json=False)
+    configured(command)
+    command.add_argument("--verbose", "-v", action="store_true", help="log more")
+
+    command = add("check", check.check, "Check rule files and configuration; list every error with file, line and column.")
+    command.add_argument("paths", nargs="*", type=Path, metavar="PATH",
+                         help="rule files, a folder of rules, or a configuration folder (default: --config)")  # fmt: skip
+    configured(command)
+
+    command = add("status", look.status, "What is so now: sources, KPIs, rules, latches, plans at work.")
+    configured(command)
+
+    command = add("incidents", look.list_incidents, "Incidents, the newest first; with an ID, its timeline.")
+    command.add_argument("id", nargs="?", type=int, metavar="ID")
+    configured(command)
+
+    command = add("rollback", act.rollback, "Run a plan now, through the daemon or, when none runs, without it.")
+    command.add_argument("plan", metavar="PLAN")
+    command.add_argument("--target", metavar="NAME", help="needed when there are several")
+    command.add_argument("--level", metavar="NAME", help="start at this level")
+    command.add_argument("--reason", metavar="TEXT", help="why; stands in the journal")
+    configured(command)
+
+    command = add("resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew.")
+    command.add_argument("target", metavar="TARGET")
+    command.add_argument("--reason", metavar="TEXT", required=True, help="why; stands in the journal")
+    configured(command)
+
+    command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (two minutes).")
+    command.add_argument("--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there")
+    return top

@@ -1,0 +1,105 @@
+"""`rollback` and `resume`: what people ask for, through the daemon or without one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import os
+import time
+from typing import Any
+
+from watchdog.cli.look import opened, run_json, when
+from watchdog.cli.run import log_to_stderr
+from watchdog.journal import Journal, Lock, outbox, runs
+from watchdog.model import WatchdogError
+
+
+def rollback(options: argparse.Namespace) -> int:
+    args = {"plan": options.plan, "target": options.target, "level": options.level, "reason": options.reason}
+    loaded, journal = opened(options.config)
+    lock = Lock(loaded.state)
+    if lock.take():
+        lock.release()
+        journal.close()
+        return _rollback_alone(options, args)
+    ok, text = _ask(journal, "rollback", args)
+    if not ok:
+        raise WatchdogError(text)
+    run = int(text)
+    _follow(journal, run, quiet=options.json)
+    return _rolled_back(journal, run, options.json)
+
+
+def _rollback_alone(options: argparse.Namespace, args: dict[str, Any]) -> int:
+    """No daemon runs: this process is it, for one plan, under the same lock and journal."""
+    from watchdog.daemon import Daemon, clock
+
+    log_to_stderr(logging.WARNING if options.json else logging.INFO)
+
+    async def alone() -> int:
+        daemon = Daemon(options.config, os.environ, rules_act=False)
+        await daemon.start(web=False)
+        try:
+            who = f"{_me()}: {args['reason'] or 'no reason given'}"
+            ok, text = daemon.people.start(args["plan"], args["target"], args["level"], who, clock())
+            if not ok:
+                raise WatchdogError(text)
+            daemon.rollback.wake()
+            while runs.get(daemon.journal, int(text)).ended is None:
+                await asyncio.sleep(0.2)
+            return _rolled_back(daemon.journal, int(text), options.json)
+        finally:
+            await daemon.stop()
+
+    return asyncio.run(alone())
+
+
+def _rolled_back(journal: Journal, number: int, as_json: bool) -> int:
+    run = runs.get(journal, number)
+    print(json.dumps(run_json(journal, run)) if as_json else f"{run.plan} {run.outcome}: {run.reason}")
+    return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
+
+
+def _follow(journal: Journal, run: int, *, quiet: bool) -> None:
+    """Prints the run's timeline as it grows, until it has ended."""
+    seen = 0
+    while True:
+        over = runs.get(journal, run).ended is not None
+        for event in journal.rows("SELECT id, t, text FROM event WHERE run = ? AND id > ? ORDER BY id", run, seen):
+            seen = event["id"]
+            if not quiet:
+                print(f"{when(event['t'])}  {event['text']}", flush=True)
+        if over:
+            return
+        time.sleep(0.2)
+
+
+def resume(options: argparse.Namespace) -> int:
+    loaded, journal = opened(options.config)
+    lock = Lock(loaded.state)
+    if lock.take():
+        lock.release()
+        raise WatchdogError("no watchdog runs — start it first: it must see the bot before repairs are allowed again")
+    ok, text = _ask(journal, "resume", {"target": options.target, "reason": options.reason})
+    print(json.dumps({"resumed": ok, "text": text}) if options.json else text)
+    return 0 if ok else 1
+
+
+def _ask(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
+    """Leaves a request in the journal and waits for the daemon's answer."""
+    with journal.write() as db:
+        request = outbox.ask(db, kind, args, _me(), time.time_ns() // 1_000_000)
+    for _ in range(150):
+        if (answer := outbox.answered(journal, request)) is not None:
+            return answer
+        time.sleep(0.1)
+    with journal.write() as db:
+        outbox.answer(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
+    raise WatchdogError("the daemon does not answer — see its log; nothing was done")
+
+
+def _me() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -1,0 +1,100 @@
+"""`status` and `incidents`: what is so now, and what was."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import urllib.error
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from watchdog import config
+from watchdog.config import Config
+from watchdog.journal import Journal, incidents, outbox, runs
+from watchdog.model import Millis, WatchdogError
+from watchdog.units import show_duration
+
+
+def status(options: argparse.Namespace) -> int:
+    loaded = config.load(options.config, environ=os.environ)
+    host = "127.0.0.1" if loaded.web.host in ("0.0.0.0", "::", "") else loaded.web.host  # noqa: S104 – where to ask
+    where = f"[{host}]" if ":" in host else host
+    try:
+        with urllib.request.urlopen(f"http://{where}:{loaded.web.port}/api/status", timeout=5) as page:
+            known = json.load(page)
+    except (OSError, urllib.error.URLError, ValueError):
+        raise WatchdogError(f"no watchdog answers at {where}:{loaded.web.port} — is the service running?") from None
+    if options.json:
+        print(json.dumps(known))
+        return 0
+    for name, source in known["sources"].items():
+        print(f"source  {name:<24} {'up' if source['up'] else source['error'] or 'not read yet'}")
+    for name, kpi in known["kpis"].items():
+        texts = ", ".join(value["text"] for value in kpi["values"]) or "no data"
+        print(f"kpi     {name:<24} {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))
+    for rule in known["rules"]:
+        labels = "".join(f" {k}={v}" for k, v in rule["labels"].items())
+        held = show_duration(known["now"] - rule["since"])
+        print(f"rule    {rule['rule'] + labels:<24} {rule['level']} {rule['phase']} for {held}: {rule['reason']}")
+    for name, target in known["targets"].items():
+        words = [f"latched: {target['latched']}"] if target["latched"] else []
+        words += [f"incident {target['incident']}"] if target["incident"] else []
+        words += [f"plan {target['plan']['plan']} {target['plan']['status']}"] if target["plan"] else []
+        print(f"target  {name:<24} {'; '.join(words) or 'quiet'}")
+    return 0
+
+
+def opened(path: Path) -> tuple[Config, Journal]:
+    loaded = config.load(path, environ=os.environ)
+    return loaded, Journal(loaded.state / "journal.db")
+
+
+def list_incidents(options: argparse.Namespace) -> int:
+    _, journal = opened(options.config)
+    listed = incidents.listing(journal, options.id)
+    if options.id is not None and not listed:
+        raise WatchdogError(f"there is no incident {options.id}")
+    if options.json:
+        print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))
+        return 0
+    if not listed:
+        print("no incidents")
+    for one in listed:
+        end = f"closed after {show_duration(one.closed - one.opened)}" if one.closed else "open"
+        print(f"{one.id:>4}  {when(one.opened)}  {one.target}  {one.severity}  {one.title}  [{end}]")
+        for run in runs.of_incident(journal, one.id):
+            print(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
+    if options.id is not None:
+        for event in incidents.events(journal, options.id):
+            print(f"      {when(event['t'])}  {event['text']}")
+    return 0
+
+
+def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "id": one.id, "target": one.target, "opened": one.opened, "closed": one.closed, "severity": one.severity,
+        "title": one.title, "told": outbox.told(journal, one.id),
+        "trips": [{"rule": trip.rule, "level": trip.level, "t": trip.t, "cleared": trip.cleared, "reason": trip.reason}
+                  for trip in incidents.trips(journal, one.id)],
+        "runs": [run_json(journal, run) for run in runs.of_incident(journal, one.id)],
+    }  # fmt: skip
+    if timeline:
+        known["events"] = [dict(event) for event in incidents.events(journal, one.id)]
+    return known
+
+
+def run_json(journal: Journal, run: runs.Run) -> dict[str, Any]:
+    return {
+        "id": run.id, "plan": run.plan, "kind": run.kind, "by": run.by, "status": run.status, "outcome": run.outcome,
+        "reason": run.reason, "level": run.level, "queued": run.queued, "ended": run.ended,
+        "steps": [{"phase": step.phase, "level": step.level, "say": step.say, "status": step.status,
+                   "detail": step.detail, "started": step.started, "ended": step.ended, "before": step.before}
+                  for step in runs.steps(journal, run.id)],
+    }  # fmt: skip
+
+
+def when(t: Millis) -> str:
+    return datetime.fromtimestamp(t / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
