@@ -1,0 +1,454 @@
+"""Stories that happen inside a box; each tells what it found out as lines ``["name", value]``. See box.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.e2e.night import TOYBOT, Night, until
+from watchdog.journal import Journal, incidents, runs
+from watchdog.journal.incidents import Standing
+
+SERVICE = "trading-watchdog.service"
+CONFIG = Path("/etc/trading-watchdog")
+STATE = Path("/var/lib/trading-watchdog")
+UNITS = Path("/etc/systemd/system")
+CHECKOUT = Path(__file__).parents[2]
+
+BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+
+WATCHDOG = """\
+sources:
+  bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 200ms}}
+{more}
+web: {{listen: "127.0.0.1:{web}"}}
+"""
+
+RULES = """\
+targets:
+  {name}:
+    repo: {repo}
+    {place}
+    cooldown: 1s
+    settling: 1s
+kpis:
+  errors: {{expr: error_ratio, unit: ratio, baseline: 1%}}
+  drawdown: {{expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}}
+{kpis}
+defaults: {{target: {name}}}
+rules:
+  - {{name: errors-high, kpi: errors, crit: {{above: 10%, for: 600ms, plan: ladder}}}}
+  - {{name: drawdown, kpi: drawdown, crit: {{at_least: 10%, plan: halt}}}}
+{rules}
+plans:
+  halt:
+    kind: halt
+    levels:
+      - {{name: no-entries, steps: [{{do: flag, file: config.py, set: {{TRADING: false}}}}],
+         verify: {{that: [bot_entries_enabled == 0], give_up: 5s}}}}
+  bounce:
+    kind: repair
+    mode: auto
+    exhausted: leave-running
+    verify: {{that: [beats_total > 0], quiet: 200ms, give_up: 20s}}
+    levels:
+      - {{name: restart, steps: [{{{restart}}}]}}
+  ladder:
+    kind: repair
+    mode: auto
+    exhausted: halt
+    before: [{{do: flag, file: config.py, set: {{TRADING: false}}}}]
+    proven: [{{do: flag, file: config.py, set: {{TRADING: true}}}}]
+    verify: {{settle: {settle}, that: ["increase(beats_total[1s]) > 0"], quiet: 600ms, give_up: 30s, watch: 500ms}}
+    levels:
+      - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
+      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}], verify: {{settle: 800ms}}}}
+"""
+
+BOT_UNIT = """\
+[Service]
+WorkingDirectory={repo}
+ExecStart={python} -B {toybot} {port}
+{more}
+"""
+
+
+def tell(name: str, value: object) -> None:
+    sys.stdout.write(json.dumps([name, value]) + "\n")
+    sys.stdout.flush()
+
+
+def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
+
+
+def show(unit: str, name: str) -> str:
+    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
+
+
+def log(unit: str = SERVICE) -> str:
+    """What the unit and systemd about it have written so far."""
+    subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
+    return subprocess.run(["journalctl", "-u", unit, "-o", "cat"], capture_output=True, text=True, check=True).stdout
+
+
+def drop_in(unit: str, name: str, lines: str) -> None:
+    folder = UNITS / f"{unit}.d"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.conf").write_text(f"[Service]\n{lines}\n")
+    systemctl("daemon-reload")
+
+
+class Machine(Night):
+    """A night on a machine with systemd: the repository is not root's, and the watchdog is the shipped service."""
+
+    def __init__(self, name: str = "toy") -> None:
+        self.name = name
+        self.unit = f"trading-{name}.service"
+        self.owner = pwd.getpwnam("nobody")
+        folder = Path("/srv") / name
+        folder.mkdir(parents=True)
+        super().__init__(folder)
+
+    def git(self, *args: str) -> str:
+        if args[0] == "init":
+            self._theirs(self.repo)
+        ran = subprocess.run(["git", *args], cwd=self.repo, env=self.environ, capture_output=True, text=True, check=True,
+                             user=self.owner.pw_uid, group=self.owner.pw_gid, extra_groups=())  # fmt: skip
+        return ran.stdout.strip()
+
+    def write(self, name: str, text: str) -> None:
+        super().write(name, text)
+        self._theirs(self.repo / name)
+
+    def _theirs(self, path: Path) -> None:
+        os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
+
+    def strangers(self) -> list[str]:
+        """What in the repository does not belong to its owner."""
+        return [str(path) for path in self.repo.rglob("*") if path.lstat().st_uid != self.owner.pw_uid]
+
+    # the bot
+
+    def install(self, more: str = "") -> None:
+        """Makes the bot a unit of its own, and starts it. `more`: further lines of its [Service]."""
+        known = {"repo": self.repo, "python": sys.executable, "toybot": TOYBOT, "port": self.port, "more": more}
+        (UNITS / self.unit).write_text(BOT_UNIT.format(**known))
+        systemctl("daemon-reload")
+        self.restart_bot()
+
+    def restart_bot(self) -> None:
+        systemctl("restart", self.unit)
+        until(lambda: self.page() is not None, why="the bot answers")
+
+    # the watchdog
+
+    def describe(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
+        """`more`: sources. The bot is a unit once it was installed, else a plain process."""
+        is_unit = (UNITS / self.unit).exists()
+        place = f"unit: {self.unit}" if is_unit else (
+            f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+        )  # fmt: skip
+        (CONFIG / "rules").mkdir(parents=True, exist_ok=True)
+        (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(port=self.port, web=self.web, more=more))
+        (CONFIG / "rules" / f"{self.name}.yaml").write_text(RULES.format(
+            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle,
+            restart="do: systemd, restart: unit" if is_unit else "do: process, restart: process",
+        ))  # fmt: skip
+
+    def edit(self, old: str, new: str) -> int:
+        """Replaces text in the rules; returns the number of its line."""
+        path = CONFIG / "rules" / f"{self.name}.yaml"
+        text = path.read_text()
+        assert text.count(old) == 1, (old, text)
+        path.write_text(text.replace(old, new))
+        return text[: text.index(old)].count("\n") + 1
+
+    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ,
+                              timeout=60)  # fmt: skip
+
+    def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
+        """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
+        journal = Journal(STATE / "journal.db")
+        try:
+            return [
+                {
+                    **asdict(one),
+                    "trips": [trip.rule for trip in incidents.trips(journal, one.id)],
+                    "runs": [
+                        {**asdict(run), "steps": [asdict(step) for step in runs.steps(journal, run.id)]}
+                        for run in runs.of_incident(journal, one.id)
+                    ],
+                }
+                for one in incidents.listing(journal, number)
+            ]
+        finally:
+            journal.close()
+
+    def runs(self) -> list[dict[str, Any]]:
+        return [run for run in super().runs() if run["target"] == self.name]
+
+    def standing(self) -> Standing:
+        journal = Journal(STATE / "journal.db")
+        try:
+            return incidents.standing(journal, self.name, 0)
+        finally:
+            journal.close()
+
+    def metric(self, name: str) -> float | None:
+        """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.metrics() or "", re.MULTILINE)
+        return None if found is None else float(found[1])
+
+
+def main_pid(unit: str = SERVICE) -> int:
+    return int(show(unit, "MainPID"))
+
+
+# ─ the service ─
+
+
+def service() -> None:
+    """The shipped unit: started, reloaded, killed, hung, broken and mended."""
+    night = Machine()
+    night.describe()
+    verified = subprocess.run(["systemd-analyze", "verify", UNITS / SERVICE], capture_output=True, text=True, check=False)
+    tell("systemd-analyze verify", verified.stderr)
+    starts(night)
+    bot = starts_a_bot(night)
+    reloads(night)
+    dies(night, bot)
+    hangs(night)
+    tell("bot survived all of it", bot.is_running())
+    is_mended(night)
+
+
+def starts(night: Machine) -> None:
+    os.mkfifo("/run/gate")
+    begin = (CONFIG.parent / "systemd/system" / f"{SERVICE}.d" / "checkout.conf").read_text().splitlines()[-1]
+    command = begin.removeprefix("ExecStart=")
+    drop_in(SERVICE, "gate", f"ExecStart=\nExecStart=/bin/sh -c 'read -r _ </run/gate; exec {command}'")
+    systemctl("start", "--no-block", SERVICE)
+    pid = until(main_pid)
+    tell("before READY=1", [show(SERVICE, "ActiveState"), show(SERVICE, "SubState")])
+    (UNITS / f"{SERVICE}.d" / "gate.conf").unlink()
+    Path("/run/gate").write_text("open\n")
+    begun = systemctl("start", SERVICE)  # joins the start that is under way, and waits for its end
+    answers = night.metrics() is not None  # no waiting here: READY=1 is said when it answers
+    systemctl("daemon-reload")
+    tell("start", [begun.returncode, show(SERVICE, "ActiveState"), answers, main_pid() == pid])
+    tell("StatusText", show(SERVICE, "StatusText"))
+    tell("WatchdogUSec", show(SERVICE, "WatchdogUSec"))
+    tell("state folder", [oct(STATE.stat().st_mode & 0o7777), sorted(path.name for path in STATE.iterdir())])
+    alive_again()
+    tell("said to be alive", True)
+
+
+def alive_again() -> None:
+    """Waits until systemd has heard WATCHDOG=1 twice more."""
+    for _ in range(2):
+        last = show(SERVICE, "WatchdogTimestampMonotonic")
+        until(lambda last=last: show(SERVICE, "WatchdogTimestampMonotonic") != last, 8, "WATCHDOG=1 is heard")  # type: ignore[misc]
+
+
+def starts_a_bot(night: Machine) -> psutil.Process:
+    ran = night.command("rollback", "bounce", "--reason", "start the bot", "--json")
+    tell("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
+    bot = psutil.Process(int((night.folder / "bot.pid").read_text()))
+    tell("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
+    tell("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
+    scores = [Path(f"/proc/{pid}/oom_score_adj").read_text().strip() for pid in (main_pid(), bot.pid)]
+    tell("oom_score_adj of watchdog and bot", scores)
+    return bot
+
+
+def reloads(night: Machine) -> None:
+    night.healthy()
+    pid = main_pid()
+    good = 'watchdog_config_last_reload_successful'
+    limit = 'watchdog_rule_limit{rule="errors-high",severity="critical"}'
+    night.edit("above: 10%", "above: 20%")
+    tell("reload", systemctl("reload", SERVICE).returncode)
+    until(lambda: night.metric(limit) == 0.2, why="the new limit is in force")
+    tell("after a good reload", [night.metric(good), main_pid() == pid])
+
+    line = night.edit("above: 20%", "above: 20 parsecs")
+    tell("broken line", f"{CONFIG}/rules/toy.yaml:{line}:")
+    systemctl("reload", SERVICE)
+    until(lambda: night.metric(good) == 0, why="the reload has failed")
+    until(lambda: show(SERVICE, "ActiveState") == "active", why="the reload is over")
+    tell("after a broken reload", [night.metric(limit), main_pid() == pid, show(SERVICE, "StatusText")])
+    tell("log of a broken reload", [text for text in log().splitlines() if "not reloaded" in text])
+
+    night.edit("above: 20 parsecs", "above: 15%")
+    systemctl("reload", SERVICE)
+    until(lambda: night.metric(good) == 1, why="the mended files are read")
+    tell("after a mended reload", [night.metric(limit), show(SERVICE, "StatusText")])
+
+
+def dies(night: Machine, bot: psutil.Process) -> None:
+    night.equity(800)
+    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()), why="halted")
+    before, pid = night.incidents(), main_pid()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: show(SERVICE, "NRestarts") == "1" and show(SERVICE, "ActiveState") == "active", 30, "started again")
+    tell("latched after kill -9", night.metric('watchdog_target_latched{target="toy"}'))
+    tell("pid after kill -9 is new", main_pid() != pid)
+    tell("bot survived kill -9", bot.is_running())
+    until(lambda: {rule["outcome"] for rule in night.status()["rules"]} == {"ok", "bad"}, why="it judges again")
+    tell("judges after kill -9", True)
+    tell("incidents after kill -9 are the same", [one["id"] for one in night.incidents()] == [one["id"] for one in before])
+    tell("halts after kill -9", [run["outcome"] for run in night.runs() if run["plan"] == "halt"])
+
+
+def hangs(night: Machine) -> None:
+    git = Path("/srv/bin/git")
+    git.parent.mkdir()
+    git.write_text("#!/bin/sh\nif [ -e /run/hang ]; then : >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git \"$@\"\n")
+    git.chmod(0o755)
+    drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    systemctl("restart", SERVICE)
+    tell("end on request", "Deactivated successfully" in log().split("Stopping")[-1])
+    pid = main_pid()
+    Path("/run/hang").touch()
+    until(Path("/tmp/hung").exists, why="git hangs")
+    alive_again()
+    tell("alive while git hangs", main_pid() == pid)
+    Path("/run/hang").unlink()
+
+    drop_in(SERVICE, "hurry", "WatchdogSec=2")
+    systemctl("restart", SERVICE)
+    pid = main_pid()
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: main_pid() not in (0, pid) and show(SERVICE, "ActiveState") == "active", 40, "started again")
+    until(lambda: night.metrics() is not None)
+    told = log()
+    tell("hung", ["Watchdog timeout" in told, "with result 'watchdog'" in told, "Current thread" in told])
+
+
+def is_mended(night: Machine) -> None:
+    night.edit("above: 15%", "above: 15 parsecs")
+    systemctl("stop", SERVICE)
+    begun = systemctl("start", SERVICE)
+    until(lambda: int(show(SERVICE, "NRestarts")) >= 1, why="it is tried again")
+    tell("start with broken files", [begun.returncode != 0, f"\n{CONFIG}/rules/toy.yaml:" in log()])
+    night.edit("above: 15 parsecs", "above: 15%")
+    until(lambda: show(SERVICE, "ActiveState") == "active", why="mended")
+    tell("starts by itself once the files are mended", True)
+
+
+# ─ the bot is a unit ─
+
+
+def ladder() -> None:
+    """A bad merge, a person at work, and crashes."""
+    night = Machine()
+    night.install("Restart=on-failure\nRestartSec=1")
+    crashes = yaml.safe_load((CHECKOUT / "rules" / "process.yaml").read_text())["kpis"]["crashes"]
+    night.describe(
+        more=f"  process: {{type: process, unit: {night.unit}, every: 500ms}}",
+        kpis=f"  crashes: {json.dumps(crashes)}",
+        rules="  - {name: crash, kpi: crashes, crit: {above: 0, for: 600ms, clear: 0}}",
+    )
+    systemctl("start", SERVICE)
+    night.healthy()
+    person(night)
+    rolled_back(night)
+    crashed(night)
+
+
+def person(night: Machine) -> None:
+    """Somebody restarts the bot, and then deploys what is bad: the repair waits for as long as it is settling."""
+    night.edit("settling: 1s", "settling: 1h")
+    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), why="the bot's invocation was noted")
+    systemctl("reload", SERVICE)
+    until(lambda: "reloaded" in log())
+    tell("settling before", night.standing().unsettled)
+    night.restart_bot()
+    until(lambda: night.standing().unsettled, why="the person's restart was seen")
+    tell("log of a person's restart", [text for text in log().splitlines() if "somebody else" in text])
+    night.deploy_v2(BAD)
+    until(lambda: "plan ladder refused" in log(), why="the ladder is refused")
+    tell("refused", [text for text in log().splitlines() if "plan ladder refused" in text])
+    tell("runs while settling", len(night.runs()))
+    night.edit("settling: 1h", "settling: 1s")
+    systemctl("reload", SERVICE)
+
+
+def rolled_back(night: Machine) -> None:
+    deployed = show(night.unit, "InvocationID")
+    until(lambda: night.runs() and night.runs()[-1]["outcome"], 60, "the ladder has ended")
+    (run,) = night.runs()
+    tell("ladder", [run["outcome"], run["level"], run["reason"]])
+    tell("ladder's steps", [[step["phase"], step["level"], step["say"], step["status"]] for step in run["steps"]])
+    restarts = [step["before"]["invocation"] for step in run["steps"] if step["say"].startswith("restart")]
+    tell("invocations differ", len({*restarts, show(night.unit, "InvocationID")}) == 3 and restarts[0] == deployed)
+    tell("tree is v1's", night.git("rev-parse", "HEAD^{tree}") == night.git("rev-parse", "v1^{tree}"))
+    tell("git status", night.git("status", "--porcelain"))
+    tell("reverts", night.reverts())
+    tell("page", (night.page() or "").splitlines()[0])
+    tell("strangers in the repository", night.strangers())
+    until(lambda: all(one["closed"] for one in night.incidents()), why="the incident is closed")
+    tell("trips", [one["trips"] for one in night.incidents()])
+
+
+def crashed(night: Machine) -> None:
+    state, value = 'watchdog_rule_state{rule="crash"}', 'watchdog_kpi_value{kpi="crashes"}'
+    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), why="our own restart was noted")
+    tell("before any crash", [night.metric(state), night.metric(value), show(night.unit, "NRestarts")])
+    settled = night.standing().unsettled
+    os.kill(main_pid(night.unit), signal.SIGKILL)
+    until(lambda: show(night.unit, "NRestarts") == "1" and show(night.unit, "ActiveState") == "active")
+    until(lambda: night.metric(state) == 2, why="the crash is seen")
+    until(lambda: round(night.metric(value) or 0) == 1, why="systemd's restart is counted")
+    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), why="systemd's restart was seen")
+    tell("a crash is nobody's restart", night.standing().unsettled == settled)
+
+    drop_in(night.unit, "left", "Restart=no")
+    os.kill(main_pid(night.unit), signal.SIGKILL)
+    until(lambda: show(night.unit, "ActiveState") == "failed")
+    until(lambda: round(night.metric(value) or 0) == 2, why="a unit that stays down counts, too")
+    tell("crashes", night.incidents()[0]["trips"])
+
+
+def falls() -> None:
+    """Bots that cannot start at level one: systemd leaves one dead, and starts the other again and again."""
+    for name, restart in (("dead", "Restart=no"), ("looping", "Restart=always\nRestartSec=5")):
+        night = Machine(name)
+        night.install(restart)
+        night.describe(settle="15s")
+        systemctl("restart", SERVICE)
+        night.healthy()
+        night.deploy_v2(BAD + "CRASH = True\n")
+        until(lambda night=night: night.runs() and night.runs()[0]["outcome"], 60, "the ladder has ended")  # type: ignore[misc]
+        run = night.runs()[0]
+        rungs = [step for step in run["steps"] if step["phase"] == "level"]
+        last_of_first = max(step["ended"] for step in rungs if step["level"] == 0)
+        first_of_second = min([step["started"] for step in rungs if step["level"] == 1], default=None)
+        tell(f"{name}: ladder", [run["outcome"], run["level"], run["reason"]])
+        tell(f"{name}: ms from level one to level two", first_of_second and first_of_second - last_of_first)
+        said = f"WARNING {name}: ladder: level feature disproven: "
+        tell(f"{name}: level one", [text for text in log().splitlines() if text.startswith(said)])
+        (CONFIG / "rules" / f"{name}.yaml").unlink()
+
+
+STORIES = {story.__name__: story for story in (service, ladder, falls)}
+
+if __name__ == "__main__":
+    try:
+        STORIES[sys.argv[1]]()
+    except BaseException:
+        sys.stdout.write(log())
+        raise
