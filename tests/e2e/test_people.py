@@ -204,3 +204,28 @@ def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
         'watchdog_source_last_sample_timestamp_seconds{source="bot"}', "watchdog_build_info{",
     ):  # fmt: skip
         assert name in page, name
+
+
+FRESHNESS = """\
+kpis:
+  silence: {expr: 'time() - timestamp(error_ratio)', unit: seconds}
+rules:
+  - name: no-data
+    kpi: silence
+    target: toy
+    crit: {above: 3s, plan: halt}
+    if_missing: {after: 500ms, then: crit}
+"""
+
+
+def test_a_freshness_rule_halts_a_bot_that_cannot_be_seen_and_keeps_repairs_away(night: Night) -> None:
+    (night.folder / "rules" / "freshness.yaml").write_text(FRESHNESS)
+    night.watch()
+    night.healthy()
+
+    night.kill_bot()
+    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()))
+
+    assert "TRADING = False" in (night.repo / "config.py").read_text()
+    assert [run["plan"] for run in night.runs()] == ["halt"]
+    assert night.status()["targets"]["toy"]["latched"]
