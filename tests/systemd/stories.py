@@ -30,7 +30,7 @@ BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 
 WATCHDOG = """\
 sources:
-  bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 200ms}}
+  bot: {{type: scrape, url: "http://127.0.0.1:${{BOT_PORT}}/metrics", every: 200ms}}
 {more}
 web: {{listen: "127.0.0.1:{web}"}}
 """
@@ -97,10 +97,11 @@ def show(unit: str, name: str) -> str:
     return systemctl("show", "--value", "-p", name, unit).stdout.strip()
 
 
-def log(unit: str = SERVICE) -> str:
-    """What the unit and systemd about it have written so far."""
+def log(*options: str) -> str:
+    """What the service, and systemd about it, have written so far."""
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
-    return subprocess.run(["journalctl", "-u", unit, "-o", "cat"], capture_output=True, text=True, check=True).stdout
+    asked = ["journalctl", "-u", SERVICE, "-o", "cat", *options]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 
 def drop_in(unit: str, name: str, lines: str) -> None:
@@ -161,7 +162,9 @@ class Machine(Night):
             f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
         )  # fmt: skip
         (CONFIG / "rules").mkdir(parents=True, exist_ok=True)
-        (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(port=self.port, web=self.web, more=more))
+        (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(web=self.web, more=more))
+        (CONFIG / "environment").write_text(f"BOT_PORT={self.port}\n")
+        self.environ["BOT_PORT"] = str(self.port)
         (CONFIG / "rules" / f"{self.name}.yaml").write_text(RULES.format(
             name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle,
             restart="do: systemd, restart: unit" if is_unit else "do: process, restart: process",
@@ -291,6 +294,8 @@ def reloads(night: Machine) -> None:
     until(lambda: show(SERVICE, "ActiveState") == "active", why="the reload is over")
     tell("after a broken reload", [night.metric(limit), main_pid() == pid, show(SERVICE, "StatusText")])
     tell("log of a broken reload", [text for text in log().splitlines() if "not reloaded" in text])
+    words = {text.partition(" ")[0] for text in log("-p", "warning").splitlines()}
+    tell("levels at priority warning", sorted(words & {"INFO", "WARNING", "ERROR"}))
 
     night.edit("above: 20 parsecs", "above: 15%")
     systemctl("reload", SERVICE)

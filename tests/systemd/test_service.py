@@ -81,6 +81,10 @@ def test_a_broken_reload_changes_nothing_and_says_where(service: Facts) -> None:
     assert "parsecs" in line
 
 
+def test_the_log_tells_systemd_what_is_serious(service: Facts) -> None:
+    assert service["levels at priority warning"] == ["ERROR", "WARNING"]
+
+
 def test_files_that_were_mended_are_reloaded(service: Facts) -> None:
     assert service["after a mended reload"] == [0.15, "watching 2 rules"]
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+from typing import TextIO
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,11 +23,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def log_to_stderr(level: int) -> None:
-    """To stderr; without the time under systemd, whose journal has its own."""
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(level=level, format=f"{stamp}%(levelname)s %(message)s", stream=sys.stderr)
+    """To stderr. To systemd's journal without the time, which it has itself, and with the priority that it asks for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_ForJournal("%(levelname)s %(message)s") if _is_journal(sys.stderr) else
+                         logging.Formatter("%(asctime)s %(levelname)s %(message)s"))  # fmt: skip
+    logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("apscheduler", "urllib3", "httpx", "httpcore", "telegram", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+class _ForJournal(logging.Formatter):
+    """Each line begins with ``<3>`` and the like, see sd-daemon(3): `journalctl -p warning` leaves out the rest."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        rank = next((rank for least, rank in _RANKS if record.levelno >= least), 7)
+        return "\n".join(f"<{rank}>{line}" for line in super().format(record).splitlines())
+
+
+_RANKS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+
+def _is_journal(stream: TextIO) -> bool:
+    try:
+        found = os.fstat(stream.fileno())
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def show(options: argparse.Namespace) -> int:
