@@ -1,0 +1,41 @@
+"""The README's first command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("hmmlearn")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "watchdog", "demo", "--json", "--keep", str(tmp_path / "night")],
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["plan"], result["level"], result["outcome"]) == ("hmm-v2", "version", "proven")
+    assert 0 < result["detected_s"] < result["rolled_back_s"] < result["recovered_s"]
+    assert result["messages"] > 5
+    repo = tmp_path / "night" / "bot"
+    assert _tree(repo, result["head_after"]) == _tree(repo, "v1") != _tree(repo, result["bad_commit"])
+    left = [
+        line
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in (line := " ".join(process.info["cmdline"] or []))
+    ]
+    assert left == []
+
+
+def _tree(repo: Path, commit: str) -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", f"{commit}^{{tree}}"], cwd=repo, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
