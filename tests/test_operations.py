@@ -1,0 +1,30 @@
+"""docs/operations.md is held to what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from watchdog.telemetry import Telemetry
+
+PAGE = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+UNIT = (Path(__file__).parents[1] / "systemd" / "trading-watchdog.service").read_text()
+
+
+def exposed() -> set[str]:
+    families = Telemetry("0").registry.collect()
+    return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+
+
+def test_the_page_lists_every_metric_and_no_other() -> None:
+    listed = set(re.findall(r"^\| `(watchdog_\w+|ALERTS)` \|", PAGE, re.MULTILINE))
+
+    assert listed == exposed()
+
+
+@pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process"])
+def test_what_the_page_says_of_the_unit_file_stands_in_it(setting: str) -> None:
+    assert setting in PAGE
+    assert re.search(rf"^{setting}$", UNIT, re.MULTILINE)
