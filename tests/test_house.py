@@ -14,7 +14,7 @@ FLOORS = [
     {"model", "systemd"},
     {"offload", "telemetry"},
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
-    {"config", "series", "journal"},
+    {"config", "series", "journal", "history"},
     {"pipeline", "rollback", "notify", "place"},
     {"web", "people", "status"},
     {"daemon"},

@@ -1,0 +1,66 @@
+"""The past as files and servers tell it → Pages, for everything that asks about the past: query and replay.
+
+One file a format: `table` for CSV, `text` for what Prometheus writes, `server` for a range API; `gather` is where their
+samples come together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from watchdog.history import server, table, text
+from watchdog.history.file import is_table, lines_of
+from watchdog.history.gather import Gathered, HistoryError, Span
+from watchdog.promql import Pages
+
+__all__ = ["HistoryError", "Span", "load", "spacing", "span_of"]
+
+SOURCE = "history"
+"""The `source` label of series that bring none."""
+
+
+def load(
+    names: Iterable[str], *, metrics: Collection[str] = (), span: Span | None = None, source: str = SOURCE
+) -> Pages:
+    """Everything that files and servers know of the past, as one.
+
+    `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
+    server is asked for, and when; it cannot be asked for everything. Raises HistoryError with the place and the cure.
+    """
+    found = Gathered(source)
+    for name in names:
+        if name.startswith(("http://", "https://")):
+            if span is None:
+                raise HistoryError(f"{name}: a server is asked for a time — say --from, --to and --step")
+            server.read(name, sorted(metrics), span, found)
+            continue
+        path = Path(name)
+        lines = lines_of(path)
+        if is_table(path, lines):
+            table.read(name, lines, found)
+        else:
+            text.read(name, lines, found)
+    return found.pages()
+
+
+def span_of(pages: Pages) -> tuple[int, int]:
+    """First and last sample time, ms. Raises HistoryError when there is no sample at all."""
+    held = [page.t for page in pages.pages if page.t.size]
+    if not held:
+        raise HistoryError("the history holds no sample — check the files")
+    return min(int(t[0]) for t in held), max(int(t[-1]) for t in held)
+
+
+def spacing(pages: Pages, metrics: Collection[str]) -> int:
+    """ms between two samples, where they come slowest: over the pages that hold one of these metrics, else over all.
+
+    0 when nowhere two samples are held. ``""`` among the metrics: all pages.
+    """
+    every = {id(page): int(np.median(np.diff(page.t))) for page in pages.pages if page.t.size > 1}
+    named = [every[id(page)] for page in pages.pages if id(page) in every
+             and any(any(True for _ in page.rows_named(name)) for name in metrics if name)]  # fmt: skip
+    chosen = named if named and "" not in metrics else every.values()
+    return max(chosen, default=0)

@@ -1,0 +1,71 @@
+"""Where samples of all formats come together: series that were sampled at the same times share a page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from watchdog.model import Labels, Millis, WatchdogError
+from watchdog.promql import Page, Pages
+from watchdog.promql.nodes import NAME
+from watchdog.promql.pages import ABSENT_BITS, Floats, Ints
+
+
+class HistoryError(WatchdogError):
+    """History that cannot be read: which file and line, what is wrong with it, and the cure."""
+
+
+class Span(NamedTuple):
+    """What a server is asked for; ms."""
+
+    start: Millis
+    end: Millis
+    step: Millis
+
+
+class Gathered:
+    """Series as they are found: key (with `__name__`, sorted) → parts of times and values."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._parts: dict[Labels, list[tuple[Ints, Floats]]] = {}
+        self._begin: dict[Labels, Millis] = {}
+
+    def key(self, name: str, labels: Labels) -> Labels:
+        """The key of a series; a label `source` of its own is kept."""
+        known = {"source": self._source, **{label: value for label, value in labels if value}}
+        return tuple(sorted({**known, NAME: name}.items()))
+
+    def add(self, key: Labels, t: Ints, v: Floats, begin: Millis | None = None) -> None:
+        """Samples of one series in any order. `begin`: since when it has been watched; else since its first sample."""
+        if not t.size:
+            return
+        self._parts.setdefault(key, []).append((t, v))
+        since = int(t.min()) if begin is None else begin
+        self._begin[key] = min(since, self._begin.get(key, since))
+
+    def pages(self) -> Pages:
+        """One page for all series that have the same times."""
+        groups: dict[bytes, tuple[Ints, list[Labels], list[Floats]]] = {}
+        for key, parts in self._parts.items():
+            t, v = _joined(parts)
+            _, keys, values = groups.setdefault(t.tobytes(), (t, [], []))
+            keys.append(key)
+            values.append(v)
+        made = []
+        for t, keys, values in groups.values():
+            begins = np.array([self._begin[key] for key in keys], np.int64)
+            made.append(Page(t, np.stack(values), keys, begins))
+        return Pages(made)
+
+
+def _joined(parts: list[tuple[Ints, Floats]]) -> tuple[Ints, Floats]:
+    """In order of time; of several samples at one time the first counts, as in Prometheus."""
+    t, v = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    bits = v.view(np.int64)
+    v = np.where(bits == ABSENT_BITS, np.nan, v)
+    if t.size > 1 and (np.diff(t) <= 0).any():
+        t, first = np.unique(t, return_index=True)
+        v = v[first]
+    return np.ascontiguousarray(t, np.int64), np.ascontiguousarray(v, np.float64)
