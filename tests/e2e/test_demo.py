@@ -26,12 +26,15 @@ def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(tmp_path:
     assert result["messages"] > 5
     repo = tmp_path / "night" / "bot"
     assert _tree(repo, result["head_after"]) == _tree(repo, "v1") != _tree(repo, result["bad_commit"])
-    left = [
-        line
-        for process in psutil.process_iter(["cmdline"])
-        if str(tmp_path) in (line := " ".join(process.info["cmdline"] or []))
-    ]
+    left = [process for process in psutil.process_iter() if _lives_in(process, tmp_path)]
     assert left == []
+
+
+def _lives_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return str(folder) in " ".join([process.cwd(), *process.cmdline()])
+    except psutil.Error:
+        return False
 
 
 def _tree(repo: Path, commit: str) -> str:
