@@ -18,6 +18,7 @@ from watchdog.promql.nodes import (
     Number,
     RangeCall,
     Selector,
+    Subquery,
 )  # fmt: skip
 
 
@@ -42,6 +43,18 @@ def test_offsets_and_ranges_are_milliseconds() -> None:
     assert parse("rate(a[1h30m] offset 5m)").node == RangeCall("rate", Selector("a", (), 300_000), 5_400_000)
     assert parse("a offset -1m500ms").node == Selector("a", (), -60_500)
     assert parse("rate((a[1ms]))").node == RangeCall("rate", Selector("a", ()), 1)
+
+
+def test_subqueries_and_fixed_times() -> None:
+    inner = RangeCall("rate", Selector("a", ()), 300_000)
+    assert parse("max_over_time(rate(a[5m])[1h:30s] offset 1m)").node == RangeCall(
+        "max_over_time", Subquery(inner, 30_000, 60_000), 3_600_000
+    )
+    assert parse("min_over_time(a[1h:] @ 7.5)").node == RangeCall(
+        "min_over_time", Subquery(Selector("a", ()), 60_000, 0, 7_500), 3_600_000
+    )
+    assert parse("a @ start()").node == parse("a @ end()").node == Selector("a", (), 0, "query")
+    assert parse("a @ 1700000000.1234 offset 1m").node == Selector("a", (), 60_000, 1_700_000_000_123)
 
 
 def test_a_name_may_be_written_as_a_matcher() -> None:
@@ -76,12 +89,8 @@ def test_groupings_keep_their_labels() -> None:
         ("a * on (x) group_right b", "group_right"),
         ("a + fill(0) b", "fill"),
         ("a + fill_left(0) b", "fill"),
+        ("a @ -5", "a time before 1970 after @"),
         ("a atan2 b", "the operator atan2"),
-        ("a @ 5", "the @ modifier"),
-        ("rate(a[5m] @ start())", "the @ modifier"),
-        ("rate(a[5m:1m])", "a subquery"),
-        ("max_over_time(rate(a[5m])[1h:])", "a subquery"),
-        ("rate(a[5m])[1h:]", "a subquery"),
         ('{x="1" or x="2"}', "`or` between matchers"),
         ('a{x=~"[[:alpha:]]"}', "the regular expression '[[:alpha:]]'"),
         (r'a{x=~"\\pL"}', r"the regular expression '\\pL'"),
@@ -106,6 +115,8 @@ def test_what_the_engine_does_not_know_is_refused_by_name(text: str, what: str) 
         ("avg_ovr_time(a[5m])", "did you mean avg_over_time?"),
         ("qqqqqqqq(a)", "there is no function qqqqqqqq"),
         ("a[5m]", "avg_over_time(a{}[5m])"),
+        ("rate(a[5m])[1h:]", "a range alone has no value"),
+        ("a @ 1e300", "the time after @ cannot be read"),
         ('"a"', 'the string "a"'),
         ("rate(a[0s])", "duration must be greater than 0"),
         ("{}", "at least one non-empty matcher"),

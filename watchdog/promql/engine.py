@@ -10,10 +10,24 @@ from watchdog.model import Labels, Millis
 from watchdog.promql.aggregations import aggregate
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.functions import INSTANT, KEEPS_NAME, RANGE
-from watchdog.promql.nodes import NAME, Aggregate, Binary, Call, Expr, Negate, Node, Number, RangeCall, Selector
+from watchdog.promql.nodes import (
+    NAME,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    Selector,
+    Subquery,
+    Text,
+)
 from watchdog.promql.operators import Operand, operate
 from watchdog.promql.pages import Bools, Floats, Ints, Series, bare
 from watchdog.promql.selectors import NONE, Run, instant, ranged
+from watchdog.promql.subqueries import over_steps
 from watchdog.promql.vectors import Scalar, Vector, show, without_name
 
 
@@ -29,7 +43,7 @@ class Result:
     """[keys, times]; tells "not there" from "there, and NaN"."""
     newest: Ints
     """[times] ms: oldest of the newest sample times, over all pages that selectors read; 0 = no sample was read.
-    A selector with an offset counts as if its samples were that much newer."""
+    What is asked of the past (offset, @) counts as if its samples were that much newer, a subquery's until the next step."""
     have: Ints
     """[times] ms: how much of the window is covered that lacks the greatest share …"""
     need: Ints
@@ -77,10 +91,9 @@ def _value(node: Node, run: Run) -> Operand:
         case Selector():
             return instant(run, node)[0]
         case RangeCall(func="absent_over_time", selector=selector):
-            found = ranged(run, selector, node.span, RANGE[node.func], node.memo, named=True)
-            return _absent(selector, found)
-        case RangeCall(func=func, selector=selector, span=span):
-            return ranged(run, selector, span, RANGE[func], node.memo, named=func in KEEPS_NAME)
+            return _absent(selector, _range(node, run, named=True))
+        case RangeCall(func=func):
+            return _range(node, run, named=func in KEEPS_NAME)
         case Binary(lhs=lhs, rhs=rhs):
             return operate(node, _value(lhs, run), _value(rhs, run))
         case Aggregate(expr=inner):
@@ -90,6 +103,15 @@ def _value(node: Node, run: Run) -> Operand:
             return without_name(Vector(got.keys, -got.v, got.there), node.memo) if isinstance(got, Vector) else -got
         case Call():
             return _call(node, run)
+        case Text():
+            raise AssertionError("the parser lets strings stand only where they are looked at, not evaluated")
+
+
+def _range(node: RangeCall, run: Run, *, named: bool) -> Vector:
+    kernel, args = RANGE[node.func], [_scalar(arg, run) for arg in node.args]
+    if isinstance(node.selector, Selector):
+        return ranged(run, node, node.selector, kernel, args, named=named)
+    return over_steps(run, node, kernel, args, _vector, named=named)
 
 
 def _vector(node: Node, run: Run) -> Vector:
@@ -134,7 +156,7 @@ def _call(node: Call, run: Run) -> Operand:
     return without_name(Vector(vector.keys, INSTANT[node.func](vector.v, *rest), there), node.memo)
 
 
-def _absent(node: Node, found: Vector) -> Vector:
+def _absent(node: Node | Subquery, found: Vector) -> Vector:
     """1 where nothing was found, labelled by what was asked for with ``=``, once per label."""
     asked: dict[str, str] = {}
     seen = set()

@@ -96,6 +96,9 @@ RANGE: dict[str, Kernel] = {
     "absent_over_time": present,  # turned round by the engine, which also knows the labels
 }
 
+RANGE_FIRST = {"quantile_over_time": 1}
+"""Where the range stands among the arguments, when it is not the first."""
+
 KEEPS_NAME = frozenset({"last_over_time"})
 
 

@@ -7,7 +7,7 @@ It never changes a result, and two equal nodes are equal whatever they remember.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,14 @@ NAME = "__name__"
 
 LOOKBACK: Millis = 300_000
 """How old the newest sample of an instant selector may be, exclusively."""
+
+
+At = Millis | Literal["query"] | None
+"""``@``: the fixed time from which a selector reads; ``start()`` and ``end()`` are the time that the whole expression is
+asked for, because every time is a query of its own, as in a rule. None: the time of evaluation."""
+
+STEP: Millis = 60_000
+"""The step of a subquery that does not say one: Prometheus's own default evaluation interval."""
 
 
 class Memo:
@@ -61,6 +69,13 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A string: only ever an argument."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Selector:
     """Series by name and matchers, read `offset` ms before the evaluation time."""
 
@@ -68,8 +83,20 @@ class Selector:
     """None: chosen by matchers alone."""
     matchers: tuple[Matcher, ...]
     offset: Millis = 0
+    at: At = None
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
     memo_keys: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """An expression asked at every multiple of `step` in a range: its answers are read like samples."""
+
+    expr: Node
+    step: Millis
+    offset: Millis = 0
+    at: At = None
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +104,10 @@ class RangeCall:
     """A function over the samples in ``(t - span, t]`` of each selected series."""
 
     func: str
-    selector: Selector
+    selector: Selector | Subquery
     span: Millis
+    args: tuple[Node, ...] = ()
+    """Scalars."""
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
@@ -107,6 +136,10 @@ class Binary:
     on: bool = False
     """Series are matched on `labels`, rather than on all labels but those."""
     labels: tuple[str, ...] = ()
+    many: Literal["left", "right"] | None = None
+    """``group_left``, ``group_right``: the side of which several series may match one of the other side."""
+    include: tuple[str, ...] = ()
+    """Labels that the many get from the one."""
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
@@ -117,10 +150,12 @@ class Aggregate:
     without: bool = False
     """Groups by all labels but `labels`, rather than by those."""
     labels: tuple[str, ...] = ()
+    param: Node | None = None
+    """How many, which quantile, which label."""
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
-Node = Number | Selector | RangeCall | Call | Negate | Binary | Aggregate
+Node = Number | Text | Selector | RangeCall | Call | Negate | Binary | Aggregate
 
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 SETS = ("and", "or", "unless")
@@ -135,13 +170,34 @@ class Expr:
     node: Node
 
 
+def children(node: Node) -> Iterator[Node]:
+    """The expressions right beneath one."""
+    match node:
+        case Call(args=args):
+            yield from args
+        case RangeCall(selector=Subquery(expr=inner), args=args):
+            yield inner
+            yield from args
+        case RangeCall(args=args):
+            yield from args
+        case Negate(expr=inner):
+            yield inner
+        case Aggregate(expr=inner, param=param):
+            yield inner
+            if param is not None:
+                yield param
+        case Binary(lhs=lhs, rhs=rhs):
+            yield lhs
+            yield rhs
+
+
 def is_scalar(node: Node) -> bool:
     """Whether PromQL calls its result a scalar, not an instant vector."""
     match node:
         case Number():
             return True
         case Call(func=func):
-            return func in ("time", "scalar")
+            return func in ("time", "scalar", "pi")
         case Negate(expr=inner):
             return is_scalar(inner)
         case Binary(lhs=lhs, rhs=rhs):

@@ -10,14 +10,17 @@ from typing import Any
 
 import promql_parser as pp
 
+from watchdog.model import Millis
 from watchdog.promql.aggregations import KERNELS
 from watchdog.promql.errors import PromqlError, unsupported
-from watchdog.promql.functions import INSTANT, RANGE, SPECIAL
+from watchdog.promql.functions import INSTANT, RANGE, RANGE_FIRST, SPECIAL
 from watchdog.promql.nodes import (
     COMPARISONS,
     NAME,
     SETS,
+    STEP,
     Aggregate,
+    At,
     Binary,
     Call,
     Expr,
@@ -27,6 +30,7 @@ from watchdog.promql.nodes import (
     Number,
     RangeCall,
     Selector,
+    Subquery,
 )  # fmt: skip
 from watchdog.promql.operators import ARITHMETIC
 
@@ -97,15 +101,13 @@ def _node(tree: Any, depth: int) -> Node:
         case pp.MatrixSelector():
             raise PromqlError(f"a range alone has no value — wrap it in a function, as in avg_over_time({tree})")
         case pp.SubqueryExpr():
-            raise unsupported("a subquery", "read the samples themselves, as in max_over_time(metric[1h])")
+            raise PromqlError("a range alone has no value — wrap it in a function, as in max_over_time(rate(a[5m])[1h:1m])")
         case pp.StringLiteral():
             raise PromqlError(f"the string {tree} has no value that a rule could judge — remove its quotes")
     raise unsupported(type(tree).__name__)
 
 
 def _selector(tree: Any) -> Selector:
-    if tree.at is not None:
-        raise unsupported("the @ modifier", "use offset, which moves with time")
     if tree.matchers.or_matchers:
         raise unsupported("`or` between matchers", "join two selectors with the operator or")
     name, matchers = tree.name, []
@@ -115,7 +117,25 @@ def _selector(tree: Any) -> Selector:
             name = matcher.value
         else:
             matchers.append(matcher)
-    return Selector(name, tuple(matchers), _millis(tree.offset) if tree.offset is not None else 0)
+    return Selector(name, tuple(matchers), *_when(tree))
+
+
+def _when(tree: Any) -> tuple[Millis, At]:
+    """Offset and ``@`` of a selector or a subquery."""
+    offset = _millis(tree.offset) if tree.offset is not None else 0
+    if tree.at is None:
+        return offset, None
+    if tree.at.type != pp.AtModifierType.At:
+        return offset, "query"
+    try:
+        at = tree.at.at.timestamp() * 1_000
+    except (OverflowError, ValueError) as error:
+        raise PromqlError(f"the time after @ cannot be read: {error}") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # the library beneath knows no time before 1970
+            raise
+        raise unsupported("a time before 1970 after @", "use offset") from None
+    return offset, round(at)
 
 
 def _matcher(given: Any) -> Matcher:
@@ -163,12 +183,16 @@ def _aggregate(tree: Any, depth: int) -> Aggregate:
 def _call(tree: Any, depth: int) -> Call | RangeCall:
     func = tree.func.name
     if func in RANGE:
-        inner = tree.args[0]
+        args = list(tree.args)
+        inner = args.pop(RANGE_FIRST.get(func, 0))
         while isinstance(inner, pp.ParenExpr):
             inner = inner.expr
-        if not isinstance(inner, pp.MatrixSelector):
-            raise unsupported("a subquery", f"read the samples themselves, as in {func}(metric[1h])")
-        return RangeCall(func, _selector(inner.vector_selector), _millis(inner.range))
+        rest = tuple(_node(arg, depth + 1) for arg in args)
+        if isinstance(inner, pp.MatrixSelector):
+            return RangeCall(func, _selector(inner.vector_selector), _millis(inner.range), rest)
+        step = STEP if inner.step is None else _millis(inner.step)
+        sub = Subquery(_node(inner.expr, depth + 1), step, *_when(inner))
+        return RangeCall(func, sub, _millis(inner.range), rest)
     if func not in INSTANT and func not in SPECIAL:
         raise unsupported(f"the function {func}")
     return Call(func, tuple(_node(arg, depth + 1) for arg in tree.args))

@@ -19,31 +19,41 @@ from watchdog.promql.nodes import (
     Number,
     RangeCall,
     Selector,
+    Subquery,
+    Text,
+    children,
     is_scalar,
 )  # fmt: skip
+
+FOREVER: Millis = 100 * 365 * 86_400_000
+"""How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
 
 
 def windows(expr: Expr) -> dict[str, Millis]:
     """Metric name → how far back its samples may be read: range + offset + lookback, the longest of them.
 
-    The key ``""`` stands for a selector without a name: every metric.
+    A subquery adds its own range and offset to what it asks. The key ``""`` stands for a selector without a name:
+    every metric.
     """
     longest: dict[str, Millis] = {}
-    for selector, span, _ in _reads(expr.node):
+    for selector, reach, _ in _reads(expr.node, 0):
         name = selector.name or ""
-        longest[name] = max(longest.get(name, 0), LOOKBACK + span + max(selector.offset, 0))
+        longest[name] = max(longest.get(name, 0), LOOKBACK + max(reach, 0))
     return longest
 
 
 def metric_names(expr: Expr) -> set[str]:
     """The metrics that are read; ``""`` for a selector without a name."""
-    return {selector.name or "" for selector, _, _ in _reads(expr.node)}
+    return {selector.name or "" for selector, _, _ in _reads(expr.node, 0)}
 
 
 def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
-    """The metrics of which the highest or the lowest sample of a window is read."""
+    """The metrics of which the highest or the lowest sample of a window is read.
+
+    Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
+    """
     sides: dict[str, Literal["max", "min"]] = {"max_over_time": "max", "min_over_time": "min"}
-    return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node) if func in sides}
+    return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node, 0) if func in sides}
 
 
 def can_be_many(expr: Expr) -> bool:
@@ -51,21 +61,28 @@ def can_be_many(expr: Expr) -> bool:
     return _many(expr.node)[0]
 
 
-def _reads(node: Node) -> Iterator[tuple[Selector, Millis, str]]:
-    """Each selector with its range (0: none) and the function around it."""
+def _reads(node: Node, behind: Millis) -> Iterator[tuple[Selector, Millis, str]]:
+    """Each selector, how long before the evaluation its oldest sample may lie, and the function on its range.
+
+    `behind`: how much earlier than the evaluation the node itself may be asked.
+    """
     match node:
         case Selector():
-            yield node, 0, ""
-        case RangeCall(func=func, selector=selector, span=span):
-            yield selector, span, func
-        case Call(args=args):
-            for arg in args:
-                yield from _reads(arg)
-        case Negate(expr=inner) | Aggregate(expr=inner):
-            yield from _reads(inner)
-        case Binary(lhs=lhs, rhs=rhs):
-            yield from _reads(lhs)
-            yield from _reads(rhs)
+            yield node, _back(node, behind), ""
+        case RangeCall(func=func, selector=Selector() as selector, span=span):
+            yield selector, _back(selector, behind) + span, func
+        case RangeCall(selector=Subquery(expr=inner) as sub, span=span):
+            yield from _reads(inner, _back(sub, behind) + span)
+    for child in () if isinstance(node, RangeCall) else children(node):
+        yield from _reads(child, behind)
+    for arg in node.args if isinstance(node, RangeCall) else ():
+        yield from _reads(arg, behind)
+
+
+def _back(node: Selector | Subquery, behind: Millis) -> Millis:
+    if node.at is None:
+        return behind + node.offset
+    return node.offset if node.at == "query" else FOREVER
 
 
 def _many(node: Node) -> tuple[bool, bool]:
@@ -78,7 +95,7 @@ def _many(node: Node) -> tuple[bool, bool]:
         case Call(func="absent", args=args):
             return False, not (isinstance(args[0], Selector) and _labelled(args[0]))
         case RangeCall(func="absent_over_time", selector=selector):
-            return False, not _labelled(selector)
+            return False, not (isinstance(selector, Selector) and _labelled(selector))
         case Call(args=args):
             return _many(args[0])
         case Negate(expr=inner):
@@ -90,7 +107,9 @@ def _many(node: Node) -> tuple[bool, bool]:
             return many, False
         case Binary():
             return _many_of_two(node)
-        case Selector() | RangeCall() | Number():
+        case RangeCall(selector=Subquery(expr=inner)):
+            return _many(inner)
+        case Selector() | RangeCall() | Number() | Text():
             pass
     return True, False
 
