@@ -14,7 +14,7 @@ FLOORS = [
     {"model", "systemd"},
     {"offload", "telemetry"},
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
-    {"config", "series", "journal", "history"},
+    {"config", "series", "journal", "history", "plots"},
     {"pipeline", "rollback", "notify", "place"},
     {"web", "people", "status"},
     {"daemon"},

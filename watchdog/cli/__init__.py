@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, run
+from watchdog.cli import act, check, look, query, run
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 
@@ -88,6 +88,17 @@ def parser() -> argparse.ArgumentParser:
     command = add("resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew.")
     command.add_argument("target", metavar="TARGET")
     command.add_argument("--reason", metavar="TEXT", required=True, help="why; stands in the journal")
+    configured(command)
+
+    command = add("query", query.query, "Ask a PromQL expression of history files, or of the running watchdog.")
+    command.add_argument("expr", metavar="EXPR", help="PromQL")
+    command.add_argument("--at", metavar="TIME", help="one time: ISO 8601, seconds or milliseconds, now, now-1h (default: the end)")
+    command.add_argument("--from", dest="start", metavar="TIME", help="first time of several")
+    command.add_argument("--to", dest="end", metavar="TIME", help="last time (default: the end)")
+    command.add_argument("--step", metavar="DURATION", help="from one time to the next (default: 300 steps)")
+    command.add_argument("--history", nargs="+", action="extend", metavar="FILE",
+                         help="CSV, OpenMetrics text, or a Prometheus's address; else the watchdog is asked")  # fmt: skip
+    command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
     configured(command)
 
     command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (two minutes).")

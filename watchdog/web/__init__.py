@@ -1,10 +1,10 @@
-"""/metrics, /healthz and /api/status over HTTP, in a thread with a loop of its own: a stuck page delays no rollback."""
+"""/metrics, /healthz, /api/status and /api/query over HTTP, in a thread with a loop of its own: a stuck page delays no rollback."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import uvicorn
@@ -16,11 +16,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from watchdog.model import WatchdogError
+
 Status = dict[str, Any]
 
 
-def app(registry: CollectorRegistry, health: Callable[[], str | None], status: Callable[[], Status]) -> Starlette:
-    """`health` says what is wrong, or None. `status` may block for a moment: it asks the daemon's own loop."""
+def app(
+    registry: CollectorRegistry,
+    health: Callable[[], str | None],
+    status: Callable[[], Status],
+    query: Callable[[Mapping[str, str]], Status],
+) -> Starlette:
+    """`health` says what is wrong, or None. `status` and `query` may block for a moment: they ask the daemon's own loop.
+
+    `query` is given what stands in the address (expr, at, from, to, step); it raises WatchdogError where that is wrong.
+    """
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -34,7 +44,20 @@ def app(registry: CollectorRegistry, health: Callable[[], str | None], status: C
     async def api_status(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(status))
 
-    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/api/status", api_status)])
+    async def api_query(request: Request) -> Response:
+        try:
+            return JSONResponse(await run_in_threadpool(query, dict(request.query_params)))
+        except WatchdogError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/api/status", api_status),
+            Route("/api/query", api_query),
+        ]
+    )
 
 
 class Server:

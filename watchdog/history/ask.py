@@ -1,0 +1,113 @@
+"""One question to series of the past or of now: when, and what the answer looks like to programs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from watchdog.history.file import parse_time
+from watchdog.history.gather import HistoryError
+from watchdog.model import Labels, Millis
+from watchdog.promql import Page, Pages, Result, evaluate, metric_names, parse
+from watchdog.promql.nodes import NAME
+from watchdog.promql.pages import Ints
+from watchdog.units import parse_duration
+
+MOST = 11_000
+"""Times that one question may ask for; as many as Prometheus answers."""
+_USUAL = 300
+"""Times that are asked for when no step is said."""
+
+
+class When(NamedTuple):
+    """What a person said: texts as they stand on the command line or in an address; None where nothing was said."""
+
+    at: str | None = None
+    start: str | None = None
+    end: str | None = None
+    step: str | None = None
+
+    def times(self, now: Millis) -> Ints:
+        """The times asked for, ms, ascending. `now`: what ``now`` means, and the end when none is said.
+
+        Raises HistoryError with the cure.
+        """
+        if self.start is None:
+            if self.end is not None or self.step is not None:
+                raise HistoryError("--to and --step belong to --from — say when it begins, or --at for one time")
+            return np.array([moment(self.at or "now", now)], np.int64)
+        if self.at is not None:
+            raise HistoryError("--at is one time and --from many — say one of them")
+        start, end = moment(self.start, now), moment(self.end or "now", now)
+        if end < start:
+            raise HistoryError("--to lies before --from — swap them")
+        step = max(1_000, math.ceil((end - start) / _USUAL / 1_000) * 1_000) if self.step is None else duration(self.step)
+        if (end - start) // step + 1 > MOST:
+            least = math.ceil((end - start) / (MOST - 1) / 1_000)
+            raise HistoryError(f"that is more than {MOST} times — take a --step of at least {least}s")
+        return start + step * np.arange((end - start) // step + 1, dtype=np.int64)
+
+
+def moment(text: str, now: Millis) -> Millis:
+    """``now``, ``now-1h30m``, or a time as it stands in a file → ms. Raises HistoryError with the cure."""
+    relative = re.fullmatch(r"\s*now\s*(?:-\s*(\S+))?\s*", text)
+    try:
+        if relative is None:
+            return parse_time(text)
+        return now - (parse_duration(relative[1]) if relative[1] else 0)
+    except ValueError as error:
+        raise HistoryError(f"{error}; or now-1h") from None
+
+
+def duration(text: str) -> Millis:
+    """A step. Raises HistoryError."""
+    try:
+        step = parse_duration(text)
+    except ValueError as error:
+        raise HistoryError(str(error)) from None
+    if step < 1:
+        raise HistoryError("a step of nothing leads nowhere — say 1s or more")
+    return step
+
+
+def answer(text: str, series: Pages, times: Ints) -> tuple[Result, dict[str, Any]]:
+    """The result, and as JSON: times in ms; per series its labels and a value for each time, null where there is none.
+
+    Numbers that JSON does not know are the texts "NaN", "+Inf" and "-Inf". Raises PromqlError.
+    """
+    result = evaluate(parse(text), series, times)
+    told = {
+        "expr": text,
+        "times": times.tolist(),
+        "series": [
+            {"labels": dict(key), "values": [_json(v) if there else None for v, there in zip(values, present, strict=True)]}
+            for key, values, present in zip(result.keys, result.values.tolist(), result.present.tolist(), strict=True)
+        ],
+    }
+    return result, told
+
+
+def names_in(text: str) -> set[str]:
+    """The metrics that an expression reads. Raises PromqlError."""
+    return metric_names(parse(text))
+
+
+def snapshot(series: Pages, names: Collection[str]) -> Pages:
+    """A copy of all series of these metrics; ``""``: of everything. For readers in another thread."""
+    copied = []
+    for page in series.pages:
+        rows = [row for row, key in enumerate(page.keys) if "" in names or dict(key)[NAME] in names]
+        if rows:
+            keys: list[Labels] = [page.keys[row] for row in rows]
+            mine = Page(page.t.copy(), page.v[rows], keys, page.begins[rows])
+            mine.trimmed = page.trimmed
+            copied.append(mine)
+    return Pages(copied)
+
+
+def _json(v: float) -> float | str:
+    return v if math.isfinite(v) else "NaN" if v != v else "+Inf" if v > 0 else "-Inf"
