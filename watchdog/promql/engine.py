@@ -8,8 +8,11 @@ import numpy as np
 
 from watchdog.model import Labels, Millis
 from watchdog.promql.aggregations import aggregate
+from watchdog.promql.calendar import CLOCK
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.functions import INSTANT, KEEPS_NAME, RANGE
+from watchdog.promql.histograms import over_buckets
+from watchdog.promql.labelling import relabel
 from watchdog.promql.nodes import (
     NAME,
     Aggregate,
@@ -96,8 +99,9 @@ def _value(node: Node, run: Run) -> Operand:
             return _range(node, run, named=func in KEEPS_NAME)
         case Binary(lhs=lhs, rhs=rhs):
             return operate(node, _value(lhs, run), _value(rhs, run))
-        case Aggregate(expr=inner):
-            return aggregate(node, _vector(inner, run))
+        case Aggregate(expr=inner, param=param):
+            given = None if param is None else param.value if isinstance(param, Text) else _scalar(param, run)
+            return aggregate(node, _vector(inner, run), given)
         case Negate(expr=inner):
             got = _value(inner, run)
             return without_name(Vector(got.keys, -got.v, got.there), node.memo) if isinstance(got, Vector) else -got
@@ -129,8 +133,15 @@ def _scalar(node: Node, run: Run) -> Scalar:
 def _call(node: Call, run: Run) -> Operand:
     first = node.args[0] if node.args else None
     if first is None:
-        return run.times / 1_000  # time(), the only one without arguments
+        return run.times / 1_000 if node.func == "time" else np.full(run.times.size, np.pi)
     match node.func:
+        case "label_replace" | "label_join":
+            return relabel(node, _vector(first, run))
+        case "histogram_quantile" | "histogram_fraction":
+            *bounds, buckets = node.args
+            return over_buckets(node, _vector(buckets, run), [_scalar(bound, run) for bound in bounds])
+        case "sort" | "sort_desc":
+            return _sorted(_vector(first, run), node.func == "sort_desc")
         case "vector":
             return Vector(((),), _scalar(first, run)[None, :], np.ones((1, run.times.size), np.bool_))
         case "scalar":
@@ -151,9 +162,19 @@ def _call(node: Call, run: Run) -> Operand:
                 stamped = Vector(vector.keys, np.broadcast_to(run.times / 1_000, vector.v.shape), vector.there)
             return without_name(stamped, node.memo)
     vector = _vector(first, run)
+    if node.func in CLOCK:
+        return without_name(Vector(vector.keys, CLOCK[node.func](vector.v), vector.there), node.memo)
     rest = [_scalar(arg, run) for arg in node.args[1:]]
     there = vector.there & ~(rest[1] < rest[0]) if node.func == "clamp" else vector.there
     return without_name(Vector(vector.keys, INSTANT[node.func](vector.v, *rest), there), node.memo)
+
+
+def _sorted(vector: Vector, descending: bool) -> Vector:
+    """By value, NaN last. Only one time has an order, as in Prometheus."""
+    if vector.v.shape[1] != 1:
+        return vector
+    order = np.argsort(-vector.v[:, 0] if descending else vector.v[:, 0], kind="stable")
+    return Vector(tuple(vector.keys[row] for row in order), vector.v[order], vector.there[order])
 
 
 def _absent(node: Node | Subquery, found: Vector) -> Vector:

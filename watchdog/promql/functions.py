@@ -72,6 +72,25 @@ def _count(window: Window) -> Floats:
     return np.full(len(window.v), float(window.t.size))
 
 
+def _slope(window: Window) -> Floats | None:
+    if window.t.size < 2:
+        return None
+    return numeric.regression((window.t - window.t[0]) / 1_000, window.v)[0]
+
+
+def _predicted(window: Window, ahead: float) -> Floats | None:
+    """The regression's value so many seconds after the evaluation, wherever the window lies."""
+    if window.t.size < 2:
+        return None
+    slope, now = numeric.regression((window.t - window.asked) / 1_000, window.v)
+    return slope * ahead + now
+
+
+def _median_deviation(window: Window) -> Floats:
+    median = numeric.quantile(window.v, 0.5)
+    return numeric.quantile(np.abs(window.v - median[:, None]), 0.5)
+
+
 def present(window: Window) -> Floats:
     return np.ones(len(window.v))
 
@@ -92,6 +111,10 @@ RANGE: dict[str, Kernel] = {
     "last_over_time": lambda window: window.v[:, -1],
     "stddev_over_time": lambda window: np.sqrt(numeric.variance(window.v)),
     "stdvar_over_time": lambda window: numeric.variance(window.v),
+    "quantile_over_time": lambda window, q: numeric.quantile(window.v, q),
+    "mad_over_time": _median_deviation,
+    "deriv": _slope,
+    "predict_linear": _predicted,
     "present_over_time": present,
     "absent_over_time": present,  # turned round by the engine, which also knows the labels
 }
@@ -120,6 +143,9 @@ def _clamp(v: Floats, low: Floats | float, high: Floats | float) -> Floats:
 INSTANT: dict[str, Callable[..., Floats]] = {
     "abs": np.abs, "ceil": np.ceil, "floor": np.floor, "sqrt": np.sqrt,
     "exp": np.exp, "ln": np.log, "log2": np.log2, "log10": np.log10,
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "deg": lambda v: v * 180 / np.pi, "rad": lambda v: v * np.pi / 180,
     "sgn": _sgn,
     "round": _round,
     "clamp": _clamp,
@@ -128,5 +154,8 @@ INSTANT: dict[str, Callable[..., Floats]] = {
 }  # fmt: skip
 """Vector in, vector out, series by series; further arguments are scalars. The metric's name is dropped."""
 
-SPECIAL = frozenset({"absent", "scalar", "time", "timestamp", "vector"})
+SPECIAL = frozenset({
+    "absent", "histogram_fraction", "histogram_quantile", "label_join", "label_replace", "pi", "scalar", "sort", "sort_desc",
+    "time", "timestamp", "vector",
+})  # fmt: skip
 """Those the engine itself must know."""

@@ -73,6 +73,36 @@ def variance(w: Floats) -> Floats:
     return np.asarray(np.add.reduce(np.square(w - mean(w)[:, None]), axis=1) / w.shape[1])
 
 
+def quantile(w: Floats, q: Floats | float) -> Floats:
+    """Quantile of each row, between two values by their weighted mean; NaN is less than every number. `q`: for all, or
+    one each; beyond 0 and 1 it gives an infinity."""
+    q = np.broadcast_to(np.asarray(q, np.float64), w.shape[:1])
+    n = w.shape[1]
+    nans = np.isnan(w)
+    ranked = np.sort(np.where(nans, -np.inf, w), axis=1)
+    ranked[np.arange(n) < nans.sum(axis=1)[:, None]] = np.nan
+    inside = (q >= 0) & (q <= 1)
+    rank = np.where(inside, q, 0.0) * (n - 1)
+    low = np.floor(rank)
+    weight, rows, lower = rank - low, np.arange(len(w)), low.astype(np.intp)
+    found = ranked[rows, lower] * (1 - weight) + ranked[rows, np.minimum(lower + 1, n - 1)] * weight
+    return np.where(inside, found, np.where(np.isnan(q), np.nan, np.where(q < 0, -np.inf, np.inf)))
+
+
+def regression(t: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Least squares of each row of `v` [rows, n] over the times `t` [n]: slope, and the value at time 0. [rows] each.
+
+    Distances from the means, not sums of squares: nothing great cancels out."""
+    at = float(mean(t[None, :])[0])
+    apart = t - at
+    middle = mean(v)
+    slope = np.add.reduce(apart * (v - middle[:, None]), axis=1) / np.add.reduce(np.square(apart))
+    constant = (v == v[:, :1]).all(axis=1)
+    flat = np.where(np.isinf(v[:, 0]), np.nan, 0.0)
+    slope = np.where(constant, flat, slope)
+    return slope, np.where(constant, v[:, 0] + flat, middle - slope * at)
+
+
 def highest(w: Floats) -> Floats:
     """Maximum of each row, NaN only when all is NaN. Adding zero makes -0 and 0 one value, whatever the order."""
     return np.asarray(np.fmax.reduce(w, axis=1) + 0.0)

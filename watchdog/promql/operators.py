@@ -1,4 +1,4 @@
-"""Binary operators: arithmetic and comparison, between scalars and one-to-one between vectors, and the set operators."""
+"""Binary operators: arithmetic and comparison between scalars and vectors, with all matchings, and the set operators."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from watchdog.promql.vectors import Keys, Merge, Scalar, Vector, merge, merge_pl
 
 ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "%": np.fmod, "^": numeric.power,
+    "atan2": np.arctan2,
 }  # fmt: skip
 _COMPARE: dict[str, Callable[[Floats, Floats], Bools]] = dict(
     zip(COMPARISONS, (np.equal, np.not_equal, np.greater, np.less, np.greater_equal, np.less_equal), strict=True)
 )
 
 _TOO_MANY = 100_000
-"""Pairs under one signature; one-to-one has a single one at any time, so this many is a mistake."""
+"""Pairs under one signature; each of the many meets a single one at any time, so this many is a mistake."""
 
 Operand = Scalar | Vector
 
@@ -61,62 +62,82 @@ def signature(node: Binary, key: Labels) -> Labels:
 class _Pairs(NamedTuple):
     """Which rows may meet, and what the result of each pair is called."""
 
-    left: npt.NDArray[np.intp]
-    right: npt.NDArray[np.intp]
+    many: npt.NDArray[np.intp]
+    one: npt.NDArray[np.intp]
     result: Merge
-    crowded: tuple[tuple[Labels, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
-    """Signatures that several series of one side share, with their left rows, right rows and pairs."""
+    crowded: tuple[tuple[Labels, tuple[int, ...], tuple[int, ...]], ...]
+    """Signatures that several series of one side share, with their rows on the side of the one, and their pairs."""
 
 
 def _match(node: Binary, lhs: Vector, rhs: Vector) -> Vector:
-    """One-to-one. Several series may share a signature as long as they are not there at one time."""
+    """Many-to-one is the general case, "the many" being the left side unless ``group_right`` is written.
+
+    Several series may share a signature as long as they are not there at one time.
+    """
     pairs = node.memo.of(lhs.keys, rhs.keys, lambda: _pair(node, lhs.keys, rhs.keys))
-    for sig, _, theirs, _ in pairs.crowded:
-        twice = rhs.there[list(theirs)].sum(axis=0) > 1
-        if (twice & lhs.there.any(axis=0)).any():  # where one side is empty Prometheus does not look at the other
+    swapped = node.many == "right"
+    many, one = (rhs, lhs) if swapped else (lhs, rhs)
+    for sig, ones, _ in pairs.crowded:
+        twice = one.there[list(ones)].sum(axis=0) > 1
+        if (twice & many.there.any(axis=0)).any():  # where one side is empty Prometheus does not look at the other
             raise PromqlError(
-                f"several series on the right of {node.op} match {show(sig)} — match on more labels, or aggregate"
+                f"several series on the {'left' if swapped else 'right'} of {node.op} match {show(sig)}"
+                " — match on more labels, or aggregate"
             )
-    left, right = lhs.v[pairs.left], rhs.v[pairs.right]
-    there = lhs.there[pairs.left] & rhs.there[pairs.right]
+    there = many.there[pairs.many] & one.there[pairs.one]
+    left, right = many.v[pairs.many], one.v[pairs.one]
+    if swapped:
+        left, right = right, left
     if node.op in ARITHMETIC:
         v = ARITHMETIC[node.op](left, right)
     else:
         holds = _COMPARE[node.op](left, right)
         v = holds.astype(np.float64) if node.as_bool else left
         there = there if node.as_bool else there & holds
-    for sig, _, _, meeting in pairs.crowded:
+    for sig, _, meeting in pairs.crowded if node.many is None else ():
         if (there[list(meeting)].sum(axis=0) > 1).any():
             raise PromqlError(
-                f"several series on the left of {node.op} match {show(sig)} — match on more labels, or aggregate"
+                f"several series on the left of {node.op} match {show(sig)} — match on more labels, aggregate,"
+                " or say group_left"
             )
     return merge(pairs.result, v, there)
 
 
 def _pair(node: Binary, lhs: Keys, rhs: Keys) -> _Pairs:
+    manys, ones = (rhs, lhs) if node.many == "right" else (lhs, rhs)
     sides: dict[Labels, tuple[list[int], list[int]]] = {}
-    for side, keys in enumerate((lhs, rhs)):
+    for side, keys in enumerate((manys, ones)):
         for row, key in enumerate(keys):
             sides.setdefault(signature(node, key), ([], []))[side].append(row)
-    left: list[int] = []
-    right: list[int] = []
+    many: list[int] = []
+    one: list[int] = []
     crowded = []
     for sig, (mine, theirs) in sides.items():
         if len(mine) * len(theirs) > _TOO_MANY:
             raise PromqlError(f"{len(mine)} × {len(theirs)} series match {show(sig)} in {node.op} — match on more labels")
-        meeting = tuple(range(len(left), len(left) + len(mine) * len(theirs)))
-        left += [row for row in mine for _ in theirs]
-        right += theirs * len(mine)
+        meeting = tuple(range(len(many), len(many) + len(mine) * len(theirs)))
+        many += [row for row in mine for _ in theirs]
+        one += theirs * len(mine)
         if len(mine) > 1 or len(theirs) > 1:
-            crowded.append((sig, tuple(mine), tuple(theirs), meeting))
+            crowded.append((sig, tuple(theirs), meeting))
     drops_name = node.op in ARITHMETIC or node.as_bool
-    names = tuple(_result_key(node, lhs[row], drops_name) for row in left)
-    return _Pairs(np.array(left, np.intp), np.array(right, np.intp), merge_plan(names), tuple(crowded))
+    names = tuple(_result_key(node, manys[m], ones[o], drops_name) for m, o in zip(many, one, strict=True))
+    return _Pairs(np.array(many, np.intp), np.array(one, np.intp), merge_plan(names), tuple(crowded))
 
 
-def _result_key(node: Binary, key: Labels, drops_name: bool) -> Labels:
+def _result_key(node: Binary, key: Labels, one: Labels, drops_name: bool) -> Labels:
     key = bare(key) if drops_name else key
-    return tuple(pair for pair in key if (pair[0] in node.labels) == node.on)
+    if node.many is None:
+        return tuple(pair for pair in key if (pair[0] in node.labels) == node.on)
+    if not node.include:
+        return key
+    given = dict(key)
+    theirs = dict(one)
+    for label in node.include:
+        given.pop(label, None)
+        if label in theirs and not (drops_name and node.as_bool and label == NAME):
+            given[label] = theirs[label]
+    return tuple(sorted(given.items()))
 
 
 class _Sides(NamedTuple):

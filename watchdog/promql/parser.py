@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import promql_parser as pp
 
 from watchdog.model import Millis
-from watchdog.promql.aggregations import KERNELS
+from watchdog.promql.aggregations import KERNELS, WITH_PARAM
+from watchdog.promql.calendar import CLOCK
 from watchdog.promql.errors import PromqlError, unsupported
 from watchdog.promql.functions import INSTANT, RANGE, RANGE_FIRST, SPECIAL
+from watchdog.promql.labelling import RELABELLING, compiled
 from watchdog.promql.nodes import (
     COMPARISONS,
     NAME,
@@ -31,6 +32,7 @@ from watchdog.promql.nodes import (
     RangeCall,
     Selector,
     Subquery,
+    Text,
 )  # fmt: skip
 from watchdog.promql.operators import ARITHMETIC
 
@@ -40,7 +42,19 @@ MAX_DEPTH = 100
 than any rule is refused before it gets there."""
 
 _TOKEN = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
-_FUNCTIONS = sorted(RANGE.keys() | INSTANT.keys() | SPECIAL)
+_FUNCTIONS = sorted(RANGE.keys() | INSTANT.keys() | SPECIAL | CLOCK.keys())
+
+NATIVE = "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"
+EXPERIMENTAL = "it is experimental in Prometheus"
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"), NATIVE),
+    **dict.fromkeys(("info", "step", "start", "end", "range", "min_of", "max_of"), EXPERIMENTAL),
+    "double_exponential_smoothing": f"{EXPERIMENTAL}: say ewma_over_time, or a mean",
+    "sort_by_label": f"{EXPERIMENTAL}, and rules do not mind the order",
+    "sort_by_label_desc": f"{EXPERIMENTAL}, and rules do not mind the order",
+    "first_over_time": f"{EXPERIMENTAL}: say offset",
+}
+"""Cures for what Prometheus knows and this engine does not."""
 
 
 def parse(text: str) -> Expr:
@@ -72,6 +86,8 @@ def _refuse_monsters(text: str) -> None:
 
 
 def _explain(message: str) -> str:
+    if message == "unknown function with name 'holt_winters'":
+        return "there is no function holt_winters in Prometheus 3 — say ewma_over_time, or a mean"
     if unknown := re.fullmatch(r"unknown function with name '(.*)'", message):
         close = difflib.get_close_matches(unknown[1], _FUNCTIONS, 1)
         return f"there is no function {unknown[1]}" + (f" — did you mean {close[0]}?" if close else "")
@@ -143,12 +159,7 @@ def _matcher(given: Any) -> Matcher:
         return Matcher(given.name, "=", given.value)
     if given.op == pp.MatchOp.NotEqual:
         return Matcher(given.name, "!=", given.value)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python only warns of, it reads in another way than Prometheus
-            pattern = re.compile(given.value, re.DOTALL | re.ASCII)
-    except (re.error, Warning) as error:
-        raise unsupported(f"the regular expression {given.value!r} ({error})", "write it in plainer terms") from None
+    pattern = compiled(given.value)
     return Matcher(given.name, "=~" if given.op == pp.MatchOp.Re else "!~", given.value, pattern)
 
 
@@ -156,28 +167,45 @@ def _binary(tree: Any, depth: int) -> Binary:
     op = str(tree.op)
     if op not in ARITHMETIC and op not in COMPARISONS and op not in SETS:
         raise unsupported(f"the operator {op}")
-    given, on, labels = tree.modifier, False, ()
+    given, on = tree.modifier, False
+    labels: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    many: Literal["left", "right"] | None = None
     if given is not None:
-        if given.card == pp.VectorMatchCardinality.ManyToOne or given.card == pp.VectorMatchCardinality.OneToMany:
-            side = "group_left" if given.card == pp.VectorMatchCardinality.ManyToOne else "group_right"
-            raise unsupported(side, "aggregate the side with more series first, so that one matches one")
         if given.fill_values is not None and (given.fill_values.lhs is not None or given.fill_values.rhs is not None):
             raise unsupported("fill", "join a default with the operator or")
         if given.matching is not None:
             on = given.matching.type == pp.LabelModifierType.Include
             labels = tuple(given.matching.labels)
+        if given.card == pp.VectorMatchCardinality.ManyToOne or given.card == pp.VectorMatchCardinality.OneToMany:
+            many = "left" if given.card == pp.VectorMatchCardinality.ManyToOne else "right"
+            include = tuple(given.group_labels or ())
     as_bool = given is not None and given.return_bool
-    return Binary(op, _node(tree.lhs, depth + 1), _node(tree.rhs, depth + 1), as_bool, on, labels)
+    return Binary(op, _node(tree.lhs, depth + 1), _node(tree.rhs, depth + 1), as_bool, on, labels, many, include)
 
 
 def _aggregate(tree: Any, depth: int) -> Aggregate:
     op = str(tree.op)
-    if op not in KERNELS:
-        raise unsupported(f"the aggregation {op}", f"use one of {', '.join(KERNELS)}")
+    if op not in KERNELS and op not in WITH_PARAM:
+        raise unsupported(f"the aggregation {op}", "it is experimental in Prometheus: use topk, or select fewer series")
     without, labels = False, ()
     if tree.modifier is not None:
         without, labels = tree.modifier.type == pp.AggModifierType.Without, tuple(tree.modifier.labels)
-    return Aggregate(op, _node(tree.expr, depth + 1), without, labels)
+    param = None if tree.param is None else _argument(tree.param, depth)
+    if op == "count_values" and isinstance(param, Text):
+        _label_name(param.value)
+    return Aggregate(op, _node(tree.expr, depth + 1), without, labels, param)
+
+
+def _argument(tree: Any, depth: int) -> Node:
+    while isinstance(tree, pp.ParenExpr):
+        tree = tree.expr
+    return Text(tree.val) if isinstance(tree, pp.StringLiteral) else _node(tree, depth + 1)
+
+
+def _label_name(name: str) -> None:
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        raise PromqlError(f"{name!r} is no name for a label — letters, digits and _ only")
 
 
 def _call(tree: Any, depth: int) -> Call | RangeCall:
@@ -193,9 +221,24 @@ def _call(tree: Any, depth: int) -> Call | RangeCall:
         step = STEP if inner.step is None else _millis(inner.step)
         sub = Subquery(_node(inner.expr, depth + 1), step, *_when(inner))
         return RangeCall(func, sub, _millis(inner.range), rest)
-    if func not in INSTANT and func not in SPECIAL:
-        raise unsupported(f"the function {func}")
-    return Call(func, tuple(_node(arg, depth + 1) for arg in tree.args))
+    if func not in INSTANT and func not in SPECIAL and func not in CLOCK:
+        raise unsupported(f"the function {func}", REFUSED.get(func, ""))
+    given = tuple(_argument(arg, depth) for arg in tree.args)
+    if func in RELABELLING:
+        _check_relabelling(func, given)
+    if func in CLOCK and not given:
+        given = (Call("vector", (Call("time", ()),)),)
+    return Call(func, given)
+
+
+def _check_relabelling(func: str, args: tuple[Node, ...]) -> None:
+    texts = [arg.value for arg in args if isinstance(arg, Text)]
+    if func == "label_join" and len(texts) < 2:
+        raise PromqlError('label_join lacks words — say the label, the separator and the labels that are joined')
+    for name in texts[:1] if func == "label_replace" else [texts[0], *texts[2:]]:
+        _label_name(name)
+    if func == "label_replace":
+        compiled(texts[3])
 
 
 def _millis(given: timedelta) -> int:

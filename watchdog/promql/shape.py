@@ -96,10 +96,20 @@ def _many(node: Node) -> tuple[bool, bool]:
             return False, not (isinstance(args[0], Selector) and _labelled(args[0]))
         case RangeCall(func="absent_over_time", selector=selector):
             return False, not (isinstance(selector, Selector) and _labelled(selector))
+        case Call(func=func) if func in ("histogram_quantile", "histogram_fraction"):
+            return _many(node.args[-1])[0], False
+        case Call(func="label_replace" | "label_join", args=args):
+            return _many(args[0])[0], False
         case Call(args=args):
             return _many(args[0])
         case Negate(expr=inner):
             return _many(inner)
+        case Aggregate(op="count_values"):
+            return True, False
+        case Aggregate(op="topk" | "bottomk", expr=inner, without=without, labels=labels, param=param):
+            many, bare = _many(inner)
+            alone = param == Number(1.0) and ((not without and not labels) or bare)
+            return many and not alone, bare
         case Aggregate(expr=inner, without=without, labels=labels):
             many, bare = _many(inner)
             if bare or (not without and not labels):
@@ -123,6 +133,8 @@ def _many_of_two(node: Binary) -> tuple[bool, bool]:
         return (many or others) if one_signature else True, bare and bare_too
     if node.op in SETS:
         return many, bare
+    if node.many is not None:
+        return (many, False) if node.many == "left" else (others, False)
     if node.on and not node.labels:
         return False, True
     return many and others, bare

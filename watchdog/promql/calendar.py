@@ -1,0 +1,49 @@
+"""`hour`, `day_of_week` and their relatives: parts of a UTC date, from seconds since the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from watchdog.promql.pages import Floats, Ints
+
+_DAY = 86_400
+_FAR = 4e11
+"""Seconds, some 12,000 years: beyond it there is no calendar, and the answer is NaN."""
+
+
+def _days(seconds: Ints) -> Ints:
+    return seconds // _DAY
+
+
+def _months(seconds: Ints) -> Ints:
+    """Since January 1970."""
+    return _days(seconds).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def _first(months: Ints) -> Ints:
+    """Days from the epoch to the first of a month."""
+    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+
+
+def _part(of: Callable[[Ints], Ints]) -> Callable[[Floats], Floats]:
+    def read(v: Floats) -> Floats:
+        known = np.abs(v) < _FAR  # NaN is not
+        seconds = np.where(known, v, 0.0).astype(np.int64)  # cut towards zero, as in Prometheus
+        return np.where(known, of(seconds).astype(np.float64), np.nan)
+
+    return read
+
+
+CLOCK: dict[str, Callable[[Floats], Floats]] = {
+    "minute": _part(lambda s: s // 60 % 60),
+    "hour": _part(lambda s: s // 3_600 % 24),
+    "day_of_week": _part(lambda s: (_days(s) + 4) % 7),  # 1970 began on a Thursday; 0 is Sunday
+    "day_of_month": _part(lambda s: _days(s) - _first(_months(s)) + 1),
+    "day_of_year": _part(lambda s: _days(s) - _first(_months(s) // 12 * 12) + 1),
+    "days_in_month": _part(lambda s: _first(_months(s) + 1) - _first(_months(s))),
+    "month": _part(lambda s: _months(s) % 12 + 1),
+    "year": _part(lambda s: _months(s) // 12 + 1970),
+}
+"""Each works on a vector; without an argument on the time of evaluation."""
