@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, query, run
+from watchdog.cli import act, check, look, query, run, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 
@@ -100,6 +100,11 @@ def parser() -> argparse.ArgumentParser:
                          help="CSV, OpenMetrics text, or a Prometheus's address; else the watchdog is asked")  # fmt: skip
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
     configured(command)
+
+    command = add("test", test.test, "Unit tests of rules: promtool's own test files, and ours.")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="test files; see docs/testing.md")
+    command.add_argument("--run", metavar="REGEX", help="only tests whose name it finds something in")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for CI systems")
 
     command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (two minutes).")
     command.add_argument("--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there")

@@ -1,0 +1,113 @@
+"""`test`: unit tests of rules, in promtool's format and ours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from watchdog.config import Problem
+from watchdog.ruletest import Case, read, run
+from watchdog.telemetry import log
+
+
+def test(options: argparse.Namespace) -> int:
+    try:
+        only = None if options.run is None else re.compile(options.run)
+    except re.error as error:
+        print(f"trading-watchdog: --run is no regular expression: {error}", file=sys.stderr)
+        return 2
+    log.addHandler(logging.NullHandler())  # what the pipeline logs of incidents is no news here
+    cases: list[Case] = []
+    problems: list[Problem] = []
+    for path in options.files:
+        file, wrong = read(path, os.environ)
+        problems += [problem for problem in wrong if problem not in problems]
+        mine: list[Case] = []
+        for case in run(file, only) if file is not None else ():
+            mine.append(case)
+            if options.json:
+                print(json.dumps(_json(case), ensure_ascii=False), flush=True)
+        cases += mine
+        if file is not None and not options.json and (mine or only is None):
+            _tell(path, mine)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if options.junit is not None:
+        _write_junit(options.junit, cases, problems)
+    if not cases and not problems:
+        print("trading-watchdog: no test was run", file=sys.stderr)
+        return 2
+    failed = sum(not case.passed for case in cases)
+    if not options.json:
+        wrong_files = f", {len(problems)} error{'s' if len(problems) > 1 else ''} in files" if problems else ""
+        print(f"{len(cases)} case{'' if len(cases) == 1 else 's'}, {failed} failed{wrong_files}")
+    return 1 if failed or problems else 0
+
+
+def _json(case: Case) -> dict[str, Any]:
+    return {"file": case.file, "name": case.name, "kind": case.kind, "passed": case.passed, "got": case.got,
+            "expected": case.expected}  # fmt: skip
+
+
+def _tell(path: Path, cases: Sequence[Case]) -> None:
+    failed = [case for case in cases if not case.passed]
+    print(f"{path}: {f'{len(failed)} of {len(cases)} failed' if failed else f'{len(cases)} passed'}")
+    for case in failed:
+        print(f"  FAILED  {case.name}")
+        print("\n".join(_difference(case)))
+
+
+def _difference(case: Case) -> list[str]:
+    lines = [f"      expected  {line}" for line in _lines(case.expected)] + [f"      got       {line}" for line in _lines(case.got)]
+    return lines + ([f"      because   {case.why}"] if case.why else [])
+
+
+def _lines(value: Any) -> list[str]:
+    if not value:
+        return ["nothing"]
+    if isinstance(value, dict):
+        return [", ".join(f"{key} {text}" for key, text in value.items())]
+    lines = []
+    for each in value:
+        if isinstance(each, str):
+            lines.append(each)
+        elif "value" in each:
+            lines.append(f"{each['labels']} {each['value']}")
+        else:
+            notes = "".join(f" {name}: {text!r}" for name, text in each["annotations"].items())
+            pairs = ", ".join(f'{name}="{text}"' for name, text in each["labels"].items())
+            lines.append("{" + pairs + "}" + notes)
+    return lines
+
+
+def _write_junit(path: Path, cases: Sequence[Case], problems: Sequence[Problem]) -> None:
+    """One suite a file, one case an expectation; a file that cannot be read is an error of its suite."""
+    top = ElementTree.Element("testsuites")
+    for file in dict.fromkeys([*(case.file for case in cases), *(problem.file for problem in problems)]):
+        mine = [case for case in cases if case.file == file]
+        wrong = [problem for problem in problems if problem.file == file]
+        suite = ElementTree.SubElement(top, "testsuite", name=file, tests=str(len(mine) + len(wrong)), errors=str(len(wrong)),
+                                       failures=str(sum(not case.passed for case in mine)))  # fmt: skip
+        for case in mine:
+            entry = ElementTree.SubElement(suite, "testcase", classname=case.kind, name=_printable(case.name), file=file)
+            if not case.passed:
+                failure = ElementTree.SubElement(entry, "failure", message=_printable(case.what))
+                failure.text = _printable("\n".join(_difference(case)))
+        for problem in wrong:
+            entry = ElementTree.SubElement(suite, "testcase", classname="file", name=f"line {problem.line}", file=file)
+            ElementTree.SubElement(entry, "error", message=_printable(str(problem)))
+    ElementTree.indent(top)
+    ElementTree.ElementTree(top).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _printable(text: str) -> str:
+    """Without what XML cannot hold."""
+    return "".join(char if char in "\n\t" or char.isprintable() else "�" for char in text)

@@ -1,0 +1,15 @@
+"""Unit tests of rules: promtool's own files, and ours beside them.
+
+```
+file ─read→ tests ─run→ cases: one for each expectation
+```
+`notation` reads series and values, `document` the YAML, `promrules` and `templates` Prometheus's rule files; `tape`
+holds the samples, `evaluation` does with them what Prometheus does, and `ours` what the daemon does.
+"""
+
+from __future__ import annotations
+
+from watchdog.ruletest.cases import TestFile, read
+from watchdog.ruletest.run import Case, run
+
+__all__ = ["Case", "TestFile", "read", "run"]

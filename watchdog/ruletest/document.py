@@ -1,0 +1,164 @@
+"""Test files and Prometheus's rule files: YAML as Prometheus reads it, and the place of every word.
+
+Not `config.marks`, which refuses what our own files should not hold: these files may use anchors and merge keys, and
+what looks like a number in a label stays the text that it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from watchdog.config.problem import Place, Problem, nearest, one_line, short
+from watchdog.model import Labels, Millis
+from watchdog.ruletest.notation import parse_millis, parse_number
+
+_LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_MOST = 16 << 20
+
+
+@dataclass(slots=True)
+class Sheet:
+    """One file, with what is wrong in it."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, place: Place, what: str, cure: str = "") -> None:
+        self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
+
+
+class Cell:
+    """A value in a file. Reading it as something that it is not reports the mistake and goes on with an empty value."""
+
+    __slots__ = ("_node", "sheet")
+
+    def __init__(self, node: yaml.Node, sheet: Sheet) -> None:
+        self._node = node
+        self.sheet = sheet
+
+    @property
+    def place(self) -> Place:
+        mark = self._node.start_mark
+        return Place(mark.line + 1, mark.column + 1)
+
+    @property
+    def is_null(self) -> bool:
+        return isinstance(self._node, yaml.ScalarNode) and self._node.tag == "tag:yaml.org,2002:null"
+
+    def report(self, what: str, cure: str = "") -> None:
+        self.sheet.report(self.place, what, cure)
+
+    def text(self) -> str:
+        if not isinstance(self._node, yaml.ScalarNode):
+            self.report("text should stand here, not a list or a set of keys")
+            return ""
+        return str(self._node.value)
+
+    def number(self) -> float:
+        text = self.text()
+        try:
+            return parse_number(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            self.report(f"{short(text)!r} is no number")
+            return 0.0
+
+    def flag(self) -> bool:
+        text = self.text()
+        if text.lower() not in ("true", "false"):
+            self.report(f"{short(text)!r} is neither true nor false")
+        return text.lower() == "true"
+
+    def millis(self) -> Millis:
+        try:
+            return parse_millis(self.text())
+        except ValueError as error:
+            self.report(str(error), "a duration reads like 30s, 5m or 1h30m")
+            return 0
+
+    def items(self, known: Collection[str]) -> dict[str, Cell]:
+        """The values of a set of keys; what is empty is left out. `known`: other keys are mistakes."""
+        found = {}
+        for key, value, place in self._pairs():
+            if key not in known:
+                self.sheet.report(place, f"there is no key {short(key)}", nearest(key, known))
+            elif not value.is_null:
+                found[key] = value
+        return found
+
+    def pairs(self) -> Labels:
+        """Names and texts, such as labels; sorted."""
+        return tuple(sorted((key, value.text()) for key, value, _ in self._pairs()))
+
+    def keyed(self) -> dict[str, Cell]:
+        """Names and whatever they hold, in the order of the file."""
+        return {key: value for key, value, _ in self._pairs()}
+
+    def listed(self) -> list[Cell]:
+        if not isinstance(self._node, yaml.SequenceNode):
+            self.report("a list should stand here", "begin each entry with -")
+            return []
+        return [Cell(node, self.sheet) for node in self._node.value]
+
+    def _pairs(self) -> Iterator[tuple[str, Cell, Place]]:
+        if not isinstance(self._node, yaml.MappingNode):
+            self.report("a set of keys should stand here", "write key: value")
+            return
+        seen = set()
+        merged: list[Cell] = []
+        for key, value in self._node.value:
+            place = Place(key.start_mark.line + 1, key.start_mark.column + 1)
+            if not isinstance(key, yaml.ScalarNode):
+                self.sheet.report(place, "a key should stand here, not a list or a set of keys")
+            elif key.tag == "tag:yaml.org,2002:merge":
+                merged += [Cell(value, self.sheet)] if isinstance(value, yaml.MappingNode) else Cell(value, self.sheet).listed()
+            elif key.value in seen:
+                self.sheet.report(place, f"{short(key.value)} stands here twice", "keep one of them")
+            else:
+                seen.add(key.value)
+                yield str(key.value), Cell(value, self.sheet), place
+        for source in merged:
+            for name, cell, place in source._pairs():
+                if name not in seen:
+                    seen.add(name)
+                    yield name, cell, place
+
+
+def open_sheet(path: Path, file: str) -> tuple[Sheet, Cell | None]:
+    """The file, and what stands in it; None when nothing can be read, and ``problems`` says why."""
+    sheet = Sheet(file)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        sheet.report(Place(1, 1), "there is no such file", "check the path")
+        return sheet, None
+    except OSError as error:
+        sheet.report(Place(1, 1), f"cannot be read: {error.strerror}")
+        return sheet, None
+    if len(raw) > _MOST:
+        sheet.report(Place(1, 1), f"is larger than {_MOST >> 20} MiB", "split it")
+        return sheet, None
+    try:
+        node = yaml.compose(raw.decode("utf-8-sig"), Loader=_LOADER)
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8", "replace").split("\n")
+        sheet.report(Place(len(before), len(before[-1]) + 1), f"byte 0x{raw[error.start]:02x} is not UTF-8")
+        return sheet, None
+    except RecursionError:
+        sheet.report(Place(1, 1), "is nested too deep")
+        return sheet, None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+        what = re.sub(r"\s+", " ", str(getattr(error, "problem", None) or error))
+        sheet.report(place, f"this is no YAML: {short(what)}", "check the indentation and the quotes above")
+        return sheet, None
+    if node is None:
+        sheet.report(Place(1, 1), "the file is empty")
+        return sheet, None
+    return sheet, Cell(node, sheet)

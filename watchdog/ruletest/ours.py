@@ -1,0 +1,116 @@
+"""Our own rules on the samples of a test: the daemon's pipeline, with the test's time for a clock."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from watchdog.config import Config
+from watchdog.incidents import Machine
+from watchdog.journal import Journal, runs
+from watchdog.model import Labels, Millis, Sample
+from watchdog.pipeline import Pipeline
+from watchdog.ruletest.notation import NAME, Value
+from watchdog.telemetry import Telemetry
+
+State = Literal["ok", "pending", "warn", "crit", "nodata"]
+STATES: tuple[State, ...] = ("ok", "pending", "warn", "crit", "nodata")
+
+SOURCE = "test"
+"""Source of the series that say none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """Stands for a source: all that the pipeline asks of one is how often it is read."""
+
+    every: Millis
+
+
+class Watch:
+    """The rules of a configuration, and what they have made of the samples so far."""
+
+    def __init__(
+        self, config: Config, rules: Collection[str], given: Mapping[Labels, Sequence[Value]], interval: Millis
+    ) -> None:
+        """`rules`: the ones to judge; the others are asleep, so that no test must feed them."""
+        self._given = _by_source(given)
+        self._interval = interval
+        wanted = {name: rule for name, rule in config.rules.items() if name in rules}
+        kpis = {rule.kpi for rule in wanted.values()}
+        feeds: Any = {source: _Feed(interval) for source in self._given}
+        self._config = replace(
+            config, sources=feeds, channels={}, rules=wanted,
+            checks=tuple(check for check in config.checks if check.rule in wanted),
+            kpis={name: kpi for name, kpi in config.kpis.items() if name in kpis},
+        )  # fmt: skip
+        self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
+        self._journal = Journal(Path(self._folder.name) / "journal.db")
+        # Awake just before the first sample, which is then newer than the start.
+        self._pipeline = Pipeline(self._config, self._journal, Telemetry("test"), -1)
+
+    def close(self) -> None:
+        self._journal.close()
+        self._folder.cleanup()
+
+    def until(self, end: Millis, tick: Millis, asked: Collection[Millis]) -> Iterator[Millis]:
+        """Lets time go on to `end`, and stops at each time that is `asked`: samples come in, the clock ticks."""
+        longest = max((len(values) for series in self._given.values() for _, values in series), default=0)
+        reads = {i * self._interval for i in range(longest)}
+        for t in sorted({at for at in reads if at <= end} | set(range(0, end + 1, tick)) | set(asked)):
+            if t in reads:
+                self._deliver(t)
+            if t % tick == 0:
+                self._pipeline.judge(t)
+            if t in asked:
+                yield t
+
+    def _deliver(self, t: Millis) -> None:
+        at = t // self._interval
+        for source, series in self._given.items():
+            said = [(key, values[at] if at < len(values) else None) for key, values in series]
+            samples = [Sample(dict(key)[NAME], tuple(pair for pair in key if pair[0] not in (NAME, "source")), t, value)
+                       for key, value in said if isinstance(value, float)]  # fmt: skip
+            if samples:
+                self._pipeline.keep(source, samples, t)
+            elif any(value == "stale" for _, value in said):
+                self._pipeline.lose(source, t)
+            else:
+                continue
+            self._pipeline.judge(t, source)
+
+    def state(self, rule: str, labels: Labels) -> tuple[State, str]:
+        """The worst state of the rule where the labels are these (and any others), and why."""
+        found: tuple[State, str] = ("nodata", "nothing was judged")
+        best = -1
+        for key, machine in self._pipeline.machines.items():
+            if key.rule == rule and set(labels) <= set(key.labels):
+                state = _state(key.level, machine)
+                rank = ("ok", "nodata", "pending", "warn", "crit").index(state)
+                if rank > best:
+                    best, found = rank, (state, machine.reason)
+        return found
+
+    def plan(self, rule: str) -> str | None:
+        """The plan that the rule has started last."""
+        started = [run.plan for target in self._config.targets for run in runs.recent(self._journal, target, -1)
+                   if run.by == f"rule {rule}"]  # fmt: skip
+        return started[-1] if started else None
+
+
+def _by_source(given: Mapping[Labels, Sequence[Value]]) -> dict[str, list[tuple[Labels, Sequence[Value]]]]:
+    sources: dict[str, list[tuple[Labels, Sequence[Value]]]] = {}
+    for key, values in given.items():
+        sources.setdefault(dict(key).get("source", SOURCE), []).append((key, values))
+    return sources
+
+
+def _state(level: str, machine: Machine) -> State:
+    if machine.fires:
+        return "crit" if level == "crit" else "warn"
+    if machine.phase == "pending":
+        return "pending"
+    return "nodata" if machine.outcome in ("nodata", "error") else "ok"
