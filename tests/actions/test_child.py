@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -44,6 +45,25 @@ def test_a_child_that_prints_megabytes_on_both_pipes_does_not_hang_and_its_end_i
 def test_output_of_exactly_the_limit_is_not_cut() -> None:
     assert not sh("printf 12345", limit=5).cut
     assert sh("printf 123456", limit=5).cut
+
+
+def test_a_programs_last_words_are_read_though_it_ends_between_our_look_at_its_pipes_and_our_look_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            events = super().select(timeout)
+            if not events and not Late.was:  # as when a busy machine lets us wait right here
+                Late.was = True
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            return events
+
+        was = False
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Late)
+
+    assert sh("sleep 0.3; echo out").out == "out\n"
+    assert Late.was
 
 
 def test_stdin_is_empty_unless_input_is_given() -> None:

@@ -205,13 +205,14 @@ def _talk(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return None
-            events = selector.select(min(remaining, _POLL))
+            ended = child.poll() is not None  # asked first: what it wrote before its end is in the pipes by then
+            events = selector.select(0 if ended else min(remaining, _POLL))
             for key, _ in events:
                 if key.fileobj is child.stdin:
                     left_to_say = _write(selector, child.stdin, left_to_say)
                 else:
                     _read(selector, key)
-            if child.poll() is not None:
+            if ended:
                 after_its_end -= 1
                 if not events or not after_its_end:
                     break
