@@ -10,6 +10,7 @@ import numpy as np
 from watchdog.promql import numeric
 from watchdog.promql.pages import Floats
 from watchdog.promql.selectors import Kernel, Window
+from watchdog.promql.trading import TRADING
 
 
 def _extrapolated(window: Window, *, counter: bool, per_second: bool) -> Floats | None:
@@ -116,6 +117,7 @@ RANGE: dict[str, Kernel] = {
     "deriv": _slope,
     "predict_linear": _predicted,
     "present_over_time": present,
+    **TRADING,
     "absent_over_time": present,  # turned round by the engine, which also knows the labels
 }
 

@@ -35,6 +35,11 @@ from watchdog.promql.nodes import (
     Text,
 )  # fmt: skip
 from watchdog.promql.operators import ARITHMETIC
+from watchdog.promql.trading import SCALARS, TRADING
+
+pp.register_extra_functions([
+    pp.Function(name, [pp.ValueType.Matrix, *[pp.ValueType.Scalar] * SCALARS[name]], pp.ValueType.Vector) for name in TRADING
+])  # fmt: skip
 
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100

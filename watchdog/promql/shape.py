@@ -52,7 +52,9 @@ def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
 
     Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
     """
-    sides: dict[str, Literal["max", "min"]] = {"max_over_time": "max", "min_over_time": "min"}
+    sides: dict[str, Literal["max", "min"]] = {
+        "max_over_time": "max", "min_over_time": "min", "max_drawdown_over_time": "max",
+    }  # fmt: skip
     return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node, 0) if func in sides}
 
 

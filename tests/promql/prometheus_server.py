@@ -1,0 +1,115 @@
+"""A real Prometheus on loopback, loaded by backfill and asked over its API, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from watchdog.model import Labels
+from watchdog.promql.nodes import NAME
+from watchdog.promql.pages import missing
+
+Samples = Mapping[Labels, Mapping[int, float]]
+Answer = dict[Labels, float]
+"""Labels with the name → value."""
+
+
+class Refused(Exception):  # noqa: N818 - what the server said, not a fault of ours
+    """Prometheus answered with an error."""
+
+
+def found() -> str | None:
+    """Why there is no Prometheus to ask; None when there is."""
+    lacking = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    return f"no {' and no '.join(lacking)} on PATH (Debian: apt-get install prometheus)" if lacking else None
+
+
+def openmetrics(samples: Samples) -> str:
+    """The text that promtool reads. Stale markers cannot be written in it."""
+    families: dict[str, list[str]] = {}
+    for key, points in samples.items():
+        labels = ",".join(f"{name}={json.dumps(value)}" for name, value in key if name != NAME)
+        lines = families.setdefault(dict(key)[NAME], [])
+        lines += [f"{dict(key)[NAME]}{{{labels}}} {_number(v)} {t / 1_000:.3f}" for t, v in sorted(points.items())]
+    text = [line for name, lines in sorted(families.items()) for line in (f"# TYPE {name} unknown", *lines)]
+    return "\n".join([*text, "# EOF", ""])
+
+
+def _number(v: float) -> str:
+    return "NaN" if math.isnan(v) else "+Inf" if v == math.inf else "-Inf" if v == -math.inf else repr(v)
+
+
+class Prometheus:
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+
+    def ask(self, text: str, at: int) -> Answer:
+        """The instant vector at a time in ms; a scalar has no labels. Raises Refused with what the server says."""
+        body = urllib.parse.urlencode({"query": text, "time": f"{at / 1_000:.3f}"})
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        self._connection.request("POST", "/api/v1/query", body, kind)
+        said = json.loads(self._connection.getresponse().read())
+        if said["status"] != "success":
+            raise Refused(said["error"])
+        data = said["data"]
+        if data["resultType"] == "scalar":
+            return {(): float(data["result"][1])}
+        return {tuple(sorted(one["metric"].items())): float(one["value"][1]) for one in data["result"]}
+
+
+@contextlib.contextmanager
+def serving(samples: Samples, folder: Path) -> Iterator[Prometheus]:
+    """A server that has these samples. Without stale markers, please."""
+    assert not any(missing_one(v) for points in samples.values() for v in points.values())
+    (folder / "samples.txt").write_text(openmetrics(samples))
+    (folder / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
+    data = folder / "data"
+    backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "samples.txt"), str(data)]
+    subprocess.run(backfill, check=True, capture_output=True, timeout=120)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    command = [
+        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={data}",
+        f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y", "--log.level=error",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            _await_ready(process, port, folder / "log")
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                yield Prometheus(connection)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def missing_one(v: float) -> bool:
+    return bool(missing(np.array([v]))[0])
+
+
+def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"prometheus ended: {log.read_text()}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/-/ready")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"prometheus does not become ready: {log.read_text()}")
