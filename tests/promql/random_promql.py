@@ -139,7 +139,7 @@ class Words:
             "year", "sort", "sort_desc",
         )  # fmt: skip
         if func in ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year"):
-            return f"{func}({self.any('', f'vector({START // 1_000}) + clamp({inner}, -1e6, 1e6) * 1000')})"
+            return f"{func}({self.any('', f'vector({START // 1_000}) + (clamp({inner}, -1e6, 1e6) < Inf) * 1000')})"
         plain = self.selector() + self.any("", " offset 1m3s", " @ end()", f" @ {START // 1_000 + 1_999}.2")
         return self.any(
             f"{func}({inner})", f"{func}({inner})", f"timestamp({plain})", f"timestamp(-({inner}))",
@@ -179,7 +179,7 @@ class Words:
         if op in ("topk", "bottomk"):
             return f"count{by} ({op}{by} ({self.any('1', '2', '0', '5')}, {inner}))"
         if op == "count_values":
-            return f'count_values{by} ("{self.any("v", "x", "value")}", {self.any("", "-")}round({inner}, 0.5))'
+            return f'count_values{by} ("{self.any("v", "x", "value")}", {self.any("", "-")}round(clamp({inner}, -1e6, 1e6), 0.5))'
         return f"{op}{by} ({inner})"
 
     def special(self, depth: int) -> str:

@@ -104,13 +104,13 @@ def _at_a_jump(text: str, pages: Pages, at: int, theirs: dict[Labels, float], mo
         return asked
 
     said = [_ours(text, pages, at)]
-    for by in (-4e-15, 4e-15):
+    for by, across in ((-4e-15, 0.0), (4e-15, 0.0), (0.0, -4e-15), (0.0, 4e-15)):
         with monkeypatch.context() as patch:
             for name, kernel in functions.RANGE.items():
                 if name.startswith(("avg", "sum", "std", "quantile", "rate", "increase", "delta", "deriv", "predict")):
                     patch.setitem(functions.RANGE, name, moved(kernel, by))
             for name in ("sum", "avg", "stddev", "stdvar"):
-                patch.setitem(aggregations.KERNELS, name, moved(aggregations.KERNELS[name], by))
+                patch.setitem(aggregations.KERNELS, name, moved(aggregations.KERNELS[name], across))
             with contextlib.suppress(PromqlError):
                 said.append(_ours(text, pages, at))
     always, ever = set.intersection(*map(set, said)), set.union(*map(set, said))
