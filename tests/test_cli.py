@@ -33,7 +33,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for command in ("run", "check", "status", "incidents", "rollback", "resume", "query", "demo"):
+    for command in ("run", "check", "status", "incidents", "rollback", "resume", "query", "replay", "demo"):
         assert re.search(rf"^    {command}\s", text, re.MULTILINE)
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
     {"config", "series", "journal", "history", "plots"},
     {"pipeline", "rollback", "notify", "place"},
-    {"web", "people", "status", "ruletest"},
+    {"web", "people", "status", "replay", "ruletest"},
     {"daemon"},
     {"demo"},
     {"cli"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, query, run, test
+from watchdog.cli import act, check, look, query, replay, run, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 
@@ -100,6 +100,16 @@ def parser() -> argparse.ArgumentParser:
                          help="CSV, OpenMetrics text, or a Prometheus's address; else the watchdog is asked")  # fmt: skip
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
     configured(command)
+
+    command = add("replay", replay.run, "What rules would have done over the past: trips, plans, and labelled incidents found.")
+    command.add_argument("rules", nargs="+", type=Path, metavar="RULES", help="rule files, or a folder of them")
+    command.add_argument("--history", nargs="+", action="extend", required=True, metavar="FILE",
+                         help="CSV, OpenMetrics text, or a Prometheus's address")  # fmt: skip
+    command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
+    command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")
+    command.add_argument("--incidents", type=Path, metavar="FILE", help="labelled incidents: CSV with start,end[,name]")
+    command.add_argument("--png", type=Path, metavar="FILE", help="draw a timeline, too")
 
     command = add("test", test.test, "Unit tests of rules: promtool's own test files, and ours.")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="test files; see docs/testing.md")

@@ -1,0 +1,139 @@
+"""What the changes amount to: trips, and the plans that they would have started."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from watchdog import guard
+from watchdog.config import Config
+from watchdog.guard import Allowed, Refused, may_act
+from watchdog.model import Labels, Millis
+from watchdog.replay.looks import Course
+from watchdog.rules import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One threshold that fired."""
+
+    rule: str
+    level: Level
+    target: str
+    labels: Labels
+    start: Millis
+    end: Millis | None
+    """None: it still fires at the end of the history."""
+    reason: str
+    plan: str | None
+    index: int
+    """Of its check, in file order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A plan that would have started, or why it would not have."""
+
+    t: Millis
+    target: str
+    plan: str
+    kind: str
+    rule: str
+    refused: str | None
+    """None: it starts."""
+
+
+def trips_of(courses: Iterable[Course]) -> list[Trip]:
+    trips = []
+    for course in courses:
+        check = course.check
+        open_: dict[Labels, tuple[Millis, str]] = {}
+        for change, _ in course.happened:
+            if change.kind == "tripped":
+                open_[change.key.labels] = (change.t, change.reason)
+            elif change.kind == "cleared":
+                start, reason = open_.pop(change.key.labels)
+                trips.append(Trip(check.rule, check.level, check.target, change.key.labels, start, change.t, reason,
+                                  check.plan, course.index))  # fmt: skip
+        trips += [Trip(check.rule, check.level, check.target, labels, start, None, reason, check.plan, course.index)
+                  for labels, (start, reason) in open_.items()]  # fmt: skip
+    return sorted(trips, key=lambda trip: (trip.start, trip.index, trip.labels))
+
+
+def plans_of(config: Config, courses: Sequence[Course], end: Millis) -> list[Started]:
+    """Asks the guard as the daemon would.
+
+    The past is what it was: a plan takes no time and changes nothing, each plan starts once an incident, and after a
+    halt a person resumes as soon as the incident is over.
+    """
+    trips = trips_of(courses)
+    told: list[Started] = []
+    for target in dict.fromkeys(trip.target for trip in trips):
+        mine = [trip for trip in trips if trip.target == target]
+        told += _of_target(config, target, mine, end)
+    return sorted(told, key=lambda one: one.t)
+
+
+def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) -> list[Started]:
+    told: list[Started] = []
+    past: list[guard.Past] = []
+    incidents = _incidents(trips, end)
+    freshness = {rule.name for rule in config.rules.values() if rule.if_missing.then == "crit"}
+    # Halts first, then file order, as in the ledger.
+    queue = [(trip.start, config.plans[trip.plan].kind != "halt", trip.index, n) for n, trip in enumerate(trips) if trip.plan]
+    heapq.heapify(queue)
+    refused: dict[str, str] = {}
+    while queue:
+        now, _, _, n = heapq.heappop(queue)
+        trip = trips[n]
+        assert trip.plan is not None
+        number = next(i for i, (start, over) in enumerate(incidents) if start <= trip.start <= over)
+        mine = [one for one in told if one.refused is None and incidents[number][0] <= one.t <= incidents[number][1]]
+        plan = config.plans[trip.plan]
+        if any(one.plan == trip.plan for one in mine):
+            continue
+        blind = next((f"{one.rule} fires" for one in trips
+                      if one.rule in freshness and one.start <= now < (end if one.end is None else one.end)), None)  # fmt: skip
+        facts = guard.Facts(latched=None, blind=blind, fresh=True, unsettled=None,
+                            halted=any(one.kind == "halt" for one in mine), past=past)  # fmt: skip
+        verdict = may_act(plan.kind, config.targets[target], facts, now)
+        if isinstance(verdict, Allowed):
+            refused.pop(trip.plan, None)
+            told.append(Started(now, target, trip.plan, plan.kind, trip.rule, None))
+            past.append(guard.Past(plan.kind, now, now, number))
+            continue
+        if refused.get(trip.plan) != verdict.code:
+            refused[trip.plan] = verdict.code
+            told.append(Started(now, target, trip.plan, plan.kind, trip.rule, verdict.why))
+        again = _again(verdict, config, target, past, trips, now)
+        if again is not None and again < (end if trip.end is None else trip.end):
+            heapq.heappush(queue, (again, plan.kind != "halt", trip.index, n))
+    return told
+
+
+def _again(
+    verdict: Refused, config: Config, target: str, past: Sequence[guard.Past], trips: Sequence[Trip], now: Millis
+) -> Millis | None:
+    """When it is worth asking again; None: not in this incident."""
+    known = config.targets[target]
+    if verdict.code == "cooldown":
+        return max(one.ended or 0 for one in past if one.kind == "repair") + known.cooldown
+    if verdict.code == "budget":
+        return min((one.started + budget.per for one in past for budget in known.budget if one.started + budget.per > now),
+                   default=None)  # fmt: skip
+    if verdict.code == "blind":
+        return min((one.end for one in trips if one.end is not None and one.end > now), default=None)
+    return None
+
+
+def _incidents(trips: Sequence[Trip], end: Millis) -> list[tuple[Millis, Millis]]:
+    """From the first trip until nothing fires any more; both ends included."""
+    merged: list[tuple[Millis, Millis]] = []
+    for trip in trips:
+        over = end if trip.end is None else trip.end
+        if merged and trip.start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], over))
+        else:
+            merged.append((trip.start, over))
+    return merged
