@@ -306,7 +306,8 @@ class Daemon:
             return any(self.pipeline.machines.get(key, Machine()).fires for key in tripped(run.incident, run.target))
 
         return Hands(
-            journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting, terms=tripped,
+            journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting,
+            woken=lambda: self.pipeline.booted, terms=tripped,
             evidence=self.pipeline.evidence,
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
         )  # fmt: skip

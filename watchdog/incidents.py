@@ -180,6 +180,11 @@ class Trial:
     reason: str = "no evidence yet"
 
 
+def rest(trial: Trial, now: Millis) -> Trial:
+    """After a suspend or a clock jump: the time in between is no evidence."""
+    return replace(trial, last=now, machines={key: wake(machine, now) for key, machine in trial.machines.items()})
+
+
 def prove(
     trial: Trial,
     terms: Mapping[Key, Terms],

@@ -320,14 +320,23 @@ def _by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
 
 def _durable(machine: Machine, before: Machine | None) -> bool:
     """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
-    if before is None or machine.phase == before.phase == "ok":
-        return machine.phase != "ok" or (before is not None and before.phase != "ok")
-    return _lasting(machine) != _lasting(before)
+    return _lasting(machine) != _lasting(before or Machine())
 
 
 def _lasting(machine: Machine) -> Machine:
-    """The machine without what only says when it was last looked at."""
-    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=0, outcome="ok")
+    """The machine without what only says when it was last looked at.
+
+    The clock of missing data is written down every few seconds until it has run out, so that a watchdog that is killed
+    again and again still notices that it sees nothing.
+    """
+    missing = 0 if machine.lost else machine.missing // _MISSING * _MISSING
+    if machine.phase == "ok":
+        return Machine(lost=machine.lost, missing=missing)
+    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
+
+
+_MISSING = 5_000
+"""ms of missing data between two writes of its clock."""
 
 
 def _machine(state: dict[str, object]) -> Machine:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from watchdog.actions.plan import Halt, Repair, Verify, read_plan, verify_of
-from watchdog.incidents import Finding, Key, Terms, Trial, prove
+from watchdog.incidents import Finding, Key, Terms, Trial, prove, rest
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.runs import Outcome, Run
 from watchdog.model import ActionError, Millis, Severity, Target, Verdict
@@ -34,6 +34,8 @@ class Hands(NamedTuple):
     clock: Callable[[], Millis]
     offload: Callable[..., Awaitable[object]]
     """(key, deadline seconds, call, *args) → result, in a thread."""
+    woken: Callable[[], Millis]
+    """When the watchdog last started, or the machine last woke up."""
     terms: Callable[[int, str], Mapping[Key, Terms]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
@@ -229,10 +231,12 @@ class Rollback:
         trial = self._trial(run)
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        ran, looked = not verify.run, 0
+        ran, looked, began = not verify.run, 0, trial.last
         while True:
             self._boundary(run)
             now = self._hands.clock()
+            if self._hands.woken() > began:  # the machine slept: that time counts neither for nor against
+                began, give_up = now, now + max(verify.give_up, verify.settle)
             if now >= looked + _LOOK:
                 looked = now
                 if dead := await ladder.undone():
@@ -260,6 +264,8 @@ class Rollback:
         self, run: Run, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis
     ) -> tuple[Trial, Finding | None]:
         terms = self._hands.terms(run.incident, run.target) if run.kind == "repair" and run.incident else {}
+        if self._hands.woken() > trial.last:
+            trial = rest(trial, now)
         verdicts, answers = self._hands.evidence(run.target, list(terms), that, trial.since, now)
         return prove(trial, terms, verdicts, answers, quiet, now)
 
