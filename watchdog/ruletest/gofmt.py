@@ -75,7 +75,7 @@ def printf(format_: str, *args: object) -> str:
         width = int(found["width"] or 0)
         if "-" in found["flags"]:
             return text.ljust(width)
-        if "0" in found["flags"] and verb != "s":
+        if "0" in found["flags"] and text[-1:].isdigit():
             sign = text[0] if text[:1] in ("-", "+") else ""
             return sign + text[len(sign) :].rjust(width - len(sign), "0")
         return text.rjust(width)
@@ -97,7 +97,7 @@ def _verb(verb: str, found: re.Match[str], value: object) -> str:
     if verb in "eEfFgG" and isinstance(value, float):
         if not math.isfinite(value):
             text = shortest(value)
-            return text if plus == "+" else text.removeprefix("+")
+            return text if text.startswith(("-", "+")) or plus != "+" else "+" + text
         if precision is None and verb in "gG":
             text = shortest(value)
             return plus + text if value >= 0 else text

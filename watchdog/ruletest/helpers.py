@@ -66,10 +66,9 @@ def humanize_timestamp(value: object) -> str:
     v = number(value)
     if not math.isfinite(v):
         return four(v)
-    try:
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=round(v * 1e6))
-    except OverflowError:
-        raise TemplateError(f"{show(value)} is beyond the years that can be shown") from None
+    if abs(v) * 1e9 > 2**63 - 1:
+        raise TemplateError(f"{show(v)} cannot be represented as a nanoseconds timestamp since it overflows int64")
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(v * 1_000))
     part = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
     return f"{at:%Y-%m-%d %H:%M:%S}{part} +0000 UTC"
 
@@ -195,7 +194,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sortByLabel": lambda name, samples: sorted(samples, key=lambda sample: sample["Labels"].get(name, "")),
     "eq": _equal, "ne": lambda first, second: not _equal(first, second),
     "lt": _order(lambda a, b: a < b), "le": _order(lambda a, b: a <= b),
-    "gt": _order(lambda a, b: a > b), "ge": _order(lambda a, b: a >= b),
+    "gt": _order(lambda a, b: not a <= b), "ge": _order(lambda a, b: not a < b),  # true of NaN, as in Go
     "and": _and, "or": _or, "not": lambda value: not truth(value), "len": len, "index": _index,
 }  # fmt: skip
 

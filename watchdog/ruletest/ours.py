@@ -49,6 +49,7 @@ class Watch:
         )  # fmt: skip
         self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
         self._journal = Journal(Path(self._folder.name) / "journal.db")
+        self._journal.rows("PRAGMA synchronous=OFF")  # nobody needs it after a power cut
         # Awake just before the first sample, which is then newer than the start.
         self._pipeline = Pipeline(self._config, self._journal, Telemetry("test"), -1)
 
@@ -61,15 +62,18 @@ class Watch:
         longest = max((len(values) for series in self._given.values() for _, values in series), default=0)
         reads = {i * self._interval for i in range(longest)}
         for t in sorted({at for at in reads if at <= end} | set(range(0, end + 1, tick)) | set(asked)):
-            if t in reads:
-                self._deliver(t)
+            brought = self._deliver(t) if t in reads else []
             if t % tick == 0:
-                self._pipeline.judge(t)
+                self._pipeline.judge(t)  # sees what was brought, too
+            else:
+                for source in brought:
+                    self._pipeline.judge(t, source)
             if t in asked:
                 yield t
 
-    def _deliver(self, t: Millis) -> None:
-        at = t // self._interval
+    def _deliver(self, t: Millis) -> list[str]:
+        """Returns the sources that had something to say."""
+        at, brought = t // self._interval, []
         for source, series in self._given.items():
             said = [(key, values[at] if at < len(values) else None) for key, values in series]
             samples = [Sample(dict(key)[NAME], tuple(pair for pair in key if pair[0] not in (NAME, "source")), t, value)
@@ -80,7 +84,8 @@ class Watch:
                 self._pipeline.lose(source, t)
             else:
                 continue
-            self._pipeline.judge(t, source)
+            brought.append(source)
+        return brought
 
     def state(self, rule: str, labels: Labels) -> tuple[State, str]:
         """The worst state of the rule where the labels are these (and any others), and why."""
