@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import threading
 from pathlib import Path
 
 
@@ -20,7 +23,15 @@ def main() -> int:
         return 1
     from watchdog.cli import main as run
 
-    return run()
+    code = run()
+    if threading.active_count() > 1:
+        # A read that hangs (a dead disk, a git that waits) would keep us, and the next watchdog, waiting. What had to be
+        # finished is finished and written down by now.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
