@@ -63,13 +63,13 @@ class Box:
         self._output = folder.with_suffix(".log")
         with self._output.open("wb") as output:
             self._box = subprocess.Popen(
-                ["bash", SANDBOX, "-t", "100", *binds, folder, "run.sh"], stdout=output, stderr=output,
+                ["bash", SANDBOX, "-t", "300", *binds, folder, "run.sh"], stdout=output, stderr=output,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
     def facts(self) -> Facts:
         """What the story found out, once it has come to its end."""
-        self._box.wait(120)
+        self._box.wait(330)
         return Facts(self._output.read_text(errors="replace"))
 
     def close(self) -> None:
