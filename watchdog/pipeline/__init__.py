@@ -23,7 +23,7 @@ from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.peaks import Peaks
-from watchdog.promql import evaluate, extremes, metric_names, parse, windows
+from watchdog.promql import PromqlError, evaluate, extremes, metric_names, parse, windows
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
@@ -126,6 +126,12 @@ class Pipeline:
 
     def read(self, kpi: str, target: str, now: Millis, after: Millis | None = None) -> Reading:
         """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step)."""
+        try:
+            return self._read(kpi, target, now, after)
+        except PromqlError as error:  # what only the samples tell: two series that match one, for instance
+            return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
+
+    def _read(self, kpi: str, target: str, now: Millis, after: Millis | None) -> Reading:
         known = self.config.kpis[kpi]
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self._standing[target].epoch if known.since == "resume" else after
@@ -142,10 +148,13 @@ class Pipeline:
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
         expr = self._parsed.get(text) or parse(text)  # a plan keeps its conditions over a reload
-        result = evaluate(expr, self.store, np.array([now]), after)
-        if now - int(result.newest[0]) > self._slowest(metric_names(expr)):
+        try:
+            result = evaluate(expr, self.store, np.array([now]), after)
+            if now - int(result.newest[0]) > self._slowest(metric_names(expr)):
+                return None
+            return bool(result.at(0))
+        except PromqlError:
             return None
-        return bool(result.at(0))
 
     def evidence(
         self, target: str, terms: Collection[Key], that: Collection[str], since: Millis, now: Millis
