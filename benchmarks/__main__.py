@@ -1,0 +1,69 @@
+"""`python -m benchmarks`: measures, then prints one table. Progress goes to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from benchmarks import daemon, journal, rivals, sampling, versus
+from benchmarks.measure import FULL, QUICK, Effort
+from benchmarks.table import Row, markdown, plain
+
+SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[Row]]] = {
+    "evaluator": versus.rows,
+    "sampling": lambda effort, _: sampling.rows(effort.seconds),
+    "journal": lambda effort, _: journal.rows(effort.seconds),
+    "daemon": daemon.rows,
+}
+_PACKAGES = {
+    "prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics", "vmalert": "victoria-metrics",
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Speed, ours and theirs, side by side in one run.")
+    parser.add_argument("--quick", action="store_true", help="under a minute: shorter, fewer rounds, no 24 h rows, no vmalert")
+    parser.add_argument("--only", choices=SECTIONS, action="append", metavar="SECTION",
+                        help=f"one of {', '.join(SECTIONS)}; may be said several times")  # fmt: skip
+    parser.add_argument("--seconds", type=float, metavar="S", help="CPU-seconds for each figure of an evaluator")
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    options = parser.parse_args(argv)
+    effort = QUICK if options.quick else FULL
+    if options.seconds is not None:
+        effort = effort._replace(seconds=options.seconds)
+    began = time.monotonic()
+    rows: list[Row] = []
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+    print(f"{machine()}\n", flush=True)
+    for name in options.only or SECTIONS:
+        say(f"── {name}")
+        rows += SECTIONS[name](effort, say)
+    say("done")
+    print(markdown(rows) if options.markdown else plain(rows))
+    return 0
+
+
+def machine() -> str:
+    """What was measured on, and with which versions; nothing that tells whose machine it is."""
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", "?") if Path("/etc/os-release").exists() else "?"
+    parts = [f"Python {platform.python_version()}", f"numpy {version('numpy')}", f"SQLite {sqlite3.sqlite_version}"]
+    parts += [f"{program} {found}" for program, package in _PACKAGES.items() if (found := rivals.version(program, package))]
+    cpus, memory, load = os.cpu_count(), psutil.virtual_memory().total / 2**30, os.getloadavg()[0]
+    return f"{cpus} CPUs, {memory:.0f} GiB, load {load:.1f} before the run, {system}\n{', '.join(parts)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

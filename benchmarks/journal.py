@@ -1,0 +1,69 @@
+"""A transaction of the journal beside the barest one that sqlite can do with the same promise (WAL, FULL)."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.table import Row
+from watchdog.journal import Journal, incidents, outbox
+
+_T = 1_700_000_000_000
+
+
+def rows(seconds: float) -> list[Row]:
+    """Wall time, since what counts is the wait for the disk."""
+    with TemporaryDirectory(prefix="benchmarks-") as name:
+        bare = sqlite3.connect(Path(name) / "bare.db", isolation_level=None)
+        bare.execute("PRAGMA journal_mode=WAL")
+        bare.execute("PRAGMA synchronous=FULL")
+        bare.execute("CREATE TABLE event (id INTEGER PRIMARY KEY, t INTEGER, text TEXT)")
+
+        def insert() -> None:
+            bare.execute("BEGIN IMMEDIATE")
+            bare.execute("INSERT INTO event (t, text) VALUES (?, ?)", (_T, "drawdown 10.2 % is above 10 %"))
+            bare.execute("COMMIT")
+
+        journal = Journal(Path(name) / "journal.db")
+
+        def event() -> None:
+            with journal.write() as db:
+                incidents.event(db, "tripped", "drawdown 10.2 % is above 10 %", _T)
+
+        def trip() -> None:
+            """What a rule that trips writes at least: incident, trip, timeline, one message each to two channels."""
+            with journal.write() as db:
+                number = incidents.open_incident(db, "bot", "crit", "drawdown", _T)
+                incidents.trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
+                incidents.event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
+                outbox.post(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
+                incidents.close(db, number, _T)
+
+        try:
+            sqlite, one, five = _medians([insert, event, trip], seconds)
+        finally:
+            journal.close()
+            bare.close()
+    return [
+        Row("journal: one event, durable", one, "ms", {"bare sqlite": sqlite}, more_is_better=False),
+        Row("journal: a whole trip, durable", five, "ms", {"bare sqlite, one row": sqlite}, more_is_better=False),
+    ]
+
+
+def _medians(works: list[Callable[[], None]], seconds: float) -> list[float]:
+    """ms each, taken in turns: what else the disk does meets all of them, and none always comes after the same one."""
+    found: list[list[float]] = [[] for _ in works]
+    turn, dice = list(range(len(works))), random.Random(1)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or not found[-1]:
+        dice.shuffle(turn)
+        for number in turn:
+            began = time.perf_counter()
+            works[number]()
+            found[number].append((time.perf_counter() - began) * 1e3)
+    return [statistics.median(taken) for taken in found]
