@@ -54,7 +54,9 @@ class Ladder:
     async def _step(self, phase: Phase, level: int, n: int, action: Action) -> bool:
         known = self._row(phase, level, n)
         if known is not None and known.status != "started":
-            if known.status in ("failed", "unknown"):
+            if known.status == "unknown":
+                raise StoppedError(f"{known.say}: {known.detail}")
+            if known.status == "failed":
                 raise StepFailedError(f"{known.say}: {known.detail}")
             return known.status == "done"
         self._boundary()
