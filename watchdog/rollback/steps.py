@@ -61,16 +61,22 @@ class Ladder:
             return known.status == "done"
         self._boundary()
         if known is None:
+            # What comes to nothing is written down at once: `started` stands for what may have touched the world.
             try:
                 before = cast(Json, await self._off(_READ, action.before, self._done()))
                 state = await self._state(action, before)
             except ActionError as error:
-                self._start(phase, level, n, action, None)
-                return self._failed(phase, level, n, action, str(error))
-            self._start(phase, level, n, action, before)
+                with self._hands.journal.write():
+                    self._start(phase, level, n, action, None)
+                    self._finish(phase, level, n, "failed", str(error))
+                raise StepFailedError(f"{action.say()}: {error}") from None
             if state == "after":
-                self._finish(phase, level, n, "skipped", "was so already")
+                with self._hands.journal.write():
+                    self._start(phase, level, n, action, before)
+                    self._finish(phase, level, n, "skipped", "was so already")
                 return False
+            self._boundary()  # looking takes its time: a halt that came meanwhile goes first
+            self._start(phase, level, n, action, before)
         else:
             before, settled = await self._found(known, action)
             if settled:
