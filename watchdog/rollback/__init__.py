@@ -56,7 +56,7 @@ _LOOK = 1_000
 
 
 class _OvertakenError(Exception):
-    """A halt waits: it goes first."""
+    """A halt waits and goes first, or the target was latched: no repair goes on."""
 
 
 class Rollback:
@@ -111,16 +111,19 @@ class Rollback:
 
     async def carry(self, run: Run) -> None:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
-        plan = None
+        plan = ladder = None
         try:
             plan = read_plan(run.text)
-            place = Target.model_validate_json(run.place)
+            ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run))
+            if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
+                raise _OvertakenError(f"latched meanwhile: {why}")
             if run.status == "queued" and not self._begin(run, plan):
                 return
-            ladder = Ladder(run, place, self._hands, lambda: self._boundary(run))
             outcome, reason = await self._climb(run, plan, ladder)
-        except _OvertakenError:
-            outcome, reason = "overtaken", "a halt goes first"
+        except _OvertakenError as overtaken:
+            outcome, reason = "overtaken", str(overtaken)
+            if ladder is not None and (unknown := await ladder.leave()):
+                outcome, reason = "stopped", f"{overtaken}; {unknown}"
         except _PausedError:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
@@ -144,9 +147,10 @@ class Rollback:
             return False
         with hands.journal.write() as db:
             runs.move(db, run.id, status="running")
-            if isinstance(plan, Halt):  # written down before anything is touched: a halted bot stays halted
+            # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
+            if isinstance(plan, Halt) and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"halt {run.plan}")
-        hands.telemetry.latched.labels(run.target).set(isinstance(plan, Halt) or self._is_latched(run.target))
+        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         return True
 
     async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
@@ -278,10 +282,12 @@ class Rollback:
         if run.kind == "repair" and any(
             other.kind == "halt" for other in runs.unended(self._hands.journal, run.target)
         ):
-            raise _OvertakenError
+            raise _OvertakenError("a halt goes first")
 
-    def _is_latched(self, target: str) -> bool:
-        return incidents.standing(self._hands.journal, target, self._hands.clock()).latched is not None
+    def _latched(self, target: str) -> str | None:
+        """Why it is latched; None when it is not."""
+        standing = incidents.standing(self._hands.journal, target, self._hands.clock())
+        return None if standing.latched is None else standing.latch_why
 
     def _level_ended(self, run: Run, level: str, finding: Finding) -> None:
         self._hands.telemetry.plan_runs.labels(run.plan, level, finding.outcome).inc()
@@ -308,7 +314,11 @@ class Rollback:
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run")
         with hands.journal.write() as db:
             runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
-            if latch and not self._is_latched(run.target):
+            for step in runs.steps(hands.journal, run.id):
+                if step.status == "started":  # a plan that cannot be read, or a mistake of ours
+                    runs.end_step(db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it",
+                                  now)  # fmt: skip
+            if latch and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
             if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
@@ -317,11 +327,7 @@ class Rollback:
             if latch:
                 lines.append(f"latched: repairs wait for trading-watchdog resume {run.target}")
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
-            if isinstance(plan, Halt):
-                for other in runs.unended(hands.journal, run.target):
-                    if other.kind == "repair" and other.incident == run.incident:
-                        runs.move(db, other.id, status="ended", outcome="overtaken", reason="a halt ran", ended=now)
-        hands.telemetry.latched.labels(run.target).set(self._is_latched(run.target))
+        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         hands.ended(run.target)
 

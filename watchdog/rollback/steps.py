@@ -85,21 +85,47 @@ class Ladder:
 
     async def _found(self, step: Step, action: Action) -> tuple[Json, bool]:
         """A step that an earlier process started: asks the world what became of it. True = it is done."""
-        if step.before is None:
-            raise StoppedError(f"{step.say} was started and nothing is known of what was so before")
-        if step.child_pid is not None and step.child_started is not None:
-            await self._off(_READ, child.leftover, step.child_pid, step.child_started, _READ / 2)
-        state = await self._state(action, step.before)
-        log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
+        state = await self._became(step, action)
         if state == "after":
             self._finish(step.phase, step.level, step.n, "done", "was done when the watchdog came back")
-            return step.before, True
+            return step.before or {}, True
         if state == "before":
-            return step.before, False
+            return step.before or {}, False
         self._finish(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
         raise StoppedError(f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
                            if state == "other" else
                            f"{step.say} was cut off by a crash, and it cannot be told whether it happened")  # fmt: skip
+
+    async def leave(self) -> str | None:
+        """The run does not go on: what an earlier process started is looked at, and left as it is.
+
+        Returns what people must know: a step of which it is not known that it happened as a whole, or not at all.
+        """
+        row = next((row for row in self._rows() if row.status == "started"), None)
+        if row is None:
+            return None
+        try:
+            action = self._action_of(row)
+            state = "unknown" if action is None else await self._became(row, action)
+        except ActionError:
+            state = "unknown"
+        became: dict[str, runs.StepStatus] = {"after": "done", "before": "failed"}
+        self._finish(row.phase, row.level, row.n, became.get(state, "unknown"), f"cut off by a crash: the world is {state}")
+        return None if state in became else f"{row.say} was cut off by a crash, and the world is {state}"
+
+    async def _became(self, step: Step, action: Action) -> State:
+        """What the world says of a step that an earlier process started; its child, if one is left, is ended first."""
+        if step.before is None:
+            return "unknown"
+        try:
+            if step.child_pid is not None and step.child_started is not None:
+                await self._off(_READ, child.leftover, step.child_pid, step.child_started, _READ / 2)
+        except ActionError as error:
+            log.warning("%s: %s", self._run.target, error)
+            return "unknown"
+        state = await self._state(action, step.before)
+        log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
+        return state
 
     async def _apply(self, phase: Phase, level: int, n: int, action: Action, before: Json) -> bool:
         run = self._run.id
