@@ -238,7 +238,10 @@ class Ladder:
         """What this incident has changed so far, for an action that must tell our edits from other people's."""
         incident, done = self._run.incident, []
         for run in [self._run] if incident is None else runs.of_incident(self._hands.journal, incident):
-            plan = read_plan(run.text)
+            try:
+                plan = read_plan(run.text)
+            except ValueError:
+                continue  # another version wrote it; what it did counts as other people's
             for row in runs.steps(self._hands.journal, run.id):
                 steps = steps_of(plan, row.phase, row.level)
                 if row.status == "done" and row.before is not None and row.n < len(steps):
