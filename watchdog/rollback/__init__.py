@@ -182,7 +182,8 @@ class Rollback:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
         try:
-            await ladder.unchanged()
+            if isinstance(plan, Repair):
+                await ladder.unchanged()
             told = runs.steps(self._hands.journal, run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -190,13 +191,15 @@ class Rollback:
                 first = min((step.level for step in told if step.phase == "before"), default=number)
                 await ladder.do("before", number if undone else first, plan.before)
             if not any(step.phase == "level" and step.level == number for step in told):
-                says = [step.at(ladder.place).say() for step in level.steps]
-                self._say(
-                    run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts", says
-                )
+                self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
+                          [step.at(ladder.place).say() for step in level.steps])  # fmt: skip
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))
+        except StoppedError as stop:
+            if isinstance(plan, Repair):
+                raise
+            return Finding("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
         if not changed and isinstance(plan, Repair):
             return Finding("disproven", "nothing to change: all of it was so already")
         return await self._verify(run, verify_of(plan, level), ladder)
