@@ -15,7 +15,7 @@ from watchdog.incidents import Finding, Key, Terms, Trial, prove, rest
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.runs import Outcome, Run
 from watchdog.model import ActionError, Millis, Severity, Target, Verdict
-from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
 from watchdog.telemetry import Telemetry, log
 from watchdog.units import show_duration
 
@@ -113,7 +113,7 @@ class Rollback:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
         plan = ladder = None
         try:
-            plan = read_plan(run.text)
+            plan = self._read(run)
             ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run))
             if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
@@ -133,6 +133,13 @@ class Rollback:
             outcome, reason = "stopped", f"internal error: {bug!r}"
         self._end(run, plan, outcome, reason)
 
+    def _read(self, run: Run) -> Halt | Repair:
+        try:
+            return read_plan(run.text)
+        except ValueError:
+            log.exception("%s: plan %s", run.target, run.plan)
+            raise StoppedError("its text in the journal cannot be read: another version wrote it") from None
+
     def _begin(self, run: Run, plan: Halt | Repair) -> bool:
         """Marks a queued run as running; False when there is nothing to run."""
         hands, now = self._hands, self._hands.clock()
@@ -140,8 +147,9 @@ class Rollback:
             self._end(run, plan, "not-needed", "quiet before its turn came")
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
-            says = [f"{level.name}: {step.at(Target.model_validate_json(run.place)).say()}"
-                    for level in plan.levels for step in level.steps]  # fmt: skip
+            place = Target.model_validate_json(run.place)
+            rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
+            says = [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
             self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", says)
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
@@ -192,7 +200,7 @@ class Rollback:
                 await ladder.do("before", number if undone else first, plan.before)
             if not any(step.phase == "level" and step.level == number for step in told):
                 self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
-                          [step.at(ladder.place).say() for step in level.steps])  # fmt: skip
+                          [said(step, ladder.place) for step in level.steps])  # fmt: skip
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))
