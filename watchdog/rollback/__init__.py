@@ -179,11 +179,9 @@ class Rollback:
                 if isinstance(plan, Halt):
                     return "proven", f"level {level.name}: {reason}"
             assert isinstance(plan, Repair)
-            watch = verify_of(plan, level).watch
-            again = await self._celebrate(run, plan, number, ladder)
-            if again is None:
-                return "proven", f"level {level.name} helped, and all stayed well for {show_duration(watch)}"
-            reason = again
+            again, reason = await self._celebrate(run, plan, number, ladder)
+            if not again:
+                return "proven", f"level {level.name} helped, and {reason}"
         return "exhausted", reason
 
     async def _try(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
@@ -212,32 +210,33 @@ class Rollback:
             return Finding("disproven", "nothing to change: all of it was so already")
         return await self._verify(run, verify_of(plan, level), ladder)
 
-    async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> str | None:
-        """After proof: the `proven:` steps, then the watch. Returns why to go on, one level up; None = it is well."""
-        await ladder.unchanged()
-        verify = verify_of(plan, plan.levels[number])
-        try:
-            await ladder.do("proven", number, plan.proven)
-        except StepFailedError as failure:
-            raise StoppedError(f"it is repaired, but {failure}") from None
-        until = runs.get(self._hands.journal, run.id).watch_until
-        if until is None or runs.get(self._hands.journal, run.id).status != "watching":
-            until = self._hands.clock() + verify.watch
+    async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:
+        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        watch = verify_of(plan, plan.levels[number]).watch
+        known = runs.get(self._hands.journal, run.id)
+        until = known.watch_until if known.status == "watching" else None
+        if until is None:
+            await ladder.unchanged()
+            try:
+                await ladder.do("proven", number, plan.proven)
+            except StepFailedError as failure:
+                raise StoppedError(f"it is repaired, but {failure}") from None
+            until = self._hands.clock() + watch
             with self._hands.journal.write() as db:
                 runs.move(db, run.id, status="watching", watch_until=until)
-                incidents.event(db, "watch", f"watched for {show_duration(verify.watch)}", self._hands.clock(),
+                incidents.event(db, "watch", f"watched for {show_duration(watch)}", self._hands.clock(),
                                 incident=run.incident, run=run.id, target=run.target)  # fmt: skip
         trial = self._trial(run)
         while (now := self._hands.clock()) < until:
             self._boundary(run)
-            if any(other.id != run.id for other in runs.unended(self._hands.journal, run.target)):
-                return None  # another plan is wanted: this one has done its part
+            if other := next((one for one in runs.unended(self._hands.journal, run.target) if one.id != run.id), None):
+                return False, f"{other.plan} is wanted before the watch is over"
             trial, finding = self._look(run, trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
-                return f"tripped again within the watch: {finding.reason}"
+                return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
-        return None
+        return False, f"all stayed well for {show_duration(watch)}"
 
     # ─ evidence ─
 
