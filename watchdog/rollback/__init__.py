@@ -258,10 +258,13 @@ class Rollback:
             if now >= settled:
                 if not ran:
                     try:
-                        await ladder.command(verify.run, give_up - now)
-                        ran = True
-                    except ActionError as failure:
-                        return Finding("disproven", str(failure))
+                        failure = await ladder.command(verify.run, give_up - now)
+                    except ActionError as error:
+                        return Finding("unknown", str(error))
+                    if failure is not None:
+                        return Finding("disproven", failure)
+                    ran = True
+                    continue
                 trial, finding = self._look(run, trial, verify.that, verify.quiet, now)
                 if finding is not None and finding.outcome == "proven" and (dead := await ladder.undone()):
                     return Finding("disproven", f"{dead}: it does not run any more")

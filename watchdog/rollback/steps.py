@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -207,12 +209,31 @@ class Ladder:
                 return row.say
         return None
 
-    async def command(self, argv: Sequence[str], within: Millis) -> None:
-        """Runs a verify command. Raises ActionError unless it ends with 0 in time."""
-        ran = cast(child.Ran, await self._off(
-            within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000)))  # fmt: skip
-        if ran.code != 0:
-            raise ActionError(f"{' '.join(argv)} ended with {ran.code}: {(ran.err or ran.out).strip()[-300:]}")
+    async def command(self, argv: Sequence[str], within: Millis) -> str | None:
+        """Runs a verify command: None when it ended with 0, else what it said. A halt does not wait for its end.
+
+        Raises ActionError when it could not be started or did not end in time: then nobody can tell.
+        """
+        started: list[tuple[int, float]] = []
+        token = child.on_child.set(lambda pid, at: started.append((pid, at)))
+        run = self._off(within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000))
+        running = asyncio.ensure_future(run)
+        child.on_child.reset(token)
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=1.0)
+                if not running.done():
+                    self._boundary()
+        except BaseException:
+            running.cancel()
+            for pid, at in started:
+                with contextlib.suppress(ActionError):
+                    await asyncio.to_thread(child.leftover, pid, at, 0.0)
+            raise
+        ran = cast(child.Ran, running.result())
+        if ran.code == 0:
+            return None
+        return f"{' '.join(argv)} ended with {ran.code}: {(ran.err or ran.out).strip()[-300:]}"
 
     def _action_of(self, row: Step) -> Action | None:
         """The action behind a row, from the plan as the run keeps it."""
@@ -228,7 +249,8 @@ class Ladder:
     async def _off(self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object) -> object:
         """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
         try:
-            return await self._hands.offload(f"target {self._run.target}", deadline, call, *args, **kwargs)
+            # A key of their own for halts: they do not wait for what hangs in a repair.
+            return await self._hands.offload(f"{self._run.kind} {self._run.target}", deadline, call, *args, **kwargs)
         except DeadlineError:
             raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
         except StillBusyError:
