@@ -233,7 +233,9 @@ class Rollback:
                 return False, f"{other.plan} is wanted before the watch is over"
             trial, finding = self._look(run, trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
-                self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
+                with self._hands.journal.write() as db:  # a restart must not take it for well again
+                    runs.move(db, run.id, status="running", level=number + 1)
+                    self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
         return False, f"all stayed well for {show_duration(watch)}"
