@@ -307,7 +307,7 @@ class Daemon:
 
         return Hands(
             journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting,
-            woken=lambda: self.pipeline.booted, terms=tripped,
+            terms=tripped,
             evidence=self.pipeline.evidence,
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
         )  # fmt: skip

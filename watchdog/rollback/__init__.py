@@ -34,8 +34,6 @@ class Hands(NamedTuple):
     clock: Callable[[], Millis]
     offload: Callable[..., Awaitable[object]]
     """(key, deadline seconds, call, *args) → result, in a thread."""
-    woken: Callable[[], Millis]
-    """When the watchdog last started, or the machine last woke up."""
     terms: Callable[[int, str], Mapping[Key, Terms]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
@@ -51,6 +49,9 @@ class Hands(NamedTuple):
     """(target): a run is over; what is so now is our own doing."""
 
 
+_JUMP = 60_000
+"""ms: looks are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
+slept, or its clock was set: nobody watched."""
 _LOOK = 1_000
 """ms between two looks at whether what was restarted still runs."""
 
@@ -238,6 +239,10 @@ class Rollback:
                     self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
+            if jump := self._jumped(now):
+                until, trial = until + jump, rest(trial, now + jump)
+                with self._hands.journal.write() as db:
+                    runs.move(db, run.id, watch_until=until)
         return False, f"all stayed well for {show_duration(watch)}"
 
     # ─ evidence ─
@@ -247,12 +252,10 @@ class Rollback:
         trial = self._trial(run)
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        ran, looked, began = not verify.run, 0, trial.last
+        ran, looked = not verify.run, 0
         while True:
             self._boundary(run)
             now = self._hands.clock()
-            if self._hands.woken() > began:  # the machine slept: that time counts neither for nor against
-                began, give_up = now, now + max(verify.give_up, verify.settle)
             if now >= looked + _LOOK:
                 looked = now
                 if dead := await ladder.undone():
@@ -275,16 +278,22 @@ class Rollback:
             if now >= give_up:
                 return Finding("unknown", f"no proof within {show_duration(verify.give_up)}: {trial.reason}")
             await self._news(run.target, 1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
+            if jump := self._jumped(now):
+                settled, give_up, looked, trial = settled + jump, give_up + jump, 0, rest(trial, now + jump)
 
     def _trial(self, run: Run) -> Trial:
-        return Trial(since=runs.get(self._hands.journal, run.id).acted, last=self._hands.clock())
+        now = self._hands.clock()  # a clock that was set back would hide all evidence behind the last step
+        return Trial(since=min(runs.get(self._hands.journal, run.id).acted, now), last=now)
+
+    def _jumped(self, since: Millis) -> Millis:
+        """By how much the clock went on, or back, since that look, when that was more than a look takes; else 0."""
+        gone = self._hands.clock() - since
+        return gone if abs(gone) > _JUMP else 0
 
     def _look(
         self, run: Run, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis
     ) -> tuple[Trial, Finding | None]:
         terms = self._hands.terms(run.incident, run.target) if run.kind == "repair" and run.incident else {}
-        if self._hands.woken() > trial.last:
-            trial = rest(trial, now)
         verdicts, answers = self._hands.evidence(run.target, list(terms), that, trial.since, now)
         return prove(trial, terms, verdicts, answers, quiet, now)
 
