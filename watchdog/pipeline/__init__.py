@@ -239,6 +239,13 @@ class Pipeline:
                 return f"{key.rule} fires"
         return None
 
+    def still_fires(self, keys: Collection[Key]) -> bool | None:
+        """Whether any of these fires; None when those that do were not seen since we began to see."""
+        fire = [machine for key in keys if (machine := self.machines.get(key)) is not None and machine.fires]
+        if any(machine.seen > self.booted and machine.outcome in ("ok", "bad") for machine in fire):
+            return True
+        return None if fire else False
+
     # ─ small facts ─
 
     def _metrics_of(self, kpi: str) -> frozenset[str]:

@@ -40,8 +40,8 @@ class Hands(NamedTuple):
         [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
     ]
     """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
-    wanted: Callable[[Run], bool]
-    """Whether a queued repair still has a reason."""
+    wanted: Callable[[Run], bool | None]
+    """Whether a queued repair still has a reason; None while that is not known, as at boot."""
     halt: Callable[[str, str, str, int | None], bool]
     """(target, plan, by, incident): queues a halt; False when there is no such plan."""
     tell: Tell
@@ -118,7 +118,7 @@ class Rollback:
             ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run))
             if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
-            if run.status == "queued" and not self._begin(run, plan):
+            if run.status == "queued" and not await self._begin(run, plan):
                 return
             outcome, reason = await self._climb(run, plan, ladder)
         except _OvertakenError as overtaken:
@@ -141,10 +141,14 @@ class Rollback:
             log.exception("%s: plan %s", run.target, run.plan)
             raise StoppedError("its text in the journal cannot be read: another version wrote it") from None
 
-    def _begin(self, run: Run, plan: Halt | Repair) -> bool:
-        """Marks a queued run as running; False when there is nothing to run."""
+    async def _begin(self, run: Run, plan: Halt | Repair) -> bool:
+        """Marks a queued run as running; False when there is nothing to run, or not yet."""
         hands, now = self._hands, self._hands.clock()
-        if isinstance(plan, Repair) and not hands.wanted(run):
+        wanted = hands.wanted(run) if isinstance(plan, Repair) else True
+        if wanted is None:
+            await self._news(run.target, 1.0)
+            return False
+        if not wanted:
             self._end(run, plan, "not-needed", "quiet before its turn came")
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
