@@ -199,7 +199,12 @@ class Pipeline:
         before, self.machines = self.machines, machines
         self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         self._show(readings)
-        return self._record(before, verdicts, changes, now)
+        try:
+            return self._record(before, verdicts, changes, now)
+        except BaseException:  # nothing of it was written down: the next round sees it anew
+            self.machines = before
+            self.ledger.forget_refusals()
+            raise
 
     def _record(
         self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
@@ -217,7 +222,6 @@ class Pipeline:
             return set()
         with self.journal.write() as db:
             if blind != self._told_blind:
-                self._told_blind = blind
                 self.ledger.blind(db, blind, now)
             records.save_machines(db, saved)
             worked = self.ledger.record(db, changes, now)
@@ -229,6 +233,7 @@ class Pipeline:
                 fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
                 if self.ledger.close_if_over(db, target, fires, now):
                     worked.add(target)
+        self._told_blind = blind
         return worked
 
     def _blind(self, target: str) -> str | None:

@@ -41,7 +41,12 @@ class Ledger:
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
-        self._refused: dict[tuple[str, str], str] = {}
+        self._refused: dict[tuple[int, str], str] = {}
+        """(incident, plan) → the reason that people were told."""
+
+    def forget_refusals(self, incident: int | None = None) -> None:
+        """Of an incident that is over; or of all, when what was told last did not reach the journal."""
+        self._refused = {key: code for key, code in self._refused.items() if incident not in (None, key[0])}
 
     def open_targets(self) -> set[str]:
         return {row["target"] for row in self._journal.rows("SELECT target FROM incident WHERE closed IS NULL")
@@ -128,11 +133,11 @@ class Ledger:
                 target, check.plan, incident.id, machine.seen > facts.booted or machine.lost, facts, now
             )
             if isinstance(verdict, Allowed):
-                self._refused.pop((target, check.plan), None)
+                self._refused.pop((incident.id, check.plan), None)
                 self.queue(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
                 worked.add(target)
-            elif self._refused.get((target, check.plan)) != verdict.code:
-                self._refused[target, check.plan] = verdict.code
+            elif self._refused.get((incident.id, check.plan)) != verdict.code:
+                self._refused[incident.id, check.plan] = verdict.code
                 incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
                                 target=target)  # fmt: skip
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
@@ -193,6 +198,7 @@ class Ledger:
             self._telemetry.incidents_open.set(len(self.open_targets()))
             return False
         incidents.close(db, incident.id, now)
+        self.forget_refusals(incident.id)
         lasted = show_duration(now - incident.opened)
         ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
         incidents.event(db, "closed", f"closed after {lasted}", now, incident=incident.id, target=target)
@@ -218,7 +224,7 @@ class Ledger:
         log.warning("%s: resumed by %s", target, who)
         if number is not None:
             incidents.close(db, number, now)
-        self._refused = {key: code for key, code in self._refused.items() if key[0] != target}
+            self.forget_refusals(number)
         self.tell(db, "info", f"{target}: resumed", [who], now, incident=number, weight="warn")
 
 
