@@ -277,6 +277,8 @@ class Pipeline:
         """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
         for kpi in dict.fromkeys(check.kpi for check in self._checks if check.target == target):
             reading = self.read(kpi, target, now)
+            if reading.error is not None:
+                return reading.error
             if not reading.newest:
                 return f"{kpi} has no samples"
             if now - reading.newest > reading.max_age:
