@@ -148,16 +148,21 @@ class Ledger:
 
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
-        mine = [run for run in runs.of_incident(self._journal, incident) if run.plan == plan]
+        mine = [run for run in runs.of_incident(self._journal, incident)
+                if run.plan == plan and run.outcome != "not-needed"]  # fmt: skip
         if not mine:
             return 0
         last = mine[-1]
-        if last.ended is None or last.ended > machine.since:
+        if last.ended is None or any(run.ended is None for run in mine):
             return None
-        if last.kind == "halt" or last.outcome == "not-needed":
+        # What tripped after the last step of a repair that helped is a relapse, even when its watch did not see it.
+        answered = last.acted if last.outcome == "proven" and last.kind == "repair" else last.ended
+        if answered > machine.since:
+            return None
+        if last.kind == "halt":
             return 0
         # It helped, and then the rule tripped again: no level is repeated within an incident.
-        following = last.level + 1
+        following = max(run.level for run in mine) + 1
         return following if following < len(self._config.plans[plan].levels) else None
 
     def _ask(
