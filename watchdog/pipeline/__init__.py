@@ -88,7 +88,10 @@ class Pipeline:
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
         self.ledger = Ledger(config, self.journal, self.telemetry)
         known = {(check.rule, check.level) for check in self._checks}
-        gone = [key for key in self.machines if (key.rule, key.level) not in known]
+        # What fires has an open incident. A rule that was given another target trips there.
+        calm = {target for target in config.targets if records.current(self.journal, target) is None}
+        gone = [key for key, machine in self.machines.items() if (key.rule, key.level) not in known
+                or (machine.fires and config.rules[key.rule].target in calm)]  # fmt: skip
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(gone))
         for key in gone:

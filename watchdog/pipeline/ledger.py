@@ -76,7 +76,7 @@ class Ledger:
                 incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
                 lines = [
                     f"{verdict.reason}",
-                    f"fired for {show_duration(now - _tripped_at(self._journal, incident.id, check))}",
+                    f"fired for {show_duration(now - _tripped_at(self._journal, incident, check))}",
                 ]
                 self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
                           channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
@@ -236,5 +236,5 @@ class Ledger:
 _WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped"}
 
 
-def _tripped_at(journal: Journal, incident: int, check: Check) -> Millis:
-    return max(trip.t for trip in incidents.trips(journal, incident) if trip.rule == check.rule)
+def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
+    return max((trip.t for trip in incidents.trips(journal, incident.id) if trip.rule == check.rule), default=incident.opened)
