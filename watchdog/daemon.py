@@ -17,7 +17,7 @@ from watchdog import __version__, systemd
 from watchdog.actions.git import mark_good
 from watchdog.config import ConfigError, load
 from watchdog.history.ask import When, answer, names_in, snapshot
-from watchdog.incidents import Key, Machine, Terms
+from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run
 from watchdog.model import Memo, Millis, SourceError, WatchdogError
@@ -300,14 +300,14 @@ class Daemon:
             return {key: terms(check) for check in self.config.checks if check.target == target
                     for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
 
-        def wanted(run: Run) -> bool:
+        def wanted(run: Run) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
                 return True
-            return any(self.pipeline.machines.get(key, Machine()).fires for key in tripped(run.incident, run.target))
+            return self.pipeline.still_fires(tripped(run.incident, run.target))
 
         return Hands(
             journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting,
-            woken=lambda: self.pipeline.booted, terms=tripped,
+            terms=tripped,
             evidence=self.pipeline.evidence,
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
         )  # fmt: skip

@@ -181,8 +181,9 @@ class Trial:
 
 
 def rest(trial: Trial, now: Millis) -> Trial:
-    """After a suspend or a clock jump: the time in between is no evidence."""
-    return replace(trial, last=now, machines={key: wake(machine, now) for key, machine in trial.machines.items()})
+    """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
+    machines = {key: wake(machine, now) for key, machine in trial.machines.items()}
+    return replace(trial, since=min(trial.since, now), last=now, machines=machines)
 
 
 def prove(

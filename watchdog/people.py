@@ -8,6 +8,10 @@ from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
 
 
+_WAITS = 60_000
+"""ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
+
+
 class People:
     """Answers requests; every yes is in the journal with who and why."""
 
@@ -17,12 +21,14 @@ class People:
 
     def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
         """(granted, what to tell the person)."""
-        reason = request.args.get("reason") or "no reason given"
+        if now - request.t > _WAITS:
+            return False, "too old: whoever asked for it does not wait for it any more"
+        args = request.args
+        who = f"{request.by}: {args.get('reason') or 'no reason given'}"
         if request.kind == "resume":
-            return self.resume(request.args["target"], f"{request.by}: {reason}", now)
+            return self.resume(args.get("target") or "", who, now)
         if request.kind == "rollback":
-            args = request.args
-            return self.start(args["plan"], args.get("target"), args.get("level"), f"{request.by}: {reason}", now)
+            return self.start(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
         return False, f"this watchdog knows no request {request.kind!r}"
 
     def resume(self, target: str, who: str, now: Millis) -> tuple[bool, str]:

@@ -13,6 +13,8 @@ from watchdog.telemetry import Telemetry, log
 
 GOOD = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
+_GAP = 60_000
+"""ms: looks are seconds apart; what lies between two that are further apart nobody watched."""
 
 
 class Seen(NamedTuple):
@@ -21,6 +23,8 @@ class Seen(NamedTuple):
     """What tells one run of the bot from the next; None when it does not run or cannot be told."""
     restarts: int
     """Restarts by systemd itself: those are nobody's deployment."""
+    well: bool = True
+    """False: the bot does not run, or the place could not be read. Then nothing speaks for its commit."""
 
 
 def look(target: Target, telemetry: Telemetry) -> Seen:
@@ -31,12 +35,15 @@ def look(target: Target, telemetry: Telemetry) -> Seen:
         commit = None if target.repo is None else head(target.repo)
         if target.unit is not None:
             unit = Systemd(do="systemd", restart="unit").at(target).before()
-            return Seen(commit, unit.get("invocation") or None, int(unit.get("restarts") or 0))
+            runs = unit.get("active") == "active"
+            return Seen(commit, unit.get("invocation") or None, int(unit.get("restarts") or 0), runs)
         if target.process is not None:
             bot = Process(do="process", restart="process").at(target).before()
-            return Seen(commit, f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None, 0)
+            one = f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None
+            return Seen(commit, one, 0, one is not None)
     except ActionError as error:
         log.debug("%s", error)
+        return Seen(commit, None, 0, well=False)
     return Seen(commit, None, 0)
 
 
@@ -45,7 +52,8 @@ class Places:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._last: dict[str, tuple[Millis, Seen]] = {}
+        self._last: dict[str, tuple[Millis, Seen, Millis]] = {}
+        """When and what was seen last, and how long it had been quiet: the journal only knows the whole minutes."""
 
     def note(self, target: str, seen: Seen, ours: bool, now: Millis) -> bool:
         """Writes down what is so now, and `settling` when somebody else changed it.
@@ -53,18 +61,15 @@ class Places:
         True when the commit has just been quiet under watch for long enough to be a last-good.
         """
         standing = incidents.standing(self._journal, target, now)
-        when, last = self._last.get(target, (now, seen))
-        self._last[target] = (now, seen)
+        when, last, before = self._last.get(target, (now, seen, standing.quiet_for))
         deployed = seen.head is not None and seen.head != standing.head
         restarted = seen.invocation is not None and seen.invocation != standing.invocation
         by_systemd = seen.restarts > last.restarts
-        disturbed = deployed or incidents.current(self._journal, target) is not None
-        quiet = 0 if disturbed else standing.quiet_for + now - when
-        if (
-            not (deployed or restarted)
-            and quiet // 60_000 == standing.quiet_for // 60_000
-            and not (disturbed and quiet)
-        ):
+        disturbed = deployed or standing.latched is not None or incidents.current(self._journal, target) is not None
+        watched = now - when if seen.well and 0 <= now - when <= _GAP else 0
+        quiet = 0 if disturbed else before + watched
+        self._last[target] = (now, seen, quiet)
+        if not (deployed or restarted) and quiet // 60_000 == standing.quiet_for // 60_000:
             return False
         with self._journal.write() as db:
             incidents.stand(db, target, head=seen.head or standing.head, quiet_for=quiet,
@@ -75,4 +80,4 @@ class Places:
                 log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
                 incidents.stand(db, target, unsettled=now)
                 incidents.event(db, "settling", f"somebody else {what} the bot", now, target=target)
-        return quiet >= GOOD > standing.quiet_for
+        return quiet // GOOD > before // GOOD  # a mark that could not be made is tried again a day later

@@ -88,7 +88,10 @@ class Pipeline:
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
         self.ledger = Ledger(config, self.journal, self.telemetry)
         known = {(check.rule, check.level) for check in self._checks}
-        gone = [key for key in self.machines if (key.rule, key.level) not in known]
+        # What fires has an open incident. A rule that was given another target trips there.
+        calm = {target for target in config.targets if records.current(self.journal, target) is None}
+        gone = [key for key, machine in self.machines.items() if (key.rule, key.level) not in known
+                or (machine.fires and config.rules[key.rule].target in calm)]  # fmt: skip
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(gone))
         for key in gone:
@@ -199,7 +202,12 @@ class Pipeline:
         before, self.machines = self.machines, machines
         self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         self._show(readings)
-        return self._record(before, verdicts, changes, now)
+        try:
+            return self._record(before, verdicts, changes, now)
+        except BaseException:  # nothing of it was written down: the next round sees it anew
+            self.machines = before
+            self.ledger.forget_refusals()
+            raise
 
     def _record(
         self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
@@ -217,7 +225,6 @@ class Pipeline:
             return set()
         with self.journal.write() as db:
             if blind != self._told_blind:
-                self._told_blind = blind
                 self.ledger.blind(db, blind, now)
             records.save_machines(db, saved)
             worked = self.ledger.record(db, changes, now)
@@ -229,6 +236,7 @@ class Pipeline:
                 fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
                 if self.ledger.close_if_over(db, target, fires, now):
                     worked.add(target)
+        self._told_blind = blind
         return worked
 
     def _blind(self, target: str) -> str | None:
@@ -238,6 +246,13 @@ class Pipeline:
             if machine.fires and key.rule in freshness and self.config.rules[key.rule].target == target:
                 return f"{key.rule} fires"
         return None
+
+    def still_fires(self, keys: Collection[Key]) -> bool | None:
+        """Whether any of these fires; None when those that do were not seen since we began to see."""
+        fire = [machine for key in keys if (machine := self.machines.get(key)) is not None and machine.fires]
+        if any(machine.seen > self.booted and machine.outcome in ("ok", "bad") for machine in fire):
+            return True
+        return None if fire else False
 
     # ─ small facts ─
 
@@ -265,6 +280,8 @@ class Pipeline:
         """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
         for kpi in dict.fromkeys(check.kpi for check in self._checks if check.target == target):
             reading = self.read(kpi, target, now)
+            if reading.error is not None:
+                return reading.error
             if not reading.newest:
                 return f"{kpi} has no samples"
             if now - reading.newest > reading.max_age:

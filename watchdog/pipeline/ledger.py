@@ -41,7 +41,12 @@ class Ledger:
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
-        self._refused: dict[tuple[str, str], str] = {}
+        self._refused: dict[tuple[int, str], str] = {}
+        """(incident, plan) → the reason that people were told."""
+
+    def forget_refusals(self, incident: int | None = None) -> None:
+        """Of an incident that is over; or of all, when what was told last did not reach the journal."""
+        self._refused = {key: code for key, code in self._refused.items() if incident not in (None, key[0])}
 
     def open_targets(self) -> set[str]:
         return {row["target"] for row in self._journal.rows("SELECT target FROM incident WHERE closed IS NULL")
@@ -71,7 +76,7 @@ class Ledger:
                 incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
                 lines = [
                     f"{verdict.reason}",
-                    f"fired for {show_duration(now - _tripped_at(self._journal, incident.id, check))}",
+                    f"fired for {show_duration(now - _tripped_at(self._journal, incident, check))}",
                 ]
                 self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
                           channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
@@ -128,11 +133,11 @@ class Ledger:
                 target, check.plan, incident.id, machine.seen > facts.booted or machine.lost, facts, now
             )
             if isinstance(verdict, Allowed):
-                self._refused.pop((target, check.plan), None)
+                self._refused.pop((incident.id, check.plan), None)
                 self.queue(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
                 worked.add(target)
-            elif self._refused.get((target, check.plan)) != verdict.code:
-                self._refused[target, check.plan] = verdict.code
+            elif self._refused.get((incident.id, check.plan)) != verdict.code:
+                self._refused[incident.id, check.plan] = verdict.code
                 incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
                                 target=target)  # fmt: skip
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
@@ -143,16 +148,21 @@ class Ledger:
 
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
-        mine = [run for run in runs.of_incident(self._journal, incident) if run.plan == plan]
+        mine = [run for run in runs.of_incident(self._journal, incident)
+                if run.plan == plan and run.outcome != "not-needed"]  # fmt: skip
         if not mine:
             return 0
         last = mine[-1]
-        if last.ended is None or last.ended > machine.since:
+        if last.ended is None or any(run.ended is None for run in mine):
             return None
-        if last.kind == "halt" or last.outcome == "not-needed":
+        # What tripped after the last step of a repair that helped is a relapse, even when its watch did not see it.
+        answered = last.acted if last.outcome == "proven" and last.kind == "repair" else last.ended
+        if answered > machine.since:
+            return None
+        if last.kind == "halt":
             return 0
         # It helped, and then the rule tripped again: no level is repeated within an incident.
-        following = last.level + 1
+        following = max(run.level for run in mine) + 1
         return following if following < len(self._config.plans[plan].levels) else None
 
     def _ask(
@@ -193,6 +203,7 @@ class Ledger:
             self._telemetry.incidents_open.set(len(self.open_targets()))
             return False
         incidents.close(db, incident.id, now)
+        self.forget_refusals(incident.id)
         lasted = show_duration(now - incident.opened)
         ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
         incidents.event(db, "closed", f"closed after {lasted}", now, incident=incident.id, target=target)
@@ -218,12 +229,12 @@ class Ledger:
         log.warning("%s: resumed by %s", target, who)
         if number is not None:
             incidents.close(db, number, now)
-        self._refused = {key: code for key, code in self._refused.items() if key[0] != target}
+            self.forget_refusals(number)
         self.tell(db, "info", f"{target}: resumed", [who], now, incident=number, weight="warn")
 
 
 _WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped"}
 
 
-def _tripped_at(journal: Journal, incident: int, check: Check) -> Millis:
-    return max(trip.t for trip in incidents.trips(journal, incident) if trip.rule == check.rule)
+def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
+    return max((trip.t for trip in incidents.trips(journal, incident.id) if trip.rule == check.rule), default=incident.opened)

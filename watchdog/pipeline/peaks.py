@@ -33,6 +33,6 @@ class Peaks:
                 at = (dump(labels), side, t // records.HOUR)
                 known = self._known.get(at)
                 if v == v and t <= now and (known is None or (v > known if side == "max" else v < known)):
-                    self._known = {key: peak for key, peak in self._known.items() if key[:2] != at[:2]} | {at: v}
                     with self._journal.write() as db:
                         records.keep_peak(db, at[0], side, t, v)
+                    self._known = {key: peak for key, peak in self._known.items() if key[:2] != at[:2]} | {at: v}

@@ -15,7 +15,7 @@ from watchdog.incidents import Finding, Key, Terms, Trial, prove, rest
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.runs import Outcome, Run
 from watchdog.model import ActionError, Millis, Severity, Target, Verdict
-from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
 from watchdog.telemetry import Telemetry, log
 from watchdog.units import show_duration
 
@@ -34,16 +34,14 @@ class Hands(NamedTuple):
     clock: Callable[[], Millis]
     offload: Callable[..., Awaitable[object]]
     """(key, deadline seconds, call, *args) → result, in a thread."""
-    woken: Callable[[], Millis]
-    """When the watchdog last started, or the machine last woke up."""
     terms: Callable[[int, str], Mapping[Key, Terms]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
         [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
     ]
     """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
-    wanted: Callable[[Run], bool]
-    """Whether a queued repair still has a reason."""
+    wanted: Callable[[Run], bool | None]
+    """Whether a queued repair still has a reason; None while that is not known, as at boot."""
     halt: Callable[[str, str, str, int | None], bool]
     """(target, plan, by, incident): queues a halt; False when there is no such plan."""
     tell: Tell
@@ -51,12 +49,15 @@ class Hands(NamedTuple):
     """(target): a run is over; what is so now is our own doing."""
 
 
+_JUMP = 60_000
+"""ms: looks are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
+slept, or its clock was set: nobody watched."""
 _LOOK = 1_000
 """ms between two looks at whether what was restarted still runs."""
 
 
 class _OvertakenError(Exception):
-    """A halt waits: it goes first."""
+    """A halt waits and goes first, or the target was latched: no repair goes on."""
 
 
 class Rollback:
@@ -111,16 +112,19 @@ class Rollback:
 
     async def carry(self, run: Run) -> None:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
-        plan = None
+        plan = ladder = None
         try:
-            plan = read_plan(run.text)
-            place = Target.model_validate_json(run.place)
-            if run.status == "queued" and not self._begin(run, plan):
+            plan = self._read(run)
+            ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run))
+            if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
+                raise _OvertakenError(f"latched meanwhile: {why}")
+            if run.status == "queued" and not await self._begin(run, plan):
                 return
-            ladder = Ladder(run, place, self._hands, lambda: self._boundary(run))
             outcome, reason = await self._climb(run, plan, ladder)
-        except _OvertakenError:
-            outcome, reason = "overtaken", "a halt goes first"
+        except _OvertakenError as overtaken:
+            outcome, reason = "overtaken", str(overtaken)
+            if ladder is not None and (unknown := await ladder.leave()):
+                outcome, reason = "stopped", f"{overtaken}; {unknown}"
         except _PausedError:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
@@ -130,23 +134,36 @@ class Rollback:
             outcome, reason = "stopped", f"internal error: {bug!r}"
         self._end(run, plan, outcome, reason)
 
-    def _begin(self, run: Run, plan: Halt | Repair) -> bool:
-        """Marks a queued run as running; False when there is nothing to run."""
+    def _read(self, run: Run) -> Halt | Repair:
+        try:
+            return read_plan(run.text)
+        except ValueError:
+            log.exception("%s: plan %s", run.target, run.plan)
+            raise StoppedError("its text in the journal cannot be read: another version wrote it") from None
+
+    async def _begin(self, run: Run, plan: Halt | Repair) -> bool:
+        """Marks a queued run as running; False when there is nothing to run, or not yet."""
         hands, now = self._hands, self._hands.clock()
-        if isinstance(plan, Repair) and not hands.wanted(run):
+        wanted = hands.wanted(run) if isinstance(plan, Repair) else True
+        if wanted is None:
+            await self._news(run.target, 1.0)
+            return False
+        if not wanted:
             self._end(run, plan, "not-needed", "quiet before its turn came")
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
-            says = [f"{level.name}: {step.at(Target.model_validate_json(run.place)).say()}"
-                    for level in plan.levels for step in level.steps]  # fmt: skip
+            place = Target.model_validate_json(run.place)
+            rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
+            says = [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
             self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", says)
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
         with hands.journal.write() as db:
             runs.move(db, run.id, status="running")
-            if isinstance(plan, Halt):  # written down before anything is touched: a halted bot stays halted
+            # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
+            if isinstance(plan, Halt) and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"halt {run.plan}")
-        hands.telemetry.latched.labels(run.target).set(isinstance(plan, Halt) or self._is_latched(run.target))
+        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         return True
 
     async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
@@ -167,18 +184,17 @@ class Rollback:
                 if isinstance(plan, Halt):
                     return "proven", f"level {level.name}: {reason}"
             assert isinstance(plan, Repair)
-            watch = verify_of(plan, level).watch
-            again = await self._celebrate(run, plan, number, ladder)
-            if again is None:
-                return "proven", f"level {level.name} helped, and all stayed well for {show_duration(watch)}"
-            reason = again
+            again, reason = await self._celebrate(run, plan, number, ladder)
+            if not again:
+                return "proven", f"level {level.name} helped, and {reason}"
         return "exhausted", reason
 
     async def _try(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
         try:
-            await ladder.unchanged()
+            if isinstance(plan, Repair):
+                await ladder.unchanged()
             told = runs.steps(self._hands.journal, run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -186,43 +202,52 @@ class Rollback:
                 first = min((step.level for step in told if step.phase == "before"), default=number)
                 await ladder.do("before", number if undone else first, plan.before)
             if not any(step.phase == "level" and step.level == number for step in told):
-                says = [step.at(ladder.place).say() for step in level.steps]
-                self._say(
-                    run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts", says
-                )
+                self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
+                          [said(step, ladder.place) for step in level.steps])  # fmt: skip
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))
+        except StoppedError as stop:
+            if isinstance(plan, Repair):
+                raise
+            return Finding("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
         if not changed and isinstance(plan, Repair):
             return Finding("disproven", "nothing to change: all of it was so already")
         return await self._verify(run, verify_of(plan, level), ladder)
 
-    async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> str | None:
-        """After proof: the `proven:` steps, then the watch. Returns why to go on, one level up; None = it is well."""
-        await ladder.unchanged()
-        verify = verify_of(plan, plan.levels[number])
-        try:
-            await ladder.do("proven", number, plan.proven)
-        except StepFailedError as failure:
-            raise StoppedError(f"it is repaired, but {failure}") from None
-        until = runs.get(self._hands.journal, run.id).watch_until
-        if until is None or runs.get(self._hands.journal, run.id).status != "watching":
-            until = self._hands.clock() + verify.watch
+    async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:
+        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        watch = verify_of(plan, plan.levels[number]).watch
+        known = runs.get(self._hands.journal, run.id)
+        until = known.watch_until if known.status == "watching" else None
+        if until is None:
+            await ladder.unchanged()
+            try:
+                await ladder.do("proven", number, plan.proven)
+            except StepFailedError as failure:
+                raise StoppedError(f"it is repaired, but {failure}") from None
+            until = self._hands.clock() + watch
             with self._hands.journal.write() as db:
                 runs.move(db, run.id, status="watching", watch_until=until)
-                incidents.event(db, "watch", f"watched for {show_duration(verify.watch)}", self._hands.clock(),
+                incidents.event(db, "watch", f"watched for {show_duration(watch)}", self._hands.clock(),
                                 incident=run.incident, run=run.id, target=run.target)  # fmt: skip
         trial = self._trial(run)
         while (now := self._hands.clock()) < until:
             self._boundary(run)
-            if any(other.id != run.id for other in runs.unended(self._hands.journal, run.target)):
-                return None  # another plan is wanted: this one has done its part
+            if other := next((one for one in runs.unended(self._hands.journal, run.target) if one.id != run.id), None):
+                return False, f"{other.plan} is wanted before the watch is over"
             trial, finding = self._look(run, trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
-                self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
-                return f"tripped again within the watch: {finding.reason}"
+                with self._hands.journal.write() as db:  # a restart must not take it for well again
+                    runs.move(db, run.id, status="running", level=number + 1)
+                    self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
+                return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
-        return None
+            if jump := self._jumped(now):
+                until, trial = until + jump, rest(trial, now + jump)
+                with self._hands.journal.write() as db:
+                    runs.move(db, run.id, watch_until=until)
+        return False, f"all stayed well for {show_duration(watch)}"
 
     # ─ evidence ─
 
@@ -231,12 +256,10 @@ class Rollback:
         trial = self._trial(run)
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        ran, looked, began = not verify.run, 0, trial.last
+        ran, looked = not verify.run, 0
         while True:
             self._boundary(run)
             now = self._hands.clock()
-            if self._hands.woken() > began:  # the machine slept: that time counts neither for nor against
-                began, give_up = now, now + max(verify.give_up, verify.settle)
             if now >= looked + _LOOK:
                 looked = now
                 if dead := await ladder.undone():
@@ -244,10 +267,13 @@ class Rollback:
             if now >= settled:
                 if not ran:
                     try:
-                        await ladder.command(verify.run, give_up - now)
-                        ran = True
-                    except ActionError as failure:
-                        return Finding("disproven", str(failure))
+                        failure = await ladder.command(verify.run, give_up - now)
+                    except ActionError as error:
+                        return Finding("unknown", str(error))
+                    if failure is not None:
+                        return Finding("disproven", failure)
+                    ran = True
+                    continue
                 trial, finding = self._look(run, trial, verify.that, verify.quiet, now)
                 if finding is not None and finding.outcome == "proven" and (dead := await ladder.undone()):
                     return Finding("disproven", f"{dead}: it does not run any more")
@@ -256,16 +282,22 @@ class Rollback:
             if now >= give_up:
                 return Finding("unknown", f"no proof within {show_duration(verify.give_up)}: {trial.reason}")
             await self._news(run.target, 1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
+            if jump := self._jumped(now):
+                settled, give_up, looked, trial = settled + jump, give_up + jump, 0, rest(trial, now + jump)
 
     def _trial(self, run: Run) -> Trial:
-        return Trial(since=runs.get(self._hands.journal, run.id).acted, last=self._hands.clock())
+        now = self._hands.clock()  # a clock that was set back would hide all evidence behind the last step
+        return Trial(since=min(runs.get(self._hands.journal, run.id).acted, now), last=now)
+
+    def _jumped(self, since: Millis) -> Millis:
+        """By how much the clock went on, or back, since that look, when that was more than a look takes; else 0."""
+        gone = self._hands.clock() - since
+        return gone if abs(gone) > _JUMP else 0
 
     def _look(
         self, run: Run, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis
     ) -> tuple[Trial, Finding | None]:
         terms = self._hands.terms(run.incident, run.target) if run.kind == "repair" and run.incident else {}
-        if self._hands.woken() > trial.last:
-            trial = rest(trial, now)
         verdicts, answers = self._hands.evidence(run.target, list(terms), that, trial.since, now)
         return prove(trial, terms, verdicts, answers, quiet, now)
 
@@ -278,10 +310,12 @@ class Rollback:
         if run.kind == "repair" and any(
             other.kind == "halt" for other in runs.unended(self._hands.journal, run.target)
         ):
-            raise _OvertakenError
+            raise _OvertakenError("a halt goes first")
 
-    def _is_latched(self, target: str) -> bool:
-        return incidents.standing(self._hands.journal, target, self._hands.clock()).latched is not None
+    def _latched(self, target: str) -> str | None:
+        """Why it is latched; None when it is not."""
+        standing = incidents.standing(self._hands.journal, target, self._hands.clock())
+        return None if standing.latched is None else standing.latch_why
 
     def _level_ended(self, run: Run, level: str, finding: Finding) -> None:
         self._hands.telemetry.plan_runs.labels(run.plan, level, finding.outcome).inc()
@@ -308,7 +342,11 @@ class Rollback:
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run")
         with hands.journal.write() as db:
             runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
-            if latch and not self._is_latched(run.target):
+            for step in runs.steps(hands.journal, run.id):
+                if step.status == "started":  # a plan that cannot be read, or a mistake of ours
+                    runs.end_step(db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it",
+                                  now)  # fmt: skip
+            if latch and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
             if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
@@ -317,11 +355,7 @@ class Rollback:
             if latch:
                 lines.append(f"latched: repairs wait for trading-watchdog resume {run.target}")
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
-            if isinstance(plan, Halt):
-                for other in runs.unended(hands.journal, run.target):
-                    if other.kind == "repair" and other.incident == run.incident:
-                        runs.move(db, other.id, status="ended", outcome="overtaken", reason="a halt ran", ended=now)
-        hands.telemetry.latched.labels(run.target).set(self._is_latched(run.target))
+        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         hands.ended(run.target)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +28,14 @@ class StepFailedError(Exception):
 
 class StoppedError(Exception):
     """The world is other than expected, or nobody can tell: no further step, a person must look."""
+
+
+def said(template: Any, place: Target) -> str:
+    """A step in words, for its target; of one that does not fit that target, why."""
+    try:
+        return cast(Action, template).at(place).say()
+    except ActionError as error:
+        return f"{template.say()} ({error})"
 
 
 class Ladder:
@@ -54,21 +64,29 @@ class Ladder:
     async def _step(self, phase: Phase, level: int, n: int, action: Action) -> bool:
         known = self._row(phase, level, n)
         if known is not None and known.status != "started":
-            if known.status in ("failed", "unknown"):
+            if known.status == "unknown":
+                raise StoppedError(f"{known.say}: {known.detail}")
+            if known.status == "failed":
                 raise StepFailedError(f"{known.say}: {known.detail}")
             return known.status == "done"
         self._boundary()
         if known is None:
+            # What comes to nothing is written down at once: `started` stands for what may have touched the world.
             try:
                 before = cast(Json, await self._off(_READ, action.before, self._done()))
                 state = await self._state(action, before)
             except ActionError as error:
-                self._start(phase, level, n, action, None)
-                return self._failed(phase, level, n, action, str(error))
-            self._start(phase, level, n, action, before)
+                with self._hands.journal.write():
+                    self._start(phase, level, n, action, None)
+                    self._finish(phase, level, n, "failed", str(error))
+                raise StepFailedError(f"{action.say()}: {error}") from None
             if state == "after":
-                self._finish(phase, level, n, "skipped", "was so already")
+                with self._hands.journal.write():
+                    self._start(phase, level, n, action, before)
+                    self._finish(phase, level, n, "skipped", "was so already")
                 return False
+            self._boundary()  # looking takes its time: a halt that came meanwhile goes first
+            self._start(phase, level, n, action, before)
         else:
             before, settled = await self._found(known, action)
             if settled:
@@ -77,21 +95,47 @@ class Ladder:
 
     async def _found(self, step: Step, action: Action) -> tuple[Json, bool]:
         """A step that an earlier process started: asks the world what became of it. True = it is done."""
-        if step.before is None:
-            raise StoppedError(f"{step.say} was started and nothing is known of what was so before")
-        if step.child_pid is not None and step.child_started is not None:
-            await self._off(_READ, child.leftover, step.child_pid, step.child_started, _READ / 2)
-        state = await self._state(action, step.before)
-        log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
+        state = await self._became(step, action)
         if state == "after":
             self._finish(step.phase, step.level, step.n, "done", "was done when the watchdog came back")
-            return step.before, True
+            return step.before or {}, True
         if state == "before":
-            return step.before, False
+            return step.before or {}, False
         self._finish(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
         raise StoppedError(f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
                            if state == "other" else
                            f"{step.say} was cut off by a crash, and it cannot be told whether it happened")  # fmt: skip
+
+    async def leave(self) -> str | None:
+        """The run does not go on: what an earlier process started is looked at, and left as it is.
+
+        Returns what people must know: a step of which it is not known that it happened as a whole, or not at all.
+        """
+        row = next((row for row in self._rows() if row.status == "started"), None)
+        if row is None:
+            return None
+        try:
+            action = self._action_of(row)
+            state = "unknown" if action is None else await self._became(row, action)
+        except ActionError:
+            state = "unknown"
+        became: dict[str, runs.StepStatus] = {"after": "done", "before": "failed"}
+        self._finish(row.phase, row.level, row.n, became.get(state, "unknown"), f"cut off by a crash: the world is {state}")
+        return None if state in became else f"{row.say} was cut off by a crash, and the world is {state}"
+
+    async def _became(self, step: Step, action: Action) -> State:
+        """What the world says of a step that an earlier process started; its child, if one is left, is ended first."""
+        if step.before is None:
+            return "unknown"
+        try:
+            if step.child_pid is not None and step.child_started is not None:
+                await self._off(_READ, child.leftover, step.child_pid, step.child_started, _READ / 2)
+        except ActionError as error:
+            log.warning("%s: %s", self._run.target, error)
+            return "unknown"
+        state = await self._state(action, step.before)
+        log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
+        return state
 
     async def _apply(self, phase: Phase, level: int, n: int, action: Action, before: Json) -> bool:
         run = self._run.id
@@ -165,12 +209,31 @@ class Ladder:
                 return row.say
         return None
 
-    async def command(self, argv: Sequence[str], within: Millis) -> None:
-        """Runs a verify command. Raises ActionError unless it ends with 0 in time."""
-        ran = cast(child.Ran, await self._off(
-            within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000)))  # fmt: skip
-        if ran.code != 0:
-            raise ActionError(f"{' '.join(argv)} ended with {ran.code}: {(ran.err or ran.out).strip()[-300:]}")
+    async def command(self, argv: Sequence[str], within: Millis) -> str | None:
+        """Runs a verify command: None when it ended with 0, else what it said. A halt does not wait for its end.
+
+        Raises ActionError when it could not be started or did not end in time: then nobody can tell.
+        """
+        started: list[tuple[int, float]] = []
+        token = child.on_child.set(lambda pid, at: started.append((pid, at)))
+        run = self._off(within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000))
+        running = asyncio.ensure_future(run)
+        child.on_child.reset(token)
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=1.0)
+                if not running.done():
+                    self._boundary()
+        except BaseException:
+            running.cancel()
+            for pid, at in started:
+                with contextlib.suppress(ActionError):
+                    await asyncio.to_thread(child.leftover, pid, at, 0.0)
+            raise
+        ran = cast(child.Ran, running.result())
+        if ran.code == 0:
+            return None
+        return f"{' '.join(argv)} ended with {ran.code}: {(ran.err or ran.out).strip()[-300:]}"
 
     def _action_of(self, row: Step) -> Action | None:
         """The action behind a row, from the plan as the run keeps it."""
@@ -186,7 +249,8 @@ class Ladder:
     async def _off(self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object) -> object:
         """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
         try:
-            return await self._hands.offload(f"target {self._run.target}", deadline, call, *args, **kwargs)
+            # A key of their own for halts: they do not wait for what hangs in a repair.
+            return await self._hands.offload(f"{self._run.kind} {self._run.target}", deadline, call, *args, **kwargs)
         except DeadlineError:
             raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
         except StillBusyError:
@@ -204,7 +268,10 @@ class Ladder:
         """What this incident has changed so far, for an action that must tell our edits from other people's."""
         incident, done = self._run.incident, []
         for run in [self._run] if incident is None else runs.of_incident(self._hands.journal, incident):
-            plan = read_plan(run.text)
+            try:
+                plan = read_plan(run.text)
+            except ValueError:
+                continue  # another version wrote it; what it did counts as other people's
             for row in runs.steps(self._hands.journal, run.id):
                 steps = steps_of(plan, row.phase, row.level)
                 if row.status == "done" and row.before is not None and row.n < len(steps):
