@@ -87,7 +87,7 @@ class House:
             self.told.append(title)
 
         return Hands(
-            journal=self.journal, telemetry=Telemetry("0"), clock=self.clock, offload=offload, woken=lambda: 0,
+            journal=self.journal, telemetry=Telemetry("0"), clock=self.clock, offload=offload,
             terms=lambda incident, target: {KEY: Terms(Patience(hold=300))}, evidence=evidence,
             wanted=lambda run: True, halt=lambda *_: True, tell=tell, ended=lambda target: None,
         )  # fmt: skip

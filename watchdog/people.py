@@ -7,7 +7,6 @@ from watchdog.journal.outbox import Request
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
 
-
 _WAITS = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
 
