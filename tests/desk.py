@@ -1,0 +1,133 @@
+"""The pipeline without a daemon: real configuration and journal, samples by hand, a second a round."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from watchdog import config
+from watchdog.journal import Journal, incidents, runs
+from watchdog.journal.runs import Outcome, Run
+from watchdog.model import Labels, Millis, Sample
+from watchdog.people import People
+from watchdog.pipeline import Pipeline
+from watchdog.telemetry import Telemetry
+
+START = 1_700_000_000_000
+SECOND = 1_000
+MINUTE = 60 * SECOND
+
+WATCHDOG = """\
+sources:
+  bot: {type: scrape, url: "http://127.0.0.1:1/metrics", every: 1s}
+  host: {type: host, every: 1s, disks: [/]}
+channels:
+  chat: {type: slack, token: xoxb-12345678, channel: C0123456, from: info}
+  pager: {type: slack, token: xoxb-12345678, channel: C0123457, from: crit}
+state: state
+"""
+RULES = """\
+targets:
+  bot: {repo: /srv/bot, cooldown: 1m, settling: 10m, budget: [2 per 1h]}
+kpis:
+  errors: {expr: error_ratio, unit: ratio}
+  drawdown: {expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}
+  age: {expr: tick_age, unit: seconds}
+  pairs: {expr: "100 * sum by (side) (left) / sum by (side) (right)"}
+rules:
+  - {name: errors, kpi: errors, target: bot, warn: {above: 5%}, crit: {above: 10%, for: 2s, plan: ladder}}
+  - {name: drawdown, kpi: drawdown, target: bot, crit: {at_least: 10%, plan: halt}}
+  - {name: no-ticks, kpi: age, target: bot, crit: {above: 60s}, if_missing: {after: 10s, then: crit},
+     only: {when: market_open == 1}}
+plans:
+  halt:
+    kind: halt
+    levels:
+      - {name: no-entries, steps: [{do: flag, file: config.py, set: {TRADING: false}}], verify: {that: [alive == 1]}}
+  ladder:
+    kind: repair
+    mode: auto
+    exhausted: halt
+    verify: {quiet: 1s, watch: 10s}
+    levels:
+      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}
+      - {name: version, steps: [{do: flag, file: config.py, set: {MODEL: 1}}]}
+"""
+
+
+class Desk:
+    """A pipeline over a real journal; a second a round. Plans are queued here and carried out by nobody: `end` does."""
+
+    def __init__(self, folder: Path, rules: str = RULES, watchdog: str = WATCHDOG, *, now: Millis = START) -> None:
+        self.folder = folder
+        self.write(rules, watchdog)
+        self.now = now
+        self.shows: dict[str, float] = {"error_ratio": 0.01, "equity": 1_000, "tick_age": 1, "market_open": 1, "alive": 1}
+        self.series: list[tuple[str, Labels, float]] = []
+        self.lost: set[str] = set()
+        self.open()
+
+    def write(self, rules: str, watchdog: str = WATCHDOG) -> None:
+        (self.folder / "rules").mkdir(parents=True, exist_ok=True)
+        (self.folder / "watchdog.yaml").write_text(watchdog)
+        (self.folder / "rules" / "rules.yaml").write_text(rules)
+        self.config = config.load(self.folder, environ={})
+
+    def open(self) -> None:
+        self.journal = Journal(self.folder / "journal.db")
+        self.journal.rows("PRAGMA synchronous=OFF")
+        self.pipeline = Pipeline(self.config, self.journal, Telemetry("test"), self.now)
+        self.people = People(self.pipeline, self.journal)
+
+    def restart(self, downtime: Millis = SECOND) -> None:
+        """kill -9 and a new process."""
+        self.journal.close()
+        self.now += downtime
+        self.open()
+
+    def reload(self, rules: str) -> None:
+        self.write(rules)
+        self.pipeline.use(self.config, self.now)
+
+    def round(self, **shows: float) -> None:
+        """A second goes by, every source is read, and all is judged."""
+        self.shows |= shows
+        self.now += SECOND
+        samples = [Sample(name, (), self.now, value) for name, value in self.shows.items() if value == value]
+        samples += [Sample(name, labels, self.now, value) for name, labels, value in self.series]
+        for source, read in {"bot": samples, "host": [Sample("host_load1", (), self.now, 0.1)]}.items():
+            if source in self.lost:
+                self.pipeline.lose(source, self.now)
+            else:
+                self.pipeline.keep(source, read, self.now)
+            self.pipeline.judge(self.now, source)
+        self.pipeline.judge(self.now)
+
+    def rounds(self, number: int, **shows: float) -> None:
+        for _ in range(number):
+            self.round(**shows)
+
+    def end(self, run: Run, outcome: Outcome, *, level: int = 0, acted: Millis | None = None) -> None:
+        """As the rollback leaves it."""
+        at = self.now if acted is None else acted
+        with self.journal.write() as db:
+            runs.move(db, run.id, status="ended", outcome=outcome, level=level, acted=at, ended=self.now)
+
+    @property
+    def runs(self) -> list[Run]:
+        return [runs.get(self.journal, row[0]) for row in self.journal.rows("SELECT id FROM run ORDER BY id")]
+
+    @property
+    def incident(self) -> incidents.Incident | None:
+        return incidents.current(self.journal, "bot")
+
+    def told(self, channel: str = "chat") -> list[str]:
+        rows = self.journal.rows("SELECT title FROM message WHERE channel = ? ORDER BY id", channel)
+        return [row["title"] for row in rows]
+
+    def refusals(self) -> list[str]:
+        rows = self.journal.rows("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id")
+        return [json.loads(row["lines"])[0] for row in rows]
+
+    def fires(self, rule: str) -> bool:
+        return any(machine.fires for key, machine in self.pipeline.machines.items() if key.rule == rule)

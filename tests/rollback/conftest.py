@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rollback.rig import Rig
+
+
+@pytest.fixture(autouse=True)
+def no_power_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes die here, disks do not: nothing waits for them."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[], Path]:
+    """A new folder for each life that a test tries."""
+    numbers = itertools.count()
+
+    def folder() -> Path:
+        place = tmp_path / str(next(numbers))
+        place.mkdir()
+        return place
+
+    return folder
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.journal.close()
