@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
@@ -209,8 +210,19 @@ class Action(Protocol):
         """What is so now. Read-only; journalled with `started`, ahead of the act."""
         ...
 
-    def apply(self, before: Json, key: str) -> str:
-        """Make it so; return one line for people. `key` is the same for every try of this step."""
+    def touches(self, before: Json) -> tuple[Path, ...]:
+        """Absolute paths of the files and folders that `apply` will change, for a backup ahead of it; none: no files."""
+        ...
+
+    def preview(self, before: Json) -> str:
+        """Exactly what `apply` would change: a unified diff of files, else one line. Empty: nothing. Touches nothing."""
+        ...
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:
+        """Make it so; return one line for people. `key` is the same for every try of this step.
+
+        `incident`: what tripped, for actions that hand it on. Its strings come from the data: never words of a command.
+        """
         ...
 
     def state(self, before: Json) -> State:

@@ -49,6 +49,8 @@ BROKEN: dict[str, dict[str, Any]] = {
     "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
 }  # fmt: skip
 
+LASTING = ("flag", "git")
+
 
 @pytest.fixture
 def target(
@@ -81,6 +83,17 @@ def seen(target: Target) -> list[Any]:
     return [pid, *(subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks)]
 
 
+def contents(repo: Path) -> dict[Path, bytes]:
+    """Every file of the work tree."""
+    files = (path.relative_to(repo) for path in repo.rglob("*") if path.is_file())
+    return {path: (repo / path).read_bytes() for path in files if path.parts[0] != ".git"}
+
+
+def file_times(target: Target) -> dict[Path, int]:
+    """Of every file and folder, git's own too."""
+    return {path: path.lstat().st_mtime_ns for path in Path(target.repo or "").rglob("*")}
+
+
 def test_every_action_has_a_test_and_a_page() -> None:
     assert {name.split()[0] for name in STEPS} == set(NAMES) == set(BROKEN)
     for name in NAMES:
@@ -109,7 +122,7 @@ def test_every_key_is_on_its_page_and_every_page_has_an_example(name: str) -> No
 def test_every_kind_says_whether_it_lasts_and_has_a_timeout(name: str) -> None:
     kind: Any = NAMES[name]
 
-    assert kind.lasting is (name in ("flag", "git"))
+    assert kind.lasting is (name in LASTING)
     assert kind.model_fields["timeout"].default == parse_duration("60s")
     assert kind.__doc__
 
@@ -142,6 +155,34 @@ def test_looking_changes_nothing_and_is_json(name: str, target: Target) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
+def test_a_preview_shows_what_would_change_and_changes_nothing(name: str, target: Target) -> None:
+    step, world, times = made(name, target), seen(target), file_times(target)
+    before = through_journal(step.before())
+    said = step.preview(before)
+
+    assert said
+    assert ("\n" in said) is (name.split()[0] in LASTING)
+    assert file_times(target) == times
+    assert seen(target) == world
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> None:
+    step, repo = made(name, target), Path(target.repo or "")
+    before = through_journal(step.before())
+    touched = step.touches(before)
+    world = contents(repo)
+    step.apply(before, "k")
+    changed = {path for path in world.keys() | contents(repo).keys() if world.get(path) != contents(repo).get(path)}
+
+    assert all(path.is_absolute() for path in touched)
+    if name.split()[0] in LASTING:
+        assert {repo / path for path in changed} == set(touched)
+    else:
+        assert touched == ()
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
 def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     step = made(name, target)
     before = through_journal(step.before())
@@ -155,7 +196,7 @@ def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     assert step.state(before) == ("unknown" if blind else "after")
 
 
-@pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in ("flag", "git")))
+@pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in LASTING))
 def test_what_lasts_can_be_done_twice(name: str, target: Target) -> None:
     step = made(name, target)
     before = step.before()

@@ -45,7 +45,13 @@ class Command(Part):
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
         return {"check": None if self.check is None else self._check(self.check)}
 
-    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002
+    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+        return ()
+
+    def preview(self, before: Json) -> str:  # noqa: ARG002
+        return self.say()
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         ran = child.run(
             self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": key}, timeout_ms=self.timeout
         )

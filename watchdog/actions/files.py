@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -56,6 +58,17 @@ def replace(path: Path, content: bytes) -> None:
             beside.unlink()
         cure = "the watchdog's user needs the right to"
         raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
+
+
+def diff(old: bytes, new: bytes, name: str) -> str:
+    """A unified diff, as `diff -u` and `patch` know it; empty when nothing differs."""
+    if old == new:
+        return ""
+    if b"\0" in old + new:
+        return f"Binary file {name} changes from {len(old)} to {len(new)} bytes\n"
+    was, now = ([line for line in re.split(r"(?<=\n)", text.decode("utf-8", "replace")) if line] for text in (old, new))
+    lines = difflib.unified_diff(was, now, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def alike(file: int, was: os.stat_result) -> None:

@@ -59,7 +59,15 @@ class Flag(Part):
         edited(content, self.file, self.set)  # what cannot be done is said before anything is
         return {"file": str(path), "was": was, "sha": hashlib.sha256(content).hexdigest()}
 
-    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002 - a value is set once, however often it is tried
+    def touches(self, before: Json) -> tuple[Path, ...]:
+        return (Path(before["file"]),)
+
+    def preview(self, before: Json) -> str:
+        path = Path(before["file"])
+        content = files.read_bytes(path)
+        return files.diff(content, edited(content, self.file, self.set), str(path))
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         """One rename. Refuses when a value is neither what it was nor what it should be."""
         path = Path(before["file"])
         content = files.read_bytes(path)

@@ -19,6 +19,7 @@ from watchdog.model import ActionError, Done, Duration, Json, Part, State, Targe
 __all__ = ["Git", "head", "mark_good", "redeploy_hint"]
 
 _LOOK_MS = 25_000
+_DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 
 
 class Git(Part):
@@ -58,7 +59,7 @@ class Git(Part):
         return f"git revert {self.revert}" if self.revert is not None else f"git back to {self.to}"
 
     def before(self, done: Sequence[Done] = ()) -> Json:
-        """The new commit, made and not yet shown to anybody, and what it will do to which path.
+        """The new commit, made aside and thrown away again, and what it will do to which path. `apply` makes the very same.
 
         ``{"repo", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new entry]},
         "edits": {path: {"values": […], "old", "new"}}, "dropped": […]}``; an entry is git's mode and object id.
@@ -66,8 +67,12 @@ class Git(Part):
         repo = repository.repository(self.repo, min(self.timeout, _LOOK_MS))
         repository.refuse_unfinished(repo)
         locks.refuse_locked(repo)
+        with repository.aside(repo) as looking:
+            return self._look(looking, done)
+
+    def _look(self, repo: Repository, done: Sequence[Done]) -> Json:
         old = repository.head_of(repo)
-        made = self._commit(repo, old)
+        made = self._commit(repo, old, self._target(repo, old))
         note: Json = {"repo": str(repo.top), "old": old, "target": made.target, "bad": made.bad}
         if made.new is None:
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": []}
@@ -81,13 +86,27 @@ class Git(Part):
             "dropped": dropped,
         }  # fmt: skip
 
-    def apply(self, before: Json, key: str) -> str:
+    def touches(self, before: Json) -> tuple[Path, ...]:
+        return tuple(Path(before["repo"], path) for path in before["changes"])
+
+    def preview(self, before: Json) -> str:
+        if before["already"]:
+            return ""
+        with repository.aside(repository.repository(before["repo"], _LOOK_MS)) as repo:
+            self._again(repo, before)
+            diff = repo.git("diff", *_DIFF, before["old"], before["new"]).out
+        kept = [f"# kept in {path}: {listed(v)}\n" for path, edit in before["edits"].items() for v in edit["values"]]
+        dropped = [f"# not in that version: {name}\n" for name in before["dropped"]]
+        return "".join((diff, *kept, *dropped))
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         name = self.revert or self.to
         if before["already"]:
             return f"{name}: nothing to change, it is so already"
         repo = repository.repository(before["repo"], self.timeout)
         plan = _plan(before)
         if repository.head_of(repo) != plan.new:
+            self._again(repo, before)
             swap.swap(repo, plan, f"{key}: {self.say()}")
         kept = [listed(values) for edits in plan.edits.values() for values in edits.values]
         files = "1 file" if len(plan.changes) == 1 else f"{len(plan.changes)} files"
@@ -118,17 +137,28 @@ class Git(Part):
             return "other"
         return "before" if now == plan.old and not neither else "other"
 
-    def _commit(self, repo: Repository, old: str) -> _Made:
+    def _target(self, repo: Repository, old: str) -> str:
+        """The commit that the step names, as of now."""
         if self.revert is not None:
-            return _reverted(repo, old, self.revert)
+            return repository.commit_of(repo, self.revert)
         assert self.to is not None
-        found = repository.last_good(repo, old) if self.to == "last-good" else repository.commit_of(repo, self.to)
-        if repository.tree_of(repo, found) == repository.tree_of(repo, old):
-            return _Made(None, found, old)
+        return repository.last_good(repo, old) if self.to == "last-good" else repository.commit_of(repo, self.to)
+
+    def _commit(self, repo: Repository, old: str, target: str) -> _Made:
+        if self.revert is not None:
+            return _reverted(repo, old, self.revert, target)
+        if repository.tree_of(repo, target) == repository.tree_of(repo, old):
+            return _Made(None, target, old)
         message = (
-            f"Bring back {self.to}\n\nThe files are those of commit {found}.\nThis replaces commit {old}.\n\n{_WHY}"
+            f"Bring back {self.to}\n\nThe files are those of commit {target}.\nThis replaces commit {old}.\n\n{_WHY}"
         )
-        return _Made(_new_commit(repo, repository.tree_of(repo, found), old, message), found, old)
+        return _Made(_new_commit(repo, repository.tree_of(repo, target), old, message), target, old)
+
+    def _again(self, repo: Repository, before: Json) -> None:
+        """The commit that `before` has seen. Its date follows from its parent, so it is the same to the last bit."""
+        made = self._commit(repo, before["old"], before["target"])
+        if made.new != before["new"]:
+            raise ActionError(f"{self.say()} comes out differently now (another git?) — nothing was touched; try again")
 
 
 class _Made(NamedTuple):
@@ -146,9 +176,8 @@ def redeploy_hint(before: Json) -> str:
     return f"git revert {before['new'][:12]}"
 
 
-def _reverted(repo: Repository, old: str, name: str) -> _Made:
+def _reverted(repo: Repository, old: str, name: str, bad: str) -> _Made:
     """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
-    bad = repository.commit_of(repo, name)
     if not repository.contains(repo, old, bad):
         return _Made(None, bad, bad)  # it is not part of what runs
     parents = repo.line("rev-list", "--parents", "-n", "1", bad).split()[1:]

@@ -74,7 +74,14 @@ class Process(Part):
             self._startable()  # a bot that cannot be started again is not stopped
         return {"pid": bot and bot.pid, "create_time": bot and bot.create_time}
 
-    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002
+    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+        return ()
+
+    def preview(self, before: Json) -> str:
+        now = "none runs" if before["pid"] is None else f"now {before['pid']}"
+        return f"{self.say()} ({now})"
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         place = self._there()
         deadline = time.monotonic() + self.timeout / 1_000
         bot = find(place)

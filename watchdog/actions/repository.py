@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import pwd
 import stat
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,12 +58,14 @@ class Repository(NamedTuple):
     owner: child.Owner | None
     """As root, git runs as the repository's owner: what it writes stays theirs, and so does what their config starts."""
     deadline: float
+    objects: Path | None = None
+    """Where new objects go instead of into the repository: `aside`."""
 
     def git(
         self, *args: str, data: bytes | None = None, env: dict[str, str | None] | None = None, ok: Sequence[int] = (0,)
     ) -> child.Ran:
         """Run git in the work tree. Raises ActionError unless the exit code is among `ok`."""
-        ran = _git(args, self.top, self.owner, self.deadline, data, env)
+        ran = _git(args, self.top, self.owner, self.deadline, data, {**self._aside(), **(env or {})})
         if ran.code not in ok:
             raise ActionError(f"git {args[0]} failed: {child.last_lines(ran.err) or f'exit code {ran.code}'}")
         if ran.cut:
@@ -69,6 +74,14 @@ class Repository(NamedTuple):
 
     def line(self, *args: str, ok: Sequence[int] = (0,)) -> str:
         return os.fsdecode(self.git(*args, ok=ok).raw).strip()
+
+    def _aside(self) -> dict[str, str | None]:
+        if self.objects is None:
+            return {}
+        return {
+            "GIT_OBJECT_DIRECTORY": str(self.objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": json.dumps(str(self.common / "objects"), ensure_ascii=False),
+        }
 
     def with_deadline(self, seconds: float) -> Repository:
         return self._replace(deadline=time.monotonic() + seconds)
@@ -123,6 +136,15 @@ def _owner(folder: Path) -> child.Owner | None:
     return child.Owner(found.st_uid, user.pw_gid, groups, user.pw_dir)
 
 
+@contextlib.contextmanager
+def aside(repo: Repository) -> Iterator[Repository]:
+    """The repository for looking: what git writes meanwhile goes to a folder that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="trading-watchdog-") as folder:
+        if repo.owner is not None:
+            os.chown(folder, repo.owner.uid, repo.owner.gid)
+        yield repo._replace(objects=Path(folder))
+
+
 def head_of(repo: Repository) -> str:
     """The commit that is checked out. Raises ActionError when there is none yet."""
     ran = repo.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=(0, 1, 128))
@@ -144,8 +166,12 @@ def tree_of(repo: Repository, commit: str) -> str:
 
 
 def contains(repo: Repository, commit: str, ancestor: str) -> bool:
-    """Whether `ancestor` is that commit or in its history."""
-    return repo.git("merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).code == 0
+    """Whether `ancestor` is that commit or in its history; one that is not there at all is not."""
+    return known(repo, ancestor) and repo.git("merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).code == 0
+
+
+def known(repo: Repository, commit: str) -> bool:
+    return repo.git("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).code == 0
 
 
 def refuse_unfinished(repo: Repository) -> None:
@@ -297,7 +323,7 @@ def last_good(repo: Repository, head_commit: str) -> str:
 def _bad(repo: Repository) -> list[str]:
     raw = repo.line("for-each-ref", "--format=%(refname)", BAD)
     names = [name.removeprefix(BAD) for name in raw.splitlines()]
-    return [name for name in names if repo.git("cat-file", "-e", f"{name}^{{commit}}", ok=(0, 1, 128)).code == 0]
+    return [name for name in names if known(repo, name)]
 
 
 def _undone(repo: Repository, wrong: str, commit: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
@@ -74,7 +75,13 @@ class Systemd(Part):
             "sub": facts["SubState"], "result": facts["Result"], "restarts": facts["NRestarts"],
         }  # fmt: skip
 
-    def apply(self, before: Json, key: str) -> str:  # noqa: ARG002
+    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+        return ()
+
+    def preview(self, before: Json) -> str:
+        return f"{self.say()} (now {before['active']}, {before['sub']})"
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         if self._verb != "stop":
             self._forgive(self._show())
         ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
