@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from watchdog.ruletest.notation import parse_millis, parse_series, parse_values
+from watchdog.config.prometheus.words import parse_millis
+from watchdog.ruletest.notation import parse_series, parse_values
 
 
 @pytest.mark.parametrize(

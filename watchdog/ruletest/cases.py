@@ -10,12 +10,13 @@ from pathlib import Path
 from watchdog import config
 from watchdog.config import Config, Problem
 from watchdog.config.problem import Place, nearest, short
+from watchdog.config.prometheus.cells import Cell, open_sheet
+from watchdog.config.prometheus.groups import Group, in_order, is_prometheus, read_expr, read_groups
 from watchdog.model import Labels, Millis
 from watchdog.promql import Expr
-from watchdog.ruletest.document import Cell, open_sheet
-from watchdog.ruletest.notation import NAME, Value, parse_series, parse_values
+from watchdog.promql.nodes import NAME
+from watchdog.ruletest.notation import Value, parse_series, parse_values
 from watchdog.ruletest.ours import STATES
-from watchdog.ruletest.promrules import Group, in_order, is_prometheus, read_expr, read_groups
 
 _MINUTE: Millis = 60_000
 _TOP = ("rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests")

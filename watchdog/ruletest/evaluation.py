@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from watchdog.config.prometheus.groups import Group, Rule, with_step
+from watchdog.config.prometheus.helpers import TemplateError
+from watchdog.config.prometheus.templates import LabelMap
 from watchdog.model import Labels, Millis
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.ruletest.helpers import TemplateError
-from watchdog.ruletest.notation import NAME
-from watchdog.ruletest.promrules import Group, Rule, with_step
+from watchdog.promql.nodes import NAME
 from watchdog.ruletest.tape import DuplicateError, Tape
-from watchdog.ruletest.templates import LabelMap
 
 _RETENTION: Millis = 15 * 60_000
 """How long a resolved alert is remembered."""

@@ -1,22 +1,19 @@
-"""How promtool's files write series, their values, and durations."""
+"""How promtool's files write series and their values."""
 
 from __future__ import annotations
 
 import re
 from typing import Final, Literal
 
-from watchdog.model import Labels, Millis
-
-NAME = "__name__"
+from watchdog.config.prometheus.words import unescape
+from watchdog.model import Labels
+from watchdog.promql.nodes import NAME
 
 Value = float | None | Literal["stale"]
 """A sample; None: there is none at that time; ``stale``: the series is gone from then on."""
 
 MOST_VALUES: Final = 1_000_000
 """Values of one series: what is longer is a slip of the keyboard."""
-
-_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
-_SIZES = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1_000, 1)
 
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _WORD = r"(?:[iI][nN][fF]|[nN][aA][nN])(?![0-9A-Za-z_:])"
@@ -28,26 +25,6 @@ _SAMPLE = re.compile(
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"|\'((?:\\.|[^\'\\\n])*)\'|`([^`]*)`')
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)", re.DOTALL)
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
-
-
-def parse_millis(text: str) -> Millis:
-    """A duration as Prometheus writes it, ``1h30m``, in ms; 0 needs no unit. Raises ValueError."""
-    found = _DURATION.fullmatch(text.strip())
-    if text.strip() == "0":
-        return 0
-    if found is None or not text.strip():
-        raise ValueError(f"{text!r} is no duration")
-    return sum(int(number) * size for number, size in zip(found.groups(), _SIZES, strict=True) if number)
-
-
-def parse_number(text: str) -> float:
-    """A float, also ``0x1F``, ``Inf`` and ``NaN``. Raises ValueError."""
-    try:
-        return float(text)
-    except ValueError:
-        return float(int(text, 0))
 
 
 def parse_values(text: str) -> list[Value]:
@@ -128,19 +105,3 @@ def _pair(rest: str, text: str) -> tuple[str, str, str]:
 def _unquote(found: re.Match[str]) -> str:
     double, single, raw = found.groups()
     return raw if raw is not None else unescape(double if double is not None else single)
-
-
-def unescape(text: str) -> str:
-    """Go's escapes. Raises ValueError for one that means nothing."""
-
-    def one(found: re.Match[str]) -> str:
-        escape = found[1]
-        if escape[0] in "xuU" and len(escape) > 1:
-            return chr(int(escape[1:], 16))
-        if escape[0] in "01234567" and len(escape) == 3:
-            return chr(int(escape, 8))
-        if escape not in _ESCAPED:
-            raise ValueError(f"\\{escape} means nothing — double the backslash")
-        return _ESCAPED[escape]
-
-    return _ESCAPE.sub(one, text)

@@ -13,7 +13,8 @@ from watchdog.incidents import Machine
 from watchdog.journal import Journal, runs
 from watchdog.model import Labels, Millis, Sample
 from watchdog.pipeline import Pipeline
-from watchdog.ruletest.notation import NAME, Value
+from watchdog.promql.nodes import NAME
+from watchdog.ruletest.notation import Value
 from watchdog.telemetry import Telemetry
 
 State = Literal["ok", "pending", "warn", "crit", "nodata"]

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from watchdog.config.prometheus.gofmt import shortest
 from watchdog.model import Labels, Millis
 from watchdog.promql import PromqlError
+from watchdog.promql.nodes import NAME
 from watchdog.ruletest.cases import AlertTest, ExprTest, Test, TestFile, WatchTest
 from watchdog.ruletest.evaluation import Rules
-from watchdog.ruletest.gofmt import shortest
-from watchdog.ruletest.notation import NAME
 from watchdog.ruletest.ours import Watch
 from watchdog.ruletest.tape import Tape
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from watchdog.ruletest.gofmt import show
-from watchdog.ruletest.helpers import FUNCTIONS, TemplateError, truth
-from watchdog.ruletest.notation import unescape
+from watchdog.config.prometheus.gofmt import show
+from watchdog.config.prometheus.helpers import FUNCTIONS, TemplateError, truth
+from watchdog.config.prometheus.words import unescape
 
 _ACTION = re.compile(
     r"""\{\{(?P<left>-(?=\s))?(?P<body>(?:"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|(?!\}\}).)*?)(?P<right>(?<=\s)-)?\}\}""",

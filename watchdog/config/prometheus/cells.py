@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from watchdog.config.problem import Place, Problem, nearest, one_line, short
+from watchdog.config.prometheus.words import parse_millis, parse_number
 from watchdog.model import Labels, Millis
-from watchdog.ruletest.notation import parse_millis, parse_number
 
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _MOST = 16 << 20

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
-from watchdog.ruletest.gofmt import four, printf, shortest, show
-from watchdog.ruletest.notation import parse_millis
+from watchdog.config.prometheus.gofmt import four, printf, shortest, show
+from watchdog.config.prometheus.words import parse_millis
 
 
 class TemplateError(Exception):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from watchdog.ruletest.helpers import TemplateError
-from watchdog.ruletest.templates import LabelMap, Template
+from watchdog.config.prometheus.helpers import TemplateError
+from watchdog.config.prometheus.templates import LabelMap, Template
 
 
 def fill(text: str, value: float = 1.5, **labels: str) -> str:

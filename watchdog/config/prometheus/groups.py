@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from watchdog.config.prometheus.cells import Cell
+from watchdog.config.prometheus.helpers import TemplateError
+from watchdog.config.prometheus.templates import Template
 from watchdog.model import Labels, Millis
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.ruletest.document import Cell
-from watchdog.ruletest.helpers import TemplateError
-from watchdog.ruletest.notation import NAME
-from watchdog.ruletest.templates import Template
+from watchdog.promql.nodes import NAME
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")

@@ -1,0 +1,1 @@
+"""Prometheus's own rule files: read as they are, and written out."""
