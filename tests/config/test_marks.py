@@ -168,7 +168,7 @@ def test_too_large_a_file_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
     with path.open("wb") as stream:
         stream.truncate(MAX_BYTES + 1)
-    assert said(read(path, "big.yaml")) == ["big.yaml:1:1: is larger than 1024 KiB — split it: rules/ may hold many files"]
+    assert said(read(path, "big.yaml")) == ["big.yaml:1:1: is larger than 4096 KiB — split it: rules/ may hold many files"]
 
 
 def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path) -> None:

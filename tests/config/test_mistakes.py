@@ -50,8 +50,8 @@ def test_a_mistake_is_named_once_at_its_place_and_in_plain_words(name: str, writ
 @pytest.mark.parametrize(
     ("text", "column", "fragment"),
     [
-        (f"rules: [{{name: x, kpi: errors, target: bot, warn: {{above: '{'9' * 400}'}}}}]\n", 52, "no quantity"),
-        ("rules: [{name: x, kpi: errors, target: bot, warn: {above: 1e308x baseline}}]\n", 45, "no finite number"),
+        (f"rules: [{{name: x, kpi: errors, target: bot, warn: {{above: '{'9' * 400}'}}}}]\n", 59, "no quantity"),
+        ("rules: [{name: x, kpi: errors, target: bot, warn: {above: 1e308x baseline}}]\n", 59, "no finite number"),
         (f"targets: {{x: {{cooldown: {'9' * 400}d}}}}\n", 25, "hundred years"),
     ],
 )

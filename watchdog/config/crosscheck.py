@@ -101,12 +101,13 @@ def _check(spot: Spot, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi) -> 
         check = rules.check(rule, level, kpi)
     except ThresholdError as error:
         if not _baseline_is_wrong(kpi):
-            _say(spot, spot.key(error.level, error.key), str(error))
+            _say(spot, spot.value(error.level, error.key), str(error))
         return
     if check is None:
         return
     if not (math.isfinite(check.limit) and math.isfinite(check.clear)):
-        spot.report(spot.key(level), "the limit is no finite number", "say one that can be reached")
+        wrong = "clear" if math.isfinite(check.limit) else check.operator or ""
+        spot.report(spot.value(level, wrong), "the limit is no finite number", "say one that can be reached")
         return
     yield check
 

@@ -195,7 +195,7 @@ def build(spot: Spot, models: Sequence[Model]) -> Any:
         choice = (known[said],)
     report_bare_durations(spot, choice)
     try:
-        model = choice[0].model_validate(spot.raw)
+        model = choice[0].model_validate(spot.raw, by_alias=True, by_name=False)  # in a file it is `for`, never `for_`
     except ValidationError as error:
         explain(error, spot, choice)
         return None
@@ -231,7 +231,7 @@ def _is_well(spot: Spot, key: str, value: Any) -> bool:
     if spot.document.holds_spoilt((*spot.path, key)):
         return False
     try:
-        Defaults.model_validate({key: value})
+        Defaults.model_validate({key: value}, by_alias=True, by_name=False)
     except ValidationError:
         return False
     return True

@@ -6,7 +6,7 @@ Reading goes on behind a mistake wherever the text still has a shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from watchdog.config.document import Document, Loc
 from watchdog.config.problem import Place, short
 
 MAX_DEPTH = 30
-MAX_NODES = 100_000
+MAX_NODES = 400_000
 
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_IMPOSSIBLE = re.compile("[\0\ud800-\udfff]")
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -53,7 +54,7 @@ class StopError(Exception):
     """What follows cannot be understood."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Frame:
     """A mapping or list that is being filled."""
 
@@ -81,23 +82,28 @@ class Reader:
         self.document = document
         self.frames: list[_Frame] = []
         self.nodes = 0
+        self.begun = False
 
-    def read(self, events: Iterator[Any]) -> None:
-        documents = 0
-        for event in events:
-            place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    self._stop(place, "a second document starts here", "one file, one document: delete the ---")
-            elif isinstance(event, yaml.MappingStartEvent):
-                self._open(event, place, {})
-            elif isinstance(event, yaml.SequenceStartEvent):
-                self._open(event, place, [])
-            elif isinstance(event, yaml.CollectionEndEvent):
-                self._close()
-            elif isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-                self._leaf(event, place)
+    def read(self, get_event: Callable[[], Any]) -> None:
+        """All events, the end of the stream last. Ten thousand rules are half a million of them: no chain of tests."""
+        handlers: dict[type, Callable[[Any, Place], None]] = {
+            yaml.ScalarEvent: self._leaf,
+            yaml.AliasEvent: self._leaf,
+            yaml.MappingStartEvent: lambda event, place: self._open(event, place, {}),
+            yaml.SequenceStartEvent: lambda event, place: self._open(event, place, []),
+            yaml.MappingEndEvent: lambda _, __: self._close(),
+            yaml.SequenceEndEvent: lambda _, __: self._close(),
+            yaml.DocumentStartEvent: lambda _, place: self._start(place),
+        }
+        while (kind := type(event := get_event())) is not yaml.StreamEndEvent:
+            if handler := handlers.get(kind):
+                mark = event.start_mark
+                handler(event, Place(mark.line + 1, mark.column + 1))
+
+    def _start(self, place: Place) -> None:
+        if self.begun:
+            self._stop(place, "a second document starts here", "one file, one document: delete the ---")
+        self.begun = True
 
     def _stop(self, place: Place, what: str, cure: str) -> None:
         self.document.report(place, what, cure)
@@ -194,17 +200,19 @@ class Reader:
 
     def _properties(self, event: Any, place: Place, path: Loc) -> None:
         """A tag could make anything of a value, an anchor only serves aliases."""
+        if event.anchor is None and event.tag is None:
+            return
         if event.anchor is not None:
             self.document.report(place, f"&{short(event.anchor)} gives a place a name",
                                  "delete it, or put text that starts with & in quotes")  # fmt: skip
-        elif event.tag is not None:
+        else:
             self.document.report(place, f"the tag {short(event.tag)} is not read",
                                  "delete it, or put text that starts with ! in quotes")  # fmt: skip
             self.document.spoil(path)
 
     def _check_text(self, text: str, place: Place, path: Loc) -> None:
         """Escapes in quotes can make what a file itself cannot hold."""
-        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        if _IMPOSSIBLE.search(text):
             self.document.report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")
             self.document.spoil(path)
 

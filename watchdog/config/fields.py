@@ -42,6 +42,7 @@ def _parts_under(model: Model, key: str) -> tuple[Model, ...]:
     return () if field is None else parts_in(field.annotation)
 
 
+@cache
 def tags(model: Model) -> dict[str, tuple[str, ...]]:
     """``{"do": ("git",)}``: what the model calls itself."""
     fields = keys(model)

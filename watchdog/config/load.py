@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +86,23 @@ def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config 
 
 
 def _build(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+    with _no_collection():
+        return _build_at_once(files, environ)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Thousands of rules are millions of small things that all stay: looking for garbage among them takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _build_at_once(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
@@ -152,8 +171,9 @@ def _state(made: Draft) -> Path:
 def _fingerprint(made: Draft, files: Iterable[str]) -> str:
     said: dict[str, object] = {"state": made.state, "web": made.web.listen}
     for section, entries in made.entries.items():
-        listed = [(name, without_secrets(entry.said, entry.model)) for name, entry in entries.items()
-                  if entry.spot.document.file in files]  # fmt: skip
+        outward = section in ("sources", "channels")  # nothing else may hold secrets
+        listed = [(name, without_secrets(entry.said, entry.model) if outward else entry.said)
+                  for name, entry in entries.items() if entry.spot.document.file in files]  # fmt: skip
         said[section] = listed if section == "rules" else dict(listed)
     said["defaults"] = [entry.said for entry in made.defaults if entry.spot.document.file in files]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
