@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from watchdog.incidents import Machine
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run, Step
-from watchdog.journal.schema import APPLICATION_ID, VERSION
+from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
 from watchdog.model import Labels
 
 ROOT = Path(__file__).parent.parent
@@ -375,6 +375,107 @@ def test_two_who_create_the_journal_at_once_both_can_use_it(tmp_path: Path) -> N
         assert failures == []
 
 
+def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    db = sqlite3.connect(path)
+    db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+    db.execute("INSERT INTO run (target, plan, kind, text, place, by, status, queued) VALUES ('bot','p','halt','','','me','ended',1)")
+    db.commit()
+    db.close()
+    before = path.read_bytes()
+
+    with pytest.raises(JournalError, match="restart the service"):
+        Journal(path, migrate=False)
+    assert path.read_bytes() == before
+
+    journal = Journal(path)
+    assert runs.get(journal, 1).plan == "p"
+    assert journal.rows("PRAGMA user_version")[0][0] == VERSION
+    journal.close()
+    kept = sqlite3.connect(path.with_name("journal-v1.db"))
+    assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+    assert kept.execute("SELECT plan FROM run").fetchall() == [("p",)]
+    kept.close()
+
+
+def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    db = sqlite3.connect(path)
+    db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+    db.close()
+    path.with_name("journal-v1.db").mkdir()
+
+    with pytest.raises(JournalError, match="not changed without a copy"):
+        Journal(path)
+
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    db.close()
+
+
+def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(path: Path) -> None:
+    grown(path)
+    journal = Journal(path)
+    with path.open("r+b") as file:
+        file.seek(40 * 4_096)
+        file.write(b"\xa5" * 4_096 * 10)
+    journal.rows("PRAGMA shrink_memory")  # what was read at the opening is read anew
+
+    with pytest.raises(JournalError, match="restore it from a backup"):
+        texts(journal)
+
+    with pytest.raises(JournalError, match="restore it from a backup"), journal.write():
+        raise AssertionError
+    with pytest.raises(JournalError):
+        journal.check()
+    journal.close()
+
+
+def test_a_journal_that_was_moved_away_while_in_use_is_noticed(path: Path, journal: Journal) -> None:
+    journal.check()
+    path.rename(path.with_name("elsewhere.db"))
+
+    with pytest.raises(JournalError, match="moved, deleted or replaced"):
+        journal.check()
+
+
+# ─ a full disk ─
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+from watchdog.journal import Journal, incidents
+state = Path(sys.argv[1])
+journal = Journal(state / "journal.db")
+assert journal.reserve.fill() and not journal.reserve.fill()
+with (state / "junk").open("wb", buffering=0) as junk:
+    try:
+        while True:
+            junk.write(bytes(4096))
+    except OSError as full:
+        print(full.strerror)
+for number in range(200):
+    with journal.write() as db:
+        incidents.event(db, "noted", "x" * 10_000, number)
+print(len(journal.rows("SELECT id FROM event")), journal.reserve.there)
+(state / "junk").unlink()
+print(journal.reserve.fill())
+"""
+
+
+def test_on_a_full_disk_the_reserve_is_given_up_and_what_must_be_written_is_written(tmp_path: Path) -> None:
+    """A file system of 40 MB in a mount namespace of its own."""
+    mount = f"mount -t tmpfs -o size=40m none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}"
+    try:
+        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root may mount a disk to fill")
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", mount, FULL], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert ran.stdout.splitlines() == ["No space left on device", "200 False", "True"], ran.stderr
+
+
 # ─ the lock ─
 
 
@@ -410,6 +511,41 @@ def test_the_lock_excludes_a_second_daemon_of_the_same_process_too(tmp_path: Pat
     first.release()
     assert second.take()
     second.release()
+
+
+def test_the_lock_of_one_that_shows_signs_of_life_is_not_taken_over(tmp_path: Path) -> None:
+    with child(HOLDER, tmp_path) as process:
+        assert line(process) == "True"
+
+        assert not Lock(tmp_path).take_over()
+        assert process.poll() is None
+
+
+def test_who_hangs_is_fenced_off_and_ended_and_its_journal_takes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.journal.lock.STALE", -1.0)
+    old, new = Lock(tmp_path), Lock(tmp_path)
+    with child(HOLDER, tmp_path) as process:
+        assert line(process) == "True"
+        assert new.take_over()
+        assert process.wait(30) == -signal.SIGKILL
+    assert new.held()
+    monkeypatch.setattr(os, "kill", lambda *_: None)  # one that cannot be ended
+    journal = Journal(tmp_path / "journal.db")
+    journal.fence = new
+    with journal.write() as db:
+        note(db, "while it is ours")
+
+    assert old.take_over()
+
+    assert not new.held()
+    with pytest.raises(JournalError, match="took over"), journal.write():
+        raise AssertionError
+    with pytest.raises(JournalError, match="took over"):
+        journal.check()
+    assert not Lock(tmp_path).take()
+    old.release()
 
 
 def test_the_lock_of_nobody_has_no_holder(tmp_path: Path) -> None:

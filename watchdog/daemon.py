@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sqlite3
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from watchdog.actions.git import mark_good
 from watchdog.config import ConfigError, load
 from watchdog.history.ask import When, answer, names_in, snapshot
 from watchdog.incidents import Key, Terms
-from watchdog.journal import Journal, Lock, incidents, outbox, runs
+from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run
 from watchdog.model import Memo, Millis, SourceError, WatchdogError
 from watchdog.notify import Outbox
@@ -58,6 +59,8 @@ class Daemon:
             raise WatchdogError(f"{self.config.state} is in use by process {self._lock.holder()} — stop that one first")
         try:
             self.journal = Journal(self.config.state / "journal.db")
+            self.journal.fence = self._lock
+            self.journal.reserve.fill()
             self.telemetry = Telemetry(__version__)
             self.pipeline = Pipeline(self.config, self.journal, self.telemetry, clock(), rules_act=rules_act)
         except BaseException:
@@ -68,6 +71,7 @@ class Daemon:
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
+        self._roomy = self.journal.reserve.there
         self._last_tick = clock()
         self._steady = time.monotonic()
         self.outbox = Outbox(self.journal, self.telemetry, clock, self._sending, self.config.channels)
@@ -212,6 +216,8 @@ class Daemon:
             log.warning("the clock jumped, or the machine slept: timers start from here")
             self.pipeline.wake(now)
         self._last_tick, self._steady = now, steady
+        if not self._journal_is_well():
+            return
         for task in [*self._tasks, *self.rollback.tasks]:
             if task.done() and not self._stopped.is_set():  # better a restart than half a watchdog
                 self._broken = f"{task.get_name()} broke"
@@ -221,6 +227,34 @@ class Daemon:
         for request in outbox.asked(self.journal):
             self._answer(request)
         systemd.notify("WATCHDOG=1")
+
+    def _journal_is_well(self) -> bool:
+        """Stops everything when it is not. Takes the reserve back when the disk has room again."""
+        self._lock.beat()
+        try:
+            self.journal.check()
+            self._room()
+        except JournalError as error:
+            self._broken = str(error)
+            log.critical("%s", error)
+            self._stopped.set()
+            return False
+        except sqlite3.OperationalError as error:  # the disk is full, reserve and all: said, and tried again
+            log.critical("the journal cannot be written: %s", error)
+        return True
+
+    def _room(self) -> None:
+        reserve, was = self.journal.reserve, self._roomy
+        reserve.fill()
+        self._roomy = reserve.there
+        if was == reserve.there:
+            return
+        with self.journal.write() as db:
+            title = "the disk has room again" if reserve.there else "the disk is full: the journal lives on its reserve"
+            lines = [] if reserve.there else [f"make room on the disk of {self.config.state}; halts still work, for a while"]
+            self.pipeline.ledger.tell(db, "info" if reserve.there else "crit", title, lines, clock(), weight="crit")
+            incidents.event(db, "room", title, clock())
+        self.outbox.wake()
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from watchdog import config
 from watchdog.config import Config
-from watchdog.journal import Journal, incidents, outbox, runs
+from watchdog.journal import Journal, Lock, OutdatedError, incidents, outbox, runs
 from watchdog.model import Millis, WatchdogError
 from watchdog.units import show_duration
 
@@ -47,9 +47,20 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
-def opened(path: Path) -> tuple[Config, Journal]:
-    loaded = config.load(path, environ=os.environ)
-    return loaded, Journal(loaded.state / "journal.db")
+def opened(folder: Path) -> tuple[Config, Journal]:
+    """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
+    loaded = config.load(folder, environ=os.environ)
+    path = loaded.state / "journal.db"
+    try:
+        return loaded, Journal(path, migrate=False)
+    except OutdatedError:
+        lock = Lock(loaded.state)
+        if not lock.take():
+            raise
+        try:
+            return loaded, Journal(path)
+        finally:
+            lock.release()
 
 
 def list_incidents(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ power cut. The command line may open the same file beside a running daemon: it r
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -16,20 +15,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from watchdog.journal.schema import APPLICATION_ID, SCHEMA, VERSION
+from watchdog.journal.lock import Lock
+from watchdog.journal.reserve import Reserve
+from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
 from watchdog.model import WatchdogError
+
+
+__all__ = ["Journal", "JournalError", "Lock", "OutdatedError", "dump", "load"]
 
 
 class JournalError(WatchdogError):
     """The journal cannot be used. Nobody acts blind: the daemon stops with the cure."""
 
 
+class OutdatedError(JournalError):
+    """The journal is of an older version."""
+
+
 class Journal:
     """An open journal. Use `write()` for changes that belong together and `rows` to read."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version."""
+    def __init__(self, path: Path, *, migrate: bool = True) -> None:
+        """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
+
+        One from an older version is copied beside and then brought up to date; with `migrate=False` it is refused.
+        """
         self.path = path
+        self.reserve = Reserve(path.with_name("journal.reserve"))
+        self.damage: str | None = None
+        """Why it cannot be trusted any more. Nothing is read or written from then on: nobody acts blind."""
+        self.fence: Lock | None = None
+        """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
+        self._migrate = migrate
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +56,8 @@ class Journal:
             raise self._unusable(error) from None
         try:
             self._prepare()
-        except sqlite3.Error as error:
+            self._file = path.stat().st_ino
+        except (OSError, sqlite3.Error) as error:
             self._db.close()
             raise self._unusable(error) from None
         except JournalError:
@@ -60,19 +78,82 @@ class Journal:
             raise JournalError(f"{self.path} is some other program's database — name another state folder")
         if version > VERSION:
             raise JournalError(f"{self.path} was written by a newer trading-watchdog (schema {version}) — upgrade")
+        if tables and version < VERSION and not self._migrate:
+            raise OutdatedError(f"{self.path} was written by an older trading-watchdog (schema {version}) that may still "
+                                "run — restart the service: it brings the journal up to date")  # fmt: skip
         if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise self._unusable(damage)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
-        if not tables:
-            with self.write() as db:
-                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    return  # somebody else has just created it
-                for statement in SCHEMA.split(";\n"):
+        if version < VERSION:
+            if tables:
+                self._copy(version)
+            self._bring_up_to_date()
+
+    def _copy(self, version: int) -> None:
+        """The journal as it is, beside it: the way back when the newer program is taken off again."""
+        kept = self.path.with_name(f"journal-v{version}.db")
+        made = kept.with_suffix(".part")
+        try:
+            made.unlink(missing_ok=True)
+            copy = sqlite3.connect(made)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            made.replace(kept)
+        except (OSError, sqlite3.Error) as error:
+            made.unlink(missing_ok=True)
+            raise JournalError(f"{kept}: {error} — the journal is of an older version and is not changed without a copy; "
+                               "make room on its disk") from None  # fmt: skip
+
+    def _bring_up_to_date(self) -> None:
+        with self.write() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
+            for script in STEPS[version:]:
+                for statement in script.split(";\n"):
                     db.execute(statement)
-                db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version={VERSION}")
+            if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                raise self._unusable("entries that belong to nothing")
+            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version={VERSION}")
+
+    def check(self) -> None:
+        """Raises JournalError when the file is damaged, or is not the one that was opened any more."""
+        try:
+            moved = self.path.stat().st_ino != self._file
+        except OSError:
+            moved = True
+        if self.damage is None:
+            self._fenced()
+        if moved and self.damage is None:
+            self.damage = f"{self.path} was moved, deleted or replaced while in use — put it back, and start again"
+        if self.damage is not None:
+            raise JournalError(self.damage)
+
+    def _fenced(self) -> None:
+        if self.fence is not None and not self.fence.held():
+            self.damage = f"process {self.fence.holder()} took over — this one acts no more"
+            raise JournalError(self.damage)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remembers when the database says that it is damaged."""
+        if self.damage is not None:
+            raise JournalError(self.damage)
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                self.reserve.release()  # this transaction is lost; the next one has room
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                self.damage = str(self._unusable(error))
+                raise JournalError(self.damage) from None
+            raise
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -81,17 +162,20 @@ class Journal:
             if self._db.in_transaction:
                 yield self._db
                 return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has already undone it
-                    self._db.execute("ROLLBACK")
-                raise
+            self.reserve.make_room()
+            with self._watched():
+                self._fenced()
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:  # a full disk has already undone it
+                        self._db.execute("ROLLBACK")
+                    raise
 
     def rows(self, sql: str, *args: object) -> list[sqlite3.Row]:
-        with self._lock:
+        with self._lock, self._watched():
             return self._db.execute(sql, args).fetchall()
 
     def row(self, sql: str, *args: object) -> sqlite3.Row | None:
@@ -110,37 +194,3 @@ def dump(value: object) -> str:
 def load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
-
-class Lock:
-    """Only one process acts on a state folder: an flock that dies with its holder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "lock"
-        self._fd: int | None = None
-
-    def take(self) -> bool:
-        """True when we hold it now."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
-        self._fd = fd
-        return True
-
-    def holder(self) -> int | None:
-        """Pid of whoever holds it, when somebody does."""
-        try:
-            text = self._path.read_text().strip()
-        except OSError:
-            return None
-        return int(text) if text.isdigit() and Path(f"/proc/{text}").exists() else None
-
-    def release(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None

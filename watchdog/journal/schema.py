@@ -1,9 +1,8 @@
-"""The tables of journal.db."""
+"""The tables of journal.db, as the steps that lead to them: a new journal takes all of them, an old one those it lacks."""
 
 APPLICATION_ID = 0x54574447  # "TWDG": a stranger's database is never written to
-VERSION = 1
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE machine (
   rule TEXT NOT NULL, level TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL,
   PRIMARY KEY (rule, level, labels)
@@ -57,3 +56,27 @@ CREATE TABLE peak (
   PRIMARY KEY (series, side, hour)
 ) WITHOUT ROWID
 """
+
+_PEOPLE_AND_UNDO = """
+ALTER TABLE run ADD COLUMN part TEXT NOT NULL DEFAULT 'ladder';
+ALTER TABLE run ADD COLUMN approval TEXT;
+ALTER TABLE run ADD COLUMN approve_by INTEGER;
+ALTER TABLE run ADD COLUMN abort TEXT;
+ALTER TABLE run ADD COLUMN marks TEXT;
+ALTER TABLE step ADD COLUMN tries INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE incident ADD COLUMN acked INTEGER;
+ALTER TABLE incident ADD COLUMN acked_by TEXT;
+CREATE TABLE stay (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, t INTEGER NOT NULL, until INTEGER NOT NULL,
+  who TEXT NOT NULL, halts INTEGER NOT NULL DEFAULT 0, until_well INTEGER NOT NULL DEFAULT 0, ended INTEGER
+);
+CREATE INDEX stay_of ON stay (subject) WHERE ended IS NULL;
+CREATE TABLE saved (
+  run INTEGER NOT NULL REFERENCES run, phase TEXT NOT NULL, level INTEGER NOT NULL, path TEXT NOT NULL,
+  was TEXT NOT NULL, copy TEXT, now TEXT, undone INTEGER,
+  PRIMARY KEY (run, phase, level, path)
+) WITHOUT ROWID
+"""
+
+STEPS = (_FIRST, _PEOPLE_AND_UNDO)
+VERSION = len(STEPS)

@@ -7,12 +7,13 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from watchdog.actions.plan import Halt, Repair, Verify, read_plan, verify_of
 from watchdog.incidents import Finding, Key, Terms, Trial, prove, rest
-from watchdog.journal import Journal, incidents, runs
+from watchdog.journal import Journal, JournalError, incidents, runs
 from watchdog.journal.runs import Outcome, Run
 from watchdog.model import ActionError, Millis, Severity, Target, Verdict
 from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
@@ -95,7 +96,12 @@ class Rollback:
         while not self._stopping:
             waiting = runs.unended(self._hands.journal, target)
             if waiting:
-                await self.carry(waiting[0])
+                try:
+                    await self.carry(waiting[0])
+                except sqlite3.OperationalError as full:
+                    # Nothing was done that is not written down: the run goes on from there, as after a death.
+                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, full)
+                    await self._news(target, 1.0)
             else:
                 await self._news(target, 60.0)
 
@@ -129,6 +135,8 @@ class Rollback:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
+        except (JournalError, sqlite3.OperationalError):
+            raise
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
             outcome, reason = "stopped", f"internal error: {bug!r}"

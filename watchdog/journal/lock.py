@@ -1,0 +1,113 @@
+"""Only one process acts on a state folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+STALE = 10.0
+"""Seconds without a heartbeat after which the holder counts as hung."""
+
+
+class Lock:
+    """An flock that dies with its holder; the file says who that is, and when it was last seen alive.
+
+    A holder that hangs can be fenced off: the file is replaced by another one. From then on `held` is false for the
+    old holder, and its journal takes nothing more from it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._fd: int | None = None
+
+    def take(self) -> bool:
+        """True when we hold it now."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        if not self._is_ours(fd):  # replaced between the two calls
+            os.close(fd)
+            return False
+        self._sign(fd)
+        return True
+
+    def take_over(self) -> bool:
+        """Takes it from a holder that hangs, and ends that one. False while it is alive, or when nobody holds it."""
+        age, holder = self.silent_for(), self._holder()
+        if age is None or age < STALE:
+            return False
+        new = self._path.with_suffix(f".{os.getpid()}")
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        self._sign(fd)
+        new.replace(self._path)
+        if holder is not None and _started(holder[0]) == holder[1]:
+            with contextlib.suppress(OSError):  # one that cannot be ended is fenced off all the same
+                os.kill(holder[0], signal.SIGKILL)
+        return True
+
+    def beat(self) -> None:
+        """Says that we are alive, by the machine's steady clock: one that sleeps, or whose date is set, hangs nobody."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, _signature(), 0)
+
+    def held(self) -> bool:
+        """Whether it is still ours; false once somebody took it over."""
+        return self._fd is not None and self._is_ours(self._fd)
+
+    def holder(self) -> int | None:
+        """Pid of whoever holds it, when somebody does."""
+        known = self._holder()
+        return None if known is None else known[0]
+
+    def silent_for(self) -> float | None:
+        """Seconds since the holder was last seen alive; None when nobody holds it."""
+        known = self._holder()
+        return None if known is None else max(0.0, time.monotonic() - known[2])
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _sign(self, fd: int) -> None:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, _signature(), 0)
+        self._fd = fd
+
+    def _is_ours(self, fd: int) -> bool:
+        try:
+            return os.fstat(fd).st_ino == self._path.stat().st_ino
+        except OSError:
+            return False
+
+    def _holder(self) -> tuple[int, str, float] | None:
+        """Pid, start and last sign of whoever signed it and still lives."""
+        try:
+            pid, started, beat = self._path.read_text().split()
+            known = int(pid), started, float(beat)
+        except (OSError, ValueError):
+            return None
+        return known if _started(known[0]) == started else None
+
+
+def _signature() -> bytes:
+    """Always of one length, so that it is overwritten as a whole."""
+    return f"{os.getpid():>10} {_started(os.getpid()):>20} {time.monotonic():>20.3f}\n".encode()
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's own ticks: a pid alone may be somebody else's by now. Empty: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

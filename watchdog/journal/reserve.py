@@ -1,0 +1,58 @@
+"""Room on the disk that is kept for the worst moment: a halt must be written down before it is carried out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SIZE = 8 << 20
+"""Bytes. A halt with its messages takes some tens of kilobytes, and SQLite's log up to 4 MB before it is reused."""
+_LEAST = 1 << 20
+"""Bytes free on the disk below which the room is given up ahead of a write."""
+
+
+class Reserve:
+    """A file of `SIZE` bytes beside the journal, deleted when the disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def there(self) -> bool:
+        return self.path.exists()
+
+    def fill(self) -> bool:
+        """Takes the room when the disk has plenty; True when it was not there before and is now."""
+        if self.there or self._free() < 2 * SIZE:
+            return False
+        part = self.path.with_suffix(".part")
+        try:
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, SIZE)
+            finally:
+                os.close(fd)
+            part.replace(self.path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            return False
+        return True
+
+    def make_room(self) -> None:
+        """Ahead of a write: gives the room up when less than a write may need is left."""
+        if self._free() < _LEAST:
+            self.release()
+
+    def release(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError:
+            return  # a disk that can only be read: the write will say so
+
+    def _free(self) -> int:
+        """Bytes that we may still take; a disk that cannot be asked counts as roomy, since the write itself will tell."""
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return 2 * SIZE
+        return disk.f_bavail * disk.f_frsize
