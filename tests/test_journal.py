@@ -379,7 +379,8 @@ def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(path: P
     path.parent.mkdir()
     db = sqlite3.connect(path)
     db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
-    db.execute("INSERT INTO run (target, plan, kind, text, place, by, status, queued) VALUES ('bot','p','halt','','','me','ended',1)")
+    db.execute("INSERT INTO run (target, plan, kind, text, place, by, status, queued)"
+               " VALUES ('bot', 'p', 'halt', '', '', 'me', 'ended', 1)")  # fmt: skip
     db.commit()
     db.close()
     before = path.read_bytes()

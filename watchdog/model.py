@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from watchdog.units import parse_duration
 
@@ -36,6 +36,17 @@ class Part(BaseModel):
     """Base of everything a user writes in a file: frozen, strict, unknown keys refused. Never holds state."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class StepPart(Part):
+    """What every step of a plan may say, whatever it does. Base of all actions."""
+
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    """How often a step that failed is tried again. One of which nobody can tell whether it happened is not."""
+    retry_after: Duration = 5_000
+    """How long to wait before each of those."""
+    on_error: Literal["escalate", "continue", "stop"] = "escalate"
+    """When it failed for good: the level has failed; go on with the next step; or stop the plan and ask a person."""
 
 
 class Sample(NamedTuple):

@@ -10,12 +10,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from watchdog.actions import child
-from watchdog.model import ActionError, Done, Duration, Json, Part, Seq, State, Target
+from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
 
 _CHECK_MS = 20_000  # whoever asks for the state does not wait long
 
 
-class Command(Part):
+class Command(StepPart):
     """Runs a program without a shell, in its own process group. Without a `check` it is never tried twice."""
 
     lasting: ClassVar[bool] = False

@@ -11,12 +11,12 @@ from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import files, scalars
 from watchdog.actions.scalars import Scalar, edited, read
-from watchdog.model import ActionError, Done, Duration, Json, Part, State, Target
+from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 __all__ = ["Flag", "edited", "read"]
 
 
-class Flag(Part):
+class Flag(StepPart):
     """Sets values in a Python, YAML or .env file, one line of difference each; comments and formatting stay."""
 
     lasting: ClassVar[bool] = True

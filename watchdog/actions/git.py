@@ -14,7 +14,7 @@ from watchdog.actions.flag import Flag, listed
 from watchdog.actions.repository import Change, Repository, head, mark_good
 from watchdog.actions.scalars import Scalar
 from watchdog.actions.swap import Edits, Plan
-from watchdog.model import ActionError, Done, Duration, Json, Part, State, Target
+from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 __all__ = ["Git", "head", "mark_good", "redeploy_hint"]
 
@@ -22,7 +22,7 @@ _LOOK_MS = 25_000
 _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 
 
-class Git(Part):
+class Git(StepPart):
     """Makes one new commit that takes a bad one back. History is never rewritten; other people's edits stay."""
 
     lasting: ClassVar[bool] = True

@@ -47,6 +47,9 @@ class Halt(Part):
         for level in self.levels:
             if not verify_of(self, level).that and not verify_of(self, level).run:
                 raise ValueError(f"level {level.name} has no verify: a halt is proven by that: or run: alone")
+            if any(step.on_error == "stop" for step in level.steps):
+                raise ValueError(f"level {level.name} says on_error: stop: a halt does not stop half-way — "
+                                 "say escalate or continue")  # fmt: skip
         return self
 
 

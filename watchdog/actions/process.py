@@ -17,12 +17,12 @@ import psutil
 from pydantic import model_validator
 
 from watchdog.actions import _spawn, child
-from watchdog.model import ActionError, Done, Duration, Json, Part, ProcessPlace, State, Target
+from watchdog.model import ActionError, Done, Duration, Json, ProcessPlace, State, StepPart, Target
 
 _Own = Literal["process"]
 
 
-class Process(Part):
+class Process(StepPart):
     """Restarts, starts or stops the target's process. Whatever happens, there are never two of it."""
 
     lasting: ClassVar[bool] = False

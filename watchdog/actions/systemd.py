@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from watchdog.actions import child
-from watchdog.model import ActionError, Done, Duration, Json, Part, State, Target
+from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")  # no * ? [ ]: systemctl would take them for a pattern
 _FACTS = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID", "NRestarts", "ExecMainStatus")
@@ -21,7 +21,7 @@ _SETTLE = 3.0  # seconds that `state` waits for a unit that is on its way
 _ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
 
 
-class Systemd(Part):
+class Systemd(StepPart):
     """Restarts, starts or stops a systemd unit, and reads back that it happened."""
 
     lasting: ClassVar[bool] = False

@@ -20,7 +20,6 @@ from watchdog.journal.reserve import Reserve
 from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
 from watchdog.model import WatchdogError
 
-
 __all__ = ["Journal", "JournalError", "Lock", "OutdatedError", "dump", "load"]
 
 

@@ -57,6 +57,7 @@ class Step:
     ended: Millis | None
     child_pid: int | None
     child_started: float | None
+    tries: int = 1
 
 
 def queue(
@@ -108,7 +109,8 @@ def move(db: sqlite3.Connection, run: int, **fields: object) -> None:
 def steps(journal: Journal, run: int) -> list[Step]:
     """In the order they were done."""
     rows = journal.rows(
-        "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started FROM step"
+        "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
+        " tries FROM step"
         " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
         run,
     )
@@ -118,10 +120,10 @@ def steps(journal: Journal, run: int) -> list[Step]:
 def start_step(db: sqlite3.Connection, step: Step) -> None:
     """Writes `started` with what was so before; replaces an earlier try of the same step."""
     db.execute(
-        "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started)"
-        " VALUES (?,?,?,?,?,?,?,?,?)",
+        "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started,"
+        " tries) VALUES (?,?,?,?,?,?,?,?,?,?)",
         (step.run, step.phase, step.level, step.n, step.say, step.status, dump(step.before), step.detail,
-         step.started),
+         step.started, step.tries),
     )  # fmt: skip
 
 

@@ -114,6 +114,14 @@ class Rollback:
             return
         event.clear()
 
+    async def _pause(self, run: Run, wait: Millis) -> None:
+        until = self._hands.clock() + wait
+        while (left := until - self._hands.clock()) > 0:
+            self._boundary(run)
+            before = self._hands.clock()
+            await self._news(run.target, min(1.0, left / 1_000))
+            until += self._jumped(before)
+
     # ─ one run ─
 
     async def carry(self, run: Run) -> None:
@@ -121,7 +129,8 @@ class Rollback:
         plan = ladder = None
         try:
             plan = self._read(run)
-            ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run))
+            ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
+                            lambda wait: self._pause(run, wait))  # fmt: skip
             if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.status == "queued" and not await self._begin(run, plan):
@@ -220,7 +229,9 @@ class Rollback:
                 raise
             return Finding("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
         if not changed and isinstance(plan, Repair):
-            return Finding("disproven", "nothing to change: all of it was so already")
+            failed = "; ".join(ladder.failed)
+            return Finding("disproven", f"nothing was changed: {failed}" if failed else
+                           "nothing to change: all of it was so already")  # fmt: skip
         return await self._verify(run, verify_of(plan, level), ladder)
 
     async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from watchdog.actions import child
@@ -14,6 +14,7 @@ from watchdog.journal.runs import Phase, Run, Step
 from watchdog.model import Action, ActionError, Done, Json, Millis, State, Target
 from watchdog.offload import DeadlineError, StillBusyError
 from watchdog.telemetry import log
+from watchdog.units import show_duration
 
 if TYPE_CHECKING:
     from watchdog.rollback import Hands
@@ -41,11 +42,18 @@ def said(template: Any, place: Target) -> str:
 class Ladder:
     """Does the steps of a run, each at most once where it cannot be told whether it happened."""
 
-    def __init__(self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None]) -> None:
+    def __init__(
+        self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None],
+        pause: Callable[[Millis], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile."""
         self.place = place
+        self.failed: list[str] = []
+        """Steps that failed and were passed over (`on_error: continue`)."""
         self._run = run
         self._hands = hands
         self._boundary = boundary
+        self._pause = pause
 
     async def do(self, phase: Phase, level: int, actions: Sequence[Any]) -> bool:
         """Steps in order; what the journal says is done is passed over. True when any of them changed something.
@@ -55,14 +63,35 @@ class Ladder:
         changed = False
         for n, template in enumerate(actions):
             try:
-                action = cast(Action, template).at(self.place)
-            except ActionError as error:
-                raise StepFailedError(str(error)) from None
-            changed |= await self._step(phase, level, n, action)
+                changed |= await self._step(phase, level, n, template)
+            except StepFailedError as failure:
+                if template.on_error == "stop":
+                    raise StoppedError(str(failure)) from None
+                if template.on_error == "escalate":
+                    raise
+                self.failed.append(str(failure))
         return changed
 
-    async def _step(self, phase: Phase, level: int, n: int, action: Action) -> bool:
-        known = self._row(phase, level, n)
+    async def _step(self, phase: Phase, level: int, n: int, template: Any) -> bool:
+        """One step, with its retries."""
+        try:
+            action = cast(Action, template).at(self.place)
+        except ActionError as error:
+            raise StepFailedError(str(error)) from None
+        while True:
+            try:
+                return await self._attempt(phase, level, n, action, template.retries)
+            except StepFailedError:
+                row = self._row(phase, level, n)
+                if row is None or row.tries > template.retries:
+                    raise
+                log.info("%s: %s is tried again in %s", self._run.target, row.say, show_duration(template.retry_after))
+                await self._pause(template.retry_after)
+
+    async def _attempt(self, phase: Phase, level: int, n: int, action: Action, retries: int) -> bool:
+        known, tries = self._row(phase, level, n), 1
+        if known is not None and known.status == "failed" and known.tries <= retries:
+            known, tries = None, known.tries + 1
         if known is not None and known.status != "started":
             if known.status == "unknown":
                 raise StoppedError(f"{known.say}: {known.detail}")
@@ -77,16 +106,16 @@ class Ladder:
                 state = await self._state(action, before)
             except ActionError as error:
                 with self._hands.journal.write():
-                    self._start(phase, level, n, action, None)
+                    self._start(phase, level, n, action, None, tries)
                     self._finish(phase, level, n, "failed", str(error))
                 raise StepFailedError(f"{action.say()}: {error}") from None
             if state == "after":
                 with self._hands.journal.write():
-                    self._start(phase, level, n, action, before)
+                    self._start(phase, level, n, action, before, tries)
                     self._finish(phase, level, n, "skipped", "was so already")
                 return False
             self._boundary()  # looking takes its time: a halt that came meanwhile goes first
-            self._start(phase, level, n, action, before)
+            self._start(phase, level, n, action, before, tries)
         else:
             before, settled = await self._found(known, action)
             if settled:
@@ -143,7 +172,7 @@ class Ladder:
         token = child.on_child.set(lambda pid, started: self._note_child((run, phase, level, n), pid, started))
         deadline = cast(Any, action).timeout / 1_000 + _READ
         try:
-            detail = cast(str, await self._off(deadline, action.apply, before, key))
+            detail = cast(str, await self._off(deadline, action.apply, before, key, self._incident()))
         except ActionError as error:
             if not error.may_have_happened:
                 return self._failed(phase, level, n, action, str(error))
@@ -279,9 +308,20 @@ class Ladder:
                     done.append(Done(cast(Action, steps[row.n]).at(self.place), row.before, stands))
         return done
 
-    def _start(self, phase: Phase, level: int, n: int, action: Action, before: Json | None) -> None:
+    def _incident(self) -> Json | None:
+        """What tripped, for actions that hand it on."""
+        number = self._run.incident
+        known = None if number is None else next(iter(incidents.listing(self._hands.journal, number)), None)
+        if known is None:
+            return None
+        trips = [{"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
+                 for trip in incidents.trips(self._hands.journal, known.id)]  # fmt: skip
+        return {"id": known.id, "target": known.target, "opened": known.opened, "severity": known.severity,
+                "title": known.title, "run": self._run.id, "plan": self._run.plan, "trips": trips}  # fmt: skip
+
+    def _start(self, phase: Phase, level: int, n: int, action: Action, before: Json | None, tries: int) -> None:
         now = self._hands.clock()
-        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None)
+        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None, tries)
         with self._hands.journal.write() as db:
             runs.start_step(db, step)
 
