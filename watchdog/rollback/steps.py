@@ -91,7 +91,8 @@ class Ladder:
     async def _attempt(self, phase: Phase, level: int, n: int, action: Action, retries: int) -> bool:
         known, tries = self._row(phase, level, n), 1
         if known is not None and known.status == "failed" and known.tries <= retries:
-            known, tries = None, known.tries + 1
+            tries = known.tries + 1
+            known = None
         if known is not None and known.status != "started":
             if known.status == "unknown":
                 raise StoppedError(f"{known.say}: {known.detail}")
