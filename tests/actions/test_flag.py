@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,52 @@ def test_somebody_elses_value_is_other_and_is_not_overwritten(config: Path) -> N
     assert flag.state(before) == "other"
     with pytest.raises(ActionError, match="was changed by somebody else"):
         flag.apply(before, "k")
+
+
+def test_an_edit_that_comes_while_the_new_file_is_written_is_noticed(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = off(config)
+    before = flag.before()
+    monkeypatch.setattr(os, "fsync", lambda _file: config.write_text("# mine\n"))
+    with pytest.raises(ActionError, match="this very moment"):
+        flag.apply(before, "k")
+
+    assert config.read_text() == "# mine\n"
+    assert names(config.parent) == ["config.py"]
+
+
+def test_a_bot_is_made_smaller_instead_of_switched_off(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{\n  // quote first\n  "pairs": ["BTC/USDT", "ETH/USDT"],\n  "throttle": {"every": 5},\n}\n')
+    flag = action(do="flag", file="config.json", set={"pairs": ["BTC/USDT"], "throttle.every": 60})
+    flag = flag.at(Target(repo=str(tmp_path)))
+    before = through_journal(flag.before())
+    diff = flag.preview(before).splitlines()
+    flag.apply(before, "k")
+
+    assert [line for line in diff if line[0] in "+-"][2:] == [
+        '-  "pairs": ["BTC/USDT", "ETH/USDT"],', '-  "throttle": {"every": 5},',
+        '+  "pairs": ["BTC/USDT"],', '+  "throttle": {"every": 60},',
+    ]  # fmt: skip
+    assert flag.state(before) == "after"
+
+
+def test_a_preview_of_what_is_so_already_is_empty(config: Path) -> None:
+    config.write_text("FEATURE = False")
+
+    assert off(config).preview(off(config).before()) == ""
+
+
+def test_a_preview_can_be_given_to_git_apply(config: Path) -> None:
+    config.write_bytes(b"# a\r\n\x0c# b\r\nFEATURE = True")
+    flag = off(config)
+    before = flag.before()
+    patch = flag.preview(before).replace(str(config)[1:], "config.py")
+    subprocess.run(["git", "apply"], input=patch.encode(), cwd=config.parent, check=True)
+
+    assert flag.state(before) == "after"
+    assert config.read_bytes() == b"# a\r\n\x0c# b\r\nFEATURE = False"
 
 
 def test_somebody_elses_edit_of_another_line_is_kept(config: Path) -> None:
@@ -169,7 +216,7 @@ def test_a_relative_file_needs_a_repo() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"file": "c.toml", "set": {"A": 1}}, {"file": "c.py", "set": {}}, {"file": "c.py", "set": {"a-b": 1}}]
+    "fields", [{"file": "c.xml", "set": {"A": 1}}, {"file": "c.py", "set": {}}, {"file": "c.py", "set": {"a-b": 1}}]
 )
 def test_what_can_never_work_is_refused_at_load(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -177,11 +224,11 @@ def test_what_can_never_work_is_refused_at_load(fields: dict[str, object]) -> No
 
 
 def test_truth_and_numbers_are_not_mixed_up_on_the_way_from_the_plan() -> None:
-    flag = action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None})
+    flag = action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None, "F": [1, "x"]})
 
     assert isinstance(flag, Flag)
-    assert [type(value) for value in flag.set.values()] == [bool, int, float, str, type(None)]
-    assert flag.say() == "set A = true, B = 1, C = 1.0, D = '1', E = null in c.py"
+    assert [type(value) for value in flag.set.values()] == [bool, int, float, str, type(None), tuple]
+    assert flag.say() == "set A = true, B = 1, C = 1.0, D = '1', E = null, F = [1, 'x'] in c.py"
     assert Flag.model_validate_json(flag.model_dump_json()) == flag
 
 

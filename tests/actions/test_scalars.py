@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import configparser
+import json
+import tomllib
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.actions.flag import edited, read
-from watchdog.actions.scalars import Scalar, check_names, holds
+from watchdog.actions.scalars import Value, check_names, holds
 from watchdog.model import ActionError
 
 EDITS: list[tuple[str, str, dict[str, Any], str]] = [
@@ -29,7 +32,36 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
     ("c.py", "A = 1\nB = 'A = 2'\n", {"A": 5, "B": "x"}, "A = 5\nB = 'x'\n"),
     ("c.py", "A = 1\x0c\nB = 2\n", {"B": 3}, "A = 1\x0c\nB = 3\n"),
     ("c.py", "A = 1\nprint([A for A in (1, 2)], lambda A: A)\n", {"A": 2}, "A = 2\nprint([A for A in (1, 2)], lambda A: A)\n"),
+    ("c.py", "A = ['BTC/USDT', 'ETH/USDT']  # pairs\n", {"A": ("BTC/USDT",)}, "A = ['BTC/USDT']  # pairs\n"),
+    ("c.py", 'A = ("x", "y")\n', {"A": ("x",)}, 'A = ("x",)\n'),
+    ("c.py", "A = 5\n", {"A": ()}, "A = []\n"),
+    ("c.py", "class Config:\n    A: bool = True\nA = 3\n", {"Config.A": False}, "class Config:\n    A: bool = False\nA = 3\n"),
+    ("c.py", "C = {'a': {'b': 1}, 'a.c': 2}\n", {"C.a.b": 5, "C.a.c": 6}, "C = {'a': {'b': 5}, 'a.c': 6}\n"),
+    ("c.py", "class S:\n  C = dict(\n    a=1,  # ä\n  )\n", {"S.C.a": 2}, "class S:\n  C = dict(\n    a=2,  # ä\n  )\n"),
+    ("c.py", "from x import *\nA = 1\n", {"A": 2}, "from x import *\nA = 2\n"),
+    # JSON with comments
+    ("c.json", '{"a": true}', {"a": False}, '{"a": false}'),
+    ("c.json", '\ufeff{"a": 1}\n', {"a": 2}, '\ufeff{"a": 2}\n'),
+    ("c.json", '{\r\n // "a": 1,\r\n "a": 2, /* "a": 3 */\r\n}', {"a": 4}, '{\r\n // "a": 1,\r\n "a": 4, /* "a": 3 */\r\n}'),
+    ("c.jsonc", '{"x": {"y": ["//", "a", {}],}, "x.z": -1.5e3,}', {"x.z": 2}, '{"x": {"y": ["//", "a", {}],}, "x.z": 2,}'),
+    ("c.json", '{"a": ["BTC/USDT", "ETH/USDT"]}', {"a": ("BTC/USDT",)}, '{"a": ["BTC/USDT"]}'),
+    ("c.json", '{"a": "x\\"y", "b": null}', {"a": "ä\n", "b": 0.1}, '{"a": "ä\\n", "b": 0.1}'),
+    ("c.json", '{"a": {"b": 1}, "c": {"b": 1}}', {"c.b": 2}, '{"a": {"b": 1}, "c": {"b": 2}}'),
+    # TOML
+    ("c.toml", "a = true # why\nb = 1\n", {"a": False}, "a = false # why\nb = 1\n"),
+    ("c.toml", "a = 1\r\n[x.y]\r\na = 2 # a\r\n", {"x.y.a": 3}, "a = 1\r\n[x.y]\r\na = 3 # a\r\n"),
+    ("c.toml", "[x]\ny.z = {a = 1, b.c = '#'}\n", {"x.y.z.a": 2, "x.y.z.b.c": "="}, '[x]\ny.z = {a = 2, b.c = "="}\n'),
+    ("c.toml", 't = """\n[x]\na = 1\n"""\n[x]\na = 1\n', {"x.a": 2}, 't = """\n[x]\na = 1\n"""\n[x]\na = 2\n'),
+    ("c.toml", "s = [\n  'a = 1', # ]\n]\na = 1\n", {"a": 1e-05}, "s = [\n  'a = 1', # ]\n]\na = 1.0e-05\n"),
+    ("c.toml", '"a.b" = [1, 2]\n', {"a.b": (1,)}, '"a.b" = [1]\n'),
+    ("c.toml", "[[x]]\na = 1\n[[x]]\na = 2\n[y]\na = 3", {"y.a": 4}, "[[x]]\na = 1\n[[x]]\na = 2\n[y]\na = 4"),
+    # INI
+    ("c.ini", "[x]\na = yes\n; c\n[y]\na = 1\n", {"x.a": False, "y.a": 2}, "[x]\na = no\n; c\n[y]\na = 2\n"),
+    ("c.cfg", "[x.y]\r\na: 'b' \r\n\r\n", {"x.y.a": "c d"}, "[x.y]\r\na: 'c d' \r\n\r\n"),
+    ("c.ini", "a=\n[x]\na=1", {"a": 5, "x.a": True}, "a=5\n[x]\na=1"),
     # YAML
+    ("c.yaml", "a: [BTC/USDT, 'x y']  # c\n", {"a": ("x", "5")}, "a: ['x', '5']  # c\n"),
+    ("c.yaml", "a: [x, y]\n", {"a": ("x", "no", True, 1)}, 'a: [x, "no", true, 1]\n'),
     ("c.yaml", "a: true # why\nb: 1\n", {"a": False}, "a: false # why\nb: 1\n"),
     ("c.yml", "x:\r\n  y:\r\n    z: 1.5   \r\n", {"x.y.z": 2.5}, "x:\r\n  y:\r\n    z: 2.5   \r\n"),
     ("c.yaml", "\ufeffa: 1\n", {"a": 2}, "\ufeffa: 2\n"),
@@ -68,13 +100,13 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "old", "values", "new"), EDITS)
-def test_only_the_value_changes(name: str, old: str, values: dict[str, Scalar], new: str) -> None:
+def test_only_the_value_changes(name: str, old: str, values: dict[str, Value], new: str) -> None:
     assert edited(old.encode(), name, values).decode() == new
 
 
 @pytest.mark.parametrize(("name", "old", "values", "new"), EDITS)
 def test_what_was_written_is_so_and_is_not_written_again(
-    name: str, old: str, values: dict[str, Scalar], new: str
+    name: str, old: str, values: dict[str, Value], new: str
 ) -> None:
     assert holds(new.encode(), name, values)
     assert not values or not holds(old.encode(), name, values)
@@ -102,19 +134,57 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("c.py", "(A): int = 1\n", "A", "no plain top-level"),
     ("c.py", "A = f(1)\n", "A", "no literal"),
     ("c.py", "A = 1 + 1\n", "A", "no literal"),
-    ("c.py", "A = [1]\n", "A", "no literal"),
-    ("c.py", "A = b'x'\n", "A", "no literal"),
+    ("c.py", "A = [f()]\n", "A", "no literal"),
+    ("c.py", "A = [\n  1,\n]\n", "A", "several lines"),
+    ("c.py", "A = [[1]]\n", "A", "no literal"),
+    ("c.py", "A = {'b': 1}\n", "A", "no single value"),
+    ("c.py", "A = {'b': 1, 'b': 2}\n", "A.b", "set 2 times"),
+    ("c.py", "A = {'b': 1, **X}\n", "A.b", "not set in"),
+    ("c.py", "A = {'b': 1}\nA['b'] = 2\n", "A.b", "changed again in line 2"),
+    ("c.py", "A = {'b': 1}\nif x:\n    A.update(b=2)\n", "A.b", "changed again in line 3"),
+    ("c.py", "class A:\n    b = 1\nA.b = 2\n", "A.b", "changed again in line 3"),
+    ("c.py", "A = 1\ntry:\n    from local import *\nexcept ImportError: pass\n", "A", "import \\* in line 3"),
+    ("c.py", "A = b'x'\n", "A", "is a bytes"),
     ("c.py", "A = f'x'\n", "A", "no literal"),
-    ("c.py", "A = 2j\n", "A", "no literal"),
+    ("c.py", "A = 2j\n", "A", "is a complex"),
     ("c.py", "A = ...\n", "A", "no literal"),
-    ("c.py", "A = '''x\ny'''\n", "A", "one line"),
+    ("c.py", "A = '''x\ny'''\n", "A", "several lines"),
     ("c.py", "A = (\n", "A", "is no Python"),
     ("c.py", "A = 1\0\n", "A", "is no Python"),
     ("c.yaml", "b: 1\n", "a", "not set in"),
     ("c.yaml", "a: 1\na: 2\n", "a", "set 2 times"),
     ("c.yaml", "a.b: 1\na: {b: 2}\n", "a.b", "set 2 times"),
     ("c.yaml", "a: {b: 1}\n", "a", "no single value"),
-    ("c.yaml", "a: [1]\n", "a", "no single value"),
+    ("c.yaml", "a: [[1]]\n", "a", "is a list"),
+    ("c.yaml", "a:\n- 1\n", "a", "several lines"),
+    ("c.yaml", "a: [1,\n 2]\n", "a", "several lines"),
+    ("c.yaml", "b: &b 1\na: [*b]\n", "a", "anchor, alias or tag"),
+    ("c.json", '{"b": 1}', "a", "not set in"),
+    ("c.json", '{"a": 1, "a": 2}', "a", "set 2 times"),
+    ("c.json", '{"a": {"b": 1}}', "a", "no single value"),
+    ("c.json", '{"a": [\n"x"\n]}', "a", "several lines"),
+    ("c.json", '{"a": [{}]}', "a", "is a list"),
+    ("c.json", '[{"a": 1}]', "a", "not set in"),
+    ("c.json", '{"a": 1', "a", "line 1: a comma"),
+    ("c.json", '{"a": 1} x', "a", "follows its end"),
+    ("c.json", '{"a": tru}', "a", "'tru' is no value"),
+    ("c.json", '{"a": }', "a", "a value is missing"),
+    ("c.json", '{\n"a" 1}', "a", "line 2: a colon"),
+    ("c.json", "{a: 1}", "a", "double quotes"),
+    ("c.json", '{"a": ' + "[" * 100_000, "a", "no JSON"),
+    ("c.toml", "b = 1\n", "a", "not set in"),
+    ("c.toml", "a = 1\na = 2\n", "a", "no TOML"),
+    ("c.toml", "[a]\nb = 1\n", "a", "not set in"),
+    ("c.toml", "a = {b = 1}\n", "a", "no single value"),
+    ("c.toml", "[[a]]\nb = 1\n", "a.b", "not set in"),
+    ("c.toml", "a = 2020-01-01\n", "a", "is a date"),
+    ("c.toml", "a = [\n1]\n", "a", "several lines"),
+    ("c.toml", "a = '''x\ny'''\n", "a", "several lines"),
+    ("c.ini", "[x]\na=1\n", "a", "not set in"),
+    ("c.ini", "[x]\na=1\nA=2\n", "x.a", "set 2 times"),
+    ("c.ini", "[x]\na=1\n[x]\na=2\n", "x.a", "set 2 times"),
+    ("c.ini", "[x]\na=1\n  2\n", "x.a", "several lines"),
+    ("c.ini", "[x]\na=1 ; why\n", "x.a", "readers differ"),
     ("c.yaml", "x: &x 1\na: *x\n", "a", "an alias"),
     ("c.yaml", "a: &x 1\nb: *x\n", "a", "anchored"),
     ("c.yaml", "a: &x {b: 1}\nc: *x\n", "a.b", "anchored"),
@@ -182,15 +252,18 @@ def test_literals_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
-        ("c.toml", {"A": 1}, "do: command"),
+        ("c.xml", {"A": 1}, "do: command"),
         ("c", {"A": 1}, "do: command"),
-        ("c.py", {"a.b": 1}, "no Python name"),
+        ("c.py", {"a-b": 1}, "no Python name"),
+        ("c.py", {"A": (1, float("inf"))}, "no value"),
+        (".env", {"A": ("x",)}, "has no lists"),
+        ("c.ini", {"x.A": ("x",)}, "has no lists"),
         ("c.yaml", {"a..b": 1}, "path of keys"),
         (".env", {"A-B": 1}, "no name"),
         ("c.py", {"A": float("nan")}, "no value"),
     ],
 )
-def test_what_can_never_work_is_refused_at_load(name: str, values: dict[str, Scalar], why: str) -> None:
+def test_what_can_never_work_is_refused_at_load(name: str, values: dict[str, Value], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         check_names(name, values)
 
@@ -198,30 +271,45 @@ def test_what_can_never_work_is_refused_at_load(name: str, values: dict[str, Sca
 VALUES = st.one_of(
     st.booleans(), st.integers(), st.none(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20)
 )
+LISTS = st.lists(VALUES, max_size=3).map(tuple)
 TEMPLATES = {
     "c.py": "B = 1\nA = {}  # c\nC = 'x'\n",
     "c.yaml": "b: 1\nA: {}  # c\nc: [1, 2]\n",
     ".env": "B=1\nA={} # c\nC='x'\n",
+    "c.json": '{{"b": 1,\n"A": {}, // c\n"c": [1, 2]}}',
+    "c.toml": "b = 1\nA = {}  # c\nc = [1, 2]\n",
+    "c.ini": "b = 1\nA = {}\n# c\n",
 }
 
 
-@given(name=st.sampled_from(sorted(TEMPLATES)), old=st.sampled_from(["5", "'x'", '"x"']), value=VALUES)
-def test_any_value_is_either_written_exactly_in_one_line_or_refused(name: str, old: str, value: Scalar) -> None:
-    before = TEMPLATES[name].format(old).encode()
+@given(name=st.sampled_from(sorted(TEMPLATES)), old=st.sampled_from(["5", "'x'", '"x"', "['x']"]), value=VALUES | LISTS)
+def test_any_value_is_either_written_exactly_in_one_line_or_refused(name: str, old: str, value: Value) -> None:
+    before = TEMPLATES[name].format(old.replace("'", '"') if name == "c.json" else old).encode()
+    flat = value if isinstance(value, tuple) else (value,)
     try:
         after = edited(before, name, {"A": value})
     except ActionError:
-        assert name != "c.py"
-        assert isinstance(value, str)
+        assert name not in ("c.py", "c.json")
+        no_lists = name in (".env", "c.ini") and isinstance(value, tuple)
+        assert no_lists or (name == "c.toml" and None in flat) or any(isinstance(each, str) for each in flat)
         return
 
     assert holds(after, name, {"A": value})
     old_lines, new_lines = before.split(b"\n"), after.split(b"\n")
     assert len(old_lines) == len(new_lines)
     assert [n for n in range(len(old_lines)) if old_lines[n] != new_lines[n]] in ([], [1])
+    plain = list(value) if isinstance(value, tuple) else value
     if name == "c.py":
         scope: dict[str, Any] = {}
         exec(after, scope)
-        assert scope["A"] == value
+        assert scope["A"] == plain
     if name == "c.yaml":
-        assert yaml.safe_load(after) == {"b": 1, "A": value, "c": [1, 2]}
+        assert yaml.safe_load(after) == {"b": 1, "A": plain, "c": [1, 2]}
+    if name == "c.toml":
+        assert tomllib.loads(after.decode()) == {"b": 1, "A": plain, "c": [1, 2]}
+    if name == "c.json":
+        assert json.loads(after.replace(b"// c", b"")) == {"b": 1, "A": plain, "c": [1, 2]}
+    if name == "c.ini":
+        ini = configparser.ConfigParser()
+        ini.read_string(f"[top]\n{after.decode()}")
+        assert isinstance(value, bool) or ini["top"]["A"].strip("'\"") == ("" if value is None else str(value))

@@ -33,8 +33,11 @@ def read_bytes(path: Path) -> bytes:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def replace(path: Path, content: bytes) -> None:
-    """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError."""
+def replace(path: Path, content: bytes, seen: bytes | None = None) -> None:
+    """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError.
+
+    `seen` is what it held when `content` was made of it: when it holds something else now, that is somebody's work.
+    """
     beside = path.with_name(f".{path.name}.trading-watchdog")
     try:
         was = path.stat()
@@ -51,6 +54,9 @@ def replace(path: Path, content: bytes) -> None:
             file.flush()
             fresh(file.fileno(), was)
             os.fsync(file.fileno())
+        if seen is not None and path.read_bytes() != seen:
+            beside.unlink()
+            raise ActionError(f"{path} was changed by somebody else this very moment — look at it")
         os.replace(beside, path)  # noqa: PTH105 - one spelling for what the tests count
         sync_folder(path.parent)
     except OSError as problem:

@@ -10,22 +10,22 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import files, scalars
-from watchdog.actions.scalars import Scalar, edited, read
+from watchdog.actions.scalars import Value, edited, read
 from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 __all__ = ["Flag", "edited", "read"]
 
 
 class Flag(StepPart):
-    """Sets values in a Python, YAML or .env file, one line of difference each; comments and formatting stay."""
+    """Sets values in a Python, YAML, JSON, TOML, INI or .env file: one line of difference each, the rest stays."""
 
     lasting: ClassVar[bool] = True
 
     do: Literal["flag"]
     file: str
-    """The file, relative to the target's repo: .py, .yaml, .yml or .env."""
-    set: Annotated[dict[str, Scalar], Field(min_length=1)]
-    """What should be so: name and value. In YAML a name is a path of keys such as features.hmm_v2."""
+    """The file, relative to the target's repo; its ending says its kind."""
+    set: Annotated[dict[str, Value], Field(min_length=1)]
+    """What should be so: name and value, or a list of values. A dotted name is a path of keys: features.hmm_v2."""
     repo: str | None = None
     """Folder that `file` is relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
@@ -76,7 +76,7 @@ class Flag(StepPart):
         if (now := read(content, self.file, self.set)) != before["was"]:
             changed = ", ".join(name for name in now if now[name] != before["was"].get(name))
             raise ActionError(f"{changed} in {self.file} was changed by somebody else in the meantime — look at it")
-        files.replace(path, edited(content, self.file, self.set))
+        files.replace(path, edited(content, self.file, self.set), content)
         was = ", ".join(f"{name} was {text}" for name, text in before["was"].items())
         return f"{listed(self.set)} in {self.file} ({was})"
 
@@ -102,12 +102,14 @@ class Flag(StepPart):
             raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
 
 
-def listed(values: Mapping[str, Scalar]) -> str:
+def listed(values: Mapping[str, Value]) -> str:
     """``FEATURE_X = false, SIZE = 5``: the same words in every message, whatever the file's language."""
     return ", ".join(f"{name} = {_shown(value)}" for name, value in values.items())
 
 
-def _shown(value: Scalar) -> str:
+def _shown(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -12,7 +12,7 @@ from pydantic import field_validator, model_validator
 from watchdog.actions import locks, repository, swap
 from watchdog.actions.flag import Flag, listed
 from watchdog.actions.repository import Change, Repository, head, mark_good
-from watchdog.actions.scalars import Scalar
+from watchdog.actions.scalars import Value
 from watchdog.actions.swap import Edits, Plan
 from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
@@ -244,9 +244,9 @@ def _our_edits(
     return edits, sorted(set(dropped))
 
 
-def _edits_in(top: Path, done: Sequence[Done]) -> Mapping[str, list[tuple[Mapping[str, Scalar], bool]]]:
+def _edits_in(top: Path, done: Sequence[Done]) -> Mapping[str, list[tuple[Mapping[str, Value], bool]]]:
     """Per path, our flag edits in order and whether each stands. An earlier git step has dropped those that do not."""
-    found: dict[str, list[tuple[Mapping[str, Scalar], bool]]] = {}
+    found: dict[str, list[tuple[Mapping[str, Value], bool]]] = {}
     for step in done:
         action: Any = step.action
         if isinstance(action, Flag):

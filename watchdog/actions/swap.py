@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from watchdog.actions import files, locks
 from watchdog.actions.repository import BAD, Change, Repository, content_of, head_of, same, staged, working
-from watchdog.actions.scalars import Scalar, edited
+from watchdog.actions.scalars import Value, edited
 from watchdog.model import ActionError
 
 _BESIDE = ".trading-watchdog"
@@ -25,7 +25,7 @@ _BESIDE = ".trading-watchdog"
 class Edits(NamedTuple):
     """Our own flag edits that a file keeps: applied on top of what the commit has."""
 
-    values: Sequence[Mapping[str, Scalar]]
+    values: Sequence[Mapping[str, Value]]
     old: str | None
     """The work tree's entry before the change and after it, when edits make it differ from the commits'."""
     new: str | None
@@ -175,7 +175,7 @@ def _alike(file: int, was: os.stat_result) -> None:
     files.fresh(file, was)
 
 
-def with_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Scalar]]) -> tuple[bytes, list[str]]:
+def with_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]]) -> tuple[bytes, list[str]]:
     """`content` with our edits, in order; and the names that it has not (another version of the file may lack them)."""
     missing = []
     for values in edits:

@@ -1,7 +1,8 @@
-"""One scalar in a text file, found and replaced, and not a byte beside it. Pure: bytes in, bytes out.
+"""One value in a text file, found and replaced, and not a byte beside it. Pure: bytes in, bytes out.
 
-Python (`NAME = value` at the top level), YAML (`a.b.c`, a path of keys) and .env files (`NAME=value`). What is not
-plainly one literal in one place is refused with an ActionError: a guess could switch on what should be off.
+Python (`NAME`, `Class.NAME`, `NAME.key`), YAML, TOML, JSON with comments (`a.b.c`, a path of keys), INI (`section.key`)
+and .env files (`NAME`). What is not plainly one literal in one place is refused with an ActionError: a guess could
+switch on what should be off.
 """
 
 from __future__ import annotations
@@ -14,39 +15,44 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from watchdog.actions.scalars import env, python, yaml_keys
-from watchdog.actions.scalars.found import Found, Scalar
+from watchdog.actions.scalars import env, ini, json_keys, python, toml_keys, yaml_keys
+from watchdog.actions.scalars.found import Found, Scalar, Value, alike
 from watchdog.model import ActionError
 
-__all__ = ["Scalar", "check_names", "edited", "holds", "kind", "read"]
+__all__ = ["Scalar", "Value", "check_names", "edited", "holds", "kind", "read"]
 
-Kind = Literal["python", "yaml", "env"]
+Kind = Literal["python", "yaml", "json", "toml", "ini", "env"]
+_SUFFIXES: Mapping[str, Kind] = {
+    ".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".jsonc": "json", ".toml": "toml", ".ini": "ini",
+    ".cfg": "ini", ".env": "env",
+}  # fmt: skip
 
 
 def kind(file_name: str) -> Kind:
     """By the file's name. Raises ValueError with the cure."""
     name = PurePath(file_name).name.lower()
-    suffix = PurePath(name).suffix
-    if suffix == ".py":
-        return "python"
-    if suffix in (".yaml", ".yml"):
-        return "yaml"
-    if name == ".env" or suffix == ".env" or name.startswith(".env."):
-        return "env"
-    raise ValueError(f"a flag lives in a .py, .yaml, .yml or .env file, not in {file_name!r} — or use do: command")
+    found = _SUFFIXES.get(PurePath(name).suffix)
+    if found is None and (name == ".env" or name.startswith(".env.")):
+        found = "env"
+    if found is None:
+        kinds = ", ".join(_SUFFIXES)
+        raise ValueError(f"a flag lives in a file that ends in one of {kinds}, not in {file_name!r} — or use do: command")
+    return found
 
 
-def check_names(file_name: str, values: Mapping[str, Scalar]) -> None:
+def check_names(file_name: str, values: Mapping[str, Value]) -> None:
     """Refuse what could never be found or written in such a file. Raises ValueError with the cure."""
     sort = kind(file_name)
     for name, value in values.items():
-        if sort == "python" and not name.isidentifier():
+        if sort == "python" and not name.partition(".")[0].isidentifier():
             raise ValueError(f"{name!r} is no Python name — a flag there is a top-level NAME = value")
         if sort == "env" and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise ValueError(f"{name!r} is no name for a .env file")
-        if sort == "yaml" and not all(name.split(".")):
+        if not all(name.split(".")):
             raise ValueError(f"{name!r} is no path of keys such as features.hmm_v2")
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, tuple) and sort in ("ini", "env"):
+            raise ValueError(f"{name}: {file_name} has no lists — write the text as it should stand there")
+        if any(isinstance(each, float) and not math.isfinite(each) for each in (value if isinstance(value, tuple) else [value])):
             raise ValueError(f"{name}: {value} is no value for a flag")
 
 
@@ -56,13 +62,13 @@ def read(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]
     return {name: _find(text, file_name, name).text for name in names}
 
 
-def holds(content: bytes, file_name: str, values: Mapping[str, Scalar]) -> bool:
+def holds(content: bytes, file_name: str, values: Mapping[str, Value]) -> bool:
     """Whether every name has its value already. Raises ActionError when one is not plainly there."""
     text, _ = _decoded(content, file_name)
     return all(_same(file_name, _find(text, file_name, name), value) for name, value in values.items())
 
 
-def edited(content: bytes, file_name: str, values: Mapping[str, Scalar]) -> bytes:
+def edited(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
     """`content` with each name set to its value; what has it already stays as it is written.
 
     One line of difference per name, at most; else ActionError.
@@ -97,7 +103,9 @@ def _decoded(content: bytes, file_name: str) -> tuple[str, str]:
                 encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
             case "env":
                 errors = "surrogateescape"  # other people's lines need not be UTF-8
-            case "yaml":
+            case "ini":
+                errors = "surrogateescape"
+            case "yaml" | "json" | "toml":
                 pass
         text = content.decode(encoding, errors)
     except (UnicodeError, SyntaxError, LookupError, ValueError) as problem:
@@ -113,21 +121,34 @@ def _find(text: str, file_name: str, name: str) -> Found:
             return python.find(text, file_name, name)
         case "yaml":
             return yaml_keys.find(text, file_name, name)
+        case "json":
+            return json_keys.find(text, file_name, name)
+        case "toml":
+            return toml_keys.find(text, file_name, name)
+        case "ini":
+            return ini.find(text, file_name, name)
         case "env":
             return env.find(text, file_name, name)
 
 
-def _same(file_name: str, found: Found, value: Scalar) -> bool:
-    if kind(file_name) == "env":
-        return env.same(found, value)
-    return type(found.value) is type(value) and found.value == value
+def _same(file_name: str, found: Found, value: Value) -> bool:
+    if kind(file_name) in ("ini", "env"):
+        return not isinstance(value, tuple) and env.same(found, value)
+    return alike(found.value, value)
 
 
-def _written(file_name: str, name: str, value: Scalar, found: Found, encoding: str) -> str:
+def _written(file_name: str, name: str, value: Value, found: Found, encoding: str) -> str:
     match kind(file_name):
         case "python":
             return python.write(value, found, encoding)
         case "yaml":
             return yaml_keys.write(value, found)
-        case "env":
+        case "json":
+            return json_keys.write(value)
+        case "toml":
+            return toml_keys.write(value, file_name, name)
+        case "ini" if not isinstance(value, tuple):
+            return ini.write(value, found, file_name, name)
+        case "env" if not isinstance(value, tuple):
             return env.write(value, found, file_name, name)
+    raise ActionError(f"{name} in {file_name} cannot be a list")

@@ -72,12 +72,16 @@ def same(found: Found, value: Scalar) -> bool:
     return text == ("" if value is None else str(value))
 
 
-def write(value: Scalar, found: Found, file_name: str, name: str) -> str:
+def spelled(value: Scalar, was: str) -> str:
+    """The value as text; a bool in the words that stand there."""
     if isinstance(value, bool):
-        yes, no, _ = _bool_word(str(found.value)) or ("true", "false", True)
-        text = yes if value else no
-    else:
-        text = "" if value is None else str(value)
+        yes, no, _ = _bool_word(was) or ("true", "false", True)
+        return yes if value else no
+    return "" if value is None else str(value)
+
+
+def write(value: Scalar, found: Found, file_name: str, name: str) -> str:
+    text = spelled(value, str(found.value))
     quote = found.text[:1] if found.text[:1] in ("'", '"') else ""
     # Shells, systemd and dotenv readers agree on these only.
     safe = {"'": r"[^'\\\r\n]*", '"': r'[^"\\$`\r\n]*', "": r"[\w./:@%+,=-]*"}

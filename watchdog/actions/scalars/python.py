@@ -1,12 +1,12 @@
-"""`NAME = value` at the top level of a Python file, by the byte spans of the standard library's ast."""
+"""`NAME = value` at the top level of a Python file, a class or a dict, by the byte spans of the standard library's ast."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from watchdog.actions.scalars.found import Found, Scalar, only
+from watchdog.actions.scalars.found import Found, Node, Scalar, along, only, picked
 from watchdog.model import ActionError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
@@ -17,25 +17,79 @@ def find(text: str, file_name: str, name: str) -> Found:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         raise ActionError(f"{file_name} is no Python: {problem}") from None
-    statement = only([s for s in _binders(module.body, name) for _ in range(_binds(s, name))], file_name, name)
-    match statement:
-        case ast.Assign(targets=[ast.Name()], value=value) if statement in module.body:
-            pass
-        case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value, simple=1) if statement in module.body:
-            pass
-        case _:
-            raise ActionError(f"line {statement.lineno} of {file_name} is no plain top-level {name} = value")
-    try:
-        literal = ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, RecursionError):
-        literal = ...
-    constant = value.operand if isinstance(value, ast.UnaryOp) else value
-    if not isinstance(constant, ast.Constant) or not isinstance(literal, Scalar):
-        raise ActionError(f"{name} in {file_name}, line {value.lineno}, is no literal — make it True, 5 or 'text'")
+    expression, rest = _expression(module.body, file_name, name)
     lines = [m.start() for m in _LINE.finditer(text)]
-    start = _character(text, lines, value.lineno, value.col_offset)
-    end = _character(text, lines, value.end_lineno or value.lineno, value.end_col_offset or 0)
-    return Found(start, end, text[start:end], literal)
+    node = _node(expression, text, lines)
+    if "." in name:
+        _refuse_meddling(module, file_name, name)
+    if rest:
+        node = only(list(along(node, rest)), file_name, name)
+    if node.value is ... and node.members is None:
+        line = text.count("\n", 0, node.start) + 1
+        raise ActionError(f"{name} in {file_name}, line {line}, is no literal — make it True, 5 or 'text'")
+    return picked(node, text, file_name, name)
+
+
+def _expression(body: list[ast.stmt], file_name: str, name: str) -> tuple[ast.expr, str]:
+    """What the name is set to, and what is left of a dotted name: keys within it. Classes are gone through."""
+    first, _, rest = name.partition(".")
+    statement = only([s for s in _binders(body, first) for _ in range(_binds(s, first))], file_name, first)
+    for other in _binders(body, "*"):
+        if other.lineno > statement.lineno:
+            raise ActionError(f"{first} in {file_name} may be set anew by the import * in line {other.lineno}")
+    match statement:
+        case ast.ClassDef() if rest and statement in body:
+            return _expression(statement.body, file_name, rest)
+        case ast.Assign(targets=[ast.Name()], value=value) if statement in body:
+            return value, rest
+        case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value, simple=1) if statement in body:
+            return value, rest
+    raise ActionError(f"line {statement.lineno} of {file_name} is no plain top-level {first} = value")
+
+
+def _node(expression: ast.expr, text: str, lines: list[int]) -> Node:
+    start = _character(text, lines, expression.lineno, expression.col_offset)
+    end = _character(text, lines, expression.end_lineno or expression.lineno, expression.end_col_offset or 0)
+    match expression:
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            named = [(key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)]
+            members = [(key, _node(value, text, lines)) for key, value in named if isinstance(key, str)]
+            return Node(start, end, ..., members)
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
+            return Node(start, end, ..., [(k.arg or "", _node(k.value, text, lines)) for k in keywords])
+    constants = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
+    for constant in constants:
+        if not isinstance(constant.operand if isinstance(constant, ast.UnaryOp) else constant, ast.Constant):
+            return Node(start, end, ...)
+    try:
+        return Node(start, end, ast.literal_eval(expression))
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return Node(start, end, ...)
+
+
+def _refuse_meddling(module: ast.Module, file_name: str, name: str) -> None:
+    """A key of a dict, or a class's attribute, can be set by other statements than the one that makes it."""
+    root = name.partition(".")[0]
+    left: list[ast.AST] = [*module.body]
+    while left:
+        node = left.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                continue  # whatever runs later is the bot's own doing
+            case ast.Subscript(value=inner, ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Attribute(value=inner, ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Call(func=ast.Attribute(value=inner, attr="update" | "setdefault" | "pop" | "popitem" | "clear")):
+                pass
+            case _:
+                inner = ast.expr()
+        while isinstance(inner, ast.Subscript | ast.Attribute):
+            inner = inner.value
+        if isinstance(inner, ast.Name) and inner.id == root:
+            line = getattr(node, "lineno", 0)
+            raise ActionError(f"{name} in {file_name} may be changed again in line {line} — do it by hand")
+        left += ast.iter_child_nodes(node)
 
 
 def _character(text: str, lines: list[int], line: int, column: int) -> int:
@@ -88,7 +142,12 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     return (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt))
 
 
-def write(value: Scalar, found: Found, encoding: str) -> str:
+def write(value: Scalar | Sequence[Scalar], found: Found, encoding: str) -> str:
+    if isinstance(value, tuple):
+        quote = next((c for c in found.text if c in "'\""), "")
+        items = ", ".join(write(each, found._replace(text=quote), encoding) for each in value)
+        is_list = not found.text.startswith("(")
+        return f"[{items}]" if is_list else f"({items},)" if len(value) == 1 else f"({items})"
     text = repr(value)
     try:
         text.encode(encoding)

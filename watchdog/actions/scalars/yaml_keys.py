@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
-from watchdog.actions.scalars.found import Found, Scalar, only
+from watchdog.actions.scalars.found import Found, Node, Scalar, only, picked
 from watchdog.model import ActionError
 
 
@@ -50,18 +50,18 @@ def find(text: str, file_name: str, name: str) -> Found:
     node = nodes[-1]
     if special is not None:
         raise ActionError(f"{name} in {file_name} is {special} — write the value out, or change it by hand")
-    if not isinstance(node, yaml.ScalarNode):
+    if isinstance(node, yaml.SequenceNode) and any(id(item) in composer.special for item in node.value):
+        raise ActionError(f"{name} in {file_name} holds an anchor, alias or tag — write the values out")
+    if isinstance(node, yaml.MappingNode):
         raise ActionError(f"{name} in {file_name} is no single value — name one of the keys below it")
     try:
-        value: object = yaml.constructor.SafeConstructor().construct_object(node)
+        value: object = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, OverflowError) as problem:
         raise ActionError(f"{name} in {file_name} cannot be read: {problem}") from None
     start, end = node.start_mark.index, node.end_mark.index
-    if node.style in ("|", ">") or "\n" in text[start:end]:
+    if (isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")) or getattr(node, "flow_style", True) is False:
         raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
-    if not isinstance(value, Scalar):
-        raise ActionError(f"{name} in {file_name} is a {type(value).__name__}, not a flag")
-    return Found(start, end, text[start:end], value)
+    return picked(Node(start, end, value), text, file_name, name)
 
 
 def _paths(node: yaml.Node | None, path: str) -> Iterator[list[yaml.Node]]:
@@ -82,8 +82,11 @@ _PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*(?: [\w./+-]+)*", re.ASCII)
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-def write(value: Scalar, found: Found) -> str:
-    if value is None:
+def write(value: Scalar | Sequence[Scalar], found: Found) -> str:
+    if isinstance(value, tuple):
+        quote = next((c for c in found.text if c in "'\""), "")
+        text = f"[{', '.join(write(each, found._replace(text=quote or 'x')) for each in value)}]"
+    elif value is None:
         text = "null"
     elif isinstance(value, bool):
         text = "true" if value else "false"
@@ -91,6 +94,8 @@ def write(value: Scalar, found: Found) -> str:
         text = re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # 1e-05 is a string to YAML 1.1
     elif isinstance(value, int):
         text = str(value)
+    elif not isinstance(value, str):
+        raise TypeError(value)
     elif found.text.startswith("'") and value.isprintable():
         text = "'" + value.replace("'", "''") + "'"
     elif not found.text.startswith('"') and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
