@@ -14,6 +14,7 @@ from watchdog.promql.errors import PromqlError
 from watchdog.promql.nodes import LOOKBACK, Expr
 from watchdog.promql.pages import Page, Pages, Series, page_of
 from watchdog.promql.parser import parse
+from watchdog.promql.recorded import Recording, Recordings, expand
 from watchdog.promql.shape import can_be_many, extremes, metric_names, windows
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "Page",
     "Pages",
     "PromqlError",
+    "Recording",
+    "Recordings",
     "Result",
     "Series",
     "can_be_many",
     "evaluate",
+    "expand",
     "extremes",
     "metric_names",
     "page_of",

@@ -23,12 +23,14 @@ from watchdog.promql.nodes import (
     Node,
     Number,
     RangeCall,
+    Recorded,
     Selector,
     Subquery,
     Text,
 )
 from watchdog.promql.operators import Operand, operate
 from watchdog.promql.pages import Bools, Floats, Ints, Series, bare
+from watchdog.promql.recorded import as_recorded
 from watchdog.promql.selectors import NONE, Run, instant, ranged
 from watchdog.promql.subqueries import over_steps
 from watchdog.promql.vectors import Scalar, Vector, show, without_name
@@ -74,7 +76,7 @@ def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = Non
     run = Run(series, times, since)
     with np.errstate(all="ignore"):
         got = _value(expr.node, run)
-    vector = got if isinstance(got, Vector) else Vector(((),), got[None, :], np.ones((1, times.size), np.bool_))
+    vector = got if isinstance(got, Vector) else _as_vector(got)
     if not (times.size and vector.there.all()):
         kept = np.flatnonzero(vector.there.any(axis=1))
         keys = tuple(vector.keys[row] for row in kept)
@@ -107,6 +109,9 @@ def _value(node: Node, run: Run) -> Operand:
             return without_name(Vector(got.keys, -got.v, got.there), node.memo) if isinstance(got, Vector) else -got
         case Call():
             return _call(node, run)
+        case Recorded(expr=inner):
+            got = _value(inner, run)
+            return as_recorded(node, got if isinstance(got, Vector) else _as_vector(got))
         case Text():
             raise AssertionError("the parser lets strings stand only where they are looked at, not evaluated")
 
@@ -130,6 +135,10 @@ def _scalar(node: Node, run: Run) -> Scalar:
     return got
 
 
+def _as_vector(scalar: Scalar) -> Vector:
+    return Vector(((),), scalar[None, :], np.ones((1, scalar.size), np.bool_))
+
+
 def _call(node: Call, run: Run) -> Operand:
     first = node.args[0] if node.args else None
     if first is None:
@@ -143,7 +152,7 @@ def _call(node: Call, run: Run) -> Operand:
         case "sort" | "sort_desc":
             return _sorted(_vector(first, run), node.func == "sort_desc")
         case "vector":
-            return Vector(((),), _scalar(first, run)[None, :], np.ones((1, run.times.size), np.bool_))
+            return _as_vector(_scalar(first, run))
         case "scalar":
             vector = _vector(first, run)
             if not vector.keys:
@@ -181,7 +190,7 @@ def _absent(node: Node | Subquery, found: Vector) -> Vector:
     """1 where nothing was found, labelled by what was asked for with ``=``, once per label."""
     asked: dict[str, str] = {}
     seen = set()
-    for matcher in node.matchers if isinstance(node, Selector) else ():
+    for matcher in node.matchers if isinstance(node, Selector | Recorded) else ():
         if matcher.label == NAME:
             continue
         if matcher.op == "=" and matcher.label not in seen:

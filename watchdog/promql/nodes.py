@@ -155,7 +155,18 @@ class Aggregate:
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
-Node = Number | Text | Selector | RangeCall | Call | Negate | Binary | Aggregate
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded metric, read where it is asked for. The parser makes none: see `recorded.expand`."""
+
+    expr: Node
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    matchers: tuple[Matcher, ...]
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+
+Node = Number | Text | Selector | RangeCall | Call | Negate | Binary | Aggregate | Recorded
 
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 SETS = ("and", "or", "unless")
@@ -180,7 +191,7 @@ def children(node: Node) -> Iterator[Node]:
             yield from args
         case RangeCall(args=args):
             yield from args
-        case Negate(expr=inner):
+        case Negate(expr=inner) | Recorded(expr=inner):
             yield inner
         case Aggregate(expr=inner, param=param):
             yield inner

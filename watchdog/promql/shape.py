@@ -18,6 +18,7 @@ from watchdog.promql.nodes import (
     Node,
     Number,
     RangeCall,
+    Recorded,
     Selector,
     Subquery,
     Text,
@@ -119,6 +120,8 @@ def _many(node: Node) -> tuple[bool, bool]:
             return many, False
         case Binary():
             return _many_of_two(node)
+        case Recorded(expr=inner):
+            return _many(inner)[0], False
         case RangeCall(selector=Subquery(expr=inner)):
             return _many(inner)
         case Selector() | RangeCall() | Number() | Text():
