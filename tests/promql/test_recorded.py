@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from tests.promql.written import at, every, labels, number, pages
-from watchdog.promql import Expr, Pages, PromqlError, Recording, can_be_many, evaluate, expand, metric_names, parse, windows
+from watchdog.promql import (
+    Expr,
+    Pages,
+    PromqlError,
+    Recording,
+    can_be_many,
+    evaluate,
+    expand,
+    metric_names,
+    parse,
+    windows,
+)
 
 STEP = 30_000
 

@@ -6,7 +6,7 @@ is recorded of lost data is no data), and live, replay and verify cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from watchdog.model import Labels, Millis
@@ -17,6 +17,7 @@ from watchdog.promql.nodes import (
     Binary,
     Call,
     Expr,
+    Memo,
     Negate,
     Node,
     RangeCall,
@@ -52,7 +53,7 @@ def expand(expr: Expr, recordings: Recordings) -> Expr:
     """The expression over samples only. Raises PromqlError for what is recorded from itself, or grows too large."""
     if not recordings:
         return expr
-    node = _expand(expr.node, recordings, ())
+    node = _Filling(recordings).go(expr.node)
     if node is expr.node:
         return expr
     if _parts(node, {}) > MOST_PARTS:
@@ -61,60 +62,71 @@ def expand(expr: Expr, recordings: Recordings) -> Expr:
     return Expr(expr.text, node)
 
 
-def _expand(node: Node, recordings: Recordings, within: tuple[str, ...]) -> Node:
-    def go(inner: Node) -> Node:
-        return _expand(inner, recordings, within)
+class _Filling:
+    """Each recording is filled in once, however often it is read."""
 
-    match node:
-        case Selector(name=name, offset=0, at=None) if name in recordings:
-            return _view(node, recordings, within)
-        case Selector(name=name, offset=offset, at=at) if name in recordings:
-            step = _step(recordings[name or ""])
-            return RangeCall("last_over_time", Subquery(_view(node, recordings, within), step, offset, at), step)
-        case RangeCall(selector=Selector(name=name, offset=offset, at=at) as selector) if name in recordings:
-            sub = Subquery(_view(selector, recordings, within), _step(recordings[name or ""]), offset, at)
-            return replace(node, selector=sub, args=_all(node.args, go))
-        case RangeCall(selector=Subquery(expr=inner) as sub, args=args):
-            return _changed(node, (inner, *args), go, lambda new: replace(node, selector=replace(sub, expr=new[0]), args=new[1:]))
-        case RangeCall(args=args):
-            return _changed(node, args, go, lambda new: replace(node, args=new))
-        case Call(args=args):
-            return _changed(node, args, go, lambda new: replace(node, args=new))
-        case Negate(expr=inner):
-            return _changed(node, (inner,), go, lambda new: replace(node, expr=new[0]))
-        case Binary(lhs=lhs, rhs=rhs):
-            return _changed(node, (lhs, rhs), go, lambda new: replace(node, lhs=new[0], rhs=new[1]))
-        case Aggregate(expr=inner, param=param):
-            given = (inner,) if param is None else (inner, param)
-            return _changed(node, given, go, lambda new: replace(node, expr=new[0], param=new[1] if new[1:] else None))
-    return node
+    def __init__(self, recordings: Recordings) -> None:
+        self._recordings = recordings
+        self._done: dict[str, tuple[Node, ...]] = {}
+        self._within: list[str] = []
 
+    def go(self, node: Node) -> Node:
+        known = self._recordings
+        match node:
+            case Selector(name=name, offset=0, at=None) if name in known:
+                return self._view(node)
+            case Selector(name=name, offset=offset, at=at) if name in known:
+                step = _step(known[name or ""])
+                return RangeCall("last_over_time", Subquery(self._view(node), step, offset, at), step)
+            case RangeCall(func, Selector(name=name, offset=offset, at=at) as selector, span, args) if name in known:
+                sub = Subquery(self._view(selector), _step(known[name or ""]), offset, at)
+                return RangeCall(func, sub, span, tuple(map(self.go, args)))
+            case RangeCall(func, Subquery(inner, step, offset, at) as sub, span, args):
+                new = self._all((inner, *args))
+                return node if new is None else RangeCall(func, Subquery(new[0], step, offset, at), span, new[1:])
+            case RangeCall(func, selector, span, args):
+                new = self._all(args)
+                return node if new is None else RangeCall(func, selector, span, new)
+            case Call(func, args):
+                new = self._all(args)
+                return node if new is None else Call(func, new)
+            case Negate(inner):
+                new = self._all((inner,))
+                return node if new is None else Negate(new[0])
+            case Binary(lhs=lhs, rhs=rhs):
+                new = self._all((lhs, rhs))
+                return node if new is None else replace(node, lhs=new[0], rhs=new[1], memo=Memo())
+            case Aggregate(expr=inner, param=param):
+                new = self._all((inner,) if param is None else (inner, param))
+                return node if new is None else replace(
+                    node, expr=new[0], param=new[1] if new[1:] else None, memo=Memo()
+                )  # fmt: skip
+        return node
 
-def _all(nodes: tuple[Node, ...], go: Callable[[Node], Node]) -> tuple[Node, ...]:
-    return tuple(map(go, nodes))
+    def _all(self, nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
+        """None where nothing beneath is recorded: such nodes stay the same objects."""
+        new = tuple(map(self.go, nodes))
+        return None if all(a is b for a, b in zip(nodes, new, strict=True)) else new
 
+    def _view(self, selector: Selector) -> Node:
+        name = selector.name or ""
+        inner = self._inner(name)
+        views: list[Node] = [Recorded(node, name, each.labels, selector.matchers)
+                             for each, node in zip(self._recordings[name], inner, strict=True)]  # fmt: skip
+        joined = views[0]
+        for view in views[1:]:
+            joined = Binary("or", joined, view)
+        return joined
 
-def _changed(
-    node: Node, parts: tuple[Node, ...], go: Callable[[Node], Node], make: Callable[[tuple[Node, ...]], Node]
-) -> Node:  # fmt: skip
-    """The same node, and the same object, where nothing beneath is recorded."""
-    new = _all(parts, go)
-    return node if all(a is b for a, b in zip(parts, new, strict=True)) else make(new)
-
-
-def _view(selector: Selector, recordings: Recordings, within: tuple[str, ...]) -> Node:
-    name = selector.name or ""
-    if name in within:
-        chain = " → ".join([*within[within.index(name) :], name])
-        raise PromqlError(f"{name} is recorded from itself ({chain}) — break the circle")
-    views: list[Node] = [
-        Recorded(_expand(each.expr.node, recordings, (*within, name)), name, each.labels, selector.matchers)
-        for each in recordings[name]
-    ]
-    joined = views[0]
-    for view in views[1:]:
-        joined = Binary("or", joined, view)
-    return joined
+    def _inner(self, name: str) -> tuple[Node, ...]:
+        if name in self._within:
+            chain = " → ".join([*self._within[self._within.index(name) :], name])
+            raise PromqlError(f"{name} is recorded from itself ({chain}) — break the circle")
+        if name not in self._done:
+            self._within.append(name)
+            self._done[name] = tuple(self.go(each.expr.node) for each in self._recordings[name])
+            self._within.pop()
+        return self._done[name]
 
 
 def _step(listed: Sequence[Recording]) -> Millis:
