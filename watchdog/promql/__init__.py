@@ -2,6 +2,7 @@
 
 ```
 text ─parse→ Expr ─evaluate(series, times)→ Result
+                  ─Live(series).at(now).read→ Instant      the same, said of one time to many expressions
 ```
 One file each for the parser front, selectors, functions, operators and aggregations; `pages` is what series look like
 from here, `shape` what can be told of an expression without samples. Semantics are those of Prometheus 3.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from watchdog.promql.engine import Result, evaluate
 from watchdog.promql.errors import PromqlError
+from watchdog.promql.live import Instant, Live, Tick, Values
 from watchdog.promql.nodes import LOOKBACK, Expr
 from watchdog.promql.pages import Page, Pages, Series, page_of
 from watchdog.promql.parser import parse
@@ -20,6 +22,8 @@ from watchdog.promql.shape import can_be_many, extremes, metric_names, windows
 __all__ = [
     "LOOKBACK",
     "Expr",
+    "Instant",
+    "Live",
     "Page",
     "Pages",
     "PromqlError",
@@ -27,6 +31,8 @@ __all__ = [
     "Recordings",
     "Result",
     "Series",
+    "Tick",
+    "Values",
     "can_be_many",
     "evaluate",
     "expand",

@@ -9,7 +9,6 @@ import numpy as np
 from watchdog.model import Labels, Millis
 from watchdog.promql.aggregations import aggregate
 from watchdog.promql.calendar import CLOCK
-from watchdog.promql.errors import PromqlError
 from watchdog.promql.functions import INSTANT, KEEPS_NAME, RANGE
 from watchdog.promql.histograms import over_buckets
 from watchdog.promql.labelling import relabel
@@ -29,11 +28,11 @@ from watchdog.promql.nodes import (
     Text,
 )
 from watchdog.promql.operators import Operand, operate
-from watchdog.promql.pages import Bools, Floats, Ints, Series, bare
+from watchdog.promql.pages import Bools, Floats, Ints, Series
 from watchdog.promql.recorded import as_recorded
 from watchdog.promql.selectors import NONE, Run, instant, ranged
 from watchdog.promql.subqueries import over_steps
-from watchdog.promql.vectors import Scalar, Vector, show, without_name
+from watchdog.promql.vectors import Scalar, Vector, nameless, without_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,9 @@ class Result:
 
     def at(self, i: int) -> dict[Labels, float]:
         """The instant vector at the i-th time; labels without `__name__`."""
-        found = {}
-        for row in np.flatnonzero(self.present[:, i]):
-            key = bare(self.keys[row])
-            if key in found:
-                raise PromqlError(f"several metrics have the labels {show(key)} — select one metric, or aggregate")
-            found[key] = float(self.values[row, i])
-        return found
+        rows = np.flatnonzero(self.present[:, i])
+        names = nameless(tuple(self.keys[row] for row in rows))
+        return dict(zip(names, self.values[rows, i].tolist(), strict=True))
 
 
 def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = None) -> Result:
@@ -72,21 +67,26 @@ def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = Non
     What it says of one time does not depend on the other times, bit for bit.
     Raises PromqlError where Prometheus would fail too, such as when series match several times.
     """
-    times = np.ascontiguousarray(times, np.int64)
-    run = Run(series, times, since)
+    run = Run(series, np.ascontiguousarray(times, np.int64), since)
+    vector = whole(expr, run)
+    run.newest[run.newest == NONE] = 0
+    need = run.have if run.need is None else run.need
+    return Result(list(vector.keys), vector.v, vector.there, run.newest, run.have, need)
+
+
+def whole(expr: Expr, run: Run) -> Vector:
+    """The expression at the times of a run: only series that are there at some time, and one NaN for all NaNs."""
     with np.errstate(all="ignore"):
         got = _value(expr.node, run)
     vector = got if isinstance(got, Vector) else _as_vector(got)
-    if not (times.size and vector.there.all()):
+    if not (run.times.size and vector.there.all()):
         kept = np.flatnonzero(vector.there.any(axis=1))
         keys = tuple(vector.keys[row] for row in kept)
         # Whatever lies in the cells of a series that is not there does not leave the engine.
         vector = Vector(keys, np.where(vector.there[kept], vector.v[kept], np.nan), vector.there[kept])
     if (strange := vector.v != vector.v).any():
         vector = Vector(vector.keys, np.where(strange, np.nan, vector.v), vector.there)  # one NaN, whatever its bits
-    run.newest[run.newest == NONE] = 0
-    need = run.have if run.need is None else run.need
-    return Result(list(vector.keys), vector.v, vector.there, run.newest, run.have, need)
+    return vector
 
 
 def _value(node: Node, run: Run) -> Operand:

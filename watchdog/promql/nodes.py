@@ -179,6 +179,7 @@ class Expr:
     text: str
     """As it was written."""
     node: Node
+    names: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
 def children(node: Node) -> Iterator[Node]:

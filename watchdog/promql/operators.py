@@ -74,7 +74,7 @@ def _match(node: Binary, lhs: Vector, rhs: Vector) -> Vector:
 
     Several series may share a signature as long as they are not there at one time.
     """
-    pairs = node.memo.of(lhs.keys, rhs.keys, lambda: _pair(node, lhs.keys, rhs.keys))
+    pairs = node.memo.of(lhs.keys, rhs.keys, lambda: pair(node, lhs.keys, rhs.keys))
     swapped = node.many == "right"
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
     for sig, ones, _ in pairs.crowded:
@@ -103,7 +103,7 @@ def _match(node: Binary, lhs: Vector, rhs: Vector) -> Vector:
     return merge(pairs.result, v, there)
 
 
-def _pair(node: Binary, lhs: Keys, rhs: Keys) -> _Pairs:
+def pair(node: Binary, lhs: Keys, rhs: Keys) -> _Pairs:
     manys, ones = (rhs, lhs) if node.many == "right" else (lhs, rhs)
     sides: dict[Labels, tuple[list[int], list[int]]] = {}
     for side, keys in enumerate((manys, ones)):

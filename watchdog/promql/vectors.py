@@ -70,5 +70,14 @@ def without_name(vector: Vector, memo: Memo) -> Vector:
     return merge(plan, vector.v, vector.there)
 
 
+def nameless(keys: Keys) -> Keys:
+    """The keys without their names. Raises PromqlError when two of them are then the same."""
+    names = tuple(map(bare, keys))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PromqlError(f"several metrics have the labels {show(twice)} — select one metric, or aggregate")
+    return names
+
+
 def show(key: Labels) -> str:
     return "{" + ", ".join(f'{name}="{value}"' for name, value in key) + "}"

@@ -1,0 +1,386 @@
+"""Expressions about single series, at one time: closures over plain floats.
+
+Most rules read one series of each metric. For them arrays of one number cost ten times what the number does, so such an
+expression is turned into closures once, and again when series come or go. Every float operation is the one that the
+arrays make: the answers are the same bits. Whatever is not simple (a cell without a value, a window with a gap) raises
+`Unusual`, and the caller asks the arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from watchdog.model import Labels, Millis
+from watchdog.promql import operators
+from watchdog.promql.calendar import CLOCK
+from watchdog.promql.functions import INSTANT, KEEPS_NAME, RANGE
+from watchdog.promql.nodes import LOOKBACK, SETS, At, Binary, Call, Negate, Node, Number, RangeCall, Selector
+from watchdog.promql.pages import NEVER, Page, Picked, Series, bare
+from watchdog.promql.selectors import NONE, Window
+
+
+class Unusual(Exception):  # noqa: N818 - no error: the longer way is taken
+    """These samples are not for the short way."""
+
+
+Step = Callable[["Look"], float | None]
+"""What a node says: a number, or None where the series is not there."""
+
+
+class Spot(NamedTuple):
+    """Where a selector reads: everything that reads there shares one `View` at each time."""
+
+    page: int
+    at: Millis | None
+    offset: Millis
+    span: Millis
+    whole: bool
+    """Whether all of the window is read, rather than its newest cell."""
+
+
+class View:
+    """The columns of one page that are read at one time."""
+
+    __slots__ = ("cell", "clean", "end", "first", "last", "newest", "page", "sampled", "until")
+
+    def __init__(self, page: Page, spot: Spot, now: Millis, since: Millis) -> None:
+        t, span = page.t, spot.span
+        self.page = page
+        self.end = end = (now if spot.at is None else spot.at) - spot.offset
+        size = t.size
+        last = size if size and t[-1] <= end else int(t.searchsorted(end, "right"))
+        first = int(t.searchsorted(end - span, "right"))
+        if since != NEVER:
+            first = max(first, int(t.searchsorted(since, "right")))
+        self.first, self.last = first, last
+        self.cell = page.v.item
+        self.until = now
+        """Until when nothing that is read here changes, as long as no samples come."""
+        if first >= last:
+            self.newest, self.clean, self.sampled = NONE, True, 0
+            return
+        self.sampled = newest = int(t[last - 1])
+        oldest = int(t[first])
+        self.newest = newest + now - end
+        self.clean = page.gap_max < oldest
+        if end == now and last == size:
+            self.until = (oldest if spot.whole else newest) + span
+
+
+class Shared:
+    """A function over the same window of some rows of a page, which are worked out together."""
+
+    def __init__(self, node: RangeCall, page: Page, spot: Spot, args: tuple[float, ...]) -> None:
+        self.kernel, self.args = RANGE[node.func], args
+        self.page, self.spot = page, spot
+        self.rows: list[int] = []
+
+    def values(self, look: Look, row: int) -> dict[int, float | None]:
+        """Row → value; `row` is among them. All of them when there is little to read, else that row alone."""
+        view = look.view(self.page, self.spot)
+        first, last = view.first, view.last
+        if first >= last:
+            return dict.fromkeys(self.rows)
+        if not view.clean:
+            raise Unusual
+        rows = self.rows
+        together = len(rows) > 1 and last - first <= _LONG
+        if not together:
+            rows = [row]
+        low, high = min(rows), max(rows) + 1
+        v = self.page.v[low:high, first:last] if high - low <= 2 * len(rows) else self.page.v[rows, first:last]
+        window = Window(self.page.t[first:last], v, view.end - self.spot.span, view.end, look.now)
+        with np.errstate(all="ignore"):
+            got = self.kernel(window, *self.args)
+        if got is None:
+            return dict.fromkeys(rows)
+        if len(got) == len(rows) and high - low > 2 * len(rows):
+            return dict(zip(rows, got.tolist(), strict=True))
+        return dict(zip(range(low, high), got.tolist(), strict=True))
+
+
+_LONG = 4_096
+"""Samples in a window from which on a row costs more than the call: then each is worked out when it is asked for."""
+
+
+class Look:
+    """One time, and what was read at it so far."""
+
+    __slots__ = ("kernels", "now", "since", "views")
+
+    def __init__(self, now: Millis, since: Millis) -> None:
+        self.now, self.since = now, since
+        self.views: dict[Spot, View] = {}
+        self.kernels: dict[Shared, dict[int, float | None]] = {}
+
+    def view(self, page: Page, spot: Spot) -> View:
+        known = self.views.get(spot)
+        if known is None:
+            known = self.views[spot] = View(page, spot, self.now, self.since)
+        return known
+
+
+class Cover(NamedTuple):
+    """A window whose coverage is minded."""
+
+    page: Page
+    begin: Millis
+    spot: Spot
+
+
+class Plan:
+    """An expression as closures, for as long as the series stay the same."""
+
+    def __init__(self, node: Node, series: Series, shared: dict[object, Shared]) -> None:
+        """Raises Unusual when the expression is not about single series."""
+        self._series, self._shared = series, shared
+        self.spots: list[Spot] = []
+        self.covers: list[Cover] = []
+        self.still = True
+        """Whether the answer depends on nothing but the samples that are read."""
+        key, self.value = self._compile(node)
+        self.names: tuple[Labels, ...] = (() if key is None else bare(key),)
+
+    def _compile(self, node: Node) -> tuple[Labels | None, Step]:
+        """The labels, with the name where PromQL keeps it, None for a scalar; and the closure."""
+        match node:
+            case Number(value=value):
+                return None, lambda _: value
+            case Selector():
+                return self._selector(node)
+            case RangeCall():
+                return self._range(node)
+            case Binary():
+                return self._binary(node)
+            case Negate(expr=inner):
+                key, step = self._compile(inner)
+                return None if key is None else bare(key), _mapped(step, operator.neg)
+            case Call():
+                return self._call(node)
+        raise Unusual
+
+    def _pick(self, selector: Selector) -> Picked:
+        picked = selector.memo.of(
+            self._series.generation, None, lambda: self._series.select(selector.name, selector.matchers)
+        )  # fmt: skip
+        if len(picked) != 1 or len(picked[0].keys) != 1:
+            raise Unusual
+        return picked[0]
+
+    def _spot(self, page: Page, selector: Selector, span: Millis, *, whole: bool) -> Spot:
+        at: At = selector.at
+        if at is not None or selector.offset:
+            self.still = False
+        spot = Spot(id(page), at if isinstance(at, int) else None, selector.offset, span, whole)
+        if spot not in self.spots:
+            self.spots.append(spot)
+        return spot
+
+    def _selector(self, selector: Selector, *, stamp: bool = False) -> tuple[Labels, Step]:
+        picked = self._pick(selector)
+        page, row = picked.page, _row(picked)
+        spot = self._spot(page, selector, LOOKBACK, whole=False)
+
+        def cell(look: Look) -> float | None:
+            view = look.views.get(spot) or look.view(page, spot)
+            last = view.last
+            if view.first >= last:
+                return None
+            x = view.cell(row, last - 1)
+            if x != x:
+                raise Unusual  # a NaN that was measured, or a cell without a value
+            return x
+
+        def sampled(look: Look) -> float | None:
+            return None if cell(look) is None else look.views[spot].sampled / 1_000
+
+        return picked.keys[0], sampled if stamp else cell
+
+    def _range(self, node: RangeCall) -> tuple[Labels, Step]:
+        selector = node.selector
+        if not isinstance(selector, Selector) or node.func == "absent_over_time":
+            raise Unusual
+        args = []
+        for arg in node.args:
+            if not isinstance(arg, Number):
+                raise Unusual
+            args.append(arg.value)
+        picked = self._pick(selector)
+        row, spot = _row(picked), self._spot(picked.page, selector, node.span, whole=True)
+        self.covers.append(Cover(picked.page, picked.begin, spot))
+        self.still = self.still and node.func in _STILL
+        what = (node.func, tuple(map(repr, args)), spot)
+        shared = self._shared.get(what)
+        if shared is None:
+            shared = self._shared[what] = Shared(node, picked.page, spot, tuple(args))
+        if row not in shared.rows:
+            shared.rows.append(row)
+            shared.rows.sort()
+
+        def over(look: Look) -> float | None:
+            known = look.kernels.get(shared)
+            if known is None:
+                known = look.kernels[shared] = shared.values(look, row)
+            elif row not in known:
+                known.update(shared.values(look, row))
+            return known[row]
+
+        return picked.keys[0] if node.func in KEEPS_NAME else picked.bare[0], over
+
+    def _binary(self, node: Binary) -> tuple[Labels | None, Step]:
+        (mine, left), (theirs, right) = self._compile(node.lhs), self._compile(node.rhs)
+        if node.op in SETS:
+            return self._set(node, mine, left, theirs, right)
+        if mine is None or theirs is None:
+            key = mine if theirs is None else theirs
+            nameless = key is not None and (node.op in operators.ARITHMETIC or node.as_bool)
+            # What a comparison keeps is the value of the vector, wherever it stands.
+            keeps = "left" if theirs is None else "right"
+            return bare(key) if key is not None and nameless else key, _joined(node, left, right, keeps, scalar=key is None)
+        pairs = operators.pair(node, (mine,), (theirs,))
+        if not pairs.many.size:
+            raise Unusual
+        return pairs.result.keys[0], _joined(node, left, right, "left", scalar=False)
+
+    def _set(self, node: Binary, mine: Labels | None, left: Step, theirs: Labels | None, right: Step) -> tuple[Labels, Step]:
+        if mine is None or theirs is None or node.op == "or":  # what `or` is labelled by depends on who is there
+            raise Unusual
+        met = operators.signature(node, mine) == operators.signature(node, theirs)
+        wanted = node.op == "and"
+
+        def step(look: Look) -> float | None:
+            x, y = left(look), right(look)
+            return x if (met and y is not None) == wanted else None
+
+        return mine, step
+
+    def _call(self, node: Call) -> tuple[Labels | None, Step]:
+        func, args = node.func, node.args
+        if func == "pi":
+            return None, lambda _: math.pi
+        if func == "time":
+            self.still = False
+            return None, lambda look: look.now / 1_000
+        if func == "vector":
+            return (), self._compile(args[0])[1]
+        if func == "timestamp" and isinstance(args[0], Selector):
+            name, stamped = self._selector(args[0], stamp=True)
+            return bare(name), stamped
+        if func == "scalar":
+            _, step = self._compile(args[0])
+            return None, lambda look: math.nan if (x := step(look)) is None else x
+        function = INSTANT.get(func) or CLOCK.get(func)
+        if function is None or func == "clamp":
+            raise Unusual
+        labels, step = self._compile(args[0])
+        if labels is None:
+            raise Unusual
+        rest = [self._compile(arg)[1] for arg in args[1:]]
+        return bare(labels), _applied(function, step, rest)
+
+    # ─ at one time ─
+
+    def newest(self, look: Look) -> Millis:
+        newest = min(look.views[spot].newest for spot in self.spots) if self.spots else NONE
+        return 0 if newest == NONE else newest
+
+    def coverage(self, look: Look) -> tuple[Millis, Millis]:
+        """How much of the window is covered that lacks the greatest share, and how long it is."""
+        worst: tuple[Millis, Millis] | None = None
+        for page, begin, spot in self.covers:
+            span = spot.span
+            have = min(max(look.views[spot].end - max(begin, page.trimmed, look.since), 0), span)
+            if worst is None or have / span < worst[0] / worst[1] or (
+                have / span == worst[0] / worst[1] and span > worst[1]
+            ):  # fmt: skip
+                worst = have, span
+        return worst or (0, 0)
+
+    def until(self, look: Look) -> Millis:
+        """Until when the answer stays as it is, exclusively, as long as no samples come; `now`: nothing is known."""
+        return min(look.views[spot].until for spot in self.spots) if self.still and self.spots else look.now
+
+
+_STILL = frozenset({
+    "avg_over_time", "sum_over_time", "min_over_time", "max_over_time", "count_over_time", "last_over_time", "changes",
+    "resets", "stddev_over_time", "stdvar_over_time", "quantile_over_time", "mad_over_time", "present_over_time",
+    "max_drawdown_over_time", "change_share_over_time", "streak_below_over_time", "streak_above_over_time", "irate",
+    "idelta",
+})  # fmt: skip
+"""Functions of the samples alone: where the window's edges lie does not matter to them."""
+
+
+def _row(picked: Picked) -> int:
+    rows = picked.rows
+    return int(rows.start) if isinstance(rows, slice) else int(rows[0])
+
+
+def _mapped(step: Step, function: Callable[[float], float]) -> Step:
+    return lambda look: None if (x := step(look)) is None else function(x)
+
+
+def _applied(function: Callable[..., object], step: Step, rest: list[Step]) -> Step:
+    """A function of vectors on one cell, by numpy: its sines and logarithms are not those of the C library."""
+
+    def call(look: Look) -> float | None:
+        x = step(look)
+        given = [np.array([number(look)]) for number in rest]
+        if x is None:
+            return None
+        with np.errstate(all="ignore"):
+            return float(np.asarray(function(np.array([[x]]), *given))[0, 0])
+
+    return call
+
+
+def _joined(node: Binary, left: Step, right: Step, keeps: str, *, scalar: bool) -> Step:
+    """One operator between two numbers; both sides are always read."""
+    if node.op in operators.ARITHMETIC:
+        function = _ARITHMETIC.get(node.op) or _by_numpy(node.op)
+
+        def arithmetic(look: Look) -> float | None:
+            x, y = left(look), right(look)
+            return None if x is None or y is None else function(x, y)
+
+        return arithmetic
+    holds = _COMPARE[node.op]
+    as_number, keeps_left = scalar or node.as_bool, keeps == "left"
+
+    def compare(look: Look) -> float | None:
+        x, y = left(look), right(look)
+        if x is None or y is None:
+            return None
+        if as_number:
+            return 1.0 if holds(x, y) else 0.0
+        return (x if keeps_left else y) if holds(x, y) else None
+
+    return compare
+
+
+def _divide(x: float, y: float) -> float:
+    if y:
+        return x / y
+    return math.copysign(math.inf, x) * math.copysign(1.0, y) if x and x == x else math.nan
+
+
+def _by_numpy(op: str) -> Callable[[float, float], float]:
+    function = operators.ARITHMETIC[op]
+
+    def apply(x: float, y: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(function(np.array([[x]]), np.array([[y]]))[0, 0])
+
+    return apply
+
+
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": _divide,
+}  # fmt: skip
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
+}  # fmt: skip
