@@ -132,6 +132,8 @@ class Verdict(NamedTuple):
     """On the good side of the recovery threshold (only ever true when `ok`)."""
     evidence: Millis = 0
     """Oldest of the newest sample times that were read; 0 = none was. New evidence makes a new evaluation."""
+    gone: bool = False
+    """`nodata` of a label set that has no value although others have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
     return {
         "values": [{"labels": dict(labels), "value": v if v == v else None, "text": show(v, kpi.unit)}
                    for labels, v in values.items()],
-        "baseline": None if kpi.baseline is None else show(kpi.normal(), kpi.unit),
+        "baseline": None if kpi.baseline is None or kpi.moving else show(kpi.normal(), kpi.unit),
         "unit": kpi.unit,
     }
 

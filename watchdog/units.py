@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from difflib import get_close_matches
 
-Unit = Literal["count", "ratio", "percent", "bytes", "seconds", "currency"]
-"""What a KPI's number means. `ratio` is raw 0..1 and `percent` raw 0..100; both are shown as %."""
+Unit = str
+"""What a KPI's number means: one of UNITS, or the code of a currency, such as USD or USDT."""
+
+UNITS = ("count", "ratio", "percent", "bytes", "seconds", "currency")
+"""`ratio` is raw 0..1 and `percent` raw 0..100; both are shown as %. `currency` is money without a name."""
+
+_CURRENCY = re.compile(r"[A-Z]{3,5}")
 
 _DURATION = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -18,7 +23,17 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%]*)\s*")
 _TIMES = re.compile(rf"\s*({_NUMBER})\s*[x×]\s*baseline\s*")
+_PLUSMINUS = re.compile(r"\s*(?:baseline)?\s*(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%.*")
 _OFFSET = re.compile(rf"\s*baseline\s*(?:([+-])\s*({_NUMBER})\s*([A-Za-z%]*)\s*)?")
+
+
+def parse_unit(value: object) -> str:
+    """Raises ValueError with the cure."""
+    if isinstance(value, str) and (value in UNITS or _CURRENCY.fullmatch(value)):
+        return value
+    near = get_close_matches(str(value), UNITS, 1)
+    cure = f"did you mean {near[0]}?" if near else f"known: {', '.join(UNITS)}, or the code of a currency such as USD"
+    raise ValueError(f"unit cannot be {value} — {cure}")
 
 
 def parse_duration(value: object) -> int:
@@ -67,10 +82,10 @@ def show(value: float | None, unit: Unit) -> str:
                 if abs(value) >= _BYTES[name]:
                     return f"{_round(value / _BYTES[name])} {name}"
             return f"{value:.0f} B"
-        case "currency":
-            return f"{value:,.2f}"
         case "count":
             return _round(value)
+    amount = _round(value) if 0 < abs(value) < 0.1 else f"{value:,.2f}"  # 0.00042 BTC is not nothing
+    return amount if unit == "currency" else f"{amount} {unit}"
 
 
 def _round(value: float) -> str:
@@ -109,7 +124,7 @@ def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> fl
         return number * _BYTES[suffix]
     elif unit == "seconds" and suffix in _DURATION:
         return number * _DURATION[suffix] / 1_000
-    elif unit in ("count", "currency") and not suffix:
+    elif (unit not in UNITS and suffix in ("", unit)) or (unit in ("count", "currency") and not suffix):
         return number
     raise ValueError(f"unit {suffix or 'missing'!r} does not fit a KPI in {unit} — {_expected(unit)}")
 
@@ -122,7 +137,7 @@ def _expected(unit: Unit) -> str:
         "seconds": "say a duration such as 30s",
         "count": "say a plain number such as 5",
         "currency": "say a plain number such as 250.00",
-    }[unit]
+    }.get(unit, f"say an amount such as 250 {unit}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +157,37 @@ class Limit:
         return self.factor * baseline + self.offset
 
 
-def parse_limit(value: object, unit: Unit, baseline: float | None) -> Limit:
-    """A limit as written, checked against its KPI's unit and baseline. Raises ValueError with the cure."""
+def is_relative(value: object) -> bool:
+    """Whether a limit as written leans on a baseline."""
+    return _TIMES.fullmatch(str(value)) is not None or _OFFSET.fullmatch(str(value)) is not None
+
+
+def parse_limit(value: object, unit: Unit, baseline: float | None, *, moving: bool = False) -> Limit:
+    """A limit as written, checked against its KPI's unit and baseline. Raises ValueError with the cure.
+
+    `moving`: the baseline is captured or learned. Then it may not be known yet, and may be anything; a multiple of one
+    that is not above zero gives a limit of NaN.
+    """
     text = str(value)
     if times := _TIMES.fullmatch(text):
+        if moving:
+            return Limit(text, float(times[1]) if baseline is None or baseline > 0 else math.nan, 0.0)
         if baseline is None:
             raise ValueError(f"{text!r} needs a baseline — give the KPI one")
         if baseline <= 0:
             raise ValueError(f"{text!r} needs a baseline above zero — use baseline + or - an amount")
         return Limit(text, float(times[1]), 0.0)
     if offset := _OFFSET.fullmatch(text):
-        if baseline is None:
+        if baseline is None and not moving:
             raise ValueError(f"{text!r} needs a baseline — give the KPI one")
         amount = parse_quantity(f"{offset[2]}{offset[3]}", unit, difference=True) if offset[1] else 0.0
         return Limit(text, 1.0, -amount if offset[1] == "-" else amount)
+    if share := _PLUSMINUS.fullmatch(text):
+        raise ValueError(f"{text!r} has two meanings — say outside: [baseline - {share[1]}pp, baseline + {share[1]}pp] "
+                         f"(points), or outside: [{_factor(1 - float(share[1]) / 100)}x baseline, "
+                         f"{_factor(1 + float(share[1]) / 100)}x baseline]")  # fmt: skip
     return Limit(text, 0.0, parse_quantity(value, unit))
+
+
+def _factor(value: float) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".")

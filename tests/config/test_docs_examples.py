@@ -11,7 +11,7 @@ from watchdog.config.entries import RULE_KEYS
 from watchdog.config.fields import keys
 from watchdog.config.shape import Defaults
 from watchdog.model import Target
-from watchdog.rules import Kpi, Missing, Only, Rule, Threshold
+from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold
 
 RULES = Path(__file__).parents[2] / "rules"
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -31,13 +31,13 @@ def test_every_example_loads(tmp_path: Path) -> None:
 def test_every_section_and_every_key_is_shown_and_explained() -> None:
     said = set(re.findall(r"`([a-z_]+)`", PAGE))
     assert not set(RULE_KEYS) - said
-    for model in (Target, Kpi, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
+    for model in (Target, Kpi, Learn, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
         assert not {key for key in keys(model) if key not in said}, model.__name__
 
 
 def test_every_key_has_an_example() -> None:
     shown = set(re.findall(r"[\w-]+(?=:)", "\n".join(BLOCKS)))
-    for model in (Target, Kpi, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
+    for model in (Target, Kpi, Learn, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
         assert not {key for key in keys(model) if key not in shown}, model.__name__
 
 

@@ -68,6 +68,7 @@ def test_each_rule_says_what_a_person_wants_to_know(config: Config) -> None:
     for rule in config.rules.values():
         assert rule.summary
         assert "{{ value }}" in rule.summary
+        assert rule.kpi is not None
         kpi = config.kpis[rule.kpi]
         assert kpi.baseline is not None
         assert kpi.help

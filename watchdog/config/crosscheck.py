@@ -85,27 +85,34 @@ def _rule(draft: Draft, entry: Entry) -> list[Check]:
     rule: Rule = entry.model
     spot = entry.spot
     _references(draft, entry, rule)
-    _unknown(draft, "kpis", rule.kpi, spot, spot.value("kpi"))
-    if rule.only is not None:
+    if rule.kpi is not None:
+        _unknown(draft, "kpis", rule.kpi, spot, spot.value("kpi"))
+    for level in LEVELS:
+        threshold = rule.threshold(level)
+        if threshold is not None and threshold.expr is not None:
+            _expression(threshold.expr, spot, (level, "expr"))
+    if rule.only is not None and rule.only.when is not None:
         _expression(rule.only.when, spot, ("only", "when"))
     for wrong in unknown_placeholders(rule.summary or ""):
         spot.report(spot.value("summary"), f"{short(wrong)} means nothing in a summary",
                     f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}")  # fmt: skip
     _crit(draft, entry, rule)
-    kpi = draft.model("kpis", rule.kpi)
-    return [] if kpi is None else [check for level in LEVELS for check in _check(spot, rule, level, kpi)]
+    kpi = None if rule.kpi is None else draft.model("kpis", rule.kpi)
+    if kpi is None and rule.kpi is not None:
+        return []
+    return [check for level in LEVELS for check in _check(spot, rule, level, kpi)]
 
 
-def _check(spot: Spot, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi) -> Iterator[Check]:
+def _check(spot: Spot, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None) -> Iterator[Check]:
     try:
         check = rules.check(rule, level, kpi)
     except ThresholdError as error:
-        if not _baseline_is_wrong(kpi):
+        if kpi is None or not _baseline_is_wrong(kpi):
             _say(spot, spot.value(error.level, error.key), str(error))
         return
     if check is None:
         return
-    if not (math.isfinite(check.limit) and math.isfinite(check.clear)):
+    if check.waits is None and not (math.isfinite(check.limit) and math.isfinite(check.clear)):
         wrong = "clear" if math.isfinite(check.limit) else check.operator or ""
         spot.report(spot.value(level, wrong), "the limit is no finite number", "say one that can be reached")
         return

@@ -205,7 +205,9 @@ def build(spot: Spot, models: Sequence[Model]) -> Any:
 def _with_defaults(raw: Any, defaults: Mapping[str, Any]) -> Any:
     if not isinstance(raw, dict):
         return raw
-    filled = {key: value for key, value in defaults.items() if key in ("target", "if_missing", "notify")} | raw
+    filled = {key: value for key, value in defaults.items() if key not in ("for", "clear_for", "labels")} | raw
+    if isinstance(defaults.get("labels"), dict) and isinstance(raw.get("labels", {}), dict):
+        filled["labels"] = defaults["labels"] | raw.get("labels", {})
     patience = {key: value for key, value in defaults.items() if key in ("for", "clear_for")}
     for level in ("warn", "crit"):
         if isinstance(raw.get(level), dict):

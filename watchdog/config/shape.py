@@ -14,7 +14,7 @@ from watchdog.actions.plan import Plan
 from watchdog.config.problem import Problem
 from watchdog.model import Duration, Part, Seq, Target
 from watchdog.notifiers import Channel
-from watchdog.rules import Check, Kpi, Missing, Patience, Rule, parse_patience
+from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
 from watchdog.sources import Source
 
 STATE = "/var/lib/trading-watchdog"
@@ -49,6 +49,10 @@ class Defaults(Part):
     target: str | None = None
     if_missing: Missing | None = None
     notify: Seq[str] | None = None
+    only: Only | None = None
+    forget: Duration | None = None
+    labels: StaticLabels | None = None
+    """Each rule adds its own to them."""
     for_: Annotated[Patience | None, BeforeValidator(parse_patience)] = Field(default=None, alias="for")
     clear_for: Duration | None = None
 

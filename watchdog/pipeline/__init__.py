@@ -48,8 +48,11 @@ def expressions(config: Config) -> Iterable[str]:
         yield kpi.expr
         if kpi.needs is not None:
             yield kpi.needs
+    for name, asked in rules.questions(config.kpis, config.rules).items():
+        if name not in config.kpis:
+            yield asked.expr
     for rule in config.rules.values():
-        if rule.only is not None:
+        if rule.only is not None and rule.only.when is not None:
             yield rule.only.when
     for plan in config.plans.values():
         yield from plan.verify.that
@@ -82,7 +85,8 @@ class Pipeline:
         self.store.set_windows(longest_windows(config))
         self._parsed = {text: parse(text) for text in expressions(config)}
         self._checks = config.checks
-        self._reads = {name: self._metrics_of(name) for name in config.kpis}
+        self._questions = rules.questions(config.kpis, config.rules)
+        self._reads = {name: self._metrics_of(name) for name in self._questions}
         self._delivered: dict[str, set[str]] = {source: {"up"} for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
@@ -135,7 +139,7 @@ class Pipeline:
             return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
 
     def _read(self, kpi: str, target: str, now: Millis, after: Millis | None) -> Reading:
-        known = self.config.kpis[kpi]
+        known = self._questions[kpi]
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self._standing[target].epoch if known.since == "resume" else after
         result = evaluate(self._parsed[known.expr], self.store, np.array([now]), since)
@@ -147,6 +151,18 @@ class Pipeline:
             values=result.at(0), newest=newest if after is None or newest > after else 0,
             have=int(result.have[0]), need=int(result.need[0]), evidence=needs, max_age=self._max_age(kpi),
         )  # fmt: skip
+
+    def _reading(
+        self, check: Check, readings: dict[tuple[str, str], Reading], now: Millis, after: Millis | None = None
+    ) -> Reading:
+        """What the check is judged by; `readings` holds what this round has evaluated already."""
+        for name in {check.reads, check.kpi} & self._questions.keys():
+            if (name, check.target) not in readings:
+                readings[name, check.target] = self.read(name, check.target, now, after)
+        reading = readings[check.reads, check.target]
+        if check.operator != "expr" or check.kpi not in self.config.kpis:
+            return reading
+        return replace(reading, shown=readings[check.kpi, check.target].values)
 
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
@@ -167,7 +183,7 @@ class Pipeline:
         for check in self._checks:
             mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
             if mine and check.target == target:
-                verdicts += rules.judge(check, self.read(check.kpi, target, now, since), now, mine)
+                verdicts += rules.judge(check, self._reading(check, {}, now, since), now, mine)
         return verdicts, {text: self.true(text, now, since) for text in that}
 
     # ─ judge and record ─
@@ -184,15 +200,14 @@ class Pipeline:
         changes: list[tuple[Check, Change, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
         for check in self._checks:
-            if touched is not None and touched.isdisjoint(self._reads[check.kpi]) and "" not in self._reads[check.kpi]:
+            metrics = self._reads[check.reads]
+            if touched is not None and touched.isdisjoint(metrics) and "" not in metrics:
                 continue
             mine = known.get((check.rule, check.level), [])
             if self._asleep(check, now):
                 machines.update({key: wake(machines[key], now) for key in mine})
                 continue
-            if (check.kpi, check.target) not in readings:
-                readings[check.kpi, check.target] = self.read(check.kpi, check.target, now)
-            reading = readings[check.kpi, check.target]
+            reading = self._reading(check, readings, now)
             for verdict in rules.judge(check, reading, now, [key.labels for key in mine]):
                 key = Key(verdict.rule, verdict.level, verdict.labels)
                 machine = machines.get(key, Machine(since=now, last=now))
@@ -257,13 +272,17 @@ class Pipeline:
     # ─ small facts ─
 
     def _metrics_of(self, kpi: str) -> frozenset[str]:
-        known = self.config.kpis[kpi]
+        known = self._questions[kpi]
         texts = [known.expr] if known.needs is None else [known.expr, known.needs]
         return frozenset[str]().union(*(metric_names(self._parsed[text]) for text in texts))
 
     def _asleep(self, check: Check, now: Millis) -> bool:
         only = self.config.rules[check.rule].only
-        return only is not None and self.true(only.when, now) is False
+        if only is None:
+            return False
+        if (only.between or only.days) and not rules.inside(only.between, only.days, only.timezone, now):
+            return True
+        return only.when is not None and self.true(only.when, now) is False
 
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
@@ -278,7 +297,7 @@ class Pipeline:
 
     def stale(self, target: str, now: Millis) -> str | None:
         """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
-        for kpi in dict.fromkeys(check.kpi for check in self._checks if check.target == target):
+        for kpi in dict.fromkeys(check.reads for check in self._checks if check.target == target):
             reading = self.read(kpi, target, now)
             if reading.error is not None:
                 return reading.error
@@ -302,7 +321,7 @@ class Pipeline:
 
     def _peaked(self) -> set[tuple[str, str]]:
         """What `since: resume` KPIs compare with."""
-        resumed = [kpi.expr for kpi in self.config.kpis.values() if kpi.since == "resume"]
+        resumed = [kpi.expr for kpi in self._questions.values() if kpi.since == "resume"]
         return {peak for text in resumed for peak in extremes(self._parsed[text])}
 
     # ─ show ─

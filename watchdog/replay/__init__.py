@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from watchdog import history
+from watchdog import history, rules
 from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
@@ -70,11 +70,12 @@ def replay(
     start, end = first if start is None else start, last if end is None else end
     parsed = {text: parse(text) for text in expressions(config)}
     courses = [Course(check, index) for index, check in enumerate(config.checks)]
-    kpis = list(dict.fromkeys(check.kpi for check in config.checks))
+    questions = rules.questions(config.kpis, config.rules)
+    kpis = list(dict.fromkeys(check.reads for check in config.checks))
     lines: dict[str, tuple[Ints, Floats]] = {}
     for done, kpi in enumerate(kpis):
-        mine = [course for course in courses if course.check.kpi == kpi]
-        one = _Kpi(config, config.kpis[kpi], pages, parsed)
+        mine = [course for course in courses if course.check.reads == kpi]
+        one = _Kpi(config, questions[kpi], pages, parsed)
         line = _Line(start, end)
         for times in _chunks(one.samples(), start, end, every):
             seen = one.at(times)
@@ -116,10 +117,14 @@ class _Kpi:
         only = self._config.rules[check.rule].only
         if only is None:
             return np.zeros(times.size, np.bool_)
-        expr = self._parsed[only.when]
-        result = evaluate(expr, self._pages, times)
-        told = times - result.newest <= self._slowest(metric_names(expr))
-        asleep: Bools = told & ~result.present.any(axis=0)
+        asleep: Bools = np.zeros(times.size, np.bool_)
+        if only.between or only.days:
+            asleep |= ~rules.inside_at(only.between, only.days, only.timezone, times)
+        if only.when is not None:
+            expr = self._parsed[only.when]
+            result = evaluate(expr, self._pages, times)
+            told = times - result.newest <= self._slowest(metric_names(expr))
+            asleep |= told & ~result.present.any(axis=0)
         return asleep
 
     def _slowest(self, metrics: Collection[str]) -> Millis:

@@ -52,9 +52,7 @@ class Seen:
         state += np.where(self.times - result.newest > self.max_age, 2, 0)
         state += np.where(check.demands_cover & (result.have < result.need), 4, 0)
         state += np.where(asleep, 8, 0)
-        v = result.values
-        bad, beyond = _beyond(check, v, check.limit), _beyond(check, v, check.clear)
-        kinds = np.where(~result.present, 0, np.where(~np.isfinite(v), 1, np.where(bad, 2, np.where(beyond, 3, 4))))
+        kinds = rules.kinds(check, result.values, result.present)
         differs = np.zeros(n, np.bool_)
         differs[0] = True
         differs[1:] = (state[1:] != state[:-1]) | (kinds[:, 1:] != kinds[:, :-1]).any(axis=0)
@@ -62,19 +60,6 @@ class Seen:
             there = self.needs.present
             differs[1:] |= (there[:, 1:] != there[:, :-1]).any(axis=0)
         return np.flatnonzero(differs)
-
-
-def _beyond(check: Check, v: Floats, limit: float) -> Bools:
-    match check.operator:
-        case "above":
-            return v > limit
-        case "below":
-            return v < limit
-        case "at_least":
-            return v >= limit
-        case "at_most":
-            return v <= limit
-    return np.zeros(v.shape, np.bool_)
 
 
 class Happened(NamedTuple):

@@ -1,0 +1,36 @@
+"""What a KPI and a rule are, and what one evaluation says. Pure: data and time are arguments.
+
+```
+models (what people write) ─check→ Check (limits in numbers) ─judge(reading)→ verdicts
+```
+`calendar` knows when `only:` sleeps, `summary` fills in a rule's line for people.
+"""
+
+from __future__ import annotations
+
+from watchdog.rules.calendar import inside, inside_at
+from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
+from watchdog.rules.judge import Reading, judge, kinds
+from watchdog.rules.models import (
+    OPERATORS,
+    Kpi,
+    Learn,
+    Level,
+    Missing,
+    Only,
+    Operator,
+    Patience,
+    Rule,
+    StaticLabels,
+    Threshold,
+    parse_patience,
+    questions,
+    reads,
+)
+from watchdog.rules.summary import PLACEHOLDERS, fill, unknown_placeholders
+
+__all__ = [
+    "NOT_YET", "OPERATORS", "PLACEHOLDERS", "Check", "Kpi", "Learn", "Level", "Missing", "Normal", "Only", "Operator",
+    "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "check", "fill", "inside", "inside_at",
+    "judge", "kinds", "parse_patience", "questions", "reads", "unknown_placeholders",
+]  # fmt: skip

@@ -1,0 +1,153 @@
+"""What one evaluation says: `judge`. Pure: data and time are arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from watchdog.model import Labels, Millis, Verdict
+from watchdog.rules.check import Check
+from watchdog.rules.summary import show_limit
+from watchdog.units import show, show_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the evaluator said about one KPI at one time."""
+
+    values: Mapping[Labels, float]
+    newest: Millis = 0
+    """Oldest of the newest sample times read; 0 = none."""
+    have: Millis = 0
+    need: Millis = 0
+    """How much of the longest window is covered by samples, and how long it is."""
+    evidence: Mapping[Labels, float] | None = None
+    """What `needs` returned: a label set without a partner here lacks evidence. None: the KPI has no `needs`."""
+    max_age: Millis = 0
+    error: str | None = None
+    shown: Mapping[Labels, float] | None = None
+    """Beside an `expr`: the values of the KPI that its rule shows."""
+
+
+def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
+    """One verdict per label set; for a `known` label set that is gone, `nodata`. At least one verdict, always.
+
+    An `expr` returns only what is bad: a `known` label set that it does not return is well.
+    """
+
+    def missing(outcome: Literal["nodata", "error"], reason: str, which: Collection[Labels]) -> list[Verdict]:
+        return [Verdict(check.rule, check.level, labels, outcome, reason) for labels in which or [()]]
+
+    if reading.error is not None:
+        return missing("error", reading.error, known)
+    asked = check.operator == "expr"
+    if not reading.newest and not (asked and reading.values):  # absent() and its like speak where there is no sample
+        return missing("nodata", f"{check.kpi} has no samples", known)
+    if reading.newest and (age := now - reading.newest) > reading.max_age:
+        return missing("nodata", f"newest sample of {check.kpi} is {show_duration(age)} old, "
+                       f"at most {show_duration(reading.max_age)} is believed", known)  # fmt: skip
+    if reading.newest and check.demands_cover and reading.have < reading.need:
+        covered = f"{check.kpi} has {show_duration(reading.have)} of {show_duration(reading.need)}"
+        return missing("nodata", covered, known)
+    verdicts: dict[Labels, Verdict] = {}
+    for labels, value in reading.values.items():
+        key = labels if check.each is None else tuple(pair for pair in labels if pair[0] in check.each)
+        verdict = _judge_one(check, reading, key, labels, value)
+        if key not in verdicts or _weight(verdict) > _weight(verdicts[key]):
+            verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
+    if asked:
+        well = {labels: _not_so(check, reading, labels) for labels in known or [()] if labels not in verdicts}
+        return [*verdicts.values(), *(well.values() if known or not verdicts else ())]
+    if verdicts and () in known and () not in verdicts:
+        # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
+        verdicts[()] = Verdict(check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True,
+                               evidence=reading.newest)  # fmt: skip
+    gone = [labels for labels in known if labels not in verdicts]
+    if not verdicts:
+        return missing("nodata", f"{check.kpi} has no value", gone)
+    lost = [Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone]
+    return [*verdicts.values(), *lost]
+
+
+_RANK = {"ok": 0, "nodata": 1, "error": 2, "bad": 3}
+
+
+def _weight(verdict: Verdict) -> tuple[int, bool]:
+    return _RANK[verdict.outcome], not verdict.cleared
+
+
+def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, value: float) -> Verdict:
+    if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
+        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi} lacks the evidence it needs", value)
+    if not math.isfinite(value):
+        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi} is {value}")
+    if check.operator is None:
+        return Verdict(check.rule, check.level, key, "ok", f"{check.kpi} is {show(value, check.unit)}",
+                       value, None, True, reading.newest)  # fmt: skip
+    if check.operator == "expr":
+        seen = value if reading.shown is None else _shown(labels, reading.shown)
+        reason = f"{check.kpi} {show(seen, check.unit)}: {_condition(check)}"
+        return Verdict(check.rule, check.level, key, "bad", reason, seen, None, False, reading.newest)
+    if check.waits is not None and math.isnan(check.limit):
+        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi}: {check.waits}", value)
+    bad = check.bad(value)
+    limit = check.low if check.operator == "outside" and value < (check.low + check.limit) / 2 else check.limit
+    return Verdict(check.rule, check.level, key, "bad" if bad else "ok", _reason(check, value, bad), value, limit,
+                   not bad and not check.uncleared(value), reading.newest)  # fmt: skip
+
+
+_WORDS = {"equals": "equal to", "at_least": "at least", "at_most": "at most"}
+
+
+def _reason(check: Check, value: float, bad: bool) -> str:
+    words = _WORDS.get(check.operator or "", check.operator)
+    beside = "" if check.baseline is None else f" (baseline {show(check.baseline, check.unit)})"
+    beside = beside if check.waits is None else f" (its ceiling; {check.waits})"
+    return f"{check.kpi} {show(value, check.unit)} is {'' if bad else 'not '}{words} {show_limit(check)}{beside}"
+
+
+def _not_so(check: Check, reading: Reading, labels: Labels) -> Verdict:
+    """What an `expr` that says nothing of a label set says about it."""
+    if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
+        return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} lacks the evidence it needs")
+    if not reading.newest:
+        return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no samples")
+    seen = None if reading.shown is None else _shown(labels, reading.shown)
+    told = "" if seen is None else f" {show(seen, check.unit)}"
+    return Verdict(check.rule, check.level, labels, "ok", f"{check.kpi}{told}: not {_condition(check)}", seen, None,
+                   True, reading.newest)  # fmt: skip
+
+
+def _shown(labels: Labels, values: Mapping[Labels, float]) -> float | None:
+    """The value beside a label set: its own, or the only one there is."""
+    return values.get(labels, next(iter(values.values())) if len(values) == 1 else None)
+
+
+def _condition(check: Check) -> str:
+    text = " ".join(check.reads.removeprefix(f"{check.kpi}: ").split())
+    return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def _has_evidence(labels: Labels, evidence: Mapping[Labels, float]) -> bool:
+    """Whether some series of `needs` speaks for these labels: every label that both have is equal."""
+    mine = dict(labels)
+    return any(all(mine.get(name, text) == text for name, text in other) for other in evidence)
+
+
+def kinds(
+    check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
+    """Of which kind the verdicts on many values are, [keys, times]: 0 not there, 1 no number, 2 bad, 3 not recovered, 4 well.
+
+    While the kind stays the same and data stays fresh, nothing but timers moves.
+    """
+    with np.errstate(invalid="ignore"):
+        bad: Any = check.bad(values)
+        uncleared: Any = check.uncleared(values)
+    found = np.where(~present, 0, np.where(~np.isfinite(values), 1, np.where(bad, 2, np.where(uncleared, 3, 4))))
+    return found.astype(np.int8)

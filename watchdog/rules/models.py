@@ -1,0 +1,271 @@
+"""What people write: KPIs with their baselines, rules with their thresholds. Strict and frozen; nothing is judged here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from watchdog.model import Duration, Millis, Part, Seq
+from watchdog.rules.calendar import parse_between, parse_days, parse_zone
+from watchdog.units import UNITS, parse_duration, parse_quantity, parse_unit, show_duration
+
+Level = Literal["warn", "crit"]
+Written = str | int | float
+"""A limit or a quantity as it stands in the file; its unit is checked against the KPI."""
+
+Unit = Annotated[
+    str,
+    BeforeValidator(parse_unit),
+    WithJsonSchema({"anyOf": [{"enum": list(UNITS)}, {"type": "string", "pattern": "^[A-Z]{3,5}$"}]}),
+]
+
+
+class Learn(Part):
+    """A baseline that is learned: the KPI's own values over a window, as long as all is well."""
+
+    learn: Duration
+    """Length of the window."""
+    offset: Duration = 0
+    """How long ago the window ends: what has just begun to drift does not count as normal."""
+    min_samples: int = Field(default=1_000, ge=1, le=2_000)
+    """With fewer values in the window nothing is learned. At most 2000 are taken in a window, one a second at most."""
+    stat: Literal["median", "mean"] = "median"
+    """`median`: a few odd hours do not matter; `mean`."""
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Learn:
+        if (most := self.learn // self.step) < self.min_samples:
+            raise ValueError(f"learn: {show_duration(self.learn)} holds {most} values, fewer than min_samples "
+                             f"{self.min_samples} — lower min_samples or learn for longer")  # fmt: skip
+        return self
+
+    @property
+    def step(self) -> Millis:
+        """From one value that is taken to the next."""
+        return max(1_000, self.learn // 2_000)
+
+
+class Kpi(Part):
+    """A named PromQL expression with what is needed to judge it."""
+
+    expr: str
+    """PromQL over the series of the sources."""
+    needs: str | None = None
+    """PromQL that must be true for the KPI to be believed; less evidence is no data. Without it every window that the
+    expression reads must be covered whole."""
+    unit: Unit = "count"
+    """What the number means; limits and baselines are checked against it."""
+    baseline: Written | Learn | None = None
+    """What the KPI is when all is well: a number, `captured`, or `{learn: 7d}`."""
+    since: Literal["resume"] | None = None
+    """`resume`: samples from before the target's last `resume` are forgotten."""
+    help: str | None = None
+    """One line for people."""
+
+    @property
+    def moving(self) -> bool:
+        """The baseline is no number in the file: it is captured or learned."""
+        return isinstance(self.baseline, Learn) or self.baseline == "captured"
+
+    def normal(self) -> float | None:
+        """The pinned baseline as a raw number, None when there is none. Raises ValueError when its unit does not fit."""
+        return None if self.baseline is None or self.moving else parse_quantity(self.baseline, self.unit)
+
+
+class Patience(NamedTuple):
+    """How long, or how often, a threshold must be crossed: a duration, or `n` of the last `m` evaluations."""
+
+    hold: Millis = 0
+    n: int = 0
+    m: int = 0
+
+    def say(self) -> str:
+        return f"{self.n} of {self.m} evaluations" if self.m else show_duration(self.hold)
+
+
+def parse_patience(value: object) -> object:
+    """``5m`` or ``3 of 5``. Raises ValueError with the cure."""
+    if isinstance(value, Patience):
+        return value
+    if isinstance(value, list | tuple) and len(value) == 3:
+        return Patience(*value)  # read back from the journal
+    counts = re.fullmatch(r"\s*(\d+)\s+of\s+(\d+)\s*", str(value))
+    if counts is None:
+        return Patience(hold=parse_duration(value))
+    n, m = int(counts[1]), int(counts[2])
+    if not 1 <= n <= m <= 1_000:
+        raise ValueError(f"{value!r}: say N of M with 1 ≤ N ≤ M ≤ 1000")
+    return Patience(n=n, m=m)
+
+
+Operator = Literal["above", "below", "at_least", "at_most", "outside", "equals", "expr"]
+OPERATORS: tuple[Operator, ...] = ("above", "below", "at_least", "at_most", "outside", "equals", "expr")
+
+
+class Threshold(Part):
+    """When a KPI is bad, how patiently, and when it is well again."""
+
+    above: Written | None = None
+    """Bad when the value is greater."""
+    below: Written | None = None
+    """Bad when the value is smaller."""
+    at_least: Written | None = None
+    """Bad when the value is this or greater."""
+    at_most: Written | None = None
+    """Bad when the value is this or smaller."""
+    outside: Seq[Written] | None = None
+    """`[a, b]`: bad when the value is smaller than `a` or greater than `b`."""
+    equals: Written | None = None
+    """Bad when the value is exactly this."""
+    expr: str | None = None
+    """A whole PromQL condition: bad for each label set that it returns."""
+    for_: Annotated[Patience, BeforeValidator(parse_patience)] = Field(default=Patience(), alias="for")
+    """How long it must be bad: a duration, or `3 of 5` evaluations. A crit that starts a repair must say it."""
+    clear: Written | Seq[Written] | None = None
+    """Recovery threshold; the limit itself when not said. Of `outside` a pair."""
+    clear_for: Duration = 0
+    """How long it must be on the good side of `clear`."""
+    ceiling: Written | Seq[Written] | None = None
+    """Absolute limit beside a relative one: whichever is stricter counts. Beside `below` and `at_most` it is a floor,
+    of `outside` a pair."""
+    plan: str | None = None
+    """Plan that is started when the threshold trips (crit only)."""
+
+    @model_validator(mode="after")
+    def _one_operator(self) -> Threshold:
+        said = [name for name in OPERATORS if getattr(self, name) is not None]
+        if len(said) != 1:
+            found = " and ".join(said) or "none"
+            raise ValueError(f"a threshold needs exactly one of {', '.join(OPERATORS)}; found {found}")
+        if self.outside is not None and len(self.outside) != 2:
+            raise ValueError("outside takes two limits — say outside: [10%, 30%]")
+        for key in ("clear", "ceiling"):
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if self.operator in ("equals", "expr"):
+                raise ValueError(f"{key} means nothing beside {self.operator} — leave it away")
+            if (self.outside is not None) != (isinstance(value, tuple) and len(value) == 2):
+                raise ValueError(f"{key} is a pair of limits beside outside, and one limit beside the others")
+        return self
+
+    @property
+    def operator(self) -> Operator:
+        return next(name for name in OPERATORS if getattr(self, name) is not None)
+
+
+class Missing(Part):
+    """What to do when there is nothing to judge by."""
+
+    after: Duration = 120_000
+    """How long data must be missing."""
+    then: Literal["hold", "ok", "warn", "crit"] = "hold"
+    """`hold`: keep the state; `ok`: a rule that is not firing counts as ok; `warn`, `crit`: missing data trips it."""
+
+
+class Only(Part):
+    """When the rule is awake: while all that is said here is so. Else its state is held and its timers stand still."""
+
+    when: str | None = None
+    """PromQL that must return something. While it cannot be read the rule is awake."""
+    between: Annotated[str | None, BeforeValidator(parse_between)] = None
+    """Hours of the day, `"09:30-16:00"`; `"22:00-06:00"` goes over midnight and belongs to the day it begins on."""
+    days: Annotated[Seq[str] | None, BeforeValidator(parse_days)] = None
+    """Days of the week: `[mon-fri]`, `[sat, sun]`."""
+    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    """Whose clock `between` and `days` mean: `Europe/Berlin`."""
+
+    @model_validator(mode="after")
+    def _says_when(self) -> Only:
+        if self.when is None and self.between is None and self.days is None:
+            raise ValueError("only needs when, between or days")
+        return self
+
+
+RESERVED_LABELS = ("alertname", "alertstate", "severity")
+
+
+def _parse_labels(value: object) -> object:
+    for name in value if isinstance(value, Mapping) else ():
+        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(name)) or str(name).startswith("__"):
+            raise ValueError(f"{str(name)!r} is no label name — use letters, digits and _")
+        if name in RESERVED_LABELS:
+            raise ValueError(f"the label {name} is ours: the rule's name, state and level stand there — use another name")
+    return value
+
+
+StaticLabels = Annotated[dict[str, str], BeforeValidator(_parse_labels)]
+
+
+class Rule(Part):
+    """Thresholds on one KPI of one target."""
+
+    name: str
+    kpi: str | None = None
+    """KPI that is judged and shown; may be left away when every threshold says `expr`."""
+    target: str
+    warn: Threshold | None = None
+    crit: Threshold | None = None
+    if_missing: Missing = Missing()
+    only: Only | None = None
+    each: Seq[str] | None = None
+    """Labels that tell one state from another, when the KPI returns several series."""
+    forget: Duration = 86_400_000
+    """A label set without a value for so long, while others have one, leaves with a message."""
+    labels: StaticLabels = Field(default_factory=dict)
+    """Told with the rule, and exported with its alerts."""
+    summary: str | None = None
+    """One line for people; `{{ value }}`, `{{ limit }}`, `{{ baseline }}`, `{{ labels.x }}` … are filled in."""
+    runbook: str | None = None
+    """Where it stands what a person does then."""
+    notify: Seq[str] | None = None
+    """Channels that are told; every channel when not said."""
+
+    @model_validator(mode="after")
+    def _something_to_judge(self) -> Rule:
+        said = [threshold for threshold in (self.warn, self.crit) if threshold is not None]
+        if not said:
+            raise ValueError("a rule needs warn, crit or both")
+        if self.kpi is None and any(threshold.expr is None for threshold in said):
+            raise ValueError("a rule needs a kpi, or an expr in each of its thresholds")
+        if self.warn is not None and self.warn.plan is not None:
+            raise ValueError("a plan is started by crit only: move plan to crit")
+        return self
+
+    def threshold(self, level: Level) -> Threshold | None:
+        return self.warn if level == "warn" else self.crit
+
+    @property
+    def shown(self) -> str:
+        """What the judged number is called: the KPI, or the rule itself when it has none."""
+        return self.kpi or self.name
+
+
+def reads(rule: Rule, level: Level) -> str:
+    """Under which name in `questions` the level's values stand."""
+    threshold = rule.threshold(level)
+    if threshold is None and rule.kpi is None:
+        threshold = rule.warn or rule.crit
+    if threshold is None or threshold.expr is None:
+        assert rule.kpi is not None
+        return rule.kpi
+    return f"{rule.shown}: {threshold.expr}"
+
+
+def questions(kpis: Mapping[str, Kpi], rules: Mapping[str, Rule]) -> dict[str, Kpi]:
+    """Everything that is evaluated to judge: the KPIs, and each `expr:` as a KPI without a name of its own.
+
+    Evidence and memory of a condition are those of the KPI that its rule shows.
+    """
+    asked: dict[str, Kpi] = dict(kpis)
+    for rule in rules.values():
+        for threshold in (rule.warn, rule.crit):
+            if threshold is None or threshold.expr is None:
+                continue
+            like = kpis.get(rule.kpi or "")
+            same: dict[str, Any] = {} if like is None else {"needs": like.needs, "since": like.since, "unit": like.unit}
+            asked[f"{rule.shown}: {threshold.expr}"] = Kpi(expr=threshold.expr, **same)
+    return asked
