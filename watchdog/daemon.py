@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sqlite3
 import time
@@ -53,7 +54,7 @@ class Daemon:
         """
         self._path = path
         self._environ = environ
-        self.config = load(path, environ=environ)
+        self.config = load(path, environ=environ, uid=os.geteuid())
         self._lock = Lock(self.config.state)
         if not self._lock.take():
             raise WatchdogError(f"{self.config.state} is in use by process {self._lock.holder()} — stop that one first")
@@ -290,7 +291,7 @@ class Daemon:
         """Validates everything, then swaps; a bad file changes nothing."""
         systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
         try:
-            config = load(self._path, environ=self._environ)
+            config = load(self._path, environ=self._environ, uid=os.geteuid())
         except ConfigError as error:
             for problem in error.problems:
                 log.error("not reloaded: %s", problem)

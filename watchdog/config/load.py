@@ -16,12 +16,15 @@ from watchdog.config.fill import without_secrets
 from watchdog.config.marks import read
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.shape import STATE, Config
+from watchdog.config.trust import distrusted
 
 MAIN = "watchdog.yaml"
 _YAML = (".yaml", ".yml")
 
 
-class _Files(NamedTuple):
+class Files(NamedTuple):
+    """The files of one configuration."""
+
     main: Path | None
     rules: list[Path]
     beside: list[Path]
@@ -30,16 +33,30 @@ class _Files(NamedTuple):
     """Where relative paths start."""
 
 
-def load(path: Path, *, environ: Mapping[str, str]) -> Config:
+def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> Config:
     """The configuration in a folder with ``watchdog.yaml`` and ``rules/``, or beside a file like it.
 
+    `uid`: whom the daemon runs as; what somebody else could write is refused. None: everything is read.
     Raises ConfigError, which lists every mistake of every file.
     """
-    main = path / MAIN if _is(Path.is_dir, path) else path
-    config, problems = _build(_Files(main, _yaml_in(main.parent / "rules"), [], main.parent), environ)
-    if config is None:
-        raise ConfigError(problems)
+    files = found(path)
+    problems = [] if uid is None else distrusted(_guarded(files), uid)
+    config, more = _build(files, environ)
+    if config is None or problems:
+        raise ConfigError([*problems, *more])
     return config
+
+
+def found(path: Path) -> Files:
+    """What `load` reads."""
+    main = path / MAIN if _is(Path.is_dir, path) else path
+    return Files(main, _yaml_in(main.parent / "rules"), [], main.parent)
+
+
+def _guarded(files: Files) -> list[Path]:
+    """The files, and the folder in which a file that somebody adds would count."""
+    rules = files.folder / "rules"
+    return [*([files.main] if files.main else []), *files.rules, *([rules] if _is(Path.is_dir, rules) else [])]
 
 
 def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
@@ -56,12 +73,12 @@ def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config 
         if _is(Path.is_dir, path):
             main = path / MAIN
             whole = _is(Path.exists, main)
-            found = _yaml_in(path / "rules") if whole or not _yaml_in(path) else _yaml_in(path)
+            there = _yaml_in(path / "rules") if whole or not _yaml_in(path) else _yaml_in(path)
             if whole:
                 mains.setdefault(_same(main), main)
-            elif not found:
+            elif not there:
                 problems.append(Problem(_shown(path), 1, 1, f"holds neither {MAIN} nor a rule file", "check the path"))
-            for each in found:
+            for each in there:
                 asked.setdefault(_same(each), each)
         elif _is_main(path):
             mains.setdefault(_same(path), path)
@@ -74,7 +91,7 @@ def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config 
     problems += [Problem(_shown(each), 1, 1, f"is a second {MAIN}; the first is {_shown(listed[0])}", "check one at a time")
                  for each in listed[1:]]  # fmt: skip
     first = listed[0] if listed else next(iter(asked.values()), Path())
-    files = _Files(
+    files = Files(
         listed[0] if listed else None,
         [path for key, path in asked.items() if key not in mains],
         [path for key, path in beside.items() if key not in asked and key not in mains and not _is_main(path)],
@@ -85,7 +102,7 @@ def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config 
     return (None if problems else config), sorted(set(problems))
 
 
-def _build(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+def _build(files: Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
     with _no_collection():
         return _build_at_once(files, environ)
 
@@ -102,7 +119,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _build_at_once(files: _Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
@@ -113,6 +130,8 @@ def _build_at_once(files: _Files, environ: Mapping[str, str]) -> tuple[Config | 
     if problems:
         return None, problems
     names = {document.file for document in mine}
+    unsafe = [] if files.main is None else [each._replace(what=f"run will refuse this: {each.what}")
+                                            for each in distrusted(_guarded(files), None)]  # fmt: skip
     own = {name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names}
     models = {section: made.models(section) for section in ONE}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
@@ -124,7 +143,7 @@ def _build_at_once(files: _Files, environ: Mapping[str, str]) -> tuple[Config | 
         checks=tuple(check for check in checks if check.rule in own),
         fingerprint=_fingerprint(made, names),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
-        unchecked=tuple(unchecked), warnings=tuple(sorted(each for each in warnings if each.file in names)),
+        unchecked=tuple(unchecked), warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
     )  # fmt: skip
     return config, []
 
