@@ -89,7 +89,7 @@ def _parse_budget(value: object) -> object:
             budgets.append(text)
             continue
         count, _, per = (part.strip() for part in text.partition("per"))
-        if not count.isdigit() or int(count) < 1 or not per:
+        if not count.isdecimal() or len(count) > 6 or int(count) < 1 or not per:
             raise ValueError(f"a budget reads like 3 per 1h, not {text!r}")
         budgets.append(Budget(int(count), parse_duration(per), text))
     return tuple(budgets)

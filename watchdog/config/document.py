@@ -7,6 +7,9 @@ from typing import Any
 
 from watchdog.config.problem import Place, Problem, one_line
 
+MOST = 1_000
+"""Mistakes of one file that are listed: whoever made more has made one mistake many times."""
+
 Loc = tuple[str | int, ...]
 """Keys and list positions from the top of a file down."""
 
@@ -27,7 +30,16 @@ class Document:
     whole: bool = True
     """False: reading stopped half-way; names that nobody knows may be defined in the rest."""
 
+    @property
+    def full(self) -> bool:
+        """So much is wrong that the rest is not looked at."""
+        return len(self.problems) > MOST
+
     def report(self, place: Place, what: str, cure: str = "") -> None:
+        if self.full:
+            return
+        if len(self.problems) == MOST:
+            what, cure = f"there are more than {MOST} mistakes; the rest is not listed", "mend those above first"
         self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
 
     def spoil(self, path: Loc) -> None:

@@ -70,7 +70,7 @@ class Draft:
     @property
     def whole(self) -> bool:
         """Every file was read to its end; what is defined nowhere is defined nowhere."""
-        return all(document.whole for document in self.documents)
+        return all(document.whole and not document.full for document in self.documents)
 
     def model(self, section: str, name: str) -> Any:
         """None also when it is there but not well."""
@@ -102,6 +102,8 @@ def _top(document: Document, is_main: bool) -> bool:
         return False
     mine, others, home = (MAIN_KEYS, RULE_KEYS, "a file in rules/") if is_main else (RULE_KEYS, MAIN_KEYS, "watchdog.yaml")
     for key in document.data:
+        if document.full:
+            break
         if key in others:
             top.report(top.key(key), f"{key} does not belong in this file", f"move it to {home}")
         elif key not in mine and not top.is_spoilt((key,)):
@@ -115,6 +117,8 @@ def _read(made: Draft, document: Document) -> None:
     for section in ONE:
         if section in keys:
             for entry in _entries(document, section):
+                if document.full:
+                    break
                 _add(made, section, entry, defaults)
     if document is made.main:
         _settings(made, document)

@@ -17,6 +17,8 @@ from watchdog.config.problem import Place, short
 
 MAX_DEPTH = 30
 MAX_NODES = 400_000
+MAX_TEXT = 10_000
+"""Characters of one key or value."""
 
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -111,6 +113,8 @@ class Reader:
 
     def _count(self, place: Place) -> None:
         self.nodes += 1
+        if self.document.full:
+            raise StopError
         if self.nodes > MAX_NODES:
             self._stop(place, f"the file holds more than {MAX_NODES} values", "split it: rules/ may hold many files")
 
@@ -165,7 +169,9 @@ class Reader:
             return
         text = str(event.value)
         path = (*frame.path, text)
-        if path in self.document.key_at:
+        if len(text) > MAX_TEXT:
+            self._check_text(text, place, frame.path)
+        elif path in self.document.key_at:
             self.document.report(place, f"{short(text)} stands here twice, first in line "
                                  f"{self.document.key_at[path].line}", "keep one of them")  # fmt: skip
         elif text == "<<" and event.implicit[0]:
@@ -183,9 +189,9 @@ class Reader:
             return None
         self._properties(event, place, path)
         text = str(event.value)
-        if not event.implicit[0]:
+        if not event.implicit[0] or len(text) > MAX_TEXT:
             self._check_text(text, place, path)
-            return text
+            return text if len(text) <= MAX_TEXT else None
         try:
             return scalar(text)
         except ValueError as error:
@@ -212,7 +218,11 @@ class Reader:
 
     def _check_text(self, text: str, place: Place, path: Loc) -> None:
         """Escapes in quotes can make what a file itself cannot hold."""
-        if _IMPOSSIBLE.search(text):
+        if len(text) > MAX_TEXT:
+            self.document.report(place, f"the text is {len(text)} characters long, at most {MAX_TEXT} are read",
+                                 "is a quote or a | missing its end?")  # fmt: skip
+            self.document.spoil(path)
+        elif _IMPOSSIBLE.search(text):
             self.document.report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")
             self.document.spoil(path)
 

@@ -46,7 +46,7 @@ MAX_DEPTH = 100
 """The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
 than any rule is refused before it gets there."""
 
-_TOKEN = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
+_TOKEN = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
 _FUNCTIONS = sorted(RANGE.keys() | INSTANT.keys() | SPECIAL | CLOCK.keys())
 
 NATIVE = "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"

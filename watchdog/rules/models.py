@@ -92,7 +92,7 @@ def parse_patience(value: object) -> object:
         return value
     if isinstance(value, list | tuple) and len(value) == 3:
         return Patience(*value)  # read back from the journal
-    counts = re.fullmatch(r"\s*(\d+)\s+of\s+(\d+)\s*", str(value))
+    counts = re.fullmatch(r"\s*([0-9]{1,6})\s+of\s+([0-9]{1,6})\s*", str(value))
     if counts is None:
         return Patience(hold=parse_duration(value))
     n, m = int(counts[1]), int(counts[2])
