@@ -15,6 +15,7 @@ from typing import Any, get_args
 import pytest
 
 from tests.actions.helpers import Repo, action, through_journal
+from tests.actions.test_http import Api
 from tests.actions.test_process import Place
 from tests.actions.test_systemd import Fake
 from watchdog.actions import Action as Union
@@ -36,6 +37,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "process restart": {"restart": "process", "alive_for": 10},
     "process start": {"start": "process", "alive_for": 10},
     "process stop": {"stop": "process"},
+    "http": {"url": "API/stop", "check": {"url": "API/state", "expect": {"answer": {"status": "stopped"}}}},
+    "http without check": {"url": "API/stop"},
     "command": {"run": ["touch", "done"], "check": ["test", "-e", "done"]},
     "command without check": {"run": ["touch", "done"]},
 }
@@ -46,10 +49,12 @@ BROKEN: dict[str, dict[str, Any]] = {
     "process": {
         "restart": "process", "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
     },
+    "http": {"url": "http://127.0.0.1:1/"},
     "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
 }  # fmt: skip
 
 LASTING = ("flag", "git")
+API: list[Api] = []
 
 
 @pytest.fixture
@@ -65,13 +70,19 @@ def target(
     bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\n")
     if request.node.callspec.params["name"].startswith("process"):
         place.start()
+    if request.node.callspec.params["name"].startswith("http"):
+        API.append(Api())
     yield place.target().model_copy(update={"unit": "bot.service", "repo": str(bot.path)})
+    while API:
+        API.pop().close()
     for pid in place.bots():
         os.kill(pid, 9)
 
 
-def made(name: str, target: Target) -> Action:
-    return action(do=name.split()[0], **STEPS[name]).at(target)
+def made(name: str, target: Target, **more: Any) -> Action:
+    """The step; its API is the one that the target's fixture serves."""
+    fields = json.loads(json.dumps({**STEPS[name], **more}).replace("API/", f"{API[0].url}/" if API else "API/"))
+    return action(do=name.split()[0], **fields).at(target)
 
 
 def seen(target: Target) -> list[Any]:
@@ -188,7 +199,7 @@ def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     step = made(name, target)
     before = through_journal(step.before())
     already = name in ("systemd start", "process start")
-    blind = name == "command without check"
+    blind = name.endswith("without check")
     assert step.state(before) == ("unknown" if blind else "after" if already else "before")
     said = step.apply(before, "run 1 level 0.0")
 
@@ -228,25 +239,26 @@ def _slow_git(folder: Path) -> None:
     (folder / "git").chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["git", "systemd restart", "process restart", "command without check"])
+@pytest.mark.parametrize("name", ["git", "systemd restart", "process restart", "http without check", "command without check"])
 def test_a_timeout_is_kept(name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow: dict[str, Callable[[], object]] = {
         "git": lambda: _slow_git(tmp_path / "bin"),
         "systemd restart": lambda: Fake(tmp_path / "bin").is_so(slow=300),
         "process restart": lambda: monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/git")),
         "command without check": lambda: None,
+        "http without check": lambda: API[0].silent.add("/stop"),
     }
-    fields = {**STEPS[name], "timeout": 600}
+    fields: dict[str, Any] = {"timeout": 600}
     if name.startswith("command"):
         fields["run"] = ["sleep", "300"]
     if name.startswith("process"):
         fields["grace"] = 500
-    step = action(do=name.split()[0], **fields).at(target)
+    step = made(name, target, **fields)
     before = step.before()
     slow[name]()
     _slow_git(tmp_path / "bin")
     began = time.monotonic()
-    with pytest.raises(ActionError, match="not done after"):
+    with pytest.raises(ActionError, match=r"not done after|in time"):
         step.apply(before, "k")
 
     assert time.monotonic() - began < 60

@@ -9,9 +9,10 @@ from pydantic import Field
 from watchdog.actions.command import Command
 from watchdog.actions.flag import Flag
 from watchdog.actions.git import Git
+from watchdog.actions.http import Http
 from watchdog.actions.process import Process
 from watchdog.actions.systemd import Systemd
 
-__all__ = ["Action", "Command", "Flag", "Git", "Process", "Systemd"]
+__all__ = ["Action", "Command", "Flag", "Git", "Http", "Process", "Systemd"]
 
-Action = Annotated[Flag | Git | Systemd | Process | Command, Field(discriminator="do")]
+Action = Annotated[Flag | Git | Systemd | Process | Http | Command, Field(discriminator="do")]

@@ -1,0 +1,239 @@
+"""An HTTP request: a bot's own API, an exchange's kill switch, a deployment service."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from watchdog.actions import child, web
+from watchdog.model import ActionError, Done, Duration, Json, Part, Seq, State, StepPart, Target
+
+_CHECK_MS = 15_000  # whoever asks for the state does not wait long
+_SECRET = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
+        raise ValueError(f"{url!r} is no address such as http://127.0.0.1:8080/api/v1/stop")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the plan's text stands in the journal: put the password in token_file, the name in user")
+    try:
+        parts.port  # noqa: B018 - it is read only here
+    except ValueError:
+        raise ValueError(f"{url!r} has no port between 1 and 65535") from None
+    return url
+
+
+class Expect(Part):
+    """What an answer must be."""
+
+    status: Seq[int] = ()
+    """HTTP status codes; any of 200 to 299 when not said."""
+    answer: dict[str, Any] = Field(default_factory=dict)
+    """Values in the JSON answer, by dotted path: ``{status: stopped, bots.0.open_trades: 0}``."""
+
+    def differs(self, answer: web.Answer) -> str | None:
+        """What is not as expected, in words; None when all is."""
+        if answer.status not in self.status if self.status else not 200 <= answer.status < 300:
+            return f"it answered {answer.status}"
+        said = answer.json() if self.answer else None
+        for path, value in self.answer.items():
+            found = _at(said, path)
+            if found != value or isinstance(found, bool) is not isinstance(value, bool):
+                return f"{path} is {'not there' if found is ... else child.last_lines(json.dumps(found), limit=60)}"
+        return None
+
+
+class Check(Part):
+    """A second request that tells whether it is so. Must change nothing."""
+
+    url: str
+    """Asked with GET and the step's own headers."""
+    expect: Expect = Expect()
+    """What the answer is when it is so; another answer means that it is not."""
+
+    _is_address = field_validator("url")(_address)
+
+
+class Http(StepPart):
+    """Sends one HTTP request, and reads back by a second one. Without a `check` it is sent at most once."""
+
+    lasting: ClassVar[bool] = False
+
+    do: Literal["http"]
+    url: str
+    """Where to; http or https."""
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    """HTTP method."""
+    body: Any = None
+    """Sent as JSON."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Added to the request; no secrets, since the plan's text stands in the journal."""
+    headers_file: str | None = None
+    """File with one `Name: value` a line, read when the request is made: for secrets."""
+    token_file: str | None = None
+    """File that holds a token, sent as `Authorization: Bearer`; with `user` a password."""
+    user: str | None = None
+    """Makes `token_file` the password of HTTP basic authentication."""
+    expect: Expect = Expect()
+    """What the answer must be."""
+    check: Check | None = None
+    """Asks whether it is so already."""
+    timeout: Duration = 60_000
+    """For all of it; the check is asked until it holds or this has passed."""
+
+    _is_address = field_validator("url")(_address)
+
+    @field_validator("headers")
+    @classmethod
+    def _public(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if name.lower() in _SECRET:
+                raise ValueError(f"the plan's text stands in the journal: put {name} in headers_file or token_file")
+            _header(name, value)
+        return headers
+
+    @model_validator(mode="after")
+    def _fits(self) -> Http:
+        if self.user is not None and self.token_file is None:
+            raise ValueError("user needs a token_file that holds the password")
+        try:
+            json.dumps(self.body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError("body is no JSON: quote dates, leave out .nan") from None
+        return self
+
+    def at(self, target: Target) -> Http:
+        found = {key: _place(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
+        return self.model_copy(update=found)
+
+    def say(self) -> str:
+        return f"{self.method} {child.last_lines(web.shown(self.url), limit=100)}"
+
+    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+        """``{"check": whether it held, or null}``; for people, `state` asks anew."""
+        self._headers()  # a missing secret is said before anything is done
+        return {"check": None if self.check is None else self._holds(self.check, time.monotonic() + _CHECK_MS / 1_000) is None}
+
+    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+        return ()
+
+    def preview(self, before: Json) -> str:  # noqa: ARG002
+        return self.say() if self.body is None else f"{self.say()} {json.dumps(self.body, ensure_ascii=False)}"
+
+    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
+        until = time.monotonic() + self.timeout / 1_000
+        answer = web.request(self.method, self.url, self._headers(), self.body, until)
+        wrong = self.expect.differs(answer)
+        if wrong is not None:
+            # A server that refuses says 4xx; one that breaks may have done it first.
+            refused = 300 <= answer.status < 500 and answer.status not in (408, 409, 425)
+            words = f": {said}" if (said := self._quoted(answer)) else ""
+            raise ActionError(f"{self.say()}: {wrong}{words}", may_have_happened=not refused)
+        if self.check is not None:
+            for _ in child.waiting(until, every=0.5):
+                now = time.monotonic()  # the last look has its time, too
+                differs = self._holds(self.check, min(max(until, now + 2), now + _CHECK_MS / 1_000))
+                if differs is None:
+                    break
+            else:
+                raise ActionError(f"{self.say()} was answered {answer.status}, yet {differs}", may_have_happened=True)
+        return f"{self.say()}: {answer.status}{f' {said}' if (said := self._quoted(answer)) else ''}"
+
+    def state(self, before: Json) -> State:  # noqa: ARG002
+        if self.check is None:
+            return "unknown"
+        try:
+            until = time.monotonic() + min(self.timeout, _CHECK_MS) / 1_000
+            answer = web.request("GET", self.check.url, self._headers(), None, until)
+        except ActionError:
+            return "unknown"
+        if self.check.expect.differs(answer) is None:
+            return "after"
+        return "before" if 200 <= answer.status < 300 or answer.status in (404, 410) else "unknown"
+
+    def _holds(self, check: Check, until: float) -> str | None:
+        """None when it is so; else what is not, in words."""
+        try:
+            differs = check.expect.differs(web.request("GET", check.url, self._headers(), None, until))
+        except ActionError as error:
+            return str(error)
+        return None if differs is None else f"by {web.shown(check.url)} {differs}"
+
+    def _headers(self) -> dict[str, str]:
+        headers = dict(self.headers)
+        if self.headers_file is not None:
+            for number, line in enumerate(_secret("headers_file", self.headers_file).splitlines(), 1):
+                name, colon, value = line.partition(":")
+                if line.strip() and not line.startswith("#"):
+                    try:
+                        if not colon:
+                            raise ValueError
+                        _header(name, value.strip())
+                    except ValueError:
+                        raise ActionError(f"line {number} of {self.headers_file} is no Name: value") from None
+                    headers[name] = value.strip()
+        if self.token_file is not None:
+            token = _secret("token_file", self.token_file).strip()
+            if self.user is not None:
+                token = base64.b64encode(f"{self.user}:{token}".encode()).decode()
+            headers["Authorization"] = f"{'Bearer' if self.user is None else 'Basic'} {token}"
+            if not token or not token.isascii() or not token.isprintable() or " " in token:
+                raise ActionError(f"token_file {self.token_file} holds no token — one line, nothing else")
+        return headers
+
+    def _quoted(self, answer: web.Answer) -> str:
+        """The end of what it said, without our own secrets."""
+        words = answer.body.decode("utf-8", "replace")
+        for name, value in self._headers().items():
+            for secret in (value, *value.split()) if name not in self.headers else ():
+                words = words.replace(secret, "…") if len(secret) > 3 else words
+        return child.last_lines(words, limit=120)
+
+
+def _header(name: str, value: str) -> None:
+    """Raises ValueError for what cannot be sent as a header."""
+    if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+        raise ValueError(f"{name!r} is no name of a header")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"the value of {name} cannot be sent in a header")
+
+
+def _place(key: str, file: str | None, target: Target) -> str | None:
+    """Absolute: as it is, among systemd's credentials, or in the target's repo."""
+    if file is None or Path(file).is_absolute():
+        return file
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    for folder in (credentials, target.repo):
+        if folder and Path(folder, file).is_absolute() and (folder == target.repo or Path(folder, file).is_file()):
+            return str(Path(folder, file))
+    raise ActionError(f"{key} {file} is relative, to nothing — write the full path")
+
+
+def _secret(key: str, file: str) -> str:
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "it is no text"
+        raise ActionError(f"{key} {file} cannot be read: {why}") from None
+
+
+def _at(value: object, path: str) -> Any:
+    """What stands at the dotted path; an ellipsis when nothing does."""
+    for part in path.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return ...
+    return value
