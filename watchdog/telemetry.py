@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from watchdog.model import Labels
 
 log = logging.getLogger("watchdog")
 
@@ -17,12 +20,7 @@ class Telemetry:
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
-        self.kpi = Gauge("watchdog_kpi_value", "Last value of a KPI, raw.", ["kpi"], registry=registry)
         self.baseline = Gauge("watchdog_kpi_baseline", "What the KPI is when all is well.", ["kpi"], registry=registry)
-        self.rule_state = Gauge("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", ["rule"], registry=registry)
-        self.rule_missing = Gauge(
-            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", ["rule"], registry=registry
-        )
         self.rule_limit = Gauge("watchdog_rule_limit", "Limit in force, raw.", ["rule", "severity"], registry=registry)
         self.trips = Counter("watchdog_rule_trips", "Times a rule tripped.", ["rule", "severity"], registry=registry)
         self.incidents_open = Gauge("watchdog_incidents_open", "Open incidents.", registry=registry)
@@ -56,27 +54,42 @@ class Telemetry:
         )
         build = Gauge("watchdog_build_info", "Constant 1, with the version.", ["version"], registry=registry)
         build.labels(version).set(1)
-        self.alerts = Alerts()
-        registry.register(self.alerts)
-
-    def forget_rules(self, kept: Collection[str]) -> None:
-        """After a reload: metrics of rules that are gone go too."""
-        for gauge in (self.rule_state, self.rule_missing):
-            for sample in next(iter(gauge.collect())).samples:
-                if sample.labels["rule"] not in kept:
-                    gauge.remove(sample.labels["rule"])
+        self.picture: Callable[[], Picture] = Picture
+        """Who tells what the rules say at the moment; asked only when somebody reads the metrics."""
+        registry.register(_Rules(self))
 
 
-class Alerts(Collector):
-    """``ALERTS{alertname,alertstate,severity,…}`` as Prometheus itself writes it."""
+class Picture(NamedTuple):
+    """What the KPIs and the rules say at one moment."""
 
-    def __init__(self) -> None:
-        self.now: Mapping[tuple[str, str, tuple[tuple[str, str], ...]], str] = {}
-        """(rule, severity, labels) → pending | firing; swapped as a whole."""
+    kpis: Mapping[str, float] = {}
+    """NaN where a KPI has no value, or several."""
+    states: Mapping[str, int] = {}
+    missing: Mapping[str, int] = {}
+    alerts: Mapping[tuple[str, str, Labels], str] = {}
+    """(rule, severity, labels) → pending | firing"""
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
-        for (rule, severity, labels), state in self.now.items():
+
+class _Rules(Collector):
+    """Thousands of rules change every second, and a page is read now and then: it is made when it is read."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        picture = self._telemetry.picture()
+        yield _family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", picture.kpis)
+        yield _family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", picture.states)
+        yield _family("watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", picture.missing)
+        alerts = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
+        for (rule, severity, labels), state in picture.alerts.items():
             own = {"alertname": rule, "alertstate": state, "severity": severity}
-            family.add_sample("ALERTS", {**dict(labels), **own}, 1)
-        return [family]
+            alerts.add_sample("ALERTS", {**dict(labels), **own}, 1)  # as Prometheus itself writes it
+        yield alerts
+
+
+def _family(name: str, about: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, about, labels=[label])
+    for text, value in values.items():
+        family.add_metric([text], value)
+    return family

@@ -9,11 +9,10 @@ source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge�
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
-
-import numpy as np
 
 from watchdog import rules
 from watchdog.config import Config
@@ -23,10 +22,11 @@ from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.peaks import Peaks
-from watchdog.promql import PromqlError, evaluate, extremes, metric_names, parse, windows
+from watchdog.pipeline.watch import Watch
+from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names, parse, windows
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
-from watchdog.telemetry import Telemetry
+from watchdog.telemetry import Picture, Telemetry
 from watchdog.units import show_duration
 
 BLIND: Millis = 30_000
@@ -72,15 +72,19 @@ class Pipeline:
         self.store = Store(longest_windows(config))
         self.booted = now
         self._rules_act = rules_act
-        self.machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
+        self._machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
+        self._watches: list[Watch] = []
+        self._live = Live(self.store)
         self.readings: dict[str, Reading] = {}
         self._lost: dict[str, Millis] = {}
         self._told_blind = False
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
+        telemetry.picture = self._picture
 
     def use(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule name."""
+        machines = self.machines
         self.config = config
         self.store.set_windows(longest_windows(config))
         self._parsed = {text: parse(text) for text in expressions(config)}
@@ -94,13 +98,14 @@ class Pipeline:
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         calm = {target for target in config.targets if records.current(self.journal, target) is None}
-        gone = [key for key, machine in self.machines.items() if (key.rule, key.level) not in known
+        gone = [key for key, machine in machines.items() if (key.rule, key.level) not in known
                 or (machine.fires and config.rules[key.rule].target in calm)]  # fmt: skip
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(gone))
         for key in gone:
-            del self.machines[key]
-        self.telemetry.forget_rules(config.rules.keys())
+            del machines[key]
+        self._watch()
+        self._peaked = self._extremes()
         for target, standing in self._standing.items():
             self.telemetry.latched.labels(target).set(standing.latched is not None)
         for check in self._checks:
@@ -112,66 +117,97 @@ class Pipeline:
     def wake(self, now: Millis) -> None:
         """After a suspend or a clock jump: as after a restart."""
         self.booted = now
-        self.machines = {key: wake(machine, now) for key, machine in self.machines.items()}
+        machines = self.machines
+        machines.update({key: wake(machine, now) for key, machine in machines.items()})
+        self._watch()
+
+    @property
+    def machines(self) -> dict[Key, Machine]:
+        """Where every threshold stands for every label set."""
+        for watch in self._watches:
+            watch.settle(self._machines)
+        return self._machines
+
+    def _watch(self) -> None:
+        """Begins to watch anew: what is calm has to show it first."""
+        known = _by_check(self.machines)
+        self._watches = [Watch(check, terms(check)) for check in self._checks]
+        for watch in self._watches:
+            watch.keys = known.get((watch.check.rule, watch.check.level), [])
+        self._touched: dict[str, list[Watch]] = {}
+        self._ages: dict[str, Millis] = {}
+        self._unjudged = {_EVERYTHING}
 
     # ─ keep ─
 
     def keep(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
         listed = list(samples)
         newest = self.store.keep(source, now, listed)
-        self._delivered[source] = {sample.name for sample in listed} | {"up"}
+        self._unjudged.add(source)
+        if (names := {sample.name for sample in listed} | {"up"}) != self._delivered.get(source):
+            self._delivered[source] = names
+            self._touched, self._ages = {}, {}
+            self._unjudged.add(_EVERYTHING)  # what it no longer delivers is missed by rules that it does not touch
         self._lost.pop(source, None)
         self.telemetry.source_up.labels(source).set(1)
         self.telemetry.source_last.labels(source).set(newest / 1_000)
 
     def lose(self, source: str, now: Millis) -> None:
         self.store.lose(source, now)
+        self._unjudged.add(source)
         self._lost.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)
 
     # ─ evaluate ─
 
-    def read(self, kpi: str, target: str, now: Millis, after: Millis | None = None) -> Reading:
-        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step)."""
+    def read(
+        self, kpi: str, target: str, now: Millis, after: Millis | None = None, tick: Tick | None = None
+    ) -> Reading:
+        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
+        `tick`: where what is read at `now` is shared."""
         try:
-            return self._read(kpi, target, now, after)
+            return self._read(kpi, target, tick or self._live.at(now), after)
         except PromqlError as error:  # what only the samples tell: two series that match one, for instance
             return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
 
-    def _read(self, kpi: str, target: str, now: Millis, after: Millis | None) -> Reading:
+    def _read(self, kpi: str, target: str, tick: Tick, after: Millis | None) -> Reading:
         known = self._questions[kpi]
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self._standing[target].epoch if known.since == "resume" else after
-        result = evaluate(self._parsed[known.expr], self.store, np.array([now]), since)
-        newest = int(result.newest[0])
-        needs = None
+        got = tick.read(self._parsed[known.expr], since)
+        newest = got.newest if after is None or got.newest > after else 0
+        needs, until = None, got.until
         if known.needs is not None:
-            needs = evaluate(self._parsed[known.needs], self.store, np.array([now]), since).at(0)
-        return Reading(
-            values=result.at(0), newest=newest if after is None or newest > after else 0,
-            have=int(result.have[0]), need=int(result.need[0]), evidence=needs, max_age=self._max_age(kpi),
-        )  # fmt: skip
+            evidence = tick.read(self._parsed[known.needs], since)
+            needs, until = evidence.values, min(until, evidence.until)
+        return Reading(got.values, newest, got.have, got.need, needs, self._max_age(kpi), until=until)
 
     def _reading(
-        self, check: Check, readings: dict[tuple[str, str], Reading], now: Millis, after: Millis | None = None
-    ) -> Reading:
+        self, check: Check, readings: dict[tuple[str, str], Reading], now: Millis, after: Millis | None = None,
+        tick: Tick | None = None,
+    ) -> Reading:  # fmt: skip
         """What the check is judged by; `readings` holds what this round has evaluated already."""
-        for name in {check.reads, check.kpi} & self._questions.keys():
-            if (name, check.target) not in readings:
-                readings[name, check.target] = self.read(name, check.target, now, after)
-        reading = readings[check.reads, check.target]
-        if check.operator != "expr" or check.kpi not in self.config.kpis:
+
+        def read(name: str) -> Reading:
+            reading = readings.get((name, check.target))
+            if reading is None:
+                reading = readings[name, check.target] = self.read(name, check.target, now, after, tick)
             return reading
-        return replace(reading, shown=readings[check.kpi, check.target].values)
+
+        reading = read(check.reads)
+        if check.kpi == check.reads or check.kpi not in self._questions:
+            return reading
+        shown = read(check.kpi)
+        return reading if check.operator != "expr" else replace(reading, shown=shown.values)
 
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
         expr = self._parsed.get(text) or parse(text)  # a plan keeps its conditions over a reload
         try:
-            result = evaluate(expr, self.store, np.array([now]), after)
-            if now - int(result.newest[0]) > self._slowest(metric_names(expr)):
+            got = self._live.at(now).read(expr, after)
+            if now - got.newest > self._slowest(metric_names(expr)):
                 return None
-            return bool(result.at(0))
+            return bool(got.values)
         except PromqlError:
             return None
 
@@ -193,48 +229,73 @@ class Pipeline:
 
         Returns the targets for which something was recorded.
         """
-        touched = None if source is None else self._delivered.get(source, set())
         verdicts: list[tuple[Check, Verdict]] = []
-        machines = dict(self.machines)
-        known = _by_check(machines)
+        before: dict[Key, Machine | None] = {}
         changes: list[tuple[Check, Change, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
-        for check in self._checks:
-            metrics = self._reads[check.reads]
-            if touched is not None and touched.isdisjoint(metrics) and "" not in metrics:
-                continue
-            mine = known.get((check.rule, check.level), [])
+        tick, machines = self._live.at(now), self._machines
+        for watch in self._due(now, source):
+            check = watch.check
             if self._asleep(check, now):
-                machines.update({key: wake(machines[key], now) for key in mine})
+                watch.settle(machines)
+                watch.calm_at = 0
+                machines.update({key: wake(machines[key], now) for key in watch.keys})
                 continue
-            reading = self._reading(check, readings, now)
-            for verdict in rules.judge(check, reading, now, [key.labels for key in mine]):
+            reading = self._reading(check, readings, now, tick=tick)
+            if watch.passes(reading, now):
+                continue
+            watch.settle(machines)
+            for verdict in rules.judge(check, reading, now, watch.labels()):
                 key = Key(verdict.rule, verdict.level, verdict.labels)
-                machine = machines.get(key, Machine(since=now, last=now))
-                machines[key], new = advance(machine, verdict, terms(check), now)
+                machine = machines.get(key)
+                before.setdefault(key, machine)
+                if machine is None:
+                    watch.keys.append(key)
+                    machine = Machine(since=now, last=now)
+                machines[key], new = advance(machine, verdict, watch.terms, now)
                 changes += [(check, change, verdict) for change in new]
                 verdicts.append((check, verdict))
-        before, self.machines = self.machines, machines
+            watch.note(reading, machines, now)
         self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
-        self._show(readings)
         try:
             return self._record(before, verdicts, changes, now)
         except BaseException:  # nothing of it was written down: the next round sees it anew
-            self.machines = before
+            for key, machine in before.items():
+                if machine is None:
+                    del machines[key]
+                else:
+                    machines[key] = machine
+            self._watch()
             self.ledger.forget_refusals()
             raise
 
+    def _due(self, now: Millis, source: str | None) -> list[Watch]:
+        """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
+        if source is None:
+            everyone = bool(self._unjudged)
+            self._unjudged = set()
+            return self._watches if everyone else [watch for watch in self._watches if not watch.holds(now)]
+        self._unjudged.discard(source)
+        due = self._touched.get(source)
+        if due is None:
+            names = self._delivered.get(source, set())
+            due = self._touched[source] = [
+                watch for watch in self._watches if "" in (reads := self._reads[watch.check.reads]) or not names.isdisjoint(reads)
+            ]
+        return due
+
     def _record(
-        self, before: Mapping[Key, Machine], verdicts: list[tuple[Check, Verdict]],
+        self, before: Mapping[Key, Machine | None], verdicts: list[tuple[Check, Verdict]],
         changes: list[tuple[Check, Change, Verdict]], now: Millis,
     ) -> set[str]:  # fmt: skip
         blind = bool(self.config.sources) and all(
             now - self._lost.get(source, now) >= BLIND for source in self.config.sources
         )
         saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
-            key: asdict(machine) for key, machine in self.machines.items() if _durable(machine, before.get(key))
+            key: asdict(machine) for key, was in before.items() if _durable(machine := self._machines[key], was)
         }
-        self._peaks.save(self._peaked(), now)
+        if self._peaked:
+            self._peaks.save(self._peaked, now)
         busy = {check.target for check, _, _ in changes} | self.ledger.open_targets()
         if not saved and not busy and blind == self._told_blind:
             return set()
@@ -244,11 +305,11 @@ class Pipeline:
             records.save_machines(db, saved)
             worked = self.ledger.record(db, changes, now)
             for target in sorted(busy):
-                mine = [(check, self.machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
+                mine = [(check, self._machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
                         for check, verdict in verdicts if check.target == target]  # fmt: skip
                 if self._rules_act:
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
-                fires = any(m.fires for key, m in self.machines.items() if self.config.rules[key.rule].target == target)
+                fires = any(m.fires for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
                 if self.ledger.close_if_over(db, target, fires, now):
                     worked.add(target)
         self._told_blind = blind
@@ -257,14 +318,14 @@ class Pipeline:
     def _blind(self, target: str) -> str | None:
         """Why the bot cannot be seen: a freshness rule fires, or no source delivers at all."""
         freshness = {rule.name for rule in self.config.rules.values() if rule.if_missing.then == "crit"}
-        for key, machine in self.machines.items():
+        for key, machine in self._machines.items():
             if machine.fires and key.rule in freshness and self.config.rules[key.rule].target == target:
                 return f"{key.rule} fires"
         return None
 
     def still_fires(self, keys: Collection[Key]) -> bool | None:
         """Whether any of these fires; None when those that do were not seen since we began to see."""
-        fire = [machine for key in keys if (machine := self.machines.get(key)) is not None and machine.fires]
+        fire = [machine for key in keys if (machine := self._machines.get(key)) is not None and machine.fires]
         if any(machine.seen > self.booted and machine.outcome in ("ok", "bad") for machine in fire):
             return True
         return None if fire else False
@@ -291,7 +352,10 @@ class Pipeline:
         return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
 
     def _max_age(self, kpi: str) -> Millis:
-        return self._slowest(self._reads[kpi])
+        age = self._ages.get(kpi)
+        if age is None:
+            age = self._ages[kpi] = self._slowest(self._reads[kpi])
+        return age
 
     # ─ resume ─
 
@@ -309,42 +373,43 @@ class Pipeline:
 
     def resume(self, target: str, who: str, now: Millis) -> None:
         """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch."""
-        mine = [key for key in self.machines if self.config.rules[key.rule].target == target]
+        mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(mine))
             records.stand(db, target, latched=None, latch_why=None, epoch=now)
             self.ledger.resumed(db, target, who, now)
+        machines = self.machines
         for key in mine:
-            del self.machines[key]
+            del machines[key]
+        self._watch()
         self._standing[target] = records.standing(self.journal, target, now)
         self.telemetry.latched.labels(target).set(0)
 
-    def _peaked(self) -> set[tuple[str, str]]:
+    def _extremes(self) -> set[tuple[str, str]]:
         """What `since: resume` KPIs compare with."""
         resumed = [kpi.expr for kpi in self._questions.values() if kpi.since == "resume"]
         return {peak for text in resumed for peak in extremes(self._parsed[text])}
 
     # ─ show ─
 
-    def _show(self, readings: Mapping[tuple[str, str], Reading]) -> None:
-        for (kpi, _), reading in readings.items():
-            if len(reading.values) == 1 and reading.error is None:
-                self.telemetry.kpi.labels(kpi).set(next(iter(reading.values.values())))
-            else:
-                self.telemetry.kpi.labels(kpi).set(float("nan"))
+    def _picture(self) -> Picture:
+        """What our own metrics say. Asked for by another thread: everything is copied before it is walked through."""
+        kpis = {
+            kpi: reading.values[names[0]] if len(names := tuple(reading.values)) == 1 and reading.error is None else math.nan
+            for kpi, reading in self.readings.copy().items() if kpi in self.config.kpis
+        }
         state = dict.fromkeys(self.config.rules, 0)
         missing = dict.fromkeys(self.config.rules, 0)
         alerts = {}
-        for key, machine in self.machines.items():
+        for key, machine in self._machines.copy().items():
+            if key.rule not in state:
+                continue
             if machine.fires:
                 state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
             missing[key.rule] |= machine.outcome in ("nodata", "error")
             if machine.phase != "ok":
                 alerts[key.rule, _SEVERITY[key.level], key.labels] = "firing" if machine.fires else "pending"
-        for rule, value in state.items():
-            self.telemetry.rule_state.labels(rule).set(value)
-            self.telemetry.rule_missing.labels(rule).set(missing[rule])
-        self.telemetry.alerts.now = alerts
+        return Picture(kpis, state, missing, alerts)
 
 
 _SEVERITY = {"warn": "warning", "crit": "critical"}
@@ -379,6 +444,9 @@ def _lasting(machine: Machine) -> Machine:
         return Machine(lost=machine.lost, missing=missing)
     return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
 
+
+_EVERYTHING = ""
+"""Among the sources whose news were not judged yet: whatever holds, everything is looked at."""
 
 _MISSING = 5_000
 """ms of missing data between two writes of its clock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from watchdog.rules.calendar import inside, inside_at
 from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
-from watchdog.rules.judge import Reading, judge, kinds
+from watchdog.rules.judge import Reading, judge, kinds, quiet
 from watchdog.rules.models import (
     OPERATORS,
     Kpi,
@@ -32,5 +32,5 @@ from watchdog.rules.summary import PLACEHOLDERS, fill, unknown_placeholders
 __all__ = [
     "NOT_YET", "OPERATORS", "PLACEHOLDERS", "Check", "Kpi", "Learn", "Level", "Missing", "Normal", "Only", "Operator",
     "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "check", "fill", "inside", "inside_at",
-    "judge", "kinds", "parse_patience", "questions", "reads", "unknown_placeholders",
+    "judge", "kinds", "parse_patience", "questions", "quiet", "reads", "unknown_placeholders",
 ]  # fmt: skip

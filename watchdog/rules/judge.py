@@ -32,6 +32,8 @@ class Reading:
     error: str | None = None
     shown: Mapping[Labels, float] | None = None
     """Beside an `expr`: the values of the KPI that its rule shows."""
+    until: Millis = 0
+    """As long as no samples come, the same is read up to this time, exclusively."""
 
 
 def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
@@ -72,6 +74,27 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         return missing("nodata", f"{check.kpi} has no value", gone)
     lost = [Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone]
     return [*verdicts.values(), *lost]
+
+
+def quiet(check: Check, reading: Reading, now: Millis, low: float, high: float) -> bool:
+    """Whether `judge` would find nothing but ok, told from the least and the greatest value; both are NaN when one of the
+    values is NaN or there is none. False: ask `judge`."""
+    if reading.error is not None or not reading.newest or now - reading.newest > reading.max_age:
+        return False
+    if check.demands_cover and reading.have < reading.need:
+        return False
+    if reading.evidence is not None and not all(_has_evidence(labels, reading.evidence) for labels in reading.values):
+        return False
+    operator = check.operator
+    if operator == "expr":
+        return not reading.values and reading.evidence is None
+    if operator == "above" or operator == "at_least":
+        return -math.inf < low and high < check.limit
+    if operator == "below" or operator == "at_most":
+        return check.limit < low and high < math.inf
+    if operator == "outside":
+        return check.low < low and high < check.limit and -math.inf < low and high < math.inf
+    return operator is None and -math.inf < low and high < math.inf
 
 
 _RANK = {"ok": 0, "nodata": 1, "error": 2, "bad": 3}

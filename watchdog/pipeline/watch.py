@@ -1,0 +1,80 @@
+"""What is remembered of each check between two rounds, so that a rule that is plainly well costs next to nothing.
+
+A check is calm when all of its machines are ok and its new values are on the good side of the limit: then `judge` and
+`advance` would only note when they last looked. That note is kept here, once for all label sets, and `settle` writes it
+into the machines when somebody wants to see them or something moves. So nothing is left out, it is only done later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+from watchdog import rules
+from watchdog.incidents import Key, Machine, Terms, advance
+from watchdog.model import Labels, Millis
+from watchdog.promql import Values
+from watchdog.rules import Check, Reading
+
+
+class Watch:
+    """One check and its machines."""
+
+    __slots__ = ("_names", "_reading", "_settled", "calm_at", "check", "keys", "terms")
+
+    calm_at: Millis
+    """When it was last looked at and found calm; 0: it is not."""
+    keys: list[Key]
+    """Of its machines."""
+
+    def __init__(self, check: Check, terms: Terms) -> None:
+        self.check, self.terms = check, terms
+        self.keys = []
+        self.calm_at = 0
+        self._reading: Reading | None = None
+        self._names: tuple[Labels, ...] = ()
+        self._settled = True
+
+    def labels(self) -> list[Labels]:
+        return [key.labels for key in self.keys]
+
+    def passes(self, reading: Reading, now: Millis) -> bool:
+        """Whether the check was calm and stays so; if it does, that is all there is to do about it."""
+        values = reading.values
+        if not self.calm_at or type(values) is not Values:
+            return False
+        if values.names is not self._names and values.names != self._names:
+            return False
+        if not rules.quiet(self.check, reading, now, values.low, values.high):
+            return False
+        self.calm_at, self._reading, self._settled = now, reading, False
+        return True
+
+    def holds(self, now: Millis) -> bool:
+        """Whether it is calm and cannot be anything else at `now`, as long as no samples have come: if so, that is all."""
+        reading = self._reading
+        if (
+            not self.calm_at or reading is None or not self.calm_at <= now < reading.until
+            or now - reading.newest > reading.max_age
+        ):  # fmt: skip
+            return False
+        self.calm_at, self._settled = now, False
+        return True
+
+    def note(self, reading: Reading, machines: Mapping[Key, Machine], now: Millis) -> None:
+        """After a look that went all the way: is it calm from here?"""
+        self.calm_at, self._settled = 0, True
+        if type(reading.values) is Values and all(_plain(machines[key]) for key in self.keys):
+            self.calm_at, self._reading, self._names = now, reading, reading.values.names
+
+    def settle(self, machines: MutableMapping[Key, Machine]) -> None:
+        """Writes into the machines what the last calm look would have written."""
+        if self._settled or self._reading is None:
+            return
+        for verdict in rules.judge(self.check, self._reading, self.calm_at, self.labels()):
+            key = Key(verdict.rule, verdict.level, verdict.labels)
+            machines[key], _ = advance(machines[key], verdict, self.terms, self.calm_at)
+        self._settled = True
+
+
+def _plain(machine: Machine) -> bool:
+    return machine.phase == "ok" and machine.outcome == "ok" and not machine.lost and not machine.missing
