@@ -9,55 +9,32 @@ source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge�
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
+from watchdog.incidents import Change, Key, Machine, advance, wake
 from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
+from watchdog.pipeline.asked import expressions, longest_windows
 from watchdog.pipeline.ledger import Facts, Ledger
+from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
-from watchdog.pipeline.watch import Watch
-from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names, parse, windows
+from watchdog.pipeline.picture import SEVERITY, picture
+from watchdog.pipeline.watch import Watch, by_check, terms
+from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names, parse
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
-from watchdog.telemetry import Picture, Telemetry
+from watchdog.telemetry import Telemetry
 from watchdog.units import show_duration
+
+__all__ = ["BLIND", "Pipeline", "expressions", "longest_windows", "terms"]
 
 BLIND: Millis = 30_000
 """ms without a single source before people are told that nobody sees the bot."""
-
-
-def longest_windows(config: Config) -> dict[str, int]:
-    """Metric name → how long its samples are needed, over every expression of the configuration."""
-    kept: dict[str, int] = {}
-    for expr in map(parse, expressions(config)):
-        for name, span in windows(expr).items():
-            kept[name] = max(span, kept.get(name, 0))
-    return kept
-
-
-def expressions(config: Config) -> Iterable[str]:
-    """Every PromQL text that the configuration evaluates."""
-    for kpi in config.kpis.values():
-        yield kpi.expr
-        if kpi.needs is not None:
-            yield kpi.needs
-    for name, asked in rules.questions(config.kpis, config.rules).items():
-        if name not in config.kpis:
-            yield asked.expr
-    for rule in config.rules.values():
-        if rule.only is not None and rule.only.when is not None:
-            yield rule.only.when
-    for plan in config.plans.values():
-        yield from plan.verify.that
-        for level in plan.levels:
-            yield from level.verify.that if level.verify else ()
 
 
 class Pipeline:
@@ -72,7 +49,7 @@ class Pipeline:
         self.store = Store(longest_windows(config))
         self.booted = now
         self._rules_act = rules_act
-        self._machines = {Key(*key): wake(_machine(state), now) for key, state in records.machines(journal)}
+        self._machines = {Key(*key): wake(restored(state), now) for key, state in records.machines(journal)}
         self._watches: list[Watch] = []
         self._live = Live(self.store)
         self.readings: dict[str, Reading] = {}
@@ -80,7 +57,7 @@ class Pipeline:
         self._told_blind = False
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
-        telemetry.picture = self._picture
+        telemetry.picture = lambda: picture(self.config.rules, self._known_readings(), self._machines.copy())
 
     def use(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule name."""
@@ -110,7 +87,7 @@ class Pipeline:
             self.telemetry.latched.labels(target).set(standing.latched is not None)
         for check in self._checks:
             if check.operator is not None:
-                self.telemetry.rule_limit.labels(check.rule, _SEVERITY[check.level]).set(check.limit)
+                self.telemetry.rule_limit.labels(check.rule, SEVERITY[check.level]).set(check.limit)
             if check.baseline is not None:
                 self.telemetry.baseline.labels(check.kpi).set(check.baseline)
 
@@ -130,13 +107,16 @@ class Pipeline:
 
     def _watch(self) -> None:
         """Begins to watch anew: what is calm has to show it first."""
-        known = _by_check(self.machines)
+        known = by_check(self.machines)
         self._watches = [Watch(check, terms(check)) for check in self._checks]
         for watch in self._watches:
             watch.keys = known.get((watch.check.rule, watch.check.level), [])
         self._touched: dict[str, list[Watch]] = {}
         self._ages: dict[str, Millis] = {}
-        self._unjudged = {_EVERYTHING}
+        self._unjudged = {
+
+
+_EVERYTHING}
 
     # ─ keep ─
 
@@ -292,7 +272,7 @@ class Pipeline:
             now - self._lost.get(source, now) >= BLIND for source in self.config.sources
         )
         saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
-            key: asdict(machine) for key, was in before.items() if _durable(machine := self._machines[key], was)
+            key: asdict(machine) for key, was in before.items() if durable(machine := self._machines[key], was)
         }
         if self._peaked:
             self._peaks.save(self._peaked, now)
@@ -357,6 +337,9 @@ class Pipeline:
             age = self._ages[kpi] = self._slowest(self._reads[kpi])
         return age
 
+    def _known_readings(self) -> dict[str, Reading]:
+        return {kpi: reading for kpi, reading in self.readings.copy().items() if kpi in self.config.kpis}
+
     # ─ resume ─
 
     def stale(self, target: str, now: Millis) -> str | None:
@@ -390,69 +373,5 @@ class Pipeline:
         resumed = [kpi.expr for kpi in self._questions.values() if kpi.since == "resume"]
         return {peak for text in resumed for peak in extremes(self._parsed[text])}
 
-    # ─ show ─
-
-    def _picture(self) -> Picture:
-        """What our own metrics say. Asked for by another thread: everything is copied before it is walked through."""
-        kpis = {
-            kpi: reading.values[names[0]] if len(names := tuple(reading.values)) == 1 and reading.error is None else math.nan
-            for kpi, reading in self.readings.copy().items() if kpi in self.config.kpis
-        }
-        state = dict.fromkeys(self.config.rules, 0)
-        missing = dict.fromkeys(self.config.rules, 0)
-        alerts = {}
-        for key, machine in self._machines.copy().items():
-            if key.rule not in state:
-                continue
-            if machine.fires:
-                state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
-            missing[key.rule] |= machine.outcome in ("nodata", "error")
-            if machine.phase != "ok":
-                alerts[key.rule, _SEVERITY[key.level], key.labels] = "firing" if machine.fires else "pending"
-        return Picture(kpis, state, missing, alerts)
-
-
-_SEVERITY = {"warn": "warning", "crit": "critical"}
-
-
-def terms(check: Check) -> Terms:
-    """What the state machine must know of a check."""
-    trips = check.missing.then == check.level
-    return Terms(check.patience, check.clear_for, check.missing.after, trips)
-
-
-def _by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
-    known: dict[tuple[str, str], list[Key]] = {}
-    for key in machines:
-        known.setdefault((key.rule, key.level), []).append(key)
-    return known
-
-
-def _durable(machine: Machine, before: Machine | None) -> bool:
-    """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
-    return _lasting(machine) != _lasting(before or Machine())
-
-
-def _lasting(machine: Machine) -> Machine:
-    """The machine without what only says when it was last looked at.
-
-    The clock of missing data is written down every few seconds until it has run out, so that a watchdog that is killed
-    again and again still notices that it sees nothing.
-    """
-    missing = 0 if machine.lost else machine.missing // _MISSING * _MISSING
-    if machine.phase == "ok":
-        return Machine(lost=machine.lost, missing=missing)
-    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
-
-
 _EVERYTHING = ""
 """Among the sources whose news were not judged yet: whatever holds, everything is looked at."""
-
-_MISSING = 5_000
-"""ms of missing data between two writes of its clock."""
-
-
-def _machine(state: dict[str, object]) -> Machine:
-    recent = state["recent"]
-    assert isinstance(recent, list)
-    return Machine(**{**state, "recent": tuple(recent)})  # type: ignore[arg-type]  # our own asdict, read back

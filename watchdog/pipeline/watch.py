@@ -7,7 +7,7 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from watchdog import rules
 from watchdog.incidents import Key, Machine, Terms, advance
@@ -78,3 +78,16 @@ class Watch:
 
 def _plain(machine: Machine) -> bool:
     return machine.phase == "ok" and machine.outcome == "ok" and not machine.lost and not machine.missing
+
+
+def terms(check: Check) -> Terms:
+    """What the state machine must know of a check."""
+    trips = check.missing.then == check.level
+    return Terms(check.patience, check.clear_for, check.missing.after, trips)
+
+
+def by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
+    known: dict[tuple[str, str], list[Key]] = {}
+    for key in machines:
+        known.setdefault((key.rule, key.level), []).append(key)
+    return known

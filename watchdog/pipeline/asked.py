@@ -1,0 +1,36 @@
+"""What a configuration asks of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from watchdog import rules
+from watchdog.config import Config
+from watchdog.promql import parse, windows
+
+
+def longest_windows(config: Config) -> dict[str, int]:
+    """Metric name → how long its samples are needed, over every expression of the configuration."""
+    kept: dict[str, int] = {}
+    for expr in map(parse, expressions(config)):
+        for name, span in windows(expr).items():
+            kept[name] = max(span, kept.get(name, 0))
+    return kept
+
+
+def expressions(config: Config) -> Iterable[str]:
+    """Every PromQL text that the configuration evaluates."""
+    for kpi in config.kpis.values():
+        yield kpi.expr
+        if kpi.needs is not None:
+            yield kpi.needs
+    for name, asked in rules.questions(config.kpis, config.rules).items():
+        if name not in config.kpis:
+            yield asked.expr
+    for rule in config.rules.values():
+        if rule.only is not None and rule.only.when is not None:
+            yield rule.only.when
+    for plan in config.plans.values():
+        yield from plan.verify.that
+        for level in plan.levels:
+            yield from level.verify.that if level.verify else ()
