@@ -10,7 +10,7 @@ from watchdog.model import Labels
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.nodes import Node, RangeCall, Selector, Subquery, children
 from watchdog.promql.pages import ABSENT, NEVER, Ints, Page, bare
-from watchdog.promql.selectors import NONE, Kernel, Run, columns, over
+from watchdog.promql.selectors import NONE, Bounds, Kernel, Run, columns, over
 from watchdog.promql.vectors import Scalar, Vector, merge, merge_plan
 
 _STEPS = 50_000
@@ -84,7 +84,7 @@ def _grid(ends: Ints, span: int, step: int) -> Ints:
     return np.concatenate(pieces) * step if pieces else np.zeros(0, np.int64)
 
 
-def _newest(inner: Ints, bounds: tuple[Ints, Ints]) -> Ints:
+def _newest(inner: Ints, bounds: Bounds) -> Ints:
     """Newest sample time of the last step that read one, per window. An hourly step is not stale after a minute: it
     counts as fresh until the next one is due (`late`), and each step is one piece of evidence."""
     read = np.where(inner == NONE, -1, np.arange(inner.size))

@@ -1,18 +1,20 @@
 """What trading asks for and PromQL lacks, or says only in a roundabout way. Known to the embedded engine alone.
 
-Each is a kernel on one window. NaN samples are no observations: they are passed over, except by the streaks, which one
+Each is a kernel on one window, and on many. NaN samples are no observations: they are passed over, except by the streaks, which one
 of them ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from watchdog.promql import numeric
+from watchdog.promql import folds
+from watchdog.promql.averages import in_pieces
 from watchdog.promql.pages import Bools, Floats
-from watchdog.promql.selectors import Kernel, Window
+from watchdog.promql.windows import Kernel, Many, Window, Windows, by_even_rows, flagged
 
 
 def drawdown(window: Window) -> Floats:
@@ -20,8 +22,40 @@ def drawdown(window: Window) -> Floats:
 
     NaN where no peak is above zero: a share of nothing, or of a debt, says nothing.
     """
-    peaks = np.fmax.accumulate(window.v, axis=1)
-    return numeric.highest(np.where(peaks > 0, (peaks - window.v) / peaks, np.nan))
+    peaks, troughs, losses = folds.fold(_leaf(window.v), _fall)
+    for row in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():
+        losses[row] = _one_by_one(window.v[row])
+    return losses + 0.0
+
+
+def _drawdowns(windows: Windows) -> Floats:
+    base = windows.reach()
+    leaf = _leaf(windows.v[base])
+    if windows.step:
+        peaks, troughs, losses = (x[:: windows.step] for x in folds.slide(leaf, windows.n, _fall))
+        losses = losses.copy()
+    else:
+        peaks, troughs, losses = folds.pick(leaf, windows.firsts - base.start, np.asarray(windows.counts), _fall)
+    for i in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():
+        losses[i] = _one_by_one(windows.v[windows.firsts[i] : windows.lasts[i]])
+    return losses + 0.0
+
+
+def _leaf(v: Floats) -> folds.Node:
+    return v, v, np.where(v > 0, 0.0, np.nan)
+
+
+def _fall(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:
+    """Peak, trough, and greatest loss between: of two windows in a row. Right as long as nothing is below zero: there a
+    lower peak would seem to have lost more."""
+    (peak, low, loss), (later, trough, lost) = left, right
+    across = np.where(peak > 0, (peak - trough) / peak, np.nan)
+    return np.fmax(peak, later), np.fmin(low, trough), np.fmax(np.fmax(loss, lost), across)
+
+
+def _one_by_one(v: Floats) -> float:
+    peaks = np.fmax.accumulate(v)
+    return float(np.fmax.reduce(np.where(peaks > 0, (peaks - v) / peaks, np.nan)))
 
 
 def _change_share(window: Window) -> Floats | None:
@@ -29,9 +63,11 @@ def _change_share(window: Window) -> Floats | None:
     n = window.t.size
     if n < 2:
         return None
-    before, after = window.v[:, :-1], window.v[:, 1:]
-    differ = (before != after) & ~(np.isnan(before) & np.isnan(after))
-    return np.asarray(np.add.reduce(differ, axis=1, dtype=np.float64) / (n - 1))
+    return np.asarray(np.add.reduce(differ(window.v[:, :-1], window.v[:, 1:]), axis=1, dtype=np.float64) / (n - 1))
+
+
+def differ(before: Floats, after: Floats) -> Bools:
+    return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
 
 
 def _streak(holds: Callable[[Floats, float], Bools]) -> Kernel:
@@ -42,6 +78,22 @@ def _streak(holds: Callable[[Floats, float], Bools]) -> Kernel:
         return np.where(ended.any(axis=1), ended.argmax(axis=1), window.t.size).astype(np.float64)
 
     return length
+
+
+def _streaks(windows: Windows, limit: float, *, holds: Callable[[Floats, float], Bools]) -> Floats:
+    base = windows.reach()
+    ended = ~holds(windows.v[base], limit)
+    newest = np.maximum.accumulate(np.where(ended, np.arange(base.start, base.stop), -1))
+    last = np.asarray(windows.lasts) - 1
+    return np.asarray(np.minimum(last - newest[last - base.start], windows.counts), np.float64)
+
+
+def _below(v: Floats, limit: float) -> Bools:
+    return v < limit
+
+
+def _above(v: Floats, limit: float) -> Bools:
+    return v > limit
 
 
 def _moments(window: Window, half_life: float) -> tuple[Floats, Floats]:
@@ -60,13 +112,30 @@ def _moments(window: Window, half_life: float) -> tuple[Floats, Floats]:
     return origin[:, 0] + shift, variance
 
 
+def _average(window: Window, half_life: float) -> Floats:
+    return _moments(window, half_life)[0]
+
+
+def _volatility(window: Window, half_life: float) -> Floats:
+    return np.sqrt(_moments(window, half_life)[1])
+
+
 TRADING: dict[str, Kernel] = {
     "max_drawdown_over_time": drawdown,
     "change_share_over_time": _change_share,
-    "streak_below_over_time": _streak(lambda v, limit: v < limit),
-    "streak_above_over_time": _streak(lambda v, limit: v > limit),
-    "ewma_over_time": lambda window, half_life: _moments(window, half_life)[0],
-    "ewm_volatility_over_time": lambda window, half_life: np.sqrt(_moments(window, half_life)[1]),
+    "streak_below_over_time": _streak(_below),
+    "streak_above_over_time": _streak(_above),
+    "ewma_over_time": _average,
+    "ewm_volatility_over_time": _volatility,
+}
+
+TRADING_MANY: dict[Kernel, Many] = {
+    drawdown: partial(in_pieces, _drawdowns),
+    _change_share: lambda windows: flagged(windows, differ) / (windows.counts - 1),
+    TRADING["streak_below_over_time"]: partial(_streaks, holds=_below),
+    TRADING["streak_above_over_time"]: partial(_streaks, holds=_above),
+    _average: partial(by_even_rows, kernel=_average),
+    _volatility: partial(by_even_rows, kernel=_volatility),
 }
 
 SCALARS = {name: 0 if name in ("max_drawdown_over_time", "change_share_over_time") else 1 for name in TRADING}

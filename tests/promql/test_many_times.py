@@ -1,0 +1,175 @@
+"""Many times at once are answered by other code than one time: the answers are the same bits, and right."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.promql.test_properties import bits, by_source
+from tests.promql.written import GONE, key
+from watchdog.promql import Page, Pages, Result, evaluate, page_of, parse
+from watchdog.promql.pages import ABSENT_BITS, missing
+
+FUNCTIONS = [
+    *(f"{name}_over_time(a[RANGE])" for name in (
+        "avg", "sum", "min", "max", "count", "last", "stddev", "stdvar", "present", "mad", "max_drawdown", "change_share")),
+    *(f"{name}(a[RANGE])" for name in ("rate", "increase", "delta", "irate", "idelta", "changes", "resets", "deriv")),
+    "quantile_over_time(0.3, a[RANGE])", "predict_linear(a[RANGE], 60)", "streak_above_over_time(a[RANGE], 0.5)",
+    "streak_below_over_time(a[RANGE], 0.5)", "ewma_over_time(a[RANGE], 20)", "ewm_volatility_over_time(a[RANGE], 20)",
+    "a",
+]  # fmt: skip
+ABSENT = float(np.array(ABSENT_BITS, np.int64).view(np.float64))
+
+SHAPES = ("walk", "constant", "counter", "returns", "wild", "holes", "steps", "debt")
+
+
+def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
+    walk = np.abs(100 + np.cumsum(rng.normal(0, 1, n)))
+    match shape:
+        case "constant":
+            return np.full(n, 0.967)
+        case "counter":
+            v = np.cumsum(rng.integers(0, 3, n)).astype(float)
+            for at in rng.integers(0, n, 1 + n // 50):
+                v[at:] -= v[at]
+            return v
+        case "returns":
+            return rng.normal(0, 0.01, n)
+        case "wild":
+            return rng.choice([0.0, -0.0, 0.1, 1e15, -1e15, 1e308, -1e308, 1e-300, math.nan, math.inf, -math.inf, 3.0], n)
+        case "holes":
+            v = walk.copy()
+            v[rng.random(n) < 0.2] = GONE
+            v.view(np.int64)[rng.random(n) < 0.2] = ABSENT_BITS
+            return v
+        case "steps":
+            return np.round(walk / 3)
+        case "debt":
+            return walk - 101
+    return walk
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> Pages:
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    n = draw(st.integers(1, 220))
+    step = draw(st.sampled_from([250, 1_000, 1_700, 5_000]))
+    t = 1_767_225_600_000 + draw(st.integers(0, 9_000)) + step * np.arange(n, dtype=np.int64)
+    match draw(st.sampled_from(["even", "even", "jitter", "gaps", "bursts"])):
+        case "jitter":
+            t += rng.integers(0, step, n)
+        case "gaps":
+            t += np.cumsum(rng.choice([0, 0, 0, 0, 0, 0, 0, 40_000], n))
+        case "bursts":
+            t = t[0] + np.cumsum(rng.choice([1, 10, 100, 9_000], n))
+    shapes = draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3))
+    v = np.array([values(rng, shape, n) for shape in shapes])
+    if draw(st.booleans()):
+        drop = draw(st.integers(0, n - 1))
+        page = Page(t[drop:], v[:, drop:].copy(), [key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1)
+        page.trimmed = int(t[drop]) - 1
+    else:
+        page = Page(t, v, [key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1)
+    return Pages([page])
+
+
+@st.composite
+def looks(draw: st.DrawFn, series: Pages) -> np.ndarray:
+    t = series.pages[0].t
+    start = int(t[0]) - draw(st.sampled_from([0, 0, 700, 20_000]))
+    step = draw(st.sampled_from([250, 1_000, 1_000, 5_000, 7_000]))
+    times = start + step * np.arange(draw(st.integers(17, 90)), dtype=np.int64)
+    if draw(st.integers(0, 3)) == 0:
+        times = np.unique(np.concatenate((times, t[: draw(st.integers(1, 90))])))
+    return times
+
+
+def said(result: Result, i: int) -> list[object]:
+    rows = np.flatnonzero(result.present[:, i])
+    return [{result.keys[row]: bits(result.values[row, i]) for row in rows}, *(int(x[i]) for x in (
+        result.newest, result.have, result.need))]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FUNCTIONS)
+def test_many_times_are_answered_like_one(text: str) -> None:
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        series = data.draw(pages())
+        times = data.draw(looks(series))
+        since = data.draw(st.none() | st.sampled_from(times.tolist()))
+        expr = parse(text.replace("RANGE", data.draw(st.sampled_from(["1s", "5s", "30s", "17s", "2m"]))))
+        whole = evaluate(expr, series, times, since)
+        # Some of the times, each alone.
+        for i in range(0, times.size, data.draw(st.integers(1, 5))):
+            assert said(evaluate(expr, series, times[i : i + 1], since), 0) == said(whole, i)
+        # In chunks, cut anywhere.
+        cut = data.draw(st.integers(1, times.size - 1))
+        parts = [evaluate(expr, series, part, since) for part in (times[:cut], times[cut:])]
+        assert [said(part, i) for part, size in zip(parts, (cut, times.size - cut), strict=True) for i in range(size)] == [
+            said(whole, i) for i in range(times.size)]  # fmt: skip
+
+    check()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_sums_and_means_are_what_exact_arithmetic_says(data: st.DataObject) -> None:
+    series = data.draw(pages())
+    page = series.pages[0]
+    times = data.draw(looks(series))
+    span = 30_000
+    found = {name: evaluate(parse(f"{name}_over_time(a[{span}ms])"), series, times) for name in ("sum", "avg", "stdvar")}
+    for row in range(len(page.keys)):
+        for i in range(0, times.size, 7):
+            inside = (page.t > times[i] - span) & (page.t <= times[i]) & ~missing(page.v[row])
+            window = page.v[row, inside]
+            if not window.size or not np.isfinite(window).all() or np.abs(window).max() > 1e100:
+                continue
+            exact = [Fraction(v) for v in window.tolist()]
+            mean = sum(exact) / len(exact)
+            variance = sum((v - mean) ** 2 for v in exact) / len(exact)
+            for name, value in (("sum", sum(exact)), ("avg", mean), ("stdvar", variance)):
+                result = found[name]
+                mine = result.values[result.keys.index(page.keys[row][1:]), i]
+                assert mine == pytest.approx(float(value), rel=1e-12, abs=1e-300 if name != "stdvar" else float(mean**2) * 1e-15)
+
+
+def test_a_great_outlier_does_not_spoil_the_windows_beside_it() -> None:
+    v = np.full(4_000, 0.1)
+    v[1_500] = 1e15
+    t = np.arange(4_000, dtype=np.int64) * 1_000
+    result = evaluate(parse("avg_over_time(a[5m])"), Pages([Page(t, v[None], [key("a")], 0)]), t[300:])
+    clear = np.abs(np.arange(300, 4_000) - 1_650) > 151
+
+    assert (result.values[0, clear] == 0.1).all()
+
+
+@pytest.mark.parametrize("text", ["avg_over_time(a[5m])", "max_over_time(a[1h])", "max_drawdown_over_time(a[1h])"])
+def test_long_stretches_are_answered_like_single_times(text: str) -> None:
+    rng = np.random.default_rng(3)
+    t = np.arange(60_000, dtype=np.int64) * 1_000
+    v = 1e4 + np.cumsum(rng.normal(0, 1, t.size))
+    series = Pages([Page(t, v[None], [key("a")], 0)])
+    whole = evaluate(parse(text), series, t)
+    for i in rng.integers(0, t.size, 60).tolist():
+        alone = evaluate(parse(text), series, t[i : i + 1])
+        assert said(whole, i) == said(alone, 0)
+
+
+def test_pages_of_the_same_samples_answer_alike() -> None:
+    """A hole that another series of the page brings changes nothing."""
+    rng = np.random.default_rng(4)
+    samples = {key("a{x=1,source=p}"): {1_000 * i: v for i, v in enumerate(rng.normal(5, 1, 600))},
+               key("a{x=2,source=p}"): {1_300 * i + 7: v for i, v in enumerate(rng.normal(5, 1, 400))}}  # fmt: skip
+    times = np.arange(100, 500, dtype=np.int64) * 1_000
+    together = evaluate(parse("avg_over_time(a[1m])"), by_source(samples), times)
+    apart = evaluate(parse("avg_over_time(a[1m])"), Pages(page_of({k: p.items()}, 0) for k, p in samples.items()), times)
+
+    assert together.keys == apart.keys
+    assert together.values.tobytes() == apart.values.tobytes()

@@ -1,0 +1,220 @@
+"""Folding windows: one tree of merges for a window of so many samples, whoever asks.
+
+The tree is the binary one: neighbours are merged in pairs, pairs of pairs, and so on; what is left over at the right end
+of a window joins in from the right. Its shape depends on the number of samples in the window and on nothing else: not on
+where the window lies, not on what is asked beside it. So an answer is the same bits however it was come by, and nothing
+outside of a window ever touches it. A window that moves on shares all but a few of its merges with the one before: many
+windows are folded in one pass over the samples for each level of the tree.
+
+What is folded is a node: a tuple of arrays, such as a sum, or a count of samples with their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from watchdog.promql.pages import Floats, Ints
+
+Node = tuple[Floats, ...]
+Merge = Callable[[Node, Any, Node, Any], Node]
+"""Left node, of how many samples, right node, of how many. The two numbers are equal ints but for what is left over,
+where the left one is the greater, and either may be an array."""
+
+
+def fold(leaf: Node, merge: Merge) -> Node:
+    """One window of several rows: [rows, n] each → [rows] each."""
+    n, size = leaf[0].shape[-1], 1
+    rest: Node | None = None
+    held = 0
+    while True:
+        if n & 1:
+            last = tuple(x[..., n - 1] for x in leaf)
+            rest = last if rest is None else merge(last, size, rest, held)
+            held += size
+        n >>= 1
+        if not n:
+            assert rest is not None
+            return rest
+        leaf = merge(tuple(x[..., 0 : 2 * n : 2] for x in leaf), size, tuple(x[..., 1 : 2 * n : 2] for x in leaf), size)
+        size *= 2
+
+
+def slide(leaf: Node, n: int, merge: Merge) -> Node:
+    """All windows of `n` samples that follow each other: [m] each → [m - n + 1] each."""
+    many, size, count = leaf[0].size - n + 1, 1, n
+    rest: Node | None = None
+    held = 0
+    while True:
+        if count & 1:
+            at = (count - 1) * size
+            piece = tuple(x[at : at + many] for x in leaf)
+            rest = piece if rest is None else merge(piece, size, rest, held)
+            held += size
+        count >>= 1
+        if not count:
+            assert rest is not None
+            return rest
+        leaf = merge(tuple(x[:-size] for x in leaf), size, tuple(x[size:] for x in leaf), size)
+        size *= 2
+
+
+def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:
+    """Any windows: [m] each → [windows] each. `firsts`: where each begins; `counts`: how many samples, at least one."""
+    least = int(counts.min(initial=0))
+    lengths = np.flatnonzero(np.bincount(counts - least)) + least
+    if lengths.size <= _LENGTHS:
+        return _of_lengths(leaf, firsts, counts, lengths.tolist(), merge)
+    top, size = int(lengths[-1]), 1
+    rest = tuple(np.empty(firsts.size, x.dtype) for x in leaf)
+    while size <= top:
+        which = np.flatnonzero(counts & size)
+        if which.size:
+            mine = counts[which]
+            at: Ints = firsts[which] + (mine & -(2 * size))
+            held: Ints = mine & (size - 1)
+            piece = tuple(x[at] for x in leaf)
+            begun = held > 0
+            if not begun.all():
+                alone = ~begun
+                for x, part in zip(rest, piece, strict=True):
+                    x[which[alone]] = part[alone]
+                which, held, piece = which[begun], held[begun], tuple(part[begun] for part in piece)
+            if which.size:
+                for x, part in zip(rest, merge(piece, size, tuple(x[which] for x in rest), held), strict=True):
+                    x[which] = part
+        if 2 * size <= top:
+            leaf = merge(tuple(x[:-size] for x in leaf), size, tuple(x[size:] for x in leaf), size)
+        size *= 2
+    return rest
+
+
+_LENGTHS = 12
+"""Windows of so many lengths: each length is folded everywhere, and read off where it is asked for."""
+
+
+def _of_lengths(leaf: Node, firsts: Ints, counts: Ints, lengths: list[int], merge: Merge) -> Node:
+    whole, size = leaf[0].size, 1
+    rest: dict[int, Node] = {}
+    while lengths and size <= lengths[-1]:
+        for n in lengths:
+            if n & size:
+                off = n & -(2 * size)
+                piece = tuple(x[off : off + whole - n + 1] for x in leaf)
+                rest[n] = merge(piece, size, rest[n], n & (size - 1)) if n in rest else piece
+        if 2 * size <= lengths[-1]:
+            leaf = merge(tuple(x[:-size] for x in leaf), size, tuple(x[size:] for x in leaf), size)
+        size *= 2
+    if len(lengths) == 1:
+        return tuple(x[firsts] for x in rest[lengths[0]])
+    result = tuple(np.empty(firsts.size, x.dtype) for x in leaf)
+    for n in lengths:
+        which = np.flatnonzero(counts == n)
+        places = firsts[which]
+        for x, part in zip(result, rest[n], strict=True):
+            x[which] = part[places]
+    return result
+
+
+# ─ what is folded ─
+
+
+def fold_sum(w: Floats) -> Floats:
+    """`fold` with `plus`, said shorter: [rows, n] → [rows]."""
+    n = w.shape[1]
+    if len(w) != 1:
+        return fold((w,), plus)[0]
+    x, rest, begun = w[0], 0.0, False
+    while n > _FEW:
+        if n & 1:
+            rest, begun = float(x[n - 1]) + rest if begun else float(x[n - 1]), True
+        n >>= 1
+        x = x[0 : 2 * n : 2] + x[1 : 2 * n : 2]
+    plain = x.tolist()
+    while True:
+        if n & 1:
+            rest, begun = plain[n - 1] + rest if begun else plain[n - 1], True
+        n >>= 1
+        if not n:
+            return np.array([rest])
+        plain = [plain[i] + plain[i + 1] for i in range(0, 2 * n, 2)]
+
+
+_FEW = 24
+"""So few floats are added faster one by one."""
+
+
+def plus(left: Node, _: object, right: Node, __: object) -> Node:
+    """Sums."""
+    return (left[0] + right[0],)
+
+
+def exact_plus(left: Node, _: object, right: Node, __: object) -> Node:
+    """Sums with what rounding took from them: as if summed with twice the digits."""
+    (a, low_a), (b, low_b) = left, right
+    s = a + b
+    back = s - a
+    return s, (low_a + low_b) + ((a - (s - back)) + (b - back))
+
+
+def moments(left: Node, m: Any, right: Node, n: Any) -> Node:
+    """Sums, and sums of squared distances from the mean. Nothing but squares is added, so nothing cancels out."""
+    (a, far_a), (b, far_b) = left, right
+    if m is n:
+        apart = a - b
+        return a + b, (far_a + far_b) + apart * apart * (0.5 / m)
+    apart = a / m - b / n
+    return a + b, (far_a + far_b) + apart * apart * (m * n / (m + n))
+
+
+def widest(x: Floats, n: int, extreme: np.ufunc) -> Floats:
+    """`extreme` (any of max and min) of all windows of `n` samples that follow each other: [m] → [m - n + 1].
+
+    Its order does not matter, so overlapping pieces will do: long windows are two pieces at the ends and whole blocks.
+    """
+    many = x.size - n + 1
+    size, short = 1, n
+    while 2 * size <= min(n, _BLOCK):
+        x = extreme(x[:-size], x[size:])
+        size *= 2
+    if n < 4 * _BLOCK:
+        result = x[:many]
+        for at in range(size, n - size, size):
+            result = extreme(result, x[at : at + many])
+        return np.asarray(extreme(result, x[short - size : short - size + many]))
+    # Windows that begin in (a·block, (a + 1)·block] all hold the blocks from a + 1 on, so many of them:
+    whole = (n + 1) // _BLOCK - 1
+    inner = widest(np.ascontiguousarray(x[_BLOCK::_BLOCK]), whole, extreme)
+    ends = extreme(x[n - _BLOCK : n - _BLOCK + many], x[n - 2 * _BLOCK : n - 2 * _BLOCK + many])
+    result = extreme(ends, x[:many])
+    blocks = -(-(many - 1) // _BLOCK)
+    rest = result[1 : 1 + blocks * _BLOCK]
+    filled = rest.size // _BLOCK
+    grid = rest[: filled * _BLOCK].reshape(filled, _BLOCK)
+    extreme(grid, inner[:filled, None], out=grid)
+    if filled < blocks:
+        tail = rest[filled * _BLOCK :]
+        extreme(tail, inner[filled], out=tail)
+    if many:  # the first window begins on a block's edge: its blocks are one earlier
+        result[0] = extreme(result[0], extreme.reduce(x[0 : whole * _BLOCK : _BLOCK]))
+    return np.asarray(result)
+
+
+_BLOCK = 256
+
+
+def widest_of(x: Floats, firsts: Ints, counts: Ints, extreme: np.ufunc) -> Floats:
+    """The same of any windows: two overlapping pieces each."""
+    result = np.empty(firsts.size)
+    top, size = int(counts.max(initial=0)), 1
+    while size <= top:
+        which = np.flatnonzero((counts >= size) & (counts < 2 * size))
+        if which.size:
+            at = firsts[which]
+            result[which] = extreme(x[at], x[at + counts[which] - size])
+        if 2 * size <= top:
+            x = extreme(x[:-size], x[size:])
+        size *= 2
+    return result

@@ -1,0 +1,154 @@
+"""What a range function is given: one window of several series, or many windows of one series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from watchdog.model import Millis
+from watchdog.promql.pages import Bools, Floats, Ints
+
+Places = npt.NDArray[np.intp]
+
+
+class Window(NamedTuple):
+    """The samples of some series in one window. All of them have a sample at each of the times."""
+
+    t: Ints
+    """[n] ms, ascending; n is at least 1."""
+    v: Floats
+    """[rows, n]"""
+    start: Millis
+    """Exclusive."""
+    end: Millis
+    """Inclusive."""
+    asked: Millis
+    """The time of evaluation: `end`, but for offset and @."""
+
+
+Kernel = Callable[..., Floats | None]
+"""[rows] from one window, and from scalars where the function takes any; None: too few samples to say anything."""
+
+PIECE = 32_768
+"""Windows that are worked out together: what is touched on the way stays in the processor's cache."""
+
+
+class Windows:
+    """Many windows of one series, none of them empty.
+
+    They slide when each holds as many samples as the one before and begins `step` samples after it: then everything is
+    read as slices. `step` 0: they lie anywhere.
+    """
+
+    __slots__ = ("asked", "counts", "ends", "even", "firsts", "lasts", "n", "size", "span", "step", "t", "v")
+
+    def __init__(
+        self, t: Ints, v: Floats, firsts: Ints, lasts: Ints, ends: Ints, asked: Ints, span: Millis, *,
+        step: int = 0, even: bool = False,
+    ) -> None:  # fmt: skip
+        self.t, self.v = t, v
+        """[n] ms and values."""
+        self.firsts, self.lasts = firsts, lasts
+        """[windows] first sample, and the one after the last."""
+        self.ends, self.asked, self.span = ends, asked, span
+        self.size = firsts.size
+        self.step = step if firsts.size else 0
+        self.even = even and bool(self.step)
+        """They slide over samples at equal distance, and their ends with them: all are alike but for the values."""
+        self.n = int(lasts[0] - firsts[0]) if self.step else 0
+        """Samples of each, when they slide."""
+        self.counts: Ints | int = self.n if self.step else lasts - firsts
+
+    def first(self, x: npt.NDArray[Any], ahead: int = 0) -> npt.NDArray[Any]:
+        """Of something said of each sample: what is said of the first (or so many after it) of each window."""
+        return x[self._from(int(self.firsts[0]) + ahead)] if self.step else x[self.firsts + ahead]
+
+    def last(self, x: npt.NDArray[Any], back: int = 1) -> npt.NDArray[Any]:
+        return x[self._from(int(self.lasts[0]) - back)] if self.step else x[self.lasts - back]
+
+    def _from(self, start: int) -> slice:
+        return slice(start, start + (self.size - 1) * self.step + 1, self.step)
+
+    def reach(self) -> slice:
+        """The samples that they read, from the first to the last of them."""
+        if self.step:
+            return slice(int(self.firsts[0]), int(self.lasts[-1]))
+        return slice(int(self.firsts.min()), int(self.lasts.max()))
+
+    def those(self, which: slice | Places | Bools) -> Windows:
+        """Some of them."""
+        keeps = isinstance(which, slice)
+        return Windows(self.t, self.v, self.firsts[which], self.lasts[which], self.ends[which], self.asked[which], self.span,
+                       step=self.step if keeps else 0, even=self.even and keeps)  # fmt: skip
+
+    def pieces(self) -> Iterator[tuple[slice, Windows]]:
+        """So many at a time as fit the cache with what they read."""
+        longest = self.counts if isinstance(self.counts, int) else int(self.counts.max(initial=0))
+        most = max(PIECE, 2 * longest) // max(1, self.step) + 1
+        for start in range(0, self.size, most):
+            some = slice(start, start + most)
+            yield some, self if most >= self.size else self.those(some)
+
+    def rows(self) -> Iterator[tuple[Places, Floats]]:
+        """The samples themselves, a row for each window: which windows, and [those, n]. Windows of one length together."""
+        if self.step:
+            groups = [np.arange(self.size)]
+        else:
+            order = np.argsort(self.counts, kind="stable")
+            groups = np.split(order, np.flatnonzero(np.diff(np.asarray(self.counts)[order])) + 1) if self.size else []
+        for group in groups:
+            n = int(self.lasts[group[0]] - self.firsts[group[0]])
+            view = np.lib.stride_tricks.sliding_window_view(self.v, n)
+            most = max(1, 4 * PIECE // n)
+            for start in range(0, group.size, most):
+                some = group[start : start + most]
+                yield some, view[self.firsts[some]]
+
+
+Many = Callable[..., Floats]
+"""[windows] of one series; NaN where the kernel would say nothing (see `least`)."""
+
+
+def by_rows(windows: Windows, *args: float, kernel: Kernel) -> Floats:
+    """A kernel that looks at values alone: the windows of one length are rows to it."""
+    result = np.empty(windows.size)
+    for some, rows in windows.rows():
+        first = int(some[0])
+        got = kernel(_window(windows, first, rows), *args)
+        assert got is not None
+        result[some] = got
+    return result
+
+
+def by_even_rows(windows: Windows, *args: float, kernel: Kernel) -> Floats:
+    """A kernel that looks at times too: windows are rows to it where their samples lie alike, one by one where they do not."""
+    if windows.even:
+        return by_rows(windows, *args, kernel=kernel)
+    result = np.empty(windows.size)
+    for i in range(windows.size):
+        got = kernel(_window(windows, i, windows.v[None, windows.firsts[i] : windows.lasts[i]]), *args)
+        assert got is not None
+        result[i] = got[0]
+    return result
+
+
+def _window(windows: Windows, i: int, v: Floats) -> Window:
+    end = int(windows.ends[i])
+    return Window(windows.t[windows.firsts[i] : windows.lasts[i]], v, end - windows.span, end, int(windows.asked[i]))
+
+
+def flagged(windows: Windows, flag: Callable[[Floats, Floats], Bools]) -> Floats:
+    """How many samples of each window are flagged when compared with the one before."""
+    base = windows.reach()
+    v = windows.v[base]
+    count = np.zeros(v.size, np.int64)
+    np.cumsum(flag(v[:-1], v[1:]), out=count[1:])
+    if windows.step:
+        starts = slice(0, (windows.size - 1) * windows.step + 1, windows.step)
+        change = count[windows.n - 1 :][starts] - count[starts]
+    else:
+        change = count[windows.lasts - 1 - base.start] - count[windows.firsts - base.start]
+    return np.asarray(change, np.float64)
