@@ -15,7 +15,7 @@ FLOORS = [
     {"offload", "telemetry"},
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
     {"config", "series", "journal", "history", "plots"},
-    {"pipeline", "rollback", "notify", "place"},
+    {"pipeline", "report", "rollback", "notify", "place"},
     {"web", "people", "status", "replay", "ruletest"},
     {"daemon"},
     {"demo"},

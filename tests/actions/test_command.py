@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import pwd
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,64 +84,3 @@ def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
 def test_a_step_without_a_program_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         action(do="command", **fields)
-
-
-def test_the_incident_is_told_as_json_and_never_as_words_of_the_command(tmp_path: Path) -> None:
-    step = sh('cat >told; echo "$#" "$@"', repo=tmp_path)
-    incident = {"id": 7, "trips": [{"rule": "drawdown", "labels": {"pair": "$(touch pwned)`id`\n'; rm -rf /"}}]}
-    said = step.apply(step.before(), "k", incident)
-
-    assert json.loads((tmp_path / "told").read_text()) == incident
-    assert said.endswith("ended well: 0")
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_without_an_incident_it_is_told_null(tmp_path: Path) -> None:
-    step = sh("cat >told", repo=tmp_path)
-    step.apply(step.before(), "k")
-
-    assert (tmp_path / "told").read_text() == "null\n"
-
-
-def test_a_program_that_does_not_listen_is_no_trouble() -> None:
-    sh("exec true").apply({}, "k", {"long": "x" * 1_000_000})
-
-
-def test_the_environment_is_clean_but_for_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLACK_BOT_TOKEN", "secret")
-    monkeypatch.setenv("EXCHANGE", "kraken")
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/x")
-    step = sh("env >seen", repo=tmp_path, env={"MODE": "safe"}, inherit=["EXCHANGE"])
-    step.apply(step.before(), "run 1 level 0.0")
-    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
-
-    assert (seen["EXCHANGE"], seen["MODE"], seen["WATCHDOG_STEP_KEY"]) == ("kraken", "safe", "run 1 level 0.0")
-    assert seen["PATH"] == os.environ["PATH"]
-    assert not seen.keys() & {"SLACK_BOT_TOKEN", "NOTIFY_SOCKET"}
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as others")
-def test_root_runs_it_as_the_named_user_and_so_its_check(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    step = sh('id -un; id -gn; echo "$HOME" >home', '[ "$(id -un)" = nobody ]', tmp_path, user="nobody", group="mail")
-    assert step.state(step.before()) == "after"
-    step.apply({}, "k")
-
-    assert (tmp_path / "home").read_text().strip() == pwd.getpwnam("nobody").pw_dir
-    assert (tmp_path / "home").owner() == "nobody"
-    assert (tmp_path / "home").group() == "mail"
-    assert step.say().endswith(" as nobody")
-
-
-@pytest.mark.parametrize("who", [{"user": "no-such-user"}, {"group": "no-such-group"}])
-def test_a_user_that_is_not_there_is_said_before_anything_is_done(who: dict[str, Any]) -> None:
-    with pytest.raises(ActionError, match=r"there is no (user|group) no-such"):
-        sh("true", **who).before()
-
-
-def test_only_root_may_be_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(ActionError, match="only root may"):
-        sh("true", user="root").before()

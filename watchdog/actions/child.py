@@ -67,16 +67,14 @@ def run(
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
     owner: Owner | None = None,
-    inherit: Sequence[str] | None = None,
 ) -> Ran:
-    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away), of which only what
-    `inherit` names is there when that is said.
+    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
 
     Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
     whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    child = _start(argv, cwd, environment(env, inherit), input is not None, owner)
+    child = _start(argv, cwd, environment(env), input is not None, owner)
     try:
         note = on_child.get()
         if note is not None:
@@ -99,10 +97,9 @@ def run(
     return Ran(child.returncode, _text(out.kept), _text(err.kept), bytes(out.kept), out.cut)
 
 
-def environment(env: Mapping[str, str | None] | None, inherit: Sequence[str] | None = None) -> dict[str, str]:
+def environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
     """Our environment without what systemd meant for us alone, and with `env` over it."""
-    ours = {name: value for name, value in os.environ.items() if inherit is None or name in inherit}
-    merged: dict[str, str | None] = {**ours, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
+    merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, query, replay, run, test
+from watchdog.cli import act, check, look, query, replay, report, run, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 
@@ -76,6 +76,14 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("incidents", look.list_incidents, "Incidents, the newest first; with an ID, its timeline.")
     command.add_argument("id", nargs="?", type=int, metavar="ID")
+    configured(command)
+
+    command = add("report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.")
+    command.add_argument("incident", type=int, metavar="INCIDENT", help="its number, as `incidents` lists it")
+    command.add_argument("--format", choices=("md", "html"), default="md", help="Markdown, or one HTML page with pictures")
+    command.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there instead of printing")
+    command.add_argument("--history", nargs="+", action="extend", metavar="FILE",
+                         help="where the samples of that time are, when not in the watchdog's own history")  # fmt: skip
     configured(command)
 
     command = add("rollback", act.rollback, "Run a plan now, through the daemon or, when none runs, without it.")

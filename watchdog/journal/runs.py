@@ -58,6 +58,8 @@ class Step:
     child_pid: int | None
     child_started: float | None
     tries: int = 1
+    diff: str = ""
+    """The lines it changes, without what stands around them: those may be nobody else's business."""
 
 
 def queue(
@@ -110,7 +112,7 @@ def steps(journal: Journal, run: int) -> list[Step]:
     """In the order they were done."""
     rows = journal.rows(
         "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
-        " tries FROM step"
+        " tries, diff FROM step"
         " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
         run,
     )
@@ -121,9 +123,9 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
     """Writes `started` with what was so before; replaces an earlier try of the same step."""
     db.execute(
         "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started,"
-        " tries) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        " tries, diff) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         (step.run, step.phase, step.level, step.n, step.say, step.status, dump(step.before), step.detail,
-         step.started, step.tries),
+         step.started, step.tries, step.diff),
     )  # fmt: skip
 
 

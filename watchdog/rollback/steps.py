@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _READ = 30.0
 """Seconds that looking at the world may take."""
+_LINES = 400
+"""Of a change, so many lines are kept for the report."""
 
 
 class StepFailedError(Exception):
@@ -116,7 +118,7 @@ class Ladder:
                     self._finish(phase, level, n, "skipped", "was so already")
                 return False
             self._boundary()  # looking takes its time: a halt that came meanwhile goes first
-            self._start(phase, level, n, action, before, tries)
+            self._start(phase, level, n, action, before, tries, await self._diff(action, before))
         else:
             before, settled = await self._found(known, action)
             if settled:
@@ -320,9 +322,24 @@ class Ladder:
         return {"id": known.id, "target": known.target, "opened": known.opened, "severity": known.severity,
                 "title": known.title, "run": self._run.id, "plan": self._run.plan, "trips": trips}  # fmt: skip
 
-    def _start(self, phase: Phase, level: int, n: int, action: Action, before: Json | None, tries: int) -> None:
+    async def _diff(self, action: Action, before: Json) -> str:
+        """What it will change, for the report; nothing depends on it."""
+        if not action.lasting:
+            return ""
+        try:
+            text = cast(str, await self._off(_READ, action.preview, before))
+        except ActionError as error:
+            log.debug("%s: no diff of %s: %s", self._run.target, action.say(), error)
+            return ""
+        lines = [line for line in text.splitlines() if line[:1] in ("+", "-")]
+        return "\n".join(lines[:_LINES] + [f"… {len(lines) - _LINES} more lines"] * (len(lines) > _LINES))
+
+    def _start(
+        self, phase: Phase, level: int, n: int, action: Action, before: Json | None, tries: int, diff: str = ""
+    ) -> None:
         now = self._hands.clock()
-        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None, tries)
+        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None, tries,
+                    diff)  # fmt: skip
         with self._hands.journal.write() as db:
             runs.start_step(db, step)
 
