@@ -16,7 +16,7 @@ FLOORS = [
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
     {"config", "series", "journal", "history", "plots"},
     {"pipeline", "report", "rollback", "notify", "place"},
-    {"web", "people", "status", "replay", "ruletest"},
+    {"web", "people", "reload", "status", "replay", "ruletest"},
     {"daemon"},
     {"demo"},
     {"cli"},

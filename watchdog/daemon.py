@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,19 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__, systemd
 from watchdog.actions.git import mark_good
-from watchdog.config import ConfigError, load
+from watchdog.config import Config, load, looks
 from watchdog.history.ask import When, answer, names_in, snapshot
 from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run
-from watchdog.model import Memo, Millis, SourceError, WatchdogError
+from watchdog.model import Memo, Millis, Severity, SourceError, WatchdogError
 from watchdog.notify import Outbox
 from watchdog.offload import DeadlineError, Offload, StillBusyError
 from watchdog.people import People
 from watchdog.pipeline import Pipeline, terms
 from watchdog.place import Places, look
 from watchdog.promql import Pages
+from watchdog.reload import WATCH, Reloader
 from watchdog.rollback import Hands, Rollback
 from watchdog.status import status
 from watchdog.telemetry import Telemetry, log
@@ -52,8 +53,7 @@ class Daemon:
 
         `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
         """
-        self._path = path
-        self._environ = environ
+        seen = looks(path)  # ahead of reading: what is written meanwhile is a change
         self.config = load(path, environ=environ, uid=os.geteuid())
         self._lock = Lock(self.config.state)
         if not self._lock.take():
@@ -79,6 +79,8 @@ class Daemon:
         self.rollback = Rollback(self._hands())
         self.people = People(self.pipeline, self.journal)
         self.places = Places(self.journal)
+        self._files = Reloader(path, environ, self.config, seen, offload=self._sampling, telemetry=self.telemetry,
+                               swap=self._swap, tell=self._tell)  # fmt: skip
         self._stopped = asyncio.Event()
         self._broken: str | None = None
         self._server: Server | None = None
@@ -97,13 +99,14 @@ class Daemon:
             self.rollback.tend(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._schedule()
+        self._scheduler.add_job(self._files.watch, "interval", seconds=WATCH, id="files", max_instances=1)
         self._scheduler.add_job(self._tick, "interval", seconds=_TICK, id="tick", max_instances=1)
         # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._scheduler.add_job(
             self._look_around, "interval", seconds=_LOOK, id="look", max_instances=1, next_run_time=_at_once()
         )
         self._scheduler.start()
-        systemd.notify("READY=1", self._says())
+        systemd.notify("READY=1", self._files.says())
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", len(self.config.sources), len(self.config.kpis),
                  len(self.config.rules), len(self.config.plans))  # fmt: skip
 
@@ -112,6 +115,7 @@ class Daemon:
         systemd.notify("STOPPING=1")
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+        await self._files.stop()
         await self.rollback.stop()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
@@ -156,13 +160,15 @@ class Daemon:
 
     # ─ sampling ─
 
-    def _schedule(self) -> None:
-        """One job a source; a reload replaces what changed."""
+    def _schedule(self, before: Config | None = None) -> None:
+        """One job a source; a reload replaces what differs from `before`."""
         wanted = {f"source {name}": (name, source) for name, source in self.config.sources.items()}
         for job in self._scheduler.get_jobs():
             if job.id.startswith("source ") and job.id not in wanted:
                 job.remove()
         for key, (name, source) in wanted.items():
+            if before is not None and before.sources.get(name) == source:
+                continue
             self._scheduler.add_job(
                 self._sample, "interval", seconds=source.every / 1_000, args=[name], id=key, replace_existing=True,
                 max_instances=1, next_run_time=None if self._scheduler.running else _at_once(),
@@ -178,14 +184,19 @@ class Daemon:
             getattr(source, "timeout", None) or 10_000
         ) / 1_000 + 1  # a source keeps its own; this is for one that hangs
         memo = self._memos.setdefault(name, {})
+        samples, why = None, ""
         try:
             samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(memo, now)))
         except SourceError as error:
-            self._lost(name, str(error))
+            why = str(error)
         except DeadlineError:
-            self._lost(name, f"no answer within {deadline:g} s")
+            why = f"no answer within {deadline:g} s"
         except StillBusyError:
-            self._lost(name, "the last read still hangs")
+            why = "the last read still hangs"
+        if self.config.sources.get(name) != source:
+            return  # a reload has taken it away or made another of it meanwhile
+        if samples is None:
+            self._lost(name, why)
         else:
             self._found(name)
             self.pipeline.keep(name, samples, now)
@@ -219,7 +230,7 @@ class Daemon:
         self._last_tick, self._steady = now, steady
         if not self._journal_is_well():
             return
-        for task in [*self._tasks, *self.rollback.tasks]:
+        for task in [*self._tasks, *self.rollback.tasks, *self._files.failed]:
             if task.done() and not self._stopped.is_set():  # better a restart than half a watchdog
                 self._broken = f"{task.get_name()} broke"
                 log.critical("%s", self._broken, exc_info=None if task.cancelled() else task.exception())
@@ -289,30 +300,24 @@ class Daemon:
 
     def reload(self) -> None:
         """Validates everything, then swaps; a bad file changes nothing."""
-        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
-        try:
-            config = load(self._path, environ=self._environ, uid=os.geteuid())
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("not reloaded: %s", problem)
-            self.telemetry.reload_ok.set(0)
-            status = f"{self._says()}; the files on disk have errors and are not in force"
-        else:
-            self.config = config
-            self.pipeline.use(config, clock())
-            self.outbox.channels = config.channels
-            self._schedule()
-            for target in config.targets:
-                self.rollback.tend(target)
-            self.telemetry.reload_ok.set(1)
-            log.info("reloaded: %d rules", len(config.rules))
-            status = self._says()
-        systemd.notify("READY=1", status)
+        self._files.ask()
 
-    def _says(self) -> str:
-        """The line that `systemctl status` shows."""
-        rules = len(self.config.rules)
-        return f"STATUS=watching {rules} rule{'' if rules == 1 else 's'}"
+    def _swap(self, config: Config) -> None:
+        for name, source in config.sources.items():
+            if self.config.sources.get(name) != source:
+                self._memos[name] = {}  # what another source remembered means nothing to this one
+        old, self.config = self.config, config
+        self.pipeline.use(config, clock())
+        self.outbox.channels = config.channels
+        self._schedule(old)
+        for target in config.targets:
+            self.rollback.tend(target)
+
+    def _tell(self, severity: Severity, title: str, lines: Sequence[str]) -> None:
+        """A message that belongs to no incident."""
+        with self.journal.write() as db:
+            self.pipeline.ledger.tell(db, severity, title, lines, clock(), weight="warn")
+        self.outbox.wake()
 
     # ─ what the rollback needs of the rest ─
 

@@ -158,6 +158,24 @@ def test_a_reload_swaps_good_rules_and_refuses_bad_ones(night: Night) -> None:
     night.healthy()
 
 
+def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_nothing(night: Night) -> None:
+    dog = night.watch()
+    night.healthy()
+    path = night.folder / "rules" / "toy.yaml"
+    good = path.read_text()
+
+    path.write_text(good.replace("above: 10%", "above: 20%"))
+    until(lambda: 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    assert "1 rule changed: errors-high" in night.log()
+    path.write_text("rules: [")
+    until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
+    path.write_text(good)
+    until(lambda: "watchdog_config_last_reload_successful 1.0" in (night.metrics() or ""))
+
+    assert dog.poll() is None
+    night.healthy()
+
+
 def test_a_drawdown_is_measured_from_its_peak_over_a_kill_nine(night: Night) -> None:
     dog = night.watch()
     night.healthy()

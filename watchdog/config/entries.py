@@ -16,13 +16,13 @@ from watchdog.config.document import Document
 from watchdog.config.explain import Spot, explain, report_bare_durations, report_tag
 from watchdog.config.fields import Model, parts_in, tags
 from watchdog.config.problem import nearest, short
-from watchdog.config.shape import Defaults, Web
+from watchdog.config.shape import Defaults, Reload, Web
 from watchdog.model import Target
 from watchdog.notifiers import Channel
 from watchdog.rules import Kpi, Rule
 from watchdog.sources import Source
 
-MAIN_KEYS = ("sources", "channels", "state", "web")
+MAIN_KEYS = ("sources", "channels", "state", "web", "reload")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 ONE = {"sources": "source", "channels": "channel", "targets": "target", "kpis": "KPI", "rules": "rule", "plans": "plan"}
 
@@ -66,6 +66,7 @@ class Draft:
     defaults: list[Entry] = field(default_factory=list)
     state: str | None = None
     web: Web = field(default_factory=Web)
+    reload: Reload = field(default_factory=Reload)
 
     @property
     def whole(self) -> bool:
@@ -259,6 +260,8 @@ def _settings(made: Draft, document: Document) -> None:
     said = document.data.get("web")
     if said is not None:
         made.web = build(Spot(document, ("web",), said), (Web,)) or made.web
+    if (said := document.data.get("reload")) is not None:
+        made.reload = build(Spot(document, ("reload",), said), (Reload,)) or made.reload
     state = document.data.get("state")
     spot = Spot(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):

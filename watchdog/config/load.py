@@ -137,7 +137,7 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
-        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web,
+        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web, reload=made.reload,
         targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
         rules={name: rule for name, rule in models["rules"].items() if name in own},
         checks=tuple(check for check in checks if check.rule in own),
@@ -188,7 +188,7 @@ def _state(made: Draft) -> Path:
 
 
 def _fingerprint(made: Draft, files: Iterable[str]) -> str:
-    said: dict[str, object] = {"state": made.state, "web": made.web.listen}
+    said: dict[str, object] = {"state": made.state, "web": made.web.listen, "reload": made.reload.watch}
     for section, entries in made.entries.items():
         outward = section in ("sources", "channels")  # nothing else may hold secrets
         listed = [(name, without_secrets(entry.said, entry.model) if outward else entry.said)

@@ -43,6 +43,14 @@ class Web(Part):
         return int(self.listen.rpartition(":")[2])
 
 
+class Reload(Part):
+    """When files that were edited come into force."""
+
+    watch: bool = True
+    """Look at the files every other second and reload when they have changed. `false`: only on SIGHUP, as by
+    `systemctl reload`."""
+
+
 class Defaults(Part):
     """What the rules of one file say unless they say it themselves."""
 
@@ -66,6 +74,7 @@ class Config:
     state: Path
     """Absolute folder of the journal and the series."""
     web: Web
+    reload: Reload
     targets: Mapping[str, Target]
     kpis: Mapping[str, Kpi]
     rules: Mapping[str, Rule]

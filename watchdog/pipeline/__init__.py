@@ -55,6 +55,7 @@ class Pipeline:
         self.readings: dict[str, Reading] = {}
         self._lost: dict[str, Millis] = {}
         self._told_blind = False
+        self._delivered: dict[str, set[str]] = {}
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
         telemetry.picture = lambda: picture(self.config.rules, self._known_readings(), self._machines.copy())
@@ -68,7 +69,7 @@ class Pipeline:
         self._checks = config.checks
         self._questions = rules.questions(config.kpis, config.rules)
         self._reads = {name: self._metrics_of(name) for name in self._questions}
-        self._delivered: dict[str, set[str]] = {source: {"up"} for source in config.sources}
+        self._delivered = {source: self._delivered.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
         self.ledger = Ledger(config, self.journal, self.telemetry)
