@@ -8,7 +8,8 @@
       missing too long                            └── data missing and `if_missing` says so
 ```
 Missing data moves nothing but its own clock: it neither adds to `for` or `clear_for` nor resets it, and it never clears
-what fires. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on.
+what fires. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on. A label set
+that is gone while others are there leaves after `forget`, from any phase.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Terms(NamedTuple):
     clear_for: Millis = 0
     missing_after: Millis = 120_000
     missing_trips: bool = False
+    missing_is_ok: bool = False
+    """Of what does not fire: then nothing is lost."""
+    forget: Millis = 0
+    """How long a label set may be gone before it leaves; 0 = for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +87,18 @@ class Machine:
 
 
 class Change(NamedTuple):
-    """What a verdict changed: `tripped` and `cleared` are told; `lost`, `back` and `dropped` stand in the log."""
+    """What a verdict changed: `tripped`, `cleared` and `gone` are told; `lost`, `back` and `dropped` stand in the log.
+
+    After `gone` there is no machine any more: whoever keeps them drops it.
+    """
 
     key: Key
-    kind: Literal["tripped", "cleared", "lost", "back", "dropped"]
+    kind: Literal["tripped", "cleared", "lost", "back", "dropped", "gone"]
     t: Millis
     reason: str
     machine: Machine
+    lasting: Millis = 0
+    """Tripped: since when it was pending; cleared: since when it was easing; gone: how long."""
 
 
 def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tuple[Machine, list[Change]]:
@@ -101,14 +111,20 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
         changes = []
         if after.lost and not machine.lost:
             changes.append(Change(key, "lost", now, verdict.reason, after))
+        if verdict.gone and terms.forget and after.missing >= terms.forget:
+            return after, [*changes, Change(key, "gone", now, verdict.reason, after, after.missing)]
     else:
-        looked = replace(looked, missing=0, lost=False, seen=now, value=verdict.value, limit=verdict.limit)
+        # What is said without any sample, by absent() for instance, is not seen.
+        looked = replace(looked, missing=0, lost=False, seen=now if verdict.evidence else machine.seen,
+                         value=verdict.value, limit=verdict.limit)  # fmt: skip
         after = _with_data(machine, looked, verdict, terms, elapsed, now)
         changes = [Change(key, "back", now, verdict.reason, after)] if machine.lost else []
     if after.fires and not machine.fires:
-        changes.append(Change(key, "tripped", now, verdict.reason, after))
+        lasting = now - machine.since if machine.phase == "pending" else 0
+        changes.append(Change(key, "tripped", now, verdict.reason, after, lasting))
     elif machine.fires and not after.fires:
-        changes.append(Change(key, "cleared", now, verdict.reason, after))
+        lasting = now - machine.since if machine.phase == "easing" else 0
+        changes.append(Change(key, "cleared", now, verdict.reason, after, lasting))
     elif machine.phase == "pending" and after.phase == "ok":
         changes.append(Change(key, "dropped", now, verdict.reason, after))
     return after, changes
@@ -117,7 +133,8 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
 def _without_data(before: Machine, looked: Machine, terms: Terms, elapsed: Millis, now: Millis) -> Machine:
     missing = before.missing + (elapsed if before.outcome in ("nodata", "error") else 0)
     lost = missing >= terms.missing_after
-    looked = replace(looked, missing=missing, lost=lost)
+    fine = terms.missing_is_ok and not terms.missing_trips and not before.fires
+    looked = replace(looked, missing=missing, lost=lost and not fine)
     if lost and terms.missing_trips and not before.fires:
         return replace(looked, phase="firing", since=now, held=0, recent=())
     if lost and before.phase == "pending":

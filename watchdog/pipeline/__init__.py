@@ -24,7 +24,7 @@ from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
 from watchdog.pipeline.picture import SEVERITY, picture
-from watchdog.pipeline.watch import Watch, by_check, terms
+from watchdog.pipeline.watch import Watch, by_check, leaves, terms
 from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names, parse
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
@@ -235,7 +235,11 @@ _EVERYTHING}
                     machine = Machine(since=now, last=now)
                 machines[key], new = advance(machine, verdict, watch.terms, now)
                 changes += [(check, change, verdict) for change in new]
-                verdicts.append((check, verdict))
+                if leaves(check, key, machines[key], new):
+                    del machines[key]
+                    watch.keys.remove(key)
+                else:
+                    verdicts.append((check, verdict))
             watch.note(reading, machines, now)
         self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
@@ -243,7 +247,7 @@ _EVERYTHING}
         except BaseException:  # nothing of it was written down: the next round sees it anew
             for key, machine in before.items():
                 if machine is None:
-                    del machines[key]
+                    machines.pop(key, None)
                 else:
                     machines[key] = machine
             self._watch()
@@ -273,8 +277,10 @@ _EVERYTHING}
             now - self._lost.get(source, now) >= BLIND for source in self.config.sources
         )
         saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
-            key: asdict(machine) for key, was in before.items() if durable(machine := self._machines[key], was)
-        }
+            key: asdict(machine) for key, was in before.items()
+            if (machine := self._machines.get(key)) is not None and durable(machine, was)
+        }  # fmt: skip
+        saved |= {key: None for key, was in before.items() if was is not None and key not in self._machines}
         if self._peaked:
             self._peaks.save(self._peaked, now)
         busy = {check.target for check, _, _ in changes} | self.ledger.open_targets()
@@ -345,10 +351,14 @@ _EVERYTHING}
 
     def stale(self, target: str, now: Millis) -> str | None:
         """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
-        for kpi in dict.fromkeys(check.reads for check in self._checks if check.target == target):
+        mine = [check for check in self._checks if check.target == target]
+        for kpi in dict.fromkeys(check.reads for check in mine):
+            absent_is_ok = all(check.missing.then == "ok" for check in mine if check.reads == kpi)
             reading = self.read(kpi, target, now)
             if reading.error is not None:
                 return reading.error
+            if not reading.newest and absent_is_ok:
+                continue
             if not reading.newest:
                 return f"{kpi} has no samples"
             if now - reading.newest > reading.max_age:

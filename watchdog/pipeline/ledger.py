@@ -16,7 +16,7 @@ from watchdog.guard import Allowed, may_act
 from watchdog.incidents import Change, Machine
 from watchdog.journal import Journal, incidents, outbox, runs
 from watchdog.model import Millis, Severity, Verdict
-from watchdog.rules import Check, fill
+from watchdog.rules import Check, fill, say_labels
 from watchdog.telemetry import Telemetry, log
 from watchdog.units import show_duration
 
@@ -67,11 +67,16 @@ class Ledger:
 
     def record(self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis) -> set[str]:
         """Changes of machines as incidents, timeline and messages. Returns the targets concerned."""
+        gone: dict[str, list[tuple[Check, Change, Verdict]]] = {}
         for check, change, verdict in changes:
             incident = incidents.current(self._journal, check.target)
             if change.kind == "tripped":
                 self._tripped(db, check, change, verdict, incident, now)
                 continue
+            if change.kind == "gone":
+                gone.setdefault(check.rule, []).append((check, change, verdict))
+                if incident is not None:
+                    incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
                 lines = [
@@ -84,7 +89,23 @@ class Ledger:
             text = f"{check.rule} ({check.level}) {_WORDS[change.kind]}: {change.reason}"
             if incident is not None:
                 incidents.event(db, change.kind, text, now, incident=incident.id, target=check.target)
+        for rule, those in gone.items():
+            self._gone(db, rule, those, now)
         return {check.target for check, _, _ in changes}
+
+    def _gone(
+        self, db: sqlite3.Connection, rule: str, those: Sequence[tuple[Check, Change, Verdict]], now: Millis
+    ) -> None:  # fmt: skip
+        """Label sets that have left: one message a rule, however many they are."""
+        target = those[0][0].target
+        fired = [check.level for check, change, _ in those if change.machine.fires]
+        weight: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
+        incident = incidents.current(self._journal, target)
+        lines = [f"{words}: no value for {show_duration(lasting)}{', it was firing' if firing else ''}"
+                 for words, (lasting, firing) in _by_labels(those).items()]  # fmt: skip
+        self.tell(db, "info", f"{target}: {rule} is no longer judged for what is gone", lines[:20], now, weight=weight,
+                  incident=incident.id if incident is not None and fired else None,
+                  channels=self._config.rules[rule].notify)  # fmt: skip
 
     def _tripped(
         self, db: sqlite3.Connection, check: Check, change: Change, verdict: Verdict,
@@ -102,8 +123,11 @@ class Ledger:
                         incident=number, target=check.target)  # fmt: skip
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
-        lines = [] if rule.summary is None else [fill(rule.summary, check, verdict)]
+        own = tuple(rule.labels.items())
+        lines = [] if rule.summary is None else [fill(rule.summary, check, verdict, change.lasting, own)]
         lines.append(change.reason)
+        if told := dict(verdict.labels) | rule.labels:
+            lines.append(say_labels(told))
         if check.plan is not None:
             plan = self._config.plans[check.plan]
             lines.append(f"plan: {check.plan} ({plan.kind})")
@@ -233,7 +257,18 @@ class Ledger:
         self.tell(db, "info", f"{target}: resumed", [who], now, incident=number, weight="warn")
 
 
-_WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped"}
+_WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped",
+          "gone": "forgotten"}  # fmt: skip
+
+
+def _by_labels(those: Sequence[tuple[Check, Change, Verdict]]) -> dict[str, tuple[Millis, bool]]:
+    """Label set → how long it is gone, and whether one of its thresholds fired."""
+    found: dict[str, tuple[Millis, bool]] = {}
+    for _, change, verdict in those:
+        words = say_labels(dict(verdict.labels))
+        lasting, fired = found.get(words, (0, False))
+        found[words] = max(lasting, change.lasting), fired or change.machine.fires
+    return found
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:

@@ -18,14 +18,16 @@ def _lasting(machine: Machine) -> Machine:
     The clock of missing data is written down every few seconds until it has run out, so that a watchdog that is killed
     again and again still notices that it sees nothing.
     """
-    missing = 0 if machine.lost else machine.missing // _MISSING * _MISSING
+    missing = machine.missing // (_LOST if machine.lost else _MISSING)
     if machine.phase == "ok":
         return Machine(lost=machine.lost, missing=missing)
     return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
 
 
 _MISSING = 5_000
-"""ms of missing data between two writes of its clock."""
+"""ms of missing data between two writes of its clock …"""
+_LOST = 3_600_000
+"""… and once it has run out, when it only counts for `forget`."""
 
 
 def restored(state: dict[str, object]) -> Machine:

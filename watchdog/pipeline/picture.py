@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from watchdog.incidents import Key, Machine
-from watchdog.rules import Reading
+from watchdog.rules import Reading, Rule
 from watchdog.telemetry import Picture
 
 SEVERITY = {"warn": "warning", "crit": "critical"}
 
 
-def picture(rules: Collection[str], readings: Mapping[str, Reading], machines: Mapping[Key, Machine]) -> Picture:
+def picture(rules: Mapping[str, Rule], readings: Mapping[str, Reading], machines: Mapping[Key, Machine]) -> Picture:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
     kpis = {
         kpi: reading.values[names[0]] if len(names := tuple(reading.values)) == 1 and reading.error is None else math.nan
@@ -28,5 +28,6 @@ def picture(rules: Collection[str], readings: Mapping[str, Reading], machines: M
             state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
         missing[key.rule] |= machine.outcome in ("nodata", "error")
         if machine.phase != "ok":
-            alerts[key.rule, SEVERITY[key.level], key.labels] = "firing" if machine.fires else "pending"
+            labels = tuple(sorted((dict(key.labels) | rules[key.rule].labels).items()))
+            alerts[key.rule, SEVERITY[key.level], labels] = "firing" if machine.fires else "pending"
     return Picture(kpis, state, missing, alerts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 
 from watchdog import rules
-from watchdog.incidents import Key, Machine, Terms, advance
+from watchdog.incidents import Change, Key, Machine, Terms, advance
 from watchdog.model import Labels, Millis
 from watchdog.promql import Values
 from watchdog.rules import Check, Reading
@@ -82,8 +82,17 @@ def _plain(machine: Machine) -> bool:
 
 def terms(check: Check) -> Terms:
     """What the state machine must know of a check."""
-    trips = check.missing.then == check.level
-    return Terms(check.patience, check.clear_for, check.missing.after, trips)
+    missing = check.missing
+    return Terms(
+        check.patience, check.clear_for, missing.after, missing.then == check.level, missing.then == "ok", check.forget
+    )
+
+
+def leaves(check: Check, key: Key, machine: Machine, changes: Iterable[Change]) -> bool:
+    """A label set that is gone for good; or one that a condition named, once it is well: it will name it again."""
+    if any(change.kind == "gone" for change in changes):
+        return True
+    return check.operator == "expr" and key.labels != () and machine.phase == "ok" and not machine.lost
 
 
 def by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:

@@ -27,10 +27,11 @@ from watchdog.rules.models import (
     questions,
     reads,
 )
-from watchdog.rules.summary import PLACEHOLDERS, fill, unknown_placeholders
+from watchdog.rules.summary import PLACEHOLDERS, fill, say_labels, unknown_placeholders
 
 __all__ = [
     "NOT_YET", "OPERATORS", "PLACEHOLDERS", "Check", "Kpi", "Learn", "Level", "Missing", "Normal", "Only", "Operator",
     "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "check", "fill", "inside", "inside_at",
-    "judge", "kinds", "parse_patience", "questions", "quiet", "reads", "unknown_placeholders",
+    "judge", "kinds", "parse_patience", "questions", "quiet", "reads", "say_labels",
+    "unknown_placeholders",
 ]  # fmt: skip

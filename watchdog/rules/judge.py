@@ -63,8 +63,8 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         if key not in verdicts or _weight(verdict) > _weight(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
     if asked:
-        well = {labels: _not_so(check, reading, labels) for labels in known or [()] if labels not in verdicts}
-        return [*verdicts.values(), *(well.values() if known or not verdicts else ())]
+        rest = [labels for labels in dict.fromkeys([*known, ()]) if labels not in verdicts]
+        return [*verdicts.values(), *(_not_so(check, reading, labels) for labels in rest)]
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
         verdicts[()] = Verdict(check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True,

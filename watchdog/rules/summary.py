@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from watchdog.model import Labels, Millis, Verdict
 from watchdog.rules.check import Check
@@ -20,7 +21,7 @@ def fill(
 
     `lasting`: how long it has been bad. `labels`: the rule's own, beside those of the series.
     """
-    told = dict(labels) | dict(verdict.labels)
+    told = dict(verdict.labels) | dict(labels)
 
     def text(found: re.Match[str]) -> str:
         match found[1].partition(".")[0]:
@@ -33,7 +34,7 @@ def fill(
             case "labels" if "." in found[1]:
                 return told.get(found[1].partition(".")[2], "none")
             case "labels":
-                return ", ".join(f"{name}={value}" for name, value in sorted(told.items())) or "none"
+                return say_labels(told) or "none"
             case "duration":
                 return show_duration(lasting)
             case "name":
@@ -47,6 +48,11 @@ def fill(
         return found[0]  # refused at load; here it would only hide the rest
 
     return _PLACE.sub(text, summary)
+
+
+def say_labels(labels: Mapping[str, str]) -> str:
+    """``disk=/data, team=infra``"""
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
 def show_limit(check: Check) -> str:
