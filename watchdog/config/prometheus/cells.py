@@ -20,6 +20,8 @@ from watchdog.model import Labels, Millis
 
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _MOST = 16 << 20
+_MOST_CELLS = 1_000_000
+"""Values that are read of one file: aliases can make a small file a very long one."""
 
 
 @dataclass(slots=True)
@@ -28,6 +30,14 @@ class Sheet:
 
     file: str
     problems: list[Problem] = field(default_factory=list)
+    cells: int = 0
+
+    def count(self, cell: Cell, more: int) -> bool:
+        """Whether so many more values may be read."""
+        before, self.cells = self.cells, self.cells + more
+        if self.cells > _MOST_CELLS >= before:
+            cell.report(f"the file stands for more than {_MOST_CELLS} values", "write out what its aliases copy")
+        return self.cells <= _MOST_CELLS
 
     def report(self, place: Place, what: str, cure: str = "") -> None:
         self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
@@ -103,11 +113,14 @@ class Cell:
         if not isinstance(self._node, yaml.SequenceNode):
             self.report("a list should stand here", "begin each entry with -")
             return []
-        return [Cell(node, self.sheet) for node in self._node.value]
+        nodes = self._node.value if self.sheet.count(self, len(self._node.value)) else []
+        return [Cell(node, self.sheet) for node in nodes]
 
     def _pairs(self) -> Iterator[tuple[str, Cell, Place]]:
         if not isinstance(self._node, yaml.MappingNode):
             self.report("a set of keys should stand here", "write key: value")
+            return
+        if not self.sheet.count(self, len(self._node.value)):
             return
         seen = set()
         merged: list[Cell] = []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from watchdog.config.prometheus.cells import Cell
 from watchdog.config.prometheus.helpers import TemplateError
 from watchdog.config.prometheus.templates import Template
-from watchdog.model import Labels, Millis
+from watchdog.model import Millis
 from watchdog.promql import Expr, PromqlError, parse
 from watchdog.promql.nodes import NAME
 
@@ -33,6 +33,9 @@ class Rule:
     """`keep_firing_for`."""
     labels: tuple[tuple[str, Template], ...]
     annotations: tuple[tuple[str, Template], ...]
+    cells: Mapping[str, Cell]
+    """What stands under each of its keys; under ``label …`` its labels, the group's own among them."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Group:
     """`query_offset`: how much earlier than it is evaluated it asks."""
     limit: int
     """Most series or alerts of one rule; 0 = any number."""
+    interval: Millis
+    """0: not said."""
 
 
 def is_prometheus(top: Cell) -> bool:
@@ -64,19 +69,18 @@ def read_groups(top: Cell, step: Millis) -> list[Group]:
             cell.report("the group has no name", "say name:")
         elif name in {group.name for group in groups}:
             keys["name"].report(f"a second group {name} in this file", "give it another name")
-        if "interval" in keys:
-            keys["interval"].millis()  # groups are evaluated each evaluation_interval, whatever they say
-        shared = keys["labels"].pairs() if "labels" in keys else ()
+        shared = keys["labels"].keyed() if "labels" in keys else {}
         rules = [_rule(each, shared, step) for each in keys["rules"].listed()] if "rules" in keys else []
         groups.append(Group(
             name, top.sheet.file, tuple(rule for rule in rules if rule is not None),
             keys["query_offset"].millis() if "query_offset" in keys else 0,
             int(keys["limit"].number()) if "limit" in keys else 0,
+            keys["interval"].millis() if "interval" in keys else 0,  # not heeded by tests: theirs is evaluation_interval
         ))  # fmt: skip
     return groups
 
 
-def _rule(cell: Cell, shared: Labels, step: Millis) -> Rule | None:
+def _rule(cell: Cell, shared: Mapping[str, Cell], step: Millis) -> Rule | None:
     keys = cell.items(_RULE)
     if ("record" in keys) == ("alert" in keys):
         cell.report("a rule says either record or alert", "delete one of them" if "record" in keys else "")
@@ -94,17 +98,19 @@ def _rule(cell: Cell, shared: Labels, step: Millis) -> Rule | None:
         return None
     expr = read_expr(keys["expr"], step)
     own = keys["labels"].keyed() if "labels" in keys else {}
-    labels = [(label, Template(text, ())) for label, text in shared if label not in own]
+    labels = [(label, _plain(each)) for label, each in shared.items() if label not in own]
     labels += [(label, template(each) if is_alert else _plain(each)) for label, each in own.items()]
     for label in own:
         if not _LABEL.fullmatch(label) or label == NAME:
             own[label].report(f"{label!r} is no name for a label")
-    if expr is None:
+    if expr is None or not name:
         return None
+    cells = {"": cell, **keys, **{f"label {label}": each for label, each in {**shared, **own}.items()}}
     return Rule(
         name, is_alert, expr, keys["for"].millis() if "for" in keys else 0,
         keys["keep_firing_for"].millis() if "keep_firing_for" in keys else 0, tuple(sorted(labels, key=lambda pair: pair[0])),
         tuple((key, template(each)) for key, each in keys["annotations"].keyed().items()) if "annotations" in keys else (),
+        cells, keys["expr"].text(),
     )  # fmt: skip
 
 
@@ -117,8 +123,8 @@ def read_expr(cell: Cell, step: Millis) -> Expr | None:
 
 
 def with_step(text: str, step: Millis) -> str:
-    """``[1h:]`` → ``[1h:30s]``: promtool takes the test's evaluation_interval for Prometheus's own."""
-    return _STEPLESS.sub(lambda found: found[1] or f"[{found[2]}:{step}ms]", text)
+    """``[1h:]`` → ``[1h:30s]``: promtool takes the test's evaluation_interval for Prometheus's own. 0: as it is."""
+    return text if not step else _STEPLESS.sub(lambda found: found[1] or f"[{found[2]}:{step}ms]", text)
 
 
 def template(cell: Cell) -> Template:
