@@ -13,7 +13,7 @@ from watchdog.config.entries import ONE, Draft, Entry
 from watchdog.config.explain import Spot, short_sentence
 from watchdog.config.problem import Place, Problem, nearest, one_line, short
 from watchdog.model import ActionError, Target
-from watchdog.promql import PromqlError, parse
+from watchdog.promql import PromqlError, expand, parse, tells_absence
 from watchdog.rules import Check, Kpi, Rule, ThresholdError, unknown_placeholders
 from watchdog.units import show_duration
 
@@ -24,7 +24,7 @@ LEAVE_RUNNING = "leave-running"
 def crosscheck(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     """The compiled checks and the warnings; what is wrong goes to the documents' ``problems``."""
     for entry in _well(draft, "kpis"):
-        _kpi(entry)
+        _kpi(draft, entry)
     for defaults in draft.defaults:
         if defaults.model is not None:
             _references(draft, defaults, defaults.model)
@@ -48,9 +48,9 @@ def _unknown(draft: Draft, section: str, name: str, spot: Spot, place: Place) ->
     return True
 
 
-def _expression(text: str, spot: Spot, path: Loc) -> None:
+def _expression(draft: Draft, text: str, spot: Spot, path: Loc) -> None:
     try:
-        parse(text)
+        expand(parse(text), draft.recordings)
     except PromqlError as error:
         _say(spot, spot.value(*path), str(error))
 
@@ -60,11 +60,11 @@ def _say(spot: Spot, place: Place, text: str) -> None:
     spot.report(place, short_sentence(what), short_sentence(cure))
 
 
-def _kpi(entry: Entry) -> None:
+def _kpi(draft: Draft, entry: Entry) -> None:
     kpi: Kpi = entry.model
-    _expression(kpi.expr, entry.spot, ("expr",))
+    _expression(draft, kpi.expr, entry.spot, ("expr",))
     if kpi.needs is not None:
-        _expression(kpi.needs, entry.spot, ("needs",))
+        _expression(draft, kpi.needs, entry.spot, ("needs",))
     try:
         kpi.normal()
     except ValueError as error:
@@ -90,9 +90,9 @@ def _rule(draft: Draft, entry: Entry) -> list[Check]:
     for level in LEVELS:
         threshold = rule.threshold(level)
         if threshold is not None and threshold.expr is not None:
-            _expression(threshold.expr, spot, (level, "expr"))
+            _expression(draft, threshold.expr, spot, (level, "expr"))
     if rule.only is not None and rule.only.when is not None:
-        _expression(rule.only.when, spot, ("only", "when"))
+        _expression(draft, rule.only.when, spot, ("only", "when"))
     for wrong in unknown_placeholders(rule.summary or ""):
         spot.report(spot.value("summary"), f"{short(wrong)} means nothing in a summary",
                     f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}")  # fmt: skip
@@ -140,10 +140,20 @@ def _crit(draft: Draft, entry: Entry, rule: Rule) -> None:
     if not (rule.crit.for_.hold or rule.crit.for_.m):
         spot.report(spot.key("crit"), f"a crit that starts the repair {rule.crit.plan} needs patience",
                     "add for: 5m or for: 3 of 5")  # fmt: skip
+    if rule.crit.expr is not None and _tells_absence(rule.crit.expr):
+        spot.report(spot.value("crit", "plan"), f"missing data would start the repair {rule.crit.plan}: absent() is no proof "
+                    "that the bot is unwell", "let a halt answer it")  # fmt: skip
     if rule.if_missing.then == "crit":
         place = spot.value("if_missing", "then") if "if_missing" in entry.said else spot.key("crit", "plan")
         spot.report(place, f"missing data would start the repair {rule.crit.plan}",
                     "say then: warn or hold, or let crit start a halt")  # fmt: skip
+
+
+def _tells_absence(text: str) -> bool:
+    try:
+        return tells_absence(parse(text))
+    except PromqlError:
+        return False  # reported where it stands
 
 
 def _plan(draft: Draft, entry: Entry) -> None:
@@ -151,7 +161,7 @@ def _plan(draft: Draft, entry: Entry) -> None:
     spot = entry.spot
     for path, verify in _verifies(plan):
         for index, text in enumerate(verify.that):
-            _expression(text, spot, (*path, "that", index))
+            _expression(draft, text, spot, (*path, "that", index))
     names: dict[str, int] = {}
     for index, level in enumerate(plan.levels):
         if names.setdefault(level.name, index) != index:

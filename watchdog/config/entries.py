@@ -19,6 +19,7 @@ from watchdog.config.problem import nearest, short
 from watchdog.config.shape import Defaults, Reload, Web
 from watchdog.model import Target
 from watchdog.notifiers import Channel
+from watchdog.promql import Recordings
 from watchdog.rules import Kpi, Rule
 from watchdog.sources import Source
 
@@ -64,6 +65,7 @@ class Draft:
     environ: Mapping[str, str]
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in ONE})
     defaults: list[Entry] = field(default_factory=list)
+    recordings: Recordings = field(default_factory=dict)
     state: str | None = None
     web: Web = field(default_factory=Web)
     reload: Reload = field(default_factory=Reload)
@@ -82,10 +84,13 @@ class Draft:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 
 
-def draft(main: Document | None, rules: Sequence[Document], folder: Path, environ: Mapping[str, str]) -> Draft:
+def draft(
+    main: Document | None, rules: Sequence[Document], folder: Path, environ: Mapping[str, str],
+    recordings: Recordings | None = None,
+) -> Draft:  # fmt: skip
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
-    made = Draft(documents, main, folder, environ)
+    made = Draft(documents, main, folder, environ, recordings=recordings or {})
     for document in documents:
         if _top(document, document is main):
             _read(made, document)

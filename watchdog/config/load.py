@@ -15,6 +15,7 @@ from watchdog.config.entries import MAIN_KEYS, ONE, RULE_KEYS, Draft, draft
 from watchdog.config.fill import without_secrets
 from watchdog.config.marks import read
 from watchdog.config.problem import ConfigError, Problem
+from watchdog.config.prometheus.translate import Translation, read_theirs
 from watchdog.config.shape import STATE, Config
 from watchdog.config.trust import distrusted
 
@@ -123,7 +124,10 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
-    made = draft(main, [*beside, *asked], files.folder.absolute(), environ)
+    theirs = read_theirs([(path, document) for path, document in zip(
+        [*files.beside, *files.rules], [*beside, *asked], strict=True)])  # fmt: skip
+    asked, beside = ([theirs.instead.get(id(document), document) for document in each] for each in (asked, beside))
+    made = draft(main, [*beside, *asked], files.folder.absolute(), environ, theirs.recordings)
     checks, warnings = crosscheck(made)
     mine = [*([main] if main is not None else []), *asked]
     problems = sorted({problem for document in mine for problem in document.problems})
@@ -135,15 +139,17 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
     own = {name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names}
     models = {section: made.models(section) for section in ONE}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
+    unchecked += theirs.notes
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
         sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web, reload=made.reload,
         targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
         rules={name: rule for name, rule in models["rules"].items() if name in own},
         checks=tuple(check for check in checks if check.rule in own),
-        fingerprint=_fingerprint(made, names),
+        fingerprint=_fingerprint(made, names, theirs),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
         unchecked=tuple(unchecked), warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
+        alerts={name: alert for name, alert in theirs.alerts.items() if name in own}, recordings=theirs.recordings,
     )  # fmt: skip
     return config, []
 
@@ -187,7 +193,7 @@ def _state(made: Draft) -> Path:
     return Path(given) if given else Path(STATE)
 
 
-def _fingerprint(made: Draft, files: Iterable[str]) -> str:
+def _fingerprint(made: Draft, files: Iterable[str], theirs: Translation) -> str:
     said: dict[str, object] = {"state": made.state, "web": made.web.listen, "reload": made.reload.watch}
     for section, entries in made.entries.items():
         outward = section in ("sources", "channels")  # nothing else may hold secrets
@@ -195,6 +201,9 @@ def _fingerprint(made: Draft, files: Iterable[str]) -> str:
                   for name, entry in entries.items() if entry.spot.document.file in files]  # fmt: skip
         said[section] = listed if section == "rules" else dict(listed)
     said["defaults"] = [entry.said for entry in made.defaults if entry.spot.document.file in files]
+    said["alerts"] = {name: alert.said() for name, alert in theirs.alerts.items()}
+    said["recordings"] = {name: [(each.expr.text, each.labels, each.step) for each in listed]
+                          for name, listed in theirs.recordings.items()}  # fmt: skip
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

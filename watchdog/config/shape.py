@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +12,10 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from watchdog.actions.plan import Plan
 from watchdog.config.problem import Problem
+from watchdog.config.prometheus.translate import Alert
 from watchdog.model import Duration, Part, Seq, Target
 from watchdog.notifiers import Channel
+from watchdog.promql import Expr, Recordings, expand, parse
 from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
 from watchdog.sources import Source
 
@@ -89,3 +91,10 @@ class Config:
     """What could not be checked, and why."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed but probably not meant."""
+    alerts: Mapping[str, Alert] = field(default_factory=dict)
+    """By rule: what those from Prometheus's files say to people."""
+    recordings: Recordings = field(default_factory=dict)
+
+    def expr(self, text: str) -> Expr:
+        """An expression of this configuration, with all that is recorded filled in. Raises PromqlError."""
+        return expand(parse(text), self.recordings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from watchdog import rules
@@ -20,12 +21,13 @@ from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.asked import expressions, longest_windows
+from watchdog.pipeline.asking import ask
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
 from watchdog.pipeline.picture import SEVERITY, picture
 from watchdog.pipeline.watch import Watch, by_check, leaves, terms
-from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names, parse
+from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
@@ -65,14 +67,14 @@ class Pipeline:
         machines = self.machines
         self.config = config
         self.store.set_windows(longest_windows(config))
-        self._parsed = {text: parse(text) for text in expressions(config)}
+        self._parsed = {text: config.expr(text) for text in expressions(config)}
         self._checks = config.checks
         self._questions = rules.questions(config.kpis, config.rules)
         self._reads = {name: self._metrics_of(name) for name in self._questions}
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
-        self.ledger = Ledger(config, self.journal, self.telemetry)
+        self.ledger = Ledger(config, self.journal, self.telemetry, partial(ask, config, self.store))
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         calm = {target for target in config.targets if records.current(self.journal, target) is None}
@@ -147,7 +149,9 @@ _EVERYTHING}
         """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
         `tick`: where what is read at `now` is shared."""
         try:
-            return self._read(kpi, target, tick or self._live.at(now), after)
+            reading = self._read(kpi, target, tick or self._live.at(now), after)
+            # What reads no samples (`hour() > 22`) is as fresh as the question.
+            return reading if self._reads[kpi] else replace(reading, newest=now, until=now)
         except PromqlError as error:  # what only the samples tell: two series that match one, for instance
             return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
 
@@ -183,7 +187,7 @@ _EVERYTHING}
 
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
-        expr = self._parsed.get(text) or parse(text)  # a plan keeps its conditions over a reload
+        expr = self._parsed.get(text) or self.config.expr(text)  # a plan keeps its conditions over a reload
         try:
             got = self._live.at(now).read(expr, after)
             if now - got.newest > self._slowest(metric_names(expr)):

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.promql import parse, windows
+from watchdog.promql import windows
 
 
 def longest_windows(config: Config) -> dict[str, int]:
     """Metric name → how long its samples are needed, over every expression of the configuration."""
     kept: dict[str, int] = {}
-    for expr in map(parse, expressions(config)):
+    for expr in map(config.expr, expressions(config)):
         for name, span in windows(expr).items():
             kept[name] = max(span, kept.get(name, 0))
     return kept
@@ -30,6 +30,8 @@ def expressions(config: Config) -> Iterable[str]:
     for rule in config.rules.values():
         if rule.only is not None and rule.only.when is not None:
             yield rule.only.when
+    for alert in config.alerts.values():
+        yield from alert.queries()
     for plan in config.plans.values():
         yield from plan.verify.that
         for level in plan.levels:

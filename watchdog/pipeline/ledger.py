@@ -6,7 +6,7 @@ Everything here happens inside the caller's one transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog import guard
@@ -37,7 +37,12 @@ class Facts(NamedTuple):
 class Ledger:
     """Writes down what changed, and asks the guard what may be done about it."""
 
-    def __init__(self, config: Config, journal: Journal, telemetry: Telemetry) -> None:
+    def __init__(
+        self, config: Config, journal: Journal, telemetry: Telemetry,
+        query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+    ) -> None:  # fmt: skip
+        """`query`: what the templates of Prometheus's alerts may ask."""
+        self._query = query
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
@@ -125,6 +130,8 @@ class Ledger:
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [fill(rule.summary, check, verdict, change.lasting, own)]
+        if (alert := self._config.alerts.get(check.rule)) is not None:
+            lines += alert.lines(verdict.labels, verdict.value, lambda text: self._query(text, now))
         lines.append(change.reason)
         if told := dict(verdict.labels) | rule.labels:
             lines.append(say_labels(told))

@@ -17,7 +17,7 @@ from watchdog.promql.nodes import LOOKBACK, Expr
 from watchdog.promql.pages import Page, Pages, Series, page_of
 from watchdog.promql.parser import parse
 from watchdog.promql.recorded import Recording, Recordings, expand
-from watchdog.promql.shape import can_be_many, extremes, metric_names, windows
+from watchdog.promql.shape import can_be_many, extremes, metric_names, tells_absence, windows
 
 __all__ = [
     "LOOKBACK",
@@ -40,5 +40,6 @@ __all__ = [
     "metric_names",
     "page_of",
     "parse",
+    "tells_absence",
     "windows",
 ]

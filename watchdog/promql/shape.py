@@ -59,6 +59,16 @@ def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
     return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node, 0) if func in sides}
 
 
+def tells_absence(expr: Expr) -> bool:
+    """Whether it may return something because there are no samples."""
+
+    def within(node: Node) -> bool:
+        is_absence = isinstance(node, Call | RangeCall) and node.func in ("absent", "absent_over_time")
+        return is_absence or any(map(within, children(node)))
+
+    return within(expr.node)
+
+
 def can_be_many(expr: Expr) -> bool:
     """Whether it may return several series, judged by its shape alone: a selector may, an aggregation into one not."""
     return _many(expr.node)[0]

@@ -11,7 +11,7 @@ before moves nothing but timers; so only those looks are taken at which a verdic
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from watchdog import history, rules
 from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
-from watchdog.promql import Expr, Pages, evaluate, metric_names, parse
+from watchdog.promql import Expr, Pages, evaluate, metric_names
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.replay.looks import Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
@@ -68,7 +68,7 @@ def replay(
     """
     first, last = history.span_of(pages)
     start, end = first if start is None else start, last if end is None else end
-    parsed = {text: parse(text) for text in expressions(config)}
+    parsed = {text: config.expr(text) for text in expressions(config)}
     courses = [Course(check, index) for index, check in enumerate(config.checks)]
     questions = rules.questions(config.kpis, config.rules)
     kpis = list(dict.fromkeys(check.reads for check in config.checks))
@@ -109,6 +109,8 @@ class _Kpi:
 
     def at(self, times: Ints) -> Seen:
         result = evaluate(self._parsed[self._kpi.expr], self._pages, times)
+        if not self._reads:  # `hour() > 22` is as fresh as the question
+            result = replace(result, newest=times)
         needs = None if self._kpi.needs is None else evaluate(self._parsed[self._kpi.needs], self._pages, times)
         return Seen(times, result, needs, self._max_age)
 

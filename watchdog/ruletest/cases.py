@@ -89,7 +89,8 @@ def read(path: Path, environ: Mapping[str, str]) -> tuple[TestFile | None, list[
         step = _MINUTE
     if "fuzzy_compare" in keys:
         keys["fuzzy_compare"].flag()  # always so: values are compared with a tolerance
-    groups, rules, problems = _rule_files(keys.get("rule_files"), path.parent, step, environ)
+    watched = any(test.says("watchdog_rule_test") for test in keys["tests"].listed()) if "tests" in keys else False
+    groups, rules, problems = _rule_files(keys.get("rule_files"), path.parent, step, environ, watched=watched)
     order = [each.text() for each in keys["group_eval_order"].listed()] if "group_eval_order" in keys else []
     if len(set(order)) < len(order):
         keys["group_eval_order"].report("a group stands here twice", "keep one of them")
@@ -103,8 +104,9 @@ def read(path: Path, environ: Mapping[str, str]) -> tuple[TestFile | None, list[
 
 
 def _rule_files(
-    listed: Cell | None, folder: Path, step: Millis, environ: Mapping[str, str]
+    listed: Cell | None, folder: Path, step: Millis, environ: Mapping[str, str], *, watched: bool
 ) -> tuple[list[Group], Config | None, list[Problem]]:
+    """`watched`: Prometheus's rules are judged as ours, too."""
     groups: list[Group] = []
     ours: dict[Path, None] = {}
     problems: list[Problem] = []
@@ -118,15 +120,16 @@ def _rule_files(
                 continue
             seen.add(path.resolve())
             sheet, top = open_sheet(path, str(path))
-            if top is not None and not is_prometheus(top):
+            if top is not None and (watched or not is_prometheus(top)):
                 ours[path] = None
+            if top is not None and not is_prometheus(top):
                 continue
             groups += read_groups(top, step) if top is not None else []
             problems += sheet.problems
     if not ours:
         return groups, None, problems
     rules, wrong = config.check(ours, environ=environ)
-    return groups, rules, problems + wrong
+    return groups, rules, problems + [each for each in wrong if each not in problems]
 
 
 def _test(cell: Cell, number: int, step: Millis, rules: Config | None) -> Test:

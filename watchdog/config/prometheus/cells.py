@@ -20,8 +20,6 @@ from watchdog.model import Labels, Millis
 
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _MOST = 16 << 20
-_MOST_CELLS = 1_000_000
-"""Values that are read of one file: aliases can make a small file a very long one."""
 
 
 @dataclass(slots=True)
@@ -30,14 +28,16 @@ class Sheet:
 
     file: str
     problems: list[Problem] = field(default_factory=list)
+    most: int = 1_000_000
+    """Values that are read of the file: aliases can make a small one very long."""
     cells: int = 0
 
     def count(self, cell: Cell, more: int) -> bool:
         """Whether so many more values may be read."""
         before, self.cells = self.cells, self.cells + more
-        if self.cells > _MOST_CELLS >= before:
-            cell.report(f"the file stands for more than {_MOST_CELLS} values", "write out what its aliases copy")
-        return self.cells <= _MOST_CELLS
+        if self.cells > self.most >= before:
+            cell.report(f"the file stands for more than {self.most} values", "write out what its aliases copy")
+        return self.cells <= self.most
 
     def report(self, place: Place, what: str, cure: str = "") -> None:
         self.problems.append(Problem(self.file, place.line, place.column, one_line(what), one_line(cure)))
@@ -108,6 +108,10 @@ class Cell:
     def keyed(self) -> dict[str, Cell]:
         """Names and whatever they hold, in the order of the file."""
         return {key: value for key, value, _ in self._pairs()}
+
+    def says(self, key: str) -> bool:
+        """Whether it is a set of keys with this one among them. Reports nothing."""
+        return isinstance(self._node, yaml.MappingNode) and any(each.value == key for each, _ in self._node.value)
 
     def listed(self) -> list[Cell]:
         if not isinstance(self._node, yaml.SequenceNode):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from watchdog.config.prometheus.cells import Cell
 from watchdog.config.prometheus.helpers import TemplateError
@@ -14,7 +13,7 @@ from watchdog.model import Millis
 from watchdog.promql import Expr, PromqlError, parse
 from watchdog.promql.nodes import NAME
 
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _GROUP = ("name", "interval", "query_offset", "limit", "labels", "rules")
 _RULE = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
@@ -52,10 +51,8 @@ class Group:
 
 
 def is_prometheus(top: Cell) -> bool:
-    """Whether it is a file of Prometheus's, rather than one of ours. Reports nothing."""
-    node: Any = top._node
-    return isinstance(node.value, list) and any(getattr(pair[0], "value", None) == "groups" for pair in node.value
-                                                if isinstance(pair, tuple))  # fmt: skip
+    """Whether it is a file of Prometheus's, rather than one of ours."""
+    return top.says("groups")
 
 
 def read_groups(top: Cell, step: Millis) -> list[Group]:
@@ -101,7 +98,7 @@ def _rule(cell: Cell, shared: Mapping[str, Cell], step: Millis) -> Rule | None:
     labels = [(label, _plain(each)) for label, each in shared.items() if label not in own]
     labels += [(label, template(each) if is_alert else _plain(each)) for label, each in own.items()]
     for label in own:
-        if not _LABEL.fullmatch(label) or label == NAME:
+        if not LABEL.fullmatch(label) or label == NAME:
             own[label].report(f"{label!r} is no name for a label")
     if expr is None or not name:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,10 @@ class Template:
         self.text = text
         self._root = _read(text, {f"${name}" for name in variables} | {"$"}) if "{{" in text else None
 
+    def queries(self) -> list[str]:
+        """The expressions that it asks with `query "…"`."""
+        return [] if self._root is None else list(_queries(self._root))
+
     def fill(self, data: Mapping[str, Any], variables: Mapping[str, Any], query: Query) -> str:
         """The text with everything filled in. Raises TemplateError."""
         if self._root is None:
@@ -99,6 +103,19 @@ def _read(text: str, known: set[str]) -> _Block:
     if len(stack) > 1:
         raise TemplateError(f"{{{{ {stack[-1].word} }}}} has no {{{{ end }}}}")
     return root
+
+
+def _queries(part: Any) -> Iterator[str]:
+    match part:
+        case _Block(pipe=pipe, body=body, other=other):
+            for each in (pipe, *body, *other):
+                yield from _queries(each)
+        case _Pipe(commands=commands):
+            for command in commands:
+                if len(command) == 2 and command[0] == _Func("query") and isinstance(command[1], _Const):
+                    yield str(command[1].value)
+                for operand in command:
+                    yield from _queries(operand)
 
 
 def _text(block: _Block, text: str, *, strip: bool) -> None:

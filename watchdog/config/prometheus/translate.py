@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from watchdog.config.document import Document, Loc
 from watchdog.config.problem import short
-from watchdog.config.prometheus.cells import Cell
-from watchdog.config.prometheus.groups import Group, Rule, read_groups
+from watchdog.config.prometheus.cells import Cell, open_sheet
+from watchdog.config.prometheus.groups import LABEL, Group, Rule, is_prometheus, read_groups
+from watchdog.config.prometheus.helpers import TemplateError
 from watchdog.config.prometheus.hysteresis import split
 from watchdog.config.prometheus.labels import CRITICAL, OURS, PLAN, SEVERITY, TARGET, WARNING
-from watchdog.config.prometheus.templates import Template
-from watchdog.promql import PromqlError, Recording, Recordings, expand, metric_names
+from watchdog.config.prometheus.templates import LabelMap, Query, Template
+from watchdog.model import Labels
+from watchdog.promql import PromqlError, Recording, Recordings, expand, metric_names, parse
 from watchdog.promql.nodes import STEP
+
+MOST_VALUES = 200_000
+"""What aliases may make of a file."""
 
 ALONE = "default"
 """The target of alerts where no file defines one: they are told, and no plan can be started."""
 
+RUNBOOK = ("runbook_url", "runbook")
 _SYNTHETIC = ("ALERTS", "ALERTS_FOR_STATE")
 _UNLIKE_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -39,42 +46,111 @@ class Alert:
     annotations: tuple[tuple[str, Template], ...]
 
 
+    def said(self) -> list[list[tuple[str, str]]]:
+        return [[(key, template.text) for key, template in each] for each in (self.labels, self.annotations)]
+
+    def queries(self) -> list[str]:
+        """What its templates ask."""
+        return [text for _, template in (*self.labels, *self.annotations) for text in template.queries()]
+
+    def lines(self, labels: Labels, value: float | None, query: Query) -> list[str]:
+        """What people are told, filled in as Prometheus does it. A template that fails says so in its place."""
+        held = LabelMap(labels)
+        v = float("nan") if value is None else value
+        data = {"Labels": held, "ExternalLabels": LabelMap(), "ExternalURL": "", "Value": v}
+        variables = {"labels": held, "externalLabels": LabelMap(), "externalURL": "", "value": v}
+
+        def fill(template: Template) -> str:
+            try:
+                return " ".join(template.fill(data, variables, query).split())
+            except TemplateError as error:
+                return f"<error expanding template: {error}>"
+
+        known = dict(self.annotations)
+        first = [fill(known[key]) for key in ("summary", "message", "description") if key in known]
+        rest = [f"{key}: {fill(template)}" for key, template in (*self.annotations, *self.labels)
+                if key not in ("summary", "message", "description") and not _is_link(key, template)]  # fmt: skip
+        return [line for line in (*first, *rest) if line]
+
+
+def _is_link(key: str, template: Template) -> bool:
+    """A runbook that the rule itself carries."""
+    return key in RUNBOOK and "{{" not in template.text
+
+
 @dataclass
 class Translation:
-    documents: list[Document] = field(default_factory=list)
+    instead: dict[int, Document] = field(default_factory=dict)
+    """By the id of the document as it was read first."""
     alerts: dict[str, Alert] = field(default_factory=dict)
     """By the name of our rule."""
     recordings: dict[str, list[Recording]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def translate(tops: Iterable[Cell], targets: Sequence[str], taken: Collection[str]) -> Translation:
-    """`tops`: the files. `targets`: those that our own files define. `taken`: names of our own rules and KPIs."""
+def read_theirs(read: Sequence[tuple[Path, Document]]) -> Translation:
+    """Those of the documents that are Prometheus's, translated. Their mistakes stand in the new documents' ``problems``."""
+    theirs: list[tuple[Document, Cell]] = []
+    ours: list[dict[str, Any]] = []
+    for path, document in read:
+        if isinstance(document.data, dict) and "groups" in document.data:
+            sheet, top = open_sheet(path, document.file)
+            sheet.most = MOST_VALUES
+            if top is not None and is_prometheus(top):
+                theirs.append((document, top))
+                continue
+            document.problems += sheet.problems
+        if isinstance(document.data, dict):
+            ours.append(document.data)
+    if not theirs:
+        return Translation()
+    taken = {name for data in ours for name in _names_in(data, "kpis")}
+    taken |= {rule["name"] for data in ours for rule in _listed(data, "rules") if isinstance(rule.get("name"), str)}
+    targets = list(dict.fromkeys(name for data in ours for name in _names_in(data, "targets")))
+    return _translate(theirs, targets, taken)
+
+
+def _names_in(data: Mapping[str, Any], section: str) -> list[str]:
+    return list(data[section]) if isinstance(data.get(section), dict) else []
+
+
+def _listed(data: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    return [each for each in data[section] if isinstance(each, dict)] if isinstance(data.get(section), list) else []
+
+
+def _translate(read: Sequence[tuple[Document, Cell]], targets: Sequence[str], taken: Collection[str]) -> Translation:
+    """`targets`: those that our own files define. `taken`: names of our own rules and KPIs."""
     made = Translation()
-    files = [(top, read_groups(top, 0)) for top in tops]
-    for _, groups in files:
+    files = [(document, top, _groups(top)) for document, top in read]
+    for _, _, groups in files:
         for group in groups:
             for rule in group.rules:
                 if not rule.is_alert:
                     labels = tuple((name, template.text) for name, template in rule.labels)
                     recording = Recording(rule.name, rule.expr, labels, group.interval or STEP)
                     made.recordings.setdefault(rule.name, []).append(recording)
-    names = _names([(group, rule) for _, groups in files for group in groups for rule in group.rules if rule.is_alert], taken)
-    for top, groups in files:
+    names = _names([(group, rule) for _, _, groups in files for group in groups for rule in group.rules if rule.is_alert], taken)
+    for document, top, groups in files:
         page = _Page(Document(top.sheet.file, {"rules": [], "kpis": {}}, problems=top.sheet.problems))
         page.at((), top)
         for group in groups:
             made.notes += _unheeded(top.sheet.file, group)
             for rule in group.rules:
-                if _can_be_asked(rule, made.recordings) and rule.is_alert:
+                if _can_be_asked(rule, made.recordings) and _can_be_told(rule, made.recordings) and rule.is_alert:
                     name = names[id(rule)]
                     made.alerts[name] = Alert(rule.name, tuple(_templated(rule)), rule.annotations)
                     _alert(page, rule, name, targets or [ALONE])
-        if not targets and not made.documents:
+        if not targets and not made.instead:
             page.document.data["targets"] = {ALONE: {}}
             page.at(("targets", ALONE), top)
-        made.documents.append(page.document)
+        made.instead[id(document)] = page.document
     return made
+
+
+def _groups(top: Cell) -> list[Group]:
+    """None of a file that is too long: what was read of it so far is not all of it."""
+    groups = read_groups(top, 0)
+    return groups if top.sheet.cells <= top.sheet.most else []
 
 
 def _names(alerts: Sequence[tuple[Group, Rule]], taken: Collection[str]) -> dict[int, str]:
@@ -128,6 +204,18 @@ def _can_be_asked(rule: Rule, recordings: Recordings) -> bool:
     return True
 
 
+def _can_be_told(rule: Rule, recordings: Recordings) -> bool:
+    """Whether what its templates ask can be evaluated."""
+    for key, template in rule.annotations:
+        for text in template.queries():
+            try:
+                expand(parse(text), recordings)
+            except PromqlError as error:
+                rule.cells["annotations"].keyed()[key].report(f"query {short(text)}: {error}")
+                return False
+    return True
+
+
 def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
     cells = rule.cells
     labels = {label: template.text for label, template in rule.labels if "{{" not in template.text}
@@ -168,11 +256,11 @@ def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
             cells[f"label {PLAN}"].report(f"a plan is started by a critical alert, and this one is {_shown(labels)}",
                                           f"say {SEVERITY}: critical, or delete {PLAN}")  # fmt: skip
             return
-    if kept := {label: text for label, text in labels.items() if label not in OURS and text}:
+    if kept := {label: text for label, text in labels.items() if label not in OURS and text and LABEL.fullmatch(label)}:
         said["labels"] = kept
         at |= {("labels",): cells.get("labels", cells[""])}
         at |= {("labels", label): cells[f"label {label}"] for label in kept}
-    runbook = next((template for key, template in rule.annotations if key in ("runbook_url", "runbook")), None)
+    runbook = next((template for key, template in rule.annotations if key in RUNBOOK), None)
     if runbook is not None and "{{" not in runbook.text and runbook.text:
         said["runbook"] = runbook.text
     index = len(page.document.data["rules"])
