@@ -9,6 +9,7 @@ import pytest
 
 from watchdog import config
 from watchdog.config import Config
+from watchdog.config.prometheus.cells import open_sheet
 from watchdog.rules import Patience
 
 FILES = sorted((Path(__file__).parent / "prometheus").glob("*.yaml"))
@@ -172,8 +173,18 @@ def test_what_an_alert_says_is_part_of_the_fingerprint(write: Write) -> None:
 
 
 def test_aliases_that_copy_without_end_are_refused(write: Write) -> None:
-    many = ", ".join(["*r"] * 1_100)
+    many = ", ".join(["*r"] * 600)
     text = f"groups:\n  - {{name: a, rules: &l [&r {{alert: A, expr: a > 1, labels: {{a: b, c: d}}}}, {many}]}}\n"
     text += "".join(f"  - {{name: n{i}, rules: *l}}\n" for i in range(300))
 
     assert any("the file stands for more than 200000 values" in problem for problem in wrong(write({"rules/p.yml": text})))
+
+
+@pytest.mark.parametrize("text", ["groups: " + "[" * 1_000_000, "groups: " + "{a: " * 100_000, "groups:\n- " + "- " * 100_000])
+def test_brackets_without_end_kill_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yml").write_text(text)
+
+    sheet, top = open_sheet(tmp_path / "p.yml", "p.yml")
+
+    assert top is None
+    assert [str(problem) for problem in sheet.problems] == ["p.yml:1:1: is nested deeper than 50 levels — check the brackets"]

@@ -20,6 +20,8 @@ from watchdog.model import Labels, Millis
 
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _MOST = 16 << 20
+_DEPTH = 50
+"""libyaml's composer recurses on the C stack, and dies of what is deeper than any rule file."""
 
 
 @dataclass(slots=True)
@@ -161,13 +163,14 @@ def open_sheet(path: Path, file: str) -> tuple[Sheet, Cell | None]:
         sheet.report(Place(1, 1), f"is larger than {_MOST >> 20} MiB", "split it")
         return sheet, None
     try:
-        node = yaml.compose(raw.decode("utf-8-sig"), Loader=_LOADER)
+        text = raw.decode("utf-8-sig")
+        if _too_deep(text):
+            sheet.report(Place(1, 1), f"is nested deeper than {_DEPTH} levels", "check the brackets")
+            return sheet, None
+        node = yaml.compose(text, Loader=_LOADER)
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8", "replace").split("\n")
         sheet.report(Place(len(before), len(before[-1]) + 1), f"byte 0x{raw[error.start]:02x} is not UTF-8")
-        return sheet, None
-    except RecursionError:
-        sheet.report(Place(1, 1), "is nested too deep")
         return sheet, None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -179,3 +182,12 @@ def open_sheet(path: Path, file: str) -> tuple[Sheet, Cell | None]:
         sheet.report(Place(1, 1), "the file is empty")
         return sheet, None
     return sheet, Cell(node, sheet)
+
+
+def _too_deep(text: str) -> bool:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            return True
+    return False
