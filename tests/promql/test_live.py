@@ -15,7 +15,7 @@ from tests.promql.written import key
 from watchdog.model import Labels
 from watchdog.promql import Expr, Live, Pages, PromqlError, Tick, evaluate, page_of, parse
 from watchdog.promql.pages import NEVER
-from watchdog.promql.quick import Look, Plan
+from watchdog.promql.quick import Common, Look, Plan
 
 ONE = [f'{name}{{x="{x}",source="{source}"}}' for source in "pq" for name in "ab" for x in "12"]
 WHEN = ("", "", "", "", " offset 31s", " offset -40s", " @ 300.5", " @ end() offset 10s", " @ start()")
@@ -136,7 +136,7 @@ def quiet(*names: str) -> dict[Labels, list[tuple[int, float]]]:
 ])  # fmt: skip
 def test_what_rules_mostly_say_goes_the_short_way(text: str) -> None:
     series = Pages([page_of(quiet("a{x=1}", "a{x=2}", "b"), 0)])
-    plan = Plan(parse(text).node, series, {})
+    plan = Plan(parse(text).node, series, Common())
 
     assert plan.value(Look(398_000, NEVER)) is not None
 

@@ -16,7 +16,7 @@ from watchdog.model import Labels, Millis
 from watchdog.promql.engine import whole
 from watchdog.promql.nodes import Expr
 from watchdog.promql.pages import NEVER, Floats, Series
-from watchdog.promql.quick import Look, Plan, Shared, Unusual
+from watchdog.promql.quick import Common, Look, Plan, Unusual
 from watchdog.promql.selectors import NONE, Run
 from watchdog.promql.vectors import Keys, nameless
 
@@ -76,7 +76,7 @@ class Live:
         self._series = series
         self._generation: object = None
         self._plans: dict[int, tuple[Expr, Plan | None]] = {}
-        self._shared: dict[object, Shared] = {}
+        self._common = Common()
 
     def at(self, now: Millis) -> Tick:
         """A look at `now`. Use it before the series change, and throw it away."""
@@ -90,16 +90,16 @@ class Live:
         """None: the expression is not for the short way."""
         if self._generation is not self._series.generation:
             self._generation = self._series.generation
-            self._plans, self._shared = {}, {}
+            self._plans, self._common = {}, Common()
         known = self._plans.get(id(expr))
         if known is not None:  # the expression is held as well: its id stays its own
             return known[1]
         try:
-            plan = Plan(expr.node, self._series, self._shared)
+            plan = Plan(expr.node, self._series, self._common)
         except Unusual:
             plan = None
         if len(self._plans) >= _MANY:
-            self._plans, self._shared = {}, {}
+            self._plans = {}
         self._plans[id(expr)] = expr, plan
         return plan
 
@@ -127,6 +127,7 @@ class Tick:
             look = self._looks[after] = Look(self._now, after)
         try:
             x = plan.value(look)
+            have, need = plan.coverage(look) if plan.covers else (0, 0)
         except Unusual:
             return self._by_arrays(expr, since)
         if x is None:
@@ -134,8 +135,8 @@ class Tick:
         else:
             x = x if x == x else math.nan  # one NaN, whatever its bits
             values = Values(plan.names, (x,), x, x)
-        have, need = plan.coverage(look) if plan.covers else (0, 0)
-        return Instant(values, plan.newest(look), have, need, plan.until(look))
+        newest, until = plan.about(look)
+        return Instant(values, newest, have, need, until)
 
     def _by_arrays(self, expr: Expr, since: Millis | None) -> Instant:
         run = Run(self._live.series, np.array([self._now], np.int64), since)

@@ -36,6 +36,10 @@ _EITHER = STALE_BITS >> 1
 NEVER: Millis = -(1 << 62)
 
 
+WATCHED: Ints = np.zeros((0, 2), np.int64)
+"""Nothing was missed."""
+
+
 def missing(v: Floats) -> Bools:
     """Which cells hold no value. Same shape; a measured NaN is a value."""
     return np.asarray((v.view(np.int64) >> 1) == _EITHER)
@@ -44,7 +48,7 @@ def missing(v: Floats) -> Bools:
 class Page:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
-    __slots__ = ("begins", "gap", "gap_max", "keys", "t", "trimmed", "v")
+    __slots__ = ("begins", "gap", "gap_max", "keys", "t", "trimmed", "unwatched", "v")
 
     t: Ints
     """[n] ms, strictly ascending."""
@@ -60,11 +64,14 @@ class Page:
     """[rows] ms: newest cell without a value. Windows that begin later need no second look."""
     gap_max: Millis
     """The greatest of `gap`."""
+    unwatched: Ints
+    """[n, 2] ms, ascending: when nobody watched since `begins`, from and until; the watchdog was down."""
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:
         """`begin`: for all rows, or one each."""
         self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
         self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
+        self.unwatched = WATCHED
         self.mind_gaps()
 
     @property

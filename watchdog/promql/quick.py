@@ -75,14 +75,14 @@ class View:
 class Shared:
     """A function over the same window of some rows of a page, which are worked out together."""
 
-    def __init__(self, node: RangeCall, page: Page, spot: Spot, args: tuple[float, ...]) -> None:
+    def __init__(self, node: RangeCall, page: Page, number: int, spot: Spot, args: tuple[float, ...]) -> None:
         self.kernel, self.args = RANGE[node.func], args
-        self.page, self.spot = page, spot
+        self.page, self.number, self.spot = page, number, spot
         self.rows: list[int] = []
 
     def values(self, look: Look, row: int) -> dict[int, float | None]:
         """Row → value; `row` is among them. All of them when there is little to read, else that row alone."""
-        view = look.view(self.page, self.spot)
+        view = look.view(self.number, self.page, self.spot)
         first, last = view.first, view.last
         if first >= last:
             return dict.fromkeys(self.rows)
@@ -115,14 +115,23 @@ class Look:
 
     def __init__(self, now: Millis, since: Millis) -> None:
         self.now, self.since = now, since
-        self.views: dict[Spot, View] = {}
+        self.views: dict[int, View] = {}
+        """By the number of the spot."""
         self.kernels: dict[Shared, dict[int, float | None]] = {}
 
-    def view(self, page: Page, spot: Spot) -> View:
-        known = self.views.get(spot)
+    def view(self, number: int, page: Page, spot: Spot) -> View:
+        known = self.views.get(number)
         if known is None:
-            known = self.views[spot] = View(page, spot, self.now, self.since)
+            known = self.views[number] = View(page, spot, self.now, self.since)
         return known
+
+
+class Common:
+    """What the plans over some series share."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Spot, int] = {}
+        self.shared: dict[object, Shared] = {}
 
 
 class Cover(NamedTuple):
@@ -130,16 +139,20 @@ class Cover(NamedTuple):
 
     page: Page
     begin: Millis
-    spot: Spot
+    number: int
+    span: Millis
 
 
 class Plan:
     """An expression as closures, for as long as the series stay the same."""
 
-    def __init__(self, node: Node, series: Series, shared: dict[object, Shared]) -> None:
+    __slots__ = ("_common", "_series", "covers", "names", "numbers", "still", "value")
+
+    def __init__(self, node: Node, series: Series, common: Common) -> None:
         """Raises Unusual when the expression is not about single series."""
-        self._series, self._shared = series, shared
-        self.spots: list[Spot] = []
+        self._series, self._common = series, common
+        self.numbers: list[int] = []
+        """Of the spots where it reads."""
         self.covers: list[Cover] = []
         self.still = True
         """Whether the answer depends on nothing but the samples that are read."""
@@ -172,22 +185,23 @@ class Plan:
             raise Unusual
         return picked[0]
 
-    def _spot(self, page: Page, selector: Selector, span: Millis, *, whole: bool) -> Spot:
+    def _spot(self, page: Page, selector: Selector, span: Millis, *, whole: bool) -> tuple[int, Spot]:
         at: At = selector.at
         if at is not None or selector.offset:
             self.still = False
         spot = Spot(id(page), at if isinstance(at, int) else None, selector.offset, span, whole)
-        if spot not in self.spots:
-            self.spots.append(spot)
-        return spot
+        number = self._common.numbers.setdefault(spot, len(self._common.numbers))
+        if number not in self.numbers:
+            self.numbers.append(number)
+        return number, spot
 
     def _selector(self, selector: Selector, *, stamp: bool = False) -> tuple[Labels, Step]:
         picked = self._pick(selector)
         page, row = picked.page, _row(picked)
-        spot = self._spot(page, selector, LOOKBACK, whole=False)
+        number, spot = self._spot(page, selector, LOOKBACK, whole=False)
 
         def cell(look: Look) -> float | None:
-            view = look.views.get(spot) or look.view(page, spot)
+            view = look.views.get(number) or look.view(number, page, spot)
             last = view.last
             if view.first >= last:
                 return None
@@ -197,7 +211,7 @@ class Plan:
             return x
 
         def sampled(look: Look) -> float | None:
-            return None if cell(look) is None else look.views[spot].sampled / 1_000
+            return None if cell(look) is None else look.views[number].sampled / 1_000
 
         return picked.keys[0], sampled if stamp else cell
 
@@ -211,13 +225,13 @@ class Plan:
                 raise Unusual
             args.append(arg.value)
         picked = self._pick(selector)
-        row, spot = _row(picked), self._spot(picked.page, selector, node.span, whole=True)
-        self.covers.append(Cover(picked.page, picked.begin, spot))
+        row, (number, spot) = _row(picked), self._spot(picked.page, selector, node.span, whole=True)
+        self.covers.append(Cover(picked.page, picked.begin, number, node.span))
         self.still = self.still and node.func in _STILL
         what = (node.func, tuple(map(repr, args)), spot)
-        shared = self._shared.get(what)
+        shared = self._common.shared.get(what)
         if shared is None:
-            shared = self._shared[what] = Shared(node, picked.page, spot, tuple(args))
+            shared = self._common.shared[what] = Shared(node, picked.page, number, spot, tuple(args))
         if row not in shared.rows:
             shared.rows.append(row)
             shared.rows.sort()
@@ -283,27 +297,35 @@ class Plan:
         rest = [self._compile(arg)[1] for arg in args[1:]]
         return bare(labels), _applied(function, step, rest)
 
-    # ─ at one time ─
+    # ─ at one time, after `value` ─
 
-    def newest(self, look: Look) -> Millis:
-        newest = min(look.views[spot].newest for spot in self.spots) if self.spots else NONE
-        return 0 if newest == NONE else newest
+    def about(self, look: Look) -> tuple[Millis, Millis]:
+        """How old the answer is (as `Result.newest`), and until when it stays as it is, exclusively, as long as no samples
+        come; `now`: nothing is known."""
+        views, newest, until = look.views, NONE, NONE
+        for number in self.numbers:
+            view = views[number]
+            if view.newest < newest:
+                newest = view.newest
+            if view.until < until:
+                until = view.until
+        return (0 if newest == NONE else newest), (until if self.still and until != NONE else look.now)
 
     def coverage(self, look: Look) -> tuple[Millis, Millis]:
         """How much of the window is covered that lacks the greatest share, and how long it is."""
-        worst: tuple[Millis, Millis] | None = None
-        for page, begin, spot in self.covers:
-            span = spot.span
-            have = min(max(look.views[spot].end - max(begin, page.trimmed, look.since), 0), span)
-            if worst is None or have / span < worst[0] / worst[1] or (
-                have / span == worst[0] / worst[1] and span > worst[1]
-            ):  # fmt: skip
-                worst = have, span
-        return worst or (0, 0)
-
-    def until(self, look: Look) -> Millis:
-        """Until when the answer stays as it is, exclusively, as long as no samples come; `now`: nothing is known."""
-        return min(look.views[spot].until for spot in self.spots) if self.still and self.spots else look.now
+        worst_have = worst_span = 0
+        for page, begin, number, span in self.covers:
+            if page.unwatched.size:
+                raise Unusual
+            since = max(begin, page.trimmed, look.since)
+            have = look.views[number].end - since
+            have = span if have > span else max(have, 0)
+            if worst_span:
+                share, before = have / span, worst_have / worst_span
+                if share > before or (share == before and span <= worst_span):
+                    continue
+            worst_have, worst_span = have, span
+        return worst_have, worst_span
 
 
 _STILL = frozenset({

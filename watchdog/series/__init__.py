@@ -31,13 +31,17 @@ __all__ = ["Store"]
 class _Batch:
     """Where the samples of one read go. Worked out once; the next read mostly brings the same series in the same order."""
 
-    __slots__ = ("generation", "names", "parts")
+    __slots__ = ("generation", "names", "parts", "silent", "whole")
 
     def __init__(self, names: list[tuple[str, Labels]], generation: object) -> None:
         self.names = names
         self.generation = generation
         self.parts: list[tuple[Shelf, Rows, Rows]] = []
         """Shelf, row and position in the read of each sample that goes there."""
+        self.whole: Shelf | None = None
+        """The one shelf that takes each sample of the read into the row of its position, if there is one, …"""
+        self.silent: list[Shelf] = []
+        """… and the other shelves of the source."""
 
 
 class Store(Pages):
@@ -66,10 +70,16 @@ class Store(Pages):
         self._pass(now)
         self._watched.setdefault(source, now)
         read = list(samples)
-        t = np.array([sample[2] for sample in read], np.int64)
         v = np.array([sample[3] for sample in read], np.float64)
+        batch = self._batch(source, read, now)
+        if batch.whole is not None and len(times := {sample[2] for sample in read}) == 1:
+            (at,) = times
+            if batch.whole.extend(now, at, v):
+                self._close(source, now, batch.silent, 1.0)
+                return at if at <= now + AHEAD else 0
+        t = np.array([sample[2] for sample in read], np.int64)
         rest = {id(shelf): shelf for (owner, _, is_up), shelf in self._shelves.items() if owner == source and not is_up}
-        for shelf, rows, places in self._batch(source, read, now).parts:
+        for shelf, rows, places in batch.parts:
             shelf.take(now, rows, t[places], v[places])
             rest.pop(id(shelf), None)
         self._close(source, now, rest.values(), 1.0)
@@ -100,7 +110,8 @@ class Store(Pages):
         shelf = self._shelf(source, "up", is_up=True)
         if key not in shelf.row_of:
             self._add(source, shelf, [key], now)
-        shelf.take(now, np.array([shelf.row_of[key]]), np.array([now]), np.array([up]))
+        if len(shelf.keys) > 1 or not shelf.extend(now, now, np.array([up])):
+            shelf.take(now, np.array([shelf.row_of[key]]), np.array([now]), np.array([up]))
         self._tidy(source, now)
 
     def _tidy(self, source: str, now: Millis) -> None:
@@ -136,6 +147,12 @@ class Store(Pages):
         batch = self._batches[source] = _Batch(names, self.generation)
         for shelf, keys, places in homes.values():
             batch.parts.append((shelf, np.array([shelf.row_of[key] for key in keys]), np.array(places)))
+        if len(batch.parts) == 1:
+            shelf, rows, places_ = batch.parts[0]
+            if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
+                batch.whole = shelf
+                batch.silent = [other for (owner, _, is_up), other in self._shelves.items()
+                                if owner == source and not is_up and other is not shelf]  # fmt: skip
         return batch
 
     def _add(self, source: str, shelf: Shelf, keys: list[Labels], now: Millis) -> None:

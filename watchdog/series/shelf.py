@@ -165,6 +165,24 @@ class Shelf(Page):
 
     # ─ samples ─
 
+    def extend(self, now: Millis, at: Millis, v: Floats) -> bool:
+        """The usual case of `take`: one sample for each row, in their order, all of one time that is newer than every
+        other. False: nothing was taken, because it is not that simple."""
+        if v.size != len(self.keys) or not self.t.size or at <= self.t[-1]:
+            return False
+        if not max(self.now, now) - self.keep < at <= max(self.now, now) + AHEAD or (v != v).any():
+            return False
+        self.now = max(self.now, now)
+        self._make_room()
+        end = self._end
+        self._t[end] = at
+        self._v[: v.size, end] = v
+        self._end = end + 1
+        self.last[:] = at
+        self.gone[:] = NEVER
+        self._expose()
+        return True
+
     def take(self, now: Millis, rows: Rows, t: Ints, v: Floats) -> None:
         """What one read of the source says of this shelf: row, time and value of each sample."""
         self.now = max(self.now, now)
