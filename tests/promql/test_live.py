@@ -14,8 +14,9 @@ from tests.promql.test_properties import EXPRESSIONS, GENTLE, SAMPLES, Samples, 
 from tests.promql.written import key
 from watchdog.model import Labels
 from watchdog.promql import Expr, Live, Pages, PromqlError, Tick, evaluate, page_of, parse
+from watchdog.promql.look import Common, Look
 from watchdog.promql.pages import NEVER
-from watchdog.promql.quick import Common, Look, Plan
+from watchdog.promql.quick import Plan
 
 ONE = [f'{name}{{x="{x}",source="{source}"}}' for source in "pq" for name in "ab" for x in "12"]
 WHEN = ("", "", "", "", " offset 31s", " offset -40s", " @ 300.5", " @ end() offset 10s", " @ start()")

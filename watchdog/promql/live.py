@@ -14,9 +14,10 @@ import numpy as np
 
 from watchdog.model import Labels, Millis
 from watchdog.promql.engine import whole
+from watchdog.promql.look import Common, Look, Unusual
 from watchdog.promql.nodes import Expr
 from watchdog.promql.pages import NEVER, Floats, Series
-from watchdog.promql.quick import Common, Look, Plan, Unusual
+from watchdog.promql.quick import Plan
 from watchdog.promql.selectors import NONE, Run
 from watchdog.promql.vectors import Keys, nameless
 
