@@ -18,10 +18,11 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchdog import __version__, systemd
 from watchdog.actions.git import mark_good
 from watchdog.config import Config, load, looks
-from watchdog.history.ask import When, answer, names_in, snapshot
+from watchdog.history.ask import When, answer, names_in, snapshot, with_past
 from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run
+from watchdog.keeper import EVERY, Keeper
 from watchdog.model import Memo, Millis, Severity, SourceError, WatchdogError
 from watchdog.notify import Outbox
 from watchdog.offload import DeadlineError, Offload, StillBusyError
@@ -63,7 +64,10 @@ class Daemon:
             self.journal.fence = self._lock
             self.journal.reserve.fill()
             self.telemetry = Telemetry(__version__)
-            self.pipeline = Pipeline(self.config, self.journal, self.telemetry, clock(), rules_act=rules_act)
+            self.keeper = Keeper(self.config, self.telemetry, self._tell_history)
+            self.pipeline = Pipeline(
+                self.config, self.journal, self.telemetry, clock(), rules_act=rules_act, warm=self.keeper.warm
+            )
         except BaseException:
             self._lock.release()
             raise
@@ -105,6 +109,7 @@ class Daemon:
         self._scheduler.add_job(
             self._look_around, "interval", seconds=_LOOK, id="look", max_instances=1, next_run_time=_at_once()
         )
+        self._scheduler.add_job(self._save, "interval", seconds=EVERY, id="history", max_instances=1, next_run_time=_at_once())
         self._scheduler.start()
         systemd.notify("READY=1", self._files.says())
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", len(self.config.sources), len(self.config.kpis),
@@ -126,6 +131,7 @@ class Daemon:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
+        await self.keeper.stop(clock())
         for pool in (self._sampling, self._acting, self._sending):
             pool.close()
         self.journal.close()
@@ -219,6 +225,14 @@ class Daemon:
         self.rollback.wake()
         if worked:
             self.outbox.wake()
+
+    async def _save(self) -> None:
+        await self.keeper.save(clock())
+
+    def _tell_history(self, text: str) -> None:
+        with self.journal.write() as db:
+            self.pipeline.ledger.tell(db, "warn", "history begins anew", [text], clock(), incident=None, weight="warn")
+        self.outbox.wake()
 
     # ─ the tick: patience, missing data, people, systemd ─
 
@@ -369,7 +383,7 @@ class Daemon:
             return snapshot(self.pipeline.store, names)
 
         series = asyncio.run_coroutine_threadsafe(copy(), self._loop).result(5)
-        return answer(expr, series, times)[1]
+        return answer(expr, with_past(self.keeper.path, expr, series, times), times)[1]
 
 
 def _at_once() -> datetime:

@@ -45,6 +45,13 @@ class Telemetry:
         self.source_last = Gauge(
             "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
         )
+        self.history_bytes = Gauge("watchdog_history_bytes", "Size of series.db.", registry=registry)
+        self.history_oldest = Gauge(
+            "watchdog_history_oldest_timestamp_seconds", "Time of the oldest sample in series.db.", registry=registry
+        )
+        self.history_lost = Counter(
+            "watchdog_history_set_aside", "Times that series.db could not be read and was begun anew.", registry=registry
+        )
         self.evaluation = Histogram(
             "watchdog_evaluation_duration_seconds", "One round of judging.",
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3), registry=registry,

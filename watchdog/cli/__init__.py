@@ -105,14 +105,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--to", dest="end", metavar="TIME", help="last time (default: the end)")
     command.add_argument("--step", metavar="DURATION", help="from one time to the next (default: 300 steps)")
     command.add_argument("--history", nargs="+", action="extend", metavar="FILE",
-                         help="CSV, OpenMetrics text, or a Prometheus's address; else the watchdog is asked")  # fmt: skip
+                         help="CSV, OpenMetrics text, series.db, a Prometheus's address; else the watchdog")  # fmt: skip
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
     configured(command)
 
     command = add("replay", replay.run, "What rules would have done over the past: trips, plans, and labelled incidents found.")
     command.add_argument("rules", nargs="+", type=Path, metavar="RULES", help="rule files, or a folder of them")
     command.add_argument("--history", nargs="+", action="extend", required=True, metavar="FILE",
-                         help="CSV, OpenMetrics text, or a Prometheus's address")  # fmt: skip
+                         help="CSV, OpenMetrics text, a series.db, or a Prometheus's address")  # fmt: skip
     command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
     command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
     command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")

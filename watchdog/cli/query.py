@@ -29,7 +29,7 @@ _INF = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
 
 def query(options: argparse.Namespace) -> int:
     when = When(options.at, options.start, options.end, options.step)
-    told = _of_files(options, when) if options.history else _of_daemon(options, when)
+    told = _of_files(options.expr, options.history, when) if options.history else _of_daemon(options, when)
     if options.png is not None:
         _draw(told, options.png)
     if options.json:
@@ -39,15 +39,20 @@ def query(options: argparse.Namespace) -> int:
     return 0
 
 
-def _of_files(options: argparse.Namespace, when: When) -> dict[str, Any]:
-    names = names_in(options.expr)
-    servers = any(name.startswith(("http://", "https://")) for name in options.history)
+def _of_files(expr: str, files: list[str], when: When) -> dict[str, Any]:
+    names = names_in(expr)
+    servers = any(name.startswith(("http://", "https://")) for name in files)
     now = time.time_ns() // 1_000_000
-    span = _span(options.expr, when.times(now)) if servers and options.start else None
-    pages = history.load(options.history, metrics=names, span=span)
+    span = _span(expr, when.times(now)) if servers and when.start else None
+    if (end := history.end_of(files)) is not None:
+        times = when.times(end)
+        before = max(windows(parse(expr)).values(), default=0)
+        pages = history.load(files, metrics=names, within=(int(times[0]) - before, int(times[-1])))
+        return answer(expr, pages, times)[1]
+    pages = history.load(files, metrics=names, span=span)
     if not servers:
         now = history.span_of(pages)[1]
-    return answer(options.expr, pages, when.times(now))[1]
+    return answer(expr, pages, when.times(now))[1]
 
 
 def _span(expr: str, times: Ints) -> history.Span:
@@ -70,8 +75,12 @@ def _of_daemon(options: argparse.Namespace, when: When) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise WatchdogError(_refusal(error)) from None
     except (OSError, ValueError):
-        cure = "is the service running? --history FILE asks files instead"
-        raise WatchdogError(f"no watchdog answers at {where} — {cure}") from None
+        kept = loaded.state / "series.db"
+        if not kept.exists():
+            cure = "is the service running? --history FILE asks files instead"
+            raise WatchdogError(f"no watchdog answers at {where} — {cure}") from None
+        print(f"no watchdog answers at {where}: {kept} does, and its end is now", file=sys.stderr)
+        told = _of_files(options.expr, [str(kept)], when)
     return told
 
 

@@ -59,7 +59,10 @@ def _history(options: argparse.Namespace, checked: Config, every: Millis | None)
     if options.start is not None:
         before = min(max(read.values(), default=0), _LONGEST)
         span = history.Span(moment(options.start, now) - before, moment(options.end or "now", now), every or _SERVER_STEP)
-    pages = history.load(options.history, metrics=read, span=span)
+    within = history.EVER
+    if options.start is not None and (last := history.end_of(options.history)) is not None:
+        within = (moment(options.start, last) - max(read.values(), default=0), last)
+    pages = history.load(options.history, metrics=read, span=span, within=within)
     return pages, history.span_of(pages)[1]
 
 

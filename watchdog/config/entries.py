@@ -16,14 +16,14 @@ from watchdog.config.document import Document
 from watchdog.config.explain import Spot, explain, report_bare_durations, report_tag
 from watchdog.config.fields import Model, parts_in, tags
 from watchdog.config.problem import nearest, short
-from watchdog.config.shape import Defaults, Reload, Web
+from watchdog.config.shape import Defaults, History, Reload, Web
 from watchdog.model import Target
 from watchdog.notifiers import Channel
 from watchdog.promql import Recordings
 from watchdog.rules import Kpi, Rule
 from watchdog.sources import Source
 
-MAIN_KEYS = ("sources", "channels", "state", "web", "reload")
+MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 ONE = {"sources": "source", "channels": "channel", "targets": "target", "kpis": "KPI", "rules": "rule", "plans": "plan"}
 
@@ -69,6 +69,7 @@ class Draft:
     state: str | None = None
     web: Web = field(default_factory=Web)
     reload: Reload = field(default_factory=Reload)
+    history: History | None = field(default_factory=History)
 
     @property
     def whole(self) -> bool:
@@ -267,6 +268,9 @@ def _settings(made: Draft, document: Document) -> None:
         made.web = build(Spot(document, ("web",), said), (Web,)) or made.web
     if (said := document.data.get("reload")) is not None:
         made.reload = build(Spot(document, ("reload",), said), (Reload,)) or made.reload
+    said = document.data.get("history")
+    if said is not None:
+        made.history = None if said == "off" else build(Spot(document, ("history",), said), (History,))
     state = document.data.get("state")
     spot = Spot(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):

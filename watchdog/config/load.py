@@ -16,7 +16,7 @@ from watchdog.config.fill import without_secrets
 from watchdog.config.marks import read
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.prometheus.translate import Translation, read_theirs
-from watchdog.config.shape import STATE, Config
+from watchdog.config.shape import STATE, Config, History
 from watchdog.config.trust import distrusted
 
 MAIN = "watchdog.yaml"
@@ -142,7 +142,8 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
     unchecked += theirs.notes
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
-        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web, reload=made.reload,
+        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web, history=made.history,
+        reload=made.reload,
         targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
         rules={name: rule for name, rule in models["rules"].items() if name in own},
         checks=tuple(check for check in checks if check.rule in own),
@@ -195,6 +196,8 @@ def _state(made: Draft) -> Path:
 
 def _fingerprint(made: Draft, files: Iterable[str], theirs: Translation) -> str:
     said: dict[str, object] = {"state": made.state, "web": made.web.listen, "reload": made.reload.watch}
+    if made.history != History():
+        said["history"] = None if made.history is None else made.history.model_dump()
     for section, entries in made.entries.items():
         outward = section in ("sources", "channels")  # nothing else may hold secrets
         listed = [(name, without_secrets(entry.said, entry.model) if outward else entry.said)

@@ -18,6 +18,7 @@ from watchdog.notifiers import Channel
 from watchdog.promql import Expr, Recordings, expand, parse
 from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
 from watchdog.sources import Source
+from watchdog.units import parse_quantity
 
 STATE = "/var/lib/trading-watchdog"
 
@@ -53,6 +54,23 @@ class Reload(Part):
     `systemctl reload`."""
 
 
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a size reads like 2GiB or 500MiB")
+    return round(parse_quantity(value, "bytes"))
+
+
+class History(Part):
+    """How much of the past series.db keeps."""
+
+    raw: Duration = 30 * 86_400_000
+    """Samples as they were delivered; what a rule's window reads is kept as long as it reads it."""
+    coarse: Duration = 2 * 365 * 86_400_000
+    """Means of five minutes, with the least and the greatest."""
+    max: Annotated[int, BeforeValidator(_parse_size), Field(ge=2**20)] = 2 * 2**30
+    """Bytes; the oldest goes first."""
+
+
 class Defaults(Part):
     """What the rules of one file say unless they say it themselves."""
 
@@ -77,6 +95,8 @@ class Config:
     """Absolute folder of the journal and the series."""
     web: Web
     reload: Reload
+    history: History | None
+    """None: nothing outlives a restart."""
     targets: Mapping[str, Target]
     kpis: Mapping[str, Kpi]
     rules: Mapping[str, Rule]

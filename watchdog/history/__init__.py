@@ -1,35 +1,42 @@
 """The past as files and servers tell it → Pages, for everything that asks about the past: query and replay.
 
-One file a format: `table` for CSV, `text` for what Prometheus writes, `server` for a range API; `gather` is where their
-samples come together.
+One file a format: `own` for our series.db, `table` for CSV, `text` for what Prometheus writes, `server` for a range API;
+`gather` is where their samples come together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from watchdog.history import server, table, text
+from watchdog.history import own, server, table, text
 from watchdog.history.file import is_table, lines_of
 from watchdog.history.gather import Gathered, HistoryError, Span
+from watchdog.model import Millis
 from watchdog.promql import Pages
+from watchdog.series.past import EVER as _EVER
 
-__all__ = ["HistoryError", "Span", "load", "spacing", "span_of"]
+__all__ = ["HistoryError", "Span", "end_of", "load", "spacing", "span_of"]
 
+EVER = (-_EVER, _EVER)
 SOURCE = "history"
 """The `source` label of series that bring none."""
 
 
 def load(
-    names: Iterable[str], *, metrics: Collection[str] = (), span: Span | None = None, source: str = SOURCE
-) -> Pages:
+    names: Sequence[str], *, metrics: Collection[str] = (), span: Span | None = None, source: str = SOURCE,
+    within: tuple[Millis, Millis] = EVER,
+) -> Pages:  # fmt: skip
     """Everything that files and servers know of the past, as one.
 
     `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
-    server is asked for, and when; it cannot be asked for everything. Raises HistoryError with the place and the cure.
+    server is asked for, and when; it cannot be asked for everything. Of a series.db, `metrics` are read and what lies
+    `within` (after, until). Raises HistoryError with the place and the cure.
     """
+    if len(names) == 1 and own.is_own(Path(names[0])):
+        return Pages(own.read(Path(names[0]), metrics, *within))
     found = Gathered(source)
     for name in names:
         if name.startswith(("http://", "https://")):
@@ -38,12 +45,23 @@ def load(
             server.read(name, sorted(metrics), span, found)
             continue
         path = Path(name)
+        if own.is_own(path):
+            for page in own.read(path, metrics, *within):
+                found.take(page)
+            continue
         lines = lines_of(path)
         if is_table(path, lines):
             table.read(name, lines, found)
         else:
             text.read(name, lines, found)
     return found.pages()
+
+
+def end_of(names: Sequence[str]) -> Millis | None:
+    """When the history ends, where all of it is a series.db: known without reading it. Raises HistoryError."""
+    if not all(own.is_own(Path(name)) for name in names):
+        return None
+    return max((t for name in names if (t := own.newest(Path(name))) is not None), default=None)
 
 
 def span_of(pages: Pages) -> tuple[int, int]:

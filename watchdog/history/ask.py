@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from watchdog.history import own
 from watchdog.history.file import parse_time
-from watchdog.history.gather import HistoryError
+from watchdog.history.gather import Gathered, HistoryError
 from watchdog.model import Labels, Millis
-from watchdog.promql import Page, Pages, Result, evaluate, metric_names, parse
+from watchdog.promql import Page, Pages, Result, evaluate, metric_names, parse, windows
 from watchdog.promql.nodes import NAME
 from watchdog.promql.pages import Ints
 from watchdog.units import parse_duration
 
 MOST = 11_000
 """Times that one question may ask for; as many as Prometheus answers."""
+_SAMPLES = 20_000_000
+"""Samples of the past that one question may read in the daemon: 320 MB for a moment."""
 _USUAL = 300
 """Times that are asked for when no step is said."""
 
@@ -104,9 +108,25 @@ def snapshot(series: Pages, names: Collection[str]) -> Pages:
         if rows:
             keys: list[Labels] = [page.keys[row] for row in rows]
             mine = Page(page.t.copy(), page.v[rows], keys, page.begins[rows])
-            mine.trimmed = page.trimmed
+            mine.trimmed, mine.unwatched = page.trimmed, page.unwatched.copy()
             copied.append(mine)
     return Pages(copied)
+
+
+def with_past(path: Path, text: str, series: Pages, times: Ints) -> Pages:
+    """`series`, which are a copy of what is in memory, and before that what series.db holds, where that is read.
+
+    Raises HistoryError when that would be too much, PromqlError.
+    """
+    after = int(times[0]) - max(windows(parse(text)).values(), default=0)
+    if series.pages and all(page.trimmed <= after for page in series.pages):
+        return series
+    if not own.is_own(path):
+        return series
+    found = Gathered("")
+    for page in (*series.pages, *own.read(path, names_in(text), after, int(times[-1]), most=_SAMPLES)):
+        found.take(page)
+    return found.pages()
 
 
 def _json(v: float) -> float | str:

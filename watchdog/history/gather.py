@@ -45,6 +45,12 @@ class Gathered:
         since = int(t.min()) if begin is None else begin
         self._begin[key] = min(since, self._begin.get(key, since))
 
+    def take(self, page: Page) -> None:
+        """All series of a page."""
+        for row, key in enumerate(page.keys):
+            there = page.v[row].view(np.int64) != ABSENT_BITS
+            self.add(key, page.t[there], page.v[row, there], int(page.begins[row]))
+
     def pages(self) -> Pages:
         """One page for all series that have the same times."""
         groups: dict[bytes, tuple[Ints, list[Labels], list[Floats]]] = {}

@@ -9,7 +9,7 @@ source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge�
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -43,12 +43,15 @@ class Pipeline:
     """What is known now, and the one way it changes."""
 
     def __init__(
-        self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis, *, rules_act: bool = True
+        self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis, *, rules_act: bool = True,
+        warm: Callable[[Store, Millis], None] | None = None,
     ) -> None:  # fmt: skip
-        """`rules_act=False`: rules are judged, and start no plan."""
+        """`rules_act=False`: rules are judged, and start no plan. `warm` puts samples of the past into the store."""
         self.journal = journal
         self.telemetry = telemetry
         self.store = Store(longest_windows(config))
+        if warm is not None:
+            warm(self.store, now)
         self.booted = now
         self._rules_act = rules_act
         self._machines = {Key(*key): wake(restored(state), now) for key, state in records.machines(journal)}

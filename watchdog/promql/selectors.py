@@ -21,6 +21,8 @@ from watchdog.promql.windows import Kernel, Many, Window, Windows
 
 __all__ = ["NONE", "Bounds", "Kernel", "Run", "Window", "columns", "instant", "over", "ranged"]
 
+SPARE = 20
+"""A window may miss so many parts of a whole (5 %) while nobody watched, and still counts as covered."""
 NONE = -NEVER
 """Newer than every sample: the neutral element of "the oldest of"."""
 
@@ -95,10 +97,16 @@ class Run:
         if not span:
             return
         begin = max(picked.begin, picked.page.trimmed, self.since)
-        if ends.size and int(ends.min()) - begin >= span:  # the usual case: all of it, at all times
+        downs = picked.page.unwatched
+        missed = downs.size and ends.size and int(downs[-1, 1]) > int(ends.min()) - span
+        if ends.size and int(ends.min()) - begin >= span and not missed:  # the usual case: all of it, at all times
             self._top._worst(np.broadcast_to(np.int64(span), ends.shape), span)
             return
-        self._top._worst(np.minimum(np.maximum(ends - begin, 0), span), span)
+        have = np.minimum(np.maximum(ends - begin, 0), span)
+        if missed:
+            lost = _missed(downs, np.maximum(ends - span, begin), ends)
+            have = have - np.where(lost * SPARE > span, lost, 0)
+        self._top._worst(have, span)
 
     def _reach(self, node: Selector | Subquery, span: Millis) -> tuple[Ints, Millis]:
         if node.at is None:
@@ -119,6 +127,15 @@ class Run:
         return selector.memo.of(
             self.series.generation, None, lambda: self.series.select(selector.name, selector.matchers)
         )  # fmt: skip
+
+
+def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:
+    """[times] ms from `starts` to `ends` in which nobody watched."""
+    until = np.zeros(downs.size)  # how much was missed until each down and each back
+    until[1::2] = np.cumsum(downs[:, 1] - downs[:, 0])
+    until[2::2] = until[1:-1:2]
+    missed = np.interp(ends, downs.ravel(), until) - np.interp(starts, downs.ravel(), until)
+    return np.maximum(np.rint(missed).astype(np.int64), 0)
 
 
 def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Bounds:

@@ -15,17 +15,21 @@ What is kept, and what is not:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from watchdog.model import Labels, Millis, Sample
 from watchdog.promql import LOOKBACK, Pages
 from watchdog.promql.nodes import NAME
-from watchdog.promql.pages import NEVER, STALE
+from watchdog.promql.pages import NEVER, STALE, WATCHED, Floats, Ints, missing
 from watchdog.series.shelf import AHEAD, SLACK, Rows, Shelf, join
 
-__all__ = ["Store"]
+__all__ = ["OPEN", "Store"]
+
+OPEN: Millis = -NEVER
+"""Until when a source is not watched that has not delivered again."""
 
 
 class _Batch:
@@ -56,6 +60,8 @@ class Store(Pages):
         self._shelves: dict[tuple[str, Millis, bool], Shelf] = {}
         """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
         self._watched: dict[str, Millis] = {}
+        self._unwatched: dict[str, Ints] = {}
+        """By source: when we were down. The last of it is open until the source delivers for the first time."""
         self._batches: dict[str, _Batch] = {}
         self._now: Millis = NEVER
 
@@ -69,6 +75,8 @@ class Store(Pages):
         """
         self._pass(now)
         self._watched.setdefault(source, now)
+        if (missed := self._unwatched.get(source)) is not None and missed[-1, 1] == OPEN:
+            missed[-1, 1] = now
         read = list(samples)
         v = np.array([sample[3] for sample in read], np.float64)
         batch = self._batch(source, read, now)
@@ -125,6 +133,7 @@ class Store(Pages):
             for gone in self._watched.keys() - {owner for owner, _, _ in self._shelves}:
                 del self._watched[gone]
                 self._batches.pop(gone, None)
+                self._unwatched.pop(gone, None)
             self._restock()
 
     def _batch(self, source: str, read: list[Sample], now: Millis) -> _Batch:
@@ -171,6 +180,8 @@ class Store(Pages):
         return shelf
 
     def _restock(self) -> None:
+        for (source, _, _), shelf in self._shelves.items():
+            shelf.unwatched = self._unwatched.get(source, WATCHED)
         self.pages[:] = self._shelves.values()
         self.changed()
 
@@ -206,20 +217,70 @@ class Store(Pages):
 
         They speak for the past only: the series counts as gone right after the newest of them.
         """
+        key = _key(name, labels, source)
+        place = (source, _keeps(self._windows, name), False)
+        shelf = self._shelves.get(place)
+        row = None if shelf is None else shelf.row_of.get(key)
         held = dict(points)
+        if shelf is not None and row is not None:  # it is remembered as a whole, from its first sample on
+            begin = int(shelf.begins[row])
+            there = np.flatnonzero(~missing(shelf.v[row]))
+            held = {at: v for at, v in held.items() if not there.size or at + 1 < shelf.t[there[0]]}
         if not held:
             return
-        key, t = _key(name, labels, source), np.array([*sorted(held), max(held) + 1], np.int64)
+        t = np.array([*sorted(held), max(held) + 1], np.int64)
         v = np.append(np.array([held[at] for at in sorted(held)], np.float64), np.nan)[None, :]
         v[0, -1] = STALE
-        place = (source, _keeps(self._windows, name), False)
         past = Shelf(place[1], t, v, [key], np.array([begin]), t[-1:].copy(), t[-1:].copy())
         past.now = int(t[-1])
         parts = [(past, np.array([0]))]
-        if (shelf := self._shelves.get(place)) is not None:
+        if shelf is not None:
             parts.insert(0, (shelf, np.arange(len(shelf.keys))))
         self._shelves[place] = join(parts, place[1])
         self._restock()
+
+    def restore(
+        self, source: str, watched: Sequence[tuple[Millis, Millis]],
+        series: Iterable[tuple[list[Labels], list[Millis], Ints, Floats]], now: Millis,
+    ) -> None:  # fmt: skip
+        """Puts whole series back at boot, before anything else is kept: windows go on where they were.
+
+        `watched`: the spans in which the source was watched, ascending, at least one. What lies between two of them, and
+        from the last one's end until the source delivers again, was watched by nobody: see `Page.unwatched`.
+        `series`: keys, since when each is known (at the earliest), and their times [n] and values [keys, n]; everything
+        from the windows until `now`.
+        """
+        begin, end = watched[0][0], watched[-1][1]
+        downs = [(before[1], after[0]) for before, after in itertools.pairwise(watched)]
+        self._watched[source] = begin
+        self._unwatched[source] = np.array([*downs, (end, OPEN)], np.int64)
+        homes: dict[tuple[str, Millis, bool], list[tuple[Shelf, Rows]]] = {}
+        for keys, begins, t, v in series:
+            rows: dict[tuple[Millis, bool], list[int]] = {}
+            for row, key in enumerate(keys):
+                rows.setdefault((self.keeps(dict(key)[NAME]), key == _key("up", (), source)), []).append(row)
+            for (keep, is_up), mine in rows.items():
+                known = [max(begin, begins[row]) for row in mine]
+                part = _past(keep, t, v[mine], [keys[row] for row in mine], known, end)
+                homes.setdefault((source, keep, is_up), []).append((part, np.arange(len(mine))))
+        for place, parts in homes.items():
+            shelf = self._shelves[place] = parts[0][0] if len(parts) == 1 else join(parts, place[1])
+            shelf.trimmed = max(shelf.trimmed, now - place[1])
+        self._restock()
+
+    def keeps(self, name: str) -> Millis:
+        """How long samples of a metric are held."""
+        return _keeps(self._windows, name)
+
+    def watches(self) -> dict[str, tuple[Millis, Millis]]:
+        """Source → since when it has been watched without a break, and until when. Those that have delivered."""
+        spans = {}
+        for (source, _, is_up), shelf in self._shelves.items():
+            missed = self._unwatched.get(source, WATCHED)
+            begin = int(missed[-1, 1]) if missed.size else self._watched.get(source, OPEN)
+            if is_up and begin != OPEN and shelf.last.size:
+                spans[source] = (begin, int(shelf.last.max()))
+        return spans
 
     # ─ out ─
 
@@ -232,6 +293,17 @@ class Store(Pages):
             for row in range(len(shelf.keys)) if name is None else shelf.rows_named(name):
                 if (newest := shelf.newest(row)) is not None:
                     yield shelf.keys[row], *newest
+
+
+def _past(keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis) -> Shelf:
+    """A shelf of what was, gone since `end`: all its series until they are delivered again."""
+    over = max(end, int(t[-1])) + 1
+    marks = np.full((len(keys), 1), STALE, np.float64)
+    cells = np.ascontiguousarray(np.concatenate((v, marks), axis=1))
+    last = np.full(len(keys), over, np.int64)
+    shelf = Shelf(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
+    shelf.now = over
+    return shelf
 
 
 def _key(name: str, labels: Labels, source: str) -> Labels:

@@ -270,5 +270,5 @@ def join(parts: list[tuple[Shelf, Rows]], keep: Millis) -> Shelf:
             begins[place] = max(begins[place], shelf.begins[row], shelf.trimmed)
             last[place], gone[place] = max(last[place], shelf.last[row]), shelf.gone[row]
     joined = Shelf(keep, t, v, list(places), begins, last, gone)
-    joined.now, joined.trimmed = now, trimmed
+    joined.now, joined.trimmed, joined.unwatched = now, trimmed, parts[0][0].unwatched
     return joined

@@ -1,0 +1,119 @@
+"""The watchdog's own series.db → pages. Read beside a running daemon; nothing is written."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from watchdog.history.gather import HistoryError
+from watchdog.model import Labels, Millis
+from watchdog.promql import Page
+from watchdog.promql.nodes import NAME
+from watchdog.promql.pages import WATCHED, Floats, Ints
+from watchdog.series import past
+from watchdog.series.codec import DamagedError
+from watchdog.series.schema import APPLICATION_ID, VERSION
+
+_MAGIC = b"SQLite format 3\x00"
+_SIDES: dict[str, past.What] = {":min": "min", ":max": "max"}
+"""What a name may end with, to read the least or the greatest where five minutes are one mean."""
+
+
+def is_own(path: Path) -> bool:
+    """A database, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def newest(path: Path) -> Millis | None:
+    """Time of the last sample."""
+    with _opened(path) as db:
+        found = db.execute("SELECT max(until) FROM block UNION ALL SELECT max(until) FROM fresh").fetchall()
+    return max((t for (t,) in found if t is not None), default=None)
+
+
+def read(
+    path: Path, metrics: Collection[str] = (), after: Millis = -past.EVER, until: Millis = past.EVER, most: int | None = None
+) -> list[Page]:  # fmt: skip
+    """What it holds of these metrics (none named, or ``""``: of all) with ``after < t <= until``.
+
+    `most`: more samples than that are refused. Raises HistoryError with the cure.
+    """
+    pages: list[Page] = []
+    with _opened(path) as db:
+        for what, known in _wanted(db, metrics):
+            if most is not None and (found := past.count(db, [one.id for one in known], after, until)) > most:
+                cure = "ask for less, or ask the file itself: --history series.db"
+                raise HistoryError(f"that reads {found:,} samples, more than {most:,} — {cure}")
+            for source in sorted({one.source for one in known}):
+                mine = {one.id: one.key for one in known if one.source == source}
+                for ids, t, v in past.read(db, list(mine), after, until, what=what):
+                    pages.append(_page(db, source, [mine[id_] for id_ in ids], t, v))
+    return pages
+
+
+def _page(db: sqlite3.Connection, source: str, keys: list[Labels], t: Ints, v: Floats) -> Page:
+    spans = past.watched(db, source, past.EVER)
+    page = Page(t, v, keys, min(spans[0][0], int(t[0])) if spans else int(t[0]))
+    downs = [(before[1], after[0]) for before, after in itertools.pairwise(spans)]
+    page.unwatched = np.array(downs, np.int64) if downs else WATCHED
+    return page
+
+
+def _wanted(db: sqlite3.Connection, metrics: Collection[str]) -> Iterator[tuple[past.What, list[past.Known]]]:
+    if not metrics or "" in metrics:
+        yield "mean", past.known(db)
+        return
+    plain = past.known(db, metrics)
+    yield "mean", plain
+    for name in sorted(set(metrics) - {dict(one.key)[NAME] for one in plain}):
+        if (what := _SIDES.get(name[-4:])) is not None:
+            yield what, [one._replace(key=_named(one.key, name)) for one in past.known(db, [name[:-4]])]
+
+
+def _named(key: Labels, name: str) -> Labels:
+    return tuple((label, name if label == NAME else value) for label, value in key)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """As it is at one moment."""
+    try:
+        db = _connect(path)
+    except sqlite3.Error as error:
+        raise HistoryError(f"{path}: {error} — check its owner and its mode") from None
+    try:
+        owner, version = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version"))
+        if owner != APPLICATION_ID:
+            raise HistoryError(f"{path} is some other program's database — the watchdog's own is series.db")
+        if version != VERSION:
+            raise HistoryError(f"{path} has schema {version}, this is for {VERSION} — use the version that wrote it")
+        db.execute("BEGIN")
+        yield db
+    except (sqlite3.Error, DamagedError, ValueError, TypeError) as error:
+        cure = "the daemon sets a damaged one aside and begins a new one"
+        raise HistoryError(f"{path} cannot be read: {error} — {cure}") from None
+    finally:
+        db.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5)
+    try:
+        db.execute("PRAGMA application_id").fetchone()
+    except sqlite3.OperationalError:  # at rest, in a folder that is not ours to write into
+        db.close()
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        db = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+    return db

@@ -1,0 +1,172 @@
+"""Reading series.db: blocks → samples. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from watchdog.model import Labels, Millis
+from watchdog.promql.pages import ABSENT_BITS, Floats, Ints
+from watchdog.series.codec import DamagedError, unpack_sheet, unpack_times, unpack_values
+from watchdog.series.schema import COARSE, RAW
+
+EVER: Millis = 1 << 62
+PART = 256
+"""Series whose fresh samples are kept together, by their ids."""
+
+What = Literal["mean", "min", "max"]
+"""Which of the numbers is taken where five minutes are one."""
+_DATA = {"times": "SELECT data FROM times WHERE id = ?", "block": "SELECT data FROM block WHERE id = ?"}
+_WHAT: dict[What, int] = {"mean": 0, "min": 1, "max": 2}
+
+
+class Known(NamedTuple):
+    """A series of the file."""
+
+    id: int
+    key: Labels
+    source: str
+    whole_from: Millis
+    """Samples up to this time are not there as they were delivered."""
+
+
+class _Block(NamedTuple):
+    id: int
+    kind: int
+    n: int
+    times: int
+
+
+def known(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[Known]:
+    """The series of these metrics; None: all of them."""
+    sql = "SELECT id, key, source, whole_from FROM series"
+    rows = [row for name in sorted(names) for row in db.execute(f"{sql} WHERE name = ?", (name,))] if names is not None else (
+        db.execute(sql).fetchall())  # fmt: skip
+    return [Known(id_, read_key(key), source, whole_from) for id_, key, source, whole_from in rows]
+
+
+def watched(db: sqlite3.Connection, source: str, now: Millis) -> list[tuple[Millis, Millis]]:
+    """The spans in which a source was watched, ascending and apart from each other."""
+    spans: list[tuple[Millis, Millis]] = []
+    for begin, until in db.execute("SELECT begin, until FROM watched WHERE source = ? ORDER BY begin", (source,)):
+        if begin > now:
+            continue
+        if spans and begin <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], min(until, now)))
+        else:
+            spans.append((begin, min(until, now)))
+    return spans
+
+
+def count(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis) -> int:
+    """How many samples there are at most in the blocks of these series."""
+    sql = "SELECT coalesce(sum(n), 0) FROM block WHERE series = ? AND until > ? AND start <= ?"
+    return sum(db.execute(sql, (id_, after, until)).fetchone()[0] for id_ in ids)
+
+
+def read(
+    db: sqlite3.Connection, ids: Sequence[int], after: Millis, until: Millis, *, raw_only: bool = False, what: What = "mean"
+) -> Iterator[tuple[list[int], Ints, Floats]]:  # fmt: skip
+    """Samples of these series with ``after < t <= until``: ids that have the same times, times [n], values [ids, n].
+
+    Each series comes once, those without a sample not at all. Raises DamagedError.
+    """
+    fresh = fresh_of(db, ids, after, until)
+    alike: dict[tuple[object, ...], tuple[list[int], list[list[_Block]]]] = {}
+    for id_ in ids:
+        blocks = [_Block(*row) for row in db.execute(
+            "SELECT id, kind, n, times FROM block WHERE series = ? AND until > ? AND start <= ? AND kind <= ? "
+            "ORDER BY start, id", (id_, after, until, RAW if raw_only else COARSE),
+        )]  # fmt: skip
+        times = fresh[id_][0].tobytes() if id_ in fresh else b""
+        if blocks or times:
+            group = alike.setdefault((*((block.times, block.n) for block in blocks), times), ([], []))
+            group[0].append(id_)
+            group[1].append(blocks)
+    for mine, rows in alike.values():
+        yield from _together(db, mine, rows, [fresh[id_] for id_ in mine if id_ in fresh], after, until, what)
+
+
+def _together(
+    db: sqlite3.Connection, ids: list[int], rows: list[list[_Block]], fresh: list[tuple[Ints, Floats]],
+    after: Millis, until: Millis, what: What,
+) -> Iterator[tuple[list[int], Ints, Floats]]:  # fmt: skip
+    tail = fresh[0][0].size if fresh else 0
+    n = sum(block.n for block in rows[0]) + tail
+    t, v = np.empty(n, np.int64), np.empty((len(ids), n))
+    at = 0
+    for block in rows[0]:
+        t[at : at + block.n] = unpack_times(_data(db, "times", block.times), block.n)
+        at += block.n
+    for row, blocks in enumerate(rows):
+        at = 0
+        for block in blocks:
+            v[row, at : at + block.n] = _values(_data(db, "block", block.id), block, what)
+            at += block.n
+    for row, (times, values) in enumerate(fresh):
+        t[n - tail :], v[row, n - tail :] = times, values
+    t, v = ascending(t, v)
+    first, last = t.searchsorted(after, "right"), t.searchsorted(until, "right")
+    if last > first:
+        yield ids, t[first:last], v[:, first:last]
+
+
+def ascending(t: Ints, v: Floats) -> tuple[Ints, Floats]:
+    """In order of time, the last axis of `v` as well. When the clock was set back, what was said last of a time counts."""
+    if t.size < 2 or not (t[1:] <= t[:-1]).any():
+        return t, v
+    order = np.argsort(t, kind="stable")
+    order = order[np.append(np.diff(t[order]) > 0, True)]
+    return t[order], v[..., order]
+
+
+def _data(db: sqlite3.Connection, table: str, id_: int) -> bytes:
+    found = db.execute(_DATA[table], (id_,)).fetchone()
+    if found is None:
+        raise DamagedError(f"a row of {table} is missing")
+    return bytes(found[0])
+
+
+def _values(data: bytes, block: _Block, what: What) -> Floats:
+    return unpack_values(data if block.kind == RAW else four(data)[_WHAT[what]], block.n)
+
+
+def four(data: bytes) -> list[bytes]:
+    """Mean, least, greatest and number, each packed."""
+    ends = np.cumsum(np.frombuffer(data[:16], "<u4")) + 16 if len(data) >= 16 else np.zeros(4, np.int64)
+    if ends[-1] != len(data):
+        raise DamagedError("five minutes are not whole")
+    return [data[start:end] for start, end in zip((16, *ends[:-1]), ends, strict=True)]
+
+
+def fresh_of(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis) -> dict[int, tuple[Ints, Floats]]:
+    """id → samples that are in no block yet, ascending."""
+    wanted = set(ids)
+    parts: dict[int, list[tuple[Ints, Floats]]] = {}
+    for part in {id_ // PART for id_ in wanted}:
+        sql = "SELECT rows, n, data FROM fresh WHERE part = ? AND until > ? AND start <= ? ORDER BY id"
+        for rows, n, data in db.execute(sql, (part, after, until)):
+            sheet_ids, t, v = unpack_sheet(data, rows, n)
+            there = v.view(np.int64) != ABSENT_BITS
+            whole = there.all(axis=1)
+            for row, id_ in enumerate(sheet_ids.tolist()):
+                if id_ in wanted:
+                    parts.setdefault(id_, []).append((t, v[row]) if whole[row] else (t[there[row]], v[row][there[row]]))
+    return {id_: (np.concatenate([t for t, _ in found]), np.concatenate([v for _, v in found]))
+            for id_, found in parts.items()}  # fmt: skip
+
+
+def write_key(key: Labels) -> str:
+    return json.dumps(key, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_key(text: str) -> Labels:
+    """Raises DamagedError."""
+    try:
+        return tuple((str(label), str(value)) for label, value in json.loads(text))
+    except (ValueError, TypeError):
+        raise DamagedError("a series has no labels") from None

@@ -1,0 +1,30 @@
+"""The tables of series.db."""
+
+APPLICATION_ID = 0x54574453  # "TWDS"
+VERSION = 1
+
+RAW, COARSE = 0, 1
+"""Kinds of block: samples as they were delivered; five minutes each, as mean, least, greatest and number."""
+
+SCHEMA = """
+CREATE TABLE series (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, source TEXT NOT NULL,
+  whole_from INTEGER NOT NULL DEFAULT -4611686018427387904
+);
+CREATE INDEX series_named ON series (name);
+CREATE TABLE times (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE block (
+  id INTEGER PRIMARY KEY, series INTEGER NOT NULL, kind INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL,
+  n INTEGER NOT NULL, times INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX block_of ON block (series, until);
+CREATE INDEX block_age ON block (kind, until);
+CREATE INDEX block_times ON block (times);
+CREATE TABLE fresh (
+  id INTEGER PRIMARY KEY, part INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL,
+  rows INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX fresh_of ON fresh (part);
+CREATE TABLE watched (source TEXT NOT NULL, begin INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (source, begin))
+  WITHOUT ROWID
+"""
