@@ -37,6 +37,9 @@ STEPS: dict[str, dict[str, Any]] = {
     "process restart": {"restart": "process", "alive_for": 10},
     "process start": {"start": "process", "alive_for": 10},
     "process stop": {"stop": "process"},
+    "archive": {"paths": ["state", "state.json"], "into": "archives"},
+    "restore": {"file": "state.json", "from": "state.json.backup"},
+    "restore what is not there": {"file": "state.new", "from": "state.json.backup"},
     "http": {"url": "API/stop", "check": {"url": "API/state", "expect": {"answer": {"status": "stopped"}}}},
     "http without check": {"url": "API/stop"},
     "command": {"run": ["touch", "done"], "check": ["test", "-e", "done"]},
@@ -49,11 +52,14 @@ BROKEN: dict[str, dict[str, Any]] = {
     "process": {
         "restart": "process", "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
     },
+    "archive": {"paths": ["none"], "into": "archives"},
+    "restore": {"file": "state.json", "from": "none"},
     "http": {"url": "http://127.0.0.1:1/"},
     "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
 }  # fmt: skip
 
 LASTING = ("flag", "git")
+WRITING = ("flag", "git", "archive", "restore")
 API: list[Api] = []
 
 
@@ -67,7 +73,10 @@ def target(
     Fake(binaries)
     monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
     place = Place(bot.path)
-    bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\n")
+    bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\nstate*\narchives\n")
+    if request.node.callspec.params["name"].split()[0] in ("archive", "restore"):
+        Repo(bot.path).write(state___a__db="a", state___deep___b="b", state__json='{"n": 2}\n')
+        bot.path.joinpath("state.json.backup").write_text('{"n": 1}\n')
     if request.node.callspec.params["name"].startswith("process"):
         place.start()
     if request.node.callspec.params["name"].startswith("http"):
@@ -126,7 +135,7 @@ def test_every_key_is_on_its_page_and_every_page_has_an_example(name: str) -> No
     assert f"do: {name}" in page
     assert "```yaml" in page
     for key in NAMES[name].model_fields.keys() - StepPart.model_fields.keys() - {"do"}:
-        assert f"| `{key}` |" in page, key
+        assert f"| `{NAMES[name].model_fields[key].alias or key}` |" in page, key
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -173,7 +182,7 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(name: str, target
     said = step.preview(before)
 
     assert said
-    assert ("\n" in said) is (name.split()[0] in LASTING)
+    assert ("\n" in said) is (name.split()[0] in (*LASTING, "restore"))
     assert file_times(target) == times
     assert seen(target) == world
 
@@ -190,6 +199,9 @@ def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> No
     assert all(path.is_absolute() for path in touched)
     if name.split()[0] in LASTING:
         assert {repo / path for path in changed} == set(touched)
+    elif name.split()[0] in WRITING:
+        assert changed
+        assert all(any((repo / path).is_relative_to(one) for one in touched) for path in changed)
     else:
         assert touched == ()
 
@@ -208,8 +220,8 @@ def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     assert step.state(before) == ("unknown" if blind else "after")
 
 
-@pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in LASTING))
-def test_what_lasts_can_be_done_twice(name: str, target: Target) -> None:
+@pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in WRITING))
+def test_what_writes_files_can_be_done_twice(name: str, target: Target) -> None:
     step = made(name, target)
     before = step.before()
     step.apply(before, "k")

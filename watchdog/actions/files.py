@@ -7,7 +7,10 @@ import difflib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from watchdog.model import ActionError
 
@@ -75,6 +78,16 @@ def diff(old: bytes, new: bytes, name: str) -> str:
     was, now = ([line for line in re.split(r"(?<=\n)", text.decode("utf-8", "replace")) if line] for text in (old, new))
     lines = difflib.unified_diff(was, now, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def refuse_writers(paths: Sequence[Path]) -> None:
+    """ActionError when a process that we may look into has a file at or below the paths open for writing."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            for opened in process.open_files():
+                there = Path(opened.path)
+                if opened.mode != "r" and any(path == there or path in there.parents for path in paths):
+                    raise ActionError(f"{there} is being written by {process.name()} ({process.pid}) — stop that first")
 
 
 def alike(file: int, was: os.stat_result) -> None:
