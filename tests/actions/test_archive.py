@@ -245,9 +245,8 @@ def test_failing_anywhere_the_archive_or_the_originals_are_whole(tmp_path: Path)
         was = tree(place)
         step = archive(place)
         before = step.before()
-        with failing_at(nth) as came:
-            with contextlib.suppress(ActionError):
-                step.apply(before, "k")
+        with failing_at(nth) as came, contextlib.suppress(ActionError):
+            step.apply(before, "k")
         if step.state(before) == "before":
             assert tree(place) == was
         else:
