@@ -19,7 +19,7 @@ demo: setup
 	@$(BIN)/trading-watchdog demo
 
 test: setup
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check

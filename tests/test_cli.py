@@ -53,7 +53,7 @@ def test_a_wrong_unit_is_named_with_its_line_and_column(tmp_path: Path, capsys: 
     text = path.read_text()
     path.write_text(text.replace("above: 15%", "above: 15 parsecs", 1))
     line, before = next(
-        (n, row.partition("above: 15 parsecs")[0])
+        (n, row.partition("15 parsecs")[0])
         for n, row in enumerate(path.read_text().splitlines(), 1)
         if "parsecs" in row
     )

@@ -301,9 +301,9 @@ def test_a_bot_whose_clock_was_set_since_is_still_the_bot(place: Place) -> None:
     assert place.step("restart").before()["pid"] == bot.pid
 
 
-@pytest.mark.parametrize("content", ["abc", "-5", "0", "1", "99999999999", str(os.getpid())])
+@pytest.mark.parametrize("content", ["abc", "-5", "0", "1", "99999999999", "ourselves"])
 def test_a_pid_file_with_nonsense_is_refused(place: Place, content: str) -> None:
-    (place.folder / "bot.pid").write_text(content)
+    (place.folder / "bot.pid").write_text(content.replace("ourselves", str(os.getpid())))
     with pytest.raises(ActionError, match="holds no process id"):
         place.step("stop").before()
 
