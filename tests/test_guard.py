@@ -24,6 +24,7 @@ FACTS = st.builds(
     Facts, latched=st.none() | st.text(), blind=st.none() | st.text(), fresh=st.booleans(), unsettled=st.none() | TIME,
     halted=st.booleans(),
     past=st.lists(st.builds(Past, st.sampled_from(["halt", "repair"]), TIME, st.none() | TIME, st.none()), max_size=8),
+    held=st.none() | st.text(), halts_held=st.booleans(),
 )  # fmt: skip
 TARGET = st.builds(
     lambda *spans: Target(budget=(), cooldown=spans[0], settling=spans[1]), st.integers(0, HOUR), st.integers(0, HOUR)
@@ -50,8 +51,13 @@ def code(**facts: Any) -> str | None:
 
 @ANY
 @given(TARGET, FACTS, TIME)
-def test_a_halt_is_never_refused(target: Target, facts: Facts, now: int) -> None:
-    assert may_act("halt", target, facts, now) == Allowed()
+def test_a_halt_is_refused_by_nothing_but_a_person_who_holds_all(target: Target, facts: Facts, now: int) -> None:
+    answer = may_act("halt", target, facts, now)
+
+    if facts.held is None or not facts.halts_held:
+        assert answer == Allowed()
+    else:
+        assert answer == Refused("held", f"held by {facts.held}")
 
 
 @ANY

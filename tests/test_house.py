@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "watchdog"
 
 FLOORS = [
-    {"units"},
+    {"units", "hours"},
     {"model", "systemd"},
     {"offload", "telemetry"},
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},

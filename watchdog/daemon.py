@@ -28,6 +28,7 @@ from watchdog.notify import Outbox
 from watchdog.offload import DeadlineError, Offload, StillBusyError
 from watchdog.people import People
 from watchdog.pipeline import Pipeline, terms
+from watchdog.pipeline.watch import named
 from watchdog.place import Places, look
 from watchdog.promql import Pages
 from watchdog.reload import WATCH, Reloader
@@ -132,6 +133,10 @@ class Daemon:
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
         await self.keeper.stop(clock())
+        self.close()
+
+    def close(self) -> None:
+        """Gives everything back; of a daemon that was never started, this alone."""
         for pool in (self._sampling, self._acting, self._sending):
             pool.close()
         self.journal.close()
@@ -250,6 +255,8 @@ class Daemon:
                 log.critical("%s", self._broken, exc_info=None if task.cancelled() else task.exception())
                 self._stopped.set()
         self._judge()
+        if self.people.tick(now):
+            self.outbox.wake()
         for request in outbox.asked(self.journal):
             self._answer(request)
         systemd.notify("WATCHDOG=1")
@@ -364,6 +371,8 @@ class Daemon:
             terms=tripped,
             evidence=self.pipeline.evidence,
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
+            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names), mute=self.pipeline.mute,
+            held=lambda target: self.pipeline.ledger.held(target, clock()),
         )  # fmt: skip
 
     def _status_from_outside(self) -> dict[str, object]:

@@ -32,6 +32,10 @@ class Facts(NamedTuple):
     halted: bool
     """A halt has already run in this incident."""
     past: Sequence[Past]
+    held: str | None = None
+    """Why a person, or a maintenance window, wants no repair to start."""
+    halts_held: bool = False
+    """A person wants no halt to start either, and said so by ``hold --all``."""
 
 
 class Allowed(NamedTuple):
@@ -45,7 +49,9 @@ class Refused(NamedTuple):
 
 
 def may_act(kind: Literal["halt", "repair"], target: Target, facts: Facts, now: Millis) -> Allowed | Refused:
-    """A halt is never refused. A repair is, by the first of these reasons that holds."""
+    """A halt is refused by nothing but a person's ``hold --all``. A repair is, by the first of these reasons that holds."""
+    if facts.held is not None and (kind == "repair" or facts.halts_held):
+        return Refused("held", f"held by {facts.held}")
     if kind == "halt":
         return Allowed()
     if facts.latched is not None:

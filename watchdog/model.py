@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
+from watchdog.hours import inside, parse_between, parse_days, parse_zone
 from watchdog.units import parse_duration
 
 Millis = int
@@ -95,6 +96,28 @@ def _parse_budget(value: object) -> object:
     return tuple(budgets)
 
 
+class Maintenance(Part):
+    """Hours in which no repair is started: somebody else is at work then, week for week. Halts are."""
+
+    between: Annotated[str | None, BeforeValidator(parse_between)] = None
+    """Hours of the day, `"22:00-23:30"`; over midnight belongs to the day it begins on."""
+    days: Annotated[Seq[str] | None, BeforeValidator(parse_days)] = None
+    """Days of the week: `[mon-fri]`, `[sat, sun]`."""
+    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    """Whose clock is meant."""
+    why: str
+    """Stands where people ask why nothing is repaired."""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Maintenance:
+        if self.between is None and self.days is None:
+            raise ValueError("maintenance needs between or days: it has an end")
+        return self
+
+    def now(self, t: Millis) -> bool:
+        return inside(self.between, self.days, self.timezone, t)
+
+
 class Target(Part):
     """What is protected: one bot. Key of locks, latches and incidents."""
 
@@ -110,6 +133,8 @@ class Target(Part):
     """Least time from the end of one repair to the start of the next."""
     settling: Duration = 10 * 60_000
     """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
+    maintenance: Seq[Maintenance] = ()
+    """Hours in which rules start no repair. Halts run."""
 
 
 Severity = Literal["info", "warn", "crit"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from watchdog.journal import Journal, incidents, runs
+import sqlite3
+
+from watchdog.journal import Journal, incidents, runs, stays
 from watchdog.journal.outbox import Request
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
+from watchdog.telemetry import log
+from watchdog.units import show_duration
 
 _WAITS = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
+
+_LONGEST = 30 * 86_400_000
+"""ms: what is left alone for longer is better taken out of the rules, where it can be seen."""
 
 
 class People:
@@ -24,11 +31,139 @@ class People:
             return False, "too old: whoever asked for it does not wait for it any more"
         args = request.args
         who = f"{request.by}: {args.get('reason') or 'no reason given'}"
-        if request.kind == "resume":
-            return self.resume(args.get("target") or "", who, now)
-        if request.kind == "rollback":
-            return self.start(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
+        match request.kind:
+            case "resume":
+                return self.resume(args.get("target") or "", who, now)
+            case "rollback":
+                return self.start(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
+            case "approve" | "deny":
+                return self.decide(args["run"], request.kind == "approve", who, now)
+            case "abort":
+                return self.abort(str(args["what"]), who, now)
+            case "ack":
+                return self.ack(args["incident"], request.by, args.get("note"), now)
+            case "hold":
+                return self.hold(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
+            case "silence":
+                return self.silence(args["rule"], args.get("for"), who, now, until_well=bool(args.get("until_well")))
         return False, f"this watchdog knows no request {request.kind!r}"
+
+    # ─ runs ─
+
+    def decide(self, number: int, yes: bool, who: str, now: Millis) -> tuple[bool, str]:
+        """Approves or denies a run that waits for it."""
+        run = runs.find(self._journal, number)
+        if run is None:
+            return False, f"there is no plan run {number}"
+        if run.status != "queued" or run.approve_by is None or run.approval is not None:
+            return False, f"run {number} ({run.plan} {run.outcome or run.approval or run.status}) waits for no approval"
+        if now >= run.approve_by:
+            return False, f"run {number} was to be approved within its time, which is over"
+        word = "approved" if yes else "denied"
+        with self._journal.write() as db:
+            runs.move(db, number, approval=word)
+            self._say(db, f"{run.plan} {word}", who, now, target=run.target, run=number, incident=run.incident)
+        return True, f"run {number} ({run.plan}) {word}"
+
+    def abort(self, what: str, who: str, now: Millis) -> tuple[bool, str]:
+        """Ends a run by its number, or all of a target: each at its next boundary."""
+        if what.isdigit():
+            run = runs.find(self._journal, int(what))
+            mine = [] if run is None or run.ended is not None else [run]
+        elif what in self._pipeline.config.targets:
+            mine = runs.unended(self._journal, what)
+        else:
+            return False, f"{what!r} is neither the number of a run nor a target"
+        if not mine:
+            return False, f"no plan is at work as {what}" if what.isdigit() else f"no plan is at work on {what}"
+        with self._journal.write() as db:
+            for run in mine:
+                runs.move(db, run.id, abort=who)
+                self._say(db, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident)
+        return True, f"{', '.join(f'run {run.id} ({run.plan})' for run in mine)} ends at the next step"
+
+    # ─ incidents ─
+
+    def ack(self, number: int, by: str, note: str | None, now: Millis) -> tuple[bool, str]:
+        """Somebody is on it, or has found something out: a line of the timeline with a name."""
+        incident = next(iter(incidents.listing(self._journal, number)), None)
+        if incident is None:
+            return False, f"there is no incident {number}"
+        with self._journal.write() as db:
+            incidents.ack(db, number, by, now)
+            self._say(db, f"incident {number} acknowledged", f"{by}: {note or 'on it'}", now, target=incident.target,
+                      incident=number, kind="ack")  # fmt: skip
+        return True, f"incident {number} acknowledged by {by}"
+
+    # ─ to be left alone ─
+
+    def hold(self, target: str, span: Millis | None, who: str, now: Millis, *, halts: bool = False) -> tuple[bool, str]:
+        """Rules start no repair of the target for so long (ms), with `halts` no halt either; None ends it."""
+        if target not in self._pipeline.config.targets:
+            return False, f"there is no target {target!r}: {', '.join(self._pipeline.config.targets)}"
+        what = "repairs and halts" if halts else "repairs"
+        return self._stay("hold", target, span, who, now, f"no {what} on {target}", target, halts=halts)
+
+    def silence(
+        self, rule: str, span: Millis | None, who: str, now: Millis, *, until_well: bool = False
+    ) -> tuple[bool, str]:
+        """A rule is not told for so long (ms), or until it is well again; it is still acted upon. None ends it."""
+        known = self._pipeline.config.rules.get(rule)
+        if known is None:
+            return False, f"there is no rule {rule!r}: {', '.join(self._pipeline.config.rules)}"
+        return self._stay("silence", rule, span, who, now, f"{rule} is not told", known.target, until_well=until_well)
+
+    def _stay(
+        self, kind: stays.Kind, subject: str, span: Millis | None, who: str, now: Millis, what: str, target: str, *,
+        halts: bool = False, until_well: bool = False,
+    ) -> tuple[bool, str]:  # fmt: skip
+        if span is None:
+            if stays.standing(self._journal, kind, subject, now) is None:
+                return False, f"there is no {kind} on {subject}"
+            with self._journal.write() as db:
+                stays.end(db, kind, subject, now)
+                self._say(db, f"{kind} on {subject} ended", who, now, target=target)
+            return True, f"{kind} on {subject} ended"
+        if not 0 < span <= _LONGEST:
+            return False, f"a {kind} lasts {show_duration(_LONGEST)} at most: say --for with less"
+        text = f"{what} for {show_duration(span)}{', or until it is well' if until_well else ''}"
+        with self._journal.write() as db:
+            stays.add(db, kind, subject, now + span, who, now, halts=halts, until_well=until_well)
+            self._say(db, text, who, now, target=target)
+        return True, text
+
+    def tick(self, now: Millis) -> bool:
+        """Ends what is past its time, or well again; True when something ended."""
+        over = [(stay, "its time is over") for stay in stays.unended(self._journal) if now >= stay.until]
+        over += [(stay, "it is well again") for stay in stays.unended(self._journal)
+                 if now < stay.until and stay.until_well and self._is_well(stay.subject)]  # fmt: skip
+        if not over:
+            return False
+        with self._journal.write() as db:
+            for stay, why in over:
+                stays.end(db, stay.kind, stay.subject, now)
+                rule = self._pipeline.config.rules.get(stay.subject)
+                target = stay.subject if stay.kind == "hold" else rule.target if rule else ""
+                self._say(db, f"{stay.kind} on {stay.subject} ended", why, now, target=target)
+        return True
+
+    def _is_well(self, rule: str) -> bool:
+        """Judged, and neither firing nor on the way there: missing data is not well."""
+        mine = [machine for key, machine in self._pipeline.machines.items() if key.rule == rule]
+        return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
+
+    def _say(
+        self, db: sqlite3.Connection, title: str, why: str, now: Millis, *, target: str, run: int | None = None,
+        incident: int | None = None, kind: str = "person",
+    ) -> None:  # fmt: skip
+        """The same words in the log, in the timeline and in the chat."""
+        if incident is None and (current := incidents.current(self._journal, target)) is not None:
+            incident = current.id
+        log.warning("%s: %s (%s)", target, title, why)
+        incidents.event(db, kind, f"{title}: {why}", now, incident=incident, run=run, target=target)
+        self._pipeline.ledger.tell(db, "info", f"{target}: {title}", [why], now, incident=incident, weight="warn")
+
+    # ─ targets ─
 
     def resume(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from watchdog import __version__
 from watchdog.config import Config
-from watchdog.journal import Journal, incidents, runs
+from watchdog.journal import Journal, incidents, runs, stays
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
 from watchdog.units import show
@@ -37,7 +37,9 @@ def status(
             }
             for key, machine in sorted(pipeline.machines.items())
         ],
-        "targets": {name: _target(journal, name, now) for name in config.targets},
+        "targets": {name: _target(pipeline, journal, name, now) for name in config.targets},
+        "silenced": [{"rule": stay.subject, "until": stay.until, "who": stay.who, "until_well": stay.until_well}
+                     for stay in stays.unended(journal) if stay.kind == "silence" and now < stay.until],
     }
 
 
@@ -52,12 +54,18 @@ def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
     }
 
 
-def _target(journal: Journal, name: str, now: Millis) -> dict[str, object]:
+def _target(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dict[str, object]:
     standing, incident = incidents.standing(journal, name, now), incidents.current(journal, name)
     at_work = runs.unended(journal, name)
-    plan = None if not at_work else {"plan": at_work[0].plan, "status": at_work[0].status, "level": at_work[0].level}
+    plan: dict[str, object] | None = None
+    if at_work:
+        run = at_work[0]
+        plan = {"run": run.id, "plan": run.plan, "status": run.status, "level": run.level,
+                "approve_by": run.approve_by if run.approval is None and run.status == "queued" else None}  # fmt: skip
     return {
         "latched": None if standing.latched is None else standing.latch_why,
         "incident": None if incident is None else incident.id,
+        "acked_by": None if incident is None else incident.acked_by,
         "plan": plan,
+        "held": pipeline.ledger.held(name, now),
     }

@@ -121,6 +121,12 @@ class Rig:
         self.plans: dict[str, Halt | Repair] = {"ladder": repair(), "halt": halt()}
         self.errors: Callable[[dict[str, str]], Outcome] = lambda config: "bad" if config["MODEL"] == "2" else "ok"
         """What the rule `errors` says, given the target's configuration."""
+        self.errors_of: dict[Key, Callable[[dict[str, str]], Outcome]] = {}
+        """What other rules say."""
+        self.named: Callable[[str, Collection[str]], dict[Key, Terms]] = lambda *_: {}
+        self.muted: list[list[str]] = []
+        """What was muted, each time that changed."""
+        self.held: str | None = None
         self.that: Callable[[str], bool | None] = lambda _: True
         self.wanted: Callable[[Run], bool | None] = lambda _: True
         self.meddle: Callable[[str, str], None] = lambda *_: None
@@ -257,6 +263,7 @@ class Rig:
             journal=self.journal, telemetry=self.telemetry, clock=lambda: self.now, offload=self._offload,
             terms=lambda *_: {ERRORS: Terms(Patience(hold=500))}, evidence=self._evidence,
             wanted=self._wanted, halt=self._halt, tell=self._tell, ended=self.over.append,
+            named=self._named, mute=lambda _, names: self._mute(names), held=lambda _: self.held,
         )  # fmt: skip
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -264,7 +271,7 @@ class Rig:
         if self.pool is not None:
             return await self.pool(key, deadline, call, *args, **kwargs)
         owner = getattr(call, "__self__", None)
-        say = owner.say() if owner is not None else ""
+        say = owner.say() if owner is not None and hasattr(owner, "say") else ""
         self.meddle(call.__name__, say)
         if call.__name__ != "apply":
             return call(*args, **kwargs)
@@ -282,10 +289,20 @@ class Rig:
     def _evidence(
         self, target: str, terms: Collection[Key], that: Collection[str], since: Millis, now: Millis
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
-        outcome = self.errors(self.config(target)) if now > since else "nodata"
-        verdicts = [Verdict(key.rule, "crit", key.labels, outcome, f"errors are {outcome}", 0.5, 0.1, outcome == "ok", now)
-                    for key in terms]  # fmt: skip
+        config = self.config(target)
+        verdicts = []
+        for key in terms:
+            outcome = self.errors_of.get(key, self.errors)(config) if now > since else "nodata"
+            verdicts.append(Verdict(key.rule, "crit", key.labels, outcome, f"{key.rule} are {outcome}", 0.5, 0.1,
+                                    outcome == "ok", now))  # fmt: skip
         return verdicts, {text: self.that(text) for text in that}
+
+    def _named(self, target: str, names: Collection[str]) -> dict[Key, Terms]:
+        return self.named(target, names)  # asked anew: a test may change its mind
+
+    def _mute(self, names: Collection[str]) -> None:
+        if not self.muted or self.muted[-1] != list(names):
+            self.muted.append(list(names))
 
     def _wanted(self, run: Run) -> bool | None:
         return self.wanted(run)  # asked anew: a test may change its mind
@@ -306,6 +323,7 @@ def again(rig: Rig, after: int = 1_000) -> Rig:
     rig.journal.close()
     heir = Rig(rig.folder, now=rig.now + after)
     heir.plans, heir.errors, heir.that, heir.wanted = rig.plans, rig.errors, rig.that, rig.wanted
+    heir.errors_of, heir.named, heir.held = rig.errors_of, rig.named, rig.held
     return heir
 
 

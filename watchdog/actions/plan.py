@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from watchdog.actions import Action
 from watchdog.model import Duration, Part, Seq
+
+
+class HttpCheck(Part):
+    """A page that must answer as said."""
+
+    url: str
+    """Asked with GET, again and again until it answers as it should."""
+    expect: Annotated[int, Field(ge=100, le=599)] = 200
+    """The status it must answer with."""
+    body: str | None = None
+    """A regular expression that must be found in the answer."""
+    timeout: Duration = 5_000
+    """For one try."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("an url begins with http:// or https://")
+        return url
+
+    @field_validator("body")
+    @classmethod
+    def _pattern(cls, body: str | None) -> str | None:
+        return _compiled(body)
+
+    def say(self) -> str:
+        found = "" if self.body is None else f" with /{self.body}/"
+        return f"{self.url} answers {self.expect}{found}"
+
+
+class LogCheck(Part):
+    """Lines of a log file that must not, or must, have been written since the level's last step."""
+
+    file: str
+    """The log, relative to the target's repo."""
+    absent: str | None = None
+    """A regular expression; a line with it, written after the last step, disproves the level."""
+    present: str | None = None
+    """A regular expression; a line with it must have been written since the last step began."""
+
+    @field_validator("absent", "present")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        return _compiled(pattern)
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> LogCheck:
+        if self.absent is None and self.present is None:
+            raise ValueError("say absent: or present:, or both")
+        return self
+
+    def say(self) -> str:
+        return f"{self.file} says /{self.present}/"
+
+
+def _compiled(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
 
 
 class Verify(Part):
@@ -19,6 +82,12 @@ class Verify(Part):
     """PromQL conditions that must be true."""
     run: Seq[str] = ()
     """A command that must end with exit code 0."""
+    rules: Seq[str] = ()
+    """Rules that must be quiet, beside those that tripped."""
+    http: HttpCheck | None = None
+    """A page that must answer as said."""
+    log: LogCheck | None = None
+    """Lines of a log that must be absent or present."""
     quiet: Duration = 0
     """How long everything must have been well."""
     give_up: Duration = 15 * 60_000
@@ -45,8 +114,9 @@ class Halt(Part):
     @model_validator(mode="after")
     def _provable(self) -> Halt:
         for level in self.levels:
-            if not verify_of(self, level).that and not verify_of(self, level).run:
-                raise ValueError(f"level {level.name} has no verify: a halt is proven by that: or run: alone")
+            verify = verify_of(self, level)
+            if not (verify.that or verify.run or verify.http or verify.log):
+                raise ValueError(f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone")
             if any(step.on_error == "stop" for step in level.steps):
                 raise ValueError(f"level {level.name} says on_error: stop: a halt does not stop half-way — "
                                  "say escalate or continue")  # fmt: skip
@@ -57,8 +127,13 @@ class Repair(Part):
     """The rollback ladder: each level is verified, and the next one tried when it did not help."""
 
     kind: Literal["repair"]
-    mode: Literal["auto", "dry-run"]
-    """`dry-run` journals and tells what would be done and changes nothing. Always said, never assumed."""
+    mode: Literal["auto", "approve", "dry-run"]
+    """`approve` waits for a person; `dry-run` journals and tells what would be done and changes nothing. Always said,
+    never assumed."""
+    approve_within: Duration = 15 * 60_000
+    """`mode: approve`: so long it waits; without an answer the plan is exhausted."""
+    disturbs: Seq[str] = ()
+    """Rules that the plan itself makes trip: not judged while it works. Never one whose plan is a halt."""
     exhausted: str
     """What happens when no level helped: the name of a halt plan, or `leave-running`."""
     before: Seq[Action] = ()

@@ -16,6 +16,7 @@ from watchdog import __version__
 from watchdog.cli import act, check, look, query, replay, report, run, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
+from watchdog.units import parse_duration
 
 _CONFIG = Path("/etc/trading-watchdog")
 
@@ -38,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _duration(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,6 +105,38 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("target", metavar="TARGET")
     command.add_argument("--reason", metavar="TEXT", required=True, help="why; stands in the journal")
     configured(command)
+
+    def person(name: str, call: Callable[[argparse.Namespace], int], text: str) -> Any:
+        command = add(name, call, text)
+        command.add_argument("--reason", metavar="TEXT", help="why; stands in the journal")
+        configured(command)
+        return command
+
+    command = person("approve", act.approve, "Let a plan run that waits for approval begin.")
+    command.add_argument("run", type=int, metavar="RUN", help="its number, as in the message and in `status`")
+    command = person("deny", act.deny, "End a plan run that waits for approval; nothing is touched.")
+    command.add_argument("run", type=int, metavar="RUN")
+    command = person("abort", act.abort, "End a plan at its next step. What it has done stays, and the target is latched.")
+    command.add_argument("what", metavar="RUN|TARGET", help="one run, or all of a target")
+
+    command = add("ack", act.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline.")
+    command.add_argument("incident", type=int, metavar="INCIDENT")
+    command.add_argument("--note", metavar="TEXT")
+    configured(command)
+
+    def stay(command: Any) -> None:
+        length = command.add_mutually_exclusive_group(required=True)
+        length.add_argument("--for", dest="span", type=_duration, metavar="DURATION", help="such as 2h; at most 30d")
+        length.add_argument("--off", action="store_true", help="end it now")
+
+    command = person("hold", act.hold, "Rules start no repair of a target for a while. Halts they do, unless --all.")
+    command.add_argument("target", metavar="TARGET")
+    stay(command)
+    command.add_argument("--all", action="store_true", help="no halts either")
+    command = person("silence", act.silence, "A rule is not told for a while. It is still judged and acted upon.")
+    command.add_argument("rule", metavar="RULE")
+    stay(command)
+    command.add_argument("--until-well", action="store_true", help="or until it is well again, if that is sooner")
 
     command = add("query", query.query, "Ask a PromQL expression of history files, or of the running watchdog.")
     command.add_argument("expr", metavar="EXPR", help="PromQL")

@@ -8,6 +8,7 @@ import getpass
 import json
 import logging
 import os
+import sys
 import time
 from typing import Any
 
@@ -83,8 +84,60 @@ def resume(options: argparse.Namespace) -> int:
     if lock.take():
         lock.release()
         raise WatchdogError("no watchdog runs — start it first: it must see the bot before repairs are allowed again")
-    ok, text = _ask(journal, "resume", {"target": options.target, "reason": options.reason})
-    print(json.dumps({"resumed": ok, "text": text}) if options.json else text)
+    return _answered(options, _ask(journal, "resume", {"target": options.target, "reason": options.reason}))
+
+
+def approve(options: argparse.Namespace) -> int:
+    return _tell(options, "approve", {"run": options.run, "reason": options.reason})
+
+
+def deny(options: argparse.Namespace) -> int:
+    return _tell(options, "deny", {"run": options.run, "reason": options.reason})
+
+
+def abort(options: argparse.Namespace) -> int:
+    return _tell(options, "abort", {"what": options.what, "reason": options.reason})
+
+
+def ack(options: argparse.Namespace) -> int:
+    return _tell(options, "ack", {"incident": options.incident, "note": options.note})
+
+
+def hold(options: argparse.Namespace) -> int:
+    span = None if options.off else options.span
+    return _tell(options, "hold", {"target": options.target, "for": span, "all": options.all, "reason": options.reason})
+
+
+def silence(options: argparse.Namespace) -> int:
+    span = None if options.off else options.span
+    args = {"rule": options.rule, "for": span, "until_well": options.until_well, "reason": options.reason}
+    return _tell(options, "silence", args)
+
+
+def _tell(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int:
+    """Through the daemon; when none runs, straight into the journal under the same lock."""
+    loaded, journal = opened(options.config)
+    lock = Lock(loaded.state)
+    if not lock.take():
+        return _answered(options, _ask(journal, kind, args))
+    lock.release()
+    journal.close()
+    from watchdog.daemon import Daemon, clock
+
+    log_to_stderr(logging.ERROR)
+    daemon = Daemon(options.config, os.environ, rules_act=False)
+    try:
+        return _answered(options, daemon.people.answer(outbox.Request(0, clock(), kind, args, _me()), clock()))
+    finally:
+        daemon.close()
+
+
+def _answered(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
+    ok, text = answer
+    if options.json:
+        print(json.dumps({"ok": ok, "text": text}))
+    else:
+        print(text, file=sys.stdout if ok else sys.stderr)
     return 0 if ok else 1
 
 

@@ -41,10 +41,22 @@ def status(options: argparse.Namespace) -> int:
         print(f"rule    {rule['rule'] + labels:<24} {rule['level']} {rule['phase']} for {held}: {rule['reason']}")
     for name, target in known["targets"].items():
         words = [f"latched: {target['latched']}"] if target["latched"] else []
-        words += [f"incident {target['incident']}"] if target["incident"] else []
-        words += [f"plan {target['plan']['plan']} {target['plan']['status']}"] if target["plan"] else []
+        acked = f" (acknowledged by {target['acked_by']})" if target["acked_by"] else ""
+        words += [f"incident {target['incident']}{acked}"] if target["incident"] else []
+        words += [_at_work(target["plan"], known["now"])] if target["plan"] else []
+        words += [f"held by {target['held']}"] if target["held"] else []
         print(f"target  {name:<24} {'; '.join(words) or 'quiet'}")
+    for stay in known["silenced"]:
+        well = ", or until it is well" if stay["until_well"] else ""
+        print(f"silence {stay['rule']:<24} for another {show_duration(stay['until'] - known['now'])}{well} ({stay['who']})")
     return 0
+
+
+def _at_work(plan: dict[str, Any], now: Millis) -> str:
+    if plan["approve_by"] is None:
+        return f"plan {plan['plan']} {plan['status']} (run {plan['run']})"
+    left = show_duration(max(0, plan["approve_by"] - now))
+    return f"plan {plan['plan']} waits for approval for another {left}: approve {plan['run']}, or deny {plan['run']}"
 
 
 def opened(folder: Path) -> tuple[Config, Journal]:

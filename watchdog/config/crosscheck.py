@@ -162,11 +162,15 @@ def _plan(draft: Draft, entry: Entry) -> None:
     for path, verify in _verifies(plan):
         for index, text in enumerate(verify.that):
             _expression(draft, text, spot, (*path, "that", index))
+        for index, name in enumerate(verify.rules):
+            _unknown(draft, "rules", name, spot, spot.value(*path, "rules", index))
     names: dict[str, int] = {}
     for index, level in enumerate(plan.levels):
         if names.setdefault(level.name, index) != index:
             spot.report(spot.value("levels", index, "name"), f"two levels are called {short(level.name)}",
                         "rename one of them")  # fmt: skip
+    if isinstance(plan, Repair):
+        _disturbs(draft, spot, plan)
     if not isinstance(plan, Repair) or plan.exhausted == LEAVE_RUNNING:
         return
     place = spot.value("exhausted")
@@ -179,6 +183,19 @@ def _plan(draft: Draft, entry: Entry) -> None:
     elif plan.exhausted not in halts:
         spot.report(place, f"{plan.exhausted} is a repair; what is left when no level helped is a halt",
                     nearest(plan.exhausted, known))  # fmt: skip
+
+
+def _disturbs(draft: Draft, spot: Spot, plan: Repair) -> None:
+    """A plan may mute what it itself makes trip, never what makes the bot safe."""
+    for index, name in enumerate(plan.disturbs):
+        place = spot.value("disturbs", index)
+        if _unknown(draft, "rules", name, spot, place):
+            continue
+        rule = draft.model("rules", name)
+        last = None if rule is None or rule.crit is None else rule.crit.plan
+        if last is not None and isinstance(draft.model("plans", last), Halt):
+            spot.report(place, f"{short(name)} starts the halt {short(last)} and is never muted",
+                        "take it off the list; a halt during a repair goes first")  # fmt: skip
 
 
 def _verifies(plan: Halt | Repair) -> Iterator[tuple[Loc, Verify]]:

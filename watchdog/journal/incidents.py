@@ -19,6 +19,8 @@ class Incident:
     closed: Millis | None
     severity: Severity
     title: str
+    acked: Millis | None = None
+    acked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title
 
 def current(journal: Journal, target: str) -> Incident | None:
     row = journal.row(
-        "SELECT id, target, opened, closed, severity, title FROM incident WHERE target = ? AND closed IS NULL", target
+        "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident"
+        " WHERE target = ? AND closed IS NULL",
+        target,
     )
     return None if row is None else Incident(*row)
 
@@ -69,7 +73,7 @@ def current(journal: Journal, target: str) -> Incident | None:
 def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> list[Incident]:
     """The newest first; only one when its id is given."""
     rows = journal.rows(
-        "SELECT id, target, opened, closed, severity, title FROM incident WHERE ? IS NULL OR id = ?"
+        "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident WHERE ? IS NULL OR id = ?"
         " ORDER BY id DESC LIMIT ?",
         incident, incident, limit,
     )  # fmt: skip
@@ -82,6 +86,11 @@ def worsen(db: sqlite3.Connection, incident: int) -> None:
 
 def close(db: sqlite3.Connection, incident: int, now: Millis) -> None:
     db.execute("UPDATE incident SET closed = ? WHERE id = ? AND closed IS NULL", (now, incident))
+
+
+def ack(db: sqlite3.Connection, incident: int, by: str, now: Millis) -> None:
+    """The first who says that they are on it; what is said later stands in the timeline."""
+    db.execute("UPDATE incident SET acked = ?, acked_by = ? WHERE id = ? AND acked IS NULL", (now, by, incident))
 
 
 def trip(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from watchdog.journal import Journal, dump, load
@@ -12,10 +12,16 @@ from watchdog.model import Json, Millis
 Status = Literal["queued", "running", "watching", "ended"]
 """`watching`: proven, but a rule that trips again soon goes on at the next level."""
 
-Outcome = Literal["proven", "exhausted", "overtaken", "stopped", "dry-run", "not-needed"]
+Outcome = Literal["proven", "exhausted", "overtaken", "stopped", "dry-run", "not-needed", "denied", "aborted"]
 """`stopped`: the world is other than expected, a person must look. `not-needed`: it was quiet before its turn came."""
 
-Phase = Literal["before", "level", "proven"]
+NOTHING_DONE = ("not-needed", "dry-run", "denied")
+"""Outcomes of runs that touched nothing: they count for no budget and use up no level."""
+
+Part = Literal["ladder", "recover", "undo"]
+"""What of a plan a run carries out: its levels, the stages back to work, or the undoing of an incident."""
+
+Phase = Literal["before", "level", "proven", "recover", "back"]
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
 
 
@@ -41,6 +47,14 @@ class Run:
     queued: Millis
     ended: Millis | None
     watch_until: Millis | None
+    part: Part = "ladder"
+    approval: Literal["approved", "denied"] | None = None
+    approve_by: Millis | None = None
+    """Until when a person may approve it; None when nobody was asked."""
+    abort: str | None = None
+    """Who wants it ended, and why."""
+    marks: Json = field(default_factory=dict)
+    """How far a log had been written when the last step began and ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +78,52 @@ class Step:
 
 def queue(
     db: sqlite3.Connection, *, incident: int | None, target: str, plan: str, kind: str, text: str, place: str,
-    by: str, now: Millis, level: int = 0,
+    by: str, now: Millis, level: int = 0, part: Part = "ladder",
 ) -> int:  # fmt: skip
     row = db.execute(
-        "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued)"
-        " VALUES (?,?,?,?,?,?,?,'queued',?,?) RETURNING id",
-        (incident, target, plan, kind, text, place, by, level, now),
+        "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued, part)"
+        " VALUES (?,?,?,?,?,?,?,'queued',?,?,?) RETURNING id",
+        (incident, target, plan, kind, text, place, by, level, now, part),
     ).fetchone()
     return int(row[0])
 
 
 _RUN = ("id, incident, target, plan, kind, text, place, by, status, outcome, reason, level, acted, queued, ended,"
-        " watch_until")  # fmt: skip
+        " watch_until, part, approval, approve_by, abort, marks")  # fmt: skip
+
+
+def _run(row: sqlite3.Row) -> Run:
+    return Run(**{**dict(row), "marks": load(row["marks"]) or {}})
 
 
 def get(journal: Journal, run: int) -> Run:
     (row,) = journal.rows(f"SELECT {_RUN} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
-    return Run(*row)
+    return _run(row)
+
+
+def find(journal: Journal, run: int) -> Run | None:
+    """As `get`; None when there is no such run."""
+    row = journal.row(f"SELECT {_RUN} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+    return None if row is None else _run(row)
 
 
 def unended(journal: Journal, target: str) -> list[Run]:
     """Runs of a target that are not over: halts first, then what is already under way, then in the order queued."""
     sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND status != 'ended'
         ORDER BY kind != 'halt', status = 'queued', id"""  # noqa: S608 – our own column list
-    return [Run(*row) for row in journal.rows(sql, target)]
+    return [_run(row) for row in journal.rows(sql, target)]
 
 
 def of_incident(journal: Journal, incident: int) -> list[Run]:
     sql = f"SELECT {_RUN} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
-    return [Run(*row) for row in journal.rows(sql, incident)]
+    return [_run(row) for row in journal.rows(sql, incident)]
 
 
 def recent(journal: Journal, target: str, since: Millis) -> list[Run]:
     """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
     sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
-        AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run') ORDER BY id"""  # noqa: S608
-    return [Run(*row) for row in journal.rows(sql, target, since, since)]
+        AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
+    return [_run(row) for row in journal.rows(sql, target, since, since)]
 
 
 def move(db: sqlite3.Connection, run: int, **fields: object) -> None:

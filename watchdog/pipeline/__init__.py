@@ -20,14 +20,14 @@ from watchdog.incidents import Change, Key, Machine, advance, wake
 from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
-from watchdog.pipeline.asked import expressions, longest_windows
+from watchdog.pipeline.asked import compared, expressions, longest_windows
 from watchdog.pipeline.asking import ask
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
 from watchdog.pipeline.picture import SEVERITY, picture
 from watchdog.pipeline.watch import Watch, by_check, leaves, terms
-from watchdog.promql import Live, PromqlError, Tick, extremes, metric_names
+from watchdog.promql import Live, PromqlError, Tick, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
@@ -61,6 +61,7 @@ class Pipeline:
         self._lost: dict[str, Millis] = {}
         self._told_blind = False
         self._delivered: dict[str, set[str]] = {}
+        self._muted: dict[str, frozenset[str]] = {}
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
         telemetry.picture = lambda: picture(self.config.rules, self._known_readings(), self._machines.copy())
@@ -88,7 +89,7 @@ class Pipeline:
         for key in gone:
             del machines[key]
         self._watch()
-        self._peaked = self._extremes()
+        self._peaked = compared(self._questions.values(), self._parsed)
         for target, standing in self._standing.items():
             self.telemetry.latched.labels(target).set(standing.latched is not None)
         for check in self._checks:
@@ -224,7 +225,7 @@ _EVERYTHING}
         tick, machines = self._live.at(now), self._machines
         for watch in self._due(now, source):
             check = watch.check
-            if self._asleep(check, now):
+            if self._asleep(check, now) or check.rule in self._muted.get(check.target, ()):
                 watch.settle(machines)
                 watch.calm_at = 0
                 machines.update({key: wake(machines[key], now) for key in watch.keys})
@@ -324,6 +325,12 @@ _EVERYTHING}
             return True
         return None if fire else False
 
+    def mute(self, target: str, names: Collection[str]) -> None:
+        """These rules of the target are not judged from now on; with none, all are. Only a plan at work mutes."""
+        if self._muted.get(target, frozenset()) != frozenset(names):
+            self._muted[target] = frozenset(names)
+            self._watch()
+
     # ─ small facts ─
 
     def _metrics_of(self, kpi: str) -> frozenset[str]:
@@ -386,10 +393,6 @@ _EVERYTHING}
         self._standing[target] = records.standing(self.journal, target, now)
         self.telemetry.latched.labels(target).set(0)
 
-    def _extremes(self) -> set[tuple[str, str]]:
-        """What `since: resume` KPIs compare with."""
-        resumed = [kpi.expr for kpi in self._questions.values() if kpi.since == "resume"]
-        return {peak for text in resumed for peak in extremes(self._parsed[text])}
 
 _EVERYTHING = ""
 """Among the sources whose news were not judged yet: whatever holds, everything is looked at."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.promql import windows
+from watchdog.promql import Expr, extremes, windows
 
 
 def longest_windows(config: Config) -> dict[str, int]:
@@ -36,3 +36,8 @@ def expressions(config: Config) -> Iterable[str]:
         yield from plan.verify.that
         for level in plan.levels:
             yield from level.verify.that if level.verify else ()
+
+
+def compared(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[tuple[str, str]]:
+    """What `since: resume` KPIs compare with: (metric, max | min) pairs."""
+    return {peak for kpi in kpis if kpi.since == "resume" for peak in extremes(parsed[kpi.expr])}

@@ -14,7 +14,7 @@ from watchdog.actions.plan import write_plan
 from watchdog.config import Config
 from watchdog.guard import Allowed, may_act
 from watchdog.incidents import Change, Machine
-from watchdog.journal import Journal, incidents, outbox, runs
+from watchdog.journal import Journal, incidents, outbox, runs, stays
 from watchdog.model import Millis, Severity, Verdict
 from watchdog.rules import Check, fill, say_labels
 from watchdog.telemetry import Telemetry, log
@@ -88,8 +88,9 @@ class Ledger:
                     f"{verdict.reason}",
                     f"fired for {show_duration(now - _tripped_at(self._journal, incident, check))}",
                 ]
-                self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
-                          channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
+                if not self.silenced(check.rule, now):
+                    self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
+                              channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_WORDS[change.kind]}: {change.reason}"
             if incident is not None:
@@ -140,8 +141,9 @@ class Ledger:
             lines.append(f"plan: {check.plan} ({plan.kind})")
         if rule.runbook is not None:
             lines.append(rule.runbook)
-        self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number,
-                  channels=rule.notify)  # fmt: skip
+        if not self.silenced(check.rule, now):
+            self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number,
+                      channels=rule.notify)  # fmt: skip
 
     def decide(
         self, db: sqlite3.Connection, target: str, judged: Sequence[tuple[Check, Machine, Verdict]], facts: Facts,
@@ -180,7 +182,7 @@ class Ledger:
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
         mine = [run for run in runs.of_incident(self._journal, incident)
-                if run.plan == plan and run.outcome != "not-needed"]  # fmt: skip
+                if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"]  # fmt: skip
         if not mine:
             return 0
         last = mine[-1]
@@ -193,8 +195,20 @@ class Ledger:
         if last.kind == "halt":
             return 0
         # It helped, and then the rule tripped again: no level is repeated within an incident.
-        following = max(run.level for run in mine) + 1
+        following = max((run.level for run in mine if run.outcome != "denied"), default=-1) + 1
         return following if following < len(self._config.plans[plan].levels) else None
+
+    def silenced(self, rule: str, now: Millis) -> bool:
+        """Not told, still acted upon."""
+        return stays.standing(self._journal, "silence", rule, now) is not None
+
+    def held(self, target: str, now: Millis) -> str | None:
+        """Why rules start no repair of this target now: a person's hold, or its maintenance."""
+        hold = stays.standing(self._journal, "hold", target, now)
+        if hold is not None:
+            return f"{hold.who}, for another {show_duration(hold.until - now)}"
+        known = self._config.targets.get(target)
+        return next((f"maintenance: {window.why}" for window in (known.maintenance if known else ()) if window.now(now)), None)
 
     def _ask(
         self, target: str, plan: str, incident: int, fresh: bool, facts: Facts, now: Millis
@@ -203,7 +217,9 @@ class Ledger:
         latched = None
         if standing.latched is not None:
             latched = f"{show_duration(now - standing.latched)} ago ({standing.latch_why})"
+        hold = stays.standing(self._journal, "hold", target, now)
         known = guard.Facts(
+            held=self.held(target, now), halts_held=hold is not None and hold.halts,
             latched=latched, blind=facts.blind, fresh=fresh, unsettled=standing.unsettled,
             halted=any(run.kind == "halt" for run in runs.of_incident(self._journal, incident)),
             past=[guard.Past(run.kind, run.queued, run.ended, run.incident)

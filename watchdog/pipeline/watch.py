@@ -7,7 +7,7 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 
 from watchdog import rules
 from watchdog.incidents import Change, Key, Machine, Terms, advance
@@ -100,3 +100,13 @@ def by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
     for key in machines:
         known.setdefault((key.rule, key.level), []).append(key)
     return known
+
+
+def named(checks: Iterable[Check], keys: Collection[Key], target: str, names: Collection[str]) -> dict[Key, Terms]:
+    """What is known of these rules of a target; of one that was never judged, its unlabelled self."""
+    found: dict[Key, Terms] = {}
+    for check in checks:
+        if check.rule in names and check.target == target:
+            known = [key for key in keys if (key.rule, key.level) == (check.rule, check.level)]
+            found |= {key: terms(check) for key in known or [Key(check.rule, check.level, ())]}
+    return found

@@ -8,53 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Sequence
 
-from watchdog.actions.plan import Halt, Repair, Verify, read_plan, verify_of
-from watchdog.incidents import Finding, Key, Terms, Trial, prove, rest
-from watchdog.journal import Journal, JournalError, incidents, runs
+from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
+from watchdog.incidents import Finding, rest
+from watchdog.journal import JournalError, incidents, runs
 from watchdog.journal.runs import Outcome, Run
-from watchdog.model import ActionError, Millis, Severity, Target, Verdict
+from watchdog.model import Millis, Severity, Target
+from watchdog.rollback.hands import Hands
+from watchdog.rollback.proof import Proof, jumped
 from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
-from watchdog.telemetry import Telemetry, log
+from watchdog.telemetry import log
 from watchdog.units import show_duration
 
-
-class Tell(Protocol):
-    """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
-
-    def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
+__all__ = ["Hands", "Rollback"]
 
 
-class Hands(NamedTuple):
-    """What the rollback needs of the rest of the house; handed in by the daemon."""
-
-    journal: Journal
-    telemetry: Telemetry
-    clock: Callable[[], Millis]
-    offload: Callable[..., Awaitable[object]]
-    """(key, deadline seconds, call, *args) → result, in a thread."""
-    terms: Callable[[int, str], Mapping[Key, Terms]]
-    """(incident, target) → the rules whose trip the plan answers."""
-    evidence: Callable[
-        [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
-    ]
-    """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
-    wanted: Callable[[Run], bool | None]
-    """Whether a queued repair still has a reason; None while that is not known, as at boot."""
-    halt: Callable[[str, str, str, int | None], bool]
-    """(target, plan, by, incident): queues a halt; False when there is no such plan."""
-    tell: Tell
-    ended: Callable[[str], None]
-    """(target): a run is over; what is so now is our own doing."""
-
-
-_JUMP = 60_000
-"""ms: looks are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
-slept, or its clock was set: nobody watched."""
-_LOOK = 1_000
-"""ms between two looks at whether what was restarted still runs."""
+class _AbortedError(Exception):
+    """A person ended the run."""
 
 
 class _OvertakenError(Exception):
@@ -120,7 +91,10 @@ class Rollback:
             self._boundary(run)
             before = self._hands.clock()
             await self._news(run.target, min(1.0, left / 1_000))
-            until += self._jumped(before)
+            until += jumped(self._hands, before)
+
+    def _proof(self, run: Run) -> Proof:
+        return Proof(run, self._hands, lambda: self._boundary(run), lambda seconds: self._news(run.target, seconds))
 
     # ─ one run ─
 
@@ -135,11 +109,17 @@ class Rollback:
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.status == "queued" and not await self._begin(run, plan):
                 return
+            if isinstance(plan, Repair) and run.status != "watching":
+                self._hands.mute(run.target, plan.disturbs)
             outcome, reason = await self._climb(run, plan, ladder)
         except _OvertakenError as overtaken:
             outcome, reason = "overtaken", str(overtaken)
             if ladder is not None and (unknown := await ladder.leave()):
                 outcome, reason = "stopped", f"{overtaken}; {unknown}"
+        except _AbortedError as abort:
+            outcome, reason = "aborted", str(abort)
+            if ladder is not None and (unknown := await ladder.leave()):
+                reason = f"{abort}; {unknown}"
         except _PausedError:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
@@ -168,11 +148,12 @@ class Rollback:
         if not wanted:
             self._end(run, plan, "not-needed", "quiet before its turn came")
             return False
+        self._boundary(run)
+        if isinstance(plan, Repair) and not await self._may_begin(run, plan):
+            return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
             place = Target.model_validate_json(run.place)
-            rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
-            says = [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
-            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", says)
+            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", self._rows(plan, place))
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
         with hands.journal.write() as db:
@@ -182,6 +163,40 @@ class Rollback:
                 incidents.stand(db, run.target, latched=now, latch_why=f"halt {run.plan}")
         hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         return True
+
+    async def _may_begin(self, run: Run, plan: Repair) -> bool:
+        """Whether people let a rule's repair begin. A person's own was approved by asking for it."""
+        if not run.by.startswith("rule "):
+            return True
+        hands, now = self._hands, self._hands.clock()
+        if hands.held(run.target) is not None:
+            await self._news(run.target, 1.0)
+            return False
+        if plan.mode != "approve" or run.approval == "approved":
+            return True
+        if run.approval == "denied":
+            self._end(run, plan, "denied", "a person denied it")
+            return False
+        if run.approve_by is None:
+            until = now + plan.approve_within
+            within = show_duration(plan.approve_within)
+            with hands.journal.write() as db:
+                runs.move(db, run.id, approve_by=until)
+                self._say(run, "crit", f"{run.plan} waits for approval", [
+                    f"trading-watchdog approve {run.id}, or deny {run.id}, within {within}; then: {plan.exhausted}",
+                    *self._rows(plan, Target.model_validate_json(run.place)),
+                ])  # fmt: skip
+        elif now >= run.approve_by:
+            self._end(run, plan, "exhausted", f"nobody approved it within {show_duration(plan.approve_within)}")
+            return False
+        await self._news(run.target, 1.0)
+        return False
+
+    @staticmethod
+    def _rows(plan: Repair, place: Target) -> list[str]:
+        """What a repair would do, a line a step."""
+        rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
+        return [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
 
     async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
         run = runs.get(self._hands.journal, run.id)
@@ -221,6 +236,7 @@ class Rollback:
             if not any(step.phase == "level" and step.level == number for step in told):
                 self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
                           [said(step, ladder.place) for step in level.steps])  # fmt: skip
+            ladder.watch_log(verify_of(plan, level).log, number)
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))
@@ -232,7 +248,7 @@ class Rollback:
             failed = "; ".join(ladder.failed)
             return Finding("disproven", f"nothing was changed: {failed}" if failed else
                            "nothing to change: all of it was so already")  # fmt: skip
-        return await self._verify(run, verify_of(plan, level), ladder)
+        return await self._proof(run).verify(verify_of(plan, level), ladder, number, lambda: None)
 
     async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:
         """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
@@ -250,75 +266,26 @@ class Rollback:
                 runs.move(db, run.id, status="watching", watch_until=until)
                 incidents.event(db, "watch", f"watched for {show_duration(watch)}", self._hands.clock(),
                                 incident=run.incident, run=run.id, target=run.target)  # fmt: skip
-        trial = self._trial(run)
+        proof = self._proof(run)
+        self._hands.mute(run.target, ())
+        trial = proof.trial()
         while (now := self._hands.clock()) < until:
             self._boundary(run)
             if other := next((one for one in runs.unended(self._hands.journal, run.target) if one.id != run.id), None):
                 return False, f"{other.plan} is wanted before the watch is over"
-            trial, finding = self._look(run, trial, (), 2**62, now)
+            trial, finding = proof.look(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 with self._hands.journal.write() as db:  # a restart must not take it for well again
                     runs.move(db, run.id, status="running", level=number + 1)
                     self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
+                self._hands.mute(run.target, plan.disturbs)
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
-            if jump := self._jumped(now):
+            if jump := jumped(self._hands, now):
                 until, trial = until + jump, rest(trial, now + jump)
                 with self._hands.journal.write() as db:
                     runs.move(db, run.id, watch_until=until)
         return False, f"all stayed well for {show_duration(watch)}"
-
-    # ─ evidence ─
-
-    async def _verify(self, run: Run, verify: Verify, ladder: Ladder) -> Finding:
-        """Waits for proof, disproof, or the time to give up."""
-        trial = self._trial(run)
-        settled = trial.since + verify.settle
-        give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        ran, looked = not verify.run, 0
-        while True:
-            self._boundary(run)
-            now = self._hands.clock()
-            if now >= looked + _LOOK:
-                looked = now
-                if dead := await ladder.undone():
-                    return Finding("disproven", f"{dead}: it does not run any more")
-            if now >= settled:
-                if not ran:
-                    try:
-                        failure = await ladder.command(verify.run, give_up - now)
-                    except ActionError as error:
-                        return Finding("unknown", str(error))
-                    if failure is not None:
-                        return Finding("disproven", failure)
-                    ran = True
-                    continue
-                trial, finding = self._look(run, trial, verify.that, verify.quiet, now)
-                if finding is not None and finding.outcome == "proven" and (dead := await ladder.undone()):
-                    return Finding("disproven", f"{dead}: it does not run any more")
-                if finding is not None:
-                    return finding
-            if now >= give_up:
-                return Finding("unknown", f"no proof within {show_duration(verify.give_up)}: {trial.reason}")
-            await self._news(run.target, 1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
-            if jump := self._jumped(now):
-                settled, give_up, looked, trial = settled + jump, give_up + jump, 0, rest(trial, now + jump)
-
-    def _trial(self, run: Run) -> Trial:
-        now = self._hands.clock()  # a clock that was set back would hide all evidence behind the last step
-        return Trial(since=min(runs.get(self._hands.journal, run.id).acted, now), last=now)
-
-    def _jumped(self, since: Millis) -> Millis:
-        """By how much the clock went on, or back, since that look, when that was more than a look takes; else 0."""
-        gone = self._hands.clock() - since
-        return gone if abs(gone) > _JUMP else 0
-
-    def _look(
-        self, run: Run, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis
-    ) -> tuple[Trial, Finding | None]:
-        terms = self._hands.terms(run.incident, run.target) if run.kind == "repair" and run.incident else {}
-        verdicts, answers = self._hands.evidence(run.target, list(terms), that, trial.since, now)
-        return prove(trial, terms, verdicts, answers, quiet, now)
 
     # ─ boundaries and ends ─
 
@@ -326,6 +293,8 @@ class Rollback:
         """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
         if self._stopping:
             raise _PausedError
+        if (abort := runs.get(self._hands.journal, run.id).abort) is not None:
+            raise _AbortedError(f"aborted by {abort}")
         if run.kind == "repair" and any(
             other.kind == "halt" for other in runs.unended(self._hands.journal, run.target)
         ):
@@ -355,10 +324,11 @@ class Rollback:
         `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
         """
         hands, now = self._hands, self._hands.clock()
-        bad = outcome in ("exhausted", "stopped")
+        bad = outcome in ("exhausted", "stopped", "aborted")
         policy = plan.latch if isinstance(plan, Repair) else "always"
         latch = policy == "always" or (policy == "on_failure" and bad)
-        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run")
+        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
+        latch = latch and not (outcome == "aborted" and not runs.steps(hands.journal, run.id))  # nothing was touched
         with hands.journal.write() as db:
             runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
             for step in runs.steps(hands.journal, run.id):
@@ -376,6 +346,7 @@ class Rollback:
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
         hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
+        hands.mute(run.target, ())
         hands.ended(run.target)
 
 

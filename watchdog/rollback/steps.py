@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 from watchdog.actions import child
-from watchdog.actions.plan import read_plan, steps_of
-from watchdog.journal import incidents, runs
+from watchdog.actions.plan import HttpCheck, LogCheck, read_plan, steps_of
+from watchdog.journal import dump, incidents, runs
 from watchdog.journal.runs import Phase, Run, Step
 from watchdog.model import Action, ActionError, Done, Json, Millis, State, Target
 from watchdog.offload import DeadlineError, StillBusyError
+from watchdog.rollback.checks import Lines, LogReader, log_of, mark
+from watchdog.rollback.hands import Hands
 from watchdog.telemetry import log
 from watchdog.units import show_duration
-
-if TYPE_CHECKING:
-    from watchdog.rollback import Hands
 
 _READ = 30.0
 """Seconds that looking at the world may take."""
@@ -56,6 +56,8 @@ class Ladder:
         self._hands = hands
         self._boundary = boundary
         self._pause = pause
+        self._log: tuple[Path, int] | None = None
+        """The log that the level at work is proven by, and which level that is."""
 
     async def do(self, phase: Phase, level: int, actions: Sequence[Any]) -> bool:
         """Steps in order; what the journal says is done is passed over. True when any of them changed something.
@@ -73,6 +75,21 @@ class Ladder:
                     raise
                 self.failed.append(str(failure))
         return changed
+
+    def watch_log(self, check: LogCheck | None, level: int) -> None:
+        """From now on each step notes how far that log was written when it began and ended."""
+        self._log = None if check is None else (log_of(check, self.place), level)
+
+    async def read(self, reader: LogReader) -> Lines:
+        """One look at a log; one that hangs tells nothing new."""
+        try:
+            return cast(Lines, await self._off(_READ, reader.look))
+        except ActionError:
+            return Lines(None, good=False)
+
+    async def ask(self, call: Callable[[HttpCheck], bool], check: HttpCheck) -> object:
+        """Asks a page, in a thread of its own beside the steps."""
+        return await self._hands.offload(f"page {self._run.target}", check.timeout / 1_000 + 1, call, check)
 
     async def _step(self, phase: Phase, level: int, n: int, template: Any) -> bool:
         """One step, with its retries."""
@@ -182,7 +199,7 @@ class Ladder:
             return await self._doubtful(phase, level, n, action, before, str(error))
         finally:
             child.on_child.reset(token)
-        self._finish(phase, level, n, "done", detail)
+        self._finish(phase, level, n, "done", detail, ended=True)
         return True
 
     async def _doubtful(self, phase: Phase, level: int, n: int, action: Action, before: Json, why: str) -> bool:
@@ -342,10 +359,19 @@ class Ladder:
                     diff)  # fmt: skip
         with self._hands.journal.write() as db:
             runs.start_step(db, step)
+            if self._log is not None:
+                path, mine = self._log
+                runs.move(db, self._run.id, marks=dump({"level": mine, "began": mark(path)}))
 
-    def _finish(self, phase: Phase, level: int, n: int, status: runs.StepStatus, detail: str) -> None:
+    def _finish(
+        self, phase: Phase, level: int, n: int, status: runs.StepStatus, detail: str, *, ended: bool = False
+    ) -> None:
+        """`ended`: just now, and not some time before a restart."""
         now = self._hands.clock()
         with self._hands.journal.write() as db:
+            if ended and self._log is not None:
+                marks = runs.get(self._hands.journal, self._run.id).marks
+                runs.move(db, self._run.id, marks=dump({**marks, "ended": mark(self._log[0])}))
             runs.end_step(db, self._run.id, phase, level, n, status, detail, now)
             if status == "done":
                 runs.move(db, self._run.id, acted=now)

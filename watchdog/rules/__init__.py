@@ -8,7 +8,7 @@ models (what people write) ─check→ Check (limits in numbers) ─judge(readin
 
 from __future__ import annotations
 
-from watchdog.rules.calendar import inside, inside_at
+from watchdog.hours import inside, inside_at
 from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
 from watchdog.rules.judge import Reading, judge, kinds, quiet
 from watchdog.rules.models import (

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from watchdog.hours import parse_between, parse_days, parse_zone
 from watchdog.model import Duration, Millis, Part, Seq
-from watchdog.rules.calendar import parse_between, parse_days, parse_zone
 from watchdog.units import UNITS, parse_duration, parse_quantity, parse_unit, show_duration
 
 Level = Literal["warn", "crit"]

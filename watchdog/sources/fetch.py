@@ -45,14 +45,14 @@ class Fetcher:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())
 
-    def get(self, url: str, headers: Mapping[str, str], timeout: Millis, max_bytes: int) -> Page:
+    def get(self, url: str, headers: Mapping[str, str], timeout: Millis, max_bytes: int, *, expect: int = 200) -> Page:
         """The page at `url`, unpacked. Raises SourceError with what happened and the cure, never with a header."""
         _running.until = time.monotonic() + timeout / 1_000
         try:
             with self._session.get(
                 url, headers=dict(headers), stream=True, allow_redirects=False, timeout=timeout / 1_000
             ) as response:
-                if response.status_code != 200:
+                if response.status_code != expect:
                     raise SourceError(f"{shown(url)} answered {_status(response, url)}")
                 body = _capped(response, url, max_bytes)
                 content_type = response.headers.get("Content-Type", "")

@@ -1,4 +1,4 @@
-"""`only: {between, days, timezone}`: hours of the day and days of the week, on the clocks of some place."""
+"""Hours of the day and days of the week, on the clocks of some place: `{between, days, timezone}`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,239 @@
+"""What people ask for: granted or not, with who and why, and each with an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk import MINUTE, RULES, SECOND, Desk
+from watchdog.journal import incidents, runs, stays
+from watchdog.journal.outbox import Request
+from watchdog.status import status
+
+HOUR = 60 * MINUTE
+BAD = {"error_ratio": 0.5}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    made.rounds(2)
+    yield made
+    made.journal.close()
+
+
+def ask(desk: Desk, kind: str, **args: Any) -> tuple[bool, str]:
+    return desk.people.answer(Request(1, desk.now, kind, {"reason": "migration", **args}, "ann"), desk.now)
+
+
+def timeline(desk: Desk) -> list[str]:
+    return [row["text"] for row in desk.journal.rows("SELECT text FROM event ORDER BY id")]
+
+
+# ─ hold ─
+
+
+def test_while_a_target_is_held_rules_start_no_repair_and_afterwards_they_do(desk: Desk) -> None:
+    assert ask(desk, "hold", target="bot", **{"for": 10 * SECOND}) == (True, "no repairs on bot for 10 s")
+    desk.rounds(5, **BAD)
+
+    assert desk.runs == []
+    assert desk.refusals() == ["held by ann: migration, for another 7 s"]
+    assert desk.fires("errors")
+
+    for _ in range(8):
+        desk.round()
+        desk.people.tick(desk.now)
+    assert [run.plan for run in desk.runs] == ["ladder"]
+    assert "hold on bot ended: its time is over" in timeline(desk)
+
+
+def test_a_hold_lets_halts_run_unless_it_says_all(desk: Desk) -> None:
+    ask(desk, "hold", target="bot", **{"for": HOUR})
+    desk.rounds(2, equity=800)
+    assert [run.plan for run in desk.runs] == ["halt"]
+
+
+def test_a_hold_of_all_refuses_halts_too_and_says_so_loudly(desk: Desk) -> None:
+    ask(desk, "hold", target="bot", all=True, **{"for": HOUR})
+    desk.rounds(2, equity=800)
+
+    assert desk.runs == []
+    assert any("halt is not started" in title for title in desk.told())
+
+
+def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(desk: Desk) -> None:
+    ask(desk, "hold", target="bot", **{"for": HOUR})
+    desk.restart()
+    desk.rounds(5, **BAD)
+    assert desk.runs == []
+
+    assert ask(desk, "hold", target="bot") == (True, "hold on bot ended")
+    assert ask(desk, "hold", target="bot") == (False, "there is no hold on bot")
+    desk.rounds(2)
+    assert [run.plan for run in desk.runs] == ["ladder"]
+
+
+@pytest.mark.parametrize(("kind", "args", "why"), [
+    ("hold", {"target": "bt", "for": HOUR}, "there is no target 'bt': bot"),
+    ("silence", {"rule": "erors", "for": HOUR}, "there is no rule 'erors': errors, drawdown, no-ticks"),
+    ("hold", {"target": "bot", "for": 31 * 24 * HOUR}, "a hold lasts 30 d at most: say --for with less"),
+    ("hold", {"target": "bot", "for": 0}, "a hold lasts 30 d at most: say --for with less"),
+    ("approve", {"run": 7}, "there is no plan run 7"),
+    ("abort", {"what": "7"}, "no plan is at work as 7"),
+    ("abort", {"what": "bot"}, "no plan is at work on bot"),
+    ("abort", {"what": "bt"}, "'bt' is neither the number of a run nor a target"),
+    ("ack", {"incident": 7}, "there is no incident 7"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_words(desk: Desk, kind: str, args: dict[str, Any], why: str) -> None:
+    granted, text = ask(desk, kind, **args)
+
+    assert not granted
+    assert text == why
+
+
+# ─ maintenance ─
+
+
+def test_in_maintenance_hours_no_repair_starts_and_halts_do(tmp_path: Path) -> None:
+    # 1 700 000 000 is a Tuesday, 22:13 UTC
+    window = 'maintenance: [{days: [tue], between: "22:00-22:15", why: exchange upgrade}], repo: /srv/bot'
+    desk = Desk(tmp_path, RULES.replace("repo: /srv/bot", window))
+    desk.rounds(5, **BAD)
+    assert desk.runs == []
+    assert desk.refusals() == ["held by maintenance: exchange upgrade"]
+
+    desk.rounds(2, equity=800)
+    assert [run.plan for run in desk.runs] == ["halt"]
+    desk.journal.close()
+
+
+# ─ silence ─
+
+
+def test_a_silenced_rule_is_acted_upon_and_not_told(desk: Desk) -> None:
+    ask(desk, "silence", rule="errors", **{"for": HOUR})
+    desk.rounds(5, **BAD)
+
+    assert [run.plan for run in desk.runs] == ["ladder"]
+    assert not [title for title in desk.told() if "errors tripped" in title]
+    assert any("errors (crit) tripped" in text for text in timeline(desk))
+
+
+def test_other_rules_are_told_while_one_is_silenced(desk: Desk) -> None:
+    ask(desk, "silence", rule="errors", **{"for": HOUR})
+    desk.rounds(2, equity=800)
+
+    assert any("drawdown tripped" in title for title in desk.told())
+
+
+def test_a_silence_until_well_ends_when_the_rule_is_well_and_not_when_its_data_is_missing(desk: Desk) -> None:
+    desk.rounds(5, **BAD)
+    ask(desk, "silence", rule="errors", until_well=True, **{"for": HOUR})
+    desk.rounds(3, error_ratio=float("nan"))
+    desk.people.tick(desk.now)
+    assert stays.standing(desk.journal, "silence", "errors", desk.now) is not None
+
+    desk.rounds(3, error_ratio=0.01)
+    assert desk.people.tick(desk.now)
+    assert stays.standing(desk.journal, "silence", "errors", desk.now) is None
+    assert "silence on errors ended: it is well again" in timeline(desk)
+
+
+def test_the_newest_silence_counts(desk: Desk) -> None:
+    ask(desk, "silence", rule="errors", **{"for": HOUR})
+    ask(desk, "silence", rule="errors", **{"for": SECOND})
+    desk.rounds(2)
+
+    assert stays.standing(desk.journal, "silence", "errors", desk.now) is None
+
+
+# ─ runs and incidents ─
+
+
+def waiting(desk: Desk) -> int:
+    desk.rounds(5, **BAD)
+    (run,) = desk.runs
+    with desk.journal.write() as db:
+        runs.move(db, run.id, approve_by=desk.now + MINUTE)
+    return run.id
+
+
+@pytest.mark.parametrize(("kind", "word"), [("approve", "approved"), ("deny", "denied")])
+def test_a_person_answers_once_in_their_name(desk: Desk, kind: str, word: str) -> None:
+    number = waiting(desk)
+
+    assert ask(desk, kind, run=number) == (True, f"run {number} (ladder) {word}")
+    assert runs.get(desk.journal, number).approval == word
+    assert f"ladder {word}: ann: migration" in timeline(desk)
+    assert ask(desk, "approve", run=number) == (False, f"run {number} (ladder {word}) waits for no approval")
+
+
+def test_an_answer_that_comes_too_late_is_none(desk: Desk) -> None:
+    number = waiting(desk)
+    desk.now += 2 * MINUTE
+
+    assert not ask(desk, "approve", run=number)[0]
+    assert runs.get(desk.journal, number).approval is None
+
+
+def test_a_denied_plan_is_not_started_again_for_the_same_trip_and_begins_at_its_first_level_for_the_next(desk: Desk) -> None:
+    number = waiting(desk)
+    desk.end(runs.get(desk.journal, number), "denied")
+    desk.rounds(5)
+    assert len(desk.runs) == 1
+
+    desk.rounds(3, error_ratio=0.01)
+    desk.rounds(5, **BAD)
+
+    assert [run.level for run in desk.runs] == [0, 0]
+
+
+def test_an_abort_names_a_run_or_all_of_a_target(desk: Desk) -> None:
+    number = waiting(desk)
+
+    assert ask(desk, "abort", what="bot") == (True, f"run {number} (ladder) ends at the next step")
+    assert runs.get(desk.journal, number).abort == "ann: migration"
+    assert ask(desk, "abort", what=str(number))[0]
+
+
+def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_timeline(desk: Desk) -> None:
+    desk.rounds(3, **BAD)
+    incident = desk.incident
+    assert incident is not None
+    ask(desk, "ack", incident=incident.id)
+    desk.people.answer(Request(2, desk.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), desk.now)
+
+    (known,) = incidents.listing(desk.journal, incident.id)
+    assert (known.acked_by, known.acked) == ("ann", desk.now)
+    kinds = [row["text"] for row in incidents.events(desk.journal, incident.id) if row["kind"] == "ack"]
+    assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]
+
+
+def test_status_shows_who_holds_what_and_what_waits_for_whom(desk: Desk) -> None:
+    number = waiting(desk)
+    ask(desk, "hold", target="bot", **{"for": HOUR})
+    ask(desk, "silence", rule="errors", **{"for": HOUR})
+    ask(desk, "ack", incident=1)
+    known: Any = status(desk.config, desk.pipeline, desk.journal, {}, desk.now)
+
+    assert known["targets"]["bot"]["held"] == "ann: migration, for another 1 h"
+    assert known["targets"]["bot"]["acked_by"] == "ann"
+    assert known["targets"]["bot"]["plan"]["run"] == number
+    assert known["targets"]["bot"]["plan"]["approve_by"] == desk.now + MINUTE
+    assert [silence["rule"] for silence in known["silenced"]] == ["errors"]
+
+
+def test_a_muted_rule_is_not_judged_and_its_patience_begins_anew_when_it_is_again(desk: Desk) -> None:
+    desk.pipeline.mute("bot", ["errors"])
+    desk.rounds(10, **BAD)
+    assert not desk.fires("errors")
+
+    desk.pipeline.mute("bot", [])
+    desk.rounds(2)
+    assert desk.runs == []
+    desk.rounds(3)
+    assert [run.plan for run in desk.runs] == ["ladder"]

@@ -1,0 +1,50 @@
+"""What the rollback needs of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from watchdog.incidents import Key, Terms
+from watchdog.journal import Journal
+from watchdog.journal.runs import Run
+from watchdog.model import Millis, Severity, Verdict
+from watchdog.telemetry import Telemetry
+
+
+class Tell(Protocol):
+    """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
+
+    def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
+
+
+class Hands(NamedTuple):
+    """What the rollback needs of the others; handed in by the daemon."""
+
+    journal: Journal
+    telemetry: Telemetry
+    clock: Callable[[], Millis]
+    offload: Callable[..., Awaitable[object]]
+    """(key, deadline seconds, call, *args) → result, in a thread."""
+    terms: Callable[[int, str], Mapping[Key, Terms]]
+    """(incident, target) → the rules whose trip the plan answers."""
+    evidence: Callable[
+        [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
+    ]
+    """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
+    wanted: Callable[[Run], bool | None]
+    """Whether a queued repair still has a reason; None while that is not known, as at boot."""
+    halt: Callable[[str, str, str, int | None], bool]
+    """(target, plan, by, incident): queues a halt; False when there is no such plan."""
+    tell: Tell
+    ended: Callable[[str], None]
+    """(target): a run is over; what is so now is our own doing."""
+    named: Callable[[str, Collection[str]], Mapping[Key, Terms]] = lambda *_: {}
+    """(target, rules) → what is known of these rules, for a level that names them."""
+    mute: Callable[[str, Collection[str]], None] = lambda *_: None
+    """(target, rules): these are not judged from now on; none: all are again."""
+    held: Callable[[str], str | None] = lambda _: None
+    """(target) → why no repair of a rule's may start now."""
+    backups: Path | None = None
+    """Folder for what a repair saves ahead of its changes; None: nothing is saved."""
