@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test lint bench schema lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -27,6 +27,10 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+schema: setup
+	@$(BIN)/trading-watchdog schema --rules > docs/schema/rules.schema.json
+	@$(BIN)/trading-watchdog schema --main > docs/schema/watchdog.schema.json
 
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv

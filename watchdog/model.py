@@ -71,6 +71,7 @@ class ProcessPlace(Part):
     log: str | None = None
     """File that receives stdout and stderr; thrown away when not said."""
     env: dict[str, str] = {}
+    """Variables that are set for it beside our own."""
 
 
 class Budget(NamedTuple):

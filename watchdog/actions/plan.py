@@ -100,8 +100,11 @@ class Level(Part):
     """A rung of the ladder."""
 
     name: str
+    """Unique in its plan; the journal and people call it so."""
     steps: Annotated[Seq[Action], Field(min_length=1)]
+    """Changes to the world, one after the other."""
     verify: Verify | None = None
+    """What differs from the plan's own `verify`."""
 
 
 class Halt(Part):
@@ -109,7 +112,9 @@ class Halt(Part):
 
     kind: Literal["halt"]
     levels: Annotated[Seq[Level], Field(min_length=1)]
+    """Carried out in this order, whatever becomes of the one before."""
     verify: Verify = Verify(give_up=30_000)
+    """How each level is proven."""
 
     @model_validator(mode="after")
     def _provable(self) -> Halt:
@@ -141,8 +146,11 @@ class Repair(Part):
     proven: Seq[Action] = ()
     """Steps once a level has helped, such as: open positions again."""
     verify: Verify = Verify()
+    """How each level is proven; a level's own `verify` wins key by key."""
     levels: Annotated[Seq[Level], Field(min_length=1)]
+    """From the mildest to the strongest: the next one is tried when one did not help."""
     latch: Literal["on_failure", "always", "never"] = "on_failure"
+    """When repairs stay refused until a person says `resume`."""
 
     @model_validator(mode="after")
     def _quiet_is_said(self) -> Repair:

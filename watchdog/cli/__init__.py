@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, query, replay, report, run, test
+from watchdog.cli import act, check, look, query, replay, report, run, schema, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 from watchdog.units import parse_duration
@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH",
                          help="rule files, a folder of rules, or a configuration folder (default: --config)")  # fmt: skip
     configured(command)
+
+    command = add("schema", schema.show, "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.", as_json=False)
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--rules", action="store_true", help="of the files in rules/ (this is the default)")
+    which.add_argument("--main", action="store_true", help="of watchdog.yaml")
 
     command = add("status", look.status, "What is so now: sources, KPIs, rules, latches, plans at work.")
     configured(command)

@@ -27,7 +27,7 @@ MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 ONE = {"sources": "source", "channels": "channel", "targets": "target", "kpis": "KPI", "rules": "rule", "plans": "plan"}
 
-_MODELS: dict[str, tuple[Model, ...]] = {
+MODELS: dict[str, tuple[Model, ...]] = {
     "sources": parts_in(Source),
     "channels": parts_in(Channel),
     "targets": (Target,),
@@ -177,7 +177,7 @@ def _add(made: Draft, section: str, entry: Entry, defaults: Mapping[str, Any]) -
     elif section == "targets":
         raw = _target_paths(raw, made.folder)
     entry.spot = replace(entry.spot, raw=raw)
-    entry.model = build(entry.spot, _MODELS[section])
+    entry.model = build(entry.spot, MODELS[section])
 
 
 def _outward(made: Draft, section: str, entry: Entry) -> Any:
@@ -186,7 +186,7 @@ def _outward(made: Draft, section: str, entry: Entry) -> Any:
     start = len(problems)
     raw, used = fill.environment(entry.spot, made.environ)
     entry.spot = replace(entry.spot, raw=fill.paths(raw, made.folder, made.environ))
-    model = build(entry.spot, _MODELS[section])
+    model = build(entry.spot, MODELS[section])
     problems[start:] = [fill.hide(problem, used) for problem in problems[start:]]
     return model
 

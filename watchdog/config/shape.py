@@ -75,14 +75,21 @@ class Defaults(Part):
     """What the rules of one file say unless they say it themselves."""
 
     target: str | None = None
+    """The target that they speak for."""
     if_missing: Missing | None = None
+    """What to do when there is nothing to judge by."""
     notify: Seq[str] | None = None
+    """Channels that are told."""
     only: Only | None = None
+    """When they are awake."""
     forget: Duration | None = None
+    """When a label set that is gone is forgotten."""
     labels: StaticLabels | None = None
     """Each rule adds its own to them."""
     for_: Annotated[Patience | None, BeforeValidator(parse_patience)] = Field(default=None, alias="for")
+    """How long it must be bad, in each threshold that does not say it."""
     clear_for: Duration | None = None
+    """How long it must be well again, in each threshold that does not say it."""
 
 
 @dataclass(frozen=True, slots=True)

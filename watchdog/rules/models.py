@@ -204,13 +204,19 @@ class Rule(Part):
     """Thresholds on one KPI of one target."""
 
     name: str
+    """Unique over all files; states are carried over a reload by it."""
     kpi: str | None = None
     """KPI that is judged and shown; may be left away when every threshold says `expr`."""
     target: str
+    """The target that it speaks for; may stand in the file's `defaults`."""
     warn: Threshold | None = None
+    """What people are told of."""
     crit: Threshold | None = None
+    """What people are told of, and what may start a plan."""
     if_missing: Missing = Missing()
+    """What to do when there is nothing to judge by."""
     only: Only | None = None
+    """When the rule is awake; always when not said."""
     each: Seq[str] | None = None
     """Labels that tell one state from another, when the KPI returns several series."""
     forget: Duration = 86_400_000
