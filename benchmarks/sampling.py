@@ -21,8 +21,10 @@ def rows(seconds: float) -> list[Row]:
     feed = Feed(store, gauges(50, 420))
     batch = feed.next()
 
+    last = exposition.Remembered()
+
     def parse() -> int:
-        exposition.samples(page, 0)
+        exposition.samples(page, 0, last)
         return 1
 
     def parse_theirs() -> int:

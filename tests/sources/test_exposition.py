@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
 from watchdog.model import Labels, Sample, SourceError
-from watchdog.sources.exposition import samples
+from watchdog.sources.exposition import Remembered, samples
 
 NOW = 1_700_000_000_000
 
@@ -177,3 +177,39 @@ def test_any_bytes_are_either_samples_or_a_source_error(page: bytes) -> None:
     except SourceError:
         return
     assert found
+
+
+LINES = st.sampled_from([
+    "a 1", "a 2", 'a{x="1"} 1', 'a{x="1"}  7', 'a{x="1"}3', 'a{ x = "1" } 4', 'a{x="2"} 1e3', 'a{x="2"} 1_000', "b NaN", "b -Inf",
+    "b 1 1700000000000", "b\t5", "b 5\r", "b 5 ", "b ٣", "b infinity", "# HELP a what", "# TYPE b gauge", "", "  ", "b", "b 1 2 3",
+    "a  1", 'c{x="1",y="2"} 0', 'c{y="2",x="1"} 0', "b \x0c1", "b 0x1", "b .5", "b 5.", "b +1",
+])  # fmt: skip
+VALUES_AFTER = st.sampled_from(["1", "2.5", "NaN", "1_0", "+Inf", "", " 1", "1 ", "1 5", "٣", "nan1", "1\r", "0x1", "-.5e-3"])
+
+
+@given(st.lists(st.lists(LINES, max_size=6), max_size=3), st.lists(VALUES_AFTER, max_size=6))
+def test_what_is_remembered_of_the_last_page_changes_no_sample(pages: list[list[str]], values: list[str]) -> None:
+    last = Remembered()
+    if pages:
+        heads = [line.rpartition(" ")[0] for line in pages[-1]]
+        pages.append([f"{head} {value}" for head, value in zip(heads, values, strict=False)])
+        pages.insert(-1, pages[-2])
+    for lines in pages:
+        text = "".join(f"{line}\n" for line in lines).encode()
+        assert said(text, last) == said(text, None)
+
+
+def said(page: bytes, last: Remembered | None) -> object:
+    try:
+        return [(each.name, each.labels, each.t, repr(each.v)) for each in samples(page, NOW, last)]
+    except SourceError as fault:
+        return str(fault)
+
+
+def test_a_page_like_the_last_one_keeps_its_series_as_they_are() -> None:
+    last = Remembered()
+    first = samples(b'# TYPE a gauge\na{x="1"} 1\na{x="2"} 2\n', NOW, last)
+    second = samples(b'# TYPE a gauge\na{x="1"} 3\na{x="2"} NaN\n', NOW + 1, last)
+
+    assert [(each.t, each.v) for each in second][:1] == [(NOW + 1, 3.0)]
+    assert all(one.labels is two.labels for one, two in zip(first, second, strict=True))

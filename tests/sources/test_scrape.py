@@ -4,6 +4,7 @@ import gzip
 import os
 import socket
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,47 @@ def test_a_small_answer_that_unfolds_into_a_huge_page_stops_at_the_cap(serve: Se
     said = refusal(page(bomb, headers={"Content-Encoding": "gzip"}), serve, max_bytes=1_000_000)
 
     assert "more than 1000000 bytes" in said
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (gzip.compress(b"equity 5\n"), "gzip"),
+        (gzip.compress(b"equity") + gzip.compress(b" 5\n"), "gzip"),
+        (zlib.compress(b"equity 5\n"), "deflate"),
+        (b"equity 5\n", "identity"),
+    ],
+)
+def test_a_packed_page_is_unpacked(packed: bytes, encoding: str, serve: Serve) -> None:
+    server = serve(page(packed, headers={"Content-Encoding": encoding}))
+
+    assert scrape(server).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+
+
+@pytest.mark.parametrize(("packed", "encoding", "said"), [
+    (gzip.compress(b"equity 5\n")[:-9], "gzip", "broke off half-way"),
+    (b"equity 5\n", "br", "could not be unpacked"),
+    (b"equity 5\n", "deflate", "could not be unpacked"),
+])  # fmt: skip
+def test_what_is_not_wholly_unpacked_yields_nothing(packed: bytes, encoding: str, said: str, serve: Serve) -> None:
+    assert said in refusal(page(packed, headers={"Content-Encoding": encoding}), serve)
+
+
+def test_a_path_and_a_query_are_sent_as_they_are_written(serve: Serve) -> None:
+    server = serve(page("equity 5\n"))
+    scrape(server.url + "/ä%20b;c?q=a+b&r=%C3%A4#part").read({}, NOW)
+
+    assert server.requests[0].startswith("GET /metrics/%C3%A4%20b;c?q=a+b&r=%C3%A4 HTTP/1.1\r\n")
+
+
+def test_a_connection_that_a_page_was_refused_on_is_not_used_again(serve: Serve) -> None:
+    server, memo = serve(page("equity 5\n" * 200)), Memo()
+    with pytest.raises(SourceError):
+        scrape(server, max_bytes=1000).read(memo, NOW)
+    server.behave = page("equity 5\n")
+
+    assert scrape(server).read(memo, NOW)
+    assert server.connections == 2
 
 
 def test_a_proxy_of_the_environment_is_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,17 @@ _PAIR = re.compile(rf"({_KEY})[ \t]*=[ \t]*({_QUOTED})")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 
-def samples(page: bytes, now: Millis) -> list[Sample]:
-    """Every sample of a page, in its order; those without a timestamp of their own get `now`.
+class Remembered:
+    """The lines of the last page: where a line begins as it did then, only its value is new."""
+
+    def __init__(self) -> None:
+        self.heads: list[tuple[str, str, Labels] | None] = []
+        """For each line what stands before the value, and which series that is; None for a line without a sample."""
+
+
+def samples(page: bytes, now: Millis, last: Remembered | None = None) -> list[Sample]:
+    """Every sample of a page, in its order; those without a timestamp of their own get `now`. `last`: what the page
+    before looked like; it makes no difference but to the time that it takes.
 
     Raises SourceError when any line is no sample and no comment, when a series stands there twice, when the
     last line is not ended (half a page looks just like that) or when there is no sample at all.
@@ -40,10 +49,15 @@ def samples(page: bytes, now: Millis) -> list[Sample]:
         text = page.decode("utf-8")
     except UnicodeDecodeError as fault:
         raise SourceError(f"byte {fault.start} of the page is not UTF-8 — is this the metrics page?") from None
+    lines = text.split("\n")  # splitlines() would also split inside label values
+    if last is not None and (known := _as_before(lines, last.heads, now)) is not None:
+        return known
     found: list[Sample] = []
+    heads: list[tuple[str, str, Labels] | None] = []
     seen: set[tuple[str, Labels]] = set()
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also split inside label values
-        if not line.strip(" \t\r") or line.lstrip(" \t").startswith("#"):
+    for number, line in enumerate(lines, 1):
+        if _empty(line):
+            heads.append(None)
             continue
         match = _LINE.fullmatch(line)
         if match is None:
@@ -55,9 +69,39 @@ def samples(page: bytes, now: Millis) -> list[Sample]:
                 f"line {number} of the page repeats a series: {_short(line)} — which of the two holds is unknown"
             )
         seen.add((name, labels))
+        heads.append((line[: match.start("value")], name, labels))
         found.append(Sample(name, labels, int(match["t"]) if match["t"] else now, float(match["value"])))
     if not found:
         raise SourceError("the page holds no sample — nothing is measured there yet, or it is another page")
+    if last is not None:
+        last.heads = heads
+    return found
+
+
+def _empty(line: str) -> bool:
+    return not line.strip(" \t\r") or line.lstrip(" \t").startswith("#")
+
+
+def _as_before(lines: list[str], heads: list[tuple[str, str, Labels] | None], now: Millis) -> list[Sample] | None:
+    """The samples of a page whose series are those of the page before, line by line; None when it is not so, or when
+    anything stands behind a value. Series that differed then differ now."""
+    if len(lines) != len(heads):
+        return None
+    found: list[Sample] = []
+    for line, head in zip(lines, heads, strict=True):
+        if head is None:
+            if not _empty(line):
+                return None
+            continue
+        start, name, labels = head
+        value = line[len(start) :]
+        # float() reads more than the format knows: digits of other scripts, 1_000, and blanks around the number.
+        if not line.startswith(start) or not value.isascii() or "_" in value or value[:1] <= " " or value[-1:] <= " ":
+            return None
+        try:
+            found.append(Sample(name, labels, now, float(value)))
+        except ValueError:
+            return None
     return found
 
 

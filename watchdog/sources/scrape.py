@@ -55,10 +55,10 @@ class Scrape(Part):
 
     def read(self, memo: Memo, now: Millis) -> list[Sample]:
         """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
-        from watchdog.sources.fetch import Fetcher, shown  # requests costs 100 ms and 19 MB: paid when a page is read
+        from watchdog.sources.fetch import Fetcher, shown  # http.client and ssl: paid when a page is read
 
         if "fetcher" not in memo:
-            memo["fetcher"] = Fetcher()
+            memo["fetcher"], memo["page"] = Fetcher(), exposition.Remembered()
         fetcher: Fetcher = memo["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
         page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
@@ -68,7 +68,7 @@ class Scrape(Part):
                 f"{shown(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
             )
         try:
-            return exposition.samples(page.body, now)
+            return exposition.samples(page.body, now, memo["page"])
         except SourceError as fault:
             raise SourceError(f"{shown(self.url)}: {fault}") from None
 
