@@ -21,11 +21,11 @@ _GRID = 15 * 60_000
 def parse_between(value: object) -> object:
     """``09:30-16:00``. Raises ValueError with the cure."""
     if value is not None:
-        _minutes(value)
+        minutes(value)
     return value
 
 
-def _minutes(value: object) -> tuple[int, int]:
+def minutes(value: object) -> tuple[int, int]:
     """First and last minute of the day; the second is smaller when it goes over midnight."""
     found = re.fullmatch(r"\s*(\d\d?):(\d\d)\s*(?:-|–)\s*(\d\d?):(\d\d)\s*", str(value))
     if found is None:
@@ -44,12 +44,12 @@ def parse_days(value: object) -> object:
         return None
     listed = [value] if isinstance(value, str) else value
     if isinstance(listed, list | tuple):
-        _weekdays(listed)
+        weekdays(listed)
         return listed
     raise ValueError(f"days reads like [mon-fri] or [sat, sun], not {value!r}")
 
 
-def _weekdays(days: Sequence[object]) -> frozenset[int]:
+def weekdays(days: Sequence[object]) -> frozenset[int]:
     """Monday is 0."""
     found: set[int] = set()
     for text in days:
@@ -75,10 +75,10 @@ def parse_zone(value: object) -> object:
 @lru_cache(maxsize=256)
 def _open_minutes(between: str | None, days: tuple[str, ...] | None) -> npt.NDArray[np.bool_]:
     """For each minute of the week, from Monday 00:00 local time, whether it is inside."""
-    start, end = (0, _DAY) if between is None else _minutes(between)
+    start, end = (0, _DAY) if between is None else minutes(between)
     length = end - start if end > start else end + _DAY - start
     week = np.zeros(_WEEK, np.bool_)
-    for day in range(7) if days is None else _weekdays(days):
+    for day in range(7) if days is None else weekdays(days):
         week[(day * _DAY + start + np.arange(length)) % _WEEK] = True
     return week
 

@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("check", check.check, "Check rule files and configuration; list every error with file, line and column.")
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH",
                          help="rule files, a folder of rules, or a configuration folder (default: --config)")  # fmt: skip
+    command.add_argument("--export", choices=["prometheus"], help="print the rules as a file for a Prometheus server")
     configured(command)
 
     command = add("schema", schema.show, "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.", as_json=False)

@@ -8,11 +8,14 @@ import os
 import sys
 
 from watchdog import config
+from watchdog.cli.export import export_rules
 from watchdog.config import Config
 
 
 def check(options: argparse.Namespace) -> int:
     checked, problems = config.check(options.paths or [options.config], environ=os.environ)
+    if options.export and checked is not None:
+        return export_rules(checked)
     warnings = () if checked is None else checked.warnings
     if options.json:
         print(json.dumps({"errors": [p._asdict() for p in problems], "warnings": [p._asdict() for p in warnings]}))

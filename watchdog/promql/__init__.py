@@ -17,7 +17,7 @@ from watchdog.promql.nodes import LOOKBACK, Expr
 from watchdog.promql.pages import Page, Pages, Series, page_of
 from watchdog.promql.parser import parse
 from watchdog.promql.recorded import Recording, Recordings, expand
-from watchdog.promql.shape import can_be_many, extremes, metric_names, tells_absence, windows
+from watchdog.promql.shape import can_be_many, extremes, has_labels, metric_names, tells_absence, windows
 
 __all__ = [
     "LOOKBACK",
@@ -37,6 +37,7 @@ __all__ = [
     "evaluate",
     "expand",
     "extremes",
+    "has_labels",
     "metric_names",
     "page_of",
     "parse",

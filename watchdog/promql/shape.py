@@ -69,6 +69,11 @@ def tells_absence(expr: Expr) -> bool:
     return within(expr.node)
 
 
+def has_labels(expr: Expr) -> bool:
+    """Whether its series may have labels, judged by its shape alone."""
+    return not _many(expr.node)[1]
+
+
 def can_be_many(expr: Expr) -> bool:
     """Whether it may return several series, judged by its shape alone: a selector may, an aggregation into one not."""
     return _many(expr.node)[0]

@@ -14,7 +14,7 @@ from watchdog.promql.nodes import Binary, Expr, Matcher, Negate, Node, Number, S
 
 _WORD = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | [()] """, re.VERBOSE | re.DOTALL)
 OPERATORS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
-_NEEDS = re.compile(r"\s*and on \(\) (?=\()")
+_NEEDS = re.compile(r"\s*and (?:on \(\) )?(?=\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ def _is_own(matchers: tuple[Matcher, ...], alert: str) -> bool:
 
 
 def _conjuncts(text: str) -> list[str] | None:
-    """``(a) and on () (b) and on () (c)`` → a, b, c. Anything else is one part."""
+    """``(a) and (b) and on () (c)`` → a, b, c. Anything else is one part."""
     parts, start = [], 0
     while text[start : start + 1] == "(":
-        end = _closing(text, start)
+        end = closing(text, start)
         if end is None:
             return None
         parts.append(text[start + 1 : end])
@@ -88,7 +88,8 @@ def _conjuncts(text: str) -> list[str] | None:
     return [text]
 
 
-def _closing(text: str, start: int) -> int | None:
+def closing(text: str, start: int) -> int | None:
+    """Where the bracket that opens at `start` closes."""
     depth = 0
     for found in _WORD.finditer(text, start):
         if found[0] in "()":
@@ -103,5 +104,5 @@ def _first(text: str) -> str | None:
     text = text.strip()
     if not text.startswith("(("):
         return None
-    end = _closing(text, 1)
+    end = closing(text, 1)
     return None if end is None else text[2:end]
