@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from watchdog.actions.plan import Plan
 from watchdog.config.crosscheck import crosscheck
 from watchdog.config.entries import MAIN_KEYS, ONE, RULE_KEYS, Draft, draft
 from watchdog.config.fill import without_secrets
@@ -18,6 +20,7 @@ from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.prometheus.translate import Translation, read_theirs
 from watchdog.config.shape import STATE, Config, History
 from watchdog.config.trust import distrusted
+from watchdog.rules import Check
 
 MAIN = "watchdog.yaml"
 _YAML = (".yaml", ".yml")
@@ -146,13 +149,21 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
         reload=made.reload,
         targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
         rules={name: rule for name, rule in models["rules"].items() if name in own},
-        checks=tuple(check for check in checks if check.rule in own),
+        checks=tuple(_as_theirs(check, models["plans"]) if check.rule in theirs.alerts else check
+                     for check in checks if check.rule in own),
         fingerprint=_fingerprint(made, names, theirs),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
         unchecked=tuple(unchecked), warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
         alerts={name: alert for name, alert in theirs.alerts.items() if name in own}, recordings=theirs.recordings,
     )  # fmt: skip
     return config, []
+
+
+def _as_theirs(check: Check, plans: Mapping[str, Plan]) -> Check:
+    """Prometheus judges by however much of a window there is, and so do its alerts here. Not those that start a repair:
+    they are what proves it, and little evidence is no proof."""
+    plan = plans.get(check.plan or "")
+    return check if plan is not None and plan.kind == "repair" else replace(check, demands_cover=False)
 
 
 def _yaml_in(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from watchdog.config.prometheus.conditions import alone, condition, missing, schedule, span
+from watchdog.config.prometheus.conditions import alone, bracketed, condition, missing, schedule, span
 from watchdog.config.prometheus.labels import MISSING, PLAN, SEVERITY, TARGET, WARNING
 from watchdog.config.shape import Config
 from watchdog.promql import PromqlError, has_labels, parse
@@ -115,8 +115,9 @@ def _threshold(config: Config, check: Check, rule: Rule, kpi: Kpi | None, value:
     labels = _labels(config, check, rule)
     name = _alert_name(config, rule)
     text = condition(check, value, name, labels, every)
-    for more in (*([needs] if needs else ()), *when):
-        text = f"{text if text.startswith('(') and alone(text) else f'({text})'} and {_matching(value, more)}({more})"
+    if more := [*([needs] if needs else ()), *when]:
+        head = text if text.startswith("(") and alone(text) else f"({text})"
+        text = " and ".join([head, *(f"{_matching(value, each)}{bracketed(each)}" for each in more)])
     said: dict[str, Any] = {"alert": name, "expr": text}
     if check.patience.hold:
         said["for"] = span(check.patience.hold)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from watchdog.promql import PromqlError, parse
-from watchdog.promql.nodes import Binary, Expr, Matcher, Negate, Node, Number, Selector
+from watchdog.promql.nodes import Binary, Expr, Matcher, Negate, Node, Number, RangeCall, Selector, Subquery
 
 _WORD = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | [()] """, re.VERBOSE | re.DOTALL)
 OPERATORS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
@@ -21,9 +21,11 @@ _NEEDS = re.compile(r"\s*and (?:on \(\) )?(?=\()")
 class Hysteresis:
     value: str
     operator: str
-    limit: float
-    clear: float
+    limit: float | list[float]
+    clear: float | list[float]
     needs: str | None
+    counts: str | None
+    """``3 of 5``"""
 
 
 def split(text: str, alert: str) -> Hysteresis | None:
@@ -37,18 +39,38 @@ def split(text: str, alert: str) -> Hysteresis | None:
     except PromqlError:
         return None
     match node:
-        case Binary(op="or", lhs=Binary(op=op, lhs=value, rhs=limit), rhs=Binary(
-            op="and", lhs=Binary(op=again, lhs=same, rhs=clear), rhs=Selector(name="ALERTS", matchers=matchers))
-        ) if op == again and value == same and op in OPERATORS.values() and _is_own(matchers, alert):  # fmt: skip
-            limits = _number(limit), _number(clear)
-            inner = _first(parts[0])
-            if limits[0] is None or limits[1] is None or inner is None:
+        case Binary(op="or", lhs=bad, rhs=Binary(op="and", lhs=still, rhs=Selector(name="ALERTS", matchers=matchers))):
+            counts = _counts(bad)
+            limits = _limits(bad if counts is None else bad.lhs if isinstance(bad, Binary) else bad)
+            clear = _limits(still)
+            inner = _inner(parts[0], 1 if counts is None else 2)
+            if limits is None or clear is None or limits[:2] != clear[:2] or not _is_own(matchers, alert):
                 return None
-            if _parsed(inner) != value:
+            if inner is None or _parsed(inner) != limits[1]:
                 return None
-            operator = next(name for name, sign in OPERATORS.items() if sign == op)
             needs = " and on () ".join(f"({part})" for part in parts[1:]) or None
-            return Hysteresis(inner, operator, limits[0], limits[1], needs)
+            return Hysteresis(inner, limits[0], limits[2], clear[2], needs, counts)
+    return None
+
+
+def _limits(node: Node) -> tuple[str, Node, float | list[float]] | None:
+    """``x > 15`` → above, x, 15; ``x < 10 or x > 30`` → outside, x, [10, 30]"""
+    match node:
+        case Binary(op="or", lhs=Binary(op="<", lhs=value, rhs=low), rhs=Binary(op=">", lhs=same, rhs=high)) if value == same:
+            pair = [each for each in (_number(low), _number(high)) if each is not None]
+            return ("outside", value, pair) if len(pair) == 2 else None
+        case Binary(op=op, lhs=value, rhs=limit) if op in OPERATORS.values() and (at := _number(limit)) is not None:
+            return next(name for name, sign in OPERATORS.items() if sign == op), value, at
+    return None
+
+
+def _counts(node: Node) -> str | None:
+    """``x > 5 and count_over_time((x > 5)[4s999ms:1s]) >= 3`` → 3 of 5"""
+    match node:
+        case Binary(op="and", lhs=bad, rhs=Binary(
+            op=">=", lhs=RangeCall(func="count_over_time", selector=Subquery(expr=again, step=step), span=span), rhs=Number(n))
+        ) if bad == again:  # fmt: skip
+            return f"{n:g} of {(span + 1) // step}"
     return None
 
 
@@ -99,10 +121,8 @@ def closing(text: str, start: int) -> int | None:
     return None
 
 
-def _first(text: str) -> str | None:
-    """``((x) > 15) or …`` → x"""
+def _inner(text: str, at: int) -> str | None:
+    """``((x) > 15) or …`` → x: what the bracket at that place holds."""
     text = text.strip()
-    if not text.startswith("(("):
-        return None
-    end = closing(text, 1)
-    return None if end is None else text[2:end]
+    end = closing(text, at) if text.startswith("(" * (at + 1)) else None
+    return None if end is None else text[at + 1 : end]

@@ -245,6 +245,8 @@ def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
             page.at(("kpis", name, *path), cells["expr"])
         said["kpi"] = name
         threshold |= {hysteresis.operator: hysteresis.limit, "clear": hysteresis.clear}
+        if hysteresis.counts is not None:
+            threshold["for"] = hysteresis.counts
     for key, ours, millis in (("for", "for", rule.hold), ("keep_firing_for", "clear_for", rule.keep)):
         if millis:
             threshold[ours] = f"{millis}ms"
