@@ -8,9 +8,9 @@ from typing import NamedTuple
 from watchdog.config.prometheus.hysteresis import closing
 from watchdog.config.prometheus.labels import MISSING, SEVERITY
 from watchdog.config.shape import Config
+from watchdog.hours import DAYS, minutes, weekdays
 from watchdog.model import Millis
 from watchdog.rules import Check, Only, Rule
-from watchdog.rules.calendar import DAYS, minutes, weekdays
 
 _SIGNS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<=", "equals": "=="}
 
