@@ -191,7 +191,7 @@ def test_a_condition_beside_a_kpi_tells_the_kpis_value(tmp_path: Path) -> None:
 
 
 def test_an_absence_halts_and_repairs_nothing(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("name: gone, crit: {expr: absent(heartbeat), for: 2s, plan: ladder}"))
+    desk = Desk(tmp_path, rules("name: gone, crit: {expr: vector(1) unless on() heartbeat, for: 2s, plan: ladder}"))
     desk.rounds(4)
 
     assert machine(desk, "gone").fires

@@ -46,6 +46,10 @@ class People:
                 return self.hold(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
             case "silence":
                 return self.silence(args["rule"], args.get("for"), who, now, until_well=bool(args.get("until_well")))
+            case "capture":
+                return self._pipeline.baselines.ask(
+                    args.get("kpis") or [], int(args.get("for") or 0), request.by, self._pipeline.fires, now
+                )
         return False, f"this watchdog knows no request {request.kind!r}"
 
     # ─ runs ─

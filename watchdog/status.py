@@ -10,6 +10,7 @@ from watchdog.config import Config
 from watchdog.journal import Journal, incidents, runs, stays
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
+from watchdog.rules import Normal, far_off
 from watchdog.units import show
 
 
@@ -46,12 +47,21 @@ def status(
 def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
     kpi, reading = config.kpis[name], pipeline.readings.get(name)
     values = {} if reading is None else reading.values
+    baseline = pipeline.baselines.normal(name) if kpi.moving else Normal(kpi.normal(), "")
+    factor = far_off(values, baseline.value)
     return {
         "values": [{"labels": dict(labels), "value": v if v == v else None, "text": show(v, kpi.unit)}
                    for labels, v in values.items()],
-        "baseline": None if kpi.baseline is None or kpi.moving else show(kpi.normal(), kpi.unit),
+        "baseline": None if kpi.baseline is None else baseline.why or show(baseline.value, kpi.unit),
+        "baseline_value": baseline.value,
+        "warning": None if factor is None else _warning(factor),
         "unit": kpi.unit,
     }
+
+
+def _warning(factor: float) -> str:
+    off = f"{show(factor, 'count')} ×" if factor > 1 else f"1/{show(1 / factor, 'count')} of"
+    return f"the value is {off} its baseline: most often a ratio taken for a percent"
 
 
 def _target(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, check, look, query, replay, report, run, schema, test
+from watchdog.cli import act, baseline, check, look, query, replay, report, run, schema, test
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 from watchdog.units import parse_duration
@@ -143,6 +143,23 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("rule", metavar="RULE")
     stay(command)
     command.add_argument("--until-well", action="store_true", help="or until it is well again, if that is sooner")
+
+    command = add("baseline", baseline.show_all, "What KPIs are when all is well: capture it, show it, compare with now.",
+                  as_json=False)  # fmt: skip
+    what = command.add_subparsers(required=True, metavar="WHAT")
+    for name, call, text in (
+        ("capture", baseline.capture, "Ask the running watchdog to take what is so now for normal."),
+        ("show", baseline.show_all, "The baselines in force, and where they come from."),
+        ("diff", baseline.diff, "What is so now beside what is normal; 1 when something is more than 20 times off."),
+    ):
+        command = what.add_parser(name, help=text, description=text)
+        command.set_defaults(command=call)
+        command.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+        configured(command)
+        if name == "capture":
+            command.add_argument("kpis", nargs="*", metavar="KPI", help="default: all that say baseline: captured")
+            command.add_argument("--for", dest="span", metavar="DURATION", default="1m",
+                                 help="gather for so long, from now on (default: %(default)s; 0s: one look)")  # fmt: skip
 
     command = add("query", query.query, "Ask a PromQL expression of history files, or of the running watchdog.")
     command.add_argument("expr", metavar="EXPR", help="PromQL")

@@ -26,7 +26,7 @@ def rollback(options: argparse.Namespace) -> int:
         lock.release()
         journal.close()
         return _rollback_alone(options, args)
-    ok, text = _ask(journal, "rollback", args)
+    ok, text = ask(journal, "rollback", args)
     if not ok:
         raise WatchdogError(text)
     run = int(text)
@@ -84,7 +84,7 @@ def resume(options: argparse.Namespace) -> int:
     if lock.take():
         lock.release()
         raise WatchdogError("no watchdog runs — start it first: it must see the bot before repairs are allowed again")
-    return _answered(options, _ask(journal, "resume", {"target": options.target, "reason": options.reason}))
+    return _answered(options, ask(journal, "resume", {"target": options.target, "reason": options.reason}))
 
 
 def approve(options: argparse.Namespace) -> int:
@@ -119,7 +119,7 @@ def _tell(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int:
     loaded, journal = opened(options.config)
     lock = Lock(loaded.state)
     if not lock.take():
-        return _answered(options, _ask(journal, kind, args))
+        return _answered(options, ask(journal, kind, args))
     lock.release()
     journal.close()
     from watchdog.daemon import Daemon, clock
@@ -141,7 +141,7 @@ def _answered(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
     return 0 if ok else 1
 
 
-def _ask(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
+def ask(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
     """Leaves a request in the journal and waits for the daemon's answer."""
     with journal.write() as db:
         request = outbox.ask(db, kind, args, _me(), time.time_ns() // 1_000_000)

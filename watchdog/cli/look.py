@@ -18,15 +18,19 @@ from watchdog.model import Millis, WatchdogError
 from watchdog.units import show_duration
 
 
-def status(options: argparse.Namespace) -> int:
-    loaded = config.load(options.config, environ=os.environ)
+def ask_status(loaded: Config) -> Any:
+    """What the running watchdog says of itself."""
     host = "127.0.0.1" if loaded.web.host in ("0.0.0.0", "::", "") else loaded.web.host  # noqa: S104 – where to ask
     where = f"[{host}]" if ":" in host else host
     try:
         with urllib.request.urlopen(f"http://{where}:{loaded.web.port}/api/status", timeout=5) as page:
-            known = json.load(page)
+            return json.load(page)
     except (OSError, urllib.error.URLError, ValueError):
         raise WatchdogError(f"no watchdog answers at {where}:{loaded.web.port} — is the service running?") from None
+
+
+def status(options: argparse.Namespace) -> int:
+    known = ask_status(config.load(options.config, environ=os.environ))
     if options.json:
         print(json.dumps(known))
         return 0
@@ -35,6 +39,8 @@ def status(options: argparse.Namespace) -> int:
     for name, kpi in known["kpis"].items():
         texts = ", ".join(value["text"] for value in kpi["values"]) or "no data"
         print(f"kpi     {name:<24} {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))
+        if kpi["warning"]:
+            print(f"        {'':<24} {kpi['warning']}")
     for rule in known["rules"]:
         labels = "".join(f" {k}={v}" for k, v in rule["labels"].items())
         held = show_duration(known["now"] - rule["since"])

@@ -20,18 +20,18 @@ from watchdog.incidents import Change, Key, Machine, advance, wake
 from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
-from watchdog.pipeline.asked import compared, expressions, longest_windows
+from watchdog.pipeline.asked import compared, expressions, longest_windows, metrics_of
 from watchdog.pipeline.asking import ask
+from watchdog.pipeline.baselines import Baselines
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
-from watchdog.pipeline.picture import SEVERITY, picture
+from watchdog.pipeline.picture import picture, show_limits
 from watchdog.pipeline.watch import Watch, by_check, leaves, terms
 from watchdog.promql import Live, PromqlError, Tick, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
-from watchdog.units import show_duration
 
 __all__ = ["BLIND", "Pipeline", "expressions", "longest_windows", "terms"]
 
@@ -62,6 +62,7 @@ class Pipeline:
         self._told_blind = False
         self._delivered: dict[str, set[str]] = {}
         self._muted: dict[str, frozenset[str]] = {}
+        self.baselines = Baselines(config, journal, now)
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
         telemetry.picture = lambda: picture(self.config.rules, self._known_readings(), self._machines.copy())
@@ -72,9 +73,11 @@ class Pipeline:
         self.config = config
         self.store.set_windows(longest_windows(config))
         self._parsed = {text: config.expr(text) for text in expressions(config)}
-        self._checks = config.checks
+        before, self.baselines = self.baselines, Baselines(config, self.journal, now)
+        self.baselines.carry(before)
+        self._checks = self.baselines.checks()
         self._questions = rules.questions(config.kpis, config.rules)
-        self._reads = {name: self._metrics_of(name) for name in self._questions}
+        self._reads = {name: metrics_of(asked, self._parsed) for name, asked in self._questions.items()}
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
@@ -92,11 +95,17 @@ class Pipeline:
         self._peaked = compared(self._questions.values(), self._parsed)
         for target, standing in self._standing.items():
             self.telemetry.latched.labels(target).set(standing.latched is not None)
-        for check in self._checks:
-            if check.operator is not None:
-                self.telemetry.rule_limit.labels(check.rule, SEVERITY[check.level]).set(check.limit)
-            if check.baseline is not None:
-                self.telemetry.baseline.labels(check.kpi).set(check.baseline)
+        show_limits(self.telemetry, self._checks)
+
+    def fires(self, target: str) -> bool:
+        """Whether anything of a target does."""
+        return any(m.fires for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
+
+    def _tend_baselines(self, now: Millis) -> None:
+        if self.baselines.tend(lambda kpi, target: self.read(kpi, target, now), self.fires, now):
+            self._checks = self.baselines.checks()
+            self._watch()
+            show_limits(self.telemetry, self._checks)
 
     def wake(self, now: Millis) -> None:
         """After a suspend or a clock jump: as after a restart."""
@@ -251,7 +260,7 @@ _EVERYTHING}
             watch.note(reading, machines, now)
         self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
-            return self._record(before, verdicts, changes, now)
+            worked = self._record(before, verdicts, changes, now)
         except BaseException:  # nothing of it was written down: the next round sees it anew
             for key, machine in before.items():
                 if machine is None:
@@ -261,6 +270,8 @@ _EVERYTHING}
             self._watch()
             self.ledger.forget_refusals()
             raise
+        self._tend_baselines(now)
+        return worked
 
     def _due(self, now: Millis, source: str | None) -> list[Watch]:
         """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
@@ -304,8 +315,7 @@ _EVERYTHING}
                         for check, verdict in verdicts if check.target == target]  # fmt: skip
                 if self._rules_act:
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
-                fires = any(m.fires for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
-                if self.ledger.close_if_over(db, target, fires, now):
+                if self.ledger.close_if_over(db, target, self.fires(target), now):
                     worked.add(target)
         self._told_blind = blind
         return worked
@@ -332,11 +342,6 @@ _EVERYTHING}
             self._watch()
 
     # ─ small facts ─
-
-    def _metrics_of(self, kpi: str) -> frozenset[str]:
-        known = self._questions[kpi]
-        texts = [known.expr] if known.needs is None else [known.expr, known.needs]
-        return frozenset[str]().union(*(metric_names(self._parsed[text]) for text in texts))
 
     def _asleep(self, check: Check, now: Millis) -> bool:
         only = self.config.rules[check.rule].only
@@ -367,16 +372,10 @@ _EVERYTHING}
         """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
         mine = [check for check in self._checks if check.target == target]
         for kpi in dict.fromkeys(check.reads for check in mine):
-            absent_is_ok = all(check.missing.then == "ok" for check in mine if check.reads == kpi)
+            may_be_absent = all(check.missing.then == "ok" for check in mine if check.reads == kpi)
             reading = self.read(kpi, target, now)
-            if reading.error is not None:
-                return reading.error
-            if not reading.newest and absent_is_ok:
-                continue
-            if not reading.newest:
-                return f"{kpi} has no samples"
-            if now - reading.newest > reading.max_age:
-                return f"the newest sample of {kpi} is {show_duration(now - reading.newest)} old"
+            if (why := reading.stale(kpi, now)) is not None and (reading.error or reading.newest or not may_be_absent):
+                return why
         return None
 
     def resume(self, target: str, who: str, now: Millis) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.promql import Expr, extremes, windows
+from watchdog.promql import Expr, extremes, metric_names, windows
 
 
 def longest_windows(config: Config) -> dict[str, int]:
@@ -16,6 +16,12 @@ def longest_windows(config: Config) -> dict[str, int]:
         for name, span in windows(expr).items():
             kept[name] = max(span, kept.get(name, 0))
     return kept
+
+
+def metrics_of(asked: rules.Kpi, parsed: Mapping[str, Expr]) -> frozenset[str]:
+    """Every metric that it reads, and that says whether it may be believed."""
+    texts = [asked.expr] if asked.needs is None else [asked.expr, asked.needs]
+    return frozenset[str]().union(*(metric_names(parsed[text]) for text in texts))
 
 
 def expressions(config: Config) -> Iterable[str]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from watchdog.incidents import Key, Machine
-from watchdog.rules import Reading, Rule
-from watchdog.telemetry import Picture
+from watchdog.rules import Check, Reading, Rule
+from watchdog.telemetry import Picture, Telemetry
 
 SEVERITY = {"warn": "warning", "crit": "critical"}
+
+
+def show_limits(telemetry: Telemetry, checks: Iterable[Check]) -> None:
+    """Limits and baselines in force; of `outside` the upper limit."""
+    for check in checks:
+        if check.operator not in (None, "expr"):
+            telemetry.rule_limit.labels(check.rule, SEVERITY[check.level]).set(check.limit)
+        if check.baseline is not None:
+            telemetry.baseline.labels(check.kpi).set(check.baseline)
 
 
 def picture(rules: Mapping[str, Rule], readings: Mapping[str, Reading], machines: Mapping[Key, Machine]) -> Picture:

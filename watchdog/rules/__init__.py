@@ -3,12 +3,13 @@
 ```
 models (what people write) ─check→ Check (limits in numbers) ─judge(reading)→ verdicts
 ```
-`calendar` knows when `only:` sleeps, `summary` fills in a rule's line for people.
+`baseline` learns what is normal, `calendar` knows when `only:` sleeps, `summary` fills in a rule's line for people.
 """
 
 from __future__ import annotations
 
 from watchdog.hours import inside, inside_at
+from watchdog.rules.baseline import believed, far_off, learned, middle
 from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
 from watchdog.rules.judge import Reading, judge, kinds, quiet
 from watchdog.rules.models import (
@@ -31,7 +32,8 @@ from watchdog.rules.summary import PLACEHOLDERS, fill, say_labels, unknown_place
 
 __all__ = [
     "NOT_YET", "OPERATORS", "PLACEHOLDERS", "Check", "Kpi", "Learn", "Level", "Missing", "Normal", "Only", "Operator",
-    "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "check", "fill", "inside", "inside_at",
-    "judge", "kinds", "parse_patience", "questions", "quiet", "reads", "say_labels",
+    "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "believed", "check",
+    "far_off", "fill", "inside", "inside_at",
+    "judge", "kinds", "learned", "middle", "parse_patience", "questions", "quiet", "reads", "say_labels",
     "unknown_placeholders",
 ]  # fmt: skip

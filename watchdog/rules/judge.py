@@ -35,6 +35,16 @@ class Reading:
     until: Millis = 0
     """As long as no samples come, the same is read up to this time, exclusively."""
 
+    def stale(self, name: str, now: Millis) -> str | None:
+        """Why nobody can see at `now` what the KPI of that name is; None when one can."""
+        if self.error is not None:
+            return self.error
+        if not self.newest:
+            return f"{name} has no samples"
+        if (age := now - self.newest) > self.max_age:
+            return f"the newest sample of {name} is {show_duration(age)} old"
+        return None
+
 
 def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
     """One verdict per label set; for a `known` label set that is gone, `nodata`. At least one verdict, always.

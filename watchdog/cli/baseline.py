@@ -1,0 +1,124 @@
+"""`baseline capture | show | diff`: what KPIs are when all is well, and how far they are from it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from watchdog.cli.act import ask
+from watchdog.cli.look import ask_status, opened, when
+from watchdog.config import Config
+from watchdog.journal import Journal, Lock, baselines
+from watchdog.journal.baselines import Baseline
+from watchdog.model import WatchdogError
+from watchdog.pipeline.baselines import asked
+from watchdog.rules import Kpi, Learn, learned
+from watchdog.units import parse_duration, show, show_duration
+
+_PATIENCE = 30
+"""s after the end of a capture before nobody is thought to answer."""
+
+
+def capture(options: argparse.Namespace) -> int:
+    """Asks the running daemon, and waits until all is captured or given up."""
+    try:
+        span = parse_duration(options.span)
+    except ValueError as error:
+        raise WatchdogError(str(error)) from None
+    loaded, journal = opened(options.config)
+    lock = Lock(loaded.state)
+    if lock.take():
+        lock.release()
+        raise WatchdogError("no watchdog runs — start it first: it is the one that reads the KPIs")
+    last = journal.row("SELECT max(id) FROM event")
+    seen = (last[0] if last is not None else None) or 0
+    ok, text = ask(journal, "capture", {"kpis": options.kpis, "for": span})
+    if not ok:
+        raise WatchdogError(text)
+    waiting = set(text.split(", "))
+    if not options.json:
+        print(f"capturing {text}" + (f" for {show_duration(span)}" if span else ""), flush=True)
+    told: dict[str, str] = {}
+    deadline = time.monotonic() + span / 1_000 + _PATIENCE
+    while waiting and time.monotonic() < deadline:
+        for event in journal.rows("SELECT id, text FROM event WHERE kind = 'baseline' AND id > ? ORDER BY id", seen):
+            seen = event["id"]
+            name, _, words = event["text"].partition(": ")
+            if name in waiting:
+                waiting.discard(name)
+                told[name] = words
+                if not options.json:
+                    print(event["text"], flush=True)
+        time.sleep(0.2)
+    if waiting:
+        raise WatchdogError(f"nothing was heard of {', '.join(sorted(waiting))} — was the watchdog stopped or reloaded?")
+    if options.json:
+        print(json.dumps(told))
+    return 0 if all(words.startswith("captured") for words in told.values()) else 1
+
+
+def show_all(options: argparse.Namespace) -> int:
+    """What is in force, where it comes from, and since when."""
+    loaded, journal = opened(options.config)
+    rows = {name: _row(name, kpi, journal) for name, kpi in loaded.kpis.items() if kpi.baseline is not None}
+    if options.json:
+        print(json.dumps(rows))
+        return 0
+    if not rows:
+        print("no KPI has a baseline")
+    for name, row in rows.items():
+        print(f"{name:<24} {row['text']:<14} {row['from']}")
+    return 0
+
+
+def _row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
+    if not kpi.moving:
+        return {"value": kpi.normal(), "text": show(kpi.normal(), kpi.unit), "from": "pinned in the file"}
+    kind = "learned" if isinstance(kpi.baseline, Learn) else "captured"
+    kept = next((each for each in baselines.known(journal) if (each.kpi, each.kind) == (name, kind)), None)
+    if kept is not None and kept.asked == asked(kpi):
+        return {"value": kept.value, "text": show(kept.value, kpi.unit), "from": _origin(kept), "t": kept.t,
+                "samples": kept.samples, "who": kept.who, "revision": kept.revision}  # fmt: skip
+    why = "not captured yet" if kept is None else "captured of another expression: capture it anew"
+    if isinstance(kpi.baseline, Learn):
+        points = baselines.points(journal, name, asked(kpi))
+        why = learned(kpi.baseline, points, time.time_ns() // 1_000_000).why
+    return {"value": None, "text": "none", "from": why}
+
+
+def _origin(kept: Baseline) -> str:
+    count = "1 sample" if kept.samples == 1 else f"{kept.samples} samples"
+    over = f" over {show_duration(kept.span)}" if kept.span else ""
+    by = f" by {kept.who}" if kept.who else ""
+    at = f" at {kept.revision[:10]}" if kept.revision else ""
+    return f"{kept.kind} {when(kept.t)}{by}, {count}{over}{at}"
+
+
+def diff(options: argparse.Namespace) -> int:
+    """What is so now beside what is normal. 1 when something is more than twenty times off."""
+    loaded, _ = opened(options.config)
+    known = ask_status(loaded)["kpis"]
+    rows = {name: known[name] for name in loaded.kpis if name in known and known[name]["baseline"] is not None}
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for name, row in rows.items():
+            now = ", ".join(f"{each['text']}{_away(loaded, name, each['value'], row['baseline_value'])}"
+                            for each in row["values"]) or "no data"  # fmt: skip
+            print(f"{name:<24} baseline {row['baseline']:<14} now {now}" + (f"  ({row['warning']})" if row["warning"] else ""))
+        if not rows:
+            print("no KPI has a baseline")
+    return 1 if any(row["warning"] for row in rows.values()) else 0
+
+
+def _away(loaded: Config, name: str, value: float | None, baseline: float | None) -> str:
+    """``, +3.2 pp`` on a share, ``, 1.3 ×`` elsewhere."""
+    if value is None or baseline is None:
+        return ""
+    unit = loaded.kpis[name].unit
+    if unit in ("ratio", "percent"):
+        points = (value - baseline) * (100 if unit == "ratio" else 1)
+        return f", {points:+.1f} pp"
+    return f", {show(value / baseline, 'count')} ×" if baseline else ""

@@ -1,0 +1,59 @@
+"""Baselines that no file says, in the journal: captured and learned ones, and the values they are learned from.
+
+`asked` is a digest of what was evaluated: a baseline of another expression is none.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from watchdog.journal import Journal
+from watchdog.model import Millis
+
+Kind = Literal["captured", "learned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    kpi: str
+    kind: Kind
+    asked: str
+    value: float
+    t: Millis
+    samples: int
+    span: Millis
+    """How long it was gathered for."""
+    who: str
+    revision: str | None
+    """HEAD of the target's repository at that time."""
+
+
+def known(journal: Journal) -> list[Baseline]:
+    rows = journal.rows("SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind")
+    return [Baseline(*row) for row in rows]
+
+
+def keep(db: sqlite3.Connection, baseline: Baseline) -> None:
+    """In place of the one of its kind that was there."""
+    db.execute(
+        "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
+        (baseline.kpi, baseline.kind, baseline.asked, baseline.value, baseline.t, baseline.samples, baseline.span,
+         baseline.who, baseline.revision),
+    )  # fmt: skip
+
+
+def points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]:
+    """Values taken of a KPI, oldest first."""
+    rows = journal.rows("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
+    return [(row[0], row[1]) for row in rows]
+
+
+def take(
+    db: sqlite3.Connection, kpi: str, asked: str, taken: Iterable[tuple[Millis, float]], before: Millis
+) -> None:  # fmt: skip
+    """Adds values; those from `before`, and those of another expression, are no longer needed."""
+    db.execute("DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", (kpi, before, asked))
+    db.executemany("INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in taken])
