@@ -31,6 +31,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "flag": {"file": "config.py", "set": {"SIZE": 9}},
     "git": {"revert": "x-merge"},
     "git to": {"to": "v1"},
+    "git files": {"files": ["config.py"], "from": "v1", "branch": "emergency/x"},
     "systemd restart": {"restart": "unit"},
     "systemd stop": {"stop": "unit"},
     "systemd start": {"start": "unit"},

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from tests.actions.helpers import V1, V2, Repo, action, failing_at, killed_at, through_journal
 from watchdog.actions import child
-from watchdog.actions.git import head, mark_good, redeploy_hint
+from watchdog.actions.git import head, known_bad, mark_good, redeploy_hint, standing_reverts
 from watchdog.model import Action, ActionError, Done, Json, Target
 
 
@@ -170,9 +170,16 @@ def test_an_unknown_name_is_said(bot: Repo) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"revert": "a", "to": "b"}, {"revert": "--all"}, {"to": "a b"}, {"to": ""}, {"revert": "a\nb"}]
-)
-def test_a_step_that_says_no_one_commit_is_refused_at_load(fields: dict[str, str]) -> None:
+    "fields",
+    [
+        {}, {"revert": "a", "to": "b"}, {"revert": "--all"}, {"to": "a b"}, {"to": ""}, {"revert": "a\nb"},
+        {"files": ["a"]}, {"revert": "a", "from": "b"}, {"files": ["a"], "from": "b", "to": "c"},
+        {"files": ["../a"], "from": "b"}, {"files": ["/a"], "from": "b"}, {"files": ["."], "from": "b"},
+        {"to": "a", "branch": "a..b"}, {"to": "a", "branch": "-x"}, {"to": "a", "branch": "x.lock"},
+        {"to": "a", "branch": "HEAD@{1}"}, {"to": "a", "push": "--force"},
+    ],
+)  # fmt: skip
+def test_a_step_that_says_no_one_commit_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         action(do="git", **fields)
 
@@ -661,16 +668,180 @@ def test_a_branch_that_somebody_locks_is_not_moved_and_the_tree_is_put_back(bot:
     assert step.state(before) == "before"
 
 
+# Single files, emergency branches, pushing, what is remembered
+
+
+def step_of(bot: Repo, **fields: Any) -> Action:
+    return action(do="git", **fields).at(Target(repo=str(bot.path)))
+
+
+def test_single_files_come_back_and_everything_else_stays(bot: Repo) -> None:
+    old = bot.head()
+    before = carried_out(step_of(bot, files=["config.py", "old.py"], **{"from": "v1"}))
+
+    assert (bot.read("config.py"), bot.read("old.py"), bot.read("run.sh")) == (V1, "old\n", "#!/bin/sh\nexec x\n")
+    assert bot.git("diff", "--name-only", f"{old}..HEAD").split() == ["config.py", "old.py"]
+    assert bot.git("log", "-1", "--format=%s").strip() == "Bring back config.py, old.py from v1"
+    assert f"This replaces commit {old}" in bot.git("log", "-1", "--format=%b")
+    assert bot.status() == ""
+    assert set(before["changes"]) == {"config.py", "old.py"}
+
+
+def test_a_folder_comes_back_whole(bot: Repo) -> None:
+    bot.commit("more", x___a__py="A\n", x___c__py="c\n")
+    carried_out(step_of(bot, files=["x"], **{"from": "x-merge"}))
+
+    assert sorted(path.name for path in (bot.path / "x").iterdir()) == ["a.py", "b.py"]
+    assert bot.read("x/a.py") == "a\n"
+    assert bot.status() == ""
+
+
+def test_files_that_are_so_already_are_left_alone(bot: Repo) -> None:
+    step = step_of(bot, files=["notes.md"], **{"from": "HEAD"})
+
+    assert step.state(step.before()) == "after"
+
+
+def test_a_file_that_the_baseline_does_not_have_is_refused(bot: Repo) -> None:
+    with pytest.raises(ActionError, match=r"later\.py is not in"):
+        step_of(bot, files=["later.py"], **{"from": "v1"}).before()
+
+
+def test_files_come_from_the_last_good_commit_too(bot: Repo) -> None:
+    bot.git("checkout", "-q", "v1")
+    mark_good(str(bot.path), 1)
+    bot.git("checkout", "-q", "main")
+    carried_out(step_of(bot, files=["config.py"], **{"from": "last-good"}))
+
+    assert bot.read("config.py") == V1
+
+
+def test_an_emergency_branch_takes_the_commit_and_the_old_branch_stays(bot: Repo) -> None:
+    old = bot.head()
+    step = step_of(bot, revert="x-merge", branch="emergency/x")
+    before = through_journal(step.before())
+    assert "# on the new branch refs/heads/emergency/x" in step.preview(before)
+    said = step.apply(before, "k")
+
+    assert step.state(before) == "after"
+    assert "; on emergency/x; " in said
+    assert bot.git("symbolic-ref", "--short", "HEAD").strip() == "emergency/x"
+    assert bot.git("rev-parse", "main").strip() == old
+    assert bot.head() == before["new"]
+    assert (bot.read("config.py"), bot.status()) == (V1, "")
+
+
+def test_a_branch_of_an_earlier_night_is_not_moved(bot: Repo) -> None:
+    bot.git("branch", "emergency/x", "v1")
+    bot.git("branch", "emergency/x-2", "v1")
+    before = carried_out(step_of(bot, revert="x-merge", branch="emergency/x"))
+
+    assert before["branch"] == "refs/heads/emergency/x-3"
+    assert bot.git("rev-parse", "emergency/x", "emergency/x-2").split() == [bot.git("rev-parse", "v1").strip()] * 2
+
+
+def test_a_branch_that_somebody_makes_meanwhile_is_not_moved(bot: Repo) -> None:
+    step = step_of(bot, revert="x-merge", branch="emergency/x")
+    before = step.before()
+    bot.git("branch", "emergency/x", "v1")
+    with pytest.raises(ActionError, match="all was put back"):
+        step.apply(before, "k")
+
+    assert bot.git("rev-parse", "emergency/x") == bot.git("rev-parse", "v1")
+    assert (bot.head(), bot.status()) == (before["old"], "")
+
+
+def test_a_detached_head_comes_onto_the_emergency_branch(bot: Repo) -> None:
+    bot.git("checkout", "-q", "--detach")
+    carried_out(step_of(bot, to="v1", branch="emergency/x"))
+
+    assert bot.git("symbolic-ref", "--short", "HEAD").strip() == "emergency/x"
+
+
+def test_nothing_is_pushed_unless_that_is_said(bot: Repo, tmp_path: Path) -> None:
+    bot.git("clone", "-q", "--bare", ".", str(tmp_path / "far"))
+    bot.git("remote", "add", "origin", str(tmp_path / "far"))
+    far = bot.git("ls-remote", "origin")
+    carried_out(revert(bot))
+
+    assert bot.git("ls-remote", "origin") == far
+
+
+@pytest.mark.parametrize("branch", [None, "emergency/x"])
+def test_the_branch_is_pushed_when_that_is_said(bot: Repo, tmp_path: Path, branch: str | None) -> None:
+    bot.git("clone", "-q", "--bare", ".", str(tmp_path / "far"))
+    bot.git("remote", "add", "origin", str(tmp_path / "far"))
+    step = step_of(bot, revert="x-merge", branch=branch, push="origin")
+    said = step.apply(step.before(), "k")
+
+    assert f"; pushed {branch or 'main'} to origin; " in said
+    assert bot.git("ls-remote", "origin", f"refs/heads/{branch or 'main'}").split()[0] == bot.head()
+
+
+def test_a_push_that_fails_is_told_and_no_more(bot: Repo, tmp_path: Path) -> None:
+    bot.git("remote", "add", "origin", str(tmp_path / "none"))
+    step = step_of(bot, revert="x-merge", push="origin")
+    before = step.before()
+    said = step.apply(before, "k")
+
+    assert "; not pushed to origin: git push failed: " in said
+    assert step.state(before) == "after"
+
+
+def test_a_remote_that_went_on_is_not_overwritten(bot: Repo, tmp_path: Path) -> None:
+    bot.git("clone", "-q", "--bare", ".", str(tmp_path / "far"))
+    bot.git("remote", "add", "origin", str(tmp_path / "far"))
+    theirs = bot.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "theirs").strip()
+    bot.git("push", "-q", "origin", f"{theirs}:refs/heads/main")
+    step = step_of(bot, revert="x-merge", push="origin")
+
+    assert "; not pushed to origin: " in step.apply(step.before(), "k")
+    assert bot.git("ls-remote", "origin", "refs/heads/main").split()[0] == theirs
+
+
+def test_what_was_rolled_back_is_known(bot: Repo) -> None:
+    assert (known_bad(str(bot.path)), standing_reverts(str(bot.path))) == ([], [])
+    before = carried_out(revert(bot))
+    bad = bot.git("rev-parse", "x-merge").strip()
+
+    assert known_bad(str(bot.path)) == [bad]
+    assert standing_reverts(str(bot.path)) == [(bad, before["new"], "Merge feature x")]
+
+
+def test_a_revert_that_was_reverted_does_not_stand_any_more(bot: Repo) -> None:
+    before = carried_out(revert(bot))
+    bot.git("revert", "--no-edit", before["new"])
+
+    assert standing_reverts(str(bot.path)) == []
+    assert known_bad(str(bot.path)) == [before["bad"]]
+
+
+def test_a_revert_on_another_branch_does_not_stand_here(bot: Repo) -> None:
+    carried_out(step_of(bot, revert="x-merge", branch="emergency/x"))
+    bot.git("checkout", "-q", "main")
+
+    assert standing_reverts(str(bot.path)) == []
+    assert known_bad(str(bot.path)) == [bot.git("rev-parse", "x-merge").strip()]
+
+
+def test_a_rebase_under_way_is_refused_with_the_cure(bot: Repo) -> None:
+    bot.git("checkout", "-q", "-b", "mine", "v1")
+    bot.commit("mine", config__py="SIZE = 3\n")
+    bot.git("rebase", "main", ok=False)
+    with pytest.raises(ActionError, match=r"a rebase is under way in .* — finish or abort it first"):
+        revert(bot).before()
+
+
 # Crashes and failures
 
 
-def _prepared(bot: Repo) -> tuple[Action, Json, str]:
+def _prepared(bot: Repo, branch: str | None = None) -> tuple[Action, Json, str]:
     """A revert with our edit and other people's edits around it."""
     bot.write(notes__md="mine\n", new__txt="mine\n", later__py="staged\n")
     bot.git("add", "later.py")
     theirs = bot.status()
     done = flag(bot, True, GLOBAL_TRADING=False)
-    step = revert(bot)
+    step = action(do="git", revert="x-merge", branch=branch).at(Target(repo=str(bot.path)))
     return step, through_journal(step.before([done])), theirs
 
 
@@ -683,6 +854,7 @@ def _afresh(bot: Repo, kept: Path) -> None:
 
 def _is_done(bot: Repo, before: Json, theirs: str) -> None:
     assert bot.git("rev-list", f"{before['old']}..HEAD").split() == [before["new"]]
+    assert bot.git("symbolic-ref", "HEAD").strip() == (before["branch"] or "refs/heads/main")
     assert bot.status() == " M config.py\n" + theirs
     assert bot.read("config.py") == V1.replace("True", "False")
     assert (bot.read("notes.md"), bot.read("new.txt"), bot.read("later.py")) == ("mine\n", "mine\n", "staged\n")
@@ -709,10 +881,13 @@ def test_killed_ahead_of_any_rename_it_is_gone_on_from_to_exactly_one_commit(bot
     pytest.fail("it never got through")
 
 
-def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(bot: Repo, tmp_path: Path) -> None:
-    step, before, theirs = _prepared(bot)
+@pytest.mark.parametrize("branch", [None, "emergency/x"])
+def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(
+    bot: Repo, tmp_path: Path, branch: str | None
+) -> None:
+    step, before, theirs = _prepared(bot, branch)
     note = tmp_path / "note"
-    for nth in range(1, 100):
+    for nth in range(6 if branch else 1, 100):  # up to the branch it is the same way
         _afresh(bot, tmp_path / "kept")
         note.unlink(missing_ok=True)
 
@@ -740,9 +915,10 @@ def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(bot: R
     pytest.fail("it never got through")
 
 
-def test_failing_at_any_step_everything_is_put_back_or_done(bot: Repo, tmp_path: Path) -> None:
-    step, before, theirs = _prepared(bot)
-    for nth in range(300):
+@pytest.mark.parametrize("branch", [None, "emergency/x"])
+def test_failing_at_any_step_everything_is_put_back_or_done(bot: Repo, tmp_path: Path, branch: str | None) -> None:
+    step, before, theirs = _prepared(bot, branch)
+    for nth in range(20 if branch else 0, 300):
         _afresh(bot, tmp_path / "kept")
         with failing_at(nth) as came:
             try:
@@ -753,6 +929,7 @@ def test_failing_at_any_step_everything_is_put_back_or_done(bot: Repo, tmp_path:
         if error:
             assert not error.may_have_happened, nth
             assert bot.head() == before["old"]
+            assert bot.git("branch", "--format=%(refname:short)").split() == ["feature", "main"]
             assert bot.status() == " M config.py\n" + theirs
             assert bot.read("config.py") == V2.replace("GLOBAL_TRADING = True", "GLOBAL_TRADING = False"), nth
             assert step.state(before) == "before"

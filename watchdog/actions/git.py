@@ -1,24 +1,27 @@
-"""Git: take a commit back, or bring a commit's files back. Always forward, by a new commit; the branch stays."""
+"""Git: take a commit back, or bring files of a commit back. Always forward, by a new commit."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import locks, repository, swap
 from watchdog.actions.flag import Flag, listed
-from watchdog.actions.repository import Change, Repository, head, mark_good
+from watchdog.actions.marks import head, known_bad, last_good, mark_good, standing_reverts
+from watchdog.actions.repository import Change, Repository
 from watchdog.actions.scalars import Value
 from watchdog.actions.swap import Edits, Plan
-from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
+from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
 
-__all__ = ["Git", "head", "mark_good", "redeploy_hint"]
+__all__ = ["Git", "head", "known_bad", "mark_good", "redeploy_hint", "standing_reverts"]
 
 _LOOK_MS = 25_000
+_BRANCH = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9_./@+-]*")
 _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 
 
@@ -32,22 +35,37 @@ class Git(StepPart):
     """Commit, tag or branch to take back. Of a merge, all that it brought; what came on top of it stays."""
     to: str | None = None
     """Tag or commit whose files come back; `last-good` is the newest commit that was seen well."""
+    files: Seq[str] = ()
+    """Files or folders that come back as they were in `from`; everything else stays."""
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """Tag or commit for `files`, or `last-good`."""
+    branch: str | None = None
+    """Emergency branch: the new commit goes there and HEAD with it, and the branch that was checked out stays as it is."""
+    push: str | None = None
+    """Remote that the branch is pushed to afterwards; that this failed is told, and no more. Nothing is pushed otherwise."""
     repo: str | None = None
     """The work tree, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """For all of it. What is not done by then is put back."""
 
-    @field_validator("revert", "to")
+    @field_validator("revert", "to", "from_", "branch", "push")
     @classmethod
     def _name(cls, name: str | None) -> str | None:
         if name is not None and (not name or name.startswith("-") or not name.isprintable() or " " in name):
-            raise ValueError(f"{name!r} is no name of a commit")
+            raise ValueError(f"{name!r} is no name of a commit, branch or remote")
         return name
 
     @model_validator(mode="after")
     def _one_verb(self) -> Git:
-        if (self.revert is None) == (self.to is None):
-            raise ValueError("say one of revert, to")
+        if sum((self.revert is not None, self.to is not None, bool(self.files))) != 1:
+            raise ValueError("say one of revert, to, files")
+        if bool(self.files) != (self.from_ is not None):
+            raise ValueError("files and from belong together: which files, and from which commit")
+        for name in self.files:
+            if not name or name.startswith("/") or ".." in Path(name).parts or Path(name) == Path():
+                raise ValueError(f"{name!r} is no file of the repository; its path starts at the repository's top")
+        if self.branch is not None and not _BRANCH.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} is no name of a branch such as emergency/hmm")
         return self
 
     def at(self, target: Target) -> Git:
@@ -56,13 +74,17 @@ class Git(StepPart):
         return self.model_copy(update={"repo": str(Path(target.repo or "", self.repo or ""))})
 
     def say(self) -> str:
-        return f"git revert {self.revert}" if self.revert is not None else f"git back to {self.to}"
+        where = "" if self.branch is None else f" on branch {self.branch}"
+        if self.files:
+            return f"git restore {swap.listed(self.files, 3)} from {self.from_}{where}"
+        return (f"git revert {self.revert}" if self.revert is not None else f"git back to {self.to}") + where
 
     def before(self, done: Sequence[Done] = ()) -> Json:
-        """The new commit, made aside and thrown away again, and what it will do to which path. `apply` makes the very same.
+        """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
 
         ``{"repo", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new entry]},
-        "edits": {path: {"values": […], "old", "new"}}, "dropped": […]}``; an entry is git's mode and object id.
+        "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is git's mode
+        and object id.
         """
         repo = repository.repository(self.repo, min(self.timeout, _LOOK_MS))
         repository.refuse_unfinished(repo)
@@ -75,7 +97,7 @@ class Git(StepPart):
         made = self._commit(repo, old, self._target(repo, old))
         note: Json = {"repo": str(repo.top), "old": old, "target": made.target, "bad": made.bad}
         if made.new is None:
-            return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": []}
+            return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
         changes = repository.changes(repo, old, made.new)
         edits, dropped = _our_edits(repo, old, made.new, changes, done)
         _refuse_dirt(repo, Plan(old, made.new, made.bad, changes, edits))
@@ -83,7 +105,7 @@ class Git(StepPart):
             **note, "new": made.new, "already": False,
             "changes": {change.path: [change.old, change.new] for change in changes},
             "edits": {path: {**edit._asdict(), "values": list(edit.values)} for path, edit in edits.items()},
-            "dropped": dropped,
+            "dropped": dropped, "branch": None if self.branch is None else _free_branch(repo, self.branch, made.new),
         }  # fmt: skip
 
     def touches(self, before: Json) -> tuple[Path, ...]:
@@ -97,12 +119,12 @@ class Git(StepPart):
             diff = repo.git("diff", *_DIFF, before["old"], before["new"]).out
         kept = [f"# kept in {path}: {listed(v)}\n" for path, edit in before["edits"].items() for v in edit["values"]]
         dropped = [f"# not in that version: {name}\n" for name in before["dropped"]]
-        return "".join((diff, *kept, *dropped))
+        refs = [f"# on the new branch {before['branch']}\n"] if before["branch"] else []
+        return "".join((diff, *kept, *dropped, *refs))
 
     def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
-        name = self.revert or self.to
         if before["already"]:
-            return f"{name}: nothing to change, it is so already"
+            return f"{self.say()}: nothing to change, it is so already"
         repo = repository.repository(before["repo"], self.timeout)
         plan = _plan(before)
         if repository.head_of(repo) != plan.new:
@@ -114,6 +136,8 @@ class Git(StepPart):
             f"{plan.old[:10]} → {plan.new[:10]}, {files}",
             f"; kept {', '.join(kept)}" if kept else "",
             f"; not in that version: {', '.join(before['dropped'])}" if before["dropped"] else "",
+            f"; on {before['branch'].removeprefix(repository.HEADS)}" if before["branch"] else "",
+            "" if self.push is None else f"; {repository.push(repo, self.push)}",
             f"; redeploy: {redeploy_hint(before)}",
         ))  # fmt: skip
 
@@ -141,18 +165,21 @@ class Git(StepPart):
         """The commit that the step names, as of now."""
         if self.revert is not None:
             return repository.commit_of(repo, self.revert)
-        assert self.to is not None
-        return repository.last_good(repo, old) if self.to == "last-good" else repository.commit_of(repo, self.to)
+        name = self.to or self.from_ or ""
+        return last_good(repo, old) if name == "last-good" else repository.commit_of(repo, name)
 
     def _commit(self, repo: Repository, old: str, target: str) -> _Made:
         if self.revert is not None:
             return _reverted(repo, old, self.revert, target)
-        if repository.tree_of(repo, target) == repository.tree_of(repo, old):
+        tree = repository.with_files(repo, old, target, self.files) if self.files else repository.tree_of(repo, target)
+        if tree == repository.tree_of(repo, old):
             return _Made(None, target, old)
-        message = (
-            f"Bring back {self.to}\n\nThe files are those of commit {target}.\nThis replaces commit {old}.\n\n{_WHY}"
-        )
-        return _Made(_new_commit(repo, repository.tree_of(repo, target), old, message), target, old)
+        what = f"{swap.listed(self.files, 3)} from {self.from_}" if self.files else str(self.to)
+        which = f"These files are those of commit {target}:\n" + "\n".join(self.files) if self.files else (
+            f"The files are those of commit {target}."
+        )  # fmt: skip
+        message = f"Bring back {what}\n\n{which}\nThis replaces commit {old}.\n\n{_WHY}"
+        return _Made(_new_commit(repo, tree, old, message), target, old)
 
     def _again(self, repo: Repository, before: Json) -> None:
         """The commit that `before` has seen. Its date follows from its parent, so it is the same to the last bit."""
@@ -214,7 +241,17 @@ def _new_commit(repo: Repository, tree: str, parent: str, message: str) -> str:
 def _plan(before: Json) -> Plan:
     changes = [Change(path, old, new) for path, (old, new) in before["changes"].items()]
     edits = {path: Edits(**edit) for path, edit in before["edits"].items()}
-    return Plan(before["old"], before["new"], before["bad"], changes, edits)
+    return Plan(before["old"], before["new"], before["bad"], changes, edits, before.get("branch"))
+
+
+def _free_branch(repo: Repository, name: str, commit: str) -> str:
+    """The branch's ref; with a number behind it when an earlier night has taken the name."""
+    for number in range(1, 1000):
+        ref = f"{repository.HEADS}{name}{f'-{number}' if number > 1 else ''}"
+        there = repo.line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))
+        if there in ("", commit):
+            return ref
+    raise ActionError(f"there are a thousand branches {name} — delete some")
 
 
 def _our_edits(

@@ -17,9 +17,7 @@ from typing import NamedTuple
 from watchdog.actions import child
 from watchdog.model import ActionError
 
-GOOD = "refs/trading-watchdog/good/"
-BAD = "refs/trading-watchdog/bad/"
-_KEPT = 20
+HEADS = "refs/heads/"
 _OUTPUT = 256 << 20
 
 _SETTINGS = (
@@ -270,63 +268,37 @@ def _modes_count(repo: Repository) -> bool:
     return repo.line("config", "--type=bool", "--default=true", "--get", "core.fileMode") == "true"
 
 
+def with_files(repo: Repository, old: str, source: str, names: Sequence[str]) -> str:
+    """The tree of `old` in which the named files and folders are as in `source`."""
+    orders: list[bytes] = []
+    for name in names:
+        was, now = (repo.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", name).raw for commit in (old, source))
+        if not now:
+            raise ActionError(f"{name} is not in {source[:12]} — mend the name, or say another commit in from")
+        gone = [line.partition(b"\t")[2] for line in was.split(b"\0") if line]
+        orders += [b"0 " + b"0" * len(old) + b"\t" + path for path in gone]
+        orders += [line for line in now.split(b"\0") if line]
+    with tempfile.TemporaryDirectory(prefix="trading-watchdog-") as folder:
+        if repo.owner is not None:
+            os.chown(folder, repo.owner.uid, repo.owner.gid)
+        index: dict[str, str | None] = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        repo.git("read-tree", old, env=index)
+        repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
+        return repo.git("write-tree", env=index).out.strip()
+
+
+def push(repo: Repository, remote: str) -> str:
+    """Send the branch that is checked out to the remote, never by force. What came of it, in words; it never fails."""
+    try:
+        branch = repo.line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+        if not branch:
+            return f"not pushed to {remote}: no branch is checked out"
+        repo.git("push", "--quiet", remote, f"HEAD:{branch}")
+    except ActionError as error:
+        return f"not pushed to {remote}: {error}"
+    return f"pushed {branch.removeprefix(HEADS)} to {remote}"
+
+
 def content_of(repo: Repository, commit: str, path: str) -> bytes:
     """A file of a commit as it would lie in the work tree: line ends and filters applied."""
     return repo.git("cat-file", "--filters", f"{commit}:{path}").raw
-
-
-# Commits that were seen well, and commits that were rolled back.
-
-
-def head(repo: str) -> str:
-    """Object id of the commit that is checked out in the work tree `repo`."""
-    return head_of(repository(repo, 30_000))
-
-
-def mark_good(repo: str, at_ms: int) -> str | None:
-    """Remember the commit that is checked out as good, seen at `at_ms`; its id when it was not the newest good one yet.
-
-    None too when it was rolled back before, or when tracked files were edited: what ran was not the commit then.
-    """
-    found = repository(repo, 60_000)
-    commit = head_of(found)
-    if commit in _bad(found) or found.git("status", "--porcelain", "--untracked-files=no").raw:
-        return None
-    marks = good(found)
-    if marks and marks[0][1] == commit:
-        return None
-    again = [name for name, marked in marks if marked == commit]
-    late = [name for name, marked in marks if marked != commit][_KEPT - 1 :]
-    ref = f"{GOOD}{at_ms // 1_000:012}-{commit[:12]}"
-    orders = [f"update {ref} {commit}", *(f"delete {name}" for name in {*again, *late} - {ref})]
-    found.git("update-ref", "--stdin", data="".join(f"{order}\n" for order in orders).encode())
-    return commit
-
-
-def good(repo: Repository) -> list[tuple[str, str]]:
-    """(ref, commit) of what was marked good, newest first."""
-    raw = repo.line("for-each-ref", "--sort=-refname", "--format=%(refname) %(objectname)", GOOD)
-    return [(name, commit) for name, _, commit in (line.partition(" ") for line in raw.splitlines())]
-
-
-def last_good(repo: Repository, head_commit: str) -> str:
-    """The newest good commit that is not what runs, nor contains what was rolled back. ActionError: there is none."""
-    tree, bad = tree_of(repo, head_commit), _bad(repo)
-    for _, commit in good(repo):
-        if commit == head_commit or commit in bad or tree_of(repo, commit) == tree:
-            continue
-        if not any(contains(repo, commit, wrong) and not _undone(repo, wrong, commit) for wrong in bad):
-            return commit
-    raise ActionError(f"no last-good commit yet in {repo.top}: none was seen well before this one")
-
-
-def _bad(repo: Repository) -> list[str]:
-    raw = repo.line("for-each-ref", "--format=%(refname)", BAD)
-    names = [name.removeprefix(BAD) for name in raw.splitlines()]
-    return [name for name in names if known(repo, name)]
-
-
-def _undone(repo: Repository, wrong: str, commit: str) -> bool:
-    """Whether the history from `wrong` to `commit` says that it was taken back."""
-    words = (f"--grep=This reverts commit {wrong}", f"--grep=This replaces commit {wrong}")
-    return bool(repo.line("log", "-1", "--format=%H", "--fixed-strings", *words, f"{wrong}..{commit}"))

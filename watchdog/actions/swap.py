@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.actions import files, locks
-from watchdog.actions.repository import BAD, Change, Repository, content_of, head_of, same, staged, working
+from watchdog.actions.marks import BAD
+from watchdog.actions.repository import Change, Repository, content_of, head_of, same, staged, working
 from watchdog.actions.scalars import Value, edited
 from watchdog.model import ActionError
 
@@ -38,6 +39,8 @@ class Plan(NamedTuple):
     """The commit that is remembered as rolled back."""
     changes: Sequence[Change]
     edits: Mapping[str, Edits]
+    branch: str | None = None
+    """A ref that is made at the new commit and checked out; None: the branch that is checked out moves."""
 
 
 def wanted(plan: Plan, change: Change) -> tuple[str | None, str | None]:
@@ -249,11 +252,18 @@ def _move_index(repo: Repository, old: str, new: str) -> None:
 def _move_branch(repo: Repository, plan: Plan, folder: Path, reason: str) -> None:
     began = folder / "branch"
     if began.exists():
-        locks.free_refs(repo, began, f"{BAD}{plan.bad}")
+        locks.free_refs(repo, began, f"{BAD}{plan.bad}", *([plan.branch] if plan.branch else []))
     began.write_bytes(b"")
-    orders = f"update HEAD {plan.new} {plan.old}\nupdate {BAD}{plan.bad} {plan.bad}\n"
+    moved = f"update HEAD {plan.new} {plan.old}"
+    if plan.branch:  # an earlier try may have made it already; one that somebody else made is not moved
+        there = repo.line("rev-parse", "--verify", "--quiet", plan.branch, ok=(0, 1, 128))
+        moved = f"verify {plan.branch} {plan.new}" if there else f"create {plan.branch} {plan.new}"
+    orders = f"{moved}\nupdate {BAD}{plan.bad} {plan.bad}\n"
+    why = f"trading-watchdog: {reason}"
     try:
-        repo.git("update-ref", "-m", f"trading-watchdog: {reason}", "--stdin", data=orders.encode())
+        repo.git("update-ref", "-m", why, "--stdin", data=orders.encode())
+        if plan.branch:
+            repo.git("symbolic-ref", "-m", why, "HEAD", plan.branch)
     except ActionError:
         if head_of(repo.with_deadline(30)) != plan.new:
             raise
@@ -277,6 +287,8 @@ def _restore(repo: Repository, plan: Plan, folder: Path) -> None:
     index = staged(repo, plan.old)
     if any(change.path in index for change in plan.changes):
         _move_index(repo, plan.new, plan.old)
+    if plan.branch:
+        repo.git("update-ref", "-d", plan.branch, plan.new, ok=(0, 1, 128))
 
 
 def listed(paths: Sequence[str], limit: int = 5) -> str:
