@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,3 +189,14 @@ def test_brackets_without_end_kill_nobody(tmp_path: Path, text: str) -> None:
 
     assert top is None
     assert [str(problem) for problem in sheet.problems] == ["p.yml:1:1: is nested deeper than 50 levels — check the brackets"]
+
+
+def test_the_example_in_the_docs_loads(write: Write) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    loaded = load(write({"rules/p.yml": block}))
+
+    assert loaded.rules["HighErrors"].crit is not None
+    assert loaded.rules["HighErrors"].crit.plan == "halt"
+    assert loaded.rules["HighErrors"].labels == {"team": "trading"}
