@@ -16,7 +16,7 @@ FLOORS = [
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
     {"config", "series", "journal", "plots"},
     {"history"},
-    {"pipeline", "report", "rollback", "notify", "place", "keeper"},
+    {"drill", "pipeline", "report", "rollback", "notify", "place", "keeper"},
     {"web", "people", "reload", "status", "replay", "ruletest"},
     {"daemon"},
     {"demo"},

@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import act, baseline, check, look, query, replay, report, run, schema, test
+from watchdog.cli import (
+    act,
+    baseline,
+    check,
+    drill,
+    look,
+    query,
+    replay,
+    report,
+    run,
+    schema,
+    test,
+)
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 from watchdog.units import parse_duration
@@ -90,6 +102,11 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("incidents", look.list_incidents, "Incidents, the newest first; with an ID, its timeline.")
     command.add_argument("id", nargs="?", type=int, metavar="ID")
+    configured(command)
+
+    command = add("drill", drill.rehearse, "Rehearse a plan on copies of the repository and the files: what would fail tonight.")
+    command.add_argument("plan", metavar="PLAN")
+    command.add_argument("--target", metavar="NAME", help="only this one (default: every target whose rules start the plan)")
     configured(command)
 
     command = add("report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.")

@@ -1,0 +1,62 @@
+"""`drill`: a plan rehearsed on copies."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from watchdog import drill
+from watchdog.cli.look import opened
+from watchdog.config import Config
+from watchdog.model import WatchdogError
+
+_SHOWN = 40
+"""Lines of a diff; --json has them all."""
+
+
+def rehearse(options: argparse.Namespace) -> int:
+    loaded, journal = opened(options.config)
+    plan = loaded.plans.get(options.plan)
+    if plan is None:
+        raise WatchdogError(f"there is no plan {options.plan!r}: {', '.join(loaded.plans) or 'none is configured'}")
+    names = [options.target] if options.target else _targets_of(loaded, options.plan)
+    rows = {}
+    for name in names:
+        if name not in loaded.targets:
+            raise WatchdogError(f"there is no target {name!r}: {', '.join(loaded.targets)}")
+        rows[name] = drill.drill(plan, loaded.targets[name])
+        latched = next((row["latch_why"] for row in journal.rows(
+            "SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)), None)  # fmt: skip
+        if latched is not None and plan.kind == "repair":
+            rows[name].append(drill.Row("guard", (), (f"{name} is latched ({latched}): trading-watchdog resume {name} first",)))
+    wrong = any(row.problems for listed in rows.values() for row in listed)
+    if options.json:
+        print(json.dumps({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()}))
+        return int(wrong)
+    for name, listed in rows.items():
+        print(f"{options.plan} on {name}")
+        for row in listed:
+            _show(row)
+    print("it would fail tonight" if wrong else "it would work tonight, as far as can be told without doing it")
+    return int(wrong)
+
+
+def _targets_of(loaded: Config, plan: str) -> list[str]:
+    """The targets for which a rule starts the plan, or that a plan started by a rule falls back on; else all of them."""
+    starts = {plan} | {name for name, known in loaded.plans.items() if getattr(known, "exhausted", None) == plan}
+    found = {rule.target for rule in loaded.rules.values() if rule.crit is not None and rule.crit.plan in starts}
+    return [name for name in loaded.targets if name in found] or list(loaded.targets)
+
+
+def _show(row: drill.Row) -> None:
+    print(f"\n{row.name}{'' if not row.problems else ': WOULD FAIL'}")
+    for step in row.steps:
+        print(f"  {step.say}: {step.how}{f' — {step.detail}' if step.detail else ''}")
+        lines = step.diff.splitlines()
+        for line in lines[:_SHOWN]:
+            print(f"      {line}")
+        if len(lines) > _SHOWN:
+            print(f"      … {len(lines) - _SHOWN} more lines")
+    for problem in row.problems:
+        print(f"  ✗ {problem}")
