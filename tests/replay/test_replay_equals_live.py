@@ -49,6 +49,12 @@ rules:
   - {name: quiet, kpi: ratio, warn: {above: 0, for: 4s}, only: {when: "a > 2"}}
   - {name: peak, kpi: peak, crit: {at_least: 0.5, for: 2 of 2, clear: 0.2}}
   - {name: missing, kpi: level, if_missing: {after: 4s, then: crit}, crit: {above: 100}}
+  - {name: band, kpi: level, crit: {outside: [1, 4], clear: [2, 3], for: 1s}, if_missing: {after: 3s, then: ok}}
+  - {name: exactly, kpi: level, warn: {equals: 2.5, for: 2s, clear_for: 1s}}
+  - {name: asked, each: [x], warn: {expr: d > 4, for: 1s}, crit: {expr: "d > 5 and on() b > 9", for: 2 of 3}}
+  - {name: beside, kpi: mean, crit: {expr: "a > 2 and on() c > 3", for: 1s, clear_for: 2s}}
+  - {name: hours, kpi: level, warn: {above: 2, for: 3s}, only: {between: "00:00-00:01", when: "b > 2"}}
+  - {name: leaves, kpi: many, each: [x], forget: 9s, warn: {above: 4}}
   - {name: each, kpi: many, each: [x], warn: {above: 4, for: 1s, clear_for: 3s}}
 plans:
   mend: {kind: repair, mode: auto, exhausted: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}]}],
@@ -105,7 +111,7 @@ def told_by_replay(loaded: Config, path: Path, rows: list[tuple[int, Row]]) -> t
     names = sorted({name for _, row in rows if row for name in row})
     lines = ["time," + ",".join('"' + name.replace('"', '""') + '"' for name in names)]
     for t, row in rows:
-        cells = ["stale"] * len(names) if row is None else [repr(row[name]) if name in row else "" for name in names]
+        cells = ["stale"] * len(names) if row is None else [repr(row[name]) if name in row else "stale" for name in names]
         lines.append(f"{t}," + ",".join(cells))
     path.write_text("\n".join(lines) + "\n")
     courses: list[Course] = []
@@ -133,7 +139,8 @@ def random_rows(seed: int, count: int, every: int) -> list[tuple[int, Row]]:
         c = 0.0 if dice.random() < 0.03 else c + dice.choice([0, 0, 1, 1, 2])
         lost = lost - 1 if lost else dice.choice([2, 7]) if i > 3 and dice.random() < 0.03 else 0
         odd = math.nan if dice.random() < 0.03 else a
-        rows.append((T + every * i, None if lost else {"a": odd, "b": b, "c": c, 'd{x="1"}': a + 1, 'd{x="2"}': 5 - a}))
+        row = {"a": odd, "b": b, "c": c, 'd{x="1"}': a + 1} | ({} if i % 40 > 22 else {'d{x="2"}': 5 - a})
+        rows.append((T + every * i, None if lost else row))
     return rows
 
 
@@ -154,8 +161,9 @@ def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
     loaded = configured(tmp_path, 1_000)
     told, report = told_by_replay(loaded, tmp_path / "h.csv", random_rows(7, 600, 1_000))
 
-    assert {kind for _, _, kind, _ in told} == {"tripped", "cleared", "lost", "back", "dropped"}
-    assert {trip.rule for trip in report.trips} >= {"hold", "counts", "mean", "peak", "missing", "needy"}
+    assert {kind for _, _, kind, _ in told} == {"tripped", "cleared", "lost", "back", "dropped", "gone"}
+    assert {trip.rule for trip in report.trips} >= {"hold", "counts", "mean", "peak", "missing", "needy", "band",
+                                                      "exactly", "asked", "beside", "hours", "leaves"}
 
 
 @pytest.mark.parametrize("seed", range(3))

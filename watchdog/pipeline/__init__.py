@@ -33,7 +33,7 @@ from watchdog.rules import Check, Reading
 from watchdog.series import Store
 from watchdog.telemetry import Telemetry
 
-__all__ = ["BLIND", "Pipeline", "expressions", "longest_windows", "terms"]
+__all__ = ["BLIND", "Pipeline", "expressions", "leaves", "longest_windows", "terms"]
 
 BLIND: Millis = 30_000
 """ms without a single source before people are told that nobody sees the bot."""

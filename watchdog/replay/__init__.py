@@ -76,9 +76,13 @@ def replay(
     for done, kpi in enumerate(kpis):
         mine = [course for course in courses if course.check.reads == kpi]
         one = _Kpi(config, questions[kpi], pages, parsed)
+        beside = next((config.kpis[c.check.kpi] for c in mine if c.check.kpi != kpi and c.check.kpi in config.kpis), None)
+        shown = None if beside is None else _Kpi(config, beside, pages, parsed)
         line = _Line(start, end)
         for times in _chunks(one.samples(), start, end, every):
             seen = one.at(times)
+            if shown is not None:
+                seen = replace(seen, shown=shown.at(times).result)
             for course in mine:
                 course.go(seen, one.asleep(course.check, times))
             line.add(seen)

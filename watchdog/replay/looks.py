@@ -10,7 +10,7 @@ import numpy as np
 from watchdog import rules
 from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
 from watchdog.model import Millis, Verdict
-from watchdog.pipeline import terms
+from watchdog.pipeline import leaves, terms
 from watchdog.promql import Result
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.rules import Check, Reading
@@ -27,6 +27,8 @@ class Seen:
     result: Result
     needs: Result | None
     max_age: Millis
+    shown: Result | None = None
+    """Beside a condition: the KPI that its rule shows."""
 
     def reading(self, i: int) -> Reading:
         """What the daemon would have read at the i-th time."""
@@ -34,6 +36,7 @@ class Seen:
         return Reading(
             values=result.at(i), newest=int(result.newest[i]), have=int(result.have[i]), need=int(result.need[i]),
             evidence=None if self.needs is None else self.needs.at(i), max_age=self.max_age,
+            shown=None if self.shown is None else self.shown.at(i),
         )  # fmt: skip
 
     def single(self, at: np.ndarray) -> Floats:
@@ -118,6 +121,8 @@ class Course:
             machine = self.machines.get(key, Machine(since=now, last=now))
             self.machines[key], changes = advance(machine, verdict, self.terms, now)
             self.happened += [Happened(change, verdict) for change in changes]
+            if leaves(self.check, key, self.machines[key], changes):
+                del self.machines[key]
             if verdict.outcome in ("ok", "bad"):
                 self.judged, blank = True, False
             elif not self.judged:
@@ -139,7 +144,8 @@ class Course:
 
 def _due(machine: Machine, terms: Terms) -> Millis:
     if machine.outcome in ("nodata", "error"):
-        return _NEVER if machine.lost else machine.last + max(0, terms.missing_after - machine.missing)
+        after = terms.forget if machine.lost else terms.missing_after
+        return machine.last + after - machine.missing if machine.missing < after else _NEVER
     if machine.fires:
         return machine.last + max(0, terms.clear_for - machine.held) if machine.cleared else _NEVER
     if machine.outcome == "bad" and not terms.patience.m:

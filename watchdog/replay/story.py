@@ -52,7 +52,7 @@ def trips_of(courses: Iterable[Course]) -> list[Trip]:
         for change, _ in course.happened:
             if change.kind == "tripped":
                 open_[change.key.labels] = (change.t, change.reason)
-            elif change.kind == "cleared":
+            elif change.kind == "cleared" or (change.kind == "gone" and change.key.labels in open_):
                 start, reason = open_.pop(change.key.labels)
                 trips.append(Trip(check.rule, check.level, check.target, change.key.labels, start, change.t, reason,
                                   check.plan, course.index))  # fmt: skip
