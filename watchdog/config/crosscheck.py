@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from watchdog import rules
-from watchdog.actions.plan import Halt, Level, Repair, Verify, verify_of
+from watchdog.actions.plan import Halt, Level, Repair
 from watchdog.config.document import Loc
+from watchdog.config.doubts import doubts, verifies
 from watchdog.config.entries import ONE, Draft, Entry
 from watchdog.config.explain import Spot, short_sentence
-from watchdog.config.problem import Place, Problem, nearest, one_line, short
+from watchdog.config.problem import Place, Problem, nearest, short
 from watchdog.model import ActionError, Target
 from watchdog.promql import PromqlError, expand, parse, tells_absence
 from watchdog.rules import Check, Kpi, Rule, ThresholdError, unknown_placeholders
-from watchdog.units import show_duration
 
 LEVELS: tuple[Literal["warn", "crit"], ...] = ("warn", "crit")
 LEAVE_RUNNING = "leave-running"
@@ -32,7 +32,7 @@ def crosscheck(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     for entry in _well(draft, "plans"):
         _plan(draft, entry)
     _steps(draft)
-    return tuple(checks), list(_warnings(draft))
+    return tuple(checks), list(doubts(draft, checks))
 
 
 def _well(draft: Draft, section: str) -> list[Entry]:
@@ -159,7 +159,7 @@ def _tells_absence(text: str) -> bool:
 def _plan(draft: Draft, entry: Entry) -> None:
     plan: Halt | Repair = entry.model
     spot = entry.spot
-    for path, verify in _verifies(plan):
+    for path, verify in verifies(plan):
         for index, text in enumerate(verify.that):
             _expression(draft, text, spot, (*path, "that", index))
         for index, name in enumerate(verify.rules):
@@ -196,13 +196,6 @@ def _disturbs(draft: Draft, spot: Spot, plan: Repair) -> None:
         if last is not None and isinstance(draft.model("plans", last), Halt):
             spot.report(place, f"{short(name)} starts the halt {short(last)} and is never muted",
                         "take it off the list; a halt during a repair goes first")  # fmt: skip
-
-
-def _verifies(plan: Halt | Repair) -> Iterator[tuple[Loc, Verify]]:
-    yield ("verify",), plan.verify
-    for index, level in enumerate(plan.levels):
-        if level.verify is not None:
-            yield ("levels", index, "verify"), level.verify
 
 
 def _steps(draft: Draft) -> None:
@@ -244,47 +237,3 @@ def steps(plan: Halt | Repair) -> Iterator[tuple[Loc, Any]]:
         yield from ((("levels", number, "steps", index), action) for index, action in enumerate(level.steps))
     if isinstance(plan, Repair):
         yield from ((("proven", index), action) for index, action in enumerate(plan.proven))
-
-
-def _warnings(draft: Draft) -> Iterator[Problem]:
-    started = _started(draft)
-    for name, entry in draft.entries["plans"].items():
-        if name not in started:
-            yield _warn(entry.spot, entry.spot.key(), f"nothing starts the plan {short(name)}",
-                        "name it in a rule's crit or as a plan's exhausted, or delete it")  # fmt: skip
-        if isinstance(entry.model, Repair):
-            yield from _hurried(entry)
-    if draft.main is None:
-        return
-    top = Spot(draft.main, ())
-    for section, what in (("channels", "there is no channel: messages go to the log"),
-                          ("sources", "there is no source: nothing can be judged")):  # fmt: skip
-        if not draft.entries[section] and draft.main.whole:
-            yield _warn(top, top.key(section), what, f"add one under {section}:")
-
-
-def _hurried(entry: Entry) -> Iterator[Problem]:
-    """Levels that end before they can be proven."""
-    for index, level in enumerate(entry.model.levels):
-        verify = verify_of(entry.model, level)
-        least = verify.settle + verify.quiet
-        if verify.give_up < least:
-            yield _warn(entry.spot, entry.spot.key("levels", index, "verify"),
-                        f"level {short(level.name)} gives up before it can be proven: settle and quiet take "
-                        f"{show_duration(least)}", f"raise give_up above {show_duration(least)}")  # fmt: skip
-
-
-def _started(draft: Draft) -> Collection[str]:
-    """Plans that something names, also something that is not well."""
-    named: set[object] = set()
-    for entry in draft.entries["rules"].values():
-        crit = entry.said.get("crit") if isinstance(entry.said, dict) else None
-        named.add(crit.get("plan") if isinstance(crit, dict) and isinstance(crit.get("plan"), str) else None)
-    for entry in draft.entries["plans"].values():
-        last = entry.said.get("exhausted") if isinstance(entry.said, dict) else None
-        named.add(last if isinstance(last, str) else None)
-    return [name for name in draft.entries["plans"] if name in named]
-
-
-def _warn(spot: Spot, place: Place, what: str, cure: str) -> Problem:
-    return Problem(spot.document.file, place.line, place.column, one_line(what), one_line(cure))

@@ -16,6 +16,7 @@ from watchdog.promql.live import Instant, Live, Tick, Values
 from watchdog.promql.nodes import LOOKBACK, Expr
 from watchdog.promql.pages import Page, Pages, Series, page_of
 from watchdog.promql.parser import parse
+from watchdog.promql.reach import bounds, never
 from watchdog.promql.recorded import Recording, Recordings, expand
 from watchdog.promql.shape import can_be_many, extremes, has_labels, metric_names, tells_absence, windows
 
@@ -33,12 +34,14 @@ __all__ = [
     "Series",
     "Tick",
     "Values",
+    "bounds",
     "can_be_many",
     "evaluate",
     "expand",
     "extremes",
     "has_labels",
     "metric_names",
+    "never",
     "page_of",
     "parse",
     "tells_absence",
