@@ -140,7 +140,8 @@ def _expression(entry: Entry, path: Loc, expr: Expr, known: Intervals, *, is_con
             every = node.selector.step if isinstance(node.selector, Subquery) else known.of(node.selector)
             if every and node.span < 2 * every:
                 what = f"{node.func} needs two samples, and its window of {show_duration(node.span)} has no room for two"
-                yield warn(spot, place, f"{what} that are {show_duration(every)} apart", f"read over {show_duration(4 * every)} or more")
+                what += f" that are {show_duration(every)} apart"
+                yield warn(spot, place, what, f"read over {show_duration(4 * every)} or more")
     if is_condition and never(expr, known.least(expr)):
         yield warn(spot, place, "this can never be true" + _room(expr, known), "lengthen the window, or ask for less")
 
