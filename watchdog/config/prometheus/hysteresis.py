@@ -31,7 +31,7 @@ class Hysteresis:
 def split(text: str, alert: str) -> Hysteresis | None:
     """What an exported alert was made of; None when it is another expression."""
     text = text.strip()
-    parts = _conjuncts(text)
+    parts = _conjuncts(text) if "ALERTS" in text else None
     if parts is None:
         return None
     try:
