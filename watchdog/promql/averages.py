@@ -15,7 +15,7 @@ import numpy as np
 
 from watchdog.promql import folds, numeric
 from watchdog.promql.pages import Bools, Floats, Ints
-from watchdog.promql.windows import Places, Window, Windows
+from watchdog.promql.windows import Places, Window, Windows, array
 
 _LOSES = 512.0
 """The greatest of the values is so many times their mean: a plain fold may lose a thirteenth digit."""
@@ -32,6 +32,9 @@ class Summed(Protocol):
 
     def plain(self) -> Floats:
         """Sums."""
+
+    def within(self, sums: Floats) -> bool:
+        """A cheap look: surely all sums are finite, and none is small beside what was summed."""
 
     def doubtful(self, bound: Floats) -> Places:
         """Those whose greatest absolute value is above the bound, and finite."""
@@ -69,6 +72,17 @@ def _settled(windows: Summed, *, mean: bool) -> Floats:
     n = windows.counts
     sums = windows.plain()
     result = sums / n if mean else sums + 0.0  # -0 is 0
+    if not windows.within(sums):
+        _mind(windows, sums, result, mean=mean)
+    same, value = windows.constant()
+    if same.size:
+        result[same] = value + 0.0 if mean else value * (n if isinstance(n, int) else n[same]) + 0.0
+    return result
+
+
+def _mind(windows: Summed, sums: Floats, result: Floats, *, mean: bool) -> None:
+    """Corrects what cancelled out, and what is not finite."""
+    n = windows.counts
     lossy = windows.doubtful(np.abs(sums) * (_LOSES / n))
     if lossy.size:
         count = n if isinstance(n, int) else n[lossy]
@@ -85,10 +99,6 @@ def _settled(windows: Summed, *, mean: bool) -> Floats:
         for i in which[~(nan | above | below)].tolist():
             values = windows.values(i)
             result[i] = _exactly(values / values.size) if mean else _exactly(values)
-    same, value = windows.constant()
-    if same.size:
-        result[same] = value + 0.0 if mean else value * (n if isinstance(n, int) else n[same]) + 0.0
-    return result
 
 
 def _spread(some: Floats, which: Places, size: int) -> Floats:
@@ -129,6 +139,9 @@ class One:
 
     def plain(self) -> Floats:
         return folds.fold_sum(self._v)
+
+    def within(self, sums: Floats) -> bool:
+        return not sums.size  # a look costs as much as being sure
 
     def doubtful(self, bound: Floats) -> Places:
         v = self._v
@@ -178,15 +191,22 @@ class Several:
         windows = self._windows
         if windows.step:
             return tuple(x[:: windows.step] for x in folds.slide(leaf, windows.n, merge))
-        return folds.pick(leaf, windows.firsts - self._base.start, np.asarray(windows.counts), merge)
+        return folds.pick(leaf, array(windows.firsts) - self._base.start, np.asarray(windows.counts), merge)
 
     def plain(self) -> Floats:
+        windows = self._windows
+        if windows.step:
+            return folds.slide_sum(self._v, windows.n)[:: windows.step]
         return self._fold((self._v,), folds.plus)[0]
 
+    def within(self, sums: Floats) -> bool:
+        low, high = float(np.minimum.reduce(sums)), float(np.maximum.reduce(sums))  # NaN goes through
+        least = low if low > 0 else -high if high < 0 else 0.0
+        greatest = max(float(np.maximum.reduce(self._v)), -float(np.minimum.reduce(self._v)))
+        longest = self.counts if isinstance(self.counts, int) else int(self.counts.max())
+        return high - low < np.inf and greatest <= least * (_LOSES / longest)
+
     def doubtful(self, bound: Floats) -> Places:
-        high = max(float(np.fmax.reduce(self._v)), -float(np.fmin.reduce(self._v)))
-        if not high > float(np.fmin.reduce(bound)):
-            return np.zeros(0, np.intp)
         greatest = extreme(self._windows, np.maximum, np.abs(self._windows.v))
         return np.flatnonzero((greatest > bound) & (greatest < np.inf) & (np.asarray(self.counts) > 2))
 
@@ -213,12 +233,12 @@ class Several:
             moved = np.zeros(v.size, np.int64)
             np.cumsum(~(v[1:] == v[:-1]), out=moved[1:])
             start = self._base.start
-            which = which[moved[windows.firsts[which] - start] == moved[windows.lasts[which] - 1 - start]]
+            which = which[moved[array(windows.firsts)[which] - start] == moved[array(windows.lasts)[which] - 1 - start]]
         return which, first[which]
 
     def strange(self, which: Places) -> tuple[Bools, Bools, Bools]:
         windows, v = self._windows, self._v
-        firsts, lasts = windows.firsts[which] - self._base.start, windows.lasts[which] - self._base.start
+        firsts, lasts = array(windows.firsts)[which] - self._base.start, array(windows.lasts)[which] - self._base.start
         nan, above, below = (_held(flags, firsts, lasts) for flags in (np.isnan(v), v == np.inf, v == -np.inf))
         return nan, above, below
 
@@ -255,7 +275,7 @@ def extreme(windows: Windows, of: np.ufunc, v: Floats) -> Floats:
     base = windows.reach()
     if windows.step:
         return folds.widest(v[base], windows.n, of)[:: windows.step]
-    return folds.widest_of(v[base], windows.firsts - base.start, np.asarray(windows.counts), of)
+    return folds.widest_of(v[base], array(windows.firsts) - base.start, np.asarray(windows.counts), of)
 
 
 def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:

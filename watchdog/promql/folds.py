@@ -61,6 +61,26 @@ def slide(leaf: Node, n: int, merge: Merge) -> Node:
         size *= 2
 
 
+def slide_sum(x: Floats, n: int) -> Floats:
+    """`slide` with `plus`, in three buffers that stay in the cache."""
+    many, size, count = x.size - n + 1, 1, n
+    rest, begun = np.empty(many), False
+    here, there = np.empty((2, x.size))
+    while True:
+        if count & 1:
+            piece = x[(count - 1) * size :][:many]
+            if begun:
+                np.add(piece, rest, out=rest)
+            else:
+                rest[:], begun = piece, True
+        count >>= 1
+        if not count:
+            return rest
+        x = np.add(x[:-size], x[size:], out=here[: x.size - size])
+        here, there = there, here
+        size *= 2
+
+
 def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:
     """Any windows: [m] each → [windows] each. `firsts`: where each begins; `counts`: how many samples, at least one."""
     least = int(counts.min(initial=0))

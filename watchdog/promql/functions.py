@@ -13,7 +13,7 @@ from watchdog.promql import averages, folds, numeric
 from watchdog.promql.averages import in_pieces
 from watchdog.promql.pages import Bools, Floats
 from watchdog.promql.trading import TRADING, TRADING_MANY, differ
-from watchdog.promql.windows import Kernel, Many, Window, Windows, by_even_rows, by_rows, flagged
+from watchdog.promql.windows import Kernel, Many, Window, Windows, array, by_even_rows, by_rows, flagged
 
 
 def _extrapolated(window: Window, *, counter: bool, per_second: bool) -> Floats | None:
@@ -58,9 +58,9 @@ def _lost(windows: Windows) -> Floats:
     steps = np.zeros(near.size)
     np.copyto(steps[1:], near[:-1], where=near[1:] < near[:-1])
     if windows.step:
-        return folds.slide((steps[1:],), windows.n - 1, folds.plus)[0][:: windows.step] if windows.n > 1 else np.zeros(windows.size)
+        return folds.slide_sum(steps[1:], windows.n - 1)[:: windows.step] if windows.n > 1 else np.zeros(windows.size)
     counts = np.maximum(np.asarray(windows.counts) - 1, 1)  # of a single sample nothing is said
-    firsts = np.minimum(windows.firsts - base.start + 1, near.size - 1)
+    firsts = np.minimum(array(windows.firsts) - base.start + 1, near.size - 1)
     return folds.pick((steps,), firsts, counts, folds.plus)[0]
 
 

@@ -48,7 +48,7 @@ def missing(v: Floats) -> Bools:
 class Page:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
-    __slots__ = ("begins", "gap", "gap_max", "keys", "t", "trimmed", "unwatched", "v")
+    __slots__ = ("begins", "gap", "gap_max", "keys", "paced", "t", "trimmed", "unwatched", "v")
 
     t: Ints
     """[n] ms, strictly ascending."""
@@ -67,8 +67,12 @@ class Page:
     unwatched: Ints
     """[n, 2] ms, ascending: when nobody watched since `begins`, from and until; the watchdog was down."""
 
+    paced: tuple[Ints, int, int, Millis] | None
+    """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
+
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:
         """`begin`: for all rows, or one each."""
+        self.paced = None
         self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
         self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
         self.unwatched = WATCHED

@@ -17,7 +17,7 @@ from watchdog.promql.functions import MANY, TWO
 from watchdog.promql.nodes import LOOKBACK, At, RangeCall, Selector, Subquery
 from watchdog.promql.pages import ABSENT_BITS, NEVER, Bools, Floats, Ints, Page, Picked, Rows, Series, missing
 from watchdog.promql.vectors import Keys, Merge, Scalar, Vector, merge, merge_plan
-from watchdog.promql.windows import Kernel, Many, Window, Windows
+from watchdog.promql.windows import Columns, Kernel, Many, Window, Windows, array
 
 __all__ = ["NONE", "Bounds", "Kernel", "Run", "Window", "columns", "instant", "over", "ranged"]
 
@@ -28,11 +28,14 @@ NONE = -NEVER
 
 
 class Bounds(NamedTuple):
-    """Which columns of a page each window holds: those from `firsts` until before `lasts`. Empty where first >= last."""
+    """Which columns of a page each window holds: those from `firsts` until before `lasts`. Empty where first >= last.
 
-    firsts: Ints
+    Ranges: all of the windows slide, and none is empty.
+    """
+
+    firsts: Columns
     """[times]"""
-    lasts: Ints
+    lasts: Columns
     """[times]"""
     body: slice = slice(0, 0)
     """Of these times the windows slide: each begins and ends `step` columns after the one before."""
@@ -54,14 +57,20 @@ class Run:
         self.since = NEVER if since is None else since
         self.query = times
         """[times] what ``start()`` and ``end()`` are."""
-        self.newest = np.full(times.size, NONE, np.int64)
-        """Oldest of the newest sample times so far, `NONE` where nothing was read."""
+        self._newest: Ints | None = None
         self.have: Ints = np.zeros(times.size, np.int64)
         self.need: Ints | None = None
         """None until a range has been read."""
         self._top = self
         self._ends, self._span = times, 0  # per time of the outermost: until when this run reads, and how far back from there
         self._bounds: dict[tuple[int, Millis, At, Millis], Bounds] = {}
+
+    @property
+    def newest(self) -> Ints:
+        """Oldest of the newest sample times so far, `NONE` where nothing was read."""
+        if self._newest is None:
+            self._newest = np.full(self.times.size, NONE, np.int64)
+        return self._newest
 
     def inside(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> Run:
         """A run at other times; `within` the range of a subquery, or for some of the times."""
@@ -89,7 +98,10 @@ class Run:
         """
         if late or node.offset or node.at is not None:
             newest = np.where(newest == NONE, NONE, newest + late + (self.times - self.ends(node)))
-        np.minimum(self.newest, newest, out=self.newest)
+        if self._newest is None:
+            self._newest = newest.copy()
+        else:
+            np.minimum(self._newest, newest, out=self._newest)
 
     def covers(self, picked: Picked, selector: Selector, span: Millis) -> None:
         """Notes the coverage of one window; the one with the least share of it covered is reported."""
@@ -100,7 +112,7 @@ class Run:
         downs = picked.page.unwatched
         missed = downs.size and ends.size and int(downs[-1, 1]) > int(ends.min()) - span
         if ends.size and int(ends.min()) - begin >= span and not missed:  # the usual case: all of it, at all times
-            self._top._worst(np.broadcast_to(np.int64(span), ends.shape), span)
+            self._top._worst(_always(span, ends.size), span)
             return
         have = np.minimum(np.maximum(ends - begin, 0), span)
         if missed:
@@ -117,7 +129,7 @@ class Run:
 
     def _worst(self, have: Ints, span: Millis) -> None:
         if self.need is None:
-            self.have, self.need = have, np.broadcast_to(np.int64(span), have.shape)
+            self.have, self.need = have, _always(span, have.size)
             return
         share, before = have / span, self.have / self.need
         worse = (share < before) | ((share == before) & (span > self.need))
@@ -138,6 +150,13 @@ def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:
     return np.maximum(np.rint(missed).astype(np.int64), 0)
 
 
+def _always(value: Millis, size: int) -> Ints:
+    """One number, so many times, in the space of one."""
+    many = np.ndarray((size,), np.int64, np.array(value, np.int64), strides=(0,))
+    many.flags.writeable = False
+    return many
+
+
 def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Bounds:
     """The windows ``(end - span, end]``, as if nothing up to `since` were there."""
     t = page.t
@@ -147,10 +166,15 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
     low, high = int(ends.min()), int(ends.max())
     start, stop = int(t.searchsorted(max(low - span, since), "right")), int(t.searchsorted(high, "right"))
     near = t[start:stop]
-    apart, pace = spacing(near), spacing(ends)
-    if apart and pace and pace % apart == 0:
+    pace = spacing(ends)
+    apart = pace and stop - start > 1 and _paced(page, start, stop)
+    if apart and pace % apart == 0:
         step = pace // apart
         first, last = ((int(ends[0]) - back - int(near[0])) // apart + 1 for back in (span, 0))
+        moves = step * (ends.size - 1)
+        if first >= 0 and last > first and last + moves <= near.size:
+            froms, untils = (range(start + at, start + at + moves + 1, step) for at in (first, last))
+            return Bounds(froms, untils, slice(0, ends.size), step, True)
         steps = np.arange(ends.size, dtype=np.int64) * step
         firsts, lasts = np.clip(steps + first, 0, near.size), np.clip(steps + last, 0, near.size)
         from_, until = max(0, -(first // step)), min(ends.size, (near.size - last) // step + 1)
@@ -167,6 +191,23 @@ def spacing(t: Ints) -> Millis:
     apart = int(t[1] - t[0])
     if apart <= 0 or int(t[-1] - t[0]) != apart * (t.size - 1) or (t[1:] - t[:-1] != apart).any():
         return 0
+    return apart
+
+
+def _paced(page: Page, start: int, stop: int) -> Millis:
+    """`spacing` of these columns; what was found out of them before is remembered."""
+    known = page.paced
+    if known is not None and known[0] is page.t and known[1] <= start <= known[2] - 2:
+        from_, until, apart = known[1:]
+        if stop <= until:
+            return apart
+        if spacing(page.t[until - 1 : stop]) == apart:
+            page.paced = page.t, from_, stop, apart
+            return apart
+        return 0
+    apart = spacing(page.t[start:stop])
+    if apart:
+        page.paced = page.t, start, stop, apart
     return apart
 
 
@@ -204,13 +245,19 @@ def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bool
     page, rows = picked.page, picked.rows
     run.covers(picked, selector, 0)
     bounds = run.bounds(page, selector, LOOKBACK)
-    first, last = bounds.firsts, bounds.lasts
+    if isinstance(bounds.lasts, range):
+        freshest = slice(bounds.lasts.start - 1, bounds.lasts.stop - 1, bounds.step)
+        cells, at = page.v[:, freshest][rows].copy(), page.t[freshest]
+        if not np.isnan(np.minimum.reduce(cells, axis=None, initial=np.inf)):  # neither gaps nor NaN
+            run.saw(at, selector)
+            return cells, np.ones(cells.shape, np.bool_), at[None, :]
+    first, last = array(bounds.firsts), array(bounds.lasts)
     live = last > first
     if not live.any():
         shape = (len(picked.keys), run.times.size)
         return np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros((1, run.times.size), np.int64)
     column = np.maximum(last - 1, 0)
-    cells = _cells(page, rows, column, bounds)
+    cells = _cells(page, rows, column)
     at = page.t[column][None, :]
     there = np.repeat(live[None, :], len(cells), axis=0)
     earliest = first.min()
@@ -229,12 +276,10 @@ def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bool
     return cells, there, at
 
 
-def _cells(page: Page, rows: Rows, column: Ints, bounds: Bounds) -> Floats:
+def _cells(page: Page, rows: Rows, column: Ints) -> Floats:
     """The cells of these rows and columns, as a copy. [rows, times]"""
     if column.size == 1:
         return page.v[rows, int(column[0])].copy()[:, None]
-    if bounds.body == slice(0, column.size):
-        return page.v[:, int(column[0]) : int(column[-1]) + 1 : bounds.step][rows].copy()
     if isinstance(rows, slice):
         return page.v[rows].take(column, axis=1)
     return page.v[rows[:, None], column[None, :]]
@@ -275,63 +320,88 @@ def over(
     """`kernel` over these columns of some rows: values and whether there are any, [rows, times]; newest time [times]."""
     lines = np.arange(page.v.shape[0])[rows]
     many = MANY.get(kernel) if run.times.size >= _SEVERAL else None
-    if many is not None and all(same_bits(arg) for arg in args):
-        held = int((bounds.lasts - bounds.firsts).max())
+    if many is not None and all(_constant(arg) for arg in args):
+        held = int(bounds.lasts[-1] - bounds.firsts[-1])
         # Rough costs in µs: a row for all times, or a time for all rows. What is said is the same.
         if 150 * lines.size < run.times.size * (25 + 0.003 * lines.size * held):
-            given = [float(arg[0]) for arg in args]
-            return _row_by_row(page, lines, bounds, run, ends, span, many, given, 2 if kernel in TWO else 1)
+            asked = _Asked(ends, run.times, span, many, [float(arg[0]) for arg in args], 2 if kernel in TWO else 1)
+            return _row_by_row(page, lines, bounds, asked)
     return _time_by_time(page, rows, bounds, run, ends, span, kernel, args)
 
 
-def same_bits(arg: Scalar) -> bool:
-    return bool((arg.view(np.int64) == arg.view(np.int64)[0]).all())
+def _constant(arg: Scalar) -> bool:
+    bits = arg.view(np.int64)
+    return bool((bits == bits[0]).all())
 
 
-def _row_by_row(
-    page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, run: Run, ends: Ints, span: Millis, many: Many,
-    args: Sequence[float], least: int,
-) -> tuple[Floats, Bools, Ints]:  # fmt: skip
-    size = run.times.size
-    values, there = np.full((lines.size, size), np.nan), np.zeros((lines.size, size), np.bool_)
-    newest = np.full(size, NEVER, np.int64)
-    low, high = int(bounds.firsts.min()), int(bounds.lasts.max())
+class _Asked(NamedTuple):
+    """What is asked of each row."""
+
+    ends: Ints
+    times: Ints
+    span: Millis
+    many: Many
+    args: Sequence[float]
+    least: int
+    """Samples without which nothing is said."""
+
+
+def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: _Asked) -> tuple[Floats, Bools, Ints]:
+    size = asked.times.size
+    values, there = np.empty((lines.size, size)), np.empty((lines.size, size), np.bool_)
+    newest: Ints | None = None
     known = False
+    low, high = int(np.min(bounds.firsts[0])), int(bounds.lasts[-1])
+    if not isinstance(bounds.firsts, range):
+        low, high = int(bounds.firsts.min()), int(array(bounds.lasts).max())
     for i, line in enumerate(lines.tolist()):
         mine, t, v = bounds, page.t, page.v[line]
         if np.isnan(np.minimum.reduce(v[low:high], initial=np.inf)) and (gaps := missing(v[low:high])).any():
             held = ~gaps
             place = np.zeros(held.size + 1, np.int64)
             np.cumsum(held, out=place[1:])
-            firsts, lasts = (place[np.clip(x, low, high) - low] for x in (bounds.firsts, bounds.lasts))
+            firsts, lasts = (place[np.clip(array(x), low, high) - low] for x in (bounds.firsts, bounds.lasts))
             mine, t, v = Bounds(firsts, lasts, *_sliding(firsts, lasts)), t[low:high][held], v[low:high][held]
-        told = mine.lasts > mine.firsts
         if mine is not bounds or not known:  # said once for all rows without a gap
             known = known or mine is bounds
-            newest[told] = np.maximum(newest[told], t[mine.lasts[told] - 1])
-        there[i] = told if least == 1 else mine.lasts - mine.firsts >= least
-        _fill(values[i], there[i], t, v, mine, run, ends, span, many, args)
-    newest[newest == NEVER] = NONE
-    return values, there, newest
+            seen = _newest(t, mine)
+            newest = seen if newest is None else np.maximum(newest, seen)
+        _fill(values[i], there[i], t, v, mine, asked)
+    if newest is None:
+        newest = np.full(size, NEVER, np.int64)
+    return values, there, np.where(newest == NEVER, NONE, newest) if newest[0] == NEVER or newest.min() == NEVER else newest
 
 
-def _fill(
-    values: Floats, there: Bools, t: Ints, v: Floats, bounds: Bounds, run: Run, ends: Ints, span: Millis, many: Many,
-    args: Sequence[float],
-) -> None:  # fmt: skip
+def _newest(t: Ints, bounds: Bounds) -> Ints:
+    """Newest sample of each window; `NEVER` where there is none."""
+    if isinstance(bounds.lasts, range):
+        return t[bounds.lasts.start - 1 : bounds.lasts.stop - 1 : bounds.step]
+    told = bounds.lasts > array(bounds.firsts)
+    newest = np.full(told.size, NEVER, np.int64)
+    newest[told] = t[bounds.lasts[told] - 1]
+    return newest
+
+
+def _fill(values: Floats, there: Bools, t: Ints, v: Floats, bounds: Bounds, asked: _Asked) -> None:
     """One row: the stretch in which windows slide, and what is before and after it."""
-    firsts, lasts, body = bounds.firsts, bounds.lasts, bounds.body
-    slides = body.stop > body.start and there[body.start]
+    firsts, lasts, body, step = bounds.firsts, bounds.lasts, bounds.body, bounds.step
+    ends, times, span, many, args, least = asked
+    slides = body.stop > body.start and int(lasts[body.start] - firsts[body.start]) >= least
     if slides:
-        windows = Windows(t, v, firsts[body], lasts[body], ends[body], run.times[body], span,
-                          step=bounds.step, even=bounds.even)  # fmt: skip
-        values[body] = many(windows, *args)
-    apart = [slice(0, body.start), slice(body.stop, there.size)] if slides else [slice(0, there.size)]
-    for some in apart:
-        which = np.flatnonzero(there[some]) + some.start
+        there[body] = True
+        moves = step * (body.stop - body.start - 1) + 1
+        from_, until = (range(int(x[body.start]), int(x[body.start]) + moves, step) for x in (firsts, lasts))
+        values[body] = many(Windows(t, v, from_, until, ends[body], times[body], span, even=bounds.even), *args)
+    for some in [slice(0, body.start), slice(body.stop, there.size)] if slides else [slice(0, there.size)]:
+        if some.start == some.stop:
+            continue
+        from_here, until_here = array(firsts[some]), array(lasts[some])
+        there[some] = told = until_here - from_here >= least
+        which = np.flatnonzero(told)
+        values[some] = np.nan
         if which.size:
-            windows = Windows(t, v, firsts[which], lasts[which], ends[which], run.times[which], span)
-            values[which] = many(windows, *args)
+            windows = Windows(t, v, from_here[which], until_here[which], ends[some][which], times[some][which], span)
+            values[some.start + which] = many(windows, *args)
 
 
 def _time_by_time(
@@ -341,7 +411,7 @@ def _time_by_time(
     values = np.full((count, run.times.size), np.nan)
     there = np.zeros(values.shape, np.bool_)
     newest = np.full(run.times.size, NONE, np.int64)
-    firsts, lasts = bounds.firsts, bounds.lasts
+    firsts, lasts = array(bounds.firsts), array(bounds.lasts)
     for i in range(run.times.size):
         first, last = firsts[i], lasts[i]
         if first >= last:

@@ -12,6 +12,7 @@ from watchdog.promql.nodes import Node, RangeCall, Selector, Subquery, children
 from watchdog.promql.pages import ABSENT, NEVER, Ints, Page, bare
 from watchdog.promql.selectors import NONE, Bounds, Kernel, Run, columns, over
 from watchdog.promql.vectors import Scalar, Vector, merge, merge_plan
+from watchdog.promql.windows import array
 
 _STEPS = 50_000
 """Steps that one subquery is asked for at once: many times come in chunks."""
@@ -88,10 +89,11 @@ def _newest(inner: Ints, bounds: Bounds) -> Ints:
     """Newest sample time of the last step that read one, per window. An hourly step is not stale after a minute: it
     counts as fresh until the next one is due (`late`), and each step is one piece of evidence."""
     read = np.where(inner == NONE, -1, np.arange(inner.size))
+    firsts, lasts = array(bounds.firsts), array(bounds.lasts)
     if not inner.size:
-        return np.full(bounds[0].shape, NONE, np.int64)
-    newest = np.maximum.accumulate(read)[np.maximum(bounds[1] - 1, 0)]
-    return np.where((newest >= bounds[0]) & (bounds[1] > bounds[0]), inner[np.maximum(newest, 0)], NONE)
+        return np.full(firsts.shape, NONE, np.int64)
+    newest = np.maximum.accumulate(read)[np.maximum(lasts - 1, 0)]
+    return np.where((newest >= firsts) & (lasts > firsts), inner[np.maximum(newest, 0)], NONE)
 
 
 def _side_by_side(parts: Sequence[Vector]) -> Vector:

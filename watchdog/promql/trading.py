@@ -14,7 +14,7 @@ import numpy as np
 from watchdog.promql import folds
 from watchdog.promql.averages import in_pieces
 from watchdog.promql.pages import Bools, Floats
-from watchdog.promql.windows import Kernel, Many, Window, Windows, by_even_rows, flagged
+from watchdog.promql.windows import Kernel, Many, Window, Windows, array, by_even_rows, flagged
 
 
 def drawdown(window: Window) -> Floats:
@@ -35,7 +35,7 @@ def _drawdowns(windows: Windows) -> Floats:
         peaks, troughs, losses = (x[:: windows.step] for x in folds.slide(leaf, windows.n, _fall))
         losses = losses.copy()
     else:
-        peaks, troughs, losses = folds.pick(leaf, windows.firsts - base.start, np.asarray(windows.counts), _fall)
+        peaks, troughs, losses = folds.pick(leaf, array(windows.firsts) - base.start, np.asarray(windows.counts), _fall)
     for i in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():
         losses[i] = _one_by_one(windows.v[windows.firsts[i] : windows.lasts[i]])
     return losses + 0.0
@@ -84,7 +84,7 @@ def _streaks(windows: Windows, limit: float, *, holds: Callable[[Floats, float],
     base = windows.reach()
     ended = ~holds(windows.v[base], limit)
     newest = np.maximum.accumulate(np.where(ended, np.arange(base.start, base.stop), -1))
-    last = np.asarray(windows.lasts) - 1
+    last = array(windows.lasts) - 1
     return np.asarray(np.minimum(last - newest[last - base.start], windows.counts), np.float64)
 
 

@@ -32,80 +32,91 @@ class Window(NamedTuple):
 Kernel = Callable[..., Floats | None]
 """[rows] from one window, and from scalars where the function takes any; None: too few samples to say anything."""
 
-PIECE = 32_768
+Columns = Ints | range
+"""Of each window a place among the samples; a range where windows follow each other at equal distances."""
+
+
+def array(columns: Columns) -> Ints:
+    return np.arange(columns.start, columns.stop, columns.step) if isinstance(columns, range) else columns
+
+
+PIECE = 16_384
 """Windows that are worked out together: what is touched on the way stays in the processor's cache."""
 
 
 class Windows:
     """Many windows of one series, none of them empty.
 
-    They slide when each holds as many samples as the one before and begins `step` samples after it: then everything is
-    read as slices. `step` 0: they lie anywhere.
+    They slide when `firsts` and `lasts` are ranges: each holds as many samples as the one before. Then everything is read
+    as slices.
     """
 
     __slots__ = ("asked", "counts", "ends", "even", "firsts", "lasts", "n", "size", "span", "step", "t", "v")
 
     def __init__(
-        self, t: Ints, v: Floats, firsts: Ints, lasts: Ints, ends: Ints, asked: Ints, span: Millis, *,
-        step: int = 0, even: bool = False,
-    ) -> None:  # fmt: skip
+        self, t: Ints, v: Floats, firsts: Columns, lasts: Columns, ends: Ints, asked: Ints, span: Millis, *, even: bool = False
+    ) -> None:
         self.t, self.v = t, v
         """[n] ms and values."""
         self.firsts, self.lasts = firsts, lasts
         """[windows] first sample, and the one after the last."""
         self.ends, self.asked, self.span = ends, asked, span
-        self.size = firsts.size
-        self.step = step if firsts.size else 0
+        self.size = len(firsts)
+        self.step = firsts.step if isinstance(firsts, range) and self.size else 0
+        """How many samples each begins after the one before, when they slide; else 0."""
         self.even = even and bool(self.step)
         """They slide over samples at equal distance, and their ends with them: all are alike but for the values."""
         self.n = int(lasts[0] - firsts[0]) if self.step else 0
         """Samples of each, when they slide."""
-        self.counts: Ints | int = self.n if self.step else lasts - firsts
+        self.counts: Ints | int = self.n if self.step else array(lasts) - array(firsts)
 
-    def first(self, x: npt.NDArray[Any], ahead: int = 0) -> npt.NDArray[Any]:
-        """Of something said of each sample: what is said of the first (or so many after it) of each window."""
-        return x[self._from(int(self.firsts[0]) + ahead)] if self.step else x[self.firsts + ahead]
+    def first(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Of something said of each sample: what is said of the first of each window."""
+        return x[slice(self.firsts.start, self.firsts.stop, self.step)] if isinstance(self.firsts, range) else x[self.firsts]
 
     def last(self, x: npt.NDArray[Any], back: int = 1) -> npt.NDArray[Any]:
-        return x[self._from(int(self.lasts[0]) - back)] if self.step else x[self.lasts - back]
-
-    def _from(self, start: int) -> slice:
-        return slice(start, start + (self.size - 1) * self.step + 1, self.step)
+        """… of the last, or of one so many before the end."""
+        if isinstance(self.lasts, range):
+            return x[slice(self.lasts.start - back, self.lasts.stop - back, self.step)]
+        return x[self.lasts - back]
 
     def reach(self) -> slice:
         """The samples that they read, from the first to the last of them."""
         if self.step:
             return slice(int(self.firsts[0]), int(self.lasts[-1]))
-        return slice(int(self.firsts.min()), int(self.lasts.max()))
+        return slice(int(array(self.firsts).min()), int(array(self.lasts).max()))
 
-    def those(self, which: slice | Places | Bools) -> Windows:
+    def those(self, which: slice | Places) -> Windows:
         """Some of them."""
-        keeps = isinstance(which, slice)
-        return Windows(self.t, self.v, self.firsts[which], self.lasts[which], self.ends[which], self.asked[which], self.span,
-                       step=self.step if keeps else 0, even=self.even and keeps)  # fmt: skip
+        if isinstance(which, slice):
+            firsts, lasts = self.firsts[which], self.lasts[which]
+            return Windows(self.t, self.v, firsts, lasts, self.ends[which], self.asked[which], self.span, even=self.even)
+        firsts, lasts = array(self.firsts)[which], array(self.lasts)[which]
+        return Windows(self.t, self.v, firsts, lasts, self.ends[which], self.asked[which], self.span)
 
     def pieces(self) -> Iterator[tuple[slice, Windows]]:
         """So many at a time as fit the cache with what they read."""
         longest = self.counts if isinstance(self.counts, int) else int(self.counts.max(initial=0))
         most = max(PIECE, 2 * longest) // max(1, self.step) + 1
         for start in range(0, self.size, most):
-            some = slice(start, start + most)
+            some = slice(start, min(start + most, self.size))
             yield some, self if most >= self.size else self.those(some)
 
     def rows(self) -> Iterator[tuple[Places, Floats]]:
         """The samples themselves, a row for each window: which windows, and [those, n]. Windows of one length together."""
+        firsts = array(self.firsts)
         if self.step:
             groups = [np.arange(self.size)]
         else:
             order = np.argsort(self.counts, kind="stable")
             groups = np.split(order, np.flatnonzero(np.diff(np.asarray(self.counts)[order])) + 1) if self.size else []
         for group in groups:
-            n = int(self.lasts[group[0]] - self.firsts[group[0]])
+            n = int(self.lasts[int(group[0])] - self.firsts[int(group[0])])
             view = np.lib.stride_tricks.sliding_window_view(self.v, n)
             most = max(1, 4 * PIECE // n)
             for start in range(0, group.size, most):
                 some = group[start : start + most]
-                yield some, view[self.firsts[some]]
+                yield some, view[firsts[some]]
 
 
 Many = Callable[..., Floats]
@@ -150,5 +161,5 @@ def flagged(windows: Windows, flag: Callable[[Floats, Floats], Bools]) -> Floats
         starts = slice(0, (windows.size - 1) * windows.step + 1, windows.step)
         change = count[windows.n - 1 :][starts] - count[starts]
     else:
-        change = count[windows.lasts - 1 - base.start] - count[windows.firsts - base.start]
+        change = count[array(windows.lasts) - 1 - base.start] - count[array(windows.firsts) - base.start]
     return np.asarray(change, np.float64)
