@@ -35,7 +35,7 @@ from tests.promql.random_promql import LENGTH, START, Words, series
 from watchdog.model import Labels
 from watchdog.promql import Pages, PromqlError, aggregations, evaluate, functions, numeric, page_of, parse
 from watchdog.promql.pages import Floats
-from watchdog.promql.selectors import Window
+from watchdog.promql.windows import Window
 
 HOW_MANY = int(os.environ.get("WATCHDOG_DIFFERENTIAL", "6000"))
 """Expressions; tens of thousands on demand."""

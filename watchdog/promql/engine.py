@@ -29,8 +29,9 @@ from watchdog.promql.nodes import (
 )
 from watchdog.promql.operators import Operand, operate
 from watchdog.promql.pages import Bools, Floats, Ints, Series
+from watchdog.promql.ranges import ranged
 from watchdog.promql.recorded import as_recorded
-from watchdog.promql.selectors import NONE, Run, instant, ranged
+from watchdog.promql.selectors import NONE, Run, instant
 from watchdog.promql.subqueries import over_steps
 from watchdog.promql.vectors import Scalar, Vector, nameless, without_name
 
@@ -69,7 +70,8 @@ def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = Non
     """
     run = Run(series, np.ascontiguousarray(times, np.int64), since)
     vector = whole(expr, run)
-    run.newest[run.newest == NONE] = 0
+    if run.times.size and run.newest.max() == NONE:
+        run.newest[run.newest == NONE] = 0
     need = run.have if run.need is None else run.need
     return Result(list(vector.keys), vector.v, vector.there, run.newest, run.have, need)
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from watchdog.model import Labels
+from watchdog.promql.columns import Bounds, columns
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.nodes import Node, RangeCall, Selector, Subquery, children
 from watchdog.promql.pages import ABSENT, NEVER, Ints, Page, bare
-from watchdog.promql.selectors import NONE, Bounds, Kernel, Run, columns, over
+from watchdog.promql.ranges import over
+from watchdog.promql.selectors import NONE, Run
 from watchdog.promql.vectors import Scalar, Vector, merge, merge_plan
-from watchdog.promql.windows import array
+from watchdog.promql.windows import Kernel, array
 
 _STEPS = 50_000
 """Steps that one subquery is asked for at once: many times come in chunks."""

@@ -1,0 +1,98 @@
+"""Which columns of a page the windows hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from watchdog.model import Millis
+from watchdog.promql.pages import NEVER, Ints, Page
+from watchdog.promql.windows import Columns
+
+SEVERAL = 16
+"""So many times are worth more than a look at each."""
+
+
+class Bounds(NamedTuple):
+    """Which columns of a page each window holds: those from `firsts` until before `lasts`. Empty where first >= last.
+
+    Ranges: all of the windows slide, and none is empty.
+    """
+
+    firsts: Columns
+    """[times]"""
+    lasts: Columns
+    """[times]"""
+    body: slice = slice(0, 0)
+    """Of these times the windows slide: each begins and ends `step` columns after the one before."""
+    step: int = 0
+    even: bool = False
+    """The columns of the body lie at equal distances, and its windows' ends with them."""
+
+
+def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Bounds:
+    """The windows ``(end - span, end]``, as if nothing up to `since` were there."""
+    t = page.t
+    if ends.size < SEVERAL:
+        firsts, lasts = t.searchsorted(ends - span, "right"), t.searchsorted(ends, "right")
+        return Bounds(firsts if since == NEVER else np.maximum(firsts, t.searchsorted(since, "right")), lasts)
+    low, high = int(ends.min()), int(ends.max())
+    start, stop = int(t.searchsorted(max(low - span, since), "right")), int(t.searchsorted(high, "right"))
+    near = t[start:stop]
+    pace = spacing(ends)
+    apart = pace and stop - start > 1 and _paced(page, start, stop)
+    if apart and pace % apart == 0:
+        step = pace // apart
+        first, last = ((int(ends[0]) - back - int(near[0])) // apart + 1 for back in (span, 0))
+        moves = step * (ends.size - 1)
+        if first >= 0 and last > first and last + moves <= near.size:
+            froms, untils = (range(start + at, start + at + moves + 1, step) for at in (first, last))
+            return Bounds(froms, untils, slice(0, ends.size), step, True)
+        steps = np.arange(ends.size, dtype=np.int64) * step
+        firsts, lasts = np.clip(steps + first, 0, near.size), np.clip(steps + last, 0, near.size)
+        from_, until = max(0, -(first // step)), min(ends.size, (near.size - last) // step + 1)
+        body = slice(from_, max(from_, until)) if last > first else slice(0, 0)
+        return Bounds(firsts + start, lasts + start, body, step, True)
+    firsts, lasts = near.searchsorted(ends - span, "right"), near.searchsorted(ends, "right")
+    return Bounds(firsts + start, lasts + start, *sliding(firsts, lasts))
+
+
+def spacing(t: Ints) -> Millis:
+    """The distance between any two neighbours, when it is always the same; else 0."""
+    if t.size < 2:
+        return 0
+    apart = int(t[1] - t[0])
+    if apart <= 0 or int(t[-1] - t[0]) != apart * (t.size - 1) or (t[1:] - t[:-1] != apart).any():
+        return 0
+    return apart
+
+
+def _paced(page: Page, start: int, stop: int) -> Millis:
+    """`spacing` of these columns; what was found out of them before is remembered."""
+    known = page.paced
+    if known is not None and known[0] is page.t and known[1] <= start <= known[2] - 2:
+        from_, until, apart = known[1:]
+        if stop <= until:
+            return apart
+        if spacing(page.t[until - 1 : stop]) == apart:
+            page.paced = page.t, from_, stop, apart
+            return apart
+        return 0
+    apart = spacing(page.t[start:stop])
+    if apart:
+        page.paced = page.t, start, stop, apart
+    return apart
+
+
+def sliding(firsts: Ints, lasts: Ints) -> tuple[slice, int]:
+    """The longest stretch in which windows move on by the same number of columns."""
+    moved, ended = np.diff(firsts), np.diff(lasts)
+    step = int(moved[moved.size // 2])
+    if step < 1:
+        return slice(0, 0), 0
+    breaks = np.flatnonzero((moved != step) | (ended != step))
+    edges = np.concatenate(([-1], breaks, [moved.size]))
+    longest = int(np.argmax(np.diff(edges)))
+    body = slice(int(edges[longest]) + 1, int(edges[longest + 1]) + 1)
+    return (body, step) if body.stop - body.start >= SEVERAL and lasts[body.start] > firsts[body.start] else (slice(0, 0), 0)
