@@ -10,8 +10,9 @@ before moves nothing but timers; so only those looks are taken at which a verdic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from watchdog import history, rules
 from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
-from watchdog.promql import Expr, Pages, evaluate, metric_names
+from watchdog.promql import Expr, Page, Pages, PromqlError, Result, evaluate, metric_names, windows
+from watchdog.promql.columns import spacing
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.replay.looks import Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
@@ -28,7 +30,7 @@ from watchdog.rules import Check, Kpi
 __all__ = ["Report", "Started", "Trip", "replay"]
 
 TICK: Millis = 1_000
-_AT_ONCE = 20_000
+_AT_ONCE = 32_768
 """Looks that are evaluated together: so many values of a series are in memory, however long the history is."""
 _DRAWN = 2_000
 """Values of a KPI that are kept for a picture."""
@@ -72,22 +74,22 @@ def replay(
     courses = [Course(check, index) for index, check in enumerate(config.checks)]
     questions = rules.questions(config.kpis, config.rules)
     kpis = list(dict.fromkeys(check.reads for check in config.checks))
-    lines: dict[str, tuple[Ints, Floats]] = {}
-    for done, kpi in enumerate(kpis):
-        mine = [course for course in courses if course.check.reads == kpi]
-        one = _Kpi(config, questions[kpi], pages, parsed)
-        beside = next((config.kpis[c.check.kpi] for c in mine if c.check.kpi != kpi and c.check.kpi in config.kpis), None)
-        shown = None if beside is None else _Kpi(config, beside, pages, parsed)
-        line = _Line(start, end)
-        for times in _chunks(one.samples(), start, end, every):
-            seen = one.at(times)
-            if shown is not None:
-                seen = replace(seen, shown=shown.at(times).result)
-            for course in mine:
-                course.go(seen, one.asleep(course.check, times))
-            line.add(seen)
-            progress((done + (int(times[-1]) - start) / max(1, end - start)) / len(kpis))
-        lines[kpi] = line.told()
+    beside = {check.reads: config.kpis.get(check.kpi) for check in config.checks if check.reads != check.kpi}
+    asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed) for kpi in kpis}
+    drawn = {kpi: _Line(start, end) for kpi in kpis}
+    done = 0
+    for alike in _read_alike(asked):  # those that look at the same times
+        some = asked[alike[0]].samples()
+        for times in _chunks([page.t for page in some], start, end, every, max(asked[kpi].at_once() for kpi in alike)):
+            for kpi in alike:
+                for seen in asked[kpi].at(times):
+                    for course in courses:
+                        if course.check.reads == kpi:
+                            course.go(seen, asked[kpi].asleep(course.check, seen.times))
+                    drawn[kpi].add(seen)
+            progress((done + len(alike) * (int(times[-1]) - start) / max(1, end - start)) / len(kpis))
+        done += len(alike)
+    lines = {kpi: line.told() for kpi, line in drawn.items()}
     for course in courses:
         course.end(end)
     trips = trips_of(courses)
@@ -100,38 +102,69 @@ def replay(
 class _Kpi:
     """One KPI over history."""
 
-    def __init__(self, config: Config, kpi: Kpi, pages: Pages, parsed: dict[str, Expr]) -> None:
+    def __init__(
+        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr]
+    ) -> None:
+        """`beside`: what is shown with a condition."""
+        self._name, self._beside = name, beside
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed
         self._reads = metric_names(parsed[kpi.expr])
         if kpi.needs is not None:
             self._reads |= metric_names(parsed[kpi.needs])
         self._max_age = self._slowest(self._reads)
 
-    def samples(self) -> list[Ints]:
-        """When something came in that this KPI reads."""
-        return [page.t for page in self._pages.pages if "" in self._reads or _holds(page.keys, self._reads)]
+    def samples(self) -> list[Page]:
+        """Where samples come in that this KPI reads."""
+        return [page for page in self._pages.pages if "" in self._reads or _holds(page.keys, self._reads)]
 
-    def at(self, times: Ints) -> Seen:
-        result = evaluate(self._parsed[self._kpi.expr], self._pages, times)
-        if not self._reads:  # `hour() > 22` is as fresh as the question
-            result = replace(result, newest=times)
-        needs = None if self._kpi.needs is None else evaluate(self._parsed[self._kpi.needs], self._pages, times)
-        return Seen(times, result, needs, self._max_age)
+    def at_once(self) -> int:
+        """How many looks are evaluated together: more where windows are long, for each chunk reads a window more; fewer
+        where series are many."""
+        texts = [text for text in (self._kpi.expr, self._kpi.needs) if text is not None]
+        longest = max((back for text in texts for back in windows(self._parsed[text]).values()), default=0)
+        series = sum(_holds([key], self._reads) or "" in self._reads for page in self.samples() for key in page.keys)
+        return max(1, min(max(_AT_ONCE, 2 * longest // TICK), 16 * _AT_ONCE, 64 * _AT_ONCE // max(1, series)))
 
-    def asleep(self, check: Check, times: Ints) -> Bools:
-        """When the rule's `only` says that it sleeps; where that cannot be told it is awake."""
+    def at(self, times: Ints) -> list[Seen]:
+        """One after the other; several where it cannot be evaluated at some of the times."""
+        try:
+            result = evaluate(self._parsed[self._kpi.expr], self._pages, times)
+            if not self._reads:  # `hour() > 22` is as fresh as the question
+                result = dataclasses.replace(result, newest=times)
+            needs = None if self._kpi.needs is None else evaluate(self._parsed[self._kpi.needs], self._pages, times)
+            shown = None if self._beside is None else evaluate(self._parsed[self._beside.expr], self._pages, times)
+        except PromqlError as error:  # what only the samples tell: two series that match one, for instance
+            if times.size > 1:
+                middle = times.size // 2
+                return [*self.at(times[:middle]), *self.at(times[middle:])]
+            none = np.zeros(1, np.int64)
+            nothing = Result([], np.zeros((0, 1)), np.zeros((0, 1), np.bool_), none, none, none)
+            return [Seen(times, nothing, None, self._max_age, error=f"{self._name} cannot be evaluated: {error}")]
+        return [Seen(times, result, needs, self._max_age, shown)]
+
+    def asleep(self, check: Check, times: Ints) -> Bools | None:
+        """When the rule's `only` says that it sleeps; where that cannot be told it is awake. None: it never does."""
         only = self._config.rules[check.rule].only
         if only is None:
-            return np.zeros(times.size, np.bool_)
+            return None
         asleep: Bools = np.zeros(times.size, np.bool_)
         if only.between or only.days:
             asleep |= ~rules.inside_at(only.between, only.days, only.timezone, times)
         if only.when is not None:
-            expr = self._parsed[only.when]
-            result = evaluate(expr, self._pages, times)
-            told = times - result.newest <= self._slowest(metric_names(expr))
-            asleep |= told & ~result.present.any(axis=0)
+            asleep |= self._not_so(self._parsed[only.when], times)
         return asleep
+
+    def _not_so(self, expr: Expr, times: Ints) -> Bools:
+        """When it can be told that a condition does not hold."""
+        try:
+            result = evaluate(expr, self._pages, times)
+        except PromqlError:
+            if times.size == 1:
+                return np.zeros(1, np.bool_)
+            middle = times.size // 2
+            return np.concatenate((self._not_so(expr, times[:middle]), self._not_so(expr, times[middle:])))
+        told = times - result.newest <= self._slowest(metric_names(expr))
+        return np.asarray(told & ~result.present.any(axis=0))
 
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the spacing of what delivers one of these: an age beyond which nothing is believed."""
@@ -164,16 +197,40 @@ class _Line:
         return np.concatenate([t for t, _ in self._parts]), np.concatenate([v for _, v in self._parts])
 
 
-def _chunks(samples: Iterable[Ints], start: Millis, end: Millis, every: Millis | None) -> Iterator[Ints]:
+def _read_alike(asked: Mapping[str, _Kpi]) -> Iterator[list[str]]:
+    """KPIs that read the same pages, together."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for kpi, one in asked.items():
+        groups.setdefault(tuple(id(page) for page in one.samples()), []).append(kpi)
+    yield from groups.values()
+
+
+def _chunks(samples: Iterable[Ints], start: Millis, end: Millis, every: Millis | None, at_once: int) -> Iterator[Ints]:
     """The looks, ascending, so many at a time: ticks, and without `every` samples too."""
     tick = TICK if every is None else every
     listed = [] if every is not None else list(samples)
-    for low in range(start, end + 1, tick * _AT_ONCE):
-        high = min(low + tick * _AT_ONCE, end + 1)
+    for low in range(start, end + 1, tick * at_once):
+        high = min(low + tick * at_once, end + 1)
+        ticks = np.arange(low, high, tick, dtype=np.int64)
         inside = [t[t.searchsorted(low) : t.searchsorted(high)] for t in listed]
-        times = np.unique(np.concatenate([low + tick * np.arange(-((low - high) // tick), dtype=np.int64), *inside]))
-        for at in range(0, times.size, _AT_ONCE):
-            yield times[at : at + _AT_ONCE]
+        times = _merged(ticks, [t for t in inside if t.size and not _on_grid(t, low, tick)])
+        for at in range(0, times.size, at_once):
+            yield times[at : at + at_once]
+
+
+def _on_grid(t: Ints, low: Millis, tick: Millis) -> bool:
+    """Whether all of them are ticks as well."""
+    return (int(t[0]) - low) % tick == 0 and (t.size == 1 or (apart := spacing(t)) > 0 == apart % tick)
+
+
+def _merged(ticks: Ints, more: list[Ints]) -> Ints:
+    if not more:
+        return ticks
+    times = np.concatenate((ticks, *more))
+    times.sort(kind="stable")  # runs that are sorted already are merged
+    fresh = np.ones(times.size, np.bool_)
+    np.not_equal(times[1:], times[:-1], out=fresh[1:])
+    return times[fresh]
 
 
 def _holds(keys: Iterable[tuple[tuple[str, str], ...]], names: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ from watchdog.rules import Check, Reading
 _NEVER: Millis = 1 << 62
 
 
+Kind = tuple[object, ...]
+"""Of which kind the verdicts of one look are. Looks of one kind that follow each other move nothing but timers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A KPI at many times."""
@@ -29,13 +34,15 @@ class Seen:
     max_age: Millis
     shown: Result | None = None
     """Beside a condition: the KPI that its rule shows."""
+    error: str | None = None
+    """Why it cannot be evaluated at these times."""
 
     def reading(self, i: int) -> Reading:
         """What the daemon would have read at the i-th time."""
         result = self.result
         return Reading(
             values=result.at(i), newest=int(result.newest[i]), have=int(result.have[i]), need=int(result.need[i]),
-            evidence=None if self.needs is None else self.needs.at(i), max_age=self.max_age,
+            evidence=None if self.needs is None else self.needs.at(i), max_age=self.max_age, error=self.error,
             shown=None if self.shown is None else self.shown.at(i),
         )  # fmt: skip
 
@@ -48,21 +55,57 @@ class Seen:
         best: Floats = np.where(known, v, -np.inf).max(axis=0, initial=-np.inf)
         return np.where(np.isfinite(best), best, np.nan)
 
-    def edges(self, check: Check, asleep: Bools) -> Ints:
-        """Where the verdicts are of another kind than the time before; the first time is always one."""
-        result, n = self.result, self.times.size
-        state = np.where(result.newest == 0, 1, 0)
-        state += np.where(self.times - result.newest > self.max_age, 2, 0)
-        state += np.where(check.demands_cover & (result.have < result.need), 4, 0)
-        state += np.where(asleep, 8, 0)
-        kinds = rules.kinds(check, result.values, result.present)
-        differs = np.zeros(n, np.bool_)
-        differs[0] = True
-        differs[1:] = (state[1:] != state[:-1]) | (kinds[:, 1:] != kinds[:, :-1]).any(axis=0)
-        if self.needs is not None:
+    def kind(self, check: Check, asleep: Bools | None, i: int) -> Kind:
+        """Of which kind the verdicts at the i-th time are."""
+        result, newest = self.result, int(self.result.newest[i])
+        covered = not check.demands_cover or bool(result.have[i] >= result.need[i])
+        found = rules.kinds(check, result.values[:, i : i + 1], result.present[:, i : i + 1])[:, 0].tolist()
+        rows = frozenset((key, kind) for key, kind in zip(result.keys, found, strict=True) if kind)
+        needs = None if self.needs is None else frozenset(
+            key for key, there in zip(self.needs.keys, self.needs.present[:, i].tolist(), strict=True) if there)  # fmt: skip
+        sleeps = asleep is not None and bool(asleep[i])
+        return self.error, newest == 0, int(self.times[i]) - newest > self.max_age, covered, sleeps, rows, needs
+
+    def edges(self, check: Check, asleep: Bools | None) -> list[int]:
+        """Where the verdicts are of another kind than the time before. The first time has none before it."""
+        differs = np.zeros(self.times.size - 1, np.bool_)
+        for state in self._states(check):
+            differs |= state[1:] != state[:-1]
+        if asleep is not None:
+            differs |= asleep[1:] != asleep[:-1]
+        result = self.result
+        if not (result.present.all() and _alike(check, result.values)):
+            kinds = rules.kinds(check, result.values, result.present)
+            differs |= (kinds[:, 1:] != kinds[:, :-1]).any(axis=0)
+        if self.needs is not None and not self.needs.present.all():
             there = self.needs.present
-            differs[1:] |= (there[:, 1:] != there[:, :-1]).any(axis=0)
-        return np.flatnonzero(differs)
+            differs |= (there[:, 1:] != there[:, :-1]).any(axis=0)
+        return (np.flatnonzero(differs) + 1).tolist()
+
+    def _states(self, check: Check) -> Iterator[Bools]:
+        """What is not the same at all times, apart from the values."""
+        newest = self.result.newest
+        age = self.times - newest
+        if age.max() > self.max_age:
+            yield age > self.max_age
+            yield newest == 0
+        have, need = self.result.have, self.result.need
+        if check.demands_cover and (have.strides != (0,) or need.strides != (0,)):  # no strides: one number for all times
+            yield have < need
+
+
+def _alike(check: Check, v: Floats) -> bool:
+    """Whether all values of each row are surely of one kind, told from the least and the greatest."""
+    low, high = np.minimum.reduce(v, axis=1, keepdims=True), np.maximum.reduce(v, axis=1, keepdims=True)
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        return False
+    there = np.ones(low.shape, np.bool_)
+    kind = rules.kinds(check, low, there)
+    if (kind != rules.kinds(check, high, there)).any():
+        return False
+    if check.operator == "equals":
+        return not any(((low <= limit) & (limit <= high)).any() for limit in (check.limit, check.clear))
+    return check.operator != "outside" or bool((kind == 4).all())
 
 
 class Happened(NamedTuple):
@@ -84,32 +127,69 @@ class Course:
         self.why = "its KPI was never looked at"
         self.blank: list[tuple[Millis, Millis]] = []
         self._blank_since: Millis | None = None
+        # The run of looks of one kind that goes on:
+        self._kind: Kind | None = None
+        self._sleeps = self._blank = False
+        self._evaluations = 0
+        self._newest: Millis = 0
+        self._last: tuple[Seen, int] | None = None
+        """Its newest look, unless that was taken: it is, once the run is over."""
 
-    def go(self, seen: Seen, asleep: Bools) -> None:
+    def go(self, seen: Seen, asleep: Bools | None = None) -> None:
         """Through the times of `seen`, which follow those before."""
         edges = seen.edges(self.check, asleep)
-        for first, after in zip(edges.tolist(), [*edges[1:].tolist(), seen.times.size], strict=True):
-            self._run(seen, first, after, bool(asleep[first]))
+        if seen.kind(self.check, asleep, 0) != self._kind:
+            edges = [0, *edges]
+        start = 0
+        for edge in edges:
+            self._go_on(seen, start, edge)
+            self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
+            start = edge + 1
+        self._go_on(seen, start, seen.times.size)
+        self._kind = seen.kind(self.check, asleep, seen.times.size - 1)
 
     def end(self, now: Millis) -> None:
+        self._finish()
         self._note_blank(False, now)
 
-    def _run(self, seen: Seen, first: int, after: int, asleep: bool) -> None:
-        """The looks from `first` until before `after`: their verdicts are of one kind."""
-        last = after - 1
-        if asleep:
-            for i in (first, last):
-                now = int(seen.times[i])
-                self.machines = {key: wake(machine, now) for key, machine in self.machines.items()}
+    def _begin(self, seen: Seen, i: int, sleeps: bool) -> None:
+        """A run begins: the one before is over."""
+        self._finish()
+        self._sleeps, self._evaluations, self._newest = sleeps, 0, int(seen.result.newest[i])
+        if sleeps:
+            self._wake(int(seen.times[i]))
+        else:
+            self._blank = self._look(seen, i)
+
+    def _go_on(self, seen: Seen, start: int, stop: int) -> None:
+        """Looks from `start` until before `stop`, of the same kind as those before: only where a timer runs out."""
+        if start >= stop:
             return
-        i, evaluations = first, 0
-        blank = self._look(seen, i)
-        while i < last:
+        taken = start - 1
+        while not self._sleeps:
             # N of M counts evaluations: after M new ones of one kind nothing more can come of it.
-            step = i + 1 if evaluations < self.terms.patience.m and not blank else int(seen.times.searchsorted(self._due()))
-            before, i = i, min(max(i + 1, step), last)
-            evaluations += bool(seen.result.newest[i] > seen.result.newest[before])
+            due = taken + 1
+            if self._evaluations >= self.terms.patience.m or self._blank:
+                due = max(due, int(seen.times.searchsorted(self._due())))
+            if due >= stop:
+                break
+            newest = int(seen.result.newest[due])
+            self._evaluations += newest > self._newest
+            self._newest, taken = newest, due
+            self._look(seen, due)
+        self._last = (seen, stop - 1) if taken < stop - 1 else None
+
+    def _finish(self) -> None:
+        if self._last is None:
+            return
+        (seen, i), self._last = self._last, None
+        if self._sleeps:
+            self._wake(int(seen.times[i]))
+        else:
             self._look(seen, i)
+
+    def _wake(self, now: Millis) -> None:
+        self.machines = {key: wake(machine, now) for key, machine in self.machines.items()}
 
     def _look(self, seen: Seen, i: int) -> bool:
         """Says whether there was nothing to judge by."""
@@ -144,8 +224,8 @@ class Course:
 
 def _due(machine: Machine, terms: Terms) -> Millis:
     if machine.outcome in ("nodata", "error"):
-        after = terms.forget if machine.lost else terms.missing_after
-        return machine.last + after - machine.missing if machine.missing < after else _NEVER
+        left = [limit - machine.missing for limit in (terms.missing_after, terms.forget) if limit > machine.missing]
+        return machine.last + min(left) if left else _NEVER
     if machine.fires:
         return machine.last + max(0, terms.clear_for - machine.held) if machine.cleared else _NEVER
     if machine.outcome == "bad" and not terms.patience.m:

@@ -182,5 +182,7 @@ def kinds(
     with np.errstate(invalid="ignore"):
         bad: Any = check.bad(values)
         uncleared: Any = check.uncleared(values)
-    found = np.where(~present, 0, np.where(~np.isfinite(values), 1, np.where(bad, 2, np.where(uncleared, 3, 4))))
-    return found.astype(np.int8)
+    found: npt.NDArray[np.int8] = 4 - np.maximum(np.asarray(uncleared, np.int8), 2 * np.asarray(bad, np.int8))
+    found[~np.isfinite(values)] = 1
+    found[~present] = 0
+    return found
