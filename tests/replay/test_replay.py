@@ -214,3 +214,23 @@ def test_wrong_rules_and_wrong_history_are_told_and_nothing_is_replayed(
     assert "neither watchdog.yaml nor a rule file" in capsys.readouterr().err
     assert main(["replay", str(ROOT / "rules"), "--history", str(tmp_path / "x.csv")]) == 1
     assert "check the path" in capsys.readouterr().err
+
+
+# ─ what cannot be evaluated ─
+
+
+def test_what_fails_at_some_times_is_no_data_at_those_and_judged_at_the_others(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("""\
+targets: {bot: {repo: /nowhere}}
+kpis: {clash: {expr: a + on () d}}
+defaults: {target: bot, if_missing: {after: 3s, then: hold}}
+rules: [{name: clash, kpi: clash, warn: {above: 10}}]
+""")
+    rows = [f'{T + 1_000 * i},{20 if i in (5, 40) else 1},1,{1 if 20 <= i < 30 else "stale"}' for i in range(60)]
+    (tmp_path / "h.csv").write_text('time,a,"d{x=""1""}","d{x=""2""}"\n' + "\n".join(rows) + "\n")
+    loaded, problems = config.check([tmp_path / "rules.yaml"], environ={})
+    assert loaded is not None, problems
+    report = replay(loaded, history.load([str(tmp_path / "h.csv")]))
+
+    assert [((trip.start - T) // 1_000, (trip.end or 0) - T) for trip in report.trips] == [(5, 6_000), (40, 41_000)]
+    assert report.blank["clash", "warn"] == [(T + 20_000, T + 30_000)]
