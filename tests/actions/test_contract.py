@@ -34,6 +34,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "git files": {"files": ["config.py"], "from": "v1", "branch": "emergency/x"},
     "systemd restart": {"restart": "unit"},
     "systemd stop": {"stop": "unit"},
+    "systemd mask": {"stop": "unit", "mask": True},
     "systemd start": {"start": "unit"},
     "process restart": {"restart": "process", "alive_for": 10},
     "process start": {"start": "process", "alive_for": 10},

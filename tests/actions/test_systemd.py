@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tests.actions.helpers import action, through_journal
-from watchdog.actions import systemd
+from watchdog.actions import child, systemd
+from watchdog.actions.plan import Plan
 from watchdog.model import Action, ActionError, Target
 
 FAKE = """\
@@ -30,12 +31,15 @@ time.sleep(unit.get("slow", 0) if verb != "show" else 0)
 if verb == "show":
     facts = dict(LoadState="loaded", SubState="running", Result="success", NRestarts="0", ExecMainStatus="0")
     then = unit.get("then", [])
+    facts["FragmentPath"] = "/usr/local/lib/systemd/system/bot.service"
     facts.update({{k: v for k, v in unit.items() if k[0].isupper()}})
     if then:
         unit.update(then.pop(0))
     print("\\n".join(f"{{k}}={{v}}" for k, v in facts.items()))
 elif unit.get("refuse"):
     sys.exit(f"Failed to {{verb}} unit: {{unit['refuse']}}")
+elif verb == "mask":
+    unit.update(LoadState="masked")
 elif verb == "reset-failed":
     unit.update(Result="success", ActiveState="inactive")
 elif verb == "stop":
@@ -329,3 +333,74 @@ def test_a_real_systemd_agrees(tmp_path: Path) -> None:
     assert states == ["before", "after", "before", "after", *["after"] * 7, "after"]
     assert "failed (exit-code, status 1)" in broken
     assert "knows no unit nonesuch.service" in nonesuch
+
+
+def test_what_a_halt_stopped_can_be_masked_and_the_way_back_is_told(unit: Fake) -> None:
+    stop = step("stop", mask=True)
+    before = through_journal(stop.before())
+    assert stop.state(before) == "before"
+    said = stop.apply(before, "k")
+
+    assert stop.say() == "stop and mask bot.service"
+    assert said.endswith("masked, start it with: systemctl unmask bot.service && systemctl start bot.service")
+    assert stop.state(before) == "after"
+    assert unit.calls() == ["stop bot.service", "mask bot.service"]
+
+
+def test_stopped_and_not_yet_masked_is_before(unit: Fake) -> None:
+    stop = step("stop", mask=True)
+    before = stop.before()
+    unit.is_so(ActiveState="inactive")
+
+    assert stop.state(before) == "before"
+    stop.apply(before, "k")
+    assert stop.state(before) == "after"
+
+
+def test_a_unit_whose_file_is_where_the_mask_would_be_is_stopped_all_the_same(unit: Fake) -> None:
+    unit.is_so(FragmentPath="/etc/systemd/system/bot.service")
+    stop = step("stop", mask=True)
+    before = stop.before()
+
+    assert "not masked, since its file is /etc/systemd/system/bot.service — keep it in /usr" in stop.apply(before, "k")
+    assert stop.state(before) == "after"
+    assert unit.calls() == ["stop bot.service"]
+
+
+def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(unit: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = systemd.Systemd._systemctl
+
+    def refusing(self: systemd.Systemd, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
+        if verb == "mask":
+            return child.Ran(1, "", "Failed to mask unit: Access denied", b"", False)
+        return real(self, verb, *rest, timeout_ms=timeout_ms)
+
+    monkeypatch.setattr(systemd.Systemd, "_systemctl", refusing)
+    with pytest.raises(ActionError, match=r"is stopped, and could not be masked: .* polkit rule"):
+        step("stop", mask=True).apply({}, "k")
+
+    assert unit.calls() == ["stop bot.service"]
+
+
+@pytest.mark.parametrize("verb", ["restart", "start"])
+def test_only_what_is_stopped_can_be_masked(verb: str) -> None:
+    with pytest.raises(ValidationError, match="mask goes with stop"):
+        step(verb, mask=True)
+
+
+def test_a_repair_masks_nothing() -> None:
+    text = {
+        "kind": "repair", "mode": "auto", "exhausted": "leave-running", "verify": {"quiet": "1m"},
+        "levels": [{"name": "x", "steps": [{"do": "systemd", "stop": "unit", "mask": True}]}],
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match="mask is for halts"):
+        TypeAdapter(Plan).validate_python(text)
+
+
+@pytest.mark.parametrize("verb", ["restart", "start"])
+def test_a_unit_that_failed_has_its_count_set_back_first(unit: Fake, verb: str) -> None:
+    unit.is_so(ActiveState="failed", Result="exit-code", InvocationID="1")
+    said = step(verb).apply({"invocation": "1"}, "k")
+
+    assert unit.calls() == ["reset-failed bot.service", f"{verb} bot.service"]
+    assert "it had failed, and its count of starts was set back" in said

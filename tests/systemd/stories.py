@@ -20,8 +20,10 @@ import yaml
 
 from tests.e2e import night as nights
 from tests.e2e.night import TOYBOT, Night
+from watchdog.actions import Systemd
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.incidents import Standing
+from watchdog.model import ActionError
 
 T = TypeVar("T")
 
@@ -467,7 +469,52 @@ def falls() -> None:
         (CONFIG / "rules" / f"{name}.yaml").unlink()
 
 
-STORIES = {story.__name__: story for story in (service, ladder, falls)}
+def units() -> None:
+    """The action by itself: one unit that can be masked, one that cannot, one that crashes until its limit is hit."""
+    local = Path("/usr/local/lib/systemd/system")
+    local.mkdir(parents=True, exist_ok=True)
+    sleeps = "[Service]\nExecStart=/bin/sleep infinity\n"
+    (local / "kept.service").write_text(sleeps)
+    (UNITS / "own.service").write_text(sleeps)
+    crashes = "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=300\n[Service]\nType=notify\nExecStart=/bin/sh -c '{}'\n"
+    (UNITS / "crashing.service").write_text(crashes.format("exit 3"))
+    systemctl("daemon-reload")
+    systemctl("start", "kept", "own")
+
+    for name in ("kept", "own"):
+        stop = Systemd(do="systemd", stop=f"{name}.service", mask=True)
+        before = stop.before()
+        states = [stop.state(before)]
+        said = stop.apply(before, "k")
+        tell(f"{name}: masked", [*states, stop.state(before), show(name, "ActiveState"), show(name, "LoadState")])
+        tell(f"{name}: said", said)
+    start = Systemd(do="systemd", start="kept.service")
+    try:
+        start.before()
+    except ActionError as error:
+        tell("masked: start", str(error))
+    systemctl("unmask", "kept")
+    before = start.before()
+    start.apply(before, "k")
+    tell("unmasked: start", start.state(before))
+
+    start = Systemd(do="systemd", start="crashing.service")
+    before = start.before()
+    errors = []
+    for _ in range(4):
+        try:
+            start.apply(before, "k")
+        except ActionError as error:
+            errors.append(str(error))
+    tell("crashing: said", errors)
+    tell("crashing: by hand", [systemctl("start", "crashing").stderr for _ in range(4)][-1])
+    mended = crashes.format("exec /bin/sleep infinity").replace("Type=notify", "Type=exec")
+    (UNITS / "crashing.service").write_text(mended)
+    systemctl("daemon-reload")
+    tell("crashing: mended", [start.apply(before, "k"), start.state(before), show("crashing", "ActiveState")])
+
+
+STORIES = {story.__name__: story for story in (service, ladder, falls, units)}
 
 if __name__ == "__main__":
     try:

@@ -16,7 +16,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Box]]:
     """All stories at once: they mostly wait."""
     if missing := why_not():
         pytest.skip(missing)
-    started = {story: Box(story, tmp_path_factory.mktemp(story)) for story in ("service", "ladder", "falls")}
+    started = {story: Box(story, tmp_path_factory.mktemp(story)) for story in ("service", "ladder", "falls", "units")}
     yield started
     for box in started.values():
         box.close()
@@ -35,6 +35,11 @@ def ladder(boxes: dict[str, Box]) -> Facts:
 @pytest.fixture(scope="module")
 def falls(boxes: dict[str, Box]) -> Facts:
     return boxes["falls"].facts()
+
+
+@pytest.fixture(scope="module")
+def units(boxes: dict[str, Box]) -> Facts:
+    return boxes["units"].facts()
 
 
 # ─ the service ─
@@ -197,3 +202,31 @@ def test_a_unit_that_cannot_start_at_level_one_goes_to_level_two_before_it_would
         f"WARNING {bot}: ladder: level feature disproven: restart trading-{bot}.service: it does not run any more"
     ]
     assert falls[f"{bot}: ms from level one to level two"] < 15_000
+
+
+# ─ units ─
+
+
+def test_a_masked_unit_stays_down_until_it_is_unmasked(units: Facts) -> None:
+    assert units["kept: masked"] == ["before", "after", "inactive", "masked"]
+    assert units["kept: said"].endswith("systemctl unmask kept.service && systemctl start kept.service")
+    assert units["masked: start"] == "kept.service is masked — systemctl unmask kept.service"
+    assert units["unmasked: start"] == "after"
+
+
+def test_a_unit_that_cannot_be_masked_is_stopped_all_the_same(units: Facts) -> None:
+    assert units["own: masked"] == ["before", "after", "inactive", "loaded"]
+    assert "not masked, since its file is /etc/systemd/system/own.service" in units["own: said"]
+
+
+def test_a_unit_that_hit_its_start_limit_can_be_started_once_it_is_mended(units: Facts) -> None:
+    said, state, active = units["crashing: mended"]
+
+    assert "attempted too often" in units["crashing: by hand"]
+    assert "its count of starts was set back" in said
+    assert (state, active) == ("after", "active")
+
+
+def test_a_unit_that_cannot_start_is_told_each_time(units: Facts) -> None:
+    assert len(units["crashing: said"]) == 4
+    assert all("ended with 1" in text for text in units["crashing: said"])

@@ -153,6 +153,13 @@ class Repair(Part):
     """When repairs stay refused until a person says `resume`."""
 
     @model_validator(mode="after")
+    def _masks_nothing(self) -> Repair:
+        for step in (*self.before, *self.proven, *(step for level in self.levels for step in level.steps)):
+            if getattr(step, "mask", False):
+                raise ValueError("mask is for halts: a repair has to start the bot again")
+        return self
+
+    @model_validator(mode="after")
     def _quiet_is_said(self) -> Repair:
         for level in self.levels:
             if not verify_of(self, level).quiet:

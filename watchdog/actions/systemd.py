@@ -14,7 +14,7 @@ from watchdog.actions import child
 from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")  # no * ? [ ]: systemctl would take them for a pattern
-_FACTS = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID", "NRestarts", "ExecMainStatus")
+_FACTS = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID", "NRestarts", "ExecMainStatus", "FragmentPath")
 _PASSING = ("activating", "deactivating", "reloading", "refreshing")
 _LOOK_MS = 10_000
 _SETTLE = 3.0  # seconds that `state` waits for a unit that is on its way
@@ -33,6 +33,8 @@ class Systemd(StepPart):
     """Unit to start; likewise."""
     stop: str | None = None
     """Unit to stop; likewise."""
+    mask: bool = False
+    """With `stop`, in a halt: nobody and nothing starts the unit before a person says `systemctl unmask`."""
     timeout: Duration = 60_000
     """How long systemctl may take. A unit of Type=notify is waited for until it says that it is ready."""
 
@@ -47,6 +49,8 @@ class Systemd(StepPart):
     def _one_verb(self) -> Systemd:
         if sum(unit is not None for unit in (self.restart, self.start, self.stop)) != 1:
             raise ValueError("say one of restart, start, stop")
+        if self.mask and self.stop is None:
+            raise ValueError("mask goes with stop: what is masked cannot be started")
         return self
 
     @property
@@ -65,7 +69,7 @@ class Systemd(StepPart):
         return self.model_copy(update={self._verb: target.unit})
 
     def say(self) -> str:
-        return f"{self._verb} {self._unit}"
+        return f"{self._verb}{' and mask' if self.mask else ''} {self._unit}"
 
     def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
         """``{"unit", "invocation", "active", "sub", "result", "restarts"}`` as systemd says it."""
@@ -82,23 +86,38 @@ class Systemd(StepPart):
         return f"{self.say()} (now {before['active']}, {before['sub']})"
 
     def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
-        if self._verb != "stop":
-            self._forgive(self._show())
+        forgiven = self._verb != "stop" and self._forgive(self._show())
         ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
         if ran.code != 0 and self._verb != "stop" and self._forgive(self._show()):
+            forgiven = True
             ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
         facts = self._show()
         if ran.code != 0:
-            raise ActionError(f"systemctl {self.say()} ended with {ran.code}: {_why(ran, facts)}")
+            raise ActionError(f"systemctl {self._verb} {self._unit} ended with {ran.code}: {_why(ran, facts)}{self._limit(facts)}")
         active = facts["ActiveState"]
         if self._verb == "stop":
             if active not in ("inactive", "failed"):
                 raise ActionError(f"{self._unit} was stopped and is {_so(facts)}")
         elif active != "active":
-            raise ActionError(f"{self._unit} was {self._verb}ed and is {_so(facts)} — see journalctl -u {self._unit}")
+            cure = self._limit(facts) or f" — see journalctl -u {self._unit}"
+            raise ActionError(f"{self._unit} was {self._verb}ed and is {_so(facts)}{cure}")
         elif self._verb == "restart" and facts["InvocationID"] == before["invocation"]:
             raise ActionError(f"{self._unit} still runs as it did before the restart", may_have_happened=True)
-        return f"{self._unit} is {_so(facts)}"
+        masked = f"; {self._masked(facts)}" if self.mask else ""
+        return f"{self._unit} is {_so(facts)}{'; it had failed, and its count of starts was set back' if forgiven else ''}{masked}"
+
+    def _masked(self, facts: Mapping[str, str]) -> str:
+        """Mask the stopped unit; in words what came of it."""
+        if not _unmaskable(facts):
+            ran = self._systemctl("mask", "--", self._unit, timeout_ms=_LOOK_MS)
+            if ran.code != 0:
+                raise ActionError(f"{self._unit} is stopped, and could not be masked: {_why(ran, {})}")
+            if self._show()["LoadState"] != "masked":
+                raise ActionError(f"{self._unit} is stopped, and is not masked although systemctl said so")
+            return f"masked, start it with: systemctl unmask {self._unit} && systemctl start {self._unit}"
+        if facts["LoadState"] == "masked":
+            return f"it was masked already: systemctl unmask {self._unit}"
+        return f"not masked, since its file is {facts['FragmentPath']} — keep it in /usr/local/lib/systemd/system instead"
 
     def state(self, before: Json) -> State:
         deadline = time.monotonic() + _SETTLE
@@ -114,7 +133,8 @@ class Systemd(StepPart):
         if self._verb == "stop":
             if active == "deactivating":
                 return "unknown"
-            return "after" if active in ("inactive", "failed") else "before"
+            stopped = active in ("inactive", "failed")
+            return "after" if stopped and (not self.mask or _unmaskable(facts)) else "before"
         if _crashed(facts):
             return "before"
         if active in _PASSING:
@@ -138,9 +158,15 @@ class Systemd(StepPart):
 
     def _forgive(self, facts: Mapping[str, str]) -> bool:
         """A unit that crashed too often cannot be started, even by hand, before its count is set back."""
-        if facts["Result"] != "start-limit-hit":
+        if facts["Result"] != "start-limit-hit" and facts["ActiveState"] != "failed":
             return False
         return self._systemctl("reset-failed", "--", self._unit, timeout_ms=_LOOK_MS).code == 0
+
+    def _limit(self, facts: Mapping[str, str]) -> str:
+        """The cure, when systemd has given up on the unit."""
+        if facts["Result"] != "start-limit-hit":
+            return ""
+        return f" — it crashed too often (StartLimitBurst=): mend what journalctl -u {self._unit} shows, then start it by hand"
 
     def _systemctl(self, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
         argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
@@ -150,6 +176,11 @@ class Systemd(StepPart):
 def _crashed(facts: Mapping[str, str]) -> bool:
     """Dead, and waiting for systemd's next try (`Restart=`): such a unit may be on its way for ever."""
     return facts["SubState"].startswith("auto-restart")
+
+
+def _unmaskable(facts: Mapping[str, str]) -> bool:
+    """Masked already, or never to be: masking is a link in /etc/systemd/system, and there the unit's own file is."""
+    return facts["LoadState"] == "masked" or facts["FragmentPath"].startswith("/etc/systemd/system/")
 
 
 def _so(facts: Mapping[str, str]) -> str:
