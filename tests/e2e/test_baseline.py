@@ -1,0 +1,38 @@
+"""`baseline capture | show | diff` through a real watchdog."""
+
+from __future__ import annotations
+
+import json
+
+from tests.e2e.night import RULES, Night, until
+
+
+def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a_kill_nine(night: Night) -> None:
+    file = night.folder / "rules" / "toy.yaml"
+    file.write_text(file.read_text().replace("baseline: 1%", "baseline: captured").replace("above: 10%", "above: 20x baseline"))
+    assert "baseline: 1%" in RULES
+    refused = night.command("baseline", "capture")
+    assert (refused.returncode, "no watchdog runs" in refused.stderr) == (1, True)
+    dog = night.watch()
+    until(lambda: night.status()["kpis"]["errors"]["values"])
+    assert "not captured yet" in night.command("baseline", "show").stdout
+
+    captured = night.command("baseline", "capture", "--for", "1s")
+
+    assert captured.returncode == 0, captured.stderr
+    assert captured.stdout.splitlines()[0] == "capturing errors for 1 s"
+    assert captured.stdout.splitlines()[1].startswith("errors: captured 1 % from ")
+    shown = json.loads(night.command("baseline", "show", "--json").stdout)["errors"]
+    assert (shown["value"], shown["text"]) == (0.01, "1 %")
+    assert shown["revision"] == night.git("rev-parse", "HEAD")
+    assert 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+    compared = night.command("baseline", "diff")
+    assert (compared.returncode, compared.stdout.split()[:4]) == (0, ["errors", "baseline", "1", "%"])
+    assert "now 1 %, +0.0 pp" in compared.stdout
+
+    dog.kill()
+    dog.wait()
+    night.watch()
+    until(lambda: 'watchdog_kpi_baseline{kpi="errors"} 0.01' in (night.metrics() or ""))
+    wrong = night.command("baseline", "capture", "drawdown")
+    assert "say baseline: captured in its file first" in wrong.stderr
