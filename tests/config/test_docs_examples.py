@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from watchdog import incidents
 from watchdog.actions.plan import Halt, Repair, Verify
 from watchdog.config import check
 from watchdog.config.entries import RULE_KEYS
@@ -14,6 +15,7 @@ from watchdog.model import Target
 from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold
 
 RULES = Path(__file__).parents[2] / "rules"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -26,6 +28,22 @@ def test_every_example_loads(tmp_path: Path) -> None:
     assert config is not None
     assert config.warnings == ()
     assert len(BLOCKS) >= 5
+
+
+def test_every_example_for_those_who_come_from_elsewhere_loads(tmp_path: Path) -> None:
+    page = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)):
+        (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
+    config, problems = check([tmp_path], environ={})
+    assert problems == []
+    assert config is not None
+    assert [str(warning) for warning in config.warnings if "stop-entries" not in str(warning)] == []
+    assert {"HighErrorRate", "gone", "bot-latency"} <= config.rules.keys()
+
+
+def test_the_drawing_of_the_states_is_the_one_in_the_code() -> None:
+    (drawn,) = re.findall(r"^```\n(.*?)^```$", incidents.__doc__ or "", re.MULTILINE | re.DOTALL)
+    assert drawn in PAGE
 
 
 def test_every_section_and_every_key_is_shown_and_explained() -> None:
