@@ -6,13 +6,14 @@ One file a format: `own` for our series.db, `table` for CSV, `text` for what Pro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from watchdog.history import own, server, table, text
-from watchdog.history.file import is_table, lines_of
+from watchdog.history.file import Chunk, chunks_of, is_table, lines_of
 from watchdog.history.gather import Gathered, HistoryError, Span
 from watchdog.model import Millis
 from watchdog.promql import Pages
@@ -49,11 +50,12 @@ def load(
             for page in own.read(path, metrics, *within):
                 found.take(page)
             continue
-        lines = lines_of(path)
-        if is_table(path, lines):
-            table.read(name, lines, found)
+        chunks = chunks_of(path)
+        first = next(chunks, Chunk(1, ""))
+        if is_table(path, first.text.partition("\n")[0]):
+            table.read(name, itertools.chain([first], chunks), found)
         else:
-            text.read(name, lines, found)
+            text.read(name, lines_of(path), found)
     return found.pages()
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from watchdog.history.gather import HistoryError
 from watchdog.model import Labels, Millis
 
+_CHUNK = 2**22
 _TIME_COLUMNS = ("t", "time", "timestamp")
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _KEY = r"[a-zA-Z_][a-zA-Z0-9_]*"
@@ -23,29 +26,70 @@ EPOCH_MS = 100_000_000_000
 """A number from here on counts milliseconds: as seconds it would lie beyond the year 5000."""
 
 
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file, unpacked when it is gzip. Raises HistoryError."""
+class Chunk(NamedTuple):
+    """Whole lines of a file, each with its end; none of them cuts a quoted cell in two."""
+
+    line: int
+    """The number of the first one."""
+    text: str
+
+
+def chunks_of(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
+    """A text file in parts that fit into memory, unpacked when it is gzip. Raises HistoryError."""
+    line = 1
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            with gzip.open(plain) if packed else plain as file:
+                rest = b""
+                while data := file.read(size):
+                    rest += data
+                    if cut := _cut(rest):
+                        yield _chunk(path, line, rest[:cut])
+                        line, rest = line + rest.count(b"\n", 0, cut), rest[cut:]
+                if rest:
+                    yield _chunk(path, line, rest)
+    except gzip.BadGzipFile:
+        raise HistoryError(f"{path}: the gzip file is damaged or cut short — copy it again") from None
+    except (EOFError, zlib.error):
+        raise HistoryError(f"{path}: the gzip file is damaged or cut short — copy it again") from None
     except OSError as error:
         raise HistoryError(f"{path}: {error.strerror} — check the path") from None
-    if raw.startswith(b"\x1f\x8b"):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error):
-            raise HistoryError(f"{path}: the gzip file is damaged or cut short — copy it again") from None
+
+
+def _cut(data: bytes) -> int:
+    """Where the last line ends that leaves no quote open; 0 where that is not to be found quickly."""
+    cut = data.rfind(b"\n") + 1
+    quotes = data.count(b'"', 0, cut)
+    for _ in range(64):
+        if not cut or quotes % 2 == 0:
+            return cut
+        before = data.rfind(b"\n", 0, cut - 1) + 1
+        quotes -= data.count(b'"', before, cut)
+        cut = before
+    return 0
+
+
+def _chunk(path: Path, line: int, raw: bytes) -> Chunk:
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n").split("\n")  # splitlines() would split label values
+        return Chunk(line, raw.decode("utf-8-sig" if line == 1 else "utf-8").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line += raw[: error.start].count(b"\n")
         raise HistoryError(f"{path}:{line}: is not UTF-8 — is this CSV, or text in Prometheus's format?") from None
 
 
-def is_table(path: Path, lines: list[str]) -> bool:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file, unpacked when it is gzip. Raises HistoryError."""
+    # splitlines() would split label values
+    return [line for chunk in chunks_of(path) for line in chunk.text.removesuffix("\n").split("\n")]
+
+
+def is_table(path: Path, first: str) -> bool:
     """CSV by its name, or because its first line names a column of times."""
     names = [suffix.lower() for suffix in path.suffixes]
-    first = lines[0].split(",")[0].strip().strip('"').lower() if lines else ""
-    return ".csv" in names or ("," in (lines[0] if lines else "") and first in _TIME_COLUMNS)
+    column = first.split(",")[0].strip().strip('"').lower()
+    return ".csv" in names or ("," in first and column in _TIME_COLUMNS)
 
 
 def time_column(header: list[str]) -> int | None:
