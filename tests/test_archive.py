@@ -485,6 +485,7 @@ def test_a_full_disk_pauses_the_history_with_one_line_and_nothing_is_lost_within
             dog.see(now, m=(now // S) % 1_000)
             if now % M == 0:
                 assert not dog.save(now)
+                assert dog.archive.said()["paused"] == "database or disk is full"
     finally:
         ageing.settle = real
     dog.watch(T + 6 * M, T + 8 * M)
@@ -494,6 +495,7 @@ def test_a_full_disk_pauses_the_history_with_one_line_and_nothing_is_lost_within
     said = [record.message for record in caplog.records]
     assert len([text for text in said if "history pauses" in text and "full" in text]) == 1
     assert said[-1] == "history goes on"
+    assert dog.archive.said()["paused"] is None
 
 
 def test_a_pause_that_is_too_long_is_a_gap_and_not_covered(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ class Daemon:
     def _status_from_outside(self) -> dict[str, object]:
         async def ask() -> dict[str, object]:
             lost = {name: memo.get("__lost__") for name, memo in self._memos.items()}
-            return status(self.config, self.pipeline, self.journal, lost, clock())
+            return status(self.config, self.pipeline, self.journal, lost, clock()) | {"history": self.keeper.said()}
 
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(5)
 

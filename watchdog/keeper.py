@@ -43,6 +43,10 @@ class Keeper:
             self._feed = Feed(store, now)
             self._show(self._archive)
 
+    def said(self) -> dict[str, object] | None:
+        """For /api/status; None when nothing is kept."""
+        return None if self._archive is None else self._archive.said()
+
     async def save(self, now: Millis, deadline: float = _PATIENCE) -> None:
         """What is new goes to the file. Copied here, written in a thread."""
         if self._archive is None or self._feed is None:

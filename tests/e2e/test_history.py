@@ -26,6 +26,9 @@ def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_betwee
     metrics = night.metrics() or ""
     assert "watchdog_history_bytes " in metrics
     assert "watchdog_history_bytes 0.0" not in metrics
+    status = night.command("status").stdout
+    assert "history " in status
+    assert " since " in status
 
 
 def test_a_damaged_file_is_set_aside_people_are_told_and_the_night_goes_on(night: Night) -> None:

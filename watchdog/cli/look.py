@@ -15,7 +15,7 @@ from watchdog import config
 from watchdog.config import Config
 from watchdog.journal import Journal, Lock, OutdatedError, incidents, outbox, runs
 from watchdog.model import Millis, WatchdogError
-from watchdog.units import show_duration
+from watchdog.units import show, show_duration
 
 
 def ask_status(loaded: Config) -> Any:
@@ -36,6 +36,9 @@ def status(options: argparse.Namespace) -> int:
         return 0
     for name, source in known["sources"].items():
         print(f"source  {name:<24} {'up' if source['up'] else source['error'] or 'not read yet'}")
+    if (kept := known.get("history")) is not None:
+        since = "nothing yet" if kept["oldest"] is None else f"{show(kept['bytes'], 'bytes')} since {when(kept['oldest'])}"
+        print(f"history {since}" + (f"; pauses: {kept['paused']}" if kept["paused"] else ""))
     for name, kpi in known["kpis"].items():
         texts = ", ".join(value["text"] for value in kpi["values"]) or "no data"
         print(f"kpi     {name:<24} {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))

@@ -26,11 +26,14 @@ class Span(NamedTuple):
 
 
 class Gathered:
-    """Series as they are found: key (with `__name__`, sorted) → parts of times and values."""
+    """Series as they are found: key (with `__name__`, sorted) → times and values.
+
+    They grow in bytearrays, which the system enlarges in place: a year of seconds is in memory once, not twice.
+    """
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._parts: dict[Labels, list[tuple[Ints, Floats]]] = {}
+        self._found: dict[Labels, tuple[bytearray, bytearray]] = {}
         self._begin: dict[Labels, Millis] = {}
 
     def key(self, name: str, labels: Labels) -> Labels:
@@ -42,7 +45,9 @@ class Gathered:
         """Samples of one series in any order. `begin`: since when it has been watched; else since its first sample."""
         if not t.size:
             return
-        self._parts.setdefault(key, []).append((t, v))
+        times, values = self._found.setdefault(key, (bytearray(), bytearray()))
+        times += np.ascontiguousarray(t, np.int64).data
+        values += np.ascontiguousarray(v, np.float64).data
         since = int(t.min()) if begin is None else begin
         self._begin[key] = min(since, self._begin.get(key, since))
 
@@ -53,10 +58,11 @@ class Gathered:
             self.add(key, page.t[there], page.v[row, there], int(page.begins[row]))
 
     def pages(self) -> Pages:
-        """One page for all series that have the same times."""
+        """One page for all series that have the same times. Uses up what was gathered."""
         groups: dict[bytes, tuple[Ints, list[Labels], list[Floats]]] = {}
-        for key, parts in self._parts.items():
-            t, v = _joined(parts)
+        while self._found:
+            key = next(iter(self._found))
+            t, v = _joined(*self._found.pop(key))
             _, keys, values = groups.setdefault(blake2b(t.data).digest(), (t, [], []))
             keys.append(key)
             values.append(v)
@@ -67,14 +73,9 @@ class Gathered:
         return Pages(made)
 
 
-def _joined(parts: list[tuple[Ints, Floats]]) -> tuple[Ints, Floats]:
-    """In order of time; of several samples at one time the first counts, as in Prometheus. Uses the parts up."""
-    times, values = [part[0] for part in parts], [part[1] for part in parts]
-    parts.clear()  # a year of seconds is there twice for as long as it takes to join it, not three times
-    t = np.concatenate(times, dtype=np.int64)
-    times.clear()
-    v = np.concatenate(values, dtype=np.float64)
-    values.clear()
+def _joined(times: bytearray, values: bytearray) -> tuple[Ints, Floats]:
+    """In order of time; of several samples at one time the first counts, as in Prometheus."""
+    t, v = np.frombuffer(times, np.int64), np.frombuffer(values, np.float64)
     v[v.view(np.int64) == ABSENT_BITS] = np.nan
     if (t[1:] <= t[:-1]).any():
         t, first = np.unique(t, return_index=True)

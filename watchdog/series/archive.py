@@ -68,7 +68,7 @@ class Archive:
         self._ids: dict[Labels, int] = {}
         self._last: Millis = NEVER
         self._held_from: Millis = NEVER
-        self._paused = False
+        self._paused: str | None = None
         self._busy = threading.Lock()
 
     # ─ boot ─
@@ -118,8 +118,8 @@ class Archive:
                 db.execute("PRAGMA incremental_vacuum").fetchall()
             self._look(db)
             self._last = batch.now
-            if self._paused:
-                self._paused = False
+            if self._paused is not None:
+                self._paused = None
                 log.info("history goes on")
             return True
         return False
@@ -161,6 +161,10 @@ class Archive:
 
     # ─ the file ─
 
+    def said(self) -> dict[str, object]:
+        """How much is held since when, and why it is not written to at the moment."""
+        return {"bytes": self.size, "oldest": self.oldest, "paused": self._paused}
+
     def told(self) -> list[str]:
         """What people should know of files that were set aside; each is said once."""
         told, self._news = self._news, []
@@ -195,9 +199,9 @@ class Archive:
                 self._pause(error)
 
     def _pause(self, error: Exception) -> None:
-        if not self._paused:
-            self._paused = True
+        if self._paused is None:
             log.warning("history pauses: %s: %s", self.path, error)
+        self._paused = str(error)
         self._let_go()
 
     def _put_aside(self, now: Millis, why: str) -> None:
