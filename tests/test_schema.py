@@ -43,7 +43,7 @@ def wrong(text: str, kind: Kind) -> list[str]:
 
 
 def kind_of(text: str) -> Kind:
-    return "main" if re.search(r"^(sources|channels|web|state|reload):", text, re.MULTILINE) else "rules"
+    return "main" if re.search(r"^(sources|channels|web|state|reload|history):", text, re.MULTILINE) else "rules"
 
 
 def blocks() -> Iterator[Any]:

@@ -268,9 +268,13 @@ def _settings(made: Draft, document: Document) -> None:
         made.web = build(Spot(document, ("web",), said), (Web,)) or made.web
     if (said := document.data.get("reload")) is not None:
         made.reload = build(Spot(document, ("reload",), said), (Reload,)) or made.reload
-    said = document.data.get("history")
-    if said is not None:
-        made.history = None if said == "off" else build(Spot(document, ("history",), said), (History,))
+    said, spot = document.data.get("history"), Spot(document, ("history",), document.data.get("history"))
+    if isinstance(said, dict):
+        made.history = build(spot, (History,))
+    elif said == "off":
+        made.history = None
+    elif said is not None:
+        spot.report(spot.value(), "history should be a set of keys, or off", "history: {raw: 30d, coarse: 2y, max: 2GiB}")
     state = document.data.get("state")
     spot = Spot(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):

@@ -13,13 +13,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 
 from watchdog.config.entries import MODELS
 from watchdog.config.fields import TAGS, Model, keys, parts_in, tags
-from watchdog.config.shape import STATE, Defaults, Reload, Web
+from watchdog.config.shape import STATE, Defaults, History, Reload, Web
 
 Json = dict[str, Any]
 Kind = Literal["rules", "main"]
 
 NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
-_SPAN = "([0-9]+(\\.[0-9]+)?(ms|[smhdw]) *)+"
+_SPAN = "([0-9]+(\\.[0-9]+)?(ms|[smhdwy]) *)+"
 _NUMBER = "[+-]?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?"
 _FILLED = "\\$\\{"
 """What the environment fills in can be anything."""
@@ -31,6 +31,7 @@ _WRITTEN: Mapping[str, Json] = {
         "pattern": f"^ *({_NUMBER} *[A-Za-z%]* *|{_SPAN}|captured|({_NUMBER} *[x×] *)?baseline *([+-] *{_NUMBER} *[A-Za-z%]* *)?)$",
     },
     "Budget": {"type": "string", "pattern": f"^ *[0-9]{{1,6}} *per *{_SPAN}$", "examples": ["3 per 1h", "7 per 1d"]},
+    "Size": {"type": "string", "pattern": f"^ *{_NUMBER} *([kKMGT]?B|[KMGT]iB) *$", "examples": ["2GiB", "500MiB"]},
     "Hours": {"type": "string", "pattern": "^ *[0-9]{1,2}:[0-9]{2} *[-–] *[0-9]{1,2}:[0-9]{2} *$", "examples": ["09:30-16:00"]},
     "Zone": {"type": "string", "examples": ["Europe/Berlin", "America/New_York"]},
     "Day": {"type": "string", "pattern": "^ *([Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)", "examples": ["mon-fri", "sat"]},
@@ -46,6 +47,7 @@ _READERS: Mapping[str, Json] = {
     "parse_duration": {"x-ref": "Duration"},
     "parse_patience": {"x-ref": "Patience"},
     "_parse_budget": {"anyOf": [{"x-ref": "Budget"}, {"type": "array", "items": {"x-ref": "Budget"}}]},
+    "_parse_size": {"x-ref": "Size"},
     "parse_between": {"x-ref": "Hours"},
     "parse_days": {"anyOf": [{"x-ref": "Day"}, {"type": "array", "items": {"x-ref": "Day"}, "minItems": 1}]},
     "parse_zone": {"x-ref": "Zone"},
@@ -64,7 +66,7 @@ class _Generate(GenerateJsonSchema):
 def schema(kind: Kind) -> Json:
     """The schema of ``rules/*.yaml`` or of ``watchdog.yaml``, draft 7: what editors' language servers read."""
     title = f"{'A rule file' if kind == 'rules' else 'watchdog.yaml'} of Trading Watchdog"
-    settings: dict[str, Model] = {"defaults": Defaults} if kind == "rules" else {"web": Web, "reload": Reload}
+    settings: dict[str, Model] = {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
     sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels")
     definitions = _definitions([*settings.values(), *(model for section in sections for model in MODELS[section])])
     properties = {section: _section(section) for section in sections}
@@ -74,6 +76,7 @@ def schema(kind: Kind) -> Json:
         definitions["Rule"]["required"] = ["name"]  # the target may stand in `defaults`
         ours = {"if": {"type": "object", "required": ["groups"]}, "then": _PROMETHEUS, "else": ours}
     else:
+        properties["history"] = {"anyOf": [{"const": "off"}, properties["history"]]}
         properties["state"] = {"type": "string", "minLength": 1, "examples": [STATE],
                                "description": f"Folder of the journal and the series. When not said {STATE}."}  # fmt: skip
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": title, **ours, "definitions": definitions}

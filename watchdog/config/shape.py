@@ -57,7 +57,10 @@ class Reload(Part):
 def _parse_size(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("a size reads like 2GiB or 500MiB")
-    return round(parse_quantity(value, "bytes"))
+    size = round(parse_quantity(value, "bytes"))
+    if size < 2**20:
+        raise ValueError(f"{value!r} is less than 1MiB — say 500MiB, or history: off to keep nothing")
+    return size
 
 
 class History(Part):
@@ -67,7 +70,7 @@ class History(Part):
     """Samples as they were delivered; what a rule's window reads is kept as long as it reads it."""
     coarse: Duration = 2 * 365 * 86_400_000
     """Means of five minutes, with the least and the greatest."""
-    max: Annotated[int, BeforeValidator(_parse_size), Field(ge=2**20)] = 2 * 2**30
+    max: Annotated[int, BeforeValidator(_parse_size)] = 2 * 2**30
     """Bytes; the oldest goes first."""
 
 
