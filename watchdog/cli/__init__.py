@@ -89,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     command = add("check", check.check, "Check rule files and configuration; list every error with file, line and column.")
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH",
                          help="rule files, a folder of rules, or a configuration folder (default: --config)")  # fmt: skip
+    command.add_argument("--explain", metavar="RULE", help="tell in plain English what a rule does, defaults included")
+    command.add_argument("--probe", action="store_true",
+                         help="read each source, and warn of metrics that none delivers")  # fmt: skip
     command.add_argument("--export", choices=["prometheus"], help="print the rules as a file for a Prometheus server")
     configured(command)
 

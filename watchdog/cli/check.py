@@ -1,4 +1,4 @@
-"""`check`: every error of every file."""
+"""`check`: every error of every file, what is doubtful, and how long each rule takes at worst."""
 
 from __future__ import annotations
 
@@ -6,32 +6,74 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections.abc import Mapping
 
 from watchdog import config
 from watchdog.cli.export import export_rules
 from watchdog.config import Config
+from watchdog.config.latency import Delay, delays
+from watchdog.config.plain import describe
+from watchdog.config.probe import Delivered, ask
+from watchdog.config.problem import nearest
+from watchdog.model import Source, WatchdogError
+
+_PAUSE = 1.0
+"""Seconds between the two reads of a probe."""
 
 
 def check(options: argparse.Namespace) -> int:
-    checked, problems = config.check(options.paths or [options.config], environ=os.environ)
+    probed: list[Delivered] = []
+
+    def probe(sources: Mapping[str, Source]) -> Delivered:
+        probed.append(ask(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PAUSE)))
+        return probed[0]
+
+    paths = options.paths or [options.config]
+    checked, problems = config.check(paths, environ=os.environ, ask=probe if options.probe else None)
     if options.export and checked is not None:
         return export_rules(checked)
+    if options.explain is not None and checked is not None:
+        return _explain(checked, options.explain, as_json=options.json)
     warnings = () if checked is None else checked.warnings
+    found = probed[0] if probed else None
+    late = [] if checked is None else delays(checked, None if found is None else found.metrics())
+    failed = {} if found is None else found.failed
     if options.json:
-        print(json.dumps({"errors": [p._asdict() for p in problems], "warnings": [p._asdict() for p in warnings]}))
+        print(json.dumps({
+            "errors": [p._asdict() for p in problems], "warnings": [p._asdict() for p in warnings],
+            "unread": dict(failed), "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
+        }))  # fmt: skip
         return 1 if problems else 0
     for problem in problems:
         print(problem)
     for warning in warnings:
         print(f"{warning} (warning)")
     if checked is not None:
+        for delay in late:
+            print(_row(delay))
+        for source, why in failed.items():
+            print(f"note: the source {source} could not be read: {why}")
         for note in checked.unchecked:
             print(f"note: {note}")
-        if not problems:
-            print(_summary(checked))
+        if checked.sources and not options.probe:
+            print("note: whether the sources deliver what is asked of them was not looked at: say --probe")
+        print(_summary(checked))
     if problems:
         print(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _row(delay: Delay) -> str:
+    return f"{delay.rule:<24} {delay.level} → {delay.plan or 'told':<14} {delay.say()}"
+
+
+def _explain(checked: Config, name: str, *, as_json: bool) -> int:
+    if name not in checked.rules:
+        raise WatchdogError(f"there is no rule {name} — {nearest(name, checked.rules) or 'no rule is defined'}")
+    text = describe(checked, name)
+    print(json.dumps({"rule": name, "text": text}) if as_json else text)
+    return 0
 
 
 def _summary(checked: Config) -> str:

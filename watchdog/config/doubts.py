@@ -180,6 +180,8 @@ def _checks(draft: Draft, checks: Iterable[Check], known: Intervals) -> Iterator
         if len(mine) == 2:
             yield from _far_side(entry, mine["warn"], mine["crit"])
         first = next((expr for expr in exprs.values() if expr is not None), None)
+        if name in draft.alerts:
+            continue  # in Prometheus's format each label set has a state of its own, always
         if rule.each is None and first is not None and can_be_many(first) and _grouped(first):
             place = entry.spot.value("kpi" if rule.kpi else "name")
             yield warn(entry.spot, place, "the expression makes several series and the rule has no each: every label then "

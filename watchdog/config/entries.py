@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Draft:
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in ONE})
     defaults: list[Entry] = field(default_factory=list)
     recordings: Recordings = field(default_factory=dict)
+    alerts: Collection[str] = ()
+    """Rules that stand in Prometheus's format."""
     state: str | None = None
     web: Web = field(default_factory=Web)
     reload: Reload = field(default_factory=Reload)

@@ -16,10 +16,12 @@ from watchdog.config.crosscheck import crosscheck
 from watchdog.config.entries import MAIN_KEYS, ONE, RULE_KEYS, Draft, draft
 from watchdog.config.fill import without_secrets
 from watchdog.config.marks import read
+from watchdog.config.probe import Delivered, unseen
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.prometheus.translate import Translation, read_theirs
 from watchdog.config.shape import STATE, Config, History
 from watchdog.config.trust import distrusted
+from watchdog.model import Source
 from watchdog.rules import Check
 
 MAIN = "watchdog.yaml"
@@ -63,8 +65,12 @@ def _guarded(files: Files) -> list[Path]:
     return [*([files.main] if files.main else []), *files.rules, *([rules] if _is(Path.is_dir, rules) else [])]
 
 
-def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+def check(
+    paths: Iterable[Path], *, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None = None
+) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
+
+    `ask` reads the sources, when what they deliver shall be held against the expressions.
 
     Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
     that single rule files refer to may be defined in other files of their folder.
@@ -101,14 +107,16 @@ def check(paths: Iterable[Path], *, environ: Mapping[str, str]) -> tuple[Config 
         [path for key, path in beside.items() if key not in asked and key not in mains and not _is_main(path)],
         first.parent if listed else first.parent.parent,
     )
-    config, found_problems = _build(files, environ)
+    config, found_problems = _build(files, environ, ask)
     problems += found_problems
     return (None if problems else config), sorted(set(problems))
 
 
-def _build(files: Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+def _build(
+    files: Files, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None = None
+) -> tuple[Config | None, list[Problem]]:
     with _no_collection():
-        return _build_at_once(files, environ)
+        return _build_at_once(files, environ, ask)
 
 
 @contextmanager
@@ -123,7 +131,9 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | None, list[Problem]]:
+def _build_at_once(
+    files: Files, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None
+) -> tuple[Config | None, list[Problem]]:
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
@@ -131,11 +141,14 @@ def _build_at_once(files: Files, environ: Mapping[str, str]) -> tuple[Config | N
         [*files.beside, *files.rules], [*beside, *asked], strict=True)])  # fmt: skip
     asked, beside = ([theirs.instead.get(id(document), document) for document in each] for each in (asked, beside))
     made = draft(main, [*beside, *asked], files.folder.absolute(), environ, theirs.recordings)
+    made.alerts = theirs.alerts
     checks, warnings = crosscheck(made)
     mine = [*([main] if main is not None else []), *asked]
     problems = sorted({problem for document in mine for problem in document.problems})
     if problems:
         return None, problems
+    if ask is not None and main is not None:
+        warnings += unseen(made, ask(made.models("sources")))
     names = {document.file for document in mine}
     unsafe = [] if files.main is None else [each._replace(what=f"run will refuse this: {each.what}")
                                             for each in distrusted(_guarded(files), None)]  # fmt: skip

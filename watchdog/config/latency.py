@@ -1,0 +1,88 @@
+"""How long it takes at worst from a value beyond its limit to what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from watchdog.config.doubts import said_source, selectors
+from watchdog.config.shape import Config
+from watchdog.model import Millis
+from watchdog.promql import Expr, PromqlError, parse
+from watchdog.rules import Check, questions
+from watchdog.units import show_duration
+
+TICK: Millis = 1_000
+"""From one look at timers to the next; new samples are judged as they come."""
+BELIEVED = 3
+"""Reads of its source for which a sample is believed."""
+
+
+class Delay(NamedTuple):
+    """The worst case of one threshold, ms. A read takes its own time on top, at most its `timeout`."""
+
+    rule: str
+    level: str
+    plan: str | None
+    read: Millis | None
+    """A value goes bad right after a read: so long until the next. None: no source is known."""
+    patience: Millis
+    """`for`, and the tick that notices that it is over; or the N - 1 further reads of N of M."""
+    missing: Millis | None
+    """From the last sample, when missing data trips this level: until it is no longer believed, `after`, and two ticks."""
+
+    judged: bool = True
+    """False: no value trips this level, only missing data does."""
+
+    @property
+    def worst(self) -> Millis | None:
+        """From a value that is beyond the limit."""
+        return None if self.read is None or not self.judged else self.read + self.patience
+
+    def say(self) -> str:
+        """``within 5 m 2 s (next read 1 s + patience 5 m 1 s)``."""
+        if self.read is None:
+            return "not known without sources"
+        if not self.judged:
+            return f"without data within {show_duration(self.missing or 0)}"
+        hold = f" + patience {show_duration(self.patience)}" if self.patience else ""
+        text = f"within {show_duration(self.read + self.patience)} (next read {show_duration(self.read)}{hold})"
+        return text if self.missing is None else f"{text}, without data within {show_duration(self.missing)}"
+
+
+def delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
+    """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
+    wherever an expression does not name its source."""
+    every: dict[str, Millis] = {name: step for name, source in config.sources.items()
+                                if (step := getattr(source, "every", None)) is not None}  # fmt: skip
+    asked = questions(config.kpis, config.rules)
+    reads: dict[str, Millis | None] = {}
+    for name, kpi in asked.items():
+        try:
+            reads[name] = _read([parse(text) for text in (kpi.expr, kpi.needs) if text is not None], every, delivered)
+        except PromqlError:
+            reads[name] = None
+    return [_delay(check, reads.get(check.reads)) for check in config.checks]
+
+
+def _read(exprs: list[Expr], every: Mapping[str, Millis], delivered: Mapping[str, Collection[str]] | None) -> Millis | None:
+    """The interval of the slowest source that is read."""
+    steps: list[Millis] = []
+    for selector in (each for expr in exprs for each in selectors(expr)):
+        name = said_source(selector)
+        if name is not None:
+            steps += [every[name]] if name in every else []
+        elif delivered is not None and selector.name is not None:
+            steps += [step for source, step in every.items() if selector.name in delivered.get(source, ())]
+        else:
+            steps += every.values()
+    return max(steps, default=max(every.values(), default=None))
+
+
+def _delay(check: Check, read: Millis | None) -> Delay:
+    patience = check.patience
+    by_time = patience.hold + TICK if patience.hold else 0
+    held = (patience.n - 1) * (read or 0) if patience.m else by_time
+    trips = check.missing.then == check.level and read is not None
+    missing = BELIEVED * (read or 0) + check.missing.after + 2 * TICK if trips else None
+    return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None)
