@@ -32,6 +32,8 @@ def parse_unit(value: object) -> str:
     if isinstance(value, str) and (value in UNITS or _CURRENCY.fullmatch(value)):
         return value
     near = get_close_matches(str(value), UNITS, 1)
+    if not near and _CURRENCY.fullmatch(str(value).upper()):
+        near = [str(value).upper()]
     cure = f"did you mean {near[0]}?" if near else f"known: {', '.join(UNITS)}, or the code of a currency such as USD"
     raise ValueError(f"unit cannot be {value} — {cure}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -72,7 +73,13 @@ class Kpi(Part):
 
     def normal(self) -> float | None:
         """The pinned baseline as a raw number, None when there is none. Raises ValueError when its unit does not fit."""
-        return None if self.baseline is None or self.moving else parse_quantity(self.baseline, self.unit)
+        if self.baseline is None or self.moving:
+            return None
+        if isinstance(self.baseline, str) and self.baseline.strip().isalpha():
+            near = get_close_matches(self.baseline, ("captured", "learn"), 1)
+            cure = "did you mean captured?" if near == ["captured"] else "say a number, captured, or {learn: 7d}"
+            raise ValueError(f"{self.baseline!r} is no baseline — {cure}")
+        return parse_quantity(self.baseline, self.unit)
 
 
 class Patience(NamedTuple):
