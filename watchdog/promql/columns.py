@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,10 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
     low, high = int(ends.min()), int(ends.max())
     start, stop = int(t.searchsorted(max(low - span, since), "right")), int(t.searchsorted(high, "right"))
     near = t[start:stop]
-    pace = spacing(ends)
-    apart = pace and stop - start > 1 and _paced(page, start, stop)
+    held = _remembered(page, ends)
+    if (pace := held.get("pace")) is None:
+        pace = held["pace"] = spacing(ends)
+    apart = pace and stop - start > 1 and paced(page, start, stop)
     if apart and pace % apart == 0:
         step = pace // apart
         first, last = ((int(ends[0]) - back - int(near[0])) // apart + 1 for back in (span, 0))
@@ -54,8 +56,14 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
         from_, until = max(0, -(first // step)), min(ends.size, (near.size - last) // step + 1)
         body = slice(from_, max(from_, until)) if last > first else slice(0, 0)
         return Bounds(firsts + start, lasts + start, body, step, True)
-    firsts, lasts = near.searchsorted(ends - span, "right"), near.searchsorted(ends, "right")
-    return Bounds(firsts + start, lasts + start, *sliding(firsts, lasts))
+    found: list[Ints] = []
+    for back in (span, 0):
+        if (places := held.get(f"back {back}")) is None or since != NEVER:
+            places = near.searchsorted(ends - back, "right") + start
+            if since == NEVER:
+                held[f"back {back}"] = places
+        found.append(places)
+    return Bounds(found[0], found[1], *sliding(found[0], found[1]))
 
 
 def spacing(t: Ints) -> Millis:
@@ -68,7 +76,17 @@ def spacing(t: Ints) -> Millis:
     return apart
 
 
-def _paced(page: Page, start: int, stop: int) -> Millis:
+def _remembered(page: Page, ends: Ints) -> dict[str, Any]:
+    """What was found out of these very times, which nobody can write to: many expressions ask for the same ones."""
+    if ends.flags.writeable:
+        return {}
+    known = page.looked
+    if known is None or known[0] is not page.t or known[1] is not ends:
+        known = page.looked = page.t, ends, {}
+    return known[2]
+
+
+def paced(page: Page, start: int, stop: int) -> Millis:
     """`spacing` of these columns; what was found out of them before is remembered."""
     known = page.paced
     if known is not None and known[0] is page.t and known[1] <= start <= known[2] - 2:

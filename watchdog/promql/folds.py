@@ -194,16 +194,15 @@ def widest(x: Floats, n: int, extreme: np.ufunc) -> Floats:
 
     Its order does not matter, so overlapping pieces will do: long windows are two pieces at the ends and whole blocks.
     """
-    many = x.size - n + 1
-    size, short = 1, n
+    many, size = x.size - n + 1, 1
     while 2 * size <= min(n, _BLOCK):
-        x = extreme(x[:-size], x[size:])
         size *= 2
+    x = _widened(x, size, extreme)
     if n < 4 * _BLOCK:
         result = x[:many]
         for at in range(size, n - size, size):
             result = extreme(result, x[at : at + many])
-        return np.asarray(extreme(result, x[short - size : short - size + many]))
+        return np.asarray(extreme(result, x[n - size : n - size + many]))
     # Windows that begin in (a·block, (a + 1)·block] all hold the blocks from a + 1 on, so many of them:
     whole = (n + 1) // _BLOCK - 1
     inner = widest(np.ascontiguousarray(x[_BLOCK::_BLOCK]), whole, extreme)
@@ -222,7 +221,19 @@ def widest(x: Floats, n: int, extreme: np.ufunc) -> Floats:
     return np.asarray(result)
 
 
+def _widened(x: Floats, size: int, extreme: np.ufunc) -> Floats:
+    """All windows of a power of 2, a piece that fits the cache at a time."""
+    result = np.empty(x.size - size + 1)
+    for start in range(0, result.size, _PIECE):
+        some, at = x[start : start + _PIECE + size - 1], 1
+        while at < size:
+            some, at = extreme(some[:-at], some[at:]), 2 * at
+        result[start : start + _PIECE] = some
+    return result
+
+
 _BLOCK = 256
+_PIECE = 16_384
 
 
 def widest_of(x: Floats, firsts: Ints, counts: Ints, extreme: np.ufunc) -> Floats:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ def missing(v: Floats) -> Bools:
 class Page:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
-    __slots__ = ("begins", "gap", "gap_max", "keys", "paced", "t", "trimmed", "unwatched", "v")
+    __slots__ = ("begins", "gap", "gap_max", "keys", "looked", "paced", "t", "trimmed", "unwatched", "v")
 
     t: Ints
     """[n] ms, strictly ascending."""
@@ -69,10 +69,13 @@ class Page:
 
     paced: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
+    looked: tuple[Ints, Ints, dict[str, Any]] | None
+    """These very `t`, the times they were last asked for, and where those lie."""
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:
         """`begin`: for all rows, or one each."""
         self.paced = None
+        self.looked = None
         self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
         self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
         self.unwatched = WATCHED

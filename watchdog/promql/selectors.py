@@ -101,7 +101,7 @@ class Run:
 
     def _reach(self, node: Selector | Subquery, span: Millis) -> tuple[Ints, Millis]:
         if node.at is None:
-            return self._ends - node.offset, self._span + span
+            return self._ends - node.offset if node.offset else self._ends, self._span + span
         if node.at == "query":
             return self._top.times - node.offset, span
         return np.full_like(self._top.times, node.at - node.offset), span
@@ -136,13 +136,13 @@ def _always(value: Millis, size: int) -> Ints:
     return many
 
 
-def instant(run: Run, selector: Selector) -> tuple[Vector, Floats]:
+def instant(run: Run, selector: Selector) -> tuple[Vector, Floats | Ints]:
     """The vector of an instant selector, names kept, and the sample time of each value: [keys or 1, times] ms."""
     picked = run.select(selector)
     parts = [_instant(run, one, selector) for one in picked]
     if len(parts) == 1:
         v, there, at = parts[0]
-        return Vector(picked[0].keys, v, there), at.astype(np.float64)
+        return Vector(picked[0].keys, v, there), at
     plan = selector.memo_keys.of(picked, None, lambda: join([one.keys for one in picked]))
     v, there = stack([part[0] for part in parts], run, np.float64), stack([part[1] for part in parts], run, np.bool_)
     times = [np.broadcast_to(part[2], part[0].shape) for part in parts]

@@ -21,7 +21,7 @@ from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
 from watchdog.promql import Expr, Page, Pages, PromqlError, Result, evaluate, metric_names, windows
-from watchdog.promql.columns import spacing
+from watchdog.promql.columns import paced
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.replay.looks import Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
@@ -30,7 +30,7 @@ from watchdog.rules import Check, Kpi
 __all__ = ["Report", "Started", "Trip", "replay"]
 
 TICK: Millis = 1_000
-_AT_ONCE = 32_768
+_AT_ONCE = 65_536
 """Looks that are evaluated together: so many values of a series are in memory, however long the history is."""
 _DRAWN = 2_000
 """Values of a KPI that are kept for a picture."""
@@ -80,7 +80,7 @@ def replay(
     done = 0
     for alike in _read_alike(asked):  # those that look at the same times
         some = asked[alike[0]].samples()
-        for times in _chunks([page.t for page in some], start, end, every, max(asked[kpi].at_once() for kpi in alike)):
+        for times in _chunks(some, start, end, every, max(asked[kpi].at_once() for kpi in alike)):
             for kpi in alike:
                 for seen in asked[kpi].at(times):
                     for course in courses:
@@ -205,22 +205,26 @@ def _read_alike(asked: Mapping[str, _Kpi]) -> Iterator[list[str]]:
     yield from groups.values()
 
 
-def _chunks(samples: Iterable[Ints], start: Millis, end: Millis, every: Millis | None, at_once: int) -> Iterator[Ints]:
+def _chunks(samples: Iterable[Page], start: Millis, end: Millis, every: Millis | None, at_once: int) -> Iterator[Ints]:
     """The looks, ascending, so many at a time: ticks, and without `every` samples too."""
     tick = TICK if every is None else every
     listed = [] if every is not None else list(samples)
     for low in range(start, end + 1, tick * at_once):
         high = min(low + tick * at_once, end + 1)
         ticks = np.arange(low, high, tick, dtype=np.int64)
-        inside = [t[t.searchsorted(low) : t.searchsorted(high)] for t in listed]
-        times = _merged(ticks, [t for t in inside if t.size and not _on_grid(t, low, tick)])
+        times = _merged(ticks, [t for page in listed if (t := _off_grid(page, low, high, tick)).size])
+        times.flags.writeable = False
         for at in range(0, times.size, at_once):
             yield times[at : at + at_once]
 
 
-def _on_grid(t: Ints, low: Millis, tick: Millis) -> bool:
-    """Whether all of them are ticks as well."""
-    return (int(t[0]) - low) % tick == 0 and (t.size == 1 or (apart := spacing(t)) > 0 == apart % tick)
+def _off_grid(page: Page, low: Millis, high: Millis, tick: Millis) -> Ints:
+    """The samples from `low` until before `high`; none when all of them are ticks as well."""
+    start, stop = int(page.t.searchsorted(low)), int(page.t.searchsorted(high))
+    t = page.t[start:stop]
+    if stop - start > 1 and (int(t[0]) - low) % tick == 0 and (apart := paced(page, start, stop)) and apart % tick == 0:
+        return t[:0]
+    return t
 
 
 def _merged(ticks: Ints, more: list[Ints]) -> Ints:

@@ -99,13 +99,12 @@ def _alike(check: Check, v: Floats) -> bool:
     low, high = np.minimum.reduce(v, axis=1, keepdims=True), np.maximum.reduce(v, axis=1, keepdims=True)
     if not (np.isfinite(low) & np.isfinite(high)).all():
         return False
-    there = np.ones(low.shape, np.bool_)
-    kind = rules.kinds(check, low, there)
-    if (kind != rules.kinds(check, high, there)).any():
-        return False
+    ends = check.bad(low), check.bad(high), check.uncleared(low), check.uncleared(high)
+    if check.operator == "outside":
+        return not any(end.any() for end in ends)
     if check.operator == "equals":
         return not any(((low <= limit) & (limit <= high)).any() for limit in (check.limit, check.clear))
-    return check.operator != "outside" or bool((kind == 4).all())
+    return bool((ends[0] == ends[1]).all() and (ends[2] == ends[3]).all())
 
 
 class Happened(NamedTuple):
