@@ -285,6 +285,23 @@ def test_an_hour_of_samples_becomes_one_block_a_series_and_says_the_same(tmp_pat
     assert held(tmp_path) == {t: float(t // S % 1_000) for t in range(T, T + 61 * M + S, S)}
 
 
+def test_many_series_become_blocks_in_turns_and_none_is_forgotten(tmp_path: Path) -> None:
+    dog = Dog(tmp_path, {}, T)
+    for now in range(T, T + 66 * M, M):
+        dog.store.keep("bot", now, [Sample("m", labels(f"i={i}"), now, float(i)) for i in range(1_500)])
+        assert dog.save(now)
+
+    db = sqlite3.connect(tmp_path / "series.db")
+    blocks, waiting = (db.execute(sql).fetchone()[0] for sql in (
+        "SELECT count(*) FROM block", "SELECT count(*) FROM fresh GROUP BY part ORDER BY 1 DESC"))  # fmt: skip
+    ids = [one.id for one in past.known(db, ["m"])]
+    found = list(past.read(db, ids, 0, 2 * T))
+    db.close()
+    assert blocks == 1_501  # and up
+    assert waiting < 60
+    assert sorted(id_ for alike, t, _ in found for id_ in alike if t.size == 66) == ids
+
+
 def test_old_samples_become_means_with_the_least_and_the_greatest(tmp_path: Path) -> None:
     dog = Dog(tmp_path, {}, T, Limits(2 * H, 10 * D, 2**31))
     for now in range(T + 30 * S, T + 40 * H, 30 * S):
