@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from tests.actions.helpers import Repo, action, through_journal
+from tests.actions.helpers import Repo, action, killed_at, through_journal
 from tests.actions.test_http import Api
 from tests.actions.test_process import Place
 from tests.actions.test_systemd import Fake
 from watchdog.actions import Action as Union
-from watchdog.model import Action, ActionError, Part, ProcessPlace, StepPart, Target
+from watchdog.actions import child
+from watchdog.model import Action, ActionError, Json, Part, ProcessPlace, StepPart, Target
 from watchdog.units import parse_duration
 
 DOCS = Path(__file__).parents[2] / "docs/actions"
@@ -232,6 +235,57 @@ def test_what_writes_files_can_be_done_twice(name: str, target: Target) -> None:
 
     assert seen(target) == world
     assert step.state(before) == "after"
+
+
+def died_at(nth: int, step: Action, before: Json, note: Path) -> bool:
+    """`apply` in a process that is killed as its nth program has started, or ahead of its nth rename or request."""
+    note.unlink(missing_ok=True)
+
+    def act() -> None:
+        left = [nth]
+
+        def count(*_: object) -> bool:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return True
+
+        def started(pid: int, at: float) -> None:
+            note.write_text(f"{pid} {at}")
+            count()
+
+        parts: tuple[tuple[Any, str], ...] = ((HTTPConnection, "getresponse"), (os, "rename"), (os, "replace"))
+        for module, name in parts:
+            real = getattr(module, name)
+            setattr(module, name, lambda *args, real=real: count() and real(*args))
+        child.on_child.set(started)
+        step.apply(before, "k")
+
+    died = killed_at(1_000_000, act)
+    if died and note.exists():
+        pid, at = note.read_text().split()
+        child.leftover(int(pid), float(at), 20)  # as the daemon does at boot
+    return died
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_killed_anywhere_it_comes_to_its_end_or_nobody_can_tell(name: str, target: Target, tmp_path: Path) -> None:
+    step = made(name, target)
+    before = through_journal(step.before())
+    for nth in range(80):
+        died = died_at(nth, step, before, tmp_path / "note")
+        if name.endswith("without check"):
+            assert step.state(before) == "unknown"
+            return  # whoever asks stops here: at most once
+        if died and step.state(before) != "after":
+            continue  # nothing, or half of it: it is tried again, and killed a little later
+        assert step.state(before) == "after"
+        world = seen(target)
+        if name.split()[0] in WRITING:
+            step.apply(before, "k")
+            assert seen(target) == world
+        return
+    pytest.fail("it never got through")
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))

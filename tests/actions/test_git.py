@@ -578,6 +578,35 @@ def test_a_submodule_in_the_change_is_refused(bot: Repo, tmp_path: Path) -> None
         to(bot, "v1").before()
 
 
+def test_a_submodule_beside_the_change_stays_as_it_is(bot: Repo, tmp_path: Path) -> None:
+    bot.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(bot.path), "sub")
+    bot.commit("sub")
+    (bot.path / "sub/config.py").write_text("mine\n")
+    was = bot.status()
+    carried_out(revert(bot))
+
+    assert bot.status() == was == " M sub\n"
+    assert bot.read("sub/config.py") == "mine\n"
+
+
+def test_a_shallow_clone_that_has_the_parent_will_do(bot: Repo, tmp_path: Path) -> None:
+    bot.git("clone", "-q", "--depth=3", f"file://{bot.path}", str(tmp_path / "shallow"))
+    shallow = Repo(tmp_path / "shallow")
+    carried_out(revert(shallow, "HEAD"))
+
+    assert not (shallow.path / "later.py").exists()
+    assert shallow.git("rev-parse", "--is-shallow-repository").strip() == "true"
+
+
+def test_objects_that_are_borrowed_from_another_repository_are_found(bot: Repo, tmp_path: Path) -> None:
+    bot.git("clone", "-q", "--shared", str(bot.path), str(tmp_path / 'odd "name:'))
+    clone = Repo(tmp_path / 'odd "name:')
+    clone.git("fetch", "-q", "--tags")
+    carried_out(revert(clone))
+
+    assert clone.read("config.py") == V1
+
+
 def test_a_shallow_clone_without_the_parent_says_what_to_do(bot: Repo, tmp_path: Path) -> None:
     bot.git("clone", "-q", "--depth=1", f"file://{bot.path}", str(tmp_path / "shallow"))
     with pytest.raises(ActionError, match="--unshallow"):
