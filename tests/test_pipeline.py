@@ -530,6 +530,7 @@ def test_a_request_that_lay_about_while_nobody_answered_is_not_carried_out(desk:
 
 
 def test_a_request_of_a_newer_command_line_is_refused_in_words(desk: Desk) -> None:
-    assert request(desk, "undo") == (False, "this watchdog knows no request 'undo'")
+    assert request(desk, "teleport") == (False, "this watchdog knows no request 'teleport'")
+    assert request(desk, "undo") == (False, "the request 'undo' lacks its incident")
     assert not request(desk, "resume")[0]
     assert not request(desk, "rollback")[0]

@@ -50,15 +50,15 @@ def clock() -> Millis:
 class Daemon:
     """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, rules_act: bool = True) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], *, rules_act: bool = True, lock: Lock | None = None) -> None:
         """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
 
         `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
         """
         seen = looks(path)  # ahead of reading: what is written meanwhile is a change
         self.config = load(path, environ=environ, uid=os.geteuid())
-        self._lock = Lock(self.config.state)
-        if not self._lock.take():
+        self._lock = lock or Lock(self.config.state)  # one that took it over from a daemon that hung brings it
+        if not (self._lock.held() or self._lock.take()):
             raise WatchdogError(f"{self.config.state} is in use by process {self._lock.holder()} — stop that one first")
         try:
             self.journal = Journal(self.config.state / "journal.db")
@@ -372,7 +372,7 @@ class Daemon:
             evidence=self.pipeline.evidence,
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
             named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names), mute=self.pipeline.mute,
-            held=lambda target: self.pipeline.ledger.held(target, clock()),
+            held=lambda target: self.pipeline.ledger.held(target, clock()), backups=self.config.state / "backups",
         )  # fmt: skip
 
     def _status_from_outside(self) -> dict[str, object]:

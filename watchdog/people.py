@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from watchdog.journal import Journal, incidents, runs, stays
+from watchdog.journal import Journal, dump, incidents, runs, saved, stays
 from watchdog.journal.outbox import Request
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
@@ -14,6 +14,9 @@ from watchdog.units import show_duration
 _WAITS = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
 
+_NEEDS = {"undo": "incident", "approve": "run", "deny": "run", "abort": "what", "ack": "incident", "hold": "target",
+          "silence": "rule"}  # fmt: skip
+"""What a request cannot do without."""
 _LONGEST = 30 * 86_400_000
 """ms: what is left alone for longer is better taken out of the rules, where it can be seen."""
 
@@ -29,13 +32,17 @@ class People:
         """(granted, what to tell the person)."""
         if now - request.t > _WAITS:
             return False, "too old: whoever asked for it does not wait for it any more"
+        who = f"{request.by}: {request.args.get('reason') or 'no reason given'}"
         args = request.args
-        who = f"{request.by}: {args.get('reason') or 'no reason given'}"
+        if (needed := _NEEDS.get(request.kind)) is not None and args.get(needed) is None:
+            return False, f"the request {request.kind!r} lacks its {needed}"  # a command line of another version
         match request.kind:
             case "resume":
                 return self.resume(args.get("target") or "", who, now)
             case "rollback":
                 return self.start(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
+            case "undo":
+                return self.undo(args["incident"], who, now)
             case "approve" | "deny":
                 return self.decide(args["run"], request.kind == "approve", who, now)
             case "abort":
@@ -98,6 +105,27 @@ class People:
             self._say(db, f"incident {number} acknowledged", f"{by}: {note or 'on it'}", now, target=incident.target,
                       incident=number, kind="ack")  # fmt: skip
         return True, f"incident {number} acknowledged by {by}"
+
+    def undo(self, number: int, who: str, now: Millis) -> tuple[bool, str]:
+        """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
+        incident = next(iter(incidents.listing(self._journal, number)), None)
+        if incident is None:
+            return False, f"there is no incident {number}"
+        standing = incidents.standing(self._journal, incident.target, now)
+        if standing.latched is not None:
+            return False, f"{incident.target} is latched ({standing.latch_why}): trading-watchdog resume {incident.target} first"
+        if at_work := runs.unended(self._journal, incident.target):
+            return False, f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}"
+        mine = [run for run in runs.of_incident(self._journal, number) if run.kind == "repair" and run.part != "undo"]
+        if not mine or not saved.of_incident(self._journal, number):
+            return False, f"there is nothing to undo of incident {number}: nothing was changed, or it was undone"
+        with self._journal.write() as db:
+            run = runs.queue(
+                db, incident=number, target=incident.target, plan=f"undo {number}", kind="repair", part="undo",
+                text=dump({"incident": number}), place=mine[-1].place, by=f"person {who}", now=now,
+            )  # fmt: skip
+            self._say(db, f"incident {number} is to be undone", who, now, target=incident.target, run=run, incident=number)
+        return True, str(run)
 
     # ─ to be left alone ─
 

@@ -264,6 +264,7 @@ class Rig:
             terms=lambda *_: {ERRORS: Terms(Patience(hold=500))}, evidence=self._evidence,
             wanted=self._wanted, halt=self._halt, tell=self._tell, ended=self.over.append,
             named=self._named, mute=lambda _, names: self._mute(names), held=lambda _: self.held,
+            backups=self.folder / ".backups",
         )  # fmt: skip
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

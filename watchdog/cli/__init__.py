@@ -125,6 +125,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--target", metavar="NAME", help="needed when there are several")
     command.add_argument("--level", metavar="NAME", help="start at this level")
     command.add_argument("--reason", metavar="TEXT", help="why; stands in the journal")
+    command.add_argument("--dry-run", action="store_true", help="print what would change, as diffs, and change nothing")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--takeover", action="store_true", help="end a daemon that hangs, and do it without it")
+    configured(command)
+
+    command = add("undo", act.undo, "Put back the files that an incident's repairs changed; git gets one more commit.")
+    command.add_argument("incident", type=int, metavar="INCIDENT")
+    command.add_argument("--reason", metavar="TEXT", help="why; stands in the journal")
+    command.add_argument("--yes", action="store_true", help="do not ask")
     configured(command)
 
     command = add("resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew.")

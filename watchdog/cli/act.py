@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from watchdog.cli.dry import rehearse
 from watchdog.cli.look import opened, run_json, when
 from watchdog.cli.run import log_to_stderr
 from watchdog.journal import Journal, Lock, outbox, runs
@@ -19,14 +20,35 @@ from watchdog.model import WatchdogError
 
 
 def rollback(options: argparse.Namespace) -> int:
+    if options.dry_run:
+        return rehearse(options)
     args = {"plan": options.plan, "target": options.target, "level": options.level, "reason": options.reason}
+    level = f" from level {options.level}" if options.level else ""
+    return _carry_out(options, "rollback", args, f"Run plan {options.plan}{level} now?")
+
+
+def undo(options: argparse.Namespace) -> int:
+    args = {"incident": options.incident, "reason": options.reason}
+    return _carry_out(options, "undo", args, f"Put back what incident {options.incident} changed?")
+
+
+def _carry_out(options: argparse.Namespace, kind: str, args: dict[str, Any], question: str) -> int:
+    """Through the daemon, or alone when none runs; asked for first when somebody sits there."""
     loaded, journal = opened(options.config)
     lock = Lock(loaded.state)
     if lock.take():
         lock.release()
         journal.close()
-        return _rollback_alone(options, args)
-    ok, text = ask(journal, "rollback", args)
+        _be_sure(options, question)
+        return _alone(options, kind, args)
+    if getattr(options, "takeover", False):
+        journal.close()
+        _be_sure(options, f"{question} The daemon (process {lock.holder()}) is ended for it.")
+        if not lock.take_over():
+            raise WatchdogError(f"process {lock.holder()} is alive: it does it itself — leave --takeover away")
+        return _alone(options, kind, args, lock)
+    _be_sure(options, question)
+    ok, text = ask(journal, kind, args)
     if not ok:
         raise WatchdogError(text)
     run = int(text)
@@ -34,18 +56,25 @@ def rollback(options: argparse.Namespace) -> int:
     return _rolled_back(journal, run, options.json)
 
 
-def _rollback_alone(options: argparse.Namespace, args: dict[str, Any]) -> int:
-    """No daemon runs: this process is it, for one plan, under the same lock and journal."""
+def _be_sure(options: argparse.Namespace, question: str) -> None:
+    """Scripts are not asked: they have nobody to ask."""
+    if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise WatchdogError("nothing was done")
+
+
+def _alone(options: argparse.Namespace, kind: str, args: dict[str, Any], lock: Lock | None = None) -> int:
+    """No daemon runs: this process is it, for one run, under the same lock and journal."""
     from watchdog.daemon import Daemon, clock
 
     log_to_stderr(logging.WARNING if options.json else logging.INFO)
 
     async def alone() -> int:
-        daemon = Daemon(options.config, os.environ, rules_act=False)
+        daemon = Daemon(options.config, os.environ, rules_act=False, lock=lock)
         await daemon.start(web=False)
         try:
-            who = f"{_me()}: {args['reason'] or 'no reason given'}"
-            ok, text = daemon.people.start(args["plan"], args["target"], args["level"], who, clock())
+            ok, text = daemon.people.answer(outbox.Request(0, clock(), kind, args, _me()), clock())
             if not ok:
                 raise WatchdogError(text)
             daemon.rollback.wake()

@@ -12,9 +12,10 @@ from collections.abc import Collection, Sequence
 
 from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
 from watchdog.incidents import Finding, rest
-from watchdog.journal import JournalError, incidents, runs
+from watchdog.journal import JournalError, incidents, load, runs, saved
 from watchdog.journal.runs import Outcome, Run
-from watchdog.model import Millis, Severity, Target
+from watchdog.model import ActionError, Millis, Severity, Target
+from watchdog.rollback import undo
 from watchdog.rollback.hands import Hands
 from watchdog.rollback.proof import Proof, jumped
 from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
@@ -102,6 +103,10 @@ class Rollback:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
         plan = ladder = None
         try:
+            if run.part == "undo":
+                outcome, reason = await self._undo(run)
+                self._end(run, None, outcome, reason)
+                return
             plan = self._read(run)
             ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
                             lambda wait: self._pause(run, wait))  # fmt: skip
@@ -197,6 +202,29 @@ class Rollback:
         """What a repair would do, a line a step."""
         rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
         return [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
+
+    async def _undo(self, run: Run) -> tuple[Outcome, str]:
+        """Puts back what an incident changed, all of it or, when somebody else changed it since, nothing."""
+        hands, incident = self._hands, load(run.text)["incident"]
+        if (why := self._latched(run.target)) is not None:
+            return "stopped", f"{run.target} is latched: {why}"
+        steps = undo.steps(hands.journal, incident)
+        ladder = Ladder(run, Target.model_validate_json(run.place), hands, lambda: self._boundary(run),
+                        lambda wait: self._pause(run, wait), steps)  # fmt: skip
+        if run.status == "queued":
+            try:
+                await ladder.blocking(undo.check, hands.journal, incident)
+            except ActionError as error:
+                return "stopped", f"nothing was touched: {error}"
+            with hands.journal.write() as db:
+                runs.move(db, run.id, status="running")
+        try:
+            await ladder.do("level", 0, steps)
+        except StepFailedError as failure:
+            return "stopped", str(failure)
+        with hands.journal.write() as db:
+            saved.undo(db, incident, hands.clock())
+        return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"
 
     async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
         run = runs.get(self._hands.journal, run.id)
@@ -325,7 +353,7 @@ class Rollback:
         """
         hands, now = self._hands, self._hands.clock()
         bad = outcome in ("exhausted", "stopped", "aborted")
-        policy = plan.latch if isinstance(plan, Repair) else "always"
+        policy = plan.latch if isinstance(plan, Repair) else "always" if run.part != "undo" else "never"
         latch = policy == "always" or (policy == "on_failure" and bad)
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
         latch = latch and not (outcome == "aborted" and not runs.steps(hands.journal, run.id))  # nothing was touched

@@ -70,7 +70,7 @@ class Proof:
             marks = runs.get(self._hands.journal, self._run.id).marks
             log = LogReader(verify.log, log_of(verify.log, ladder.place), marks if marks.get("level") == level else {})
         also: dict[str, bool | None] = {}
-        page = None if verify.http is None else _Page(verify.http, ladder)
+        page = None if verify.http is None else _Page(verify.http, self._hands, self._run.target)
         try:
             while True:
                 self._boundary()
@@ -117,9 +117,10 @@ class Proof:
 class _Page:
     """Asks a page over and over, beside everything else: a halt does not wait for its answer."""
 
-    def __init__(self, check: HttpCheck, ladder: Ladder) -> None:
+    def __init__(self, check: HttpCheck, hands: Hands, target: str) -> None:
         self.check = check
-        self._ladder = ladder
+        self._hands = hands
+        self._key = f"page {target}"
         self._asking: asyncio.Future[object] | None = None
         self._answer = False
 
@@ -129,7 +130,8 @@ class _Page:
             self._answer = self._asking.exception() is None and cast(bool, self._asking.result())
             self._asking = None
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ladder.ask(answers, self.check))
+            asked = self._hands.offload(self._key, self.check.timeout / 1_000 + 1, answers, self.check)
+            self._asking = asyncio.ensure_future(asked)
         return self._answer
 
     def close(self) -> None:

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from watchdog.actions import child
-from watchdog.actions.plan import HttpCheck, LogCheck, read_plan, steps_of
+from watchdog.actions.plan import LogCheck, read_plan, steps_of
 from watchdog.journal import dump, incidents, runs
 from watchdog.journal.runs import Phase, Run, Step
 from watchdog.model import Action, ActionError, Done, Json, Millis, State, Target
 from watchdog.offload import DeadlineError, StillBusyError
 from watchdog.rollback.checks import Lines, LogReader, log_of, mark
 from watchdog.rollback.hands import Hands
+from watchdog.rollback.saving import SAVE, Saving
 from watchdog.telemetry import log
 from watchdog.units import show_duration
 
 _READ = 30.0
 """Seconds that looking at the world may take."""
-_LINES = 400
-"""Of a change, so many lines are kept for the report."""
+
+
 
 
 class StepFailedError(Exception):
@@ -46,9 +47,12 @@ class Ladder:
 
     def __init__(
         self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None],
-        pause: Callable[[Millis], Awaitable[None]],
+        pause: Callable[[Millis], Awaitable[None]], steps: Sequence[Any] | None = None,
     ) -> None:  # fmt: skip
-        """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile."""
+        """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile.
+
+        `steps`: what is done instead of a plan's steps, when the run undoes an incident.
+        """
         self.place = place
         self.failed: list[str] = []
         """Steps that failed and were passed over (`on_error: continue`)."""
@@ -56,6 +60,8 @@ class Ladder:
         self._hands = hands
         self._boundary = boundary
         self._pause = pause
+        self._steps = steps
+        self._saving = Saving(run, place, hands, self._off)
         self._log: tuple[Path, int] | None = None
         """The log that the level at work is proven by, and which level that is."""
 
@@ -87,9 +93,9 @@ class Ladder:
         except ActionError:
             return Lines(None, good=False)
 
-    async def ask(self, call: Callable[[HttpCheck], bool], check: HttpCheck) -> object:
-        """Asks a page, in a thread of its own beside the steps."""
-        return await self._hands.offload(f"page {self._run.target}", check.timeout / 1_000 + 1, call, check)
+    async def blocking(self, call: Callable[..., object], *args: object) -> object:
+        """In a thread, as steps are. Raises ActionError."""
+        return await self._off(SAVE, call, *args)
 
     async def _step(self, phase: Phase, level: int, n: int, template: Any) -> bool:
         """One step, with its retries."""
@@ -134,8 +140,18 @@ class Ladder:
                     self._start(phase, level, n, action, before, tries)
                     self._finish(phase, level, n, "skipped", "was so already")
                 return False
+            try:
+                copies = await self._saving.save(phase, level, action, before)
+            except ActionError as error:
+                with self._hands.journal.write():
+                    self._start(phase, level, n, action, before, tries)
+                    self._finish(phase, level, n, "failed", f"not saved: {error}")
+                raise StepFailedError(f"{action.say()}: what it changes cannot be saved: {error}") from None
+            diff = await self._saving.diff(action, before)
             self._boundary()  # looking takes its time: a halt that came meanwhile goes first
-            self._start(phase, level, n, action, before, tries, await self._diff(action, before))
+            with self._hands.journal.write() as db:
+                self._saving.keep(db, phase, level, copies)
+                self._start(phase, level, n, action, before, tries, diff)
         else:
             before, settled = await self._found(known, action)
             if settled:
@@ -146,6 +162,7 @@ class Ladder:
         """A step that an earlier process started: asks the world what became of it. True = it is done."""
         state = await self._became(step, action)
         if state == "after":
+            await self._saving.left(step.phase, step.level, action, step.before or {})
             self._finish(step.phase, step.level, step.n, "done", "was done when the watchdog came back")
             return step.before or {}, True
         if state == "before":
@@ -199,6 +216,7 @@ class Ladder:
             return await self._doubtful(phase, level, n, action, before, str(error))
         finally:
             child.on_child.reset(token)
+        await self._saving.left(phase, level, action, before)
         self._finish(phase, level, n, "done", detail, ended=True)
         return True
 
@@ -206,6 +224,7 @@ class Ladder:
         """It may have happened: the world is asked."""
         state = await self._state(action, before)
         if state == "after":
+            await self._saving.left(phase, level, action, before)
             self._finish(phase, level, n, "done", f"{why}; yet it is so")
             return True
         if state == "before":
@@ -286,7 +305,7 @@ class Ladder:
 
     def _action_of(self, row: Step) -> Action | None:
         """The action behind a row, from the plan as the run keeps it."""
-        steps = steps_of(read_plan(self._run.text), row.phase, row.level)
+        steps = steps_of(read_plan(self._run.text), row.phase, row.level) if self._steps is None else self._steps
         return cast(Action, steps[row.n]).at(self.place) if row.n < len(steps) else None
 
     async def _state(self, action: Action, before: Json) -> State:
@@ -338,18 +357,6 @@ class Ladder:
                  for trip in incidents.trips(self._hands.journal, known.id)]  # fmt: skip
         return {"id": known.id, "target": known.target, "opened": known.opened, "severity": known.severity,
                 "title": known.title, "run": self._run.id, "plan": self._run.plan, "trips": trips}  # fmt: skip
-
-    async def _diff(self, action: Action, before: Json) -> str:
-        """What it will change, for the report; nothing depends on it."""
-        if not action.lasting:
-            return ""
-        try:
-            text = cast(str, await self._off(_READ, action.preview, before))
-        except ActionError as error:
-            log.debug("%s: no diff of %s: %s", self._run.target, action.say(), error)
-            return ""
-        lines = [line for line in text.splitlines() if line[:1] in ("+", "-")]
-        return "\n".join(lines[:_LINES] + [f"… {len(lines) - _LINES} more lines"] * (len(lines) > _LINES))
 
     def _start(
         self, phase: Phase, level: int, n: int, action: Action, before: Json | None, tries: int, diff: str = ""
