@@ -66,7 +66,7 @@ class Ours:
     @contextlib.contextmanager
     def started(self) -> Iterator[psutil.Popen]:
         argv = [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)]
-        with running(argv, self._log, ROOT) as process:
+        with running(argv, self._log, ROOT, self.folder.parent / "compiled") as process:
             try:
                 yield process
             except SystemExit as late:

@@ -108,10 +108,17 @@ def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = 
 
 
 @contextlib.contextmanager
-def running(argv: list[str], log: Path, cwd: Path | None = None) -> Iterator[psutil.Popen]:
-    """A process that is ended whatever happens; what it says goes to `log`."""
+def running(
+    argv: list[str], log: Path, cwd: Path | None = None, compiled: Path | None = None
+) -> Iterator[psutil.Popen]:  # fmt: skip
+    """A process that is ended whatever happens; what it says goes to `log`. `compiled`: where Python keeps what it has
+    compiled, whatever the environment says: an installation has it, too."""
+    environ = dict(os.environ)
+    if compiled is not None:
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        environ["PYTHONPYCACHEPREFIX"] = str(compiled)
     with log.open("ab") as said:
-        process = psutil.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=cwd, env=os.environ)
+        process = psutil.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=cwd, env=environ)
         try:
             yield process
         finally:

@@ -8,9 +8,11 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import rivals
 from benchmarks.data import cases
-from benchmarks.evaluator import Ours, whole_round
+from benchmarks.evaluator import RULES, Ours, share_of_a_core, whole_round
 from benchmarks.measure import Effort
 from benchmarks.table import Row
+
+MANY = f"{RULES:,} rules at 1 s, share of a core"
 
 
 def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
@@ -30,8 +32,12 @@ def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
             theirs = {rival.name: rival.judged(case, effort.seconds) for rival in them}
             wanted = ("Prometheus", case.goal / case.prometheus)
             found.append(Row(case.what, ours.judged(case), "", theirs, True, case.goal, wanted))
+            if case.checks > 1 or number == 0:
+                found.append(Row("… with every verdict written out", ours.written(case), "", theirs))
             if case.checks > 1:
                 found.append(Row("… with the limit in the expression", ours.filtered(case), "", theirs))
             if number == 0:
                 found.append(Row("… through the whole pipeline", whole_round(case, effort.seconds), "", theirs))
+                say(MANY)
+                found.append(Row(MANY, share_of_a_core(effort.seconds), "%", more_is_better=False, goal=15.0))
     return found

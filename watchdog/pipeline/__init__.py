@@ -10,7 +10,7 @@ source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge�
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -126,6 +126,8 @@ class Pipeline:
         known = by_check(self.machines)
         self._watches = [Watch(check, terms(check)) for check in self._checks]
         for watch in self._watches:
+            watch.sleeps = self.config.rules[watch.check.rule].only is not None
+            watch.shows = self._shows(watch.check)
             watch.keys = known.get((watch.check.rule, watch.check.level), [])
         self._touched: dict[str, list[Watch]] = {}
         self._ages: dict[str, Millis] = {}
@@ -161,42 +163,37 @@ _EVERYTHING}
     ) -> Reading:
         """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
         `tick`: where what is read at `now` is shared."""
-        try:
-            reading = self._read(kpi, target, tick or self._live.at(now), after)
-            # What reads no samples (`hour() > 22`) is as fresh as the question.
-            return reading if self._reads[kpi] else replace(reading, newest=now, until=now)
-        except PromqlError as error:  # what only the samples tell: two series that match one, for instance
-            return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
-
-    def _read(self, kpi: str, target: str, tick: Tick, after: Millis | None) -> Reading:
-        known = self._questions[kpi]
+        known, needs, tick = self._questions[kpi], None, tick or self._live.at(now)
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self._standing[target].epoch if known.since == "resume" else after
-        got = tick.read(self._parsed[known.expr], since)
-        newest = got.newest if after is None or got.newest > after else 0
-        needs, until = None, got.until
-        if known.needs is not None:
-            evidence = tick.read(self._parsed[known.needs], since)
-            needs, until = evidence.values, min(until, evidence.until)
-        return Reading(got.values, newest, got.have, got.need, needs, self._max_age(kpi), until=until)
+        try:
+            values, newest, have, need, until = tick.read(self._parsed[known.expr], since)
+            if known.needs is not None:
+                evidence = tick.read(self._parsed[known.needs], since)
+                needs, until = evidence.values, min(until, evidence.until)
+        except PromqlError as error:  # what only the samples tell: two series that match one, for instance
+            return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
+        if not self._reads[kpi]:
+            newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
+        elif after is not None and newest <= after:
+            newest = 0
+        return Reading(values, newest, have, need, needs, self._max_age(kpi), until=until)
 
     def _reading(
         self, check: Check, readings: dict[tuple[str, str], Reading], now: Millis, after: Millis | None = None,
         tick: Tick | None = None,
     ) -> Reading:  # fmt: skip
         """What the check is judged by; `readings` holds what this round has evaluated already."""
+        names = (check.reads,) if not self._shows(check) else (check.reads, check.kpi)
+        for name in names:
+            if (name, check.target) not in readings:
+                readings[name, check.target] = self.read(name, check.target, now, after, tick)
+        reading = readings[check.reads, check.target]
+        return reading if len(names) == 1 else reading._replace(shown=readings[check.kpi, check.target].values)
 
-        def read(name: str) -> Reading:
-            reading = readings.get((name, check.target))
-            if reading is None:
-                reading = readings[name, check.target] = self.read(name, check.target, now, after, tick)
-            return reading
-
-        reading = read(check.reads)
-        if check.kpi == check.reads or check.kpi not in self._questions:
-            return reading
-        shown = read(check.kpi)
-        return reading if check.operator != "expr" else replace(reading, shown=shown.values)
+    def _shows(self, check: Check) -> bool:
+        """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
+        return check.operator == "expr" and check.kpi != check.reads and check.kpi in self._questions
 
     def true(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
@@ -231,15 +228,17 @@ _EVERYTHING}
         before: dict[Key, Machine | None] = {}
         changes: list[tuple[Check, Change, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
-        tick, machines = self._live.at(now), self._machines
+        tick, machines, muted = self._live.at(now), self._machines, self._muted
         for watch in self._due(now, source):
             check = watch.check
-            if self._asleep(check, now) or check.rule in self._muted.get(check.target, ()):
+            if (watch.sleeps and self._asleep(check, now)) or (muted and check.rule in muted.get(check.target, ())):
                 watch.settle(machines)
                 watch.calm_at = 0
                 machines.update({key: wake(machines[key], now) for key in watch.keys})
                 continue
-            reading = self._reading(check, readings, now, tick=tick)
+            reading = readings.get(watch.asks)
+            if reading is None or watch.shows:
+                reading = self._reading(check, readings, now, tick=tick)
             if watch.passes(reading, now):
                 continue
             watch.settle(machines)

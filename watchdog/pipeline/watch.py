@@ -19,15 +19,23 @@ from watchdog.rules import Check, Reading
 class Watch:
     """One check and its machines."""
 
-    __slots__ = ("_names", "_reading", "_settled", "calm_at", "check", "keys", "terms")
+    __slots__ = ("_names", "_reading", "_settled", "asks", "calm_at", "check", "keys", "shows", "sleeps", "terms")
 
     calm_at: Millis
     """When it was last looked at and found calm; 0: it is not."""
     keys: list[Key]
     """Of its machines."""
+    asks: tuple[str, str]
+    """What is evaluated for it, and for which target."""
+    sleeps: bool
+    """Now and then it is not judged."""
+    shows: bool
+    """Another number than the one that is judged is shown."""
 
     def __init__(self, check: Check, terms: Terms) -> None:
         self.check, self.terms = check, terms
+        self.asks = check.reads, check.target
+        self.sleeps = self.shows = False
         self.keys = []
         self.calm_at = 0
         self._reading: Reading | None = None

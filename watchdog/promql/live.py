@@ -87,20 +87,22 @@ class Live:
     def series(self) -> Series:
         return self._series
 
-    def plan(self, expr: Expr) -> Plan | None:
-        """None: the expression is not for the short way."""
+    def plans(self) -> dict[int, tuple[Expr, Plan | None]]:
+        """Those of the series that there are now, by the id of the expression, which they hold so that it stays its own.
+        None: the expression is not for the short way."""
         if self._generation is not self._series.generation:
             self._generation = self._series.generation
             self._plans, self._common = {}, Common()
-        known = self._plans.get(id(expr))
-        if known is not None:  # the expression is held as well: its id stays its own
-            return known[1]
+        return self._plans
+
+    def plan(self, expr: Expr) -> Plan | None:
+        """A new plan."""
         try:
             plan = Plan(expr.node, self._series, self._common)
         except Unusual:
             plan = None
         if len(self._plans) >= _MANY:
-            self._plans = {}
+            self._plans.clear()
         self._plans[id(expr)] = expr, plan
         return plan
 
@@ -116,10 +118,12 @@ class Tick:
         self._live = live
         self._now = now
         self._looks: dict[Millis, Look] = {}
+        self._plans = live.plans()
 
     def read(self, expr: Expr, since: Millis | None = None) -> Instant:
         """`since`: as if no sample up to that time, inclusive, had ever been taken. Raises PromqlError as `evaluate` does."""
-        plan = self._live.plan(expr)
+        known = self._plans.get(id(expr))
+        plan = self._live.plan(expr) if known is None else known[1]
         if plan is None:
             return self._by_arrays(expr, since)
         after = NEVER if since is None else since
