@@ -51,7 +51,7 @@ def test_short_cuts_change_no_event_and_no_machine(seed: int, every: int, count:
     assert told == expected
     assert machines.keys() == all_the_way.keys()
     for key, machine in machines.items():
-        assert meant(machine) == meant(all_the_way[key]), key
+        assert repr(meant(machine)) == repr(meant(all_the_way[key])), key  # a value may be NaN
 
 
 def meant(machine: Machine) -> Machine:
