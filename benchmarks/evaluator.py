@@ -70,7 +70,8 @@ class Judged:
             reading = _reading(expr, tick)
             values = reading.values
             assert isinstance(values, Values)
-            assert rules.quiet(check, reading, now, values.low, values.high)
+            well = rules.quiet(check, reading, now, values.low, values.high)
+            assert well, rules.judge(check, reading, now)[0].reason
             count += len(values)
         return count
 
