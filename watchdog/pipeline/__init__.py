@@ -189,7 +189,10 @@ _EVERYTHING}
             if (name, check.target) not in readings:
                 readings[name, check.target] = self.read(name, check.target, now, after, tick)
         reading = readings[check.reads, check.target]
-        return reading if len(names) == 1 else reading._replace(shown=readings[check.kpi, check.target].values)
+        if len(names) == 1:
+            return reading
+        shown = readings[check.kpi, check.target]
+        return reading._replace(shown=shown.values, until=min(reading.until, shown.until))
 
     def _shows(self, check: Check) -> bool:
         """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
