@@ -162,3 +162,17 @@ def test_a_sample_holds_until_it_is_too_old_and_a_window_until_its_oldest_leaves
     assert live.at(399_500).read(parse("rate(a[1m])")).until == 399_500
     assert live.at(399_500).read(parse("a offset 5s")).until == 399_500
     assert live.at(399_500).read(parse("time() - a")).until == 399_500
+
+
+@settings(GENTLE, max_examples=60)
+@given(SAMPLES, SEEDS, TIMES, st.lists(st.integers(0, 900_000), min_size=2, max_size=6, unique=True))
+def test_what_nobody_watched_lacks_in_both_ways(samples: Samples, seed: int, times: list[int], downs: list[int]) -> None:
+    series = by_source(samples)
+    missed = np.array(sorted(downs)[: len(downs) // 2 * 2], np.int64).reshape(-1, 2)
+    for page in series.pages:
+        page.unwatched = missed
+    live, exprs = Live(series), expressions(seed, 12)
+    for now in times:
+        tick = live.at(now)
+        for expr in exprs:
+            assert short_way(tick, expr, None) == long_way(expr, series, now, None), expr.text

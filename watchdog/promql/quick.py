@@ -209,10 +209,10 @@ class Plan:
         """How much of the window is covered that lacks the greatest share, and how long it is."""
         worst_have = worst_span = 0
         for page, begin, number, span in self.covers:
-            if page.unwatched.size:
-                raise Unusual
-            since = max(begin, page.trimmed, look.since)
-            have = look.views[number].end - since
+            end = look.views[number].end
+            if page.unwatched.size and page.unwatched[-1, 1] > end - span:
+                raise Unusual  # some of the window may have been missed
+            have = end - max(begin, page.trimmed, look.since)
             have = span if have > span else max(have, 0)
             if worst_span:
                 share, before = have / span, worst_have / worst_span
