@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from watchdog.cli import main
+from watchdog.config.entries import MAIN_KEYS, RULE_KEYS
 from watchdog.config.marks import parse
 from watchdog.config.schema import Kind, schema
 
@@ -74,6 +75,11 @@ def test_they_are_schemas_and_explain_every_key(kind: Kind) -> None:
 
     assert silent == set()
     assert "x-ref" not in json.dumps(made)
+
+
+def test_every_section_of_a_file_is_known() -> None:
+    assert set(schema("rules")["else"]["properties"]) == set(RULE_KEYS)
+    assert set(schema("main")["properties"]) == set(MAIN_KEYS)
 
 
 @pytest.mark.parametrize("text", list(blocks()))

@@ -13,7 +13,7 @@ from watchdog.config.problem import Place, Problem, nearest, one_line, short
 from watchdog.model import Millis
 from watchdog.promql import Expr, PromqlError, bounds, can_be_many, never, parse
 from watchdog.promql.nodes import Aggregate, Node, Number, RangeCall, Selector, Subquery, children
-from watchdog.promql.reach import Bounds
+from watchdog.promql.reach import ANY, Bounds
 from watchdog.rules import Check, Rule
 from watchdog.units import is_relative, show, show_duration
 
@@ -214,12 +214,12 @@ def _check(entry: Entry, rule: Rule, check: Check, expr: Expr, known: Intervals)
         return
     can = bounds(expr, every)
     place = spot.value(check.level, check.operator)
-    worst = (can.low, can.high)
-    if not any(check.bad(value) for value in (*worst, *_between(check, can))):
+    values = () if can == ANY else (can.low, can.high, *_between(check, can))
+    if values and not any(map(check.bad, values)):
         yield warn(spot, place, f"this is never so: {check.kpi} lies between {_show(can, check)}", "say a limit that it can cross")
-    elif all(check.bad(value) for value in (*worst, *_between(check, can))):
+    elif values and all(map(check.bad, values)):
         yield warn(spot, place, f"this is always so: {check.kpi} lies between {_show(can, check)}", "say a limit within that")
-    elif all(check.uncleared(value) for value in (*worst, *_between(check, can))):
+    elif values and all(map(check.uncleared, values)):
         yield warn(spot, spot.value(check.level, "clear"), f"it can never clear: {check.kpi} lies between {_show(can, check)}",
                    _cure_of_clear(check))  # fmt: skip
     elif check.unit in ("ratio", "percent") and check.operator in ("above", "at_least"):

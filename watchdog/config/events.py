@@ -107,14 +107,17 @@ class Reader:
             self._stop(place, "a second document starts here", "one file, one document: delete the ---")
         self.begun = True
 
+    def _report(self, place: Place, what: str, cure: str) -> None:
+        self.document.report(place, what, cure)
+        if self.document.full:
+            raise StopError
+
     def _stop(self, place: Place, what: str, cure: str) -> None:
         self.document.report(place, what, cure)
         raise StopError
 
     def _count(self, place: Place) -> None:
         self.nodes += 1
-        if self.document.full:
-            raise StopError
         if self.nodes > MAX_NODES:
             self._stop(place, f"the file holds more than {MAX_NODES} values", "split it: rules/ may hold many files")
 
@@ -125,7 +128,7 @@ class Reader:
         frame = self.frames[-1] if self.frames else None
         if frame is not None and frame.expects_key:
             if not frame.dead:
-                self.document.report(place, "a key should stand here, not a list or a set of keys",
+                self._report(place, "a key should stand here, not a list or a set of keys",
                                      "put text that starts with { or [ in quotes")  # fmt: skip
                 self.document.spoil(frame.path)
             self.frames.append(_Frame(frame.path, into, dead=True, is_key=True))
@@ -172,10 +175,10 @@ class Reader:
         if len(text) > MAX_TEXT:
             self._check_text(text, place, frame.path)
         elif path in self.document.key_at:
-            self.document.report(place, f"{short(text)} stands here twice, first in line "
+            self._report(place, f"{short(text)} stands here twice, first in line "
                                  f"{self.document.key_at[path].line}", "keep one of them")  # fmt: skip
         elif text == "<<" and event.implicit[0]:
-            self.document.report(place, "<< copies keys from elsewhere", "write the keys out")
+            self._report(place, "<< copies keys from elsewhere", "write the keys out")
             self.document.spoil(frame.path)
         else:
             frame.key, frame.dead_value = text, False
@@ -195,12 +198,12 @@ class Reader:
         try:
             return scalar(text)
         except ValueError as error:
-            self.document.report(place, str(error), "put it in quotes if it is a name")
+            self._report(place, str(error), "put it in quotes if it is a name")
             self.document.spoil(path)
             return None
 
     def _refuse_alias(self, event: Any, place: Place, path: Loc) -> None:
-        self.document.report(place, f"*{short(event.anchor)} points to another place",
+        self._report(place, f"*{short(event.anchor)} points to another place",
                              "write it out, or put text that starts with * in quotes")  # fmt: skip
         self.document.spoil(path)
 
@@ -209,21 +212,21 @@ class Reader:
         if event.anchor is None and event.tag is None:
             return
         if event.anchor is not None:
-            self.document.report(place, f"&{short(event.anchor)} gives a place a name",
+            self._report(place, f"&{short(event.anchor)} gives a place a name",
                                  "delete it, or put text that starts with & in quotes")  # fmt: skip
         else:
-            self.document.report(place, f"the tag {short(event.tag)} is not read",
+            self._report(place, f"the tag {short(event.tag)} is not read",
                                  "delete it, or put text that starts with ! in quotes")  # fmt: skip
             self.document.spoil(path)
 
     def _check_text(self, text: str, place: Place, path: Loc) -> None:
         """Escapes in quotes can make what a file itself cannot hold."""
         if len(text) > MAX_TEXT:
-            self.document.report(place, f"the text is {len(text)} characters long, at most {MAX_TEXT} are read",
+            self._report(place, f"the text is {len(text)} characters long, at most {MAX_TEXT} are read",
                                  "is a quote or a | missing its end?")  # fmt: skip
             self.document.spoil(path)
         elif _IMPOSSIBLE.search(text):
-            self.document.report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")
+            self._report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")
             self.document.spoil(path)
 
     def _path(self) -> Loc:

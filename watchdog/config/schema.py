@@ -186,7 +186,7 @@ def _default(made: Json) -> None:
     default = made.pop("default", None)
     if made.get("$ref") == "#/definitions/Duration" and isinstance(default, int):
         made["default"] = _as_written(default)
-    elif isinstance(default, str | int | float):
+    elif "$ref" not in made and isinstance(default, str | int | float):
         made["default"] = default
 
 
