@@ -268,3 +268,15 @@ def test_hard_links_and_long_names_are_kept_as_files(place: Path) -> None:
     assert unpacked(place, before) == was
     with tarfile.open(before["archive"]) as tar:
         assert not [member for member in tar if member.islnk()]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_as_root_the_archive_belongs_to_whom_the_state_belongs(place: Path) -> None:
+    for path in (place, *place.rglob("*")):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+    step = archive(place, into="kept/deep")
+    before = step.before()
+    step.apply(before, "k")
+
+    assert {path.lstat().st_uid for path in (place / "kept").rglob("*")} == {1234}
+    assert (place / "kept").stat().st_uid == 1234

@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Api:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.silent: set[str] = set()
         self.closed = threading.Event()
+        self.on_stop: Callable[[], object] = lambda: None
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +39,7 @@ class Api:
                 api.asked.append((self.command, self.path, dict(self.headers), body))
                 if self.path == "/stop":
                     api.running = False
+                    api.on_stop()
                 if self.path in api.silent:
                     while not api.closed.wait(0.05):
                         self.wfile.write(b"x")
@@ -200,6 +202,16 @@ def test_secrets_come_from_files_when_they_are_needed_and_are_never_told(api: Ap
     assert (sent["X-Api-Key"], sent["X-Why"]) == ("k3y-of-mine", "drawdown")
     assert not [text for text in texts if "s3cret" in text or "k3y" in text]
     assert said.endswith("200 token …, key …")
+
+
+def test_a_secret_that_goes_away_meanwhile_does_not_make_a_request_undone(api: Api, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret-token")
+    step = stop(api, check=None, token_file=str(token))
+    api.on_stop = token.unlink
+
+    assert step.apply({}, "k").startswith("POST ")
+    assert not token.exists()
 
 
 def test_a_name_makes_the_token_a_password(api: Api, tmp_path: Path) -> None:

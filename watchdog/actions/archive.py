@@ -123,7 +123,7 @@ class Archive(StepPart):
 
     def _pack(self, before: Json, part: Path, until: float) -> None:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
-        part.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(part.parent)
         looks = {path: _look(Path(path)) for path in before["paths"]}
         _refuse_changed(before["paths"], looks)
         files.refuse_writers([Path(path) for path in looks])
@@ -132,7 +132,7 @@ class Archive(StepPart):
         sums: dict[str, str] = {}
         base = Path(before["base"])
         with part.open("xb") as file:
-            part.chmod(0o600)  # state may hold keys
+            os.fchmod(file.fileno(), 0o600)  # state may hold keys
             owner = Path(next(iter(looks))).lstat()
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
@@ -182,6 +182,15 @@ def _look(top: Path) -> list[Entry]:
             except OSError as problem:
                 raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
     return found
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder and those above it, owned like the folder that was there."""
+    for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
+        missing.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            owner = missing.parent.stat()
+            os.chown(missing, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _lstat(path: Path) -> os.stat_result:

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -121,8 +121,8 @@ class Http(StepPart):
 
     def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
         """``{"check": whether it held, or null}``; for people, `state` asks anew."""
-        self._headers()  # a missing secret is said before anything is done
-        return {"check": None if self.check is None else self._holds(self.check, time.monotonic() + _CHECK_MS / 1_000) is None}
+        headers, until = self._headers(), time.monotonic() + _CHECK_MS / 1_000  # a missing secret is said ahead of the act
+        return {"check": None if self.check is None else _differs(self.check, headers, until) is None}
 
     def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
@@ -132,22 +132,23 @@ class Http(StepPart):
 
     def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
-        answer = web.request(self.method, self.url, self._headers(), self.body, until)
+        headers = self._headers()
+        answer = web.request(self.method, self.url, headers, self.body, until)
+        said = self._quoted(answer, headers)
         wrong = self.expect.differs(answer)
         if wrong is not None:
             # A server that refuses says 4xx; one that breaks may have done it first.
             refused = 300 <= answer.status < 500 and answer.status not in (408, 409, 425)
-            words = f": {said}" if (said := self._quoted(answer)) else ""
-            raise ActionError(f"{self.say()}: {wrong}{words}", may_have_happened=not refused)
+            raise ActionError(f"{self.say()}: {wrong}{f': {said}' if said else ''}", may_have_happened=not refused)
         if self.check is not None:
             for _ in child.waiting(until, every=0.5):
                 now = time.monotonic()  # the last look has its time, too
-                differs = self._holds(self.check, min(max(until, now + 2), now + _CHECK_MS / 1_000))
+                differs = _differs(self.check, headers, min(max(until, now + 2), now + _CHECK_MS / 1_000))
                 if differs is None:
                     break
             else:
                 raise ActionError(f"{self.say()} was answered {answer.status}, yet {differs}", may_have_happened=True)
-        return f"{self.say()}: {answer.status}{f' {said}' if (said := self._quoted(answer)) else ''}"
+        return f"{self.say()}: {answer.status}{f' {said}' if said else ''}"
 
     def state(self, before: Json) -> State:  # noqa: ARG002
         if self.check is None:
@@ -160,14 +161,6 @@ class Http(StepPart):
         if self.check.expect.differs(answer) is None:
             return "after"
         return "before" if 200 <= answer.status < 300 or answer.status in (404, 410) else "unknown"
-
-    def _holds(self, check: Check, until: float) -> str | None:
-        """None when it is so; else what is not, in words."""
-        try:
-            differs = check.expect.differs(web.request("GET", check.url, self._headers(), None, until))
-        except ActionError as error:
-            return str(error)
-        return None if differs is None else f"by {web.shown(check.url)} {differs}"
 
     def _headers(self) -> dict[str, str]:
         headers = dict(self.headers)
@@ -191,13 +184,22 @@ class Http(StepPart):
                 raise ActionError(f"token_file {self.token_file} holds no token — one line, nothing else")
         return headers
 
-    def _quoted(self, answer: web.Answer) -> str:
+    def _quoted(self, answer: web.Answer, headers: Mapping[str, str]) -> str:
         """The end of what it said, without our own secrets."""
         words = answer.body.decode("utf-8", "replace")
-        for name, value in self._headers().items():
+        for name, value in headers.items():
             for secret in (value, *value.split()) if name not in self.headers else ():
                 words = words.replace(secret, "…") if len(secret) > 3 else words
         return child.last_lines(words, limit=120)
+
+
+def _differs(check: Check, headers: Mapping[str, str], until: float) -> str | None:
+    """None when it is so; else what is not, in words."""
+    try:
+        differs = check.expect.differs(web.request("GET", check.url, headers, None, until))
+    except ActionError as error:
+        return str(error)
+    return None if differs is None else f"by {web.shown(check.url)} {differs}"
 
 
 def _header(name: str, value: str) -> None:
