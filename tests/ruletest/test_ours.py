@@ -15,6 +15,8 @@ plans:
   stop: {kind: halt, levels: [{name: stop, steps: [{do: systemd, stop: unit}], verify: {that: [up == 0]}}]}
 rules:
   - {name: errors, kpi: errors, target: bot, warn: {above: 1}, crit: {above: 5, for: 1m, clear: 3, clear_for: 1m, plan: stop}}
+  - {name: asked, target: bot, each: [pair], warn: {expr: spread > 5}, crit: {expr: "spread > 8", for: 20s, plan: stop}}
+  - {name: hours, kpi: errors, target: bot, only: {between: "00:01-00:02", days: [thu]}, warn: {outside: [2, 5], for: 20s}}
   - {name: counted, kpi: errors, target: bot, crit: {above: 5, for: 2 of 3, plan: stop}}
 """
 
@@ -97,3 +99,27 @@ def test_a_wrong_expectation_says_why(tmp_path: Path) -> None:
     assert not case.passed
     assert case.got == {"state": "crit", "plan": "stop"}
     assert "errors 9 is above 5" in case.why
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "rule: asked, eval_time: 30s, labels: {pair: a}, state: ok",
+        "rule: asked, eval_time: 1m, labels: {pair: a}, state: warn, plan: none",
+        "rule: asked, eval_time: 1m, labels: {pair: b}, state: ok",
+        "rule: asked, eval_time: 1m20s, labels: {pair: a}, state: crit, plan: stop",
+        "rule: asked, eval_time: 3m, labels: {pair: a}, state: ok",
+    ],
+)
+def test_a_condition_is_tested_for_what_it_names_and_what_it_does_not(expected: str, tmp_path: Path) -> None:
+    (case,) = outcome(tmp_path, one("1x5 9x10 1x10", 'spread{pair="a"}') + one("1x30", 'spread{pair="b"}'), expected)
+
+    assert case.passed, case
+
+
+@pytest.mark.parametrize(("at", "state"), [("50s", "nodata"), ("1m10s", "pending"), ("1m30s", "warn"), ("3m", "warn")])
+def test_hours_are_those_of_the_first_of_january_1970(at: str, state: str, tmp_path: Path) -> None:
+    """Outside them nothing is judged, and what fires goes on firing."""
+    (case,) = outcome(tmp_path, one("9x11 9x20"), f"rule: hours, eval_time: {at}, state: {state}")
+
+    assert case.passed, case

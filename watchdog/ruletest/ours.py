@@ -90,21 +90,23 @@ class Watch:
 
     def state(self, rule: str, labels: Labels) -> tuple[State, str]:
         """The worst state of the rule where the labels are these (and any others), and why."""
-        found: tuple[State, str] = ("nodata", "nothing was judged")
-        best = -1
-        for key, machine in self._pipeline.machines.items():
-            if key.rule == rule and set(labels) <= set(key.labels):
-                state = _state(key.level, machine)
-                rank = ("ok", "nodata", "pending", "warn", "crit").index(state)
-                if rank > best:
-                    best, found = rank, (state, machine.reason)
-        return found
+        mine = {key: machine for key, machine in self._pipeline.machines.items() if key.rule == rule}
+        asked = {key: machine for key, machine in mine.items() if set(labels) <= set(key.labels)}
+        # A condition has no state for what it does not name: then the one without labels speaks.
+        known = self._config.rules[rule]
+        condition = any(threshold is not None and threshold.expr for threshold in (known.warn, known.crit))
+        chosen = asked or {key: machine for key, machine in mine.items() if condition and not key.labels}
+        states = [(_state(key.level, machine), machine.reason) for key, machine in chosen.items()]
+        return max(states, key=lambda one: _RANK.index(one[0]), default=("nodata", "nothing was judged"))
 
     def plan(self, rule: str) -> str | None:
         """The plan that the rule has started last."""
         started = [run.plan for target in self._config.targets for run in runs.recent(self._journal, target, -1)
                    if run.by == f"rule {rule}"]  # fmt: skip
         return started[-1] if started else None
+
+
+_RANK: tuple[State, ...] = ("ok", "nodata", "pending", "warn", "crit")
 
 
 def _by_source(given: Mapping[Labels, Sequence[Value]]) -> dict[str, list[tuple[Labels, Sequence[Value]]]]:
