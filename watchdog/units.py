@@ -78,7 +78,7 @@ def show(value: float | None, unit: Unit) -> str:
         case "percent":
             return f"{_round(value)} %"
         case "seconds":
-            return show_duration(value * 1_000)
+            return _seconds(value)
         case "bytes":
             for name in ("TiB", "GiB", "MiB", "KiB"):
                 if abs(value) >= _BYTES[name]:
@@ -90,10 +90,20 @@ def show(value: float | None, unit: Unit) -> str:
     return amount if unit == "currency" else f"{amount} {unit}"
 
 
+def _seconds(value: float) -> str:
+    """Under a minute three figures: 1.6 s is above 1.5 s, and not 2 s above 2 s."""
+    if abs(value) >= 60 or value == 0:
+        return show_duration(value * 1_000) if value else "0 s"
+    size, name = next(((size, name) for size, name in ((1, "s"), (1e-3, "ms")) if abs(value) >= size), (1e-6, "µs"))
+    return f"{_round(value / size)} {name}"
+
+
 def _round(value: float) -> str:
-    """Three or four figures, no exponent, no trailing zeros."""
-    if value == 0 or abs(value) >= 1e15:
-        return f"{value:g}"
+    """Three or four figures, no trailing zeros, thousands set apart; an exponent only where nothing else would be left."""
+    if value == 0 or abs(value) >= 1e15 or abs(value) < 1e-9:
+        return f"{value:.3g}"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(digits, 9)}f}" if abs(value) < 1_000 else f"{value:.0f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
