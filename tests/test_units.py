@@ -69,7 +69,7 @@ def test_the_parts_of_a_duration_add_up(parts: list[tuple[int, str]]) -> None:
         (-3.0, "currency", "-3.00"), (5, "count", "5"), (0.00123, "count", "0.00123"), (12.3456, "count", "12.3"),
         (1_234_567, "count", "1,234,567"), (1e-12, "count", "1e-12"), (1_234.5, "USD", "1,234.50 USD"),
         (0.00042, "BTC", "0.00042 BTC"), (-0.5, "USDT", "-0.50 USDT"), (1.6, "seconds", "1.6 s"), (0.0123, "seconds", "12.3 ms"),
-        (0.00015, "seconds", "150 µs"), (0, "seconds", "0 s"), (200, "seconds", "3 m 20 s"), (1e20, "count", "1e+20"), (None, "ratio", "no value"),
+        (0.00015, "seconds", "150 µs"), (0, "seconds", "0 s"), (1e20, "count", "1e+20"), (None, "ratio", "no value"),
         (math.nan, "bytes", "nan"), (-math.inf, "currency", "-inf"),
     ],
 )  # fmt: skip
