@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import daemon, journal, rivals, sampling, versus
+from benchmarks import daemon, journal, replay, rivals, sampling, versus
 from benchmarks.measure import FULL, QUICK, Effort
 from benchmarks.table import Row, markdown, plain
 
@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[Row]]] = {
     "sampling": lambda effort, _: sampling.rows(effort.seconds),
     "journal": lambda effort, _: journal.rows(effort.seconds),
     "daemon": daemon.rows,
+    "replay": replay.rows,
 }
 _PACKAGES = {
     "prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager",

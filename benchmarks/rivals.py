@@ -13,7 +13,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Rival(Protocol):
 
     def judged(self, case: Case, seconds: float) -> float:
         """Checks per CPU-second."""
+
+    def ranged(self, exprs: Sequence[str], seconds: float, /) -> float:
+        """Points per CPU-second that range queries at a step of 1 s return; 0 where that is not measured."""
 
 
 @contextlib.contextmanager
@@ -106,6 +110,17 @@ class _Prometheus:
         self._use('{"groups": []}')
         return rate * case.checks
 
+    def ranged(self, exprs: Sequence[str], seconds: float) -> float:
+        points, spent, deadline = 0, 0.0, time.monotonic() + 10 * seconds
+        end = time.time_ns() // 1_000_000_000
+        asked = [urllib.parse.urlencode({"query": expr, "start": end - 3_000, "end": end - 1, "step": 1}) for expr in exprs]
+        while spent < max(seconds, 0.2) and time.monotonic() < deadline:
+            before = cpu_of([self._process])
+            for query in asked:
+                assert fetch(f"{self._url}/api/v1/query_range?{query}") is not None, "Prometheus does not answer"
+            points, spent = points + 3_000 * len(asked), spent + cpu_of([self._process]) - before
+        return points / spent if spent else 0.0
+
     def _use(self, text: str) -> None:
         self._rules.write_text(text)
         assert fetch(f"{self._url}/-/reload", b"") is not None, "Prometheus refuses the rules"
@@ -157,6 +172,9 @@ class _Victoria:
 
             until(lambda: evaluated() > case.theirs, 60, "vmalert evaluates the rules")
             return _measure([self._process, process], evaluated, seconds) * case.checks
+
+    def ranged(self, _: Sequence[str], __: float) -> float:
+        return 0.0
 
 
 @contextlib.contextmanager
