@@ -152,7 +152,7 @@ class One:
 
     def twice(self, which: Places) -> Floats:
         v = self._v[which]
-        high, low = folds.fold((v, np.zeros_like(v)), folds.exact_plus)
+        high, low = folds.fold((v, np.zeros_like(v)), folds.exact_plus, plain=True)
         return np.asarray(high + low)
 
     def values(self, i: int) -> Floats:
@@ -171,7 +171,7 @@ class One:
         return nan, above, below
 
     def moments(self) -> tuple[Floats, Floats]:
-        sums, squares = folds.fold((self._v, np.zeros_like(self._v)), folds.moments)
+        sums, squares = folds.fold((self._v, np.zeros_like(self._v)), folds.moments, plain=True)
         return sums, np.array(squares)
 
     def variances(self, which: Places) -> Floats:
@@ -286,7 +286,22 @@ def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:
 
 
 def of_one(window: Window, what: Callable[[Summed], Floats]) -> Floats:
-    return what(One(window.v))
+    v = window.v
+    if len(v) == 1 and what is not variance and (plain := _plainly(v, mean=what is mean)) is not None:
+        return np.array([plain])
+    return what(One(v))
+
+
+def _plainly(v: Floats, *, mean: bool) -> float | None:
+    """`_settled` of one row in plain floats, where nothing is strange about it; None: it is."""
+    n = v.shape[1]
+    low, high = float(np.minimum.reduce(v, axis=None)), float(np.maximum.reduce(v, axis=None))
+    if low == high:
+        return low + 0.0 if mean else low * n + 0.0
+    total = float(folds.fold_sum(v)[0])
+    if not (-math.inf < total < math.inf and max(high, -low) <= abs(total) * (_LOSES / n)):  # neither does NaN
+        return None
+    return total / n if mean else total + 0.0
 
 
 def of_many(windows: Windows, what: Callable[[Summed], Floats]) -> Floats:

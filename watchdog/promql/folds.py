@@ -24,12 +24,14 @@ Merge = Callable[[Node, Any, Node, Any], Node]
 where the left one is the greater, and either may be an array."""
 
 
-def fold(leaf: Node, merge: Merge) -> Node:
-    """One window of several rows: [rows, n] each → [rows] each."""
+def fold(leaf: Node, merge: Merge, *, plain: bool = False) -> Node:
+    """One window of several rows: [rows, n] each → [rows] each. `plain`: `merge` takes floats as well as arrays."""
     n, size = leaf[0].shape[-1], 1
     rest: Node | None = None
     held = 0
     while True:
+        if plain and n <= _FEW and len(leaf[0]) == 1:
+            return _fold_floats(list(zip(*(x[0].tolist() for x in leaf), strict=True)), size, rest, held, merge)
         if n & 1:
             last = tuple(x[..., n - 1] for x in leaf)
             rest = last if rest is None else merge(last, size, rest, held)
@@ -39,6 +41,22 @@ def fold(leaf: Node, merge: Merge) -> Node:
             assert rest is not None
             return rest
         leaf = merge(tuple(x[..., 0 : 2 * n : 2] for x in leaf), size, tuple(x[..., 1 : 2 * n : 2] for x in leaf), size)
+        size *= 2
+
+
+def _fold_floats(nodes: list[Any], size: int, rest: Any, held: int, merge: Merge) -> Node:
+    """The upper levels of one row's tree."""
+    if rest is not None:
+        rest = tuple(float(x[0]) for x in rest)
+    n = len(nodes)
+    while True:
+        if n & 1:
+            rest = nodes[n - 1] if rest is None else merge(nodes[n - 1], size, rest, held)
+            held += size
+        n >>= 1
+        if not n:
+            return tuple(np.array([x]) for x in rest)
+        nodes = [merge(nodes[i], size, nodes[i + 1], size) for i in range(0, 2 * n, 2)]
         size *= 2
 
 
