@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import fcntl
 import os
 import signal
@@ -102,7 +103,13 @@ class Lock:
 
 def _signature() -> bytes:
     """Always of one length, so that it is overwritten as a whole."""
-    return f"{os.getpid():>10} {_started(os.getpid()):>20} {time.monotonic():>20.3f}\n".encode()
+    return f"{os.getpid():>10} {_own_start(os.getpid()):>20} {time.monotonic():>20.3f}\n".encode()
+
+
+@functools.cache
+def _own_start(pid: int) -> str:
+    """Of ourselves; it never changes, and every tick signs."""
+    return _started(pid)
 
 
 def _started(pid: int) -> str:
