@@ -122,7 +122,8 @@ def running(
         try:
             yield process
         finally:
-            process.terminate()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
             try:
                 process.wait(10)
             except psutil.TimeoutExpired:
