@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +91,23 @@ def test_what_was_learned_outlives_a_restart_and_follows_what_is_normal(desk: De
 
     desk.rounds(700, latency=15)
     assert limit(desk) == 30
+
+
+def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.rounds(30, latency=10)
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(baselines, "take", full)
+    desk.rounds(30)
+    monkeypatch.undo()
+    desk.rounds(41)
+
+    assert limit(desk) == 20
+    written = [row["t"] for row in desk.journal.rows("SELECT t FROM baseline_point ORDER BY t")]
+    assert written[-1] >= desk.now - 10_000
+    assert all(after - before == SECOND for before, after in itertools.pairwise(written))
 
 
 def test_a_baseline_of_another_expression_is_none(desk: Desk) -> None:

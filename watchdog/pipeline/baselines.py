@@ -7,6 +7,7 @@ learned: the baseline stays what it was when the night began.
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -109,14 +110,20 @@ class Baselines:
         )  # fmt: skip
 
     def tend(self, read: Read, fires: Callable[[str], bool], now: Millis) -> set[str]:
-        """Takes what is due. `fires`: whether anything of a target does. Returns the KPIs whose baseline has changed."""
+        """Takes what is due. `fires`: whether anything of a target does. Returns the KPIs whose baseline has changed.
+
+        A journal that cannot be written to costs values, which come again; it must not keep what follows from acting.
+        """
         changed = set()
-        for name, state in self._learning.items():
-            if not (now < state.next_point <= now + self._step(name)) and self._learn(name, state, read, fires, now):
-                changed.add(name)
-        for name, capture in list(self._captures.items()):
-            if now >= capture.next_point and self._capture(name, capture, read, fires, now):
-                changed.add(name)
+        try:
+            for name, state in self._learning.items():
+                if not (now < state.next_point <= now + self._step(name)) and self._learn(name, state, read, fires, now):
+                    changed.add(name)
+            for name, capture in list(self._captures.items()):
+                if now >= capture.next_point and self._capture(name, capture, read, fires, now):
+                    changed.add(name)
+        except sqlite3.Error as error:
+            log.warning("baselines: the journal cannot be written: %s", error)
         return changed
 
     def _step(self, name: str) -> Millis:
@@ -149,10 +156,10 @@ class Baselines:
         normal = learned(kpi.baseline, state.points, now)
         if normal == state.normal or (normal.value is None and state.normal.value is not None):
             return False  # what was learned once stays until there is enough to learn it anew
-        state.normal = normal
         if normal.value is not None:
             self._keep(Baseline(name, "learned", state.asked, normal.value, now, len(state.points), kpi.baseline.learn,
                                 "", self._head(name, now)))  # fmt: skip
+        state.normal = normal
         return True
 
     def _read(self, name: str, read: Read) -> Reading:
