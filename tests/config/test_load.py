@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.config import Config, ConfigError, check, load
+from watchdog.config import Config, ConfigError, check, load, salvage
 from watchdog.notifiers import Slack
 from watchdog.rules import Missing, Patience
 from watchdog.sources import Process, Scrape
@@ -285,3 +285,24 @@ def test_a_level_that_gives_up_before_it_can_be_proven_is_a_warning(write: Write
     hurried = BASE.replace("verify: {quiet: 1m}", "verify: {settle: 1m, quiet: 5m, give_up: 5m}")
     ((_, _, _, what),) = warned(load(write({"rules/base.yaml": hurried}), environ={}))
     assert what == "level flag gives up before it can be proven: settle and quiet take 6 m"
+
+
+# ─ salvage ─
+
+
+def test_of_broken_rule_files_what_is_well_is_still_known(write: Write) -> None:
+    odd = "kpis: {odd: {exper: y}, sound: {expr: z}}\n"
+    folder = write({"rules/x.yaml": "rules: [\n", "rules/y.yaml": odd})
+    saved = salvage(folder, environ={"STATE_DIRECTORY": "/var/lib/here"})
+
+    assert saved.state == Path("/var/lib/here")
+    assert list(saved.targets) == ["bot"]
+    assert "sound" in saved.kpis
+    assert "odd" not in saved.kpis
+    assert saved.checks == ()
+
+
+@pytest.mark.parametrize("text", ["state: [", "- a\n  b", "state: x\x00", "state: 5"])
+def test_a_main_file_that_cannot_be_read_is_not_guessed(text: str, write: Write) -> None:
+    with pytest.raises(ConfigError):
+        salvage(write({"watchdog.yaml": text}), environ={})

@@ -45,6 +45,26 @@ def test_a_level_that_is_disproven_is_followed_by_the_next_one(night: Night) -> 
     assert (night.page() or "").startswith("error_ratio 0.01")
 
 
+def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(night: Night) -> None:
+    night.watch()
+    night.healthy()
+    night.deploy_v2(BAD)
+    until(night.incidents)
+    rules = night.folder / "rules" / "toy.yaml"
+    good = rules.read_text()
+    rules.write_text(good.replace("rules:", "ruels:"))
+    until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
+
+    until(lambda: ended(night), 40)  # asked on the command line, of the broken files
+
+    (run,) = night.runs()
+    assert (run["outcome"], run["level"]) == ("proven", 1)
+    assert "the files on disk have" in night.command("status").stderr
+    rules.write_text(good)
+    until(lambda: "watchdog_config_last_reload_successful 1.0" in (night.metrics() or ""))
+    assert len(night.incidents()) == 1
+
+
 def test_kill_nine_between_started_and_the_outcome_of_the_git_step_leaves_one_revert(night: Night) -> None:
     """The git on PATH kills the watchdog that called it, right after the branch has moved."""
     real = shutil.which("git")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -29,8 +30,22 @@ def ask_status(loaded: Config) -> Any:
         raise WatchdogError(f"no watchdog answers at {where}:{loaded.web.port} — is the service running?") from None
 
 
+def usable(folder: Path) -> Config:
+    """The configuration; of broken files what is well, and a word about it: at night somebody must get at the journal.
+
+    Raises ConfigError when watchdog.yaml itself cannot be read.
+    """
+    try:
+        return config.load(folder, environ=os.environ)
+    except config.ConfigError as error:
+        salvaged = config.salvage(folder, environ=os.environ)
+        count = len(error.problems)
+        print(f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check", file=sys.stderr)
+        return salvaged
+
+
 def status(options: argparse.Namespace) -> int:
-    known = ask_status(config.load(options.config, environ=os.environ))
+    known = ask_status(usable(options.config))
     if options.json:
         print(json.dumps(known))
         return 0
@@ -70,7 +85,7 @@ def _at_work(plan: dict[str, Any], now: Millis) -> str:
 
 def opened(folder: Path) -> tuple[Config, Journal]:
     """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
-    loaded = config.load(folder, environ=os.environ)
+    loaded = usable(folder)
     path = loaded.state / "journal.db"
     try:
         return loaded, Journal(path, migrate=False)

@@ -53,6 +53,26 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> C
     return config
 
 
+def salvage(path: Path, *, environ: Mapping[str, str]) -> Config:
+    """What is well in files of which some are not: where the journal is, and how the running watchdog is reached.
+
+    Nothing is judged or started by it. Raises ConfigError when watchdog.yaml does not even tell where the journal is.
+    """
+    files = found(path)
+    main = None if files.main is None else read(files.main, _shown(files.main))
+    made = draft(main, [read(each, _shown(each)) for each in files.rules], files.folder.absolute(), environ)
+    said = {} if main is None or main.data is None else main.data
+    lost = main is None or not main.whole or not isinstance(said, dict)
+    if lost or (said.get("state") is not None and made.state is None):
+        raise ConfigError([] if main is None else main.problems)
+    well = {section: made.models(section) for section in ONE}
+    return Config(
+        sources=well["sources"], channels=well["channels"], state=_state(made), web=made.web, reload=made.reload,
+        history=made.history, targets=well["targets"], kpis=well["kpis"], rules=well["rules"], plans=well["plans"],
+        checks=(), fingerprint="", files=(),
+    )  # fmt: skip
+
+
 def found(path: Path) -> Files:
     """What `load` reads."""
     main = path / MAIN if _is(Path.is_dir, path) else path
