@@ -16,10 +16,9 @@ from pathlib import Path
 import psutil
 
 from watchdog.actions import child
-from watchdog.actions.repository import Repository
+from watchdog.actions.repository import PRIVATE, Repository
 from watchdog.model import ActionError
 
-PRIVATE = "trading-watchdog"
 _OLD = 600.0
 _PATIENCE = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
 _MARK = b"trading-watchdog "

@@ -18,6 +18,8 @@ from watchdog.actions import child
 from watchdog.model import ActionError
 
 HEADS = "refs/heads/"
+PRIVATE = "trading-watchdog"
+"""Our own folder in the git directory of a work tree."""
 _OUTPUT = 256 << 20
 
 _SETTINGS = (
@@ -278,13 +280,19 @@ def with_files(repo: Repository, old: str, source: str, names: Sequence[str]) ->
         gone = [line.partition(b"\t")[2] for line in was.split(b"\0") if line]
         orders += [b"0 " + b"0" * len(old) + b"\t" + path for path in gone]
         orders += [line for line in now.split(b"\0") if line]
-    with tempfile.TemporaryDirectory(prefix="trading-watchdog-") as folder:
+    folder = repo.objects or repo.dir / PRIVATE  # thrown away either way
+    try:
+        folder.mkdir(exist_ok=True)
         if repo.owner is not None:
             os.chown(folder, repo.owner.uid, repo.owner.gid)
-        index: dict[str, str | None] = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        repo.git("read-tree", old, env=index)
-        repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
-        return repo.git("write-tree", env=index).out.strip()
+        for leftover in ("files", "files.lock"):
+            (folder / leftover).unlink(missing_ok=True)
+    except OSError as problem:
+        raise ActionError(f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to") from None
+    index: dict[str, str | None] = {"GIT_INDEX_FILE": str(folder / "files")}
+    repo.git("read-tree", old, env=index)
+    repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
+    return repo.git("write-tree", env=index).out.strip()
 
 
 def push(repo: Repository, remote: str) -> str:

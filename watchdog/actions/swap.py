@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from watchdog.actions import files, locks
 from watchdog.actions.marks import BAD
-from watchdog.actions.repository import Change, Repository, content_of, head_of, same, staged, working
+from watchdog.actions.repository import PRIVATE, Change, Repository, content_of, head_of, same, staged, working
 from watchdog.actions.scalars import Value, edited
 from watchdog.model import ActionError
 
@@ -97,7 +97,7 @@ def swap(repo: Repository, plan: Plan, reason: str) -> None:
 
 def tidy(repo: Repository) -> None:
     """Nothing of ours stays beside the tree."""
-    for own in (repo.top / _BESIDE, repo.dir / locks.PRIVATE):
+    for own in (repo.top / _BESIDE, repo.dir / PRIVATE):
         shutil.rmtree(own, ignore_errors=True)
 
 
