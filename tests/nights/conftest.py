@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nights.house import House
+from watchdog.actions import repository
+
+
+@pytest.fixture(autouse=True)
+def no_power_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here cuts the power; nothing waits for disks."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def build(**said: Any) -> House:
+        made.append(House(tmp_path, **said))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()

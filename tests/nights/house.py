@@ -1,0 +1,207 @@
+"""A whole watchdog but for its clock and its loop of reading: the real pipeline, rollback, people and places, over real
+files and a real repository. A second goes by when a test says so, and the bot shows what follows from its files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.actions.helpers import Repo
+from tests.desk import START, Desk
+from watchdog.incidents import Key, Terms
+from watchdog.journal import incidents, runs
+from watchdog.journal.runs import Run
+from watchdog.model import Millis, Severity
+from watchdog.pipeline import terms
+from watchdog.place import Places, look
+from watchdog.rollback import Hands, Rollback
+
+CONFIG = "TRADING = True  # new positions\nFEATURE = True\nMODEL = 2\n"
+
+RULES = """\
+targets:
+  bot: {{repo: {repo}, cooldown: 10s, settling: 1m{target}}}
+kpis:
+  errors: {{expr: error_ratio, unit: ratio}}
+  drawdown: {{expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}}
+  age: {{expr: tick_age, unit: seconds}}
+{kpis}
+defaults: {{target: bot}}
+rules:
+  - {{name: errors, kpi: errors, crit: {{above: 10%, for: 2s, plan: ladder}}}}
+  - {{name: drawdown, kpi: drawdown, crit: {{at_least: 10%, plan: halt}}}}
+  - {{name: no-ticks, kpi: age, crit: {{above: 30s}}, if_missing: {{after: 10s, then: crit}}}}
+{rules}
+plans:
+  halt:
+    kind: halt
+    levels:
+      - {{name: no-entries, steps: [{{do: flag, file: config.py, set: {{TRADING: false}}}}],
+         verify: {{that: [entries == 0], give_up: 5s}}}}
+  ladder:
+    kind: repair
+    mode: auto
+    exhausted: halt
+    before: [{{do: flag, file: config.py, set: {{TRADING: false}}}}]
+    proven: [{{do: flag, file: config.py, set: {{TRADING: true}}}}]
+    verify: {{quiet: 3s, give_up: 20s, watch: 5s}}
+    levels:
+{levels}
+{plans}
+"""
+LEVELS = """\
+      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}
+      - {name: version, steps: [{do: git, revert: v2-merge}]}
+"""
+
+
+class House(Desk):
+    """One bot; `bot` says what it shows."""
+
+    def __init__(
+        self, folder: Path, *, levels: str = LEVELS, rules: str = "", kpis: str = "", plans: str = "", target: str = "",
+        now: Millis = START, change: tuple[str, str] = ("", ""),
+    ) -> None:  # fmt: skip
+        """What is said is added to RULES; `change`: one line of them becomes another."""
+        self.repo = Repo(folder / "bot")
+        self.repo.commit("v1", config__py=CONFIG.replace("MODEL = 2", "MODEL = 1"), notes__md="v1\n")
+        self.repo.git("tag", "v1")
+        self.repo.git("checkout", "-q", "-b", "v2")
+        self.repo.commit("v2", config__py=CONFIG, model__py="WEIGHTS = 2\n")
+        self.repo.git("checkout", "-q", "main")
+        self.repo.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
+        self.repo.git("tag", "v2-merge")
+        self.bad_from = 2
+        """The model from which on the bot makes errors."""
+        text = RULES.format(repo=self.repo.path, levels=levels, rules=rules, kpis=kpis, plans=plans, target=target)
+        assert change[0] in text
+        super().__init__(folder, text.replace(*change) if change[0] else text, now=now)
+        self.loop = asyncio.new_event_loop()
+        self.at_work: Callable[[], None] = lambda: None
+        """What other people do, each second."""
+        self.most_at_once = 0
+        self.loop.run_until_complete(self._begin())
+
+    def open(self) -> None:
+        super().open()
+        self.rollback = Rollback(self._hands())
+        self.places = Places(self.journal)
+
+    async def _begin(self) -> None:
+        for target in self.config.targets:
+            self.rollback.tend(target)
+
+    def close(self) -> None:
+        async def stop() -> None:
+            stopping = asyncio.ensure_future(self.rollback.stop())
+            while not stopping.done():
+                self.rollback.wake()
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(stop())
+        self.loop.close()
+        self.journal.close()
+
+    # the bot
+
+    def settings(self) -> dict[str, str]:
+        lines = [line.split("#")[0].split("=") for line in self.repo.read("config.py").splitlines() if "=" in line]
+        return {name.strip(): value.strip() for name, value in lines}
+
+    def bot(self) -> dict[str, float]:
+        """What follows from its files: the new model errs, with its feature and without."""
+        config = self.settings()
+        errors = 0.5 if int(config["MODEL"]) >= self.bad_from else 0.01
+        return {"error_ratio": errors, "entries": float(config["TRADING"] == "True")}
+
+    # time
+
+    def second(self, **shows: float) -> None:
+        self.at_work()
+        self.round(**{**self.bot(), **shows})
+        if (self.now - START) % 5_000 == 0:
+            for name, target in self.config.targets.items():
+                at_work = any(run.status != "watching" for run in runs.unended(self.journal, name))
+                self.places.note(name, look(target, self.pipeline.telemetry), at_work or name in self.over, self.now)
+                self.over.discard(name)
+        self.people.tick(self.now)
+        self.rollback.wake()
+        self.loop.run_until_complete(self._work())
+        self.most_at_once = max(self.most_at_once, sum(run.status == "running" for run in self.runs))
+
+    async def _work(self) -> None:
+        for _ in range(12):
+            await asyncio.sleep(0)
+            for task in self.rollback.tasks:
+                if task.done():
+                    task.result()
+            self.most_at_once = max(self.most_at_once, sum(run.status == "running" for run in self.runs))
+
+    def seconds(self, number: int, **shows: float) -> None:
+        for _ in range(number):
+            self.second(**shows)
+
+    def until(self, fact: Callable[[], object], seconds: int = 120, **shows: float) -> None:
+        for _ in range(seconds):
+            if fact():
+                return
+            self.second(**shows)
+        raise AssertionError(f"not within {seconds} s: {self.told()}")
+
+    # what came of it
+
+    def outcomes(self) -> list[tuple[str, str | None]]:
+        return [(run.plan, run.outcome) for run in self.runs]
+
+    def ours(self) -> list[str]:
+        """Subjects of our own commits, newest first."""
+        return self.repo.git("log", "--format=%s", "--author=Trading Watchdog").splitlines()
+
+    def latched(self) -> bool:
+        return incidents.standing(self.journal, "bot", self.now).latched is not None
+
+    def listed(self) -> list[incidents.Incident]:
+        return incidents.listing(self.journal)
+
+    def steps(self, run: Run) -> list[tuple[str, int, str, str]]:
+        return [(step.phase, step.level, step.say, step.status) for step in runs.steps(self.journal, run.id)]
+
+    # hands, as the daemon has them
+
+    def _hands(self) -> Hands:
+        self.over: set[str] = set()
+
+        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+            with self.journal.write() as db:
+                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
+            return True
+
+        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
+            with self.journal.write() as db:
+                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident, weight="warn")
+
+        def tripped(incident: int, target: str) -> dict[Key, Terms]:
+            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
+                    if trip.plan is not None}  # fmt: skip
+            return {key: terms(check) for check in self.config.checks if check.target == target
+                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
+
+        def wanted(run: Run) -> bool | None:
+            if run.incident is None or not run.by.startswith("rule "):
+                return True
+            return self.pipeline.still_fires(tripped(run.incident, run.target))
+
+        async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return call(*args, **kwargs)
+
+        return Hands(
+            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
+            evidence=self.pipeline.evidence, wanted=wanted, halt=halt, tell=tell, ended=self.over.add,
+            mute=self.pipeline.mute,
+            held=lambda target: self.pipeline.ledger.held(target, self.now), backups=self.folder / "backups",
+        )  # fmt: skip
+
+
+
