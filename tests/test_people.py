@@ -237,3 +237,32 @@ def test_a_muted_rule_is_not_judged_and_its_patience_begins_anew_when_it_is_agai
     assert desk.runs == []
     desk.rounds(3)
     assert [run.plan for run in desk.runs] == ["ladder"]
+
+
+RECOVER = "\n    recover: [{name: on, steps: [{do: flag, file: config.py, set: {TRADING: true}}], verify: {quiet: 1s}}]"
+
+
+def test_after_resume_the_plan_that_ended_last_goes_back_to_work_in_its_stages(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, RULES.replace("    kind: halt", "    kind: halt" + RECOVER))
+    desk.rounds(2)
+    desk.rounds(2, equity=800)
+    desk.end(desk.runs[0], "proven")
+    with desk.journal.write() as db:
+        incidents.stand(db, "bot", latched=desk.now, latch_why="halt")
+    desk.rounds(2, equity=1_000)
+
+    granted, text = ask(desk, "resume", target="bot")
+
+    assert granted
+    assert text == "bot resumed; halt goes back to work in 1 stage (run 2)"
+    assert (desk.runs[1].part, desk.runs[1].kind, desk.runs[1].plan) == ("recover", "repair", "halt")
+    desk.journal.close()
+
+
+def test_after_resume_a_plan_without_stages_leaves_the_bot_as_it_is(desk: Desk) -> None:
+    desk.rounds(2, equity=800)
+    desk.end(desk.runs[0], "proven")
+    desk.rounds(2, equity=1_000)
+
+    assert ask(desk, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")
+    assert len(desk.runs) == 1

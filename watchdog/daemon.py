@@ -28,7 +28,7 @@ from watchdog.notify import Outbox
 from watchdog.offload import DeadlineError, Offload, StillBusyError
 from watchdog.people import People
 from watchdog.pipeline import Pipeline, terms
-from watchdog.pipeline.watch import named
+from watchdog.pipeline.watch import named, tripped_since
 from watchdog.place import Places, look
 from watchdog.promql import Pages
 from watchdog.reload import WATCH, Reloader
@@ -373,6 +373,7 @@ class Daemon:
             wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
             named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names), mute=self.pipeline.mute,
             held=lambda target: self.pipeline.ledger.held(target, clock()), backups=self.config.state / "backups",
+            trips=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
         )  # fmt: skip
 
     def _status_from_outside(self) -> dict[str, object]:

@@ -207,7 +207,16 @@ class People:
         if stale := self._pipeline.stale(target, now):
             return False, f"not while data is stale: {stale}"
         self._pipeline.resume(target, who, now)
-        return True, f"{target} resumed; its rules are judged anew"
+        ended = runs.last_ended(self._journal, target)
+        plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
+        if ended is None or plan is None or not plan.recover or ended.part == "undo":
+            return True, f"{target} resumed; its rules are judged anew"
+        count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
+        with self._journal.write() as db:
+            run = self._pipeline.ledger.queue(
+                db, target, ended.plan, f"person {who}", now, incident=None, part="recover"
+            )
+        return True, f"{target} resumed; {ended.plan} goes back to work in {count} (run {run})"
 
     def start(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""

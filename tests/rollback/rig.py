@@ -127,6 +127,8 @@ class Rig:
         self.muted: list[list[str]] = []
         """What was muted, each time that changed."""
         self.held: str | None = None
+        self.trips: Callable[[], str | None] = lambda: None
+        """A rule with a plan that has tripped just now."""
         self.that: Callable[[str], bool | None] = lambda _: True
         self.wanted: Callable[[Run], bool | None] = lambda _: True
         self.meddle: Callable[[str, str], None] = lambda *_: None
@@ -264,7 +266,7 @@ class Rig:
             terms=lambda *_: {ERRORS: Terms(Patience(hold=500))}, evidence=self._evidence,
             wanted=self._wanted, halt=self._halt, tell=self._tell, ended=self.over.append,
             named=self._named, mute=lambda _, names: self._mute(names), held=lambda _: self.held,
-            backups=self.folder / ".backups",
+            backups=self.folder / ".backups", trips=lambda *_: self.trips(),
         )  # fmt: skip
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -115,6 +115,13 @@ class Halt(Part):
     """Carried out in this order, whatever becomes of the one before."""
     verify: Verify = Verify(give_up=30_000)
     """How each level is proven."""
+    recover: Seq[Level] = ()
+    """The way back to work, stage by stage, after a person has said resume."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> Halt:
+        _check_stages(self)
+        return self
 
     @model_validator(mode="after")
     def _provable(self) -> Halt:
@@ -151,6 +158,8 @@ class Repair(Part):
     """From the mildest to the strongest: the next one is tried when one did not help."""
     latch: Literal["on_failure", "always", "never"] = "on_failure"
     """When repairs stay refused until a person says `resume`."""
+    recover: Seq[Level] = ()
+    """The way back to work, stage by stage, after `proven`; and after a person has said resume."""
 
     @model_validator(mode="after")
     def _masks_nothing(self) -> Repair:
@@ -161,10 +170,17 @@ class Repair(Part):
 
     @model_validator(mode="after")
     def _quiet_is_said(self) -> Repair:
+        _check_stages(self)
         for level in self.levels:
             if not verify_of(self, level).quiet:
                 raise ValueError(f"level {level.name} has no quiet: say how long all must be well, such as quiet: 5m")
         return self
+
+
+def _check_stages(plan: Halt | Repair) -> None:
+    for stage in plan.recover:
+        if not verify_of(plan, stage).quiet:
+            raise ValueError(f"stage {stage.name} has no quiet: say how long all must be well, such as quiet: 10m")
 
 
 Plan = Annotated[Halt | Repair, Field(discriminator="kind")]
@@ -192,5 +208,7 @@ def read_plan(text: str) -> Halt | Repair:
 
 
 def steps_of(plan: Halt | Repair, phase: str, level: int) -> tuple[Action, ...]:
-    """The steps of one row: `before`, `proven`, or a `level`."""
+    """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`."""
+    if phase == "recover":
+        return plan.recover[level].steps
     return plan.levels[level].steps if phase == "level" else getattr(plan, phase, ())

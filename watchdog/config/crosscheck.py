@@ -235,5 +235,7 @@ def steps(plan: Halt | Repair) -> Iterator[tuple[Loc, Any]]:
     levels: Sequence[Level] = plan.levels
     for number, level in enumerate(levels):
         yield from ((("levels", number, "steps", index), action) for index, action in enumerate(level.steps))
+    for number, stage in enumerate(plan.recover):
+        yield from ((("recover", number, "steps", index), action) for index, action in enumerate(stage.steps))
     if isinstance(plan, Repair):
         yield from ((("proven", index), action) for index, action in enumerate(plan.proven))

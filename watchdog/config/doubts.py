@@ -65,6 +65,9 @@ def verifies(plan: Halt | Repair) -> Iterator[tuple[Loc, Verify]]:
     for index, level in enumerate(plan.levels):
         if level.verify is not None:
             yield ("levels", index, "verify"), level.verify
+    for index, stage in enumerate(plan.recover):
+        if stage.verify is not None:
+            yield ("recover", index, "verify"), stage.verify
 
 
 def _well(draft: Draft, section: str) -> list[Entry]:

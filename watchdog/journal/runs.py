@@ -107,6 +107,13 @@ def find(journal: Journal, run: int) -> Run | None:
     return None if row is None else _run(row)
 
 
+def last_ended(journal: Journal, target: str) -> Run | None:
+    """The run that left the target as it is."""
+    sql = f"SELECT {_RUN} FROM run WHERE target = ? AND ended IS NOT NULL ORDER BY ended DESC, id DESC LIMIT 1"  # noqa: S608
+    row = journal.row(sql, target)
+    return None if row is None else _run(row)
+
+
 def unended(journal: Journal, target: str) -> list[Run]:
     """Runs of a target that are not over: halts first, then what is already under way, then in the order queued."""
     sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND status != 'ended'

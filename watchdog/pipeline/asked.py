@@ -40,7 +40,7 @@ def expressions(config: Config) -> Iterable[str]:
         yield from alert.queries()
     for plan in config.plans.values():
         yield from plan.verify.that
-        for level in plan.levels:
+        for level in (*plan.levels, *plan.recover):
             yield from level.verify.that if level.verify else ()
 
 

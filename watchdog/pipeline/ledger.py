@@ -229,18 +229,19 @@ class Ledger:
 
     def queue(
         self, db: sqlite3.Connection, target: str, plan: str, by: str, now: Millis, *, incident: int | None,
-        level: int = 0,
+        level: int = 0, part: runs.Part = "ladder",
     ) -> int:  # fmt: skip
         """A plan run, with the plan's text and the target's place as they are now."""
         known = self._config.plans[plan]
+        kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = runs.queue(
-            db, incident=incident, target=target, plan=plan, kind=known.kind, text=write_plan(known),
+            db, incident=incident, target=target, plan=plan, kind=kind, text=write_plan(known),
             place=self._config.targets[target].model_dump_json(include={"unit", "repo", "process"}), by=by, now=now,
-            level=level,
+            level=level, part=part,
         )  # fmt: skip
-        incidents.event(db, "queued", f"plan {plan} ({known.kind}) for {by}", now, incident=incident, run=run,
-                        target=target)  # fmt: skip
-        log.warning("%s: plan %s (%s) for %s", target, plan, known.kind, by)
+        incidents.event(db, "queued", f"plan {plan} ({kind if part == 'ladder' else part}) for {by}", now, incident=incident,
+                        run=run, target=target)  # fmt: skip
+        log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
         return run
 
     def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> bool:

@@ -13,7 +13,7 @@ from watchdog import rules
 from watchdog.incidents import Change, Key, Machine, Terms, advance
 from watchdog.model import Labels, Millis
 from watchdog.promql import Values
-from watchdog.rules import Check, Reading
+from watchdog.rules import Check, Reading, Rule
 
 
 class Watch:
@@ -118,3 +118,13 @@ def named(checks: Iterable[Check], keys: Collection[Key], target: str, names: Co
             known = [key for key in keys if (key.rule, key.level) == (check.rule, check.level)]
             found |= {key: terms(check) for key in known or [Key(check.rule, check.level, ())]}
     return found
+
+
+def tripped_since(known: Mapping[str, Rule], machines: Mapping[Key, Machine], target: str, since: Millis) -> str | None:
+    """A rule of the target that wants a plan and has tripped since then."""
+    for key, machine in machines.items():
+        rule = known[key.rule]
+        wants = key.level == "crit" and rule.crit is not None and rule.crit.plan is not None
+        if wants and rule.target == target and machine.phase == "firing" and machine.since > since:
+            return key.rule
+    return None

@@ -18,6 +18,7 @@ from watchdog.model import ActionError, Millis, Severity, Target
 from watchdog.rollback import undo
 from watchdog.rollback.hands import Hands
 from watchdog.rollback.proof import Proof, jumped
+from watchdog.rollback.recover import Stages, back_of
 from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
 from watchdog.telemetry import log
 from watchdog.units import show_duration
@@ -94,6 +95,9 @@ class Rollback:
             await self._news(run.target, min(1.0, left / 1_000))
             until += jumped(self._hands, before)
 
+    def _stages(self, run: Run) -> Stages:
+        return Stages(run, self._hands, self._proof(run), lambda *said: self._say(run, *said))
+
     def _proof(self, run: Run) -> Proof:
         return Proof(run, self._hands, lambda: self._boundary(run), lambda seconds: self._news(run.target, seconds))
 
@@ -109,9 +113,15 @@ class Rollback:
                 return
             plan = self._read(run)
             ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
-                            lambda wait: self._pause(run, wait))  # fmt: skip
-            if isinstance(plan, Repair) and (why := self._latched(run.target)) is not None:
+                            lambda wait: self._pause(run, wait), back_of(self._hands.journal, run))  # fmt: skip
+            if run.kind == "repair" and (why := self._latched(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
+            if run.part == "recover":
+                with self._hands.journal.write() as db:
+                    runs.move(db, run.id, status="running")
+                why = await self._stages(run).recover(plan, ladder)
+                self._end(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
+                return
             if run.status == "queued" and not await self._begin(run, plan):
                 return
             if isinstance(plan, Repair) and run.status != "watching":
@@ -210,7 +220,7 @@ class Rollback:
             return "stopped", f"{run.target} is latched: {why}"
         steps = undo.steps(hands.journal, incident)
         ladder = Ladder(run, Target.model_validate_json(run.place), hands, lambda: self._boundary(run),
-                        lambda wait: self._pause(run, wait), steps)  # fmt: skip
+                        lambda wait: self._pause(run, wait), lambda *_: steps)  # fmt: skip
         if run.status == "queued":
             try:
                 await ladder.blocking(undo.check, hands.journal, incident)
@@ -289,6 +299,8 @@ class Rollback:
                 await ladder.do("proven", number, plan.proven)
             except StepFailedError as failure:
                 raise StoppedError(f"it is repaired, but {failure}") from None
+            if why := await self._stages(run).recover(plan, ladder):
+                raise StoppedError(why)
             until = self._hands.clock() + watch
             with self._hands.journal.write() as db:
                 runs.move(db, run.id, status="watching", watch_until=until)
@@ -353,7 +365,8 @@ class Rollback:
         """
         hands, now = self._hands, self._hands.clock()
         bad = outcome in ("exhausted", "stopped", "aborted")
-        policy = plan.latch if isinstance(plan, Repair) else "always" if run.part != "undo" else "never"
+        policy = plan.latch if isinstance(plan, Repair) else "always"
+        policy = "never" if run.part == "undo" else "on_failure" if run.part == "recover" else policy
         latch = policy == "always" or (policy == "on_failure" and bad)
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
         latch = latch and not (outcome == "aborted" and not runs.steps(hands.journal, run.id))  # nothing was touched

@@ -46,5 +46,7 @@ class Hands(NamedTuple):
     """(target, rules): these are not judged from now on; none: all are again."""
     held: Callable[[str], str | None] = lambda _: None
     """(target) → why no repair of a rule's may start now."""
+    trips: Callable[[str, Millis], str | None] = lambda *_: None
+    """(target, since) → a rule with a plan that has tripped since then; None when none has."""
     backups: Path | None = None
     """Folder for what a repair saves ahead of its changes; None: nothing is saved."""

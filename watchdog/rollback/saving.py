@@ -34,8 +34,7 @@ class Saving:
 
     async def save(self, phase: Phase, level: int, action: Action, before: Json) -> list[backup.Saved]:
         """What the step will touch, ahead of it. Raises ActionError when it cannot be saved."""
-        touched = action.touches(before)
-        if self._folder is None or not touched:
+        if self._folder is None or not (touched := action.touches(before)):
             return []
         journal, run = self._hands.journal, self._run
         known = {row.path for row in saved.of_row(journal, run.id, phase, level)}
@@ -67,7 +66,7 @@ class Saving:
         if not action.lasting:
             return ""
         try:
-            text = cast(str, await self._off(SAVE, action.preview, before))
+            text = cast(str, await self._off(30.0, action.preview, before))
         except ActionError as error:
             log.debug("%s: no diff of %s: %s", self._run.target, action.say(), error)
             return ""

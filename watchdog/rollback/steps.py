@@ -47,11 +47,11 @@ class Ladder:
 
     def __init__(
         self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None],
-        pause: Callable[[Millis], Awaitable[None]], steps: Sequence[Any] | None = None,
+        pause: Callable[[Millis], Awaitable[None]], steps: Callable[[str, int], Sequence[Any] | None] = lambda *_: None,
     ) -> None:  # fmt: skip
         """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile.
 
-        `steps`: what is done instead of a plan's steps, when the run undoes an incident.
+        `steps`: (phase, level) → what is done there and stands in no plan, as when an incident is undone.
         """
         self.place = place
         self.failed: list[str] = []
@@ -305,7 +305,8 @@ class Ladder:
 
     def _action_of(self, row: Step) -> Action | None:
         """The action behind a row, from the plan as the run keeps it."""
-        steps = steps_of(read_plan(self._run.text), row.phase, row.level) if self._steps is None else self._steps
+        made = self._steps(row.phase, row.level)
+        steps = steps_of(read_plan(self._run.text), row.phase, row.level) if made is None else made
         return cast(Action, steps[row.n]).at(self.place) if row.n < len(steps) else None
 
     async def _state(self, action: Action, before: Json) -> State:

@@ -1,0 +1,235 @@
+"""Whatever a bot shows, whoever says what, and whenever the watchdog dies: what must hold in every night.
+
+A second a round through the real pipeline, ledger, guard, rollback and journal; only the world that steps change is
+made up, since what is to be found here is a decision that must not be made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.desk import RULES, SECOND, WATCHDOG, Desk
+from watchdog import config
+from watchdog.config import Config
+from watchdog.incidents import Key, Terms
+from watchdog.journal import incidents, runs
+from watchdog.journal.outbox import Request
+from watchdog.journal.runs import NOTHING_DONE
+from watchdog.model import ActionError, Severity
+from watchdog.pipeline import terms
+from watchdog.pipeline.watch import named
+from watchdog.rollback import Hands, Rollback
+
+NAN = float("nan")
+HOUR = 3_600 * SECOND
+NIGHT = (
+    RULES.replace("cooldown: 1m", "cooldown: 3s").replace("2 per 1h", "1 per 1h")
+    .replace("quiet: 1s, watch: 10s", "quiet: 1s, watch: 4s, give_up: 8s")
+)  # fmt: skip
+
+
+@cache
+def night() -> Config:
+    """Read once: a night is about what is decided, not about files."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "rules").mkdir()
+        (Path(folder) / "watchdog.yaml").write_text(WATCHDOG)
+        (Path(folder) / "rules" / "rules.yaml").write_text(NIGHT)
+        return config.load(Path(folder), environ={})
+
+
+class Spell(NamedTuple):
+    """For some seconds the bot shows this and steps do or do not work; then a person may speak, or the watchdog die."""
+
+    errors: float
+    equity: float
+    age: float
+    seconds: int
+    broken: bool
+    ends: str
+
+
+SPELL = st.builds(
+    Spell, errors=st.sampled_from([0.01, 0.07, 0.5, 0.5, 0.5, NAN]),
+    equity=st.sampled_from([1_000, 1_000, 1_000, 1_000, 850, NAN]), age=st.sampled_from([1, 1, 1, 61, NAN]),
+    seconds=st.integers(1, 9), broken=st.sampled_from([False, False, False, True]),
+    ends=st.sampled_from(["", "", "dies", "hold", "abort", "silence"]),
+)  # fmt: skip
+
+
+class Town(Desk):
+    """A pipeline and a rollback that carries out what it queues, as the daemon joins them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broken = False
+        self.so: set[str] = set()
+        """Steps that have been done: the world that they change."""
+        super().__init__(folder)
+
+    def write(self, rules: str, watchdog: str = "") -> None:
+        self.config = night()
+
+    def open(self) -> None:
+        super().open()
+        self.rollback = Rollback(self._hands())
+
+    async def live(self, spells: Sequence[Spell], look: Callable[[], None]) -> None:
+        self.rollback.tend("bot")
+        for spell in spells:
+            self.broken = spell.broken
+            for _ in range(spell.seconds):
+                self.round(error_ratio=spell.errors, equity=spell.equity, tick_age=spell.age)
+                self.people.tick(self.now)
+                look()
+                self.rollback.wake()
+                for _ in range(8):
+                    await asyncio.sleep(0)
+                look()
+            await self._end(spell.ends)
+        await self._die()
+
+    async def _end(self, how: str) -> None:
+        ask: dict[str, dict[str, Any]] = {"hold": {"target": "bot", "for": 3 * SECOND}, "abort": {"what": "bot"},
+                                          "silence": {"rule": "errors", "for": 3 * SECOND}}  # fmt: skip
+        if how in ask:
+            self.people.answer(Request(1, self.now, how, ask[how], "ann"), self.now)
+        if how == "dies":
+            await self._die()
+            self.restart(7 * SECOND)
+            self.rollback.tend("bot")
+
+    async def _die(self) -> None:
+        """Not one more step is taken by this process."""
+        for task in self.rollback.tasks:
+            task.cancel()
+        await asyncio.gather(*self.rollback.tasks, return_exceptions=True)
+
+    def _hands(self) -> Hands:
+        def tripped(incident: int, target: str) -> dict[Key, Terms]:
+            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident) if trip.plan}
+            return {key: terms(check) for check in self.config.checks if check.target == target
+                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
+
+        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+            with self.journal.write() as db:
+                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
+            return True
+
+        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
+            with self.journal.write() as db:
+                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident)
+
+        async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return self._world(call)
+
+        return Hands(
+            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
+            evidence=self.pipeline.evidence,
+            wanted=lambda run: self.pipeline.still_fires(tripped(run.incident or 0, run.target)),
+            halt=halt, tell=tell, ended=lambda _: None, mute=self.pipeline.mute,
+            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
+            held=lambda target: self.pipeline.ledger.held(target, self.now),
+        )  # fmt: skip
+
+    def _world(self, call: Callable[..., Any]) -> Any:
+        """What a step would find and do."""
+        step = getattr(call, "__self__", None)
+        name = "" if step is None else step.say()
+        match call.__name__:
+            case "before":
+                return {"file": "/nowhere"}
+            case "state":
+                return "after" if name in self.so else "before"
+            case "apply":
+                if self.broken:
+                    raise ActionError("it does not work tonight")
+                self.so.add(name)
+                return name
+        return ""
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(st.lists(SPELL, min_size=3, max_size=8))
+def test_what_must_hold_in_every_night(spells: list[Spell]) -> None:
+    """No repair on missing data, no latch that opens by itself, no budget exceeded, no level repeated, no halt refused."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        town = Town(Path(folder))
+        try:
+            asyncio.run(town.live(spells, Watcher(town).look))
+            holds(town)
+        finally:
+            town.journal.close()
+
+
+class Watcher:
+    """What must hold at every moment."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+        self._known: set[int] = set()
+        self._latched: int | None = None
+
+    def look(self) -> None:
+        town = self._town
+        for run in town.runs:
+            if run.id not in self._known and run.kind == "repair" and run.by.startswith("rule "):
+                crit = [machine for key, machine in town.pipeline.machines.items() if key[:2] == ("errors", "crit")]
+                assert any(one.fires and one.outcome == "bad" for one in crit), "a repair was queued on missing data"
+                assert self._latched is None, "a repair was queued on a latched target"
+                assert town.pipeline.ledger.held("bot", town.now) is None, "a repair was queued while it was held"
+            self._known.add(run.id)
+        since = incidents.standing(town.journal, "bot", town.now).latched
+        assert self._latched in (None, since), "a latch opened by itself"
+        self._latched = since
+        if town.incident is None:
+            town.so.clear()  # a person deploys the bad version again
+
+
+def holds(town: Town) -> None:
+    """What must hold when the night is over."""
+    every = town.runs
+    for repair in [run for run in every if run.kind == "repair" and run.by.startswith("rule ")]:
+        lately = [run for run in every if run.by.startswith("rule ") and run.id < repair.id and run.outcome not in NOTHING_DONE
+                  and repair.queued - run.queued < HOUR]  # fmt: skip
+        assert not lately, "the budget was exceeded"
+    for incident in incidents.listing(town.journal):
+        mine = runs.of_incident(town.journal, incident.id)
+        tried = [Counter({(run.plan, step.level) for step in runs.steps(town.journal, run.id) if step.phase == "level"})
+                 for run in mine if run.kind == "repair"]  # fmt: skip
+        assert all(count == 1 for count in sum(tried, Counter()).values()), "a level was repeated"
+        halts = [run for run in mine if run.kind == "halt"]
+        for trip in incidents.trips(town.journal, incident.id):
+            if trip.plan == "halt":
+                assert [run for run in halts if run.ended is None or run.ended >= trip.t], "a halt was refused"
+        for run in mine:
+            late = [step for step in runs.steps(town.journal, run.id)
+                    if run.kind == "repair" and halts and (step.started or 0) > halts[0].queued]  # fmt: skip
+            assert not late, "a repair went on after the halt was queued"
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    made = Town(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def test_a_night_of_this_kind_repairs_relapses_and_halts(town: Town) -> None:
+    """What the nights above are made of does come to pass in them."""
+    well, bad = Spell(0.01, 1_000, 1, 6, False, ""), Spell(0.5, 1_000, 1, 6, False, "")
+
+    asyncio.run(town.live([well, bad, well, bad, well, well, bad._replace(equity=850), bad], lambda: None))
+
+    assert ("ladder", "proven") in [(run.plan, run.outcome) for run in town.runs]
+    assert ("halt", "proven") in [(run.plan, run.outcome) for run in town.runs]
+    holds(town)

@@ -1,0 +1,80 @@
+"""The way back to work, stage by stage: the next one only when all is quiet; one that trips is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
+from watchdog.journal import Journal, runs, saved
+from watchdog.journal.runs import Run
+from watchdog.model import Severity
+from watchdog.rollback.hands import Hands
+from watchdog.rollback.proof import Proof
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
+from watchdog.rollback.undo import PutBack
+
+Say = Callable[[Severity, str, Sequence[str]], None]
+
+
+class Stages:
+    """The stages of one run."""
+
+    def __init__(self, run: Run, hands: Hands, proof: Proof, say: Say) -> None:
+        self._run = run
+        self._hands = hands
+        self._proof = proof
+        self._say = say
+
+    async def recover(self, plan: Halt | Repair, ladder: Ladder) -> str | None:
+        """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew."""
+        rows = runs.steps(self._hands.journal, self._run.id)
+        begun = max((row.level for row in rows if row.phase == "recover"), default=0)
+        gone_back = max((row.level for row in rows if row.phase == "back"), default=-1)
+        for number in range(begun, len(plan.recover)):
+            stage = plan.recover[number]
+            if gone_back == number:
+                return await self._back(stage.name, number, "it had tripped", ladder)
+            try:
+                if not any(row.phase == "recover" and row.level == number for row in rows):
+                    self._say("warn", f"{self._run.plan}: stage {stage.name} starts",
+                              [said(step, ladder.place) for step in stage.steps])  # fmt: skip
+                began = self._hands.clock()
+                verify = verify_of(plan, stage)
+                ladder.watch_log(verify.log, number)
+                await ladder.do("recover", number, stage.steps)
+                finding = await self._proof.verify(verify, ladder, number, partial(self._trips, began))
+            except StepFailedError as failure:
+                return await self._back(stage.name, number, str(failure), ladder)
+            if finding.outcome != "proven":
+                return await self._back(stage.name, number, f"{finding.outcome}: {finding.reason}", ladder)
+            self._say("info", f"{self._run.plan}: stage {stage.name} proven", [finding.reason])
+        return None
+
+    def _trips(self, since: int) -> str | None:
+        rule = self._hands.trips(self._run.target, since)
+        return None if rule is None else f"{rule} tripped"
+
+    async def _back(self, name: str, number: int, why: str, ladder: Ladder) -> str:
+        """The files of the stage as they were before it, and its restarts once more."""
+        self._say("crit", f"{self._run.plan}: stage {name} goes back", [why])
+        try:
+            await ladder.do("back", number, back_of(self._hands.journal, self._run)("back", number) or ())
+        except (StepFailedError, StoppedError) as failure:
+            return f"stage {name}: {why}; it could not be taken back: {failure}"
+        return f"stage {name}: {why}; it was taken back"
+
+
+def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | None]:
+    """What takes a stage back: the same whenever it is asked, since the journal says what was saved ahead of it."""
+
+    def steps(phase: str, level: int) -> Sequence[Any] | None:
+        if phase != "back":
+            return None
+        files = [PutBack(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
+                 for row in sorted(saved.of_row(journal, run.id, "recover", level), key=lambda row: row.path)]  # fmt: skip
+        stage = read_plan(run.text).recover[level]
+        return [*files, *(step for step in stage.steps if not step.lasting)]
+
+    return steps
