@@ -44,7 +44,7 @@ def test_a_page_is_read(serve: Serve) -> None:
 
 
 def test_a_compressed_page_is_unpacked(serve: Serve) -> None:
-    server = serve(page(gzip.compress(b"equity 5\n"), headers={"Content-Encoding": "gzip"}))
+    server = serve(page(gzip.compress(b"equity 5\n", mtime=0), headers={"Content-Encoding": "gzip"}))
 
     assert scrape(server).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
@@ -101,7 +101,7 @@ def test_a_server_that_is_down_is_told_with_the_cure() -> None:
         drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"a"),
         drip(b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
         drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
-        drip(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"a 1\n")[:10], b"\x01"),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"a 1\n", mtime=0)[:10], b"\x01"),
     ],
     ids=["silence", "status line", "header", "body", "body without length", "chunk size", "packed body"],
 )
@@ -159,7 +159,7 @@ def test_a_body_without_end_stops_at_the_cap(serve: Serve) -> None:
 
 
 def test_a_small_answer_that_unfolds_into_a_huge_page_stops_at_the_cap(serve: Serve) -> None:
-    bomb = gzip.compress(b"a 1\n" * 2_000_000)
+    bomb = gzip.compress(b"a 1\n" * 2_000_000, mtime=0)
     assert len(bomb) < 100_000
 
     said = refusal(page(bomb, headers={"Content-Encoding": "gzip"}), serve, max_bytes=1_000_000)
@@ -170,8 +170,8 @@ def test_a_small_answer_that_unfolds_into_a_huge_page_stops_at_the_cap(serve: Se
 @pytest.mark.parametrize(
     ("packed", "encoding"),
     [
-        (gzip.compress(b"equity 5\n"), "gzip"),
-        (gzip.compress(b"equity") + gzip.compress(b" 5\n"), "gzip"),
+        (gzip.compress(b"equity 5\n", mtime=0), "gzip"),
+        (gzip.compress(b"equity", mtime=0) + gzip.compress(b" 5\n", mtime=0), "gzip"),
         (zlib.compress(b"equity 5\n"), "deflate"),
         (b"equity 5\n", "identity"),
     ],
@@ -183,7 +183,7 @@ def test_a_packed_page_is_unpacked(packed: bytes, encoding: str, serve: Serve) -
 
 
 @pytest.mark.parametrize(("packed", "encoding", "said"), [
-    (gzip.compress(b"equity 5\n")[:-9], "gzip", "broke off half-way"),
+    (gzip.compress(b"equity 5\n", mtime=0)[:-9], "gzip", "broke off half-way"),
     (b"equity 5\n", "br", "could not be unpacked"),
     (b"equity 5\n", "deflate", "could not be unpacked"),
 ])  # fmt: skip
