@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.desk import MINUTE, RULES, SECOND, Desk
+from watchdog import report
 from watchdog.journal import incidents, runs, stays
 from watchdog.journal.outbox import Request
 from watchdog.status import status
@@ -211,6 +212,20 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
     assert (known.acked_by, known.acked) == ("ann", desk.now)
     kinds = [row["text"] for row in incidents.events(desk.journal, incident.id) if row["kind"] == "ack"]
     assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]
+
+
+def test_a_cause_and_a_fix_count_from_when_they_were_told(desk: Desk) -> None:
+    desk.rounds(3, **BAD)
+
+    assert ask(desk, "ack", incident=1, cause="a random start") == (True, "root cause of incident 1 found: a random start")
+    desk.now += 60_000
+    assert ask(desk, "ack", incident=1, fix="a fixed seed")[0]
+
+    facts = report.gather(desk.journal, 1, desk.config, None, desk.now)
+    assert facts is not None
+    took = report.took(facts)
+    assert took["root cause known"] is not None
+    assert took["fixed"] == took["root cause known"] + 60_000
 
 
 def test_status_shows_who_holds_what_and_what_waits_for_whom(desk: Desk) -> None:

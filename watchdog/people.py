@@ -48,7 +48,8 @@ class People:
             case "abort":
                 return self.abort(str(args["what"]), who, now)
             case "ack":
-                return self.ack(args["incident"], request.by, args.get("note"), now)
+                said = next((kind for kind in ("cause", "fix") if args.get(kind)), "ack")
+                return self.ack(args["incident"], request.by, args.get("note" if said == "ack" else said), now, kind=said)
             case "hold":
                 return self.hold(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
             case "silence":
@@ -95,16 +96,17 @@ class People:
 
     # ─ incidents ─
 
-    def ack(self, number: int, by: str, note: str | None, now: Millis) -> tuple[bool, str]:
-        """Somebody is on it, or has found something out: a line of the timeline with a name."""
+    def ack(self, number: int, by: str, note: str | None, now: Millis, *, kind: str = "ack") -> tuple[bool, str]:
+        """Somebody is on it, or has found out the `cause`, or has brought a `fix`: a line of the timeline with a name."""
         incident = next(iter(incidents.listing(self._journal, number)), None)
         if incident is None:
             return False, f"there is no incident {number}"
+        title = {"ack": f"incident {number} acknowledged", "cause": f"root cause of incident {number} found",
+                 "fix": f"incident {number} fixed for good"}[kind]  # fmt: skip
         with self._journal.write() as db:
             incidents.ack(db, number, by, now)
-            self._say(db, f"incident {number} acknowledged", f"{by}: {note or 'on it'}", now, target=incident.target,
-                      incident=number, kind="ack")  # fmt: skip
-        return True, f"incident {number} acknowledged by {by}"
+            self._say(db, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=number, kind=kind)
+        return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
 
     def undo(self, number: int, who: str, now: Millis) -> tuple[bool, str]:
         """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""

@@ -73,6 +73,8 @@ class Reloader:
                 return
             while (now := await self._rested()) != seen:
                 seen = now
+            if seen == self._seen:
+                return  # somebody has asked for it meanwhile
         except (DeadlineError, StillBusyError):
             return  # a file system that hangs: what runs, runs on
         log.info("files have changed")

@@ -156,7 +156,10 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("ack", act.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline.")
     command.add_argument("incident", type=int, metavar="INCIDENT")
-    command.add_argument("--note", metavar="TEXT")
+    said = command.add_mutually_exclusive_group()
+    said.add_argument("--note", metavar="TEXT", help="what others should know")
+    said.add_argument("--cause", metavar="TEXT", help="the root cause; the report measures how long it took to be found")
+    said.add_argument("--fix", metavar="TEXT", help="what fixes it for good; the report measures how long that took")
     configured(command)
 
     def stay(command: Any) -> None:

@@ -129,7 +129,8 @@ def abort(options: argparse.Namespace) -> int:
 
 
 def ack(options: argparse.Namespace) -> int:
-    return _tell(options, "ack", {"incident": options.incident, "note": options.note})
+    said = {"note": options.note, "cause": options.cause, "fix": options.fix}
+    return _tell(options, "ack", {"incident": options.incident, **said})
 
 
 def hold(options: argparse.Namespace) -> int:
