@@ -308,12 +308,14 @@ class Daemon:
         """Notices what other people deploy or restart, and which commit has proved itself."""
         known = self.config.targets[target]
         try:
-            seen = await self._sampling(f"place {target}", 10.0, look, known, self.telemetry)
+            seen = await self._sampling(f"place {target}", 10.0, look, known, self.places.head(target, clock()))
         except (DeadlineError, StillBusyError):
             return
         active = any(run.status != "watching" for run in runs.unended(self.journal, target))
         ours = active or target in self._ours
         self._ours.discard(target)
+        if seen.again and not ours:
+            self._tell("warn", f"{target}: what was rolled back runs again", seen.again)
         if self.places.note(target, seen, ours, clock()) and known.repo is not None:
             await self._acting(f"place {target}", 30.0, mark_good, known.repo, clock())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from watchdog.actions.git import head
+from watchdog.actions.git import deployed_again, head
 from watchdog.actions.process import Process
 from watchdog.actions.systemd import Systemd
 from watchdog.journal import Journal, incidents
 from watchdog.model import ActionError, Millis, Target
-from watchdog.telemetry import Telemetry, log
+from watchdog.telemetry import log
 
 GOOD = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
@@ -25,26 +25,30 @@ class Seen(NamedTuple):
     """Restarts by systemd itself: those are nobody's deployment."""
     well: bool = True
     """False: the bot does not run, or the place could not be read. Then nothing speaks for its commit."""
+    again: tuple[str, ...] = ()
+    """What was rolled back and is part of a commit that is new here."""
 
 
-def look(target: Target, telemetry: Telemetry) -> Seen:
-    """Reads the place; blocks. What cannot be read is None."""
-    del telemetry
+def look(target: Target, last: str | None) -> Seen:
+    """Reads the place; blocks. What cannot be read is None. `last`: the commit that was there before."""
     commit = None
     try:
         commit = None if target.repo is None else head(target.repo)
+        again: tuple[str, ...] = ()
+        if target.repo is not None and last is not None and commit != last:
+            again = tuple(f"{bad[:10]} {subject}" for bad, subject in deployed_again(target.repo))
         if target.unit is not None:
             unit = Systemd(do="systemd", restart="unit").at(target).before()
             runs = unit.get("active") == "active"
-            return Seen(commit, unit.get("invocation") or None, int(unit.get("restarts") or 0), runs)
+            return Seen(commit, unit.get("invocation") or None, int(unit.get("restarts") or 0), runs, again)
         if target.process is not None:
             bot = Process(do="process", restart="process").at(target).before()
             one = f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None
-            return Seen(commit, one, 0, one is not None)
+            return Seen(commit, one, 0, one is not None, again)
     except ActionError as error:
         log.debug("%s", error)
         return Seen(commit, None, 0, well=False)
-    return Seen(commit, None, 0)
+    return Seen(commit, None, 0, again=again)
 
 
 class Places:
@@ -54,6 +58,10 @@ class Places:
         self._journal = journal
         self._last: dict[str, tuple[Millis, Seen, Millis]] = {}
         """When and what was seen last, and how long it had been quiet: the journal only knows the whole minutes."""
+
+    def head(self, target: str, now: Millis) -> str | None:
+        """The commit that was there when somebody last looked."""
+        return incidents.standing(self._journal, target, now).head
 
     def note(self, target: str, seen: Seen, ours: bool, now: Millis) -> bool:
         """Writes down what is so now, and `settling` when somebody else changed it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 
 from tests.e2e.night import Night, until
 
@@ -236,3 +237,20 @@ def test_only_one_watchdog_acts_on_a_state_folder(night: Night) -> None:
 
     assert second.returncode == 1
     assert "in use by process" in second.stderr
+
+
+def test_what_was_rolled_back_and_is_deployed_again_is_said_once(night: Night) -> None:
+    night.watch()
+    night.healthy()
+    bad = night.deploy_v2("ERRORS = 0.01\n")
+    until(lambda: "somebody else deployed" in night.log())
+    assert "was rolled back" not in night.log()
+    night.git("update-ref", f"refs/trading-watchdog/bad/{bad}", bad)  # as a rollback leaves it
+    night.write("notes.txt", "on top\n")
+    night.commit("on top")
+
+    until(lambda: "what was rolled back runs again" in night.log())
+
+    assert f"what was rolled back runs again: {bad[:10]} Merge v2" in night.log()
+    time.sleep(6)  # a look later
+    assert night.log().count("runs again") == 1

@@ -124,7 +124,7 @@ class House(Desk):
         if (self.now - START) % 5_000 == 0:
             for name, target in self.config.targets.items():
                 at_work = any(run.status != "watching" for run in runs.unended(self.journal, name))
-                self.places.note(name, look(target, self.pipeline.telemetry), at_work or name in self.over, self.now)
+                self.places.note(name, look(target, self.places.head(name, self.now)), at_work or name in self.over, self.now)
                 self.over.discard(name)
         self.people.tick(self.now)
         self.rollback.wake()

@@ -12,13 +12,13 @@ from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import locks, repository, swap
 from watchdog.actions.flag import Flag, listed
-from watchdog.actions.marks import head, known_bad, last_good, mark_good, standing_reverts
+from watchdog.actions.marks import deployed_again, head, known_bad, last_good, mark_good, standing_reverts
 from watchdog.actions.repository import Change, Repository
 from watchdog.actions.scalars import Value
 from watchdog.actions.swap import Edits, Plan
 from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
 
-__all__ = ["Git", "head", "known_bad", "mark_good", "redeploy_hint", "standing_reverts"]
+__all__ = ["Git", "deployed_again", "head", "known_bad", "mark_good", "redeploy_hint", "standing_reverts"]
 
 _LOOK_MS = 25_000
 _BRANCH = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9_./@+-]*")

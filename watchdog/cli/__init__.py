@@ -24,6 +24,7 @@ from watchdog.cli import (
     report,
     run,
     schema,
+    snapshot,
     test,
 )
 from watchdog.config import ConfigError
@@ -110,6 +111,16 @@ def parser() -> argparse.ArgumentParser:
     command = add("drill", drill.rehearse, "Rehearse a plan on copies of the repository and the files: what would fail tonight.")
     command.add_argument("plan", metavar="PLAN")
     command.add_argument("--target", metavar="NAME", help="only this one (default: every target whose rules start the plan)")
+    configured(command)
+
+    command = add("snapshot", snapshot.handle, "Before a deploy: tag the commit and save files; --restore undoes the deploy.")
+    command.add_argument("target", nargs="?", metavar="TARGET", help="needed when there are several")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--tag", metavar="NAME", help="take one of this name (default: list what there is)")
+    which.add_argument("--restore", metavar="NAME", help="back to it: a new commit, and the saved files byte for byte")
+    command.add_argument("--save", nargs="+", action="extend", default=[], metavar="FILE",
+                         help="save these too, beside the files in which plans set flags; relative to the repo")  # fmt: skip
+    command.add_argument("--yes", action="store_true", help="do not ask")
     configured(command)
 
     command = add("report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.")

@@ -39,15 +39,15 @@ def _carry_out(options: argparse.Namespace, kind: str, args: dict[str, Any], que
     if lock.take():
         lock.release()
         journal.close()
-        _be_sure(options, question)
+        be_sure(options, question)
         return _alone(options, kind, args)
     if getattr(options, "takeover", False):
         journal.close()
-        _be_sure(options, f"{question} The daemon (process {lock.holder()}) is ended for it.")
+        be_sure(options, f"{question} The daemon (process {lock.holder()}) is ended for it.")
         if not lock.take_over():
             raise WatchdogError(f"process {lock.holder()} is alive: it does it itself — leave --takeover away")
         return _alone(options, kind, args, lock)
-    _be_sure(options, question)
+    be_sure(options, question)
     ok, text = ask(journal, kind, args)
     if not ok:
         raise WatchdogError(text)
@@ -56,7 +56,7 @@ def _carry_out(options: argparse.Namespace, kind: str, args: dict[str, Any], que
     return _rolled_back(journal, run, options.json)
 
 
-def _be_sure(options: argparse.Namespace, question: str) -> None:
+def be_sure(options: argparse.Namespace, question: str) -> None:
     """Scripts are not asked: they have nobody to ask."""
     if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
