@@ -191,9 +191,7 @@ class Daemon:
         if source is None:
             return
         now, started = clock(), time.monotonic()
-        deadline = (
-            getattr(source, "timeout", None) or 10_000
-        ) / 1_000 + 1  # a source keeps its own; this is for one that hangs
+        deadline = (getattr(source, "timeout", None) or 10_000) / 1_000 + 1  # it keeps its own; this is for one that hangs
         memo = self._memos.setdefault(name, {})
         samples, why = None, ""
         try:

@@ -251,6 +251,6 @@ def test_what_was_rolled_back_and_is_deployed_again_is_said_once(night: Night) -
 
     until(lambda: "what was rolled back runs again" in night.log())
 
-    assert f"what was rolled back runs again: {bad[:10]} Merge v2" in night.log()
+    assert f"what was rolled back runs again — {bad[:10]} Merge v2" in night.log()
     time.sleep(6)  # a look later
     assert night.log().count("runs again") == 1
