@@ -119,7 +119,7 @@ def test_check_tells_the_worst_case_of_each_rule(write: Write, capsys: pytest.Ca
 def test_without_sources_the_worst_case_is_not_known(write: Write) -> None:
     config = load(write({"watchdog.yaml": "channels: {}\n"}), environ={})
 
-    assert {delay.say() for delay in delays(config)} == {"not known without sources"}
+    assert {delay.say() for delay in delays(config)} == {"how soon is not known without sources"}
 
 
 @settings(max_examples=60, deadline=None)

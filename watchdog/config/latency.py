@@ -42,7 +42,7 @@ class Delay(NamedTuple):
     def say(self) -> str:
         """``within 5 m 2 s (next read 1 s + patience 5 m 1 s)``."""
         if self.read is None:
-            return "not known without sources"
+            return "how soon is not known without sources"
         if not self.judged:
             return f"without data within {show_duration(self.missing or 0)}"
         hold = f" + patience {show_duration(self.patience)}" if self.patience else ""
