@@ -16,6 +16,8 @@ from watchdog.units import show, show_duration
 __all__ = ["Facts", "draw", "gather", "markdown", "page", "report", "span", "took"]
 
 _WELL = "proven"
+_ENOUGH = 20
+"""Values ahead of a trip, of which the first half tells what was usual."""
 
 
 def report(facts: Facts, picture: bytes | None = None) -> tuple[str, list[Block]]:
@@ -106,13 +108,13 @@ def _began(facts: Facts) -> Millis | None:
     line = facts.lines[0] if facts.lines else None
     if trip is None or line is None or line.baseline is None:
         return None
-    start = span(facts.incident, facts.now)[0]
     away = np.abs(line.values - line.baseline)
     at = int(line.times.searchsorted(trip.t, "right")) - 1
-    quiet = away[: int(line.times.searchsorted(start + (trip.t - start) // 2))]
-    if at < 0 or not np.isfinite(quiet).any():
+    known = np.flatnonzero(np.isfinite(away[: at + 1]))
+    if known.size < _ENOUGH:
         return None
-    usual = float(np.nanmax(quiet))
+    quiet = away[known[: known.size // 2]]
+    usual = float(quiet.max())
     while at > 0 and away[at - 1] > usual:
         at -= 1
     return int(line.times[at]) if away[at] > usual else None

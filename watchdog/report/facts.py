@@ -119,10 +119,10 @@ def _levels(run: Run) -> tuple[str, ...]:
 
 
 def _lines(config: Config, incident: Incident, trips: Sequence[Trip], pages: Pages, now: Millis) -> list[Line]:
-    """Those of the target's KPIs that are judged: what tripped comes first."""
-    tripped = {trip.rule for trip in trips}
+    """Those of the target's KPIs that are judged: what tripped first comes first."""
+    tripped = list(dict.fromkeys(trip.rule for trip in trips))
     mine = [rule for rule in config.rules.values() if rule.target == incident.target and rule.kpi]
-    mine.sort(key=lambda rule: rule.name not in tripped)
+    mine.sort(key=lambda rule: tripped.index(rule.name) if rule.name in tripped else len(tripped))
     start, end = span(incident, now)
     times = np.unique(np.linspace(start, end, _LOOKS).astype(np.int64))
     found = []
