@@ -144,6 +144,19 @@ def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded: Config) 
     assert codes[0].text.splitlines()[0] == f"git -C /bot revert {'b' * 12}"
 
 
+def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded: Config) -> None:
+    night(journal)
+    with journal.write() as db:
+        run = runs.queue(db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann",
+                         now=T + 450 * S)  # fmt: skip
+        runs.move(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
+
+    text = told(journal, loaded)
+
+    assert "undo 1: proven." in text
+    assert "To deploy it again" not in text
+
+
 def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded: Config) -> None:
     night(journal, latched=True, closed=False)
     with journal.write() as db:

@@ -71,7 +71,9 @@ def _short(facts: Facts) -> str:
     parts = [f"Opened {_clock(incident.opened)} UTC on {_day(incident.opened)}, {state}."]
     for ran in facts.runs:
         run = ran.run
-        if run.outcome == _WELL:
+        if run.part != "ladder":
+            parts.append(f"{run.plan}: {run.outcome or run.status}.")
+        elif run.outcome == _WELL:
             parts.append(f"{run.plan} ({run.kind}) was proven at level {ran.level}.")
         else:
             parts.append(f"{run.plan} ({run.kind}): {run.outcome or run.status}{f' — {run.reason}' if run.reason else ''}.")
@@ -122,14 +124,14 @@ def _began(facts: Facts) -> Millis | None:
 
 def _acted(facts: Facts) -> Millis | None:
     """End of the last step of the level that helped."""
-    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL), None)
+    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL and ran.run.part == "ladder"), None)
     ended = [] if helped is None else [step.ended for step in helped.steps
                                        if step.phase == "level" and step.level == helped.run.level and step.ended]  # fmt: skip
     return max(ended, default=None)
 
 
 def _proven(facts: Facts) -> Millis | None:
-    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL), None)
+    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL and ran.run.part == "ladder"), None)
     if helped is None:
         return facts.incident.closed if not facts.runs else None
     found = [event.t for event in facts.events if event.kind == "watch"]
@@ -215,6 +217,8 @@ def _questions(facts: Facts) -> list[str]:
 def _redeploy(facts: Facts) -> list[str]:
     """The commands that bring back what was taken back: git first, then the flags."""
     commits, flags = [], []
+    if any(ran.run.part == "undo" and ran.run.outcome == _WELL for ran in facts.runs):
+        return []
     for ran in facts.runs:
         for step in ran.steps:
             before = step.before
