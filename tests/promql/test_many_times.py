@@ -173,3 +173,30 @@ def test_pages_of_the_same_samples_answer_alike() -> None:
 
     assert together.keys == apart.keys
     assert together.values.tobytes() == apart.values.tobytes()
+
+
+@pytest.mark.parametrize("shape", ["walk", "rises", "falls", "steps", "holes"])
+@pytest.mark.parametrize("n", [63, 64, 65, 127, 128, 300, 511, 1_024, 1_100, 9_000])
+def test_windows_in_blocks_are_answered_like_single_times(shape: str, n: int) -> None:
+    rng = np.random.default_rng(n)
+    size = 2 * n + 700
+    walk = np.exp(rng.normal(0, 1e-3, size).cumsum())
+    v = {"walk": walk, "rises": np.arange(1.0, size + 1), "falls": np.arange(size, 0.0, -1), "steps": np.round(3 * walk),
+         "holes": np.where(rng.random(size) < 0.3, np.nan, walk)}[shape]  # fmt: skip
+    t = np.arange(size, dtype=np.int64) * 1_000
+    series = Pages([Page(t, v[None], [key("a")], 0)])
+    for name in ("max", "min", "max_drawdown"):
+        expr = parse(f"{name}_over_time(a[{n}s])")
+        whole = evaluate(expr, series, t)
+        for i in rng.integers(0, size, 12).tolist():
+            assert said(whole, i) == said(evaluate(expr, series, t[i : i + 1]), 0)
+
+
+def test_a_maximum_drawdown_is_the_greatest_that_plain_promql_says_of_its_samples() -> None:
+    v = 1e4 + np.random.default_rng(5).normal(0, 1, 3_000).cumsum()
+    t = np.arange(3_000, dtype=np.int64) * 1_000
+    series = Pages([Page(t, v[None], [key("a")], 0)])
+    now = evaluate(parse("1 - a / max_over_time(a[1h])"), series, t)
+    greatest = evaluate(parse("max_drawdown_over_time(a[1h])"), series, t)
+
+    assert np.maximum.accumulate(now.values[0]).tobytes() == greatest.values[0].tobytes()

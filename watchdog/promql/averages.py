@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from watchdog.promql import folds, numeric
+from watchdog.promql import blocks, folds, numeric
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.promql.windows import Places, Window, Windows, array
 
@@ -274,8 +274,8 @@ def extreme(windows: Windows, of: np.ufunc, v: Floats) -> Floats:
     """`np.maximum` and its like, of the values `v` of each sample."""
     base = windows.reach()
     if windows.step:
-        return folds.widest(v[base], windows.n, of)[:: windows.step]
-    return folds.widest_of(v[base], array(windows.firsts) - base.start, np.asarray(windows.counts), of)
+        return blocks.widest(v[base], windows.n, of)[:: windows.step]
+    return blocks.widest_of(v[base], array(windows.firsts) - base.start, np.asarray(windows.counts), of)
 
 
 def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:

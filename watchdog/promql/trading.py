@@ -11,107 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from watchdog.promql import folds
 from watchdog.promql.averages import in_pieces
+from watchdog.promql.drawdowns import drawdown, drawdowns
 from watchdog.promql.pages import Bools, Floats
 from watchdog.promql.windows import Kernel, Many, Window, Windows, array, by_even_rows, flagged
-
-
-def drawdown(window: Window) -> Floats:
-    """Greatest loss from a peak to a later sample, as a share of the peak: 0.1 is ten percent.
-
-    NaN where no peak is above zero: a share of nothing, or of a debt, says nothing.
-    """
-    v = window.v
-    if len(v) == 1 and np.minimum.reduce(v, axis=None) > 0 and np.maximum.reduce(v, axis=None) < np.inf:
-        return np.array([_loss(v[0])])
-    peaks, troughs, losses = folds.fold(_leaf(v), _fall)
-    for row in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():
-        losses[row] = _one_by_one(v[row])
-    return losses + 0.0
-
-
-def _loss(v: Floats) -> float:
-    """The fold of one row of numbers above zero: of its losses nothing but the greatest is wanted."""
-    n, worst = v.size, 0.0
-    peaks = troughs = v
-    rest: tuple[float, float] | None = None  # peak and trough of what is left over on the right
-    while n > _FEW:
-        if n & 1:
-            worst, rest = _left_over(worst, float(peaks[n - 1]), float(troughs[n - 1]), rest)
-        n >>= 1
-        before, after = peaks[0 : 2 * n : 2], troughs[1 : 2 * n : 2]
-        fall = before - after
-        worst = max(worst, float(np.maximum.reduce(np.divide(fall, before, out=fall))))
-        peaks, troughs = np.maximum(before, peaks[1 : 2 * n : 2]), np.minimum(troughs[0 : 2 * n : 2], after)
-    high, low = peaks[:n].tolist(), troughs[:n].tolist()
-    while True:
-        if n & 1:
-            worst, rest = _left_over(worst, high[n - 1], low[n - 1], rest)
-        n >>= 1
-        if not n:
-            return worst
-        for i in range(0, 2 * n, 2):
-            peak, trough = high[i], low[i + 1]
-            if trough < peak and (fell := (peak - trough) / peak) > worst:
-                worst = fell
-        high = [max(high[i], high[i + 1]) for i in range(0, 2 * n, 2)]
-        low = [min(low[i], low[i + 1]) for i in range(0, 2 * n, 2)]
-
-
-_FEW = 24
-"""So few are faster in plain floats."""
-
-
-def _left_over(
-    worst: float, peak: float, trough: float, rest: tuple[float, float] | None
-) -> tuple[float, tuple[float, float]]:
-    if rest is None:
-        return worst, (peak, trough)
-    return max(worst, (peak - rest[1]) / peak), (max(peak, rest[0]), min(trough, rest[1]))
-
-
-def _drawdowns(windows: Windows) -> Floats:
-    base = windows.reach()
-    v = windows.v[base]
-    usual = bool(np.minimum.reduce(v) > 0 and np.maximum.reduce(v) < np.inf)
-    leaf, fall = ((v, v, np.zeros(v.size)), _fall_above_zero) if usual else (_leaf(v), _fall)
-    if windows.step:
-        peaks, troughs, losses = (x[:: windows.step] for x in folds.slide(leaf, windows.n, fall))
-        losses = losses.copy()
-    else:
-        peaks, troughs, losses = folds.pick(leaf, array(windows.firsts) - base.start, np.asarray(windows.counts), fall)
-    if usual:
-        return losses
-    for i in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():
-        losses[i] = _one_by_one(windows.v[windows.firsts[i] : windows.lasts[i]])
-    return losses + 0.0
-
-
-def _leaf(v: Floats) -> folds.Node:
-    return v, v, np.where(v > 0, 0.0, np.nan)
-
-
-def _fall(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:
-    """Peak, trough, and greatest loss between: of two windows in a row. Right as long as nothing is below zero: there a
-    lower peak would seem to have lost more."""
-    (peak, low, loss), (later, trough, lost) = left, right
-    across = np.where(peak > 0, (peak - trough) / peak, np.nan)
-    return np.fmax(peak, later), np.fmin(low, trough), np.fmax(np.fmax(loss, lost), across)
-
-
-def _fall_above_zero(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:
-    """The same of numbers above zero."""
-    (peak, low, loss), (later, trough, lost) = left, right
-    across = np.subtract(peak, trough)
-    np.divide(across, peak, out=across)
-    np.maximum(across, loss, out=across)
-    return np.maximum(peak, later), np.minimum(low, trough), np.maximum(across, lost, out=across)
-
-
-def _one_by_one(v: Floats) -> float:
-    peaks = np.fmax.accumulate(v)
-    return float(np.fmax.reduce(np.where(peaks > 0, (peaks - v) / peaks, np.nan)))
 
 
 def _change_share(window: Window) -> Floats | None:
@@ -186,7 +89,7 @@ TRADING: dict[str, Kernel] = {
 }
 
 TRADING_MANY: dict[Kernel, Many] = {
-    drawdown: partial(in_pieces, _drawdowns),
+    drawdown: partial(in_pieces, drawdowns),
     _change_share: lambda windows: flagged(windows, differ) / (windows.counts - 1),
     TRADING["streak_below_over_time"]: partial(_streaks, holds=_below),
     TRADING["streak_above_over_time"]: partial(_streaks, holds=_above),
