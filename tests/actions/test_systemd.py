@@ -99,7 +99,8 @@ def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(unit: Fake
     [
         ("restart", {"ActiveState": "active", "InvocationID": "1"}, "before"),
         ("restart", {"ActiveState": "active", "InvocationID": "2"}, "after"),
-        ("restart", {"ActiveState": "inactive", "InvocationID": ""}, "before"),
+        ("restart", {"ActiveState": "inactive", "InvocationID": ""}, "other"),
+        ("restart", {"ActiveState": "inactive", "InvocationID": "", "Result": "exit-code"}, "before"),
         ("restart", {"ActiveState": "failed", "InvocationID": "2"}, "before"),
         ("restart", {"ActiveState": "activating", "InvocationID": "2"}, "unknown"),
         ("restart", {"ActiveState": "activating", "SubState": "auto-restart", "InvocationID": "2"}, "before"),

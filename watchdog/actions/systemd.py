@@ -141,7 +141,8 @@ class Systemd(StepPart):
             return "unknown"
         if active == "active" and (self._verb == "start" or facts["InvocationID"] != before["invocation"]):
             return "after"
-        return "before"
+        # Ended well, by somebody's hand or of its own: no crash, and not ours to start again.
+        return "other" if active == "inactive" and facts["Result"] == "success" and before["active"] == "active" else "before"
 
     def _show(self) -> dict[str, str]:
         """What systemd knows of the unit. Raises ActionError when it knows none, or cannot be asked."""

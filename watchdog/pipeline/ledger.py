@@ -63,11 +63,12 @@ class Ledger:
     ) -> None:  # fmt: skip
         """A message to every channel that wants messages of this weight.
 
-        `weight`: what is filtered by when it is not the severity itself; who was told of a trip is told of its end.
+        `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
         """
         known = self._config.channels
         chosen = [name for name in (known if channels is None else channels) if name in known]
-        wanted = [name for name in chosen if _WEIGHT[known[name].from_] <= _WEIGHT[weight or severity]]
+        heard = max(_WEIGHT[severity], _WEIGHT[weight or severity])
+        wanted = [name for name in chosen if _WEIGHT[known[name].from_] <= heard]
         outbox.post(db, wanted if known else [LOG], severity, title, lines, now, incident)
 
     def record(self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis) -> set[str]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from watchdog.actions import child
+from watchdog.actions import Systemd, child
 from watchdog.actions.plan import LogCheck, read_plan, steps_of
 from watchdog.journal import dump, incidents, runs
 from watchdog.journal.runs import Phase, Run, Step
@@ -266,14 +266,22 @@ class Ladder:
                 raise StoppedError(f"somebody else is at work: {row.say} {what}")
 
     async def undone(self) -> str | None:
-        """What the last level's passing steps (restarts) should have left running and did not."""
+        """What the last level's passing steps (restarts) should have left running and did not.
+
+        Raises StoppedError in a repair when somebody has stopped the unit meanwhile: it would be started by the next level.
+        """
         rows = self._rows()
         last = max((row.level for row in rows if row.phase == "level"), default=-1)
         for row in rows:
             if row.phase != "level" or row.level != last or row.status != "done" or row.before is None:
                 continue
             action = self._action_of(row)
-            if action is not None and not action.lasting and await self._state(action, row.before) == "before":
+            if action is None or action.lasting:
+                continue
+            state = await self._state(action, row.before)
+            if state == "other" and isinstance(action, Systemd) and self._run.kind == "repair":
+                raise StoppedError(f"somebody else is at work: after {row.say} it was stopped, and did not crash")
+            if state == "before" or (state == "other" and isinstance(action, Systemd)):
                 return row.say
         return None
 
