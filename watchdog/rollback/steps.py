@@ -268,20 +268,19 @@ class Ladder:
     async def undone(self) -> str | None:
         """What the last level's passing steps (restarts) should have left running and did not.
 
-        Raises StoppedError in a repair when somebody has stopped the unit meanwhile: it would be started by the next level.
+        Raises StoppedError in a repair when somebody stopped the unit meanwhile: the next level would start it.
         """
-        rows = self._rows()
-        last = max((row.level for row in rows if row.phase == "level"), default=-1)
+        rows = [row for row in self._rows() if row.phase == "level"]
+        last = max((row.level for row in rows), default=-1)
         for row in rows:
-            if row.phase != "level" or row.level != last or row.status != "done" or row.before is None:
-                continue
-            action = self._action_of(row)
+            action = self._action_of(row) if row.level == last and row.status == "done" and row.before is not None else None
             if action is None or action.lasting:
                 continue
-            state = await self._state(action, row.before)
-            if state == "other" and isinstance(action, Systemd) and self._run.kind == "repair":
+            state = await self._state(action, row.before or {})
+            stopped = state == "other" and isinstance(action, Systemd)
+            if stopped and self._run.kind == "repair":
                 raise StoppedError(f"somebody else is at work: after {row.say} it was stopped, and did not crash")
-            if state == "before" or (state == "other" and isinstance(action, Systemd)):
+            if state == "before" or stopped:
                 return row.say
         return None
 
