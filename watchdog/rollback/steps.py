@@ -266,10 +266,7 @@ class Ladder:
                 raise StoppedError(f"somebody else is at work: {row.say} {what}")
 
     async def undone(self) -> str | None:
-        """What the last level's passing steps (restarts) should have left running and did not.
-
-        Raises StoppedError in a repair when somebody stopped the unit meanwhile: the next level would start it.
-        """
+        """What the last level's restarts left not running. StoppedError in a repair when somebody stopped it meanwhile."""
         rows = [row for row in self._rows() if row.phase == "level"]
         last = max((row.level for row in rows), default=-1)
         for row in rows:
