@@ -73,7 +73,7 @@ class Daemon:
             self._lock.release()
             raise
         self._sampling = Offload(8, "sampling")
-        self._acting = Offload(4, "acting")
+        self._acting = Offload(32, "acting")  # threads begin when they are needed: no halt waits for other targets' work
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()

@@ -128,7 +128,9 @@ class Rig:
         """What was muted, each time that changed."""
         self.held: str | None = None
         self.trips: Callable[[], str | None] = lambda: None
-        """A rule with a plan that has tripped just now."""
+        """A rule with a plan that has tripped just now …"""
+        self.trips_since: Callable[[str, Millis], str | None] = lambda *_: self.trips()
+        """… or since then."""
         self.that: Callable[[str], bool | None] = lambda _: True
         self.wanted: Callable[[Run], bool | None] = lambda _: True
         self.meddle: Callable[[str, str], None] = lambda *_: None
@@ -266,7 +268,7 @@ class Rig:
             terms=lambda *_: {ERRORS: Terms(Patience(hold=500))}, evidence=self._evidence,
             wanted=self._wanted, halt=self._halt, tell=self._tell, ended=self.over.append,
             named=self._named, mute=lambda _, names: self._mute(names), held=lambda _: self.held,
-            backups=self.folder / ".backups", trips=lambda *_: self.trips(),
+            backups=self.folder / ".backups", trips=self._trips,
         )  # fmt: skip
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -302,6 +304,9 @@ class Rig:
 
     def _named(self, target: str, names: Collection[str]) -> dict[Key, Terms]:
         return self.named(target, names)  # asked anew: a test may change its mind
+
+    def _trips(self, target: str, since: Millis) -> str | None:
+        return self.trips_since(target, since)
 
     def _mute(self, names: Collection[str]) -> None:
         if not self.muted or self.muted[-1] != list(names):

@@ -244,7 +244,7 @@ class Rollback:
             if run.status != "watching" or number > run.level:
                 with self._hands.journal.write() as db:
                     runs.move(db, run.id, status="running", level=number)
-                finding = await self._try(run, plan, number, ladder)
+                finding = await self._try_on(run, plan, number, ladder)
                 self._level_ended(run, level.name, finding)
                 reason = finding.reason
                 if finding.outcome == "unknown" and isinstance(plan, Repair):
@@ -263,6 +263,24 @@ class Rollback:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
         try:
+    def _helped(self, run: Run, plan: Halt | Repair) -> bool:
+        """Whether the way back had begun after the level at work: then that level was proven, ahead of a crash."""
+        return any(row.level == run.level if row.phase == "proven" else
+                   row.phase == "recover" and row.level // len(plan.recover) == run.level
+                   for row in runs.steps(self._hands.journal, run.id))  # fmt: skip
+
+    async def _try_on(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
+        """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
+        try:
+            return await self._try(run, plan, number, ladder)
+        except (_OvertakenError, _AbortedError, _PausedError, JournalError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:
+            if isinstance(plan, Repair):
+                raise
+            log.exception("%s: plan %s broke in level %s", run.target, run.plan, plan.levels[number].name)
+            return Finding("unknown", f"internal error: {bug!r}")
+
             if isinstance(plan, Repair):
                 await ladder.unchanged()
             told = runs.steps(self._hands.journal, run.id)

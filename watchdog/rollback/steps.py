@@ -64,6 +64,8 @@ class Ladder:
         self._saving = Saving(run, place, hands, self._off)
         self._log: tuple[Path, int] | None = None
         """The log that the level at work is proven by, and which level that is."""
+        self._key = f"{run.kind} {run.target}"
+        """Under which one thing is done at a time."""
 
     async def do(self, phase: Phase, level: int, actions: Sequence[Any]) -> bool:
         """Steps in order; what the journal says is done is passed over. True when any of them changed something.
@@ -71,6 +73,8 @@ class Ladder:
         Raises StepFailedError at the first that failed, StoppedError when nobody can tell.
         """
         changed = False
+        if self._run.kind == "halt":  # its next level does not wait for what hangs in this one, or in an earlier halt
+            self._key = f"halt {self._run.target} {self._run.id} {level}"
         for n, template in enumerate(actions):
             try:
                 changed |= await self._step(phase, level, n, template)
@@ -323,7 +327,7 @@ class Ladder:
         """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
         try:
             # A key of their own for halts: they do not wait for what hangs in a repair.
-            return await self._hands.offload(f"{self._run.kind} {self._run.target}", deadline, call, *args, **kwargs)
+            return await self._hands.offload(self._key, deadline, call, *args, **kwargs)
         except DeadlineError:
             raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
         except StillBusyError:

@@ -1,0 +1,76 @@
+"""Where two things meet at night: a hang and a halt, a hold and an approval, a crash and a stage, a relapse and a stage."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from tests.rollback.rig import Rig, again, flag, halt, repair
+from tests.rollback.test_recover import QUIET, resumed, stages
+from watchdog.actions.flag import Flag
+from watchdog.actions.plan import Halt
+from watchdog.journal import runs
+from watchdog.offload import Offload
+
+
+def two_rungs() -> Halt:
+    that = {"that": ["alive == 1"], "give_up": "2s"}
+    return halt(levels=[
+        {"name": "flag", "steps": [flag(TRADING=False)], "verify": that},
+        {"name": "model", "steps": [flag("other.yaml", size=0)], "verify": that},
+    ])  # fmt: skip
+
+
+def test_a_halt_whose_first_level_hangs_goes_on_with_the_next_one(rig: Rig) -> None:
+    """A disk or a resolver that never answers holds its thread for good: the next level must not wait for it."""
+    rig.plans["halt"] = two_rungs()
+    let_go = threading.Event()
+    pool = Offload(4, "test")
+
+    async def hangs(key: str, deadline: float, call: object, *args: object, **kwargs: object) -> object:
+        owner = getattr(call, "__self__", None)
+        if isinstance(owner, Flag) and owner.file.endswith("config.py") and getattr(call, "__name__", "") == "apply":
+            return await pool(key, 0.05, let_go.wait)
+        return await pool(key, deadline, call, *args, **kwargs)  # type: ignore[arg-type]
+
+    rig._offload = hangs  # type: ignore[method-assign]
+    number = rig.queue("halt", by="rule drawdown")
+
+    async def play() -> None:
+        rig.rollback = type(rig.rollback)(rig._hands())
+        rig.tend()
+        for _ in range(400):
+            rig.now += 500
+            rig.rollback.wake()
+            await asyncio.sleep(0.01)
+            if rig.run(number).ended is not None:
+                break
+        let_go.set()
+        await rig.stop()
+
+    try:
+        asyncio.run(play())
+    finally:
+        let_go.set()
+        pool.close()
+
+    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 0\n"
+    assert rig.latched() is not None
+
+
+def test_a_mistake_of_ours_in_one_level_of_a_halt_does_not_keep_the_next_from_being_tried(rig: Rig) -> None:
+    rig.plans["halt"] = two_rungs()
+
+    def breaks(_: str) -> bool:
+        if (rig.folder / "bot" / "other.yaml").read_text() != "size: 0\n":
+            raise KeyError("a mistake of ours")
+        return True
+
+    rig.that = breaks
+    number = rig.queue("halt", by="rule drawdown")
+
+    rig.play()
+
+    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 0\n"
+    assert (rig.run(number).outcome, rig.latched() is not None) == ("proven", True)
+    assert any("a mistake of ours" in row["lines"] for row in rig.journal.rows("SELECT lines FROM message"))
