@@ -74,3 +74,20 @@ def test_a_mistake_of_ours_in_one_level_of_a_halt_does_not_keep_the_next_from_be
     assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 0\n"
     assert (rig.run(number).outcome, rig.latched() is not None) == ("proven", True)
     assert any("a mistake of ours" in row["lines"] for row in rig.journal.rows("SELECT lines FROM message"))
+
+
+def test_a_queued_repair_of_which_nobody_knows_whether_it_is_wanted_can_be_aborted(rig: Rig) -> None:
+    rig.wanted = lambda _: None
+    number = rig.queue()
+
+    async def play() -> None:
+        rig.tend()
+        await rig.until(lambda: rig.now > rig.run(number).queued + 3_000)
+        with rig.journal.write() as db:
+            runs.move(db, number, abort="ann: it waits for ever")
+        await rig.ended(number, seconds=10)
+        await rig.stop()
+
+    asyncio.run(play())
+
+    assert (rig.run(number).outcome, rig.latched()) == ("aborted", None)

@@ -156,6 +156,7 @@ class Rollback:
     async def _begin(self, run: Run, plan: Halt | Repair) -> bool:
         """Marks a queued run as running; False when there is nothing to run, or not yet."""
         hands, now = self._hands, self._hands.clock()
+        self._boundary(run)
         wanted = hands.wanted(run) if isinstance(plan, Repair) else True
         if wanted is None:
             await self._news(run.target, 1.0)
@@ -163,7 +164,6 @@ class Rollback:
         if not wanted:
             self._end(run, plan, "not-needed", "quiet before its turn came")
             return False
-        self._boundary(run)
         if isinstance(plan, Repair) and not await self._may_begin(run, plan):
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
