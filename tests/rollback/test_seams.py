@@ -91,3 +91,27 @@ def test_a_queued_repair_of_which_nobody_knows_whether_it_is_wanted_can_be_abort
     asyncio.run(play())
 
     assert (rig.run(number).outcome, rig.latched()) == ("aborted", None)
+
+
+def test_a_hold_stops_the_clock_of_an_approval_and_people_are_asked_anew_after_it(rig: Rig) -> None:
+    """Who holds a target for two hours does not want its approval to run out, and a halt to follow, when the hold ends."""
+    rig.plans["ladder"] = repair(mode="approve", approve_within="30s")
+    number = rig.queue()
+
+    async def play() -> None:
+        rig.tend()
+        await rig.until(lambda: rig.told().count("bot: ladder waits for approval") == 1)
+        rig.held = "ann: migration"
+        held = rig.now
+        await rig.until(lambda: rig.now > held + 90_000)
+        rig.held = None
+        await rig.until(lambda: rig.told().count("bot: ladder waits for approval") == 2, 10)
+        assert (rig.run(number).approve_by or 0) > rig.now + 20_000
+        with rig.journal.write() as db:
+            runs.move(db, number, approval="approved")
+        await rig.ended(number)
+        await rig.stop()
+
+    asyncio.run(play())
+
+    assert (rig.run(number).outcome, rig.latched()) == ("proven", None)

@@ -185,6 +185,9 @@ class Rollback:
             return True
         hands, now = self._hands, self._hands.clock()
         if hands.held(run.target) is not None:
+            if run.approve_by is not None and run.approval is None:
+                with hands.journal.write() as db:  # nobody decides while it is held: people are asked anew after it
+                    runs.move(db, run.id, approve_by=None)
             await self._news(run.target, 1.0)
             return False
         if plan.mode != "approve" or run.approval == "approved":
