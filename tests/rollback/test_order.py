@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.rollback.rig import CUT, NO_ENTRIES, START, Rig, dies_within, repair
+from watchdog.journal import runs
 
 # ─ who goes first ─
 
@@ -117,6 +118,8 @@ def test_a_repair_of_a_person_that_waits_does_not_run_once_the_first_one_has_lat
     rig.errors = lambda _: "bad"
     rig.plans["ladder"] = repair(exhausted="leave-running")
     first, second = rig.queue(), rig.queue(by="person ada", incident=None)
+    with rig.journal.write() as db:
+        runs.move(db, first, status="running")
 
     rig.play()
 

@@ -115,3 +115,20 @@ def test_a_hold_stops_the_clock_of_an_approval_and_people_are_asked_anew_after_i
     asyncio.run(play())
 
     assert (rig.run(number).outcome, rig.latched()) == ("proven", None)
+
+
+def test_what_a_person_asks_for_does_not_wait_behind_a_repair_that_is_held(rig: Rig) -> None:
+    rig.held = "ann: migration"
+    waiting = rig.queue(by="rule errors")
+    rig.plans["mine"] = repair(levels=[{"name": "model", "steps": [flag(MODEL=1)]}], before=[], proven=[])
+    mine = rig.queue("mine", by="person ann: now")
+
+    async def play() -> None:
+        rig.tend()
+        await rig.until(lambda: rig.run(mine).status in ("watching", "ended"), 60)
+        await rig.stop()
+
+    asyncio.run(play())
+
+    assert rig.config()["MODEL"] == "1"
+    assert rig.run(waiting).status == "queued"

@@ -115,9 +115,12 @@ def last_ended(journal: Journal, target: str) -> Run | None:
 
 
 def unended(journal: Journal, target: str) -> list[Run]:
-    """Runs of a target that are not over: halts first, then what is already under way, then in the order queued."""
+    """Runs of a target that are not over: halts first, then what is under way, then people's, then in the order queued.
+
+    A rule's repair may wait for hours, held or for approval; what a person asks for does not wait behind it.
+    """
     sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND status != 'ended'
-        ORDER BY kind != 'halt', status = 'queued', id"""  # noqa: S608 – our own column list
+        ORDER BY kind != 'halt', status = 'queued', by LIKE 'rule %', id"""  # noqa: S608 – our own column list
     return [_run(row) for row in journal.rows(sql, target)]
 
 
