@@ -132,3 +132,53 @@ def test_what_a_person_asks_for_does_not_wait_behind_a_repair_that_is_held(rig: 
 
     assert rig.config()["MODEL"] == "1"
     assert rig.run(waiting).status == "queued"
+
+
+def test_a_rule_that_tripped_before_a_crash_still_takes_its_stage_back(rig: Rig) -> None:
+    number = resumed(rig)
+    tripped: list[int] = []
+
+    def trips(_: str, since: int) -> str | None:
+        if rig.config()["TRADING"] == "True" and not tripped:
+            tripped.append(rig.now)
+        return "drawdown" if tripped and tripped[0] > since else None
+
+    rig.trips_since = trips
+    rig.boundary.die_at = "after set TRADING = true in config.py"
+    assert rig.dies()
+    heir = again(rig, 5_000)
+    tripped.append(rig.now + 1_000)  # while nobody looked
+    heir.trips_since = trips
+
+    heir.play()
+
+    assert heir.run(number).outcome == "stopped"
+    assert ("back", 1, "done") in stages(heir, number)
+    assert heir.config()["TRADING"] == "False"
+    heir.journal.close()
+
+
+def test_after_a_relapse_in_the_watch_the_stages_are_gone_through_again(rig: Rig) -> None:
+    """The next level may have put the stage's own change back: what was proven before it proves nothing now."""
+    size = [{"name": "small", "steps": [flag("other.yaml", size=1)], "verify": QUIET}]
+    rig.plans["ladder"] = repair(
+        recover=size,
+        levels=[{"name": "feature", "steps": [flag(FEATURE=False)]},
+                {"name": "version", "steps": [flag(MODEL=1), flag("other.yaml", size=5)]}],
+    )  # fmt: skip
+    rig.errors = lambda config: "ok" if config["MODEL"] == "1" or not relapsed else "bad"
+    relapsed: list[bool] = []
+    number = rig.queue()
+
+    async def play() -> None:
+        rig.tend()
+        await rig.until(lambda: rig.run(number).status == "watching")
+        assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 1\n"
+        relapsed.append(True)
+        await rig.ended(number)
+        await rig.stop()
+
+    asyncio.run(play())
+
+    assert rig.run(number).outcome == "proven"
+    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 1\n"

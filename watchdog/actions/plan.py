@@ -208,7 +208,7 @@ def read_plan(text: str) -> Halt | Repair:
 
 
 def steps_of(plan: Halt | Repair, phase: str, level: int) -> tuple[Action, ...]:
-    """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`."""
+    """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`, counted on after each level."""
     if phase == "recover":
-        return plan.recover[level].steps
+        return plan.recover[level % len(plan.recover)].steps
     return plan.levels[level].steps if phase == "level" else getattr(plan, phase, ())

@@ -45,7 +45,8 @@ def of_incident(journal: Journal, incident: int) -> list[Row]:
     """What is not undone yet, the oldest first."""
     rows = journal.rows(
         "SELECT s.run, s.phase, s.level, s.path, s.was, s.copy, s.now FROM saved s JOIN run r ON r.id = s.run"
-        " WHERE r.incident = ? AND s.undone IS NULL AND r.part != 'undo' AND s.now IS NOT NULL ORDER BY s.run, s.level,"
+        " WHERE r.incident = ? AND s.undone IS NULL AND r.part != 'undo' AND s.now IS NOT NULL ORDER BY s.run,"
+        " (SELECT min(t.started) FROM step t WHERE t.run = s.run AND t.phase = s.phase AND t.level = s.level), s.level,"
         " CASE s.phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 WHEN 'proven' THEN 2 WHEN 'recover' THEN 3 ELSE 4 END",
         incident,
     )

@@ -244,7 +244,8 @@ class Rollback:
         reason = "no level is left"
         for number in range(run.level, len(plan.levels)):
             level = plan.levels[number]
-            if run.status != "watching" or number > run.level:
+            helped = number == run.level and (run.status == "watching" or self._helped(run, plan))
+            if not helped:
                 with self._hands.journal.write() as db:
                     runs.move(db, run.id, status="running", level=number)
                 finding = await self._try_on(run, plan, number, ladder)
@@ -262,10 +263,6 @@ class Rollback:
                 return "proven", f"level {level.name} helped, and {reason}"
         return "exhausted", reason
 
-    async def _try(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
-        """One level: its steps, then the evidence."""
-        level = plan.levels[number]
-        try:
     def _helped(self, run: Run, plan: Halt | Repair) -> bool:
         """Whether the way back had begun after the level at work: then that level was proven, ahead of a crash."""
         return any(row.level == run.level if row.phase == "proven" else
@@ -284,6 +281,10 @@ class Rollback:
             log.exception("%s: plan %s broke in level %s", run.target, run.plan, plan.levels[number].name)
             return Finding("unknown", f"internal error: {bug!r}")
 
+    async def _try(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
+        """One level: its steps, then the evidence."""
+        level = plan.levels[number]
+        try:
             if isinstance(plan, Repair):
                 await ladder.unchanged()
             told = runs.steps(self._hands.journal, run.id)
@@ -320,7 +321,7 @@ class Rollback:
                 await ladder.do("proven", number, plan.proven)
             except StepFailedError as failure:
                 raise StoppedError(f"it is repaired, but {failure}") from None
-            if why := await self._stages(run).recover(plan, ladder):
+            if why := await self._stages(run).recover(plan, ladder, number):
                 raise StoppedError(why)
             until = self._hands.clock() + watch
             with self._hands.journal.write() as db:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
+from watchdog.actions.plan import Halt, Repair, read_plan, steps_of, verify_of
 from watchdog.journal import Journal, runs, saved
 from watchdog.journal.runs import Run
 from watchdog.model import Severity
@@ -27,20 +27,25 @@ class Stages:
         self._proof = proof
         self._say = say
 
-    async def recover(self, plan: Halt | Repair, ladder: Ladder) -> str | None:
-        """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew."""
+    async def recover(self, plan: Halt | Repair, ladder: Ladder, after: int = 0) -> str | None:
+        """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew.
+
+        `after`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
+        """
         rows = runs.steps(self._hands.journal, self._run.id)
-        begun = max((row.level for row in rows if row.phase == "recover"), default=0)
+        first, count = after * len(plan.recover), len(plan.recover)
+        begun = max((row.level for row in rows if row.phase == "recover"), default=first)
         gone_back = max((row.level for row in rows if row.phase == "back"), default=-1)
-        for number in range(begun, len(plan.recover)):
-            stage = plan.recover[number]
+        for number in range(max(begun, first), first + count):
+            stage = plan.recover[number - first]
             if gone_back == number:
                 return await self._back(stage.name, number, "it had tripped", ladder)
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
                     self._say("warn", f"{self._run.plan}: stage {stage.name} starts",
                               [said(step, ladder.place) for step in stage.steps])  # fmt: skip
-                began = self._hands.clock()
+                mine = [row.started for row in rows if (row.phase, row.level) == ("recover", number) and row.started is not None]
+                began = min([self._hands.clock(), *mine])  # what tripped ahead of a crash has tripped
                 verify = verify_of(plan, stage)
                 ladder.watch_log(verify.log, number)
                 await ladder.do("recover", number, stage.steps)
@@ -74,7 +79,7 @@ def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | 
             return None
         files = [PutBack(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
                  for row in sorted(saved.of_row(journal, run.id, "recover", level), key=lambda row: row.path)]  # fmt: skip
-        stage = read_plan(run.text).recover[level]
-        return [*files, *(step for step in stage.steps if not step.lasting)]
+        stage = steps_of(read_plan(run.text), "recover", level)
+        return [*files, *(step for step in stage if not step.lasting)]
 
     return steps
