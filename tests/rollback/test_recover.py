@@ -98,7 +98,7 @@ def test_a_repair_goes_back_to_work_in_stages_after_it_helped(rig: Rig) -> None:
     rig.play()
 
     assert rig.run(number).outcome == "proven"
-    assert ("recover", 0, "done") in stages(rig, number)
+    assert ("recover", 1, "done") in stages(rig, number)
     assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 9\n"
 
 

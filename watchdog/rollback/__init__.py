@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
 from watchdog.incidents import Finding, rest
-from watchdog.journal import JournalError, incidents, load, runs, saved
+from watchdog.journal import JournalError, incidents, runs
 from watchdog.journal.runs import Outcome, Run
-from watchdog.model import ActionError, Millis, Severity, Target
-from watchdog.rollback import undo
+from watchdog.model import Millis, Severity, Target
+from watchdog.rollback import undoing
 from watchdog.rollback.hands import Hands
 from watchdog.rollback.proof import Proof, jumped
-from watchdog.rollback.recover import Stages, back_of
-from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
+from watchdog.rollback.recover import Stages, back_of, is_on_its_way_back
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
+from watchdog.rollback.words import rows, said
 from watchdog.telemetry import log
 from watchdog.units import show_duration
 
@@ -101,6 +103,10 @@ class Rollback:
     def _proof(self, run: Run) -> Proof:
         return Proof(run, self._hands, lambda: self._boundary(run), lambda seconds: self._news(run.target, seconds))
 
+    def _ladder(self, run: Run, steps: Callable[[str, int], Sequence[Any] | None]) -> Ladder:
+        return Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
+                      lambda wait: self._pause(run, wait), steps)  # fmt: skip
+
     # ─ one run ─
 
     async def carry(self, run: Run) -> None:
@@ -108,12 +114,11 @@ class Rollback:
         plan = ladder = None
         try:
             if run.part == "undo":
-                outcome, reason = await self._undo(run)
+                outcome, reason = await undoing.carry_out(run, self._hands, self._latched(run.target), self._ladder)
                 self._end(run, None, outcome, reason)
                 return
             plan = self._read(run)
-            ladder = Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
-                            lambda wait: self._pause(run, wait), back_of(self._hands.journal, run))  # fmt: skip
+            ladder = self._ladder(run, back_of(self._hands.journal, run))
             if run.kind == "repair" and (why := self._latched(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.part == "recover":
@@ -168,7 +173,7 @@ class Rollback:
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
             place = Target.model_validate_json(run.place)
-            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", self._rows(plan, place))
+            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", rows(plan, place))
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
         with hands.journal.write() as db:
@@ -202,7 +207,7 @@ class Rollback:
                 runs.move(db, run.id, approve_by=until)
                 self._say(run, "crit", f"{run.plan} waits for approval", [
                     f"trading-watchdog approve {run.id}, or deny {run.id}, within {within}; then: {plan.exhausted}",
-                    *self._rows(plan, Target.model_validate_json(run.place)),
+                    *rows(plan, Target.model_validate_json(run.place)),
                 ])  # fmt: skip
         elif now >= run.approve_by:
             self._end(run, plan, "exhausted", f"nobody approved it within {show_duration(plan.approve_within)}")
@@ -210,41 +215,12 @@ class Rollback:
         await self._news(run.target, 1.0)
         return False
 
-    @staticmethod
-    def _rows(plan: Repair, place: Target) -> list[str]:
-        """What a repair would do, a line a step."""
-        rows = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
-        return [f"{name}: {said(step, place)}" for name, steps in rows for step in steps]
-
-    async def _undo(self, run: Run) -> tuple[Outcome, str]:
-        """Puts back what an incident changed, all of it or, when somebody else changed it since, nothing."""
-        hands, incident = self._hands, load(run.text)["incident"]
-        if (why := self._latched(run.target)) is not None:
-            return "stopped", f"{run.target} is latched: {why}"
-        steps = undo.steps(hands.journal, incident)
-        ladder = Ladder(run, Target.model_validate_json(run.place), hands, lambda: self._boundary(run),
-                        lambda wait: self._pause(run, wait), lambda *_: steps)  # fmt: skip
-        if run.status == "queued":
-            try:
-                await ladder.blocking(undo.check, hands.journal, incident)
-            except ActionError as error:
-                return "stopped", f"nothing was touched: {error}"
-            with hands.journal.write() as db:
-                runs.move(db, run.id, status="running")
-        try:
-            await ladder.do("level", 0, steps)
-        except StepFailedError as failure:
-            return "stopped", str(failure)
-        with hands.journal.write() as db:
-            saved.undo(db, incident, hands.clock())
-        return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"
-
     async def _climb(self, run: Run, plan: Halt | Repair, ladder: Ladder) -> tuple[Outcome, str]:
         run = runs.get(self._hands.journal, run.id)
         reason = "no level is left"
         for number in range(run.level, len(plan.levels)):
             level = plan.levels[number]
-            helped = number == run.level and (run.status == "watching" or self._helped(run, plan))
+            helped = number == run.level and (run.status == "watching" or is_on_its_way_back(self._hands.journal, run, plan))
             if not helped:
                 with self._hands.journal.write() as db:
                     runs.move(db, run.id, status="running", level=number)
@@ -262,12 +238,6 @@ class Rollback:
             if not again:
                 return "proven", f"level {level.name} helped, and {reason}"
         return "exhausted", reason
-
-    def _helped(self, run: Run, plan: Halt | Repair) -> bool:
-        """Whether the way back had begun after the level at work: then that level was proven, ahead of a crash."""
-        return any(row.level == run.level if row.phase == "proven" else
-                   row.phase == "recover" and row.level // len(plan.recover) == run.level
-                   for row in runs.steps(self._hands.journal, run.id))  # fmt: skip
 
     async def _try_on(self, run: Run, plan: Halt | Repair, number: int, ladder: Ladder) -> Finding:
         """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""

@@ -12,8 +12,9 @@ from watchdog.journal.runs import Run
 from watchdog.model import Severity
 from watchdog.rollback.hands import Hands
 from watchdog.rollback.proof import Proof
-from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError, said
+from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
 from watchdog.rollback.undo import PutBack
+from watchdog.rollback.words import said
 
 Say = Callable[[Severity, str, Sequence[str]], None]
 
@@ -83,3 +84,10 @@ def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | 
         return [*files, *(step for step in stage if not step.lasting)]
 
     return steps
+
+
+def is_on_its_way_back(journal: Journal, run: Run, plan: Halt | Repair) -> bool:
+    """Whether steps after the proof of the level at work had begun: then it was proven, ahead of a crash."""
+    return any(row.level == run.level if row.phase == "proven" else
+               row.phase == "recover" and row.level // len(plan.recover) == run.level
+               for row in runs.steps(journal, run.id))  # fmt: skip

@@ -34,14 +34,6 @@ class StoppedError(Exception):
     """The world is other than expected, or nobody can tell: no further step, a person must look."""
 
 
-def said(template: Any, place: Target) -> str:
-    """A step in words, for its target; of one that does not fit that target, why."""
-    try:
-        return cast(Action, template).at(place).say()
-    except ActionError as error:
-        return f"{template.say()} ({error})"
-
-
 class Ladder:
     """Does the steps of a run, each at most once where it cannot be told whether it happened."""
 
