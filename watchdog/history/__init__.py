@@ -90,4 +90,6 @@ def spacing(pages: Pages, metrics: Collection[str]) -> int:
 def _apart(t: Ints) -> int:
     """The median distance of neighbours; of a hundred thousand of them, spread over all, where they are more."""
     some = max(1, t.size // 100_000)
-    return int(np.median(t[1::some] - t[:-1:some][: t[1::some].size]))
+    gaps = t[1::some] - t[:-1:some][: t[1::some].size]
+    least = int(gaps.min())
+    return least if least == int(gaps.max()) else int(np.median(gaps))

@@ -200,10 +200,13 @@ class Several:
         return self._fold((self._v,), folds.plus)[0]
 
     def within(self, sums: Floats) -> bool:
-        low, high = float(np.minimum.reduce(sums)), float(np.maximum.reduce(sums))  # NaN goes through
-        least = low if low > 0 else -high if high < 0 else 0.0
-        greatest = max(float(np.maximum.reduce(self._v)), -float(np.minimum.reduce(self._v)))
+        low, high = float(np.minimum.reduce(self._v)), float(np.maximum.reduce(self._v))  # NaN goes through
+        greatest = max(high, -low)
         longest = self.counts if isinstance(self.counts, int) else int(self.counts.max())
+        if (low > 0 or high < 0) and greatest < 500.0 * min(abs(low), abs(high)) and greatest * longest < 1e308:
+            return True  # a mean is no less than the least
+        low, high = float(np.minimum.reduce(sums)), float(np.maximum.reduce(sums))
+        least = low if low > 0 else -high if high < 0 else 0.0
         return high - low < np.inf and greatest <= least * (_LOSES / longest)
 
     def doubtful(self, bound: Floats) -> Places:
@@ -282,7 +285,8 @@ def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:
     """Maximum or minimum of each window, NaN only when all is NaN. Adding zero makes -0 and 0 one value."""
     base = windows.v[windows.reach()]
     usual = not np.isnan(np.minimum.reduce(base))
-    return extreme(windows, of if usual else past_nan, windows.v) + 0.0
+    result = extreme(windows, of if usual else past_nan, windows.v)
+    return np.add(result, 0.0, out=result)
 
 
 def of_one(window: Window, what: Callable[[Summed], Floats]) -> Floats:

@@ -37,12 +37,12 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
     if ends.size < SEVERAL:
         firsts, lasts = t.searchsorted(ends - span, "right"), t.searchsorted(ends, "right")
         return Bounds(firsts if since == NEVER else np.maximum(firsts, t.searchsorted(since, "right")), lasts)
-    low, high = int(ends.min()), int(ends.max())
-    start, stop = int(t.searchsorted(max(low - span, since), "right")), int(t.searchsorted(high, "right"))
-    near = t[start:stop]
     held = _remembered(page, ends)
     if (pace := held.get("pace")) is None:
         pace = held["pace"] = spacing(ends)
+    low, high = (int(ends[0]), int(ends[-1])) if pace else (int(ends.min()), int(ends.max()))
+    start, stop = int(t.searchsorted(max(low - span, since), "right")), int(t.searchsorted(high, "right"))
+    near = t[start:stop]
     apart = pace and stop - start > 1 and paced(page, start, stop)
     if apart and pace % apart == 0:
         step = pace // apart
@@ -66,6 +66,16 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
     return Bounds(found[0], found[1], *sliding(found[0], found[1]))
 
 
+def newest_of(page: Page, ends: Ints, lasts: range) -> Ints:
+    """Newest sample times of windows that slide. Not to be written to: all who ask at the same times share them."""
+    held = _remembered(page, ends)
+    newest: Ints | None = held.get(lasts)
+    if newest is None:
+        newest = held[lasts] = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step].copy()
+        newest.flags.writeable = False
+    return newest
+
+
 def spacing(t: Ints) -> Millis:
     """The distance between any two neighbours, when it is always the same; else 0."""
     if t.size < 2:
@@ -76,7 +86,7 @@ def spacing(t: Ints) -> Millis:
     return apart
 
 
-def _remembered(page: Page, ends: Ints) -> dict[str, Any]:
+def _remembered(page: Page, ends: Ints) -> dict[object, Any]:
     """What was found out of these very times, which nobody can write to: many expressions ask for the same ones."""
     if ends.flags.writeable:
         return {}

@@ -31,9 +31,9 @@ from watchdog.promql.operators import Operand, operate
 from watchdog.promql.pages import Bools, Floats, Ints, Series
 from watchdog.promql.ranges import ranged
 from watchdog.promql.recorded import as_recorded
-from watchdog.promql.selectors import NONE, Run, instant
+from watchdog.promql.selectors import Run, instant
 from watchdog.promql.subqueries import over_steps
-from watchdog.promql.vectors import Scalar, Vector, nameless, without_name
+from watchdog.promql.vectors import Scalar, Vector, constant, nameless, without_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,8 @@ def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = Non
     """
     run = Run(series, np.ascontiguousarray(times, np.int64), since)
     vector = whole(expr, run)
-    if run.times.size and run.newest.max() == NONE:
-        run.newest[run.newest == NONE] = 0
     need = run.have if run.need is None else run.need
-    return Result(list(vector.keys), vector.v, vector.there, run.newest, run.have, need)
+    return Result(list(vector.keys), vector.v, vector.there, run.told(), run.have, need)
 
 
 def whole(expr: Expr, run: Run) -> Vector:
@@ -86,15 +84,15 @@ def whole(expr: Expr, run: Run) -> Vector:
         keys = tuple(vector.keys[row] for row in kept)
         # Whatever lies in the cells of a series that is not there does not leave the engine.
         vector = Vector(keys, np.where(vector.there[kept], vector.v[kept], np.nan), vector.there[kept])
-    if (strange := vector.v != vector.v).any():
-        vector = Vector(vector.keys, np.where(strange, np.nan, vector.v), vector.there)  # one NaN, whatever its bits
+    if np.isnan(np.minimum.reduce(vector.v, axis=None, initial=np.inf)):
+        vector = Vector(vector.keys, np.where(np.isnan(vector.v), np.nan, vector.v), vector.there)  # one NaN, whatever its bits
     return vector
 
 
 def _value(node: Node, run: Run) -> Operand:
     match node:
         case Number(value=value):
-            return np.full(run.times.size, value)
+            return constant(value, run.times.size)
         case Selector():
             return instant(run, node)[0]
         case RangeCall(func="absent_over_time", selector=selector):

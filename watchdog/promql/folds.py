@@ -82,17 +82,18 @@ def slide(leaf: Node, n: int, merge: Merge) -> Node:
 def slide_sum(x: Floats, n: int) -> Floats:
     """`slide` with `plus`, in three buffers that stay in the cache."""
     many, size, count = x.size - n + 1, 1, n
-    rest, begun = np.empty(many), False
+    result, rest = np.empty(many), None
     here, there = np.empty((2, x.size))
     while True:
         if count & 1:
             piece = x[(count - 1) * size :][:many]
-            if begun:
-                np.add(piece, rest, out=rest)
+            if rest is None:
+                rest, there = piece, np.empty(x.size)  # the piece stays where it is
             else:
-                rest[:], begun = piece, True
+                rest = np.add(piece, rest, out=result)
         count >>= 1
         if not count:
+            assert rest is not None
             return rest
         x = np.add(x[:-size], x[size:], out=here[: x.size - size])
         here, there = there, here

@@ -84,8 +84,11 @@ def _match(node: Binary, lhs: Vector, rhs: Vector) -> Vector:
                 f"several series on the {'left' if swapped else 'right'} of {node.op} match {show(sig)}"
                 " — match on more labels, or aggregate"
             )
-    there = many.there[pairs.many] & one.there[pairs.one]
-    left, right = many.v[pairs.many], one.v[pairs.one]
+    if len(many.keys) == len(one.keys) == pairs.many.size == 1:  # nothing is copied
+        there, left, right = many.there & one.there, many.v, one.v
+    else:
+        there = many.there[pairs.many] & one.there[pairs.one]
+        left, right = many.v[pairs.many], one.v[pairs.one]
     if swapped:
         left, right = right, left
     if node.op in ARITHMETIC:

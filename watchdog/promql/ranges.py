@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.model import Millis
-from watchdog.promql.columns import SEVERAL, Bounds, sliding
+from watchdog.promql.columns import SEVERAL, Bounds, newest_of, sliding
 from watchdog.promql.functions import MANY, TWO
 from watchdog.promql.nodes import RangeCall, Selector
 from watchdog.promql.pages import NEVER, Bools, Floats, Ints, Page, Rows, missing
@@ -86,19 +86,25 @@ def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: 
             mine, t, v = Bounds(firsts, lasts, *sliding(firsts, lasts)), t[low:high][held], v[low:high][held]
         if mine is not bounds or not known:  # said once for all rows without a gap
             known = known or mine is bounds
-            seen = _newest(t, mine)
+            seen = newest_of(page, asked.ends, mine.lasts) if isinstance(mine.lasts, range) else _newest(t, mine)
             newest = seen if newest is None else np.maximum(newest, seen)
+        if lines.size == 1 and isinstance(mine.firsts, range) and mine.lasts[0] - mine.firsts[0] >= asked.least:
+            windows = Windows(t, v, mine.firsts, mine.lasts, asked.ends, asked.times, asked.span, even=mine.even)
+            got = asked.many(windows, *asked.args)
+            values = (got if got.flags.owndata and got.flags.writeable else got.copy())[None, :]
+            there = np.ones(values.shape, np.bool_)
+            continue
         _fill(values[i], there[i], t, v, mine, asked)
     if newest is None:
         newest = np.full(size, NEVER, np.int64)
-    return values, there, np.where(newest == NEVER, NONE, newest) if newest[0] == NEVER or newest.min() == NEVER else newest
+    if not (known and isinstance(bounds.lasts, range)) and newest.min() == NEVER:
+        newest = np.where(newest == NEVER, NONE, newest)
+    return values, there, newest
 
 
 def _newest(t: Ints, bounds: Bounds) -> Ints:
     """Newest sample of each window; `NEVER` where there is none."""
-    if isinstance(bounds.lasts, range):
-        return t[bounds.lasts.start - 1 : bounds.lasts.stop - 1 : bounds.step]
-    told = bounds.lasts > array(bounds.firsts)
+    told = array(bounds.lasts) > array(bounds.firsts)
     newest = np.full(told.size, NEVER, np.int64)
     newest[told] = t[bounds.lasts[told] - 1]
     return newest
@@ -119,6 +125,9 @@ def _fill(values: Floats, there: Bools, t: Ints, v: Floats, bounds: Bounds, aske
             continue
         from_here, until_here = array(firsts[some]), array(lasts[some])
         there[some] = told = until_here - from_here >= least
+        if told.all():
+            values[some] = many(Windows(t, v, from_here, until_here, ends[some], times[some], span), *args)
+            continue
         which = np.flatnonzero(told)
         values[some] = np.nan
         if which.size:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from watchdog.model import Millis
-from watchdog.promql.columns import Bounds, columns
+from watchdog.promql.columns import Bounds, columns, newest_of
 from watchdog.promql.nodes import LOOKBACK, At, Selector, Subquery
 from watchdog.promql.pages import ABSENT_BITS, NEVER, Bools, Floats, Ints, Page, Picked, Rows, Series, missing
 from watchdog.promql.vectors import Keys, Merge, Vector, merge, merge_plan
@@ -37,6 +37,7 @@ class Run:
         self.query = times
         """[times] what ``start()`` and ``end()`` are."""
         self._newest: Ints | None = None
+        self._lent = False  # `_newest` is somebody else's
         self.have: Ints = np.zeros(times.size, np.int64)
         self.need: Ints | None = None
         """None until a range has been read."""
@@ -49,6 +50,16 @@ class Run:
         """Oldest of the newest sample times so far, `NONE` where nothing was read."""
         if self._newest is None:
             self._newest = np.full(self.times.size, NONE, np.int64)
+        if self._lent:
+            self._newest, self._lent = self._newest.copy(), False
+        return self._newest
+
+    def told(self) -> Ints:
+        """`newest`, to be read only; 0 where nothing was read."""
+        if self._newest is None:
+            return np.zeros(self.times.size, np.int64)
+        if self._newest.size and self._newest.max() == NONE:
+            return np.where(self._newest == NONE, 0, self._newest)
         return self._newest
 
     def inside(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> Run:
@@ -78,9 +89,9 @@ class Run:
         if late or node.offset or node.at is not None:
             newest = np.where(newest == NONE, NONE, newest + late + (self.times - self.ends(node)))
         if self._newest is None:
-            self._newest = newest.copy()
-        else:
-            np.minimum(self._newest, newest, out=self._newest)
+            self._newest, self._lent = newest, True
+        elif self._newest is not newest:
+            self._newest, self._lent = np.minimum(self._newest, newest, out=None if self._lent else self._newest), False
 
     def covers(self, picked: Picked, selector: Selector, span: Millis) -> None:
         """Notes the coverage of one window; the one with the least share of it covered is reported."""
@@ -155,7 +166,7 @@ def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bool
     bounds = run.bounds(page, selector, LOOKBACK)
     if isinstance(bounds.lasts, range):
         freshest = slice(bounds.lasts.start - 1, bounds.lasts.stop - 1, bounds.step)
-        cells, at = page.v[:, freshest][rows].copy(), page.t[freshest]
+        cells, at = page.v[:, freshest][rows].copy(), newest_of(page, run.ends(selector), bounds.lasts)
         if not np.isnan(np.minimum.reduce(cells, axis=None, initial=np.inf)):  # neither gaps nor NaN
             run.saw(at, selector)
             return cells, np.ones(cells.shape, np.bool_), at[None, :]

@@ -29,6 +29,15 @@ Scalar = Floats
 """[times]; a scalar is always there."""
 
 
+def constant(value: float, size: int) -> Scalar:
+    """One number, so many times; of many, in the space of one."""
+    if size < 64:
+        return np.full(size, value)
+    many = np.ndarray((size,), np.float64, np.array(value, np.float64), strides=(0,))
+    many.flags.writeable = False
+    return many
+
+
 @dataclass(frozen=True, slots=True)
 class Merge:
     """How rows become rows with unique keys."""

@@ -23,7 +23,7 @@ from watchdog.pipeline import expressions
 from watchdog.promql import Expr, Page, Pages, PromqlError, Result, evaluate, metric_names, windows
 from watchdog.promql.columns import paced
 from watchdog.promql.pages import Bools, Floats, Ints
-from watchdog.replay.looks import Course, Seen
+from watchdog.replay.looks import Ages, Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
 from watchdog.rules import Check, Kpi
 
@@ -75,7 +75,8 @@ def replay(
     questions = rules.questions(config.kpis, config.rules)
     kpis = list(dict.fromkeys(check.reads for check in config.checks))
     beside = {check.reads: config.kpis.get(check.kpi) for check in config.checks if check.reads != check.kpi}
-    asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed) for kpi in kpis}
+    ages = Ages()
+    asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed, ages) for kpi in kpis}
     drawn = {kpi: _Line(start, end) for kpi in kpis}
     done = 0
     for alike in _read_alike(asked):  # those that look at the same times
@@ -103,9 +104,10 @@ class _Kpi:
     """One KPI over history."""
 
     def __init__(
-        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr]
+        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr], ages: Ages
     ) -> None:
         """`beside`: what is shown with a condition."""
+        self._ages = ages
         self._name, self._beside = name, beside
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed
         self._reads = metric_names(parsed[kpi.expr])
@@ -140,7 +142,7 @@ class _Kpi:
             none = np.zeros(1, np.int64)
             nothing = Result([], np.zeros((0, 1)), np.zeros((0, 1), np.bool_), none, none, none)
             return [Seen(times, nothing, None, self._max_age, error=f"{self._name} cannot be evaluated: {error}")]
-        return [Seen(times, result, needs, self._max_age, shown)]
+        return [Seen(times, result, needs, self._max_age, shown, ages=self._ages)]
 
     def asleep(self, check: Check, times: Ints) -> Bools | None:
         """When the rule's `only` says that it sleeps; where that cannot be told it is awake. None: it never does."""
@@ -188,7 +190,8 @@ class _Line:
         marks = np.arange(self._due, int(seen.times[-1]) + 1, self._step)
         if marks.size and seen.times.size:
             self._due = int(marks[-1]) + self._step
-            at = np.unique(np.minimum(seen.times.searchsorted(marks), seen.times.size - 1))
+            at = np.minimum(seen.times.searchsorted(marks), seen.times.size - 1)
+            at = at[np.append(True, at[1:] != at[:-1])]
             self._parts.append((seen.times[at], seen.single(at)))
 
     def told(self) -> tuple[Ints, Floats]:

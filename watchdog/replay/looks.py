@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,19 @@ Kind = tuple[object, ...]
 """Of which kind the verdicts of one look are. Looks of one kind that follow each other move nothing but timers."""
 
 
+class Ages:
+    """How old what was read at many times is at most; KPIs that read the same samples ask for the same."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Ints, Ints, Millis] | None = None
+
+    def greatest(self, times: Ints, newest: Ints) -> Millis:
+        known = self._known
+        if known is None or known[0] is not times or known[1] is not newest or newest.flags.writeable:
+            known = self._known = times, newest, int((times - newest).max())
+        return known[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A KPI at many times."""
@@ -36,6 +49,7 @@ class Seen:
     """Beside a condition: the KPI that its rule shows."""
     error: str | None = None
     """Why it cannot be evaluated at these times."""
+    ages: Ages = field(default_factory=Ages)
 
     def reading(self, i: int) -> Reading:
         """What the daemon would have read at the i-th time."""
@@ -85,9 +99,8 @@ class Seen:
     def _states(self, check: Check) -> Iterator[Bools]:
         """What is not the same at all times, apart from the values."""
         newest = self.result.newest
-        age = self.times - newest
-        if age.max() > self.max_age:
-            yield age > self.max_age
+        if self.ages.greatest(self.times, newest) > self.max_age:
+            yield self.times - newest > self.max_age
             yield newest == 0
         have, need = self.result.have, self.result.need
         if check.demands_cover and (have.strides != (0,) or need.strides != (0,)):  # no strides: one number for all times
