@@ -15,7 +15,8 @@ SECOND = 1_000
 LEAVES = ["a", "up", "rate(total[10s])", "increase(up[10s])", "changes(a[10s])", "count_over_time(a[10s])",
           "avg_over_time(up[10s])", "max_over_time(a[10s])", "vector(3)",
           "vector(-2)", "sum_over_time(a[10s])", "quantile_over_time(0.5, up[10s])",
-          "change_share_over_time(a[10s])", "stddev_over_time(a[10s])", "max_over_time(rate(total[5s])[10s:1s])", "hour()"]  # fmt: skip
+          "change_share_over_time(a[10s])", "stddev_over_time(a[10s])",
+          "max_over_time(rate(total[5s])[10s:1s])", "hour()"]  # fmt: skip
 WRAPS = ["-({0})", "abs({0})", "sum({0})", "avg({0})", "count({0})", "clamp({0}, -1, 2)", "clamp_min({0}, 1)", "ceil({0})",
          "floor({0})", "sgn({0})", "sqrt({0})", "clamp_max({0}, 1)"]  # fmt: skip
 JOINS = ["{0} + on() {1}", "{0} - on() {1}", "{0} * on() {1}", "{0} / on() {1}", "{0} > on() {1}", "{0} == bool on() {1}",
@@ -36,7 +37,8 @@ def expressions() -> st.SearchStrategy[str]:
 def test_no_value_lies_beyond_the_bounds(text: str, a: list[float], up: list[bool]) -> None:
     expr = parse(text)
     times = [number * SECOND for number in range(1, 13)]
-    points = {"a": a, "up": [float(each) for each in up], "total": [abs(each) for each in a]}  # a counter is never below zero
+    # total: a counter is never below zero
+    points = {"a": a, "up": [float(each) for each in up], "total": [abs(each) for each in a]}
     series = Pages([page_of({(("__name__", name),): zip(times, v, strict=True) for name, v in points.items()}, 0)])
     can = bounds(expr, SECOND)
     for value in evaluate(expr, series, np.array([12 * SECOND])).at(0).values():
