@@ -228,3 +228,17 @@ def test_an_editors_own_files_are_nobodys_business(desk: Desk) -> None:
     (desk.folder / "notes.txt").write_text("x")
 
     assert looks(desk.folder) == before
+
+
+def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the reload would end the daemon, and the same files would keep it from starting again."""
+
+    def breaks(*_: object, **__: object) -> Config:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(reload, "load", breaks)
+    desk.run(desk.files.reload)
+
+    assert desk.swaps == []
+    assert desk.in_force == 0
+    assert "internal error" in desk.told[0][2][0]

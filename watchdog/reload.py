@@ -100,6 +100,9 @@ class Reloader:
                 self._refused(error.problems)
             except (DeadlineError, StillBusyError):
                 self._refused([Problem(str(self._path), 1, 1, f"could not be read within {_DEADLINE:g} s")])
+            except Exception as bug:  # what runs is worth more than what cannot be loaded
+                log.exception("not reloaded")
+                self._refused([Problem(str(self._path), 1, 1, f"internal error: {bug!r}")])
             else:
                 self._in_force(config)
             systemd.notify("READY=1", self.says())
