@@ -27,8 +27,8 @@ from watchdog.model import Memo, Millis, Severity, SourceError, WatchdogError
 from watchdog.notify import Outbox
 from watchdog.offload import DeadlineError, Offload, StillBusyError
 from watchdog.people import People
-from watchdog.pipeline import Pipeline, terms
-from watchdog.pipeline.watch import named, tripped_since
+from watchdog.pipeline import Pipeline
+from watchdog.pipeline.watch import answered, named, tripped_since
 from watchdog.place import Places, look
 from watchdog.promql import Pages
 from watchdog.reload import WATCH, Reloader
@@ -77,7 +77,7 @@ class Daemon:
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
-        self._roomy = self.journal.reserve.there
+        self._roomy = True  # a disk that is full from the start is told of as well
         self._last_tick = clock()
         self._steady = time.monotonic()
         self.outbox = Outbox(self.journal, self.telemetry, clock, self._sending, self.config.channels)
@@ -100,7 +100,8 @@ class Daemon:
         if web:
             self._serve()
         self.telemetry.reload_ok.set(1)
-        for target in self.config.targets:
+        # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
+        for target in dict.fromkeys([*self.config.targets, *runs.at_work(self.journal)]):
             self.rollback.tend(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._schedule()
@@ -304,14 +305,15 @@ class Daemon:
 
     async def _look(self, target: str) -> None:
         """Notices what other people deploy or restart, and which commit has proved itself."""
-        known = self.config.targets[target]
+        known, over = self.config.targets[target], target in self._ours
         try:
             seen = await self._sampling(f"place {target}", 10.0, look, known, self.places.head(target, clock()))
         except (DeadlineError, StillBusyError):
             return
-        active = any(run.status != "watching" for run in runs.unended(self.journal, target))
+        active = any(run.status == "running" for run in runs.unended(self.journal, target))
         ours = active or target in self._ours
-        self._ours.discard(target)
+        if over:  # a look that began ahead of a run's end says nothing of what that run did last
+            self._ours.discard(target)
         if seen.again and not ours:
             self._tell("warn", f"{target}: what was rolled back runs again", seen.again)
         if self.places.note(target, seen, ours, clock()) and known.repo is not None:
@@ -356,10 +358,7 @@ class Daemon:
             self._loop.call_soon_threadsafe(self.outbox.wake)
 
         def tripped(incident: int, target: str) -> dict[Key, Terms]:
-            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
-                    if trip.plan is not None}  # fmt: skip
-            return {key: terms(check) for check in self.config.checks if check.target == target
-                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
+            return answered(self.config.checks, incidents.trips(self.journal, incident), target)
 
         def wanted(run: Run) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):

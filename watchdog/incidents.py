@@ -76,7 +76,7 @@ class Machine:
     lost: bool = False
     """Missing for longer than the rule puts up with."""
     seen: Millis = 0
-    """When there was last something to judge by."""
+    """When the newest of what it was judged by was sampled: what is put back at boot was seen by another process."""
     value: float | None = None
     limit: float | None = None
     reason: str = ""
@@ -115,7 +115,7 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
             return after, [*changes, Change(key, "gone", now, verdict.reason, after, after.missing)]
     else:
         # What is said without any sample, by absent() for instance, is not seen.
-        looked = replace(looked, missing=0, lost=False, seen=now if verdict.evidence else machine.seen,
+        looked = replace(looked, missing=0, lost=False, seen=max(machine.seen, min(verdict.evidence, now)),
                          value=verdict.value, limit=verdict.limit)  # fmt: skip
         after = _with_data(machine, looked, verdict, terms, elapsed, now)
         changes = [Change(key, "back", now, verdict.reason, after)] if machine.lost else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from watchdog.journal import Journal, dump, incidents, runs, saved, stays
+from watchdog.journal import Journal, JournalError, dump, incidents, runs, saved, stays
 from watchdog.journal.outbox import Request
 from watchdog.model import Millis
 from watchdog.pipeline import Pipeline
@@ -29,7 +29,16 @@ class People:
         self._journal = journal
 
     def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
-        """(granted, what to tell the person)."""
+        """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
+        try:
+            return self._answer(request, now)
+        except (JournalError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:
+            log.exception("request %s", request.kind)
+            return False, f"internal error: {bug!r}"
+
+    def _answer(self, request: Request, now: Millis) -> tuple[bool, str]:
         if now - request.t > _WAITS:
             return False, "too old: whoever asked for it does not wait for it any more"
         who = f"{request.by}: {request.args.get('reason') or 'no reason given'}"

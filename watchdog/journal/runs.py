@@ -108,10 +108,18 @@ def find(journal: Journal, run: int) -> Run | None:
 
 
 def last_ended(journal: Journal, target: str) -> Run | None:
-    """The run that left the target as it is."""
-    sql = f"SELECT {_RUN} FROM run WHERE target = ? AND ended IS NOT NULL ORDER BY ended DESC, id DESC LIMIT 1"  # noqa: S608
+    """The run that left the target as it is: one that never began did not."""
+    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND ended IS NOT NULL
+        AND (outcome NOT IN ('not-needed', 'dry-run', 'denied', 'overtaken', 'aborted')
+             OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id))
+        ORDER BY ended DESC, id DESC LIMIT 1"""  # noqa: S608 – our own column list
     row = journal.row(sql, target)
     return None if row is None else _run(row)
+
+
+def at_work(journal: Journal) -> list[str]:
+    """Targets with runs that are not over, whether a file still names them or not."""
+    return [row[0] for row in journal.rows("SELECT DISTINCT target FROM run WHERE status != 'ended' ORDER BY target")]
 
 
 def unended(journal: Journal, target: str) -> list[Run]:

@@ -21,13 +21,13 @@ from watchdog.journal import Journal
 from watchdog.journal import incidents as records
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.asked import compared, expressions, longest_windows, metrics_of
-from watchdog.pipeline.asking import ask
+from watchdog.pipeline.asking import ask, broken
 from watchdog.pipeline.baselines import Baselines
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
 from watchdog.pipeline.picture import picture, show_limits
-from watchdog.pipeline.watch import Watch, by_check, leaves, terms
+from watchdog.pipeline.watch import Watch, asleep, by_check, leaves, mutable, terms
 from watchdog.promql import Live, PromqlError, Tick, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
@@ -61,6 +61,7 @@ class Pipeline:
         self._lost: dict[str, Millis] = {}
         self._told_blind = False
         self._delivered: dict[str, set[str]] = {}
+        self._ever = self.store.names()  # delivered so far: how old it may be does not change when it ceases
         self._muted: dict[str, frozenset[str]] = {}
         self.baselines = Baselines(config, journal, now)
         self.use(config, now)
@@ -71,6 +72,7 @@ class Pipeline:
         """Swaps the configuration; states are carried over by rule name."""
         machines = self.machines
         self.config = config
+        self._muted = {target: mutable(names, config) for target, names in self._muted.items()}
         self.store.set_windows(longest_windows(config))
         self._parsed = {text: config.expr(text) for text in expressions(config)}
         before, self.baselines = self.baselines, Baselines(config, self.journal, now)
@@ -144,6 +146,7 @@ _EVERYTHING}
         self._unjudged.add(source)
         if (names := {sample.name for sample in listed} | {"up"}) != self._delivered.get(source):
             self._delivered[source] = names
+            self._ever.setdefault(source, set()).update(names)
             self._touched, self._ages = {}, {}
             self._unjudged.add(_EVERYTHING)  # what it no longer delivers is missed by rules that it does not touch
         self._lost.pop(source, None)
@@ -171,8 +174,8 @@ _EVERYTHING}
             if known.needs is not None:
                 evidence = tick.read(self._parsed[known.needs], since)
                 needs, until = evidence.values, min(until, evidence.until)
-        except PromqlError as error:  # what only the samples tell: two series that match one, for instance
-            return Reading({}, error=f"{kpi} cannot be evaluated: {error}")
+        except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
+            return Reading({}, error=broken(kpi, why, self.readings.get(kpi)))
         if not self._reads[kpi]:
             newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
         elif after is not None and newest <= after:
@@ -216,7 +219,10 @@ _EVERYTHING}
         verdicts = []
         for check in self._checks:
             mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
-            if mine and check.target == target:
+            if mine and check.target == target and asleep(self.config.rules[check.rule], self.true, now):
+                # What it is not meant for neither proves nor disproves anything.
+                verdicts += [Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine]
+            elif mine and check.target == target:
                 verdicts += rules.judge(check, self._reading(check, {}, now, since), now, mine)
         return verdicts, {text: self.true(text, now, since) for text in that}
 
@@ -234,7 +240,8 @@ _EVERYTHING}
         tick, machines, muted = self._live.at(now), self._machines, self._muted
         for watch in self._due(now, source):
             check = watch.check
-            if (watch.sleeps and self._asleep(check, now)) or (muted and check.rule in muted.get(check.target, ())):
+            sleeps = watch.sleeps and asleep(self.config.rules[check.rule], self.true, now)
+            if sleeps or (muted and check.rule in muted.get(check.target, ())):
                 watch.settle(machines)
                 watch.calm_at = 0
                 machines.update({key: wake(machines[key], now) for key in watch.keys})
@@ -339,24 +346,16 @@ _EVERYTHING}
 
     def mute(self, target: str, names: Collection[str]) -> None:
         """These rules of the target are not judged from now on; with none, all are. Only a plan at work mutes."""
-        if self._muted.get(target, frozenset()) != frozenset(names):
-            self._muted[target] = frozenset(names)
+        if self._muted.get(target, frozenset()) != (wanted := mutable(names, self.config)):
+            self._muted[target] = wanted
             self._watch()
 
     # ─ small facts ─
 
-    def _asleep(self, check: Check, now: Millis) -> bool:
-        only = self.config.rules[check.rule].only
-        if only is None:
-            return False
-        if (only.between or only.days) and not rules.inside(only.between, only.days, only.timezone, now):
-            return True
-        return only.when is not None and self.true(only.when, now) is False
-
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
         every = [source.every for name, source in self.config.sources.items()
-                 if "" in metrics or not self._delivered[name].isdisjoint(metrics)]  # fmt: skip
+                 if "" in metrics or not self._ever.get(name, set()).isdisjoint(metrics)]  # fmt: skip
         return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
 
     def _max_age(self, kpi: str) -> Millis:

@@ -7,13 +7,15 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 
 from watchdog import rules
+from watchdog.config import Config
 from watchdog.incidents import Change, Key, Machine, Terms, advance
+from watchdog.journal.incidents import Trip
 from watchdog.model import Labels, Millis
 from watchdog.promql import Values
-from watchdog.rules import Check, Reading, Rule
+from watchdog.rules import Check, Patience, Reading, Rule
 
 
 class Watch:
@@ -103,6 +105,23 @@ def leaves(check: Check, key: Key, machine: Machine, changes: Iterable[Change]) 
     return check.operator == "expr" and key.labels != () and machine.phase == "ok" and not machine.lost
 
 
+def asleep(rule: Rule, true: Callable[[str, Millis], bool | None], now: Millis) -> bool:
+    """Whether it is not judged now. `true`: whether a condition holds."""
+    only = rule.only
+    if only is None:
+        return False
+    if (only.between or only.days) and not rules.inside(only.between, only.days, only.timezone, now):
+        return True
+    return only.when is not None and true(only.when, now) is False
+
+
+def mutable(names: Iterable[str], config: Config) -> frozenset[str]:
+    """Those of these rules that start no halt: a plan at work may have been written ahead of a reload that made one do so."""
+    found = {name: config.rules[name].crit for name in names if name in config.rules}
+    return frozenset(name for name, crit in found.items()
+                     if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt")  # fmt: skip
+
+
 def by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
     known: dict[tuple[str, str], list[Key]] = {}
     for key in machines:
@@ -118,6 +137,14 @@ def named(checks: Iterable[Check], keys: Collection[Key], target: str, names: Co
             known = [key for key in keys if (key.rule, key.level) == (check.rule, check.level)]
             found |= {key: terms(check) for key in known or [Key(check.rule, check.level, ())]}
     return found
+
+
+def answered(checks: Iterable[Check], trips: Iterable[Trip], target: str) -> dict[Key, Terms]:
+    """The thresholds that a plan answers. One that no file says any more stays among them: nobody can tell that it is
+    quiet, and a repair is not proven by nothing at all."""
+    known: dict[tuple[str, str], Terms] = {(check.rule, check.level): terms(check) for check in checks if check.target == target}
+    return {Key(trip.rule, trip.level, trip.labels): known.get((trip.rule, trip.level), Terms(Patience()))
+            for trip in trips if trip.plan is not None}  # fmt: skip
 
 
 def tripped_since(known: Mapping[str, Rule], machines: Mapping[Key, Machine], target: str, since: Millis) -> str | None:

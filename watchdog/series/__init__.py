@@ -187,6 +187,13 @@ class Store(Pages):
 
     # ─ reload and boot ─
 
+    def names(self) -> dict[str, set[str]]:
+        """Source → the metrics that are held of it."""
+        found: dict[str, set[str]] = {}
+        for (source, _, _), shelf in self._shelves.items():
+            found.setdefault(source, set()).update(dict(key)[NAME] for key in shelf.keys)
+        return found
+
     def set_windows(self, windows: Mapping[str, Millis]) -> None:
         """After a reload: how far back each metric is read from now on. Series move at once, with what they have."""
         before, self._windows = self._windows, dict(windows)
