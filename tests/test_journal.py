@@ -22,7 +22,7 @@ from watchdog.incidents import Machine
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run, Step
 from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
-from watchdog.model import Labels
+from watchdog.model import Labels, WatchdogError
 
 ROOT = Path(__file__).parent.parent
 NOW = 1_700_000_000_000
@@ -512,6 +512,13 @@ def test_the_lock_excludes_a_second_daemon_of_the_same_process_too(tmp_path: Pat
     first.release()
     assert second.take()
     second.release()
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(WatchdogError, match=r"file/state cannot be used: Not a directory — check its path \(state:"):
+        Lock(tmp_path / "file" / "state").take()
 
 
 def test_the_lock_of_one_that_shows_signs_of_life_is_not_taken_over(tmp_path: Path) -> None:

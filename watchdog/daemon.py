@@ -121,6 +121,7 @@ class Daemon:
         """What is started is finished and written down; the rest is left to the next start."""
         systemd.notify("STOPPING=1")
         if self._scheduler.running:
+            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
             self._scheduler.shutdown(wait=False)
         await self._files.stop()
         await self.rollback.stop()

@@ -210,6 +210,7 @@ def test_a_plan_can_be_run_by_hand_with_and_without_a_daemon(night: Night) -> No
     night.deploy_v2(BAD)
     alone = night.command("rollback", "halt", "--reason", "going to bed", "--json")
     assert alone.returncode == 0, alone.stderr
+    assert "Traceback" not in alone.stderr
     assert "TRADING = False" in (night.repo / "config.py").read_text()
 
     night.watch()

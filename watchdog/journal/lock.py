@@ -10,6 +10,8 @@ import signal
 import time
 from pathlib import Path
 
+from watchdog.model import WatchdogError
+
 STALE = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""
 
@@ -26,9 +28,15 @@ class Lock:
         self._fd: int | None = None
 
     def take(self) -> bool:
-        """True when we hold it now."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """True when we hold it now. Raises WatchdogError when the folder cannot be made or written."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise WatchdogError(
+                f"the state folder {self._path.parent} cannot be used: {error.strerror} — "
+                "check its path (state: in watchdog.yaml), its owner, its mode and the room on its disk"
+            ) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
