@@ -18,6 +18,7 @@ def status(
     config: Config, pipeline: Pipeline, journal: Journal, lost: Mapping[str, str | None], now: Millis
 ) -> dict[str, object]:
     """`lost`: source → why its last read failed, None when it did not."""
+    judged = {rule.kpi for rule in config.rules.values()}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -25,7 +26,7 @@ def status(
         "sources": {
             name: {"up": lost.get(name) is None and name in lost, "error": lost.get(name)} for name in config.sources
         },
-        "kpis": {name: _kpi(config, pipeline, name) for name in config.kpis},
+        "kpis": {name: _kpi(config, pipeline, name) | {"judged": name in judged} for name in config.kpis},
         "rules": [
             {
                 "rule": key.rule,
@@ -38,6 +39,7 @@ def status(
             }
             for key, machine in sorted(pipeline.machines.items())
         ],
+        "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
         "targets": {name: _target(pipeline, journal, name, now) for name in config.targets},
         "silenced": [{"rule": stay.subject, "until": stay.until, "who": stay.who, "until_well": stay.until_well}
                      for stay in stays.unended(journal) if stay.kind == "silence" and now < stay.until],

@@ -18,6 +18,10 @@ from watchdog.journal import Journal, Lock, OutdatedError, incidents, outbox, ru
 from watchdog.model import Millis, WatchdogError
 from watchdog.units import show, show_duration
 
+_PHASES = ("firing", "easing", "pending", "no data", "ok")
+_NAME = 40
+"""Longer names push what stands behind them out of line, instead of everything else."""
+
 
 def ask_status(loaded: Config) -> Any:
     """What the running watchdog says of itself."""
@@ -49,31 +53,49 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(known))
         return 0
+    rows = sorted(known["rules"], key=_urgency)
+    names = [*known["sources"], *known["kpis"], *known["targets"], *map(_whose, rows), *known.get("unjudged", ())]
+    wide = max((len(name) for name in names if len(name) <= _NAME), default=0)
     for name, source in known["sources"].items():
-        print(f"source  {name:<24} {'up' if source['up'] else source['error'] or 'not read yet'}")
+        print(f"source  {name:<{wide}}  {'up' if source['up'] else source['error'] or 'not read yet'}")
     if (kept := known.get("history")) is not None:
         since = "nothing yet" if kept["oldest"] is None else f"{show(kept['bytes'], 'bytes')} since {when(kept['oldest'])}"
-        print(f"history {since}" + (f"; pauses: {kept['paused']}" if kept["paused"] else ""))
+        print(f"history {'':<{wide}}  {since}" + (f"; pauses: {kept['paused']}" if kept["paused"] else ""))
     for name, kpi in known["kpis"].items():
-        texts = ", ".join(value["text"] for value in kpi["values"]) or "no data"
-        print(f"kpi     {name:<24} {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))
+        texts = ", ".join(value["text"] for value in kpi["values"]) or ("no data" if kpi["judged"] else "no rule judges it")
+        print(f"kpi     {name:<{wide}}  {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))
         if kpi["warning"]:
-            print(f"        {'':<24} {kpi['warning']}")
-    for rule in known["rules"]:
-        labels = "".join(f" {k}={v}" for k, v in rule["labels"].items())
+            print(f"        {'':<{wide}}  {kpi['warning']}")
+    for rule in rows:
         held = show_duration(known["now"] - rule["since"])
-        print(f"rule    {rule['rule'] + labels:<24} {rule['level']} {rule['phase']} for {held}: {rule['reason']}")
+        print(f"rule    {_whose(rule):<{wide}}  {rule['level']} {_phase(rule):<7} for {held}: {rule['reason']}")
+    for name in known.get("unjudged", ()):
+        print(f"rule    {name:<{wide}}  not judged: asleep (only), or nothing was read yet")
     for name, target in known["targets"].items():
         words = [f"latched: {target['latched']}"] if target["latched"] else []
         acked = f" (acknowledged by {target['acked_by']})" if target["acked_by"] else ""
         words += [f"incident {target['incident']}{acked}"] if target["incident"] else []
         words += [_at_work(target["plan"], known["now"])] if target["plan"] else []
         words += [f"held by {target['held']}"] if target["held"] else []
-        print(f"target  {name:<24} {'; '.join(words) or 'quiet'}")
+        print(f"target  {name:<{wide}}  {'; '.join(words) or 'quiet'}")
     for stay in known["silenced"]:
         well = ", or until it is well" if stay["until_well"] else ""
-        print(f"silence {stay['rule']:<24} for another {show_duration(stay['until'] - known['now'])}{well} ({stay['who']})")
+        print(f"silence {stay['rule']:<{wide}}  for another {show_duration(stay['until'] - known['now'])}{well} ({stay['who']})")
     return 0
+
+
+def _whose(rule: dict[str, Any]) -> str:
+    return rule["rule"] + "".join(f" {name}={value}" for name, value in rule["labels"].items())
+
+
+def _phase(rule: dict[str, Any]) -> str:
+    """What holds, in a word. A rule that is ok because nothing speaks against it is not the same as one that is well."""
+    return "no data" if rule["phase"] == "ok" and rule["outcome"] in ("nodata", "error") else str(rule["phase"])
+
+
+def _urgency(rule: dict[str, Any]) -> tuple[int, int, str, list[str]]:
+    """What fires comes first, what is well last."""
+    return (_PHASES.index(_phase(rule)), rule["level"] != "crit", rule["rule"], list(rule["labels"].values()))
 
 
 def _at_work(plan: dict[str, Any], now: Millis) -> str:
