@@ -77,7 +77,7 @@ def test_a_repair_is_allowed_when_nothing_speaks_against_it() -> None:
     [
         (
             {"latched": "2 h ago (hmm-v2 exhausted)"},
-            Refused("latched", "latched since 2 h ago (hmm-v2 exhausted): a person must resume it"),
+            Refused("latched", "latched 2 h ago (hmm-v2 exhausted): a person must resume it"),
         ),
         ({"halted": True}, Refused("halted", "a halt has already made this incident safe")),
         ({"fresh": False}, Refused("cold", "no fresh samples since the watchdog started")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -148,7 +149,9 @@ def test_a_refusal_is_told_once_a_reason_in_each_incident(desk: Desk) -> None:
         desk.rounds(5, error_ratio=0.01)
 
     assert desk.runs == []
-    assert [text.split(" ago")[0].split(" since")[0] for text in desk.refusals()] == ["latched", "latched"]
+    assert [text.split()[0] for text in desk.refusals()] == ["latched", "latched"]
+    (row, *_) = desk.journal.rows("SELECT lines FROM message WHERE title LIKE '%is not started'")
+    assert json.loads(row["lines"])[1] == 'trading-watchdog resume bot --reason "…"'  # as it can be typed
 
 
 def test_the_budget_is_counted_over_restarts(desk: Desk) -> None:
@@ -503,7 +506,7 @@ def test_a_latch_refuses_a_persons_repair_and_not_a_persons_halt(desk: Desk) -> 
     refused = request(desk, "rollback", plan="ladder", target="bot")
     granted = request(desk, "rollback", plan="halt", target="bot")
 
-    assert refused == (False, "bot is latched (ladder exhausted): trading-watchdog resume bot first")
+    assert refused == (False, 'bot is latched (ladder exhausted): trading-watchdog resume bot --reason "…" first')
     assert granted[0]
 
 

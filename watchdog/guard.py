@@ -55,7 +55,7 @@ def may_act(kind: Literal["halt", "repair"], target: Target, facts: Facts, now: 
     if kind == "halt":
         return Allowed()
     if facts.latched is not None:
-        return Refused("latched", f"latched since {facts.latched}: a person must resume it")
+        return Refused("latched", f"latched {facts.latched}: a person must resume it")
     if facts.halted:
         return Refused("halted", "a halt has already made this incident safe")
     if not facts.fresh:

@@ -124,7 +124,8 @@ class People:
             return False, f"there is no incident {number}"
         standing = incidents.standing(self._journal, incident.target, now)
         if standing.latched is not None:
-            return False, f"{incident.target} is latched ({standing.latch_why}): trading-watchdog resume {incident.target} first"
+            cure = f'trading-watchdog resume {incident.target} --reason "…" first'
+            return False, f"{incident.target} is latched ({standing.latch_why}): {cure}"
         if at_work := runs.unended(self._journal, incident.target):
             return False, f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}"
         mine = [run for run in runs.of_incident(self._journal, number) if run.kind == "repair" and run.part != "undo"]
@@ -216,7 +217,8 @@ class People:
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
         if stale := self._pipeline.stale(target, now):
-            return False, f"not while data is stale: {stale}"
+            return False, (f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
+                           "if_missing: {after: 2m, then: ok}")
         self._pipeline.resume(target, who, now)
         ended = runs.last_ended(self._journal, target)
         plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
@@ -244,7 +246,7 @@ class People:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
         standing = incidents.standing(self._journal, target, now)
         if known.kind == "repair" and standing.latched is not None:
-            return False, f"{target} is latched ({standing.latch_why}): trading-watchdog resume {target} first"
+            return False, f'{target} is latched ({standing.latch_why}): trading-watchdog resume {target} --reason "…" first'
         incident = incidents.current(self._journal, target)
         with self._journal.write() as db:
             run = self._pipeline.ledger.queue(

@@ -175,9 +175,10 @@ class Ledger:
                 incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
                                 target=target)  # fmt: skip
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
-                self.tell(
-                    db, "crit", f"{target}: {check.plan} is not started", [verdict.why], now, incident=incident.id
-                )
+                lines = [verdict.why]
+                if verdict.code == "latched":
+                    lines.append(f'trading-watchdog resume {target} --reason "…"')
+                self.tell(db, "crit", f"{target}: {check.plan} is not started", lines, now, incident=incident.id)
         return worked
 
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:

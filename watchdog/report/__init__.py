@@ -59,7 +59,8 @@ def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
         yield Bullets((
             "The root cause is known, and a test fails without the fix.",
             "The rules were replayed over this incident: trading-watchdog replay finds it at the limits of today.",
-            f"The latch of {incident.target} is open (trading-watchdog resume {incident.target}), and no hold is in the way.",
+            f'The latch of {incident.target} is open (trading-watchdog resume {incident.target} --reason "…"), '
+            "and no hold is in the way.",
             "trading-watchdog snapshot was taken, so that one command takes the deployment back.",
             "Somebody watches the first hour.",
         ), boxes=True)  # fmt: skip
@@ -205,7 +206,7 @@ def _questions(facts: Facts) -> list[str]:
         questions.append("The incident is still open.")
     if facts.standing.latched is not None:
         questions.append(f"{incident.target} is latched ({facts.standing.latch_why}): repairs are refused until a person "
-                         f"says trading-watchdog resume {incident.target}.")  # fmt: skip
+                         f'says trading-watchdog resume {incident.target} --reason "…".')  # fmt: skip
     for ran in facts.runs:
         questions += [f"Nobody knows whether “{step.say}” took place: look." for step in ran.steps
                       if step.status in ("started", "unknown")]  # fmt: skip

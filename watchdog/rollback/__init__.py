@@ -375,7 +375,7 @@ class Rollback:
                 there = hands.halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
                 lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
             if latch:
-                lines.append(f"latched: repairs wait for trading-watchdog resume {run.target}")
+                lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
         hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
