@@ -29,7 +29,8 @@ def rehearse(options: argparse.Namespace) -> int:
         latched = next((row["latch_why"] for row in journal.rows(
             "SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)), None)  # fmt: skip
         if latched is not None and plan.kind == "repair":
-            rows[name].append(drill.Row("guard", (), (f'{name} is latched ({latched}): trading-watchdog resume {name} --reason "…" first',)))
+            cure = f'trading-watchdog resume {name} --reason "…" first'
+            rows[name].append(drill.Row("guard", (), (f"{name} is latched ({latched}): {cure}",)))
     wrong = any(row.problems for listed in rows.values() for row in listed)
     if options.json:
         print(json.dumps({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()}))
