@@ -180,6 +180,8 @@ def _checks(draft: Draft, checks: Iterable[Check], known: Intervals) -> Iterator
             expr = exprs[level]
             if expr is not None:
                 yield from _check(entry, rule, check, expr, known)
+            if level == rule.if_missing.then and expr is not None:
+                yield from _cold(draft, entry, rule, expr)
         if len(mine) == 2:
             yield from _far_side(entry, mine["warn"], mine["crit"])
         first = next((expr for expr in exprs.values() if expr is not None), None)
@@ -189,6 +191,16 @@ def _checks(draft: Draft, checks: Iterable[Check], known: Intervals) -> Iterator
             place = entry.spot.value("kpi" if rule.kpi else "name")
             yield warn(entry.spot, place, "the expression makes several series and the rule has no each: every label then "
                        "tells one state from another", "say each: with those that should")  # fmt: skip
+
+
+def _cold(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iterator[Problem]:
+    """Missing data that trips, over a window that is missing data itself until it is covered."""
+    kpi = draft.model("kpis", rule.kpi) if rule.kpi else None
+    span = max((node.span for node in nodes(expr.node) if isinstance(node, RangeCall)), default=0)
+    if span > rule.if_missing.after and (kpi is None or (kpi.needs is None and kpi.since is None)):
+        yield warn(entry.spot, entry.spot.value("if_missing", "then"), f"it trips {show_duration(rule.if_missing.after)} after "
+                   f"the first start: a window of {show_duration(span)} is not covered until then",
+                   f"judge freshness by a KPI without a window, or say after: {show_duration(span).replace(' ', '')} or more")  # fmt: skip
 
 
 def _text(draft: Draft, rule: Rule, level: str) -> str | None:
