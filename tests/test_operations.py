@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config import check
+from watchdog.config.schema import schema
 from watchdog.telemetry import Telemetry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
@@ -28,3 +30,16 @@ def test_the_page_lists_every_metric_and_no_other() -> None:
 def test_what_the_page_says_of_the_unit_file_stands_in_it(setting: str) -> None:
     assert setting in PAGE
     assert re.search(rf"^{setting}$", UNIT, re.MULTILINE)
+
+
+def test_the_page_shows_and_explains_every_key_of_watchdog_yaml(tmp_path: Path) -> None:
+    section = PAGE.partition("### watchdog.yaml\n")[2].partition("\n### ")[0]
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / "watchdog.yaml").write_text(shown)
+
+    config, problems = check([tmp_path], environ={"SLACK_BOT_TOKEN": "xoxb-12345678"})
+
+    assert problems == []
+    assert config is not None
+    assert set(config.sources) == {"bot", "process", "host"}
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == schema("main")["properties"].keys()
