@@ -85,7 +85,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _whose(rule: dict[str, Any]) -> str:
-    return rule["rule"] + "".join(f" {name}={value}" for name, value in rule["labels"].items())
+    return str(rule["rule"]) + "".join(f" {name}={value}" for name, value in rule["labels"].items())
 
 
 def _phase(rule: dict[str, Any]) -> str:
