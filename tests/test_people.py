@@ -131,6 +131,22 @@ def test_other_rules_are_told_while_one_is_silenced(desk: Desk) -> None:
     assert any("drawdown tripped" in title for title in desk.told())
 
 
+def test_a_silence_until_well_of_what_is_well_is_refused_since_it_would_end_at_once(desk: Desk) -> None:
+    desk.rounds(5)
+
+    assert not ask(desk, "silence", rule="errors", until_well=True, **{"for": HOUR})[0]
+    assert ask(desk, "silence", rule="errors", **{"for": HOUR})[0]
+
+
+def test_the_first_message_of_an_incident_says_where_the_rest_stands_and_the_others_do_not(desk: Desk) -> None:
+    desk.rounds(5, **BAD)
+    desk.rounds(2, equity=800)
+
+    rows = desk.journal.rows("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%tripped' ORDER BY id")
+    assert ["incident 1: trading-watchdog incidents 1" in row["lines"] for row in rows] == [True] + [False] * (len(rows) - 1)
+    assert len(rows) > 1
+
+
 def test_a_silence_until_well_ends_when_the_rule_is_well_and_not_when_its_data_is_missing(desk: Desk) -> None:
     desk.rounds(5, **BAD)
     ask(desk, "silence", rule="errors", until_well=True, **{"for": HOUR})

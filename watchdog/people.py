@@ -155,6 +155,8 @@ class People:
         known = self._pipeline.config.rules.get(rule)
         if known is None:
             return False, f"there is no rule {rule!r}: {', '.join(self._pipeline.config.rules)}"
+        if until_well and span is not None and self._is_well(rule):
+            return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
         return self._stay("silence", rule, span, who, now, f"{rule} is not told", known.target, until_well=until_well)
 
     def _stay(

@@ -200,7 +200,8 @@ def _cold(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iterator[Proble
     if span > rule.if_missing.after and (kpi is None or (kpi.needs is None and kpi.since is None)):
         yield warn(entry.spot, entry.spot.value("if_missing", "then"), f"it trips {show_duration(rule.if_missing.after)} after "
                    f"the first start: a window of {show_duration(span)} is not covered until then",
-                   f"judge freshness by a KPI without a window, or say after: {show_duration(span).replace(' ', '')} or more")  # fmt: skip
+                   "judge freshness by a KPI without a window, or say after: "
+                   f"{show_duration(span).replace(' ', '')} or more")  # fmt: skip
 
 
 def _text(draft: Draft, rule: Rule, level: str) -> str | None:

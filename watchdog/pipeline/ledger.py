@@ -142,6 +142,8 @@ class Ledger:
             lines.append(f"plan: {check.plan} ({plan.kind})")
         if rule.runbook is not None:
             lines.append(rule.runbook)
+        if incident is None:  # the head of the thread; what follows belongs to the same incident
+            lines.append(f"incident {number}: trading-watchdog incidents {number}")
         if not self.silenced(check.rule, now):
             self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number,
                       channels=rule.notify)  # fmt: skip

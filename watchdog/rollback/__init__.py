@@ -202,11 +202,13 @@ class Rollback:
             return False
         if run.approve_by is None:
             until = now + plan.approve_within
-            within = show_duration(plan.approve_within)
+            then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
             with hands.journal.write() as db:
                 runs.move(db, run.id, approve_by=until)
                 self._say(run, "crit", f"{run.plan} waits for approval", [
-                    f"trading-watchdog approve {run.id}, or deny {run.id}, within {within}; then: {plan.exhausted}",
+                    f"trading-watchdog approve {run.id}",
+                    f"trading-watchdog deny {run.id}",
+                    f"without an answer within {show_duration(plan.approve_within)} {then}",
                     *rows(plan, Target.model_validate_json(run.place)),
                 ])  # fmt: skip
         elif now >= run.approve_by:
@@ -371,6 +373,8 @@ class Rollback:
             if latch and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
+            if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
+                lines.append("the bot is left running")
             if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
                 there = hands.halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
                 lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
