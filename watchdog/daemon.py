@@ -108,9 +108,8 @@ class Daemon:
         self._scheduler.add_job(self._files.watch, "interval", seconds=WATCH, id="files", max_instances=1)
         self._scheduler.add_job(self._tick, "interval", seconds=_TICK, id="tick", max_instances=1)
         # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
-        self._scheduler.add_job(
-            self._look_around, "interval", seconds=_LOOK, id="look", max_instances=1, next_run_time=_at_once()
-        )
+        self._scheduler.add_job(self._look_around, "interval", seconds=_LOOK, id="look",
+                                max_instances=1, next_run_time=_at_once())  # fmt: skip
         self._scheduler.add_job(self._save, "interval", seconds=EVERY, id="history", max_instances=1, next_run_time=_at_once())
         self._scheduler.start()
         systemd.notify("READY=1", self._files.says())
