@@ -8,7 +8,7 @@ import numpy as np
 
 from watchdog.model import Millis
 from watchdog.promql.pages import NEVER, Ints, Page
-from watchdog.promql.windows import Columns
+from watchdog.promql.windows import PIECE, Columns
 
 SEVERAL = 16
 """So many times are worth more than a look at each."""
@@ -66,13 +66,16 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
     return Bounds(found[0], found[1], *sliding(found[0], found[1]))
 
 
-def newest_of(page: Page, ends: Ints, lasts: range) -> Ints:
-    """Newest sample times of windows that slide. Not to be written to: all who ask at the same times share them."""
+def newest_of(page: Page, ends: Ints, lasts: Columns) -> Ints:
+    """Newest sample times of windows that are not empty. Not to be written to: all who ask at the same times share them."""
     held = _remembered(page, ends)
-    newest: Ints | None = held.get(lasts)
-    if newest is None:
-        newest = held[lasts] = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step].copy()
-        newest.flags.writeable = False
+    slides = isinstance(lasts, range)
+    known: tuple[Columns, Ints] | None = held.get("newest")
+    if known is not None and (known[0] == lasts if slides and isinstance(known[0], range) else known[0] is lasts):
+        return known[1]
+    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step].copy() if isinstance(lasts, range) else page.t[lasts - 1]
+    newest.flags.writeable = False
+    held["newest"] = lasts, newest
     return newest
 
 
@@ -81,12 +84,16 @@ def spacing(t: Ints) -> Millis:
     if t.size < 2:
         return 0
     apart = int(t[1] - t[0])
-    if apart <= 0 or int(t[-1] - t[0]) != apart * (t.size - 1) or (t[1:] - t[:-1] != apart).any():
+    if apart <= 0 or int(t[-1] - t[0]) != apart * (t.size - 1):
         return 0
+    for start in range(0, t.size - 1, PIECE):
+        some = t[start : start + PIECE + 1]
+        if (some[1:] - some[:-1] != apart).any():
+            return 0
     return apart
 
 
-def _remembered(page: Page, ends: Ints) -> dict[object, Any]:
+def _remembered(page: Page, ends: Ints) -> dict[str, Any]:
     """What was found out of these very times, which nobody can write to: many expressions ask for the same ones."""
     if ends.flags.writeable:
         return {}

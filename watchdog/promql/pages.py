@@ -69,7 +69,7 @@ class Page:
 
     paced: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
-    looked: tuple[Ints, Ints, dict[object, Any]] | None
+    looked: tuple[Ints, Ints, dict[str, Any]] | None
     """These very `t`, the times they were last asked for, and where those lie."""
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:

@@ -73,6 +73,7 @@ def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: 
     values, there = np.empty((lines.size, size)), np.empty((lines.size, size), np.bool_)
     newest: Ints | None = None
     known = False
+    empty = not isinstance(bounds.firsts, range) and bool((array(bounds.lasts) <= bounds.firsts).any())
     low, high = int(np.min(bounds.firsts[0])), int(bounds.lasts[-1])
     if not isinstance(bounds.firsts, range):
         low, high = int(bounds.firsts.min()), int(array(bounds.lasts).max())
@@ -86,7 +87,7 @@ def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: 
             mine, t, v = Bounds(firsts, lasts, *sliding(firsts, lasts)), t[low:high][held], v[low:high][held]
         if mine is not bounds or not known:  # said once for all rows without a gap
             known = known or mine is bounds
-            seen = newest_of(page, asked.ends, mine.lasts) if isinstance(mine.lasts, range) else _newest(t, mine)
+            seen = _newest(t, mine) if mine is not bounds or empty else newest_of(page, asked.ends, mine.lasts)
             newest = seen if newest is None else np.maximum(newest, seen)
         if lines.size == 1 and isinstance(mine.firsts, range) and mine.lasts[0] - mine.firsts[0] >= asked.least:
             windows = Windows(t, v, mine.firsts, mine.lasts, asked.ends, asked.times, asked.span, even=mine.even)
@@ -97,7 +98,7 @@ def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: 
         _fill(values[i], there[i], t, v, mine, asked)
     if newest is None:
         newest = np.full(size, NEVER, np.int64)
-    if not (known and isinstance(bounds.lasts, range)) and newest.min() == NEVER:
+    if (empty or not known) and newest.min() == NEVER:
         newest = np.where(newest == NEVER, NONE, newest)
     return values, there, newest
 

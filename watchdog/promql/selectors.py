@@ -58,7 +58,7 @@ class Run:
         """`newest`, to be read only; 0 where nothing was read."""
         if self._newest is None:
             return np.zeros(self.times.size, np.int64)
-        if self._newest.size and self._newest.max() == NONE:
+        if self._newest.flags.writeable and self._newest.size and self._newest.max() == NONE:
             return np.where(self._newest == NONE, 0, self._newest)
         return self._newest
 
@@ -177,11 +177,12 @@ def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bool
         return np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros((1, run.times.size), np.int64)
     column = np.maximum(last - 1, 0)
     cells = _cells(page, rows, column)
-    at = page.t[column][None, :]
+    always = bool(live.all())
+    at = newest_of(page, run.ends(selector), bounds.lasts)[None, :] if always else page.t[column][None, :]
     there = np.repeat(live[None, :], len(cells), axis=0)
     earliest = first.min()
     if earliest < page.t.size and page.gap_max < page.t[earliest]:
-        newest = at[0] if live.all() else np.where(live, at[0], NONE)
+        newest = newest_of(page, run.ends(selector), bounds.lasts) if always else np.where(live, at[0], NONE)
     else:
         look_back = np.flatnonzero(((cells.view(np.int64) == ABSENT_BITS) & live).any(axis=1))
         if look_back.size:

@@ -125,7 +125,7 @@ class _Kpi:
         texts = [text for text in (self._kpi.expr, self._kpi.needs) if text is not None]
         longest = max((back for text in texts for back in windows(self._parsed[text]).values()), default=0)
         series = sum(_holds([key], self._reads) or "" in self._reads for page in self.samples() for key in page.keys)
-        return max(1, min(max(_AT_ONCE, 2 * longest // TICK), 16 * _AT_ONCE, 64 * _AT_ONCE // max(1, series)))
+        return max(1, min(max(_AT_ONCE, 1 * longest // TICK), 16 * _AT_ONCE, 64 * _AT_ONCE // max(1, series)))
 
     def at(self, times: Ints) -> list[Seen]:
         """One after the other; several where it cannot be evaluated at some of the times."""
@@ -191,7 +191,9 @@ class _Line:
         if marks.size and seen.times.size:
             self._due = int(marks[-1]) + self._step
             at = np.minimum(seen.times.searchsorted(marks), seen.times.size - 1)
-            at = at[np.append(True, at[1:] != at[:-1])]
+            fresh = np.ones(at.size, np.bool_)
+            np.not_equal(at[1:], at[:-1], out=fresh[1:])
+            at = at[fresh]
             self._parts.append((seen.times[at], seen.single(at)))
 
     def told(self) -> tuple[Ints, Floats]:

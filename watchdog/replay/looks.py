@@ -82,12 +82,14 @@ class Seen:
 
     def edges(self, check: Check, asleep: Bools | None) -> list[int]:
         """Where the verdicts are of another kind than the time before. The first time has none before it."""
-        differs = np.zeros(self.times.size - 1, np.bool_)
-        for state in self._states(check):
-            differs |= state[1:] != state[:-1]
-        if asleep is not None:
-            differs |= asleep[1:] != asleep[:-1]
+        states = [*self._states(check), *([] if asleep is None else [asleep])]
         result = self.result
+        sure = not states and (self.needs is None or self.needs.present.all())
+        if sure and result.present.all() and _alike(check, result.values):
+            return []
+        differs = np.zeros(self.times.size - 1, np.bool_)
+        for state in states:
+            differs |= state[1:] != state[:-1]
         if not (result.present.all() and _alike(check, result.values)):
             kinds = rules.kinds(check, result.values, result.present)
             differs |= (kinds[:, 1:] != kinds[:, :-1]).any(axis=0)
@@ -158,7 +160,8 @@ class Course:
             self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
             start = edge + 1
         self._go_on(seen, start, seen.times.size)
-        self._kind = seen.kind(self.check, asleep, seen.times.size - 1)
+        if edges:
+            self._kind = seen.kind(self.check, asleep, seen.times.size - 1)
 
     def end(self, now: Millis) -> None:
         self._finish()
