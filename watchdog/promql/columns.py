@@ -103,6 +103,12 @@ def _remembered(page: Page, ends: Ints) -> dict[str, Any]:
     return known[2]
 
 
+def expect(page: Page, ends: Ints, pace: Millis) -> None:
+    """Tells ahead that these times, which nobody can write to, lie `pace` apart. 0: that is not known."""
+    if pace:
+        _remembered(page, ends)["pace"] = pace
+
+
 def paced(page: Page, start: int, stop: int) -> Millis:
     """`spacing` of these columns; what was found out of them before is remembered."""
     known = page.paced

@@ -21,7 +21,7 @@ from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
 from watchdog.promql import Expr, Page, Pages, PromqlError, Result, evaluate, metric_names, windows
-from watchdog.promql.columns import paced
+from watchdog.promql.columns import expect, paced
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.replay.looks import Ages, Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
@@ -81,7 +81,9 @@ def replay(
     done = 0
     for alike in _read_alike(asked):  # those that look at the same times
         some = asked[alike[0]].samples()
-        for times in _chunks(some, start, end, every, max(asked[kpi].at_once() for kpi in alike)):
+        for times, pace in _chunks(some, start, end, every, max(asked[kpi].at_once() for kpi in alike)):
+            for page in some:
+                expect(page, times, pace)
             for kpi in alike:
                 for seen in asked[kpi].at(times):
                     for course in courses:
@@ -210,8 +212,10 @@ def _read_alike(asked: Mapping[str, _Kpi]) -> Iterator[list[str]]:
     yield from groups.values()
 
 
-def _chunks(samples: Iterable[Page], start: Millis, end: Millis, every: Millis | None, at_once: int) -> Iterator[Ints]:
-    """The looks, ascending, so many at a time: ticks, and without `every` samples too."""
+def _chunks(
+    samples: Iterable[Page], start: Millis, end: Millis, every: Millis | None, at_once: int
+) -> Iterator[tuple[Ints, Millis]]:
+    """The looks, ascending, so many at a time: ticks, and without `every` samples too; and how far apart, 0 where it varies."""
     tick = TICK if every is None else every
     listed = [] if every is not None else list(samples)
     for low in range(start, end + 1, tick * at_once):
@@ -220,7 +224,7 @@ def _chunks(samples: Iterable[Page], start: Millis, end: Millis, every: Millis |
         times = _merged(ticks, [t for page in listed if (t := _off_grid(page, low, high, tick)).size])
         times.flags.writeable = False
         for at in range(0, times.size, at_once):
-            yield times[at : at + at_once]
+            yield times[at : at + at_once], tick if times.size == ticks.size else 0
 
 
 def _off_grid(page: Page, low: Millis, high: Millis, tick: Millis) -> Ints:
