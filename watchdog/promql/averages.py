@@ -17,11 +17,11 @@ from watchdog.promql import blocks, folds, numeric
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.promql.windows import Places, Window, Windows, array
 
-_LOSES = 512.0
+LOSES = 512.0
 """The greatest of the values is so many times their mean: a plain fold may lose a thirteenth digit."""
 _CANCELS = 2.0**40
 """… and here twice the digits may not be enough."""
-_NARROW = 2.0**-24
+NARROW = 2.0**-24
 """The variance is so much less than the square of the mean: sums have lost what makes it up."""
 
 
@@ -83,7 +83,7 @@ def _settled(windows: Summed, *, mean: bool) -> Floats:
 def _mind(windows: Summed, sums: Floats, result: Floats, *, mean: bool) -> None:
     """Corrects what cancelled out, and what is not finite."""
     n = windows.counts
-    lossy = windows.doubtful(np.abs(sums) * (_LOSES / n))
+    lossy = windows.doubtful(np.abs(sums) * (LOSES / n))
     if lossy.size:
         count = n if isinstance(n, int) else n[lossy]
         sums = windows.twice(lossy)
@@ -123,7 +123,7 @@ def variance(windows: Summed) -> Floats:
     if same.size:
         result[same] = np.where(np.isfinite(value), 0.0, np.nan)
         middle[same] = 0.0
-    narrow = np.flatnonzero(~(middle * middle * _NARROW <= result) | ~np.isfinite(result))
+    narrow = np.flatnonzero(~(middle * middle * NARROW <= result) | ~np.isfinite(result))
     narrow = np.setdiff1d(narrow, same, assume_unique=True) if same.size else narrow
     if narrow.size:
         result[narrow] = windows.variances(narrow)
@@ -207,7 +207,7 @@ class Several:
             return True  # a mean is no less than the least
         low, high = float(np.minimum.reduce(sums)), float(np.maximum.reduce(sums))
         least = low if low > 0 else -high if high < 0 else 0.0
-        return high - low < np.inf and greatest <= least * (_LOSES / longest)
+        return high - low < np.inf and greatest <= least * (LOSES / longest)
 
     def doubtful(self, bound: Floats) -> Places:
         greatest = extreme(self._windows, np.maximum, np.abs(self._windows.v))
@@ -303,7 +303,7 @@ def _plainly(v: Floats, *, mean: bool) -> float | None:
     if low == high:
         return low + 0.0 if mean else low * n + 0.0
     total = float(folds.fold_sum(v)[0])
-    if not (-math.inf < total < math.inf and max(high, -low) <= abs(total) * (_LOSES / n)):  # neither does NaN
+    if not (-math.inf < total < math.inf and max(high, -low) <= abs(total) * (LOSES / n)):  # neither does NaN
         return None
     return total / n if mean else total + 0.0
 

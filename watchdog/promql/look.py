@@ -9,7 +9,8 @@ import numpy as np
 from watchdog.model import Millis
 from watchdog.promql.functions import RANGE
 from watchdog.promql.nodes import RangeCall
-from watchdog.promql.pages import NEVER, Page
+from watchdog.promql.pages import Page
+from watchdog.promql.running import KINDS, Room, Running
 from watchdog.promql.selectors import NONE
 from watchdog.promql.windows import Window
 
@@ -38,20 +39,21 @@ class View:
         t, span = page.t, spot.span
         self.page = page
         self.end = end = (now if spot.at is None else spot.at) - spot.offset
-        size = t.size
-        last = size if size and t[-1] <= end else int(t.searchsorted(end, "right"))
-        first = int(t.searchsorted(end - span, "right"))
-        if since != NEVER:
-            first = max(first, int(t.searchsorted(since, "right")))
-        self.first, self.last = first, last
+        size, begin = t.size, max(end - span, since)
+        last = size if size and t.item(-1) <= end else int(t.searchsorted(end, "right"))
+        if spot.whole or not last:
+            self.first = int(t.searchsorted(begin, "right"))
+        else:  # nothing but the newest is read
+            self.first = last - (t.item(last - 1) > begin)
+        first, self.last = self.first, last
         self.cell = page.v.item
         self.until = now
         """Until when nothing that is read here changes, as long as no samples come."""
         if first >= last:
             self.newest, self.clean, self.sampled = NONE, True, 0
             return
-        self.sampled = newest = int(t[last - 1])
-        oldest = int(t[first])
+        self.sampled = newest = t.item(last - 1)
+        oldest = t.item(first)
         self.newest = newest + now - end
         self.clean = page.gap_max < oldest
         if end == now and last == size:
@@ -61,10 +63,14 @@ class View:
 class Shared:
     """A function over the same window of some rows of a page, which are worked out together."""
 
-    def __init__(self, node: RangeCall, page: Page, number: int, spot: Spot, args: tuple[float, ...]) -> None:
-        self.kernel, self.args = RANGE[node.func], args
+    def __init__(
+        self, node: RangeCall, page: Page, number: int, spot: Spot, args: tuple[float, ...], room: Room
+    ) -> None:  # fmt: skip
+        self.func, self.kernel, self.args = node.func, RANGE[node.func], args
         self.page, self.number, self.spot = page, number, spot
         self.rows: list[int] = []
+        self._runs, self._room = node.func in KINDS, room
+        self._running: dict[int, Running] = {}
 
     def values(self, look: Look, row: int) -> dict[int, float | None]:
         """Row → value; `row` is among them. All of them when there is little to read, else that row alone."""
@@ -75,8 +81,15 @@ class Shared:
         if not view.clean:
             raise Unusual
         rows = self.rows
-        together = len(rows) > 1 and last - first <= _LONG
+        together = len(rows) > (_MANY if self._runs else 1) and last - first <= _LONG
         if not together:
+            if self._runs:
+                running = self._running.get(row)
+                if running is None:
+                    running = self._running[row] = Running(self.func, self.page, row, self._room)
+                x = running.value(first, last)
+                if x is not None:
+                    return {row: x}
             rows = [row]
         low, high = min(rows), max(rows) + 1
         v = self.page.v[low:high, first:last] if high - low <= 2 * len(rows) else self.page.v[rows, first:last]
@@ -90,6 +103,8 @@ class Shared:
         return dict(zip(range(low, high), got.tolist(), strict=True))
 
 
+_MANY = 16
+"""Rows from which on to work them out together is faster than what each remembers of the last look."""
 _LONG = 4_096
 """Samples in a window from which on a row costs more than the call: then each is worked out when it is asked for."""
 
@@ -118,3 +133,4 @@ class Common:
     def __init__(self) -> None:
         self.numbers: dict[Spot, int] = {}
         self.shared: dict[object, Shared] = {}
+        self.room = Room()

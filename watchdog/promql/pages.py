@@ -48,7 +48,9 @@ def missing(v: Floats) -> Bools:
 class Page:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
-    __slots__ = ("begins", "gap", "gap_max", "keys", "looked", "paced", "t", "trimmed", "unwatched", "v")
+    __slots__ = (
+        "begins", "forgotten", "gap", "gap_max", "keys", "looked", "paced", "rewritten", "t", "trimmed", "unwatched", "v"
+    )  # fmt: skip
 
     t: Ints
     """[n] ms, strictly ascending."""
@@ -66,6 +68,10 @@ class Page:
     """The greatest of `gap`."""
     unwatched: Ints
     """[n, 2] ms, ascending: when nobody watched since `begins`, from and until; the watchdog was down."""
+    forgotten: int
+    """Columns that were there and are gone on the left."""
+    rewritten: int
+    """Another number whenever anything changed but for columns that came on the right or went on the left."""
 
     paced: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
@@ -79,6 +85,7 @@ class Page:
         self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
         self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
         self.unwatched = WATCHED
+        self.forgotten = self.rewritten = 0
         self.mind_gaps()
 
     @property

@@ -125,7 +125,9 @@ class Plan:
         what = (node.func, tuple(map(repr, args)), spot)
         shared = self._common.shared.get(what)
         if shared is None:
-            shared = self._common.shared[what] = Shared(node, picked.page, number, spot, tuple(args))
+            shared = self._common.shared[what] = Shared(
+                node, picked.page, number, spot, tuple(args), self._common.room
+            )  # fmt: skip
         if row not in shared.rows:
             shared.rows.append(row)
             shared.rows.sort()

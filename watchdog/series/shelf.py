@@ -107,6 +107,7 @@ class Shelf(Page):
         if old:
             self.trimmed = int(self.t[old - 1])
             self._first += old
+            self.forgotten += old
             self._expose()
 
     def _make_room(self) -> None:
@@ -124,6 +125,7 @@ class Shelf(Page):
     def rewind(self, now: Millis) -> None:
         """The clock was set back: what was noted at times that have not come yet is forgotten."""
         self._end = self._first + int(self.t.searchsorted(now))
+        self.rewritten += 1
         self._expose()
         self.now, self.sweep_at = now, NEVER
         self.trimmed = min(self.trimmed, now)
@@ -142,6 +144,7 @@ class Shelf(Page):
             at = self._end - self._first - 1
         else:
             at = int(self.t.searchsorted(t))
+            self.rewritten += 1
             if self.t[at] == t:
                 return at
             here, rows = self._first + at, len(self.keys)
@@ -220,6 +223,7 @@ class Shelf(Page):
         back = rows[self.gone[rows] != NEVER]
         if back.size and at < self.t[-1]:  # as gone as it was, later columns had it gone as well
             self.v[back, int(self.t.searchsorted(at)) + 1 :] = ABSENT
+            self.rewritten += 1
         self.gone[rows] = np.where(bits == STALE_BITS, at, NEVER)
 
     def _leave(self, rows: Rows, now: Millis) -> None:
