@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -21,8 +22,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    gc.disable()  # what is imported stays: to look it through for garbage costs a tenth of a start, and stalls later on
     from watchdog.cli import main as run
 
+    gc.freeze()
+    gc.enable()
     code = run()
     if threading.active_count() > 1:
         # A read that hangs (a dead disk, a git that waits) would keep us, and the next watchdog, waiting. What had to be

@@ -6,6 +6,7 @@ Exit codes: 0 well, 1 the answer is no (an error was found, a rollback failed), 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,20 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.cli import (
-    act,
-    baseline,
-    check,
-    drill,
-    look,
-    query,
-    replay,
-    report,
-    run,
-    schema,
-    snapshot,
-    test,
-)
 from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 from watchdog.units import parse_duration
@@ -61,8 +48,23 @@ def _duration(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+class _Commands:
+    """A file of commands, imported when one of them runs: `run` carries nothing of the others about."""
+
+    def __init__(self, file: str) -> None:
+        self._file = f"{__name__}.{file}"
+
+    def __getattr__(self, name: str) -> Callable[[argparse.Namespace], int]:
+        def call(options: argparse.Namespace) -> int:
+            return int(getattr(importlib.import_module(self._file), name)(options))
+
+        return call
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; `--help` and the docs are made from it."""
+    act, baseline, check, drill, look, query = map(_Commands, ("act", "baseline", "check", "drill", "look", "query"))
+    replay, report, run, schema, snapshot, test = map(_Commands, ("replay", "report", "run", "schema", "snapshot", "test"))
     top = argparse.ArgumentParser(
         prog="trading-watchdog",
         description="Watches a trading bot's KPIs, rolls it back when a rule trips, proves it, and tells people.",

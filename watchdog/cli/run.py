@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
-from typing import TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from watchdog.daemon import Daemon
 
 
 def run(options: argparse.Namespace) -> int:
-    from watchdog.daemon import Daemon  # what only `run` needs is imported by `run` only
-
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
 
     async def watch() -> None:
-        await Daemon(options.config, os.environ).run()
+        await _built(options.config).run()
 
     asyncio.run(watch())
     return 0
+
+
+def _built(path: Path) -> Daemon:
+    """What is made here stays: modules, configuration and plans are never looked through for garbage, which would take
+    longer than an action may be kept waiting."""
+    gc.disable()
+    try:
+        from watchdog.daemon import Daemon  # what only `run` needs is imported by `run` only
+
+        return Daemon(path, os.environ)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def log_to_stderr(level: int) -> None:

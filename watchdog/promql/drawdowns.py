@@ -21,7 +21,7 @@ def drawdown(window: Window) -> Floats:
     NaN where no peak is above zero: a share of nothing, or of a debt, says nothing.
     """
     v = window.v
-    if np.minimum.reduce(v, axis=None) > 0 and np.maximum.reduce(v, axis=None) < np.inf:
+    if v.size and np.minimum.reduce(v, axis=None) > 0 and np.maximum.reduce(v, axis=None) < np.inf:
         return 1.0 - (np.array([_left_of(v[0])]) if len(v) == 1 and v.size >= _LONG else _left(v))
     return np.array([_any(row) for row in v])
 
