@@ -105,9 +105,8 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
     """One verdict, one step. Calls at the same `now` with the same verdict change nothing more."""
     key = Key(verdict.rule, verdict.level, verdict.labels)
     elapsed = max(0, now - machine.last)
-    looked = replace(machine, last=now, outcome=verdict.outcome, cleared=verdict.cleared, reason=verdict.reason)
     if verdict.outcome in ("nodata", "error"):
-        after = _without_data(machine, looked, terms, elapsed, now)
+        after = _without_data(machine, verdict, terms, elapsed, now)
         changes = []
         if after.lost and not machine.lost:
             changes.append(Change(key, "lost", now, verdict.reason, after))
@@ -115,7 +114,8 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
             return after, [*changes, Change(key, "gone", now, verdict.reason, after, after.missing)]
     else:
         # What is said without any sample, by absent() for instance, is not seen.
-        looked = replace(looked, missing=0, lost=False, seen=max(machine.seen, min(verdict.evidence, now)),
+        looked = replace(machine, last=now, outcome=verdict.outcome, cleared=verdict.cleared, reason=verdict.reason,
+                         missing=0, lost=False, seen=max(machine.seen, min(verdict.evidence, now)),
                          value=verdict.value, limit=verdict.limit)  # fmt: skip
         after = _with_data(machine, looked, verdict, terms, elapsed, now)
         changes = [Change(key, "back", now, verdict.reason, after)] if machine.lost else []
@@ -130,11 +130,12 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
     return after, changes
 
 
-def _without_data(before: Machine, looked: Machine, terms: Terms, elapsed: Millis, now: Millis) -> Machine:
+def _without_data(before: Machine, verdict: Verdict, terms: Terms, elapsed: Millis, now: Millis) -> Machine:
     missing = before.missing + (elapsed if before.outcome in ("nodata", "error") else 0)
     lost = missing >= terms.missing_after
     fine = terms.missing_is_ok and not terms.missing_trips and not before.fires
-    looked = replace(looked, missing=missing, lost=lost and not fine)
+    looked = replace(before, last=now, outcome=verdict.outcome, cleared=verdict.cleared, reason=verdict.reason,
+                     missing=missing, lost=lost and not fine)  # fmt: skip
     if lost and terms.missing_trips and not before.fires:
         return replace(looked, phase="firing", since=now, held=0, recent=())
     if lost and before.phase == "pending":
