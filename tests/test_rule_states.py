@@ -170,7 +170,7 @@ def test_a_condition_has_a_state_for_each_label_set_that_it_names_and_none_for_t
     desk.rounds(3)
 
     assert machine(desk, "pair", side="a").fires
-    assert lines(desk, "bot: pair tripped") == ["pair 9: left > 5", "side=a, team=fx"]
+    assert lines(desk, "bot: pair tripped") == ["pair 9: left > 5", "side=a, team=fx", "incident 1: trading-watchdog incidents 1"]
     assert (("side", "a"), ("team", "fx")) in {labels for _, _, labels in desk.pipeline.telemetry.picture().alerts}
 
     desk.series = [side("a", 1), side("b", 1)]
@@ -187,7 +187,8 @@ def test_a_condition_beside_a_kpi_tells_the_kpis_value(tmp_path: Path) -> None:
     desk.round()
     desk.round(alive=0, error_ratio=0.07)
 
-    assert lines(desk, "bot: errors tripped") == ["at 7 %", "errors 7 %: alive == 0", "source=bot"]
+    told = lines(desk, "bot: errors tripped")
+    assert told == ["at 7 %", "errors 7 %: alive == 0", "source=bot", "incident 1: trading-watchdog incidents 1"]
 
 
 def test_an_absence_halts_and_repairs_nothing(tmp_path: Path) -> None:

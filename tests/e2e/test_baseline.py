@@ -17,8 +17,11 @@ def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a
     until(lambda: night.status()["kpis"]["errors"]["values"])
     assert "not captured yet" in night.command("baseline", "show").stdout
 
-    captured = night.command("baseline", "capture", "--for", "1s")
+    # A machine that is busy elsewhere may keep the bot from answering for a moment: then nothing is captured.
+    tries = (night.command("baseline", "capture", "--for", "1s") for _ in range(5))
+    captured = next((one for one in tries if "is believed" not in one.stdout), None)
 
+    assert captured is not None
     assert captured.returncode == 0, captured.stderr
     assert captured.stdout.splitlines()[0] == "capturing errors for 1 s"
     assert captured.stdout.splitlines()[1].startswith("errors: captured 1 % from ")
