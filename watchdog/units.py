@@ -51,6 +51,15 @@ def parse_duration(value: object) -> int:
     return round(millis)
 
 
+def promql_duration(millis: int) -> str:
+    """5_400_000 → ``1h30m``: exact, and as Prometheus and our own files write it."""
+    text = ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        amount, millis = divmod(millis, size)
+        text += f"{amount}{unit}" if amount else ""
+    return text or "0s"
+
+
 def show_duration(millis: float) -> str:
     """200_000 → ``3 m 20 s``: the two largest units that say something."""
     if not math.isfinite(millis):

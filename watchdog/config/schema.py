@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from watchdog.config.entries import MODELS
 from watchdog.config.fields import TAGS, Model, keys, parts_in, tags
 from watchdog.config.shape import STATE, Defaults, History, Reload, Web
+from watchdog.units import promql_duration
 
 Json = dict[str, Any]
 Kind = Literal["rules", "main"]
@@ -185,16 +186,9 @@ def _default(made: Json) -> None:
     """What holds when nothing is said, as one would write it; nothing where that is a whole set of keys."""
     default = made.pop("default", None)
     if made.get("$ref") == "#/definitions/Duration" and isinstance(default, int):
-        made["default"] = _as_written(default)
+        made["default"] = promql_duration(default)
     elif "$ref" not in made and isinstance(default, str | int | float):
         made["default"] = default
-
-
-def _as_written(millis: int) -> str:
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if millis and millis % size == 0:
-            return f"{millis // size}{unit}"
-    return f"{millis}ms" if millis else "0s"
 
 
 @cache

@@ -16,6 +16,7 @@ from watchdog.ruletest.cases import AlertTest, ExprTest, Test, TestFile, WatchTe
 from watchdog.ruletest.evaluation import Rules
 from watchdog.ruletest.ours import Watch
 from watchdog.ruletest.tape import Tape
+from watchdog.units import promql_duration
 
 TOLERANCE = 1e-9
 """Relative."""
@@ -65,7 +66,7 @@ def _prometheus(file: TestFile, test: Test) -> Iterator[Case]:
     for t in ticks:
         tape.play(t)
         if wrong := rules.evaluate(t):
-            yield Case(file.file, test.name, "evaluation", f"at {show_time(t)}", False, wrong, [])
+            yield Case(file.file, test.name, "evaluation", f"at {promql_duration(t)}", False, wrong, [])
             return
         for each in test.alerts:
             if t <= each.at < t + file.step:
@@ -76,7 +77,7 @@ def _prometheus(file: TestFile, test: Test) -> Iterator[Case]:
 
 def _alert_case(file: TestFile, test: Test, asked: AlertTest, rules: Rules) -> Case:
     got = sorted(rules.firing(asked.name))
-    what = f"{asked.name} at {show_time(asked.at)}"
+    what = f"{asked.name} at {promql_duration(asked.at)}"
     return Case(file.file, test.name, "alert_rule_test", what, got == sorted(asked.alerts),
                 _alerts(got), _alerts(asked.alerts))  # fmt: skip
 
@@ -87,7 +88,7 @@ def _alerts(alerts: Iterable[tuple[Labels, Labels]]) -> list[dict[str, Any]]:
 
 
 def _expr_case(file: TestFile, test: Test, asked: ExprTest, tape: Tape) -> Case:
-    what = f"{asked.text} at {show_time(asked.at)}"
+    what = f"{asked.text} at {promql_duration(asked.at)}"
     expected = _samples(asked.samples)
     try:
         found = sorted(tape.ask(asked.expr, asked.at).items(), key=lambda pair: pair[0])
@@ -121,15 +122,6 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def show_time(millis: Millis) -> str:
-    """As Prometheus writes it: 1h30m, 0s."""
-    text = ""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
-        amount, millis = divmod(millis, size)
-        text += f"{amount}{unit}" if amount else ""
-    return text or "0s"
-
-
 def _ours(file: TestFile, test: Test) -> Iterator[Case]:
     if not test.watched or file.rules is None:
         return
@@ -154,5 +146,5 @@ def _watch_case(file: TestFile, test: Test, asked: WatchTest, watch: Watch) -> C
     if asked.plan is not None:
         got["plan"], expected["plan"] = watch.plan(asked.rule) or "none", asked.plan
     labels = show_series(asked.labels) if asked.labels else ""
-    what = f"{asked.rule}{labels} at {show_time(asked.at)}"
+    what = f"{asked.rule}{labels} at {promql_duration(asked.at)}"
     return Case(file.file, test.name, "watchdog_rule_test", what, got == expected, got, expected, why)

@@ -11,17 +11,9 @@ from watchdog.config.shape import Config
 from watchdog.hours import DAYS, minutes, weekdays
 from watchdog.model import Millis
 from watchdog.rules import Check, Only, Rule
+from watchdog.units import promql_duration
 
 _SIGNS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<=", "equals": "=="}
-
-
-def span(millis: Millis) -> str:
-    """As Prometheus writes durations: 1h30m."""
-    text = ""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
-        amount, millis = divmod(millis, size)
-        text += f"{amount}{unit}" if amount else ""
-    return text or "0s"
 
 
 def bracketed(text: str) -> str:
@@ -45,7 +37,7 @@ def condition(check: Check, value: str, alert: str, labels: Collection[str], eve
     """
     bad = _beyond(check, value, check.low, check.limit)
     if check.patience.m:
-        steps = f"[{span(max(1, check.patience.m * every - 1))}:{span(every)}]"
+        steps = f"[{promql_duration(max(1, check.patience.m * every - 1))}:{promql_duration(every)}]"
         bad = f"({bad}) and count_over_time(({bad}){steps}) >= {check.patience.n}"
     if (check.clear, check.clear_low) == (check.limit, check.low) or check.operator in ("equals", "expr"):
         return bad

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from watchdog.config.prometheus.conditions import alone, bracketed, condition, missing, schedule, span
+from watchdog.config.prometheus.conditions import alone, bracketed, condition, missing, schedule
 from watchdog.config.prometheus.labels import MISSING, PLAN, SEVERITY, TARGET, WARNING
 from watchdog.config.shape import Config
 from watchdog.promql import PromqlError, has_labels, parse
@@ -17,7 +17,7 @@ from watchdog.promql.nodes import Node, RangeCall, children
 from watchdog.promql.trading import TRADING
 from watchdog.rules import Check, Kpi, Rule
 from watchdog.rules.summary import show_limit
-from watchdog.units import show
+from watchdog.units import promql_duration, show
 
 SEVERITIES = {"warn": WARNING, "crit": "critical"}
 UNHEARD = 15_000
@@ -50,7 +50,7 @@ def export(config: Config) -> Export:
     unsaid += len(everywhere) if config.checks else 0
     recordings = [each for listed in config.recordings.values() for each in listed]
     if recordings:
-        lines += ["  - name: recorded", f"    interval: {span(min(each.step for each in recordings))}", "    rules:"]
+        lines += ["  - name: recorded", f"    interval: {promql_duration(min(each.step for each in recordings))}", "    rules:"]
         for each in recordings:
             lines += _yaml({"record": each.name, "expr": each.expr.text, **({"labels": dict(each.labels)} if each.labels else {})})
     for target in dict.fromkeys(check.target for check in config.checks):
@@ -88,7 +88,7 @@ def _alerts(config: Config, check: Check) -> Iterator[_Alert]:
     if check.missing.then == check.level:
         notes = list(_strangers(missing(config, rule)))
         yield _Alert(None if notes else {
-            "alert": _alert_name(config, rule), "expr": missing(config, rule), "for": span(check.missing.after),
+            "alert": _alert_name(config, rule), "expr": missing(config, rule), "for": promql_duration(check.missing.after),
             "labels": _labels(config, check, rule) | {MISSING: "true"},
             "annotations": {"summary": f"There is no data for {check.kpi}"} | _runbook(rule),
         }, [f"{check.rule} ({check.level}), missing data: {note}" for note in notes])  # fmt: skip
@@ -107,7 +107,7 @@ def _threshold(config: Config, check: Check, rule: Rule, kpi: Kpi | None, value:
         notes.append(f"since: resume; {check.kpi} looks back over its whole window")
     every = max((source.every for source in config.sources.values()), default=UNHEARD)
     if check.patience.m and not config.sources:
-        notes.append(f"how often it is evaluated: {check.patience.say()} are taken {span(every)} apart")
+        notes.append(f"how often it is evaluated: {check.patience.say()} are taken {promql_duration(every)} apart")
     when, unsaid = schedule(rule.only)
     notes += unsaid
     if check.plan is not None:
@@ -120,9 +120,9 @@ def _threshold(config: Config, check: Check, rule: Rule, kpi: Kpi | None, value:
         text = " and ".join([head, *(f"{_matching(value, each)}{bracketed(each)}" for each in more)])
     said: dict[str, Any] = {"alert": name, "expr": text}
     if check.patience.hold:
-        said["for"] = span(check.patience.hold)
+        said["for"] = promql_duration(check.patience.hold)
     if check.clear_for:
-        said["keep_firing_for"] = span(check.clear_for)
+        said["keep_firing_for"] = promql_duration(check.clear_for)
     said["labels"] = labels
     if annotations := _annotations(config, check, rule, kpi, notes):
         said["annotations"] = annotations
