@@ -43,11 +43,7 @@ class Archive(StepPart):
     """For all of it; what is not done by then is put back."""
 
     def at(self, target: Target) -> Archive:
-        repo = Path(target.repo or "", self.repo or "")
-        for name in (*self.paths, self.into):
-            if not Path(repo, name).is_absolute():
-                raise ActionError(f"{name} is relative, to nothing — give the target a repo, or write the full path")
-        return self.model_copy(update={"repo": str(repo) if repo.parts else None})
+        return self.model_copy(update={"repo": files.base(target.repo, self.repo, *self.paths, self.into)})
 
     def say(self) -> str:
         return f"archive {', '.join(self.paths[:3])}{' …' if len(self.paths) > 3 else ''} into {self.into}"

@@ -21,6 +21,15 @@ LIMIT = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def base(repo: str | None, within: str | None, *names: str) -> str | None:
+    """The folder that a step's paths are relative to: `within` the target's `repo`; None for full paths alone."""
+    folder = Path(repo or "", within or "")
+    for name in names:
+        if not Path(folder, name).is_absolute():
+            raise ActionError(f"{name} is relative, to nothing — give the target a repo, or write the full path")
+    return str(folder) if folder.parts else None
+
+
 def read_bytes(path: Path) -> bytes:
     """A configuration file's content. Raises ActionError: missing, no regular file, too large, not readable."""
     try:

@@ -43,10 +43,7 @@ class Flag(StepPart):
         return self
 
     def at(self, target: Target) -> Flag:
-        repo = Path(target.repo or "", self.repo or "")
-        if not Path(repo, self.file).is_absolute():
-            raise ActionError(f"{self.file} is relative, to nothing — give the target a repo, or write the full path")
-        return self.model_copy(update={"repo": str(repo) if repo.parts else None})
+        return self.model_copy(update={"repo": files.base(target.repo, self.repo, self.file)})
 
     def say(self) -> str:
         return f"set {listed(self.set)} in {self.file}"

@@ -40,11 +40,7 @@ class Restore(StepPart):
     """For copying; what is not done by then is not done at all."""
 
     def at(self, target: Target) -> Restore:
-        repo = Path(target.repo or "", self.repo or "")
-        for name in (self.file, self.from_):
-            if not Path(repo, name).is_absolute():
-                raise ActionError(f"{name} is relative, to nothing — give the target a repo, or write the full path")
-        return self.model_copy(update={"repo": str(repo) if repo.parts else None})
+        return self.model_copy(update={"repo": files.base(target.repo, self.repo, self.file, self.from_)})
 
     def say(self) -> str:
         return f"restore {self.file} from {self.from_}"
