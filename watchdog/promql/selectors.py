@@ -41,9 +41,14 @@ class Run:
         self.have: Ints = np.zeros(times.size, np.int64)
         self.need: Ints | None = None
         """None until a range has been read."""
-        self._top = self
+        self._outermost: Run | None = None
+        """None: this one. If it held itself, what it read would stay until the collector comes."""
         self._ends, self._span = times, 0  # per time of the outermost: until when this run reads, and how far back from there
         self._bounds: dict[tuple[int, Millis, At, Millis], Bounds] = {}
+
+    @property
+    def _top(self) -> Run:
+        return self._outermost or self
 
     @property
     def newest(self) -> Ints:
@@ -65,7 +70,7 @@ class Run:
     def inside(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> Run:
         """A run at other times; `within` the range of a subquery, or for some of the times."""
         run = Run(self.series, times, self.since)
-        run.query, run._top, run._ends, run._span = query, self._top, self._ends, self._span
+        run.query, run._outermost, run._ends, run._span = query, self._top, self._ends, self._span
         if within is not None:
             run._ends, run._span = self._reach(*within)
         return run
