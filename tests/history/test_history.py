@@ -130,6 +130,7 @@ def test_the_spacing_is_that_of_the_slowest_page_that_is_read(tmp_path: Path) ->
         ("h.csv", 'time,series,value\n1,a{x="1",y="2"},2\n', 2, "in quotes"),
         ("h.prom", "a 1\n", 1, "has no timestamp"),
         ("h.prom", "a 1 1000\nnonsense\n", 2, "is no sample"),
+        ("h.prom", 'a{x="1",y=} 1 1000\n', 1, "is no sample"),
         ("h.prom", "a 1 1767225600.5\n", 1, "whole number of milliseconds"),
         ("h.prom", 'a{x="1",x="2"} 1 1000\n', 1, "each label stands once"),
     ],

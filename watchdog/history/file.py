@@ -17,9 +17,10 @@ _CHUNK = 2**22
 _TIME_COLUMNS = ("t", "time", "timestamp")
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _KEY = r"[a-zA-Z_][a-zA-Z0-9_]*"
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+# `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _PAIR = re.compile(rf"\s*({_KEY})\s*=\s*({_QUOTED})\s*")
-SERIES = re.compile(rf"\s*({_NAME})\s*(?:\{{((?:\s*{_KEY}\s*=\s*{_QUOTED}\s*,?)*+)\s*\}})?\s*")
+SERIES = re.compile(rf"\s*({_NAME})\s*(?:\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?\s*")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 EPOCH_MS = 100_000_000_000

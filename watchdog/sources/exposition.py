@@ -12,8 +12,9 @@ import re
 from watchdog.model import Labels, Millis, Sample, SourceError
 
 _KEY = r"[a-zA-Z_][a-zA-Z0-9_]*+"
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
-_LABELS = rf"(?:{_KEY}[ \t]*=[ \t]*{_QUOTED}[ \t]*(?:,[ \t]*|(?=\}})))*+"
+# `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_LABELS = rf"(?:{_KEY}[ \t]*+=[ \t]*+{_QUOTED}[ \t]*+(?:,[ \t]*+|(?=\}})))*"
 _VALUE = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
 _LINE = re.compile(
     r"[ \t]*(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*+)"
