@@ -55,6 +55,13 @@ class Git(StepPart):
             raise ValueError(f"{name!r} is no name of a commit, branch or remote")
         return name
 
+    @field_validator("push")
+    @classmethod
+    def _no_secret(cls, remote: str | None) -> str | None:
+        if remote is not None and re.search(r"://[^/@]*:[^/@]*@", remote):
+            raise ValueError("an address with a password would stand in the journal and in messages; name a remote, as origin")
+        return remote
+
     @model_validator(mode="after")
     def _one_verb(self) -> Git:
         if sum((self.revert is not None, self.to is not None, bool(self.files))) != 1:
@@ -246,6 +253,9 @@ def _plan(before: Json) -> Plan:
 
 def _free_branch(repo: Repository, name: str, commit: str) -> str:
     """The branch's ref; with a number behind it when an earlier night has taken the name."""
+    for parent in list(Path(name).parents)[:-1]:
+        if repo.line("rev-parse", "--verify", "--quiet", f"{repository.HEADS}{parent}", ok=(0, 1, 128)):
+            raise ActionError(f"there is a branch {parent}, and so none can be called {name} — say another name in branch")
     for number in range(1, 1000):
         ref = f"{repository.HEADS}{name}{f'-{number}' if number > 1 else ''}"
         there = repo.line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))
@@ -300,10 +310,10 @@ def _refuse_dirt(repo: Repository, plan: Plan) -> None:
     """Edits of other people in what the change touches are theirs: named, and left alone."""
     index = repository.staged(repo, plan.old)
     dirty = [change.path for change in plan.changes if change.path in index]
-    before = set(swap.standing(repo, plan)[0])
+    untouched = swap.untouched(repo, plan)
     for change in plan.changes:
         old, new = swap.wanted(plan, change)
-        if change.path not in before and old != new:
+        if change.path not in untouched and old != new:
             dirty.append(change.path)
     if dirty:
         raise ActionError(

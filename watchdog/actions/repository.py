@@ -21,10 +21,13 @@ HEADS = "refs/heads/"
 PRIVATE = "trading-watchdog"
 """Our own folder in the git directory of a work tree."""
 _OUTPUT = 256 << 20
+_PUSH = 20.0
+"""Seconds: the bot's restart waits for the push, so a remote that hangs must not hold it up for long."""
 
 _SETTINGS = (
     "core.hooksPath=/dev/null", "commit.gpgSign=false", "core.fsmonitor=false", "core.splitIndex=false",
     "core.quotePath=false", "gc.auto=0", "maintenance.auto=false", "core.fsync=committed,loose-object,reference",
+    "log.showSignature=false", "push.gpgSign=false",
 )  # fmt: skip
 _ENV = {
     "LC_ALL": "C", "LANGUAGE": None, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat",
@@ -32,6 +35,7 @@ _ENV = {
     "GIT_AUTHOR_NAME": "Trading Watchdog", "GIT_AUTHOR_EMAIL": "trading-watchdog@localhost",
     "GIT_COMMITTER_NAME": "Trading Watchdog", "GIT_COMMITTER_EMAIL": "trading-watchdog@localhost",
 }  # fmt: skip
+_RAW = ("--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
 _UNDER_WAY = {
     "MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
     "rebase-merge": "rebase", "rebase-apply": "rebase", "sequencer": "cherry-pick or revert",
@@ -95,10 +99,16 @@ def _git(
     home: dict[str, str | None] = {} if owner is None else {"HOME": owner.home, "XDG_CONFIG_HOME": None}
     argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
     left = max(deadline - time.monotonic(), 0.001) * 1_000
-    return child.run(
-        argv, cwd=cwd, env={**clean, **_ENV, **home, **(env or {})}, timeout_ms=left, input=data,
-        output_limit=_OUTPUT, owner=owner,
-    )  # fmt: skip
+    try:
+        return child.run(
+            argv, cwd=cwd, env={**clean, **_ENV, **home, **(env or {})}, timeout_ms=left, input=data,
+            output_limit=_OUTPUT, owner=owner,
+        )  # fmt: skip
+    except ActionError as error:
+        if not error.may_have_happened:
+            raise
+        raise ActionError(f"git {args[0]} was ended: not done in time — see why it hangs, or raise timeout",
+                          may_have_happened=True) from None  # fmt: skip
 
 
 def repository(path: str | None, timeout_ms: float) -> Repository:
@@ -183,7 +193,7 @@ def refuse_unfinished(repo: Repository) -> None:
 
 def changes(repo: Repository, old: str, new: str) -> list[Change]:
     """Paths that differ. Raises ActionError for what cannot be moved as a plain file."""
-    raw = repo.git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new).raw
+    raw = repo.git("diff-tree", "-r", "-z", *_RAW, old, new).raw
     found = [Change(path, was, now) for path, was, now in _entries(raw)]
     for path, *entries in found:
         if any(entry is not None and entry.startswith("160000") for entry in entries):
@@ -195,7 +205,7 @@ def changes(repo: Repository, old: str, new: str) -> list[Change]:
 
 def staged(repo: Repository, commit: str) -> dict[str, Entry | None]:
     """Paths whose index entry is not the commit's, with that entry. Raises ActionError for unresolved conflicts."""
-    raw = repo.git("diff-index", "-z", "--raw", "--cached", "--no-renames", "--no-abbrev", commit).raw
+    raw = repo.git("diff-index", "-z", "--cached", *_RAW, commit).raw
     for field in raw.split(b"\0")[::2]:
         if field.endswith(b" U"):
             raise ActionError(f"{repo.top} has unresolved conflicts — resolve them first")
@@ -213,8 +223,11 @@ def _entries(raw: bytes) -> Iterable[tuple[str, Entry | None, Entry | None]]:
         )
 
 
-def working(repo: Repository, paths: Iterable[str]) -> dict[str, Entry | None]:
-    """What the work tree has at these paths now, as git would keep it. A folder there counts as nothing."""
+def working(repo: Repository, paths: Iterable[str], *, as_it_lies: bool = False) -> dict[str, Entry | None]:
+    """What the work tree has at these paths now, as git would keep it. A folder there counts as nothing.
+
+    `as_it_lies`: the very bytes, without line ends and filters. A file that a commit has with CRLF is left so by git.
+    """
     seen: dict[str, Entry | None] = {}
     regular: list[str] = []
     for path in paths:
@@ -230,10 +243,20 @@ def working(repo: Repository, paths: Iterable[str]) -> dict[str, Entry | None]:
             seen[path] = "special file"
     if regular:
         names = b"".join(os.fsencode(path) + b"\n" for path in regular)
-        ids = repo.git("hash-object", "--stdin-paths", data=names).out.split()
+        plain = ["--no-filters"] if as_it_lies else []
+        ids = repo.git("hash-object", *plain, "--stdin-paths", data=names).out.split()
         for path, blob in zip(regular, ids, strict=True):
             seen[path] = f"{seen[path]} {blob}"
     return seen
+
+
+def left_out(repo: Repository, paths: Iterable[str]) -> set[str]:
+    """Those of the paths that are in the index and rightly not in the work tree: it is a sparse checkout."""
+    missing = {path for path in paths if _lstat(repo.top, path) is None}
+    if not missing:
+        return set()
+    listed = repo.git("ls-files", "-t", "-z").raw.split(b"\0")
+    return missing & {os.fsdecode(line[2:]) for line in listed if line.startswith(b"S ")}
 
 
 def _lstat(top: Path, path: str) -> os.stat_result | None:
@@ -301,7 +324,8 @@ def push(repo: Repository, remote: str) -> str:
         branch = repo.line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
         if not branch:
             return f"not pushed to {remote}: no branch is checked out"
-        repo.git("push", "--quiet", remote, f"HEAD:{branch}")
+        left = max(repo.deadline - time.monotonic(), 0.001)
+        repo.with_deadline(min(left, _PUSH)).git("push", "--quiet", remote, f"HEAD:{branch}")
     except ActionError as error:
         return f"not pushed to {remote}: {error}"
     return f"pushed {branch.removeprefix(HEADS)} to {remote}"

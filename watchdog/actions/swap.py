@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from watchdog.actions import files, locks
 from watchdog.actions.marks import BAD
-from watchdog.actions.repository import PRIVATE, Change, Repository, content_of, head_of, same, staged, working
+from watchdog.actions.repository import PRIVATE, Change, Repository, head_of, left_out, same, staged, working
 from watchdog.actions.scalars import Value, edited
 from watchdog.model import ActionError
 
@@ -50,19 +50,38 @@ def wanted(plan: Plan, change: Change) -> tuple[str | None, str | None]:
 
 
 def standing(repo: Repository, plan: Plan) -> tuple[list[str], list[str], list[str]]:
-    """Paths of the plan that are as before it, as after it, and neither. A path that is alike in both counts as after."""
-    seen = working(repo, [change.path for change in plan.changes])
-    going = {change.path for change in plan.changes if wanted(plan, change)[1] is None}
-    before, after, neither = [], [], []
-    for change in plan.changes:
-        old, new = wanted(plan, change)
-        if same(repo, seen[change.path], new):
-            after.append(change.path)
-        elif same(repo, seen[change.path], old) and not (new and _blocked(repo.top, change.path, going)):
-            before.append(change.path)
-        else:
-            neither.append(change.path)
+    """Paths of the plan that are as before it, as after it, and neither. A path that is alike in both counts as after.
+
+    Alike in both are also line ends that git would keep either way, and what a sparse checkout leaves out.
+    """
+    before: list[str] = []
+    after: list[str] = []
+    neither: list[str] = []
+    for path, (old, new) in _seen(repo, plan).items():
+        (after if new else before if old else neither).append(path)
     return before, after, neither
+
+
+def untouched(repo: Repository, plan: Plan) -> set[str]:
+    """Paths of the plan that are as before it, and whose way is free; those that are alike in both, too."""
+    return {path for path, (old, _) in _seen(repo, plan).items() if old}
+
+
+def _seen(repo: Repository, plan: Plan) -> dict[str, tuple[bool, bool]]:
+    """For each path, whether it is as before the plan (and may become what comes), and whether it is as after it.
+
+    Git takes the same bytes as a commit has for unchanged even where its own filters would make others of them.
+    """
+    paths = [change.path for change in plan.changes]
+    going = {change.path for change in plan.changes if wanted(plan, change)[1] is None}
+    looks, absent = (working(repo, paths), working(repo, paths, as_it_lies=True)), left_out(repo, paths)
+    seen = {}
+    for change in plan.changes:
+        path = change.path
+        old, new = (path in absent or any(same(repo, look[path], entry) for look in looks) for entry in wanted(plan, change))
+        free = new or not (wanted(plan, change)[1] and _blocked(repo.top, path, going))
+        seen[path] = (old and free, new)
+    return seen
 
 
 def _blocked(top: Path, path: str, going: set[str]) -> bool:
@@ -150,14 +169,16 @@ def _stage(repo: Repository, plan: Plan, folder: Path) -> None:
     paths = [change.path for change in plan.changes if change.new is not None]
     repo.git("read-tree", plan.new, env=index)
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    repo.git("checkout-index", "-f", "-q", f"--prefix={folder / 'new'}/", "-z", "--stdin", data=names, env=index)
+    # A work tree of its own: line ends and filters are those that the new commit's .gitattributes say.
+    at = {**index, "GIT_DIR": str(repo.dir), "GIT_WORK_TREE": str(folder / "new")}
+    repo.git("checkout-index", "-f", "-q", "-z", "--stdin", data=names, env=at)
     for path in paths:
         ready, there = folder / "new" / path, repo.top / path
         if not stat.S_ISREG(ready.lstat().st_mode):
             continue
         kept = plan.edits.get(path)
         if kept:
-            ready.write_bytes(with_edits(content_of(repo, plan.new, path), path, kept.values)[0])
+            ready.write_bytes(with_edits(ready.read_bytes(), path, kept.values)[0])
         file = os.open(ready, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

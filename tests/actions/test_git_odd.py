@@ -1,0 +1,194 @@
+"""The git action in work trees and repositories that are set up in an unusual, but honest, way."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests.actions.helpers import Repo, action, killed_at, through_journal
+from watchdog.model import ActionError, Json, Target
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Repo:
+    made = Repo(tmp_path / "bot")
+    made.commit("one", a__py="A = 1\n", b__py="B = 1\n")
+    return made
+
+
+def taken_back(bot: Repo, **more: str) -> str:
+    """HEAD is reverted; what the step says."""
+    step = action(do="git", revert="HEAD", **more).at(Target(repo=str(bot.path)))
+    before: Json = through_journal(step.before())
+    assert step.state(before) == "before"
+    said = step.apply(before, "k")
+    assert step.state(before) == "after"
+    assert bot.status() == ""
+    return said
+
+
+def raw(bot: Repo, name: str) -> bytes:
+    return (bot.path / name).read_bytes()
+
+
+def commit_bytes(bot: Repo, message: str, **files: bytes) -> None:
+    for name, content in files.items():
+        (bot.path / name.replace("__", ".")).write_bytes(content)
+    bot.commit(message)
+
+
+# Line ends
+
+
+def test_line_ends_are_those_of_the_attributes_that_come_back_and_not_of_those_that_go(bot: Repo) -> None:
+    bot.commit("bad", __gitattributes="*.py text eol=crlf\n", a__py="A = 2\n")
+    taken_back(bot)
+    assert raw(bot, "a.py") == b"A = 1\n"
+
+    bot.commit("crlf from here", __gitattributes="*.py text eol=crlf\n")
+    bot.git("rm", "-rq", "--cached", ".")
+    bot.git("reset", "-q", "--hard")
+    bot.commit("bad", __gitattributes=None, a__py="A = 2\n")
+    taken_back(bot)
+    assert raw(bot, "a.py") == b"A = 1\r\n"
+
+
+@pytest.mark.parametrize("how", ["input", "true"])
+def test_a_file_that_was_committed_with_crlf_counts_as_unchanged_as_it_does_for_git(bot: Repo, how: str) -> None:
+    commit_bytes(bot, "from a windows machine", a__py=b"A = 1\r\n")
+    commit_bytes(bot, "bad", a__py=b"A = 2\r\n")
+    bot.git("config", "core.autocrlf", how)
+    assert bot.status() == ""
+    taken_back(bot)
+    assert raw(bot, "a.py") == b"A = 1\r\n"
+
+
+@pytest.mark.parametrize("how", ["input", "true", "false"])
+def test_a_commit_that_changed_nothing_but_line_ends_of_a_file_is_taken_back(bot: Repo, how: str) -> None:
+    commit_bytes(bot, "bad", a__py=b"A = 1\r\n", b__py=b"B = 2\r\n")
+    bot.git("config", "core.autocrlf", how)
+    assert bot.status() == ""
+    taken_back(bot)
+    assert raw(bot, "b.py") in (b"B = 1\n", b"B = 1\r\n")
+
+
+def test_killed_anywhere_a_file_with_crlf_in_the_repository_is_gone_on_from(tmp_path: Path) -> None:
+    for nth in range(60):
+        bot = Repo(tmp_path / str(nth))
+        commit_bytes(bot, "one", a__py=b"A = 1\r\n", b__py=b"B = 1\r\n")
+        commit_bytes(bot, "bad", a__py=b"A = 2\r\n", b__py=b"B = 2\r\n")
+        bot.git("config", "core.autocrlf", "input")
+        step = action(do="git", revert="HEAD").at(Target(repo=str(bot.path)))
+        before = through_journal(step.before())
+        died = killed_at(nth, lambda step=step, before=before: step.apply(before, "k"))  # type: ignore[misc]
+        if step.state(before) == "before":
+            step.apply(before, "k")
+        assert step.state(before) == "after", nth
+        assert (raw(bot, "a.py"), raw(bot, "b.py"), bot.status()) == (b"A = 1\r\n", b"B = 1\r\n", ""), nth
+        if not died:
+            return
+    raise AssertionError("it never came to its end alive")
+
+
+# What is not there
+
+
+def sparse(bot: Repo) -> None:
+    bot.git("sparse-checkout", "set", "src")
+    assert not (bot.path / "docs").exists()
+
+
+def test_what_a_sparse_checkout_leaves_out_is_taken_back_in_the_history_and_left_out(bot: Repo) -> None:
+    bot.commit("ok", docs___x__md="x\n", src___y__py="y\n")
+    bot.commit("bad", docs___x__md="x2\n", docs___new__md="n\n", src___y__py="y2\n", a__py="A = 2\n")
+    sparse(bot)
+    taken_back(bot)
+    assert not (bot.path / "docs").exists()
+    assert bot.read("src/y.py") == "y\n"
+    assert bot.git("show", "HEAD:docs/x.md") == "x\n"
+    assert "new.md" not in bot.git("ls-tree", "-r", "--name-only", "HEAD")
+
+
+def test_a_file_deleted_by_hand_is_still_somebodys_edit(bot: Repo) -> None:
+    bot.commit("bad", a__py="A = 2\n")
+    bot.write(a__py=None)
+    with pytest.raises(ActionError, match=r"not by us: a\.py"):
+        taken_back(bot)
+
+
+def test_a_submodule_in_the_change_is_refused_also_when_git_is_told_to_overlook_it(bot: Repo, tmp_path: Path) -> None:
+    library = Repo(tmp_path / "library")
+    library.commit("s", f="1\n")
+    bot.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library.path), "sub")
+    bot.git("config", "-f", ".gitmodules", "submodule.sub.ignore", "all")
+    bot.commit("with it")
+    Repo(bot.path / "sub").commit("s2", f="2\n")
+    bot.write(a__py="A = 2\n")
+    bot.git("add", "-f", "sub", "a.py")
+    bot.git("commit", "-qm", "bad")
+    with pytest.raises(ActionError, match="submodule sub"):
+        taken_back(bot)
+
+
+# Settings of other people
+
+
+def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: Repo, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    for name, value in {"gpg.format": "ssh", "user.signingkey": f"{key}.pub", "commit.gpgsign": "true",
+                        "log.showSignature": "true"}.items():  # fmt: skip
+        bot.git("config", name, value)
+    bot.commit("bad", a__py="A = 2\n")
+    taken_back(bot)
+    assert bot.git("show", "-s", "--no-show-signature", "--format=%s", "HEAD").strip() == 'Revert "bad"'
+
+
+def test_words_and_names_that_are_no_utf_8_are_kept_as_they_are(bot: Repo) -> None:
+    name = bot.path.joinpath(b"caf\xe9.txt".decode(errors="surrogateescape"))
+    name.write_text("x\n")
+    (bot.path / ".git" / "words").write_bytes(b"caf\xe9\n")
+    bot.git("add", "-A")
+    bot.git("commit", "-qF", ".git/words")
+    taken_back(bot)
+    assert not name.exists()
+
+
+# Branches and remotes
+
+
+def test_a_branch_that_another_ones_name_forbids_is_said_before_anything_is_touched(bot: Repo) -> None:
+    bot.commit("bad", a__py="A = 2\n")
+    bot.git("branch", "emergency")
+    step = action(do="git", revert="HEAD", branch="emergency/hmm").at(Target(repo=str(bot.path)))
+    with pytest.raises(ActionError, match="there is a branch emergency"):
+        step.before()
+
+
+def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot.commit("bad", a__py="A = 2\n")
+    bot.git("config", "protocol.ext.allow", "always")
+    bot.git("remote", "add", "far", "ext::sleep 100")
+    monkeypatch.setattr("watchdog.actions.repository._PUSH", 0.5)
+    began = time.monotonic()
+    said = taken_back(bot, push="far")
+    assert "not pushed to far: git push was ended: not done in time" in said
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("remote", ["https://ada:s3cret@example.org/bot.git", "https://:s3cret@example.org/bot.git"])
+def test_an_address_with_a_password_is_refused_at_load(remote: str) -> None:
+    with pytest.raises(ValidationError, match="name a remote"):
+        action(do="git", revert="x", push=remote)
+
+
+def test_the_password_of_a_remote_is_not_told(bot: Repo) -> None:
+    bot.commit("bad", a__py="A = 2\n")
+    bot.git("remote", "add", "far", "http://ada:s3cret@127.0.0.1:1/bot.git")
+    said = taken_back(bot, push="far")
+    assert "not pushed to far" in said
+    assert "s3cret" not in said
