@@ -216,6 +216,72 @@ def test_copies_are_kept_for_a_week_and_then_make_room(rig: Rig) -> None:
     assert not kept.exists()
 
 
+def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig: Rig) -> None:
+    place = deployed(rig)
+    inner = place / "strategies"
+    inner.mkdir()
+    (place / ".git" / "info" / "exclude").write_text("strategies\n")
+    git(inner, "init", "-q", "-b", "main")
+    for size in (b"SIZE = 1\n", b"SIZE = 2\n"):
+        (inner / "hmm.py").write_bytes(size)
+        git(inner, "add", ".")
+        git(inner, "commit", "-q", "-m", "size")
+    rig.plans["ladder"] = repair(levels=[
+        {"name": "feature", "steps": [flag(FEATURE=False)]},
+        {"name": "both", "steps": [REVERT, {"do": "git", "revert": "HEAD", "repo": "strategies"}]},
+    ])  # fmt: skip
+    number = rig.queue()
+    rig.play()
+    assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
+    assert (inner / "hmm.py").read_bytes() == b"SIZE = 1\n"
+
+    number = undo(rig)
+    rig.play()
+
+    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert (inner / "hmm.py").read_bytes() == b"SIZE = 2\n"
+    assert (place / "config.py").read_bytes() == V2
+    assert git(place, "rev-parse", "HEAD^{tree}") == git(place, "rev-parse", "v2-merge^{tree}")
+    assert git(inner, "rev-list", "--count", "HEAD") == "4"
+    assert (git(place, "status", "--porcelain"), git(inner, "status", "--porcelain")) == ("", "")
+
+
+def test_undo_of_what_went_to_an_emergency_branch_stays_on_it(rig: Rig) -> None:
+    place = deployed(rig)
+    rig.plans["ladder"] = repair(levels=[
+        {"name": "feature", "steps": [flag(FEATURE=False)]},
+        {"name": "version", "steps": [{"do": "git", "files": ["config.py"], "from": "v2-merge^", "branch": "emergency/v2"}]},
+    ])  # fmt: skip
+    number = rig.queue()
+    rig.play()
+    assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
+
+    number = undo(rig)
+    rig.play()
+
+    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert (place / "config.py").read_bytes() == V2
+    assert git(place, "symbolic-ref", "HEAD") == "refs/heads/emergency/v2"
+    assert git(place, "rev-parse", "main") == git(place, "rev-parse", "v2-merge")
+    assert git(place, "status", "--porcelain") == ""
+
+
+def test_a_repository_that_git_says_nothing_about_keeps_no_flag_from_being_taken_back(rig: Rig) -> None:
+    place = rig.target()
+    git(place, "init", "-q")  # no commit yet: there is no HEAD to note
+    rig.plans["ladder"] = repair(levels=[{"name": "model", "steps": [flag(MODEL=1)]}])
+
+    number = rig.queue()
+    rig.play()
+    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert rig.config()["MODEL"] == "1"
+
+    number = undo(rig)
+    rig.play()
+    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert rig.config()["MODEL"] == "2"
+
+
 @pytest.mark.parametrize("kind", ["link", "gone"])
 def test_links_and_files_that_were_not_there_come_back_as_such(tmp_path: Path, kind: str) -> None:
     from watchdog.rollback import backup

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from watchdog.actions import Git, repository
 from watchdog.actions.plan import read_plan, steps_of
@@ -79,26 +79,30 @@ class PutBack(StepPart):
 def steps(journal: Journal, incident: int) -> list[Any]:
     """What undoes an incident, in order; the same whenever it is asked. Empty: nothing was saved, or it is undone."""
     rows = saved.of_incident(journal, incident)
-    commit = _commit(journal, incident)
-    made: list[Any] = [] if commit is None else [Git(do="git", to=commit[1])]
+    commits = _commits(journal, incident)
+    made: list[Any] = [Git(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
     first: dict[str, Row] = {}
     for row in rows:
         first.setdefault(row.path, row)
-    made += [PutBack(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=commit and commit[0])
+    made += [PutBack(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_repo_of(path, commits))
              for path, row in sorted(first.items())]  # fmt: skip
     return made
 
 
+def _repo_of(path: str, repos: Iterable[str]) -> str | None:
+    """The innermost of the work trees that hold the path."""
+    return max((repo for repo in repos if Path(path).is_relative_to(repo)), key=len, default=None)
+
+
 def check(journal: Journal, incident: int) -> None:
     """Blocks. Raises ActionError when somebody else has changed what would be undone: then nothing is touched."""
-    commit = _commit(journal, incident)
-    if commit is not None:
-        repo = repository.repository(commit[0], _GIT_MS)
-        head = repository.head_of(repo)
-        if head != commit[2] and repository.tree_of(repo, head) != repository.tree_of(repo, commit[1]):
-            raise ActionError(f"{commit[0]} has had commits since: {head[:10]} stands where {commit[2][:10]} was left — "
-                              "undo those first, or go back with git")  # fmt: skip
     wrong = []
+    for path, commit in _commits(journal, incident).items():
+        repo = repository.repository(path, _GIT_MS)
+        head = repository.head_of(repo)
+        if head != commit.new and repository.tree_of(repo, head) != repository.tree_of(repo, commit.old):
+            wrong.append(f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
+                         "undo those first, or go back with git")  # fmt: skip
     for step in steps(journal, incident):
         if isinstance(step, PutBack):
             try:
@@ -111,9 +115,15 @@ def check(journal: Journal, incident: int) -> None:
         raise ActionError("; ".join(wrong))
 
 
-def _commit(journal: Journal, incident: int) -> tuple[str, str, str] | None:
-    """(work tree, HEAD before the incident, HEAD that it left), when it has made commits."""
-    found: tuple[str, str, str] | None = None
+class _Commits(NamedTuple):
+    old: str
+    """HEAD before the incident, and HEAD that it left."""
+    new: str
+
+
+def _commits(journal: Journal, incident: int) -> dict[str, _Commits]:
+    """For each work tree in which the incident made commits; a plan's steps may name several."""
+    found: dict[str, _Commits] = {}
     for run in runs.of_incident(journal, incident):
         if run.part == "undo":
             continue
@@ -126,5 +136,6 @@ def _commit(journal: Journal, incident: int) -> tuple[str, str, str] | None:
             if row.status != "done" or row.n >= len(kinds) or not isinstance(kinds[row.n], Git) or not row.before:
                 continue
             if not row.before["already"]:
-                found = (row.before["repo"], found[1] if found else row.before["old"], row.before["new"])
+                repo = row.before["repo"]
+                found[repo] = _Commits(found[repo].old if repo in found else row.before["old"], row.before["new"])
     return found
