@@ -13,6 +13,7 @@ from typing import NamedTuple
 from watchdog.actions import repository
 from watchdog.actions.files import sync_folder
 from watchdog.model import ActionError, Json
+from watchdog.telemetry import log
 
 _MOST = 1 << 30
 """Bytes that one step may have saved; what is larger is not a change to a configuration or a program."""
@@ -133,13 +134,19 @@ def _sha(path: Path) -> str:
 
 
 def _save_tree(folder: Path, repo: str) -> None:
-    """HEAD, the patch of a dirty tree and the names of untracked files: for people; undo itself goes by the files."""
-    git = repository.repository(repo, _GIT_MS)
+    """HEAD, the patch of a dirty tree and the names of untracked files: for people; undo itself goes by the files.
+
+    So no repair is given up because git does not answer, or may not: a flag needs no git.
+    """
     notes: Sequence[tuple[str, list[str]]] = (
         ("git-head", ["rev-parse", "HEAD"]),
         ("git-dirty.patch", ["diff", "--binary", "--no-ext-diff", "HEAD"]),
         ("git-untracked", ["ls-files", "--others", "--exclude-standard"]),
     )
-    for name, words in notes:
-        if not (folder / name).exists():
-            (folder / name).write_bytes(git.git(*words).raw)
+    try:
+        git = repository.repository(repo, _GIT_MS)
+        for name, words in notes:
+            if not (folder / name).exists():
+                (folder / name).write_bytes(git.git(*words).raw)
+    except ActionError as error:
+        log.warning("%s: HEAD and the patch of what is edited are not kept beside the files: %s", repo, error)
