@@ -151,8 +151,20 @@ def test_nobody_waits_with_resume_for_a_metric_that_may_be_absent(tmp_path: Path
     desk.round()
 
     assert desk.pipeline.stale("bot", desk.now) is None
-    desk.reload(rules("name: rare, warn: {expr: rejects > 3}"))
-    assert desk.pipeline.stale("bot", desk.now) == "rare: rejects > 3 has no samples"
+    desk.reload(rules("name: rare, crit: {expr: rejects > 3}"))
+    assert desk.pipeline.stale("bot", desk.now) == "rule rare cannot be judged: rare: rejects > 3 has no samples"
+
+
+def test_nobody_waits_with_resume_for_a_rule_that_only_warns_or_that_sleeps(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rules("name: rare, warn: {expr: rejects > 3}",
+                                "name: nightly, crit: {expr: fills < 3}, only: {when: market_open == 0}"))  # fmt: skip
+    desk.round(market_open=1)
+
+    assert desk.people.resume("bot", "ada", desk.now) == (True, "bot resumed; its rules are judged anew")
+    desk.round(market_open=0)
+    granted, why = desk.people.resume("bot", "ada", desk.now)
+    assert not granted
+    assert why.startswith("not while data is stale: rule nightly cannot be judged: nightly: fills < 3 has no samples — ")
 
 
 # ─ conditions and label sets ─

@@ -370,13 +370,15 @@ _EVERYTHING}
     # ─ resume ─
 
     def stale(self, target: str, now: Millis) -> str | None:
-        """Which KPI of the target cannot be seen at the moment, and why; None when all can."""
-        mine = [check for check in self._checks if check.target == target]
-        for kpi in dict.fromkeys(check.reads for check in mine):
-            may_be_absent = all(check.missing.then == "ok" for check in mine if check.reads == kpi)
-            reading = self.read(kpi, target, now)
-            if (why := reading.stale(kpi, now)) is not None and (reading.error or reading.newest or not may_be_absent):
-                return why
+        """Which critical rule that is meant for now cannot be judged, and why; None when all can. Warnings start nothing."""
+        readings: dict[tuple[str, str], Reading] = {}
+        for check in self._checks:
+            if check.target != target or check.level != "crit" or asleep(self.config.rules[check.rule], self.true, now):
+                continue
+            reading = self._reading(check, readings, now)
+            why, may_be_absent = reading.stale(check.reads, now), check.missing.then == "ok"
+            if why is not None and (reading.error or reading.newest or not may_be_absent):
+                return f"rule {check.rule} cannot be judged: {why}"
         return None
 
     def resume(self, target: str, who: str, now: Millis) -> None:
