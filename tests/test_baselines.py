@@ -37,7 +37,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def limit(desk: Desk) -> float | None:
-    return desk.pipeline.telemetry.registry.get_sample_value("watchdog_rule_limit", {"rule": "slow", "severity": "critical"})
+    labels = {"rule": "slow", "severity": "critical", "bound": "upper"}
+    return desk.pipeline.telemetry.registry.get_sample_value("watchdog_rule_limit", labels)
 
 
 def says(desk: Desk, kpi: str = "latency") -> str | None:

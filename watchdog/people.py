@@ -213,7 +213,8 @@ class People:
 
     def resume(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
-        if target not in self._pipeline.config.targets:
+        away = next((one.name for one in incidents.latched(self._journal) if one.name == target), None)
+        if target not in self._pipeline.config.targets and away is None:
             return False, f"there is no target {target!r}: {', '.join(self._pipeline.config.targets)}"
         at_work = runs.unended(self._journal, target)
         if at_work:
@@ -222,6 +223,8 @@ class People:
             return False, (f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
                            "if_missing: {after: 2m, then: ok}")
         self._pipeline.resume(target, who, now)
+        if target not in self._pipeline.config.targets:
+            return True, f"{target} resumed; it is no longer configured"
         ended = runs.last_ended(self._journal, target)
         plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
         if ended is None or plan is None or not plan.recover or ended.part == "undo":

@@ -40,7 +40,8 @@ def status(
             for key, machine in sorted(pipeline.machines.items())
         ],
         "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
-        "targets": {name: _target(pipeline, journal, name, now) for name in config.targets},
+        "targets": {name: _target(pipeline, journal, name, now) | {"configured": name in config.targets}
+                    for name in [*config.targets, *_left(config, journal)]},
         "silenced": [{"rule": stay.subject, "until": stay.until, "who": stay.who, "until_well": stay.until_well}
                      for stay in stays.unended(journal) if stay.kind == "silence" and now < stay.until],
     }
@@ -64,6 +65,12 @@ def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
 def _warning(factor: float) -> str:
     off = f"{show(factor, 'count')} ×" if factor > 1 else f"1/{show(1 / factor, 'count')} of"
     return f"the value is {off} its baseline: most often a ratio taken for a percent"
+
+
+def _left(config: Config, journal: Journal) -> list[str]:
+    """Targets that no file names any more, and that are latched or have an open incident."""
+    known = {one.name for one in incidents.latched(journal)} | set(incidents.open_targets(journal))
+    return sorted(known - config.targets.keys())
 
 
 def _target(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dict[str, object]:

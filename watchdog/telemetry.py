@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from watchdog.model import Labels
 
 log = logging.getLogger("watchdog")
+disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs
+"""When each counter was made: a Prometheus would keep one more series for each, and nobody asks for it."""
 
 
 class Telemetry:
@@ -20,14 +23,7 @@ class Telemetry:
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
-        self.baseline = Gauge("watchdog_kpi_baseline", "What the KPI is when all is well.", ["kpi"], registry=registry)
-        self.rule_limit = Gauge("watchdog_rule_limit", "Limit in force, raw.", ["rule", "severity"], registry=registry)
         self.trips = Counter("watchdog_rule_trips", "Times a rule tripped.", ["rule", "severity"], registry=registry)
-        self.incidents_open = Gauge("watchdog_incidents_open", "Open incidents.", registry=registry)
-        self.latched = Gauge(
-            "watchdog_target_latched", "1 while repairs stay refused until a person resumes.", ["target"],
-            registry=registry,
-        )  # fmt: skip
         self.plan_runs = Counter(
             "watchdog_plan_runs", "Levels that ended, by outcome.", ["plan", "level", "outcome"], registry=registry
         )
@@ -62,12 +58,18 @@ class Telemetry:
         build = Gauge("watchdog_build_info", "Constant 1, with the version.", ["version"], registry=registry)
         build.labels(version).set(1)
         self.picture: Callable[[], Picture] = Picture
-        """Who tells what the rules say at the moment; asked only when somebody reads the metrics."""
+        """Who tells what is so at the moment; asked only when somebody reads the metrics."""
         registry.register(_Rules(self))
+
+    def forget(self, source: str) -> None:
+        """One that is read no longer: what was last known of it is not so any more."""
+        for gauge in (self.source_up, self.source_duration, self.source_last):
+            with contextlib.suppress(KeyError):
+                gauge.remove(source)
 
 
 class Picture(NamedTuple):
-    """What the KPIs and the rules say at one moment."""
+    """What the configuration, the KPIs, the rules and the journal say at one moment."""
 
     kpis: Mapping[str, float] = {}
     """NaN where a KPI has no value, or several."""
@@ -75,10 +77,16 @@ class Picture(NamedTuple):
     missing: Mapping[str, int] = {}
     alerts: Mapping[tuple[str, str, Labels], str] = {}
     """(rule, severity, labels) → pending | firing"""
+    baselines: Mapping[str, float] = {}
+    limits: Mapping[tuple[str, str, str], float] = {}
+    """(rule, severity, lower | upper | equal) → raw"""
+    latched: Mapping[str, int] = {}
+    incidents: int = 0
 
 
 class _Rules(Collector):
-    """Thousands of rules change every second, and a page is read now and then: it is made when it is read."""
+    """Thousands of rules change every second, and a page is read now and then: it is made when it is read. What a reload
+    took away is not on it."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -93,6 +101,13 @@ class _Rules(Collector):
             own = {"alertname": rule, "alertstate": state, "severity": severity}
             alerts.add_sample("ALERTS", {**dict(labels), **own}, 1)  # as Prometheus itself writes it
         yield alerts
+        yield _family("watchdog_kpi_baseline", "What the KPI is when all is well.", "kpi", picture.baselines)
+        limits = GaugeMetricFamily("watchdog_rule_limit", "Limit in force, raw.", labels=["rule", "severity", "bound"])
+        for those, limit in picture.limits.items():
+            limits.add_metric(those, limit)
+        yield limits
+        yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", picture.incidents)
+        yield _family("watchdog_target_latched", "1 while repairs stay refused until a person resumes.", "target", picture.latched)
 
 
 def _family(name: str, about: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

@@ -28,7 +28,7 @@ def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a
     shown = json.loads(night.command("baseline", "show", "--json").stdout)["errors"]
     assert (shown["value"], shown["text"]) == (0.01, "1 %")
     assert shown["revision"] == night.git("rev-parse", "HEAD")
-    assert 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
     compared = night.command("baseline", "diff")
     assert (compared.returncode, compared.stdout.split()[:4]) == (0, ["errors", "baseline", "1", "%"])
     assert "now 1 %, +0.0 pp" in compared.stdout

@@ -147,12 +147,12 @@ def test_a_reload_swaps_good_rules_and_refuses_bad_ones(night: Night) -> None:
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
     dog.send_signal(signal.SIGHUP)
-    until(lambda: 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    until(lambda: 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
     path.write_text(good.replace("above: 10%", "above: 10 parsecs"))
     dog.send_signal(signal.SIGHUP)
     until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
 
-    assert 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
     assert dog.poll() is None
     assert f"{path}:" in night.log()
     night.healthy()
@@ -165,7 +165,7 @@ def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_not
     good = path.read_text()
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
-    until(lambda: 'watchdog_rule_limit{rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    until(lambda: 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
     assert "1 rule changed: errors-high" in night.log()
     path.write_text("rules: [")
     until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))

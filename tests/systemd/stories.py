@@ -294,7 +294,7 @@ def reloads(night: Machine) -> None:
     night.healthy()
     pid = main_pid()
     good = 'watchdog_config_last_reload_successful'
-    limit = 'watchdog_rule_limit{rule="errors-high",severity="critical"}'
+    limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"}'
     night.edit("above: 10%", "above: 20%")
     tell("reload", systemctl("reload", SERVICE).returncode)
     until(lambda: night.metric(limit) == 0.2, "the new limit is in force")

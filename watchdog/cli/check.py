@@ -16,7 +16,9 @@ from watchdog.config.latency import Delay, delays
 from watchdog.config.plain import describe
 from watchdog.config.probe import Delivered, ask
 from watchdog.config.problem import nearest
+from watchdog.journal import Journal, JournalError
 from watchdog.model import Source, WatchdogError
+from watchdog.pipeline.targets import left_behind
 
 _PAUSE = 1.0
 """Seconds between the two reads of a probe."""
@@ -52,6 +54,8 @@ def check(options: argparse.Namespace) -> int:
     if checked is not None:
         for delay in late:
             print(_row(delay))
+        for note in _left_behind(checked):
+            print(f"note: {note}")
         for source, why in failed.items():
             print(f"note: the source {source} could not be read: {why}")
         for note in checked.unchecked:
@@ -62,6 +66,21 @@ def check(options: argparse.Namespace) -> int:
     if problems:
         print(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _left_behind(checked: Config) -> list[str]:
+    """Of targets that are gone from the files, what the daemon's journal still says; nothing where it cannot be asked."""
+    path = checked.state / "journal.db"
+    if not checked.sources or not os.access(path, os.W_OK):
+        return []  # rule files alone, or another user's machine
+    try:
+        journal = Journal(path, migrate=False)
+    except JournalError:
+        return []
+    try:
+        return left_behind(checked, journal)
+    finally:
+        journal.close()
 
 
 def _row(delay: Delay) -> str:

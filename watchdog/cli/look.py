@@ -72,7 +72,8 @@ def status(options: argparse.Namespace) -> int:
     for name in known.get("unjudged", ()):
         print(f"rule    {name:<{wide}}  not judged: asleep (only), or nothing was read yet")
     for name, target in known["targets"].items():
-        words = [f"latched: {target['latched']}"] if target["latched"] else []
+        words = [] if target.get("configured", True) else ["no longer configured"]
+        words += [f"latched: {target['latched']}"] if target["latched"] else []
         acked = f" (acknowledged by {target['acked_by']})" if target["acked_by"] else ""
         words += [f"incident {target['incident']}{acked}"] if target["incident"] else []
         words += [_at_work(target["plan"], known["now"])] if target["plan"] else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ class Standing:
     """When somebody else last deployed or restarted."""
     quiet_for: Millis = 0
     """How long the commit at `head` has been quiet under watch."""
+    place: str | None = None
+    """Where the bot was when a file last named it: unit, process and repo, as JSON."""
 
 
 def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title: str, now: Millis) -> int:
@@ -137,6 +139,14 @@ def events(journal: Journal, incident: int) -> list[sqlite3.Row]:
     return journal.rows("SELECT t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
 
 
+def last_event(journal: Journal, target: str, kinds: Collection[str]) -> str | None:
+    """The kind of the newest event of a target that is one of these."""
+    marks = ", ".join("?" * len(kinds))
+    sql = f"SELECT kind FROM event WHERE target = ? AND kind IN ({marks}) ORDER BY id DESC LIMIT 1"  # noqa: S608 – marks only
+    row = journal.row(sql, target, *kinds)
+    return None if row is None else str(row[0])
+
+
 def save_machines(db: sqlite3.Connection, states: Mapping[tuple[str, str, Labels], dict[str, Any] | None]) -> None:
     """States by (rule, level, labels); None forgets one."""
     for (rule, level, labels), state in states.items():
@@ -151,17 +161,28 @@ def machines(journal: Journal) -> Iterable[tuple[tuple[str, str, Labels], dict[s
         yield (rule, level, _labels(labels)), load(state)
 
 
+_STANDING = "name, epoch, latched, latch_why, head, invocation, unsettled, quiet_for, place"
+
+
 def standing(journal: Journal, target: str, now: Millis) -> Standing:
     """What is known of a target; a new one starts its epoch now."""
-    row = journal.row(
-        "SELECT name, epoch, latched, latch_why, head, invocation, unsettled, quiet_for FROM target WHERE name = ?",
-        target,
-    )
+    row = journal.row(f"SELECT {_STANDING} FROM target WHERE name = ?", target)  # noqa: S608 – our own column list
     if row is not None:
         return Standing(*row)
     with journal.write() as db:
         db.execute("INSERT INTO target (name, epoch) VALUES (?, ?)", (target, now))
     return Standing(target, now)
+
+
+def latched(journal: Journal) -> list[Standing]:
+    """Targets whose latch is closed, whether a file still names them or not."""
+    rows = journal.rows(f"SELECT {_STANDING} FROM target WHERE latched IS NOT NULL ORDER BY name")  # noqa: S608 – our own
+    return [Standing(*row) for row in rows]
+
+
+def open_targets(journal: Journal) -> list[str]:
+    """Targets with an open incident, whether a file still names them or not."""
+    return [row[0] for row in journal.rows("SELECT DISTINCT target FROM incident WHERE closed IS NULL ORDER BY target")]
 
 
 def stand(db: sqlite3.Connection, target: str, **fields: object) -> None:

@@ -26,7 +26,8 @@ from watchdog.pipeline.baselines import Baselines
 from watchdog.pipeline.ledger import Facts, Ledger
 from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
-from watchdog.pipeline.picture import picture, show_limits
+from watchdog.pipeline.picture import picture
+from watchdog.pipeline.targets import standings
 from watchdog.pipeline.watch import Watch, asleep, by_check, leaves, mutable, terms
 from watchdog.promql import Live, PromqlError, Tick, metric_names
 from watchdog.rules import Check, Reading
@@ -66,7 +67,7 @@ class Pipeline:
         self.baselines = Baselines(config, journal, now)
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
-        telemetry.picture = lambda: picture(self.config.rules, self._known_readings(), self._machines.copy())
+        telemetry.picture = lambda: picture(self.config, self._checks, self.readings.copy(), self._machines.copy(), journal)
 
     def use(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule name."""
@@ -80,13 +81,15 @@ class Pipeline:
         self._checks = self.baselines.checks()
         self._questions = rules.questions(config.kpis, config.rules)
         self._reads = {name: metrics_of(asked, self._parsed) for name, asked in self._questions.items()}
+        for source in self._delivered.keys() - config.sources.keys():
+            self.telemetry.forget(source)
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
-        self._standing = {target: records.standing(self.journal, target, now) for target in config.targets}
         self.ledger = Ledger(config, self.journal, self.telemetry, partial(ask, config, self.store))
+        self._standing = standings(config, self.journal, self.ledger, now)
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
-        calm = {target for target in config.targets if records.current(self.journal, target) is None}
+        calm = config.targets.keys() - self.ledger.open_targets()
         gone = [key for key, machine in machines.items() if (key.rule, key.level) not in known
                 or (machine.fires and config.rules[key.rule].target in calm)]  # fmt: skip
         with self.journal.write() as db:
@@ -95,9 +98,6 @@ class Pipeline:
             del machines[key]
         self._watch()
         self._peaked = compared(self._questions.values(), self._parsed)
-        for target, standing in self._standing.items():
-            self.telemetry.latched.labels(target).set(standing.latched is not None)
-        show_limits(self.telemetry, self._checks)
 
     def fires(self, target: str) -> bool:
         """Whether anything of a target does."""
@@ -107,7 +107,6 @@ class Pipeline:
         if self.baselines.tend(lambda kpi, target: self.read(kpi, target, now), self.fires, now):
             self._checks = self.baselines.checks()
             self._watch()
-            show_limits(self.telemetry, self._checks)
 
     def wake(self, now: Millis) -> None:
         """After a suspend or a clock jump: as after a restart."""
@@ -326,6 +325,8 @@ _EVERYTHING}
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
                 if self.ledger.close_if_over(db, target, self.fires(target), now):
                     worked.add(target)
+        if worked - self.config.targets.keys():  # what was at work there may have latched it
+            self._standing = standings(self.config, self.journal, self.ledger, now)
         self._told_blind = blind
         return worked
 
@@ -364,9 +365,6 @@ _EVERYTHING}
             age = self._ages[kpi] = self._slowest(self._reads[kpi])
         return age
 
-    def _known_readings(self) -> dict[str, Reading]:
-        return {kpi: reading for kpi, reading in self.readings.copy().items() if kpi in self.config.kpis}
-
     # ─ resume ─
 
     def stale(self, target: str, now: Millis) -> str | None:
@@ -382,7 +380,10 @@ _EVERYTHING}
         return None
 
     def resume(self, target: str, who: str, now: Millis) -> None:
-        """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch."""
+        """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
+
+        One that no file names any more has no rules; its latch opens all the same.
+        """
         mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(mine))
@@ -392,8 +393,7 @@ _EVERYTHING}
         for key in mine:
             del machines[key]
         self._watch()
-        self._standing[target] = records.standing(self.journal, target, now)
-        self.telemetry.latched.labels(target).set(0)
+        self._standing = standings(self.config, self.journal, self.ledger, now)
 
 
 _EVERYTHING = ""

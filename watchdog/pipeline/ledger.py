@@ -15,7 +15,7 @@ from watchdog.config import Config
 from watchdog.guard import Allowed, may_act
 from watchdog.incidents import Change, Machine
 from watchdog.journal import Journal, incidents, outbox, runs, stays
-from watchdog.model import Millis, Severity, Verdict
+from watchdog.model import Millis, Severity, Target, Verdict
 from watchdog.rules import Check, fill, say_labels
 from watchdog.telemetry import Telemetry, log
 from watchdog.units import show_duration
@@ -54,8 +54,7 @@ class Ledger:
         self._refused = {key: code for key, code in self._refused.items() if incident not in (None, key[0])}
 
     def open_targets(self) -> set[str]:
-        return {row["target"] for row in self._journal.rows("SELECT target FROM incident WHERE closed IS NULL")
-                if row["target"] in self._config.targets}  # fmt: skip
+        return set(incidents.open_targets(self._journal))
 
     def tell(
         self, db: sqlite3.Connection, severity: Severity, title: str, lines: Iterable[str], now: Millis, *,
@@ -240,8 +239,7 @@ class Ledger:
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = runs.queue(
             db, incident=incident, target=target, plan=plan, kind=kind, text=write_plan(known),
-            place=self._config.targets[target].model_dump_json(include={"unit", "repo", "process"}), by=by, now=now,
-            level=level, part=part,
+            place=place_of(self._config.targets[target]), by=by, now=now, level=level, part=part,
         )  # fmt: skip
         incidents.event(db, "queued", f"plan {plan} ({kind if part == 'ladder' else part}) for {by}", now, incident=incident,
                         run=run, target=target)  # fmt: skip
@@ -249,20 +247,22 @@ class Ledger:
         return run
 
     def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> bool:
-        """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed."""
+        """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
+
+        That of a target that no file names any more is over as well: nobody judges its rules.
+        """
         incident = incidents.current(self._journal, target)
         if incident is None or fires or runs.unended(self._journal, target):
-            self._telemetry.incidents_open.set(len(self.open_targets()))
             return False
         incidents.close(db, incident.id, now)
         self.forget_refusals(incident.id)
         lasted = show_duration(now - incident.opened)
         ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
-        incidents.event(db, "closed", f"closed after {lasted}", now, incident=incident.id, target=target)
-        log.info("%s: incident %d closed after %s", target, incident.id, lasted)
-        self.tell(db, "info", f"{target}: incident {incident.id} closed after {lasted}", [incident.title, *ladder], now,
-                  incident=incident.id, weight=incident.severity)  # fmt: skip
-        self._telemetry.incidents_open.set(len(self.open_targets()))
+        gone = "" if target in self._config.targets else ": its target is no longer configured"
+        incidents.event(db, "closed", f"closed after {lasted}{gone}", now, incident=incident.id, target=target)
+        log.log(30 if gone else 20, "%s: incident %d closed after %s%s", target, incident.id, lasted, gone)
+        self.tell(db, "warn" if gone else "info", f"{target}: incident {incident.id} closed after {lasted}{gone}",
+                  [incident.title, *ladder], now, incident=incident.id, weight=incident.severity)  # fmt: skip
         return True
 
     def blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
@@ -297,6 +297,11 @@ def _by_labels(those: Sequence[tuple[Check, Change, Verdict]]) -> dict[str, tupl
         lasting, fired = found.get(words, (0, False))
         found[words] = max(lasting, change.lasting), fired or change.machine.fires
     return found
+
+
+def place_of(target: Target) -> str:
+    """Where the bot is, as the journal keeps it with each run."""
+    return target.model_dump_json(include={"unit", "repo", "process"})
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:

@@ -181,7 +181,6 @@ class Rollback:
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"halt {run.plan}")
-        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         return True
 
     async def _may_begin(self, run: Run, plan: Repair) -> bool:
@@ -381,7 +380,6 @@ class Rollback:
             if latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
             self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
-        hands.telemetry.latched.labels(run.target).set(self._latched(run.target) is not None)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         hands.mute(run.target, ())
         hands.ended(run.target)
