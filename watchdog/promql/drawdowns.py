@@ -89,23 +89,23 @@ def _lefts(windows: Windows, v: Floats) -> Floats:
     if windows.step and windows.n >= blocks.LEAST:
         return _sliding(Blocks(v, windows.n))[:: windows.step]
     if windows.step:
-        return folds.slide((v, v, np.ones(v.size)), windows.n, _fall)[2][:: windows.step]
+        return folds.slide((v, v, np.ones(v.size)), windows.n, fall)[2][:: windows.step]
     firsts, counts = array(windows.firsts) - windows.reach().start, np.asarray(windows.counts)
     if (first := blocks.common(firsts)) is not None:
         v = v[first:]
         peaks = np.maximum.accumulate(v)
         return np.asarray(np.minimum.accumulate(np.divide(v, peaks, out=peaks))[counts - 1])
-    return folds.pick((v, v, np.ones(v.size)), firsts, counts, _fall)[2]
+    return folds.pick((v, v, np.ones(v.size)), firsts, counts, fall)[2]
 
 
 def _sliding(windows: Blocks) -> Floats:
     groups, whole, over = windows.groups, windows.whole, windows.over
     parts = windows.parts()
     said = tuple(np.concatenate([of(part) for part in parts]) for of in (_highest, _lowest, _left))
-    core = folds.slide(tuple(x[1:-2] for x in said), whole, _fall)
-    reach = _fall(tuple(x[:groups] for x in said), 1, core, 1)
+    core = folds.slide(tuple(x[1:-2] for x in said), whole, fall)
+    reach = fall(tuple(x[:groups] for x in said), 1, core, 1)
     for after in (whole + 1, whole + 2):
-        reach = _fall(reach, 1, tuple(x[after : after + groups] for x in said), 1)
+        reach = fall(reach, 1, tuple(x[after : after + groups] for x in said), 1)
     result = windows.told(core[2])
     which = np.flatnonzero(reach[2] < core[2])
     for start in range(0, which.size, _AT_ONCE):
@@ -137,7 +137,7 @@ def _lowest(rows: Floats) -> Floats:
     return np.asarray(np.minimum.reduce(rows, axis=1))
 
 
-def _fall(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:
+def fall(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:
     """Peak, trough, and what is left at least of a peak: of two windows in a row, of numbers above zero."""
     (peak, low, least), (later, trough, less) = left, right
     across = np.divide(trough, peak)

@@ -1,0 +1,91 @@
+"""What is known of a page's samples block by block, so that long stretches of them need not be read one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from watchdog.promql import blocks
+from watchdog.promql.pages import Bools, Floats, Ints, Page
+from watchdog.promql.windows import PIECE
+
+BLOCK = 64
+"""Columns that are told of together."""
+
+
+class Summary:
+    """One page, in blocks; each thing is worked out when it is first asked for. The page may not change meanwhile."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._gaps: tuple[Ints, Ints] | None = None
+        self._extremes: dict[int, tuple[Floats, Floats]] = {}
+        self._sums: dict[tuple[int, Callable[[Floats, Floats], Floats | Bools]], Floats] = {}
+
+    def gaps(self) -> tuple[Ints, Ints]:
+        """[blocks] ms: the least and the greatest distance of a sample from the one before."""
+        if self._gaps is None:
+            t = self.page.t
+            self._gaps = _by_block(t.size, np.int64, lambda start, stop: _distances(t, start, stop))
+        return self._gaps
+
+    def extremes(self, row: int) -> tuple[Floats, Floats]:
+        """[blocks] least and greatest value of a row; NaN where some cell has no number."""
+        if row not in self._extremes:
+            v = self.page.v[row]
+            self._extremes[row] = _by_block(v.size, np.float64, lambda start, stop: v[start:stop])
+        return self._extremes[row]
+
+    def within(self, row: int, froms: Ints, untils: Ints) -> tuple[Floats, Floats]:
+        """Least and greatest value of a row within these columns."""
+        low, high = self.extremes(row)
+        return widest(low, froms, untils, np.minimum), widest(high, froms, untils, np.maximum)
+
+    def sums(self, row: int, of: Callable[[Floats, Floats], Floats | Bools]) -> Floats:
+        """[blocks + 1] running sums of what `of` says of each sample and the one before."""
+        if (row, of) not in self._sums:
+            v = self.page.v[row]
+            many = -(-v.size // BLOCK)
+            sums = np.zeros(many + 1)
+            for start in range(0, v.size, PIECE):
+                low, high = max(1, start), min(start + PIECE, v.size)
+                said = np.zeros(high - start)
+                said[low - start :] = of(v[low - 1 : high - 1], v[low:high])
+                at = start // BLOCK + 1
+                told = np.add.reduceat(said, np.arange(0, said.size, BLOCK))
+                sums[at : at + told.size] = told
+            self._sums[row, of] = np.cumsum(sums)
+        return self._sums[row, of]
+
+
+def _distances(t: Ints, start: int, stop: int) -> Ints:
+    """From the sample before; the first of all is said to be as far away as the second one is from it."""
+    if start or stop < 2:
+        return t[start:stop] - t[start - 1 : stop - 1] if start else np.zeros(stop, np.int64)
+    found = np.diff(t[:stop], prepend=0)
+    found[0] = found[1]
+    return found
+
+
+def _by_block(size: int, kind: type, part: Callable[[int, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest of each block."""
+    many = -(-size // BLOCK)
+    low: np.ndarray = np.empty(many, kind)
+    high: np.ndarray = np.empty(many, kind)
+    for start in range(0, size, PIECE):
+        stop = min(start + PIECE, size)
+        some = part(start, stop)
+        whole, at = some.size // BLOCK, start // BLOCK
+        grid = some[: whole * BLOCK].reshape(whole, BLOCK)
+        np.minimum.reduce(grid, axis=1, out=low[at : at + whole])
+        np.maximum.reduce(grid, axis=1, out=high[at : at + whole])
+        if whole * BLOCK < some.size:
+            low[-1], high[-1] = some[whole * BLOCK :].min(), some[whole * BLOCK :].max()
+    return low, high
+
+
+def widest(x: np.ndarray, froms: Ints, untils: Ints, extreme: np.ufunc) -> np.ndarray:
+    """`extreme` (maximum or minimum) over all blocks that hold some of the columns from `froms` until before `untils`."""
+    first = np.minimum(froms // BLOCK, x.size - 1)
+    return blocks.widest_of(x, first, np.maximum(-(-untils // BLOCK) - first, 1), extreme)
