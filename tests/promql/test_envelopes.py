@@ -22,6 +22,7 @@ KNOWN = [
     *(f"{func}(a[{span}])" for span in ("40s", "5m", "30m") for func in sorted(RANGES) if func not in
       ("quantile_over_time", "ewma_over_time", "streak_below_over_time", "streak_above_over_time")),
     *(f"{func}(c[5m])" for func in ("rate", "increase", "resets", "changes", "delta")),
+    *(f"{func}(c[20m])" for func in ("rate", "resets", "change_share_over_time")),
     "max_drawdown_over_time(b[10m])", "quantile_over_time(0.9, b[5m])", "ewma_over_time(b[5m], 60)",
     "avg_over_time(d[5m] offset 1m)", "streak_below_over_time(a[5m], 2)", "streak_above_over_time(a[20m], 1)",
     "sum_over_time(b[5m]) > 300",

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     over = moment(options.end, end) if options.end is not None else end
     if start is not None and over < start:
         raise WatchdogError("--to lies before --from — swap them")
-    report = replay(checked, pages, start=start, end=over, every=every, progress=_bar())
+    report = replay(checked, pages, start=start, end=over, every=every, drawn=options.png is not None, progress=_bar())
     known = [] if options.incidents is None else labels(options.incidents, report.end)
     thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]
     scores = [] if options.incidents is None else score(report.trips, known, thresholds, report.end)

@@ -206,7 +206,9 @@ class _Asked:
         return merge(plan, np.array(lows), there), merge(plan, np.array(highs), there)
 
     def _summary(self, page: Page) -> Summary:
-        return self.summaries.setdefault(id(page), Summary(page))
+        if (known := self.summaries.get(id(page))) is None:
+            known = self.summaries[id(page)] = Summary(page)
+        return known
 
     def _where(self, page: Page, offset: Millis, span: Millis) -> Columns:
         known = self._columns.get((id(page), offset, span))
@@ -214,9 +216,9 @@ class _Asked:
             return known
         t, (firsts, lasts) = page.t, self.over
         starts, ends = firsts - offset, lasts - offset
-        first, first_late = (t.searchsorted(x - span, "right") for x in (starts, ends))
-        after_early, after = t.searchsorted(starts, "right"), t.searchsorted(ends, "right")
-        least, greatest = self._summary(page).gaps()
+        summary = self._summary(page)
+        first, first_late, after_early, after = (summary.after(x) for x in (starts - span, ends - span, starts, ends))
+        least, greatest = summary.gaps()
         newest = np.maximum(after_early - 1, 0)
         age = np.maximum(widest(greatest, newest, after, np.maximum) - 1, ends - t[np.maximum(after - 1, 0)])
         self.sure &= (after_early > 0) & (age < span)
@@ -229,12 +231,14 @@ class _Asked:
         return found
 
     def _covers(self, picked: Picked, offset: Millis, span: Millis) -> None:
-        page = picked.page
-        if page.unwatched.size:
-            raise Unknown
+        page, (firsts, lasts) = picked.page, self.over
         begin = max(picked.begin, page.trimmed)
-        self.covered &= self.over.firsts - offset - begin >= span
-        self.uncovered |= self.over.lasts - offset - begin < span
+        self.covered &= firsts - offset - begin >= span
+        self.uncovered |= lasts - offset - begin < span
+        downs = page.unwatched
+        if downs.size:
+            next_ = downs[:, 1].searchsorted(firsts - offset - span, "right")
+            self.sure &= (next_ == len(downs)) | (downs[np.minimum(next_, len(downs) - 1), 0] >= lasts - offset)
 
 
 _RISING = frozenset({"sum", "avg", "min", "max", "count", "group", "quantile"})

@@ -110,16 +110,31 @@ def _lost(read: Read, _: Millis) -> tuple[Floats, Floats]:
     return np.where(read.low > 0, 1.0 - kept, np.nan), np.where(read.low > 0, 1.0 - left, np.nan)
 
 
-def _within(sums: Floats, at: Columns) -> tuple[Floats, Floats]:
-    """Of running sums by block: how much surely lies within each window, and how much at most."""
-    first, end = np.minimum(-(-(at.first_late + 1) // BLOCK), sums.size - 1), at.after_early // BLOCK
-    most = sums[-(-at.after // BLOCK)] - sums[np.minimum(at.first // BLOCK, sums.size - 1)]
-    return np.where(end > first, sums[end] - sums[first], 0.0), most
+def _added(read: Read, of: Callable[[Floats, Floats], Floats | Bools]) -> tuple[Floats, Floats]:
+    """What `of` says of each sample and the one before it, none of it below zero, added up over a window."""
+    sums, at = read.summary.sums(read.row, of), read.at
+    start, end = at.first // BLOCK, -(-at.after // BLOCK)
+    inner, over = np.minimum(-(-(at.first_late + 1) // BLOCK), sums.size - 1), at.after_early // BLOCK
+    least, most = np.where(over > inner, sums[over] - sums[inner], 0.0), sums[end] - sums[np.minimum(start, sums.size - 1)]
+    # Windows that are shorter than the stretch: the busiest blocks in a row that one can touch, the calmest that it holds.
+    few, many = int(np.median(at.fewest)), int(np.median(at.most))
+    start, count = np.minimum(start, sums.size - 2), np.maximum(end - start, 1)
+    touched, held = -(-many // BLOCK) + 1, (few - BLOCK) // BLOCK
+    most = np.where(at.most <= many, np.minimum(most, blocks.widest_of(_in_a_row(sums, touched), start, count, np.maximum)), most)
+    if held > 0:
+        calm = blocks.widest_of(_in_a_row(sums, held), start, count, np.minimum)
+        least = np.where(at.fewest >= few, np.maximum(least, calm), least)
+    return least, most
+
+
+def _in_a_row(sums: Floats, count: int) -> Floats:
+    """[blocks] what so many blocks in a row have, from each of them on."""
+    return np.concatenate((sums[count:], np.full(min(count, sums.size) - 1, sums[-1]))) - sums[:-1]
 
 
 def _steps(read: Read, _: Millis, flag: Callable[[Floats, Floats], Bools]) -> tuple[Floats, Floats]:
     """How many samples are flagged when compared with the one before."""
-    fewest, most = _within(read.summary.sums(read.row, flag), read.at)
+    fewest, most = _added(read, flag)
     return fewest, np.minimum(most, np.maximum(read.at.most - 1, 0))
 
 
@@ -133,23 +148,20 @@ def _falls(before: Floats, after: Floats) -> Bools:
     return np.asarray(after < before)
 
 
-def _drops(before: Floats, after: Floats) -> Floats:
-    return np.where(after < before, before, 0.0)
+def _rises(before: Floats, after: Floats) -> Floats:
+    """Of a counter, which begins at zero after a fall."""
+    return np.where(after < before, after, after - before)
 
 
 def _increase(read: Read, _: Millis) -> tuple[Floats, Floats]:
-    """Of counters: with what was lost at resets added they only rise. Stretched to the edges by two distances at most."""
-    at, v = read.at, read.summary.page.v[read.row]
-    drops = read.summary.sums(read.row, _drops)
-    lost, lost_at_most = _within(drops, at)
-    end = v.size - 1
-    most = v[np.maximum(at.after - 1, 0)] - v[np.minimum(at.first, end)] + lost_at_most
-    least = np.where(at.after_early - 1 > at.first_late, v[at.newest] - v[np.minimum(at.first_late, end)] + lost, 0.0)
-    off = np.where(read.low == read.high, 0.0, read.high * _ROUNDS + drops[-1] * 1e-10)
-    known = (at.fewest > 1) & (read.low >= 0)
+    """Stretched to the window's edges by two distances at most."""
+    at = read.at
+    least, most = _added(read, _rises)
+    off = (read.summary.sums(read.row, _rises)[-1] + read.high) * 1e-10
     stretch = (1 + 2.2 / np.maximum(at.fewest - 1, 1)) * (1 + _ROUNDS)
-    return (np.where(known, np.maximum(least - off, 0.0) * (1 - _ROUNDS), np.nan),
-            np.where(known, np.maximum(most + off, 0.0) * stretch, np.nan))  # fmt: skip
+    still, known = read.low == read.high, (at.fewest > 1) & (read.low >= 0)
+    return (np.where(known, np.where(still, 0.0, np.maximum(least - off, 0.0)), np.nan),
+            np.where(known, np.where(still, 0.0, (most + off) * stretch), np.nan))  # fmt: skip
 
 
 def _rate(read: Read, span: Millis) -> tuple[Floats, Floats]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from watchdog.promql import blocks
+from watchdog.promql.columns import paced
 from watchdog.promql.pages import Bools, Floats, Ints, Page
 from watchdog.promql.windows import PIECE
 
-BLOCK = 64
+BLOCK = 128
 """Columns that are told of together."""
 
 
@@ -19,6 +20,8 @@ class Summary:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.apart = paced(page, 0, page.t.size)
+        """ms from each sample to the next; 0 where that varies."""
         self._gaps: tuple[Ints, Ints] | None = None
         self._extremes: dict[int, tuple[Floats, Floats]] = {}
         self._sums: dict[tuple[int, Callable[[Floats, Floats], Floats | Bools]], Floats] = {}
@@ -27,8 +30,20 @@ class Summary:
         """[blocks] ms: the least and the greatest distance of a sample from the one before."""
         if self._gaps is None:
             t = self.page.t
-            self._gaps = _by_block(t.size, np.int64, lambda start, stop: _distances(t, start, stop))
+            if self.apart:
+                same = np.full(-(-t.size // BLOCK), self.apart)
+                self._gaps = same, same
+            else:
+                self._gaps = _by_block(t.size, np.int64, lambda start, stop: _distances(t, start, stop))
         return self._gaps
+
+    def after(self, times: Ints) -> Ints:
+        """[n] how many samples there are up to each time, inclusive."""
+        t = self.page.t
+        if not self.apart:
+            return t.searchsorted(times, "right")
+        found: Ints = np.clip((times - t[0]) // self.apart + 1, 0, t.size)
+        return found
 
     def extremes(self, row: int) -> tuple[Floats, Floats]:
         """[blocks] least and greatest value of a row; NaN where some cell has no number."""

@@ -11,6 +11,7 @@ before moves nothing but timers; so only those looks are taken at which a verdic
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -21,15 +22,15 @@ from watchdog.config import Config
 from watchdog.model import Millis
 from watchdog.pipeline import expressions
 from watchdog.promql import Expr, Page, Pages, PromqlError, Result, evaluate, metric_names, windows
-from watchdog.promql.columns import expect, paced
 from watchdog.promql.pages import Bools, Floats, Ints
+from watchdog.replay.calm import Calm, Part
 from watchdog.replay.looks import Ages, Course, Seen
 from watchdog.replay.story import Started, Trip, plans_of, trips_of
+from watchdog.replay.times import TICK, Looks
 from watchdog.rules import Check, Kpi
 
 __all__ = ["Report", "Started", "Trip", "replay"]
 
-TICK: Millis = 1_000
 _AT_ONCE = 65_536
 """Looks that are evaluated together: so many values of a series are in memory, however long the history is."""
 _DRAWN = 2_000
@@ -61,12 +62,12 @@ class Report:
 
 def replay(
     config: Config, pages: Pages, *, start: Millis | None = None, end: Millis | None = None,
-    every: Millis | None = None, progress: Callable[[float], None] = lambda _: None,
+    every: Millis | None = None, drawn: bool = False, progress: Callable[[float], None] = lambda _: None,
 ) -> Report:  # fmt: skip
     """Judges all rules from `start` to `end` (first and last sample when not said).
 
     `every`: None looks as the daemon does, at each sample and each second in between; else at this step only.
-    `progress` is told the share that is done. Pure but for that.
+    `drawn`: the KPIs' values are kept for a picture. `progress` is told the share that is done. Pure but for that.
     """
     first, last = history.span_of(pages)
     start, end = first if start is None else start, last if end is None else end
@@ -77,29 +78,50 @@ def replay(
     beside = {check.reads: config.kpis.get(check.kpi) for check in config.checks if check.reads != check.kpi}
     ages = Ages()
     asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed, ages) for kpi in kpis}
-    drawn = {kpi: _Line(start, end) for kpi in kpis}
-    done = 0
+    calm, done = Calm(pages, parsed, start, end, every or TICK), 0
     for alike in _read_alike(asked):  # those that look at the same times
-        some = asked[alike[0]].samples()
-        for times, pace in _chunks(some, start, end, every, max(asked[kpi].at_once() for kpi in alike)):
-            for page in some:
-                expect(page, times, pace)
-            for kpi in alike:
-                for seen in asked[kpi].at(times):
-                    for course in courses:
-                        if course.check.reads == kpi:
-                            course.go(seen, asked[kpi].asleep(course.check, seen.times))
-                    drawn[kpi].add(seen)
-            progress((done + len(alike) * (int(times[-1]) - start) / max(1, end - start)) / len(kpis))
+        at_once = max(asked[kpi].at_once() for kpi in alike)
+        looks = Looks(asked[alike[0]].samples(), start, every)
+        ways = [(asked[kpi], [course for course in courses if course.check.reads == kpi]) for kpi in alike]
+        cut = [
+            [(part, n) for part in _cut(kpi.parts(calm, [course.check for course in mine]), at_once * (every or TICK))]
+            for n, (kpi, mine) in enumerate(ways)
+        ]
+        for part, n in heapq.merge(*cut):  # side by side, so that they share what is found out of the times
+            _go(part, *ways[n], looks, at_once)
+            progress((done + len(alike) * (part.first - start) / max(1, end - start)) / len(kpis))
         done += len(alike)
-    lines = {kpi: line.told() for kpi, line in drawn.items()}
     for course in courses:
         course.end(end)
+    progress(1.0)
     trips = trips_of(courses)
     return Report(
         start=start, end=end, checks=config.checks, trips=trips, plans=plans_of(config, courses, end),
-        unjudged=_unjudged(courses), blank={(c.check.rule, c.check.level): c.blank for c in courses}, lines=lines,
+        unjudged=_unjudged(courses), blank={(c.check.rule, c.check.level): c.blank for c in courses},
+        lines={kpi: one.line(start, end) for kpi, one in asked.items()} if drawn else {},
     )  # fmt: skip
+
+
+def _go(part: Part, kpi: _Kpi, courses: list[Course], looks: Looks, at_once: int) -> None:
+    """All courses of a KPI through one part of history."""
+    for times in [np.array([part.first])] if part.calm else looks.between(part.first, part.last, at_once):
+        for seen in kpi.at(times):
+            for course in courses:
+                course.go(seen, kpi.asleep(course.check, seen.times))
+    last = looks.newest(part.last)
+    if part.calm and last > part.first:
+        for course in courses:
+            course.rest(part.first + 1, last, lambda due: (kpi.at(np.array([looks.next(due)]))[0], 0))
+
+
+def _cut(parts: Iterable[Part], wide: Millis) -> Iterator[Part]:
+    """What is not calm in pieces that fit into memory."""
+    for part in parts:
+        if part.calm:
+            yield part
+            continue
+        for first in range(part.first, part.last + 1, wide):
+            yield Part(first, min(first + wide - 1, part.last), False)
 
 
 class _Kpi:
@@ -146,6 +168,18 @@ class _Kpi:
             return [Seen(times, nothing, None, self._max_age, error=f"{self._name} cannot be evaluated: {error}")]
         return [Seen(times, result, needs, self._max_age, shown, ages=self._ages)]
 
+    def parts(self, calm: Calm, checks: Iterable[Check]) -> list[Part]:
+        """History, in parts that are calm and others."""
+        mine = [(check, self._config.rules[check.rule]) for check in checks]
+        whens = {rule.only.when for _, rule in mine if rule.only is not None and rule.only.when is not None}
+        ages = {text: self._slowest(metric_names(self._parsed[text])) for text in whens}
+        return calm.parts(self._kpi, mine, self._max_age, ages)
+
+    def line(self, start: Millis, end: Millis) -> tuple[Ints, Floats]:
+        """Times in ms, and the greatest of its values there, thinned out for a picture."""
+        seen = self.at(np.arange(start, end + 1, max(1, (end - start) // _DRAWN), dtype=np.int64))
+        return np.concatenate([one.times for one in seen]), np.concatenate([one.single() for one in seen])
+
     def asleep(self, check: Check, times: Ints) -> Bools | None:
         """When the rule's `only` says that it sleeps; where that cannot be told it is awake. None: it never does."""
         only = self._config.rules[check.rule].only
@@ -180,70 +214,12 @@ class _Kpi:
         return 3 * (history.spacing(self._pages, metrics) or 60_000)
 
 
-class _Line:
-    """A KPI's values, thinned out."""
-
-    def __init__(self, start: Millis, end: Millis) -> None:
-        self._step = max(1, (end - start) // _DRAWN)
-        self._due = start
-        self._parts: list[tuple[Ints, Floats]] = []
-
-    def add(self, seen: Seen) -> None:
-        marks = np.arange(self._due, int(seen.times[-1]) + 1, self._step)
-        if marks.size and seen.times.size:
-            self._due = int(marks[-1]) + self._step
-            at = np.minimum(seen.times.searchsorted(marks), seen.times.size - 1)
-            fresh = np.ones(at.size, np.bool_)
-            np.not_equal(at[1:], at[:-1], out=fresh[1:])
-            at = at[fresh]
-            self._parts.append((seen.times[at], seen.single(at)))
-
-    def told(self) -> tuple[Ints, Floats]:
-        if not self._parts:
-            return np.zeros(0, np.int64), np.zeros(0)
-        return np.concatenate([t for t, _ in self._parts]), np.concatenate([v for _, v in self._parts])
-
-
 def _read_alike(asked: Mapping[str, _Kpi]) -> Iterator[list[str]]:
     """KPIs that read the same pages, together."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for kpi, one in asked.items():
         groups.setdefault(tuple(id(page) for page in one.samples()), []).append(kpi)
     yield from groups.values()
-
-
-def _chunks(
-    samples: Iterable[Page], start: Millis, end: Millis, every: Millis | None, at_once: int
-) -> Iterator[tuple[Ints, Millis]]:
-    """The looks, ascending, so many at a time: ticks, and without `every` samples too; and how far apart, 0 where it varies."""
-    tick = TICK if every is None else every
-    listed = [] if every is not None else list(samples)
-    for low in range(start, end + 1, tick * at_once):
-        high = min(low + tick * at_once, end + 1)
-        ticks = np.arange(low, high, tick, dtype=np.int64)
-        times = _merged(ticks, [t for page in listed if (t := _off_grid(page, low, high, tick)).size])
-        times.flags.writeable = False
-        for at in range(0, times.size, at_once):
-            yield times[at : at + at_once], tick if times.size == ticks.size else 0
-
-
-def _off_grid(page: Page, low: Millis, high: Millis, tick: Millis) -> Ints:
-    """The samples from `low` until before `high`; none when all of them are ticks as well."""
-    start, stop = int(page.t.searchsorted(low)), int(page.t.searchsorted(high))
-    t = page.t[start:stop]
-    if stop - start > 1 and (int(t[0]) - low) % tick == 0 and (apart := paced(page, start, stop)) and apart % tick == 0:
-        return t[:0]
-    return t
-
-
-def _merged(ticks: Ints, more: list[Ints]) -> Ints:
-    if not more:
-        return ticks
-    times = np.concatenate((ticks, *more))
-    times.sort(kind="stable")  # runs that are sorted already are merged
-    fresh = np.ones(times.size, np.bool_)
-    np.not_equal(times[1:], times[:-1], out=fresh[1:])
-    return times[fresh]
 
 
 def _holds(keys: Iterable[tuple[tuple[str, str], ...]], names: Collection[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,12 +60,12 @@ class Seen:
             shown=None if self.shown is None else self.shown.at(i),
         )  # fmt: skip
 
-    def single(self, at: np.ndarray) -> Floats:
-        """The greatest of the values at these places; NaN where there is none."""
-        v, there = self.result.values[:, at], self.result.present[:, at]
-        known = there & np.isfinite(v)
+    def single(self) -> Floats:
+        """[n] the greatest of the values at each time; NaN where there is none."""
+        v = self.result.values
+        known = self.result.present & np.isfinite(v)
         if self.needs is not None:
-            known = known & self.needs.present[:, at].any(axis=0)
+            known = known & self.needs.present.any(axis=0)
         best: Floats = np.where(known, v, -np.inf).max(axis=0, initial=-np.inf)
         return np.where(np.isfinite(best), best, np.nan)
 
@@ -122,6 +122,10 @@ def _alike(check: Check, v: Floats) -> bool:
     return bool((ends[0] == ends[1]).all() and (ends[2] == ends[3]).all())
 
 
+Look = Callable[[Millis], tuple[Seen, int]]
+"""What is seen at the first look from a time on, and at which of its times."""
+
+
 class Happened(NamedTuple):
     """A change, and the verdict that made it."""
 
@@ -146,7 +150,7 @@ class Course:
         self._sleeps = self._blank = False
         self._evaluations = 0
         self._newest: Millis = 0
-        self._last: tuple[Seen, int] | None = None
+        self._last: tuple[Look, Millis] | None = None
         """Its newest look, unless that was taken: it is, once the run is over."""
 
     def go(self, seen: Seen, asleep: Bools | None = None) -> None:
@@ -155,13 +159,36 @@ class Course:
         if seen.kind(self.check, asleep, 0) != self._kind:
             edges = [0, *edges]
         start = 0
-        for edge in edges:
-            self._go_on(seen, start, edge)
-            self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
+
+        def look(due: Millis) -> tuple[Seen, int]:
+            return seen, int(seen.times.searchsorted(due))
+
+        for edge in [*edges, seen.times.size]:
+            if edge > start:
+                self.rest(int(seen.times[start]), int(seen.times[edge - 1]), look)
+            if edge < seen.times.size:
+                self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
             start = edge + 1
-        self._go_on(seen, start, seen.times.size)
         if edges:
             self._kind = seen.kind(self.check, asleep, seen.times.size - 1)
+
+    def rest(self, first: Millis, last: Millis, look: Look) -> None:
+        """Looks from `first` to `last`, of the same kind as those before: taken only where a timer runs out."""
+        taken: Millis | None = None
+        due = first
+        while not self._sleeps:
+            # N of M counts evaluations: after M new ones of one kind nothing more can come of it.
+            if self._evaluations >= self.terms.patience.m or self._blank:
+                due = max(due, self._due())
+            if due > last:
+                break
+            seen, i = look(due)
+            taken, newest = int(seen.times[i]), int(seen.result.newest[i])
+            self._evaluations += newest > self._newest
+            self._newest = newest
+            self._look(seen, i)
+            due = taken + 1
+        self._last = (look, last) if taken != last else None
 
     def end(self, now: Millis) -> None:
         self._finish()
@@ -176,28 +203,11 @@ class Course:
         else:
             self._blank = self._look(seen, i)
 
-    def _go_on(self, seen: Seen, start: int, stop: int) -> None:
-        """Looks from `start` until before `stop`, of the same kind as those before: only where a timer runs out."""
-        if start >= stop:
-            return
-        taken = start - 1
-        while not self._sleeps:
-            # N of M counts evaluations: after M new ones of one kind nothing more can come of it.
-            due = taken + 1
-            if self._evaluations >= self.terms.patience.m or self._blank:
-                due = max(due, int(seen.times.searchsorted(self._due())))
-            if due >= stop:
-                break
-            newest = int(seen.result.newest[due])
-            self._evaluations += newest > self._newest
-            self._newest, taken = newest, due
-            self._look(seen, due)
-        self._last = (seen, stop - 1) if taken < stop - 1 else None
-
     def _finish(self) -> None:
         if self._last is None:
             return
-        (seen, i), self._last = self._last, None
+        (look, last), self._last = self._last, None
+        seen, i = look(last)
         if self._sleeps:
             self._wake(int(seen.times[i]))
         else:

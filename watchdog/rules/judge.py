@@ -184,3 +184,18 @@ def kinds(
     found[~np.isfinite(values)] = 1
     found[~present] = 0
     return found
+
+
+def settled(
+    check: Check, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Whether all finite values from `low` to `high` are of one kind: that of `low`."""
+    everywhere = np.ones(low.shape, np.bool_)
+    same: npt.NDArray[np.bool_] = kinds(check, low, everywhere) == kinds(check, high, everywhere)
+    if check.operator == "equals":
+        for limit in (check.limit, check.clear):
+            same &= (low == high) | (high < limit) | (low > limit)
+    elif check.operator == "outside":  # from below the one limit to above the other
+        same &= ~check.uncleared(low) | (high < check.clear_low) | (low > check.clear)
+        same &= ~check.bad(low) | (high < check.low) | (low > check.limit)
+    return same
