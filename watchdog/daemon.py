@@ -35,7 +35,7 @@ from watchdog.reload import WATCH, Reloader
 from watchdog.rollback import Hands, Rollback
 from watchdog.status import status
 from watchdog.telemetry import Telemetry, log
-from watchdog.web import Server, app
+from watchdog.web import Server, pages
 
 _TICK = 1.0
 _JUMP = 30_000
@@ -164,8 +164,8 @@ class Daemon:
     def _serve(self) -> None:
         host, port = self.config.web.host, self.config.web.port
         try:
-            page = app(self.telemetry.registry, self.health, self._status_from_outside, self._query_from_outside)
-            self._server = Server(page, host, port)
+            shown = pages(self.telemetry.registry, self.health, self._status_from_outside, self._query_from_outside)
+            self._server = Server(shown, host, port)
         except OSError as error:
             raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
         log.info("http://%s:%d/metrics", host, self._server.port)

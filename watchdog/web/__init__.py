@@ -1,90 +1,157 @@
-"""/metrics, /healthz, /api/status and /api/query over HTTP, in a thread with a loop of its own: a stuck page delays no rollback."""
+"""/metrics, /healthz, /api/status and /api/query over HTTP, in threads of their own: a stuck page delays no rollback.
+
+The standard library's server is all that four pages take: a framework costs 4 MB, a tenth of a start, and ten wake-ups
+a second.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from watchdog.model import WatchdogError
+from watchdog.telemetry import log
 
 Status = dict[str, Any]
 
+_MOST = 32
+"""Readers at a time; one more is turned away, for each holds a thread."""
+_PATIENCE = 10.0
+"""Seconds that a reader may keep us waiting for its next byte."""
 
-def app(
+
+class Reply(NamedTuple):
+    body: str | bytes
+    content_type: str = "text/plain; charset=utf-8"
+    code: int = 200
+
+
+Page = Callable[[Mapping[str, str], str], Reply]
+"""What stands in the address, and the reader's Accept header → what it is told."""
+
+
+def pages(
     registry: CollectorRegistry,
     health: Callable[[], str | None],
     status: Callable[[], Status],
     query: Callable[[Mapping[str, str]], Status],
-) -> Starlette:
-    """`health` says what is wrong, or None. `status` and `query` may block for a moment: they ask the daemon's own loop.
+) -> dict[str, Page]:
+    """By path. `health` says what is wrong, or None. `status` and `query` may block for a moment: they ask the daemon's
+    own loop.
 
     `query` is given what stands in the address (expr, at, from, to, step); it raises WatchdogError where that is wrong.
     """
 
-    async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+    def metrics(_: Mapping[str, str], accept: str) -> Reply:
+        encode, content_type = choose_encoder(accept)
+        return Reply(encode(registry), content_type)
 
-    async def healthz(_: Request) -> Response:
+    def healthz(*_: object) -> Reply:
         wrong = health()
-        return PlainTextResponse("ok\n" if wrong is None else f"{wrong}\n", 200 if wrong is None else 503)
+        return Reply("ok\n") if wrong is None else Reply(f"{wrong}\n", code=503)
 
-    async def api_status(_: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(status))
+    def api_status(*_: object) -> Reply:
+        return _json(status())
 
-    async def api_query(request: Request) -> Response:
+    def api_query(asked: Mapping[str, str], _: str) -> Reply:
         try:
-            return JSONResponse(await run_in_threadpool(query, dict(request.query_params)))
+            return _json(query(asked))
         except WatchdogError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _json({"error": str(error)}, 400)
 
-    return Starlette(
-        routes=[
-            Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/api/status", api_status),
-            Route("/api/query", api_query),
-        ]
-    )
+    return {"/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
+
+
+def _json(value: object, code: int = 200) -> Reply:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Reply(text, "application/json", code)
 
 
 class Server:
     """A running web server. `port` is the one that was really bound."""
 
-    def __init__(self, asgi: Starlette, host: str, port: int) -> None:
+    def __init__(self, shown: Mapping[str, Page], host: str, port: int) -> None:
         """Binds at once. Raises OSError when the address is taken or not ours."""
-        config = uvicorn.Config(asgi, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
-        self._socket = _bind(host, port)
-        self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
+        self._server = _Threads(shown, host, port)
+        self.port: int = self._server.server_address[1]
+        # It looks for its end once a poll: `close` wakes it instead, and an idle watchdog sleeps.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(3_600.0,), name="web", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(5)
-        self._socket.close()
+        """No reader is waited for."""
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)
+        self._server.shutdown()
+        self._server.server_close()
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-        bound.listen(64)
-    except OSError:
-        bound.close()
-        raise
-    return bound
+class _Threads(socketserver.ThreadingTCPServer):
+    """One thread a reader. Not HTTPServer, which asks the name service for our own name before it starts."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, shown: Mapping[str, Page], host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.shown = shown
+        self._free = threading.BoundedSemaphore(_MOST)
+        super().__init__((host, port), _Reader)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a reader went away, or is slow
+        log.debug("web: a reader was lost", exc_info=True)
+
+
+class _Reader(BaseHTTPRequestHandler):
+    """One request; the connection is closed after it, so that no idle one holds a thread."""
+
+    server: _Threads
+    server_version = "trading-watchdog"
+    sys_version = ""
+    timeout = _PATIENCE
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        page = self.server.shown.get(address.path)
+        try:
+            reply = Reply("Not Found", code=404) if page is None else page(
+                dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))  # fmt: skip
+        except Exception:
+            log.exception("web: %s broke", address.path)
+            reply = Reply("Internal Server Error", code=500)
+        body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
+        self.send_response(reply.code)
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        """Who reads a page is nobody's news."""

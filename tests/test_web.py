@@ -1,0 +1,141 @@
+"""The pages that a running watchdog serves, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from watchdog.model import WatchdogError
+from watchdog.telemetry import Telemetry
+from watchdog.web import _MOST, Server, pages
+
+
+class Watched:
+    """What a daemon would say."""
+
+    def __init__(self) -> None:
+        self.wrong: str | None = None
+        self.asked: Mapping[str, str] = {}
+        self.telemetry = Telemetry("1.2.3")
+
+    def query(self, asked: Mapping[str, str]) -> dict[str, object]:
+        self.asked = asked
+        if "expr" not in asked:
+            raise WatchdogError("expr is missing")
+        if asked["expr"] == "bug":
+            raise ZeroDivisionError
+        return {"value": 1}
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def server(watched: Watched) -> Iterator[Server]:
+    shown = pages(watched.telemetry.registry, lambda: watched.wrong, lambda: {"name": "größer"}, watched.query)
+    server = Server(shown, "127.0.0.1", 0)
+    yield server
+    server.close()
+
+
+def read(server: Server, path: str, accept: str = "", method: str = "GET") -> tuple[int, str, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers={"Accept": accept}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers["Content-Type"], refused.read().decode()
+
+
+def test_metrics_are_in_the_text_format_or_in_openmetrics_when_asked_for(server: Server) -> None:
+    code, kind, text = read(server, "/metrics")
+
+    assert (code, kind.partition(";")[0]) == (200, "text/plain")
+    assert 'watchdog_build_info{version="1.2.3"} 1.0' in text
+    assert read(server, "/metrics", "application/openmetrics-text")[2].endswith("# EOF\n")
+
+
+def test_healthz_says_what_is_wrong(server: Server, watched: Watched) -> None:
+    assert read(server, "/healthz")[::2] == (200, "ok\n")
+
+    watched.wrong = "the last tick was 12 s ago"
+
+    assert read(server, "/healthz")[::2] == (503, "the last tick was 12 s ago\n")
+
+
+def test_the_status_is_json(server: Server) -> None:
+    code, kind, text = read(server, "/api/status")
+
+    assert (code, kind, json.loads(text)) == (200, "application/json", {"name": "größer"})
+
+
+def test_a_query_is_given_what_stands_in_the_address(server: Server, watched: Watched) -> None:
+    code, _, text = read(server, "/api/query?expr=a%20%2B%20b%7Bc%3D%22d%22%7D&at=")
+
+    assert (code, json.loads(text)) == (200, {"value": 1})
+    assert watched.asked == {"expr": 'a + b{c="d"}', "at": ""}
+
+
+def test_a_query_that_is_wrong_is_told_why(server: Server) -> None:
+    code, _, text = read(server, "/api/query")
+
+    assert (code, json.loads(text)) == (400, {"error": "expr is missing"})
+
+
+def test_a_mistake_of_ours_is_an_error_500_and_the_next_reader_is_served(server: Server) -> None:
+    assert read(server, "/api/query?expr=bug")[0] == 500
+    assert read(server, "/healthz")[0] == 200
+
+
+def test_what_is_not_there_is_not_found(server: Server) -> None:
+    assert read(server, "/other")[0] == 404
+    assert read(server, "/healthz", method="POST")[0] == 501
+
+
+def test_a_head_has_no_body(server: Server) -> None:
+    assert read(server, "/healthz", method="HEAD")[::2] == (200, "")
+
+
+def test_readers_that_say_nothing_keep_nobody_from_being_served(server: Server) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST - 1)]
+
+    assert read(server, "/healthz")[0] == 200
+
+    for each in silent:
+        each.close()
+
+
+def test_no_more_readers_than_threads_are_taken_in(server: Server) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST)]
+    one_more = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+    assert one_more.recv(1) == b""
+
+    for each in [*silent, one_more]:
+        each.close()
+
+
+def test_a_taken_address_is_an_error_at_once(server: Server) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Server({}, "127.0.0.1", server.port)
+
+
+def test_the_end_waits_for_no_reader() -> None:
+    server = Server({}, "127.0.0.1", 0)
+    silent = socket.create_connection(("127.0.0.1", server.port))
+
+    server.close()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+    assert not [thread for thread in threading.enumerate() if thread.name == "web"]
+    silent.close()
