@@ -1,6 +1,6 @@
 """/metrics, /healthz, /api/status and /api/query over HTTP, in threads of their own: a stuck page delays no rollback.
 
-The standard library's server is all that four pages take: a framework costs 4 MB, a tenth of a start, and ten wake-ups
+The standard library's server is all that four pages take: a framework costs 4 MB, a twelfth of a start, and ten wake-ups
 a second.
 """
 
