@@ -151,7 +151,8 @@ class _Reader(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *args: object) -> None:
         """Who reads a page is nobody's news."""
