@@ -17,7 +17,7 @@ from watchdog.history.ask import MOST, When, answer, names_in, snapshot
 from watchdog.history.gather import HistoryError
 from watchdog.model import Sample
 from watchdog.series import Store
-from watchdog.web import Server, app
+from watchdog.web import Server, pages
 
 T = 1_767_225_600_000
 CSV = 'time,a,"b{x=""1""}"\n' + "".join(f"{T + 1_000 * i},{i},{'' if i < 5 else i * i}\n" for i in range(10))
@@ -147,7 +147,7 @@ def daemon(tmp_path: Path) -> Iterator[Callable[[], Path]]:
         return answer(asked["expr"], store, when.times(T + 4_000))[1]
 
     def start() -> Path:
-        server = Server(app(CollectorRegistry(), lambda: None, dict, query), "127.0.0.1", 0)
+        server = Server(pages(CollectorRegistry(), lambda: None, dict, query), "127.0.0.1", 0)
         servers.append(server)
         (tmp_path / "watchdog.yaml").write_text(f'web: {{listen: "127.0.0.1:{server.port}"}}\nstate: state\n')
         return tmp_path
