@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from watchdog import config
+from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.runs import Outcome, Run
-from watchdog.model import Labels, Millis, Sample
+from watchdog.model import Labels, Millis, Sample, Severity
 from watchdog.people import People
-from watchdog.pipeline import Pipeline
+from watchdog.pipeline import Pipeline, terms
+from watchdog.pipeline.watch import named
+from watchdog.rollback import Hands
 from watchdog.telemetry import Telemetry
 
 START = 1_700_000_000_000
@@ -131,3 +136,33 @@ class Desk:
 
     def fires(self, rule: str) -> bool:
         return any(machine.fires for key, machine in self.pipeline.machines.items() if key.rule == rule)
+
+    def hands(self, offload: Callable[..., Any], **more: Any) -> Hands:
+        """For a rollback that carries out what is queued here, joined to the pipeline as the daemon joins them."""
+
+        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+            with self.journal.write() as db:
+                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
+            return True
+
+        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
+            with self.journal.write() as db:
+                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident, weight="warn")
+
+        def tripped(incident: int, target: str) -> dict[Key, Terms]:
+            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
+                    if trip.plan is not None}  # fmt: skip
+            return {key: terms(check) for check in self.config.checks if check.target == target
+                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
+
+        def wanted(run: Run) -> bool | None:
+            if run.incident is None or not run.by.startswith("rule "):
+                return True
+            return self.pipeline.still_fires(tripped(run.incident, run.target))
+
+        return Hands(
+            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
+            evidence=self.pipeline.evidence, wanted=wanted, halt=halt, tell=tell, mute=self.pipeline.mute,
+            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
+            held=lambda target: self.pipeline.ledger.held(target, self.now), **more,
+        )  # fmt: skip

@@ -29,24 +29,27 @@ web: {{listen: "127.0.0.1:{web}"}}
 
 RULES = """\
 targets:
-  toy:
+  {name}:
     repo: {repo}
-    process: {{pid_file: bot.pid, command: ["{python}", "{toybot}", "{port}"], log: ../bot.log}}
+    {place}
     cooldown: 1s
     settling: 1s
 kpis:
   errors: {{expr: error_ratio, unit: ratio, baseline: 1%}}
   drawdown: {{expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}}
-defaults: {{target: toy}}
+{kpis}
+defaults: {{target: {name}}}
 rules:
   - {{name: errors-high, kpi: errors, crit: {{above: 10%, for: 600ms, plan: ladder}}}}
   - {{name: drawdown, kpi: drawdown, crit: {{at_least: 10%, plan: halt}}}}
+{rules}
 plans:
   halt:
     kind: halt
     levels:
       - {{name: no-entries, steps: [{{do: flag, file: config.py, set: {{TRADING: false}}}}],
          verify: {{that: [bot_entries_enabled == 0], give_up: 5s}}}}
+{plans}
   ladder:
     kind: repair
     mode: auto
@@ -55,8 +58,8 @@ plans:
     proven: [{{do: flag, file: config.py, set: {{TRADING: true}}}}]
     verify: {{settle: {settle}, that: ["increase(beats_total[1s]) > 0"], quiet: 600ms, give_up: {give_up}, watch: 500ms}}
     levels:
-      - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{do: process, restart: process}}]}}
-      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{do: process, restart: process}}]}}
+      - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
+      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}]{version}}}
 """
 
 
@@ -101,12 +104,13 @@ class Night:
     def configure(self, *, settle: str = "800ms", give_up: str = "10s", more: str = "") -> None:
         """`more`: lines for watchdog.yaml, such as channels."""
         (self.folder / "rules").mkdir(exist_ok=True)
-        known = {
-            "port": self.port, "web": self.web, "state": self.folder / "state", "repo": self.repo,
-            "python": sys.executable, "toybot": TOYBOT, "settle": settle, "give_up": give_up,
-        }  # fmt: skip
-        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**known) + more)
-        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(**known))
+        ports = {"port": self.port, "web": self.web, "state": self.folder / "state"}
+        place = f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**ports) + more)
+        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(
+            name="toy", repo=self.repo, place=place, restart="do: process, restart: process", settle=settle, give_up=give_up,
+            kpis="", rules="", plans="", version="",
+        ))  # fmt: skip
 
     # the repository
 

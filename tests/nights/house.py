@@ -4,17 +4,15 @@ files and a real repository. A second goes by when a test says so, and the bot s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.actions.helpers import Repo
 from tests.desk import START, Desk
-from watchdog.incidents import Key, Terms
 from watchdog.journal import incidents, runs
 from watchdog.journal.runs import Run
-from watchdog.model import Millis, Severity
-from watchdog.pipeline import terms
+from watchdog.model import Millis
 from watchdog.place import Places, look
 from watchdog.rollback import Hands, Rollback
 
@@ -168,40 +166,10 @@ class House(Desk):
     def steps(self, run: Run) -> list[tuple[str, int, str, str]]:
         return [(step.phase, step.level, step.say, step.status) for step in runs.steps(self.journal, run.id)]
 
-    # hands, as the daemon has them
-
     def _hands(self) -> Hands:
         self.over: set[str] = set()
-
-        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            with self.journal.write() as db:
-                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
-            return True
-
-        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            with self.journal.write() as db:
-                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident, weight="warn")
-
-        def tripped(incident: int, target: str) -> dict[Key, Terms]:
-            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
-                    if trip.plan is not None}  # fmt: skip
-            return {key: terms(check) for check in self.config.checks if check.target == target
-                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
-
-        def wanted(run: Run) -> bool | None:
-            if run.incident is None or not run.by.startswith("rule "):
-                return True
-            return self.pipeline.still_fires(tripped(run.incident, run.target))
 
         async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             return call(*args, **kwargs)
 
-        return Hands(
-            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
-            evidence=self.pipeline.evidence, wanted=wanted, halt=halt, tell=tell, ended=self.over.add,
-            mute=self.pipeline.mute,
-            held=lambda target: self.pipeline.ledger.held(target, self.now), backups=self.folder / "backups",
-        )  # fmt: skip
-
-
-
+        return self.hands(offload, ended=self.over.add, backups=self.folder / "backups")

@@ -12,7 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from watchdog.model import Message
+
 Json = dict[str, Any]
+MESSAGE = Message(
+    key="incident/7/opened",
+    severity="crit",
+    title="Drawdown of <hmm-bot> & co: 10 %",
+    lines=("1 - equity / max <above 7 %>", "halt starts"),
+    facts={"incident": "7", "plan": "halt & flatten"},
+)
+"""Every mark that a chat could take for its own."""
 
 
 class Request(NamedTuple):

@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.notifiers.fakes import HANG, HANG_UP, FakeSlack
+from tests.notifiers.fakes import HANG, HANG_UP, MESSAGE, FakeSlack
 from watchdog.model import Message, NotifyError
 from watchdog.notifiers import Slack, slack
-
-MESSAGE = Message(
-    key="incident/7/opened",
-    severity="crit",
-    title="Drawdown of <hmm-bot> & co: 10 %",
-    lines=("1 - equity / max <above 7 %>", "halt starts"),
-    facts={"incident": "7", "plan": "halt & flatten"},
-)
 
 
 def by_token(server: FakeSlack, **fields: object) -> Slack:

@@ -8,17 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 import watchdog.notifiers
-from tests.notifiers.fakes import HANG, HANG_UP, FakeTelegram, telegram_error
+from tests.notifiers.fakes import HANG, HANG_UP, MESSAGE, FakeTelegram, telegram_error
 from watchdog.model import Message, NotifyError
 from watchdog.notifiers import Telegram, telegram
-
-MESSAGE = Message(
-    key="incident/7/opened",
-    severity="crit",
-    title="Drawdown of <hmm-bot> & co: 10 %",
-    lines=("1 - equity / max <above 7 %>", "halt starts"),
-    facts={"incident": "7", "plan": "halt & flatten"},
-)
 
 
 def bot(server: FakeTelegram, **fields: object) -> Telegram:

@@ -27,6 +27,14 @@ START = 1_700_000_000_000
 SECOND = 1_000
 ERRORS = Key("errors", "crit", ())
 CUT = "before set FEATURE = false in config.py"
+LADDER = [
+    ("before", 0, "set TRADING = false in config.py", "done"),
+    ("level", 0, "set FEATURE = false in config.py", "done"),
+    ("level", 1, "set MODEL = 1 in config.py", "done"),
+    ("level", 1, "set size = 1 in other.yaml", "done"),
+    ("proven", 1, "set TRADING = true in config.py", "done"),
+]
+"""What a ladder does whose second level helps."""
 NO_ENTRIES = ("level", 0, "set TRADING = false in config.py", "done")
 CONFIG = "TRADING = True\nFEATURE = True\nMODEL = 2\n"
 

@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import CONFIG, CUT, Rig, again, dies_within, flag, once, repair
-
-LADDER = [
-    ("before", 0, "set TRADING = false in config.py", "done"),
-    ("level", 0, "set FEATURE = false in config.py", "done"),
-    ("level", 1, "set MODEL = 1 in config.py", "done"),
-    ("level", 1, "set size = 1 in other.yaml", "done"),
-    ("proven", 1, "set TRADING = true in config.py", "done"),
-]
-
+from tests.rollback.rig import CONFIG, CUT, LADDER, Rig, again, dies_within, flag, once, repair
 
 # ─ a death at any point ─
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.rollback.rig import CONFIG, START, Rig, dies_within, flag, halt, repair
+from tests.rollback.rig import CONFIG, LADDER, START, Rig, dies_within, flag, halt, repair
 from watchdog.model import ActionError
-
-LADDER = [
-    ("before", 0, "set TRADING = false in config.py", "done"),
-    ("level", 0, "set FEATURE = false in config.py", "done"),
-    ("level", 1, "set MODEL = 1 in config.py", "done"),
-    ("level", 1, "set size = 1 in other.yaml", "done"),
-    ("proven", 1, "set TRADING = true in config.py", "done"),
-]
-
 
 # ─ one run from its start to its end ─
 

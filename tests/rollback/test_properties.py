@@ -21,13 +21,10 @@ from hypothesis import strategies as st
 from tests.desk import RULES, SECOND, WATCHDOG, Desk
 from watchdog import config
 from watchdog.config import Config
-from watchdog.incidents import Key, Terms
 from watchdog.journal import incidents, runs
 from watchdog.journal.outbox import Request
 from watchdog.journal.runs import NOTHING_DONE
-from watchdog.model import ActionError, Severity
-from watchdog.pipeline import terms
-from watchdog.pipeline.watch import named
+from watchdog.model import ActionError
 from watchdog.rollback import Hands, Rollback
 
 NAN = float("nan")
@@ -115,31 +112,10 @@ class Town(Desk):
         await asyncio.gather(*self.rollback.tasks, return_exceptions=True)
 
     def _hands(self) -> Hands:
-        def tripped(incident: int, target: str) -> dict[Key, Terms]:
-            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident) if trip.plan}
-            return {key: terms(check) for check in self.config.checks if check.target == target
-                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
-
-        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            with self.journal.write() as db:
-                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
-            return True
-
-        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            with self.journal.write() as db:
-                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident)
-
         async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             return self._world(call)
 
-        return Hands(
-            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
-            evidence=self.pipeline.evidence,
-            wanted=lambda run: self.pipeline.still_fires(tripped(run.incident or 0, run.target)),
-            halt=halt, tell=tell, ended=lambda _: None, mute=self.pipeline.mute,
-            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
-            held=lambda target: self.pipeline.ledger.held(target, self.now),
-        )  # fmt: skip
+        return self.hands(offload, ended=lambda _: None)
 
     def _world(self, call: Callable[..., Any]) -> Any:
         """What a step would find and do."""

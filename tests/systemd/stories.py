@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from tests.e2e import night as nights
-from tests.e2e.night import TOYBOT, Night
+from tests.e2e.night import RULES, TOYBOT, Night
 from watchdog.actions import Systemd
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.incidents import Standing
@@ -42,28 +42,7 @@ sources:
 web: {{listen: "127.0.0.1:{web}"}}
 """
 
-RULES = """\
-targets:
-  {name}:
-    repo: {repo}
-    {place}
-    cooldown: 1s
-    settling: 1s
-kpis:
-  errors: {{expr: error_ratio, unit: ratio, baseline: 1%}}
-  drawdown: {{expr: "1 - equity / max_over_time(equity[1h])", unit: ratio, since: resume}}
-{kpis}
-defaults: {{target: {name}}}
-rules:
-  - {{name: errors-high, kpi: errors, crit: {{above: 10%, for: 600ms, plan: ladder}}}}
-  - {{name: drawdown, kpi: drawdown, crit: {{at_least: 10%, plan: halt}}}}
-{rules}
-plans:
-  halt:
-    kind: halt
-    levels:
-      - {{name: no-entries, steps: [{{do: flag, file: config.py, set: {{TRADING: false}}}}],
-         verify: {{that: [bot_entries_enabled == 0], give_up: 5s}}}}
+BOUNCE = """\
   bounce:
     kind: repair
     mode: auto
@@ -71,16 +50,6 @@ plans:
     verify: {{that: [beats_total > 0], quiet: 200ms, give_up: 20s}}
     levels:
       - {{name: restart, steps: [{{{restart}}}]}}
-  ladder:
-    kind: repair
-    mode: auto
-    exhausted: halt
-    before: [{{do: flag, file: config.py, set: {{TRADING: false}}}}]
-    proven: [{{do: flag, file: config.py, set: {{TRADING: true}}}}]
-    verify: {{settle: {settle}, that: ["increase(beats_total[1s]) > 0"], quiet: 600ms, give_up: 30s, watch: 500ms}}
-    levels:
-      - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
-      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}], verify: {{settle: 800ms}}}}
 """
 
 BOT_UNIT = """\
@@ -177,9 +146,10 @@ class Machine(Night):
         (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(web=self.web, more=more))
         (CONFIG / "environment").write_text(f"BOT_PORT={self.port}\n")
         self.environ["BOT_PORT"] = str(self.port)
+        restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
         (CONFIG / "rules" / f"{self.name}.yaml").write_text(RULES.format(
-            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle,
-            restart="do: systemd, restart: unit" if is_unit else "do: process, restart: process",
+            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle, give_up="30s",
+            plans=BOUNCE.format(restart=restart), restart=restart, version=", verify: {settle: 800ms}",
         ))  # fmt: skip
 
     def edit(self, old: str, new: str) -> int:

@@ -53,6 +53,8 @@ def _targets_of(loaded: Config, plan: str) -> list[str]:
 def _show(row: drill.Row) -> None:
     print(f"\n{row.name}{'' if not row.problems else ': WOULD FAIL'}")
     for step in row.steps:
+        if step.how == "fails":
+            continue  # it stands among the problems
         print(f"  {step.say}: {step.how}{f' — {step.detail}' if step.detail else ''}")
         lines = step.diff.splitlines()
         for line in lines[:_SHOWN]:

@@ -30,7 +30,7 @@ class Node(NamedTuple):
     start: int
     end: int
     value: Any
-    """Python's own; of a mapping its `members` are what counts."""
+    """Python's own; of a mapping `{}`, its `members` are what counts."""
     members: Sequence[tuple[str, Node]] | None = None
 
 

@@ -55,8 +55,8 @@ class _Scanner:
                     members.append((key, self._value()))
                 return Node(start, self.at, {}, members)
             case "[":
-                items = [self._value() for _ in self._items("]")]
-                return Node(start, self.at, [{} if item.members is not None else item.value for item in items])
+                values = [self._value().value for _ in self._items("]")]
+                return Node(start, self.at, values)
             case '"':
                 value: object = self._string()
                 return Node(start, self.at, value)

@@ -118,8 +118,8 @@ class _Scanner:
                     members.append((".".join(keys), self._assigned()))
                 return Node(start, self.at, {}, members)
             case "[":
-                items = [self._value() for _ in self._items("]")]
-                return Node(start, self.at, [{} if item.members is not None else item.value for item in items])
+                values = [self._value().value for _ in self._items("]")]
+                return Node(start, self.at, values)
             case "'" | '"':
                 word = self._match(_TEXT)
                 return Node(start, self.at, _meaning(word))
