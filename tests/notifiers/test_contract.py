@@ -6,22 +6,19 @@ import asyncio
 import gc
 import inspect
 import logging
-import re
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
-import yaml
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from tests.notifiers.fakes import HANG, HANG_UP, Answer, Fake, FakeSlack, FakeTelegram
+from tests.parts import ROOT, examples, undocumented
 from watchdog import model
 from watchdog.model import Message, NotifyError
 from watchdog.notifiers import Channel, slack, telegram
 
-ROOT = Path(__file__).parents[2]
 MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Channel)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
 ADAPTER: TypeAdapter[model.Notifier] = TypeAdapter(Channel)
@@ -104,22 +101,13 @@ def test_the_page_explains_every_key_and_its_examples_are_valid(kind: str) -> No
     keys = [field.alias or name for name, field in TYPES[kind].model_fields.items()]
 
     assert [key for key in keys if f"`{key}`" not in text] == []
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        for fields in yaml.safe_load(block)["channels"].values():
-            ADAPTER.validate_python(fields)  # raises
+    for fields in examples(f"channels/{kind}.md", "channels"):
+        ADAPTER.validate_python(fields)  # raises
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_key_has_a_docstring(kind: str) -> None:
-    text = inspect.getsource(TYPES[kind])
-    undocumented = [
-        name
-        for name in TYPES[kind].model_fields
-        if name != "type" and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
-    ]
-    assert undocumented == []
+    assert undocumented(TYPES[kind]) == []
 
 
 def test_the_lowest_severity_told_is_warn_unless_said(case: Case) -> None:

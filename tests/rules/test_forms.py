@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.rules.asked import BTC, ETH, NOW, made, reading
 from watchdog.model import Labels, Verdict
 from watchdog.rules import (
     Check,
     Kpi,
     Learn,
     Normal,
-    Reading,
     Rule,
     Threshold,
     ThresholdError,
@@ -29,28 +29,11 @@ from watchdog.rules import (
     unknown_placeholders,
 )
 
-NOW = 1_700_000_000_000
-BTC: Labels = (("pair", "BTC"),)
-ETH: Labels = (("pair", "ETH"),)
 ANY = settings(max_examples=50, deadline=None)
 
 
-def made(crit: dict[str, Any], kpi: Kpi | None = None, normal: Normal | None = None, **keys: Any) -> Check:
-    named: dict[str, Any] = {} if kpi is None and "expr" in crit else {"kpi": "k"}
-    rule = Rule.model_validate({"name": "r", "target": "bot", "crit": crit, **named, **keys})
-    shown = kpi or (Kpi(expr="x") if named else None)
-    found = check(rule, "crit", shown) if normal is None else check(rule, "crit", shown, normal)
-    assert found is not None
-    return found
-
-
-def read(values: dict[Labels, float] | float, **keys: Any) -> Reading:
-    given_ = {(): float(values)} if isinstance(values, int | float) else values
-    return Reading(**{"values": given_, "newest": NOW, "max_age": 3_000, **keys})
-
-
 def says(check_: Check, values: dict[Labels, float] | float, **keys: Any) -> Verdict:
-    (verdict,) = judge(check_, read(values, **keys), NOW)
+    (verdict,) = judge(check_, reading(values, **keys), NOW)
     return verdict
 
 
@@ -125,7 +108,7 @@ def test_limits_that_contradict_each_other_name_the_key_and_the_cure(
 
 def test_a_condition_is_bad_for_what_it_returns_and_well_for_the_known_rest() -> None:
     c = made({"expr": "x > 5"})
-    verdicts = judge(c, read({BTC: 7.0}), NOW, [BTC, ETH])
+    verdicts = judge(c, reading({BTC: 7.0}), NOW, [BTC, ETH])
 
     assert {v.labels: (v.outcome, v.cleared, v.value) for v in verdicts} == {
         BTC: ("bad", False, 7.0), ETH: ("ok", True, None), (): ("ok", True, None),
@@ -152,7 +135,7 @@ def test_a_condition_beside_a_kpi_shows_the_kpi_and_needs_what_it_needs() -> Non
     c = made({"expr": "y > 5"}, kpi)
     rule = Rule.model_validate({"name": "r", "kpi": "k", "target": "bot", "crit": {"expr": "y > 5"}})
 
-    beside = read({BTC: 7.0}, shown={BTC: 0.5, ETH: 0.1}, evidence={(): 1.0})
+    beside = reading({BTC: 7.0}, shown={BTC: 0.5, ETH: 0.1}, evidence={(): 1.0})
     assert judge(c, beside, NOW)[0].reason == "k 50 %: y > 5"
     assert says(c, {}, shown={(): 0.5}, evidence={(): 1.0}).reason == "k 50 %: not y > 5"
     assert says(c, {}, shown={}, evidence={}).outcome == "nodata"
@@ -259,7 +242,7 @@ def test_every_operator_is_monotone_in_its_limit(operator: str, value: float, li
 
 def test_a_summary_knows_single_labels_the_rule_and_how_long_it_was_bad() -> None:
     c = made({"outside": ["10%", "20%"]}, Kpi(expr="x", unit="ratio"))
-    (verdict,) = judge(c, read({BTC: 0.25}), NOW)
+    (verdict,) = judge(c, reading({BTC: 0.25}), NOW)
 
     text = fill("{{ name }}/{{level}} of {{ target }}: {{ labels.pair }} of {{labels.team}}, {{ labels.none }}, "
                 "{{ kpi }} {{ value }} {{ limit }} for {{ duration }}", c, verdict, 200_000, (("team", "fx"),))  # fmt: skip

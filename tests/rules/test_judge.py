@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.rules.asked import BTC, ETH, NOW, made, reading
 from watchdog.model import Labels, Verdict
 from watchdog.rules import (
     Check,
     Kpi,
-    Level,
     Patience,
     Reading,
     Rule,
@@ -28,23 +28,7 @@ from watchdog.rules import (
     unknown_placeholders,
 )  # fmt: skip
 
-NOW = 1_700_000_000_000
-BTC: Labels = (("pair", "BTC"),)
-ETH: Labels = (("pair", "ETH"),)
-
 ANY = settings(max_examples=30, deadline=None)
-
-
-def made(crit: dict[str, Any] | None, kpi: Kpi | None = None, level: Level = "crit", **keys: Any) -> Check:
-    rule = Rule.model_validate({"name": "r", "kpi": "k", "target": "bot", "crit": crit, **keys})
-    found = check(rule, level, kpi or Kpi(expr="x"))
-    assert found is not None
-    return found
-
-
-def reading(values: dict[Labels, float] | float, *, age: int = 0, **keys: Any) -> Reading:
-    given_ = {(): float(values)} if isinstance(values, int | float) else values
-    return Reading(**{"values": given_, "newest": NOW - age, "have": 0, "need": 0, "max_age": 3_000, **keys})
 
 
 def one(check_: Check, what: Reading, known: tuple[Labels, ...] = ()) -> Verdict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from tests.parts import ROOT, examples, undocumented
 from tests.sources.conftest import Serve, Systemctl
 from tests.sources.server import hang, page
 from watchdog import model
@@ -21,7 +20,6 @@ from watchdog.model import Labels, Memo, SourceError
 from watchdog.sources import Source, process
 
 NOW = 1_700_000_000_000
-ROOT = Path(__file__).parents[2]
 MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Source)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
 ADAPTER: TypeAdapter[model.Source] = TypeAdapter(Source)
@@ -111,22 +109,13 @@ def test_the_page_explains_every_key_and_every_series(kind: str, world: World) -
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_example_of_the_page_is_valid(kind: str) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/sources/{kind}.md").read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        for fields in yaml.safe_load(block)["sources"].values():
-            ADAPTER.validate_python(fields)  # raises
+    for fields in examples(f"sources/{kind}.md", "sources"):
+        ADAPTER.validate_python(fields)  # raises
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_key_has_a_docstring(kind: str) -> None:
-    text = inspect.getsource(TYPES[kind])
-    undocumented = [
-        name
-        for name in TYPES[kind].model_fields
-        if name != "type" and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
-    ]
-    assert undocumented == []
+    assert undocumented(TYPES[kind]) == []
 
 
 @pytest.mark.parametrize("kind", TYPES)

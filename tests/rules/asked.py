@@ -1,0 +1,28 @@
+"""A rule of one threshold, and a reading for it to judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from watchdog.model import Labels
+from watchdog.rules import Check, Kpi, Level, Normal, Reading, Rule, check
+
+NOW = 1_700_000_000_000
+BTC: Labels = (("pair", "BTC"),)
+ETH: Labels = (("pair", "ETH"),)
+
+
+def made(
+    crit: dict[str, Any] | None, kpi: Kpi | None = None, normal: Normal | None = None, level: Level = "crit", **keys: Any
+) -> Check:
+    named: dict[str, Any] = {} if kpi is None and "expr" in (crit or {}) else {"kpi": "k"}
+    rule = Rule.model_validate({"name": "r", "target": "bot", "crit": crit, **named, **keys})
+    shown = kpi or (Kpi(expr="x") if named else None)
+    found = check(rule, level, shown) if normal is None else check(rule, level, shown, normal)
+    assert found is not None
+    return found
+
+
+def reading(values: dict[Labels, float] | float, *, age: int = 0, **keys: Any) -> Reading:
+    given = {(): float(values)} if isinstance(values, int | float) else values
+    return Reading(**{"values": given, "newest": NOW - age, "have": 0, "need": 0, "max_age": 3_000, **keys})
