@@ -128,7 +128,8 @@ def test_a_line_of_a_megabyte_is_refused_in_one_pass() -> None:
             samples(line + b"\n", NOW)
 
 
-def test_a_page_of_the_client_library_is_read_whole() -> None:
+def test_a_page_of_the_client_library_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prometheus_client.metrics._use_created", True)  # our own metrics go without
     registry = CollectorRegistry()
     Counter("trades", "Trades", ["side"], registry=registry).labels("buy").inc(3)
     Gauge("equity", "Equity, with a \\ and\na line", registry=registry).set(-0.1)
