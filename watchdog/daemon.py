@@ -18,7 +18,6 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchdog import __version__, systemd
 from watchdog.actions.git import mark_good
 from watchdog.config import Config, load, looks
-from watchdog.history.ask import When, answer, names_in, snapshot, with_past
 from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
 from watchdog.journal.runs import Run
@@ -384,6 +383,8 @@ class Daemon:
 
     def _query_from_outside(self, asked: Mapping[str, str]) -> dict[str, object]:
         """Only the copy is made in our own loop: what a stranger asks delays nothing."""
+        from watchdog.history.ask import When, answer, names_in, snapshot, with_past  # paid by the first who asks
+
         expr = asked.get("expr", "")
         names = names_in(expr)
         times = When(asked.get("at"), asked.get("from"), asked.get("to"), asked.get("step")).times(clock())

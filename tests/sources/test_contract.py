@@ -17,7 +17,7 @@ from tests.sources.conftest import Serve, Systemctl
 from tests.sources.server import hang, page
 from watchdog import model
 from watchdog.model import Labels, Memo, SourceError
-from watchdog.sources import Source, process
+from watchdog.sources import Source, proc
 
 NOW = 1_700_000_000_000
 MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Source)[0])
@@ -53,7 +53,7 @@ def _two_disks(world: World) -> dict[str, Any]:
 
 def _hung_systemctl(world: World) -> dict[str, Any]:
     world.systemctl("exec sleep 100")
-    world.monkeypatch.setattr(process, "SYSTEMCTL_TIMEOUT", 0.1)
+    world.monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
     return {"unit": "bot.service"}
 
 

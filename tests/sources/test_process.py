@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tests.sources.conftest import Start, Systemctl
 from watchdog.model import Memo, SourceError
-from watchdog.sources import Process, process
+from watchdog.sources import Process, proc
 
 NOW = 1_700_000_000_000
 USE = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_threads", "process_open_fds"}
@@ -306,7 +306,7 @@ def test_a_systemctl_that_hangs_is_reported_not_awaited(
     systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systemctl("exec sleep 100")
-    monkeypatch.setattr(process, "SYSTEMCTL_TIMEOUT", 0.1)
+    monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
 
     with pytest.raises(SourceError, match=r"no answer within 0\.1 s"):
         read(part(unit="trading-bot.service"))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import os
 import shutil
 import stat
-import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, ClassVar, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from watchdog.actions import files
 from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
+
+if TYPE_CHECKING:
+    import tarfile
 
 _CHUNK = 1 << 20
 _ENTRIES = 100_000
@@ -119,6 +120,9 @@ class Archive(StepPart):
 
     def _pack(self, before: Json, part: Path, until: float) -> None:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
+        import gzip  # paid by who archives
+        import tarfile
+
         _make_folder(part.parent)
         looks = {path: _look(Path(path)) for path in before["paths"]}
         _refuse_changed(before["paths"], looks)
@@ -247,6 +251,9 @@ class _Reading:
 
 def _read_back(part: Path, until: float) -> dict[str, str]:
     """What the archive really holds: by name, what `_add` said of it. Of a broken one, less."""
+    import gzip
+    import tarfile
+
     found: dict[str, str] = {}
     with contextlib.suppress(tarfile.TarError, EOFError, gzip.BadGzipFile, OSError), tarfile.open(part, "r|gz") as tar:
         for member in tar:

@@ -13,8 +13,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import psutil
-
 from watchdog.model import ActionError
 
 on_child: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
@@ -76,9 +74,9 @@ def run(
     deadline = time.monotonic() + timeout_ms / 1_000
     child = _start(argv, cwd, environment(env), input is not None, owner)
     try:
-        note = on_child.get()
-        if note is not None:
-            note(child.pid, psutil.Process(child.pid).create_time())
+        note, began = on_child.get(), started(child.pid)
+        if note is not None and began is not None:
+            note(child.pid, began)
         streams = _talk(child, input, deadline, output_limit)
         if streams is None:
             seconds = f"{timeout_ms / 1_000:g} s"
@@ -110,13 +108,30 @@ def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
     return joined if len(joined) <= limit else "…" + joined[-limit:]
 
 
-def living(pid: int, create_time: float) -> psutil.Process | None:
-    """That very process, not another one that got its number; None when it ended (a zombie has ended)."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        if abs(process.create_time() - create_time) <= SAME_START and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
+def boot_time() -> float:
+    """When the kernel began, in seconds since the epoch; whole ones."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("btime ")).split()[1])
+
+
+def started(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch, as psutil tells it; None when there is none."""
+    found = _state_and_start(pid)
+    return None if found is None else found[1]
+
+
+def living(pid: int, create_time: float) -> bool:
+    """Whether that very process lives, not another one that got its number. A zombie has ended."""
+    found = _state_and_start(pid)
+    return found is not None and found[0] not in "ZX" and abs(found[1] - create_time) <= SAME_START
+
+
+def _state_and_start(pid: int) -> tuple[str, float] | None:
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK") + boot_time()
 
 
 def leftover(pid: int, create_time: float, wait_s: float) -> None:

@@ -10,8 +10,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from watchdog.model import ActionError
 
 LIMIT = 1 << 20
@@ -91,6 +89,8 @@ def diff(old: bytes, new: bytes, name: str) -> str:
 
 def refuse_writers(paths: Sequence[Path]) -> None:
     """ActionError when a process that we may look into has a file at or below the paths open for writing."""
+    import psutil  # 2 MB: paid by who archives
+
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             for opened in process.open_files():

@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from watchdog.actions import child
 from watchdog.actions.repository import PRIVATE, Repository
 from watchdog.model import ActionError
@@ -87,11 +85,10 @@ def _take(repo: Repository, lock: Path) -> bool:
         if not _dead(repo, lock):
             return False
         lock.unlink(missing_ok=True)
-    own = psutil.Process()
     marked = private(repo) / "lock"
     try:
         marked.unlink(missing_ok=True)
-        marked.write_bytes(_MARK + f"{own.pid} {own.create_time():.2f}\n".encode())
+        marked.write_bytes(_MARK + f"{os.getpid()} {child.started(os.getpid()) or 0:.2f}\n".encode())
         try:
             lock.hardlink_to(marked)
         except PermissionError:  # a file system without hard links
@@ -124,8 +121,8 @@ def _dead(repo: Repository, lock: Path) -> bool:
         pid, _, started = content[len(_MARK) :].decode("ascii", "replace").strip().partition(" ")
         if not pid.isdecimal() or int(pid) == os.getpid():
             return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
-        return child.living(int(pid), float(started or 0)) is None
-    if changed < psutil.boot_time() - child.SAME_START:
+        return not child.living(int(pid), float(started or 0))
+    if changed < child.boot_time() - child.SAME_START:
         return True
     return _now(repo) - changed > _OLD and _user_of(repo, lock) is None
 
@@ -140,6 +137,8 @@ def _now(repo: Repository) -> float:
 
 def _user_of(repo: Repository, lock: Path) -> str | None:
     """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it)."""
+    import psutil  # 2 MB: paid by who meets a lock
+
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             name = process.name()

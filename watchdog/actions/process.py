@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-import psutil
 from pydantic import model_validator
 
 from watchdog.actions import _spawn, child
 from watchdog.model import ActionError, Done, Duration, Json, ProcessPlace, State, StepPart, Target
+
+if TYPE_CHECKING:
+    import psutil
 
 _Own = Literal["process"]
 
@@ -206,6 +208,8 @@ def find(place: ProcessPlace) -> Bot | None:
     word = text.split()[0]
     if not word.isdecimal() or not 1 < int(word) < 2**31 or int(word) == os.getpid():
         raise ActionError(f"{pid_file(place)} holds no process id but {text[:40]!r} — mend or remove it")
+    import psutil  # 2 MB: paid by who has such a bot
+
     try:
         process = psutil.Process(int(word))
         created, status, argv = process.create_time(), process.status(), process.cmdline()
@@ -236,6 +240,8 @@ def _looks_like(process: psutil.Process, argv: list[str], place: ProcessPlace, *
         return True
     if sure:
         return len(command) == 1 and command[0] in argv
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         program = _program(place)
         if program and os.path.realpath(program) == os.path.realpath(process.exe()):
@@ -252,6 +258,8 @@ def _program(place: ProcessPlace) -> str | None:
 
 def _group(leader: int) -> Iterator[int]:
     """Living processes of the leader's group."""
+    import psutil
+
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:

@@ -18,8 +18,8 @@ from watchdog.config.fill import without_secrets
 from watchdog.config.marks import read
 from watchdog.config.probe import Delivered, unseen
 from watchdog.config.problem import ConfigError, Problem
-from watchdog.config.prometheus.translate import Translation, read_theirs
 from watchdog.config.shape import STATE, Config, History
+from watchdog.config.theirs import Translation, translated
 from watchdog.config.trust import distrusted
 from watchdog.model import Source
 from watchdog.rules import Check
@@ -157,7 +157,7 @@ def _build_at_once(
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
-    theirs = read_theirs([(path, document) for path, document in zip(
+    theirs = translated([(path, document) for path, document in zip(
         [*files.beside, *files.rules], [*beside, *asked], strict=True)])  # fmt: skip
     asked, beside = ([theirs.instead.get(id(document), document) for document in each] for each in (asked, beside))
     made = draft(main, [*beside, *asked], files.folder.absolute(), environ, theirs.recordings)

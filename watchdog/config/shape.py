@@ -6,19 +6,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from watchdog.actions.plan import Plan
 from watchdog.config.problem import Problem
-from watchdog.config.prometheus.translate import Alert
 from watchdog.model import Duration, Part, Seq, Target
 from watchdog.notifiers import Channel
 from watchdog.promql import Expr, Recordings, expand, parse
 from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
 from watchdog.sources import Source
 from watchdog.units import parse_quantity
+
+if TYPE_CHECKING:
+    from watchdog.config.prometheus.translate import Alert
 
 STATE = "/var/lib/trading-watchdog"
 

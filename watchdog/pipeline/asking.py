@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from watchdog.config import Config
-from watchdog.config.prometheus.helpers import TemplateError
-from watchdog.config.prometheus.templates import LabelMap
 from watchdog.model import Millis
 from watchdog.promql import Pages, PromqlError, evaluate
 from watchdog.rules import Reading
@@ -15,6 +13,9 @@ from watchdog.telemetry import log
 
 def ask(config: Config, series: Pages, text: str, now: Millis) -> list[dict[str, object]]:
     """What ``query`` returns. Raises TemplateError."""
+    from watchdog.config.prometheus.helpers import TemplateError  # only templates of theirs ask
+    from watchdog.config.prometheus.templates import LabelMap
+
     try:
         result = evaluate(config.expr(text), series, np.array([now]))
     except PromqlError as error:

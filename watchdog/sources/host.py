@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, Literal
+from typing import Literal
 
-import psutil
 from pydantic import field_validator
 
-from watchdog.model import Labels, Memo, Millis, Part, Sample, Seq, SourceError
+from watchdog.model import Labels, Memo, Millis, Part, Sample, Seq
 from watchdog.sources.timing import Span
 
 
@@ -32,51 +30,10 @@ class Host(Part):
 
     def read(self, memo: Memo, now: Millis) -> list[Sample]:
         """All of it; a disk that cannot be read says ``host_disk_up 0`` and nothing else."""
-        try:
-            values = {**_processor(memo), **_memory(), "host_boot_time_seconds": psutil.boot_time()}
-        except (psutil.Error, OSError, ValueError, KeyError) as fault:
-            raise SourceError(f"the kernel's figures cannot be read ({fault}) — is /proc mounted?") from None
-        found = [Sample(name, (), now, float(value)) for name, value in values.items()]
+        from watchdog.sources.machine import disk_figures, figures  # psutil's 2 MB: paid when it is read
+
+        found = [Sample(name, (), now, value) for name, value in figures(memo).items()]
         for disk in self.disks:
             labels: Labels = (("disk", disk),)
-            found += [Sample(name, labels, now, value) for name, value in _disk(disk).items()]
+            found += [Sample(name, labels, now, value) for name, value in disk_figures(disk).items()]
         return found
-
-
-def _processor(memo: Memo) -> dict[str, float]:
-    times: Any = psutil.cpu_times()
-    # The kernel counts a guest's time within user and nice as well: adding every column would count it twice.
-    spent = {name: value for name, value in times._asdict().items() if name not in ("guest", "guest_nice")}
-    total = sum(spent.values())
-    busy = total - spent["idle"] - spent.get("iowait", 0.0)
-    load = os.getloadavg()
-    values = {"host_load1": load[0], "host_load5": load[1], "host_load15": load[2]}
-    values["host_cpu_count"] = float(psutil.cpu_count() or 1)
-    before = memo.get("cpu")
-    memo["cpu"] = (busy, total)
-    if before is not None and total > before[1]:
-        # idle may step back by a tick on some kernels
-        values["host_cpu_ratio"] = min(1.0, max(0.0, (busy - before[0]) / (total - before[1])))
-    return values
-
-
-def _memory() -> dict[str, float]:
-    memory = psutil.virtual_memory()
-    return {
-        "host_memory_total_bytes": float(memory.total),
-        "host_memory_available_bytes": float(memory.available),
-        "host_memory_used_ratio": 1 - memory.available / memory.total,
-    }
-
-
-def _disk(path: str) -> dict[str, float]:
-    """A disk that is gone is a fact like a process that is gone; the other disks are still worth reading."""
-    try:
-        usage = psutil.disk_usage(path)
-    except OSError:
-        return {"host_disk_up": 0.0}
-    values = {"host_disk_up": 1.0, "host_disk_total_bytes": float(usage.total)}
-    values["host_disk_free_bytes"] = float(usage.free)
-    if usage.total:  # /proc and the like have no size
-        values["host_disk_free_ratio"] = usage.free / usage.total
-    return values

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from watchdog.config.prometheus.helpers import TemplateError
 from watchdog.config.prometheus.hysteresis import split
 from watchdog.config.prometheus.labels import CRITICAL, OURS, PLAN, SEVERITY, TARGET, WARNING
 from watchdog.config.prometheus.templates import LabelMap, Query, Template
+from watchdog.config.theirs import Translation
 from watchdog.model import Labels
 from watchdog.promql import PromqlError, Recording, Recordings, expand, metric_names, parse
 from watchdog.promql.nodes import STEP
@@ -76,16 +77,6 @@ class Alert:
 def _is_link(key: str, template: Template) -> bool:
     """A runbook that the rule itself carries."""
     return key in RUNBOOK and "{{" not in template.text
-
-
-@dataclass
-class Translation:
-    instead: dict[int, Document] = field(default_factory=dict)
-    """By the id of the document as it was read first."""
-    alerts: dict[str, Alert] = field(default_factory=dict)
-    """By the name of our rule."""
-    recordings: dict[str, list[Recording]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def read_theirs(read: Sequence[tuple[Path, Document]]) -> Translation:
