@@ -21,7 +21,7 @@ FUNCTIONS = [
     *(f"{name}(a[RANGE])" for name in ("rate", "increase", "delta", "irate", "idelta", "changes", "resets", "deriv")),
     "quantile_over_time(0.3, a[RANGE])", "predict_linear(a[RANGE], 60)", "streak_above_over_time(a[RANGE], 0.5)",
     "streak_below_over_time(a[RANGE], 0.5)", "ewma_over_time(a[RANGE], 20)", "ewm_volatility_over_time(a[RANGE], 20)",
-    "a",
+    "a", "1 - a / max_over_time(a[RANGE])", "a + (a offset 5s) - avg_over_time(a[RANGE])",
 ]  # fmt: skip
 ABSENT = float(np.array(ABSENT_BITS, np.int64).view(np.float64))
 
@@ -57,7 +57,7 @@ def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
 @st.composite
 def pages(draw: st.DrawFn) -> Pages:
     rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
-    n = draw(st.integers(1, 220))
+    n = draw(st.one_of(st.integers(1, 220), st.integers(100, 300)))
     step = draw(st.sampled_from([250, 1_000, 1_700, 5_000]))
     t = 1_767_225_600_000 + draw(st.integers(0, 9_000)) + step * np.arange(n, dtype=np.int64)
     match draw(st.sampled_from(["even", "even", "jitter", "gaps", "bursts"])):
@@ -81,6 +81,9 @@ def pages(draw: st.DrawFn) -> Pages:
 @st.composite
 def looks(draw: st.DrawFn, series: Pages) -> np.ndarray:
     t = series.pages[0].t
+    if t.size > 60 and draw(st.booleans()):  # among the samples: that is where windows slide
+        start, stop = (int(t[draw(st.integers(*places))]) for places in ((0, 30), (50, t.size - 1)))
+        return np.arange(start, stop, draw(st.sampled_from([250, max(250, int(t[1] - t[0]))])), dtype=np.int64)[:400]
     start = int(t[0]) - draw(st.sampled_from([0, 0, 700, 20_000]))
     step = draw(st.sampled_from([250, 1_000, 1_000, 5_000, 7_000]))
     times = start + step * np.arange(draw(st.integers(17, 90)), dtype=np.int64)
@@ -115,6 +118,25 @@ def test_many_times_are_answered_like_one(text: str) -> None:
             said(whole, i) for i in range(times.size)]  # fmt: skip
 
     check()
+
+
+@pytest.mark.parametrize("jitter", [0, 400], ids=["evenly", "unevenly"])
+@pytest.mark.parametrize("text", FUNCTIONS)
+def test_looks_at_each_second_and_each_sample_are_answered_like_one(text: str, jitter: int) -> None:
+    rng = np.random.default_rng(1)
+    t = 1_767_225_600_000 + 1_000 * np.arange(400, dtype=np.int64) + rng.integers(-jitter, jitter + 1, 400)
+    for shape in ("walk", "wild", "holes"):
+        series = Pages([Page(t, values(rng, shape, 400)[None], [key("a")], int(t[0]) - 1)])
+        times = np.union1d(np.arange(int(t[0]) + 150, int(t[-1]), 1_000), t if jitter else t[:0])
+        times.flags.writeable = False
+        for some in (times[40:], times):  # windows begin among the samples, and before them
+            expr = parse(text.replace("RANGE", "70s"))
+            whole = evaluate(expr, series, some)
+            assert whole.age is None or whole.age == (some - whole.newest).max()
+            if shape == "walk" and not jitter and some is not times:
+                assert whole.age == 150
+            for i in range(0, some.size, 47):
+                assert said(evaluate(expr, series, some[i : i + 1]), 0) == said(whole, i)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

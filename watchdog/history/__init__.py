@@ -17,6 +17,7 @@ from watchdog.history.file import Chunk, chunks_of, is_table, lines_of
 from watchdog.history.gather import Gathered, HistoryError, Span
 from watchdog.model import Millis
 from watchdog.promql import Pages
+from watchdog.promql.columns import paced
 from watchdog.promql.pages import Ints
 from watchdog.series.past import EVER as _EVER
 
@@ -80,7 +81,7 @@ def spacing(pages: Pages, metrics: Collection[str]) -> int:
 
     0 when nowhere two samples are held. ``""`` among the metrics: all pages.
     """
-    every = {id(page): _apart(page.t) for page in pages.pages if page.t.size > 1}
+    every = {id(page): paced(page, 0, page.t.size) or _apart(page.t) for page in pages.pages if page.t.size > 1}
     named = [every[id(page)] for page in pages.pages if id(page) in every
              and any(any(True for _ in page.rows_named(name)) for name in metrics if name)]  # fmt: skip
     chosen = named if named and "" not in metrics else every.values()

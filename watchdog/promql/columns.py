@@ -8,7 +8,7 @@ import numpy as np
 
 from watchdog.model import Millis
 from watchdog.promql.pages import NEVER, Ints, Page
-from watchdog.promql.windows import PIECE, Columns
+from watchdog.promql.windows import PIECE, Columns, array
 
 SEVERAL = 16
 """So many times are worth more than a look at each."""
@@ -17,7 +17,7 @@ SEVERAL = 16
 class Bounds(NamedTuple):
     """Which columns of a page each window holds: those from `firsts` until before `lasts`. Empty where first >= last.
 
-    Ranges: all of the windows slide, and none is empty.
+    `lasts` a range: none is empty; `firsts` too: all of the windows slide.
     """
 
     firsts: Columns
@@ -29,6 +29,8 @@ class Bounds(NamedTuple):
     step: int = 0
     even: bool = False
     """The columns of the body lie at equal distances, and its windows' ends with them."""
+    age: Millis | None = None
+    """How long before its end the last column of each window lies, where that is the same for all."""
 
 
 def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Bounds:
@@ -48,14 +50,18 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
         step = pace // apart
         first, last = ((int(ends[0]) - back - int(near[0])) // apart + 1 for back in (span, 0))
         moves = step * (ends.size - 1)
-        if first >= 0 and last > first and last + moves <= near.size:
-            froms, untils = (range(start + at, start + at + moves + 1, step) for at in (first, last))
-            return Bounds(froms, untils, slice(0, ends.size), step, True)
-        steps = np.arange(ends.size, dtype=np.int64) * step
-        firsts, lasts = np.clip(steps + first, 0, near.size), np.clip(steps + last, 0, near.size)
+        held_by_all = last >= 1 and last > first and last + moves <= near.size
+        froms, untils = (range(start + at, start + at + moves + 1, step) for at in (first, last))
+        age = (int(ends[0]) - int(near[0])) % apart
+        if held_by_all and first >= 0:
+            return Bounds(froms, untils, slice(0, ends.size), step, True, age)
+        firsts = np.arange(froms.start, froms.stop, step)
+        np.clip(firsts, start, stop, out=firsts)
         from_, until = max(0, -(first // step)), min(ends.size, (near.size - last) // step + 1)
         body = slice(from_, max(from_, until)) if last > first else slice(0, 0)
-        return Bounds(firsts + start, lasts + start, body, step, True)
+        if held_by_all:  # only the beginning of history is missing
+            return Bounds(firsts, untils, body, step, True, age)
+        return Bounds(firsts, np.clip(array(untils), start, stop), body, step, True)
     found: list[Ints] = []
     for back in (span, 0):
         if (places := held.get(f"back {back}")) is None or since != NEVER:
@@ -73,7 +79,7 @@ def newest_of(page: Page, ends: Ints, lasts: Columns) -> Ints:
     known: tuple[Columns, Ints] | None = held.get("newest")
     if known is not None and (known[0] == lasts if slides and isinstance(known[0], range) else known[0] is lasts):
         return known[1]
-    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step].copy() if isinstance(lasts, range) else page.t[lasts - 1]
+    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step] if isinstance(lasts, range) else page.t[lasts - 1]
     newest.flags.writeable = False
     held["newest"] = lasts, newest
     return newest
@@ -112,7 +118,7 @@ def expect(page: Page, ends: Ints, pace: Millis) -> None:
 def paced(page: Page, start: int, stop: int) -> Millis:
     """`spacing` of these columns; what was found out of them before is remembered."""
     known = page.paced
-    if known is not None and known[0] is page.t and known[1] <= start <= known[2] - 2:
+    if known is not None and known[0] is page.t and known[1] <= start <= known[2]:
         from_, until, apart = known[1:]
         if stop <= until:
             return apart

@@ -53,6 +53,8 @@ class Result:
     """[times] ms: how much of the window is covered that lacks the greatest share …"""
     need: Ints
     """[times] ms: … and how long it is. Both 0 when no range was read."""
+    age: Millis | None = None
+    """How old the newest … are at most, where that is known of all times at once."""
 
     def at(self, i: int) -> dict[Labels, float]:
         """The instant vector at the i-th time; labels without `__name__`."""
@@ -65,13 +67,14 @@ def evaluate(expr: Expr, series: Series, times: Ints, since: Millis | None = Non
     """Evaluates at each of `times` (ms). Pure: nothing but the arguments is read, and none of them is changed.
 
     `since`: as if no sample up to that time, inclusive, had ever been taken.
+    The arrays may be views of the pages: use them before the series change.
     What it says of one time does not depend on the other times, bit for bit.
     Raises PromqlError where Prometheus would fail too, such as when series match several times.
     """
     run = Run(series, np.ascontiguousarray(times, np.int64), since)
     vector = whole(expr, run)
     need = run.have if run.need is None else run.need
-    return Result(list(vector.keys), vector.v, vector.there, run.told(), run.have, need)
+    return Result(list(vector.keys), vector.v, vector.there, run.told(), run.have, need, run.age)
 
 
 def whole(expr: Expr, run: Run) -> Vector:

@@ -27,7 +27,8 @@ def ranged(run: Run, node: RangeCall, selector: Selector, kernel: Kernel, args: 
         run.covers(one, selector, node.span)
         bounds = run.bounds(one.page, selector, node.span)
         v, there, newest = over(one.page, one.rows, bounds, run, run.ends(selector), node.span, kernel, args)
-        run.saw(newest, selector)
+        alike = bounds.age is not None and newest is newest_of(one.page, run.ends(selector), bounds.lasts)
+        run.saw(newest, selector, age=bounds.age if alike else None)
         parts.append((v, there))
     plan = node.memo.of(picked, named, lambda: join([one.keys if named else one.bare for one in picked]))
     if len(parts) == 1:

@@ -38,7 +38,9 @@ class Run:
         """[times] what ``start()`` and ``end()`` are."""
         self._newest: Ints | None = None
         self._lent = False  # `_newest` is somebody else's
-        self.have: Ints = np.zeros(times.size, np.int64)
+        self.age: Millis | None = None
+        """How old what was read is at most, where that is known of all times at once."""
+        self.have: Ints = _always(0, times.size)
         self.need: Ints | None = None
         """None until a range has been read."""
         self._outermost: Run | None = None
@@ -62,7 +64,7 @@ class Run:
     def told(self) -> Ints:
         """`newest`, to be read only; 0 where nothing was read."""
         if self._newest is None:
-            return np.zeros(self.times.size, np.int64)
+            return _always(0, self.times.size)
         if self._newest.flags.writeable and self._newest.size and self._newest.max() == NONE:
             return np.where(self._newest == NONE, 0, self._newest)
         return self._newest
@@ -86,11 +88,14 @@ class Run:
             known = self._bounds[key] = columns(page, self.ends(selector), span, self.since)
         return known
 
-    def saw(self, newest: Ints, node: Selector | Subquery, late: Millis = 0) -> None:
-        """Newest sample time that one selector read from one page, per time; `NONE` for none.
+    def saw(self, newest: Ints, node: Selector | Subquery, late: Millis = 0, age: Millis | None = None) -> None:
+        """Newest sample time that one selector read from one page, per time; `NONE` for none. `age`: how long before the
+        end it lies at all times, where that is known.
 
         What was asked for as it was before (offset, @) is as fresh as it could be: its age counts from there.
         """
+        before = 0 if self._newest is None else self.age
+        self.age = None if age is None or before is None else max(age, before)
         if late or node.offset or node.at is not None:
             newest = np.where(newest == NONE, NONE, newest + late + (self.times - self.ends(node)))
         if self._newest is None:
@@ -105,8 +110,9 @@ class Run:
             return
         begin = max(picked.begin, picked.page.trimmed, self.since)
         downs = picked.page.unwatched
-        missed = downs.size and ends.size and int(downs[-1, 1]) > int(ends.min()) - span
-        if ends.size and int(ends.min()) - begin >= span and not missed:  # the usual case: all of it, at all times
+        earliest = int(ends.min(initial=-NEVER)) - span
+        missed = downs.size and int(downs[-1, 1]) > earliest
+        if earliest >= begin and not missed:  # the usual case: all of it, at all times
             self._top._worst(_always(span, ends.size), span)
             return
         have = np.minimum(np.maximum(ends - begin, 0), span)
@@ -171,9 +177,10 @@ def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bool
     bounds = run.bounds(page, selector, LOOKBACK)
     if isinstance(bounds.lasts, range):
         freshest = slice(bounds.lasts.start - 1, bounds.lasts.stop - 1, bounds.step)
-        cells, at = page.v[:, freshest][rows].copy(), newest_of(page, run.ends(selector), bounds.lasts)
-        if not np.isnan(np.minimum.reduce(cells, axis=None, initial=np.inf)):  # neither gaps nor NaN
-            run.saw(at, selector)
+        cells, at = page.v[:, freshest][rows], newest_of(page, run.ends(selector), bounds.lasts)
+        cells.flags.writeable = False
+        if page.gap_max < page.t[freshest.start] or not np.isnan(np.minimum.reduce(cells, axis=None, initial=np.inf)):
+            run.saw(at, selector, age=bounds.age)
             return cells, np.ones(cells.shape, np.bool_), at[None, :]
     first, last = array(bounds.firsts), array(bounds.lasts)
     live = last > first

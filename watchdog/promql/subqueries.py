@@ -45,6 +45,7 @@ def over_steps(run: Run, node: RangeCall, kernel: Kernel, args: Sequence[Scalar]
         part = run.inside(run.times[some], run.query[some])
         parts.append(_at_once(part, node, sub, kernel, [arg[some] for arg in args], value, named=named))
         np.minimum(run.newest[some], part.newest, out=run.newest[some])
+        run.age = None
     return _side_by_side(parts)
 
 

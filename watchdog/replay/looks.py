@@ -101,7 +101,8 @@ class Seen:
     def _states(self, check: Check) -> Iterator[Bools]:
         """What is not the same at all times, apart from the values."""
         newest = self.result.newest
-        if self.ages.greatest(self.times, newest) > self.max_age:
+        age = self.result.age
+        if (self.ages.greatest(self.times, newest) if age is None else age) > self.max_age:
             yield self.times - newest > self.max_age
             yield newest == 0
         have, need = self.result.have, self.result.need
