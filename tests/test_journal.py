@@ -161,6 +161,22 @@ def test_what_is_committed_survives_a_power_cut(journal: Journal) -> None:
     assert journal.rows("PRAGMA foreign_keys")[0][0] == 1
 
 
+def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(journal: Journal) -> None:
+    def waits(db: Any) -> int:
+        return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+    with journal.write(soon=True) as db:
+        incidents.event(db, "note", "soon", NOW)
+        assert waits(db) == 1
+    with journal.write() as db, journal.write(soon=True) as inner:
+        assert waits(inner) == 2
+    with pytest.raises(ZeroDivisionError), journal.write(soon=True):
+        1 / 0  # noqa: B018
+
+    assert journal.rows("PRAGMA synchronous")[0][0] == 2
+    assert texts(journal) == ["soon"]
+
+
 def test_everything_survives_closing_and_opening(path: Path) -> None:
     journal = Journal(path)
     with journal.write() as db:

@@ -57,9 +57,9 @@ class House:
         write = self.journal.write
 
         @contextmanager
-        def counted() -> Iterator[Any]:
+        def counted(*, soon: bool = False) -> Iterator[Any]:
             inner = self.journal._db.in_transaction
-            with write() as db:
+            with write(soon=soon) as db:
                 yield db
             if not inner:
                 self.commits += 1

@@ -106,7 +106,7 @@ class Outbox:
             log.exception("channel %s: a mistake in its notifier", letter.channel)
             error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
         now = self._clock()
-        with self._journal.write() as db:
+        with self._journal.write(soon=error is None) as db:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
                 outbox.sent(db, letter.id, handle, now)
             elif error.permanent:

@@ -75,10 +75,10 @@ class Counted(Journal):
         self.rows("PRAGMA synchronous=OFF")  # nothing here cuts the power, and a flush takes its time
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, soon: bool = False) -> Iterator[sqlite3.Connection]:
         if hasattr(self, "_boundary") and not self._db.in_transaction:
             self._boundary("commit")
-        with super().write() as db:
+        with super().write(soon=soon) as db:
             yield db
 
 

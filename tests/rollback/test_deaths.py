@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.rollback.rig import CONFIG, CUT, LADDER, Rig, again, dies_within, flag, once, repair
+from watchdog.journal import runs
+from watchdog.journal.runs import Step
 
 # ─ a death at any point ─
 
@@ -211,3 +214,25 @@ def test_what_is_found_out_in_one_life_is_not_half_written_down(rig: Rig) -> Non
             [], [("level", 0, "set FEATURE = false in config.py", "skipped")],
         )  # fmt: skip
     assert points > 3
+
+
+# ─ a power cut ─
+
+
+@pytest.mark.parametrize("plan", ["ladder", "halt"])
+def test_the_disk_is_waited_for_before_anything_is_done(rig: Rig, monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
+    """What came before `started` may be written without waiting; it is flushed together with it."""
+    rig.journal.rows("PRAGMA synchronous=FULL")
+    starts, waits = runs.start_step, []
+
+    def start_step(db: sqlite3.Connection, step: Step) -> None:
+        waits.append(db.execute("PRAGMA synchronous").fetchone()[0])
+        starts(db, step)
+
+    monkeypatch.setattr(runs, "start_step", start_step)
+    run = rig.queue(plan)
+
+    rig.play()
+
+    assert waits == [2] * len(rig.steps(run))
+    assert rig.run(run).outcome == "proven"

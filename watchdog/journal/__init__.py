@@ -1,7 +1,7 @@
 """journal.db: the durable record of incidents, plan runs, steps and messages. The truth; never deleted, never guessed.
 
 One connection, one writer at a time, WAL and ``synchronous=FULL``: what `write()` committed survives ``kill -9`` and a
-power cut. The command line may open the same file beside a running daemon: it reads, and it leaves requests.
+power cut (`soon=True`: kill -9). The command line may open the same file beside a running daemon: it reads, and it leaves requests.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
 from watchdog.model import WatchdogError
 
 __all__ = ["Journal", "JournalError", "Lock", "OutdatedError", "dump", "load"]
+
+
+_FULL = 2
+"""As SQLite counts: OFF, NORMAL, FULL."""
 
 
 class JournalError(WatchdogError):
@@ -155,8 +159,13 @@ class Journal:
             raise
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is committed, or nothing. Nested calls join the outer one."""
+    def write(self, *, soon: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
+
+        `soon`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
+        transaction that does wait, which is flushed in the order of writing. For what is done or said again without harm
+        when it was forgotten, on the way to an action: waiting for a busy disk may take longer than everything else.
+        """
         with self._lock:
             if self._db.in_transaction:
                 yield self._db
@@ -164,14 +173,27 @@ class Journal:
             self.reserve.make_room()
             with self._watched():
                 self._fenced()
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:  # a full disk has already undone it
-                        self._db.execute("ROLLBACK")
-                    raise
+                with self._unhurried(soon):
+                    self._db.execute("BEGIN IMMEDIATE")
+                    try:
+                        yield self._db
+                        self._db.execute("COMMIT")
+                    except BaseException:
+                        if self._db.in_transaction:  # a full disk has already undone it
+                            self._db.execute("ROLLBACK")
+                        raise
+
+    @contextmanager
+    def _unhurried(self, soon: bool) -> Iterator[None]:
+        (usual,) = self._db.execute("PRAGMA synchronous").fetchone()
+        if not soon or usual < _FULL:
+            yield
+            return
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA synchronous={usual}")
 
     def rows(self, sql: str, *args: object) -> list[sqlite3.Row]:
         with self._lock, self._watched():

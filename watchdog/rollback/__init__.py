@@ -176,7 +176,7 @@ class Rollback:
             self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", rows(plan, place))
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
-        with hands.journal.write() as db:
+        with hands.journal.write(soon=True) as db:  # flushed with `started` of the first step
             runs.move(db, run.id, status="running")
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latched(run.target) is None:
@@ -223,7 +223,7 @@ class Rollback:
             level = plan.levels[number]
             helped = number == run.level and (run.status == "watching" or is_on_its_way_back(self._hands.journal, run, plan))
             if not helped:
-                with self._hands.journal.write() as db:
+                with self._hands.journal.write(soon=True) as db:
                     runs.move(db, run.id, status="running", level=number)
                 finding = await self._try_on(run, plan, number, ladder)
                 self._level_ended(run, level.name, finding)
@@ -265,8 +265,9 @@ class Rollback:
                 first = min((step.level for step in told if step.phase == "before"), default=number)
                 await ladder.do("before", number if undone else first, plan.before)
             if not any(step.phase == "level" and step.level == number for step in told):
-                self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
-                          [said(step, ladder.place) for step in level.steps])  # fmt: skip
+                with self._hands.journal.write(soon=True):
+                    self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
+                              [said(step, ladder.place) for step in level.steps])  # fmt: skip
             ladder.watch_log(verify_of(plan, level).log, number)
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
