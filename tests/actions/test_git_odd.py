@@ -148,14 +148,20 @@ def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: Repo
     assert bot.git("show", "-s", "--no-show-signature", "--format=%s", "HEAD").strip() == 'Revert "bad"'
 
 
-def test_words_and_names_that_are_no_utf_8_are_kept_as_they_are(bot: Repo) -> None:
-    name = bot.path.joinpath(b"caf\xe9.txt".decode(errors="surrogateescape"))
-    name.write_text("x\n")
+def test_words_that_are_no_utf_8_are_kept_as_they_are(bot: Repo) -> None:
+    bot.write(a__py="A = 2\n")
     (bot.path / ".git" / "words").write_bytes(b"caf\xe9\n")
-    bot.git("add", "-A")
-    bot.git("commit", "-qF", ".git/words")
+    bot.git("commit", "-qaF", ".git/words")
     taken_back(bot)
-    assert not name.exists()
+    assert bot.read("a.py") == "A = 1\n"
+
+
+def test_a_name_that_is_no_utf_8_is_refused_since_the_journal_could_not_hold_it(bot: Repo) -> None:
+    bot.path.joinpath(b"caf\xe9.txt".decode(errors="surrogateescape")).write_text("x\n")
+    bot.commit("bad")
+    with pytest.raises(ActionError, match=r"caf\\udce9\.txt', a name that is no UTF-8") as refusal:
+        taken_back(bot)
+    str(refusal.value).encode()
 
 
 # Branches and remotes
