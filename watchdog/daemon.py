@@ -20,6 +20,7 @@ from watchdog.actions.git import mark_good
 from watchdog.config import Config, load, looks
 from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
+from watchdog.journal.outage import Outage, cure
 from watchdog.journal.runs import Run
 from watchdog.keeper import EVERY, Keeper
 from watchdog.model import Memo, Millis, Severity, SourceError, WatchdogError
@@ -60,7 +61,8 @@ class Daemon:
         if not (self._lock.held() or self._lock.take()):
             raise WatchdogError(f"{self.config.state} is in use by process {self._lock.holder()} — stop that one first")
         try:
-            self.journal = Journal(self.config.state / "journal.db")
+            # The loop stands still while it waits for somebody else's transaction: not for long.
+            self.journal = Journal(self.config.state / "journal.db", patience=3.0)
             self.journal.fence = self._lock
             self.journal.reserve.fill()
             self.telemetry = Telemetry(__version__)
@@ -68,14 +70,18 @@ class Daemon:
             self.pipeline = Pipeline(
                 self.config, self.journal, self.telemetry, clock(), rules_act=rules_act, warm=self.keeper.warm
             )
-        except BaseException:
+        except BaseException as error:
             self._lock.release()
+            if isinstance(error, sqlite3.OperationalError):
+                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {cure(error)}") from None
             raise
         self._sampling = Offload(8, "sampling")
         self._acting = Offload(32, "acting")  # threads begin when they are needed: no halt waits for other targets' work
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
+        self._outage = Outage()
+        self._cry: asyncio.Task[None] | None = None
         self._roomy = True  # a disk that is full from the start is told of as well
         self._last_tick = clock()
         self._steady = time.monotonic()
@@ -123,9 +129,11 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         await self._files.stop()
         await self.rollback.stop()
+        if self._cry is not None:
+            await asyncio.wait({self._cry}, timeout=10)
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
-        except TimeoutError:
+        except (TimeoutError, JournalError, sqlite3.OperationalError):
             log.warning("some messages are still to be sent; they go out at the next start")
         for task in self._tasks:
             task.cancel()
@@ -223,8 +231,12 @@ class Daemon:
             log.info("source %s delivers again", name)
 
     def _judge(self, source: str | None = None) -> None:
-        with self.telemetry.evaluation.time():
-            worked = self.pipeline.judge(clock(), source)
+        try:
+            with self.telemetry.evaluation.time():
+                worked = self.pipeline.judge(clock(), source)
+        except sqlite3.OperationalError as error:  # nothing of it was written down: it is judged anew
+            self._unwritten(error)
+            return
         self.rollback.wake()
         if worked:
             self.outbox.wake()
@@ -253,31 +265,53 @@ class Daemon:
                 log.critical("%s", self._broken, exc_info=None if task.cancelled() else task.exception())
                 self._stopped.set()
         self._judge()
-        if self.people.tick(now):
-            self.outbox.wake()
-        for request in outbox.asked(self.journal):
-            self._answer(request)
-        systemd.notify("WATCHDOG=1")
+        try:
+            if self.people.tick(now):
+                self.outbox.wake()
+            for request in outbox.asked(self.journal):
+                self._answer(request)
+        except sqlite3.OperationalError as error:
+            self._unwritten(error)
+        systemd.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
     def _journal_is_well(self) -> bool:
-        """Stops everything when it is not. Takes the reserve back when the disk has room again."""
-        self._lock.beat()
+        """Stops everything when it is damaged. Takes the reserve back when the disk has room again."""
+        deaf = self._lock.beat()
         try:
             self.journal.check()
+            with self.journal.write():
+                pass
             self._room()
         except JournalError as error:
             self._broken = str(error)
-            log.critical("%s", error)
+            if self._lock.held():
+                self._alarm("the watchdog stops: its journal cannot be used", str(error))
             self._stopped.set()
             return False
-        except sqlite3.OperationalError as error:  # the disk is full, reserve and all: said, and tried again
-            log.critical("the journal cannot be written: %s", error)
+        except sqlite3.OperationalError as error:
+            self._unwritten(error)
+            return True
+        if deaf is not None:
+            self._unwritten(deaf)
+        elif self._outage.ends():
+            self._tell("warn", "the journal can be written again", ["what was wanted meanwhile is done now"], weight="crit")
         return True
+
+    def _unwritten(self, error: Exception) -> None:
+        """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
+        steady = time.monotonic()
+        if self._outage.meets(error, steady):
+            log.critical("the journal cannot be written: %s", self._outage.why)
+        if self._outage.due(steady):
+            self._alarm("the watchdog cannot act: its journal takes nothing",
+                        f"{self.journal.path}: {self._outage.why}; repairs and halts wait until then")  # fmt: skip
+
+    def _alarm(self, title: str, line: str) -> None:
+        self._cry = self._loop.create_task(self.outbox.cry(title, [line]), name="cry")
 
     def _room(self) -> None:
         reserve, was = self.journal.reserve, self._roomy
         reserve.fill()
-        self._roomy = reserve.there
         if was == reserve.there:
             return
         with self.journal.write() as db:
@@ -285,10 +319,13 @@ class Daemon:
             lines = [] if reserve.there else [f"make room on the disk of {self.config.state}; halts still work, for a while"]
             self.pipeline.ledger.tell(db, "info" if reserve.there else "crit", title, lines, clock(), weight="crit")
             incidents.event(db, "room", title, clock())
+        self._roomy = reserve.there
         self.outbox.wake()
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
+        if (lasts := self._outage.lasts(time.monotonic())) > 5:
+            return f"the journal takes nothing since {lasts:.0f} s: {self._outage.why}"
         late = clock() - self._last_tick
         return None if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
 
@@ -300,7 +337,10 @@ class Daemon:
         self.outbox.wake()
 
     async def _look_around(self) -> None:
-        await asyncio.gather(*(self._look(target) for target in self.config.targets))
+        try:
+            await asyncio.gather(*(self._look(target) for target in self.config.targets))
+        except sqlite3.OperationalError as error:
+            self._unwritten(error)
 
     async def _look(self, target: str) -> None:
         """Notices what other people deploy or restart, and which commit has proved itself."""
@@ -335,10 +375,10 @@ class Daemon:
         for target in config.targets:
             self.rollback.tend(target)
 
-    def _tell(self, severity: Severity, title: str, lines: Sequence[str]) -> None:
+    def _tell(self, severity: Severity, title: str, lines: Sequence[str], *, weight: Severity = "warn") -> None:
         """A message that belongs to no incident."""
         with self.journal.write() as db:
-            self.pipeline.ledger.tell(db, severity, title, lines, clock(), weight="warn")
+            self.pipeline.ledger.tell(db, severity, title, lines, clock(), weight=weight)
         self.outbox.wake()
 
     # ─ what the rollback needs of the rest ─

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from watchdog.telemetry import Telemetry, log
 
 _DEADLINE = 30.0
 """Seconds that one delivery may take."""
+_AGAIN = 1.0
+"""Seconds between two tries to write into a journal that takes nothing."""
 _SLOWEST = 300_000
 """Longest pause between two tries, ms."""
 
@@ -83,6 +86,12 @@ class Outbox:
 
     async def _work(self, channel: str) -> None:
         while letters := outbox.due(self._journal, self._clock(), channel):
+            try:
+                with self._journal.write():
+                    pass  # what cannot be marked as sent is not sent: it would be sent again and again
+            except sqlite3.OperationalError:
+                await asyncio.sleep(_AGAIN)
+                continue
             await self._deliver(letters[0])
 
     def _ended(self, channel: str, task: asyncio.Task[None]) -> None:
@@ -105,6 +114,18 @@ class Outbox:
             # A mistake in one notifier must not silence the others; the message itself is not lost.
             log.exception("channel %s: a mistake in its notifier", letter.channel)
             error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
+        while True:
+            try:
+                self._note(letter, handle, error)
+                break
+            except sqlite3.OperationalError:  # it was sent: until that is written down, this channel waits
+                await asyncio.sleep(_AGAIN)
+        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
+        self._telemetry.notifications.labels(letter.channel, outcome).inc()
+        if error is not None:
+            log.warning("channel %s: %s%s", letter.channel, error, "" if error.permanent else " (will try again)")
+
+    def _note(self, letter: Letter, handle: str | None, error: NotifyError | None) -> None:
         now = self._clock()
         with self._journal.write(soon=error is None) as db:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
@@ -117,10 +138,19 @@ class Outbox:
                 if error.retry_after is not None:
                     pause = max(pause, round(error.retry_after * 1_000))
                 outbox.postponed(db, letter.id, now + pause, str(error))
-        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
-        self._telemetry.notifications.labels(letter.channel, outcome).inc()
-        if error is not None:
-            log.warning("channel %s: %s%s", letter.channel, error, "" if error.permanent else " (will try again)")
+
+    async def cry(self, title: str, lines: Sequence[str]) -> None:
+        """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
+        log.critical("%s: %s", title, "; ".join(lines))
+        message = Message(key="0", severity="crit", title=title, lines=tuple(lines))
+
+        async def on(name: str, channel: Any) -> None:
+            try:
+                await self._hand(f"cry on {name}", channel, message)
+            except Exception as error:  # a mistake in one notifier must not silence the others
+                log.warning("channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, title)
+
+        await asyncio.gather(*(on(name, channel) for name, channel in self.channels.items()))
 
     async def _send(self, letter: Letter) -> str | None:
         channel = self.channels.get(letter.channel)
@@ -131,14 +161,17 @@ class Outbox:
             key=str(letter.id), severity=letter.severity, title=letter.title, lines=letter.lines,
             incident=letter.incident, thread=outbox.thread(self._journal, letter.channel, letter.incident),
         )  # fmt: skip
+        return await self._hand(f"channel {letter.channel}", channel, message)
+
+    async def _hand(self, key: str, channel: Any, message: Message) -> str | None:
         if inspect.iscoroutinefunction(channel.send):
             try:
                 async with asyncio.timeout(_DEADLINE):
                     answer = await channel.send(message)
             except TimeoutError:
-                raise DeadlineError(letter.channel) from None
+                raise DeadlineError(key) from None
         else:
-            answer = await self._offload(f"channel {letter.channel}", _DEADLINE, channel.send, message)
+            answer = await self._offload(key, _DEADLINE, channel.send, message)
         return None if answer is None else str(answer)
 
     def _say_elsewhere(self, db: Any, letter: Letter, error: NotifyError, now: Millis) -> None:

@@ -38,10 +38,11 @@ class OutdatedError(JournalError):
 class Journal:
     """An open journal. Use `write()` for changes that belong together and `rows` to read."""
 
-    def __init__(self, path: Path, *, migrate: bool = True) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True, patience: float = 10.0) -> None:
         """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
 
         One from an older version is copied beside and then brought up to date; with `migrate=False` it is refused.
+        `patience`: seconds to wait for another program's transaction to end, once; after that, hardly any until it has.
         """
         self.path = path
         self.reserve = Reserve(path.with_name("journal.reserve"))
@@ -50,10 +51,12 @@ class Journal:
         self.fence: Lock | None = None
         """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
         self._migrate = migrate
+        self._patience = patience
+        self._hasty = False
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=patience)
             self._db.row_factory = sqlite3.Row
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
@@ -153,6 +156,8 @@ class Journal:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
                 self.reserve.release()  # this transaction is lost; the next one has room
+            if code == sqlite3.SQLITE_BUSY:
+                self._wait_for_others(hasty=True)  # all of us stands still while we wait
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 self.damage = str(self._unusable(error))
                 raise JournalError(self.damage) from None
@@ -175,6 +180,7 @@ class Journal:
                 self._fenced()
                 with self._unhurried(soon):
                     self._db.execute("BEGIN IMMEDIATE")
+                    self._wait_for_others(hasty=False)
                     try:
                         yield self._db
                         self._db.execute("COMMIT")
@@ -194,6 +200,11 @@ class Journal:
             yield
         finally:
             self._db.execute(f"PRAGMA synchronous={usual}")
+
+    def _wait_for_others(self, *, hasty: bool) -> None:
+        if hasty != self._hasty:
+            self._hasty = hasty
+            self._db.execute(f"PRAGMA busy_timeout={50 if hasty else round(self._patience * 1_000)}")
 
     def rows(self, sql: str, *args: object) -> list[sqlite3.Row]:
         with self._lock, self._watched():

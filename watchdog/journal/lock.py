@@ -63,11 +63,17 @@ class Lock:
                 os.kill(holder[0], signal.SIGKILL)
         return True
 
-    def beat(self) -> None:
-        """Says that we are alive, by the machine's steady clock: one that sleeps, or whose date is set, hangs nobody."""
-        if self._fd is not None:
-            with contextlib.suppress(OSError):
+    def beat(self) -> OSError | None:
+        """Says that we are alive, by the machine's steady clock: one that sleeps, or whose date is set, hangs nobody.
+
+        What the disk had against it, if anything.
+        """
+        try:
+            if self._fd is not None:
                 os.pwrite(self._fd, _signature(), 0)
+        except OSError as error:
+            return error
+        return None
 
     def held(self) -> bool:
         """Whether it is still ours; false once somebody took it over."""
