@@ -201,7 +201,7 @@ def changes(repo: Repository, old: str, new: str) -> list[Change]:
         if "\n" in path or path.startswith('"'):
             raise ActionError(f"the change touches {path!r}, a name that cannot be handed to git safely — do it by hand")
         if any("\ud800" <= character <= "\udfff" for character in path):
-            raise ActionError(f"the change touches {ascii(path)}, a name that is no UTF-8 — do it by hand")
+            raise ActionError(f"the change touches {path!a}, a name that is no UTF-8 — do it by hand")
     return found
 
 
