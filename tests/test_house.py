@@ -17,7 +17,7 @@ FLOORS = [
     {"config", "series", "journal", "plots"},
     {"history"},
     {"drill", "pipeline", "report", "rollback", "notify", "place", "keeper"},
-    {"snapshot", "web", "people", "reload", "status", "replay", "ruletest"},
+    {"snapshot", "web", "people", "reload", "status", "replay", "ruletest", "upkeep"},
     {"daemon"},
     {"demo"},
     {"cli"},

@@ -20,7 +20,7 @@ from watchdog.actions.git import mark_good
 from watchdog.config import Config, load, looks
 from watchdog.incidents import Key, Terms
 from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
-from watchdog.journal.outage import Outage, cure
+from watchdog.journal.outage import cure
 from watchdog.journal.runs import Run
 from watchdog.keeper import EVERY, Keeper
 from watchdog.model import Memo, Millis, Severity, SourceError, WatchdogError
@@ -35,6 +35,7 @@ from watchdog.reload import WATCH, Reloader
 from watchdog.rollback import Hands, Rollback
 from watchdog.status import status
 from watchdog.telemetry import Telemetry, log
+from watchdog.upkeep import Upkeep
 from watchdog.web import Server, pages
 
 _TICK = 1.0
@@ -80,12 +81,10 @@ class Daemon:
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
-        self._outage = Outage()
-        self._cry: asyncio.Task[None] | None = None
-        self._roomy = True  # a disk that is full from the start is told of as well
         self._last_tick = clock()
         self._steady = time.monotonic()
         self.outbox = Outbox(self.journal, self.telemetry, clock, self._sending, self.config.channels)
+        self._upkeep = Upkeep(self.journal, self._lock, self.outbox, self._tell, clock, self._break)
         self.rollback = Rollback(self._hands())
         self.people = People(self.pipeline, self.journal)
         self.places = Places(self.journal)
@@ -129,8 +128,7 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         await self._files.stop()
         await self.rollback.stop()
-        if self._cry is not None:
-            await asyncio.wait({self._cry}, timeout=10)
+        await self._upkeep.told()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
         except (TimeoutError, JournalError, sqlite3.OperationalError):
@@ -235,7 +233,7 @@ class Daemon:
             with self.telemetry.evaluation.time():
                 worked = self.pipeline.judge(clock(), source)
         except sqlite3.OperationalError as error:  # nothing of it was written down: it is judged anew
-            self._unwritten(error)
+            self._upkeep.unwritten(error)
             return
         self.rollback.wake()
         if worked:
@@ -257,13 +255,12 @@ class Daemon:
             log.warning("the clock jumped, or the machine slept: timers start from here")
             self.pipeline.wake(now)
         self._last_tick, self._steady = now, steady
-        if not self._journal_is_well():
+        if not self._upkeep.look():
             return
         for task in [*self._tasks, *self.rollback.tasks, *self._files.failed]:
             if task.done() and not self._stopped.is_set():  # better a restart than half a watchdog
-                self._broken = f"{task.get_name()} broke"
+                self._break(f"{task.get_name()} broke")
                 log.critical("%s", self._broken, exc_info=None if task.cancelled() else task.exception())
-                self._stopped.set()
         self._judge()
         try:
             if self.people.tick(now):
@@ -271,63 +268,17 @@ class Daemon:
             for request in outbox.asked(self.journal):
                 self._answer(request)
         except sqlite3.OperationalError as error:
-            self._unwritten(error)
+            self._upkeep.unwritten(error)
         systemd.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
-    def _journal_is_well(self) -> bool:
-        """Stops everything when it is damaged. Takes the reserve back when the disk has room again."""
-        deaf = self._lock.beat()
-        try:
-            self.journal.check()
-            with self.journal.write():
-                pass
-            self._room()
-        except JournalError as error:
-            self._broken = str(error)
-            if self._lock.held():
-                self._alarm("the watchdog stops: its journal cannot be used", str(error))
-            self._stopped.set()
-            return False
-        except sqlite3.OperationalError as error:
-            self._unwritten(error)
-            return True
-        if deaf is not None:
-            self._unwritten(deaf)
-        elif self._outage.ends():
-            self._tell("warn", "the journal can be written again", ["what was wanted meanwhile is done now"], weight="crit")
-        return True
-
-    def _unwritten(self, error: Exception) -> None:
-        """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
-        steady = time.monotonic()
-        if self._outage.meets(error, steady):
-            log.critical("the journal cannot be written: %s", self._outage.why)
-        if self._outage.due(steady):
-            self._alarm("the watchdog cannot act: its journal takes nothing",
-                        f"{self.journal.path}: {self._outage.why}; repairs and halts wait until then")  # fmt: skip
-
-    def _alarm(self, title: str, line: str) -> None:
-        self._cry = self._loop.create_task(self.outbox.cry(title, [line]), name="cry")
-
-    def _room(self) -> None:
-        reserve, was = self.journal.reserve, self._roomy
-        reserve.fill()
-        if was == reserve.there:
-            return
-        with self.journal.write() as db:
-            title = "the disk has room again" if reserve.there else "the disk is full: the journal lives on its reserve"
-            lines = [] if reserve.there else [f"make room on the disk of {self.config.state}; halts still work, for a while"]
-            self.pipeline.ledger.tell(db, "info" if reserve.there else "crit", title, lines, clock(), weight="crit")
-            incidents.event(db, "room", title, clock())
-        self._roomy = reserve.there
-        self.outbox.wake()
+    def _break(self, why: str) -> None:
+        self._broken = why
+        self._stopped.set()
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
-        if (lasts := self._outage.lasts(time.monotonic())) > 5:
-            return f"the journal takes nothing since {lasts:.0f} s: {self._outage.why}"
         late = clock() - self._last_tick
-        return None if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
+        return self._upkeep.health() if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
 
     def _answer(self, request: outbox.Request) -> None:
         ok, text = self.people.answer(request, clock())
@@ -340,7 +291,7 @@ class Daemon:
         try:
             await asyncio.gather(*(self._look(target) for target in self.config.targets))
         except sqlite3.OperationalError as error:
-            self._unwritten(error)
+            self._upkeep.unwritten(error)
 
     async def _look(self, target: str) -> None:
         """Notices what other people deploy or restart, and which commit has proved itself."""
