@@ -180,8 +180,8 @@ class Journal:
                 self._fenced()
                 with self._unhurried(soon):
                     self._db.execute("BEGIN IMMEDIATE")
-                    self._wait_for_others(hasty=False)
                     try:
+                        self._wait_for_others(hasty=False)
                         yield self._db
                         self._db.execute("COMMIT")
                     except BaseException:
