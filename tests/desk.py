@@ -163,6 +163,7 @@ class Desk:
         return Hands(
             journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
             evidence=self.pipeline.evidence, wanted=wanted, halt=halt, tell=tell, mute=self.pipeline.mute,
+            over=lambda run: self.pipeline.over(run, self.now),
             named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
             held=lambda target: self.pipeline.ledger.held(target, self.now), **more,
         )  # fmt: skip

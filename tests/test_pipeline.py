@@ -49,8 +49,8 @@ def test_an_incident_opens_with_the_first_trip_is_joined_by_others_and_closes_wh
 
     assert desk.incident is None
     assert desk.told() == [
-        "bot: errors tripped", "bot: errors tripped", "bot: errors recovered", "bot: errors recovered",
-        "bot: incident 1 closed after 6 s",
+        "bot: errors tripped", "bot: errors tripped", "bot: errors recovered",
+        "bot: incident 1 closed after 6 s: level feature of ladder helped",
     ]  # fmt: skip
     assert [trip.cleared is not None for trip in incidents.trips(desk.journal, opened.id)] == [True, True]
 
@@ -63,7 +63,9 @@ def test_a_channel_hears_what_it_wants_to_hear_and_the_end_of_what_it_heard(desk
     desk.end(desk.runs[0], "proven")
     desk.rounds(2, error_ratio=0.01)
 
-    assert desk.told("pager") == ["bot: errors tripped", "bot: errors recovered", "bot: incident 1 closed after 6 s"]
+    assert desk.told("pager") == [
+        "bot: errors tripped", "bot: errors recovered, incident 1 closed after 6 s: level feature of ladder helped"
+    ]  # fmt: skip
 
 
 def test_a_trip_its_plan_and_its_messages_are_one_transaction(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ class Daemon:
             self.journal.fence = self._lock
             self.journal.reserve.fill()
             self.telemetry = Telemetry(__version__)
-            self.keeper = Keeper(self.config, self.telemetry, self._tell_history)
+            self.keeper = Keeper(self.config, self.telemetry, lambda text: self._tell("warn", "history begins anew", [text]))
             self.pipeline = Pipeline(
                 self.config, self.journal, self.telemetry, clock(), rules_act=rules_act, warm=self.keeper.warm
             )
@@ -242,11 +242,6 @@ class Daemon:
     async def _save(self) -> None:
         await self.keeper.save(clock())
 
-    def _tell_history(self, text: str) -> None:
-        with self.journal.write() as db:
-            self.pipeline.ledger.tell(db, "warn", "history begins anew", [text], clock(), incident=None, weight="warn")
-        self.outbox.wake()
-
     # ─ the tick: patience, missing data, people, systemd ─
 
     async def _tick(self) -> None:
@@ -347,6 +342,10 @@ class Daemon:
                 self.pipeline.ledger.tell(db, severity, title, lines, clock(), incident=incident, weight="warn")
             self._loop.call_soon_threadsafe(self.outbox.wake)
 
+        def over(run: Run) -> bool:
+            self.outbox.wake()
+            return self.pipeline.over(run, clock())
+
         def tripped(incident: int, target: str) -> dict[Key, Terms]:
             return answered(self.config.checks, incidents.trips(self.journal, incident), target)
 
@@ -359,7 +358,7 @@ class Daemon:
             journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting,
             terms=tripped,
             evidence=self.pipeline.evidence,
-            wanted=wanted, halt=halt, tell=tell, ended=self._ours.add,
+            wanted=wanted, halt=halt, tell=tell, ended=self._ours.add, over=over,
             named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names), mute=self.pipeline.mute,
             held=lambda target: self.pipeline.ledger.held(target, clock()), backups=self.config.state / "backups",
             trips=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),

@@ -37,7 +37,7 @@ def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recover
 
     for texts in ([m["shown"] for m in telegram.messages], [m["text"] for m in slack.messages]):
         story = ["errors-high tripped", "level feature", "level feature disproven", "level version",
-                 "level version proven", "ladder proven", "closed after"]  # fmt: skip
+                 "level version proven", "ladder: proven after", "closed after"]  # fmt: skip
         places = [next(n for n, text in enumerate(texts) if chapter in text) for chapter in story]
         assert places == sorted(places), texts
         assert any("errors-high recovered" in text for text in texts)

@@ -81,7 +81,7 @@ def live(folder: Path, loaded: Config, rows: list[tuple[int, Row]], *, act: bool
     told: list[Any] = []
     record = pipeline.ledger.record
 
-    def spy(db: Any, changes: list[tuple[Check, Change, Verdict]], now: int) -> set[str]:
+    def spy(db: Any, changes: list[tuple[Check, Change, Verdict]], now: int) -> Any:
         told.extend((c.t, c.key, c.kind, c.reason) for _, c, _ in changes)
         return record(db, changes, now)
 

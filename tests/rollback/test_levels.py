@@ -20,7 +20,7 @@ def test_a_ladder_climbs_until_a_level_helps_and_trades_again_only_then(rig: Rig
     assert rig.config() == {"TRADING": "True", "FEATURE": "False", "MODEL": "1"}
     assert rig.latched() is None
     assert rig.told() == [
-        "bot: ladder: level feature starts", "bot: ladder: level feature disproven", "bot: ladder: level version starts",
+        "bot: ladder: level feature starts", "bot: ladder: level feature disproven, level version starts",
         "bot: ladder: level version proven", "bot: ladder proven",
     ]  # fmt: skip
 
@@ -223,5 +223,5 @@ def test_what_latched_a_target_first_stays_said_after_the_halt(rig: Rig) -> None
 
     rig.play()
 
-    assert (rig.latched() or "").startswith("ladder exhausted: errors: errors are bad")
+    assert (rig.latched() or "").startswith("ladder exhausted: level version: errors: errors are bad")
     assert rig.config()["TRADING"] == "False"

@@ -55,7 +55,7 @@ def test_a_relapse_within_the_watch_goes_on_at_the_next_level_with_trading_off_a
     ]
     assert ("apply", "set MODEL = 1 in config.py", "False") in trading
     assert (rig.run(run).outcome, rig.run(run).level) == ("proven", 1)
-    assert "bot: ladder: tripped again within the watch" in rig.told()
+    assert "bot: ladder: tripped again within the watch, level version starts" in rig.told()
 
 
 def test_wherever_it_dies_in_a_relapse_no_level_runs_twice(folder: Callable[[], Path]) -> None:
@@ -96,7 +96,7 @@ def test_a_relapse_that_was_seen_is_acted_upon_however_long_the_watchdog_was_awa
 
     with pytest.raises(KilledError):
         asyncio.run(seen())
-    assert rig.told()[-1] == "bot: ladder: tripped again within the watch"
+    assert rig.told()[-1] == "bot: ladder: tripped again within the watch, level version starts"
     heir = again(rig, 3_600_000)
     relapsing(heir, watched)
     heir.play()

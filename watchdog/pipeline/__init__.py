@@ -19,6 +19,7 @@ from watchdog.config import Config
 from watchdog.incidents import Change, Key, Machine, advance, wake
 from watchdog.journal import Journal
 from watchdog.journal import incidents as records
+from watchdog.journal.runs import Run
 from watchdog.model import Labels, Millis, Sample, Verdict
 from watchdog.pipeline.asked import compared, expressions, longest_windows, metrics_of
 from watchdog.pipeline.asking import ask, broken
@@ -28,7 +29,7 @@ from watchdog.pipeline.memory import durable, restored
 from watchdog.pipeline.peaks import Peaks
 from watchdog.pipeline.picture import picture
 from watchdog.pipeline.targets import standings
-from watchdog.pipeline.watch import Watch, asleep, by_check, leaves, mutable, terms
+from watchdog.pipeline.watch import Watch, asleep, by_check, leaves, mutable, terms, unseen
 from watchdog.promql import Live, PromqlError, Tick, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.series import Store
@@ -317,26 +318,27 @@ _EVERYTHING}
             if blind != self._told_blind:
                 self.ledger.blind(db, blind, now)
             records.save_machines(db, saved)
-            worked = self.ledger.record(db, changes, now)
+            worked = set(well := self.ledger.record(db, changes, now))
             for target in sorted(busy):
                 mine = [(check, self._machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
                         for check, verdict in verdicts if check.target == target]  # fmt: skip
                 if self._rules_act:
-                    worked |= self.ledger.decide(db, target, mine, Facts(self.booted, self._blind(target)), now)
-                if self.ledger.close_if_over(db, target, self.fires(target), now):
+                    blind_to = unseen(self.config, self._machines, target)
+                    worked |= self.ledger.decide(db, target, mine, Facts(self.booted, blind_to), now)
+                if self.ledger.close_if_over(db, target, self.fires(target), now, well.get(target, ())):
                     worked.add(target)
         if worked - self.config.targets.keys():  # what was at work there may have latched it
             self._standing = standings(self.config, self.journal, self.ledger, now)
         self._told_blind = blind
         return worked
 
-    def _blind(self, target: str) -> str | None:
-        """Why the bot cannot be seen: a freshness rule fires, or no source delivers at all."""
-        freshness = {rule.name for rule in self.config.rules.values() if rule.if_missing.then == "crit"}
-        for key, machine in self._machines.items():
-            if machine.fires and key.rule in freshness and self.config.rules[key.rule].target == target:
-                return f"{key.rule} fires"
-        return None
+    def over(self, run: Run, now: Millis) -> bool:
+        """Closes the incident of a run that has just ended, if that was all of it; True when it was."""
+        incident = records.current(self.journal, run.target)
+        if incident is None or incident.id != run.incident:
+            return False
+        with self.journal.write() as db:
+            return self.ledger.close_if_over(db, run.target, self.fires(run.target), now)
 
     def still_fires(self, keys: Collection[Key]) -> bool | None:
         """Whether any of these fires; None when those that do were not seen since we began to see."""
@@ -350,8 +352,6 @@ _EVERYTHING}
         if self._muted.get(target, frozenset()) != (wanted := mutable(names, self.config)):
             self._muted[target] = wanted
             self._watch()
-
-    # ─ small facts ─
 
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""

@@ -16,6 +16,7 @@ from watchdog.guard import Allowed, may_act
 from watchdog.incidents import Change, Machine
 from watchdog.journal import Journal, incidents, outbox, runs, stays
 from watchdog.model import Millis, Severity, Target, Verdict
+from watchdog.pipeline.closing import Recovery, closed, recovered
 from watchdog.rules import Check, fill, say_labels
 from watchdog.telemetry import Telemetry, log
 from watchdog.units import show_duration
@@ -64,19 +65,28 @@ class Ledger:
 
         `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
         """
+        heard = severity if weight is None or _WEIGHT[weight] < _WEIGHT[severity] else weight
+        outbox.post(db, self._who_hears(heard, channels), severity, title, lines, now, incident)
+
+    def _who_hears(self, weight: Severity, channels: Collection[str] | None) -> list[str]:
         known = self._config.channels
         chosen = [name for name in (known if channels is None else channels) if name in known]
-        heard = max(_WEIGHT[severity], _WEIGHT[weight or severity])
-        wanted = [name for name in chosen if _WEIGHT[known[name].from_] <= heard]
-        outbox.post(db, wanted if known else [LOG], severity, title, lines, now, incident)
+        return [name for name in chosen if _WEIGHT[known[name].from_] <= _WEIGHT[weight]] if known else [LOG]
 
-    def record(self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis) -> set[str]:
-        """Changes of machines as incidents, timeline and messages. Returns the targets concerned."""
+    def record(
+        self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Change, Verdict]], now: Millis
+    ) -> dict[str, list[Recovery]]:
+        """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
+        still to be told: `close_if_over` does."""
         gone: dict[str, list[tuple[Check, Change, Verdict]]] = {}
-        for check, change, verdict in changes:
+        well: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
+        worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
+        # Critical ones first: of a rule that trips at both levels at once, people hear once.
+        for check, change, verdict in sorted(changes, key=lambda one: one[1].kind == "tripped" and one[0].level == "warn"):
             incident = incidents.current(self._journal, check.target)
             if change.kind == "tripped":
-                self._tripped(db, check, change, verdict, incident, now)
+                told = check.level == "crit" or change.key._replace(level="crit") not in worst
+                self._tripped(db, check, change, verdict, incident, now, told=told)
                 continue
             if change.kind == "gone":
                 gone.setdefault(check.rule, []).append((check, change, verdict))
@@ -84,20 +94,27 @@ class Ledger:
                     incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 incidents.clear(db, incident.id, check.rule, check.level, verdict.labels, now)
-                lines = [
-                    f"{verdict.reason}",
-                    f"fired for {show_duration(now - _tripped_at(self._journal, incident, check))}",
-                ]
                 if not self.silenced(check.rule, now):
-                    self.tell(db, "info", f"{check.target}: {check.rule} recovered", lines, now, incident=incident.id,
-                              channels=self._config.rules[check.rule].notify, weight=check.level)  # fmt: skip
+                    fired = now - _tripped_at(self._journal, incident, check)
+                    channels = self._config.rules[check.rule].notify
+                    well[check.target].append(Recovery(check.rule, check.level, channels, verdict.reason, fired))
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_WORDS[change.kind]}: {change.reason}"
             if incident is not None:
                 incidents.event(db, change.kind, text, now, incident=incident.id, target=check.target)
         for rule, those in gone.items():
             self._gone(db, rule, those, now)
-        return {check.target for check, _, _ in changes}
+        return well
+
+    def _recovered(self, db: sqlite3.Connection, target: str, those: Sequence[Recovery], incident: int, now: Millis) -> None:
+        """One message a channel, with what that channel heard of."""
+        heard: dict[str, list[Recovery]] = {}
+        for one in those:
+            for channel in self._who_hears(one.level, one.channels):
+                heard.setdefault(channel, []).append(one)
+        for channel, mine in heard.items():
+            title, lines = recovered(mine)
+            outbox.post(db, [channel], "info", f"{target}: {title}", lines, now, incident)
 
     def _gone(
         self, db: sqlite3.Connection, rule: str, those: Sequence[tuple[Check, Change, Verdict]], now: Millis
@@ -115,7 +132,7 @@ class Ledger:
 
     def _tripped(
         self, db: sqlite3.Connection, check: Check, change: Change, verdict: Verdict,
-        incident: incidents.Incident | None, now: Millis,
+        incident: incidents.Incident | None, now: Millis, *, told: bool,
     ) -> None:  # fmt: skip
         rule = self._config.rules[check.rule]
         if incident is None:
@@ -129,13 +146,15 @@ class Ledger:
                         incident=number, target=check.target)  # fmt: skip
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        if not told or self.silenced(check.rule, now):
+            return
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [fill(rule.summary, check, verdict, change.lasting, own)]
         if (alert := self._config.alerts.get(check.rule)) is not None:
             lines += alert.lines(verdict.labels, verdict.value, lambda text: self._query(text, now))
         lines.append(change.reason)
-        if told := dict(verdict.labels) | rule.labels:
-            lines.append(say_labels(told))
+        if labels := dict(verdict.labels) | rule.labels:
+            lines.append(say_labels(labels))
         if check.plan is not None:
             plan = self._config.plans[check.plan]
             lines.append(f"plan: {check.plan} ({plan.kind})")
@@ -143,9 +162,7 @@ class Ledger:
             lines.append(rule.runbook)
         if incident is None:  # the head of the thread; what follows belongs to the same incident
             lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        if not self.silenced(check.rule, now):
-            self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number,
-                      channels=rule.notify)  # fmt: skip
+        self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify)
 
     def decide(
         self, db: sqlite3.Connection, target: str, judged: Sequence[tuple[Check, Machine, Verdict]], facts: Facts,
@@ -246,23 +263,28 @@ class Ledger:
         log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
         return run
 
-    def close_if_over(self, db: sqlite3.Connection, target: str, fires: bool, now: Millis) -> bool:
+    def close_if_over(
+        self, db: sqlite3.Connection, target: str, fires: bool, now: Millis, well: Sequence[Recovery] = ()
+    ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
-        That of a target that no file names any more is over as well: nobody judges its rules.
+        That of a target that no file names any more is over as well: nobody judges its rules. `well` is told either way.
         """
         incident = incidents.current(self._journal, target)
-        if incident is None or fires or runs.unended(self._journal, target):
+        if incident is None:
+            return False
+        if fires or runs.unended(self._journal, target):
+            self._recovered(db, target, well, incident.id, now)
             return False
         incidents.close(db, incident.id, now)
         self.forget_refusals(incident.id)
-        lasted = show_duration(now - incident.opened)
-        ladder = [f"{run.plan}: {run.outcome} ({run.reason})" for run in runs.of_incident(self._journal, incident.id)]
-        gone = "" if target in self._config.targets else ": its target is no longer configured"
-        incidents.event(db, "closed", f"closed after {lasted}{gone}", now, incident=incident.id, target=target)
-        log.log(30 if gone else 20, "%s: incident %d closed after %s%s", target, incident.id, lasted, gone)
-        self.tell(db, "warn" if gone else "info", f"{target}: incident {incident.id} closed after {lasted}{gone}",
-                  [incident.title, *ladder], now, incident=incident.id, weight=incident.severity)  # fmt: skip
+        known = target in self._config.targets
+        title, lines = closed(self._journal, incident, well, now, configured=known)
+        said = f"closed after {show_duration(now - incident.opened)}{'' if known else ': its target is no longer configured'}"
+        incidents.event(db, "closed", said, now, incident=incident.id, target=target)
+        log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, said)
+        self.tell(db, "info" if known else "warn", f"{target}: {title}", lines, now, incident=incident.id,
+                  weight=incident.severity)  # fmt: skip
         return True
 
     def blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:

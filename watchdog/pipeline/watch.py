@@ -122,6 +122,15 @@ def mutable(names: Iterable[str], config: Config) -> frozenset[str]:
                      if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt")  # fmt: skip
 
 
+def unseen(config: Config, machines: Mapping[Key, Machine], target: str) -> str | None:
+    """Why the bot cannot be seen: a rule on freshness fires."""
+    for key, machine in machines.items():
+        rule = config.rules[key.rule]
+        if machine.fires and rule.target == target and rule.if_missing.then == "crit":
+            return f"{key.rule} fires"
+    return None
+
+
 def by_check(machines: Iterable[Key]) -> dict[tuple[str, str], list[Key]]:
     known: dict[tuple[str, str], list[Key]] = {}
     for key in machines:

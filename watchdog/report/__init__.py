@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from watchdog.journal.again import redeploy
 from watchdog.model import Millis
 from watchdog.report.blocks import Block, Bullets, Code, Heading, Paragraph, Picture, Table, markdown, page
 from watchdog.report.facts import GOALS, Facts, Line, Ran, gather, span
@@ -217,19 +218,8 @@ def _questions(facts: Facts) -> list[str]:
 
 def _redeploy(facts: Facts) -> list[str]:
     """The commands that bring back what was taken back: git first, then the flags."""
-    commits, flags = [], []
-    if any(ran.run.part == "undo" and ran.run.outcome == _WELL for ran in facts.runs):
-        return []
-    for ran in facts.runs:
-        for step in ran.steps:
-            before = step.before
-            if step.status != "done" or not isinstance(before, dict) or step.phase != "level":
-                continue
-            if before.get("new") and before.get("old") and not before.get("already", True):
-                commits.append(f"git -C {before['repo']} revert {before['new'][:12]}")
-            elif step.diff and "file" in before:
-                flags.append(f"# and turn back on: {step.say}")
-    return [*reversed(commits), *flags] if commits or flags else []
+    commits, flags = redeploy((ran.run, ran.steps) for ran in facts.runs)
+    return [*commits, *(f"# and turn back on: {say}" for say in flags)]
 
 
 def _clock(t: Millis) -> str:

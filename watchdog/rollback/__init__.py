@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from watchdog.actions.plan import Halt, Repair, read_plan, verify_of
 from watchdog.incidents import Finding, rest
 from watchdog.journal import JournalError, incidents, runs
 from watchdog.journal.runs import Outcome, Run
-from watchdog.model import Millis, Severity, Target
+from watchdog.model import Millis, Target
 from watchdog.rollback import undoing
 from watchdog.rollback.hands import Hands
 from watchdog.rollback.proof import Proof, jumped
 from watchdog.rollback.recover import Stages, back_of, is_on_its_way_back
 from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
+from watchdog.rollback.telling import level_ended, next_starts, note, say
 from watchdog.rollback.words import rows, said
 from watchdog.telemetry import log
 from watchdog.units import show_duration
@@ -98,7 +100,7 @@ class Rollback:
             until += jumped(self._hands, before)
 
     def _stages(self, run: Run) -> Stages:
-        return Stages(run, self._hands, self._proof(run), lambda *said: self._say(run, *said))
+        return Stages(run, self._hands, self._proof(run), partial(say, self._hands, run))
 
     def _proof(self, run: Run) -> Proof:
         return Proof(run, self._hands, lambda: self._boundary(run), lambda seconds: self._news(run.target, seconds))
@@ -173,7 +175,7 @@ class Rollback:
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
             place = Target.model_validate_json(run.place)
-            self._say(run, "info", f"{run.plan} would run (dry-run: nothing is changed)", rows(plan, place))
+            say(self._hands, run, "info", f"{run.plan} would run (dry-run: nothing is changed)", rows(plan, place))
             self._end(run, plan, "dry-run", "nothing was changed")
             return False
         with hands.journal.write(soon=True) as db:  # flushed with `started` of the first step
@@ -204,7 +206,7 @@ class Rollback:
             then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
             with hands.journal.write() as db:
                 runs.move(db, run.id, approve_by=until)
-                self._say(run, "crit", f"{run.plan} waits for approval", [
+                say(self._hands, run, "crit", f"{run.plan} waits for approval", [
                     f"trading-watchdog approve {run.id}",
                     f"trading-watchdog deny {run.id}",
                     f"without an answer within {show_duration(plan.approve_within)} {then}",
@@ -226,14 +228,14 @@ class Rollback:
                 with self._hands.journal.write(soon=True) as db:
                     runs.move(db, run.id, status="running", level=number)
                 finding = await self._try_on(run, plan, number, ladder)
-                self._level_ended(run, level.name, finding)
-                reason = finding.reason
+                level_ended(self._hands, run, plan, number, finding)
+                reason = f"level {level.name}: {finding.reason}"
                 if finding.outcome == "unknown" and isinstance(plan, Repair):
-                    return "exhausted", f"level {level.name}: {reason}"
+                    return "exhausted", reason
                 if finding.outcome != "proven":
                     continue  # a halt goes on even when nobody can tell: what is safe is safe
                 if isinstance(plan, Halt):
-                    return "proven", f"level {level.name}: {reason}"
+                    return "proven", reason
             assert isinstance(plan, Repair)
             again, reason = await self._celebrate(run, plan, number, ladder)
             if not again:
@@ -264,10 +266,10 @@ class Rollback:
                 undone = any(step.phase == "proven" and step.level == number - 1 for step in told)
                 first = min((step.level for step in told if step.phase == "before"), default=number)
                 await ladder.do("before", number if undone else first, plan.before)
-            if not any(step.phase == "level" and step.level == number for step in told):
+            if not any(step.phase == "level" and step.level <= number for step in told):  # after another level, it is said
                 with self._hands.journal.write(soon=True):
-                    self._say(run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
-                              [said(step, ladder.place) for step in level.steps])  # fmt: skip
+                    say(self._hands, run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
+                        [said(step, ladder.place) for step in level.steps])  # fmt: skip
             ladder.watch_log(verify_of(plan, level).log, number)
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
@@ -311,7 +313,7 @@ class Rollback:
             if finding is not None and finding.outcome == "disproven":
                 with self._hands.journal.write() as db:  # a restart must not take it for well again
                     runs.move(db, run.id, status="running", level=number + 1)
-                    self._say(run, "crit", f"{run.plan}: tripped again within the watch", [finding.reason])
+                    next_starts(self._hands, run, plan, number + 1, "crit", "tripped again within the watch", finding.reason)
                 self._hands.mute(run.target, plan.disturbs)
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
@@ -338,19 +340,6 @@ class Rollback:
         """Why it is latched; None when it is not."""
         standing = incidents.standing(self._hands.journal, target, self._hands.clock())
         return None if standing.latched is None else standing.latch_why
-
-    def _level_ended(self, run: Run, level: str, finding: Finding) -> None:
-        self._hands.telemetry.plan_runs.labels(run.plan, level, finding.outcome).inc()
-        severity: Severity = "info" if finding.outcome == "proven" else "warn"
-        self._say(run, severity, f"{run.plan}: level {level} {finding.outcome}", [finding.reason])
-
-    def _say(self, run: Run, severity: Severity, title: str, lines: Sequence[str]) -> None:
-        """The same words in the log, in the timeline and in the chat."""
-        log.log(_LOG_LEVEL[severity], "%s: %s: %s", run.target, title, "; ".join(lines))
-        with self._hands.journal.write() as db:
-            incidents.event(db, "plan", f"{title}: {'; '.join(lines)}", self._hands.clock(), incident=run.incident,
-                            run=run.id, target=run.target)  # fmt: skip
-            self._hands.tell(severity, f"{run.target}: {title}", lines, incident=run.incident)
 
     def _end(self, run: Run, plan: Halt | Repair | None, outcome: Outcome, reason: str) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
@@ -380,7 +369,9 @@ class Rollback:
                 lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
             if latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
-            self._say(run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            note(hands, run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            if bad or not hands.over(run):  # the end of its incident says all of it
+                hands.tell("crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident)
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         hands.mute(run.target, ())
         hands.ended(run.target)
@@ -389,5 +380,3 @@ class Rollback:
 class _PausedError(Exception):
     """The daemon stops: the run stays as it is in the journal."""
 
-
-_LOG_LEVEL = {"info": 20, "warn": 30, "crit": 40}

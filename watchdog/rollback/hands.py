@@ -40,6 +40,8 @@ class Hands(NamedTuple):
     tell: Tell
     ended: Callable[[str], None]
     """(target): a run is over; what is so now is our own doing."""
+    over: Callable[[Run], bool] = lambda _: False
+    """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
     named: Callable[[str, Collection[str]], Mapping[Key, Terms]] = lambda *_: {}
     """(target, rules) → what is known of these rules, for a level that names them."""
     mute: Callable[[str, Collection[str]], None] = lambda *_: None

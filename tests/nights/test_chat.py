@@ -1,0 +1,127 @@
+"""How much a night says: what happens at once is one message, and the last one of an incident says what is left to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.desk import RULES, Desk
+from tests.nights.house import House
+from watchdog.journal import incidents
+
+PAIRS = RULES.replace("rules:\n", """rules:
+  - {name: pair, kpi: left, target: bot, each: [side], warn: {above: 5}, notify: [chat]}
+  - {name: slow, kpi: age, target: bot, warn: {above: 3s}}
+""").replace("kpis:\n", "kpis:\n  left: {expr: left}\n")  # fmt: skip
+
+Build = Callable[..., House]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path, PAIRS)
+    made.rounds(2)
+    yield made
+    made.journal.close()
+
+
+def lines(desk: Desk, title: str, channel: str = "chat") -> list[str]:
+    (row,) = desk.journal.rows("SELECT lines FROM message WHERE title = ? AND channel = ?", title, channel)
+    return list(json.loads(row["lines"]))
+
+
+def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_left_to_do(house: Build) -> None:
+    night = house()
+    night.until(lambda: any(one.closed for one in night.listed()))
+
+    told = night.told()
+    assert [title.split(" closed after")[0] for title in told] == [
+        "bot: errors tripped", "bot: ladder: level feature starts", "bot: ladder: level feature disproven, level version starts",
+        "bot: errors recovered", "bot: ladder: level version proven", "bot: incident 1",
+    ]  # fmt: skip
+    assert told[-1].endswith(": level version of ladder helped")
+    what, how, again, still, more = lines(night, told[-1])
+    assert what == "errors: errors 50 % is above 10 %"
+    assert how.startswith("ladder: proven after ")
+    assert again == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
+    assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
+    assert [row["text"].split(":")[0] for row in incidents.events(night.journal, 1)][-2:] == ["ladder proven", "closed after 12 s"]
+
+
+def test_what_recovers_at_once_is_one_message_and_with_it_the_end_of_the_incident(desk: Desk) -> None:
+    desk.series = [("left", (("side", f"{number:02}"),), 9) for number in range(30)]
+    desk.rounds(2, tick_age=5, error_ratio=0.07)
+    desk.series = [("left", (("side", f"{number:02}"),), 1) for number in range(30)]
+    before = len(desk.told())
+    desk.round(tick_age=1)
+
+    assert desk.told()[before:] == ["bot: pair, slow recovered"]
+    said = lines(desk, "bot: pair, slow recovered")
+    assert len(said) == 21
+    assert said[0] == "pair: left 1 is not above 5, fired for 2 s"
+    assert said[-1] == "and 11 more"
+
+    desk.round(error_ratio=0.01)
+    assert desk.told()[before + 1 :] == ["bot: errors recovered, incident 1 closed after 3 s"]
+    assert "errors 1 % is not above 5 %" in lines(desk, desk.told()[-1])
+
+
+def test_a_channel_for_what_is_critical_hears_nothing_of_warnings_that_recover_beside_it(desk: Desk) -> None:
+    desk.rounds(4, tick_age=5, error_ratio=0.5)
+    desk.round(tick_age=1, error_ratio=0.01)
+
+    assert desk.told()[-1] == "bot: slow, errors recovered"
+    assert desk.told("pager")[-1] == "bot: errors recovered"
+    assert lines(desk, "bot: errors recovered", "pager")[0] == "errors 1 % is not above 10 %"
+
+
+def test_of_a_rule_that_trips_at_both_levels_at_once_people_hear_once_and_critically(desk: Desk) -> None:
+    desk.reload(PAIRS.replace("warn: {above: 5%}", "warn: {above: 5%, for: 2s}"))
+    desk.rounds(3, error_ratio=0.5)
+
+    rows = desk.journal.rows("SELECT severity, lines FROM message WHERE title = 'bot: errors tripped' AND channel = 'chat'")
+    assert [row["severity"] for row in rows] == ["crit"]
+    assert "incident 1: trading-watchdog incidents 1" in rows[0]["lines"]
+    assert desk.told("pager") == ["bot: errors tripped"]
+    assert {trip.level for trip in incidents.trips(desk.journal, 1)} == {"warn", "crit"}
+
+
+def test_what_is_silenced_is_not_told_of_in_company_either(desk: Desk) -> None:
+    desk.people.silence("slow", 3_600_000, "ann: known", desk.now)
+    desk.rounds(2, tick_age=5, error_ratio=0.07)
+    desk.series = [("left", (), 9)]
+    desk.rounds(2)
+    desk.series = [("left", (), 1)]
+    desk.round(tick_age=1, error_ratio=0.01)
+
+    assert desk.told()[-1].startswith("bot: pair, errors recovered, incident 1 closed")
+
+
+def test_a_latch_is_said_with_the_end_of_its_incident(desk: Desk) -> None:
+    desk.rounds(5, error_ratio=0.5)
+    with desk.journal.write() as db:
+        incidents.stand(db, "bot", latched=desk.now, latch_why="halt halt")
+    desk.end(desk.runs[0], "exhausted")
+    desk.rounds(1, error_ratio=0.01)
+
+    assert 'latched: repairs wait for trading-watchdog resume bot --reason "…"' in lines(desk, desk.told()[-1])
+
+
+def test_the_way_a_run_ended_is_told_by_itself_while_its_incident_goes_on(house: Build) -> None:
+    night = house(rules="  - {name: noisy, kpi: errors, warn: {above: 0.1%}}")
+    night.until(lambda: ("ladder", "proven") in night.outcomes())
+
+    assert night.told()[-1] == "bot: ladder proven"
+    assert night.incident is not None
+
+
+def test_the_pager_hears_of_an_exhausted_repair_though_its_level_is_not_told_apart(house: Build) -> None:
+    night = house(levels="      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}\n")
+    night.until(lambda: ("ladder", "exhausted") in night.outcomes())
+
+    assert "bot: ladder exhausted" in night.told("pager")
+    assert lines(night, "bot: ladder exhausted", "pager")[0].startswith("level feature: errors: errors 50 % is above 10 %")
+    assert "bot: ladder: level feature disproven" not in night.told()
