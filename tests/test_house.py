@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "watchdog"
 FLOORS = [
     {"units", "hours"},
     {"model", "systemd"},
-    {"offload", "telemetry"},
+    {"offload", "telemetry", "shown"},
     {"sources", "actions", "notifiers", "promql", "rules", "incidents", "guard"},
     {"config", "series", "journal", "plots"},
     {"history"},

@@ -13,13 +13,17 @@ from tests.desk import Desk
 from watchdog.cli import look
 from watchdog.config import Config
 from watchdog.status import status
+from watchdog.web.front import front
+
+
+def said(desk: Desk) -> Any:
+    known = status(desk.config, desk.pipeline, desk.journal, dict.fromkeys(desk.config.sources), desk.now)
+    return json.loads(json.dumps(known))
 
 
 def printed(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    known = json.loads(json.dumps(status(desk.config, desk.pipeline, desk.journal, dict.fromkeys(desk.config.sources), desk.now)))
-
     def answered(_: Config) -> Any:
-        return known
+        return said(desk)
 
     monkeypatch.setattr(look, "ask_status", answered)
     assert look.status(argparse.Namespace(config=desk.folder, json=False)) == 0
@@ -40,3 +44,19 @@ def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called
     ]  # fmt: skip
     assert rules[3][:3] == ["no-ticks", "not", "judged:"]
     assert any(line.split() == ["kpi", "pairs", "no", "rule", "judges", "it"] for line in lines)
+
+
+def test_the_page_says_what_is_wrong_first_and_takes_no_label_for_its_own_words(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]
+    desk.rounds(4)
+    assert "<h1>Trading Watchdog – nothing is wrong</h1>" in front(said(desk))
+
+    desk.series.append(("error_ratio", (("pair", "<script>"),), 0.5))
+    desk.rounds(4, market_open=0)
+    page = front(said(desk))
+
+    assert "<title>Trading Watchdog – crit: errors pair=&lt;script&gt; source=bot</title>" in page
+    assert page.index("<h2>Targets</h2>") < page.index("<h2>Rules</h2>") < page.index("<h2>Sources</h2>")
+    assert "<script>" not in page
+    assert 'class="crit"><dt>errors pair=&lt;script&gt; source=bot</dt><dd>crit firing' in page

@@ -15,6 +15,8 @@ from watchdog.model import WatchdogError
 from watchdog.telemetry import Telemetry
 from watchdog.web import _MOST, Server, pages
 
+STATUS = {"sources": {"größer": {"up": True}}, "kpis": {}, "rules": [], "targets": {}, "silenced": [], "now": 0, "version": "1.2.3"}
+
 
 class Watched:
     """What a daemon would say."""
@@ -40,7 +42,7 @@ def watched() -> Watched:
 
 @pytest.fixture
 def server(watched: Watched) -> Iterator[Server]:
-    shown = pages(watched.telemetry.registry, lambda: watched.wrong, lambda: {"name": "größer"}, watched.query)
+    shown = pages(watched.telemetry.registry, lambda: watched.wrong, lambda: STATUS, watched.query)
     server = Server(shown, "127.0.0.1", 0)
     yield server
     server.close()
@@ -72,10 +74,18 @@ def test_healthz_says_what_is_wrong(server: Server, watched: Watched) -> None:
     assert read(server, "/healthz")[::2] == (503, "the last tick was 12 s ago\n")
 
 
+def test_a_page_for_people_stands_at_the_top(server: Server) -> None:
+    code, kind, text = read(server, "/")
+
+    assert (code, kind.partition(";")[0]) == (200, "text/html")
+    assert text.startswith("<!doctype html>")
+    assert "größer" in text
+
+
 def test_the_status_is_json(server: Server) -> None:
     code, kind, text = read(server, "/api/status")
 
-    assert (code, kind, json.loads(text)) == (200, "application/json", {"name": "größer"})
+    assert (code, kind, json.loads(text)) == (200, "application/json", STATUS)
 
 
 def test_a_query_is_given_what_stands_in_the_address(server: Server, watched: Watched) -> None:

@@ -13,10 +13,11 @@ import time
 from typing import Any
 
 from watchdog.cli.dry import rehearse
-from watchdog.cli.look import opened, run_json, when
+from watchdog.cli.look import opened, run_json
 from watchdog.cli.run import log_to_stderr
 from watchdog.journal import Journal, Lock, outbox, runs
 from watchdog.model import WatchdogError
+from watchdog.shown import when
 
 
 def rollback(options: argparse.Namespace) -> int:

@@ -8,13 +8,14 @@ import time
 from typing import Any
 
 from watchdog.cli.act import ask
-from watchdog.cli.look import ask_status, opened, when
+from watchdog.cli.look import ask_status, opened
 from watchdog.config import Config
 from watchdog.journal import Journal, Lock, baselines
 from watchdog.journal.baselines import Baseline
 from watchdog.model import WatchdogError
 from watchdog.pipeline.baselines import asked
 from watchdog.rules import Kpi, Learn, learned
+from watchdog.shown import when
 from watchdog.units import parse_duration, show, show_duration
 
 _PATIENCE = 30

@@ -8,17 +8,16 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from watchdog import config
 from watchdog.config import Config
 from watchdog.journal import Journal, Lock, OutdatedError, incidents, outbox, runs
-from watchdog.model import Millis, WatchdogError
-from watchdog.units import show, show_duration
+from watchdog.model import WatchdogError
+from watchdog.shown import rows, when
+from watchdog.units import show_duration
 
-_PHASES = ("firing", "easing", "pending", "no data", "ok")
 _NAME = 40
 """Longer names push what stands behind them out of line, instead of everything else."""
 
@@ -53,57 +52,11 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(known))
         return 0
-    rows = sorted(known["rules"], key=_urgency)
-    names = [*known["sources"], *known["kpis"], *known["targets"], *map(_whose, rows), *known.get("unjudged", ())]
-    wide = max((len(name) for name in names if len(name) <= _NAME), default=0)
-    for name, source in known["sources"].items():
-        print(f"source  {name:<{wide}}  {'up' if source['up'] else source['error'] or 'not read yet'}")
-    if (kept := known.get("history")) is not None:
-        since = "nothing yet" if kept["oldest"] is None else f"{show(kept['bytes'], 'bytes')} since {when(kept['oldest'])}"
-        print(f"history {'':<{wide}}  {since}" + (f"; pauses: {kept['paused']}" if kept["paused"] else ""))
-    for name, kpi in known["kpis"].items():
-        texts = ", ".join(value["text"] for value in kpi["values"]) or ("no data" if kpi["judged"] else "no rule judges it")
-        print(f"kpi     {name:<{wide}}  {texts}" + (f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""))
-        if kpi["warning"]:
-            print(f"        {'':<{wide}}  {kpi['warning']}")
-    for rule in rows:
-        held = show_duration(known["now"] - rule["since"])
-        print(f"rule    {_whose(rule):<{wide}}  {rule['level']} {_phase(rule):<7} for {held}: {rule['reason']}")
-    for name in known.get("unjudged", ()):
-        print(f"rule    {name:<{wide}}  not judged: asleep (only), or nothing was read yet")
-    for name, target in known["targets"].items():
-        words = [] if target.get("configured", True) else ["no longer configured"]
-        words += [f"latched: {target['latched']}"] if target["latched"] else []
-        acked = f" (acknowledged by {target['acked_by']})" if target["acked_by"] else ""
-        words += [f"incident {target['incident']}{acked}"] if target["incident"] else []
-        words += [_at_work(target["plan"], known["now"])] if target["plan"] else []
-        words += [f"held by {target['held']}"] if target["held"] else []
-        print(f"target  {name:<{wide}}  {'; '.join(words) or 'quiet'}")
-    for stay in known["silenced"]:
-        well = ", or until it is well" if stay["until_well"] else ""
-        print(f"silence {stay['rule']:<{wide}}  for another {show_duration(stay['until'] - known['now'])}{well} ({stay['who']})")
+    listed = list(rows(known))
+    wide = max((len(row.name) for row in listed if len(row.name) <= _NAME), default=0)
+    for row in listed:
+        print(f"{row.kind:<8}{row.name:<{wide}}  {row.text}")
     return 0
-
-
-def _whose(rule: dict[str, Any]) -> str:
-    return str(rule["rule"]) + "".join(f" {name}={value}" for name, value in rule["labels"].items())
-
-
-def _phase(rule: dict[str, Any]) -> str:
-    """What holds, in a word. A rule that is ok because nothing speaks against it is not the same as one that is well."""
-    return "no data" if rule["phase"] == "ok" and rule["outcome"] in ("nodata", "error") else str(rule["phase"])
-
-
-def _urgency(rule: dict[str, Any]) -> tuple[int, int, str, list[str]]:
-    """What fires comes first, what is well last."""
-    return (_PHASES.index(_phase(rule)), rule["level"] != "crit", rule["rule"], list(rule["labels"].values()))
-
-
-def _at_work(plan: dict[str, Any], now: Millis) -> str:
-    if plan["approve_by"] is None:
-        return f"plan {plan['plan']} {plan['status']} (run {plan['run']})"
-    left = show_duration(max(0, plan["approve_by"] - now))
-    return f"plan {plan['plan']} waits for approval for another {left}: approve {plan['run']}, or deny {plan['run']}"
 
 
 def opened(folder: Path) -> tuple[Config, Journal]:
@@ -164,7 +117,3 @@ def run_json(journal: Journal, run: runs.Run) -> dict[str, Any]:
                    "detail": step.detail, "started": step.started, "ended": step.ended, "before": step.before}
                   for step in runs.steps(journal, run.id)],
     }  # fmt: skip
-
-
-def when(t: Millis) -> str:
-    return datetime.fromtimestamp(t / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from watchdog import config, history
-from watchdog.cli.look import when
 from watchdog.config import Config, ConfigError
 from watchdog.history.ask import duration, moment
 from watchdog.model import Labels, Millis, WatchdogError
@@ -19,6 +18,7 @@ from watchdog.pipeline import longest_windows
 from watchdog.promql import Pages
 from watchdog.replay import Report, Trip, replay
 from watchdog.replay.labels import Label, Score, labels, score
+from watchdog.shown import when
 from watchdog.units import show_duration
 
 _BAR = 30

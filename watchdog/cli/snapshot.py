@@ -10,10 +10,11 @@ from pathlib import Path
 from watchdog import snapshot
 from watchdog.actions.git import deployed_again, standing_reverts
 from watchdog.cli.act import ask, be_sure
-from watchdog.cli.look import opened, when
+from watchdog.cli.look import opened
 from watchdog.config import Config
 from watchdog.journal import Journal, Lock, runs
 from watchdog.model import ActionError, Target, WatchdogError
+from watchdog.shown import when
 
 
 def handle(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
-"""/metrics, /healthz, /api/status and /api/query over HTTP, in threads of their own: a stuck page delays no rollback.
+"""`/`, /metrics, /healthz, /api/status and /api/query over HTTP, in threads of their own: a stuck page delays no rollback.
 
-The standard library's server is all that four pages take: a framework costs 4 MB, a twelfth of a start, and ten wake-ups
+The standard library's server is all that five pages take: a framework costs 4 MB, a twelfth of a start, and ten wake-ups
 a second.
 """
 
@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from watchdog.model import WatchdogError
 from watchdog.telemetry import log
+from watchdog.web.front import front
 
 Status = dict[str, Any]
 
@@ -60,6 +61,9 @@ def pages(
         wrong = health()
         return Reply("ok\n") if wrong is None else Reply(f"{wrong}\n", code=503)
 
+    def home(*_: object) -> Reply:
+        return Reply(front(status()), "text/html; charset=utf-8")
+
     def api_status(*_: object) -> Reply:
         return _json(status())
 
@@ -69,7 +73,7 @@ def pages(
         except WatchdogError as error:
             return _json({"error": str(error)}, 400)
 
-    return {"/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
+    return {"/": home, "/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
 
 
 def _json(value: object, code: int = 200) -> Reply:
