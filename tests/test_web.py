@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -48,8 +51,11 @@ def server(watched: Watched) -> Iterator[Server]:
     server.close()
 
 
-def read(server: Server, path: str, accept: str = "", method: str = "GET") -> tuple[int, str, str]:
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers={"Accept": accept}, method=method)
+def read(
+    server: Server, path: str, accept: str = "", method: str = "GET", more: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    headers = {"Accept": accept, **(more or {})}
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
@@ -132,6 +138,56 @@ def test_no_more_readers_than_threads_are_taken_in(server: Server) -> None:
 
     for each in [*silent, one_more]:
         each.close()
+
+
+def test_readers_that_drip_make_room_when_others_are_turned_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchdog.web._PATIENCE", 0.3)
+    dripping = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST)]
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.05):
+            for each in dripping:
+                with contextlib.suppress(OSError):
+                    each.send(b"G")
+
+    dripper = threading.Thread(target=drip)
+    dripper.start()
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert read(server, "/healthz")[0] == 200
+                break
+            except (OSError, http.client.HTTPException):
+                assert time.monotonic() < deadline, "the readers that drip are still there"
+    finally:
+        stop.set()
+        dripper.join()
+        for each in dripping:
+            each.close()
+
+
+@pytest.mark.parametrize(("site", "kind", "code"), [
+    ("cross-site", "image", 403), ("cross-site", "iframe", 403), ("cross-site", "document", 200), ("same-origin", "empty", 200),
+])  # fmt: skip
+def test_other_web_sites_have_nothing_asked_by_a_browser(server: Server, site: str, kind: str, code: int) -> None:
+    assert read(server, "/api/query?expr=up", more={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": kind})[0] == code
+
+
+@pytest.mark.parametrize("request_", [
+    b"POST /healthz HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET\r\n\r\n",
+])  # fmt: skip
+def test_what_is_no_request_of_ours_is_refused_and_the_next_reader_is_served(server: Server, request_: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as door:
+        with contextlib.suppress(OSError):
+            door.sendall(request_)
+        answer = b""
+        with contextlib.suppress(OSError):
+            answer = door.recv(4_096)
+    assert b" 200 " not in answer.partition(b"\n")[0]
+    assert read(server, "/healthz")[0] == 200
 
 
 def test_a_taken_address_is_an_error_at_once(server: Server) -> None:

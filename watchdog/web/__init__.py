@@ -11,6 +11,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ Status = dict[str, Any]
 _MOST = 32
 """Readers at a time; one more is turned away, for each holds a thread."""
 _PATIENCE = 10.0
-"""Seconds that a reader may keep us waiting for its next byte."""
+"""Seconds that a reader may keep us waiting for its next byte; and for all of them, when others are turned away."""
 
 
 class Reply(NamedTuple):
@@ -76,6 +77,11 @@ def pages(
     return {"/": home, "/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
 
 
+def _not_for_strangers(*_: object) -> Reply:
+    """Any web page can have a browser on this machine ask us what costs time."""
+    return Reply("these pages are not for other web sites\n", code=403)
+
+
 def _json(value: object, code: int = 200) -> Reply:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Reply(text, "application/json", code)
@@ -112,18 +118,25 @@ class _Threads(socketserver.ThreadingTCPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.shown = shown
         self._free = threading.BoundedSemaphore(_MOST)
+        self._open: dict[socket.socket, float] = {}
         super().__init__((host, port), _Reader)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._free.acquire(blocking=False):
+            self._open[request] = time.monotonic()
             super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+            return
+        self.shutdown_request(request)
+        for reader, since in self._open.copy().items():  # one that drips its request a byte at a time never falls silent
+            if time.monotonic() - since > _PATIENCE:
+                with contextlib.suppress(OSError):
+                    reader.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a reader went away, or is slow
@@ -141,6 +154,8 @@ class _Reader(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         page = self.server.shown.get(address.path)
+        if self.headers.get("Sec-Fetch-Site") == "cross-site" and self.headers.get("Sec-Fetch-Dest") != "document":
+            page = _not_for_strangers
         try:
             reply = Reply("Not Found", code=404) if page is None else page(
                 dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))  # fmt: skip
