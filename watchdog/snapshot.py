@@ -22,6 +22,8 @@ from watchdog.rollback.backup import Saved
 
 _NAME = re.compile(r"(?!.*(\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _GIT_MS = 60_000
+_UNDER_WAY = "under-way.json"
+"""In the folder of what a way back replaces: the commit that it is making, so that one that is killed can be gone on with."""
 
 
 class Snapshot(NamedTuple):
@@ -127,29 +129,53 @@ def restore(folder: Path, made: Snapshot, target: Target, now: Millis) -> tuple[
     What is replaced is saved first, as a snapshot of its own: (what was done, its name, None when nothing was to do).
     Raises WatchdogError; then the files are as they were. Cut off in the middle, it can be asked for again.
     """
+    place = target.model_copy(update={"repo": made.repo})
+    went_on = _go_on(folder, place)
     stat, other = changes(made)
     if not stat.strip() and not other:
-        return "it is so already", None
-    place = target.model_copy(update={"repo": made.repo})
+        return went_on or "it is so already", None
     replaced = [Path(one.path) for one in other if one.what != "made"]
     aside = take(folder, f"replaced-by-{made.name}-{now}"[:100], made.target, place, replaced, now, tag=False)
-    said = []
+    said, under_way = [went_on] * bool(went_on), folder / aside.name / _UNDER_WAY
     try:
         if made.repo is not None and made.commit is not None:
             _committed(made, aside)
             back = Git(do="git", to=made.commit).at(place)
             before = back.before()
             if not before["already"]:
+                _replace(under_way, {"to": made.commit, "before": before})
                 said.append(back.apply(before, f"snapshot {made.name}"))
+                under_way.unlink()
         for one in made.saved:
             if backup.standing(Path(one.path)) != one.was:
                 backup.put_back(Path(one.path), one.was, one.copy)
                 said.append(f"{one.path} is as it was")
-    except ActionError as error:
+    except (OSError, ActionError) as error:
+        if not getattr(error, "may_have_happened", False):
+            under_way.unlink(missing_ok=True)
         for one in aside.saved:
             backup.put_back(Path(one.path), one.was, one.copy)
         raise WatchdogError(f"not restored: {error}") from None
     return "; ".join(said), aside.name
+
+
+def _go_on(folder: Path, place: Target) -> str:
+    """Ends what an earlier way back was killed in: half of its files are those of the new commit. What it did; or nothing."""
+    said = ""
+    for under_way in sorted(folder.glob(f"*/{_UNDER_WAY}")):
+        try:
+            note = json.loads(under_way.read_bytes())
+            if place.repo is None or Path(note["before"]["repo"]) != Path(place.repo):
+                continue
+            back = Git(do="git", to=note["to"]).at(place)
+            if back.state(note["before"]) == "before":
+                said = back.apply(note["before"], "a snapshot's way back that was cut off")
+            under_way.unlink()
+        except ActionError as error:
+            raise WatchdogError(f"an earlier way back was cut off, and cannot be gone on with: {error}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WatchdogError(f"{under_way} cannot be read: {error} — move it away") from None
+    return said
 
 
 def _committed(made: Snapshot, aside: Snapshot) -> None:
@@ -173,11 +199,14 @@ def _there(repo: Repository, made: Snapshot) -> None:
 
 
 def _write(folder: Path, made: Snapshot) -> None:
-    part = folder / "snapshot.part"
-    said: Json = {**made._asdict(), "saved": [one._asdict() for one in made.saved]}
+    _replace(folder / "snapshot.json", {**made._asdict(), "saved": [one._asdict() for one in made.saved]})
+
+
+def _replace(path: Path, said: Json) -> None:
+    part = path.with_suffix(".part")
     part.write_text(json.dumps(said))
-    part.replace(folder / "snapshot.json")
-    files.sync_folder(folder)
+    part.replace(path)
+    files.sync_folder(path.parent)
 
 
 def _read(folder: Path) -> Snapshot:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.actions.helpers import Repo, action, killed_at, through_journal
-from watchdog.model import ActionError, Json, Target
+from watchdog.model import ActionError, Done, Json, Target
 
 
 @pytest.fixture
@@ -162,6 +162,29 @@ def test_a_name_that_is_no_utf_8_is_refused_since_the_journal_could_not_hold_it(
     with pytest.raises(ActionError, match=r"caf\\udce9\.txt', a name that is no UTF-8") as refusal:
         taken_back(bot)
     str(refusal.value).encode()
+
+
+# Our own edits
+
+
+def test_what_the_git_step_of_an_earlier_run_kept_is_still_known_as_ours(bot: Repo) -> None:
+    target = Target(repo=str(bot.path))
+    bot.commit("v1", config__py="TRADING = True\nSIZE = 1\n")
+    bad = bot.commit("bad", config__py="TRADING = True\nSIZE = 2\n")
+    switch = action(do="flag", file="config.py", set={"TRADING": False}).at(target)
+    switched = through_journal(switch.before())
+    switch.apply(switched, "k")
+    back = action(do="git", revert="HEAD").at(target)
+    went = through_journal(back.before([Done(switch, switched, True)]))
+    back.apply(went, "k")
+    assert bot.read("config.py") == "TRADING = False\nSIZE = 1\n"
+
+    again = action(do="git", to=bad).at(target)
+    before = through_journal(again.before([Done(switch, switched, False), Done(back, went, False)]))
+    again.apply(before, "k")
+
+    assert again.state(before) == "after"
+    assert bot.read("config.py") == "TRADING = True\nSIZE = 2\n"
 
 
 # Branches and remotes

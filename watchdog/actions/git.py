@@ -292,7 +292,10 @@ def _our_edits(
 
 
 def _edits_in(top: Path, done: Sequence[Done]) -> Mapping[str, list[tuple[Mapping[str, Value], bool]]]:
-    """Per path, our flag edits in order and whether each stands. An earlier git step has dropped those that do not."""
+    """Per path, our flag edits in order and whether each stands. An earlier git step has dropped those that do not.
+
+    One of another run has kept what stood in that run; it is in its own note.
+    """
     found: dict[str, list[tuple[Mapping[str, Value], bool]]] = {}
     for step in done:
         action: Any = step.action
@@ -302,7 +305,8 @@ def _edits_in(top: Path, done: Sequence[Done]) -> Mapping[str, list[tuple[Mappin
                 found.setdefault(str(file.relative_to(top)), []).append((action.set, step.stands))
         elif isinstance(action, Git):
             for path in step.before["changes"]:
-                found[path] = [edit for edit in found.get(path, []) if edit[1]]
+                kept = step.before["edits"].get(path, {}).get("values", ())
+                found[path] = [edit for edit in found.get(path, []) if edit[1]] or [(values, False) for values in kept]
     return {path: edits for path, edits in found.items() if edits}
 
 
