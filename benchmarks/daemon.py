@@ -105,9 +105,9 @@ def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
         page = Page()
         stack.callback(page.close)
         say(f"footprint: {effort.footprint:g} s")
-        compiled = [sys.executable, "-c", "import watchdog.cli.run, watchdog.daemon, watchdog.sources.fetch"]
-        with running(compiled, folder / "compiling", ROOT, folder / "compiled") as process:
-            process.wait()  # who compiles is larger and slower than who finds it compiled
+        first = Ours(folder / "first", page.url)
+        with first.started():
+            first.ready()  # who compiles is larger and slower than who finds it compiled
         with _both(folder / "running", page.url, pair) as (ours, processes):
             found = _footprint(processes, effort.footprint)
             say(f"reaction: {effort.rounds} breaches")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
+    # An action waits for the interpreter some ten times. While a thread computes (a reload, a query, the history) each of
+    # these takes as long as this: ten times Python's own 5 ms would be more than an action may be kept waiting.
+    sys.setswitchinterval(0.000_5)
 
     async def watch() -> None:
         await _built(options.config).run()

@@ -1,0 +1,61 @@
+"""What a daemon carries about: what its configuration does not use is not imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+FILES = {
+    "watchdog.yaml": 'sources: {bot: {type: scrape, url: "http://127.0.0.1:9/metrics"}}\nstate: state\n',
+    "rules/bot.yaml": """\
+targets: {bot: {}}
+kpis: {equity: {expr: equity}}
+rules: [{name: equity, kpi: equity, target: bot, crit: {below: 1, for: 5s, plan: stop}}]
+plans:
+  stop:
+    kind: halt
+    levels: [{name: stop, steps: [{do: command, run: ["true"]}], verify: {that: [alive == 1], give_up: 30s}}]
+""",
+}
+DAEMON = """\
+import os, sys
+from pathlib import Path
+import watchdog.cli.run
+from watchdog.daemon import Daemon
+daemon = Daemon(Path(sys.argv[1]), os.environ)
+from watchdog.sources.fetch import Fetcher
+from watchdog.actions.child import run
+run(["true"], timeout_ms=30_000)
+daemon.close()
+print(*sys.modules)
+"""
+"""Everything up to the first read, a read's and a command's own code included."""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    folder = tmp_path_factory.mktemp("lean")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    argv = [sys.executable, "-c", DAEMON, str(folder)]
+    return set(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("client", ["slack_sdk", "telegram", "httpx", "requests"])
+def test_the_daemon_without_chat_imports_no_chat_client(imported: set[str], client: str) -> None:
+    assert client not in imported
+
+
+@pytest.mark.parametrize("library", ["psutil", "tarfile", "matplotlib", "scipy", "starlette", "uvicorn", "tomlkit"])
+def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(imported: set[str], library: str) -> None:
+    assert library not in imported
+
+
+@pytest.mark.parametrize("room", [
+    "replay", "report", "ruletest", "drill", "demo", "snapshot", "history.ask", "config.schema", "config.prometheus.translate",
+])  # fmt: skip
+def test_the_daemon_imports_no_room_of_another_command(imported: set[str], room: str) -> None:
+    assert f"watchdog.{room}" not in imported
