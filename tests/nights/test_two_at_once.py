@@ -16,6 +16,7 @@ import pytest
 from tests.actions.helpers import Repo, action
 from tests.crash.lives import forked
 from tests.nights.house import House
+from watchdog.actions import locks, repository, swap
 from watchdog.actions.process import Process
 from watchdog.journal import Journal, Lock, runs
 from watchdog.model import ActionError, ProcessPlace, Target
@@ -85,6 +86,20 @@ def test_two_that_revert_at_once_leave_one_commit_and_a_sound_tree(tmp_path: Pat
         assert repo.status() == ""
         assert (repo.read("config.py"), (repo.path / "old.py").exists()) == ("MODEL = 1\n", True)
         repo.git("reset", "-q", "--hard", "v2")
+
+
+def test_of_two_that_take_the_index_lock_again_and_again_one_is_within(tmp_path: Path) -> None:
+    repo = repository.repository(str(Repo(tmp_path / "bot").path), 30_000)
+    within = tmp_path / "within"
+
+    def take(_: int) -> None:
+        for _ in range(50):
+            with locks.index_locked(repo):
+                within.touch(exist_ok=False)
+                swap.tidy(repo)
+                within.unlink()
+
+    assert at_once(2, take) == [0, 0]
 
 
 def test_two_that_start_the_bot_at_once_leave_one_bot(tmp_path: Path) -> None:

@@ -85,19 +85,21 @@ def _take(repo: Repository, lock: Path) -> bool:
         if not _dead(repo, lock):
             return False
         lock.unlink(missing_ok=True)
-    marked = private(repo) / "lock"
+    marked = private(repo) / f"lock-{os.getpid()}"  # of its own: another watchdog may be marking one, too
     try:
-        marked.unlink(missing_ok=True)
         marked.write_bytes(_MARK + f"{os.getpid()} {child.started(os.getpid()) or 0:.2f}\n".encode())
         try:
             lock.hardlink_to(marked)
         except PermissionError:  # a file system without hard links
             with lock.open("xb") as file:
                 file.write(marked.read_bytes())
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # somebody else has it, or has just tidied up behind itself
         return False
     except OSError as problem:
         raise ActionError(f"{lock} cannot be made: {problem.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            marked.unlink()
     return True
 
 
