@@ -79,21 +79,37 @@ def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(desk: Desk) ->
 
 
 @pytest.mark.parametrize(("kind", "args", "why"), [
-    ("hold", {"target": "bt", "for": HOUR}, "there is no target 'bt': bot"),
-    ("silence", {"rule": "erors", "for": HOUR}, "there is no rule 'erors': errors, drawdown, no-ticks"),
+    ("hold", {"target": "bt", "for": HOUR}, "there is no target 'bt' — did you mean bot?"),
+    ("silence", {"rule": "erors", "for": HOUR}, "there is no rule 'erors' — did you mean errors?"),
     ("hold", {"target": "bot", "for": 31 * 24 * HOUR}, "a hold lasts 30 d at most: say --for with less"),
     ("hold", {"target": "bot", "for": 0}, "a hold lasts 30 d at most: say --for with less"),
-    ("approve", {"run": 7}, "there is no plan run 7"),
+    ("approve", {"run": 7}, "there is no plan run 7 — none waits for approval"),
     ("abort", {"what": "7"}, "no plan is at work as 7"),
     ("abort", {"what": "bot"}, "no plan is at work on bot"),
-    ("abort", {"what": "bt"}, "'bt' is neither the number of a run nor a target"),
-    ("ack", {"incident": 7}, "there is no incident 7"),
+    ("abort", {"what": "bt"}, "there is no target 'bt' — did you mean bot? Or say the number of a run"),
+    ("ack", {"incident": 7}, "there is no incident 7 — the newest: none yet"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_words(desk: Desk, kind: str, args: dict[str, Any], why: str) -> None:
     granted, text = ask(desk, kind, **args)
 
     assert not granted
     assert text == why
+
+
+def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path) -> None:
+    many = "".join(f"  - {{name: {pair}-spread-{n}, kpi: errors, target: bot, warn: {{above: 1%}}}}\n"
+                   for pair in ("btc", "eth", "sol") for n in range(400))  # fmt: skip
+    desk = Desk(tmp_path, RULES.replace("plans:\n", many + "plans:\n", 1))
+
+    why = [ask(desk, "silence", rule=rule, **{"for": HOUR})[1] for rule in ("eth-spred-77", "EQUITY", "drawdwn", "spread-399")]
+    assert why == [
+        "there is no rule 'eth-spred-77' — did you mean eth-spread-77, eth-spread-377 or eth-spread-277?",
+        "there is no rule 'EQUITY' — known: errors, drawdown, no-ticks, btc-spread-0, btc-spread-1, btc-spread-2, btc-spread-3, "
+        "btc-spread-4, btc-spread-5, btc-spread-6, btc-spread-7, btc-spread-8 and 1191 more",
+        "there is no rule 'drawdwn' — did you mean drawdown?",
+        "there is no rule 'spread-399' — did you mean btc-spread-399, eth-spread-399 or sol-spread-399?",
+    ]
+    desk.journal.close()
 
 
 # ─ maintenance ─

@@ -515,9 +515,9 @@ def test_a_latch_refuses_a_persons_repair_and_not_a_persons_halt(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ({"plan": "laddr"}, "there is no plan 'laddr': halt, ladder"),
+        ({"plan": "laddr"}, "there is no plan 'laddr' — did you mean ladder?"),
         ({"plan": "ladder", "level": "system"}, "plan ladder has no level 'system': feature, version"),
-        ({"plan": "ladder", "target": "bto"}, "say which target with --target: bot"),
+        ({"plan": "ladder", "target": "bto"}, "there is no target 'bto' — did you mean bot?"),
     ],
 )
 def test_what_cannot_be_started_is_refused_with_what_could_be(desk: Desk, args: dict[str, str], says: str) -> None:

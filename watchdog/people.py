@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from watchdog.config.problem import listed, unknown
 from watchdog.journal import Journal, JournalError, dump, incidents, runs, saved, stays
 from watchdog.journal.outbox import Request
 from watchdog.model import Millis
@@ -75,7 +76,9 @@ class People:
         """Approves or denies a run that waits for it."""
         run = runs.find(self._journal, number)
         if run is None:
-            return False, f"there is no plan run {number}"
+            waiting = [f"{run.id} ({run.plan})" for target in runs.at_work(self._journal)
+                       for run in runs.unended(self._journal, target) if run.approve_by is not None and run.approval is None]
+            return False, f"there is no plan run {number} — {', '.join(waiting) or 'none'} waits for approval"
         if run.status != "queued" or run.approve_by is None or run.approval is not None:
             return False, f"run {number} ({run.plan} {run.outcome or run.approval or run.status}) waits for no approval"
         if now >= run.approve_by:
@@ -94,7 +97,7 @@ class People:
         elif what in self._pipeline.config.targets:
             mine = runs.unended(self._journal, what)
         else:
-            return False, f"{what!r} is neither the number of a run nor a target"
+            return False, f"{unknown('target', what, self._pipeline.config.targets)} Or say the number of a run"
         if not mine:
             return False, f"no plan is at work as {what}" if what.isdigit() else f"no plan is at work on {what}"
         with self._journal.write() as db:
@@ -109,7 +112,7 @@ class People:
         """Somebody is on it, or has found out the `cause`, or has brought a `fix`: a line of the timeline with a name."""
         incident = next(iter(incidents.listing(self._journal, number)), None)
         if incident is None:
-            return False, f"there is no incident {number}"
+            return False, incidents.unknown(self._journal, number)
         title = {"ack": f"incident {number} acknowledged", "cause": f"root cause of incident {number} found",
                  "fix": f"incident {number} fixed for good"}[kind]  # fmt: skip
         with self._journal.write() as db:
@@ -121,7 +124,7 @@ class People:
         """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
         incident = next(iter(incidents.listing(self._journal, number)), None)
         if incident is None:
-            return False, f"there is no incident {number}"
+            return False, incidents.unknown(self._journal, number)
         standing = incidents.standing(self._journal, incident.target, now)
         if standing.latched is not None:
             cure = f'trading-watchdog resume {incident.target} --reason "…" first'
@@ -144,7 +147,7 @@ class People:
     def hold(self, target: str, span: Millis | None, who: str, now: Millis, *, halts: bool = False) -> tuple[bool, str]:
         """Rules start no repair of the target for so long (ms), with `halts` no halt either; None ends it."""
         if target not in self._pipeline.config.targets:
-            return False, f"there is no target {target!r}: {', '.join(self._pipeline.config.targets)}"
+            return False, unknown("target", target, self._pipeline.config.targets)
         what = "repairs and halts" if halts else "repairs"
         return self._stay("hold", target, span, who, now, f"no {what} on {target}", target, halts=halts)
 
@@ -154,7 +157,7 @@ class People:
         """A rule is not told for so long (ms), or until it is well again; it is still acted upon. None ends it."""
         known = self._pipeline.config.rules.get(rule)
         if known is None:
-            return False, f"there is no rule {rule!r}: {', '.join(self._pipeline.config.rules)}"
+            return False, unknown("rule", rule, self._pipeline.config.rules)
         if until_well and span is not None and self._is_well(rule):
             return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
         return self._stay("silence", rule, span, who, now, f"{rule} is not told", known.target, until_well=until_well)
@@ -215,7 +218,7 @@ class People:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
         away = next((one.name for one in incidents.latched(self._journal) if one.name == target), None)
         if target not in self._pipeline.config.targets and away is None:
-            return False, f"there is no target {target!r}: {', '.join(self._pipeline.config.targets)}"
+            return False, unknown("target", target, self._pipeline.config.targets)
         at_work = runs.unended(self._journal, target)
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
@@ -241,11 +244,13 @@ class People:
         config = self._pipeline.config
         known = config.plans.get(plan)
         if known is None:
-            return False, f"there is no plan {plan!r}: {', '.join(config.plans) or 'none is configured'}"
+            return False, unknown("plan", plan, config.plans)
         if target is None and len(config.targets) == 1:
             (target,) = config.targets
-        if target is None or target not in config.targets:
-            return False, f"say which target with --target: {', '.join(config.targets)}"
+        if target is None:
+            return False, f"say which target with --target: {listed(config.targets)}"
+        if target not in config.targets:
+            return False, unknown("target", target, config.targets)
         names = [rung.name for rung in known.levels]
         if level is not None and level not in names:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from watchdog.actions import Flag, Git, files, repository
 from watchdog.actions.plan import Halt, Repair
 from watchdog.actions.repository import Repository
+from watchdog.config.problem import unknown
 from watchdog.model import ActionError, Json, Millis, Target, WatchdogError
 from watchdog.rollback import backup
 from watchdog.rollback.backup import Saved
@@ -54,8 +55,7 @@ def listing(folder: Path) -> list[Snapshot]:
 def find(folder: Path, name: str) -> Snapshot:
     """Raises WatchdogError when there is none of that name."""
     if not _NAME.fullmatch(name) or not (folder / name / "snapshot.json").is_file():
-        known = ", ".join(one.name for one in listing(folder)) or "there is none yet"
-        raise WatchdogError(f"there is no snapshot {name!r}: {known}")
+        raise WatchdogError(unknown("snapshot", name, [one.name for one in listing(folder)]))
     return _read(folder / name)
 
 

@@ -203,4 +203,4 @@ def test_the_command_line_says_so_and_how(repo: Path, tmp_path: Path, capsys: py
     assert main(["drill", "v2", "--config", str(tmp_path), "--json"]) == 1
     assert "v2-merge" in json.loads(capsys.readouterr().out)["bot"][0]["problems"][0]
     assert main(["drill", "v9", "--config", str(tmp_path)]) == 1
-    assert "there is no plan 'v9': v2" in capsys.readouterr().err
+    assert "there is no plan 'v9' — known: v2" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from watchdog.config import Config
 from watchdog.config.latency import Delay, delays
 from watchdog.config.plain import describe
 from watchdog.config.probe import Delivered, ask
-from watchdog.config.problem import nearest
+from watchdog.config.problem import unknown
 from watchdog.journal import Journal, JournalError
 from watchdog.model import Source, WatchdogError
 from watchdog.pipeline.targets import left_behind
@@ -89,7 +89,7 @@ def _row(delay: Delay) -> str:
 
 def _explain(checked: Config, name: str, *, as_json: bool) -> int:
     if name not in checked.rules:
-        raise WatchdogError(f"there is no rule {name} — {nearest(name, checked.rules) or 'no rule is defined'}")
+        raise WatchdogError(unknown("rule", name, checked.rules))
     text = describe(checked, name)
     print(json.dumps({"rule": name, "text": text}) if as_json else text)
     return 0

@@ -9,6 +9,7 @@ import json
 from watchdog import drill
 from watchdog.cli.look import opened
 from watchdog.config import Config
+from watchdog.config.problem import unknown
 from watchdog.model import WatchdogError
 
 _SHOWN = 40
@@ -19,12 +20,12 @@ def rehearse(options: argparse.Namespace) -> int:
     loaded, journal = opened(options.config)
     plan = loaded.plans.get(options.plan)
     if plan is None:
-        raise WatchdogError(f"there is no plan {options.plan!r}: {', '.join(loaded.plans) or 'none is configured'}")
+        raise WatchdogError(unknown("plan", options.plan, loaded.plans))
     names = [options.target] if options.target else _targets_of(loaded, options.plan)
     rows = {}
     for name in names:
         if name not in loaded.targets:
-            raise WatchdogError(f"there is no target {name!r}: {', '.join(loaded.targets)}")
+            raise WatchdogError(unknown("target", name, loaded.targets))
         rows[name] = drill.drill(plan, loaded.targets[name])
         latched = next((row["latch_why"] for row in journal.rows(
             "SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)), None)  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from watchdog import config
 from watchdog.actions.plan import Halt, Repair, steps_of
+from watchdog.config.problem import listed, unknown
 from watchdog.model import Action, ActionError, Target, WatchdogError
 
 
@@ -17,10 +18,12 @@ def rehearse(options: argparse.Namespace) -> int:
     loaded = config.load(options.config, environ=os.environ)
     plan = loaded.plans.get(options.plan)
     if plan is None:
-        raise WatchdogError(f"there is no plan {options.plan!r}: {', '.join(loaded.plans) or 'none is configured'}")
+        raise WatchdogError(unknown("plan", options.plan, loaded.plans))
     name = options.target or (next(iter(loaded.targets)) if len(loaded.targets) == 1 else None)
-    if name is None or name not in loaded.targets:
-        raise WatchdogError(f"say which target with --target: {', '.join(loaded.targets)}")
+    if name is None:
+        raise WatchdogError(f"say which target with --target: {listed(loaded.targets)}")
+    if name not in loaded.targets:
+        raise WatchdogError(unknown("target", name, loaded.targets))
     names = [level.name for level in plan.levels]
     if options.level is not None and options.level not in names:
         raise WatchdogError(f"plan {options.plan} has no level {options.level!r}: {', '.join(names)}")

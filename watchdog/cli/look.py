@@ -79,7 +79,7 @@ def list_incidents(options: argparse.Namespace) -> int:
     _, journal = opened(options.config)
     listed = incidents.listing(journal, options.id)
     if options.id is not None and not listed:
-        raise WatchdogError(f"there is no incident {options.id}")
+        raise WatchdogError(incidents.unknown(journal, options.id))
     if options.json:
         print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))
         return 0

@@ -21,8 +21,7 @@ def tell(options: argparse.Namespace) -> int:
     now = time.time_ns() // 1_000_000
     facts = report.gather(journal, options.incident, loaded, None, now)
     if facts is None:
-        known = ", ".join(str(one.id) for one in incidents.listing(journal, limit=10)) or "none yet"
-        raise WatchdogError(f"there is no incident {options.incident} — the newest: {known}")
+        raise WatchdogError(incidents.unknown(journal, options.incident))
     pages = _samples(loaded, options.history)
     if pages is not None:
         facts = report.gather(journal, options.incident, loaded, pages, now) or facts

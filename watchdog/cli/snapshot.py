@@ -12,6 +12,7 @@ from watchdog.actions.git import deployed_again, standing_reverts
 from watchdog.cli.act import ask, be_sure
 from watchdog.cli.look import opened
 from watchdog.config import Config
+from watchdog.config.problem import listed, unknown
 from watchdog.journal import Journal, Lock, runs
 from watchdog.model import ActionError, Target, WatchdogError
 from watchdog.shown import when
@@ -83,8 +84,10 @@ def _restore(options: argparse.Namespace, loaded: Config, journal: Journal) -> i
 def _target(loaded: Config, name: str | None) -> tuple[str, Target]:
     if name is None and len(loaded.targets) == 1:
         (name,) = loaded.targets
-    if name is None or name not in loaded.targets:
-        raise WatchdogError(f"say which target: {', '.join(loaded.targets)}")
+    if name is None:
+        raise WatchdogError(f"say which target: {listed(loaded.targets)}")
+    if name not in loaded.targets:
+        raise WatchdogError(unknown("target", name, loaded.targets))
     return name, loaded.targets[name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -60,6 +61,26 @@ def nearest(name: object, known: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in few], n=1)
     if close:
         return f"did you mean {next(each for each in known if each.lower() == close[0])}?"
-    listed = sorted(known)
-    more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
-    return f"known: {', '.join(map(short, listed[:12]))}{more}"
+    return f"known: {listed(sorted(known))}"
+
+
+def listed(names: Collection[str]) -> str:
+    """The first dozen, and how many more there are."""
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"{', '.join(map(short, list(names)[:12]))}{more}"
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> str:
+    """For a person who named something that there is not: the few names that were probably meant, or those that there are."""
+    text = name[:100].lower()
+    close = [each for each in known if text and text in each.lower()][:3]
+    if not close:
+        # As much is compared as takes no time worth speaking of: the daemon answers this between two looks at the bot.
+        some = heapq.nsmallest(3 * MOST_NAMES, known, key=lambda each: abs(len(each) - len(text)))
+        near = difflib.get_close_matches(text, [each.lower() for each in some], n=3)
+        close = sorted((each for each in some if each.lower() in near), key=lambda each: near.index(each.lower()))
+    if close:
+        cure = f"did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?"
+    else:
+        cure = f"known: {listed(list(known))}" if known else "none is there yet"
+    return f"there is no {what} {short(name)!r} — {cure}"

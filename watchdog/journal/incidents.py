@@ -82,6 +82,12 @@ def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> l
     return [Incident(*row) for row in rows]
 
 
+def unknown(journal: Journal, incident: int) -> str:
+    """For a person who named one that there is not."""
+    newest = ", ".join(str(one.id) for one in listing(journal, limit=10)) or "none yet"
+    return f"there is no incident {incident} — the newest: {newest}"
+
+
 def worsen(db: sqlite3.Connection, incident: int) -> None:
     db.execute("UPDATE incident SET severity = 'crit' WHERE id = ?", (incident,))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from watchdog.config import Config
+from watchdog.config.problem import unknown
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal import baselines as records
 from watchdog.journal.baselines import Baseline
@@ -198,7 +199,7 @@ class Baselines:
             return False, "no KPI says baseline: captured — say it where the baseline is to be captured"
         for name in wanted:
             if name not in self._config.kpis:
-                return False, f"there is no KPI {name!r}: {', '.join(self._config.kpis)}"
+                return False, unknown("KPI", name, self._config.kpis)
             if name not in captured:
                 return False, f"the baseline of {name} is not captured: say baseline: captured in its file first"
             if why := self._frozen(name, fires, now):
