@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from watchdog.config import Config, ConfigError, check, load, salvage
+from watchdog.config import Config, ConfigError, check, load, ours, salvage
 from watchdog.notifiers import Slack
 from watchdog.rules import Missing, Patience
 from watchdog.sources import Process, Scrape
@@ -190,6 +191,30 @@ def test_without_watchdog_yaml_there_is_nothing_to_load(write: Write) -> None:
 def rule_names(config: Config | None) -> list[str]:
     assert config is not None
     return list(config.rules)
+
+
+@pytest.mark.parametrize("text", ["services: {db: {image: postgres}}\n", "rules: []\n", "- a\n", ""])
+@pytest.mark.parametrize("use", [load, salvage])
+def test_a_file_that_is_something_else_is_not_taken_for_a_configuration_that_says_nothing(
+    text: str, use: Callable[..., Config], write: Write
+) -> None:
+    """Otherwise a command goes on with defaults: another journal, another watchdog."""
+    other = write({"watchdog.yaml": MAIN, "compose.yaml": text}) / "compose.yaml"
+
+    with pytest.raises(ConfigError) as refused:
+        use(other, environ={})
+    with pytest.raises(ConfigError):
+        ours(other)
+
+    (problem,) = refused.value.problems
+    assert str(problem) == (f"{other}:1:1: is no watchdog.yaml: it says nothing of sources, channels, state — "
+                            "name the folder that holds watchdog.yaml, or that file")  # fmt: skip
+
+
+def test_a_configuration_may_have_a_name_of_its_own(write: Write) -> None:
+    folder = write({"staging.yaml": MAIN})
+
+    assert list(load(folder / "staging.yaml", environ={}).sources) == ["bot"]
 
 
 def test_check_takes_the_folder_with_watchdog_yaml(write: Write) -> None:

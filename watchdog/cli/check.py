@@ -31,6 +31,8 @@ def check(options: argparse.Namespace) -> int:
         probed.append(ask(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PAUSE)))
         return probed[0]
 
+    if not options.paths and options.config.is_file():
+        config.ours(options.config)
     paths = options.paths or [options.config]
     checked, problems = config.check(paths, environ=os.environ, ask=probe if options.probe else None)
     if options.export and checked is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from watchdog.config.changes import Looks, changes, looks
-from watchdog.config.load import check, load, salvage
+from watchdog.config.load import check, load, ours, salvage
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.shape import Config, Defaults, Reload, Web
 
 __all__ = ["Config", "ConfigError", "Defaults", "Looks", "Problem", "Reload", "Web", "changes", "check", "load",
-    "looks", "salvage",
+    "looks", "ours", "salvage",
 ]  # fmt: skip

@@ -93,6 +93,8 @@ def explain(error: ValidationError, spot: Spot, models: Sequence[Model]) -> None
     for path, here in complaints.items():
         if path in around and all(each.kind in _NOUNS or each.kind in _LENGTHS for each in here):
             continue  # a union's other members, or a list that lost what is wrong in it: see further down
+        if spot.document.holds_spoilt((*spot.path, *path)) and any(each.kind == "value_error" for each in here):
+            continue  # it was judged by a number whose unit nobody knows
         if not spot.is_spoilt(path) and not (here[0].kind == "missing" and path in misspelt):
             _report(spot, path, here, models)
 

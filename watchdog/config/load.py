@@ -45,7 +45,7 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> C
     `uid`: whom the daemon runs as; what somebody else could write is refused. None: everything is read.
     Raises ConfigError, which lists every mistake of every file.
     """
-    files = found(path)
+    files = ours(path)
     problems = [] if uid is None else distrusted(_guarded(files), uid)
     config, more = _build(files, environ)
     if config is None or problems:
@@ -58,7 +58,7 @@ def salvage(path: Path, *, environ: Mapping[str, str]) -> Config:
 
     Nothing is judged or started by it. Raises ConfigError when watchdog.yaml does not even tell where the journal is.
     """
-    files = found(path)
+    files = ours(path)
     main = None if files.main is None else read(files.main, _shown(files.main))
     made = draft(main, [read(each, _shown(each)) for each in files.rules], files.folder.absolute(), environ)
     said = {} if main is None or main.data is None else main.data
@@ -77,6 +77,18 @@ def found(path: Path) -> Files:
     """What `load` reads."""
     main = path / MAIN if _is(Path.is_dir, path) else path
     return Files(main, _yaml_in(main.parent / "rules"), [], main.parent)
+
+
+def ours(path: Path) -> Files:
+    """As `found`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead of what it says."""
+    files = found(path)
+    main = files.main
+    if main is not None and main.name != MAIN and (document := read(main, _shown(main))).whole and not document.problems:
+        data = document.data
+        if not isinstance(data, dict) or data.keys().isdisjoint(MAIN_KEYS):
+            raise ConfigError([Problem(_shown(main), 1, 1, f"is no {MAIN}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
+                                       f"name the folder that holds {MAIN}, or that file")])  # fmt: skip
+    return files
 
 
 def _guarded(files: Files) -> list[Path]:
