@@ -104,7 +104,7 @@ def test_the_command_explains_and_knows_the_nearest_name(write: Write, capsys: p
     assert capsys.readouterr().out.startswith("least watches plain of bot")
     assert main(["check", folder, "--explain", "leest"]) == 1
 
-    assert "there is no rule leest — did you mean least?" in capsys.readouterr().err
+    assert "there is no rule 'leest' — did you mean least?" in capsys.readouterr().err
 
 
 def test_check_tells_the_worst_case_of_each_rule(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
