@@ -80,17 +80,17 @@ def slide(leaf: Node, n: int, merge: Merge) -> Node:
 
 
 def slide_sum(x: Floats, n: int) -> Floats:
-    """`slide` with `plus`, in three buffers that stay in the cache."""
+    """`slide` with `plus`, in buffers that stay in the cache."""
     many, size, count = x.size - n + 1, 1, n
-    result, rest = np.empty(many), None
-    here, there = np.empty((2, x.size))
+    rest = None
+    result, here, there, other = _lined_up(4, x.size)
     while True:
         if count & 1:
             piece = x[(count - 1) * size :][:many]
             if rest is None:
-                rest, there = piece, np.empty(x.size)  # the piece stays where it is
+                rest, there = piece, other  # the piece stays where it is
             else:
-                rest = np.add(piece, rest, out=result)
+                rest = np.add(piece, rest, out=result[:many])
         count >>= 1
         if not count:
             assert rest is not None
@@ -98,6 +98,14 @@ def slide_sum(x: Floats, n: int) -> Floats:
         x = np.add(x[:-size], x[size:], out=here[: x.size - size])
         here, there = there, here
         size *= 2
+
+
+def _lined_up(count: int, size: int) -> list[Floats]:
+    """So many empty arrays that begin where a line of the cache does: adding is twice as fast there."""
+    wide = -(-size // 8) * 8
+    room = np.empty(count * wide + 7)
+    first = -(room.__array_interface__["data"][0] // 8) % 8
+    return [room[start : start + size] for start in range(first, first + count * wide, wide)]
 
 
 def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:

@@ -40,7 +40,7 @@ def array(columns: Columns) -> Ints:
     return np.arange(columns.start, columns.stop, columns.step) if isinstance(columns, range) else columns
 
 
-PIECE = 16_384
+PIECE = 32_768
 """Windows that are worked out together: what is touched on the way stays in the processor's cache."""
 
 
