@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.promql.test_properties import bits, by_source
 from tests.promql.written import GONE, key
 from watchdog.promql import Page, Pages, Result, evaluate, page_of, parse
+from watchdog.promql.columns import Buckets
 from watchdog.promql.pages import ABSENT_BITS, missing
 
 FUNCTIONS = [
@@ -137,6 +138,16 @@ def test_looks_at_each_second_and_each_sample_are_answered_like_one(text: str, j
                 assert whole.age == 150
             for i in range(0, some.size, 47):
                 assert said(evaluate(expr, series, some[i : i + 1]), 0) == said(whole, i)
+
+
+GAPS = st.lists(st.sampled_from([1, 2, 300, 1_000, 1_001, 90_000, 40_000_000]), min_size=1, max_size=80)
+
+
+@given(GAPS, GAPS, st.integers(-50_000_000, 50_000_000))
+def test_a_search_in_buckets_finds_what_halving_finds(apart: list[int], asked: list[int], off: int) -> None:
+    t, times = np.cumsum(apart), np.cumsum(asked) + off
+
+    assert Buckets(t).searchsorted(times).tolist() == t.searchsorted(times, "right").tolist()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

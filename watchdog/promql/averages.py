@@ -228,11 +228,13 @@ class Several:
         return self._windows.v[self._windows.firsts[i] : self._windows.lasts[i]]
 
     def constant(self) -> tuple[Places, Floats]:
-        windows = self._windows
+        windows, v = self._windows, self._v
+        least = self.counts if isinstance(self.counts, int) else int(self.counts.min(initial=2))
+        if least > 1 and not (v[1:] == v[:-1]).any():
+            return np.zeros(0, np.intp), np.zeros(0)
         first = np.asarray(windows.first(windows.v), np.float64)
         which = np.flatnonzero(first == windows.last(windows.v))
         if which.size:
-            v = self._v
             moved = np.zeros(v.size, np.int64)
             np.cumsum(~(v[1:] == v[:-1]), out=moved[1:])
             start = self._base.start

@@ -63,13 +63,51 @@ def columns(page: Page, ends: Ints, span: Millis, since: Millis = NEVER) -> Boun
             return Bounds(firsts, untils, body, step, True, age)
         return Bounds(firsts, np.clip(array(untils), start, stop), body, step, True)
     found: list[Ints] = []
+    buckets: Buckets | None = None
     for back in (span, 0):
         if (places := held.get(f"back {back}")) is None or since != NEVER:
-            places = near.searchsorted(ends - back, "right") + start
+            if near.size > ends.size or near.size < SEVERAL:
+                places = near.searchsorted(ends - back, "right")
+            else:
+                buckets = buckets or Buckets(near)
+                places = buckets.searchsorted(ends - back)
+            places += start
             if since == NEVER:
                 held[f"back {back}"] = places
         found.append(places)
     return Bounds(found[0], found[1], *sliding(found[0], found[1]))
+
+
+class Buckets:
+    """Ascending times in buckets of about their distance. A search begins at its bucket and is over after a step or two,
+    which costs half of what halving does."""
+
+    def __init__(self, t: Ints) -> None:
+        self._first = int(t[0])
+        self._shift = max(0, ((int(t[-1]) - self._first) // t.size).bit_length() - 1)
+        self._begun = np.bincount(((t - self._first) >> self._shift) + 1)
+        np.cumsum(self._begun, out=self._begun)
+        self._t = np.append(t, -NEVER)
+
+    def searchsorted(self, asked: Ints) -> Ints:
+        """Of each how many times lie at or before it."""
+        bucket = (asked - self._first) >> self._shift
+        np.clip(bucket, 0, self._begun.size - 1, out=bucket)
+        found = self._begun.take(bucket, mode="clip")  # where all is within, the fastest mode
+        later = self._t.take(found, mode="clip") <= asked
+        found += later
+        which = np.flatnonzero(later)
+        for _ in range(_STEPS):
+            if not which.size:
+                return found
+            which = which[self._t[found[which]] <= asked[which]]
+            found[which] += 1
+        found[which] = self._t.searchsorted(asked[which], "right")
+        return found
+
+
+_STEPS = 8
+"""After so many steps many times lie in one bucket, and halving is faster."""
 
 
 def newest_of(page: Page, ends: Ints, lasts: Columns) -> Ints:
@@ -79,7 +117,7 @@ def newest_of(page: Page, ends: Ints, lasts: Columns) -> Ints:
     known: tuple[Columns, Ints] | None = held.get("newest")
     if known is not None and (known[0] == lasts if slides and isinstance(known[0], range) else known[0] is lasts):
         return known[1]
-    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step] if isinstance(lasts, range) else page.t[lasts - 1]
+    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step] if isinstance(lasts, range) else page.t.take(lasts - 1)
     newest.flags.writeable = False
     held["newest"] = lasts, newest
     return newest
@@ -103,10 +141,15 @@ def _remembered(page: Page, ends: Ints) -> dict[str, Any]:
     """What was found out of these very times, which nobody can write to: many expressions ask for the same ones."""
     if ends.flags.writeable:
         return {}
-    known = page.looked
-    if known is None or known[0] is not page.t or known[1] is not ends:
-        known = page.looked = page.t, ends, {}
-    return known[2]
+    for t, asked, held in page.looked:
+        if asked is ends and t is page.t:
+            return held
+    page.looked = [*page.looked[1 - _ASKED :], (page.t, ends, {})]
+    return page.looked[-1][2]
+
+
+_ASKED = 4
+"""So many asked last are remembered: what is asked in chunks is asked by one expression after the other."""
 
 
 def expect(page: Page, ends: Ints, pace: Millis) -> None:
@@ -134,12 +177,15 @@ def paced(page: Page, start: int, stop: int) -> Millis:
 
 def sliding(firsts: Ints, lasts: Ints) -> tuple[slice, int]:
     """The longest stretch in which windows move on by the same number of columns."""
+    none = slice(0, 0), 0
+    step = int(firsts[firsts.size // 2] - firsts[firsts.size // 2 - 1])
+    some = np.arange(0, firsts.size - 1, 1 + firsts.size // 256)
+    slides = (firsts[some + 1] - firsts[some] == step) & (lasts[some + 1] - lasts[some] == step)
+    if step < 1 or 2 * np.count_nonzero(slides) < some.size:
+        return none  # or here and there only
     moved, ended = np.diff(firsts), np.diff(lasts)
-    step = int(moved[moved.size // 2])
-    if step < 1:
-        return slice(0, 0), 0
     breaks = np.flatnonzero((moved != step) | (ended != step))
     edges = np.concatenate(([-1], breaks, [moved.size]))
     longest = int(np.argmax(np.diff(edges)))
     body = slice(int(edges[longest]) + 1, int(edges[longest + 1]) + 1)
-    return (body, step) if body.stop - body.start >= SEVERAL and lasts[body.start] > firsts[body.start] else (slice(0, 0), 0)
+    return (body, step) if body.stop - body.start >= SEVERAL and lasts[body.start] > firsts[body.start] else none

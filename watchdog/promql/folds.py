@@ -110,11 +110,11 @@ def _lined_up(count: int, size: int) -> list[Floats]:
 
 def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:
     """Any windows: [m] each → [windows] each. `firsts`: where each begins; `counts`: how many samples, at least one."""
-    least = int(counts.min(initial=0))
-    lengths = np.flatnonzero(np.bincount(counts - least)) + least
-    if lengths.size <= _LENGTHS:
-        return _of_lengths(leaf, firsts, counts, lengths.tolist(), merge)
-    top, size = int(lengths[-1]), 1
+    top = int(counts.max(initial=1))
+    least = int(counts.min(initial=top))
+    if top - least < _LENGTHS:
+        return _of_lengths(leaf, firsts, counts, range(least, top + 1), merge)
+    size = 1
     rest = tuple(np.empty(firsts.size, x.dtype) for x in leaf)
     while size <= top:
         which = np.flatnonzero(counts & size)
@@ -142,10 +142,10 @@ _LENGTHS = 12
 """Windows of so many lengths: each length is folded everywhere, and read off where it is asked for."""
 
 
-def _of_lengths(leaf: Node, firsts: Ints, counts: Ints, lengths: list[int], merge: Merge) -> Node:
+def _of_lengths(leaf: Node, firsts: Ints, counts: Ints, lengths: range, merge: Merge) -> Node:
     whole, size = leaf[0].size, 1
     rest: dict[int, Node] = {}
-    while lengths and size <= lengths[-1]:
+    while size <= lengths[-1]:
         for n in lengths:
             if n & size:
                 off = n & -(2 * size)
@@ -156,13 +156,15 @@ def _of_lengths(leaf: Node, firsts: Ints, counts: Ints, lengths: list[int], merg
         size *= 2
     if len(lengths) == 1:
         return tuple(x[firsts] for x in rest[lengths[0]])
-    result = tuple(np.empty(firsts.size, x.dtype) for x in leaf)
-    for n in lengths:
-        which = np.flatnonzero(counts == n)
-        places = firsts[which]
-        for x, part in zip(result, rest[n], strict=True):
-            x[which] = part[places]
-    return result
+    wide = whole - lengths[0] + 1
+    places = (counts - lengths[0]) * wide + firsts
+    result = []
+    for i, x in enumerate(leaf):
+        table = np.empty((len(lengths), wide), x.dtype)
+        for row, n in zip(table, lengths, strict=True):
+            row[: max(0, whole - n + 1)] = rest[n][i]
+        result.append(table.take(places, mode="clip"))
+    return tuple(result)
 
 
 # ─ what is folded ─

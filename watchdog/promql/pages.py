@@ -75,13 +75,13 @@ class Page:
 
     paced: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
-    looked: tuple[Ints, Ints, dict[str, Any]] | None
+    looked: list[tuple[Ints, Ints, dict[str, Any]]]
     """These very `t`, the times they were last asked for, and where those lie."""
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:
         """`begin`: for all rows, or one each."""
         self.paced = None
-        self.looked = None
+        self.looked = []
         self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
         self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
         self.unwatched = WATCHED
