@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import MINUTE, RULES, SECOND, Desk
-from watchdog.journal import incidents, outbox, runs
+from watchdog.journal import incidents, outbox, runs, stays
 from watchdog.model import Millis
 
 
@@ -196,6 +196,33 @@ def test_while_somebody_elses_deployment_settles_repairs_wait_and_halts_do_not(d
     desk.rounds(2, equity=800)
 
     assert queued(desk) == [("halt", "rule drawdown", 0)]
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_waiting_for_a_time_that_was_wrong(desk: Desk) -> None:
+    right, desk.now = desk.now, desk.now + 5 * 60 * MINUTE  # until the network says what time it is
+    desk.rounds(3, equity=2_000)
+    desk.pipeline.resume("bot", "ann", desk.now)
+    desk.rounds(3, equity=1_200)
+    with desk.journal.write() as db:
+        incidents.stand(db, "bot", unsettled=desk.now)
+        outbox.post(db, ["chat"], "warn", "written by the wrong clock", [], desk.now)
+        stays.add(db, "hold", "bot", desk.now + 5 * MINUTE, "ann", desk.now)
+
+    desk.now = right
+    desk.pipeline.wake(desk.now)
+    desk.rounds(3)
+    assert outbox.next_due(desk.journal)["chat"] <= desk.now
+    desk.now += 11 * MINUTE
+    desk.pipeline.wake(desk.now)
+    desk.rounds(10, error_ratio=0.5)
+    assert [run.plan for run in desk.runs] == ["ladder"]
+    assert stays.standing(desk.journal, "hold", "bot", desk.now) is None
+
+    desk.restart()
+    desk.rounds(3, equity=1_100)
+    assert not desk.fires("drawdown")  # 2000 was before the resume
+    desk.rounds(3, equity=1_070)
+    assert desk.fires("drawdown")  # 1200 was seen after it, whatever the time was
 
 
 def test_while_a_freshness_rule_fires_no_repair_starts(desk: Desk) -> None:

@@ -248,7 +248,12 @@ class Daemon:
         now, steady = clock(), time.monotonic()
         if abs((now - self._last_tick) - (steady - self._steady) * 1_000) > _JUMP or now - self._last_tick > _JUMP:
             log.warning("the clock jumped, or the machine slept: timers start from here")
-            self.pipeline.wake(now)
+            try:
+                self.pipeline.wake(now)
+            except sqlite3.OperationalError as error:  # it is done at the next tick
+                self._upkeep.unwritten(error)
+                systemd.notify("WATCHDOG=1")
+                return
         self._last_tick, self._steady = now, steady
         if not self._upkeep.look():
             return

@@ -111,7 +111,7 @@ class Pipeline:
 
     def wake(self, now: Millis) -> None:
         """After a suspend or a clock jump: as after a restart."""
-        self.booted = now
+        self.booted, self._standing = now, standings(self.config, self.journal, self.ledger, now, jumped=True)
         machines = self.machines
         machines.update({key: wake(machine, now) for key, machine in machines.items()})
         self._watch()

@@ -12,15 +12,20 @@ import sqlite3
 from watchdog.config import Config
 from watchdog.journal import Journal, incidents
 from watchdog.journal.incidents import Standing
+from watchdog.journal.setback import set_back
 from watchdog.model import Millis
 from watchdog.pipeline.ledger import Ledger, place_of
 from watchdog.telemetry import log
 
 
-def standings(config: Config, journal: Journal, ledger: Ledger, now: Millis) -> dict[str, Standing]:
+def standings(
+    config: Config, journal: Journal, ledger: Ledger, now: Millis, *, jumped: bool = False
+) -> dict[str, Standing]:
     """What the journal knows of each target, after its latches have found their targets again; people are told of those
-    that have not."""
+    that have not. `jumped`: the clock has, and what the journal knows of a time to come was just now."""
     with journal.write() as db:
+        if jumped:
+            set_back(journal, now)
         for one in incidents.latched(journal):
             _find(db, config, journal, ledger, one, now)
         for name, target in config.targets.items():
