@@ -24,7 +24,7 @@ LOADERS: tuple[Any, ...] = (*([yaml.CLoader] if yaml.__with_libyaml__ else []), 
 """The first is used; the others must say the same."""
 
 # What YAML cannot hold, and what old YAML takes for the end of a line while editors do not.
-_ALIEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ALIEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def read(path: Path, file: str) -> Document:
