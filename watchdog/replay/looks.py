@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from watchdog import rules
 from watchdog.incidents import Change, Key, Machine, Terms, advance, wake
 from watchdog.model import Millis, Verdict
 from watchdog.pipeline import leaves, terms
 from watchdog.promql import Result
+from watchdog.promql.nodes import NAME
 from watchdog.promql.pages import Bools, Floats, Ints
+from watchdog.replay.turns import ABSENT, BAD, WELL, Row, Turns, due
 from watchdog.rules import Check, Reading
 
 _NEVER: Millis = 1 << 62
@@ -80,34 +83,54 @@ class Seen:
         sleeps = asleep is not None and bool(asleep[i])
         return self.error, newest == 0, int(self.times[i]) - newest > self.max_age, covered, sleeps, rows, needs
 
-    def edges(self, check: Check, asleep: Bools | None) -> list[int]:
+    def turns(self, check: Check, asleep: Bools | None) -> Turns:
         """Where the verdicts are of another kind than the time before. The first time has none before it."""
-        states = [*self._states(check), *([] if asleep is None else [asleep])]
-        result = self.result
-        sure = not states and (self.needs is None or self.needs.present.all())
-        if sure and result.present.all() and _alike(check, result.values):
-            return []
-        differs = np.zeros(self.times.size - 1, np.bool_)
-        for state in states:
-            differs |= state[1:] != state[:-1]
-        if not (result.present.all() and _alike(check, result.values)):
-            kinds = rules.kinds(check, result.values, result.present)
-            differs |= (kinds[:, 1:] != kinds[:, :-1]).any(axis=0)
+        result, states = self.result, [*self._states(check), *([] if asleep is None else [asleep])]
+        blind = [*states]  # whatever the values are
+        if self._ages():
+            states.append(result.newest == 0)
         if self.needs is not None and not self.needs.present.all():
-            there = self.needs.present
-            differs |= (there[:, 1:] != there[:, :-1]).any(axis=0)
-        return (np.flatnonzero(differs) + 1).tolist()
+            states += list(self.needs.present)
+        hard = np.zeros(self.times.size - 1, np.bool_)
+        for state in states:
+            hard |= state[1:] != state[:-1]
+        if result.present.all() and _alike(check, result.values):
+            edges = np.flatnonzero(hard) + 1 if states else np.zeros(0, np.int64)
+            return Turns(edges, edges)
+        kinds = rules.kinds(check, result.values, result.present)
+        soft = np.zeros(hard.size, np.bool_)
+        for row in kinds:
+            turned = row[1:] != row[:-1]
+            soft |= turned
+            odd = row == 1 if check.operator == "expr" else row < BAD
+            if odd.any():  # not there, or no number
+                hard |= turned & (odd[1:] | odd[:-1])
+        for state in blind:
+            soft &= ~(state[1:] & state[:-1])
+        return Turns(np.flatnonzero(soft | hard) + 1, np.flatnonzero(hard) + 1, kinds)
+
+    def rows(self, check: Check, terms: Terms, kinds: npt.NDArray[np.int8]) -> dict[Key, Row] | None:
+        """The same, label set by label set; None where several series are one label set to the rule."""
+        well = ABSENT if check.operator == "expr" else WELL
+        rows: dict[Key, Row] = {}
+        for key, row in zip(self.result.keys, kinds, strict=True):
+            labels = tuple(pair for pair in key if pair[0] != NAME and (check.each is None or pair[0] in check.each))
+            rows[Key(check.rule, check.level, labels)] = Row(row, self.times, self.result.newest, terms, well)
+        return rows if len(rows) == len(kinds) else None
+
+    def _ages(self) -> bool:
+        """Whether at some time what is read is too old to be believed."""
+        known = self.result.age
+        return (self.ages.greatest(self.times, self.result.newest) if known is None else known) > self.max_age
 
     def _states(self, check: Check) -> Iterator[Bools]:
-        """What is not the same at all times, apart from the values."""
+        """Where nobody can see what the value is; none where that is so at no time."""
         newest = self.result.newest
-        age = self.result.age
-        if (self.ages.greatest(self.times, newest) if age is None else age) > self.max_age:
-            yield self.times - newest > self.max_age
-            yield newest == 0
+        if self._ages():
+            yield (self.times - newest > self.max_age) & (newest != 0)
         have, need = self.result.have, self.result.need
         if check.demands_cover and (have.strides != (0,) or need.strides != (0,)):  # no strides: one number for all times
-            yield have < need
+            yield (have < need) & (newest != 0)
 
 
 def _alike(check: Check, v: Floats) -> bool:
@@ -125,6 +148,10 @@ def _alike(check: Check, v: Floats) -> bool:
 
 Look = Callable[[Millis], tuple[Seen, int]]
 """What is seen at the first look from a time on, and at which of its times."""
+
+
+_MANY = 4
+"""Turns from which on it is worth finding out which of them come to anything."""
 
 
 class Happened(NamedTuple):
@@ -156,22 +183,45 @@ class Course:
 
     def go(self, seen: Seen, asleep: Bools | None = None) -> None:
         """Through the times of `seen`, which follow those before."""
-        edges = seen.edges(self.check, asleep)
-        if seen.kind(self.check, asleep, 0) != self._kind:
-            edges = [0, *edges]
-        start = 0
+        turns, size = seen.turns(self.check, asleep), seen.times.size
+        edges = turns.edges
+        rows: dict[Key, Row] | None = None
+        if turns.kinds is not None and edges.size > _MANY:
+            rows = seen.rows(self.check, self.terms, turns.kinds)
 
         def look(due: Millis) -> tuple[Seen, int]:
             return seen, int(seen.times.searchsorted(due))
 
-        for edge in [*edges, seen.times.size]:
-            if edge > start:
-                self.rest(int(seen.times[start]), int(seen.times[edge - 1]), look)
-            if edge < seen.times.size:
-                self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
-            start = edge + 1
-        if edges:
-            self._kind = seen.kind(self.check, asleep, seen.times.size - 1)
+        at = 0
+        if begins := seen.kind(self.check, asleep, 0) != self._kind:
+            self._begin(seen, 0, asleep is not None and bool(asleep[0]))
+            at = 1
+        while True:
+            n = int(edges.searchsorted(at))
+            edge = int(edges[n]) if n < edges.size else size
+            if edge > at:
+                self.rest(int(seen.times[at]), int(seen.times[edge - 1]), look)
+            if edge == size:
+                break
+            if rows is not None and (fires := self._settled(rows)) is not None:
+                due_ = due(list(rows.values()), fires, turns, edge)
+                if due_ > edge:
+                    self._last, edge = (look, int(seen.times[due_ - 1])), due_
+            self._begin(seen, edge, asleep is not None and bool(asleep[edge]))
+            at = edge + 1
+        if begins or edges.size:
+            self._kind = seen.kind(self.check, asleep, size - 1)
+
+    def _settled(self, rows: Mapping[Key, Row]) -> list[bool] | None:
+        """Which of the rows fire, when none of the machines is half-way to anything."""
+        if self._sleeps or self._blank:
+            return None
+        for machine in self.machines.values():
+            if machine.phase not in ("ok", "firing") or machine.outcome not in ("ok", "bad") or machine.lost:
+                return None
+        if self.check.operator != "expr" and not all(key in self.machines for key in rows):
+            return None
+        return [key in self.machines and self.machines[key].fires for key in rows]
 
     def rest(self, first: Millis, last: Millis, look: Look) -> None:
         """Looks from `first` to `last`, of the same kind as those before: taken only where a timer runs out."""
@@ -226,7 +276,8 @@ class Course:
             key = Key(verdict.rule, verdict.level, verdict.labels)
             machine = self.machines.get(key, Machine(since=now, last=now))
             self.machines[key], changes = advance(machine, verdict, self.terms, now)
-            self.happened += [Happened(change, verdict) for change in changes]
+            # What pended and came to nothing is passed over elsewhere, so it is told nowhere.
+            self.happened += [Happened(change, verdict) for change in changes if change.kind != "dropped"]
             if leaves(self.check, key, self.machines[key], changes):
                 del self.machines[key]
             if verdict.outcome in ("ok", "bad"):
