@@ -78,7 +78,10 @@ def told(loaded: Config, pages: Pages, patch: pytest.MonkeyPatch, every: int | N
 
     patch.setattr(Course, "__init__", noted)
     report = replay(loaded, pages, every=every)
-    return [(change, verdict) for course in courses for change, verdict in course.happened], report
+    # How long something pended that needs N of M is said from where it was looked at closely.
+    said = [(c.t, c.key, c.kind, c.reason, not course.check.patience.m and c.lasting, verdict)
+            for course in courses for c, verdict in course.happened]  # fmt: skip
+    return sorted(said, key=lambda one: one[:3]), report
 
 
 @settings(max_examples=15, deadline=None)

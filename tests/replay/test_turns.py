@@ -80,11 +80,8 @@ def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
 
     def happened(patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
         patch.setattr("watchdog.replay._AT_ONCE", at_once)
-        changes, report = told(loaded, pages, patch)
-        # How long something pended that needs N of M is said from where it was looked at closely.
-        held = {(check.rule, check.level): check.patience.m == 0 for check in loaded.checks}
-        said = [(c.t, c.key, c.kind, c.reason, held[c.key.rule, c.key.level] and c.lasting) for c, _ in changes]
-        return sorted(said), report.trips, report.plans, report.blank
+        said, report = told(loaded, pages, patch)
+        return said, report.trips, report.plans, report.blank
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("watchdog.replay.looks._MANY", 0)
@@ -99,7 +96,7 @@ def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
 def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) -> None:
     names = ["a", "b", 'd{x="1"}', 'd{x="2"}']
     rows: list[tuple[int, dict[str, float] | None]] = [
-        (T + every * i, {name: v for name, v in zip(names, column, strict=True) if v == v})
+        (T + every * i, dict(zip(names, column, strict=True)))  # what is missing is a measured NaN here
         for i, column in enumerate(noisy(seed, 150).T.tolist())
     ]
     with tempfile.TemporaryDirectory() as name:
