@@ -84,7 +84,7 @@ def ours(case: _Case, seconds: float, *, full: bool) -> float:
         def forget() -> None:
             """What the last replay found out about these samples."""
             page = pages.pages[0]
-            page.paced = page.looked = None
+            page.paced, page.looked = None, []
 
         def once() -> int:
             assert not replay(loaded, pages).trips

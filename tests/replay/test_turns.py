@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
 def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) -> None:
     names = ["a", "b", 'd{x="1"}', 'd{x="2"}']
     rows: list[tuple[int, dict[str, float] | None]] = [
-        (T + every * i, dict(zip(names, column, strict=True)))  # what is missing is a measured NaN here
+        (T + every * i, {name: v if v == v else math.nan for name, v in zip(names, column, strict=True)})
         for i, column in enumerate(noisy(seed, 150).T.tolist())
     ]
     with tempfile.TemporaryDirectory() as name:
