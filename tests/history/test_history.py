@@ -169,6 +169,8 @@ class _Answers(BaseHTTPRequestHandler):
         times = [start + step * i for i in range(int((end - start) / step) + 1)]
         answer: dict[str, Any] = {"status": "success", "data": {"resultType": "matrix", "result": [
             {"metric": {"__name__": asked["query"], "job": "bot"}, "values": [[t, str(t)] for t in times]}]}}  # fmt: skip
+        if asked["query"] == "native":
+            answer["data"]["result"] = [{"metric": {}, "histograms": []}]
         if asked["query"] == "broken":
             answer = {"status": "error", "error": "it hurts"}
         body = json.dumps(answer).encode()
@@ -210,6 +212,8 @@ def test_what_a_server_refuses_and_who_does_not_answer_is_said() -> None:
     with prometheus() as (url, _):
         with pytest.raises(HistoryError, match="it hurts"):
             load([url], metrics={"broken"}, span=Span(T, T, 1_000))
+        with pytest.raises(HistoryError, match="native histograms"):
+            load([url], metrics={"native"}, span=Span(T, T, 1_000))
         with pytest.raises(HistoryError, match="say --from, --to and --step"):
             load([url], metrics={"a"})
         with pytest.raises(HistoryError, match="without a metric's name"):

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from tests.rollback.rig import START, KilledError, Rig, again, flag, once, repair
+from watchdog.actions.plan import HttpCheck, LogCheck
 from watchdog.offload import DeadlineError, Offload
+from watchdog.rollback.checks import LogReader
 
 # ─ proof, doubt and the watch ─
 
@@ -405,3 +407,24 @@ def test_a_repair_that_nobody_wants_any_more_does_not_run(rig: Rig) -> None:
     assert rig.run(run).outcome == "not-needed"
     assert rig.steps(run) == []
     assert rig.latched() is None
+
+
+def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path) -> None:
+    log = tmp_path / "bot.log"
+    log.write_bytes(b"")
+    reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), log, {})
+    with log.open("ab") as file:
+        for _ in range(3):
+            file.write(b"." * (1 << 20))
+            file.flush()
+            assert reader.look().bad is None
+        file.write(b"\rPANIC: out of margin\n")
+    for _ in range(3):
+        seen = reader.look()
+
+    assert len(reader._rest) <= 1 << 20
+    assert seen.bad is not None
+
+
+def test_a_page_that_proves_is_told_without_its_password() -> None:
+    assert HttpCheck(url="http://ada:hush@127.0.0.1:1/ping?key=hush").say() == "http://127.0.0.1:1/ping answers 200"

@@ -14,6 +14,7 @@ from tests.sources.conftest import Serve
 from tests.sources.server import Behaviour, Server, drip, hang, page
 from watchdog.model import Memo, Sample, SourceError
 from watchdog.sources import Scrape
+from watchdog.sources.fetch import shown
 
 NOW = 1_700_000_000_000
 PATIENT = 20_000  # for servers that answer: a busy machine must not fail the test
@@ -255,6 +256,10 @@ def test_what_follows_the_question_mark_is_not_shown() -> None:
         scrape("http://127.0.0.1:9/metrics?key=hush").read({}, NOW)
 
     assert "hush" not in str(caught.value)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    assert shown("http://ada:hush@127.0.0.1:9/metrics?key=hush#hush") == "http://127.0.0.1:9/metrics"
 
 
 def test_a_name_that_does_not_resolve_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
-from watchdog.actions import Action
+from watchdog.actions import Action, web
 from watchdog.model import Duration, Part, Seq
 
 
@@ -37,7 +37,7 @@ class HttpCheck(Part):
 
     def say(self) -> str:
         found = "" if self.body is None else f" with /{self.body}/"
-        return f"{self.url} answers {self.expect}{found}"
+        return f"{web.shown(self.url)} answers {self.expect}{found}"
 
 
 class LogCheck(Part):

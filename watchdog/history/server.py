@@ -32,11 +32,15 @@ def read(url: str, metrics: Collection[str], span: Span, found: Gathered) -> Non
             end = min(span.end, start + span.step * (_POINTS - 1))
             asked = {"query": metric, "start": start / 1_000, "end": end / 1_000, "step": span.step / 1_000}
             for series in _matrix(fetcher, f"{base}/api/v1/query_range?{urlencode(asked)}"):
-                labels = dict(series["metric"])
-                name = labels.pop("__name__", metric)
-                points = series["values"]
-                t = np.array([round(float(at) * 1_000) for at, _ in points], np.int64)
-                v = np.array([float(value) for _, value in points], np.float64)
+                try:
+                    labels = dict(series["metric"])
+                    name = labels.pop("__name__", metric)
+                    points = series["values"]
+                    t = np.array([round(float(at) * 1_000) for at, _ in points], np.int64)
+                    v = np.array([float(value) for _, value in points], np.float64)
+                except (KeyError, TypeError, ValueError):
+                    what = "native histograms, which" if "histograms" in series else "what"
+                    raise HistoryError(f"{shown(url)} answers {what} cannot be read as numbers: {metric}") from None
                 found.add(found.key(name, tuple(sorted(labels.items()))), t, v, begin=span.start)
 
 

@@ -72,6 +72,9 @@ class LogReader:
         *lines, self._rest = (self._rest + read).split(b"\n")
         at = self._at + len(read) - len(self._rest) - sum(len(line) + 1 for line in lines)
         self._at += len(read)
+        if len(self._rest) > _MOST:  # a log that never ends its line is not collected for ever
+            lines.append(self._rest)
+            self._rest = b""
         for line in lines:
             at += len(line) + 1
             self._see(line.decode(errors="replace"), after=at > self._ended[1])

@@ -131,7 +131,8 @@ def _dropped(sock: socket.socket | None) -> bool:
 
 def shown(url: str) -> str:
     """The address without what may be secret in it."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _capped(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
