@@ -285,9 +285,9 @@ def extreme(windows: Windows, of: np.ufunc, v: Floats) -> Floats:
 
 def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:
     """Maximum or minimum of each window, NaN only when all is NaN. Adding zero makes -0 and 0 one value."""
-    base = windows.v[windows.reach()]
-    usual = not np.isnan(np.minimum.reduce(base))
-    result = extreme(windows, of if usual else past_nan, windows.v)
+    result = extreme(windows, of, windows.v)
+    if np.isnan(np.minimum.reduce(result, initial=np.inf)):
+        result = extreme(windows, past_nan, windows.v)
     return np.add(result, 0.0, out=result)
 
 

@@ -101,8 +101,14 @@ def _lefts(windows: Windows, v: Floats) -> Floats:
 def _sliding(windows: Blocks) -> Floats:
     groups, whole, over = windows.groups, windows.whole, windows.over
     parts = windows.parts()
-    said = tuple(np.concatenate([of(part) for part in parts]) for of in (_highest, _lowest, _left))
+    high, low = (np.concatenate([of.reduce(part, axis=1) for part in parts]) for of in (np.maximum, np.minimum))
+    said = high, low, np.ones(high.size)
     core = folds.slide(tuple(x[1:-2] for x in said), whole, fall)
+    # Within a block no more is lost than from its peak to its trough: mostly less than from one block to the next.
+    deep = np.flatnonzero(low / high < np.maximum.reduce(core[2]))
+    if deep.size:
+        said[2][deep] = _left(windows.rows(deep))
+        core = folds.slide(tuple(x[1:-2] for x in said), whole, fall)
     reach = fall(tuple(x[:groups] for x in said), 1, core, 1)
     for after in (whole + 1, whole + 2):
         reach = fall(reach, 1, tuple(x[after : after + groups] for x in said), 1)
@@ -127,14 +133,6 @@ def _sliding(windows: Blocks) -> Floats:
 
 _AT_ONCE = 64
 """Groups of windows that are worked out together, in the processor's cache."""
-
-
-def _highest(rows: Floats) -> Floats:
-    return np.asarray(np.maximum.reduce(rows, axis=1))
-
-
-def _lowest(rows: Floats) -> Floats:
-    return np.asarray(np.minimum.reduce(rows, axis=1))
 
 
 def fall(left: folds.Node, _: object, right: folds.Node, __: object) -> folds.Node:

@@ -78,9 +78,10 @@ def _row_by_row(page: Page, lines: npt.NDArray[np.intp], bounds: Bounds, asked: 
     low, high = int(np.min(bounds.firsts[0])), int(bounds.lasts[-1])
     if not isinstance(bounds.firsts, range):
         low, high = int(bounds.firsts.min()), int(array(bounds.lasts).max())
+    gappy = low < page.t.size and page.gap_max >= page.t[low]
     for i, line in enumerate(lines.tolist()):
         mine, t, v = bounds, page.t, page.v[line]
-        if np.isnan(np.minimum.reduce(v[low:high], initial=np.inf)) and (gaps := missing(v[low:high])).any():
+        if gappy and np.isnan(np.minimum.reduce(v[low:high], initial=np.inf)) and (gaps := missing(v[low:high])).any():
             held = ~gaps
             place = np.zeros(held.size + 1, np.int64)
             np.cumsum(held, out=place[1:])
