@@ -129,6 +129,21 @@ def test_after_a_death_at_any_point_the_log_is_read_from_the_step_on(folder: Cal
             return
 
 
+def test_a_line_of_the_level_that_helped_proves_no_stage_on_the_way_back(rig: Rig, log: Log) -> None:
+    """The first level and the first stage have the same number; none of the stage's steps fits this target, so none begins."""
+    stage = {"name": "small", "steps": [{"do": "systemd", "restart": "unit", "on_error": "continue"}],
+             "verify": VERIFY | {"log": {"file": "bot.log", "present": "model loaded"}}}  # fmt: skip
+    plan = proven_by(log={"file": "bot.log", "present": "model loaded"})
+    rig.plans["ladder"] = plan.model_copy(update={"recover": repair(recover=[stage]).recover})
+    says(rig, log, "apply", "model loaded\n")
+    number = rig.queue()
+
+    rig.play(number)
+
+    assert rig.run(number).outcome == "stopped"
+    assert "stage small: unknown: no proof within" in rig.run(number).reason
+
+
 @contextmanager
 def page(statuses: list[int], body: bytes = b"ready") -> Iterator[str]:
     """A server that answers so, one after the other; the last for ever."""

@@ -270,7 +270,7 @@ class Rollback:
                 with self._hands.journal.write(soon=True):
                     say(self._hands, run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
                         [said(step, ladder.place) for step in level.steps])  # fmt: skip
-            ladder.watch_log(verify_of(plan, level).log, number)
+            ladder.watch_log(verify_of(plan, level).log, "level", number)
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
             return Finding("disproven", str(failure))
@@ -282,7 +282,7 @@ class Rollback:
             failed = "; ".join(ladder.failed)
             return Finding("disproven", f"nothing was changed: {failed}" if failed else
                            "nothing to change: all of it was so already")  # fmt: skip
-        return await self._proof(run).verify(verify_of(plan, level), ladder, number, lambda: None)
+        return await self._proof(run).verify(verify_of(plan, level), ladder, lambda: None)
 
     async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:
         """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""

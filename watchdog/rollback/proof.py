@@ -59,7 +59,7 @@ class Proof:
         verdicts, known = self._hands.evidence(run.target, list(terms), that, trial.since, now)
         return prove(trial, terms, verdicts, {**known, **(also or {})}, quiet, now)
 
-    async def verify(self, verify: Verify, ladder: Ladder, level: int, trips: Callable[[], str | None]) -> Finding:
+    async def verify(self, verify: Verify, ladder: Ladder, trips: Callable[[], str | None]) -> Finding:
         """Until it is proven, disproven or given up. `trips`: something else that disproves it, looked at all the while."""
         trial = self.trial()
         settled = trial.since + verify.settle
@@ -67,8 +67,7 @@ class Proof:
         ran, looked = not verify.run, 0
         log = None
         if verify.log is not None:
-            marks = runs.get(self._hands.journal, self._run.id).marks
-            log = LogReader(verify.log, log_of(verify.log, ladder.place), marks if marks.get("level") == level else {})
+            log = LogReader(verify.log, log_of(verify.log, ladder.place), ladder.marks())
         also: dict[str, bool | None] = {}
         page = None if verify.http is None else _Page(verify.http, self._hands, self._run.target)
         try:

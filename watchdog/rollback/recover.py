@@ -48,9 +48,9 @@ class Stages:
                 mine = [row.started for row in rows if (row.phase, row.level) == ("recover", number) and row.started is not None]
                 began = min([self._hands.clock(), *mine])  # what tripped ahead of a crash has tripped
                 verify = verify_of(plan, stage)
-                ladder.watch_log(verify.log, number)
+                ladder.watch_log(verify.log, "recover", number)
                 await ladder.do("recover", number, stage.steps)
-                finding = await self._proof.verify(verify, ladder, number, partial(self._trips, began))
+                finding = await self._proof.verify(verify, ladder, partial(self._trips, began))
             except StepFailedError as failure:
                 return await self._back(stage.name, number, str(failure), ladder)
             if finding.outcome != "proven":

@@ -54,8 +54,8 @@ class Ladder:
         self._pause = pause
         self._steps = steps
         self._saving = Saving(run, place, hands, self._off)
-        self._log: tuple[Path, int] | None = None
-        """The log that the level at work is proven by, and which level that is."""
+        self._log: tuple[Path, str] | None = None
+        """The log that the row at work is proven by, and which row that is."""
         self._key = f"{run.kind} {run.target}"
         """Under which one thing is done at a time."""
 
@@ -78,9 +78,14 @@ class Ladder:
                 self.failed.append(str(failure))
         return changed
 
-    def watch_log(self, check: LogCheck | None, level: int) -> None:
+    def watch_log(self, check: LogCheck | None, phase: Phase, level: int) -> None:
         """From now on each step notes how far that log was written when it began and ended."""
-        self._log = None if check is None else (log_of(check, self.place), level)
+        self._log = None if check is None else (log_of(check, self.place), f"{phase} {level}")
+
+    def marks(self) -> Json:
+        """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""
+        marks = runs.get(self._hands.journal, self._run.id).marks
+        return marks if self._log is not None and marks.get("row") == self._log[1] else {}
 
     async def read(self, reader: LogReader) -> Lines:
         """One look at a log; one that hangs tells nothing new."""
@@ -369,7 +374,7 @@ class Ladder:
             runs.start_step(db, step)
             if self._log is not None:
                 path, mine = self._log
-                runs.move(db, self._run.id, marks=dump({"level": mine, "began": mark(path)}))
+                runs.move(db, self._run.id, marks=dump({"row": mine, "began": mark(path)}))
 
     def _finish(
         self, phase: Phase, level: int, n: int, status: runs.StepStatus, detail: str, *, ended: bool = False
@@ -378,8 +383,7 @@ class Ladder:
         now = self._hands.clock()
         with self._hands.journal.write() as db:
             if ended and self._log is not None:
-                marks = runs.get(self._hands.journal, self._run.id).marks
-                runs.move(db, self._run.id, marks=dump({**marks, "ended": mark(self._log[0])}))
+                runs.move(db, self._run.id, marks=dump({**self.marks(), "ended": mark(self._log[0])}))
             runs.end_step(db, self._run.id, phase, level, n, status, detail, now)
             if status == "done":
                 runs.move(db, self._run.id, acted=now)
