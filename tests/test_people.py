@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.desk import MINUTE, RULES, SECOND, Desk
 from watchdog import report
-from watchdog.journal import incidents, runs, stays
+from watchdog.journal import Lock, incidents, runs, stays
 from watchdog.journal.outbox import Request
 from watchdog.status import status
 
@@ -203,6 +204,39 @@ def test_a_person_answers_once_in_their_name(desk: Desk, kind: str, word: str) -
     assert runs.get(desk.journal, number).approval == word
     assert f"ladder {word}: ann: migration" in timeline(desk)
     assert ask(desk, "approve", run=number) == (False, f"run {number} (ladder {word}) waits for no approval")
+
+
+def test_time_in_which_nobody_was_there_to_answer_does_not_count(desk: Desk) -> None:
+    number = waiting(desk)
+    desk.people.away(desk.now - 2 * SECOND, desk.now)  # an ordinary restart
+    seen = desk.now + 20 * SECOND
+    desk.restart(HOUR)
+    desk.people.away(seen, desk.now)
+
+    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == 40 * SECOND
+    assert timeline(desk)[-1] == "the watchdog is back: ladder waits for approval for another 40 s"
+    assert ask(desk, "approve", run=number)[0]
+    desk.people.away(seen, desk.now + HOUR)
+    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == 40 * SECOND  # it is answered
+
+
+def test_what_had_run_out_before_the_watchdog_went_away_stays_so(desk: Desk) -> None:
+    number = waiting(desk)
+    desk.people.away(desk.now + 2 * MINUTE, desk.now + HOUR)
+
+    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == MINUTE
+
+
+def test_the_lock_knows_when_its_last_holder_was_seen(tmp_path: Path) -> None:
+    first, second = Lock(tmp_path), Lock(tmp_path)
+    assert first.take()
+    assert first.seen is None
+    first.release()
+    os.utime(tmp_path / "lock", (1_000, 1_000))
+
+    assert second.take()
+    assert second.seen == 1_000_000
+    second.release()
 
 
 def test_an_answer_that_comes_too_late_is_none(desk: Desk) -> None:

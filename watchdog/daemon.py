@@ -104,6 +104,7 @@ class Daemon:
         if web:
             self._serve()
         self.telemetry.reload_ok.set(1)
+        self.people.away(self._lock.seen, clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
         for target in dict.fromkeys([*self.config.targets, *runs.at_work(self.journal)]):
             self.rollback.tend(target)
@@ -250,6 +251,7 @@ class Daemon:
             log.warning("the clock jumped, or the machine slept: timers start from here")
             try:
                 self.pipeline.wake(now)
+                self.people.away(self._last_tick, now)
             except sqlite3.OperationalError as error:  # it is done at the next tick
                 self._upkeep.unwritten(error)
                 systemd.notify("WATCHDOG=1")

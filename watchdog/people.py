@@ -18,6 +18,8 @@ _WAITS = 60_000
 _NEEDS = {"undo": "incident", "approve": "run", "deny": "run", "abort": "what", "ack": "incident", "hold": "target",
           "silence": "rule"}  # fmt: skip
 """What a request cannot do without."""
+_AWAY = 5_000
+"""ms: less than that is no absence."""
 _LONGEST = 30 * 86_400_000
 """ms: what is left alone for longer is better taken out of the rules, where it can be seen."""
 
@@ -88,6 +90,23 @@ class People:
             runs.move(db, number, approval=word)
             self._say(db, f"{run.plan} {word}", who, now, target=run.target, run=number, incident=run.incident)
         return True, f"run {number} ({run.plan}) {word}"
+
+    def away(self, since: Millis | None, now: Millis) -> None:
+        """Time in which the watchdog or its machine was down since it was last seen counts for no approval: nobody could answer.
+
+        A clock that was set takes its jump along."""
+        if since is None or abs(gone := now - since) < _AWAY:
+            return
+        for target in runs.at_work(self._journal):
+            for run in runs.unended(self._journal, target):
+                if run.approve_by is None or run.approval is not None or run.status != "queued" or run.approve_by <= since:
+                    continue
+                left = show_duration(run.approve_by - since)
+                log.info("%s: %s waits for approval for another %s", target, run.plan, left)
+                with self._journal.write() as db:
+                    runs.move(db, run.id, approve_by=run.approve_by + gone)
+                    incidents.event(db, "approval", f"the watchdog is back: {run.plan} waits for approval for another {left}", now,
+                                    incident=run.incident, run=run.id, target=target)  # fmt: skip
 
     def abort(self, what: str, who: str, now: Millis) -> tuple[bool, str]:
         """Ends a run by its number, or all of a target: each at its next boundary."""

@@ -78,7 +78,7 @@ def test_without_an_answer_in_time_the_repair_is_exhausted_and_its_halt_runs(rig
     assert rig.run(number + 1).outcome == "proven"
 
 
-def test_a_restart_does_not_give_more_time_to_answer(rig: Rig) -> None:
+def test_a_restart_does_not_begin_the_time_to_answer_anew(rig: Rig) -> None:
     number = asked(rig)
 
     async def wait() -> None:

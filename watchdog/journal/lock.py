@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from watchdog.model import WatchdogError
+from watchdog.model import Millis, WatchdogError
 
 STALE = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""
@@ -26,6 +26,8 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
         self._fd: int | None = None
+        self.seen: Millis | None = None
+        """When whoever held it before gave its last sign of life, by the clock on the wall; None: nobody did, or it is not ours."""
 
     def take(self) -> bool:
         """True when we hold it now. Raises WatchdogError when the folder cannot be made or written."""
@@ -45,6 +47,8 @@ class Lock:
         if not self._is_ours(fd):  # replaced between the two calls
             os.close(fd)
             return False
+        known = os.fstat(fd)
+        self.seen = known.st_mtime_ns // 1_000_000 if known.st_size else None
         self._sign(fd)
         return True
 
@@ -53,6 +57,7 @@ class Lock:
         age, holder = self.silent_for(), self._holder()
         if age is None or age < STALE:
             return False
+        self.seen = self._path.stat().st_mtime_ns // 1_000_000
         new = self._path.with_suffix(f".{os.getpid()}")
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         fcntl.flock(fd, fcntl.LOCK_EX)
