@@ -59,7 +59,7 @@ plans:
     verify: {{settle: {settle}, that: ["increase(beats_total[1s]) > 0"], quiet: 600ms, give_up: {give_up}, watch: 500ms}}
     levels:
       - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
-      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}]{version}}}
+      - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}], verify: {{settle: 800ms}}}}
 """
 
 
@@ -69,8 +69,8 @@ def free_port() -> int:
         return int(door.getsockname()[1])
 
 
-def until(what: Callable[[], T], seconds: float = 20.0, why: str = "") -> T:
-    """The first true answer; fails with the last one when there is none in time."""
+def until(what: Callable[[], T], why: str = "", seconds: float = 90.0) -> T:
+    """The first true answer; fails with the last one when there is none in time. Patient: the machine may be busy."""
     deadline = time.monotonic() + seconds
     while True:
         answer = what()
@@ -109,7 +109,7 @@ class Night:
         (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**ports) + more)
         (self.folder / "rules" / "toy.yaml").write_text(RULES.format(
             name="toy", repo=self.repo, place=place, restart="do: process, restart: process", settle=settle, give_up=give_up,
-            kpis="", rules="", plans="", version="",
+            kpis="", rules="", plans="",
         ))  # fmt: skip
 
     # the repository
@@ -172,7 +172,7 @@ class Night:
 
     def page(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as page:
                 return str(page.read().decode())
         except OSError:
             return None
@@ -195,13 +195,13 @@ class Night:
 
     def metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=2) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=20) as page:
                 return str(page.read().decode())
         except OSError:
             return None
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/api/status", timeout=2) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/api/status", timeout=20) as page:
             known: dict[str, Any] = json.load(page)
         return known
 
@@ -235,7 +235,7 @@ class Night:
             if dog.poll() is None:
                 dog.send_signal(signal.SIGTERM)
                 try:
-                    dog.wait(15)
+                    dog.wait(30)
                 except subprocess.TimeoutExpired:
                     dog.kill()
                     dog.wait()

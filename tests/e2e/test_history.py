@@ -12,7 +12,7 @@ def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_betwee
     night.healthy()
     (count,) = _asked(night, "count_over_time(up{source='bot'}[1h])")
     dog.terminate()
-    assert dog.wait(20) == 0
+    assert dog.wait(30) == 0
 
     between = night.command("query", "count_over_time(up{source='bot'}[1h])", "--json")
     night.watch()

@@ -23,7 +23,7 @@ def test_level_one_is_enough_when_the_flag_is_what_is_bad(night: Night) -> None:
     night.healthy()
     night.deploy_v2(BAD_ONLY_WITH_FLAG)
 
-    until(lambda: ended(night), 40)
+    until(lambda: ended(night))
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 0)
@@ -36,7 +36,7 @@ def test_a_level_that_is_disproven_is_followed_by_the_next_one(night: Night) -> 
     night.healthy()
     night.deploy_v2(BAD)
 
-    until(lambda: ended(night), 40)
+    until(lambda: ended(night))
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)
@@ -56,7 +56,7 @@ def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(night: Nig
     rules.write_text(good.replace("rules:", "ruels:"))
     until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
 
-    until(lambda: ended(night), 40)  # asked on the command line, of the broken files
+    until(lambda: ended(night))  # asked on the command line, of the broken files
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)
@@ -91,7 +91,7 @@ exit $code
     assert [step["status"] for step in run["steps"] if "revert" in step["say"].lower()] == ["started"]
 
     night.watch()
-    until(lambda: ended(night), 40)
+    until(lambda: ended(night))
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)
@@ -101,7 +101,7 @@ exit $code
 
 
 def test_a_drawdown_in_the_middle_of_the_ladder_halts_within_one_step(night: Night) -> None:
-    night.configure(settle="20s", give_up="30s")
+    night.configure(settle="2m", give_up="3m")
     night.watch()
     night.healthy()
     night.deploy_v2(BAD)
@@ -110,7 +110,7 @@ def test_a_drawdown_in_the_middle_of_the_ladder_halts_within_one_step(night: Nig
     )
 
     night.equity(850)
-    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()), 10)
+    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()))
 
     runs = {run["plan"]: run for run in night.runs()}
     assert runs["ladder"]["outcome"] == "overtaken"
@@ -122,19 +122,19 @@ def test_a_drawdown_in_the_middle_of_the_ladder_halts_within_one_step(night: Nig
 
 
 def test_a_bot_that_cannot_start_at_level_one_goes_to_level_two_at_once(night: Night) -> None:
-    night.configure(settle="5s", give_up="20s")
+    night.configure(settle="1m", give_up="2m")
     night.watch()
     night.healthy()
     night.deploy_v2(BAD + "CRASH = True\n")
 
-    until(lambda: ended(night), 40)
+    until(lambda: ended(night))
 
     (run,) = night.runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)
     rungs = [step for step in run["steps"] if step["phase"] == "level"]
     last_of_first = max(step["ended"] for step in rungs if step["level"] == 0)
     first_of_second = min(step["started"] for step in rungs if step["level"] == 1)
-    assert first_of_second - last_of_first < 4_000  # and not after the 5 s that it is left to settle
+    assert first_of_second - last_of_first < 60_000  # and not after the minute that it is left to settle
 
 
 def test_what_a_person_fixed_while_the_watchdog_was_dead_is_not_overwritten(night: Night) -> None:
@@ -152,7 +152,7 @@ def test_what_a_person_fixed_while_the_watchdog_was_dead_is_not_overwritten(nigh
     mended = night.git("rev-parse", "HEAD")
     night.restart_bot()
     night.watch()
-    until(lambda: all(run["outcome"] for run in night.runs()), 40)
+    until(lambda: all(run["outcome"] for run in night.runs()))
 
     assert night.git("rev-parse", "HEAD") == mended
     assert night.git("status", "--porcelain") == ""
@@ -162,14 +162,14 @@ def test_what_a_person_fixed_while_the_watchdog_was_dead_is_not_overwritten(nigh
 
 
 def test_a_bot_that_is_merely_stopped_is_never_taken_for_a_recovered_one(night: Night) -> None:
-    night.configure(settle="8s", give_up="12s")  # it is killed long before anything is judged
+    night.configure(settle="15s", give_up="20s")  # it is killed long before anything is judged
     night.watch()
     night.healthy()
     night.deploy_v2(BAD_ONLY_WITH_FLAG)
     until(lambda: any(len(run["steps"]) >= 3 and run["steps"][-1]["status"] == "done" for run in night.runs()))
 
     night.kill_bot()
-    until(lambda: all(run["outcome"] for run in night.runs()), 60)
+    until(lambda: all(run["outcome"] for run in night.runs()))
 
     ladder = next(run for run in night.runs() if run["plan"] == "ladder")
     assert ladder["outcome"] != "proven" or ladder["level"] == 1

@@ -31,14 +31,14 @@ def test_a_journal_held_by_somebodys_shell_pages_and_the_plan_runs_as_soon_as_it
         shell.execute("BEGIN IMMEDIATE")
 
         night.deploy_v2(BAD)
-        until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages), 40)
+        until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages))
         until(lambda: "database is locked" in health(night))
         assert night.runs() == []
         assert len(slack.messages) == 1
 
         shell.execute("ROLLBACK")
         shell.close()
-        until(lambda: [run["outcome"] for run in night.runs()] == ["proven"], 40)
+        until(lambda: [run["outcome"] for run in night.runs()] == ["proven"])
         assert dog.poll() is None
         assert "Traceback" not in night.log()
         until(lambda: any("can be written again" in message["text"] for message in slack.messages))

@@ -29,7 +29,7 @@ def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recover
         night.watch()
         night.healthy()
         night.deploy_v2(BAD)
-        until(lambda: any("closed" in message["shown"] for message in telegram.messages), 60)
+        until(lambda: any("closed" in message["shown"] for message in telegram.messages))
         until(lambda: any("closed" in message["text"] for message in slack.messages))
     finally:
         slack.close()
@@ -64,8 +64,8 @@ def test_messages_of_a_night_without_network_are_delivered_after_a_restart(night
     with _again(slack, telegram) as (slack, telegram):
         night.configure(more=channels(slack, telegram))
         night.watch()
-        until(lambda: any("halt proven" in message["shown"] for message in telegram.messages), 30)
-        until(lambda: any("halt proven" in message["text"] for message in slack.messages), 30)
+        until(lambda: any("halt proven" in message["shown"] for message in telegram.messages))
+        until(lambda: any("halt proven" in message["text"] for message in slack.messages))
 
         assert "drawdown tripped" in telegram.messages[0]["shown"]
 
@@ -207,7 +207,7 @@ def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
     night.watch()
     night.healthy()
     night.deploy_v2(BAD)
-    until(lambda: bool(night.incidents()) and night.incidents()[0]["closed"], 40)
+    until(lambda: bool(night.incidents()) and night.incidents()[0]["closed"])
 
     page = night.metrics() or ""
     for name in (

@@ -10,22 +10,18 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import yaml
 
-from tests.e2e import night as nights
-from tests.e2e.night import RULES, TOYBOT, Night
+from tests.e2e.night import RULES, TOYBOT, Night, until
 from watchdog.actions import Systemd
 from watchdog.journal import Journal, incidents, runs
 from watchdog.journal.incidents import Standing
 from watchdog.model import ActionError
-
-T = TypeVar("T")
 
 SERVICE = "trading-watchdog.service"
 CONFIG = Path("/etc/trading-watchdog")
@@ -63,11 +59,6 @@ ExecStart={python} -B {toybot} {port}
 def tell(name: str, value: object) -> None:
     sys.stdout.write(json.dumps([name, value]) + "\n")
     sys.stdout.flush()
-
-
-def until(what: Callable[[], T], why: str, seconds: float = 90.0) -> T:
-    """Patient, since three boxes share the machine with whatever else it does."""
-    return nights.until(what, seconds, why)
 
 
 def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
@@ -148,8 +139,8 @@ class Machine(Night):
         self.environ["BOT_PORT"] = str(self.port)
         restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
         (CONFIG / "rules" / f"{self.name}.yaml").write_text(RULES.format(
-            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle, give_up="30s",
-            plans=BOUNCE.format(restart=restart), restart=restart, version=", verify: {settle: 800ms}",
+            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle, give_up="2m",
+            plans=BOUNCE.format(restart=restart), restart=restart,
         ))  # fmt: skip
 
     def edit(self, old: str, new: str) -> int:
@@ -246,7 +237,7 @@ def alive_again() -> None:
     """Waits until systemd has heard WATCHDOG=1 twice more."""
     for _ in range(2):
         last = show(SERVICE, "WatchdogTimestampMonotonic")
-        until(lambda last=last: show(SERVICE, "WatchdogTimestampMonotonic") != last, "WATCHDOG=1 is heard", 8)  # type: ignore[misc]
+        until(lambda last=last: show(SERVICE, "WatchdogTimestampMonotonic") != last, "WATCHDOG=1 is heard")  # type: ignore[misc]
 
 
 def starts_a_bot(night: Machine) -> psutil.Process:
@@ -423,7 +414,7 @@ def falls() -> None:
     for name, restart in (("dead", "Restart=no"), ("looping", "Restart=always\nRestartSec=5")):
         night = Machine(name)
         night.install(restart)
-        night.describe(settle="15s")
+        night.describe(settle="1m")
         systemctl("restart", SERVICE)
         night.healthy()
         night.deploy_v2(BAD + "CRASH = True\n")
