@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -185,6 +187,35 @@ def test_what_the_git_step_of_an_earlier_run_kept_is_still_known_as_ours(bot: Re
 
     assert again.state(before) == "after"
     assert bot.read("config.py") == "TRADING = True\nSIZE = 2\n"
+
+
+# Many files
+
+
+@pytest.mark.parametrize("name", ["fsync", "link"])
+def test_thousands_of_files_on_a_slow_disk_are_put_back_at_the_deadline_and_not_some_time_later(
+    bot: Repo, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {f"f{number}__py": "1\n" for number in range(40)}
+    bot.commit("many", **many)
+    bad = bot.commit("bad", **dict.fromkeys(many, "2\n"))
+    step = action(do="git", revert="HEAD", timeout="10s").at(Target(repo=str(bot.path)))
+    before = through_journal(step.before())
+    moved, real, clock = [0.0], getattr(os, name), time.monotonic
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        moved[0] += 1.0
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, slow)
+    monkeypatch.setattr("watchdog.actions.repository.time.monotonic", lambda: clock() + moved[0])
+    with pytest.raises(ActionError, match=r"not done in time .* \(all was put back\)"):
+        step.apply(before, "k")
+    monkeypatch.undo()
+
+    assert moved[0] < 20
+    assert step.state(before) == "before"
+    assert (bot.head(), bot.status()) == (bad, "")
 
 
 # Branches and remotes

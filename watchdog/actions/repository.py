@@ -87,6 +87,11 @@ class Repository(NamedTuple):
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": json.dumps(str(self.common / "objects"), ensure_ascii=False),
         }
 
+    def in_time(self) -> None:
+        """Raises ActionError once the deadline has passed: nobody waits any more for what goes on without a look at it."""
+        if time.monotonic() >= self.deadline:
+            raise ActionError("not done in time — raise timeout")
+
     def with_deadline(self, seconds: float) -> Repository:
         return self._replace(deadline=time.monotonic() + seconds)
 

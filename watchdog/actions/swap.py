@@ -173,6 +173,7 @@ def _stage(repo: Repository, plan: Plan, folder: Path) -> None:
     at = {**index, "GIT_DIR": str(repo.dir), "GIT_WORK_TREE": str(folder / "new")}
     repo.git("checkout-index", "-f", "-q", "-z", "--stdin", data=names, env=at)
     for path in paths:
+        repo.in_time()
         ready, there = folder / "new" / path, repo.top / path
         if not stat.S_ISREG(ready.lstat().st_mode):
             continue
@@ -216,11 +217,13 @@ def _move_files(repo: Repository, plan: Plan, folder: Path) -> None:
     gone = [change.path for change in plan.changes if wanted(plan, change)[1] is None and change.path in before]
     come = [change.path for change in plan.changes if wanted(plan, change)[1] is not None and change.path in before]
     for path in gone:
+        repo.in_time()
         saved = folder / "old" / path
         locks.make_folder(repo, saved.parent)
         (repo.top / path).replace(saved)
         _prune(repo, path)
     for path in come:
+        repo.in_time()
         there, saved = repo.top / path, folder / "old" / path
         locks.make_folder(repo, there.parent)
         if there.is_symlink() or there.is_file():
