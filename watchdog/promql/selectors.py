@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from watchdog.model import Millis
-from watchdog.promql.columns import Bounds, columns, newest_of
+from watchdog.promql.columns import SEVERAL, Bounds, columns, newest_of
 from watchdog.promql.nodes import LOOKBACK, At, Selector, Subquery
 from watchdog.promql.pages import ABSENT_BITS, NEVER, Bools, Floats, Ints, Page, Picked, Rows, Series, missing
 from watchdog.promql.vectors import Keys, Merge, Vector, merge, merge_plan
@@ -40,7 +40,7 @@ class Run:
         self._lent = False  # `_newest` is somebody else's
         self.age: Millis | None = None
         """How old what was read is at most, where that is known of all times at once."""
-        self.have: Ints = _always(0, times.size)
+        self.have: Ints = _always(0, times.size) if times.size >= SEVERAL else np.zeros(times.size, np.int64)
         self.need: Ints | None = None
         """None until a range has been read."""
         self._outermost: Run | None = None
@@ -153,6 +153,8 @@ def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:
 
 def _always(value: Millis, size: int) -> Ints:
     """One number, so many times, in the space of one."""
+    if size < SEVERAL:
+        return np.full(size, value)
     many = np.ndarray((size,), np.int64, np.array(value, np.int64), strides=(0,))
     many.flags.writeable = False
     return many
