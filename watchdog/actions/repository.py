@@ -327,13 +327,15 @@ def with_files(repo: Repository, old: str, source: str, names: Sequence[str]) ->
 
 def push(repo: Repository, remote: str) -> str:
     """Send the branch that is checked out to the remote, never by force. What came of it, in words; it never fails."""
+    left = max(min(repo.deadline - time.monotonic(), _PUSH), 0.001)
     try:
         branch = repo.line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
         if not branch:
             return f"not pushed to {remote}: no branch is checked out"
-        left = max(repo.deadline - time.monotonic(), 0.001)
-        repo.with_deadline(min(left, _PUSH)).git("push", "--quiet", remote, f"HEAD:{branch}")
+        repo.with_deadline(left).git("push", "--quiet", remote, f"HEAD:{branch}")
     except ActionError as error:
+        if error.may_have_happened:
+            return f"not known to be pushed to {remote}: it gave no answer within {left:.0f} s"
         return f"not pushed to {remote}: {error}"
     return f"pushed {branch.removeprefix(HEADS)} to {remote}"
 
