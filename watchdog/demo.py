@@ -31,8 +31,8 @@ PACE = 50
 """Bars a second. A bar is a trading day, so one second of the demo is fifty days of the bot's life."""
 HEALTHY_FOR = 5.0
 """Seconds that all rules are seen well before the bad version is deployed."""
-PATIENCE = 110.0
-"""Seconds after which the demo gives up."""
+PATIENCE = 300.0
+"""Seconds after which the demo gives up; it takes one to two minutes where nothing else is at work."""
 
 _WATCHDOG = """\
 sources:
@@ -307,7 +307,7 @@ class Stage:
         action.apply(action.before(), "demo")
 
     def _status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self._web}/api/status", timeout=5) as page:  # noqa: S310 – our own address
+        with urllib.request.urlopen(f"{self._web}/api/status", timeout=30) as page:  # noqa: S310 – our own address
             status: dict[str, Any] = json.load(page)
         return status
 
@@ -316,7 +316,7 @@ class Stage:
             self._hurry()
             if self._dog is not None and self._dog.poll() is not None:
                 raise WatchdogError(f"the watchdog ended: {(self.folder / 'watchdog.log').read_text().strip()[-500:]}")
-            if time.monotonic() - self.started > 30:
+            if time.monotonic() - self.started > PATIENCE / 3:
                 raise WatchdogError(f"no sign of {name}")
             time.sleep(0.1)
         return answer
