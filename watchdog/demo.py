@@ -32,7 +32,7 @@ PACE = 50
 HEALTHY_FOR = 5.0
 """Seconds that all rules are seen well before the bad version is deployed."""
 PATIENCE = 300.0
-"""Seconds after which the demo gives up; it takes one to two minutes where nothing else is at work."""
+"""Seconds after which the demo gives up; about a minute passes where nothing else is at work."""
 
 _WATCHDOG = """\
 sources:

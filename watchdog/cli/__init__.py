@@ -232,6 +232,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--run", metavar="REGEX", help="only tests whose name it finds something in")
     command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for CI systems")
 
-    command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (two minutes).")
+    command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (about a minute).")
     command.add_argument("--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there")
     return top
