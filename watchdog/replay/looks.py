@@ -30,13 +30,15 @@ class Ages:
     """How old what was read at many times is at most; KPIs that read the same samples ask for the same."""
 
     def __init__(self) -> None:
-        self._known: tuple[Ints, Ints, Millis] | None = None
+        self._known: list[tuple[Ints, Ints, Millis]] = []
 
     def greatest(self, times: Ints, newest: Ints) -> Millis:
-        known = self._known
-        if known is None or known[0] is not times or known[1] is not newest or newest.flags.writeable:
-            known = self._known = times, newest, int((times - newest).max())
-        return known[2]
+        for asked, read, age in self._known:
+            if asked is times and read is newest and not newest.flags.writeable:
+                return age
+        age = int((times - newest).max())
+        self._known = [*self._known[-3:], (times, newest, age)]  # one KPI asks of several chunks before the next one does
+        return age
 
 
 @dataclass(frozen=True, slots=True)
