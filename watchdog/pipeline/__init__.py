@@ -327,8 +327,8 @@ _EVERYTHING}
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, blind_to), now)
                 if self.ledger.close_if_over(db, target, self.fires(target), now, well.get(target, ())):
                     worked.add(target)
-        if worked - self.config.targets.keys():  # what was at work there may have latched it
-            self._standing = standings(self.config, self.journal, self.ledger, now)
+            if worked - self.config.targets.keys():  # what was at work there may have latched it
+                self._standing = standings(self.config, self.journal, self.ledger, now)
         self._told_blind = blind
         return worked
 
