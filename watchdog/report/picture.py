@@ -27,7 +27,7 @@ def spark(values: Floats) -> str:
 
 def draw(facts: Facts) -> bytes:
     """One strip a KPI over one axis of time; what happened stands as lines. Raises WatchdogError without matplotlib."""
-    shown = facts.lines[:6]
+    shown = [line for line in facts.lines if np.isfinite(line.values).any()][:6] or facts.lines[:1]
     figure = plots.blank(10, 1.2 + 1.5 * len(shown))
     strips = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     opened, until = plots.dates([facts.incident.opened, facts.until])
