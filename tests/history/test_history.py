@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from watchdog.history import HistoryError, Span, load, spacing, span_of
+from watchdog.history import HistoryError, Span, load, spacing, spacings, span_of
 from watchdog.model import Labels
 from watchdog.promql import Pages, evaluate, parse
 
@@ -112,9 +112,9 @@ def test_the_spacing_is_that_of_the_slowest_page_that_is_read(tmp_path: Path) ->
     pages = load([written(tmp_path / "1.csv", "t,a\n" + "".join(f"{t},1\n" for t in range(20))),
                   written(tmp_path / "2.csv", "t,b\n" + "".join(f"{t},1\n" for t in range(0, 60, 15)))])  # fmt: skip
 
-    assert spacing(pages, {"a"}) == 1_000
-    assert spacing(pages, {"a", "b"}) == 15_000
-    assert spacing(pages, {"elsewhere"}) == 15_000
+    assert spacing(pages, {"a"}, spacings(pages)) == 1_000
+    assert spacing(pages, {"a", "b"}, spacings(pages)) == 15_000
+    assert spacing(pages, {"elsewhere"}, spacings(pages)) == 15_000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ One file a format: `own` for our series.db, `table` for CSV, `text` for what Pro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from watchdog.promql.columns import paced
 from watchdog.promql.pages import Ints
 from watchdog.series.past import EVER as _EVER
 
-__all__ = ["HistoryError", "Span", "end_of", "load", "spacing", "span_of"]
+__all__ = ["HistoryError", "Span", "end_of", "load", "spacing", "spacings", "span_of"]
 
 EVER = (-_EVER, _EVER)
 SOURCE = "history"
@@ -76,15 +76,19 @@ def span_of(pages: Pages) -> tuple[int, int]:
     return min(int(t[0]) for t in held), max(int(t[-1]) for t in held)
 
 
-def spacing(pages: Pages, metrics: Collection[str]) -> int:
+def spacings(pages: Pages) -> dict[int, int]:
+    """By the id of a page: ms between two of its samples, where it has two."""
+    return {id(page): paced(page, 0, page.t.size) or _apart(page.t) for page in pages.pages if page.t.size > 1}
+
+
+def spacing(pages: Pages, metrics: Collection[str], known: Mapping[int, int]) -> int:
     """ms between two samples, where they come slowest: over the pages that hold one of these metrics, else over all.
 
-    0 when nowhere two samples are held. ``""`` among the metrics: all pages.
+    0 when nowhere two samples are held. ``""`` among the metrics: all pages. `known`: the `spacings` of the pages.
     """
-    every = {id(page): paced(page, 0, page.t.size) or _apart(page.t) for page in pages.pages if page.t.size > 1}
-    named = [every[id(page)] for page in pages.pages if id(page) in every
+    named = [known[id(page)] for page in pages.pages if id(page) in known
              and any(any(True for _ in page.rows_named(name)) for name in metrics if name)]  # fmt: skip
-    chosen = named if named and "" not in metrics else every.values()
+    chosen = named if named and "" not in metrics else known.values()
     return max(chosen, default=0)
 
 

@@ -76,8 +76,8 @@ def replay(
     questions = rules.questions(config.kpis, config.rules)
     kpis = list(dict.fromkeys(check.reads for check in config.checks))
     beside = {check.reads: config.kpis.get(check.kpi) for check in config.checks if check.reads != check.kpi}
-    ages = Ages()
-    asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed, ages) for kpi in kpis}
+    ages, apart = Ages(), history.spacings(pages)
+    asked = {kpi: _Kpi(config, kpi, questions[kpi], beside.get(kpi), pages, parsed, ages, apart) for kpi in kpis}
     calm, done = Calm(pages, parsed, start, end, every or TICK), 0
     for alike in _read_alike(asked):  # those that look at the same times
         at_once = max(asked[kpi].at_once() for kpi in alike)
@@ -128,10 +128,11 @@ class _Kpi:
     """One KPI over history."""
 
     def __init__(
-        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr], ages: Ages
-    ) -> None:
+        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr], ages: Ages,
+        spacings: Mapping[int, Millis],
+    ) -> None:  # fmt: skip
         """`beside`: what is shown with a condition."""
-        self._ages = ages
+        self._ages, self._spacings = ages, spacings
         self._name, self._beside = name, beside
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed
         self._reads = metric_names(parsed[kpi.expr])
@@ -211,7 +212,7 @@ class _Kpi:
         known = [self._config.sources[name].every for name in sources if name in self._config.sources]
         if known and all(name in self._config.sources for name in sources):
             return 3 * max(known)
-        return 3 * (history.spacing(self._pages, metrics) or 60_000)
+        return 3 * (history.spacing(self._pages, metrics, self._spacings) or 60_000)
 
 
 def _read_alike(asked: Mapping[str, _Kpi]) -> Iterator[list[str]]:
