@@ -175,5 +175,5 @@ def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) ->
     desk.rounds(2, share=8.3)
 
     assert says(desk, "share") == (
-        "8.3 %: the value is 100 × its baseline: most often a ratio taken for a percent"
+        "8.3 %: the value is 100 × its baseline; if it is always so, a ratio was taken for a percent"
     )  # fmt: skip

@@ -64,7 +64,7 @@ def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
 
 def _warning(factor: float) -> str:
     off = f"{show(factor, 'count')} ×" if factor > 1 else f"1/{show(1 / factor, 'count')} of"
-    return f"the value is {off} its baseline: most often a ratio taken for a percent"
+    return f"the value is {off} its baseline; if it is always so, a ratio was taken for a percent"
 
 
 def _left(config: Config, journal: Journal) -> list[str]:
