@@ -185,10 +185,12 @@ def test_a_leftover_child_that_does_not_end_is_ended_with_its_group() -> None:
 
 def test_another_process_with_the_number_of_a_leftover_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as running:
-        child.leftover(running.pid, psutil.Process(running.pid).create_time() - 60, 0)
+        try:
+            child.leftover(running.pid, psutil.Process(running.pid).create_time() - 60, 0)
 
-        assert alive(running.pid)
-        running.kill()
+            assert alive(running.pid)
+        finally:
+            running.kill()
 
 
 def test_the_end_of_an_output_is_one_printable_line() -> None:

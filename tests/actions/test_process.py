@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -254,8 +255,18 @@ def test_a_log_that_cannot_be_written_is_told_before_the_bot_runs(place: Place) 
 # Whose process it is
 
 
-def test_a_number_that_another_process_got_is_never_killed(place: Place) -> None:
+@contextlib.contextmanager
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process; it goes with the test, however that ends."""
     with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
+def test_a_number_that_another_process_got_is_never_killed(place: Place) -> None:
+    with stranger() as other:
         pid_file = place.folder / "bot.pid"
         pid_file.write_text(f"{other.pid}\n")
         os.utime(pid_file, (1_000_000_000,) * 2)  # written long before that process began
@@ -266,13 +277,12 @@ def test_a_number_that_another_process_got_is_never_killed(place: Place) -> None
 
         assert other.poll() is None
         assert place.bots() == [place.pid()]
-        other.kill()
 
 
 def test_a_process_older_than_the_pid_file_that_does_not_look_like_the_bot_is_a_question_for_people(
     place: Place,
 ) -> None:
-    with subprocess.Popen(["sleep", "600"]) as other:
+    with stranger() as other:
         pid_file = place.folder / "bot.pid"
         pid_file.write_text(f"{other.pid}\n")
         os.utime(pid_file, (pid_file.stat().st_mtime + 3_600,) * 2)
@@ -282,7 +292,6 @@ def test_a_process_older_than_the_pid_file_that_does_not_look_like_the_bot_is_a_
 
         assert step.state({"pid": None, "create_time": None}) == "unknown"
         assert other.poll() is None
-        other.kill()
 
 
 def test_a_bot_whose_pid_file_was_written_by_hand_later_is_the_bot(place: Place) -> None:

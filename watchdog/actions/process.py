@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _Own = Literal["process"]
 
+_MOMENT = 0.05
+"""Seconds in which a process that has just been started gets its arguments."""
+
 
 class Process(StepPart):
     """Restarts, starts or stops the target's process. Whatever happens, there are never two of it."""
@@ -213,6 +216,9 @@ def find(place: ProcessPlace) -> Bot | None:
     try:
         process = psutil.Process(int(word))
         created, status, argv = process.create_time(), process.status(), process.cmdline()
+        if not argv and status != psutil.STATUS_ZOMBIE:  # the kernel is just putting the program in its place
+            time.sleep(_MOMENT)
+            argv = process.cmdline()
     except psutil.NoSuchProcess:
         return None
     except psutil.Error as problem:
