@@ -102,6 +102,18 @@ def test_what_is_sure_of_a_stretch_is_true_at_each_of_its_times(
             assert (result.have < result.need).all()
 
 
+def test_a_counter_that_falls_below_zero_later_on_hides_no_rise_before_it() -> None:
+    t = T + 1_000 * np.arange(600, dtype=np.int64)
+    counter = np.where(np.arange(600) < 520, np.arange(600), -1_000.0)
+    pages, expr = Pages([Page(t, counter[None], [(("__name__", "c"),)], int(t[0]))]), parse("increase(c[5s])")
+
+    told = envelope(expr, pages, Stretches(t[[390]], t[[400]]), {})
+
+    assert told is not None
+    assert told.sure.all()
+    assert told.high[0, 0] >= evaluate(expr, pages, t[390:401]).values.max() > 0
+
+
 @pytest.mark.parametrize("text", KNOWN)
 def test_of_calm_samples_something_is_told(text: str) -> None:
     size = 4_000

@@ -56,7 +56,7 @@ def newest(read: Read, _: Millis) -> tuple[Floats, Floats]:
 
 def _between(read: Read, _: Millis) -> tuple[Floats, Floats]:
     """A mean; that of a constant is that constant."""
-    return rounded(read.low, read.high)
+    return rounded(read.low, read.high, read.low == read.high)
 
 
 def _core(x: Floats, at: Columns, extreme: np.ufunc) -> Floats:
@@ -79,7 +79,8 @@ def _least(read: Read, _: Millis) -> tuple[Floats, Floats]:
 
 def _total(read: Read, _: Millis) -> tuple[Floats, Floats]:
     low, high, at = read.low, read.high, read.at
-    return rounded(np.minimum(low * at.fewest, low * at.most), np.maximum(high * at.fewest, high * at.most))
+    return rounded(np.minimum(low * at.fewest, low * at.most), np.maximum(high * at.fewest, high * at.most),
+                   (low == high) & (at.fewest == at.most))  # fmt: skip
 
 
 def _count(read: Read, _: Millis) -> tuple[Floats, Floats]:
@@ -149,8 +150,8 @@ def _falls(before: Floats, after: Floats) -> Bools:
 
 
 def _rises(before: Floats, after: Floats) -> Floats:
-    """Of a counter, which begins at zero after a fall."""
-    return np.where(after < before, after, after - before)
+    """Of a counter, which begins at zero after a fall; what lies below zero is none."""
+    return np.maximum(np.where(after < before, after, after - before), 0.0)
 
 
 def _increase(read: Read, _: Millis) -> tuple[Floats, Floats]:
@@ -170,9 +171,9 @@ def _rate(read: Read, span: Millis) -> tuple[Floats, Floats]:
 
 
 def _quantile(read: Read, _: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
+    low, high = rounded(read.low, read.high)
     known = 0 <= args[0] <= 1
-    off = np.maximum(np.abs(read.low), np.abs(read.high)) * _ROUNDS
-    return np.where(known, read.low - off, np.nan), np.where(known, read.high + off, np.nan)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def _smoothed(read: Read, span: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
@@ -197,7 +198,7 @@ RANGES: dict[str, Range] = {
 }  # fmt: skip
 
 
-def rounded(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """As wide as what rounding may do to sums of such numbers."""
-    off = np.where(low == high, 0.0, np.maximum(np.abs(low), np.abs(high)) * _ROUNDS)
+def rounded(low: Floats, high: Floats, exact: Bools | bool = False) -> tuple[Floats, Floats]:
+    """As wide as what rounding may do to sums of such numbers; where they are `exact` it does nothing."""
+    off = np.where(exact, 0.0, np.maximum(np.abs(low), np.abs(high)) * _ROUNDS)
     return low - off, high + off

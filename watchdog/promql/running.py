@@ -117,6 +117,12 @@ def _filled(node: tuple[Floats, ...], end: int, merge: Callable[..., tuple[Float
         size *= 2
 
 
+def _since(v: Floats) -> int:
+    """From where on all samples are equal to the last one."""
+    moved = np.flatnonzero(v[1:] != v[:-1])
+    return int(moved[-1]) + 1 if moved.size else 0
+
+
 class _Sums:
     """Sums and means."""
 
@@ -128,8 +134,7 @@ class _Sums:
             (self._rings,) = _filled((v,), end, lambda left, _, right, __: (left[0] + right[0],))
             self._greatest = float(np.maximum.reduce(np.abs(v)))
         self._greatest_at = end - 1
-        moved = np.flatnonzero(v[1:] != v[:-1])
-        self._moved = self.base + int(moved[-1]) + 1 if moved.size else self.base
+        self._moved = self.base + _since(v)
         self._last = float(v[-1])
 
     def push(self, x: float, at: int) -> None:
@@ -178,8 +183,7 @@ class _Moments:
         self.base, self.until, self.most = end - n, math.inf, 2 * self._top
         with np.errstate(all="ignore"):
             self._sums, self._squares = _filled((v, np.zeros(n)), end, moments)
-        moved = np.flatnonzero(v[1:] != v[:-1])
-        self._moved = self.base + int(moved[-1]) + 1 if moved.size else self.base
+        self._moved = self.base + _since(v)
         self._last = float(v[-1])
 
     def push(self, x: float, at: int) -> None:

@@ -58,7 +58,7 @@ class Summary:
         return widest(low, froms, untils, np.minimum), widest(high, froms, untils, np.maximum)
 
     def sums(self, row: int, of: Callable[[Floats, Floats], Floats | Bools]) -> Floats:
-        """[blocks + 1] running sums of what `of` says of each sample and the one before."""
+        """[blocks + 1] running sums of what `of` says of each sample and the one before; nothing where one is no number."""
         if (row, of) not in self._sums:
             v = self.page.v[row]
             many = -(-v.size // BLOCK)
@@ -67,6 +67,7 @@ class Summary:
                 low, high = max(1, start), min(start + PIECE, v.size)
                 said = np.zeros(high - start)
                 said[low - start :] = of(v[low - 1 : high - 1], v[low:high])
+                said[~np.isfinite(said)] = 0.0  # else one of them would hide all that follow
                 at = start // BLOCK + 1
                 told = np.add.reduceat(said, np.arange(0, said.size, BLOCK))
                 sums[at : at + told.size] = told

@@ -150,7 +150,7 @@ class _Kpi:
         texts = [text for text in (self._kpi.expr, self._kpi.needs) if text is not None]
         longest = max((back for text in texts for back in windows(self._parsed[text]).values()), default=0)
         series = sum(_holds([key], self._reads) or "" in self._reads for page in self.samples() for key in page.keys)
-        return max(1, min(max(_AT_ONCE, 1 * longest // TICK), 16 * _AT_ONCE, 64 * _AT_ONCE // max(1, series)))
+        return max(1, min(max(_AT_ONCE, longest // TICK), 16 * _AT_ONCE, 64 * _AT_ONCE // max(1, series)))
 
     def at(self, times: Ints) -> list[Seen]:
         """One after the other; several where it cannot be evaluated at some of the times."""

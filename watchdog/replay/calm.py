@@ -35,9 +35,7 @@ class Part(NamedTuple):
 class Calm:
     """One history, asked of many KPIs."""
 
-    def __init__(
-        self, pages: Pages, parsed: Mapping[str, Expr], start: Millis, end: Millis, tick: Millis
-    ) -> None:  # fmt: skip
+    def __init__(self, pages: Pages, parsed: Mapping[str, Expr], start: Millis, end: Millis, tick: Millis) -> None:
         self._pages, self._parsed, self._end = pages, parsed, end
         firsts = np.arange(start, end + 1, LOOKS * tick, dtype=np.int64)
         self._over = Stretches(firsts, np.minimum(firsts + (LOOKS * tick - 1), end))

@@ -16,8 +16,8 @@ from watchdog.pipeline import leaves, terms
 from watchdog.promql import Result
 from watchdog.promql.nodes import NAME
 from watchdog.promql.pages import Bools, Floats, Ints
-from watchdog.replay.turns import ABSENT, BAD, WELL, Row, Turns, due
-from watchdog.rules import Check, Reading
+from watchdog.replay.turns import Row, Turns, due
+from watchdog.rules import ABSENT, BAD, NO_NUMBER, WELL, Check, Reading
 
 _NEVER: Millis = 1 << 62
 
@@ -104,7 +104,7 @@ class Seen:
         for row in kinds:
             turned = row[1:] != row[:-1]
             soft |= turned
-            odd = row == 1 if check.operator == "expr" else row < BAD
+            odd = row == NO_NUMBER if check.operator == "expr" else row < BAD
             if odd.any():  # not there, or no number
                 hard |= turned & (odd[1:] | odd[:-1])
         for state in blind:
@@ -138,14 +138,7 @@ class Seen:
 def _alike(check: Check, v: Floats) -> bool:
     """Whether all values of each row are surely of one kind, told from the least and the greatest."""
     low, high = np.minimum.reduce(v, axis=1, keepdims=True), np.maximum.reduce(v, axis=1, keepdims=True)
-    if not (np.isfinite(low) & np.isfinite(high)).all():
-        return False
-    ends = check.bad(low), check.bad(high), check.uncleared(low), check.uncleared(high)
-    if check.operator == "outside":
-        return not any(end.any() for end in ends)
-    if check.operator == "equals":
-        return not any(((low <= limit) & (limit <= high)).any() for limit in (check.limit, check.clear))
-    return bool((ends[0] == ends[1]).all() and (ends[2] == ends[3]).all())
+    return bool(np.isfinite(low).all() and np.isfinite(high).all() and rules.settled(check, low, high).all())
 
 
 Look = Callable[[Millis], tuple[Seen, int]]
@@ -206,7 +199,7 @@ class Course:
             if edge == size:
                 break
             if rows is not None and (fires := self._settled(rows)) is not None:
-                due_ = due(list(rows.values()), fires, turns, edge)
+                due_ = due(list(rows.values()), fires, turns, edge, size)
                 if due_ > edge:
                     self._last, edge = (look, int(seen.times[due_ - 1])), due_
             self._begin(seen, edge, asleep is not None and bool(asleep[edge]))

@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 from watchdog.incidents import Terms
 from watchdog.promql.pages import Bools, Ints
-
-BAD, WELL, ABSENT = 2, 4, 0
-"""Of `rules.kinds`."""
+from watchdog.rules import BAD
 
 
 class Turns(NamedTuple):
@@ -85,10 +83,13 @@ class _Often:
         return max(start, int(self._places[back]) if back >= 0 else 0)
 
 
-def due(rows: Sequence[Row], fires: Sequence[bool], turns: Turns, edge: int) -> int:
-    """From where on, not before an edge, some row must be looked at closely, when none of them is half-way to anything now."""
+def due(rows: Sequence[Row], fires: Sequence[bool], turns: Turns, edge: int, size: int) -> int:
+    """From where on, not before an edge, some row must be looked at closely, when none of them is half-way to anything now.
+
+    `size`: how many times there are.
+    """
     at = int(turns.hard.searchsorted(edge))
-    stop = int(turns.hard[at]) if at < turns.hard.size else turns.kinds.shape[1] if turns.kinds is not None else edge
+    stop = int(turns.hard[at]) if at < turns.hard.size else size
     if stop <= edge:
         return edge
     found = [place for row, firing in zip(rows, fires, strict=True) if (place := row.due(firing, edge, stop)) is not None]

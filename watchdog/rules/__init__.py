@@ -11,7 +11,7 @@ from __future__ import annotations
 from watchdog.hours import inside, inside_at
 from watchdog.rules.baseline import believed, far_off, learned, middle
 from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
-from watchdog.rules.judge import Reading, judge, kinds, quiet, settled
+from watchdog.rules.judge import ABSENT, BAD, NO_NUMBER, WELL, Reading, judge, kinds, quiet, settled
 from watchdog.rules.models import (
     OPERATORS,
     Kpi,
@@ -31,9 +31,42 @@ from watchdog.rules.models import (
 from watchdog.rules.summary import PLACEHOLDERS, fill, say_labels, unknown_placeholders
 
 __all__ = [
-    "NOT_YET", "OPERATORS", "PLACEHOLDERS", "Check", "Kpi", "Learn", "Level", "Missing", "Normal", "Only", "Operator",
-    "Patience", "Reading", "Rule", "StaticLabels", "Threshold", "ThresholdError", "believed", "check",
-    "far_off", "fill", "inside", "inside_at",
-    "judge", "kinds", "learned", "middle", "parse_patience", "questions", "quiet", "reads", "say_labels", "settled",
+    "ABSENT",
+    "BAD",
+    "NOT_YET",
+    "NO_NUMBER",
+    "OPERATORS",
+    "PLACEHOLDERS",
+    "WELL",
+    "Check",
+    "Kpi",
+    "Learn",
+    "Level",
+    "Missing",
+    "Normal",
+    "Only",
+    "Operator",
+    "Patience",
+    "Reading",
+    "Rule",
+    "StaticLabels",
+    "Threshold",
+    "ThresholdError",
+    "believed",
+    "check",
+    "far_off",
+    "fill",
+    "inside",
+    "inside_at",
+    "judge",
+    "kinds",
+    "learned",
+    "middle",
+    "parse_patience",
+    "questions",
+    "quiet",
+    "reads",
+    "say_labels",
+    "settled",
     "unknown_placeholders",
 ]  # fmt: skip

@@ -170,19 +170,23 @@ def _has_evidence(labels: Labels, evidence: Mapping[Labels, float]) -> bool:
     return any(all(mine.get(name, text) == text for name, text in other) for other in evidence)
 
 
+ABSENT, NO_NUMBER, BAD, UNCLEARED, WELL = range(5)
+"""The kinds of verdicts: the series is not there, its value is none, is bad, has not recovered, is well."""
+
+
 def kinds(
     check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int8]:
-    """Of which kind the verdicts on many values are, [keys, times]: 0 not there, 1 no number, 2 bad, 3 not recovered, 4 well.
+    """Of which kind the verdicts on many values are, [keys, times].
 
     While the kind stays the same and data stays fresh, nothing but timers moves.
     """
     with np.errstate(invalid="ignore"):
         bad: Any = check.bad(values)
         uncleared: Any = check.uncleared(values)
-    found: npt.NDArray[np.int8] = 4 - np.maximum(np.asarray(uncleared, np.int8), 2 * np.asarray(bad, np.int8))
-    found[~np.isfinite(values)] = 1
-    found[~present] = 0
+    found: npt.NDArray[np.int8] = WELL - np.maximum(np.asarray(uncleared, np.int8), (WELL - BAD) * np.asarray(bad, np.int8))
+    found[~np.isfinite(values)] = NO_NUMBER
+    found[~present] = ABSENT
     return found
 
 
