@@ -22,6 +22,7 @@ test: setup
 	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
 
 lint: setup
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check
 	$(BIN)/mypy
 

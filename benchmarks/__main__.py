@@ -26,16 +26,25 @@ SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[Row]]] = {
     "replay": replay.rows,
 }
 _PACKAGES = {
-    "prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager",
-    "victoria-metrics": "victoria-metrics", "vmalert": "victoria-metrics",
-}  # fmt: skip
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics",
+    "vmalert": "victoria-metrics",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Speed, ours and theirs, side by side in one run.")
-    parser.add_argument("--quick", action="store_true", help="under a minute: shorter, fewer rounds, no 24 h rows, no vmalert")
-    parser.add_argument("--only", choices=SECTIONS, action="append", metavar="SECTION",
-                        help=f"one of {', '.join(SECTIONS)}; may be said several times")  # fmt: skip
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute: shorter, fewer rounds, no 24 h rows, no vmalert"
+    )
+    parser.add_argument(
+        "--only",
+        choices=SECTIONS,
+        action="append",
+        metavar="SECTION",
+        help=f"one of {', '.join(SECTIONS)}; may be said several times",
+    )
     parser.add_argument("--seconds", type=float, metavar="S", help="CPU-seconds for each figure of an evaluator")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     options = parser.parse_args(argv)
@@ -61,7 +70,9 @@ def machine() -> str:
     """What was measured on, and with which versions; nothing that tells whose machine it is."""
     system = platform.freedesktop_os_release().get("PRETTY_NAME", "?") if Path("/etc/os-release").exists() else "?"
     parts = [f"Python {platform.python_version()}", f"numpy {version('numpy')}", f"SQLite {sqlite3.sqlite_version}"]
-    parts += [f"{program} {found}" for program, package in _PACKAGES.items() if (found := rivals.version(program, package))]
+    parts += [
+        f"{program} {found}" for program, package in _PACKAGES.items() if (found := rivals.version(program, package))
+    ]
     cpus, memory, load = os.cpu_count(), psutil.virtual_memory().total / 2**30, os.getloadavg()[0]
     return f"{cpus} CPUs, {memory:.0f} GiB, load {load:.1f} before the run, {system}\n{', '.join(parts)}"
 

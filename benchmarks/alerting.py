@@ -59,11 +59,20 @@ class Pair:
         for name in ("tsdb", "alerts"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         argvs = [
-            [self._alertmanager, f"--config.file={self._folder}/alertmanager.yml", "--cluster.listen-address=",
-             f"--storage.path={self._folder}/alerts", f"--web.listen-address=127.0.0.1:{self._alerts}"],
-            [self._prometheus, f"--config.file={self._folder}/prometheus.yml",
-             f"--storage.tsdb.path={self._folder}/tsdb", f"--web.listen-address=127.0.0.1:{self._port}"],
-        ]  # fmt: skip
+            [
+                self._alertmanager,
+                f"--config.file={self._folder}/alertmanager.yml",
+                "--cluster.listen-address=",
+                f"--storage.path={self._folder}/alerts",
+                f"--web.listen-address=127.0.0.1:{self._alerts}",
+            ],
+            [
+                self._prometheus,
+                f"--config.file={self._folder}/prometheus.yml",
+                f"--storage.tsdb.path={self._folder}/tsdb",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+            ],
+        ]
         with contextlib.ExitStack() as stack:
             log = self._folder / "log"
             yield [stack.enter_context(running([*argv, "--log.level=error"], log)) for argv in argvs]

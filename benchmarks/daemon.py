@@ -55,13 +55,27 @@ class Ours:
         names = [f"kpi-{i}" for i in range(RULES - 1)]
         kpis = [f"  {name}: {{expr: '{expr}'}}" for name, expr in zip(names, expressions(), strict=True)]
         listed = [f"  - {{name: {name}, kpi: {name}, target: bot, crit: {{above: 1000}}}}" for name in names]
-        (folder / "rules" / "all.yaml").write_text("\n".join([
-            "targets: {bot: {}}", "kpis:", *kpis, "  breach: {expr: breach}", "rules:", *listed,
-            "  - {name: breach, kpi: breach, target: bot, crit: {above: 0.5, plan: act}}",
-            "plans:", "  act:", "    kind: halt", "    levels:", "      - name: stamp",
-            f"        steps: [{{do: command, run: [sh, -c, 'exec date +%s%N >> {self._stamp}']}}]",
-            "        verify: {that: [alive == 1], give_up: 30s}", "",
-        ]))  # fmt: skip
+        (folder / "rules" / "all.yaml").write_text(
+            "\n".join(
+                [
+                    "targets: {bot: {}}",
+                    "kpis:",
+                    *kpis,
+                    "  breach: {expr: breach}",
+                    "rules:",
+                    *listed,
+                    "  - {name: breach, kpi: breach, target: bot, crit: {above: 0.5, plan: act}}",
+                    "plans:",
+                    "  act:",
+                    "    kind: halt",
+                    "    levels:",
+                    "      - name: stamp",
+                    f"        steps: [{{do: command, run: [sh, -c, 'exec date +%s%N >> {self._stamp}']}}]",
+                    "        verify: {that: [alive == 1], give_up: 30s}",
+                    "",
+                ]
+            )
+        )
 
     @contextlib.contextmanager
     def started(self) -> Iterator[psutil.Popen]:
@@ -99,7 +113,9 @@ def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="benchmarks-")))
         pair = Pair.find(folder / "pair", expressions())
         if pair is None:
-            say("prometheus and prometheus-alertmanager are not both on PATH: reaction, start and footprint of ours alone")
+            say(
+                "prometheus and prometheus-alertmanager are not both on PATH: reaction, start and footprint of ours alone"
+            )
         else:
             stack.callback(pair.close)
         page = Page()
@@ -175,7 +191,7 @@ def _reaction(ours: Ours, pair: Pair | None, page: Page, rounds: int) -> list[Ro
 
     def row(
         what: str, ours: list[float], theirs: list[float], of: Callable[[list[float]], float], goal: float | None
-    ) -> Row:  # fmt: skip
+    ) -> Row:
         spread = (min(ours), max(ours)) if of is statistics.median else None
         return Row(what, of(ours), "ms", {THEM: of(theirs)} if theirs else {}, False, goal, spread=spread)
 
@@ -204,6 +220,11 @@ def _start(folder: Path, page: Page, pair: Pair | None, starts: int) -> Row:
                 until(lambda began=began: pair.acted(began) is not None, 60, "the webhook is called")  # type: ignore[misc]
                 theirs.append(((pair.acted(began) or began) - began) * 1e3)
     return Row(
-        "process start → action on a breach that is there", statistics.median(mine), "ms",
-        {THEM: statistics.median(theirs)} if theirs else {}, False, 700.0, spread=(min(mine), max(mine)),
-    )  # fmt: skip
+        "process start → action on a breach that is there",
+        statistics.median(mine),
+        "ms",
+        {THEM: statistics.median(theirs)} if theirs else {},
+        False,
+        700.0,
+        spread=(min(mine), max(mine)),
+    )

@@ -80,6 +80,16 @@ def cases(*, day: bool) -> list[Case]:
         for shape in SHAPES:
             equity = f'equity{{shape="{shape}"}}'
             expr = f"1 - {equity} / max_over_time({equity}[{span}])"
-            found.append(Case(f"drawdown {hours} h, {shape} equity", [expr], 2.0, money, hours * HOUR * SECOND,
-                              goal, prometheus, theirs))  # fmt: skip
+            found.append(
+                Case(
+                    f"drawdown {hours} h, {shape} equity",
+                    [expr],
+                    2.0,
+                    money,
+                    hours * HOUR * SECOND,
+                    goal,
+                    prometheus,
+                    theirs,
+                )
+            )
     return found

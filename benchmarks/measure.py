@@ -110,7 +110,7 @@ def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = 
 @contextlib.contextmanager
 def running(
     argv: list[str], log: Path, cwd: Path | None = None, compiled: Path | None = None
-) -> Iterator[psutil.Popen]:  # fmt: skip
+) -> Iterator[psutil.Popen]:
     """A process that is ended whatever happens; what it says goes to `log`. `compiled`: where Python keeps what it has
     compiled, whatever the environment says: an installation has it, too."""
     environ = dict(os.environ)

@@ -11,8 +11,10 @@ from benchmarks.data import Floats
 from watchdog.model import Labels
 
 HEADERS = {
-    "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0",
-}  # fmt: skip
+    "Content-Type": "application/x-protobuf",
+    "Content-Encoding": "snappy",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
 _T_BYTES = 6
 """Bytes of a time in ms as a varint: from 2004 to 2109."""
 

@@ -65,7 +65,9 @@ def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
             # What is irregular or at its limit costs them the same; what only we can say they are not asked.
             if not (case.irregular or case.at_limit) and case.exprs != _WORST:
                 theirs = {rival.name: rival.ranged(case.exprs, effort.seconds) for rival in them}
-            found.append(Row(f"replay: {case.what}", ours(case, effort.seconds, full=effort.full), "", theirs, True, case.goal))
+            found.append(
+                Row(f"replay: {case.what}", ours(case, effort.seconds, full=effort.full), "", theirs, True, case.goal)
+            )
     if effort.full:
         say("a year")
         found.append(Row("replay: a year of 1 s samples: memory (RSS)", year(), " MB", {}, False, 1_000))
@@ -78,7 +80,10 @@ def ours(case: _Case, seconds: float, *, full: bool) -> float:
         pages = _pages(length, case)
         limits = ["1000000000"] * len(case.exprs)
         if case.at_limit:
-            limits = [repr(float(np.median(evaluate(parse(expr), pages, pages.pages[0].t[-HOUR:]).values))) for expr in case.exprs]
+            limits = [
+                repr(float(np.median(evaluate(parse(expr), pages, pages.pages[0].t[-HOUR:]).values)))
+                for expr in case.exprs
+            ]
         loaded = _rules(Path(name), case.exprs, limits, "60d" if case.at_limit else "30s")
 
         def forget() -> None:

@@ -113,7 +113,9 @@ class _Prometheus:
     def ranged(self, exprs: Sequence[str], seconds: float) -> float:
         points, spent, deadline = 0, 0.0, time.monotonic() + 10 * seconds
         end = time.time_ns() // 1_000_000_000
-        asked = [urllib.parse.urlencode({"query": expr, "start": end - 3_000, "end": end - 1, "step": 1}) for expr in exprs]
+        asked = [
+            urllib.parse.urlencode({"query": expr, "start": end - 3_000, "end": end - 1, "step": 1}) for expr in exprs
+        ]
         while spent < max(seconds, 0.2) and time.monotonic() < deadline:
             before = cpu_of([self._process])
             for query in asked:
@@ -136,9 +138,14 @@ def _prometheus(program: str, folder: Path) -> Iterator[Rival]:
     rules.write_text('{"groups": []}')
     (folder / "prometheus.yml").write_text(json.dumps({"rule_files": [str(rules)]}))
     argv = [
-        program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb", "--log.level=error",
-        f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle", "--web.enable-remote-write-receiver",
-    ]  # fmt: skip
+        program,
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/tsdb",
+        "--log.level=error",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-lifecycle",
+        "--web.enable-remote-write-receiver",
+    ]
     with running(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
         until(lambda: fetch(f"{url}/-/ready") is not None, 60, "Prometheus is ready")
@@ -161,9 +168,13 @@ class _Victoria:
         rules, port = self._folder / "rules.yml", free_port()
         rules.write_text(rule_file(case))
         argv = [
-            self._vmalert, f"-rule={rules}", f"-datasource.url={self._url}", "-notifier.url=http://127.0.0.1:1",
-            f"-httpListenAddr=127.0.0.1:{port}", "-loggerLevel=ERROR",
-        ]  # fmt: skip
+            self._vmalert,
+            f"-rule={rules}",
+            f"-datasource.url={self._url}",
+            "-notifier.url=http://127.0.0.1:1",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-loggerLevel=ERROR",
+        ]
         page = f"http://127.0.0.1:{port}/metrics"
         with running(argv, self._folder / "log") as process:
 
@@ -182,9 +193,13 @@ def _victoria(victoria: str, vmalert: str, folder: Path) -> Iterator[Rival]:
     folder.mkdir()
     port = free_port()
     argv = [
-        victoria, f"-storageDataPath={folder}/data", f"-httpListenAddr=127.0.0.1:{port}", "-loggerLevel=ERROR",
-        "-search.latencyOffset=1ms", "-retentionPeriod=2d",
-    ]  # fmt: skip
+        victoria,
+        f"-storageDataPath={folder}/data",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-loggerLevel=ERROR",
+        "-search.latencyOffset=1ms",
+        "-retentionPeriod=2d",
+    ]
     with running(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
         until(lambda: fetch(f"{url}/health") is not None, 60, "VictoriaMetrics is ready")

@@ -67,7 +67,13 @@ class Desk:
         self.folder = folder
         self.write(rules, watchdog)
         self.now = now
-        self.shows: dict[str, float] = {"error_ratio": 0.01, "equity": 1_000, "tick_age": 1, "market_open": 1, "alive": 1}
+        self.shows: dict[str, float] = {
+            "error_ratio": 0.01,
+            "equity": 1_000,
+            "tick_age": 1,
+            "market_open": 1,
+            "alive": 1,
+        }
         self.series: list[tuple[str, Labels, float]] = []
         self.lost: set[str] = set()
         self.open()
@@ -131,7 +137,9 @@ class Desk:
         return [row["title"] for row in rows]
 
     def refusals(self) -> list[str]:
-        rows = self.journal.rows("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id")
+        rows = self.journal.rows(
+            "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id"
+        )
         return [json.loads(row["lines"])[0] for row in rows]
 
     def fires(self, rule: str) -> bool:
@@ -150,10 +158,18 @@ class Desk:
                 self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident, weight="warn")
 
         def tripped(incident: int, target: str) -> dict[Key, Terms]:
-            keys = {Key(trip.rule, trip.level, trip.labels) for trip in incidents.trips(self.journal, incident)
-                    if trip.plan is not None}  # fmt: skip
-            return {key: terms(check) for check in self.config.checks if check.target == target
-                    for key in keys if (key.rule, key.level) == (check.rule, check.level)}  # fmt: skip
+            keys = {
+                Key(trip.rule, trip.level, trip.labels)
+                for trip in incidents.trips(self.journal, incident)
+                if trip.plan is not None
+            }
+            return {
+                key: terms(check)
+                for check in self.config.checks
+                if check.target == target
+                for key in keys
+                if (key.rule, key.level) == (check.rule, check.level)
+            }
 
         def wanted(run: Run) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
@@ -161,9 +177,18 @@ class Desk:
             return self.pipeline.still_fires(tripped(run.incident, run.target))
 
         return Hands(
-            journal=self.journal, telemetry=self.pipeline.telemetry, clock=lambda: self.now, offload=offload, terms=tripped,
-            evidence=self.pipeline.evidence, wanted=wanted, halt=halt, tell=tell, mute=self.pipeline.mute,
+            journal=self.journal,
+            telemetry=self.pipeline.telemetry,
+            clock=lambda: self.now,
+            offload=offload,
+            terms=tripped,
+            evidence=self.pipeline.evidence,
+            wanted=wanted,
+            halt=halt,
+            tell=tell,
+            mute=self.pipeline.mute,
             over=lambda run: self.pipeline.over(run, self.now),
             named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
-            held=lambda target: self.pipeline.ledger.held(target, self.now), **more,
-        )  # fmt: skip
+            held=lambda target: self.pipeline.ledger.held(target, self.now),
+            **more,
+        )

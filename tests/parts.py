@@ -17,8 +17,11 @@ ROOT = Path(__file__).parents[1]
 def undocumented(part: type[BaseModel]) -> list[str]:
     """Its keys without a docstring under them."""
     text = inspect.getsource(part)
-    return [name for name in part.model_fields
-            if name not in ("type", "do") and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)]  # fmt: skip
+    return [
+        name
+        for name in part.model_fields
+        if name not in ("type", "do") and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
+    ]
 
 
 def examples(page: str, section: str) -> Iterator[dict[str, Any]]:

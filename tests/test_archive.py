@@ -82,7 +82,9 @@ def held(folder: Path, name: str = "m", after: int = 0, until: int = 2 * T, **ho
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from(ODD), st.floats(width=64), st.integers(-(2**40), 2**40).map(float)), max_size=50))
+@given(
+    st.lists(st.one_of(st.sampled_from(ODD), st.floats(width=64), st.integers(-(2**40), 2**40).map(float)), max_size=50)
+)
 def test_values_come_back_bit_for_bit(numbers: list[float]) -> None:
     v = np.array(numbers, np.float64)
 
@@ -128,9 +130,18 @@ def test_bytes_of_something_else_are_refused_and_nothing_else_happens(data: byte
 # ─ a restart ─
 
 ASKED = [
-    "m", "up", "avg_over_time(m[10m])", "rate(m[5m])", "max_over_time(m[1h])", "changes(gone[30m])", "gone",
-    "count_over_time(m[1h])", "count({source='bot'})", "absent(gone)", "late",
-]  # fmt: skip
+    "m",
+    "up",
+    "avg_over_time(m[10m])",
+    "rate(m[5m])",
+    "max_over_time(m[1h])",
+    "changes(gone[30m])",
+    "gone",
+    "count_over_time(m[1h])",
+    "count({source='bot'})",
+    "absent(gone)",
+    "late",
+]
 
 
 def _run(dog: Dog, start: int, end: int, seed: int, *, saves: bool = True) -> None:
@@ -278,7 +289,9 @@ def test_an_hour_of_samples_becomes_one_block_a_series_and_says_the_same(tmp_pat
     dog.save(T + 62 * M)
 
     db = sqlite3.connect(tmp_path / "series.db")
-    blocks, times, fresh = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("block", "times", "fresh"))
+    blocks, times, fresh = (
+        db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("block", "times", "fresh")
+    )
     db.close()
     assert (blocks, times) == (2, 1)  # m and up share their times
     assert fresh <= 3
@@ -292,8 +305,10 @@ def test_many_series_become_blocks_in_turns_and_none_is_forgotten(tmp_path: Path
         assert dog.save(now)
 
     db = sqlite3.connect(tmp_path / "series.db")
-    blocks, waiting = (db.execute(sql).fetchone()[0] for sql in (
-        "SELECT count(*) FROM block", "SELECT count(*) FROM fresh GROUP BY part ORDER BY 1 DESC"))  # fmt: skip
+    blocks, waiting = (
+        db.execute(sql).fetchone()[0]
+        for sql in ("SELECT count(*) FROM block", "SELECT count(*) FROM fresh GROUP BY part ORDER BY 1 DESC")
+    )
     ids = [one.id for one in past.known(db, ["m"])]
     found = list(past.read(db, ids, 0, 2 * T))
     db.close()

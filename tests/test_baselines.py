@@ -94,7 +94,9 @@ def test_what_was_learned_outlives_a_restart_and_follows_what_is_normal(desk: De
     assert limit(desk) == 30
 
 
-def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.rounds(30, latency=10)
 
     def full(*_: object) -> None:
@@ -131,8 +133,9 @@ def test_a_captured_baseline_says_who_when_how_much_and_of_which_revision(tmp_pa
     desk.rounds(2, latency=10)
     (state,) = [m for key, m in desk.pipeline.machines.items() if key.rule == "slow"]
     assert (state.outcome, state.reason) == (
-        "nodata", "latency: not captured yet: trading-watchdog baseline capture latency",
-    )  # fmt: skip
+        "nodata",
+        "latency: not captured yet: trading-watchdog baseline capture latency",
+    )
     with desk.journal.write() as db:
         records.stand(db, "bot", head="0123456789abcdef")
 
@@ -155,7 +158,10 @@ def test_what_is_not_normal_is_not_captured(tmp_path: Path) -> None:
     desk = Desk(tmp_path, rules(CAPTURED))
     desk.rounds(2, latency=10)
     assert capture(desk, 0, "latncy")[1].startswith("there is no KPI 'latncy'")
-    assert capture(desk, 0, "errors")[1] == "the baseline of errors is not captured: say baseline: captured in its file first"
+    assert (
+        capture(desk, 0, "errors")[1]
+        == "the baseline of errors is not captured: say baseline: captured in its file first"
+    )
 
     assert capture(desk, 10 * SECOND)[0]
     desk.rounds(2, latency=70)
@@ -170,10 +176,15 @@ def test_what_is_not_normal_is_not_captured(tmp_path: Path) -> None:
 
 
 def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("  share: {expr: share, unit: ratio, baseline: 8.3%}\n",
-                                "  - {name: s, kpi: share, target: bot, crit: {above: 99%}}\n"))  # fmt: skip
+    desk = Desk(
+        tmp_path,
+        rules(
+            "  share: {expr: share, unit: ratio, baseline: 8.3%}\n",
+            "  - {name: s, kpi: share, target: bot, crit: {above: 99%}}\n",
+        ),
+    )
     desk.rounds(2, share=8.3)
 
     assert says(desk, "share") == (
         "8.3 %: the value is 100 × its baseline; if it is always so, a ratio was taken for a percent"
-    )  # fmt: skip
+    )

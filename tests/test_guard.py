@@ -21,11 +21,16 @@ BOT = Target.model_validate({"budget": ["3 per 1h", "7 per 1d"], "cooldown": "15
 ANY = settings(max_examples=50, deadline=None)
 TIME = st.integers(NOW - 3 * 24 * HOUR, NOW + HOUR)
 FACTS = st.builds(
-    Facts, latched=st.none() | st.text(), blind=st.none() | st.text(), fresh=st.booleans(), unsettled=st.none() | TIME,
+    Facts,
+    latched=st.none() | st.text(),
+    blind=st.none() | st.text(),
+    fresh=st.booleans(),
+    unsettled=st.none() | TIME,
     halted=st.booleans(),
     past=st.lists(st.builds(Past, st.sampled_from(["halt", "repair"]), TIME, st.none() | TIME, st.none()), max_size=8),
-    held=st.none() | st.text(), halts_held=st.booleans(),
-)  # fmt: skip
+    held=st.none() | st.text(),
+    halts_held=st.booleans(),
+)
 TARGET = st.builds(
     lambda *spans: Target(budget=(), cooldown=spans[0], settling=spans[1]), st.integers(0, HOUR), st.integers(0, HOUR)
 ) | st.just(BOT)
@@ -86,13 +91,17 @@ def test_a_repair_is_allowed_when_nothing_speaks_against_it() -> None:
             {"unsettled": NOW - 4 * MINUTE},
             Refused("settling", "somebody deployed or restarted the bot; settling for another 6 m"),
         ),
-        ({"past": [repair(20 * MINUTE, 5 * MINUTE)]}, Refused("cooldown", "the last repair ended 5 m ago, cooldown is 15 m")),
         (
-            {"past": [repair(18 * MINUTE, 16 * MINUTE)] * 3}, Refused("budget", "the budget of 3 per 1h is used up"),
+            {"past": [repair(20 * MINUTE, 5 * MINUTE)]},
+            Refused("cooldown", "the last repair ended 5 m ago, cooldown is 15 m"),
+        ),
+        (
+            {"past": [repair(18 * MINUTE, 16 * MINUTE)] * 3},
+            Refused("budget", "the budget of 3 per 1h is used up"),
         ),
     ],
     ids=lambda value: value.code if isinstance(value, Refused) else "",
-)  # fmt: skip
+)
 def test_each_reason_alone_refuses_a_repair_and_says_so(facts: dict[str, Any], refused: Refused) -> None:
     assert asked(**facts) == refused
 

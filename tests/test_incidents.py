@@ -32,8 +32,17 @@ OUTCOME: dict[What, Outcome] = {"bad": "bad", "between": "ok", "well": "ok", "no
 
 def says(what: What, evidence: Millis, *, key: Key = KEY) -> Verdict:
     seen = what not in ("nodata", "error")
-    return Verdict(key.rule, "crit" if key.level == "crit" else "warn", key.labels, OUTCOME[what], f"it is {what}",
-                   1.0 if seen else None, 2.0, what == "well", evidence if seen else 0)  # fmt: skip
+    return Verdict(
+        key.rule,
+        "crit" if key.level == "crit" else "warn",
+        key.labels,
+        OUTCOME[what],
+        f"it is {what}",
+        1.0 if seen else None,
+        2.0,
+        what == "well",
+        evidence if seen else 0,
+    )
 
 
 @dataclass
@@ -302,9 +311,18 @@ def test_the_phase_began_when_it_began() -> None:
         since.append((watch.machine.phase, watch.machine.since - T0))
 
     assert since == [
-        ("ok", 0), ("pending", 2_000), ("pending", 2_000), ("firing", 4_000), ("firing", 4_000), ("firing", 4_000),
-        ("easing", 7_000), ("easing", 7_000), ("easing", 7_000), ("easing", 7_000), ("ok", 11_000),
-    ]  # fmt: skip
+        ("ok", 0),
+        ("pending", 2_000),
+        ("pending", 2_000),
+        ("firing", 4_000),
+        ("firing", 4_000),
+        ("firing", 4_000),
+        ("easing", 7_000),
+        ("easing", 7_000),
+        ("easing", 7_000),
+        ("easing", 7_000),
+        ("ok", 11_000),
+    ]
 
 
 # ─ restarts and clocks ─
@@ -464,8 +482,11 @@ def test_n_of_m_fires_at_the_evaluation_that_makes_it_n(history: list[Look], n: 
     terms = Terms(Patience(n=n, m=n + more), missing_after=10**9)
 
     evaluations = [(t, what) for t, what, evidence in told if t == evidence and what != "nodata"]
-    enough = [t for number, (t, _) in enumerate(evaluations)
-              if sum(what == "bad" for _, what in evaluations[max(0, number + 1 - n - more) : number + 1]) >= n]  # fmt: skip
+    enough = [
+        t
+        for number, (t, _) in enumerate(evaluations)
+        if sum(what == "bad" for _, what in evaluations[max(0, number + 1 - n - more) : number + 1]) >= n
+    ]
     assert first_trip(run(told, terms)) == (enough[0] if enough else float("inf"))
 
 
@@ -487,8 +508,10 @@ def test_a_stricter_limit_never_trips_later(
     values: list[float | None], limit: float, further: float, terms: Terms
 ) -> None:
     def history(above: float) -> list[Moment]:
-        return [(T0 + 7 * n, "nodata" if value is None else "bad" if value > above else "well", T0 + 7 * n)
-                for n, value in enumerate(values)]  # fmt: skip
+        return [
+            (T0 + 7 * n, "nodata" if value is None else "bad" if value > above else "well", T0 + 7 * n)
+            for n, value in enumerate(values)
+        ]
 
     assert first_trip(run(history(limit), terms)) <= first_trip(run(history(limit + further), terms))
 
@@ -522,8 +545,9 @@ def test_every_change_follows_from_the_phases(history: list[Look], terms: Terms)
 
         assert ("tripped" in kinds) == (after.fires and not machine.fires)
         assert ("cleared" in kinds) == (machine.fires and not after.fires)
-        assert kinds <= ({"lost", "tripped", "dropped"} if what in ("nodata", "error") else
-                         {"back", "tripped", "cleared", "dropped"})  # fmt: skip
+        assert kinds <= (
+            {"lost", "tripped", "dropped"} if what in ("nodata", "error") else {"back", "tripped", "cleared", "dropped"}
+        )
         if "tripped" in kinds:
             assert what == "bad" or (after.lost and terms.missing_trips)
         if "cleared" in kinds:

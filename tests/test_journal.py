@@ -190,10 +190,14 @@ def test_everything_survives_closing_and_opening(path: Path) -> None:
 
     def seen(journal: Journal) -> list[Any]:
         return [
-            incidents.current(journal, "bot"), incidents.trips(journal, number), runs.get(journal, run),
-            runs.steps(journal, run), outbox.due(journal, NOW), list(incidents.machines(journal)),
+            incidents.current(journal, "bot"),
+            incidents.trips(journal, number),
+            runs.get(journal, run),
+            runs.steps(journal, run),
+            outbox.due(journal, NOW),
+            list(incidents.machines(journal)),
             incidents.peaks(journal),
-        ]  # fmt: skip
+        ]
 
     before = seen(journal)
     journal.close()
@@ -395,8 +399,10 @@ def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(path: P
     path.parent.mkdir()
     db = sqlite3.connect(path)
     db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
-    db.execute("INSERT INTO run (target, plan, kind, text, place, by, status, queued)"
-               " VALUES ('bot', 'p', 'halt', '', '', 'me', 'ended', 1)")  # fmt: skip
+    db.execute(
+        "INSERT INTO run (target, plan, kind, text, place, by, status, queued)"
+        " VALUES ('bot', 'p', 'halt', '', '', 'me', 'ended', 1)"
+    )
     db.commit()
     db.close()
     before = path.read_bytes()
@@ -483,12 +489,14 @@ print(journal.reserve.fill())
 
 def test_on_a_full_disk_the_reserve_is_given_up_and_what_must_be_written_is_written(tmp_path: Path) -> None:
     """A file system of 40 MB in a mount namespace of its own."""
-    mount = f"mount -t tmpfs -o size=40m none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}"
+    mount = f'mount -t tmpfs -o size=40m none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
     try:
         subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("only root may mount a disk to fill")
-    ran = subprocess.run(["unshare", "-m", "sh", "-c", mount, FULL], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, FULL], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
 
     assert ran.stdout.splitlines() == ["No space left on device", "200 False", "True"], ran.stderr
 
@@ -693,17 +701,31 @@ def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
 
 def queued(db: sqlite3.Connection, **fields: Any) -> int:
     known: dict[str, Any] = {
-        "incident": None, "target": "bot", "plan": "hmm-v2", "kind": "repair", "text": "{}", "place": "{}",
-        "by": "rule flapping", "now": NOW,
-    }  # fmt: skip
+        "incident": None,
+        "target": "bot",
+        "plan": "hmm-v2",
+        "kind": "repair",
+        "text": "{}",
+        "place": "{}",
+        "by": "rule flapping",
+        "now": NOW,
+    }
     return runs.queue(db, **{**known, **fields})
 
 
 def step(run: int, n: int = 0, **fields: Any) -> Step:
     known: dict[str, Any] = {
-        "phase": "level", "level": 0, "say": "restart", "status": "started", "before": {"pid": 7}, "detail": "",
-        "started": NOW, "ended": None, "child_pid": None, "child_started": None,
-    }  # fmt: skip
+        "phase": "level",
+        "level": 0,
+        "say": "restart",
+        "status": "started",
+        "before": {"pid": 7},
+        "detail": "",
+        "started": NOW,
+        "ended": None,
+        "child_pid": None,
+        "child_started": None,
+    }
     return Step(run=run, n=n, **{**known, **fields})
 
 
@@ -712,9 +734,23 @@ def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
         run = queued(db, level=2, text='{"kind": "repair"}')
 
     assert runs.get(journal, run) == Run(
-        run, None, "bot", "hmm-v2", "repair", '{"kind": "repair"}', "{}", "rule flapping", "queued", None, "", 2, 0,
-        NOW, None, None,
-    )  # fmt: skip
+        run,
+        None,
+        "bot",
+        "hmm-v2",
+        "repair",
+        '{"kind": "repair"}',
+        "{}",
+        "rule flapping",
+        "queued",
+        None,
+        "",
+        2,
+        0,
+        NOW,
+        None,
+        None,
+    )
 
 
 def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(journal: Journal) -> None:
@@ -781,14 +817,21 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
     with journal.write() as db:
         run = queued(db)
         for phase, level, n, started in [
-            ("proven", 0, 0, NOW + 3), ("level", 1, 0, NOW + 4), ("level", 0, 1, NOW + 2), ("level", 0, 0, NOW + 2),
+            ("proven", 0, 0, NOW + 3),
+            ("level", 1, 0, NOW + 4),
+            ("level", 0, 1, NOW + 2),
+            ("level", 0, 0, NOW + 2),
             ("before", 0, 0, NOW + 2),
-        ]:  # fmt: skip
+        ]:
             runs.start_step(db, step(run, n, phase=phase, level=level, started=started))
 
     assert [(s.phase, s.level, s.n) for s in runs.steps(journal, run)] == [
-        ("before", 0, 0), ("level", 0, 0), ("level", 0, 1), ("proven", 0, 0), ("level", 1, 0),
-    ]  # fmt: skip
+        ("before", 0, 0),
+        ("level", 0, 0),
+        ("level", 0, 1),
+        ("proven", 0, 0),
+        ("level", 1, 0),
+    ]
 
 
 # ─ messages ─

@@ -54,8 +54,19 @@ def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(imported:
     assert library not in imported
 
 
-@pytest.mark.parametrize("room", [
-    "replay", "report", "ruletest", "drill", "demo", "snapshot", "history.ask", "config.schema", "config.prometheus.translate",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "room",
+    [
+        "replay",
+        "report",
+        "ruletest",
+        "drill",
+        "demo",
+        "snapshot",
+        "history.ask",
+        "config.schema",
+        "config.prometheus.translate",
+    ],
+)
 def test_the_daemon_imports_no_room_of_another_command(imported: set[str], room: str) -> None:
     assert f"watchdog.{room}" not in imported

@@ -79,17 +79,20 @@ def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(desk: Desk) ->
     assert [run.plan for run in desk.runs] == ["ladder"]
 
 
-@pytest.mark.parametrize(("kind", "args", "why"), [
-    ("hold", {"target": "bt", "for": HOUR}, "there is no target 'bt' — did you mean bot?"),
-    ("silence", {"rule": "erors", "for": HOUR}, "there is no rule 'erors' — did you mean errors?"),
-    ("hold", {"target": "bot", "for": 31 * 24 * HOUR}, "a hold lasts 30 d at most: say --for with less"),
-    ("hold", {"target": "bot", "for": 0}, "a hold lasts 30 d at most: say --for with less"),
-    ("approve", {"run": 7}, "there is no plan run 7 — none waits for approval"),
-    ("abort", {"what": "7"}, "no plan is at work as 7"),
-    ("abort", {"what": "bot"}, "no plan is at work on bot"),
-    ("abort", {"what": "bt"}, "there is no target 'bt' — did you mean bot? Or say the number of a run"),
-    ("ack", {"incident": 7}, "there is no incident 7 — the newest: none yet"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "args", "why"),
+    [
+        ("hold", {"target": "bt", "for": HOUR}, "there is no target 'bt' — did you mean bot?"),
+        ("silence", {"rule": "erors", "for": HOUR}, "there is no rule 'erors' — did you mean errors?"),
+        ("hold", {"target": "bot", "for": 31 * 24 * HOUR}, "a hold lasts 30 d at most: say --for with less"),
+        ("hold", {"target": "bot", "for": 0}, "a hold lasts 30 d at most: say --for with less"),
+        ("approve", {"run": 7}, "there is no plan run 7 — none waits for approval"),
+        ("abort", {"what": "7"}, "no plan is at work as 7"),
+        ("abort", {"what": "bot"}, "no plan is at work on bot"),
+        ("abort", {"what": "bt"}, "there is no target 'bt' — did you mean bot? Or say the number of a run"),
+        ("ack", {"incident": 7}, "there is no incident 7 — the newest: none yet"),
+    ],
+)
 def test_what_makes_no_sense_is_refused_in_words(desk: Desk, kind: str, args: dict[str, Any], why: str) -> None:
     granted, text = ask(desk, kind, **args)
 
@@ -98,11 +101,17 @@ def test_what_makes_no_sense_is_refused_in_words(desk: Desk, kind: str, args: di
 
 
 def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path) -> None:
-    many = "".join(f"  - {{name: {pair}-spread-{n}, kpi: errors, target: bot, warn: {{above: 1%}}}}\n"
-                   for pair in ("btc", "eth", "sol") for n in range(400))  # fmt: skip
+    many = "".join(
+        f"  - {{name: {pair}-spread-{n}, kpi: errors, target: bot, warn: {{above: 1%}}}}\n"
+        for pair in ("btc", "eth", "sol")
+        for n in range(400)
+    )
     desk = Desk(tmp_path, RULES.replace("plans:\n", many + "plans:\n", 1))
 
-    why = [ask(desk, "silence", rule=rule, **{"for": HOUR})[1] for rule in ("eth-spred-77", "EQUITY", "drawdwn", "spread-399")]
+    why = [
+        ask(desk, "silence", rule=rule, **{"for": HOUR})[1]
+        for rule in ("eth-spred-77", "EQUITY", "drawdwn", "spread-399")
+    ]
     assert why == [
         "there is no rule 'eth-spred-77' — did you mean eth-spread-77, eth-spread-377 or eth-spread-277?",
         "there is no rule 'EQUITY' — known: errors, drawdown, no-ticks, btc-spread-0, btc-spread-1, btc-spread-2, btc-spread-3, "
@@ -160,7 +169,9 @@ def test_the_first_message_of_an_incident_says_where_the_rest_stands_and_the_oth
     desk.rounds(2, equity=800)
 
     rows = desk.journal.rows("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%tripped' ORDER BY id")
-    assert ["incident 1: trading-watchdog incidents 1" in row["lines"] for row in rows] == [True] + [False] * (len(rows) - 1)
+    assert ["incident 1: trading-watchdog incidents 1" in row["lines"] for row in rows] == [True] + [False] * (
+        len(rows) - 1
+    )
     assert len(rows) > 1
 
 
@@ -247,7 +258,9 @@ def test_an_answer_that_comes_too_late_is_none(desk: Desk) -> None:
     assert runs.get(desk.journal, number).approval is None
 
 
-def test_a_denied_plan_is_not_started_again_for_the_same_trip_and_begins_at_its_first_level_for_the_next(desk: Desk) -> None:
+def test_a_denied_plan_is_not_started_again_for_the_same_trip_and_begins_at_its_first_level_for_the_next(
+    desk: Desk,
+) -> None:
     number = waiting(desk)
     desk.end(runs.get(desk.journal, number), "denied")
     desk.rounds(5)
@@ -272,7 +285,9 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
     incident = desk.incident
     assert incident is not None
     ask(desk, "ack", incident=incident.id)
-    desk.people.answer(Request(2, desk.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), desk.now)
+    desk.people.answer(
+        Request(2, desk.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), desk.now
+    )
 
     (known,) = incidents.listing(desk.journal, incident.id)
     assert (known.acked_by, known.acked) == ("ann", desk.now)
@@ -283,7 +298,10 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
 def test_a_cause_and_a_fix_count_from_when_they_were_told(desk: Desk) -> None:
     desk.rounds(3, **BAD)
 
-    assert ask(desk, "ack", incident=1, cause="a random start") == (True, "root cause of incident 1 found: a random start")
+    assert ask(desk, "ack", incident=1, cause="a random start") == (
+        True,
+        "root cause of incident 1 found: a random start",
+    )
     desk.now += 60_000
     assert ask(desk, "ack", incident=1, fix="a fixed seed")[0]
 

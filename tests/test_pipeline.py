@@ -49,9 +49,11 @@ def test_an_incident_opens_with_the_first_trip_is_joined_by_others_and_closes_wh
 
     assert desk.incident is None
     assert desk.told() == [
-        "bot: errors tripped", "bot: errors tripped", "bot: errors recovered",
+        "bot: errors tripped",
+        "bot: errors tripped",
+        "bot: errors recovered",
         "bot: incident 1 closed after 6 s: level feature of ladder helped",
-    ]  # fmt: skip
+    ]
     assert [trip.cleared is not None for trip in incidents.trips(desk.journal, opened.id)] == [True, True]
 
 
@@ -64,8 +66,9 @@ def test_a_channel_hears_what_it_wants_to_hear_and_the_end_of_what_it_heard(desk
     desk.rounds(2, error_ratio=0.01)
 
     assert desk.told("pager") == [
-        "bot: errors tripped", "bot: errors recovered, incident 1 closed after 6 s: level feature of ladder helped"
-    ]  # fmt: skip
+        "bot: errors tripped",
+        "bot: errors recovered, incident 1 closed after 6 s: level feature of ladder helped",
+    ]
 
 
 def test_a_trip_its_plan_and_its_messages_are_one_transaction(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +495,9 @@ def test_a_drawdown_is_measured_from_its_true_peak_after_a_restart(desk: Desk) -
     assert queued(desk) == [("halt", "rule drawdown", 0)]
 
 
-def test_a_peak_that_could_not_be_written_is_written_in_the_next_round(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peak_that_could_not_be_written_is_written_in_the_next_round(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.rounds(3)
     monkeypatch.setattr(desk.journal, "write", _locked)
     with pytest.raises(sqlite3.OperationalError):

@@ -52,11 +52,15 @@ def street(tmp_path: Path) -> Iterator[Street]:
 @pytest.mark.parametrize(
     ("seen", "settles"),
     [
-        (Seen("c2", "i1", 0), True), (Seen("c1", "i2", 0), True), (Seen("c1", "i2", 1), False),
-        (Seen("c2", "i2", 1), True), (Seen(None, None, 0, False), False), (Seen("c1", None, 0, False), False),
+        (Seen("c2", "i1", 0), True),
+        (Seen("c1", "i2", 0), True),
+        (Seen("c1", "i2", 1), False),
+        (Seen("c2", "i2", 1), True),
+        (Seen(None, None, 0, False), False),
+        (Seen("c1", None, 0, False), False),
     ],
     ids=["deployed", "restarted", "restarted by systemd", "deployed and crashed", "cannot be read", "stopped"],
-)  # fmt: skip
+)
 def test_what_somebody_else_changes_settles_and_what_systemd_does_by_itself_does_not(
     street: Street, seen: Seen, settles: bool
 ) -> None:
@@ -123,7 +127,9 @@ def test_a_night_asleep_is_no_night_of_quiet(street: Street) -> None:
     assert not street.looks(GOOD // 2)
 
 
-@pytest.mark.parametrize("seen", [Seen("c1", None, 0, False), Seen(None, None, 0, False)], ids=["stopped", "unreadable"])
+@pytest.mark.parametrize(
+    "seen", [Seen("c1", None, 0, False), Seen(None, None, 0, False)], ids=["stopped", "unreadable"]
+)
 def test_nothing_speaks_for_the_commit_of_a_bot_that_does_not_run(street: Street, seen: Seen) -> None:
     street.look()
 

@@ -109,7 +109,9 @@ class World:
         for _ in range(events):
             for _ in range(self.chance.randint(1, 6)):
                 self.tick()
-            match self.chance.choice(["", "", "", "", "restart", "resume", "rest", "mute", "wake", "reload", "back", "ended"]):
+            match self.chance.choice(
+                ["", "", "", "", "restart", "resume", "rest", "mute", "wake", "reload", "back", "ended"]
+            ):
                 case "restart":
                     self.journal.close()
                     self.now += self.chance.choice([1_000, 3_000, 20_000])

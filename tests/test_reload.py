@@ -41,9 +41,15 @@ class Desk:
         self.told: list[tuple[str, str, tuple[str, ...]]] = []
         self.pool = Offload(2, "test")
         self.files = Reloader(
-            folder, {}, load(folder, environ={}), looks(folder), offload=self.pool, telemetry=self.telemetry,
-            swap=self.swaps.append, tell=self.tell,
-        )  # fmt: skip
+            folder,
+            {},
+            load(folder, environ={}),
+            looks(folder),
+            offload=self.pool,
+            telemetry=self.telemetry,
+            swap=self.swaps.append,
+            tell=self.tell,
+        )
 
     def tell(self, severity: str, title: str, lines: Sequence[str]) -> None:
         self.told.append((severity, title, tuple(lines)))
@@ -85,7 +91,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def test_what_changed_is_said_by_name(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    desk.edit("- {name: a, kpi: errors, target: bot, warn: {above: 1}}", "- {name: a, kpi: errors, target: bot, warn: {above: 2}}")
+    desk.edit(
+        "- {name: a, kpi: errors, target: bot, warn: {above: 1}}",
+        "- {name: a, kpi: errors, target: bot, warn: {above: 2}}",
+    )
     desk.edit("- {name: b", "- {name: c")
     desk.run(desk.files.reload)
 
@@ -200,7 +209,9 @@ def test_the_watch_can_be_turned_off(tmp_path: Path, desk: Desk) -> None:
 
 
 def test_what_takes_a_restart_says_so_and_stays(tmp_path: Path, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "watchdog.yaml").write_text(MAIN.replace("state: state", "state: other") + "web: {listen: 127.0.0.1:1}\n")
+    (tmp_path / "watchdog.yaml").write_text(
+        MAIN.replace("state: state", "state: other") + "web: {listen: 127.0.0.1:1}\n"
+    )
     desk.run(desk.files.reload)
 
     assert "state: has changed; that takes a restart" in caplog.text
@@ -230,7 +241,9 @@ def test_an_editors_own_files_are_nobodys_business(desk: Desk) -> None:
     assert looks(desk.folder) == before
 
 
-def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the reload would end the daemon, and the same files would keep it from starting again."""
 
     def breaks(*_: object, **__: object) -> Config:

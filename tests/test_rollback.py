@@ -22,7 +22,9 @@ from watchdog.telemetry import Telemetry
 
 START = "T = True\nA = True\nB = True\n"
 LADDER: dict[str, Any] = {
-    "kind": "repair", "mode": "auto", "exhausted": "leave-running",
+    "kind": "repair",
+    "mode": "auto",
+    "exhausted": "leave-running",
     "before": [{"do": "flag", "file": "config.py", "set": {"T": False}}],
     "proven": [{"do": "flag", "file": "config.py", "set": {"T": True}}],
     "verify": {"settle": "1s", "quiet": "1s", "give_up": "10s", "watch": "1s"},
@@ -30,7 +32,7 @@ LADDER: dict[str, Any] = {
         {"name": "one", "steps": [{"do": "flag", "file": "config.py", "set": {"A": False}}]},
         {"name": "two", "steps": [{"do": "flag", "file": "config.py", "set": {"B": False}}]},
     ],
-}  # fmt: skip
+}
 KEY = Key("errors", "crit", ())
 
 
@@ -87,10 +89,17 @@ class House:
             self.told.append(title)
 
         return Hands(
-            journal=self.journal, telemetry=Telemetry("0"), clock=self.clock, offload=offload,
-            terms=lambda incident, target: {KEY: Terms(Patience(hold=300))}, evidence=evidence,
-            wanted=lambda run: True, halt=lambda *_: True, tell=tell, ended=lambda target: None,
-        )  # fmt: skip
+            journal=self.journal,
+            telemetry=Telemetry("0"),
+            clock=self.clock,
+            offload=offload,
+            terms=lambda incident, target: {KEY: Terms(Patience(hold=300))},
+            evidence=evidence,
+            wanted=lambda run: True,
+            halt=lambda *_: True,
+            tell=tell,
+            ended=lambda target: None,
+        )
 
     def clock(self) -> int:
         """Every look at the clock takes a tenth of a second, and every wait is over at once."""
@@ -106,8 +115,17 @@ class House:
         incident = incidents.current(self.journal, "bot")
         with self.journal.write() as db:
             number = incident.id if incident else incidents.open_incident(db, "bot", "crit", "errors", self.now)
-            return runs.queue(db, incident=number, target="bot", plan=kind, kind=kind, text=write_plan(known), place=place,
-                              by="rule errors", now=self.now)  # fmt: skip
+            return runs.queue(
+                db,
+                incident=number,
+                target="bot",
+                plan=kind,
+                kind=kind,
+                text=write_plan(known),
+                place=place,
+                by="rule errors",
+                now=self.now,
+            )
 
     def carry(self, run: int) -> Run:
         asyncio.run(self.rollback.carry(runs.get(self.journal, run)))
@@ -128,7 +146,11 @@ def test_the_second_level_helps_when_the_first_does_not(house: House) -> None:
     assert (run.outcome, run.level) == ("proven", 1)
     assert house.config.read_text() == "T = True\nA = False\nB = False\n"
     assert [(step.phase, step.level, step.status) for step in runs.steps(house.journal, run.id)] == [
-        ("before", 0, "done"), ("level", 0, "done"), ("level", 1, "done"), ("proven", 1, "done")]  # fmt: skip
+        ("before", 0, "done"),
+        ("level", 0, "done"),
+        ("level", 1, "done"),
+        ("proven", 1, "done"),
+    ]
 
 
 def test_a_crash_at_any_commit_changes_nothing_about_the_end(tmp_path: Path) -> None:
@@ -191,8 +213,16 @@ def test_somebody_elses_edit_in_the_middle_stops_the_plan(house: House) -> None:
 
 
 def test_a_halt_that_is_queued_overtakes_the_repair_before_its_next_step(house: House) -> None:
-    halt = {"kind": "halt", "levels": [{"name": "stop", "steps": [{"do": "flag", "file": "config.py", "set": {"T": False}}],
-                                        "verify": {"that": ["stopped"], "give_up": "5s"}}]}  # fmt: skip
+    halt = {
+        "kind": "halt",
+        "levels": [
+            {
+                "name": "stop",
+                "steps": [{"do": "flag", "file": "config.py", "set": {"T": False}}],
+                "verify": {"that": ["stopped"], "give_up": "5s"},
+            }
+        ],
+    }
     queued: list[int] = []
 
     def trip() -> None:

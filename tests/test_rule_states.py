@@ -20,9 +20,12 @@ def rules(*listed: str, kpis: str = "") -> str:
 
 
 def machine(desk: Desk, rule: str, level: str = "crit", **labels: str) -> Machine:
-    (found,) = [m for key, m in desk.pipeline.machines.items()
-                if (key.rule, key.level, dict(key.labels) | labels) == (rule, level, {"source": "bot"} | labels)
-                or (key.rule, key.level, dict(key.labels)) == (rule, level, labels)]  # fmt: skip
+    (found,) = [
+        m
+        for key, m in desk.pipeline.machines.items()
+        if (key.rule, key.level, dict(key.labels) | labels) == (rule, level, {"source": "bot"} | labels)
+        or (key.rule, key.level, dict(key.labels)) == (rule, level, labels)
+    ]
     return found
 
 
@@ -35,7 +38,9 @@ def lines(desk: Desk, title: str) -> list[str]:
 SLOW = "name: errors, kpi: errors, crit: {above: 10%, for: 10s, clear: 5%, clear_for: 10s}, if_missing: {after: 5s}"
 
 
-def test_a_whole_night_ok_pending_firing_easing_ok_through_restart_reload_lost_data_and_clock_jump(tmp_path: Path) -> None:
+def test_a_whole_night_ok_pending_firing_easing_ok_through_restart_reload_lost_data_and_clock_jump(
+    tmp_path: Path,
+) -> None:
     desk = Desk(tmp_path, rules(SLOW))
     desk.rounds(3)
     assert machine(desk, "errors").phase == "ok"
@@ -80,8 +85,18 @@ def test_a_whole_night_ok_pending_firing_easing_ok_through_restart_reload_lost_d
 
 def night(desk: Desk) -> Iterator[None]:
     """Bad, half well, lost, bad, well: every phase is passed."""
-    for number, error, seen in [(3, 0.01, True), (8, 0.2, True), (3, 0.2, False), (8, 0.2, True), (4, 0.07, True),
-                                (5, 0.01, True), (12, 0.01, False), (14, 0.01, True), (6, 0.2, True), (4, 0.01, True)]:  # fmt: skip
+    for number, error, seen in [
+        (3, 0.01, True),
+        (8, 0.2, True),
+        (3, 0.2, False),
+        (8, 0.2, True),
+        (4, 0.07, True),
+        (5, 0.01, True),
+        (12, 0.01, False),
+        (14, 0.01, True),
+        (6, 0.2, True),
+        (4, 0.01, True),
+    ]:
         desk.lost = set() if seen else {"bot"}
         for _ in range(number):
             desk.round(error_ratio=error)
@@ -115,7 +130,9 @@ def test_a_restart_at_any_point_gives_the_same_night(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("then", ["hold", "ok", "warn", "crit"])
 def test_missing_data_does_what_the_rule_says_and_never_ends_what_fires(tmp_path: Path, then: str) -> None:
-    rule = f"name: errors, kpi: errors, warn: {{above: 5%}}, crit: {{above: 10%}}, if_missing: {{after: 5s, then: {then}}}"
+    rule = (
+        f"name: errors, kpi: errors, warn: {{above: 5%}}, crit: {{above: 10%}}, if_missing: {{after: 5s, then: {then}}}"
+    )
     desk = Desk(tmp_path, rules(rule))
     desk.round()
     desk.lost = {"bot"}
@@ -146,8 +163,13 @@ def test_a_pending_rule_is_ok_again_when_data_is_missing_for_too_long(tmp_path: 
 
 
 def test_nobody_waits_with_resume_for_a_metric_that_may_be_absent(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("name: rare, warn: {expr: rejects > 3}, if_missing: {then: ok}",
-                                "name: errors, kpi: errors, crit: {above: 10%}"))  # fmt: skip
+    desk = Desk(
+        tmp_path,
+        rules(
+            "name: rare, warn: {expr: rejects > 3}, if_missing: {then: ok}",
+            "name: errors, kpi: errors, crit: {above: 10%}",
+        ),
+    )
     desk.round()
 
     assert desk.pipeline.stale("bot", desk.now) is None
@@ -156,15 +178,22 @@ def test_nobody_waits_with_resume_for_a_metric_that_may_be_absent(tmp_path: Path
 
 
 def test_nobody_waits_with_resume_for_a_rule_that_only_warns_or_that_sleeps(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("name: rare, warn: {expr: rejects > 3}",
-                                "name: nightly, crit: {expr: fills < 3}, only: {when: market_open == 0}"))  # fmt: skip
+    desk = Desk(
+        tmp_path,
+        rules(
+            "name: rare, warn: {expr: rejects > 3}",
+            "name: nightly, crit: {expr: fills < 3}, only: {when: market_open == 0}",
+        ),
+    )
     desk.round(market_open=1)
 
     assert desk.people.resume("bot", "ada", desk.now) == (True, "bot resumed; its rules are judged anew")
     desk.round(market_open=0)
     granted, why = desk.people.resume("bot", "ada", desk.now)
     assert not granted
-    assert why.startswith("not while data is stale: rule nightly cannot be judged: nightly: fills < 3 has no samples — ")
+    assert why.startswith(
+        "not while data is stale: rule nightly cannot be judged: nightly: fills < 3 has no samples — "
+    )
 
 
 # ─ conditions and label sets ─
@@ -182,7 +211,11 @@ def test_a_condition_has_a_state_for_each_label_set_that_it_names_and_none_for_t
     desk.rounds(3)
 
     assert machine(desk, "pair", side="a").fires
-    assert lines(desk, "bot: pair tripped") == ["pair 9: left > 5", "side=a, team=fx", "incident 1: trading-watchdog incidents 1"]
+    assert lines(desk, "bot: pair tripped") == [
+        "pair 9: left > 5",
+        "side=a, team=fx",
+        "incident 1: trading-watchdog incidents 1",
+    ]
     assert (("side", "a"), ("team", "fx")) in {labels for _, _, labels in desk.pipeline.telemetry.picture().alerts}
 
     desk.series = [side("a", 1), side("b", 1)]
@@ -216,8 +249,10 @@ def test_an_absence_halts_and_repairs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_label_set_that_is_gone_for_long_leaves_with_a_message_even_when_it_fired(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("name: pair, kpi: left, each: [side], forget: 10s, crit: {above: 5}",
-                                kpis="  left: {expr: left}\n"))  # fmt: skip
+    desk = Desk(
+        tmp_path,
+        rules("name: pair, kpi: left, each: [side], forget: 10s, crit: {above: 5}", kpis="  left: {expr: left}\n"),
+    )
     desk.series = [side("a", 9), side("b", 1)]
     desk.rounds(2)
     assert machine(desk, "pair", side="a").fires
@@ -239,8 +274,10 @@ def test_a_label_set_that_is_gone_for_long_leaves_with_a_message_even_when_it_fi
 
 
 def test_when_every_label_set_is_lost_none_of_them_leaves(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, rules("name: pair, kpi: left, each: [side], forget: 5s, crit: {above: 5}",
-                                kpis="  left: {expr: left}\n"))  # fmt: skip
+    desk = Desk(
+        tmp_path,
+        rules("name: pair, kpi: left, each: [side], forget: 5s, crit: {above: 5}", kpis="  left: {expr: left}\n"),
+    )
     desk.series = [side("a", 9), side("b", 1)]
     desk.rounds(2)
     desk.lost = {"bot"}

@@ -23,12 +23,16 @@ from watchdog.config.schema import Kind, schema
 
 HOME = Path(__file__).parent.parent
 FILES: dict[Kind, Path] = {
-    "rules": HOME / "docs" / "schema" / "rules.schema.json", "main": HOME / "docs" / "schema" / "watchdog.schema.json",
-}  # fmt: skip
+    "rules": HOME / "docs" / "schema" / "rules.schema.json",
+    "main": HOME / "docs" / "schema" / "watchdog.schema.json",
+}
 SHIPPED = sorted((HOME / "rules").glob("*.yaml"))
 PAGES = ["docs/rules.md", "rules/README.md", "README.md", "docs/operations.md"]
-CASES = re.findall(r"^=== (\S+) \| (.+?) \| (.+)\n((?:(?!===).*\n)+)",
-                   (HOME / "tests" / "config" / "mistakes.txt").read_text(), re.MULTILINE)  # fmt: skip
+CASES = re.findall(
+    r"^=== (\S+) \| (.+?) \| (.+)\n((?:(?!===).*\n)+)",
+    (HOME / "tests" / "config" / "mistakes.txt").read_text(),
+    re.MULTILINE,
+)
 
 
 def data_in(text: str) -> Any:
@@ -49,7 +53,9 @@ def kind_of(text: str) -> Kind:
 
 def blocks() -> Iterator[Any]:
     for page in PAGES:
-        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", (HOME / page).read_text(), re.MULTILINE | re.DOTALL)):
+        for number, block in enumerate(
+            re.findall(r"^```yaml\n(.*?)^```$", (HOME / page).read_text(), re.MULTILINE | re.DOTALL)
+        ):
             yield pytest.param(block, id=f"{page} {number}")
     for path in [*SHIPPED, *(HOME / "tests" / "config" / "prometheus").glob("*.yaml")]:
         yield pytest.param(path.read_text(), id=path.name)
@@ -70,8 +76,12 @@ def test_the_command_prints_them(kind: Kind, capsys: pytest.CaptureFixture[str])
 def test_they_are_schemas_and_explain_every_key(kind: Kind) -> None:
     made = schema(kind)
     jsonschema.Draft7Validator.check_schema(made)
-    silent = {f"{name}.{key}" for name, each in made["definitions"].items() for key, said in each.get("properties", {}).items()
-              if "description" not in said}  # fmt: skip
+    silent = {
+        f"{name}.{key}"
+        for name, each in made["definitions"].items()
+        for key, said in each.get("properties", {}).items()
+        if "description" not in said
+    }
 
     assert silent == set()
     assert "x-ref" not in json.dumps(made)
@@ -96,16 +106,37 @@ def test_shipped_rule_files_name_the_schema_in_their_first_line(path: Path) -> N
     assert (path.parent / named[1]).resolve() == FILES["rules"]
 
 
-SEEN_BY_A_SCHEMA = ("is not known here", "did you mean summary", "should be", "reads like", "of what?", "put it in quotes",
-                    "must be at least", "needs at least", "take the quotes away", "say true", "url is missing", "name is missing",
-                    "expr is missing", "mode is missing", "kind is missing", "do is missing", "type is missing", "there is no kind",
-                    "there is no do",
-                    "there is no type", "unit cannot be", "then cannot be", "is no name for a target")  # fmt: skip
+SEEN_BY_A_SCHEMA = (
+    "is not known here",
+    "did you mean summary",
+    "should be",
+    "reads like",
+    "of what?",
+    "put it in quotes",
+    "must be at least",
+    "needs at least",
+    "take the quotes away",
+    "say true",
+    "url is missing",
+    "name is missing",
+    "expr is missing",
+    "mode is missing",
+    "kind is missing",
+    "do is missing",
+    "type is missing",
+    "there is no kind",
+    "there is no do",
+    "there is no type",
+    "unit cannot be",
+    "then cannot be",
+    "is no name for a target",
+)
 
 
-@pytest.mark.parametrize(("file", "name", "fragment", "text"), [
-    pytest.param(*case, id=case[1]) for case in CASES if any(sign in case[2] for sign in SEEN_BY_A_SCHEMA)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "name", "fragment", "text"),
+    [pytest.param(*case, id=case[1]) for case in CASES if any(sign in case[2] for sign in SEEN_BY_A_SCHEMA)],
+)
 def test_mistakes_that_a_schema_can_know_are_rejected(file: str, name: str, fragment: str, text: str) -> None:
     if name in ("listen without a port", "listen on too high a port", "wrong url"):
         pytest.skip("only the model knows how an address is written")
@@ -114,7 +145,17 @@ def test_mistakes_that_a_schema_can_know_are_rejected(file: str, name: str, frag
 
 def test_limits_durations_and_patience_are_told_from_other_text() -> None:
     rule = "rules: [{{name: x, kpi: x, warn: {{above: {}, for: {}}}}}]\n"
-    for limit in ("5", "-0.5", "15%", "512 MiB", "1h30m", "2x baseline", "0.95 × baseline", "baseline - 5pp", "250 USD"):
+    for limit in (
+        "5",
+        "-0.5",
+        "15%",
+        "512 MiB",
+        "1h30m",
+        "2x baseline",
+        "0.95 × baseline",
+        "baseline - 5pp",
+        "250 USD",
+    ):
         assert wrong(rule.format(limit, "5m"), "rules") == [], limit
     for patience in ("30s", "1h 30m", "3 of 5", "250ms"):
         assert wrong(rule.format("1", patience), "rules") == [], patience
@@ -140,12 +181,29 @@ class Editor:
         self.uri = (HOME / "rules" / "open-in-an-editor.yaml").as_uri()
         self.number = 0
         self.findings: list[dict[str, Any]] | None = None
-        self.ask("initialize", {"processId": None, "rootUri": HOME.as_uri(), "capabilities": {
-            "textDocument": {"completion": {"completionItem": {"documentationFormat": ["markdown"]}}}}})
+        self.ask(
+            "initialize",
+            {
+                "processId": None,
+                "rootUri": HOME.as_uri(),
+                "capabilities": {
+                    "textDocument": {"completion": {"completionItem": {"documentationFormat": ["markdown"]}}}
+                },
+            },
+        )
         self.say("initialized", {})
-        self.say("workspace/didChangeConfiguration", {"settings": {"yaml": {
-            "validate": True, "hover": True, "completion": True, "schemaStore": {"enable": False}}}})
-        self.say("textDocument/didOpen", {"textDocument": {"uri": self.uri, "languageId": "yaml", "version": 1, "text": text}})
+        self.say(
+            "workspace/didChangeConfiguration",
+            {
+                "settings": {
+                    "yaml": {"validate": True, "hover": True, "completion": True, "schemaStore": {"enable": False}}
+                }
+            },
+        )
+        self.say(
+            "textDocument/didOpen",
+            {"textDocument": {"uri": self.uri, "languageId": "yaml", "version": 1, "text": text}},
+        )
 
     def send(self, message: dict[str, Any]) -> None:
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
@@ -179,7 +237,9 @@ class Editor:
             asked = message["params"].get("items", []) if isinstance(message.get("params"), dict) else []
             settings = {"validate": True, "hover": True, "completion": True, "schemaStore": {"enable": False}}
             answer = [settings if each.get("section") == "yaml" else None for each in asked]
-            self.send({"id": message["id"], "result": answer if message["method"] == "workspace/configuration" else None})
+            self.send(
+                {"id": message["id"], "result": answer if message["method"] == "workspace/configuration" else None}
+            )
         return message
 
     def diagnostics(self) -> list[dict[str, Any]]:

@@ -39,8 +39,13 @@ def test_what_is_put_back_at_boot_starts_no_repair_until_this_process_has_seen_t
     desk.journal.close()
     desk.now += SECOND
     desk.open()
-    desk.pipeline = Pipeline(desk.config, desk.journal, Telemetry("test"), desk.now,
-                             warm=lambda store, _: store.preload("bot", "error_ratio", (), seen, seen[0][0]))  # fmt: skip
+    desk.pipeline = Pipeline(
+        desk.config,
+        desk.journal,
+        Telemetry("test"),
+        desk.now,
+        warm=lambda store, _: store.preload("bot", "error_ratio", (), seen, seen[0][0]),
+    )
     desk.lost = {"bot"}
 
     desk.round()
@@ -52,7 +57,9 @@ def test_what_is_put_back_at_boot_starts_no_repair_until_this_process_has_seen_t
     desk.journal.close()
 
 
-def test_a_metric_that_its_source_no_longer_delivers_is_not_believed_at_the_pace_of_a_slower_source(tmp_path: Path) -> None:
+def test_a_metric_that_its_source_no_longer_delivers_is_not_believed_at_the_pace_of_a_slower_source(
+    tmp_path: Path,
+) -> None:
     """A bot that stops saying its errors is not well for a quarter of an hour because a host is read every five minutes."""
     desk = Desk(tmp_path, AVERAGE.replace("[3s]", "[20s]"), WATCHDOG.replace("host, every: 1s", "host, every: 5m"))
     desk.rounds(25)
@@ -72,7 +79,9 @@ def test_nothing_is_proven_by_a_rule_that_was_renamed_while_its_plan_worked(desk
 
     asked = answered(desk.config.checks, incidents.trips(desk.journal, 1), "bot")
     verdicts, that = desk.pipeline.evidence("bot", asked, [], desk.now - SECOND, desk.now)
-    trial, finding = prove(Trial(since=desk.now, last=desk.now, well=True, quiet=10**9), asked, verdicts, that, 0, desk.now)
+    trial, finding = prove(
+        Trial(since=desk.now, last=desk.now, well=True, quiet=10**9), asked, verdicts, that, 0, desk.now
+    )
 
     assert finding is None
     assert trial.reason == "errors: nothing was read"
@@ -109,8 +118,10 @@ def test_a_rule_that_a_reload_gives_a_halt_is_judged_again_at_once_whatever_a_pl
 
 
 def test_resume_goes_back_to_work_from_the_halt_and_not_from_a_repair_that_never_began(tmp_path: Path) -> None:
-    stages = ("  halt:\n    kind: halt\n    recover: [{name: small, steps: [{do: flag, file: config.py, set: {SIZE: 1}}],"
-              " verify: {quiet: 1m}}]\n")  # fmt: skip
+    stages = (
+        "  halt:\n    kind: halt\n    recover: [{name: small, steps: [{do: flag, file: config.py, set: {SIZE: 1}}],"
+        " verify: {quiet: 1m}}]\n"
+    )
     desk = Desk(tmp_path, RULES.replace("  halt:\n    kind: halt\n", stages))
     desk.rounds(2)
     desk.rounds(3, equity=800)
@@ -138,7 +149,9 @@ def test_a_kpi_that_breaks_us_is_an_error_of_its_own_rules_and_halts_of_others_s
     desk.rounds(2, equity=800)
 
     assert [run.plan for run in desk.runs] == ["halt"]
-    (machine,) = [machine for key, machine in desk.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")]
+    (machine,) = [
+        machine for key, machine in desk.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")
+    ]
     assert machine.outcome == "error"
 
 

@@ -550,11 +550,14 @@ def test_last_lists_the_newest_values() -> None:
 READS = st.lists(
     st.none()  # the source was lost
     | st.lists(
-        st.tuples(st.sampled_from(["a{x=1}", "a{x=2}", "b", "c{x=1}"]), st.sampled_from([0, 0, 0, 0, -3 * S, -12 * S, 1])),
-        max_size=5, unique_by=lambda said: said[0],
+        st.tuples(
+            st.sampled_from(["a{x=1}", "a{x=2}", "b", "c{x=1}"]), st.sampled_from([0, 0, 0, 0, -3 * S, -12 * S, 1])
+        ),
+        max_size=5,
+        unique_by=lambda said: said[0],
     ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -29,11 +29,23 @@ READ = st.tuples(
 
 def state(store: Store) -> list[Any]:
     return [
-        (page.keys, page.t.tolist(), page.v.view(np.int64).tolist() if page.v.flags.c_contiguous else
-         np.ascontiguousarray(page.v).view(np.int64).tolist(), page.begins.tolist(), page.trimmed, page.gap.tolist(), page.gap_max,
-         page.last.tolist(), page.gone.tolist(), page.now)
-        for page in store.pages if isinstance(page, Shelf)
-    ]  # fmt: skip
+        (
+            page.keys,
+            page.t.tolist(),
+            page.v.view(np.int64).tolist()
+            if page.v.flags.c_contiguous
+            else np.ascontiguousarray(page.v).view(np.int64).tolist(),
+            page.begins.tolist(),
+            page.trimmed,
+            page.gap.tolist(),
+            page.gap_max,
+            page.last.tolist(),
+            page.gone.tolist(),
+            page.now,
+        )
+        for page in store.pages
+        if isinstance(page, Shelf)
+    ]
 
 
 def told(reads: list[Any], windows: dict[str, int]) -> list[Any]:
@@ -45,7 +57,9 @@ def told(reads: list[Any], windows: dict[str, int]) -> list[Any]:
             store.lose("bot", now)
         else:
             times = [now - 7 * i for i in range(len(names))] if apart == "apart" else [now + apart] * len(names)
-            said.append(store.keep("bot", now, [Sample(n, (), t, v) for n, t, v in zip(names, times, values, strict=False)]))
+            said.append(
+                store.keep("bot", now, [Sample(n, (), t, v) for n, t, v in zip(names, times, values, strict=False)])
+            )
         said.append(state(store))
     return said
 

@@ -40,8 +40,10 @@ def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called
 
     rules = [line.removeprefix("rule").split(" for ")[0].split() for line in lines if line.startswith("rule ")]
     assert rules[:3] == [
-        ["errors", "source=bot", "crit", "firing"], ["errors", "source=bot", "warn", "firing"], ["drawdown", "crit", "no", "data"]
-    ]  # fmt: skip
+        ["errors", "source=bot", "crit", "firing"],
+        ["errors", "source=bot", "warn", "firing"],
+        ["drawdown", "crit", "no", "data"],
+    ]
     assert rules[3][:3] == ["no-ticks", "not", "judged:"]
     assert any(line.split() == ["kpi", "pairs", "no", "rule", "judges", "it"] for line in lines)
 

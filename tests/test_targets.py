@@ -53,8 +53,9 @@ def test_the_incident_of_a_target_that_is_taken_away_is_closed_and_says_why(desk
 
     assert desk.incident is None
     assert "bot: incident 1 closed after 3 s: its target is no longer configured" in desk.told()
-    assert [event["text"] for event in incidents.events(desk.journal, 1)][-1] == \
-        "closed after 3 s: its target is no longer configured"  # fmt: skip
+    assert [event["text"] for event in incidents.events(desk.journal, 1)][
+        -1
+    ] == "closed after 3 s: its target is no longer configured"
 
 
 def test_an_incident_whose_plan_is_at_work_is_closed_when_that_has_ended(desk: Desk) -> None:
@@ -81,8 +82,9 @@ def test_the_latch_of_a_target_that_is_taken_away_is_told_once_kept_and_back_wit
     shown = status(desk.config, desk.pipeline, desk.journal, {}, desk.now)["targets"]
     assert isinstance(shown, dict)
     assert [(name, one["configured"], one["latched"]) for name, one in shown.items()] == [
-        ("other", True, None), ("bot", False, "halt halt")
-    ]  # fmt: skip
+        ("other", True, None),
+        ("bot", False, "halt halt"),
+    ]
 
     desk.reload(RULES)
     desk.rounds(5, equity=1_000, **BAD)
@@ -195,8 +197,11 @@ def test_both_limits_of_outside_are_exported(desk: Desk) -> None:
     desk.reload(RULES.replace("warn: {above: 5%}, crit: {above: 10%,", "warn: {below: 5%}, crit: {outside: [1%, 10%],"))
 
     limits = {key: value for key, value in exported(desk, "watchdog_rule_limit").items() if key[0] == "errors"}
-    assert limits == {("errors", "warning", "lower"): 0.05, ("errors", "critical", "lower"): 0.01,
-                      ("errors", "critical", "upper"): 0.1}  # fmt: skip
+    assert limits == {
+        ("errors", "warning", "lower"): 0.05,
+        ("errors", "critical", "lower"): 0.01,
+        ("errors", "critical", "upper"): 0.1,
+    }
 
 
 def test_no_counter_says_when_it_was_made(desk: Desk) -> None:

@@ -18,10 +18,18 @@ ANY = settings(max_examples=30, deadline=None)
 @pytest.mark.parametrize(
     ("text", "millis"),
     [
-        ("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7d", 604_800_000), ("2w", 1_209_600_000),
-        ("1.5h", 5_400_000), ("1h 30m", 5_400_000), (" 5m ", 300_000), ("0s", 0),
+        ("250ms", 250),
+        ("30s", 30_000),
+        ("5m", 300_000),
+        ("1h30m", 5_400_000),
+        ("7d", 604_800_000),
+        ("2w", 1_209_600_000),
+        ("1.5h", 5_400_000),
+        ("1h 30m", 5_400_000),
+        (" 5m ", 300_000),
+        ("0s", 0),
     ],
-)  # fmt: skip
+)
 def test_a_duration_is_read_as_people_write_it(text: str, millis: int) -> None:
     assert parse_duration(text) == millis
 
@@ -39,10 +47,19 @@ def test_whole_milliseconds_of_our_own_pass_through() -> None:
 @pytest.mark.parametrize(
     ("millis", "text"),
     [
-        (200_000, "3 m 20 s"), (0, "0 ms"), (999, "999 ms"), (1_000, "1 s"), (59_600, "1 m"), (3_600_000, "1 h"),
-        (90_061_000, "1 d 1 h"), (86_405_000, "1 d 5 s"), (-90_000, "-1 m 30 s"), (math.inf, "inf"), (math.nan, "nan"),
+        (200_000, "3 m 20 s"),
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_000, "1 s"),
+        (59_600, "1 m"),
+        (3_600_000, "1 h"),
+        (90_061_000, "1 d 1 h"),
+        (86_405_000, "1 d 5 s"),
+        (-90_000, "-1 m 30 s"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
     ],
-)  # fmt: skip
+)
 def test_a_duration_is_shown_in_its_two_largest_units(millis: float, text: str) -> None:
     assert show_duration(millis) == text
 
@@ -63,16 +80,36 @@ def test_the_parts_of_a_duration_add_up(parts: list[tuple[int, str]]) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (0.152, "ratio", "15.2 %"), (0.1, "ratio", "10 %"), (15.2, "percent", "15.2 %"), (0.0, "ratio", "0 %"),
-        (1.5 * 2**30, "bytes", "1.5 GiB"), (2.0**20, "bytes", "1 MiB"), (12, "bytes", "12 B"), (-(2.0**21), "bytes", "-2 MiB"),
-        (200, "seconds", "3 m 20 s"), (0.02, "seconds", "20 ms"), (1234.5, "currency", "1,234.50"),
-        (-3.0, "currency", "-3.00"), (5, "count", "5"), (0.00123, "count", "0.00123"), (12.3456, "count", "12.3"),
-        (1_234_567, "count", "1,234,567"), (1e-12, "count", "1e-12"), (1_234.5, "USD", "1,234.50 USD"),
-        (0.00042, "BTC", "0.00042 BTC"), (-0.5, "USDT", "-0.50 USDT"), (1.6, "seconds", "1.6 s"), (0.0123, "seconds", "12.3 ms"),
-        (0.00015, "seconds", "150 µs"), (0, "seconds", "0 s"), (1e20, "count", "1e+20"), (None, "ratio", "no value"),
-        (math.nan, "bytes", "nan"), (-math.inf, "currency", "-inf"),
+        (0.152, "ratio", "15.2 %"),
+        (0.1, "ratio", "10 %"),
+        (15.2, "percent", "15.2 %"),
+        (0.0, "ratio", "0 %"),
+        (1.5 * 2**30, "bytes", "1.5 GiB"),
+        (2.0**20, "bytes", "1 MiB"),
+        (12, "bytes", "12 B"),
+        (-(2.0**21), "bytes", "-2 MiB"),
+        (200, "seconds", "3 m 20 s"),
+        (0.02, "seconds", "20 ms"),
+        (1234.5, "currency", "1,234.50"),
+        (-3.0, "currency", "-3.00"),
+        (5, "count", "5"),
+        (0.00123, "count", "0.00123"),
+        (12.3456, "count", "12.3"),
+        (1_234_567, "count", "1,234,567"),
+        (1e-12, "count", "1e-12"),
+        (1_234.5, "USD", "1,234.50 USD"),
+        (0.00042, "BTC", "0.00042 BTC"),
+        (-0.5, "USDT", "-0.50 USDT"),
+        (1.6, "seconds", "1.6 s"),
+        (0.0123, "seconds", "12.3 ms"),
+        (0.00015, "seconds", "150 µs"),
+        (0, "seconds", "0 s"),
+        (1e20, "count", "1e+20"),
+        (None, "ratio", "no value"),
+        (math.nan, "bytes", "nan"),
+        (-math.inf, "currency", "-inf"),
     ],
-)  # fmt: skip
+)
 def test_a_value_is_shown_as_people_read_it(value: float | None, unit: Unit, text: str) -> None:
     assert show(value, unit) == text
 
@@ -89,12 +126,21 @@ def test_three_figures_of_a_number_are_kept(value: float) -> None:
 @pytest.mark.parametrize(
     ("text", "unit", "raw"),
     [
-        ("10%", "ratio", 0.1), ("10 %", "percent", 10), ("-2.5%", "ratio", -0.025), ("512MiB", "bytes", 512 * 2**20),
-        ("1kB", "bytes", 1000), ("1KB", "bytes", 1000), ("30s", "seconds", 30), ("5m", "seconds", 300),
-        ("250ms", "seconds", 0.25), ("1h30m", "seconds", 5400), (5, "count", 5), ("1e3", "count", 1000),
+        ("10%", "ratio", 0.1),
+        ("10 %", "percent", 10),
+        ("-2.5%", "ratio", -0.025),
+        ("512MiB", "bytes", 512 * 2**20),
+        ("1kB", "bytes", 1000),
+        ("1KB", "bytes", 1000),
+        ("30s", "seconds", 30),
+        ("5m", "seconds", 300),
+        ("250ms", "seconds", 0.25),
+        ("1h30m", "seconds", 5400),
+        (5, "count", 5),
+        ("1e3", "count", 1000),
         ("-250.00", "currency", -250),
     ],
-)  # fmt: skip
+)
 def test_a_quantity_is_read_in_its_kpis_unit(text: object, unit: Unit, raw: float) -> None:
     assert parse_quantity(text, unit) == pytest.approx(raw)
 
@@ -102,15 +148,24 @@ def test_a_quantity_is_read_in_its_kpis_unit(text: object, unit: Unit, raw: floa
 @pytest.mark.parametrize(
     ("text", "unit", "cure"),
     [
-        (0.15, "ratio", "say 15%"), (5, "ratio", "say 5%"), (15, "percent", "say 15%"),
-        ("10%", "count", "plain number such as 5"), ("5 apples", "count", "plain number such as 5"),
-        ("many", "count", "plain number such as 5"), ("10", "bytes", "size such as 512MiB"),
-        ("30s", "bytes", "size such as 512MiB"), ("10", "seconds", "duration such as 30s"),
-        ("512MiB", "seconds", "duration such as 30s"), ("5pp", "ratio", "share such as 10%"), ("", "ratio", "share such as 10%"),
-        (True, "count", "plain number such as 5"), (math.nan, "count", "plain number such as 5"),
-        (math.inf, "currency", "plain number such as 250.00"), ("1e999", "count", "plain number such as 5"),
+        (0.15, "ratio", "say 15%"),
+        (5, "ratio", "say 5%"),
+        (15, "percent", "say 15%"),
+        ("10%", "count", "plain number such as 5"),
+        ("5 apples", "count", "plain number such as 5"),
+        ("many", "count", "plain number such as 5"),
+        ("10", "bytes", "size such as 512MiB"),
+        ("30s", "bytes", "size such as 512MiB"),
+        ("10", "seconds", "duration such as 30s"),
+        ("512MiB", "seconds", "duration such as 30s"),
+        ("5pp", "ratio", "share such as 10%"),
+        ("", "ratio", "share such as 10%"),
+        (True, "count", "plain number such as 5"),
+        (math.nan, "count", "plain number such as 5"),
+        (math.inf, "currency", "plain number such as 250.00"),
+        ("1e999", "count", "plain number such as 5"),
     ],
-)  # fmt: skip
+)
 def test_a_quantity_that_does_not_fit_is_refused_with_the_cure(text: object, unit: Unit, cure: str) -> None:
     with pytest.raises(ValueError, match=cure):
         parse_quantity(text, unit)
@@ -122,12 +177,18 @@ def test_a_quantity_that_does_not_fit_is_refused_with_the_cure(text: object, uni
 @pytest.mark.parametrize(
     ("text", "unit", "baseline", "value"),
     [
-        ("15%", "ratio", 0.083, 0.15), ("2x baseline", "bytes", 100.0, 200.0), ("1.5 × baseline", "count", 4.0, 6.0),
-        ("baseline", "ratio", 0.9, 0.9), ("baseline - 5pp", "ratio", 0.9, 0.85), ("baseline + 5pp", "percent", 90.0, 95.0),
-        ("baseline+512MiB", "bytes", 2.0**30, 1.5 * 2**30), ("baseline - 30s", "seconds", 60.0, 30.0),
-        ("baseline - 5", "count", -3.0, -8.0), ("0x baseline", "count", 3.0, 0.0),
+        ("15%", "ratio", 0.083, 0.15),
+        ("2x baseline", "bytes", 100.0, 200.0),
+        ("1.5 × baseline", "count", 4.0, 6.0),
+        ("baseline", "ratio", 0.9, 0.9),
+        ("baseline - 5pp", "ratio", 0.9, 0.85),
+        ("baseline + 5pp", "percent", 90.0, 95.0),
+        ("baseline+512MiB", "bytes", 2.0**30, 1.5 * 2**30),
+        ("baseline - 30s", "seconds", 60.0, 30.0),
+        ("baseline - 5", "count", -3.0, -8.0),
+        ("0x baseline", "count", 3.0, 0.0),
     ],
-)  # fmt: skip
+)
 def test_a_limit_is_a_quantity_or_relative_to_the_baseline(
     text: str, unit: Unit, baseline: float, value: float
 ) -> None:

@@ -18,7 +18,15 @@ from watchdog.model import WatchdogError
 from watchdog.telemetry import Telemetry
 from watchdog.web import _MOST, Server, pages
 
-STATUS = {"sources": {"größer": {"up": True}}, "kpis": {}, "rules": [], "targets": {}, "silenced": [], "now": 0, "version": "1.2.3"}
+STATUS = {
+    "sources": {"größer": {"up": True}},
+    "kpis": {},
+    "rules": [],
+    "targets": {},
+    "silenced": [],
+    "now": 0,
+    "version": "1.2.3",
+}
 
 
 class Watched:
@@ -140,7 +148,9 @@ def test_no_more_readers_than_threads_are_taken_in(server: Server) -> None:
         each.close()
 
 
-def test_readers_that_drip_make_room_when_others_are_turned_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_that_drip_make_room_when_others_are_turned_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("watchdog.web._PATIENCE", 0.3)
     dripping = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST)]
     stop = threading.Event()
@@ -168,17 +178,29 @@ def test_readers_that_drip_make_room_when_others_are_turned_away(server: Server,
             each.close()
 
 
-@pytest.mark.parametrize(("site", "kind", "code"), [
-    ("cross-site", "image", 403), ("cross-site", "iframe", 403), ("cross-site", "document", 200), ("same-origin", "empty", 200),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("site", "kind", "code"),
+    [
+        ("cross-site", "image", 403),
+        ("cross-site", "iframe", 403),
+        ("cross-site", "document", 200),
+        ("same-origin", "empty", 200),
+    ],
+)
 def test_other_web_sites_have_nothing_asked_by_a_browser(server: Server, site: str, kind: str, code: int) -> None:
     assert read(server, "/api/query?expr=up", more={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": kind})[0] == code
 
 
-@pytest.mark.parametrize("request_", [
-    b"POST /healthz HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET\r\n\r\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /healthz HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET\r\n\r\n",
+    ],
+)
 def test_what_is_no_request_of_ours_is_refused_and_the_next_reader_is_served(server: Server, request_: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as door:
         with contextlib.suppress(OSError):

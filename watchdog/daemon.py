@@ -51,7 +51,9 @@ def clock() -> Millis:
 class Daemon:
     """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, rules_act: bool = True, lock: Lock | None = None) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], *, rules_act: bool = True, lock: Lock | None = None
+    ) -> None:
         """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
 
         `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
@@ -67,7 +69,9 @@ class Daemon:
             self.journal.fence = self._lock
             self.journal.reserve.fill()
             self.telemetry = Telemetry(__version__)
-            self.keeper = Keeper(self.config, self.telemetry, lambda text: self._tell("warn", "history begins anew", [text]))
+            self.keeper = Keeper(
+                self.config, self.telemetry, lambda text: self._tell("warn", "history begins anew", [text])
+            )
             self.pipeline = Pipeline(
                 self.config, self.journal, self.telemetry, clock(), rules_act=rules_act, warm=self.keeper.warm
             )
@@ -77,7 +81,9 @@ class Daemon:
                 raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {cure(error)}") from None
             raise
         self._sampling = Offload(8, "sampling")
-        self._acting = Offload(32, "acting")  # threads begin when they are needed: no halt waits for other targets' work
+        self._acting = Offload(
+            32, "acting"
+        )  # threads begin when they are needed: no halt waits for other targets' work
         self._sending = Offload(4, "sending")
         self._memos: dict[str, Memo] = {}
         self._ours: set[str] = set()
@@ -88,8 +94,16 @@ class Daemon:
         self.rollback = Rollback(self._hands())
         self.people = People(self.pipeline, self.journal)
         self.places = Places(self.journal)
-        self._files = Reloader(path, environ, self.config, seen, offload=self._sampling, telemetry=self.telemetry,
-                               swap=self._swap, tell=self._tell)  # fmt: skip
+        self._files = Reloader(
+            path,
+            environ,
+            self.config,
+            seen,
+            offload=self._sampling,
+            telemetry=self.telemetry,
+            swap=self._swap,
+            tell=self._tell,
+        )
         self._stopped = asyncio.Event()
         self._broken: str | None = None
         self._server: Server | None = None
@@ -113,13 +127,21 @@ class Daemon:
         self._scheduler.add_job(self._files.watch, "interval", seconds=WATCH, id="files", max_instances=1)
         self._scheduler.add_job(self._tick, "interval", seconds=_TICK, id="tick", max_instances=1)
         # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
-        self._scheduler.add_job(self._look_around, "interval", seconds=_LOOK, id="look",
-                                max_instances=1, next_run_time=_at_once())  # fmt: skip
-        self._scheduler.add_job(self._save, "interval", seconds=EVERY, id="history", max_instances=1, next_run_time=_at_once())
+        self._scheduler.add_job(
+            self._look_around, "interval", seconds=_LOOK, id="look", max_instances=1, next_run_time=_at_once()
+        )
+        self._scheduler.add_job(
+            self._save, "interval", seconds=EVERY, id="history", max_instances=1, next_run_time=_at_once()
+        )
         self._scheduler.start()
         systemd.notify("READY=1", self._files.says())
-        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", len(self.config.sources), len(self.config.kpis),
-                 len(self.config.rules), len(self.config.plans))  # fmt: skip
+        log.info(
+            "watching: %d sources, %d KPIs, %d rules, %d plans",
+            len(self.config.sources),
+            len(self.config.kpis),
+            len(self.config.rules),
+            len(self.config.plans),
+        )
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
@@ -188,9 +210,15 @@ class Daemon:
             if before is not None and before.sources.get(name) == source:
                 continue
             self._scheduler.add_job(
-                self._sample, "interval", seconds=source.every / 1_000, args=[name], id=key, replace_existing=True,
-                max_instances=1, next_run_time=None if self._scheduler.running else _at_once(),
-            )  # fmt: skip
+                self._sample,
+                "interval",
+                seconds=source.every / 1_000,
+                args=[name],
+                id=key,
+                replace_existing=True,
+                max_instances=1,
+                next_run_time=None if self._scheduler.running else _at_once(),
+            )
             self._scheduler.modify_job(key, next_run_time=_at_once())
 
     async def _sample(self, name: str) -> None:
@@ -198,7 +226,9 @@ class Daemon:
         if source is None:
             return
         now, started = clock(), time.monotonic()
-        deadline = (getattr(source, "timeout", None) or 10_000) / 1_000 + 1  # it keeps its own; this is for one that hangs
+        deadline = (
+            getattr(source, "timeout", None) or 10_000
+        ) / 1_000 + 1  # it keeps its own; this is for one that hangs
         memo = self._memos.setdefault(name, {})
         samples, why = None, ""
         try:
@@ -362,14 +392,23 @@ class Daemon:
             return self.pipeline.still_fires(tripped(run.incident, run.target))
 
         return Hands(
-            journal=self.journal, telemetry=self.telemetry, clock=clock, offload=self._acting,
+            journal=self.journal,
+            telemetry=self.telemetry,
+            clock=clock,
+            offload=self._acting,
             terms=tripped,
             evidence=self.pipeline.evidence,
-            wanted=wanted, halt=halt, tell=tell, ended=self._ours.add, over=over,
-            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names), mute=self.pipeline.mute,
-            held=lambda target: self.pipeline.ledger.held(target, clock()), backups=self.config.state / "backups",
+            wanted=wanted,
+            halt=halt,
+            tell=tell,
+            ended=self._ours.add,
+            over=over,
+            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
+            mute=self.pipeline.mute,
+            held=lambda target: self.pipeline.ledger.held(target, clock()),
+            backups=self.config.state / "backups",
             trips=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
-        )  # fmt: skip
+        )
 
     def _status_from_outside(self) -> dict[str, object]:
         async def ask() -> dict[str, object]:

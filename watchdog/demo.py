@@ -152,9 +152,11 @@ class Stage:
         self._dog: subprocess.Popen[bytes] | None = None
         self._web = ""
         place = ProcessPlace(
-            pid_file="bot.pid", command=(sys.executable, "bot.py", "--port", str(self.port)), log="../bot.log",
+            pid_file="bot.pid",
+            command=(sys.executable, "bot.py", "--port", str(self.port)),
+            log="../bot.log",
             env={"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         target = Target(repo=str(self.repo), process=place)
         self._start = Process(do="process", start="process").at(target)
         self._restart = Process(do="process", restart="process").at(target)
@@ -211,8 +213,10 @@ class Stage:
         with (self.folder / "watchdog.log").open("wb") as log:
             self._dog = subprocess.Popen(
                 [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)],
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._web = self._wait_for(self._address, "the watchdog's page")
 
     def _address(self) -> str | None:
@@ -274,12 +278,17 @@ class Stage:
         plan = json.loads(run.text)
         proven = run.watch_until - plan["verify"]["watch"] if run.watch_until else run.ended
         result = {
-            "incident": number, "plan": run.plan, "level": plan["levels"][run.level]["name"], "outcome": run.outcome,
+            "incident": number,
+            "plan": run.plan,
+            "level": plan["levels"][run.level]["name"],
+            "outcome": run.outcome,
             "detected_s": round(incident.opened / 1_000 - deployed, 1),
             "rolled_back_s": round(max(step.ended or 0 for step in done) / 1_000 - deployed, 1),
             "recovered_s": round((proven or 0) / 1_000 - deployed, 1),
-            "bad_commit": bad, "head_after": self._git("rev-parse", "HEAD"), "messages": told,
-        }  # fmt: skip
+            "bad_commit": bad,
+            "head_after": self._git("rev-parse", "HEAD"),
+            "messages": told,
+        }
         same = self._git("rev-parse", "HEAD^{tree}") == self._git("rev-parse", "v1^{tree}")
         print()
         self.say(f"Incident {number} is closed: {run.plan} {run.outcome} at level {result['level']}.")
@@ -323,7 +332,9 @@ class Stage:
 
     def _hurry(self) -> None:
         if time.monotonic() - self.started > PATIENCE:
-            raise WatchdogError(f"the story did not end within {PATIENCE:.0f} s — run it with --keep DIR and see its logs")
+            raise WatchdogError(
+                f"the story did not end within {PATIENCE:.0f} s — run it with --keep DIR and see its logs"
+            )
 
     def close(self) -> None:
         """The watchdog first, so that it does not take the end of the bot for news."""

@@ -67,8 +67,10 @@ def may_act(kind: Literal["halt", "repair"], target: Target, facts: Facts, now: 
         return Refused("settling", f"somebody deployed or restarted the bot; settling for another {left}")
     ends = [past.ended for past in facts.past if past.kind == "repair" and past.ended is not None]
     if ends and now - max(ends) < target.cooldown:
-        return Refused("cooldown", f"the last repair ended {show_duration(now - max(ends))} ago, "
-                       f"cooldown is {show_duration(target.cooldown)}")  # fmt: skip
+        return Refused(
+            "cooldown",
+            f"the last repair ended {show_duration(now - max(ends))} ago, cooldown is {show_duration(target.cooldown)}",
+        )
     for budget in target.budget:
         if sum(now - past.started < budget.per for past in facts.past) >= budget.runs:
             return Refused("budget", f"the budget of {budget.text} is used up")

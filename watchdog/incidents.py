@@ -114,9 +114,18 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
             return after, [*changes, Change(key, "gone", now, verdict.reason, after, after.missing)]
     else:
         # What is said without any sample, by absent() for instance, is not seen.
-        looked = replace(machine, last=now, outcome=verdict.outcome, cleared=verdict.cleared, reason=verdict.reason,
-                         missing=0, lost=False, seen=max(machine.seen, min(verdict.evidence, now)),
-                         value=verdict.value, limit=verdict.limit)  # fmt: skip
+        looked = replace(
+            machine,
+            last=now,
+            outcome=verdict.outcome,
+            cleared=verdict.cleared,
+            reason=verdict.reason,
+            missing=0,
+            lost=False,
+            seen=max(machine.seen, min(verdict.evidence, now)),
+            value=verdict.value,
+            limit=verdict.limit,
+        )
         after = _with_data(machine, looked, verdict, terms, elapsed, now)
         changes = [Change(key, "back", now, verdict.reason, after)] if machine.lost else []
     if after.fires and not machine.fires:
@@ -134,8 +143,15 @@ def _without_data(before: Machine, verdict: Verdict, terms: Terms, elapsed: Mill
     missing = before.missing + (elapsed if before.outcome in ("nodata", "error") else 0)
     lost = missing >= terms.missing_after
     fine = terms.missing_is_ok and not terms.missing_trips and not before.fires
-    looked = replace(before, last=now, outcome=verdict.outcome, cleared=verdict.cleared, reason=verdict.reason,
-                     missing=missing, lost=lost and not fine)  # fmt: skip
+    looked = replace(
+        before,
+        last=now,
+        outcome=verdict.outcome,
+        cleared=verdict.cleared,
+        reason=verdict.reason,
+        missing=missing,
+        lost=lost and not fine,
+    )
     if lost and terms.missing_trips and not before.fires:
         return replace(looked, phase="firing", since=now, held=0, recent=())
     if lost and before.phase == "pending":
@@ -153,8 +169,9 @@ def _with_data(
     new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
     recent = (*before.recent, bad) if new else before.recent
     # Cut on every look: a reload may have made M smaller since the last evaluation.
-    looked = replace(looked, evidence=max(before.evidence, verdict.evidence),
-                     recent=recent[-patience.m :] if patience.m else ())  # fmt: skip
+    looked = replace(
+        looked, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
+    )
     if not before.fires:
         held = before.held + elapsed if bad and before.outcome == "bad" else before.held if bad else 0
         enough = sum(looked.recent) >= patience.n if patience.m else held >= patience.hold

@@ -28,9 +28,13 @@ class Outbox:
     """Sends what the journal says is unsent."""
 
     def __init__(
-        self, journal: Journal, telemetry: Telemetry, clock: Callable[[], Millis],
-        offload: Callable[..., Awaitable[Any]], channels: Mapping[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        journal: Journal,
+        telemetry: Telemetry,
+        clock: Callable[[], Millis],
+        offload: Callable[..., Awaitable[Any]],
+        channels: Mapping[str, Any],
+    ) -> None:
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
@@ -158,9 +162,13 @@ class Outbox:
             log.log({"info": 20, "warn": 30, "crit": 40}[letter.severity], "message: %s", as_text(letter))
             return None
         message = Message(
-            key=str(letter.id), severity=letter.severity, title=letter.title, lines=letter.lines,
-            incident=letter.incident, thread=outbox.thread(self._journal, letter.channel, letter.incident),
-        )  # fmt: skip
+            key=str(letter.id),
+            severity=letter.severity,
+            title=letter.title,
+            lines=letter.lines,
+            incident=letter.incident,
+            thread=outbox.thread(self._journal, letter.channel, letter.incident),
+        )
         return await self._hand(f"channel {letter.channel}", channel, message)
 
     async def _hand(self, key: str, channel: Any, message: Message) -> str | None:

@@ -15,8 +15,15 @@ from watchdog.units import show_duration
 _WAITS = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
 
-_NEEDS = {"undo": "incident", "approve": "run", "deny": "run", "abort": "what", "ack": "incident", "hold": "target",
-          "silence": "rule"}  # fmt: skip
+_NEEDS = {
+    "undo": "incident",
+    "approve": "run",
+    "deny": "run",
+    "abort": "what",
+    "ack": "incident",
+    "hold": "target",
+    "silence": "rule",
+}
 """What a request cannot do without."""
 _AWAY = 5_000
 """ms: less than that is no absence."""
@@ -61,7 +68,9 @@ class People:
                 return self.abort(str(args["what"]), who, now)
             case "ack":
                 said = next((kind for kind in ("cause", "fix") if args.get(kind)), "ack")
-                return self.ack(args["incident"], request.by, args.get("note" if said == "ack" else said), now, kind=said)
+                return self.ack(
+                    args["incident"], request.by, args.get("note" if said == "ack" else said), now, kind=said
+                )
             case "hold":
                 return self.hold(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
             case "silence":
@@ -78,8 +87,12 @@ class People:
         """Approves or denies a run that waits for it."""
         run = runs.find(self._journal, number)
         if run is None:
-            waiting = [f"{run.id} ({run.plan})" for target in runs.at_work(self._journal)
-                       for run in runs.unended(self._journal, target) if run.approve_by is not None and run.approval is None]
+            waiting = [
+                f"{run.id} ({run.plan})"
+                for target in runs.at_work(self._journal)
+                for run in runs.unended(self._journal, target)
+                if run.approve_by is not None and run.approval is None
+            ]
             return False, f"there is no plan run {number} — {', '.join(waiting) or 'none'} waits for approval"
         if run.status != "queued" or run.approve_by is None or run.approval is not None:
             return False, f"run {number} ({run.plan} {run.outcome or run.approval or run.status}) waits for no approval"
@@ -99,14 +112,26 @@ class People:
             return
         for target in runs.at_work(self._journal):
             for run in runs.unended(self._journal, target):
-                if run.approve_by is None or run.approval is not None or run.status != "queued" or run.approve_by <= since:
+                if (
+                    run.approve_by is None
+                    or run.approval is not None
+                    or run.status != "queued"
+                    or run.approve_by <= since
+                ):
                     continue
                 left = show_duration(run.approve_by - since)
                 log.info("%s: %s waits for approval for another %s", target, run.plan, left)
                 with self._journal.write() as db:
                     runs.move(db, run.id, approve_by=run.approve_by + gone)
-                    incidents.event(db, "approval", f"the watchdog is back: {run.plan} waits for approval for another {left}", now,
-                                    incident=run.incident, run=run.id, target=target)  # fmt: skip
+                    incidents.event(
+                        db,
+                        "approval",
+                        f"the watchdog is back: {run.plan} waits for approval for another {left}",
+                        now,
+                        incident=run.incident,
+                        run=run.id,
+                        target=target,
+                    )
 
     def abort(self, what: str, who: str, now: Millis) -> tuple[bool, str]:
         """Ends a run by its number, or all of a target: each at its next boundary."""
@@ -122,7 +147,9 @@ class People:
         with self._journal.write() as db:
             for run in mine:
                 runs.move(db, run.id, abort=who)
-                self._say(db, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident)
+                self._say(
+                    db, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident
+                )
         return True, f"{', '.join(f'run {run.id} ({run.plan})' for run in mine)} ends at the next step"
 
     # ─ incidents ─
@@ -132,8 +159,11 @@ class People:
         incident = next(iter(incidents.listing(self._journal, number)), None)
         if incident is None:
             return False, incidents.unknown(self._journal, number)
-        title = {"ack": f"incident {number} acknowledged", "cause": f"root cause of incident {number} found",
-                 "fix": f"incident {number} fixed for good"}[kind]  # fmt: skip
+        title = {
+            "ack": f"incident {number} acknowledged",
+            "cause": f"root cause of incident {number} found",
+            "fix": f"incident {number} fixed for good",
+        }[kind]
         with self._journal.write() as db:
             incidents.ack(db, number, by, now)
             self._say(db, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=number, kind=kind)
@@ -149,16 +179,29 @@ class People:
             cure = f'trading-watchdog resume {incident.target} --reason "…" first'
             return False, f"{incident.target} is latched ({standing.latch_why}): {cure}"
         if at_work := runs.unended(self._journal, incident.target):
-            return False, f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}"
+            return (
+                False,
+                f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}",
+            )
         mine = [run for run in runs.of_incident(self._journal, number) if run.kind == "repair" and run.part != "undo"]
         if not mine or not saved.of_incident(self._journal, number):
             return False, f"there is nothing to undo of incident {number}: nothing was changed, or it was undone"
         with self._journal.write() as db:
             run = runs.queue(
-                db, incident=number, target=incident.target, plan=f"undo {number}", kind="repair", part="undo",
-                text=dump({"incident": number}), place=mine[-1].place, by=f"person {who}", now=now,
-            )  # fmt: skip
-            self._say(db, f"incident {number} is to be undone", who, now, target=incident.target, run=run, incident=number)
+                db,
+                incident=number,
+                target=incident.target,
+                plan=f"undo {number}",
+                kind="repair",
+                part="undo",
+                text=dump({"incident": number}),
+                place=mine[-1].place,
+                by=f"person {who}",
+                now=now,
+            )
+            self._say(
+                db, f"incident {number} is to be undone", who, now, target=incident.target, run=run, incident=number
+            )
         return True, str(run)
 
     # ─ to be left alone ─
@@ -182,9 +225,18 @@ class People:
         return self._stay("silence", rule, span, who, now, f"{rule} is not told", known.target, until_well=until_well)
 
     def _stay(
-        self, kind: stays.Kind, subject: str, span: Millis | None, who: str, now: Millis, what: str, target: str, *,
-        halts: bool = False, until_well: bool = False,
-    ) -> tuple[bool, str]:  # fmt: skip
+        self,
+        kind: stays.Kind,
+        subject: str,
+        span: Millis | None,
+        who: str,
+        now: Millis,
+        what: str,
+        target: str,
+        *,
+        halts: bool = False,
+        until_well: bool = False,
+    ) -> tuple[bool, str]:
         if span is None:
             if stays.standing(self._journal, kind, subject, now) is None:
                 return False, f"there is no {kind} on {subject}"
@@ -203,8 +255,11 @@ class People:
     def tick(self, now: Millis) -> bool:
         """Ends what is past its time, or well again; True when something ended."""
         over = [(stay, "its time is over") for stay in stays.unended(self._journal) if now >= stay.until]
-        over += [(stay, "it is well again") for stay in stays.unended(self._journal)
-                 if now < stay.until and stay.until_well and self._is_well(stay.subject)]  # fmt: skip
+        over += [
+            (stay, "it is well again")
+            for stay in stays.unended(self._journal)
+            if now < stay.until and stay.until_well and self._is_well(stay.subject)
+        ]
         if not over:
             return False
         with self._journal.write() as db:
@@ -221,9 +276,17 @@ class People:
         return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
 
     def _say(
-        self, db: sqlite3.Connection, title: str, why: str, now: Millis, *, target: str, run: int | None = None,
-        incident: int | None = None, kind: str = "person",
-    ) -> None:  # fmt: skip
+        self,
+        db: sqlite3.Connection,
+        title: str,
+        why: str,
+        now: Millis,
+        *,
+        target: str,
+        run: int | None = None,
+        incident: int | None = None,
+        kind: str = "person",
+    ) -> None:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := incidents.current(self._journal, target)) is not None:
             incident = current.id
@@ -242,8 +305,10 @@ class People:
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
         if stale := self._pipeline.stale(target, now):
-            return False, (f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
-                           "if_missing: {after: 2m, then: ok}")
+            return False, (
+                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
+                "if_missing: {after: 2m, then: ok}"
+            )
         self._pipeline.resume(target, who, now)
         if target not in self._pipeline.config.targets:
             return True, f"{target} resumed; it is no longer configured"
@@ -275,11 +340,19 @@ class People:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
         standing = incidents.standing(self._journal, target, now)
         if known.kind == "repair" and standing.latched is not None:
-            return False, f'{target} is latched ({standing.latch_why}): trading-watchdog resume {target} --reason "…" first'
+            return (
+                False,
+                f'{target} is latched ({standing.latch_why}): trading-watchdog resume {target} --reason "…" first',
+            )
         incident = incidents.current(self._journal, target)
         with self._journal.write() as db:
             run = self._pipeline.ledger.queue(
-                db, target, plan, f"person {who}", now, incident=None if incident is None else incident.id,
+                db,
+                target,
+                plan,
+                f"person {who}",
+                now,
+                incident=None if incident is None else incident.id,
                 level=0 if level is None else names.index(level),
-            )  # fmt: skip
+            )
         return True, str(run)

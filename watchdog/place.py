@@ -80,8 +80,13 @@ class Places:
         if not (deployed or restarted) and quiet // 60_000 == standing.quiet_for // 60_000:
             return False
         with self._journal.write() as db:
-            incidents.stand(db, target, head=seen.head or standing.head, quiet_for=quiet,
-                            invocation=seen.invocation or standing.invocation)  # fmt: skip
+            incidents.stand(
+                db,
+                target,
+                head=seen.head or standing.head,
+                quiet_for=quiet,
+                invocation=seen.invocation or standing.invocation,
+            )
             new_to_us = standing.head is None and standing.invocation is None
             if not ours and not new_to_us and (deployed or (restarted and not by_systemd)):
                 what = "deployed to" if deployed else "restarted"

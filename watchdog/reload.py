@@ -27,9 +27,17 @@ class Reloader:
     """Validates everything in a thread, then swaps in one call; says what changed, and once when it is broken."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], config: Config, seen: Looks, *, offload: Offload, telemetry: Telemetry,
-        swap: Callable[[Config], None], tell: Callable[[Severity, str, Sequence[str]], None],
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        config: Config,
+        seen: Looks,
+        *,
+        offload: Offload,
+        telemetry: Telemetry,
+        swap: Callable[[Config], None],
+        tell: Callable[[Severity, str, Sequence[str]], None],
+    ) -> None:
         """`seen`: how the files looked ahead of loading `config`."""
         self.config = config
         """What is in force."""
@@ -117,8 +125,9 @@ class Reloader:
         if not self.broken:  # people are told once, however often it is tried until the files are mended
             count = f"{len(problems)} mistake{'' if len(problems) == 1 else 's'}"
             more = [f"and {len(problems) - _FEW} more: trading-watchdog check"] if len(problems) > _FEW else []
-            self._tell("warn", f"Configuration not reloaded: {count}; what ran runs on",
-                       [*map(str, problems[:_FEW]), *more])  # fmt: skip
+            self._tell(
+                "warn", f"Configuration not reloaded: {count}; what ran runs on", [*map(str, problems[:_FEW]), *more]
+            )
         self.broken = problems
 
     def _in_force(self, config: Config) -> None:

@@ -24,14 +24,22 @@ class Row(NamedTuple):
 def rows(known: Mapping[str, Any]) -> Iterator[Row]:
     """`known`: what /api/status says. What fires stands above what is well."""
     for name, source in known["sources"].items():
-        yield Row("source", name, "up" if source["up"] else source["error"] or "not read yet",
-                  "ok" if source["up"] else "crit" if source["error"] else "none")  # fmt: skip
+        yield Row(
+            "source",
+            name,
+            "up" if source["up"] else source["error"] or "not read yet",
+            "ok" if source["up"] else "crit" if source["error"] else "none",
+        )
     if (kept := known.get("history")) is not None:
-        since = "nothing yet" if kept["oldest"] is None else f"{show(kept['bytes'], 'bytes')} since {when(kept['oldest'])}"
+        since = (
+            "nothing yet" if kept["oldest"] is None else f"{show(kept['bytes'], 'bytes')} since {when(kept['oldest'])}"
+        )
         paused = kept["paused"]
         yield Row("history", "", since + (f"; pauses: {paused}" if paused else ""), "warn" if paused else "")
     for name, kpi in known["kpis"].items():
-        texts = ", ".join(value["text"] for value in kpi["values"]) or ("no data" if kpi["judged"] else "no rule judges it")
+        texts = ", ".join(value["text"] for value in kpi["values"]) or (
+            "no data" if kpi["judged"] else "no rule judges it"
+        )
         baseline = f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""
         yield Row("kpi", name, texts + baseline, "" if kpi["values"] or not kpi["judged"] else "none")
         if kpi["warning"]:
@@ -48,7 +56,9 @@ def rows(known: Mapping[str, Any]) -> Iterator[Row]:
         words += [f"incident {target['incident']}{acked}"] if target["incident"] else []
         words += [_at_work(target["plan"], known["now"])] if target["plan"] else []
         words += [f"held by {target['held']}"] if target["held"] else []
-        yield Row("target", name, "; ".join(words) or "quiet", "crit" if target["latched"] else "warn" if words else "ok")
+        yield Row(
+            "target", name, "; ".join(words) or "quiet", "crit" if target["latched"] else "warn" if words else "ok"
+        )
     for stay in known["silenced"]:
         well = ", or until it is well" if stay["until_well"] else ""
         left = show_duration(stay["until"] - known["now"])

@@ -63,7 +63,10 @@ def flag_files(plans: Iterable[Halt | Repair], target: Target) -> list[Path]:
     """The files in which plans set flags of this target, as far as they are there."""
     found: list[Path] = []
     for plan in plans:
-        rows = [*(level.steps for level in plan.levels), *((plan.before, plan.proven) if isinstance(plan, Repair) else ())]
+        rows = [
+            *(level.steps for level in plan.levels),
+            *((plan.before, plan.proven) if isinstance(plan, Repair) else ()),
+        ]
         for step in (step for row in rows for step in row if isinstance(step, Flag)):
             path = Path(target.repo or "/", step.file)
             if path.is_file() and path not in found:
@@ -79,7 +82,9 @@ def take(
     Raises WatchdogError: the name is taken or cannot be a tag's, or something cannot be saved. Nothing is kept then.
     """
     if not _NAME.fullmatch(name):
-        raise WatchdogError(f"{name!r} cannot name a snapshot: letters, digits, and . _ + - in between, such as before-v3")
+        raise WatchdogError(
+            f"{name!r} cannot name a snapshot: letters, digits, and . _ + - in between, such as before-v3"
+        )
     mine = folder / name
     if (mine / "snapshot.json").exists():
         raise WatchdogError(f"there is a snapshot {name} already — give this one another name")

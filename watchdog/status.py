@@ -40,10 +40,15 @@ def status(
             for key, machine in sorted(pipeline.machines.items())
         ],
         "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
-        "targets": {name: _target(pipeline, journal, name, now) | {"configured": name in config.targets}
-                    for name in [*config.targets, *_left(config, journal)]},
-        "silenced": [{"rule": stay.subject, "until": stay.until, "who": stay.who, "until_well": stay.until_well}
-                     for stay in stays.unended(journal) if stay.kind == "silence" and now < stay.until],
+        "targets": {
+            name: _target(pipeline, journal, name, now) | {"configured": name in config.targets}
+            for name in [*config.targets, *_left(config, journal)]
+        },
+        "silenced": [
+            {"rule": stay.subject, "until": stay.until, "who": stay.who, "until_well": stay.until_well}
+            for stay in stays.unended(journal)
+            if stay.kind == "silence" and now < stay.until
+        ],
     }
 
 
@@ -53,8 +58,10 @@ def _kpi(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
     baseline = pipeline.baselines.normal(name) if kpi.moving else Normal(kpi.normal(), "")
     factor = far_off(values, baseline.value)
     return {
-        "values": [{"labels": dict(labels), "value": v if v == v else None, "text": show(v, kpi.unit)}
-                   for labels, v in values.items()],
+        "values": [
+            {"labels": dict(labels), "value": v if v == v else None, "text": show(v, kpi.unit)}
+            for labels, v in values.items()
+        ],
         "baseline": None if kpi.baseline is None else baseline.why or show(baseline.value, kpi.unit),
         "baseline_value": baseline.value,
         "warning": None if factor is None else _warning(factor),
@@ -79,8 +86,13 @@ def _target(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dic
     plan: dict[str, object] | None = None
     if at_work:
         run = at_work[0]
-        plan = {"run": run.id, "plan": run.plan, "status": run.status, "level": run.level,
-                "approve_by": run.approve_by if run.approval is None and run.status == "queued" else None}  # fmt: skip
+        plan = {
+            "run": run.id,
+            "plan": run.plan,
+            "status": run.status,
+            "level": run.level,
+            "approve_by": run.approve_by if run.approval is None and run.status == "queued" else None,
+        }
     return {
         "latched": None if standing.latched is None else standing.latch_why,
         "incident": None if incident is None else incident.id,

@@ -28,9 +28,12 @@ class Telemetry:
             "watchdog_plan_runs", "Levels that ended, by outcome.", ["plan", "level", "outcome"], registry=registry
         )
         self.plan_duration = Histogram(
-            "watchdog_plan_duration_seconds", "From the start of a plan run to its outcome.", ["plan"],
-            buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200), registry=registry,
-        )  # fmt: skip
+            "watchdog_plan_duration_seconds",
+            "From the start of a plan run to its outcome.",
+            ["plan"],
+            buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200),
+            registry=registry,
+        )
         self.notifications = Counter(
             "watchdog_notifications", "Messages by what became of them.", ["channel", "outcome"], registry=registry
         )
@@ -46,12 +49,16 @@ class Telemetry:
             "watchdog_history_oldest_timestamp_seconds", "Time of the oldest sample in series.db.", registry=registry
         )
         self.history_lost = Counter(
-            "watchdog_history_set_aside", "Times that series.db could not be read and was begun anew.", registry=registry
+            "watchdog_history_set_aside",
+            "Times that series.db could not be read and was begun anew.",
+            registry=registry,
         )
         self.evaluation = Histogram(
-            "watchdog_evaluation_duration_seconds", "One round of judging.",
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3), registry=registry,
-        )  # fmt: skip
+            "watchdog_evaluation_duration_seconds",
+            "One round of judging.",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+            registry=registry,
+        )
         self.reload_ok = Gauge(
             "watchdog_config_last_reload_successful", "0 when the files on disk are not what runs.", registry=registry
         )
@@ -95,7 +102,9 @@ class _Rules(Collector):
         picture = self._telemetry.picture()
         yield _family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", picture.kpis)
         yield _family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", picture.states)
-        yield _family("watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", picture.missing)
+        yield _family(
+            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", picture.missing
+        )
         alerts = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
         for (rule, severity, labels), state in picture.alerts.items():
             own = {"alertname": rule, "alertstate": state, "severity": severity}
@@ -107,7 +116,9 @@ class _Rules(Collector):
             limits.add_metric(those, limit)
         yield limits
         yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", picture.incidents)
-        yield _family("watchdog_target_latched", "1 while repairs stay refused until a person resumes.", "target", picture.latched)
+        yield _family(
+            "watchdog_target_latched", "1 while repairs stay refused until a person resumes.", "target", picture.latched
+        )
 
 
 def _family(name: str, about: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

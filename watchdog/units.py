@@ -16,8 +16,18 @@ UNITS = ("count", "ratio", "percent", "bytes", "seconds", "currency")
 _CURRENCY = re.compile(r"[A-Z]{3,5}")
 
 _DURATION = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_536_000_000}
-_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+_BYTES = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 _DURATION_TEXT = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
@@ -204,9 +214,11 @@ def parse_limit(value: object, unit: Unit, baseline: float | None, *, moving: bo
         amount = parse_quantity(f"{offset[2]}{offset[3]}", unit, difference=True) if offset[1] else 0.0
         return Limit(text, 1.0, -amount if offset[1] == "-" else amount)
     if share := _PLUSMINUS.fullmatch(text):
-        raise ValueError(f"{text!r} has two meanings — say outside: [baseline - {share[1]}pp, baseline + {share[1]}pp] "
-                         f"(points), or outside: [{_factor(1 - float(share[1]) / 100)}x baseline, "
-                         f"{_factor(1 + float(share[1]) / 100)}x baseline]")  # fmt: skip
+        raise ValueError(
+            f"{text!r} has two meanings — say outside: [baseline - {share[1]}pp, baseline + {share[1]}pp] "
+            f"(points), or outside: [{_factor(1 - float(share[1]) / 100)}x baseline, "
+            f"{_factor(1 + float(share[1]) / 100)}x baseline]"
+        )
     return Limit(text, 0.0, parse_quantity(value, unit))
 
 

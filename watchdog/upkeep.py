@@ -22,9 +22,14 @@ class Tell(Protocol):
 
 class Upkeep:
     def __init__(
-        self, journal: Journal, lock: Lock, outbox: Outbox, tell: Tell, clock: Callable[[], Millis],
+        self,
+        journal: Journal,
+        lock: Lock,
+        outbox: Outbox,
+        tell: Tell,
+        clock: Callable[[], Millis],
         broken: Callable[[str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`broken`: told once the journal cannot be used any more."""
         self._journal, self._lock, self._outbox = journal, lock, outbox
         self._tell, self._clock, self._broken = tell, clock, broken
@@ -43,8 +48,9 @@ class Upkeep:
             if deaf is not None:
                 self.unwritten(deaf)
             elif self._outage.ends():
-                self._tell("warn", "the journal can be written again", ["what was wanted meanwhile is done now"],
-                           weight="crit")  # fmt: skip
+                self._tell(
+                    "warn", "the journal can be written again", ["what was wanted meanwhile is done now"], weight="crit"
+                )
         except JournalError as error:
             log.critical("%s", error)
             if self._lock.held():
@@ -61,8 +67,10 @@ class Upkeep:
         if self._outage.meets(error, steady):
             log.critical("the journal cannot be written: %s", self._outage.why)
         if self._outage.due(steady):
-            self._alarm("the watchdog cannot act: its journal takes nothing",
-                        f"{self._journal.path}: {self._outage.why}; repairs and halts wait until then")  # fmt: skip
+            self._alarm(
+                "the watchdog cannot act: its journal takes nothing",
+                f"{self._journal.path}: {self._outage.why}; repairs and halts wait until then",
+            )
 
     def health(self) -> str | None:
         """What is wrong; None when nothing is, or has not been for long."""

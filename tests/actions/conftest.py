@@ -18,7 +18,9 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repo.commit("v1", config__py=V1, old__py="old\n", run__sh="#!/bin/sh\n", notes__md="a\nb\nc\n")
     repo.git("tag", "v1")
     repo.git("checkout", "-q", "-b", "feature")
-    repo.commit("feature x", config__py=V2, old__py=None, x___a__py="a\n", x___b__py="b\n", run__sh="#!/bin/sh\nexec x\n")
+    repo.commit(
+        "feature x", config__py=V2, old__py=None, x___a__py="a\n", x___b__py="b\n", run__sh="#!/bin/sh\nexec x\n"
+    )
     repo.git("checkout", "-q", "main")
     repo.git("merge", "-q", "--no-ff", "-m", "Merge feature x", "feature")
     repo.git("tag", "x-merge")

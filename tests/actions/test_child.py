@@ -32,9 +32,14 @@ def test_code_and_both_streams_come_back() -> None:
 
 def test_a_child_that_prints_megabytes_on_both_pipes_does_not_hang_and_its_end_is_kept() -> None:
     ran = child.run(
-        [sys.executable, "-c", "import sys\nfor n in range(60000):\n print('o', n); print('e' * 60, n, file=sys.stderr)"],
-        timeout_ms=60_000, output_limit=1_000,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfor n in range(60000):\n print('o', n); print('e' * 60, n, file=sys.stderr)",
+        ],
+        timeout_ms=60_000,
+        output_limit=1_000,
+    )
 
     assert ran.out.endswith("o 59999\n")
     assert ran.err.endswith("e 59999\n")

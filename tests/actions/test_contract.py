@@ -55,13 +55,14 @@ BROKEN: dict[str, dict[str, Any]] = {
     "git": {"revert": "nonsense"},
     "systemd": {"restart": "nonesuch.service"},
     "process": {
-        "restart": "process", "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
+        "restart": "process",
+        "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
     },
     "archive": {"paths": ["none"], "into": "archives"},
     "restore": {"file": "state.json", "from": "none"},
     "http": {"url": "http://127.0.0.1:1/"},
     "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
-}  # fmt: skip
+}
 
 LASTING = ("flag", "git")
 WRITING = ("flag", "git", "archive", "restore")
@@ -102,7 +103,9 @@ def made(name: str, target: Target, **more: Any) -> Action:
 def seen(target: Target) -> list[Any]:
     """The world as far as our actions reach: tree, index, branch, unit, process."""
     repo = Path(target.repo or "")
-    git = [["git", "-C", str(repo), *words] for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--ignored"])]
+    git = [
+        ["git", "-C", str(repo), *words] for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--ignored"])
+    ]
     looks = [*git, ["systemctl", "show", "--no-ask-password", "--", "bot.service"]]
     pid = (repo / "bot.pid").read_text() if (repo / "bot.pid").exists() else None
     return [pid, *(subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks)]
@@ -307,7 +310,9 @@ def _slow_git(folder: Path) -> None:
     (folder / "git").chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["git", "systemd restart", "process restart", "http without check", "command without check"])
+@pytest.mark.parametrize(
+    "name", ["git", "systemd restart", "process restart", "http without check", "command without check"]
+)
 def test_a_timeout_is_kept(name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow: dict[str, Callable[[], object]] = {
         "git": lambda: _slow_git(tmp_path / "bin"),

@@ -94,9 +94,11 @@ def test_a_bot_is_made_smaller_instead_of_switched_off(tmp_path: Path) -> None:
     flag.apply(before, "k")
 
     assert [line for line in diff if line[0] in "+-"][2:] == [
-        '-  "pairs": ["BTC/USDT", "ETH/USDT"],', '-  "throttle": {"every": 5},',
-        '+  "pairs": ["BTC/USDT"],', '+  "throttle": {"every": 60},',
-    ]  # fmt: skip
+        '-  "pairs": ["BTC/USDT", "ETH/USDT"],',
+        '-  "throttle": {"every": 5},',
+        '+  "pairs": ["BTC/USDT"],',
+        '+  "throttle": {"every": 60},',
+    ]
     assert flag.state(before) == "after"
 
 

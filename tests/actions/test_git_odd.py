@@ -142,8 +142,12 @@ def test_a_submodule_in_the_change_is_refused_also_when_git_is_told_to_overlook_
 def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: Repo, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    for name, value in {"gpg.format": "ssh", "user.signingkey": f"{key}.pub", "commit.gpgsign": "true",
-                        "log.showSignature": "true"}.items():  # fmt: skip
+    for name, value in {
+        "gpg.format": "ssh",
+        "user.signingkey": f"{key}.pub",
+        "commit.gpgsign": "true",
+        "log.showSignature": "true",
+    }.items():
         bot.git("config", name, value)
     bot.commit("bad", a__py="A = 2\n")
     taken_back(bot)

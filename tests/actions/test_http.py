@@ -127,7 +127,9 @@ def test_well_answered_and_yet_not_so_may_have_happened(api: Api) -> None:
     assert caught.value.may_have_happened
 
 
-@pytest.mark.parametrize(("status", "may"), [(400, False), (401, False), (302, False), (409, True), (500, True), (503, True)])
+@pytest.mark.parametrize(
+    ("status", "may"), [(400, False), (401, False), (302, False), (409, True), (500, True), (503, True)]
+)
 def test_a_refusal_did_not_happen_and_a_breakdown_may_have(api: Api, status: int, may: bool) -> None:
     api.answers["/stop"] = (status, b"no way\n")
     with pytest.raises(ActionError, match=f"it answered {status}: no way") as caught:

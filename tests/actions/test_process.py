@@ -172,7 +172,9 @@ def test_a_stop_ends_the_bot_and_its_pid_file(place: Place) -> None:
 
 
 def test_a_bot_that_ignores_sigterm_is_killed_after_its_grace(place: Place) -> None:
-    bot = place.start("import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)")
+    bot = place.start(
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
     wait_for(lambda: "up" in (place.folder / "bot.log").read_text())
     step = place.step("stop", grace=200)
     assert step.apply(step.before(), "k") == f"process {bot.pid} was killed after 0.2 s"
@@ -195,7 +197,9 @@ def test_a_bot_that_ends_in_order_is_given_its_time(place: Place) -> None:
 
 
 def test_the_bots_children_do_not_outlive_it(place: Place) -> None:
-    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)', sys.argv[1]])"
+    script = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)', sys.argv[1]])"
+    )
     bot = place.start(script)
     wait_for(lambda: len(place.bots()) == 2)
     step = place.step("stop")

@@ -98,7 +98,9 @@ def test_an_edit_in_the_instant_of_writing_is_noticed(place: Path, monkeypatch: 
         (None, {}, "there is no backup"),
     ],
 )
-def test_a_backup_that_is_not_whole_is_refused(place: Path, content: bytes | None, fields: dict[str, str], why: str) -> None:
+def test_a_backup_that_is_not_whole_is_refused(
+    place: Path, content: bytes | None, fields: dict[str, str], why: str
+) -> None:
     backup = place / "state.json.backup"
     backup.unlink()
     if content is not None:

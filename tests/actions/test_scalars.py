@@ -28,22 +28,52 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
     ("c.py", "A = None", {"A": "on"}, "A = 'on'"),
     ("c.py", "A = (True)\n", {"A": None}, "A = (None)\n"),
     ("c.py", "A = \\\n  True\n", {"A": False}, "A = \\\n  False\n"),
-    ("c.py", "A = 1\ndef f():\n    A = 2\nclass C:\n    A = 3\n", {"A": 5}, "A = 5\ndef f():\n    A = 2\nclass C:\n    A = 3\n"),
+    (
+        "c.py",
+        "A = 1\ndef f():\n    A = 2\nclass C:\n    A = 3\n",
+        {"A": 5},
+        "A = 5\ndef f():\n    A = 2\nclass C:\n    A = 3\n",
+    ),
     ("c.py", "A = 1\nB = 'A = 2'\n", {"A": 5, "B": "x"}, "A = 5\nB = 'x'\n"),
     ("c.py", "A = 1\x0c\nB = 2\n", {"B": 3}, "A = 1\x0c\nB = 3\n"),
-    ("c.py", "A = 1\nprint([A for A in (1, 2)], lambda A: A)\n", {"A": 2}, "A = 2\nprint([A for A in (1, 2)], lambda A: A)\n"),
+    (
+        "c.py",
+        "A = 1\nprint([A for A in (1, 2)], lambda A: A)\n",
+        {"A": 2},
+        "A = 2\nprint([A for A in (1, 2)], lambda A: A)\n",
+    ),
     ("c.py", "A = ['BTC/USDT', 'ETH/USDT']  # pairs\n", {"A": ("BTC/USDT",)}, "A = ['BTC/USDT']  # pairs\n"),
     ("c.py", 'A = ("x", "y")\n', {"A": ("x",)}, 'A = ("x",)\n'),
     ("c.py", "A = 5\n", {"A": ()}, "A = []\n"),
-    ("c.py", "class Config:\n    A: bool = True\nA = 3\n", {"Config.A": False}, "class Config:\n    A: bool = False\nA = 3\n"),
+    (
+        "c.py",
+        "class Config:\n    A: bool = True\nA = 3\n",
+        {"Config.A": False},
+        "class Config:\n    A: bool = False\nA = 3\n",
+    ),
     ("c.py", "C = {'a': {'b': 1}, 'a.c': 2}\n", {"C.a.b": 5, "C.a.c": 6}, "C = {'a': {'b': 5}, 'a.c': 6}\n"),
-    ("c.py", "class S:\n  C = dict(\n    a=1,  # ä\n  )\n", {"S.C.a": 2}, "class S:\n  C = dict(\n    a=2,  # ä\n  )\n"),
+    (
+        "c.py",
+        "class S:\n  C = dict(\n    a=1,  # ä\n  )\n",
+        {"S.C.a": 2},
+        "class S:\n  C = dict(\n    a=2,  # ä\n  )\n",
+    ),
     ("c.py", "from x import *\nA = 1\n", {"A": 2}, "from x import *\nA = 2\n"),
     # JSON with comments
     ("c.json", '{"a": true}', {"a": False}, '{"a": false}'),
     ("c.json", '\ufeff{"a": 1}\n', {"a": 2}, '\ufeff{"a": 2}\n'),
-    ("c.json", '{\r\n // "a": 1,\r\n "a": 2, /* "a": 3 */\r\n}', {"a": 4}, '{\r\n // "a": 1,\r\n "a": 4, /* "a": 3 */\r\n}'),
-    ("c.jsonc", '{"x": {"y": ["//", "a", {}],}, "x.z": -1.5e3,}', {"x.z": 2}, '{"x": {"y": ["//", "a", {}],}, "x.z": 2,}'),
+    (
+        "c.json",
+        '{\r\n // "a": 1,\r\n "a": 2, /* "a": 3 */\r\n}',
+        {"a": 4},
+        '{\r\n // "a": 1,\r\n "a": 4, /* "a": 3 */\r\n}',
+    ),
+    (
+        "c.jsonc",
+        '{"x": {"y": ["//", "a", {}],}, "x.z": -1.5e3,}',
+        {"x.z": 2},
+        '{"x": {"y": ["//", "a", {}],}, "x.z": 2,}',
+    ),
     ("c.json", '{"a": ["BTC/USDT", "ETH/USDT"]}', {"a": ("BTC/USDT",)}, '{"a": ["BTC/USDT"]}'),
     ("c.json", '{"a": "x\\"y", "b": null}', {"a": "ä\n", "b": 0.1}, '{"a": "ä\\n", "b": 0.1}'),
     ("c.json", '{"a": {"b": 1}, "c": {"b": 1}}', {"c.b": 2}, '{"a": {"b": 1}, "c": {"b": 2}}'),
@@ -96,7 +126,7 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
     (".env", "# A=1\nA=2\nAA=3\n", {"A": 4}, "# A=1\nA=4\nAA=3\n"),
     (".env", "M='one\nA=1\n'\nA=2\n", {"A": 4}, "M='one\nA=1\n'\nA=4\n"),
     (".env", "A=x#y # z\n", {"A": 0.5}, "A=0.5 # z\n"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "old", "values", "new"), EDITS)
@@ -206,7 +236,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     (".env", "A=1\nexport A=2\n", "A", "set 2 times"),
     (".env", "A='one\ntwo'\n", "A", "several lines"),
     (".env", "A='one\n", "A", "several lines"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "content", "flag", "why"), REFUSED)
@@ -231,7 +261,7 @@ def test_other_lines_of_a_env_file_may_be_any_bytes() -> None:
     assert edited(b"X=\xff\nA=1\n", ".env", {"A": 2}) == b"X=\xff\nA=2\n"
 
 
-@pytest.mark.parametrize("value", ["a\nb", "it's \"x\"", "back\\slash"])
+@pytest.mark.parametrize("value", ["a\nb", 'it\'s "x"', "back\\slash"])
 def test_a_value_that_readers_of_env_files_understand_differently_is_refused(value: str) -> None:
     with pytest.raises(ActionError, match="every reader"):
         edited(b"A=x\n", ".env", {"A": value})

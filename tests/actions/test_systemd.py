@@ -368,7 +368,9 @@ def test_a_unit_whose_file_is_where_the_mask_would_be_is_stopped_all_the_same(un
     assert unit.calls() == ["stop bot.service"]
 
 
-def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(unit: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
+    unit: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = systemd.Systemd._systemctl
 
     def refusing(self: systemd.Systemd, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
@@ -391,9 +393,12 @@ def test_only_what_is_stopped_can_be_masked(verb: str) -> None:
 
 def test_a_repair_masks_nothing() -> None:
     text = {
-        "kind": "repair", "mode": "auto", "exhausted": "leave-running", "verify": {"quiet": "1m"},
+        "kind": "repair",
+        "mode": "auto",
+        "exhausted": "leave-running",
+        "verify": {"quiet": "1m"},
         "levels": [{"name": "x", "steps": [{"do": "systemd", "stop": "unit", "mask": True}]}],
-    }  # fmt: skip
+    }
     with pytest.raises(ValidationError, match="mask is for halts"):
         TypeAdapter(Plan).validate_python(text)
 

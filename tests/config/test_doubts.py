@@ -35,21 +35,25 @@ def test_a_doubt_is_named_once_at_its_place(name: str, write: Write) -> None:
     assert doubt.cure
 
 
-@pytest.mark.parametrize("text", [
-    "rules: [{name: x, kpi: share, target: bot, warn: {above: 100%}}]",
-    "kpis: {x: {expr: 'increase(a[10s])', needs: 'increase(a[10s]) >= 250'}}",
-    "kpis: {x: {expr: '1 - equity / max_over_time(equity[1d])', unit: ratio}}\n"
-    "rules: [{name: x, kpi: x, target: bot, warn: {above: 7%}, crit: {at_least: 10%, clear: 8%}}]",
-    "kpis: {x: {expr: 'changes(a[1h])'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 0, clear: 0}}]",
-    "kpis: {x: {expr: 'streak_below_over_time(a[1h], 0)'}}\nrules: [{name: x, kpi: x, target: bot, warn: {at_least: 5, clear: 1}}]",
-    "kpis: {x: {expr: up}}\nrules: [{name: x, kpi: x, target: bot, warn: {below: 1}, crit: {equals: 0}}]",
-    "kpis: {x: {expr: 'sum by (side) (a)'}}\nrules: [{name: x, kpi: x, target: bot, each: [side], warn: {above: 7}}]",
-    "kpis: {x: {expr: 'topk(1, a)'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 7}}]",
-    "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 2 of 3}, crit: {above: 8, for: 1s}}]",
-    "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7}, only: {when: 'market_open == 1 and hour() >= 9'}}]",
-    "kpis: {x: {expr: 'rate(a[2s])'}}",
-    "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: [{name: x, kpi: share, target: bot, warn: {above: 100%}}]",
+        "kpis: {x: {expr: 'increase(a[10s])', needs: 'increase(a[10s]) >= 250'}}",
+        "kpis: {x: {expr: '1 - equity / max_over_time(equity[1d])', unit: ratio}}\n"
+        "rules: [{name: x, kpi: x, target: bot, warn: {above: 7%}, crit: {at_least: 10%, clear: 8%}}]",
+        "kpis: {x: {expr: 'changes(a[1h])'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 0, clear: 0}}]",
+        "kpis: {x: {expr: 'streak_below_over_time(a[1h], 0)'}}\n"
+        "rules: [{name: x, kpi: x, target: bot, warn: {at_least: 5, clear: 1}}]",
+        "kpis: {x: {expr: up}}\nrules: [{name: x, kpi: x, target: bot, warn: {below: 1}, crit: {equals: 0}}]",
+        "kpis: {x: {expr: 'sum by (side) (a)'}}\nrules: [{name: x, kpi: x, target: bot, each: [side], warn: {above: 7}}]",
+        "kpis: {x: {expr: 'topk(1, a)'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 7}}]",
+        "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 2 of 3}, crit: {above: 8, for: 1s}}]",
+        "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7}, only: {when: 'market_open == 1 and hour() >= 9'}}]",
+        "kpis: {x: {expr: 'rate(a[2s])'}}",
+        "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
+    ],
+)
 def test_what_is_sound_raises_no_doubt(text: str, write: Write) -> None:
     assert warnings(write, text + "\n") == []
 
@@ -58,5 +62,6 @@ def test_without_sources_nothing_is_said_about_their_rhythm(write: Write) -> Non
     text = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 500ms}}]\nkpis: {x: {expr: 'a{source=\"y\"}'}}\n"
 
     assert [each.what for each in warnings(write, text, "channels: {}\n")] == [
-        "there is no channel: messages go to the log", "there is no source: nothing can be judged",
-    ]  # fmt: skip
+        "there is no channel: messages go to the log",
+        "there is no source: nothing can be judged",
+    ]

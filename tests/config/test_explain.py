@@ -82,7 +82,9 @@ def test_a_bare_duration_is_found_within_a_union() -> None:
         (("no",), (1, 1), (1, 1)),
     ],
 )
-def test_what_stands_nowhere_is_pointed_at_where_it_should(path: Loc, key: tuple[int, int], value: tuple[int, int]) -> None:
+def test_what_stands_nowhere_is_pointed_at_where_it_should(
+    path: Loc, key: tuple[int, int], value: tuple[int, int]
+) -> None:
     document = parse(b"steps: [{do: log}]\neither: x\n", "f")
     spot = Spot(document, (), document.data)
     assert spot.key(*path) == key

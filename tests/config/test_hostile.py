@@ -34,7 +34,7 @@ HOSTILE = {
     "digits": ("targets: {x: {budget: ['" + "1" * 5_000 + " per 1h'], cooldown: " + "1" * 5_000 + "}}", "18 digits"),
     "digits of a count": (RULE.format("1" * 4_900 + " of " + "1" * 4_900, ""), "a duration reads like"),
     "a tag": ("a: !!python/object/apply:os.system [id]", "tag"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -26,8 +26,9 @@ def test_everything_that_is_said_arrives(write: Write) -> None:
     assert list(config.rules) == ["base-halt", "base-repair"]
     assert list(config.plans) == ["halt", "repair"]
     assert [(check.rule, check.level, check.limit) for check in config.checks] == [
-        ("base-halt", "crit", 5.0), ("base-repair", "crit", 3.0),
-    ]  # fmt: skip
+        ("base-halt", "crit", 5.0),
+        ("base-repair", "crit", 3.0),
+    ]
     assert config.state == Path("/var/lib/trading-watchdog")
     assert (config.web.host, config.web.port) == ("127.0.0.1", 9464)
     assert config.files == (folder / "watchdog.yaml", folder / "rules/base.yaml")
@@ -43,15 +44,17 @@ def test_a_file_is_as_good_as_its_folder(write: Write) -> None:
 
 
 def test_rule_files_are_read_in_the_order_of_their_names_and_merged(write: Write) -> None:
-    folder = write({
-        "rules/aa.yml": "rules: [{name: second, kpi: errors, target: bot, warn: {above: 1}}]\n",
-        "rules/a.yaml": "rules: [{name: first, kpi: late, target: bot, warn: {above: 1}}]\n",
-        "rules/z.yaml": "kpis: {late: {expr: x}}\n",
-        "rules/.a.yaml.swp": "not: [yaml",
-        "rules/.hidden.yaml": "not: [yaml",
-        "rules/readme.txt": "not: [yaml",
-        "rules/empty.yaml": "# nothing yet\n",
-    })  # fmt: skip
+    folder = write(
+        {
+            "rules/aa.yml": "rules: [{name: second, kpi: errors, target: bot, warn: {above: 1}}]\n",
+            "rules/a.yaml": "rules: [{name: first, kpi: late, target: bot, warn: {above: 1}}]\n",
+            "rules/z.yaml": "kpis: {late: {expr: x}}\n",
+            "rules/.a.yaml.swp": "not: [yaml",
+            "rules/.hidden.yaml": "not: [yaml",
+            "rules/readme.txt": "not: [yaml",
+            "rules/empty.yaml": "# nothing yet\n",
+        }
+    )
     assert list(load(folder, environ={}).rules) == ["first", "second", "base-halt", "base-repair"]
 
 
@@ -118,7 +121,12 @@ state: state
     rules = "targets: {paper: {repo: ../bot, process: {pid_file: bot.pid, command: [x], cwd: run}}}\n"
     folder = write({"watchdog.yaml": main, "rules/x.yaml": rules})
     config = load(folder, environ={"CREDENTIALS_DIRECTORY": str(credentials)})
-    bot, page, chat, other = (config.sources["bot"], config.sources["page"], config.channels["chat"], config.channels["other"])
+    bot, page, chat, other = (
+        config.sources["bot"],
+        config.sources["page"],
+        config.channels["chat"],
+        config.channels["other"],
+    )
     assert isinstance(bot, Process)
     assert isinstance(page, Scrape)
     assert isinstance(chat, Slack)
@@ -134,7 +142,9 @@ state: state
     assert (paper.process.cwd, paper.process.pid_file) == (str(folder / "run"), "bot.pid")
 
 
-def test_paths_are_absolute_also_when_the_folder_is_named_relatively(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_absolute_also_when_the_folder_is_named_relatively(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write({"watchdog.yaml": "state: state\n"})
     monkeypatch.chdir(folder)
     config = load(Path(), environ={})
@@ -150,12 +160,15 @@ def test_paths_are_absolute_also_when_the_folder_is_named_relatively(write: Writ
         ("state: /srv/state\n", {"STATE_DIRECTORY": "/var/lib/private/tw"}, "/srv/state"),
     ],
 )
-def test_state_is_what_is_said_then_systemds_then_the_usual(said: str, environ: dict[str, str], state: str, write: Write) -> None:
+def test_state_is_what_is_said_then_systemds_then_the_usual(
+    said: str, environ: dict[str, str], state: str, write: Write
+) -> None:
     assert load(write({"watchdog.yaml": MAIN + said}), environ=environ).state == Path(state)
 
 
 @pytest.mark.parametrize(
-    ("listen", "host", "port"), [("0.0.0.0:0", "0.0.0.0", 0), ("'[::1]:80'", "::1", 80), ("localhost:9464", "localhost", 9464)]
+    ("listen", "host", "port"),
+    [("0.0.0.0:0", "0.0.0.0", 0), ("'[::1]:80'", "::1", 80), ("localhost:9464", "localhost", 9464)],
 )
 def test_the_web_listens_where_it_is_told(listen: str, host: str, port: int, write: Write) -> None:
     web = load(write({"watchdog.yaml": f"{MAIN}web: {{listen: {listen}}}\n"}), environ={}).web
@@ -207,8 +220,10 @@ def test_a_file_that_is_something_else_is_not_taken_for_a_configuration_that_say
         ours(other)
 
     (problem,) = refused.value.problems
-    assert str(problem) == (f"{other}:1:1: is no watchdog.yaml: it says nothing of sources, channels, state — "
-                            "name the folder that holds watchdog.yaml, or that file")  # fmt: skip
+    assert str(problem) == (
+        f"{other}:1:1: is no watchdog.yaml: it says nothing of sources, channels, state — "
+        "name the folder that holds watchdog.yaml, or that file"
+    )
 
 
 def test_a_configuration_may_have_a_name_of_its_own(write: Write) -> None:
@@ -225,7 +240,9 @@ def test_check_takes_the_folder_with_watchdog_yaml(write: Write) -> None:
 
 
 def test_check_takes_a_folder_of_rule_files_and_says_what_it_could_not_check(write: Write) -> None:
-    folder = write({"rules/x.yaml": "rules: [{name: x, kpi: errors, target: bot, warn: {above: 1}, notify: [anybody]}]\n"})
+    folder = write(
+        {"rules/x.yaml": "rules: [{name: x, kpi: errors, target: bot, warn: {above: 1}, notify: [anybody]}]\n"}
+    )
     config, problems = check([folder / "rules"], environ={})
     assert problems == []
     assert rule_names(config) == ["base-halt", "base-repair", "x"]
@@ -257,7 +274,9 @@ def test_a_mistake_in_a_single_file_is_found_also_when_it_clashes_with_a_neighbo
 
 def test_check_never_looks_twice_at_a_file(write: Write) -> None:
     folder = write({})
-    config, problems = check([folder, folder / "rules", folder / "rules/base.yaml", folder / "watchdog.yaml"], environ={})
+    config, problems = check(
+        [folder, folder / "rules", folder / "rules/base.yaml", folder / "watchdog.yaml"], environ={}
+    )
     assert problems == []
     assert config is not None
     assert len(config.files) == 2
@@ -268,8 +287,9 @@ def test_check_says_what_is_not_there(write: Write, tmp_path: Path) -> None:
     empty.mkdir()
     _, problems = check([empty, tmp_path / "none.yaml"], environ={})
     assert [(Path(problem.file).name, problem.what) for problem in problems] == [
-        ("empty", "holds neither watchdog.yaml nor a rule file"), ("none.yaml", "there is no such file"),
-    ]  # fmt: skip
+        ("empty", "holds neither watchdog.yaml nor a rule file"),
+        ("none.yaml", "there is no such file"),
+    ]
 
 
 def test_two_configurations_are_not_mixed(write: Write, tmp_path: Path) -> None:

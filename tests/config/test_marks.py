@@ -23,17 +23,50 @@ def said(document: Document) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("no", "no"), ("yes", "yes"), ("on", "on"), ("off", "off"), ("y", "y"), ("NO", "NO"),
-        ("true", True), ("False", False), ("TRUE", True), ("tRUE", "tRUE"),
-        ("", None), ("~", None), ("null", None), ("NULL", None), ("nil", "nil"),
-        ("1:30", "1:30"), ("190:20:30", "190:20:30"), ("2024-02-30", "2024-02-30"), ("1_000", "1_000"),
-        ("12", 12), ("-7", -7), ("+7", 7), ("0", 0), ("007", "007"), ("0o17", "0o17"), ("0x1F", "0x1F"), ("0b1", "0b1"),
-        ("1.5", 1.5), (".5", 0.5), ("5.", 5.0), ("1e3", 1000.0), ("-2.5E-3", -0.0025), ("1.2.3", "1.2.3"),
-        (".inf", float("inf")), ("-.INF", float("-inf")), ("inf", "inf"), ("nan", "nan"),
-        ("10%", "10%"), ("2x baseline", "2x baseline"), ("512MiB", "512MiB"), ("٣", "٣"),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("off", "off"),
+        ("y", "y"),
+        ("NO", "NO"),
+        ("true", True),
+        ("False", False),
+        ("TRUE", True),
+        ("tRUE", "tRUE"),
+        ("", None),
+        ("~", None),
+        ("null", None),
+        ("NULL", None),
+        ("nil", "nil"),
+        ("1:30", "1:30"),
+        ("190:20:30", "190:20:30"),
+        ("2024-02-30", "2024-02-30"),
+        ("1_000", "1_000"),
+        ("12", 12),
+        ("-7", -7),
+        ("+7", 7),
+        ("0", 0),
+        ("007", "007"),
+        ("0o17", "0o17"),
+        ("0x1F", "0x1F"),
+        ("0b1", "0b1"),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1e3", 1000.0),
+        ("-2.5E-3", -0.0025),
+        ("1.2.3", "1.2.3"),
+        (".inf", float("inf")),
+        ("-.INF", float("-inf")),
+        ("inf", "inf"),
+        ("nan", "nan"),
+        ("10%", "10%"),
+        ("2x baseline", "2x baseline"),
+        ("512MiB", "512MiB"),
+        ("٣", "٣"),
         ("123456789012345678", 123456789012345678),
     ],
-)  # fmt: skip
+)
 def test_a_word_is_read_by_yaml_1_2(text: str, value: object) -> None:
     assert scalar(text) == value
     assert type(scalar(text)) is type(value)
@@ -57,12 +90,24 @@ def test_every_key_and_value_has_its_place(loader: Any) -> None:
     document = parse(text.encode(), "f", loader)
     assert document.data == {"a": {"b": 1, "ü": ["x", {"c": 2}]}, "d": "text\n", "e": None}
     assert document.key_at == {
-        ("a",): (1, 1), ("a", "b"): (2, 3), ("a", "ü"): (3, 3), ("a", "ü", 1, "c"): (3, 13), ("d",): (4, 1), ("e",): (6, 1),
-    }  # fmt: skip
+        ("a",): (1, 1),
+        ("a", "b"): (2, 3),
+        ("a", "ü"): (3, 3),
+        ("a", "ü", 1, "c"): (3, 13),
+        ("d",): (4, 1),
+        ("e",): (6, 1),
+    }
     assert document.val_at == {
-        (): (1, 1), ("a",): (2, 3), ("a", "b"): (2, 6), ("a", "ü"): (3, 8), ("a", "ü", 0): (3, 9), ("a", "ü", 1): (3, 12),
-        ("a", "ü", 1, "c"): (3, 16), ("d",): (4, 4), ("e",): (6, 3),
-    }  # fmt: skip
+        (): (1, 1),
+        ("a",): (2, 3),
+        ("a", "b"): (2, 6),
+        ("a", "ü"): (3, 8),
+        ("a", "ü", 0): (3, 9),
+        ("a", "ü", 1): (3, 12),
+        ("a", "ü", 1, "c"): (3, 16),
+        ("d",): (4, 4),
+        ("e",): (6, 3),
+    }
 
 
 @LOADERS
@@ -111,8 +156,11 @@ BROKEN = {
     "long number": ("a: »1234567890123456789\n", "18 digits"),
     "huge number": ("a: »1e999\n", "too large"),
     "too deep": (f"{'[' * MAX_DEPTH}»[{']' * MAX_DEPTH}]\n", "deeper"),
-    "too deep in lines": ("".join(f"{' ' * depth}a:\n" for depth in range(MAX_DEPTH)) + " " * MAX_DEPTH + "»a:\n", "deeper"),
-}  # fmt: skip
+    "too deep in lines": (
+        "".join(f"{' ' * depth}a:\n" for depth in range(MAX_DEPTH)) + " " * MAX_DEPTH + "»a:\n",
+        "deeper",
+    ),
+}
 DIFFER = {"wrong escape": "SafeLoader"}
 """libyaml names the backslash, the Python parser the character behind it."""
 
@@ -121,7 +169,10 @@ DIFFER = {"wrong escape": "SafeLoader"}
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_no_plain_yaml_is_named_at_its_place(name: str, loader: Any) -> None:
     text, fragment = BROKEN[name]
-    line, column = text[: text.index("»")].count("\n") + 1, text.index("»") - (text.rfind("\n", 0, text.index("»")) + 1) + 1
+    line, column = (
+        text[: text.index("»")].count("\n") + 1,
+        text.index("»") - (text.rfind("\n", 0, text.index("»")) + 1) + 1,
+    )
     (problem,) = parse(text.replace("»", "").encode(), "f.yaml", loader).problems
     assert fragment in str(problem)
     if loader.__name__ not in DIFFER.get(name, "") and name not in DIFFER:
@@ -135,8 +186,13 @@ def test_reading_goes_on_behind_a_mistake(loader: Any) -> None:
     text = b"a: *x\nb: &y 1\nc: {d: 1, d: {e: *z}}\nh:\n  ? [x]\n  : {a: 1}\nf: !t 1\ng: 9999999999999999999\n"
     document = parse(text, "f", loader)
     assert [(problem.line, problem.column) for problem in document.problems] == [
-        (1, 4), (2, 4), (3, 11), (5, 5), (7, 4), (8, 4),
-    ]  # fmt: skip
+        (1, 4),
+        (2, 4),
+        (3, 11),
+        (5, 5),
+        (7, 4),
+        (8, 4),
+    ]
     assert document.whole
     assert document.data["c"] == {"d": 1}
     assert document.is_spoilt(("a",))
@@ -168,7 +224,9 @@ def test_too_large_a_file_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
     with path.open("wb") as stream:
         stream.truncate(MAX_BYTES + 1)
-    assert said(read(path, "big.yaml")) == ["big.yaml:1:1: is larger than 4096 KiB — split it: rules/ may hold many files"]
+    assert said(read(path, "big.yaml")) == [
+        "big.yaml:1:1: is larger than 4096 KiB — split it: rules/ may hold many files"
+    ]
 
 
 def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path) -> None:

@@ -16,7 +16,16 @@ CASES = {
     name: (file, text, fragment)
     for file, name, fragment, text in re.findall(r"^=== (\S+) \| (.+?) \| (.+)\n((?:(?!===).*\n)+)", LIST, re.MULTILINE)
 }
-FOREIGN = ("Extra inputs", "Input should", "Field required", "Value error", "pydantic", "valid tuple", "yaml.org", "<class")
+FOREIGN = (
+    "Extra inputs",
+    "Input should",
+    "Field required",
+    "Value error",
+    "pydantic",
+    "valid tuple",
+    "yaml.org",
+    "<class",
+)
 
 
 def problems(write: Write, file: str, text: str) -> list[Problem]:

@@ -48,36 +48,50 @@ rules:
 """
 FACTS = {
     "least": [
-        "least watches plain of bot (What a is): a{source=\"bot\"}.", "It is warn when its value is above 5, at once",
-        "people are told and nothing is started, within 1 s (next read 1 s)", "That is over when its value is 5 or less.",
-        "nothing to judge by for 2 m, its state is held", "Each set of labels has a state of its own; one that is gone for 1 d",
+        'least watches plain of bot (What a is): a{source="bot"}.',
+        "It is warn when its value is above 5, at once",
+        "people are told and nothing is started, within 1 s (next read 1 s)",
+        "That is over when its value is 5 or less.",
+        "nothing to judge by for 2 m, its state is held",
+        "Each set of labels has a state of its own; one that is gone for 1 d",
         "Told: chat (from warn).",
     ],
     "most": [
-        "It is warn when its value is above 12 % in 2 of 3 reads", "within 2 m (next read 1 m + patience 1 m)",
-        "without data within 4 m 2 s", "That is over when its value is 12 % or less.",
+        "It is warn when its value is above 12 % in 2 of 3 reads",
+        "within 2 m (next read 1 m + patience 1 m)",
+        "without data within 4 m 2 s",
+        "That is over when its value is 12 % or less.",
         "It is crit when its value is above 20 % (2x baseline, the baseline is 10 %; whichever is stricter of that and 30%)",
         "and stays so for 5 m: then the repair repair starts, within 6 m 1 s",
         "when its value is 11 % or less and has been for 10 m",
         "tries, until one is proven: flag (set NEW = false in config.py; proven when what tripped is well for 1 m, given up",
-        "When none helps, the halt halt runs.", "A repair that failed latches bot until a person says resume.",
-        "15 m after the last one and 10 m after somebody else deployed", "once samples cover the whole 10 m",
+        "When none helps, the halt halt runs.",
+        "A repair that failed latches bot until a person says resume.",
+        "15 m after the last one and 10 m after somebody else deployed",
+        "once samples cover the whole 10 m",
         "nothing to judge by for 1 m, that is warn",
         "awake only while market_open == 1 and on mon-fri and from 09:30-16:00 (Europe/Berlin); else it sleeps",
-        "Each side has a state of its own", "stands at https://example.com/most.",
+        "Each side has a state of its own",
+        "stands at https://example.com/most.",
     ],
     "quiet": [
         "It is crit when its value is outside 10 s to 1 m, at once: then the halt halt starts, within 1 m (next read 1 m)",
         "That is over when its value is within 10 s to 1 m.",
         "The halt halt is never refused: stop (set TRADING = false in config.py; proven when entries == 0, given up after 30 s)",
-        "It latches bot until a person says resume.", "What was before the last resume of bot is forgotten.",
-        "It is believed only while increase(c[5m]) >= 250.", "nothing to judge by for 30 s, that is crit", "Nobody is told.",
+        "It latches bot until a person says resume.",
+        "What was before the last resume of bot is forgotten.",
+        "It is believed only while increase(c[5m]) >= 250.",
+        "nothing to judge by for 30 s, that is crit",
+        "Nobody is told.",
     ],
-    "condition": ["condition watches bot.", "It is warn when sum(e) > 3 returns something, at once",
-                  "That is over when it returns nothing."],
+    "condition": [
+        "condition watches bot.",
+        "It is warn when sum(e) > 3 returns something, at once",
+        "That is over when it returns nothing.",
+    ],
     "grown": ["above 3 GiB (2x baseline, the baseline is learned over 7 d; whichever is stricter of that and 3GiB)"],
     "gone": ["nothing to judge by for 10 s, that is crit"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -92,7 +106,9 @@ def test_every_fact_of_a_rule_is_told(name: str, write: Write) -> None:
 
 def test_every_shipped_rule_can_be_explained(write: Write) -> None:
     shipped = Path(__file__).parents[2] / "rules"
-    folder = write({f"rules/{path.name}": path.read_text() for path in shipped.glob("*.yaml")} | {"rules/base.yaml": ""})
+    folder = write(
+        {f"rules/{path.name}": path.read_text() for path in shipped.glob("*.yaml")} | {"rules/base.yaml": ""}
+    )
     config = load(folder, environ={})
 
     assert all(describe(config, name).startswith(f"{name} watches ") for name in config.rules)
@@ -124,10 +140,14 @@ def test_without_sources_the_worst_case_is_not_known(write: Write) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    every=st.sampled_from([300, 1_000, 5_000, 7_000]), phase=st.integers(0, 999), begins=st.integers(0, 20_000),
-    patience=st.one_of(st.integers(0, 20_000).map(Patience), st.integers(1, 5).flatmap(
-        lambda n: st.integers(n, 6).map(lambda m: Patience(0, n, m)))),
-)  # fmt: skip
+    every=st.sampled_from([300, 1_000, 5_000, 7_000]),
+    phase=st.integers(0, 999),
+    begins=st.integers(0, 20_000),
+    patience=st.one_of(
+        st.integers(0, 20_000).map(Patience),
+        st.integers(1, 5).flatmap(lambda n: st.integers(n, 6).map(lambda m: Patience(0, n, m))),
+    ),
+)
 def test_no_rule_takes_longer_than_its_worst_case(every: int, phase: int, begins: int, patience: Patience) -> None:
     """Reads on their grid, ticks on theirs, a value that is bad from some moment on."""
     held = (patience.n - 1) * every if patience.m else patience.hold + TICK if patience.hold else 0

@@ -15,7 +15,7 @@ from watchdog.cli import main
 
 from .conftest import Write
 
-PAGE = b"errors_total 1\ngood 1\nall 2\nentries 0\nspread{side=\"bid\"} 1\nspread{side=\"ask\"} 2\n"
+PAGE = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
 RULES = """\
 kpis:
   typo: {expr: 'rate(errors_totl[1m])', needs: 'count_over_time(errors_total[1m]) >= 2'}
@@ -70,11 +70,14 @@ def test_metrics_that_nobody_delivers_are_named_at_their_place(
     assert doubts == [
         (2, "no source delivers errors_totl — did you mean errors_total?"),
         (5, "the source host does not deliver entries — did you mean entries?"),
-        (7, "spread reads 2 series and the rule has no each: every label then tells one state from another — "
-            "say each: with those that should"),
+        (
+            7,
+            "spread reads 2 series and the rule has no each: every label then tells one state from another — "
+            "say each: with those that should",
+        ),
         (11, "nothing starts the plan p — name it in a rule's crit or as a plan's exhausted, or delete it"),
         (11, "no source delivers entreis — did you mean entries?"),
-    ]  # fmt: skip
+    ]
 
 
 def test_who_delivers_is_known_then_and_so_is_the_worst_case(

@@ -44,7 +44,10 @@ def test_files_as_people_have_them_load_whole(path: Path) -> None:
 
 
 def test_an_alert_becomes_a_rule_with_its_patience_labels_and_runbook(write: Write) -> None:
-    loaded = load(write({"rules/p.yml": """\
+    loaded = load(
+        write(
+            {
+                "rules/p.yml": """\
 groups:
   - name: bot
     labels: {team: trading, watchdog_target: bot}
@@ -55,7 +58,10 @@ groups:
         keep_firing_for: 5m
         labels: {severity: page, area: 7, watchdog_plan: repair}
         annotations: {runbook_url: "https://wiki/errors", summary: "{{ $value }}"}
-"""}))  # fmt: skip
+"""
+            }
+        )
+    )
 
     rule = loaded.rules["Errors"]
     assert rule.crit is not None
@@ -67,7 +73,8 @@ groups:
 
 
 @pytest.mark.parametrize(
-    ("severity", "level"), [("critical", "crit"), ("page", "crit"), ("warning", "warn"), ("info", "warn"), (None, "warn")]
+    ("severity", "level"),
+    [("critical", "crit"), ("page", "crit"), ("warning", "warn"), ("info", "warn"), (None, "warn")],
 )
 def test_critical_and_page_are_crit_and_all_else_is_warn(write: Write, severity: str | None, level: str) -> None:
     labels = f", labels: {{severity: {severity}}}" if severity else ""
@@ -78,14 +85,31 @@ def test_critical_and_page_are_crit_and_all_else_is_warn(write: Write, severity:
 
 
 def test_alerts_of_one_name_get_names_of_their_own(write: Write) -> None:
-    loaded = load(write({
-        "rules/a.yml": theirs("alert: A, expr: a > 1", "alert: A, expr: a > 2, labels: {severity: critical}",
-                              "alert: Two words, expr: a > 1", "alert: base-halt, expr: a > 1"),
-        "rules/b.yml": theirs("alert: B, expr: b > 1", "alert: B, expr: b > 2", "alert: C, expr: c > 1"),
-    }))  # fmt: skip
+    loaded = load(
+        write(
+            {
+                "rules/a.yml": theirs(
+                    "alert: A, expr: a > 1",
+                    "alert: A, expr: a > 2, labels: {severity: critical}",
+                    "alert: Two words, expr: a > 1",
+                    "alert: base-halt, expr: a > 1",
+                ),
+                "rules/b.yml": theirs("alert: B, expr: b > 1", "alert: B, expr: b > 2", "alert: C, expr: c > 1"),
+            }
+        )
+    )
 
-    assert list(loaded.rules) == ["A.none", "A.critical", "Two-words", "base-halt.none", "g.B.none.1", "g.B.none.2", "C",
-                                  "base-halt", "base-repair"]  # fmt: skip
+    assert list(loaded.rules) == [
+        "A.none",
+        "A.critical",
+        "Two-words",
+        "base-halt.none",
+        "g.B.none.1",
+        "g.B.none.2",
+        "C",
+        "base-halt",
+        "base-repair",
+    ]
     assert loaded.alerts["A.critical"].name == "A"
 
 
@@ -96,8 +120,10 @@ def test_the_only_target_is_meant_and_of_several_one_must_be_said(write: Write) 
     assert wrong(write({**two, "rules/p.yml": theirs("alert: A, expr: a > 1")})) == [
         "p.yml:4:17: it is not said which target A belongs to — "
         "add the label watchdog_target to it or to its group, with one of bot, other"
-    ]  # fmt: skip
-    folder = write({**two, "rules/p.yml": theirs("alert: A, expr: a > 1", group="    labels: {watchdog_target: other}\n")})
+    ]
+    folder = write(
+        {**two, "rules/p.yml": theirs("alert: A, expr: a > 1", group="    labels: {watchdog_target: other}\n")}
+    )
     assert load(folder).rules["A"].target == "other"
 
 
@@ -125,23 +151,39 @@ def test_without_any_target_alerts_are_told_all_the_same(tmp_path: Path) -> None
         ("record: b, expr: b + 1", "4:27: b is recorded from itself (b → b) — break the circle"),
         ("alert: A, expr: a, labels: {a-b: c}", "4:43: 'a-b' is no name for a label"),
         ("alert: A, expr: a, annotations: {s: '{{ $valu }}'}", "4:46: undefined variable '$valu'"),
-        ("alert: A, expr: a, annotations: {s: '{{ humanise 1 }}'}", "4:46: the template function 'humanise' is not supported"),
+        (
+            "alert: A, expr: a, annotations: {s: '{{ humanise 1 }}'}",
+            "4:46: the template function 'humanise' is not supported",
+        ),
         ("alert: A, expr: a, annotations: {s: '{{ if 1 }}'}", "4:46: {{ if }} has no {{ end }}"),
         ("alert: A, expr: a, annotations: {s: '{{ query `b(` }}'}", "4:46: query b(: the expression cannot be read"),
         ("alert: A, expr: 'limitk(2, a) > 1'", "4:26: the aggregation limitk is not supported"),
         ("alert: A, expr: sort_by_label(a) > 1", "4:26: the function sort_by_label is not supported"),
         ("alert: A, expr: 'ALERTS == 1'", "4:26: ALERTS is not kept as a series"),
-        ("alert: A, expr: a, labels: {watchdog_plan: halt}",
-         "4:53: a plan is started by a critical alert, and this one is warning — say severity: critical, or delete watchdog_plan"),
-        ("alert: A, expr: a, labels: {severity: page, watchdog_plan: hald}", "4:69: there is no plan hald — did you mean halt?"),
-        ("alert: A, expr: a, labels: {severity: page, watchdog_plan: repair}",
-         "4:17: a crit that starts the repair repair needs patience — add for: 5m or for: 3 of 5"),
-        ("alert: A, expr: absent(a), for: 1m, labels: {severity: page, watchdog_plan: repair}",
-         "4:86: missing data would start the repair repair: absent() is no proof that the bot is unwell — let a halt answer it"),
+        (
+            "alert: A, expr: a, labels: {watchdog_plan: halt}",
+            "4:53: a plan is started by a critical alert, and this one is warning"
+            " — say severity: critical, or delete watchdog_plan",
+        ),
+        (
+            "alert: A, expr: a, labels: {severity: page, watchdog_plan: hald}",
+            "4:69: there is no plan hald — did you mean halt?",
+        ),
+        (
+            "alert: A, expr: a, labels: {severity: page, watchdog_plan: repair}",
+            "4:17: a crit that starts the repair repair needs patience — add for: 5m or for: 3 of 5",
+        ),
+        (
+            "alert: A, expr: absent(a), for: 1m, labels: {severity: page, watchdog_plan: repair}",
+            "4:86: missing data would start the repair repair: absent() is no proof that the bot is unwell — let a halt answer it",
+        ),
         ("alert: A, expr: a, labels: {watchdog_target: bott}", "4:55: there is no target bott — did you mean bot?"),
-        ("alert: A, expr: a, labels: {watchdog_target: '{{ $value }}'}", "4:55: watchdog_target is a name, and no template"),
+        (
+            "alert: A, expr: a, labels: {watchdog_target: '{{ $value }}'}",
+            "4:55: watchdog_target is a name, and no template",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_stands_where_it_was_made(write: Write, rule: str, said: str) -> None:
     problems = wrong(write({"rules/p.yml": theirs(rule)}))
 
@@ -156,19 +198,27 @@ def test_a_file_may_not_hold_our_keys_beside_groups(write: Write) -> None:
 
 
 def test_our_own_expressions_read_what_is_recorded(write: Write) -> None:
-    loaded = load(write({
-        "rules/p.yml": theirs("record: 'job:e:rate', expr: 'sum by (job) (rate(errors_total[5m]))'", group="    interval: 15s\n"),
-        "rules/ours.yaml": "kpis: {rate: {expr: 'max_over_time(job:e:rate[1h])'}}\n"
-                           "rules: [{name: r, kpi: rate, target: bot, warn: {above: 1}}]\n",
-    }))  # fmt: skip
+    loaded = load(
+        write(
+            {
+                "rules/p.yml": theirs(
+                    "record: 'job:e:rate', expr: 'sum by (job) (rate(errors_total[5m]))'", group="    interval: 15s\n"
+                ),
+                "rules/ours.yaml": "kpis: {rate: {expr: 'max_over_time(job:e:rate[1h])'}}\n"
+                "rules: [{name: r, kpi: rate, target: bot, warn: {above: 1}}]\n",
+            }
+        )
+    )
 
     assert loaded.recordings["job:e:rate"][0].step == 15_000
     assert "Recorded" in repr(loaded.expr(loaded.kpis["rate"].expr).node)
 
 
 def test_what_an_alert_says_is_part_of_the_fingerprint(write: Write) -> None:
-    prints = {load(write({"rules/p.yml": theirs(f"alert: A, expr: a > 1, annotations: {{summary: {text}}}")})).fingerprint
-              for text in ("one", "two", "one")}  # fmt: skip
+    prints = {
+        load(write({"rules/p.yml": theirs(f"alert: A, expr: a > 1, annotations: {{summary: {text}}}")})).fingerprint
+        for text in ("one", "two", "one")
+    }
 
     assert len(prints) == 2
 
@@ -178,17 +228,23 @@ def test_aliases_that_copy_without_end_are_refused(write: Write) -> None:
     text = f"groups:\n  - {{name: a, rules: &l [&r {{alert: A, expr: a > 1, labels: {{a: b, c: d}}}}, {many}]}}\n"
     text += "".join(f"  - {{name: n{i}, rules: *l}}\n" for i in range(300))
 
-    assert any("the file stands for more than 200000 values" in problem for problem in wrong(write({"rules/p.yml": text})))
+    assert any(
+        "the file stands for more than 200000 values" in problem for problem in wrong(write({"rules/p.yml": text}))
+    )
 
 
-@pytest.mark.parametrize("text", ["groups: " + "[" * 1_000_000, "groups: " + "{a: " * 100_000, "groups:\n- " + "- " * 100_000])
+@pytest.mark.parametrize(
+    "text", ["groups: " + "[" * 1_000_000, "groups: " + "{a: " * 100_000, "groups:\n- " + "- " * 100_000]
+)
 def test_brackets_without_end_kill_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.yml").write_text(text)
 
     sheet, top = open_sheet(tmp_path / "p.yml", "p.yml")
 
     assert top is None
-    assert [str(problem) for problem in sheet.problems] == ["p.yml:1:1: is nested deeper than 50 levels — check the brackets"]
+    assert [str(problem) for problem in sheet.problems] == [
+        "p.yml:1:1: is nested deeper than 50 levels — check the brackets"
+    ]
 
 
 def test_the_example_in_the_docs_loads(write: Write) -> None:

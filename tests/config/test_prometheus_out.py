@@ -110,7 +110,9 @@ def test_limits_of_every_kind_stand_in_raw_units(tmp_path: Path) -> None:
     assert found["e", "critical", False] == "(\nresident # in bytes\n) > 2147483648"
     assert found["f", "warning", False] == "(temperature) > 50"
     assert found["i", "critical", True] == "absent(time() - tick)"
-    assert found["b", "warning", False].startswith("((temperature) < -5) and count_over_time(((temperature) < -5)[1m14s999ms:15s])")
+    assert found["b", "warning", False].startswith(
+        "((temperature) < -5) and count_over_time(((temperature) < -5)[1m14s999ms:15s])"
+    )
     assert found["m", "warning", False].endswith("(hour() * 60 + minute() >= 1320 or hour() * 60 + minute() < 360)")
 
 
@@ -122,10 +124,10 @@ def test_labels_and_annotations_are_those_of_the_rule(tmp_path: Path) -> None:
     assert found["keep_firing_for"] == "10m"
     assert found["annotations"] == {
         "summary": "{{ $value | humanizePercentage }} of {{ $labels.x }} "
-                   "{{ range $name, $text := $labels }}{{ $name }}={{ $text }} {{ end }}, 15 % 8 % a",
+        "{{ range $name, $text := $labels }}{{ $name }}={{ $text }} {{ end }}, 15 % 8 % a",
         "description": "Share of the good: as it is",
         "runbook_url": "https://x",
-    }  # fmt: skip
+    }
 
 
 def test_what_prometheus_cannot_say_is_a_comment_and_is_counted(
@@ -149,7 +151,9 @@ def test_what_prometheus_cannot_say_is_a_comment_and_is_counted(
     ):
         assert said in comments
     assert out.rstrip().splitlines()[-1] == f"# {err.strip()}"
-    assert re.fullmatch(rf"exported 18 alerts; {len(comments)} things Prometheus cannot say stand as comments", err.strip())
+    assert re.fullmatch(
+        rf"exported 18 alerts; {len(comments)} things Prometheus cannot say stand as comments", err.strip()
+    )
 
 
 FIRES = """\
@@ -173,19 +177,33 @@ rules: [{{name: x, kpi: x, target: bot, crit: {{{threshold}}}}}]
         ("above: 15, clear_for: 3m", "10 16 10 10 16 10 10 10 10 10 16"),
         ('expr: "x > 15 or x < 5", for: 1m', "10 16 16 10 4 4 4 10 20 2 10"),
     ],
-)  # fmt: skip
+)
 def test_an_exported_alert_fires_in_the_same_minutes_as_ours(tmp_path: Path, threshold: str, values: str) -> None:
     fired = _fired(tmp_path, FIRES.format(threshold=threshold), values)
     made = export(checked(tmp_path)).text
     # Sources are read each minute here, and so is what counts evaluations.
     (tmp_path / "exported.rules").write_text(made.replace("[44s999ms:15s]", "[2m59s999ms:1m]"))
-    expected = [{"eval_time": f"{minute}m", "alertname": "x", "exp_alerts": [
-        {"exp_labels": {"severity": "critical", "watchdog_target": "bot"}}] if minute in fired else []}
-        for minute in range(1, len(values.split()))]  # fmt: skip
-    (tmp_path / "test.yml").write_text(yaml.safe_dump({
-        "rule_files": ["exported.rules"], "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": [{"series": "x", "values": values}], "alert_rule_test": expected}],
-    }))  # fmt: skip
+    expected = [
+        {
+            "eval_time": f"{minute}m",
+            "alertname": "x",
+            "exp_alerts": [{"exp_labels": {"severity": "critical", "watchdog_target": "bot"}}]
+            if minute in fired
+            else [],
+        }
+        for minute in range(1, len(values.split()))
+    ]
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": ["exported.rules"],
+                "evaluation_interval": "1m",
+                "tests": [
+                    {"interval": "1m", "input_series": [{"series": "x", "values": values}], "alert_rule_test": expected}
+                ],
+            }
+        )
+    )
 
     assert fired
     promtool("test", "rules", tmp_path / "test.yml")
@@ -195,10 +213,17 @@ def _fired(folder: Path, rules: str, values: str) -> set[int]:
     """The minutes in which our rule is crit."""
     (folder / "ours.yaml").write_text(rules)
     asked = [{"eval_time": f"{minute}m", "rule": "x", "state": "crit"} for minute in range(1, len(values.split()))]
-    (folder / "watch.yml").write_text(yaml.safe_dump({
-        "rule_files": ["ours.yaml"], "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": [{"series": "x", "values": values}], "watchdog_rule_test": asked}],
-    }))  # fmt: skip
+    (folder / "watch.yml").write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": ["ours.yaml"],
+                "evaluation_interval": "1m",
+                "tests": [
+                    {"interval": "1m", "input_series": [{"series": "x", "values": values}], "watchdog_rule_test": asked}
+                ],
+            }
+        )
+    )
     file, problems = read(folder / "watch.yml", {})
     assert not problems
     assert file is not None
@@ -223,8 +248,15 @@ def test_what_was_exported_and_read_back_trips_as_it_did(tmp_path: Path, recordi
 
 
 def _told(report: Report, known: Config) -> Sequence[tuple[object, ...]]:
-    return sorted((known.alerts[trip.rule].name if trip.rule in known.alerts else trip.rule, trip.level, trip.start, trip.end or 0)
-                  for trip in report.trips)  # fmt: skip
+    return sorted(
+        (
+            known.alerts[trip.rule].name if trip.rule in known.alerts else trip.rule,
+            trip.level,
+            trip.start,
+            trip.end or 0,
+        )
+        for trip in report.trips
+    )
 
 
 def test_our_recovery_thresholds_and_counts_are_read_back(tmp_path: Path) -> None:

@@ -87,7 +87,13 @@ def test_only_missing_ticks_trip_by_missing_data_and_only_into_a_halt(config: Co
 
 
 def test_shares_of_few_events_need_evidence(config: Config) -> None:
-    for name in ("regime_change_rate", "confidence", "training_failure_rate", "prediction_error_rate", "invalid_prediction_rate"):
+    for name in (
+        "regime_change_rate",
+        "confidence",
+        "training_failure_rate",
+        "prediction_error_rate",
+        "invalid_prediction_rate",
+    ):
         assert config.kpis[name].needs, name
 
 

@@ -74,10 +74,11 @@ class Life(Rig):
         after = [flag("other.yaml", size=1)]
         verify = {"that": ["alive == 1"], "give_up": "5s"}
         self.plans = {
-            "ladder": halt(levels=[{"name": "act", "steps": [step], "verify": verify}]) if story.kind == "halt" else
-            repair(before=list(story.before), proven=after, levels=[{"name": "act", "steps": [step]}]),
+            "ladder": halt(levels=[{"name": "act", "steps": [step], "verify": verify}])
+            if story.kind == "halt"
+            else repair(before=list(story.before), proven=after, levels=[{"name": "act", "steps": [step]}]),
             "halt": halt(),
-        }  # fmt: skip
+        }
         self.errors = lambda _: "ok" if story.well(world) else "bad"
 
     def begin(self) -> int:
@@ -239,7 +240,9 @@ def forked(act: Callable[[], None]) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(status), said.decode("utf-8", "replace")
 
 
-def lived(world: World, story: Story, *, at: int = 0, happens: Callable[[Life], None] | None = None) -> Callable[[], None]:
+def lived(
+    world: World, story: Story, *, at: int = 0, happens: Callable[[Life], None] | None = None
+) -> Callable[[], None]:
     """A life from the first commit on; at point number `at` something happens to it. Without: what its points are."""
 
     def live() -> None:

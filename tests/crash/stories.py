@@ -170,7 +170,11 @@ def _repository(world: World) -> None:
 def _commits(world: World) -> list[str]:
     """Commits of ours, and where the files are not those of HEAD."""
     repo = Repo(world.bot)
-    status = [line[3:] for line in repo.status().splitlines() if line[3:] not in (*HUMANS, "effects", "config.py", "other.yaml")]
+    status = [
+        line[3:]
+        for line in repo.status().splitlines()
+        if line[3:] not in (*HUMANS, "effects", "config.py", "other.yaml")
+    ]
     return [*repo.git("log", "--format=%s", "v2-merge..HEAD").splitlines(), *sorted(status)]
 
 
@@ -235,7 +239,11 @@ def _backup(world: World) -> None:
 
 def _restored(world: World) -> list[str]:
     now = {path.name: path.read_text() for path in world.bot.glob("state.json*")}
-    kept = ["kept" for name, text in now.items() if name not in ("state.json", "state.json.backup") and text == '{"orders": [1, 2']
+    kept = [
+        "kept"
+        for name, text in now.items()
+        if name not in ("state.json", "state.json.backup") and text == '{"orders": [1, 2'
+    ]
     return ["restored"] * (now.get("state.json") == '{"orders": [1]}') + kept
 
 
@@ -248,37 +256,93 @@ _OFF = (flag(TRADING=False),)
 
 
 def _git(name: str, commit: str, **step: Any) -> Story:
-    return Story(name, lambda _: {"do": "git", **step}, _configured("MODEL = 1"), _commits, [commit], make=_repository,
-                 before=_OFF)  # fmt: skip
+    return Story(
+        name,
+        lambda _: {"do": "git", **step},
+        _configured("MODEL = 1"),
+        _commits,
+        [commit],
+        make=_repository,
+        before=_OFF,
+    )
 
 
 _CHECK = {"expect": {"answer": {"status": "stopped"}}}
 
 STORIES = [
-    Story("flag", lambda _: flag(MODEL=1, FEATURE=False), _configured("MODEL = 1"), _replaced,
-          ["config.py", "config.py", "other.yaml"], before=_OFF),
+    Story(
+        "flag",
+        lambda _: flag(MODEL=1, FEATURE=False),
+        _configured("MODEL = 1"),
+        _replaced,
+        ["config.py", "config.py", "other.yaml"],
+        before=_OFF,
+    ),
     Story("halt", lambda _: flag(TRADING=False), _configured("TRADING = False"), _replaced, ["config.py"], kind="halt"),
     _git("git revert", 'Revert "Merge v2"', revert="v2-merge"),
     _git("git to", "Bring back v1", to="v1"),
     _git("git files", "Bring back config.py from v1", files=["config.py"], **{"from": "v1"}),
-    Story("process", lambda _: {"do": "process", "restart": "process", "alive_for": "20ms", "grace": "2s"}, _restarted,
-          lambda world: [*_lines(world), f"{len(_bots(world))} runs"], ["start", "start", "1 runs"], begin=_run_bot),
-    Story("systemd", lambda _: {"do": "systemd", "restart": "unit"},
-          lambda world: (world.bot / "invocation").read_text().strip() != "1", _lines, ["restart"], begin=_unit),
-    Story("http", lambda world: {"do": "http", "url": f"{world.api}/{world.folder.name}/stop",
-                                 "check": {"url": f"{world.api}/{world.folder.name}/state", **_CHECK}},
-          lambda world: _api_says(world) == "stopped", _lines, ["stopped"]),
-    Story("http, no check", lambda world: {"do": "http", "url": f"{world.api}/{world.folder.name}/stop"},
-          lambda world: _api_says(world) == "stopped", _lines, ["stopped"], sure=False),
+    Story(
+        "process",
+        lambda _: {"do": "process", "restart": "process", "alive_for": "20ms", "grace": "2s"},
+        _restarted,
+        lambda world: [*_lines(world), f"{len(_bots(world))} runs"],
+        ["start", "start", "1 runs"],
+        begin=_run_bot,
+    ),
+    Story(
+        "systemd",
+        lambda _: {"do": "systemd", "restart": "unit"},
+        lambda world: (world.bot / "invocation").read_text().strip() != "1",
+        _lines,
+        ["restart"],
+        begin=_unit,
+    ),
+    Story(
+        "http",
+        lambda world: {
+            "do": "http",
+            "url": f"{world.api}/{world.folder.name}/stop",
+            "check": {"url": f"{world.api}/{world.folder.name}/state", **_CHECK},
+        },
+        lambda world: _api_says(world) == "stopped",
+        _lines,
+        ["stopped"],
+    ),
+    Story(
+        "http, no check",
+        lambda world: {"do": "http", "url": f"{world.api}/{world.folder.name}/stop"},
+        lambda world: _api_says(world) == "stopped",
+        _lines,
+        ["stopped"],
+        sure=False,
+    ),
     Story("command", lambda _: once("done"), lambda world: bool(_lines(world)), _lines, ["done"]),
-    Story("command, no check", lambda _: {"do": "command", "run": ["sh", "-c", "echo done >> effects"]},
-          lambda world: bool(_lines(world)), _lines, ["done"], sure=False),
-    Story("archive", lambda _: {"do": "archive", "paths": ["state"], "into": "attic"},
-          lambda world: not (world.bot / "state").exists(), _archived,
-          ["archived state/deep/trades.csv", "archived state/orders.json"], make=_state),
-    Story("restore", lambda _: {"do": "restore", "file": "state.json", "from": "state.json.backup"},
-          lambda world: "restored" in _restored(world), _restored, ["restored", "kept"], make=_backup),
-]  # fmt: skip
+    Story(
+        "command, no check",
+        lambda _: {"do": "command", "run": ["sh", "-c", "echo done >> effects"]},
+        lambda world: bool(_lines(world)),
+        _lines,
+        ["done"],
+        sure=False,
+    ),
+    Story(
+        "archive",
+        lambda _: {"do": "archive", "paths": ["state"], "into": "attic"},
+        lambda world: not (world.bot / "state").exists(),
+        _archived,
+        ["archived state/deep/trades.csv", "archived state/orders.json"],
+        make=_state,
+    ),
+    Story(
+        "restore",
+        lambda _: {"do": "restore", "file": "state.json", "from": "state.json.backup"},
+        lambda world: "restored" in _restored(world),
+        _restored,
+        ["restored", "kept"],
+        make=_backup,
+    ),
+]
 
 
 def serve(root: Path) -> tuple[subprocess.Popen[str], str]:

@@ -60,7 +60,9 @@ def test_wherever_it_dies_every_effect_happens_once_and_the_run_ends(
     for point in points:
         world = lives.fresh(template, World(tries / f"{number + 1 + point}", api))
         try:
-            code, said = lives.forked(lives.lived(world, story, at=point, happens=lives.kill if death == "kill -9" else lives.term))
+            code, said = lives.forked(
+                lives.lived(world, story, at=point, happens=lives.kill if death == "kill -9" else lives.term)
+            )
             assert code == (-9 if death == "kill -9" else 0), said
             code, said = lives.forked(partial(carries_on, world, story, death, told))
         except AssertionError as failure:
@@ -80,8 +82,12 @@ def carries_on(world: World, story: Story, death: str, told: list[str]) -> None:
         lives.on_path(world)
     heir = Life(world, story, now=lives.later(world))
     heir.points.at = 2**62
-    started = [step.say for row in heir.journal.rows("SELECT id FROM run") for step in runs.steps(heir.journal, row[0])
-               if step.status == "started"]  # fmt: skip
+    started = [
+        step.say
+        for row in heir.journal.rows("SELECT id FROM run")
+        for step in runs.steps(heir.journal, row[0])
+        if step.status == "started"
+    ]
     if death == "SIGTERM":
         assert not started, f"left in the middle of {started}"
     run = heir.begin()

@@ -82,7 +82,9 @@ def _suffers(template: World, world: World, story: Story, point: int, trouble: s
         assert life.latched()
         assert life.pages()
     config = (world.bot / "config.py").read_text()
-    assert [line.split(" = ")[0] for line in config.splitlines()] == [line.split(" = ")[0] for line in CONFIG.splitlines()]
+    assert [line.split(" = ")[0] for line in config.splitlines()] == [
+        line.split(" = ")[0] for line in CONFIG.splitlines()
+    ]
     if story.name in ("archive", "restore"):  # the originals, or what takes their place, and never neither
         assert (world.bot / "state").exists() or effects == story.once or story.name == "restore"
     assert life.journal.rows("PRAGMA integrity_check")[0][0] == "ok"

@@ -31,8 +31,11 @@ def every(numbers: int, about: int) -> range:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All that is no business of git's own."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".git" not in path.parts}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.parts
+    }
 
 
 # ─ undo ─
@@ -48,8 +51,18 @@ def undone(world: World, at: int) -> None:
     if not known:
         place = world.target().model_dump_json(include={"repo"})
         with life.journal.write() as db:
-            runs.queue(db, incident=1, target="bot", plan="undo 1", kind="repair", part="undo", place=place,
-                       text=dump({"incident": 1}), by="person ann", now=life.now)  # fmt: skip
+            runs.queue(
+                db,
+                incident=1,
+                target="bot",
+                plan="undo 1",
+                kind="repair",
+                part="undo",
+                place=place,
+                text=dump({"incident": 1}),
+                by="person ann",
+                now=life.now,
+            )
     life.play()
     (run,) = life.journal.rows("SELECT id FROM run WHERE part = 'undo'")
     assert life.run(run[0]).outcome == "proven", life.run(run[0]).reason
@@ -58,7 +71,9 @@ def undone(world: World, at: int) -> None:
         (world.folder / "points.json").write_text(json.dumps(life.points.columns))
 
 
-def test_wherever_an_undo_dies_every_file_and_the_tree_come_back(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_wherever_an_undo_dies_every_file_and_the_tree_come_back(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     world, kept = World(tmp_path / "world", ""), tmp_path / "repaired"
     world.folder.mkdir()
     make(world, REVERT)
@@ -66,7 +81,9 @@ def test_wherever_an_undo_dies_every_file_and_the_tree_come_back(tmp_path: Path,
     code, said = lives.forked(lives.lived(world, REVERT))
     assert code == 0, said
     assert contents(world.bot) != begun
-    shutil.copytree(world.folder, kept, symlinks=True)  # what was saved is known by its full path: each try is in that place
+    shutil.copytree(
+        world.folder, kept, symlinks=True
+    )  # what was saved is known by its full path: each try is in that place
 
     def is_back() -> None:
         assert contents(world.bot) == begun
@@ -160,11 +177,18 @@ def test_wherever_the_way_back_dies_it_is_gone_on_with_and_no_edit_is_lost(
         made = snapshot.find(folder / "snapshots", "before")
         snapshot.restore(folder / "snapshots", made, Target(repo=str(repo.path)), NOW + 2)
         assert contents(repo.path) == {
-            ".env": b"KEY=old\n", ".gitignore": b".env\n", "config.py": b"SIZE = 1\n", "notes.md": b"one\ntwo\n",
-        }  # fmt: skip
+            ".env": b"KEY=old\n",
+            ".gitignore": b".env\n",
+            "config.py": b"SIZE = 1\n",
+            "notes.md": b"one\ntwo\n",
+        }
         assert repo.git("rev-parse", "HEAD^{tree}") == repo.git("rev-parse", "before^{tree}")
-        held = [Path(str(saved.copy)).read_bytes() for one in snapshot.listing(folder / "snapshots") for saved in one.saved
-                if saved.copy is not None]  # fmt: skip
+        held = [
+            Path(str(saved.copy)).read_bytes()
+            for one in snapshot.listing(folder / "snapshots")
+            for saved in one.saved
+            if saved.copy is not None
+        ]
         assert b"v2\nedited since\n" in held
         assert b"KEY=new\n" in held
 

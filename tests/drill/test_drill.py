@@ -21,7 +21,9 @@ _CONFIG = "GLOBAL_TRADING = True  # read every second\nFEATURE_V2 = True\n"
 def git(repo: Path, *args: str) -> str:
     environ = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     named = ("-c", "user.name=dev", "-c", "user.email=dev@example.invalid")
-    return subprocess.run(["git", *named, *args], cwd=repo, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *named, *args], cwd=repo, env=environ, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -49,9 +51,13 @@ def repo(tmp_path: Path) -> Path:
 
 def plan(*levels: list[dict[str, object]], **more: object) -> Plan:
     text = {
-        "kind": "repair", "mode": "auto", "exhausted": "leave-running", "verify": {"quiet": "1m"},
-        "levels": [{"name": f"l{n}", "steps": steps} for n, steps in enumerate(levels, 1)], **more,
-    }  # fmt: skip
+        "kind": "repair",
+        "mode": "auto",
+        "exhausted": "leave-running",
+        "verify": {"quiet": "1m"},
+        "levels": [{"name": f"l{n}", "steps": steps} for n, steps in enumerate(levels, 1)],
+        **more,
+    }
     return TypeAdapter(Plan).validate_python(text)
 
 
@@ -71,8 +77,11 @@ def problems(rows: list[Row]) -> list[str]:
 
 def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Every file below a folder: mode, time of change, content. Git's own times too."""
-    return {str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
-            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+    return {
+        str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_ladder_that_works_is_climbed_to_its_end_with_every_diff(repo: Path) -> None:

@@ -105,12 +105,23 @@ class Night:
         """`more`: lines for watchdog.yaml, such as channels."""
         (self.folder / "rules").mkdir(exist_ok=True)
         ports = {"port": self.port, "web": self.web, "state": self.folder / "state"}
-        place = f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+        place = (
+            f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+        )
         (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**ports) + more)
-        (self.folder / "rules" / "toy.yaml").write_text(RULES.format(
-            name="toy", repo=self.repo, place=place, restart="do: process, restart: process", settle=settle, give_up=give_up,
-            kpis="", rules="", plans="",
-        ))  # fmt: skip
+        (self.folder / "rules" / "toy.yaml").write_text(
+            RULES.format(
+                name="toy",
+                repo=self.repo,
+                place=place,
+                restart="do: process, restart: process",
+                settle=settle,
+                give_up=give_up,
+                kpis="",
+                rules="",
+                plans="",
+            )
+        )
 
     # the repository
 
@@ -164,8 +175,13 @@ class Night:
         """As a person does it: not through the watchdog."""
         self.kill_bot()
         with (self.folder / "bot.log").open("ab") as log:
-            bot = subprocess.Popen([sys.executable, str(TOYBOT), str(self.port)], cwd=self.repo, stdout=log, stderr=log,
-                                   start_new_session=True)  # fmt: skip
+            bot = subprocess.Popen(
+                [sys.executable, str(TOYBOT), str(self.port)],
+                cwd=self.repo,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._bots = [*getattr(self, "_bots", []), bot]
         (self.repo / "bot.pid").write_text(f"{bot.pid}\n")
         until(lambda: self.page() is not None, why="the bot answers")
@@ -183,8 +199,11 @@ class Night:
         with (self.folder / "watchdog.log").open("ab") as log:
             dog = subprocess.Popen(
                 [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)],
-                stdout=log, stderr=log, env={**self.environ, **environ}, start_new_session=True,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                env={**self.environ, **environ},
+                start_new_session=True,
+            )
         self.dogs.append(dog)
         until(lambda: dog.poll() is not None or self.metrics() is not None, why="the watchdog answers")
         assert dog.poll() is None, self.log()
@@ -208,8 +227,11 @@ class Night:
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "watchdog", *args, "--config", str(self.folder)],
-            capture_output=True, text=True, env=self.environ, timeout=60,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=60,
+        )
 
     def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
         done = self.command("incidents", *([str(number)] if number else []), "--json")

@@ -9,7 +9,9 @@ from tests.e2e.night import RULES, Night, until
 
 def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a_kill_nine(night: Night) -> None:
     file = night.folder / "rules" / "toy.yaml"
-    file.write_text(file.read_text().replace("baseline: 1%", "baseline: captured").replace("above: 10%", "above: 20x baseline"))
+    file.write_text(
+        file.read_text().replace("baseline: 1%", "baseline: captured").replace("above: 10%", "above: 20x baseline")
+    )
     assert "baseline: 1%" in RULES
     refused = night.command("baseline", "capture")
     assert (refused.returncode, "no watchdog runs" in refused.stderr) == (1, True)

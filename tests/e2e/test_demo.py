@@ -16,8 +16,10 @@ def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(tmp_path:
 
     done = subprocess.run(
         [sys.executable, "-m", "watchdog", "demo", "--json", "--keep", str(tmp_path / "night")],
-        capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])

@@ -19,8 +19,10 @@ BAD = "ERRORS = 0.5\nERRORS_OFF = 0.01\n"
 def slack(night: Night) -> Iterator[FakeSlack]:
     """Where the night's critical messages go."""
     chat = FakeSlack()
-    night.configure(more=f'channels:\n  slack: {{type: slack, token: "{chat.token}", channel: {chat.channel}, '
-                         f'api: "{chat.api}", from: crit}}\n')  # fmt: skip
+    night.configure(
+        more=f'channels:\n  slack: {{type: slack, token: "{chat.token}", channel: {chat.channel}, '
+        f'api: "{chat.api}", from: crit}}\n'
+    )
     yield chat
     chat.close()
 

@@ -36,8 +36,15 @@ def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recover
         telegram.close()
 
     for texts in ([m["shown"] for m in telegram.messages], [m["text"] for m in slack.messages]):
-        story = ["errors-high tripped", "level feature", "level feature disproven", "level version",
-                 "level version proven", "ladder: proven after", "closed after"]  # fmt: skip
+        story = [
+            "errors-high tripped",
+            "level feature",
+            "level feature disproven",
+            "level version",
+            "level version proven",
+            "ladder: proven after",
+            "closed after",
+        ]
         places = [next(n for n, text in enumerate(texts) if chapter in text) for chapter in story]
         assert places == sorted(places), texts
         assert any("errors-high recovered" in text for text in texts)
@@ -147,7 +154,11 @@ def test_a_reload_swaps_good_rules_and_refuses_bad_ones(night: Night) -> None:
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
     dog.send_signal(signal.SIGHUP)
-    until(lambda: 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    until(
+        lambda: (
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+        )
+    )
     path.write_text(good.replace("above: 10%", "above: 10 parsecs"))
     dog.send_signal(signal.SIGHUP)
     until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
@@ -165,7 +176,11 @@ def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_not
     good = path.read_text()
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
-    until(lambda: 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or ""))
+    until(
+        lambda: (
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+        )
+    )
     assert "1 rule changed: errors-high" in night.log()
     path.write_text("rules: [")
     until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
@@ -211,16 +226,22 @@ def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
 
     page = night.metrics() or ""
     for name in (
-        'watchdog_kpi_value{kpi="errors"} 0.01', 'watchdog_kpi_baseline{kpi="errors"} 0.01',
-        'watchdog_rule_state{rule="errors-high"} 0.0', 'watchdog_rule_missing{rule="errors-high"} 0.0',
-        'watchdog_rule_trips_total{rule="errors-high",severity="critical"} 1.0', "watchdog_incidents_open 0.0",
+        'watchdog_kpi_value{kpi="errors"} 0.01',
+        'watchdog_kpi_baseline{kpi="errors"} 0.01',
+        'watchdog_rule_state{rule="errors-high"} 0.0',
+        'watchdog_rule_missing{rule="errors-high"} 0.0',
+        'watchdog_rule_trips_total{rule="errors-high",severity="critical"} 1.0',
+        "watchdog_incidents_open 0.0",
         'watchdog_target_latched{target="toy"} 0.0',
         'watchdog_plan_runs_total{level="feature",outcome="disproven",plan="ladder"} 1.0',
         'watchdog_plan_runs_total{level="version",outcome="proven",plan="ladder"} 1.0',
-        'watchdog_plan_duration_seconds_count{plan="ladder"} 1.0', "watchdog_notifications_total",
-        'watchdog_source_duration_seconds{source="bot"}', "watchdog_evaluation_duration_seconds_count",
-        'watchdog_source_last_sample_timestamp_seconds{source="bot"}', "watchdog_build_info{",
-    ):  # fmt: skip
+        'watchdog_plan_duration_seconds_count{plan="ladder"} 1.0',
+        "watchdog_notifications_total",
+        'watchdog_source_duration_seconds{source="bot"}',
+        "watchdog_evaluation_duration_seconds_count",
+        'watchdog_source_last_sample_timestamp_seconds{source="bot"}',
+        "watchdog_build_info{",
+    ):
         assert name in page, name
 
 

@@ -13,8 +13,11 @@ V2 = "TRADING = True  # new positions\nFEATURE_V2 = True\n"
 
 def marks(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Times and contents; git itself freshens the time of an object that it meets again."""
-    return {str(file): (0 if "objects" in file.parts else file.stat().st_mtime_ns, file.stat().st_ino, file.read_bytes())
-            for file in folder.rglob("*") if file.is_file() and file.name != "bot.pid"}  # fmt: skip
+    return {
+        str(file): (0 if "objects" in file.parts else file.stat().st_mtime_ns, file.stat().st_ino, file.read_bytes())
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "bot.pid"
+    }
 
 
 def test_undo_after_a_rollback_puts_v2_and_its_flag_back_byte_for_byte(night: Night) -> None:

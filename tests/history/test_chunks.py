@@ -21,8 +21,18 @@ from watchdog.model import Labels
 from watchdog.promql import Pages
 from watchdog.promql.pages import ABSENT_BITS, STALE_BITS
 
-TIMES = st.sampled_from(["%d", "%d.5", "%d000", "2026-01-%02dT00:00:00Z", "2026-01-%02dT12:34:56.789Z", "2026-01-%02d 05:06:07",
-                         "2026-01-%02dT00:00:00+02:00", " %d "])  # fmt: skip
+TIMES = st.sampled_from(
+    [
+        "%d",
+        "%d.5",
+        "%d000",
+        "2026-01-%02dT00:00:00Z",
+        "2026-01-%02dT12:34:56.789Z",
+        "2026-01-%02d 05:06:07",
+        "2026-01-%02dT00:00:00+02:00",
+        " %d ",
+    ]
+)
 CELLS = st.sampled_from(["", " ", "1", "-2.5", "1e3", "NaN", "Inf", "-inf", "stale", " 7 ", "STALE", "0.1", "1_0"])
 NAMES = st.sampled_from(["a", "b", 'c{x="1"}', 'd{x="1,2"}', 'e{x="new\nline"}'])
 
@@ -33,8 +43,11 @@ def said(pages: Pages) -> dict[Labels, list[tuple[int, str]]]:
     for page in pages.pages:
         for row, key in enumerate(page.keys):
             bits = page.v[row].view(np.int64).tolist()
-            found[key] = [(t, "stale" if b == STALE_BITS else repr(v)) for t, b, v in
-                          zip(page.t.tolist(), bits, page.v[row].tolist(), strict=True) if b != ABSENT_BITS]  # fmt: skip
+            found[key] = [
+                (t, "stale" if b == STALE_BITS else repr(v))
+                for t, b, v in zip(page.t.tolist(), bits, page.v[row].tolist(), strict=True)
+                if b != ABSENT_BITS
+            ]
     return found
 
 
@@ -123,9 +136,18 @@ def test_many_quotes_that_never_close_are_an_error_and_not_an_hour() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.125Z", "2028-02-29T00:00:00Z", "2026-02-29T00:00:00Z",
-             "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "1969-01-01T00:00:00Z", "2026-01-31T12:00:60Z"],
-)  # fmt: skip
+    "text",
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00.125Z",
+        "2028-02-29T00:00:00Z",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "1969-01-01T00:00:00Z",
+        "2026-01-31T12:00:60Z",
+    ],
+)
 def test_times_in_a_column_are_the_times_of_parse_time(text: str) -> None:
     found = table._zulu([text, text])
     try:

@@ -64,7 +64,9 @@ def test_a_wide_header_names_whole_series(tmp_path: Path) -> None:
 
 def test_long_rows_say_the_same_as_wide_ones(tmp_path: Path) -> None:
     wide = history(tmp_path, 'time,a,"b{x=""1,2""}"\n1,10,3\n2,11,\n3,12,5\n')
-    long = history(tmp_path, 'time,series,value\n1,a,10\n1,"b{x=""1,2""}",3\n2,a,11\n3,a,12\n3,"b{x=""1,2""}",5\n', "l.csv")
+    long = history(
+        tmp_path, 'time,series,value\n1,a,10\n1,"b{x=""1,2""}",3\n2,a,11\n3,a,12\n3,"b{x=""1,2""}",5\n', "l.csv"
+    )
 
     for t in (1_000, 2_000, 3_000, 4_000):
         for text in ("a", "b", "sum_over_time(b[10s])"):
@@ -109,8 +111,12 @@ def test_several_files_are_one_history(tmp_path: Path) -> None:
 
 
 def test_the_spacing_is_that_of_the_slowest_page_that_is_read(tmp_path: Path) -> None:
-    pages = load([written(tmp_path / "1.csv", "t,a\n" + "".join(f"{t},1\n" for t in range(20))),
-                  written(tmp_path / "2.csv", "t,b\n" + "".join(f"{t},1\n" for t in range(0, 60, 15)))])  # fmt: skip
+    pages = load(
+        [
+            written(tmp_path / "1.csv", "t,a\n" + "".join(f"{t},1\n" for t in range(20))),
+            written(tmp_path / "2.csv", "t,b\n" + "".join(f"{t},1\n" for t in range(0, 60, 15))),
+        ]
+    )
 
     assert spacing(pages, {"a"}, spacings(pages)) == 1_000
     assert spacing(pages, {"a", "b"}, spacings(pages)) == 15_000
@@ -167,8 +173,15 @@ class _Answers(BaseHTTPRequestHandler):
         self.server.asked.append(asked)  # type: ignore[attr-defined]
         start, end, step = (float(asked[name]) for name in ("start", "end", "step"))
         times = [start + step * i for i in range(int((end - start) / step) + 1)]
-        answer: dict[str, Any] = {"status": "success", "data": {"resultType": "matrix", "result": [
-            {"metric": {"__name__": asked["query"], "job": "bot"}, "values": [[t, str(t)] for t in times]}]}}  # fmt: skip
+        answer: dict[str, Any] = {
+            "status": "success",
+            "data": {
+                "resultType": "matrix",
+                "result": [
+                    {"metric": {"__name__": asked["query"], "job": "bot"}, "values": [[t, str(t)] for t in times]}
+                ],
+            },
+        }
         if asked["query"] == "native":
             answer["data"]["result"] = [{"metric": {}, "histograms": []}]
         if asked["query"] == "broken":

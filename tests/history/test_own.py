@@ -53,7 +53,9 @@ def test_the_file_is_history_like_any_other(folder: Path, capsys: pytest.Capture
     assert {dict(key)["__name__"] for page in pages.pages for key in page.keys} == {"m"}
     assert main(["query", "m", "--history", path, "--json", "--at", "now-1s"]) == 0
     assert json.loads(capsys.readouterr().out)["series"][0]["values"] == [4 * 3600 + 580]
-    assert main(["query", "count_over_time(m[1m])", "--history", path, "--json", "--from", "now-5m", "--step", "1m"]) == 0
+    assert (
+        main(["query", "count_over_time(m[1m])", "--history", path, "--json", "--from", "now-5m", "--step", "1m"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["series"][0]["values"] == [6] * 6
 
 
@@ -108,7 +110,10 @@ def test_means_are_read_with_their_least_and_greatest_by_name(tmp_path: Path) ->
     [
         ("CREATE TABLE theirs (x); PRAGMA application_id = 7", "some other program's"),
         ("CREATE TABLE theirs (x); PRAGMA application_id = 1415005267; PRAGMA user_version = 9", "schema 9"),
-        ("CREATE TABLE theirs (x); PRAGMA application_id = 1415005267; PRAGMA user_version = 1", "cannot be read: no such table"),
+        (
+            "CREATE TABLE theirs (x); PRAGMA application_id = 1415005267; PRAGMA user_version = 1",
+            "cannot be read: no such table",
+        ),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_with_a_cure(

@@ -120,7 +120,9 @@ def test_a_wrong_question_is_one_line(history: str, args: list[str], capsys: pyt
 def _store() -> Store:
     store = Store()
     for i in range(5):
-        store.keep("bot", T + 1_000 * i, [Sample("a", (), T + 1_000 * i, float(i)), Sample("c", (), T + 1_000 * i, 1.0)])
+        store.keep(
+            "bot", T + 1_000 * i, [Sample("a", (), T + 1_000 * i, float(i)), Sample("c", (), T + 1_000 * i, 1.0)]
+        )
     return store
 
 

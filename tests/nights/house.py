@@ -59,9 +59,17 @@ class House(Desk):
     """One bot; `bot` says what it shows."""
 
     def __init__(
-        self, folder: Path, *, levels: str = LEVELS, rules: str = "", kpis: str = "", plans: str = "", target: str = "",
-        now: Millis = START, change: tuple[str, str] = ("", ""),
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        *,
+        levels: str = LEVELS,
+        rules: str = "",
+        kpis: str = "",
+        plans: str = "",
+        target: str = "",
+        now: Millis = START,
+        change: tuple[str, str] = ("", ""),
+    ) -> None:
         """What is said is added to RULES; `change`: one line of them becomes another."""
         self.repo = Repo(folder / "bot")
         self.repo.commit("v1", config__py=CONFIG.replace("MODEL = 2", "MODEL = 1"), notes__md="v1\n")
@@ -122,7 +130,9 @@ class House(Desk):
         if (self.now - START) % 5_000 == 0:
             for name, target in self.config.targets.items():
                 at_work = any(run.status != "watching" for run in runs.unended(self.journal, name))
-                self.places.note(name, look(target, self.places.head(name, self.now)), at_work or name in self.over, self.now)
+                self.places.note(
+                    name, look(target, self.places.head(name, self.now)), at_work or name in self.over, self.now
+                )
                 self.over.discard(name)
         self.people.tick(self.now)
         self.rollback.wake()

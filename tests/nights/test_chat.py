@@ -12,10 +12,13 @@ from tests.desk import RULES, Desk
 from tests.nights.house import House
 from watchdog.journal import incidents
 
-PAIRS = RULES.replace("rules:\n", """rules:
+PAIRS = RULES.replace(
+    "rules:\n",
+    """rules:
   - {name: pair, kpi: left, target: bot, each: [side], warn: {above: 5}, notify: [chat]}
   - {name: slow, kpi: age, target: bot, warn: {above: 3s}}
-""").replace("kpis:\n", "kpis:\n  left: {expr: left}\n")  # fmt: skip
+""",
+).replace("kpis:\n", "kpis:\n  left: {expr: left}\n")
 
 Build = Callable[..., House]
 
@@ -39,16 +42,26 @@ def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_le
 
     told = night.told()
     assert [title.split(" closed after")[0] for title in told] == [
-        "bot: errors tripped", "bot: ladder: level feature starts", "bot: ladder: level feature disproven, level version starts",
-        "bot: errors recovered", "bot: ladder: level version proven", "bot: incident 1",
-    ]  # fmt: skip
+        "bot: errors tripped",
+        "bot: ladder: level feature starts",
+        "bot: ladder: level feature disproven, level version starts",
+        "bot: errors recovered",
+        "bot: ladder: level version proven",
+        "bot: incident 1",
+    ]
     assert told[-1].endswith(": level version of ladder helped")
     what, how, again, still, more = lines(night, told[-1])
     assert what == "errors: errors 50 % is above 10 %"
     assert how.startswith("ladder: proven after ")
-    assert again == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
+    assert (
+        again
+        == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
+    )
     assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
-    assert [row["text"].split(":")[0] for row in incidents.events(night.journal, 1)][-2:] == ["ladder proven", "closed after 12 s"]
+    assert [row["text"].split(":")[0] for row in incidents.events(night.journal, 1)][-2:] == [
+        "ladder proven",
+        "closed after 12 s",
+    ]
 
 
 def test_what_recovers_at_once_is_one_message_and_with_it_the_end_of_the_incident(desk: Desk) -> None:
@@ -82,7 +95,9 @@ def test_of_a_rule_that_trips_at_both_levels_at_once_people_hear_once_and_critic
     desk.reload(PAIRS.replace("warn: {above: 5%}", "warn: {above: 5%, for: 2s}"))
     desk.rounds(3, error_ratio=0.5)
 
-    rows = desk.journal.rows("SELECT severity, lines FROM message WHERE title = 'bot: errors tripped' AND channel = 'chat'")
+    rows = desk.journal.rows(
+        "SELECT severity, lines FROM message WHERE title = 'bot: errors tripped' AND channel = 'chat'"
+    )
     assert [row["severity"] for row in rows] == ["crit"]
     assert "incident 1: trading-watchdog incidents 1" in rows[0]["lines"]
     assert desk.told("pager") == ["bot: errors tripped"]
@@ -123,5 +138,7 @@ def test_the_pager_hears_of_an_exhausted_repair_though_its_level_is_not_told_apa
     night.until(lambda: ("ladder", "exhausted") in night.outcomes())
 
     assert "bot: ladder exhausted" in night.told("pager")
-    assert lines(night, "bot: ladder exhausted", "pager")[0].startswith("level feature: errors: errors 50 % is above 10 %")
+    assert lines(night, "bot: ladder exhausted", "pager")[0].startswith(
+        "level feature: errors: errors 50 % is above 10 %"
+    )
     assert "bot: ladder: level feature disproven" not in night.told()

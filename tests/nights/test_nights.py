@@ -43,7 +43,9 @@ def test_an_exchange_outage_while_drawdown_grows_reverts_nothing_and_halts(house
     assert night.latched()
 
 
-def test_of_two_repairs_that_are_wanted_in_one_second_one_is_at_work_at_a_time_and_nothing_is_done_twice(house: Build) -> None:
+def test_of_two_repairs_that_are_wanted_in_one_second_one_is_at_work_at_a_time_and_nothing_is_done_twice(
+    house: Build,
+) -> None:
     night = house(
         rules="  - {name: slow, kpi: errors, crit: {above: 20%, for: 2s, plan: second}}",
         plans="""\
@@ -133,10 +135,12 @@ def test_a_level_after_which_the_bot_does_not_start_is_followed_at_once_by_the_n
 
 
 def test_a_revert_that_conflicts_touches_nothing_and_the_ladder_goes_on(house: Build) -> None:
-    night = house(levels="""\
+    night = house(
+        levels="""\
       - {name: version, steps: [{do: git, revert: v2-merge}]}
       - {name: before-v2, steps: [{do: git, to: v1}]}
-""")  # fmt: skip
+"""
+    )
     night.repo.commit("on top", config__py=night.repo.read("config.py").replace("MODEL = 2", "MODEL = 4"))
     night.until(lambda: any(one.closed for one in night.listed()), 200)
 
@@ -192,9 +196,12 @@ def test_errors_behind_a_flapping_source_are_still_found_and_repaired_once(house
 
 
 def test_one_pair_of_forty_makes_one_incident_that_names_it(house: Build) -> None:
-    night = house(kpis='  pair: {expr: "sum by (pair) (loss_ratio)", unit: ratio}', rules="""\
+    night = house(
+        kpis='  pair: {expr: "sum by (pair) (loss_ratio)", unit: ratio}',
+        rules="""\
   - {name: pair-loses, kpi: pair, crit: {above: 5%, for: 2s, plan: pair-off}}
-""", plans="""\
+""",
+        plans="""\
   pair-off:
     kind: repair
     mode: auto
@@ -202,12 +209,15 @@ def test_one_pair_of_forty_makes_one_incident_that_names_it(house: Build) -> Non
     verify: {quiet: 3s, give_up: 20s, watch: 5s}
     levels:
       - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}
-""")  # fmt: skip
+""",
+    )
     night.bad_from = 3
 
     def pairs() -> None:
         loses = 0.2 if night.settings()["FEATURE"] == "True" else 0.01
-        night.series = [("loss_ratio", (("pair", f"COIN{number}/USDT"),), loses if number == 17 else 0.01) for number in range(40)]
+        night.series = [
+            ("loss_ratio", (("pair", f"COIN{number}/USDT"),), loses if number == 17 else 0.01) for number in range(40)
+        ]
 
     night.at_work = pairs
     night.until(lambda: any(one.closed for one in night.listed()))
@@ -216,8 +226,10 @@ def test_one_pair_of_forty_makes_one_incident_that_names_it(house: Build) -> Non
     assert len(night.listed()) == 1
     trips = [title for title in night.told() if "tripped" in title]
     assert trips == ["bot: pair-loses tripped"]
-    (line,) = [row["lines"] for row in night.journal.rows(
-        "SELECT lines FROM message WHERE title LIKE '%tripped' AND channel = 'chat'")]  # fmt: skip
+    (line,) = [
+        row["lines"]
+        for row in night.journal.rows("SELECT lines FROM message WHERE title LIKE '%tripped' AND channel = 'chat'")
+    ]
     assert "COIN17/USDT" in line
     assert "COIN16/USDT" not in line
 
@@ -225,10 +237,14 @@ def test_one_pair_of_forty_makes_one_incident_that_names_it(house: Build) -> Non
 def test_a_weekend_is_slept_through_and_monday_is_not(house: Build) -> None:
     """Spreads of a closed market: bad from Friday night on, and of no interest before Monday morning."""
     friday = int(datetime(2024, 3, 15, 22, 59, 0, tzinfo=UTC).timestamp() * 1_000)
-    night = house(now=friday, kpis="  spread: {expr: spread_ratio, unit: ratio}", rules="""\
+    night = house(
+        now=friday,
+        kpis="  spread: {expr: spread_ratio, unit: ratio}",
+        rules="""\
   - {name: spread, kpi: spread, crit: {above: 1%, for: 2s, plan: halt},
      only: {days: [mon-fri], between: "07:00-23:00", timezone: UTC}}
-""")  # fmt: skip
+""",
+    )
     night.bad_from = 3
     night.seconds(50, spread_ratio=0.001)
     night.seconds(60, spread_ratio=0.001)  # the market has closed
@@ -282,13 +298,16 @@ def test_a_withdrawal_that_is_announced_halts_nothing_and_what_is_lost_afterward
 
 def test_counters_that_begin_anew_are_no_trip(house: Build) -> None:
     """A bot that restarts counts from nothing: neither its errors nor its silence are bad for that."""
-    night = house(rules="""\
+    night = house(
+        rules="""\
   - {name: many-errors, kpi: failed, crit: {above: 5, for: 1s, plan: ladder}}
   - {name: no-orders, kpi: orders, crit: {below: 1, for: 1s, plan: ladder}}
-""", kpis="""\
+""",
+        kpis="""\
   failed: {expr: "increase(failed_total[10s])", unit: count}
   orders: {expr: "increase(orders_total[10s])", unit: count}
-""")  # fmt: skip
+""",
+    )
     night.bad_from = 3
     counts = {"failed_total": 5_000.0, "orders_total": 90_000.0}
 

@@ -109,8 +109,11 @@ def test_two_that_start_the_bot_at_once_leave_one_bot(tmp_path: Path) -> None:
     for _ in range(3):
         before = start.before()
         codes = at_once(3, lambda _, before=before: start.apply(before, "k"))  # type: ignore[misc]
-        bots = [one for one in psutil.process_iter(["cmdline", "status"])
-                if one.info["cmdline"] == ["sleep", marker] and one.info["status"] != psutil.STATUS_ZOMBIE]  # fmt: skip
+        bots = [
+            one
+            for one in psutil.process_iter(["cmdline", "status"])
+            if one.info["cmdline"] == ["sleep", marker] and one.info["status"] != psutil.STATUS_ZOMBIE
+        ]
         try:
             assert codes == [0, 0, 0]
             assert [bot.pid for bot in bots] == [int((tmp_path / "bot.pid").read_text())]
@@ -177,7 +180,9 @@ UNIT_LEVELS = """\
 """
 
 
-@pytest.mark.parametrize(("ends", "outcome", "starts"), [("inactive success", "stopped", "2"), ("failed exit-code", "proven", "3")])
+@pytest.mark.parametrize(
+    ("ends", "outcome", "starts"), [("inactive success", "stopped", "2"), ("failed exit-code", "proven", "3")]
+)
 def test_a_unit_that_a_person_stops_in_the_middle_of_a_plan_stays_down_and_one_that_crashes_does_not(
     house: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, outcome: str, starts: str
 ) -> None:

@@ -156,7 +156,10 @@ def _answers(case: Case) -> list[Answer]:
     echo = f"{case.server.requests[0].path} {case.server.requests[0].headers} hushhushhush AAhush-hush_hush"
     answers = [Answer(status, echo) for status in (200, 400, 401, 403, 404, 407, 429, 500, 502)]
     answers += [Answer(status, {"ok": False, "error": echo, "description": echo}) for status in (200, 400, 403, 500)]
-    answers += [Answer(200, {"ok": True, "result": echo, "ts": 5}), Answer(200, b"\xff", {"Content-Type": "x; charset=y"})]
+    answers += [
+        Answer(200, {"ok": True, "result": echo, "ts": 5}),
+        Answer(200, b"\xff", {"Content-Type": "x; charset=y"}),
+    ]
     answers += [Answer(200, echo, {"Content-Length": "99999"}), Answer(302, "", {"Location": f"http://[{echo[:20]}"})]
     return [*answers, HANG, HANG_UP]
 

@@ -173,9 +173,13 @@ def test_trouble_on_slacks_side_is_tried_again(code: str, slack_server: FakeSlac
 
 @pytest.mark.parametrize(
     ("status", "code", "cure"),
-    [(404, "no_service", "new incoming webhook"), (403, "invalid_token", "new incoming webhook"),
-     (410, "channel_is_archived", "unarchive"), (403, "action_prohibited", "workspace admin")],
-)  # fmt: skip
+    [
+        (404, "no_service", "new incoming webhook"),
+        (403, "invalid_token", "new incoming webhook"),
+        (410, "channel_is_archived", "unarchive"),
+        (403, "action_prohibited", "workspace admin"),
+    ],
+)
 def test_a_webhook_that_is_gone_is_permanent(status: int, code: str, cure: str, slack_server: FakeSlack) -> None:
     slack_server.then(status, code)
 

@@ -114,12 +114,16 @@ def test_a_chat_may_be_a_name(telegram_server: FakeTelegram) -> None:
         (404, "Not Found", {}, "ask @BotFather"),
         (403, "Forbidden: bot was kicked from the supergroup chat", {}, "add it to the chat again"),
         (400, "Bad Request: chat not found", {}, "add the bot to it"),
-        (400, "Bad Request: group chat was upgraded to a supergroup chat", {"migrate_to_chat_id": -100987},
-         "say chat: -100987"),
+        (
+            400,
+            "Bad Request: group chat was upgraded to a supergroup chat",
+            {"migrate_to_chat_id": -100987},
+            "say chat: -100987",
+        ),
         (400, "Bad Request: TOPIC_CLOSED", {}, "TOPIC_CLOSED — check chat"),
         (409, "Conflict", {}, "HTTP 409"),
     ],
-)  # fmt: skip
+)
 def test_what_telegram_refuses_for_good_says_the_cure(
     status: int, description: str, parameters: dict[str, int], said: str, telegram_server: FakeTelegram
 ) -> None:
@@ -192,9 +196,7 @@ def test_sending_may_be_cancelled(telegram_server: FakeTelegram) -> None:
         asyncio.run(asyncio.wait_for(cancelled(), 20))
 
 
-def test_a_missing_package_says_how_to_get_it(
-    telegram_server: FakeTelegram, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_says_how_to_get_it(telegram_server: FakeTelegram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "telegram", None)
     monkeypatch.delitem(sys.modules, "watchdog.notifiers.telegram_client", raising=False)
     monkeypatch.delattr(watchdog.notifiers, "telegram_client", raising=False)

@@ -80,11 +80,15 @@ class Words:
 
     def when(self) -> str:
         offset = self.any("", "", "", "", " offset 1m3s", " offset -2m1s", " offset 13m")
-        at = self.any("", "", "", "", "", f" @ {START // 1_000 + self.random.randrange(3_600)}.2", " @ end()", " @ start()")
+        at = self.any(
+            "", "", "", "", "", f" @ {START // 1_000 + self.random.randrange(3_600)}.2", " @ end()", " @ start()"
+        )
         return offset + at if self.random.random() < 0.5 else at + offset
 
     def selector(self, names: tuple[str, ...] = COUNTERS + GAUGES) -> str:
-        matchers = self.any("", "", "", '{x="1"}', '{x!="1"}', '{x=~"1|2",y!~"b.*"}', '{y=~".+"}', '{z=""}', '{x="1",y="1"}')
+        matchers = self.any(
+            "", "", "", '{x="1"}', '{x!="1"}', '{x=~"1|2",y!~"b.*"}', '{y=~".+"}', '{z=""}', '{x="1",y="1"}'
+        )
         return self.random.choice(names) + matchers
 
     def range(self, depth: int, names: tuple[str, ...] = COUNTERS + GAUGES) -> str:
@@ -106,13 +110,24 @@ class Words:
         return self.any("0", "1", "2", "0.5", "-1.5", "1e3", "NaN", "Inf", "pi()", "time()")
 
     def grouping(self) -> str:
-        return self.any("", "", " by (x)", " by (y)", " by (x, y)", " without (x)", " without (y)", " by ()", " without ()")
+        return self.any(
+            "", "", " by (x)", " by (y)", " by (x, y)", " without (x)", " without (y)", " by ()", " without ()"
+        )
 
     def vector(self, depth: int) -> str:
         if depth <= 0:
             return self.selector() + self.when()
-        kinds = (self.leaf, self.over, self.over, self.math, self.binary, self.binary, self.aggregation, self.aggregation,
-                 self.special)  # fmt: skip
+        kinds = (
+            self.leaf,
+            self.over,
+            self.over,
+            self.math,
+            self.binary,
+            self.binary,
+            self.aggregation,
+            self.aggregation,
+            self.special,
+        )
         return self.random.choice(kinds)(depth - 1)
 
     def leaf(self, depth: int) -> str:
@@ -122,8 +137,23 @@ class Words:
         if self.random.random() < 0.3:
             return f"{self.any('rate', 'increase', 'irate', 'resets')}({self.range(depth, COUNTERS)})"
         q = self.any("0", "0.3", "0.5", "0.99", "1", "-1", "2")
-        func = self.any("avg", "sum", "min", "max", "count", "last", "present", "absent", "stddev", "stdvar", "quantile", "",
-                        "", "", "")  # fmt: skip
+        func = self.any(
+            "avg",
+            "sum",
+            "min",
+            "max",
+            "count",
+            "last",
+            "present",
+            "absent",
+            "stddev",
+            "stdvar",
+            "quantile",
+            "",
+            "",
+            "",
+            "",
+        )
         if func == "quantile":
             return f"quantile_over_time({q}, {self.range(depth)})"
         if func:
@@ -134,22 +164,54 @@ class Words:
     def math(self, depth: int) -> str:
         inner = self.vector(depth)
         func = self.any(
-            "abs", "ceil", "floor", "sqrt", "exp", "ln", "log2", "log10", "sgn", "sin", "cos", "atan", "tanh", "asinh", "deg",
-            "rad", "round", "minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month",
-            "year", "sort", "sort_desc",
-        )  # fmt: skip
+            "abs",
+            "ceil",
+            "floor",
+            "sqrt",
+            "exp",
+            "ln",
+            "log2",
+            "log10",
+            "sgn",
+            "sin",
+            "cos",
+            "atan",
+            "tanh",
+            "asinh",
+            "deg",
+            "rad",
+            "round",
+            "minute",
+            "hour",
+            "day_of_week",
+            "day_of_month",
+            "day_of_year",
+            "days_in_month",
+            "month",
+            "year",
+            "sort",
+            "sort_desc",
+        )
         if func in ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year"):
             return f"{func}({self.any('', f'vector({START // 1_000}) + (clamp({inner}, -1e6, 1e6) < Inf) * 1000')})"
         plain = self.selector() + self.any("", " offset 1m3s", " @ end()", f" @ {START // 1_000 + 1_999}.2")
         return self.any(
-            f"{func}({inner})", f"{func}({inner})", f"timestamp({plain})", f"timestamp(-({inner}))",
-            f"clamp({inner}, {self.scalar(0)}, {self.scalar(0)})", f"-({inner})",
-            f"clamp_min({inner}, {self.scalar(1)})", f"clamp_max({inner}, {self.scalar(1)})", f"round({inner}, 0.25)",
-        )  # fmt: skip
+            f"{func}({inner})",
+            f"{func}({inner})",
+            f"timestamp({plain})",
+            f"timestamp(-({inner}))",
+            f"clamp({inner}, {self.scalar(0)}, {self.scalar(0)})",
+            f"-({inner})",
+            f"clamp_min({inner}, {self.scalar(1)})",
+            f"clamp_max({inner}, {self.scalar(1)})",
+            f"round({inner}, 0.25)",
+        )
 
     def binary(self, depth: int) -> str:
         one, two = self.vector(depth), self.vector(depth)
-        op = self.any("+", "-", "*", "/", "%", "^", "atan2", ">", "<", ">=", "<=", "==", "!=", "> bool", "== bool", "<= bool")
+        op = self.any(
+            "+", "-", "*", "/", "%", "^", "atan2", ">", "<", ">=", "<=", "==", "!=", "> bool", "== bool", "<= bool"
+        )
         if op == "atan2":
             one = f"({one} * 1)"  # 2.x forgets to drop the name
         if self.random.random() < 0.3:
@@ -172,8 +234,20 @@ class Words:
 
     def aggregation(self, depth: int) -> str:
         inner, by = self.vector(depth), self.grouping()
-        op = self.any("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "quantile", "topk", "bottomk",
-                      "count_values")  # fmt: skip
+        op = self.any(
+            "sum",
+            "avg",
+            "min",
+            "max",
+            "count",
+            "group",
+            "stddev",
+            "stdvar",
+            "quantile",
+            "topk",
+            "bottomk",
+            "count_values",
+        )
         if op == "quantile":
             return f"quantile{by} ({self.any('0', '0.3', '0.5', '1', '-1', '7')}, {inner})"
         if op in ("topk", "bottomk"):
@@ -187,9 +261,12 @@ class Words:
         buckets = f"{self.any('rate', 'increase', 'max_over_time')}(b[{self.span()}]{self.when()})"
         q = self.any("0", "0.1", "0.5", "0.9", "0.99", "1", "-1", "2", "NaN")
         return self.any(
-            f"absent({inner})", f"vector({self.scalar(depth)})", f"histogram_quantile({q}, {buckets})",
-            f"histogram_quantile({q}, sum by (le) ({buckets}))", f"histogram_quantile({q}, b)",
+            f"absent({inner})",
+            f"vector({self.scalar(depth)})",
+            f"histogram_quantile({q}, {buckets})",
+            f"histogram_quantile({q}, sum by (le) ({buckets}))",
+            f"histogram_quantile({q}, b)",
             f'label_replace({inner}, "{self.any("x", "z", "y")}", "{self.any("$1", "a${1}b", "", "$2-$1", "$$1")}", '
             f'"{self.any("x", "y", "w")}", "{self.any("(.*)", "([12])(.*)", "1", "", "(.)|(..)")}")',
             f'label_join({inner}, "{self.any("z", "x")}", "{self.any("-", "")}", "x", "y")',
-        )  # fmt: skip
+        )

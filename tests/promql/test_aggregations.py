@@ -8,8 +8,9 @@ from tests.promql.written import GONE, at, key, labels, pages, run
 
 nan, inf = math.nan, math.inf
 M = pages(
-    {"m{x=1,y=a}": [(0, 1)], "m{x=2,y=a}": [(0, 2)], "m{x=3,y=b}": [(0, 6)]}, {"m{x=1,y=b}": [(0, 11)], "n{y=b}": [(0, 5)]}
-)  # fmt: skip
+    {"m{x=1,y=a}": [(0, 1)], "m{x=2,y=a}": [(0, 2)], "m{x=3,y=b}": [(0, 6)]},
+    {"m{x=1,y=b}": [(0, 11)], "n{y=b}": [(0, 5)]},
+)
 
 
 @pytest.mark.parametrize(

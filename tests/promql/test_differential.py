@@ -160,9 +160,11 @@ def test_prometheus_and_we_agree(
                     continue
                 wrong.append(f"{text} at {at}: {difference}")
     with capsys.disabled():
-        print(f"\n{counts['agreed']} of {HOW_MANY} random expressions agreed with Prometheus"  # noqa: T201
-              f" ({counts['with values']} with values), {counts['at a jump']} but for the last place of a sum,"
-              f" {counts['refused by both']} were refused by both")
+        print(  # noqa: T201
+            f"\n{counts['agreed']} of {HOW_MANY} random expressions agreed with Prometheus"
+            f" ({counts['with values']} with values), {counts['at a jump']} but for the last place of a sum,"
+            f" {counts['refused by both']} were refused by both"
+        )
     assert not wrong, f"{len(wrong)} differ:\n" + "\n".join(wrong[:20])
     assert counts["at a jump"] < HOW_MANY / 500
     assert counts["with values"] > HOW_MANY / 3

@@ -15,18 +15,51 @@ from watchdog.promql.pages import ABSENT, STALE, Floats, Ints
 T = 1_767_225_600_000
 
 KNOWN = [
-    "a", "a offset 90s", "-a", "a + c", "a - b", "a * c", "a / b", "a / c", "1 - a / max_over_time(a[1h])", "b > 9", "b < 5 or a",
-    "b unless a > 3", "a and b < 20", "b > bool 10", "a == 2", "a != bool 2", "sum(a)", "avg by (x) (d)", "max(d) - min(d)",
-    "count(d)", "quantile(0.3, d)", "d / on(x) group_left() max by (x) (d)", "sum(rate(c[5m])) / sum(rate(e[5m]))",
-    "sqrt(b)", "ceil(a)", "clamp_max(a, 3)", "clamp_min(b, 10)", "sgn(a - 2)", "floor(b / 3)",
-    *(f"{func}(a[{span}])" for span in ("40s", "5m", "30m") for func in sorted(RANGES) if func not in
-      ("quantile_over_time", "ewma_over_time", "streak_below_over_time", "streak_above_over_time")),
+    "a",
+    "a offset 90s",
+    "-a",
+    "a + c",
+    "a - b",
+    "a * c",
+    "a / b",
+    "a / c",
+    "1 - a / max_over_time(a[1h])",
+    "b > 9",
+    "b < 5 or a",
+    "b unless a > 3",
+    "a and b < 20",
+    "b > bool 10",
+    "a == 2",
+    "a != bool 2",
+    "sum(a)",
+    "avg by (x) (d)",
+    "max(d) - min(d)",
+    "count(d)",
+    "quantile(0.3, d)",
+    "d / on(x) group_left() max by (x) (d)",
+    "sum(rate(c[5m])) / sum(rate(e[5m]))",
+    "sqrt(b)",
+    "ceil(a)",
+    "clamp_max(a, 3)",
+    "clamp_min(b, 10)",
+    "sgn(a - 2)",
+    "floor(b / 3)",
+    *(
+        f"{func}(a[{span}])"
+        for span in ("40s", "5m", "30m")
+        for func in sorted(RANGES)
+        if func not in ("quantile_over_time", "ewma_over_time", "streak_below_over_time", "streak_above_over_time")
+    ),
     *(f"{func}(c[5m])" for func in ("rate", "increase", "resets", "changes", "delta")),
     *(f"{func}(c[20m])" for func in ("rate", "resets", "change_share_over_time")),
-    "max_drawdown_over_time(b[10m])", "quantile_over_time(0.9, b[5m])", "ewma_over_time(b[5m], 60)",
-    "avg_over_time(d[5m] offset 1m)", "streak_below_over_time(a[5m], 2)", "streak_above_over_time(a[20m], 1)",
+    "max_drawdown_over_time(b[10m])",
+    "quantile_over_time(0.9, b[5m])",
+    "ewma_over_time(b[5m], 60)",
+    "avg_over_time(d[5m] offset 1m)",
+    "streak_below_over_time(a[5m], 2)",
+    "streak_above_over_time(a[20m], 1)",
     "sum_over_time(b[5m]) > 300",
-]  # fmt: skip
+]
 """… but not everything of it: `delta` is not told of."""
 
 
@@ -68,14 +101,20 @@ def cut(pages: Pages, seed: int) -> Stretches:
 def times_within(over: Stretches, i: int, t: Ints) -> Ints:
     first, last = int(over.firsts[i]), int(over.lasts[i])
     inside = t[(t >= first) & (t <= last)]
-    return np.unique(np.concatenate((np.linspace(first, last, 40).astype(np.int64), inside[:: max(1, inside.size // 40)], [last])))
+    return np.unique(
+        np.concatenate((np.linspace(first, last, 40).astype(np.int64), inside[:: max(1, inside.size // 40)], [last]))
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 1 << 30), st.sampled_from(KNOWN), st.integers(2, 1500), st.sampled_from([1_000, 5_000, 700]),
-    st.sampled_from([0, 0, 400]), st.sampled_from([0.0, 0.0, 0.0, 0.002]),
-)  # fmt: skip
+    st.integers(0, 1 << 30),
+    st.sampled_from(KNOWN),
+    st.integers(2, 1500),
+    st.sampled_from([1_000, 5_000, 700]),
+    st.sampled_from([0, 0, 400]),
+    st.sampled_from([0.0, 0.0, 0.0, 0.002]),
+)
 def test_what_is_sure_of_a_stretch_is_true_at_each_of_its_times(
     seed: int, text: str, size: int, every: int, jitter: int, holes: float
 ) -> None:
@@ -131,6 +170,11 @@ def test_of_calm_samples_something_is_told(text: str) -> None:
     assert ((told.age < 1_000) | ("offset" in text)).all()
 
 
-@pytest.mark.parametrize("text", ["1", "hour()", "a @ 5", "topk(1, d)", "max_over_time(a[5m:1m])", "nothing", "absent(a)", "a ^ 2"])
+@pytest.mark.parametrize(
+    "text", ["1", "hour()", "a @ 5", "topk(1, d)", "max_over_time(a[5m:1m])", "nothing", "absent(a)", "a ^ 2"]
+)
 def test_of_what_is_not_known_nothing_is_said(text: str) -> None:
-    assert envelope(parse(text), series(1, 100, 1_000, 0, 0.0), Stretches(np.array([T]), np.array([T + 9_000])), {}) is None
+    assert (
+        envelope(parse(text), series(1, 100, 1_000, 0, 0.0), Stretches(np.array([T]), np.array([T + 9_000])), {})
+        is None
+    )

@@ -72,7 +72,12 @@ def test_metrics_that_differ_by_name_only_clash_once_names_are_dropped() -> None
     both = pages({"a": [(0, 1)], "b": [(0, 2)]})
     in_turns = pages({"a": [(0, 1), (10, GONE)], "b": [(20, 2)]})
 
-    for text in ('-{__name__=~"a|b"}', 'abs({__name__=~"a|b"})', '{__name__=~"a|b"} + 1', 'max_over_time({__name__=~"a|b"}[5s])'):
+    for text in (
+        '-{__name__=~"a|b"}',
+        'abs({__name__=~"a|b"})',
+        '{__name__=~"a|b"} + 1',
+        'max_over_time({__name__=~"a|b"}[5s])',
+    ):
         with pytest.raises(PromqlError, match="same labels"):
             run(text, both, 1)
         assert run(text, in_turns, 1, 21).keys == [()]

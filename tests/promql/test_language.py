@@ -10,7 +10,15 @@ from tests.promql.written import at, every, key, labels, number, pages, run
 from watchdog.promql import Pages, PromqlError, can_be_many, parse
 
 nan, inf = math.nan, math.inf
-M = pages({"m{x=1,y=a}": [(0, 1)], "m{x=2,y=a}": [(0, 2)], "m{x=3,y=b}": [(0, 6)], "n{y=a,z=q}": [(0, 10)], "n{y=b,z=r}": [(0, 3)]})
+M = pages(
+    {
+        "m{x=1,y=a}": [(0, 1)],
+        "m{x=2,y=a}": [(0, 2)],
+        "m{x=3,y=b}": [(0, 6)],
+        "n{y=a,z=q}": [(0, 10)],
+        "n{y=b,z=r}": [(0, 3)],
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +76,37 @@ def test_one_time_has_an_order() -> None:
     assert run("sort_desc(m)", M, 1).keys[0] == key("m{x=3,y=b}")
 
 
-B = pages({f"b{{le={le}}}": [(0, count)] for le, count in {"0.5": 2.0, "1": 6.0, "2": 8.0, "+Inf": 10.0, "odd": 99.0}.items()})
+B = pages(
+    {f"b{{le={le}}}": [(0, count)] for le, count in {"0.5": 2.0, "1": 6.0, "2": 8.0, "+Inf": 10.0, "odd": 99.0}.items()}
+)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("histogram_quantile(0.1, b)", 0.25), ("histogram_quantile(0.4, b)", 0.75), ("histogram_quantile(0.8, b)", 2),
-        ("histogram_quantile(0.95, b)", 2), ("histogram_quantile(0, b)", 0), ("histogram_quantile(-1, b)", -inf),
-        ("histogram_quantile(1.1, b)", inf), ("histogram_quantile(NaN, b)", nan), ('histogram_quantile(0.5, b{le!="+Inf"})', nan),
-        ("histogram_quantile(0.5, b * 0)", nan), ('histogram_quantile(0.5, b{le="+Inf"})', nan),
-        ("histogram_fraction(0, 0.25, b)", 0.1), ("histogram_fraction(0.5, 1, b)", 0.4), ("histogram_fraction(-Inf, +Inf, b)", 1),
-        ("histogram_fraction(-Inf, 0, b)", 0), ("histogram_fraction(2, 9, b)", 0), ("histogram_fraction(0.75, +Inf, b)", 0.6),
-        ("histogram_fraction(1, 1, b)", 0), ("histogram_fraction(NaN, 1, b)", nan),
-        ('histogram_fraction(0, 1, b{le!="+Inf"})', nan), ("histogram_fraction(0, 1, b * 0)", nan),
+        ("histogram_quantile(0.1, b)", 0.25),
+        ("histogram_quantile(0.4, b)", 0.75),
+        ("histogram_quantile(0.8, b)", 2),
+        ("histogram_quantile(0.95, b)", 2),
+        ("histogram_quantile(0, b)", 0),
+        ("histogram_quantile(-1, b)", -inf),
+        ("histogram_quantile(1.1, b)", inf),
+        ("histogram_quantile(NaN, b)", nan),
+        ('histogram_quantile(0.5, b{le!="+Inf"})', nan),
+        ("histogram_quantile(0.5, b * 0)", nan),
+        ('histogram_quantile(0.5, b{le="+Inf"})', nan),
+        ("histogram_fraction(0, 0.25, b)", 0.1),
+        ("histogram_fraction(0.5, 1, b)", 0.4),
+        ("histogram_fraction(-Inf, +Inf, b)", 1),
+        ("histogram_fraction(-Inf, 0, b)", 0),
+        ("histogram_fraction(2, 9, b)", 0),
+        ("histogram_fraction(0.75, +Inf, b)", 0.6),
+        ("histogram_fraction(1, 1, b)", 0),
+        ("histogram_fraction(NaN, 1, b)", nan),
+        ('histogram_fraction(0, 1, b{le!="+Inf"})', nan),
+        ("histogram_fraction(0, 1, b * 0)", nan),
     ],
-)  # fmt: skip
+)
 def test_classic_histograms(text: str, expected: float) -> None:
     assert number(text, B, 1) == pytest.approx(expected, nan_ok=True)
 
@@ -96,9 +119,17 @@ def test_buckets_that_fall_are_lifted() -> None:
 
 @pytest.mark.parametrize(
     ("func", "expected"),
-    [("minute", 26), ("hour", 14), ("day_of_week", 0), ("day_of_month", 29), ("day_of_year", 60), ("days_in_month", 29),
-     ("month", 2), ("year", 2032)],
-)  # fmt: skip
+    [
+        ("minute", 26),
+        ("hour", 14),
+        ("day_of_week", 0),
+        ("day_of_month", 29),
+        ("day_of_year", 60),
+        ("days_in_month", 29),
+        ("month", 2),
+        ("year", 2032),
+    ],
+)
 def test_the_29th_of_february_2032_at_14_26_is_a_sunday(func: str, expected: float) -> None:
     seconds = 1_961_677_617.9
 
@@ -121,17 +152,34 @@ def test_regressions_and_quantiles_over_time() -> None:
     assert number("mad_over_time(odd[1m])", series, 35) == 2
 
 
-@pytest.mark.parametrize("text", [
-    "a * on (x) group_left sum(b)", "topk(2, a)", "topk(1, a) by (x)", 'count_values("v", sum(a))', "histogram_quantile(0.9, a)",
-    'label_replace(a, "x", "y", "z", ".*")',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a * on (x) group_left sum(b)",
+        "topk(2, a)",
+        "topk(1, a) by (x)",
+        'count_values("v", sum(a))',
+        "histogram_quantile(0.9, a)",
+        'label_replace(a, "x", "y", "z", ".*")',
+    ],
+)
 def test_can_be_many(text: str) -> None:
     assert can_be_many(parse(text))
 
 
-@pytest.mark.parametrize("text", [
-    "sum(a) * on () group_left sum(b)", "topk(1, a)", "quantile(0.9, a)", "hour()", "pi()", "group(a)", "sort(sum(a))",
-    'label_replace(sum(a), "x", "y", "z", ".*")', "histogram_quantile(0.9, sum(a))",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sum(a) * on () group_left sum(b)",
+        "topk(1, a)",
+        "quantile(0.9, a)",
+        "hour()",
+        "pi()",
+        "group(a)",
+        "sort(sum(a))",
+        'label_replace(sum(a), "x", "y", "z", ".*")',
+        "histogram_quantile(0.9, sum(a))",
+    ],
+)
 def test_cannot_be_many(text: str) -> None:
     assert not can_be_many(parse(text))

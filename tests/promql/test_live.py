@@ -21,21 +21,74 @@ from watchdog.promql.quick import Plan
 ONE = [f'{name}{{x="{x}",source="{source}"}}' for source in "pq" for name in "ab" for x in "12"]
 WHEN = ("", "", "", "", " offset 31s", " offset -40s", " @ 300.5", " @ end() offset 10s", " @ start()")
 OVER = (
-    "avg_over_time({})", "sum_over_time({})", "min_over_time({})", "max_over_time({})", "count_over_time({})", "rate({})",
-    "last_over_time({})", "increase({})", "delta({})", "irate({})", "changes({})", "stddev_over_time({})", "deriv({})",
-    "quantile_over_time(0.3, {})", "predict_linear({}, 60)", "max_drawdown_over_time({})", "ewma_over_time({}, 60)",
-    "streak_above_over_time({}, 0.2)", "present_over_time({})", "absent_over_time({})", "mad_over_time({})",
-)  # fmt: skip
+    "avg_over_time({})",
+    "sum_over_time({})",
+    "min_over_time({})",
+    "max_over_time({})",
+    "count_over_time({})",
+    "rate({})",
+    "last_over_time({})",
+    "increase({})",
+    "delta({})",
+    "irate({})",
+    "changes({})",
+    "stddev_over_time({})",
+    "deriv({})",
+    "quantile_over_time(0.3, {})",
+    "predict_linear({}, 60)",
+    "max_drawdown_over_time({})",
+    "ewma_over_time({}, 60)",
+    "streak_above_over_time({}, 0.2)",
+    "present_over_time({})",
+    "absent_over_time({})",
+    "mad_over_time({})",
+)
 AROUND = (
-    "-({})", "abs({})", "sqrt({})", "exp({})", "ln({})", "sin({})", "sgn({})", "round({}, 0.25)", "clamp({}, 0, 1)", "hour({})",
-    "clamp_min({}, 0.5)", "scalar({})", "vector(scalar({}))", "timestamp({})", "sort({})", "absent({})", "sum({})",
-    "({}) * time()", "2 ^ ({})", "({}) > 0.3", "0.3 < bool ({})", "({}) / 0", "({}) % 0.3", "({}) - pi()", "1 - ({})",
-)  # fmt: skip
+    "-({})",
+    "abs({})",
+    "sqrt({})",
+    "exp({})",
+    "ln({})",
+    "sin({})",
+    "sgn({})",
+    "round({}, 0.25)",
+    "clamp({}, 0, 1)",
+    "hour({})",
+    "clamp_min({}, 0.5)",
+    "scalar({})",
+    "vector(scalar({}))",
+    "timestamp({})",
+    "sort({})",
+    "absent({})",
+    "sum({})",
+    "({}) * time()",
+    "2 ^ ({})",
+    "({}) > 0.3",
+    "0.3 < bool ({})",
+    "({}) / 0",
+    "({}) % 0.3",
+    "({}) - pi()",
+    "1 - ({})",
+)
 BETWEEN = (
-    "({}) + ({})", "({}) - ({})", "({}) * ({})", "({}) / ({})", "({}) % ({})", "({}) ^ ({})", "({}) > ({})", "({}) == bool ({})",
-    "({}) / on () ({})", "({}) - on (x) ({})", "({}) <= ignoring (source) ({})", "({}) and ({})", "({}) unless ({})",
-    "({}) and on () ({})", "({}) or ({})", "({}) * on () group_left (x) ({})", "({}) != on () group_right ({})",
-)  # fmt: skip
+    "({}) + ({})",
+    "({}) - ({})",
+    "({}) * ({})",
+    "({}) / ({})",
+    "({}) % ({})",
+    "({}) ^ ({})",
+    "({}) > ({})",
+    "({}) == bool ({})",
+    "({}) / on () ({})",
+    "({}) - on (x) ({})",
+    "({}) <= ignoring (source) ({})",
+    "({}) and ({})",
+    "({}) unless ({})",
+    "({}) and on () ({})",
+    "({}) or ({})",
+    "({}) * on () group_left (x) ({})",
+    "({}) != on () group_right ({})",
+)
 
 
 class OfOne(Words):
@@ -131,10 +184,21 @@ def quiet(*names: str) -> dict[Labels, list[tuple[int, float]]]:
     return {key(name): [(t * 1_000, float(t % 7)) for t in range(1, 400)] for name in names}
 
 
-@pytest.mark.parametrize("text", [
-    'a{x="1"}', 'a{x="1"} / on () b', "1 - b / max_over_time(b[1m])", "avg_over_time(b[5m])", "abs(b) > bool 2", "b and b > 1",
-    "rate(b[1m] offset 10s)", "timestamp(b)", "time() - b", "clamp_min(b, 3)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a{x="1"}',
+        'a{x="1"} / on () b',
+        "1 - b / max_over_time(b[1m])",
+        "avg_over_time(b[5m])",
+        "abs(b) > bool 2",
+        "b and b > 1",
+        "rate(b[1m] offset 10s)",
+        "timestamp(b)",
+        "time() - b",
+        "clamp_min(b, 3)",
+    ],
+)
 def test_what_rules_mostly_say_goes_the_short_way(text: str) -> None:
     series = Pages([page_of(quiet("a{x=1}", "a{x=2}", "b"), 0)])
     plan = Plan(parse(text).node, series, Common())
@@ -166,7 +230,9 @@ def test_a_sample_holds_until_it_is_too_old_and_a_window_until_its_oldest_leaves
 
 @settings(GENTLE, max_examples=60)
 @given(SAMPLES, SEEDS, TIMES, st.lists(st.integers(0, 900_000), min_size=2, max_size=6, unique=True))
-def test_what_nobody_watched_lacks_in_both_ways(samples: Samples, seed: int, times: list[int], downs: list[int]) -> None:
+def test_what_nobody_watched_lacks_in_both_ways(
+    samples: Samples, seed: int, times: list[int], downs: list[int]
+) -> None:
     series = by_source(samples)
     missed = np.array(sorted(downs)[: len(downs) // 2 * 2], np.int64).reshape(-1, 2)
     for page in series.pages:

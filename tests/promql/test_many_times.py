@@ -17,13 +17,34 @@ from watchdog.promql.columns import Buckets
 from watchdog.promql.pages import ABSENT_BITS, missing
 
 FUNCTIONS = [
-    *(f"{name}_over_time(a[RANGE])" for name in (
-        "avg", "sum", "min", "max", "count", "last", "stddev", "stdvar", "present", "mad", "max_drawdown", "change_share")),
+    *(
+        f"{name}_over_time(a[RANGE])"
+        for name in (
+            "avg",
+            "sum",
+            "min",
+            "max",
+            "count",
+            "last",
+            "stddev",
+            "stdvar",
+            "present",
+            "mad",
+            "max_drawdown",
+            "change_share",
+        )
+    ),
     *(f"{name}(a[RANGE])" for name in ("rate", "increase", "delta", "irate", "idelta", "changes", "resets", "deriv")),
-    "quantile_over_time(0.3, a[RANGE])", "predict_linear(a[RANGE], 60)", "streak_above_over_time(a[RANGE], 0.5)",
-    "streak_below_over_time(a[RANGE], 0.5)", "ewma_over_time(a[RANGE], 20)", "ewm_volatility_over_time(a[RANGE], 20)",
-    "a", "1 - a / max_over_time(a[RANGE])", "a + (a offset 5s) - avg_over_time(a[RANGE])",
-]  # fmt: skip
+    "quantile_over_time(0.3, a[RANGE])",
+    "predict_linear(a[RANGE], 60)",
+    "streak_above_over_time(a[RANGE], 0.5)",
+    "streak_below_over_time(a[RANGE], 0.5)",
+    "ewma_over_time(a[RANGE], 20)",
+    "ewm_volatility_over_time(a[RANGE], 20)",
+    "a",
+    "1 - a / max_over_time(a[RANGE])",
+    "a + (a offset 5s) - avg_over_time(a[RANGE])",
+]
 ABSENT = float(np.array(ABSENT_BITS, np.int64).view(np.float64))
 
 SHAPES = ("walk", "constant", "counter", "returns", "wild", "holes", "steps", "debt")
@@ -42,7 +63,9 @@ def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
         case "returns":
             return rng.normal(0, 0.01, n)
         case "wild":
-            return rng.choice([0.0, -0.0, 0.1, 1e15, -1e15, 1e308, -1e308, 1e-300, math.nan, math.inf, -math.inf, 3.0], n)
+            return rng.choice(
+                [0.0, -0.0, 0.1, 1e15, -1e15, 1e308, -1e308, 1e-300, math.nan, math.inf, -math.inf, 3.0], n
+            )
         case "holes":
             v = walk.copy()
             v[rng.random(n) < 0.2] = GONE
@@ -95,8 +118,10 @@ def looks(draw: st.DrawFn, series: Pages) -> np.ndarray:
 
 def said(result: Result, i: int) -> list[object]:
     rows = np.flatnonzero(result.present[:, i])
-    return [{result.keys[row]: bits(result.values[row, i]) for row in rows}, *(int(x[i]) for x in (
-        result.newest, result.have, result.need))]  # fmt: skip
+    return [
+        {result.keys[row]: bits(result.values[row, i]) for row in rows},
+        *(int(x[i]) for x in (result.newest, result.have, result.need)),
+    ]
 
 
 @pytest.mark.parametrize("text", FUNCTIONS)
@@ -115,8 +140,9 @@ def test_many_times_are_answered_like_one(text: str) -> None:
         # In chunks, cut anywhere.
         cut = data.draw(st.integers(1, times.size - 1))
         parts = [evaluate(expr, series, part, since) for part in (times[:cut], times[cut:])]
-        assert [said(part, i) for part, size in zip(parts, (cut, times.size - cut), strict=True) for i in range(size)] == [
-            said(whole, i) for i in range(times.size)]  # fmt: skip
+        assert [
+            said(part, i) for part, size in zip(parts, (cut, times.size - cut), strict=True) for i in range(size)
+        ] == [said(whole, i) for i in range(times.size)]
 
     check()
 
@@ -157,7 +183,9 @@ def test_sums_and_means_are_what_exact_arithmetic_says(data: st.DataObject) -> N
     page = series.pages[0]
     times = data.draw(looks(series))
     span = 30_000
-    found = {name: evaluate(parse(f"{name}_over_time(a[{span}ms])"), series, times) for name in ("sum", "avg", "stdvar")}
+    found = {
+        name: evaluate(parse(f"{name}_over_time(a[{span}ms])"), series, times) for name in ("sum", "avg", "stdvar")
+    }
     for row in range(len(page.keys)):
         for i in range(0, times.size, 7):
             inside = (page.t > times[i] - span) & (page.t <= times[i]) & ~missing(page.v[row])
@@ -170,7 +198,9 @@ def test_sums_and_means_are_what_exact_arithmetic_says(data: st.DataObject) -> N
             for name, value in (("sum", sum(exact)), ("avg", mean), ("stdvar", variance)):
                 result = found[name]
                 mine = result.values[result.keys.index(page.keys[row][1:]), i]
-                assert mine == pytest.approx(float(value), rel=1e-12, abs=1e-300 if name != "stdvar" else float(mean**2) * 1e-15)
+                assert mine == pytest.approx(
+                    float(value), rel=1e-12, abs=1e-300 if name != "stdvar" else float(mean**2) * 1e-15
+                )
 
 
 def test_a_great_outlier_does_not_spoil_the_windows_beside_it() -> None:
@@ -198,11 +228,15 @@ def test_long_stretches_are_answered_like_single_times(text: str) -> None:
 def test_pages_of_the_same_samples_answer_alike() -> None:
     """A hole that another series of the page brings changes nothing."""
     rng = np.random.default_rng(4)
-    samples = {key("a{x=1,source=p}"): {1_000 * i: v for i, v in enumerate(rng.normal(5, 1, 600))},
-               key("a{x=2,source=p}"): {1_300 * i + 7: v for i, v in enumerate(rng.normal(5, 1, 400))}}  # fmt: skip
+    samples = {
+        key("a{x=1,source=p}"): {1_000 * i: v for i, v in enumerate(rng.normal(5, 1, 600))},
+        key("a{x=2,source=p}"): {1_300 * i + 7: v for i, v in enumerate(rng.normal(5, 1, 400))},
+    }
     times = np.arange(100, 500, dtype=np.int64) * 1_000
     together = evaluate(parse("avg_over_time(a[1m])"), by_source(samples), times)
-    apart = evaluate(parse("avg_over_time(a[1m])"), Pages(page_of({k: p.items()}, 0) for k, p in samples.items()), times)
+    apart = evaluate(
+        parse("avg_over_time(a[1m])"), Pages(page_of({k: p.items()}, 0) for k, p in samples.items()), times
+    )
 
     assert together.keys == apart.keys
     assert together.values.tobytes() == apart.values.tobytes()
@@ -214,8 +248,13 @@ def test_windows_in_blocks_are_answered_like_single_times(shape: str, n: int) ->
     rng = np.random.default_rng(n)
     size = 2 * n + 700
     walk = np.exp(rng.normal(0, 1e-3, size).cumsum())
-    v = {"walk": walk, "rises": np.arange(1.0, size + 1), "falls": np.arange(size, 0.0, -1), "steps": np.round(3 * walk),
-         "holes": np.where(rng.random(size) < 0.3, np.nan, walk)}[shape]  # fmt: skip
+    v = {
+        "walk": walk,
+        "rises": np.arange(1.0, size + 1),
+        "falls": np.arange(size, 0.0, -1),
+        "steps": np.round(3 * walk),
+        "holes": np.where(rng.random(size) < 0.3, np.nan, walk),
+    }[shape]
     t = np.arange(size, dtype=np.int64) * 1_000
     series = Pages([Page(t, v[None], [key("a")], 0)])
     for name in ("max", "min", "max_drawdown"):

@@ -13,12 +13,32 @@ nan, inf = math.nan, math.inf
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("7 + 2", 9), ("7 - 2", 5), ("7 * 2", 14), ("7 / 2", 3.5), ("7 % 2", 1), ("2 ^ 3 ^ 2", 512), ("-2 ^ 2", -4),
-        ("-7 % 3", -1), ("7 % -3", 1), ("7 % 0", nan), ("1 / 0", inf), ("-1 / 0", -inf), ("0 / 0", nan),
-        ("NaN ^ 0", 1), ("1 ^ NaN", 1), ("2 == bool 2", 1), ("2 != bool 2", 0), ("NaN == bool NaN", 0), ("NaN != bool NaN", 1),
-        ("1 < bool 2", 1), ("2 <= bool 1", 0), ("Inf >= bool Inf", 1), ("1 - 2 - 3", -4), ("1 + 2 * 3", 7),
+        ("7 + 2", 9),
+        ("7 - 2", 5),
+        ("7 * 2", 14),
+        ("7 / 2", 3.5),
+        ("7 % 2", 1),
+        ("2 ^ 3 ^ 2", 512),
+        ("-2 ^ 2", -4),
+        ("-7 % 3", -1),
+        ("7 % -3", 1),
+        ("7 % 0", nan),
+        ("1 / 0", inf),
+        ("-1 / 0", -inf),
+        ("0 / 0", nan),
+        ("NaN ^ 0", 1),
+        ("1 ^ NaN", 1),
+        ("2 == bool 2", 1),
+        ("2 != bool 2", 0),
+        ("NaN == bool NaN", 0),
+        ("NaN != bool NaN", 1),
+        ("1 < bool 2", 1),
+        ("2 <= bool 1", 0),
+        ("Inf >= bool Inf", 1),
+        ("1 - 2 - 3", -4),
+        ("1 + 2 * 3", 7),
     ],
-)  # fmt: skip
+)
 def test_scalars(text: str, expected: float) -> None:
     assert number(text, Pages(), 1) == pytest.approx(expected, nan_ok=True)
     # the same between a vector and a scalar, and between two vectors
@@ -64,7 +84,7 @@ M = pages(
         ("m / on () sum(n)", "several series on the left"),
         ("m / scalar(sum(n))", {"x=1": 1 / 19, "x=2": 2 / 19, "x=3": nan}),
     ],
-)  # fmt: skip
+)
 def test_vectors(text: str, expected: dict[str, float] | str) -> None:
     if isinstance(expected, str):
         with pytest.raises(PromqlError, match=expected):
@@ -95,10 +115,13 @@ def test_names_stay_where_a_series_is_only_chosen(text: str, keys: list[str]) ->
 
 MATCHED = pages(
     {
-        "hit{path=a,code=200}": [(0, 6)], "hit{path=a,code=500}": [(0, 3)], "hit{path=b,code=200}": [(0, 1)],
-        "all{path=a}": [(0, 12)], "all{path=b}": [(0, 4)],
+        "hit{path=a,code=200}": [(0, 6)],
+        "hit{path=a,code=500}": [(0, 3)],
+        "hit{path=b,code=200}": [(0, 1)],
+        "all{path=a}": [(0, 12)],
+        "all{path=b}": [(0, 4)],
     }
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +150,9 @@ def test_matching_on_and_ignoring(text: str, expected: dict[str, float]) -> None
     ],
 )
 def test_several_partners_are_an_error_not_a_guess(text: str, side: str) -> None:
-    with pytest.raises(PromqlError, match=f"several series on the {side} match .* — match on more labels, (or )?aggregate"):
+    with pytest.raises(
+        PromqlError, match=f"several series on the {side} match .* — match on more labels, (or )?aggregate"
+    ):
         at(text, MATCHED, 1)
 
 

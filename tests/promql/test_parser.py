@@ -19,7 +19,7 @@ from watchdog.promql.nodes import (
     RangeCall,
     Selector,
     Subquery,
-)  # fmt: skip
+)
 
 
 def test_an_expression_remembers_its_text() -> None:
@@ -132,7 +132,14 @@ def test_a_mistake_is_explained(text: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 50_000, "-" * 50_000 + "a", "a" + "+a" * 50_000, "abs(" * 5_000 + "a" + ")" * 5_000, "a^" * 20_000 + "a", "[" * 9_999],
+    [
+        "(" * 50_000,
+        "-" * 50_000 + "a",
+        "a" + "+a" * 50_000,
+        "abs(" * 5_000 + "a" + ")" * 5_000,
+        "a^" * 20_000 + "a",
+        "[" * 9_999,
+    ],
     ids=["parentheses", "signs", "sums", "calls", "powers", "brackets"],
 )
 def test_a_monster_is_refused_before_it_can_crash_the_parser(text: str) -> None:

@@ -18,26 +18,80 @@ from watchdog.promql import LOOKBACK, Page, Pages, evaluate, page_of, parse
 from watchdog.promql.pages import missing
 
 EXPRESSIONS = [
-    "a", "a offset 30s", "a > 0.5", '{__name__=~".+"}', "last_over_time(a[1m])",
-    *(f"{name}_over_time(a[1m])" for name in ("avg", "sum", "min", "max", "count", "stddev", "stdvar", "present", "absent")),
+    "a",
+    "a offset 30s",
+    "a > 0.5",
+    '{__name__=~".+"}',
+    "last_over_time(a[1m])",
+    *(
+        f"{name}_over_time(a[1m])"
+        for name in ("avg", "sum", "min", "max", "count", "stddev", "stdvar", "present", "absent")
+    ),
     *(f"{name}(a[90s])" for name in ("rate", "increase", "delta", "changes", "resets", "irate", "idelta")),
-    "rate(a[10m]) / rate(b[10m])", "sum(a)", "avg(a)", "min(b)", "max(a)", "count(a)", "sum by (x) (a)", "avg without (x) (a)",
-    "sum(rate(a[2m])) / sum(rate(b[2m]))", "1 - a / max_over_time(a[5m])", "a / on (x, source) b",
-    "a and b", "a or b", "a unless b", "a ^ 2",
-    "a ^ b", "2 ^ a", "exp(a)", "ln(b)", "sqrt(a)", "a % 0.3", "scalar(sum(a)) + b", "absent(a)", "clamp(a, 0, 1)",
-    "sum(a) by (y) > bool 1", "avg(avg_over_time(a[3m] offset 1m))",
-    "quantile_over_time(0.3, a[5m])", "mad_over_time(a[5m])", "deriv(a[5m])", "predict_linear(a[5m], 600)", "stddev(a)", "group(b)",
-    "quantile(0.4, a)", "topk(1, a)", "bottomk by (x) (1, b)", 'count_values("v", a)', "a * on (source) group_left b{x=\"1\"}",
-    "b{x=\"1\"} < bool on (source) group_right (y) a", 'label_replace(a, "z", "$1", "x", "(.)")', "hour(a)", "atan(a)", "sort(a)",
+    "rate(a[10m]) / rate(b[10m])",
+    "sum(a)",
+    "avg(a)",
+    "min(b)",
+    "max(a)",
+    "count(a)",
+    "sum by (x) (a)",
+    "avg without (x) (a)",
+    "sum(rate(a[2m])) / sum(rate(b[2m]))",
+    "1 - a / max_over_time(a[5m])",
+    "a / on (x, source) b",
+    "a and b",
+    "a or b",
+    "a unless b",
+    "a ^ 2",
+    "a ^ b",
+    "2 ^ a",
+    "exp(a)",
+    "ln(b)",
+    "sqrt(a)",
+    "a % 0.3",
+    "scalar(sum(a)) + b",
+    "absent(a)",
+    "clamp(a, 0, 1)",
+    "sum(a) by (y) > bool 1",
+    "avg(avg_over_time(a[3m] offset 1m))",
+    "quantile_over_time(0.3, a[5m])",
+    "mad_over_time(a[5m])",
+    "deriv(a[5m])",
+    "predict_linear(a[5m], 600)",
+    "stddev(a)",
+    "group(b)",
+    "quantile(0.4, a)",
+    "topk(1, a)",
+    "bottomk by (x) (1, b)",
+    'count_values("v", a)',
+    'a * on (source) group_left b{x="1"}',
+    'b{x="1"} < bool on (source) group_right (y) a',
+    'label_replace(a, "z", "$1", "x", "(.)")',
+    "hour(a)",
+    "atan(a)",
+    "sort(a)",
     'histogram_quantile(0.5, label_replace(label_replace(a, "le", "+Inf", "x", "2"), "le", "1", "x", "1"))',
     "quantile(scalar(b), a)",
-    "max_drawdown_over_time(a[5m])", "streak_above_over_time(a[5m], 0.2)", "ewma_over_time(a[5m], 60)",
-    "change_share_over_time(a[5m])", "ewm_volatility_over_time(a[5m], 60)",
-    "max_over_time(a[5m:10s])", "rate(a[5m:30s] offset 1m)", "max_over_time(rate(a[1m])[5m:15s])", "absent_over_time(a[1m:])",
-    "last_over_time((a > 0)[3m:20s] offset -1m)", "min_over_time(max_over_time(a[1m:5s])[5m:1m])",
-    "sum_over_time(vector(time())[5m:1m])", "a @ 300", "rate(a[5m] @ 500)", "a - a @ end()", "sum(a @ start() offset 1m)",
-    "count_over_time((a > a @ end())[3m:30s])", "avg_over_time(sum(a)[2m:7s] @ 600)", "max_over_time((a @ 100)[5m:1m] @ end())",
-]  # fmt: skip
+    "max_drawdown_over_time(a[5m])",
+    "streak_above_over_time(a[5m], 0.2)",
+    "ewma_over_time(a[5m], 60)",
+    "change_share_over_time(a[5m])",
+    "ewm_volatility_over_time(a[5m], 60)",
+    "max_over_time(a[5m:10s])",
+    "rate(a[5m:30s] offset 1m)",
+    "max_over_time(rate(a[1m])[5m:15s])",
+    "absent_over_time(a[1m:])",
+    "last_over_time((a > 0)[3m:20s] offset -1m)",
+    "min_over_time(max_over_time(a[1m:5s])[5m:1m])",
+    "sum_over_time(vector(time())[5m:1m])",
+    "a @ 300",
+    "rate(a[5m] @ 500)",
+    "a - a @ end()",
+    "sum(a @ start() offset 1m)",
+    "count_over_time((a > a @ end())[3m:30s])",
+    "avg_over_time(sum(a)[2m:7s] @ 600)",
+    "max_over_time((a @ 100)[5m:1m] @ end())",
+]
 PARSED = [parse(text) for text in EXPRESSIONS]
 
 SERIES = [f"{name}{{x={x},y={y},source={source}}}" for source in "pq" for name in "ab" for x in "12" for y in "1"]
@@ -69,7 +123,9 @@ def bits(v: float) -> bytes:
     return struct.pack("<d", v)
 
 
-def answers(number: int, series: Pages, times: np.ndarray, since: int | None = None, *, read: bool = True) -> list[object]:
+def answers(
+    number: int, series: Pages, times: np.ndarray, since: int | None = None, *, read: bool = True
+) -> list[object]:
     """Everything that is said of each time, as bits."""
     result = evaluate(PARSED[number], series, times, since)
     assert len(set(result.keys)) == len(result.keys)
@@ -119,7 +175,9 @@ def test_a_shift_in_time_changes_nothing(number: int) -> None:
         for page in there.pages:
             page.begins += shift
 
-        assert answers(number, by_source(samples), times, read=False) == answers(number, there, times + shift, read=False)
+        assert answers(number, by_source(samples), times, read=False) == answers(
+            number, there, times + shift, read=False
+        )
         before = evaluate(PARSED[number], by_source(samples), times)
         after = evaluate(PARSED[number], there, times + shift)
         assert (after.have == before.have).all()
@@ -135,13 +193,16 @@ def naive(points: Mapping[int, float], start: int, end: int) -> list[float]:
 
 @GENTLE
 @given(SAMPLES, TIMES, st.sampled_from([1, 15_000, 60_000, 300_000]), st.none() | st.integers(0, 900_000))
-def test_windows_hold_what_a_plain_loop_finds(samples: Samples, times: np.ndarray, span: int, since: int | None) -> None:
+def test_windows_hold_what_a_plain_loop_finds(
+    samples: Samples, times: np.ndarray, span: int, since: int | None
+) -> None:
     series = by_source(samples)
     folds: dict[str, Callable[[list[float]], float]] = {
-        "count": len, "last": lambda w: w[-1],
+        "count": len,
+        "last": lambda w: w[-1],
         "min": lambda w: min((v for v in w if v == v), default=math.nan),
         "max": lambda w: max((v for v in w if v == v), default=math.nan),
-    }  # fmt: skip
+    }
     for name, fold in folds.items():
         result = evaluate(parse(f"{name}_over_time(a[{span}ms])"), series, times, since)
         found = {pair: result.values[pair] for pair in zip(*np.nonzero(result.present), strict=True)}
@@ -161,7 +222,9 @@ def test_windows_hold_what_a_plain_loop_finds(samples: Samples, times: np.ndarra
 @given(SAMPLES, TIMES)
 def test_an_instant_selector_finds_what_a_plain_loop_finds(samples: Samples, times: np.ndarray) -> None:
     result = evaluate(parse('{source!=""}'), by_source(samples), times)
-    found = {(result.keys[row], i): bits(result.values[row, i]) for row, i in zip(*np.nonzero(result.present), strict=True)}
+    found = {
+        (result.keys[row], i): bits(result.values[row, i]) for row, i in zip(*np.nonzero(result.present), strict=True)
+    }
 
     expected = {}
     for name, points in samples.items():
@@ -192,7 +255,13 @@ def test_a_window_is_summed_alike_wherever_it_lies_in_memory() -> None:
     t = np.arange(1_000, dtype=np.int64) * 1_000
     names = [key(f"a{{x={row}}}") for row in range(5)]
     series = Pages([Page(t, v, names, 0)])
-    for text in ("sum_over_time(a[333s])", "avg_over_time(a[333s])", "stddev_over_time(a[333s])", "rate(a[333s])", "sum(a)"):
+    for text in (
+        "sum_over_time(a[333s])",
+        "avg_over_time(a[333s])",
+        "stddev_over_time(a[333s])",
+        "rate(a[333s])",
+        "sum(a)",
+    ):
         for end in range(340, 999, 7):
             here = evaluate(parse(text), series, np.array([end * 1_000]))
             copy = Page(t[end - 332 : end + 1].copy(), v[:, end - 332 : end + 1].copy(), names, 0)

@@ -129,7 +129,11 @@ def test_a_ratio_of_increases_is_the_share_of_events() -> None:
 
 
 def test_series_of_one_page_with_and_without_gaps_are_each_seen_as_if_alone() -> None:
-    dense, holed, stale = counter(10, 25, 40, 55), [(5.0, 10.0), (50.0, 55.0)], [(5.0, 10.0), (20.0, 25.0), (35.0, GONE)]
+    dense, holed, stale = (
+        counter(10, 25, 40, 55),
+        [(5.0, 10.0), (50.0, 55.0)],
+        [(5.0, 10.0), (20.0, 25.0), (35.0, GONE)],
+    )
     together = pages({"c{x=1}": dense, "c{x=2}": holed, "c{x=3}": stale, "c{x=4}": [(100, 1)]})
     alone = [pages({f"c{{x={i}}}": points}) for i, points in enumerate((dense, holed, stale), 1)]
 

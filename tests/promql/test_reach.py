@@ -12,28 +12,68 @@ from hypothesis import strategies as st
 from watchdog.promql import Pages, bounds, evaluate, never, page_of, parse
 
 SECOND = 1_000
-LEAVES = ["a", "up", "rate(total[10s])", "increase(up[10s])", "changes(a[10s])", "count_over_time(a[10s])",
-          "avg_over_time(up[10s])", "max_over_time(a[10s])", "vector(3)",
-          "vector(-2)", "sum_over_time(a[10s])", "quantile_over_time(0.5, up[10s])",
-          "change_share_over_time(a[10s])", "stddev_over_time(a[10s])",
-          "max_over_time(rate(total[5s])[10s:1s])", "hour()"]  # fmt: skip
-WRAPS = ["-({0})", "abs({0})", "sum({0})", "avg({0})", "count({0})", "clamp({0}, -1, 2)", "clamp_min({0}, 1)", "ceil({0})",
-         "floor({0})", "sgn({0})", "sqrt({0})", "clamp_max({0}, 1)"]  # fmt: skip
-JOINS = ["{0} + on() {1}", "{0} - on() {1}", "{0} * on() {1}", "{0} / on() {1}", "{0} > on() {1}", "{0} == bool on() {1}",
-         "{0} or on() {1}", "{0} and on() {1}"]  # fmt: skip
+LEAVES = [
+    "a",
+    "up",
+    "rate(total[10s])",
+    "increase(up[10s])",
+    "changes(a[10s])",
+    "count_over_time(a[10s])",
+    "avg_over_time(up[10s])",
+    "max_over_time(a[10s])",
+    "vector(3)",
+    "vector(-2)",
+    "sum_over_time(a[10s])",
+    "quantile_over_time(0.5, up[10s])",
+    "change_share_over_time(a[10s])",
+    "stddev_over_time(a[10s])",
+    "max_over_time(rate(total[5s])[10s:1s])",
+    "hour()",
+]
+WRAPS = [
+    "-({0})",
+    "abs({0})",
+    "sum({0})",
+    "avg({0})",
+    "count({0})",
+    "clamp({0}, -1, 2)",
+    "clamp_min({0}, 1)",
+    "ceil({0})",
+    "floor({0})",
+    "sgn({0})",
+    "sqrt({0})",
+    "clamp_max({0}, 1)",
+]
+JOINS = [
+    "{0} + on() {1}",
+    "{0} - on() {1}",
+    "{0} * on() {1}",
+    "{0} / on() {1}",
+    "{0} > on() {1}",
+    "{0} == bool on() {1}",
+    "{0} or on() {1}",
+    "{0} and on() {1}",
+]
 
 
 def expressions() -> st.SearchStrategy[str]:
     """Vectors, each of one series at most."""
-    return st.recursive(st.sampled_from(LEAVES), lambda inner: st.one_of(
-        st.builds(str.format, st.sampled_from(WRAPS), inner),
-        st.builds(lambda join, one, other: f"({join.format(one, other)})",
-                  st.sampled_from(JOINS), inner, inner),
-    ), max_leaves=4)  # fmt: skip
+    return st.recursive(
+        st.sampled_from(LEAVES),
+        lambda inner: st.one_of(
+            st.builds(str.format, st.sampled_from(WRAPS), inner),
+            st.builds(lambda join, one, other: f"({join.format(one, other)})", st.sampled_from(JOINS), inner, inner),
+        ),
+        max_leaves=4,
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(expressions(), st.lists(st.floats(-10, 10), min_size=12, max_size=12), st.lists(st.booleans(), min_size=12, max_size=12))
+@given(
+    expressions(),
+    st.lists(st.floats(-10, 10), min_size=12, max_size=12),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+)
 def test_no_value_lies_beyond_the_bounds(text: str, a: list[float], up: list[bool]) -> None:
     expr = parse(text)
     times = [number * SECOND for number in range(1, 13)]
@@ -46,10 +86,23 @@ def test_no_value_lies_beyond_the_bounds(text: str, a: list[float], up: list[boo
             assert can.low - 1e-9 <= value <= can.high + 1e-9, (text, can)
 
 
-@pytest.mark.parametrize(("text", "is_never"), [
-    ("count_over_time(a[10s]) >= 11", True), ("count_over_time(a[10s]) >= 10", False), ("up > 1", True), ("up >= 1", False),
-    ("up == 2", True), ("rate(a[1m]) < 0", True), ("rate(a[1m]) <= 0", False), ("5 < up", True), ("a > 1 and up > 1", True),
-    ("a > 1 or up > 1", False), ("up > bool 1", False), ("a", False), ("up != 2", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "is_never"),
+    [
+        ("count_over_time(a[10s]) >= 11", True),
+        ("count_over_time(a[10s]) >= 10", False),
+        ("up > 1", True),
+        ("up >= 1", False),
+        ("up == 2", True),
+        ("rate(a[1m]) < 0", True),
+        ("rate(a[1m]) <= 0", False),
+        ("5 < up", True),
+        ("a > 1 and up > 1", True),
+        ("a > 1 or up > 1", False),
+        ("up > bool 1", False),
+        ("a", False),
+        ("up != 2", False),
+    ],
+)
 def test_what_can_never_be_true_is_known(text: str, is_never: bool) -> None:
     assert never(parse(text), SECOND) is is_never

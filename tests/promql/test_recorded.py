@@ -47,18 +47,25 @@ SUM = recording("job:m:sum", "sum by (job) (m)", team="x")
         ('job:m:sum{job=~"b|c", team!="y"}', 'label_replace(sum by (job) (m{job="b"}), "team", "x", "", "")'),
         ('job:m:sum{team="y"}', 'm{job="nobody"}'),
         ("max_over_time(job:m:sum[2m])", 'label_replace(max_over_time(sum by (job) (m)[2m:30s]), "team", "x", "", "")'),
-        ("max_over_time(job:m:sum[2m] offset 1m)",
-         'label_replace(max_over_time(sum by (job) (m)[2m:30s] offset 1m), "team", "x", "", "")'),
-        ("job:m:sum offset 1m", 'label_replace(last_over_time(sum by (job) (m)[30s:30s] offset 1m), "team", "x", "", "")'),
+        (
+            "max_over_time(job:m:sum[2m] offset 1m)",
+            'label_replace(max_over_time(sum by (job) (m)[2m:30s] offset 1m), "team", "x", "", "")',
+        ),
+        (
+            "job:m:sum offset 1m",
+            'label_replace(last_over_time(sum by (job) (m)[30s:30s] offset 1m), "team", "x", "", "")',
+        ),
         ("sum(job:m:sum) + 1", "sum(m) + 1"),
         ("-job:m:sum", '-label_replace(sum by (job) (m), "team", "x", "", "")'),
         ("max_over_time(sum(job:m:sum)[2m:1m])", "max_over_time(sum(m)[2m:1m])"),
         ("absent(job:m:sum)", "absent(m)"),
         ('absent(job:m:sum{job="z"})', 'absent(m{job="z"})'),
-        ("clamp_max(job:m:sum, scalar(sum(job:m:sum)))",
-         'label_replace(clamp_max(sum by (job) (m), scalar(sum(m))), "team", "x", "", "")'),
+        (
+            "clamp_max(job:m:sum, scalar(sum(job:m:sum)))",
+            'label_replace(clamp_max(sum by (job) (m), scalar(sum(m))), "team", "x", "", "")',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_recorded_metric_is_what_its_expression_says_at_that_time(recorded: str, written: str) -> None:
     for t in (605, 630, 901):
         assert values(read(recorded, SUM), RISING, t) == at(written, RISING, t)

@@ -42,7 +42,7 @@ def stretch(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
         case "around zero":
             return rng.normal(0.0, 1.0, n)
         case "far off":
-            return (1e9 + rng.normal(0.0, 1e-3, n))
+            return 1e9 + rng.normal(0.0, 1e-3, n)
         case "whole":
             return rng.integers(0, 3, n).astype(np.float64)
     return rng.choice([math.nan, math.inf, -math.inf, 1e308, -1e308, -0.0, 0.0, 1.0, -5.0, 1e-300], n)
@@ -55,8 +55,9 @@ STRETCHES = st.lists(
         st.sampled_from([1, 1, 1, 1, 3, 70]),  # so many samples between two looks
         st.sampled_from([0, 0, 0, 0.1, 0.4]),  # how often none comes
     ),
-    min_size=2, max_size=6,
-)  # fmt: skip
+    min_size=2,
+    max_size=6,
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

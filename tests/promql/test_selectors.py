@@ -16,7 +16,9 @@ LONG_AGO = -1e9
 
 # ─ matchers ─
 
-HOSTS = pages({"up{host=a1}": [(0, 1)], "up{host=a2}": [(0, 2)], "up{host=b1,zone=x}": [(0, 3)], "down{host=a1}": [(0, 4)]})
+HOSTS = pages(
+    {"up{host=a1}": [(0, 1)], "up{host=a2}": [(0, 2)], "up{host=b1,zone=x}": [(0, 3)], "down{host=a1}": [(0, 4)]}
+)
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,28 @@ def test_extremes_name_what_must_outlive_a_restart(text: str, expected: set[tupl
 @pytest.mark.parametrize(
     "text",
     [
-        "a", 'a{x="1"}', "a / b", "rate(a[5m])", "abs(a)", "-a", "a > 5", "1 + a", "sum by (x) (a)", "sum without (x) (a)",
-        "a and sum(b)", "sum(a) or b", "a or sum(b)", 'sum(a) or absent(b{x="1"})', "timestamp(a)", "max_over_time(a[1h:])",
-        "sum by (x) (a) / sum by (x) (b)", "a unless sum(b)", "a or on () b", "max by (x) (a / b)",
+        "a",
+        'a{x="1"}',
+        "a / b",
+        "rate(a[5m])",
+        "abs(a)",
+        "-a",
+        "a > 5",
+        "1 + a",
+        "sum by (x) (a)",
+        "sum without (x) (a)",
+        "a and sum(b)",
+        "sum(a) or b",
+        "a or sum(b)",
+        'sum(a) or absent(b{x="1"})',
+        "timestamp(a)",
+        "max_over_time(a[1h:])",
+        "sum by (x) (a) / sum by (x) (b)",
+        "a unless sum(b)",
+        "a or on () b",
+        "max by (x) (a / b)",
     ],
-)  # fmt: skip
+)
 def test_can_be_many(text: str) -> None:
     assert can_be_many(parse(text))
 
@@ -70,11 +87,34 @@ def test_can_be_many(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "1", "time()", "scalar(a)", "-scalar(a)", "vector(1)", "sum(a)", "sum(a) / sum(b)", "sum(a) / 2", "abs(sum(a))", "-sum(a)",
-        "absent(a)", 'absent(a{x="1"})', "absent_over_time(a[5m])", "sum(a) or vector(0)", "sum(a) and b", "sum(a) unless b",
-        "a / sum(b)", "a + on () b", "sum by (x) (sum(a))", "sum(a) or on () sum(b)", "sum(a) or absent(b)", "sum by () (a)",
-        "sum(a) > 5", "max(a / b)", "2 * scalar(a)", "absent_over_time(a[1h:])", "max_over_time(sum(a)[1h:])",
+        "1",
+        "time()",
+        "scalar(a)",
+        "-scalar(a)",
+        "vector(1)",
+        "sum(a)",
+        "sum(a) / sum(b)",
+        "sum(a) / 2",
+        "abs(sum(a))",
+        "-sum(a)",
+        "absent(a)",
+        'absent(a{x="1"})',
+        "absent_over_time(a[5m])",
+        "sum(a) or vector(0)",
+        "sum(a) and b",
+        "sum(a) unless b",
+        "a / sum(b)",
+        "a + on () b",
+        "sum by (x) (sum(a))",
+        "sum(a) or on () sum(b)",
+        "sum(a) or absent(b)",
+        "sum by () (a)",
+        "sum(a) > 5",
+        "max(a / b)",
+        "2 * scalar(a)",
+        "absent_over_time(a[1h:])",
+        "max_over_time(sum(a)[1h:])",
     ],
-)  # fmt: skip
+)
 def test_cannot_be_many(text: str) -> None:
     assert not can_be_many(parse(text))

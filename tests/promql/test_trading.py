@@ -56,7 +56,9 @@ def test_what_can_be_said_in_plain_promql_is_the_same() -> None:
     for t in (45, 62, 90):
         share, plain = "change_share_over_time(m[1m])", "changes(m[1m]) / (count_over_time(m[1m]) - 1)"
         assert number(share, series, t) == number(plain, series, t)
-        assert at("max_drawdown_over_time((m)[1m:10s])", series, t) == at("max_drawdown_over_time(m[1m])", series, t - t % 10)
+        assert at("max_drawdown_over_time((m)[1m:10s])", series, t) == at(
+            "max_drawdown_over_time(m[1m])", series, t - t % 10
+        )
 
 
 def test_a_restart_must_not_forget_the_peak_of_a_drawdown() -> None:

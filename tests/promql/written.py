@@ -32,7 +32,9 @@ def labels(text: str) -> Labels:
 def pages(*written: Written, begin: float = 0) -> Pages:
     """One page for each: series → points as (seconds, value)."""
     return Pages(
-        page_of({key(name): [(round(t * 1_000), v) for t, v in points] for name, points in page.items()}, int(begin * 1_000))
+        page_of(
+            {key(name): [(round(t * 1_000), v) for t, v in points] for name, points in page.items()}, int(begin * 1_000)
+        )
         for page in written
     )
 

@@ -63,8 +63,10 @@ def recorded(seed: int, size: int, jitter: int) -> Pages:
         t[dice.randrange(size) :] += dice.randint(2_000, 400_000)
     v = np.array(rows).T.copy()
     v[np.isnan(v)] = STALE
-    keys = [(("__name__", name), *((("x", x),) if x else ())) for name, x in
-            [("a", ""), ("b", ""), ("c", ""), ("d", "1"), ("d", "2")]]  # fmt: skip
+    keys = [
+        (("__name__", name), *((("x", x),) if x else ()))
+        for name, x in [("a", ""), ("b", ""), ("c", ""), ("d", "1"), ("d", "2")]
+    ]
     return Pages([Page(t, v, keys, int(t[0]))])
 
 
@@ -79,16 +81,23 @@ def told(loaded: Config, pages: Pages, patch: pytest.MonkeyPatch, every: int | N
     patch.setattr(Course, "__init__", noted)
     report = replay(loaded, pages, every=every)
     # How long something pended that needs N of M is said from where it was looked at closely.
-    said = [(c.t, c.key, c.kind, c.reason, not course.check.patience.m and c.lasting, verdict)
-            for course in courses for c, verdict in course.happened]  # fmt: skip
+    said = [
+        (c.t, c.key, c.kind, c.reason, not course.check.patience.m and c.lasting, verdict)
+        for course in courses
+        for c, verdict in course.happened
+    ]
     return sorted(said, key=lambda one: one[:3]), report
 
 
 @settings(max_examples=15, deadline=None)
 @given(
-    st.integers(0, 1 << 30), st.integers(20, 4_000), st.sampled_from([0, 0, 700]), st.sampled_from([None, None, 5_000]),
-    st.sampled_from([4, 32, 200]), st.sampled_from([1, 3]),
-)  # fmt: skip
+    st.integers(0, 1 << 30),
+    st.integers(20, 4_000),
+    st.sampled_from([0, 0, 700]),
+    st.sampled_from([None, None, 5_000]),
+    st.sampled_from([4, 32, 200]),
+    st.sampled_from([1, 3]),
+)
 def test_what_happens_is_the_same_whether_or_not_calm_stretches_are_passed_over(
     loaded: Config, seed: int, size: int, jitter: int, every: int | None, looks: int, worth: int
 ) -> None:
@@ -123,5 +132,3 @@ def test_a_quiet_day_is_passed_over(loaded: Config, monkeypatch: pytest.MonkeyPa
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a history of an hour has several."""
     monkeypatch.setattr("watchdog.replay._AT_ONCE", 1_000)
-
-

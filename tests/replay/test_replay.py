@@ -63,8 +63,22 @@ def test_the_healthy_recording_trips_nothing(capsys: pytest.CaptureFixture[str])
 
 def test_the_bad_version_is_found_by_the_rules_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     png = tmp_path / "bad.png"
-    assert main(["replay", str(ROOT / "rules"), "--history", str(EXAMPLE / "bad_v2.csv"), "--json", "--png", str(png),
-                 "--incidents", str(EXAMPLE / "bad_v2_incidents.csv")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "replay",
+                str(ROOT / "rules"),
+                "--history",
+                str(EXAMPLE / "bad_v2.csv"),
+                "--json",
+                "--png",
+                str(png),
+                "--incidents",
+                str(EXAMPLE / "bad_v2_incidents.csv"),
+            ]
+        )
+        == 0
+    )
 
     told = json.loads(capsys.readouterr().out)
     scores = {(one["rule"], one["level"]): one for one in told["scores"]}
@@ -226,7 +240,7 @@ kpis: {clash: {expr: a + on () d}}
 defaults: {target: bot, if_missing: {after: 3s, then: hold}}
 rules: [{name: clash, kpi: clash, warn: {above: 10}}]
 """)
-    rows = [f'{T + 1_000 * i},{20 if i in (5, 40) else 1},1,{1 if 20 <= i < 30 else "stale"}' for i in range(60)]
+    rows = [f"{T + 1_000 * i},{20 if i in (5, 40) else 1},1,{1 if 20 <= i < 30 else 'stale'}" for i in range(60)]
     (tmp_path / "h.csv").write_text('time,a,"d{x=""1""}","d{x=""2""}"\n' + "\n".join(rows) + "\n")
     loaded, problems = config.check([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None, problems

@@ -73,7 +73,9 @@ def configured(folder: Path, every: int, text: str = RULES) -> Config:
     return config.load(folder, environ={})
 
 
-def live(folder: Path, loaded: Config, rows: list[tuple[int, Row]], *, act: bool = False) -> tuple[list[Any], list[Any]]:
+def live(
+    folder: Path, loaded: Config, rows: list[tuple[int, Row]], *, act: bool = False
+) -> tuple[list[Any], list[Any]]:
     """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second."""
     journal = Journal(folder / "journal.db")
     start, end = rows[0][0], rows[-1][0]
@@ -112,7 +114,9 @@ def told_by_replay(loaded: Config, path: Path, rows: list[tuple[int, Row]]) -> t
     names = sorted({name for _, row in rows if row for name in row})
     lines = ["time," + ",".join('"' + name.replace('"', '""') + '"' for name in names)]
     for t, row in rows:
-        cells = ["stale"] * len(names) if row is None else [repr(row[name]) if name in row else "stale" for name in names]
+        cells = (
+            ["stale"] * len(names) if row is None else [repr(row[name]) if name in row else "stale" for name in names]
+        )
         lines.append(f"{t}," + ",".join(cells))
     path.write_text("\n".join(lines) + "\n")
     courses: list[Course] = []
@@ -163,8 +167,20 @@ def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
     told, report = told_by_replay(loaded, tmp_path / "h.csv", random_rows(7, 600, 1_000))
 
     assert {kind for _, _, kind, _ in told} == {"tripped", "cleared", "lost", "back", "gone"}
-    assert {trip.rule for trip in report.trips} >= {"hold", "counts", "mean", "peak", "missing", "needy", "band",
-                                                      "exactly", "asked", "beside", "hours", "leaves"}
+    assert {trip.rule for trip in report.trips} >= {
+        "hold",
+        "counts",
+        "mean",
+        "peak",
+        "missing",
+        "needy",
+        "band",
+        "exactly",
+        "asked",
+        "beside",
+        "hours",
+        "leaves",
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -68,9 +68,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.integers(0, 1 << 30), st.integers(5, 600), st.sampled_from([0, 0, 700]), st.sampled_from([1_000, 300, 2_500]),
+    st.integers(0, 1 << 30),
+    st.integers(5, 600),
+    st.sampled_from([0, 0, 700]),
+    st.sampled_from([1_000, 300, 2_500]),
     st.sampled_from([40, 333, 100_000]),
-)  # fmt: skip
+)
 def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
     loaded: Config, seed: int, size: int, jitter: int, every: int, at_once: int
 ) -> None:
@@ -123,4 +126,3 @@ def test_of_a_day_of_noise_at_the_limit_few_looks_are_taken(loaded: Config, monk
     report = replay(loaded, Pages([Page(t, noise, KEYS[:1], int(t[0]))]))
     assert {trip.rule for trip in report.trips} >= {"at-once", "often"}
     assert len(taken) < size
-

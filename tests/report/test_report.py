@@ -28,8 +28,15 @@ defaults: {target: bot}
 rules:
   - {name: flapping, kpi: rate, crit: {above: 15%, for: 2s}}
 """
-_PLAN = json.dumps({"kind": "repair", "mode": "auto", "exhausted": "leave-running", "levels": [
-    {"name": "feature", "steps": []}, {"name": "version", "steps": []}], "verify": {"quiet": 5_000}})  # fmt: skip
+_PLAN = json.dumps(
+    {
+        "kind": "repair",
+        "mode": "auto",
+        "exhausted": "leave-running",
+        "levels": [{"name": "feature", "steps": []}, {"name": "version", "steps": []}],
+        "verify": {"quiet": 5_000},
+    }
+)
 
 
 @pytest.fixture
@@ -60,14 +67,25 @@ def night(journal: Journal, *, latched: bool = False, closed: bool = True) -> in
         number = incidents.open_incident(db, "bot", "crit", "flapping: rate 20 % is above 15 %", T)
         incidents.trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
         incidents.event(db, "tripped", "flapping (crit) tripped", T, incident=number, target="bot")
-        run = runs.queue(db, incident=number, target="bot", plan="v2", kind="repair", text=_PLAN, place="{}",
-                         by="rule flapping", now=T)  # fmt: skip
+        run = runs.queue(
+            db,
+            incident=number,
+            target="bot",
+            plan="v2",
+            kind="repair",
+            text=_PLAN,
+            place="{}",
+            by="rule flapping",
+            now=T,
+        )
         for level, n, say, before, diff in (
             (0, 0, "set V2 = false in config.py", {"file": "/bot/config.py"}, "-V2 = True\n+V2 = False"),
             (1, 0, "git revert v2", {"repo": "/bot", "old": "a" * 40, "new": "b" * 40, "already": False}, ""),
         ):
             t = T + (level + 1) * 60 * S
-            runs.start_step(db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff))
+            runs.start_step(
+                db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
+            )
             runs.end_step(db, run, "level", level, n, "done", "it is so", t + 2 * S)
         runs.move(db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S)
         incidents.event(db, "watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
@@ -97,8 +115,11 @@ def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded: 
     assert facts is not None
 
     assert report.took(facts) == {
-        "rolled back": 122 * S, "back at the baseline": 300 * S, "root cause known": None, "fixed": None,
-    }  # fmt: skip
+        "rolled back": 122 * S,
+        "back at the baseline": 300 * S,
+        "root cause known": None,
+        "fixed": None,
+    }
     text = report.markdown(report.report(facts)[1])
     assert "| rolled back | 2 m 2 s | < 30 m | met |" in text
     assert "| root cause known | not yet | < 4 h | open |" in text
@@ -147,8 +168,9 @@ def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded: Config) 
 def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded: Config) -> None:
     night(journal)
     with journal.write() as db:
-        run = runs.queue(db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann",
-                         now=T + 450 * S)  # fmt: skip
+        run = runs.queue(
+            db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann", now=T + 450 * S
+        )
         runs.move(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
 
     text = told(journal, loaded)
@@ -164,7 +186,12 @@ def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded: Config) -
     facts = report.gather(journal, 1, loaded, None, T + 500 * S)
     assert facts is not None
 
-    asked = [item for block in report.report(facts)[1] if isinstance(block, Bullets) and not block.boxes for item in block.items]
+    asked = [
+        item
+        for block in report.report(facts)[1]
+        if isinstance(block, Bullets) and not block.boxes
+        for item in block.items
+    ]
 
     for words in ("root cause", "latched", "still open", "git revert v2", "flapping has not recovered"):
         assert any(words in item for item in asked), words

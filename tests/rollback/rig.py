@@ -100,21 +100,37 @@ VERIFY = {"settle": "1s", "that": ["alive == 1"], "quiet": "1s", "give_up": "20s
 
 def repair(**said: Any) -> Repair:
     """Two levels: the feature's flag (which does not help a bot with MODEL 2), and the model."""
-    return Repair.model_validate({
-        "kind": "repair", "mode": "auto", "exhausted": "halt",
-        "before": [flag(TRADING=False)], "proven": [flag(TRADING=True)], "verify": VERIFY,
-        "levels": [
-            {"name": "feature", "steps": [flag(FEATURE=False)]},
-            {"name": "version", "steps": [flag(MODEL=1), flag("other.yaml", size=1)]},
-        ],
-    } | said)  # fmt: skip
+    return Repair.model_validate(
+        {
+            "kind": "repair",
+            "mode": "auto",
+            "exhausted": "halt",
+            "before": [flag(TRADING=False)],
+            "proven": [flag(TRADING=True)],
+            "verify": VERIFY,
+            "levels": [
+                {"name": "feature", "steps": [flag(FEATURE=False)]},
+                {"name": "version", "steps": [flag(MODEL=1), flag("other.yaml", size=1)]},
+            ],
+        }
+        | said
+    )
 
 
 def halt(**said: Any) -> Halt:
-    return Halt.model_validate({
-        "kind": "halt",
-        "levels": [{"name": "no-entries", "steps": [flag(TRADING=False)], "verify": {"that": ["alive == 1"], "give_up": "5s"}}],
-    } | said)  # fmt: skip
+    return Halt.model_validate(
+        {
+            "kind": "halt",
+            "levels": [
+                {
+                    "name": "no-entries",
+                    "steps": [flag(TRADING=False)],
+                    "verify": {"that": ["alive == 1"], "give_up": "5s"},
+                }
+            ],
+        }
+        | said
+    )
 
 
 class Rig:
@@ -173,17 +189,31 @@ class Rig:
         return number
 
     def queue(
-        self, plan: str = "ladder", target: str = "bot", *, by: str = "rule errors", level: int = 0, text: str | None = None,
+        self,
+        plan: str = "ladder",
+        target: str = "bot",
+        *,
+        by: str = "rule errors",
+        level: int = 0,
+        text: str | None = None,
         incident: int | None = -1,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """`incident` −1: the open one, opened if need be."""
         place, known = self.target(target), self.plans[plan]
         number = self.trip(target) if incident == -1 else incident
         with self.journal.write() as db:
             return runs.queue(
-                db, incident=number, target=target, plan=plan, kind=known.kind, text=text or write_plan(known),
-                place=Target(repo=str(place)).model_dump_json(include={"repo"}), by=by, now=self.now, level=level,
-            )  # fmt: skip
+                db,
+                incident=number,
+                target=target,
+                plan=plan,
+                kind=known.kind,
+                text=text or write_plan(known),
+                place=Target(repo=str(place)).model_dump_json(include={"repo"}),
+                by=by,
+                now=self.now,
+                level=level,
+            )
 
     def run(self, number: int) -> Run:
         return runs.get(self.journal, number)
@@ -272,12 +302,22 @@ class Rig:
 
     def _hands(self) -> Hands:
         return Hands(
-            journal=self.journal, telemetry=self.telemetry, clock=lambda: self.now, offload=self._offload,
-            terms=lambda *_: {ERRORS: Terms(Patience(hold=500))}, evidence=self._evidence,
-            wanted=self._wanted, halt=self._halt, tell=self._tell, ended=self.over.append,
-            named=self._named, mute=lambda _, names: self._mute(names), held=lambda _: self.held,
-            backups=self.folder / ".backups", trips=self._trips,
-        )  # fmt: skip
+            journal=self.journal,
+            telemetry=self.telemetry,
+            clock=lambda: self.now,
+            offload=self._offload,
+            terms=lambda *_: {ERRORS: Terms(Patience(hold=500))},
+            evidence=self._evidence,
+            wanted=self._wanted,
+            halt=self._halt,
+            tell=self._tell,
+            ended=self.over.append,
+            named=self._named,
+            mute=lambda _, names: self._mute(names),
+            held=lambda _: self.held,
+            backups=self.folder / ".backups",
+            trips=self._trips,
+        )
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """In this very thread unless there is a pool: what is to be told apart is what happened, not where."""
@@ -306,8 +346,11 @@ class Rig:
         verdicts = []
         for key in terms:
             outcome = self.errors_of.get(key, self.errors)(config) if now > since else "nodata"
-            verdicts.append(Verdict(key.rule, "crit", key.labels, outcome, f"{key.rule} are {outcome}", 0.5, 0.1,
-                                    outcome == "ok", now))  # fmt: skip
+            verdicts.append(
+                Verdict(
+                    key.rule, "crit", key.labels, outcome, f"{key.rule} are {outcome}", 0.5, 0.1, outcome == "ok", now
+                )
+            )
         return verdicts, {text: self.that(text) for text in that}
 
     def _named(self, target: str, names: Collection[str]) -> dict[Key, Terms]:

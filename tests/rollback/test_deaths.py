@@ -163,7 +163,9 @@ def test_a_step_after_which_the_world_is_other_stops_latches_and_pages(rig: Rig)
 
 def test_a_step_of_which_nobody_can_tell_whether_it_happened_stops_latches_and_pages(rig: Rig) -> None:
     blindly = {"do": "command", "run": ["sh", "-c", "echo once >> effects"]}
-    rig.plans["ladder"] = repair(levels=[{"name": "blind", "steps": [blindly]}, {"name": "next", "steps": [flag(MODEL=1)]}])
+    rig.plans["ladder"] = repair(
+        levels=[{"name": "blind", "steps": [blindly]}, {"name": "next", "steps": [flag(MODEL=1)]}]
+    )
     run = rig.queue()
 
     heir = dies_within(rig, "after run sh -c 'echo once >> effects'")
@@ -180,7 +182,9 @@ def test_a_step_of_which_nobody_can_tell_whether_it_happened_stops_latches_and_p
 def test_what_nobody_can_tell_stays_so_when_the_next_process_dies_in_saying_it(rig: Rig) -> None:
     """The step stands as unknown, and the run is not over: the ladder must not climb on from there."""
     blindly = {"do": "command", "run": ["sh", "-c", "echo once >> effects"]}
-    rig.plans["ladder"] = repair(levels=[{"name": "blind", "steps": [blindly]}, {"name": "next", "steps": [flag(MODEL=1)]}])
+    rig.plans["ladder"] = repair(
+        levels=[{"name": "blind", "steps": [blindly]}, {"name": "next", "steps": [flag(MODEL=1)]}]
+    )
     run = rig.queue()
     heir = dies_within(rig, "after run sh -c 'echo once >> effects'")
     for number in range(1, 20):
@@ -211,8 +215,9 @@ def test_what_is_found_out_in_one_life_is_not_half_written_down(rig: Rig) -> Non
             break
         rig = again(rig)
         assert [step for step in rig.did(1) if step[2].startswith("set FEATURE")] in (
-            [], [("level", 0, "set FEATURE = false in config.py", "skipped")],
-        )  # fmt: skip
+            [],
+            [("level", 0, "set FEATURE = false in config.py", "skipped")],
+        )
     assert points > 3
 
 

@@ -21,7 +21,9 @@ def flaky(needs: int) -> dict[str, Any]:
 
 
 def one_level(*steps: dict[str, Any], **said: Any) -> Any:
-    return repair(before=[], levels=[{"name": "only", "steps": list(steps)}, {"name": "model", "steps": [flag(MODEL=1)]}], **said)
+    return repair(
+        before=[], levels=[{"name": "only", "steps": list(steps)}, {"name": "model", "steps": [flag(MODEL=1)]}], **said
+    )
 
 
 def test_a_step_that_failed_is_tried_again_as_often_as_it_says_and_with_the_pause_it_says(rig: Rig) -> None:
@@ -114,8 +116,9 @@ def test_a_halt_may_not_stop_half_way() -> None:
 
 
 def test_of_a_step_that_may_have_happened_nothing_is_tried_again(rig: Rig) -> None:
-    rig.plans["ladder"] = one_level({"do": "command", "run": ["sh", "-c", "echo ran >> effects; sleep 60"], "timeout": "300ms",
-                                     "retries": 5})  # fmt: skip
+    rig.plans["ladder"] = one_level(
+        {"do": "command", "run": ["sh", "-c", "echo ran >> effects; sleep 60"], "timeout": "300ms", "retries": 5}
+    )
     number = rig.queue()
 
     rig.play()

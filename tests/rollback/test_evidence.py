@@ -19,10 +19,14 @@ from watchdog.rules import Patience
 
 def proven_by(**verify: Any) -> Any:
     """Two levels, either of which makes the rule well; the first is proven by what is said."""
-    return repair(before=[], proven=[], levels=[
-        {"name": "model", "steps": [flag(MODEL=1)], "verify": VERIFY | verify},
-        {"name": "feature", "steps": [flag(FEATURE=False)]},
-    ])  # fmt: skip
+    return repair(
+        before=[],
+        proven=[],
+        levels=[
+            {"name": "model", "steps": [flag(MODEL=1)], "verify": VERIFY | verify},
+            {"name": "feature", "steps": [flag(FEATURE=False)]},
+        ],
+    )
 
 
 class Log:
@@ -131,8 +135,11 @@ def test_after_a_death_at_any_point_the_log_is_read_from_the_step_on(folder: Cal
 
 def test_a_line_of_the_level_that_helped_proves_no_stage_on_the_way_back(rig: Rig, log: Log) -> None:
     """The first level and the first stage have the same number; none of the stage's steps fits this target, so none begins."""
-    stage = {"name": "small", "steps": [{"do": "systemd", "restart": "unit", "on_error": "continue"}],
-             "verify": VERIFY | {"log": {"file": "bot.log", "present": "model loaded"}}}  # fmt: skip
+    stage = {
+        "name": "small",
+        "steps": [{"do": "systemd", "restart": "unit", "on_error": "continue"}],
+        "verify": VERIFY | {"log": {"file": "bot.log", "present": "model loaded"}},
+    }
     plan = proven_by(log={"file": "bot.log", "present": "model loaded"})
     rig.plans["ladder"] = plan.model_copy(update={"recover": repair(recover=[stage]).recover})
     says(rig, log, "apply", "model loaded\n")

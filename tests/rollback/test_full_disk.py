@@ -38,9 +38,9 @@ def test_a_run_goes_on_when_the_disk_has_room_again(folder: Callable[[], Path], 
     failed = 0
     for n in range(1, 60):
         rig = Full(folder())
-        rig.plans["halt"] = halt(levels=[
-            {"name": "stop", "steps": [once("stopped")], "verify": {"that": ["alive == 1"], "give_up": "5s"}}
-        ])  # fmt: skip
+        rig.plans["halt"] = halt(
+            levels=[{"name": "stop", "steps": [once("stopped")], "verify": {"that": ["alive == 1"], "give_up": "5s"}}]
+        )
         number = rig.queue(kind)
         rig.fill(n)
         rig.play()

@@ -20,9 +20,11 @@ def test_a_ladder_climbs_until_a_level_helps_and_trades_again_only_then(rig: Rig
     assert rig.config() == {"TRADING": "True", "FEATURE": "False", "MODEL": "1"}
     assert rig.latched() is None
     assert rig.told() == [
-        "bot: ladder: level feature starts", "bot: ladder: level feature disproven, level version starts",
-        "bot: ladder: level version proven", "bot: ladder proven",
-    ]  # fmt: skip
+        "bot: ladder: level feature starts",
+        "bot: ladder: level feature disproven, level version starts",
+        "bot: ladder: level version proven",
+        "bot: ladder proven",
+    ]
 
 
 def test_a_bot_does_not_trade_while_it_is_repaired(rig: Rig) -> None:
@@ -107,7 +109,10 @@ def test_a_dry_run_changes_nothing_and_says_every_row(rig: Rig) -> None:
 
 def test_a_step_that_does_not_fit_its_target_is_a_level_that_failed_and_no_mistake_of_ours(rig: Rig) -> None:
     """A person may run a plan on a target for which nobody has checked it."""
-    levels = [{"name": "restart", "steps": [{"do": "systemd", "restart": "unit"}]}, {"name": "version", "steps": [flag(MODEL=1)]}]
+    levels = [
+        {"name": "restart", "steps": [{"do": "systemd", "restart": "unit"}]},
+        {"name": "version", "steps": [flag(MODEL=1)]},
+    ]
     rig.plans["ladder"] = repair(levels=levels)
     run = rig.queue(by="person ada", incident=None)
 
@@ -136,10 +141,16 @@ def test_somebody_elses_edit_between_two_levels_is_not_overwritten(rig: Rig) -> 
 
 
 def two_levels(first: dict[str, Any]) -> Any:
-    return halt(levels=[
-        {"name": "close", "steps": [first], "verify": {"that": ["flat == 1"], "give_up": "3s"}},
-        {"name": "stop", "steps": [flag("other.yaml", size=0)], "verify": {"that": ["alive == 1"], "give_up": "3s"}},
-    ])  # fmt: skip
+    return halt(
+        levels=[
+            {"name": "close", "steps": [first], "verify": {"that": ["flat == 1"], "give_up": "3s"}},
+            {
+                "name": "stop",
+                "steps": [flag("other.yaml", size=0)],
+                "verify": {"that": ["alive == 1"], "give_up": "3s"},
+            },
+        ]
+    )
 
 
 def test_a_halt_whose_step_may_or_may_not_have_happened_goes_on_to_its_next_level(rig: Rig) -> None:
@@ -153,7 +164,10 @@ def test_a_halt_whose_step_may_or_may_not_have_happened_goes_on_to_its_next_leve
 
     rig.play()
 
-    assert rig.did(run) == [("level", 0, "run close-all", "unknown"), ("level", 1, "set size = 0 in other.yaml", "done")]
+    assert rig.did(run) == [
+        ("level", 0, "run close-all", "unknown"),
+        ("level", 1, "set size = 0 in other.yaml", "done"),
+    ]
     assert (rig.run(run).outcome, rig.latched()) == ("proven", "halt halt")
     assert any("level close unknown" in title for title in rig.told())
 

@@ -238,7 +238,11 @@ def checked(*argv: str) -> Any:
 
 @pytest.mark.parametrize(
     ("argv", "outcome", "level"),
-    [(["true"], "proven", 0), (["sh", "-c", "grep -q 'MODEL = 1' config.py"], "proven", 1), (["false"], "exhausted", 1)],
+    [
+        (["true"], "proven", 0),
+        (["sh", "-c", "grep -q 'MODEL = 1' config.py"], "proven", 1),
+        (["false"], "exhausted", 1),
+    ],
 )
 def test_a_verify_command_that_says_no_is_disproof(rig: Rig, argv: list[str], outcome: str, level: int) -> None:
     rig.errors = lambda _: "ok"

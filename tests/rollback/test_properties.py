@@ -30,9 +30,10 @@ from watchdog.rollback import Hands, Rollback
 NAN = float("nan")
 HOUR = 3_600 * SECOND
 NIGHT = (
-    RULES.replace("cooldown: 1m", "cooldown: 3s").replace("2 per 1h", "1 per 1h")
+    RULES.replace("cooldown: 1m", "cooldown: 3s")
+    .replace("2 per 1h", "1 per 1h")
     .replace("quiet: 1s, watch: 10s", "quiet: 1s, watch: 4s, give_up: 8s")
-)  # fmt: skip
+)
 
 
 @cache
@@ -57,11 +58,14 @@ class Spell(NamedTuple):
 
 
 SPELL = st.builds(
-    Spell, errors=st.sampled_from([0.01, 0.07, 0.5, 0.5, 0.5, NAN]),
-    equity=st.sampled_from([1_000, 1_000, 1_000, 1_000, 850, NAN]), age=st.sampled_from([1, 1, 1, 61, NAN]),
-    seconds=st.integers(1, 9), broken=st.sampled_from([False, False, False, True]),
+    Spell,
+    errors=st.sampled_from([0.01, 0.07, 0.5, 0.5, 0.5, NAN]),
+    equity=st.sampled_from([1_000, 1_000, 1_000, 1_000, 850, NAN]),
+    age=st.sampled_from([1, 1, 1, 61, NAN]),
+    seconds=st.integers(1, 9),
+    broken=st.sampled_from([False, False, False, True]),
     ends=st.sampled_from(["", "", "dies", "hold", "abort", "silence"]),
-)  # fmt: skip
+)
 
 
 class Town(Desk):
@@ -96,8 +100,11 @@ class Town(Desk):
         await self._die()
 
     async def _end(self, how: str) -> None:
-        ask: dict[str, dict[str, Any]] = {"hold": {"target": "bot", "for": 3 * SECOND}, "abort": {"what": "bot"},
-                                          "silence": {"rule": "errors", "for": 3 * SECOND}}  # fmt: skip
+        ask: dict[str, dict[str, Any]] = {
+            "hold": {"target": "bot", "for": 3 * SECOND},
+            "abort": {"what": "bot"},
+            "silence": {"rule": "errors", "for": 3 * SECOND},
+        }
         if how in ask:
             self.people.answer(Request(1, self.now, how, ask[how], "ann"), self.now)
         if how == "dies":
@@ -134,7 +141,9 @@ class Town(Desk):
         return ""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(SPELL, min_size=3, max_size=8))
 def test_what_must_hold_in_every_night(spells: list[Spell]) -> None:
     """No repair on missing data, no latch that opens by itself, no budget exceeded, no level repeated, no halt refused."""
@@ -175,21 +184,33 @@ def holds(town: Town) -> None:
     """What must hold when the night is over."""
     every = town.runs
     for repair in [run for run in every if run.kind == "repair" and run.by.startswith("rule ")]:
-        lately = [run for run in every if run.by.startswith("rule ") and run.id < repair.id and run.outcome not in NOTHING_DONE
-                  and repair.queued - run.queued < HOUR]  # fmt: skip
+        lately = [
+            run
+            for run in every
+            if run.by.startswith("rule ")
+            and run.id < repair.id
+            and run.outcome not in NOTHING_DONE
+            and repair.queued - run.queued < HOUR
+        ]
         assert not lately, "the budget was exceeded"
     for incident in incidents.listing(town.journal):
         mine = runs.of_incident(town.journal, incident.id)
-        tried = [Counter({(run.plan, step.level) for step in runs.steps(town.journal, run.id) if step.phase == "level"})
-                 for run in mine if run.kind == "repair"]  # fmt: skip
+        tried = [
+            Counter({(run.plan, step.level) for step in runs.steps(town.journal, run.id) if step.phase == "level"})
+            for run in mine
+            if run.kind == "repair"
+        ]
         assert all(count == 1 for count in sum(tried, Counter()).values()), "a level was repeated"
         halts = [run for run in mine if run.kind == "halt"]
         for trip in incidents.trips(town.journal, incident.id):
             if trip.plan == "halt":
                 assert [run for run in halts if run.ended is None or run.ended >= trip.t], "a halt was refused"
         for run in mine:
-            late = [step for step in runs.steps(town.journal, run.id)
-                    if run.kind == "repair" and halts and (step.started or 0) > halts[0].queued]  # fmt: skip
+            late = [
+                step
+                for step in runs.steps(town.journal, run.id)
+                if run.kind == "repair" and halts and (step.started or 0) > halts[0].queued
+            ]
             assert not late, "a repair went on after the halt was queued"
 
 

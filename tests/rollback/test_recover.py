@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,17 @@ def resumed(rig: Rig, **said: Any) -> int:
     (place / "config.py").write_text((place / "config.py").read_text().replace("TRADING = True", "TRADING = False"))
     with rig.journal.write() as db:
         return runs.queue(
-            db, incident=None, target="bot", plan="halt", kind="repair", text=write_plan(rig.plans["halt"]),
-            place=Target(repo=str(place)).model_dump_json(include={"repo"}), by="person ann", now=rig.now, part="recover",
-        )  # fmt: skip
+            db,
+            incident=None,
+            target="bot",
+            plan="halt",
+            kind="repair",
+            text=write_plan(rig.plans["halt"]),
+            place=Target(repo=str(place)).model_dump_json(include={"repo"}),
+            by="person ann",
+            now=rig.now,
+            part="recover",
+        )
 
 
 def stages(rig: Rig, number: int) -> list[tuple[str, int, str]]:
@@ -114,16 +123,20 @@ def test_a_repair_whose_way_back_trips_stops_and_latches(rig: Rig) -> None:
     assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 1\n"
 
 
+def trips_while_trading(rig: Rig) -> str | None:
+    return "drawdown" if rig.config()["TRADING"] == "True" else None
+
+
 @pytest.mark.parametrize("trips", [False, True])
 def test_wherever_it_dies_the_end_is_the_same(folder: Callable[[], Path], trips: bool) -> None:
     for n in range(1, 60):
         rig = Rig(folder())
         number = resumed(rig)
-        rig.trips = (lambda rig=rig: "drawdown" if rig.config()["TRADING"] == "True" else None) if trips else lambda: None  # type: ignore[misc]
+        rig.trips = partial(trips_while_trading, rig) if trips else lambda: None
         rig.boundary.kill_at = n
         died = rig.dies()
         heir = again(rig)
-        heir.trips = (lambda heir=heir: "drawdown" if heir.config()["TRADING"] == "True" else None) if trips else lambda: None  # type: ignore[misc]
+        heir.trips = partial(trips_while_trading, heir) if trips else lambda: None
         heir.play()
         assert heir.run(number).outcome == ("stopped" if trips else "proven"), n
         assert heir.config()["TRADING"] == ("False" if trips else "True"), n

@@ -15,10 +15,12 @@ from watchdog.offload import Offload
 
 def two_rungs() -> Halt:
     that = {"that": ["alive == 1"], "give_up": "2s"}
-    return halt(levels=[
-        {"name": "flag", "steps": [flag(TRADING=False)], "verify": that},
-        {"name": "model", "steps": [flag("other.yaml", size=0)], "verify": that},
-    ])  # fmt: skip
+    return halt(
+        levels=[
+            {"name": "flag", "steps": [flag(TRADING=False)], "verify": that},
+            {"name": "model", "steps": [flag("other.yaml", size=0)], "verify": that},
+        ]
+    )
 
 
 def test_a_halt_whose_first_level_hangs_goes_on_with_the_next_one(rig: Rig) -> None:
@@ -163,9 +165,11 @@ def test_after_a_relapse_in_the_watch_the_stages_are_gone_through_again(rig: Rig
     size = [{"name": "small", "steps": [flag("other.yaml", size=1)], "verify": QUIET}]
     rig.plans["ladder"] = repair(
         recover=size,
-        levels=[{"name": "feature", "steps": [flag(FEATURE=False)]},
-                {"name": "version", "steps": [flag(MODEL=1), flag("other.yaml", size=5)]}],
-    )  # fmt: skip
+        levels=[
+            {"name": "feature", "steps": [flag(FEATURE=False)]},
+            {"name": "version", "steps": [flag(MODEL=1), flag("other.yaml", size=5)]},
+        ],
+    )
     rig.errors = lambda config: "ok" if config["MODEL"] == "1" or not relapsed else "bad"
     relapsed: list[bool] = []
     number = rig.queue()

@@ -20,7 +20,9 @@ REVERT = {"do": "git", "revert": "v2-merge"}
 def git(repo: Path, *args: str) -> str:
     name = {f"GIT_{who}_{what}": "ann" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environ = {**os.environ, **name, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    return subprocess.run(["git", *args], cwd=repo, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *args], cwd=repo, env=environ, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def deployed(rig: Rig) -> Path:
@@ -44,10 +46,12 @@ def deployed(rig: Rig) -> Path:
     return place
 
 
-LADDER = repair(levels=[
-    {"name": "feature", "steps": [flag(FEATURE=False)]},
-    {"name": "version", "steps": [REVERT]},
-])  # fmt: skip
+LADDER = repair(
+    levels=[
+        {"name": "feature", "steps": [flag(FEATURE=False)]},
+        {"name": "version", "steps": [REVERT]},
+    ]
+)
 
 
 def repaired(rig: Rig) -> Path:
@@ -64,8 +68,18 @@ def repaired(rig: Rig) -> Path:
 def undo(rig: Rig) -> int:
     place = Target(repo=str(rig.folder / "bot")).model_dump_json(include={"repo"})
     with rig.journal.write() as db:
-        return runs.queue(db, incident=1, target="bot", plan="undo 1", kind="repair", part="undo", place=place,
-                          text=dump({"incident": 1}), by="person ann", now=rig.now)  # fmt: skip
+        return runs.queue(
+            db,
+            incident=1,
+            target="bot",
+            plan="undo 1",
+            kind="repair",
+            part="undo",
+            place=place,
+            text=dump({"incident": 1}),
+            by="person ann",
+            now=rig.now,
+        )
 
 
 def test_after_a_rollback_undo_puts_the_version_and_its_flag_back_byte_for_byte(rig: Rig) -> None:
@@ -226,10 +240,12 @@ def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig:
         (inner / "hmm.py").write_bytes(size)
         git(inner, "add", ".")
         git(inner, "commit", "-q", "-m", "size")
-    rig.plans["ladder"] = repair(levels=[
-        {"name": "feature", "steps": [flag(FEATURE=False)]},
-        {"name": "both", "steps": [REVERT, {"do": "git", "revert": "HEAD", "repo": "strategies"}]},
-    ])  # fmt: skip
+    rig.plans["ladder"] = repair(
+        levels=[
+            {"name": "feature", "steps": [flag(FEATURE=False)]},
+            {"name": "both", "steps": [REVERT, {"do": "git", "revert": "HEAD", "repo": "strategies"}]},
+        ]
+    )
     number = rig.queue()
     rig.play()
     assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
@@ -248,10 +264,15 @@ def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig:
 
 def test_undo_of_what_went_to_an_emergency_branch_stays_on_it(rig: Rig) -> None:
     place = deployed(rig)
-    rig.plans["ladder"] = repair(levels=[
-        {"name": "feature", "steps": [flag(FEATURE=False)]},
-        {"name": "version", "steps": [{"do": "git", "files": ["config.py"], "from": "v2-merge^", "branch": "emergency/v2"}]},
-    ])  # fmt: skip
+    rig.plans["ladder"] = repair(
+        levels=[
+            {"name": "feature", "steps": [flag(FEATURE=False)]},
+            {
+                "name": "version",
+                "steps": [{"do": "git", "files": ["config.py"], "from": "v2-merge^", "branch": "emergency/v2"}],
+            },
+        ]
+    )
     number = rig.queue()
     rig.play()
     assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)

@@ -13,7 +13,11 @@ ETH: Labels = (("pair", "ETH"),)
 
 
 def made(
-    crit: dict[str, Any] | None, kpi: Kpi | None = None, normal: Normal | None = None, level: Level = "crit", **keys: Any
+    crit: dict[str, Any] | None,
+    kpi: Kpi | None = None,
+    normal: Normal | None = None,
+    level: Level = "crit",
+    **keys: Any,
 ) -> Check:
     named: dict[str, Any] = {} if kpi is None and "expr" in (crit or {}) else {"kpi": "k"}
     rule = Rule.model_validate({"name": "r", "target": "bot", "crit": crit, **named, **keys})

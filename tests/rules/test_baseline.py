@@ -56,11 +56,14 @@ def test_values_are_believed_as_a_rule_would_judge_by_them() -> None:
     assert believed("k", kpi, seen, NOW) == ([1.0], "")
     assert believed("k", kpi, seen, NOW + 3_001) == ([], "newest sample of k is 3 s old, at most 3 s is believed")
     assert believed("k", kpi, Reading({BTC: 1.0}, NOW, evidence={}, max_age=3_000), NOW) == (
-        [], "k lacks the evidence it needs",
-    )  # fmt: skip
+        [],
+        "k lacks the evidence it needs",
+    )
 
 
-@pytest.mark.parametrize(("value", "factor"), [(8.3, 100), (0.083, None), (0.004, 0.0482), (1.6, None), (0.0, None), (-9, None)])
+@pytest.mark.parametrize(
+    ("value", "factor"), [(8.3, 100), (0.083, None), (0.004, 0.0482), (1.6, None), (0.0, None), (-9, None)]
+)
 def test_more_than_twenty_times_off_is_told(value: float, factor: float | None) -> None:
     found = far_off({(): value}, 0.083)
 

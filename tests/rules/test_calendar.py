@@ -24,9 +24,14 @@ def test_hours_are_those_of_the_place_in_summer_and_in_winter() -> None:
     only = Only(between="09:30-16:00", days=("mon-fri",), timezone="America/New_York")
 
     for day in ("2024-01-10", "2024-07-10"):
-        assert [awake(only, f"{day}T{hour}", "America/New_York") for hour in ("09:29:59", "09:30", "15:59:59", "16:00")] == [
-            False, True, True, False,
-        ]  # fmt: skip
+        assert [
+            awake(only, f"{day}T{hour}", "America/New_York") for hour in ("09:29:59", "09:30", "15:59:59", "16:00")
+        ] == [
+            False,
+            True,
+            True,
+            False,
+        ]
     assert awake(only, "2024-01-10T14:30")  # 09:30 in winter
     assert not awake(only, "2024-01-10T13:30")
     assert awake(only, "2024-07-10T13:30")  # 09:30 in summer
@@ -35,15 +40,28 @@ def test_hours_are_those_of_the_place_in_summer_and_in_winter() -> None:
 def test_days_without_hours_are_whole_days_and_go_round_the_weekend() -> None:
     weekend = Only(days=("fri-mon",))
 
-    assert [awake(weekend, f"2024-01-{day:02}T23:59") for day in range(8, 15)] == [True, False, False, False, True, True, True]
+    assert [awake(weekend, f"2024-01-{day:02}T23:59") for day in range(8, 15)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_hours_over_midnight_belong_to_the_day_they_begin_on() -> None:
     only = Only(between="22:00-06:00", days=("fri",))
 
-    assert [awake(only, at) for at in ("2024-01-12T21:59", "2024-01-12T22:00", "2024-01-13T05:59", "2024-01-13T06:00")] == [
-        False, True, True, False,
-    ]  # fmt: skip
+    assert [
+        awake(only, at) for at in ("2024-01-12T21:59", "2024-01-12T22:00", "2024-01-13T05:59", "2024-01-13T06:00")
+    ] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     assert not awake(only, "2024-01-12T05:00")
     assert awake(Only(between="18:00-24:00"), "2024-01-12T23:59")
 

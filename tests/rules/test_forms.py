@@ -46,16 +46,25 @@ def test_outside_is_bad_on_either_side_and_names_the_limit_that_was_crossed() ->
     found = [(says(c, v).outcome, says(c, v).cleared, says(c, v).limit) for v in (0.1, 0.2, 0.25, 0.5, 0.76, 0.8, 0.9)]
 
     assert found == [
-        ("bad", False, 0.2), ("ok", False, 0.2), ("ok", True, 0.2), ("ok", True, 0.8), ("ok", False, 0.8),
-        ("ok", False, 0.8), ("bad", False, 0.8),
-    ]  # fmt: skip
+        ("bad", False, 0.2),
+        ("ok", False, 0.2),
+        ("ok", True, 0.2),
+        ("ok", True, 0.8),
+        ("ok", False, 0.8),
+        ("ok", False, 0.8),
+        ("bad", False, 0.8),
+    ]
     assert says(c, 0.1).reason == "k 10 % is outside 20 % to 80 %"
 
 
 def test_equals_is_bad_at_exactly_that_value() -> None:
     c = made({"equals": 3})
 
-    assert [(says(c, v).outcome, says(c, v).cleared) for v in (2.9, 3, 3.1)] == [("ok", True), ("bad", False), ("ok", True)]
+    assert [(says(c, v).outcome, says(c, v).cleared) for v in (2.9, 3, 3.1)] == [
+        ("ok", True),
+        ("bad", False),
+        ("ok", True),
+    ]
     assert says(c, 3).reason == "k 3 is equal to 3"
 
 
@@ -111,17 +120,24 @@ def test_a_condition_is_bad_for_what_it_returns_and_well_for_the_known_rest() ->
     verdicts = judge(c, reading({BTC: 7.0}), NOW, [BTC, ETH])
 
     assert {v.labels: (v.outcome, v.cleared, v.value) for v in verdicts} == {
-        BTC: ("bad", False, 7.0), ETH: ("ok", True, None), (): ("ok", True, None),
-    }  # fmt: skip
+        BTC: ("bad", False, 7.0),
+        ETH: ("ok", True, None),
+        (): ("ok", True, None),
+    }
     assert [v.reason for v in verdicts[:2]] == ["r 7: x > 5", "r: not x > 5"]
 
 
 def test_a_condition_that_returns_nothing_is_well_only_where_there_is_fresh_and_full_data() -> None:
     c = made({"expr": "x > 5"})
 
-    assert [says(c, {}, **lack).outcome for lack in ({}, {"newest": 0}, {"newest": NOW - 3_001}, {"have": 1, "need": 2})] == [
-        "ok", "nodata", "nodata", "nodata",
-    ]  # fmt: skip
+    assert [
+        says(c, {}, **lack).outcome for lack in ({}, {"newest": 0}, {"newest": NOW - 3_001}, {"have": 1, "need": 2})
+    ] == [
+        "ok",
+        "nodata",
+        "nodata",
+        "nodata",
+    ]
 
 
 def test_a_condition_about_absence_speaks_where_there_is_no_sample_but_is_no_evidence() -> None:
@@ -149,7 +165,9 @@ def test_a_rule_without_a_kpi_says_expr_everywhere() -> None:
 
 
 def test_missing_data_trips_a_level_that_has_no_condition_of_its_own() -> None:
-    rule = Rule.model_validate({"name": "r", "target": "bot", "warn": {"expr": "x > 5"}, "if_missing": {"then": "crit"}})
+    rule = Rule.model_validate(
+        {"name": "r", "target": "bot", "warn": {"expr": "x > 5"}, "if_missing": {"then": "crit"}}
+    )
     c = check(rule, "crit", None)
 
     assert c is not None
@@ -183,7 +201,9 @@ def test_a_learned_baseline_needs_a_ceiling_beside_it_and_a_captured_one_does_no
     with pytest.raises(ThresholdError, match="add a ceiling"):
         made({"above": "2x baseline"}, MEMORY)
 
-    verdict = says(made({"above": "2x baseline"}, Kpi(expr="x", baseline="captured"), Normal(None, "not captured yet")), 5)
+    verdict = says(
+        made({"above": "2x baseline"}, Kpi(expr="x", baseline="captured"), Normal(None, "not captured yet")), 5
+    )
     assert (verdict.outcome, verdict.reason) == ("nodata", "k: not captured yet")
 
 
@@ -209,9 +229,13 @@ def test_what_could_never_be_learned_is_refused() -> None:
 
 
 FORMS: list[dict[str, Any]] = [
-    {"above": 10}, {"at_least": 10, "clear": 8}, {"below": 10, "clear": 12}, {"at_most": 10},
-    {"outside": [5, 10], "clear": [6, 9]}, {"equals": 10},
-]  # fmt: skip
+    {"above": 10},
+    {"at_least": 10, "clear": 8},
+    {"below": 10, "clear": 12},
+    {"at_most": 10},
+    {"outside": [5, 10], "clear": [6, 9]},
+    {"equals": 10},
+]
 NUMBERS = st.one_of(st.sampled_from([5.0, 6.0, 8.0, 9.0, 10.0, 12.0, math.nan, math.inf]), st.floats(-20, 20))
 
 
@@ -244,8 +268,14 @@ def test_a_summary_knows_single_labels_the_rule_and_how_long_it_was_bad() -> Non
     c = made({"outside": ["10%", "20%"]}, Kpi(expr="x", unit="ratio"))
     (verdict,) = judge(c, reading({BTC: 0.25}), NOW)
 
-    text = fill("{{ name }}/{{level}} of {{ target }}: {{ labels.pair }} of {{labels.team}}, {{ labels.none }}, "
-                "{{ kpi }} {{ value }} {{ limit }} for {{ duration }}", c, verdict, 200_000, (("team", "fx"),))  # fmt: skip
+    text = fill(
+        "{{ name }}/{{level}} of {{ target }}: {{ labels.pair }} of {{labels.team}}, {{ labels.none }}, "
+        "{{ kpi }} {{ value }} {{ limit }} for {{ duration }}",
+        c,
+        verdict,
+        200_000,
+        (("team", "fx"),),
+    )
 
     assert text == "r/crit of bot: BTC of fx, none, k 25 % 10 % to 20 % for 3 m 20 s"
 
@@ -253,5 +283,8 @@ def test_a_summary_knows_single_labels_the_rule_and_how_long_it_was_bad() -> Non
 def test_a_broken_summary_is_found_before_the_night() -> None:
     assert unknown_placeholders("{{ labels.pair }} {{ duration }} {{ name }}") == []
     assert unknown_placeholders("{{ labels. }} {{ durations }} }} {{") == [
-        "labels.", "durations", "an unclosed {{", "a }} that closes nothing",
-    ]  # fmt: skip
+        "labels.",
+        "durations",
+        "an unclosed {{",
+        "a }} that closes nothing",
+    ]

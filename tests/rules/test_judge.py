@@ -26,7 +26,7 @@ from watchdog.rules import (
     judge,
     parse_patience,
     unknown_placeholders,
-)  # fmt: skip
+)
 
 ANY = settings(max_examples=30, deadline=None)
 
@@ -192,9 +192,14 @@ def test_series_that_appear_end_what_was_missing_before_any_was_known() -> None:
 
 
 LOST: list[dict[str, Any]] = [
-    {"error": "boom"}, {"newest": 0}, {"age": 3_001}, {"have": 1, "need": 2}, {"values": {}}, {"values": math.nan},
+    {"error": "boom"},
+    {"newest": 0},
+    {"age": 3_001},
+    {"have": 1, "need": 2},
+    {"values": {}},
+    {"values": math.nan},
     {"evidence": {}},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("lost", LOST, ids=lambda lost: next(iter(lost)))

@@ -66,7 +66,10 @@ def test_a_mistake_is_shown_where_it_stands(text: str, said: str, tmp_path: Path
         ("{expr: up}", "4:9: a rule says either record or alert"),
         ("{record: a-b, expr: up}", "4:18: 'a-b' is no name for a metric"),
         ("{record: a, expr: up, for: 5m}", "4:36: a recording rule has no for"),
-        ("{alert: A, expr: up, annotations: {x: '{{ toTime 1 }}'}}", "4:47: the template function 'toTime' is not supported"),
+        (
+            "{alert: A, expr: up, annotations: {x: '{{ toTime 1 }}'}}",
+            "4:47: the template function 'toTime' is not supported",
+        ),
         ("{alert: A, expr: up, labels: {a-b: c}}", "4:44: 'a-b' is no name for a label"),
     ],
 )
@@ -76,7 +79,9 @@ def test_a_mistake_in_a_rule_file_is_shown_where_it_stands(rule: str, said: str,
 
     _, problems = read(tmp_path / "test.yml", {})
 
-    assert [str(problem) for problem in problems if str(problem).startswith(f"{tmp_path / 'rules.yml'}:{said}")], problems
+    assert [str(problem) for problem in problems if str(problem).startswith(f"{tmp_path / 'rules.yml'}:{said}")], (
+        problems
+    )
 
 
 def test_a_mistake_in_a_rule_file_of_ours_is_shown_too(tmp_path: Path) -> None:
@@ -115,7 +120,9 @@ def test_nan_equals_nan_and_values_differ_by_a_billionth(tmp_path: Path) -> None
     assert [case.passed for case in run(file)] == [passed for _, _, passed in expects]
 
 
-def test_a_failure_is_shown_with_what_was_expected_and_what_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_shown_with_what_was_expected_and_what_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "test.yml").write_text(GOOD)
 
     assert main(["test", str(tmp_path / "test.yml")]) == 1
@@ -134,8 +141,14 @@ def test_json_has_one_object_a_case(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     same = [{"labels": "up", "value": "1"}]
-    assert first == {"file": str(path), "name": "first: up at 0s", "kind": "promql_expr_test", "passed": True,
-                     "got": same, "expected": same}  # fmt: skip
+    assert first == {
+        "file": str(path),
+        "name": "first: up at 0s",
+        "kind": "promql_expr_test",
+        "passed": True,
+        "got": same,
+        "expected": same,
+    }
     assert not second["passed"]
 
 
@@ -153,7 +166,10 @@ def test_junit_holds_failures_and_errors(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "test.yml").write_text(GOOD)
     (tmp_path / "broken.yml").write_text("tests: [")
 
-    assert main(["test", "--junit", str(tmp_path / "out.xml"), str(tmp_path / "test.yml"), str(tmp_path / "broken.yml")]) == 1
+    assert (
+        main(["test", "--junit", str(tmp_path / "out.xml"), str(tmp_path / "test.yml"), str(tmp_path / "broken.yml")])
+        == 1
+    )
 
     suites = ElementTree.parse(tmp_path / "out.xml").getroot().findall("testsuite")
     counts = [(suite.get("tests"), suite.get("failures"), suite.get("errors")) for suite in suites]

@@ -67,7 +67,7 @@ def test_what_is_no_value_is_refused_with_a_cure(text: str, said: str) -> None:
         ("up{}", {"__name__": "up"}),
         ("{}", {}),
         ("", {}),
-        ('up{a="1", b=\'2\',c=`3`,}', {"__name__": "up", "a": "1", "b": "2", "c": "3"}),
+        ("up{a=\"1\", b='2',c=`3`,}", {"__name__": "up", "a": "1", "b": "2", "c": "3"}),
         ('{__name__="up",a="\\"\\n\\u00e4"}', {"__name__": "up", "a": '"\nä'}),
         ('{"a.b", "c d"="e"}', {"__name__": "a.b", "c d": "e"}),
         ('job:rate{empty=""}', {"__name__": "job:rate"}),
@@ -77,13 +77,17 @@ def test_series_are_read(text: str, labels: dict[str, str]) -> None:
     assert dict(parse_series(text)) == labels
 
 
-@pytest.mark.parametrize("text", ["up{a=b}", 'up{a="b"', 'up{a="b"} x', 'up{a=~"b"}', 'up{a!="b"}', 'up{a="",a="2"}', "9"])
+@pytest.mark.parametrize(
+    "text", ["up{a=b}", 'up{a="b"', 'up{a="b"} x', 'up{a=~"b"}', 'up{a!="b"}', 'up{a="",a="2"}', "9"]
+)
 def test_what_is_no_series_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"up|9"):
         parse_series(text)
 
 
-@pytest.mark.parametrize(("text", "millis"), [("0", 0), ("5m", 300_000), ("1h30m", 5_400_000), ("1d12h", 129_600_000), ("9ms", 9)])
+@pytest.mark.parametrize(
+    ("text", "millis"), [("0", 0), ("5m", 300_000), ("1h30m", 5_400_000), ("1d12h", 129_600_000), ("9ms", 9)]
+)
 def test_durations_are_those_of_prometheus(text: str, millis: int) -> None:
     assert parse_millis(text) == millis
 

@@ -62,7 +62,10 @@ def test_a_warning_starts_nothing(tmp_path: Path) -> None:
 
 def test_evaluations_are_counted_by_reads(tmp_path: Path) -> None:
     cases = outcome(
-        tmp_path, one("0 0 9 9 9"), "rule: counted, eval_time: 20s, state: pending", "rule: counted, eval_time: 30s, state: crit"
+        tmp_path,
+        one("0 0 9 9 9"),
+        "rule: counted, eval_time: 20s, state: pending",
+        "rule: counted, eval_time: 30s, state: crit",
     )
 
     assert [case.got for case in cases if not case.passed] == []
@@ -72,10 +75,13 @@ def test_labels_choose_among_states(tmp_path: Path) -> None:
     series = one("0x30", 'errors_total{bot="a"}') + one("9x30", 'errors_total{bot="b"}')
 
     cases = outcome(
-        tmp_path, series, "rule: errors, labels: {bot: a}, eval_time: 5m, state: ok",
-        "rule: errors, labels: {bot: b}, eval_time: 5m, state: crit", "rule: errors, eval_time: 5m, state: crit",
+        tmp_path,
+        series,
+        "rule: errors, labels: {bot: a}, eval_time: 5m, state: ok",
+        "rule: errors, labels: {bot: b}, eval_time: 5m, state: crit",
+        "rule: errors, eval_time: 5m, state: crit",
         "rule: errors, labels: {bot: c}, eval_time: 5m, state: nodata",
-    )  # fmt: skip
+    )
 
     assert [case.got for case in cases if not case.passed] == []
 

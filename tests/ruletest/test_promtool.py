@@ -11,7 +11,9 @@ import pytest
 from watchdog.ruletest import Case, read, run
 
 FOLDER = Path(__file__).parent / "promtool"
-FILES = sorted(path for path in FOLDER.glob("*.yml") if not path.name.endswith(".rules.yml") and path.name != "alerts.yml")
+FILES = sorted(
+    path for path in FOLDER.glob("*.yml") if not path.name.endswith(".rules.yml") and path.name != "alerts.yml"
+)
 WRONG = FOLDER / "wrong.yml"
 RIGHT = [path for path in FILES if path != WRONG]
 
@@ -51,14 +53,18 @@ def test_promtool_says_the_same(path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
-@pytest.mark.parametrize(("number", "name"), list(enumerate(["a value", "a label", "a series", "an alert", "an annotation"])))
+@pytest.mark.parametrize(
+    ("number", "name"), list(enumerate(["a value", "a label", "a series", "an alert", "an annotation"]))
+)
 def test_promtool_finds_each_mistake_too(number: int, name: str, tmp_path: Path) -> None:
     shutil.copy(FOLDER / "alerts.yml", tmp_path)
     head, *tests = WRONG.read_text().split("  - name: ")
     assert tests[number].startswith(name)
     (tmp_path / "one.yml").write_text(head + "  - name: " + tests[number])
 
-    theirs = subprocess.run(["promtool", "test", "rules", str(tmp_path / "one.yml")], capture_output=True, text=True, timeout=60)
+    theirs = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "one.yml")], capture_output=True, text=True, timeout=60
+    )
 
     assert theirs.returncode != 0
     assert not all(case.passed for case in cases(tmp_path / "one.yml"))

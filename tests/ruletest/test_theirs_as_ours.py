@@ -86,8 +86,14 @@ def test_people_read_what_the_annotations_say(folder: Path) -> None:
     for t in range(1_000, 200_000, 1_000):
         pipeline.keep("test", [Sample("errors_total", (("job", "bot"),), t, t / 250), Sample("beat", (), t, 1)], t)
         pipeline.judge(t)
-    said = [line for row in journal.rows("SELECT * FROM message") for value in tuple(row) if isinstance(value, str)
-            for line in [value] if "bot at" in line]  # fmt: skip
+    said = [
+        line
+        for row in journal.rows("SELECT * FROM message")
+        for value in tuple(row)
+        if isinstance(value, str)
+        for line in [value]
+        if "bot at" in line
+    ]
     journal.close()
 
     assert len(said) == 1

@@ -213,7 +213,11 @@ def test_a_snapshot_warns_of_what_was_rolled_back_and_runs_again(folder: Path, b
     back.apply(back.before(), "k")
     assert deployed_again(str(bot.path)) == []
 
-    subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", "revert", "--no-edit", "HEAD"], cwd=bot.path,
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        ["git", "-c", "user.name=A", "-c", "user.email=a@b", "revert", "--no-edit", "HEAD"],
+        cwd=bot.path,
+        check=True,
+        capture_output=True,
+    )
 
     assert deployed_again(str(bot.path)) == [(bad, "v2")]

@@ -28,9 +28,7 @@ ADAPTER: TypeAdapter[model.Source] = TypeAdapter(Source)
 class World:
     """What the examples may lean on."""
 
-    def __init__(
-        self, serve: Serve, systemctl: Systemctl, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, serve: Serve, systemctl: Systemctl, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.serve, self.systemctl, self.folder, self.monkeypatch = serve, systemctl, folder, monkeypatch
 
 
@@ -64,11 +62,12 @@ def _without_proc(world: World) -> dict[str, Any]:
 
 WELL: dict[str, Make] = {
     "scrape": lambda world: {
-        "url": world.serve(page('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url, "timeout": "20s"
+        "url": world.serve(page('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url,
+        "timeout": "20s",
     },
     "process": _own_pid_file,
     "host": _two_disks,
-}  # fmt: skip
+}
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(page("half a li")).url, "timeout": "20s"},
     "process": lambda world: {"pid_file": str(world.folder)},

@@ -149,7 +149,9 @@ def test_a_page_of_the_client_library_is_read_whole(monkeypatch: pytest.MonkeyPa
 names = st.from_regex(r"\A[a-zA-Z_:][a-zA-Z0-9_:]{0,12}\Z")
 label_names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 label_values = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
-series = st.tuples(names, st.dictionaries(label_names, label_values, max_size=3).map(lambda d: tuple(sorted(d.items()))))
+series = st.tuples(
+    names, st.dictionaries(label_names, label_values, max_size=3).map(lambda d: tuple(sorted(d.items())))
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -171,7 +173,7 @@ def test_what_is_written_by_the_format_is_read_back_exactly(
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200) | st.text("a{}=\",\\ \n1eN#", max_size=60).map(str.encode))
+@given(st.binary(max_size=200) | st.text('a{}=",\\ \n1eN#', max_size=60).map(str.encode))
 def test_any_bytes_are_either_samples_or_a_source_error(page: bytes) -> None:
     try:
         found = samples(page, NOW)
@@ -180,12 +182,43 @@ def test_any_bytes_are_either_samples_or_a_source_error(page: bytes) -> None:
     assert found
 
 
-LINES = st.sampled_from([
-    "a 1", "a 2", 'a{x="1"} 1', 'a{x="1"}  7', 'a{x="1"}3', 'a{ x = "1" } 4', 'a{x="2"} 1e3', 'a{x="2"} 1_000', "b NaN", "b -Inf",
-    "b 1 1700000000000", "b\t5", "b 5\r", "b 5 ", "b ٣", "b infinity", "# HELP a what", "# TYPE b gauge", "", "  ", "b", "b 1 2 3",
-    "a  1", 'c{x="1",y="2"} 0', 'c{y="2",x="1"} 0', "b \x0c1", "b 0x1", "b .5", "b 5.", "b +1",
-])  # fmt: skip
-VALUES_AFTER = st.sampled_from(["1", "2.5", "NaN", "1_0", "+Inf", "", " 1", "1 ", "1 5", "٣", "nan1", "1\r", "0x1", "-.5e-3"])
+LINES = st.sampled_from(
+    [
+        "a 1",
+        "a 2",
+        'a{x="1"} 1',
+        'a{x="1"}  7',
+        'a{x="1"}3',
+        'a{ x = "1" } 4',
+        'a{x="2"} 1e3',
+        'a{x="2"} 1_000',
+        "b NaN",
+        "b -Inf",
+        "b 1 1700000000000",
+        "b\t5",
+        "b 5\r",
+        "b 5 ",
+        "b ٣",
+        "b infinity",
+        "# HELP a what",
+        "# TYPE b gauge",
+        "",
+        "  ",
+        "b",
+        "b 1 2 3",
+        "a  1",
+        'c{x="1",y="2"} 0',
+        'c{y="2",x="1"} 0',
+        "b \x0c1",
+        "b 0x1",
+        "b .5",
+        "b 5.",
+        "b +1",
+    ]
+)
+VALUES_AFTER = st.sampled_from(
+    ["1", "2.5", "NaN", "1_0", "+Inf", "", " 1", "1 ", "1 5", "٣", "nan1", "1\r", "0x1", "-.5e-3"]
+)
 
 
 @given(st.lists(st.lists(LINES, max_size=6), max_size=3), st.lists(VALUES_AFTER, max_size=6))

@@ -29,10 +29,19 @@ def test_the_machine_is_measured() -> None:
     found = read(part())
 
     assert set(found) == {
-        "host_load1", "host_load5", "host_load15", "host_cpu_count", "host_boot_time_seconds",
-        "host_memory_total_bytes", "host_memory_available_bytes", "host_memory_used_ratio",
-        "host_disk_up/", "host_disk_total_bytes/", "host_disk_free_bytes/", "host_disk_free_ratio/",
-    }  # fmt: skip
+        "host_load1",
+        "host_load5",
+        "host_load15",
+        "host_cpu_count",
+        "host_boot_time_seconds",
+        "host_memory_total_bytes",
+        "host_memory_available_bytes",
+        "host_memory_used_ratio",
+        "host_disk_up/",
+        "host_disk_total_bytes/",
+        "host_disk_free_bytes/",
+        "host_disk_free_ratio/",
+    }
     assert found["host_cpu_count"] == os.cpu_count()
     assert 0 < found["host_memory_available_bytes"] <= found["host_memory_total_bytes"]
     assert 0 <= found["host_memory_used_ratio"] < 1

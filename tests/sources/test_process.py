@@ -258,8 +258,13 @@ def test_a_unit_is_measured_by_its_main_process(start: Start, systemctl: Systemc
     found = read(part(unit="trading-bot.service"))
 
     assert set(found) == {
-        "process_up", "process_restarts_total", "process_unit_active", "process_unit_result_success", *USE, *TIMES
-    }  # fmt: skip
+        "process_up",
+        "process_restarts_total",
+        "process_unit_active",
+        "process_unit_result_success",
+        *USE,
+        *TIMES,
+    }
     assert (found["process_up"], found["process_restarts_total"]) == (1, 3)
     assert (found["process_unit_active"], found["process_unit_result_success"]) == (1, 1)
 
@@ -268,8 +273,11 @@ def test_a_unit_that_crashed_is_down_inactive_and_without_success(systemctl: Sys
     systemctl("printf 'LoadState=loaded\\nMainPID=0\\nNRestarts=5\\nResult=exit-code\\nActiveState=failed\\n'")
 
     assert read(part(unit="trading-bot.service")) == {
-        "process_up": 0, "process_unit_active": 0, "process_unit_result_success": 0, "process_restarts_total": 5
-    }  # fmt: skip
+        "process_up": 0,
+        "process_unit_active": 0,
+        "process_unit_result_success": 0,
+        "process_restarts_total": 5,
+    }
 
 
 def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(systemctl: Systemctl) -> None:
@@ -281,7 +289,10 @@ def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(systemctl: 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("printf 'LoadState=not-found\\nMainPID=0\\nResult=success\\nActiveState=inactive\\n'", "systemd knows no unit"),
+        (
+            "printf 'LoadState=not-found\\nMainPID=0\\nResult=success\\nActiveState=inactive\\n'",
+            "systemd knows no unit",
+        ),
         ("printf 'LoadState=loaded\\nResult=success\\nActiveState=active\\n'", "has no main process"),
         ("echo 'System has not been booted with systemd' >&2; exit 1", "not been booted with systemd — use pid_file"),
         ("exit 4", "exit 4"),
@@ -302,9 +313,7 @@ def test_a_machine_without_systemctl_is_told(tmp_path: Path, monkeypatch: pytest
         read(part(unit="trading-bot.service"))
 
 
-def test_a_systemctl_that_hangs_is_reported_not_awaited(
-    systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_systemctl_that_hangs_is_reported_not_awaited(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
     systemctl("exec sleep 100")
     monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
 

@@ -52,7 +52,9 @@ def test_a_compressed_page_is_unpacked(serve: Serve) -> None:
 
 def test_a_chunked_page_is_read(serve: Serve) -> None:
     def chunked(server: Server, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nequit\r\n4\r\ny 5\n\r\n0\r\n\r\n")
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nequit\r\n4\r\ny 5\n\r\n0\r\n\r\n"
+        )
 
     assert scrape(serve(chunked)).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
@@ -183,11 +185,14 @@ def test_a_packed_page_is_unpacked(packed: bytes, encoding: str, serve: Serve) -
     assert scrape(server).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
-@pytest.mark.parametrize(("packed", "encoding", "said"), [
-    (gzip.compress(b"equity 5\n", mtime=0)[:-9], "gzip", "broke off half-way"),
-    (b"equity 5\n", "br", "could not be unpacked"),
-    (b"equity 5\n", "deflate", "could not be unpacked"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("packed", "encoding", "said"),
+    [
+        (gzip.compress(b"equity 5\n", mtime=0)[:-9], "gzip", "broke off half-way"),
+        (b"equity 5\n", "br", "could not be unpacked"),
+        (b"equity 5\n", "deflate", "could not be unpacked"),
+    ],
+)
 def test_what_is_not_wholly_unpacked_yields_nothing(packed: bytes, encoding: str, said: str, serve: Serve) -> None:
     assert said in refusal(page(packed, headers={"Content-Encoding": encoding}), serve)
 

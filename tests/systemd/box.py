@@ -56,16 +56,21 @@ class Box:
         drop_in.parent.mkdir()
         drop_in.write_text(_DROP_IN.format(checkout=CHECKOUT, python=sys.executable))
         shutil.copy(UNIT, folder)
-        (folder / "run.sh").write_text(f"PYTHONPATH={CHECKOUT} exec {sys.executable} -B -m tests.systemd.stories {story}\n")
+        (folder / "run.sh").write_text(
+            f"PYTHONPATH={CHECKOUT} exec {sys.executable} -B -m tests.systemd.stories {story}\n"
+        )
         # A base installation may lie on a file system of its own, which the box does not see by itself.
         shown = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)} - {Path("/usr")}
         binds = [word for path in sorted(shown) for word in ("-b", f"{path}:{path}")]
         self._output = folder.with_suffix(".log")
         with self._output.open("wb") as output:
             self._box = subprocess.Popen(
-                ["bash", SANDBOX, "-t", "300", *binds, folder, "run.sh"], stdout=output, stderr=output,
-                stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                ["bash", SANDBOX, "-t", "300", *binds, folder, "run.sh"],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def facts(self) -> Facts:
         """What the story found out, once it has come to its end."""

@@ -97,8 +97,17 @@ class Machine(Night):
     def git(self, *args: str) -> str:
         if args[0] == "init":
             self._theirs(self.repo)
-        ran = subprocess.run(["git", *args], cwd=self.repo, env=self.environ, capture_output=True, text=True, check=True,
-                             user=self.owner.pw_uid, group=self.owner.pw_gid, extra_groups=())  # fmt: skip
+        ran = subprocess.run(
+            ["git", *args],
+            cwd=self.repo,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=self.owner.pw_uid,
+            group=self.owner.pw_gid,
+            extra_groups=(),
+        )
         return ran.stdout.strip()
 
     def write(self, name: str, text: str) -> None:
@@ -130,18 +139,31 @@ class Machine(Night):
     def describe(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
         """`more`: sources. The bot is a unit once it was installed, else a plain process."""
         is_unit = (UNITS / self.unit).exists()
-        place = f"unit: {self.unit}" if is_unit else (
-            f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
-        )  # fmt: skip
+        place = (
+            f"unit: {self.unit}"
+            if is_unit
+            else (
+                f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+            )
+        )
         (CONFIG / "rules").mkdir(parents=True, exist_ok=True)
         (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(web=self.web, more=more))
         (CONFIG / "environment").write_text(f"BOT_PORT={self.port}\n")
         self.environ["BOT_PORT"] = str(self.port)
         restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
-        (CONFIG / "rules" / f"{self.name}.yaml").write_text(RULES.format(
-            name=self.name, repo=self.repo, place=place, kpis=kpis, rules=rules, settle=settle, give_up="2m",
-            plans=BOUNCE.format(restart=restart), restart=restart,
-        ))  # fmt: skip
+        (CONFIG / "rules" / f"{self.name}.yaml").write_text(
+            RULES.format(
+                name=self.name,
+                repo=self.repo,
+                place=place,
+                kpis=kpis,
+                rules=rules,
+                settle=settle,
+                give_up="2m",
+                plans=BOUNCE.format(restart=restart),
+                restart=restart,
+            )
+        )
 
     def edit(self, old: str, new: str) -> int:
         """Replaces text in the rules; returns the number of its line."""
@@ -152,8 +174,9 @@ class Machine(Night):
         return text[: text.index(old)].count("\n") + 1
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ,
-                              timeout=60)  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ, timeout=60
+        )
 
     def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
         """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
@@ -200,7 +223,9 @@ def service() -> None:
     """The shipped unit: started, reloaded, killed, hung, broken and mended."""
     night = Machine()
     night.describe()
-    verified = subprocess.run(["systemd-analyze", "verify", UNITS / SERVICE], capture_output=True, text=True, check=False)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", UNITS / SERVICE], capture_output=True, text=True, check=False
+    )
     tell("systemd-analyze verify", verified.stderr)
     starts(night)
     bot = starts_a_bot(night)
@@ -254,7 +279,7 @@ def starts_a_bot(night: Machine) -> psutil.Process:
 def reloads(night: Machine) -> None:
     night.healthy()
     pid = main_pid()
-    good = 'watchdog_config_last_reload_successful'
+    good = "watchdog_config_last_reload_successful"
     limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"}'
     night.edit("above: 10%", "above: 20%")
     tell("reload", systemctl("reload", SERVICE).returncode)
@@ -288,14 +313,19 @@ def dies(night: Machine, bot: psutil.Process) -> None:
     tell("bot survived kill -9", bot.is_running())
     until(lambda: {rule["outcome"] for rule in night.status()["rules"]} == {"ok", "bad"}, "it judges again")
     tell("judges after kill -9", True)
-    tell("incidents after kill -9 are the same", [one["id"] for one in night.incidents()] == [one["id"] for one in before])
+    tell(
+        "incidents after kill -9 are the same",
+        [one["id"] for one in night.incidents()] == [one["id"] for one in before],
+    )
     tell("halts after kill -9", [run["outcome"] for run in night.runs() if run["plan"] == "halt"])
 
 
 def hangs(night: Machine) -> None:
     git = Path("/srv/bin/git")
     git.parent.mkdir()
-    git.write_text("#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git \"$@\"\n")
+    git.write_text(
+        '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
+    )
     git.chmod(0o755)
     drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     systemctl("restart", SERVICE)
@@ -437,7 +467,9 @@ def units() -> None:
     sleeps = "[Service]\nExecStart=/bin/sleep infinity\n"
     (local / "kept.service").write_text(sleeps)
     (UNITS / "own.service").write_text(sleeps)
-    crashes = "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=300\n[Service]\nType=notify\nExecStart=/bin/sh -c '{}'\n"
+    crashes = (
+        "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=300\n[Service]\nType=notify\nExecStart=/bin/sh -c '{}'\n"
+    )
     (UNITS / "crashing.service").write_text(crashes.format("exit 3"))
     systemctl("daemon-reload")
     systemctl("start", "kept", "own")
@@ -468,8 +500,9 @@ def units() -> None:
         except ActionError as error:
             errors.append(str(error))
     tell("crashing: said", errors)
-    (UNITS / "crashing.service").write_text(crashes.format("[ ! -e /tmp/mended ] || exec /bin/sleep infinity; exit 3")
-                                            .replace("Type=notify", "Type=exec"))  # fmt: skip
+    (UNITS / "crashing.service").write_text(
+        crashes.format("[ ! -e /tmp/mended ] || exec /bin/sleep infinity; exit 3").replace("Type=notify", "Type=exec")
+    )
     systemctl("daemon-reload")
     for _ in range(4):
         systemctl("start", "crashing")

@@ -149,7 +149,9 @@ def test_broken_files_keep_the_service_from_starting_until_they_are_mended(servi
 
 def test_a_person_who_restarts_the_bot_makes_repairs_wait(ladder: Facts) -> None:
     assert ladder["settling before"] is None
-    assert ladder["log of a person's restart"] == ["INFO toy: somebody else restarted the bot: repairs wait, halts do not"]
+    assert ladder["log of a person's restart"] == [
+        "INFO toy: somebody else restarted the bot: repairs wait, halts do not"
+    ]
     (refused,) = ladder["refused"]
     assert "somebody deployed or restarted the bot; settling for another" in refused
     assert ladder["runs while settling"] == 0

@@ -66,9 +66,12 @@ class Archive(StepPart):
         short = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
         name = f"{paths[0].name.lstrip('.') or 'state'}-{newest:%Y%m%dT%H%M%SZ}-{short}.tar.gz"
         return {
-            "paths": digests, "base": os.path.realpath(self.repo) if self.repo else "/", "archive": str(into / name),
-            "files": sum(entry.kind == "file" for entry in entries), "bytes": sum(entry.size for entry in entries),
-        }  # fmt: skip
+            "paths": digests,
+            "base": os.path.realpath(self.repo) if self.repo else "/",
+            "archive": str(into / name),
+            "files": sum(entry.kind == "file" for entry in entries),
+            "bytes": sum(entry.size for entry in entries),
+        }
 
     def touches(self, before: Json) -> tuple[Path, ...]:
         return (*map(Path, before["paths"]), Path(before["archive"]))
@@ -143,7 +146,9 @@ class Archive(StepPart):
             file.flush()
             os.fsync(file.fileno())
         if _read_back(part, until) != sums:
-            raise ActionError(f"{part} does not hold what was written to it — is the disk broken? (nothing was removed)")
+            raise ActionError(
+                f"{part} does not hold what was written to it — is the disk broken? (nothing was removed)"
+            )
         _refuse_changed(before["paths"], {path: _look(Path(path)) for path in looks})
 
 
@@ -167,8 +172,10 @@ def _look(top: Path) -> list[Entry]:
         if seen.st_dev != device:
             raise ActionError(f"{path} lies on another file system — archive it by itself, by hand")
         kinds: Mapping[int, Literal["file", "folder", "link"]] = {
-            stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link",
-        }  # fmt: skip
+            stat.S_IFREG: "file",
+            stat.S_IFDIR: "folder",
+            stat.S_IFLNK: "link",
+        }
         kind = kinds.get(stat.S_IFMT(seen.st_mode))
         if kind is None or (kind == "link" and path == top):
             raise ActionError(f"{path} is no file or folder — name the real ones, without sockets, devices and links")
@@ -310,7 +317,8 @@ def _settle(archive: Path, paths: Sequence[Path]) -> None:
             files.sync_folder(hidden.parent)
         except OSError as problem:
             raise ActionError(
-                f"{problem.filename}: {problem.strerror} — it stands in {archive} and can be removed", may_have_happened=True
+                f"{problem.filename}: {problem.strerror} — it stands in {archive} and can be removed",
+                may_have_happened=True,
             ) from None
 
 
@@ -321,5 +329,6 @@ def _back(path: Path) -> None:
     try:
         hidden.rename(path)
     except OSError as problem:
-        raise ActionError(f"{hidden} cannot be put back as {path}: {problem.strerror}", may_have_happened=True) from None
-
+        raise ActionError(
+            f"{hidden} cannot be put back as {path}: {problem.strerror}", may_have_happened=True
+        ) from None

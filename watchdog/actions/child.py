@@ -31,9 +31,17 @@ _CHUNK = 65_536
 # What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
 # report to systemd in our name.
 _NOT_INHERITED = (
-    "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
-    "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID", "SYSTEMD_EXEC_PID",
-)  # fmt: skip
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "SYSTEMD_EXEC_PID",
+)
 
 
 class Owner(NamedTuple):
@@ -171,14 +179,17 @@ def _start(
         who = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
     try:
         return subprocess.Popen(
-            list(argv), cwd=cwd, env=env, start_new_session=True,
-            stdin=subprocess.PIPE if talk else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            list(argv),
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             **who,
-        )  # fmt: skip
+        )
     except FileNotFoundError:
-        raise ActionError(
-            f"{argv[0]} was not found — install it, or write the program with its full path"
-        ) from None
+        raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
     except PermissionError:
         raise ActionError(f"{argv[0]} may not be run — give it to the watchdog's user, or chmod +x it") from None
     except (OSError, ValueError) as problem:

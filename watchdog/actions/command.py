@@ -52,9 +52,7 @@ class Command(StepPart):
         return self.say()
 
     def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
-        ran = child.run(
-            self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": key}, timeout_ms=self.timeout
-        )
+        ran = child.run(self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": key}, timeout_ms=self.timeout)
         words = child.last_lines(ran.err) or child.last_lines(ran.out)
         if ran.code != 0:
             raise ActionError(f"{self.say()} ended with {ran.code}{f': {words}' if words else ''}")

@@ -59,7 +59,9 @@ class Git(StepPart):
     @classmethod
     def _no_secret(cls, remote: str | None) -> str | None:
         if remote is not None and re.search(r"://[^/@]*:[^/@]*@", remote):
-            raise ValueError("an address with a password would stand in the journal and in messages; name a remote, as origin")
+            raise ValueError(
+                "an address with a password would stand in the journal and in messages; name a remote, as origin"
+            )
         return remote
 
     @model_validator(mode="after")
@@ -109,11 +111,14 @@ class Git(StepPart):
         edits, dropped = _our_edits(repo, old, made.new, changes, done)
         _refuse_dirt(repo, Plan(old, made.new, made.bad, changes, edits))
         return {
-            **note, "new": made.new, "already": False,
+            **note,
+            "new": made.new,
+            "already": False,
             "changes": {change.path: [change.old, change.new] for change in changes},
             "edits": {path: {**edit._asdict(), "values": list(edit.values)} for path, edit in edits.items()},
-            "dropped": dropped, "branch": None if self.branch is None else _free_branch(repo, self.branch, made.new),
-        }  # fmt: skip
+            "dropped": dropped,
+            "branch": None if self.branch is None else _free_branch(repo, self.branch, made.new),
+        }
 
     def touches(self, before: Json) -> tuple[Path, ...]:
         return tuple(Path(before["repo"], path) for path in before["changes"])
@@ -139,14 +144,16 @@ class Git(StepPart):
             swap.swap(repo, plan, f"{key}: {self.say()}")
         kept = [listed(values) for edits in plan.edits.values() for values in edits.values]
         files = "1 file" if len(plan.changes) == 1 else f"{len(plan.changes)} files"
-        return "".join((
-            f"{plan.old[:10]} → {plan.new[:10]}, {files}",
-            f"; kept {', '.join(kept)}" if kept else "",
-            f"; not in that version: {', '.join(before['dropped'])}" if before["dropped"] else "",
-            f"; on {before['branch'].removeprefix(repository.HEADS)}" if before["branch"] else "",
-            "" if self.push is None else f"; {repository.push(repo, self.push)}",
-            f"; redeploy: {redeploy_hint(before)}",
-        ))  # fmt: skip
+        return "".join(
+            (
+                f"{plan.old[:10]} → {plan.new[:10]}, {files}",
+                f"; kept {', '.join(kept)}" if kept else "",
+                f"; not in that version: {', '.join(before['dropped'])}" if before["dropped"] else "",
+                f"; on {before['branch'].removeprefix(repository.HEADS)}" if before["branch"] else "",
+                "" if self.push is None else f"; {repository.push(repo, self.push)}",
+                f"; redeploy: {redeploy_hint(before)}",
+            )
+        )
 
     def state(self, before: Json) -> State:
         """Ends what a crash left open, too: an index lock of ours whose process is gone would keep everybody out."""
@@ -182,9 +189,11 @@ class Git(StepPart):
         if tree == repository.tree_of(repo, old):
             return _Made(None, target, old)
         what = f"{swap.listed(self.files, 3)} from {self.from_}" if self.files else str(self.to)
-        which = f"These files are those of commit {target}:\n" + "\n".join(self.files) if self.files else (
-            f"The files are those of commit {target}."
-        )  # fmt: skip
+        which = (
+            f"These files are those of commit {target}:\n" + "\n".join(self.files)
+            if self.files
+            else (f"The files are those of commit {target}.")
+        )
         message = f"Bring back {what}\n\n{which}\nThis replaces commit {old}.\n\n{_WHY}"
         return _Made(_new_commit(repo, tree, old, message), target, old)
 
@@ -255,7 +264,9 @@ def _free_branch(repo: Repository, name: str, commit: str) -> str:
     """The branch's ref; with a number behind it when an earlier night has taken the name."""
     for parent in list(Path(name).parents)[:-1]:
         if repo.line("rev-parse", "--verify", "--quiet", f"{repository.HEADS}{parent}", ok=(0, 1, 128)):
-            raise ActionError(f"there is a branch {parent}, and so none can be called {name} — say another name in branch")
+            raise ActionError(
+                f"there is a branch {parent}, and so none can be called {name} — say another name in branch"
+            )
     for number in range(1, 1000):
         ref = f"{repository.HEADS}{name}{f'-{number}' if number > 1 else ''}"
         there = repo.line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))

@@ -121,7 +121,10 @@ class Http(StepPart):
 
     def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
         """``{"check": whether it held, or null}``; for people, `state` asks anew."""
-        headers, until = self._headers(), time.monotonic() + _CHECK_MS / 1_000  # a missing secret is said ahead of the act
+        headers, until = (
+            self._headers(),
+            time.monotonic() + _CHECK_MS / 1_000,
+        )  # a missing secret is said ahead of the act
         return {"check": None if self.check is None else _differs(self.check, headers, until) is None}
 
     def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002

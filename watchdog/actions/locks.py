@@ -39,7 +39,9 @@ def make_folder(repo: Repository, folder: Path) -> None:
             if repo.owner is not None:
                 os.chown(missing, repo.owner.uid, repo.owner.gid)
     except OSError as problem:
-        raise ActionError(f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to") from None
+        raise ActionError(
+            f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to"
+        ) from None
 
 
 @contextlib.contextmanager

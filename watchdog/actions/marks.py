@@ -87,8 +87,11 @@ def deployed_again(repo: str) -> list[tuple[str, str]]:
     """(commit, first line of what it said) of what was rolled back and is in force again in the work tree `repo`."""
     found = repository(repo, 30_000)
     now = head_of(found)
-    again = [bad for bad in _bad(found) if contains(found, now, bad)
-             and all(_taken_back(found, by, now) for by in _taken_back(found, bad, now))]  # fmt: skip
+    again = [
+        bad
+        for bad in _bad(found)
+        if contains(found, now, bad) and all(_taken_back(found, by, now) for by in _taken_back(found, bad, now))
+    ]
     return [(bad, found.line("show", "-s", "--format=%s", bad)) for bad in again]
 
 

@@ -128,10 +128,13 @@ class Halt(Part):
         for level in self.levels:
             verify = verify_of(self, level)
             if not (verify.that or verify.run or verify.http or verify.log):
-                raise ValueError(f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone")
+                raise ValueError(
+                    f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone"
+                )
             if any(step.on_error == "stop" for step in level.steps):
-                raise ValueError(f"level {level.name} says on_error: stop: a halt does not stop half-way — "
-                                 "say escalate or continue")  # fmt: skip
+                raise ValueError(
+                    f"level {level.name} says on_error: stop: a halt does not stop half-way — say escalate or continue"
+                )
         return self
 
 

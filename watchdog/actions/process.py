@@ -130,15 +130,21 @@ class Process(StepPart):
         if not pid_file(place).parent.is_dir():
             raise ActionError(f"the process cannot be started: there is no folder for its pid file {pid_file(place)}")
         if _program(place) is None:
-            raise ActionError(f"the process cannot be started: {' '.join(place.command[:1]) or '(nothing)'} is no program")
+            raise ActionError(
+                f"the process cannot be started: {' '.join(place.command[:1]) or '(nothing)'} is no program"
+            )
 
     def _begin(self, place: ProcessPlace, deadline: float) -> str:
         log = None if place.log is None else Path(place.cwd or "", place.log)
         written = _size(log)
         order = {
-            "command": list(place.command), "cwd": place.cwd, "pid_file": str(pid_file(place)), "seen": _content(place),
-            "log": log and str(log), "alive_for": self.alive_for / 1_000,
-        }  # fmt: skip
+            "command": list(place.command),
+            "cwd": place.cwd,
+            "pid_file": str(pid_file(place)),
+            "seen": _content(place),
+            "log": log and str(log),
+            "alive_for": self.alive_for / 1_000,
+        }
         left = max(deadline - time.monotonic(), 1) * 1_000
         argv = [sys.executable, "-I", "-S", _spawn.__file__, json.dumps(order)]
         ran = child.run(argv, cwd=place.cwd, env=place.env, timeout_ms=left)

@@ -25,21 +25,42 @@ _PUSH = 20.0
 """Seconds: the bot's restart waits for the push, so a remote that hangs must not hold it up for long."""
 
 _SETTINGS = (
-    "core.hooksPath=/dev/null", "commit.gpgSign=false", "core.fsmonitor=false", "core.splitIndex=false",
-    "core.quotePath=false", "gc.auto=0", "maintenance.auto=false", "core.fsync=committed,loose-object,reference",
-    "log.showSignature=false", "push.gpgSign=false",
-)  # fmt: skip
+    "core.hooksPath=/dev/null",
+    "commit.gpgSign=false",
+    "core.fsmonitor=false",
+    "core.splitIndex=false",
+    "core.quotePath=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "core.fsync=committed,loose-object,reference",
+    "log.showSignature=false",
+    "push.gpgSign=false",
+)
 _ENV = {
-    "LC_ALL": "C", "LANGUAGE": None, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat",
-    "GIT_EDITOR": "true", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_AUTHOR_NAME": "Trading Watchdog", "GIT_AUTHOR_EMAIL": "trading-watchdog@localhost",
-    "GIT_COMMITTER_NAME": "Trading Watchdog", "GIT_COMMITTER_EMAIL": "trading-watchdog@localhost",
-}  # fmt: skip
+    "LC_ALL": "C",
+    "LANGUAGE": None,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "true",
+    "GIT_ASKPASS": "true",
+    "SSH_ASKPASS": "true",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_AUTHOR_NAME": "Trading Watchdog",
+    "GIT_AUTHOR_EMAIL": "trading-watchdog@localhost",
+    "GIT_COMMITTER_NAME": "Trading Watchdog",
+    "GIT_COMMITTER_EMAIL": "trading-watchdog@localhost",
+}
 _RAW = ("--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
 _UNDER_WAY = {
-    "MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
-    "rebase-merge": "rebase", "rebase-apply": "rebase", "sequencer": "cherry-pick or revert",
-}  # fmt: skip
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "sequencer": "cherry-pick or revert",
+}
 
 Entry = str
 """``100644 <object id>``: what git keeps of a path: mode and content. None where there is no such path."""
@@ -73,7 +94,9 @@ class Repository(NamedTuple):
         if ran.code not in ok:
             raise ActionError(f"git {args[0]} failed: {child.last_lines(ran.err) or f'exit code {ran.code}'}")
         if ran.cut:
-            raise ActionError(f"git {args[0]} says more than {_OUTPUT >> 20} MiB — this change is too large for a rollback")
+            raise ActionError(
+                f"git {args[0]} says more than {_OUTPUT >> 20} MiB — this change is too large for a rollback"
+            )
         return ran
 
     def line(self, *args: str, ok: Sequence[int] = (0,)) -> str:
@@ -97,23 +120,33 @@ class Repository(NamedTuple):
 
 
 def _git(
-    args: Sequence[str], cwd: Path, owner: child.Owner | None, deadline: float,
-    data: bytes | None = None, env: dict[str, str | None] | None = None,
-) -> child.Ran:  # fmt: skip
+    args: Sequence[str],
+    cwd: Path,
+    owner: child.Owner | None,
+    deadline: float,
+    data: bytes | None = None,
+    env: dict[str, str | None] | None = None,
+) -> child.Ran:
     clean: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
     home: dict[str, str | None] = {} if owner is None else {"HOME": owner.home, "XDG_CONFIG_HOME": None}
     argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
     left = max(deadline - time.monotonic(), 0.001) * 1_000
     try:
         return child.run(
-            argv, cwd=cwd, env={**clean, **_ENV, **home, **(env or {})}, timeout_ms=left, input=data,
-            output_limit=_OUTPUT, owner=owner,
-        )  # fmt: skip
+            argv,
+            cwd=cwd,
+            env={**clean, **_ENV, **home, **(env or {})},
+            timeout_ms=left,
+            input=data,
+            output_limit=_OUTPUT,
+            owner=owner,
+        )
     except ActionError as error:
         if not error.may_have_happened:
             raise
-        raise ActionError(f"git {args[0]} was ended: not done in time — see why it hangs, or raise timeout",
-                          may_have_happened=True) from None  # fmt: skip
+        raise ActionError(
+            f"git {args[0]} was ended: not done in time — see why it hangs, or raise timeout", may_have_happened=True
+        ) from None
 
 
 def repository(path: str | None, timeout_ms: float) -> Repository:
@@ -204,7 +237,9 @@ def changes(repo: Repository, old: str, new: str) -> list[Change]:
         if any(entry is not None and entry.startswith("160000") for entry in entries):
             raise ActionError(f"the change moves the submodule {path} — do it by hand")
         if "\n" in path or path.startswith('"'):
-            raise ActionError(f"the change touches {path!r}, a name that cannot be handed to git safely — do it by hand")
+            raise ActionError(
+                f"the change touches {path!r}, a name that cannot be handed to git safely — do it by hand"
+            )
         if any("\ud800" <= character <= "\udfff" for character in path):
             raise ActionError(f"the change touches {path!a}, a name that is no UTF-8 — do it by hand")
     return found
@@ -318,7 +353,9 @@ def with_files(repo: Repository, old: str, source: str, names: Sequence[str]) ->
         for leftover in ("files", "files.lock"):
             (folder / leftover).unlink(missing_ok=True)
     except OSError as problem:
-        raise ActionError(f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to") from None
+        raise ActionError(
+            f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to"
+        ) from None
     index: dict[str, str | None] = {"GIT_INDEX_FILE": str(folder / "files")}
     repo.git("read-tree", old, env=index)
     repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)

@@ -111,7 +111,9 @@ class Restore(StepPart):
     def _verify(self, backup: Path, found: str) -> None:
         """A backup that was cut off would make things worse. Raises ActionError."""
         if self.sha256 is not None and found != self.sha256:
-            raise ActionError(f"the backup {backup} has SHA-256 {found[:12]}…, not {self.sha256[:12]}… — it is another one")
+            raise ActionError(
+                f"the backup {backup} has SHA-256 {found[:12]}…, not {self.sha256[:12]}… — it is another one"
+            )
         size = backup.stat().st_size
         if size == 0:
             raise ActionError(f"the backup {backup} is empty — an older one may be whole")

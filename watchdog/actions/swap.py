@@ -78,7 +78,9 @@ def _seen(repo: Repository, plan: Plan) -> dict[str, tuple[bool, bool]]:
     seen = {}
     for change in plan.changes:
         path = change.path
-        old, new = (path in absent or any(same(repo, look[path], entry) for look in looks) for entry in wanted(plan, change))
+        old, new = (
+            path in absent or any(same(repo, look[path], entry) for look in looks) for entry in wanted(plan, change)
+        )
         free = new or not (wanted(plan, change)[1] and _blocked(repo.top, path, going))
         seen[path] = (old and free, new)
     return seen

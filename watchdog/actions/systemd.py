@@ -14,7 +14,16 @@ from watchdog.actions import child
 from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")  # no * ? [ ]: systemctl would take them for a pattern
-_FACTS = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID", "NRestarts", "ExecMainStatus", "FragmentPath")
+_FACTS = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "InvocationID",
+    "NRestarts",
+    "ExecMainStatus",
+    "FragmentPath",
+)
 _PASSING = ("activating", "deactivating", "reloading", "refreshing")
 _LOOK_MS = 10_000
 _SETTLE = 3.0  # seconds that `state` waits for a unit that is on its way
@@ -75,9 +84,13 @@ class Systemd(StepPart):
         """``{"unit", "invocation", "active", "sub", "result", "restarts"}`` as systemd says it."""
         facts = self._show()
         return {
-            "unit": self._unit, "invocation": facts["InvocationID"], "active": facts["ActiveState"],
-            "sub": facts["SubState"], "result": facts["Result"], "restarts": facts["NRestarts"],
-        }  # fmt: skip
+            "unit": self._unit,
+            "invocation": facts["InvocationID"],
+            "active": facts["ActiveState"],
+            "sub": facts["SubState"],
+            "result": facts["Result"],
+            "restarts": facts["NRestarts"],
+        }
 
     def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
@@ -93,7 +106,9 @@ class Systemd(StepPart):
             ran = self._systemctl(self._verb, "--", self._unit, timeout_ms=self.timeout)
         facts = self._show()
         if ran.code != 0:
-            raise ActionError(f"systemctl {self._verb} {self._unit} ended with {ran.code}: {_why(ran, facts)}{self._limit(facts)}")
+            raise ActionError(
+                f"systemctl {self._verb} {self._unit} ended with {ran.code}: {_why(ran, facts)}{self._limit(facts)}"
+            )
         active = facts["ActiveState"]
         if self._verb == "stop":
             if active not in ("inactive", "failed"):
@@ -117,7 +132,9 @@ class Systemd(StepPart):
             return f"masked, start it with: systemctl unmask {self._unit} && systemctl start {self._unit}"
         if facts["LoadState"] == "masked":
             return f"it was masked already: systemctl unmask {self._unit}"
-        return f"not masked, since its file is {facts['FragmentPath']} — keep it in /usr/local/lib/systemd/system instead"
+        return (
+            f"not masked, since its file is {facts['FragmentPath']} — keep it in /usr/local/lib/systemd/system instead"
+        )
 
     def state(self, before: Json) -> State:
         deadline = time.monotonic() + _SETTLE
@@ -142,7 +159,11 @@ class Systemd(StepPart):
         if active == "active" and (self._verb == "start" or facts["InvocationID"] != before["invocation"]):
             return "after"
         # Ended well, by somebody's hand or of its own: no crash, and not ours to start again.
-        return "other" if active == "inactive" and facts["Result"] == "success" and before["active"] == "active" else "before"
+        return (
+            "other"
+            if active == "inactive" and facts["Result"] == "success" and before["active"] == "active"
+            else "before"
+        )
 
     def _show(self) -> dict[str, str]:
         """What systemd knows of the unit. Raises ActionError when it knows none, or cannot be asked."""

@@ -46,7 +46,11 @@ def request(method: str, url: str, headers: Mapping[str, str], body: object, unt
     sent = False
     try:
         with contextlib.closing(_connected(host, port, until)) as plain, _ended_at(until, plain):
-            wire = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
+            wire = (
+                ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+                if parts.scheme == "https"
+                else plain
+            )
             with contextlib.closing(wire):
                 connection.sock = wire
                 connection.auto_open = 0
@@ -59,7 +63,11 @@ def request(method: str, url: str, headers: Mapping[str, str], body: object, unt
                     raise TimeoutError  # cut off at the deadline: what was read may be half of it
     except (OSError, http.client.HTTPException, ValueError) as problem:
         late = isinstance(problem, TimeoutError) or time.monotonic() >= until
-        why = "no answer in time" if late else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        why = (
+            "no answer in time"
+            if late
+            else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        )
         cure = "see whether it runs, and hears on that address" if not sent else "look whether it did what it was asked"
         raise ActionError(f"{shown(url)}: {why} — {cure}", may_have_happened=sent) from None
     if len(read) > LIMIT:

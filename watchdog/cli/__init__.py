@@ -64,7 +64,9 @@ class _Commands:
 def parser() -> argparse.ArgumentParser:
     """The whole command line; `--help` and the docs are made from it."""
     act, baseline, check, drill, look, query = map(_Commands, ("act", "baseline", "check", "drill", "look", "query"))
-    replay, report, run, schema, snapshot, test = map(_Commands, ("replay", "report", "run", "schema", "snapshot", "test"))
+    replay, report, run, schema, snapshot, test = map(
+        _Commands, ("replay", "report", "run", "schema", "snapshot", "test")
+    )
     top = argparse.ArgumentParser(
         prog="trading-watchdog",
         description="Watches a trading bot's KPIs, rolls it back when a rule trips, proves it, and tells people.",
@@ -81,24 +83,37 @@ def parser() -> argparse.ArgumentParser:
 
     def configured(command: argparse.ArgumentParser) -> None:
         command.add_argument(
-            "--config", type=Path, metavar="DIR", default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _CONFIG)),
+            "--config",
+            type=Path,
+            metavar="DIR",
+            default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _CONFIG)),
             help="folder that holds watchdog.yaml and rules/ ($TRADING_WATCHDOG_CONFIG, else %(default)s)",
-        )  # fmt: skip
+        )
 
     command = add("run", run.run, "Watch, act and tell until stopped; SIGHUP reloads.", as_json=False)
     configured(command)
     command.add_argument("--verbose", "-v", action="store_true", help="log more")
 
-    command = add("check", check.check, "Check rule files and configuration; list every error with file, line and column.")
-    command.add_argument("paths", nargs="*", type=Path, metavar="PATH",
-                         help="rule files, a folder of rules, or a configuration folder (default: --config)")  # fmt: skip
+    command = add(
+        "check", check.check, "Check rule files and configuration; list every error with file, line and column."
+    )
+    command.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="rule files, a folder of rules, or a configuration folder (default: --config)",
+    )
     command.add_argument("--explain", metavar="RULE", help="tell in plain English what a rule does, defaults included")
-    command.add_argument("--probe", action="store_true",
-                         help="read each source, and warn of metrics that none delivers")  # fmt: skip
+    command.add_argument(
+        "--probe", action="store_true", help="read each source, and warn of metrics that none delivers"
+    )
     command.add_argument("--export", choices=["prometheus"], help="print the rules as a file for a Prometheus server")
     configured(command)
 
-    command = add("schema", schema.show, "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.", as_json=False)
+    command = add(
+        "schema", schema.show, "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.", as_json=False
+    )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--rules", action="store_true", help="of the files in rules/ (this is the default)")
     which.add_argument("--main", action="store_true", help="of watchdog.yaml")
@@ -110,27 +125,48 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("id", nargs="?", type=int, metavar="ID")
     configured(command)
 
-    command = add("drill", drill.rehearse, "Rehearse a plan on copies of the repository and the files: what would fail tonight.")
+    command = add(
+        "drill", drill.rehearse, "Rehearse a plan on copies of the repository and the files: what would fail tonight."
+    )
     command.add_argument("plan", metavar="PLAN")
-    command.add_argument("--target", metavar="NAME", help="only this one (default: every target whose rules start the plan)")
+    command.add_argument(
+        "--target", metavar="NAME", help="only this one (default: every target whose rules start the plan)"
+    )
     configured(command)
 
-    command = add("snapshot", snapshot.handle, "Before a deploy: tag the commit and save files; --restore undoes the deploy.")
+    command = add(
+        "snapshot", snapshot.handle, "Before a deploy: tag the commit and save files; --restore undoes the deploy."
+    )
     command.add_argument("target", nargs="?", metavar="TARGET", help="needed when there are several")
     which = command.add_mutually_exclusive_group()
     which.add_argument("--tag", metavar="NAME", help="take one of this name (default: list what there is)")
     which.add_argument("--restore", metavar="NAME", help="back to it: a new commit, and the saved files byte for byte")
-    command.add_argument("--save", nargs="+", action="extend", default=[], metavar="FILE",
-                         help="save these too, beside the files in which plans set flags; relative to the repo")  # fmt: skip
+    command.add_argument(
+        "--save",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="save these too, beside the files in which plans set flags; relative to the repo",
+    )
     command.add_argument("--yes", action="store_true", help="do not ask")
     configured(command)
 
-    command = add("report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.")
+    command = add(
+        "report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open."
+    )
     command.add_argument("incident", type=int, metavar="INCIDENT", help="its number, as `incidents` lists it")
-    command.add_argument("--format", choices=("md", "html"), default="md", help="Markdown, or one HTML page with pictures")
+    command.add_argument(
+        "--format", choices=("md", "html"), default="md", help="Markdown, or one HTML page with pictures"
+    )
     command.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there instead of printing")
-    command.add_argument("--history", nargs="+", action="extend", metavar="FILE",
-                         help="where the samples of that time are, when not in the watchdog's own history")  # fmt: skip
+    command.add_argument(
+        "--history",
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="where the samples of that time are, when not in the watchdog's own history",
+    )
     configured(command)
 
     command = add("rollback", act.rollback, "Run a plan now, through the daemon or, when none runs, without it.")
@@ -149,7 +185,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--yes", action="store_true", help="do not ask")
     configured(command)
 
-    command = add("resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew.")
+    command = add(
+        "resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew."
+    )
     command.add_argument("target", metavar="TARGET")
     command.add_argument("--reason", metavar="TEXT", required=True, help="why; stands in the journal")
     configured(command)
@@ -164,14 +202,20 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=int, metavar="RUN", help="its number, as in the message and in `status`")
     command = person("deny", act.deny, "End a plan run that waits for approval; nothing is touched.")
     command.add_argument("run", type=int, metavar="RUN")
-    command = person("abort", act.abort, "End a plan at its next step. What it has done stays, and the target is latched.")
+    command = person(
+        "abort", act.abort, "End a plan at its next step. What it has done stays, and the target is latched."
+    )
     command.add_argument("what", metavar="RUN|TARGET", help="one run, or all of a target")
 
-    command = add("ack", act.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline.")
+    command = add(
+        "ack", act.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline."
+    )
     command.add_argument("incident", type=int, metavar="INCIDENT")
     said = command.add_mutually_exclusive_group()
     said.add_argument("--note", metavar="TEXT", help="what others should know")
-    said.add_argument("--cause", metavar="TEXT", help="the root cause; the report measures how long it took to be found")
+    said.add_argument(
+        "--cause", metavar="TEXT", help="the root cause; the report measures how long it took to be found"
+    )
     said.add_argument("--fix", metavar="TEXT", help="what fixes it for good; the report measures how long that took")
     configured(command)
 
@@ -189,8 +233,12 @@ def parser() -> argparse.ArgumentParser:
     stay(command)
     command.add_argument("--until-well", action="store_true", help="or until it is well again, if that is sooner")
 
-    command = add("baseline", baseline.show_all, "What KPIs are when all is well: capture it, show it, compare with now.",
-                  as_json=False)  # fmt: skip
+    command = add(
+        "baseline",
+        baseline.show_all,
+        "What KPIs are when all is well: capture it, show it, compare with now.",
+        as_json=False,
+    )
     what = command.add_subparsers(required=True, metavar="WHAT")
     for name, call, text in (
         ("capture", baseline.capture, "Ask the running watchdog to take what is so now for normal."),
@@ -203,24 +251,44 @@ def parser() -> argparse.ArgumentParser:
         configured(command)
         if name == "capture":
             command.add_argument("kpis", nargs="*", metavar="KPI", help="default: all that say baseline: captured")
-            command.add_argument("--for", dest="span", metavar="DURATION", default="1m",
-                                 help="gather for so long, from now on (default: %(default)s; 0s: one look)")  # fmt: skip
+            command.add_argument(
+                "--for",
+                dest="span",
+                metavar="DURATION",
+                default="1m",
+                help="gather for so long, from now on (default: %(default)s; 0s: one look)",
+            )
 
     command = add("query", query.query, "Ask a PromQL expression of history files, or of the running watchdog.")
     command.add_argument("expr", metavar="EXPR", help="PromQL")
-    command.add_argument("--at", metavar="TIME", help="one time: ISO 8601, seconds or milliseconds, now, now-1h (default: the end)")
+    command.add_argument(
+        "--at", metavar="TIME", help="one time: ISO 8601, seconds or milliseconds, now, now-1h (default: the end)"
+    )
     command.add_argument("--from", dest="start", metavar="TIME", help="first time of several")
     command.add_argument("--to", dest="end", metavar="TIME", help="last time (default: the end)")
     command.add_argument("--step", metavar="DURATION", help="from one time to the next (default: 300 steps)")
-    command.add_argument("--history", nargs="+", action="extend", metavar="FILE",
-                         help="CSV, OpenMetrics text, series.db, a Prometheus's address; else the watchdog")  # fmt: skip
+    command.add_argument(
+        "--history",
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="CSV, OpenMetrics text, series.db, a Prometheus's address; else the watchdog",
+    )
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
     configured(command)
 
-    command = add("replay", replay.run, "What rules would have done over the past: trips, plans, and labelled incidents found.")
+    command = add(
+        "replay", replay.run, "What rules would have done over the past: trips, plans, and labelled incidents found."
+    )
     command.add_argument("rules", nargs="+", type=Path, metavar="RULES", help="rule files, or a folder of them")
-    command.add_argument("--history", nargs="+", action="extend", required=True, metavar="FILE",
-                         help="CSV, OpenMetrics text, a series.db, or a Prometheus's address")  # fmt: skip
+    command.add_argument(
+        "--history",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="FILE",
+        help="CSV, OpenMetrics text, a series.db, or a Prometheus's address",
+    )
     command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
     command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
     command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")
@@ -232,6 +300,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--run", metavar="REGEX", help="only tests whose name it finds something in")
     command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for CI systems")
 
-    command = add("demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (about a minute).")
-    command.add_argument("--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there")
+    command = add(
+        "demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (about a minute)."
+    )
+    command.add_argument(
+        "--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there"
+    )
     return top

@@ -54,7 +54,9 @@ def capture(options: argparse.Namespace) -> int:
                     print(event["text"], flush=True)
         time.sleep(0.2)
     if waiting:
-        raise WatchdogError(f"nothing was heard of {', '.join(sorted(waiting))} — was the watchdog stopped or reloaded?")
+        raise WatchdogError(
+            f"nothing was heard of {', '.join(sorted(waiting))} — was the watchdog stopped or reloaded?"
+        )
     if options.json:
         print(json.dumps(told))
     return 0 if all(words.startswith("captured") for words in told.values()) else 1
@@ -80,8 +82,15 @@ def _row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
     kind = "learned" if isinstance(kpi.baseline, Learn) else "captured"
     kept = next((each for each in baselines.known(journal) if (each.kpi, each.kind) == (name, kind)), None)
     if kept is not None and kept.asked == asked(kpi):
-        return {"value": kept.value, "text": show(kept.value, kpi.unit), "from": _origin(kept), "t": kept.t,
-                "samples": kept.samples, "who": kept.who, "revision": kept.revision}  # fmt: skip
+        return {
+            "value": kept.value,
+            "text": show(kept.value, kpi.unit),
+            "from": _origin(kept),
+            "t": kept.t,
+            "samples": kept.samples,
+            "who": kept.who,
+            "revision": kept.revision,
+        }
     why = "not captured yet" if kept is None else "captured of another expression: capture it anew"
     if isinstance(kpi.baseline, Learn):
         points = baselines.points(journal, name, asked(kpi))
@@ -106,9 +115,17 @@ def diff(options: argparse.Namespace) -> int:
         print(json.dumps(rows))
     else:
         for name, row in rows.items():
-            now = ", ".join(f"{each['text']}{_away(loaded, name, each['value'], row['baseline_value'])}"
-                            for each in row["values"]) or "no data"  # fmt: skip
-            print(f"{name:<24} baseline {row['baseline']:<14} now {now}" + (f"  ({row['warning']})" if row["warning"] else ""))
+            now = (
+                ", ".join(
+                    f"{each['text']}{_away(loaded, name, each['value'], row['baseline_value'])}"
+                    for each in row["values"]
+                )
+                or "no data"
+            )
+            print(
+                f"{name:<24} baseline {row['baseline']:<14} now {now}"
+                + (f"  ({row['warning']})" if row["warning"] else "")
+            )
         if not rows:
             print("no KPI has a baseline")
     return 1 if any(row["warning"] for row in rows.values()) else 0

@@ -44,10 +44,16 @@ def check(options: argparse.Namespace) -> int:
     late = [] if checked is None else delays(checked, None if found is None else found.metrics())
     failed = {} if found is None else found.failed
     if options.json:
-        print(json.dumps({
-            "errors": [p._asdict() for p in problems], "warnings": [p._asdict() for p in warnings],
-            "unread": dict(failed), "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
-        }))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "errors": [p._asdict() for p in problems],
+                    "warnings": [p._asdict() for p in warnings],
+                    "unread": dict(failed),
+                    "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
+                }
+            )
+        )
         return 1 if problems else 0
     for problem in problems:
         print(problem)
@@ -98,6 +104,12 @@ def _explain(checked: Config, name: str, *, as_json: bool) -> int:
 
 
 def _summary(checked: Config) -> str:
-    counts = [(len(checked.rules), "rule"), (len(checked.kpis), "KPI"), (len(checked.plans), "plan"),
-              (len(checked.targets), "target"), (len(checked.sources), "source"), (len(checked.channels), "channel")]  # fmt: skip
+    counts = [
+        (len(checked.rules), "rule"),
+        (len(checked.kpis), "KPI"),
+        (len(checked.plans), "plan"),
+        (len(checked.targets), "target"),
+        (len(checked.sources), "source"),
+        (len(checked.channels), "channel"),
+    ]
     return "well: " + ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)

@@ -27,8 +27,13 @@ def rehearse(options: argparse.Namespace) -> int:
         if name not in loaded.targets:
             raise WatchdogError(unknown("target", name, loaded.targets))
         rows[name] = drill.drill(plan, loaded.targets[name])
-        latched = next((row["latch_why"] for row in journal.rows(
-            "SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)), None)  # fmt: skip
+        latched = next(
+            (
+                row["latch_why"]
+                for row in journal.rows("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)
+            ),
+            None,
+        )
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'
             rows[name].append(drill.Row("guard", (), (f"{name} is latched ({latched}): {cure}",)))

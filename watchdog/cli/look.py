@@ -43,7 +43,10 @@ def usable(folder: Path) -> Config:
     except config.ConfigError as error:
         salvaged = config.salvage(folder, environ=os.environ)
         count = len(error.problems)
-        print(f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check", file=sys.stderr)
+        print(
+            f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check",
+            file=sys.stderr,
+        )
         return salvaged
 
 
@@ -98,12 +101,19 @@ def list_incidents(options: argparse.Namespace) -> int:
 
 def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) -> dict[str, Any]:
     known: dict[str, Any] = {
-        "id": one.id, "target": one.target, "opened": one.opened, "closed": one.closed, "severity": one.severity,
-        "title": one.title, "told": outbox.told(journal, one.id),
-        "trips": [{"rule": trip.rule, "level": trip.level, "t": trip.t, "cleared": trip.cleared, "reason": trip.reason}
-                  for trip in incidents.trips(journal, one.id)],
+        "id": one.id,
+        "target": one.target,
+        "opened": one.opened,
+        "closed": one.closed,
+        "severity": one.severity,
+        "title": one.title,
+        "told": outbox.told(journal, one.id),
+        "trips": [
+            {"rule": trip.rule, "level": trip.level, "t": trip.t, "cleared": trip.cleared, "reason": trip.reason}
+            for trip in incidents.trips(journal, one.id)
+        ],
         "runs": [run_json(journal, run) for run in runs.of_incident(journal, one.id)],
-    }  # fmt: skip
+    }
     if timeline:
         known["events"] = [dict(event) for event in incidents.events(journal, one.id)]
     return known
@@ -111,9 +121,27 @@ def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) ->
 
 def run_json(journal: Journal, run: runs.Run) -> dict[str, Any]:
     return {
-        "id": run.id, "plan": run.plan, "kind": run.kind, "by": run.by, "status": run.status, "outcome": run.outcome,
-        "reason": run.reason, "level": run.level, "queued": run.queued, "ended": run.ended,
-        "steps": [{"phase": step.phase, "level": step.level, "say": step.say, "status": step.status,
-                   "detail": step.detail, "started": step.started, "ended": step.ended, "before": step.before}
-                  for step in runs.steps(journal, run.id)],
-    }  # fmt: skip
+        "id": run.id,
+        "plan": run.plan,
+        "kind": run.kind,
+        "by": run.by,
+        "status": run.status,
+        "outcome": run.outcome,
+        "reason": run.reason,
+        "level": run.level,
+        "queued": run.queued,
+        "ended": run.ended,
+        "steps": [
+            {
+                "phase": step.phase,
+                "level": step.level,
+                "say": step.say,
+                "status": step.status,
+                "detail": step.detail,
+                "started": step.started,
+                "ended": step.ended,
+                "before": step.before,
+            }
+            for step in runs.steps(journal, run.id)
+        ],
+    }

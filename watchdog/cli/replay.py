@@ -58,7 +58,9 @@ def _history(options: argparse.Namespace, checked: Config, every: Millis | None)
     span = None
     if options.start is not None:
         before = min(max(read.values(), default=0), _LONGEST)
-        span = history.Span(moment(options.start, now) - before, moment(options.end or "now", now), every or _SERVER_STEP)
+        span = history.Span(
+            moment(options.start, now) - before, moment(options.end or "now", now), every or _SERVER_STEP
+        )
     within = history.EVER
     if options.start is not None and (last := history.end_of(options.history)) is not None:
         within = (moment(options.start, last) - max(read.values(), default=0), last)
@@ -86,8 +88,10 @@ def _bar() -> Callable[[float], None]:
 
 
 def _print(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> None:
-    print(f"{when(report.start)} to {when(report.end)}, {show_duration(report.end - report.start)}, "
-          f"{len({check.rule for check in report.checks})} rules")  # fmt: skip
+    print(
+        f"{when(report.start)} to {when(report.end)}, {show_duration(report.end - report.start)}, "
+        f"{len({check.rule for check in report.checks})} rules"
+    )
     for rule, why in report.unjudged.items():
         print(f"never judged: {rule} ({why})")
     if not report.trips:
@@ -101,13 +105,22 @@ def _print(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> N
 
 def _trips(report: Report) -> None:
     rows = [("tripped", "for", "level", "rule", "why")]
-    rows += [(when(trip.start), _lasted(trip, report.end), trip.level, trip.rule + _labelled(trip.labels), trip.reason)
-             for trip in report.trips]  # fmt: skip
+    rows += [
+        (when(trip.start), _lasted(trip, report.end), trip.level, trip.rule + _labelled(trip.labels), trip.reason)
+        for trip in report.trips
+    ]
     _table(rows)
     if report.plans:
         print()
-        _table([("plan", "at", "for", ""), *((one.plan, when(one.t), one.rule, "starts" if one.refused is None
-                                              else f"refused: {one.refused}") for one in report.plans)])  # fmt: skip
+        _table(
+            [
+                ("plan", "at", "for", ""),
+                *(
+                    (one.plan, when(one.t), one.rule, "starts" if one.refused is None else f"refused: {one.refused}")
+                    for one in report.plans
+                ),
+            ]
+        )
 
 
 def _totals(report: Report) -> None:
@@ -116,17 +129,34 @@ def _totals(report: Report) -> None:
     for rule, level, mine in _by_threshold(report):
         if mine:
             spans = [(report.end if trip.end is None else trip.end) - trip.start for trip in mine]
-            rows.append((rule, level, str(len(mine)), f"{len(mine) / report.weeks:.3g}", show_duration(sum(spans)),
-                         show_duration(max(spans))))  # fmt: skip
+            rows.append(
+                (
+                    rule,
+                    level,
+                    str(len(mine)),
+                    f"{len(mine) / report.weeks:.3g}",
+                    show_duration(sum(spans)),
+                    show_duration(max(spans)),
+                )
+            )
     _table(rows)
 
 
 def _scores(known: Sequence[Label], scores: Sequence[Score]) -> None:
     print(f"\n{len(known)} labelled incident{'' if len(known) == 1 else 's'}")
     rows = [("rule", "level", "hits", "misses", "false alarms", "delay")]
-    rows += [(one.rule, one.level, str(one.hits), str(one.misses), str(one.false_alarms),
-              "-" if one.delay is None else show_duration(one.delay))
-             for one in scores if one.hits or one.false_alarms or one.rule == "any"]  # fmt: skip
+    rows += [
+        (
+            one.rule,
+            one.level,
+            str(one.hits),
+            str(one.misses),
+            str(one.false_alarms),
+            "-" if one.delay is None else show_duration(one.delay),
+        )
+        for one in scores
+        if one.hits or one.false_alarms or one.rule == "any"
+    ]
     _table(rows)
     for name in scores[-1].missed:
         print(f"missed by all: {name}")
@@ -148,24 +178,64 @@ def _labelled(labels: Labels) -> str:
 
 
 def _by_threshold(report: Report) -> list[tuple[str, str, list[Trip]]]:
-    return [(check.rule, check.level, [t for t in report.trips if (t.rule, t.level) == (check.rule, check.level)])
-            for check in report.checks]  # fmt: skip
+    return [
+        (check.rule, check.level, [t for t in report.trips if (t.rule, t.level) == (check.rule, check.level)])
+        for check in report.checks
+    ]
 
 
 def _json(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "from": report.start, "to": report.end,
-        "rules": [{"rule": rule, "level": level, "trips": len(mine), "per_week": len(mine) / report.weeks,
-                   "fired_ms": sum((report.end if t.end is None else t.end) - t.start for t in mine),
-                   "never_judged": report.unjudged.get(rule)} for rule, level, mine in _by_threshold(report)],
-        "trips": [{"rule": t.rule, "level": t.level, "target": t.target, "labels": dict(t.labels), "start": t.start,
-                   "end": t.end, "reason": t.reason, "plan": t.plan} for t in report.trips],
-        "plans": [{"t": one.t, "target": one.target, "plan": one.plan, "kind": one.kind, "rule": one.rule,
-                   "refused": one.refused} for one in report.plans],
-    }  # fmt: skip
+        "from": report.start,
+        "to": report.end,
+        "rules": [
+            {
+                "rule": rule,
+                "level": level,
+                "trips": len(mine),
+                "per_week": len(mine) / report.weeks,
+                "fired_ms": sum((report.end if t.end is None else t.end) - t.start for t in mine),
+                "never_judged": report.unjudged.get(rule),
+            }
+            for rule, level, mine in _by_threshold(report)
+        ],
+        "trips": [
+            {
+                "rule": t.rule,
+                "level": t.level,
+                "target": t.target,
+                "labels": dict(t.labels),
+                "start": t.start,
+                "end": t.end,
+                "reason": t.reason,
+                "plan": t.plan,
+            }
+            for t in report.trips
+        ],
+        "plans": [
+            {
+                "t": one.t,
+                "target": one.target,
+                "plan": one.plan,
+                "kind": one.kind,
+                "rule": one.rule,
+                "refused": one.refused,
+            }
+            for one in report.plans
+        ],
+    }
     if scores:
         told["incidents"] = [one._asdict() for one in known]
-        told["scores"] = [{"rule": one.rule, "level": one.level, "hits": one.hits, "misses": one.misses,
-                           "false_alarms": one.false_alarms, "delays_ms": list(one.delays), "missed": list(one.missed)}
-                          for one in scores]  # fmt: skip
+        told["scores"] = [
+            {
+                "rule": one.rule,
+                "level": one.level,
+                "hits": one.hits,
+                "misses": one.misses,
+                "false_alarms": one.false_alarms,
+                "delays_ms": list(one.delays),
+                "missed": list(one.missed),
+            }
+            for one in scores
+        ]
     return told

@@ -44,8 +44,11 @@ def _built(path: Path) -> Daemon:
 def log_to_stderr(level: int) -> None:
     """To stderr. To systemd's journal without the time, which it has itself, and with the priority that it asks for."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_ForJournal("%(levelname)s %(message)s") if _is_journal(sys.stderr) else
-                         logging.Formatter("%(asctime)s %(levelname)s %(message)s"))  # fmt: skip
+    handler.setFormatter(
+        _ForJournal("%(levelname)s %(message)s")
+        if _is_journal(sys.stderr)
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
     logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("apscheduler", "urllib3", "httpx", "httpcore", "telegram", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -27,7 +27,11 @@ def handle(options: argparse.Namespace) -> int:
         return _restore(options, loaded, journal)
     known = snapshot.listing(loaded.state / "snapshots")
     if options.json:
-        print(json.dumps([{"name": one.name, "target": one.target, "taken": one.taken, "commit": one.commit} for one in known]))
+        print(
+            json.dumps(
+                [{"name": one.name, "target": one.target, "taken": one.taken, "commit": one.commit} for one in known]
+            )
+        )
         return 0
     for one in known:
         print(f"{one.name:<32} {one.target:<12} {when(one.taken)}  {(one.commit or '')[:10]}  {len(one.saved)} files")
@@ -45,8 +49,18 @@ def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
     captured = _capture(loaded, journal)
     if options.json:
         files = [one.path for one in made.saved]
-        print(json.dumps({"name": made.name, "target": name, "commit": made.commit, "files": files, "baselines": captured,
-                          "notes": notes}))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "name": made.name,
+                    "target": name,
+                    "commit": made.commit,
+                    "files": files,
+                    "baselines": captured,
+                    "notes": notes,
+                }
+            )
+        )
         return 0
     print(f"snapshot {made.name} of {name}" + (f": tag {made.name} on {made.commit[:10]}" if made.commit else ""))
     for one in made.saved:
@@ -101,8 +115,9 @@ def _notes(target: Target) -> list[str]:
         return [f"what was rolled back before cannot be told: {error}"]
     return [f"{bad[:10]} ({subject}) was rolled back before, and runs again" for bad, subject in again] + [
         f"{one.bad[:10]} ({one.subject}) is taken back by {one.by[:10]}: merging it anew brings nothing; "
-        f"git revert {one.by[:10]} does" for one in standing
-    ]  # fmt: skip
+        f"git revert {one.by[:10]} does"
+        for one in standing
+    ]
 
 
 def _capture(loaded: Config, journal: Journal) -> str:

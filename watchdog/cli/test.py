@@ -53,8 +53,14 @@ def test(options: argparse.Namespace) -> int:
 
 
 def _json(case: Case) -> dict[str, Any]:
-    return {"file": case.file, "name": case.name, "kind": case.kind, "passed": case.passed, "got": case.got,
-            "expected": case.expected}  # fmt: skip
+    return {
+        "file": case.file,
+        "name": case.name,
+        "kind": case.kind,
+        "passed": case.passed,
+        "got": case.got,
+        "expected": case.expected,
+    }
 
 
 def _tell(path: Path, cases: Sequence[Case]) -> None:
@@ -66,7 +72,9 @@ def _tell(path: Path, cases: Sequence[Case]) -> None:
 
 
 def _difference(case: Case) -> list[str]:
-    lines = [f"      expected  {line}" for line in _lines(case.expected)] + [f"      got       {line}" for line in _lines(case.got)]
+    lines = [f"      expected  {line}" for line in _lines(case.expected)] + [
+        f"      got       {line}" for line in _lines(case.got)
+    ]
     return lines + ([f"      because   {case.why}"] if case.why else [])
 
 
@@ -94,10 +102,18 @@ def _write_junit(path: Path, cases: Sequence[Case], problems: Sequence[Problem])
     for file in dict.fromkeys([*(case.file for case in cases), *(problem.file for problem in problems)]):
         mine = [case for case in cases if case.file == file]
         wrong = [problem for problem in problems if problem.file == file]
-        suite = ElementTree.SubElement(top, "testsuite", name=file, tests=str(len(mine) + len(wrong)), errors=str(len(wrong)),
-                                       failures=str(sum(not case.passed for case in mine)))  # fmt: skip
+        suite = ElementTree.SubElement(
+            top,
+            "testsuite",
+            name=file,
+            tests=str(len(mine) + len(wrong)),
+            errors=str(len(wrong)),
+            failures=str(sum(not case.passed for case in mine)),
+        )
         for case in mine:
-            entry = ElementTree.SubElement(suite, "testcase", classname=case.kind, name=_printable(case.name), file=file)
+            entry = ElementTree.SubElement(
+                suite, "testcase", classname=case.kind, name=_printable(case.name), file=file
+            )
             if not case.passed:
                 failure = ElementTree.SubElement(entry, "failure", message=_printable(case.what))
                 failure.text = _printable("\n".join(_difference(case)))

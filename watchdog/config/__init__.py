@@ -7,6 +7,18 @@ from watchdog.config.load import check, load, ours, salvage
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.shape import Config, Defaults, Reload, Web
 
-__all__ = ["Config", "ConfigError", "Defaults", "Looks", "Problem", "Reload", "Web", "changes", "check", "load",
-    "looks", "ours", "salvage",
-]  # fmt: skip
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Defaults",
+    "Looks",
+    "Problem",
+    "Reload",
+    "Web",
+    "changes",
+    "check",
+    "load",
+    "looks",
+    "ours",
+    "salvage",
+]

@@ -11,7 +11,14 @@ from watchdog.config.load import found
 from watchdog.config.shape import Config
 
 SECTIONS = ("rules", "kpis", "plans", "targets", "sources", "channels")
-_ONE = {"rules": "rule", "kpis": "KPI", "plans": "plan", "targets": "target", "sources": "source", "channels": "channel"}
+_ONE = {
+    "rules": "rule",
+    "kpis": "KPI",
+    "plans": "plan",
+    "targets": "target",
+    "sources": "source",
+    "channels": "channel",
+}
 _FEW = 5
 
 Looks = dict[str, tuple[int, ...] | None]

@@ -94,8 +94,11 @@ def _rule(draft: Draft, entry: Entry) -> list[Check]:
     if rule.only is not None and rule.only.when is not None:
         _expression(draft, rule.only.when, spot, ("only", "when"))
     for wrong in unknown_placeholders(rule.summary or ""):
-        spot.report(spot.value("summary"), f"{short(wrong)} means nothing in a summary",
-                    f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}")  # fmt: skip
+        spot.report(
+            spot.value("summary"),
+            f"{short(wrong)} means nothing in a summary",
+            f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
+        )
     _crit(draft, entry, rule)
     kpi = None if rule.kpi is None else draft.model("kpis", rule.kpi)
     if kpi is None and rule.kpi is not None:
@@ -138,15 +141,24 @@ def _crit(draft: Draft, entry: Entry, rule: Rule) -> None:
     if not isinstance(plan, Repair):
         return
     if not (rule.crit.for_.hold or rule.crit.for_.m):
-        spot.report(spot.key("crit"), f"a crit that starts the repair {rule.crit.plan} needs patience",
-                    "add for: 5m or for: 3 of 5")  # fmt: skip
+        spot.report(
+            spot.key("crit"),
+            f"a crit that starts the repair {rule.crit.plan} needs patience",
+            "add for: 5m or for: 3 of 5",
+        )
     if rule.crit.expr is not None and _tells_absence(rule.crit.expr):
-        spot.report(spot.value("crit", "plan"), f"missing data would start the repair {rule.crit.plan}: absent() is no proof "
-                    "that the bot is unwell", "let a halt answer it")  # fmt: skip
+        spot.report(
+            spot.value("crit", "plan"),
+            f"missing data would start the repair {rule.crit.plan}: absent() is no proof that the bot is unwell",
+            "let a halt answer it",
+        )
     if rule.if_missing.then == "crit":
         place = spot.value("if_missing", "then") if "if_missing" in entry.said else spot.key("crit", "plan")
-        spot.report(place, f"missing data would start the repair {rule.crit.plan}",
-                    "say then: warn or hold, or let crit start a halt")  # fmt: skip
+        spot.report(
+            place,
+            f"missing data would start the repair {rule.crit.plan}",
+            "say then: warn or hold, or let crit start a halt",
+        )
 
 
 def _tells_absence(text: str) -> bool:
@@ -167,22 +179,27 @@ def _plan(draft: Draft, entry: Entry) -> None:
     names: dict[str, int] = {}
     for index, level in enumerate(plan.levels):
         if names.setdefault(level.name, index) != index:
-            spot.report(spot.value("levels", index, "name"), f"two levels are called {short(level.name)}",
-                        "rename one of them")  # fmt: skip
+            spot.report(
+                spot.value("levels", index, "name"), f"two levels are called {short(level.name)}", "rename one of them"
+            )
     if isinstance(plan, Repair):
         _disturbs(draft, spot, plan)
     if not isinstance(plan, Repair) or plan.exhausted == LEAVE_RUNNING:
         return
     place = spot.value("exhausted")
-    halts = [name for name, other in draft.entries["plans"].items()
-             if isinstance(other.model, Halt) or other.model is None]  # fmt: skip
+    halts = [
+        name for name, other in draft.entries["plans"].items() if isinstance(other.model, Halt) or other.model is None
+    ]
     known = [*halts, LEAVE_RUNNING]
     if plan.exhausted not in draft.entries["plans"]:
         if draft.whole:
             spot.report(place, f"there is no plan {short(plan.exhausted)}", nearest(plan.exhausted, known))
     elif plan.exhausted not in halts:
-        spot.report(place, f"{plan.exhausted} is a repair; what is left when no level helped is a halt",
-                    nearest(plan.exhausted, known))  # fmt: skip
+        spot.report(
+            place,
+            f"{plan.exhausted} is a repair; what is left when no level helped is a halt",
+            nearest(plan.exhausted, known),
+        )
 
 
 def _disturbs(draft: Draft, spot: Spot, plan: Repair) -> None:
@@ -194,8 +211,11 @@ def _disturbs(draft: Draft, spot: Spot, plan: Repair) -> None:
         rule = draft.model("rules", name)
         last = None if rule is None or rule.crit is None else rule.crit.plan
         if last is not None and isinstance(draft.model("plans", last), Halt):
-            spot.report(place, f"{short(name)} starts the halt {short(last)} and is never muted",
-                        "take it off the list; a halt during a repair goes first")  # fmt: skip
+            spot.report(
+                place,
+                f"{short(name)} starts the halt {short(last)} and is never muted",
+                "take it off the list; a halt during a repair goes first",
+            )
 
 
 def _steps(draft: Draft) -> None:
@@ -209,8 +229,9 @@ def _steps(draft: Draft) -> None:
                     action.at(targets[target])
                 except ActionError as error:
                     what, _, cure = str(error).partition(" — ")
-                    entry.spot.report(entry.spot.value(*path), short_sentence(f"target {target}: {what}"),
-                                      short_sentence(cure))  # fmt: skip
+                    entry.spot.report(
+                        entry.spot.value(*path), short_sentence(f"target {target}: {what}"), short_sentence(cure)
+                    )
 
 
 def _users(draft: Draft) -> dict[str, set[str]]:

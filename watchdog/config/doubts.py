@@ -32,8 +32,10 @@ def doubts(draft: Draft, checks: Iterable[Check]) -> Iterator[Problem]:
     if draft.main is None:
         return
     top = Spot(draft.main, ())
-    for section, what in (("channels", "there is no channel: messages go to the log"),
-                          ("sources", "there is no source: nothing can be judged")):  # fmt: skip
+    for section, what in (
+        ("channels", "there is no channel: messages go to the log"),
+        ("sources", "there is no source: nothing can be judged"),
+    ):
         if not draft.entries[section] and draft.main.whole:
             yield warn(top, top.key(section), what, f"add one under {section}:")
 
@@ -105,8 +107,9 @@ class Intervals:
     does not say it either the fastest source counts: a warning must be true whoever delivers."""
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
-        self.every: dict[str, Millis] = {name: every for name, source in sources.items()
-                                         if (every := getattr(source, "every", None)) is not None}  # fmt: skip
+        self.every: dict[str, Millis] = {
+            name: every for name, source in sources.items() if (every := getattr(source, "every", None)) is not None
+        }
         self.whole = len(self.every) == len(sources)
 
     def of(self, selector: Selector) -> Millis:
@@ -133,8 +136,12 @@ def _expression(entry: Entry, path: Loc, expr: Expr, known: Intervals, *, is_con
     for selector in dict.fromkeys(selectors(expr)):
         name = said_source(selector)
         if name is not None and known.every and name not in known.every and known.whole:
-            yield warn(spot, place, f"{selector.name or 'a selector'} is asked of the source {short(name)}, which there is not",
-                       nearest(name, known.every))  # fmt: skip
+            yield warn(
+                spot,
+                place,
+                f"{selector.name or 'a selector'} is asked of the source {short(name)}, which there is not",
+                nearest(name, known.every),
+            )
     fixed = [each for each in nodes(expr.node) if _at(each) not in (None, "query")]
     if fixed:
         yield warn(spot, place, "@ reads from a fixed time: what it says never changes", "use offset, or leave @ away")
@@ -142,7 +149,9 @@ def _expression(entry: Entry, path: Loc, expr: Expr, known: Intervals, *, is_con
         if isinstance(node, RangeCall) and node.func in TWO:
             every = node.selector.step if isinstance(node.selector, Subquery) else known.of(node.selector)
             if every and node.span < 2 * every:
-                what = f"{node.func} needs two samples, and its window of {show_duration(node.span)} has no room for two"
+                what = (
+                    f"{node.func} needs two samples, and its window of {show_duration(node.span)} has no room for two"
+                )
                 what += f" that are {show_duration(every)} apart"
                 yield warn(spot, place, what, f"read over {show_duration(4 * every)} or more")
     if is_condition and never(expr, known.least(expr)):
@@ -189,8 +198,13 @@ def _checks(draft: Draft, checks: Iterable[Check], known: Intervals) -> Iterator
             continue  # in Prometheus's format each label set has a state of its own, always
         if rule.each is None and first is not None and can_be_many(first) and _grouped(first):
             place = entry.spot.value("kpi" if rule.kpi else "name")
-            yield warn(entry.spot, place, "the expression makes several series and the rule has no each: every label then "
-                       "tells one state from another", "say each: with those that should")  # fmt: skip
+            yield warn(
+                entry.spot,
+                place,
+                "the expression makes several series and the rule has no each: every label then "
+                "tells one state from another",
+                "say each: with those that should",
+            )
 
 
 def _cold(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iterator[Problem]:
@@ -198,10 +212,13 @@ def _cold(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iterator[Proble
     kpi = draft.model("kpis", rule.kpi) if rule.kpi else None
     span = max((node.span for node in nodes(expr.node) if isinstance(node, RangeCall)), default=0)
     if span > rule.if_missing.after and (kpi is None or (kpi.needs is None and kpi.since is None)):
-        yield warn(entry.spot, entry.spot.value("if_missing", "then"), f"it trips {show_duration(rule.if_missing.after)} after "
-                   f"the first start: a window of {show_duration(span)} is not covered until then",
-                   "judge freshness by a KPI without a window, or say after: "
-                   f"{show_duration(span).replace(' ', '')} or more")  # fmt: skip
+        yield warn(
+            entry.spot,
+            entry.spot.value("if_missing", "then"),
+            f"it trips {show_duration(rule.if_missing.after)} after "
+            f"the first start: a window of {show_duration(span)} is not covered until then",
+            f"judge freshness by a KPI without a window, or say after: {show_duration(span).replace(' ', '')} or more",
+        )
 
 
 def _text(draft: Draft, rule: Rule, level: str) -> str | None:
@@ -214,8 +231,16 @@ def _text(draft: Draft, rule: Rule, level: str) -> str | None:
 
 def _grouped(expr: Expr) -> bool:
     """Whether the expression itself asks for several series; a bare selector mostly finds one."""
-    return any(isinstance(node, Aggregate) and (node.labels or node.without or node.op == "count_values"
-               or (node.op in ("topk", "bottomk") and node.param != Number(1.0))) for node in nodes(expr.node))  # fmt: skip
+    return any(
+        isinstance(node, Aggregate)
+        and (
+            node.labels
+            or node.without
+            or node.op == "count_values"
+            or (node.op in ("topk", "bottomk") and node.param != Number(1.0))
+        )
+        for node in nodes(expr.node)
+    )
 
 
 def _check(entry: Entry, rule: Rule, check: Check, expr: Expr, known: Intervals) -> Iterator[Problem]:
@@ -224,25 +249,44 @@ def _check(entry: Entry, rule: Rule, check: Check, expr: Expr, known: Intervals)
         return
     spot, every = entry.spot, known.least(expr)
     if 0 < check.patience.hold < every:
-        yield warn(spot, spot.value(check.level, "for"), f"for is shorter than the {show_duration(every)} from one sample to "
-                   "the next", f"say for: {show_duration(2 * every).replace(' ', '')} or more, or 2 of 3")  # fmt: skip
+        yield warn(
+            spot,
+            spot.value(check.level, "for"),
+            f"for is shorter than the {show_duration(every)} from one sample to the next",
+            f"say for: {show_duration(2 * every).replace(' ', '')} or more, or 2 of 3",
+        )
     if check.operator == "expr" or check.waits is not None:
         return
     can = bounds(expr, every)
     place = spot.value(check.level, check.operator)
     values = () if can == ANY else (can.low, can.high, *_between(check, can))
     if values and not any(map(check.bad, values)):
-        yield warn(spot, place, f"this is never so: {check.kpi} lies between {_show(can, check)}", "say a limit that it can cross")
+        yield warn(
+            spot,
+            place,
+            f"this is never so: {check.kpi} lies between {_show(can, check)}",
+            "say a limit that it can cross",
+        )
     elif values and all(map(check.bad, values)):
-        yield warn(spot, place, f"this is always so: {check.kpi} lies between {_show(can, check)}", "say a limit within that")
+        yield warn(
+            spot, place, f"this is always so: {check.kpi} lies between {_show(can, check)}", "say a limit within that"
+        )
     elif values and all(map(check.uncleared, values)):
-        yield warn(spot, spot.value(check.level, "clear"), f"it can never clear: {check.kpi} lies between {_show(can, check)}",
-                   _cure_of_clear(check))  # fmt: skip
+        yield warn(
+            spot,
+            spot.value(check.level, "clear"),
+            f"it can never clear: {check.kpi} lies between {_show(can, check)}",
+            _cure_of_clear(check),
+        )
     elif check.unit in ("ratio", "percent") and check.operator in ("above", "at_least"):
         full = 1.0 if check.unit == "ratio" else 100.0
         if check.limit > full and can.high > full and not is_relative(getattr(threshold, check.operator)):
-            yield warn(spot, place, f"{show(check.limit, check.unit)} is more than the whole: a share is seldom more than 100 %",
-                       "check the limit and the KPI's unit")  # fmt: skip
+            yield warn(
+                spot,
+                place,
+                f"{show(check.limit, check.unit)} is more than the whole: a share is seldom more than 100 %",
+                "check the limit and the KPI's unit",
+            )
 
 
 def _between(check: Check, can: Bounds) -> list[float]:
@@ -267,12 +311,18 @@ def _far_side(entry: Entry, mild: Check, hard: Check) -> Iterator[Problem]:
     up, down = ("above", "at_least"), ("below", "at_most")
     if mild.waits is not None or hard.waits is not None:
         return
-    far = ((mild.operator in up and hard.operator in up and mild.limit > hard.limit)
-           or (mild.operator in down and hard.operator in down and mild.limit < hard.limit)
-           or (mild.operator == hard.operator == "outside" and (mild.limit > hard.limit or mild.low < hard.low)))  # fmt: skip
+    far = (
+        (mild.operator in up and hard.operator in up and mild.limit > hard.limit)
+        or (mild.operator in down and hard.operator in down and mild.limit < hard.limit)
+        or (mild.operator == hard.operator == "outside" and (mild.limit > hard.limit or mild.low < hard.low))
+    )
     if far:
-        yield warn(entry.spot, entry.spot.value("warn", mild.operator or ""), "warn is on the far side of crit: crit always comes "
-                   f"first, at {show(hard.limit, hard.unit)}", "swap the two limits")  # fmt: skip
+        yield warn(
+            entry.spot,
+            entry.spot.value("warn", mild.operator or ""),
+            f"warn is on the far side of crit: crit always comes first, at {show(hard.limit, hard.unit)}",
+            "swap the two limits",
+        )
 
 
 # ─ plans ─
@@ -282,8 +332,12 @@ def _plans(draft: Draft, known: Intervals) -> Iterator[Problem]:
     started = _started(draft)
     for name, entry in draft.entries["plans"].items():
         if name not in started:
-            yield warn(entry.spot, entry.spot.key(), f"nothing starts the plan {short(name)}",
-                       "name it in a rule's crit or as a plan's exhausted, or delete it")  # fmt: skip
+            yield warn(
+                entry.spot,
+                entry.spot.key(),
+                f"nothing starts the plan {short(name)}",
+                "name it in a rule's crit or as a plan's exhausted, or delete it",
+            )
         if entry.model is not None:
             yield from _hurried(entry, known)
 
@@ -296,12 +350,21 @@ def _hurried(entry: Entry, known: Intervals) -> Iterator[Problem]:
         least = verify.settle + verify.quiet
         slow = max((known.slowest(expr) for text in verify.that if (expr := _parsed(text)) is not None), default=0)
         if isinstance(entry.model, Repair) and verify.give_up < least:
-            yield warn(entry.spot, place, f"level {short(level.name)} gives up before it can be proven: settle and quiet take "
-                       f"{show_duration(least)}", f"raise give_up above {show_duration(least)}")  # fmt: skip
+            yield warn(
+                entry.spot,
+                place,
+                f"level {short(level.name)} gives up before it can be proven: settle and quiet take "
+                f"{show_duration(least)}",
+                f"raise give_up above {show_duration(least)}",
+            )
         elif verify.that and verify.give_up < verify.settle + slow:
-            yield warn(entry.spot, place, f"level {short(level.name)} gives up before what it is proven by is read again: that "
-                       f"takes {show_duration(verify.settle + slow)}",
-                       f"raise give_up above {show_duration(verify.settle + 2 * slow)}")  # fmt: skip
+            yield warn(
+                entry.spot,
+                place,
+                f"level {short(level.name)} gives up before what it is proven by is read again: that "
+                f"takes {show_duration(verify.settle + slow)}",
+                f"raise give_up above {show_duration(verify.settle + 2 * slow)}",
+            )
 
 
 def _started(draft: Draft) -> Collection[str]:

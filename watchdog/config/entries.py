@@ -88,9 +88,12 @@ class Draft:
 
 
 def draft(
-    main: Document | None, rules: Sequence[Document], folder: Path, environ: Mapping[str, str],
+    main: Document | None,
+    rules: Sequence[Document],
+    folder: Path,
+    environ: Mapping[str, str],
     recordings: Recordings | None = None,
-) -> Draft:  # fmt: skip
+) -> Draft:
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
     made = Draft(documents, main, folder, environ, recordings=recordings or {})
@@ -109,7 +112,9 @@ def _top(document: Document, is_main: bool) -> bool:
         known = MAIN_KEYS if is_main else RULE_KEYS
         top.report(top.value(), "a file holds a set of keys", f"known: {', '.join(known)}")
         return False
-    mine, others, home = (MAIN_KEYS, RULE_KEYS, "a file in rules/") if is_main else (RULE_KEYS, MAIN_KEYS, "watchdog.yaml")
+    mine, others, home = (
+        (MAIN_KEYS, RULE_KEYS, "a file in rules/") if is_main else (RULE_KEYS, MAIN_KEYS, "watchdog.yaml")
+    )
     for key in document.data:
         if document.full:
             break
@@ -140,7 +145,9 @@ def _section(document: Document, key: str, shape: type) -> Any:
         return shape()
     if not isinstance(said, shape):
         top = Spot(document, (key,), said)
-        what, cure = ("a list", "start each with a dash: - name: …") if shape is list else ("a set of keys", "name: {…}")
+        what, cure = (
+            ("a list", "start each with a dash: - name: …") if shape is list else ("a set of keys", "name: {…}")
+        )
         top.report(top.value(), f"{key} should be {what}", cure)
         return shape()
     return said
@@ -161,13 +168,17 @@ def _add(made: Draft, section: str, entry: Entry, defaults: Mapping[str, Any]) -
     known = made.entries[section]
     place = entry.spot.value("name") if section == "rules" else entry.spot.key()
     if entry.name in known:
-        entry.spot.report(place, f"{ONE[section]} {short(entry.name)} is defined twice, first at {known[entry.name].where}",
-                          "rename one of them")  # fmt: skip
+        entry.spot.report(
+            place,
+            f"{ONE[section]} {short(entry.name)} is defined twice, first at {known[entry.name].where}",
+            "rename one of them",
+        )
     elif entry.name:
         known[entry.name] = entry
     if (entry.name or section != "rules") and not _NAME.fullmatch(entry.name):
-        entry.spot.report(place, f"{short(entry.name) or 'nothing'} is no name for a {ONE[section]}",
-                          "use letters, digits, - and _")  # fmt: skip
+        entry.spot.report(
+            place, f"{short(entry.name) or 'nothing'} is no name for a {ONE[section]}", "use letters, digits, - and _"
+        )
     if section == "plans" and entry.name == "leave-running":
         entry.spot.report(place, "leave-running is a word, not a plan", "rename the plan")
     if section in ("sources", "channels"):
@@ -276,10 +287,11 @@ def _settings(made: Draft, document: Document) -> None:
     elif said == "off":
         made.history = None
     elif said is not None:
-        spot.report(spot.value(), "history should be a set of keys, or off", "history: {raw: 30d, coarse: 2y, max: 2GiB}")
+        spot.report(
+            spot.value(), "history should be a set of keys, or off", "history: {raw: 30d, coarse: 2y, max: 2GiB}"
+        )
     state = document.data.get("state")
     spot = Spot(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):
         spot.report(spot.value(), "state should be the path of a folder", "put it in quotes")
     made.state = state if isinstance(state, str) and state else None
-

@@ -128,8 +128,11 @@ class Reader:
         frame = self.frames[-1] if self.frames else None
         if frame is not None and frame.expects_key:
             if not frame.dead:
-                self._report(place, "a key should stand here, not a list or a set of keys",
-                                     "put text that starts with { or [ in quotes")  # fmt: skip
+                self._report(
+                    place,
+                    "a key should stand here, not a list or a set of keys",
+                    "put text that starts with { or [ in quotes",
+                )
                 self.document.spoil(frame.path)
             self.frames.append(_Frame(frame.path, into, dead=True, is_key=True))
             return
@@ -175,8 +178,11 @@ class Reader:
         if len(text) > MAX_TEXT:
             self._check_text(text, place, frame.path)
         elif path in self.document.key_at:
-            self._report(place, f"{short(text)} stands here twice, first in line "
-                                 f"{self.document.key_at[path].line}", "keep one of them")  # fmt: skip
+            self._report(
+                place,
+                f"{short(text)} stands here twice, first in line {self.document.key_at[path].line}",
+                "keep one of them",
+            )
         elif text == "<<" and event.implicit[0]:
             self._report(place, "<< copies keys from elsewhere", "write the keys out")
             self.document.spoil(frame.path)
@@ -203,8 +209,11 @@ class Reader:
             return None
 
     def _refuse_alias(self, event: Any, place: Place, path: Loc) -> None:
-        self._report(place, f"*{short(event.anchor)} points to another place",
-                             "write it out, or put text that starts with * in quotes")  # fmt: skip
+        self._report(
+            place,
+            f"*{short(event.anchor)} points to another place",
+            "write it out, or put text that starts with * in quotes",
+        )
         self.document.spoil(path)
 
     def _properties(self, event: Any, place: Place, path: Loc) -> None:
@@ -212,18 +221,25 @@ class Reader:
         if event.anchor is None and event.tag is None:
             return
         if event.anchor is not None:
-            self._report(place, f"&{short(event.anchor)} gives a place a name",
-                                 "delete it, or put text that starts with & in quotes")  # fmt: skip
+            self._report(
+                place,
+                f"&{short(event.anchor)} gives a place a name",
+                "delete it, or put text that starts with & in quotes",
+            )
         else:
-            self._report(place, f"the tag {short(event.tag)} is not read",
-                                 "delete it, or put text that starts with ! in quotes")  # fmt: skip
+            self._report(
+                place, f"the tag {short(event.tag)} is not read", "delete it, or put text that starts with ! in quotes"
+            )
             self.document.spoil(path)
 
     def _check_text(self, text: str, place: Place, path: Loc) -> None:
         """Escapes in quotes can make what a file itself cannot hold."""
         if len(text) > MAX_TEXT:
-            self._report(place, f"the text is {len(text)} characters long, at most {MAX_TEXT} are read",
-                                 "is a quote or a | missing its end?")  # fmt: skip
+            self._report(
+                place,
+                f"the text is {len(text)} characters long, at most {MAX_TEXT} are read",
+                "is a quote or a | missing its end?",
+            )
             self.document.spoil(path)
         elif _IMPOSSIBLE.search(text):
             self._report(place, "the text holds a character that no system takes", "remove the \\0 or \\ud…")

@@ -88,8 +88,11 @@ def explain(error: ValidationError, spot: Spot, models: Sequence[Model]) -> None
         path = _lay(each["loc"], spot.raw, each["type"])
         complaints.setdefault(path, []).append(_Complaint(each["type"], each.get("ctx", {}), each["msg"]))
         around.update(path[:length] for length in range(len(path)))
-    misspelt = {(*path[:-1], _meant(spot.raw, path, models)) for path, here in complaints.items()
-                if any(each.kind == "extra_forbidden" for each in here)}  # fmt: skip
+    misspelt = {
+        (*path[:-1], _meant(spot.raw, path, models))
+        for path, here in complaints.items()
+        if any(each.kind == "extra_forbidden" for each in here)
+    }
     for path, here in complaints.items():
         if path in around and all(each.kind in _NOUNS or each.kind in _LENGTHS for each in here):
             continue  # a union's other members, or a list that lost what is wrong in it: see further down
@@ -197,8 +200,11 @@ def report_tag(spot: Spot, path: Loc, tag: str, known: Sequence[str]) -> None:
         spot.report(spot.key(*path), f"{tag} is missing", f"say {tag}: and one of {listed}")
     else:
         cure = nearest(raw[tag], known)
-        spot.report(spot.value(*path, tag), f"there is no {tag} {short(raw[tag])}",
-                    f"{cure} known: {listed}" if cure.endswith("?") else cure)  # fmt: skip
+        spot.report(
+            spot.value(*path, tag),
+            f"there is no {tag} {short(raw[tag])}",
+            f"{cure} known: {listed}" if cure.endswith("?") else cure,
+        )
 
 
 def _known(raw: Any, path: Loc, models: Sequence[Model]) -> list[str]:

@@ -46,8 +46,11 @@ def _parts_under(model: Model, key: str) -> tuple[Model, ...]:
 def tags(model: Model) -> dict[str, tuple[str, ...]]:
     """``{"do": ("git",)}``: what the model calls itself."""
     fields = keys(model)
-    return {tag: get_args(fields[tag].annotation) for tag in TAGS
-            if tag in fields and get_origin(fields[tag].annotation) is Literal}  # fmt: skip
+    return {
+        tag: get_args(fields[tag].annotation)
+        for tag in TAGS
+        if tag in fields and get_origin(fields[tag].annotation) is Literal
+    }
 
 
 def fitting(models: Sequence[Model], raw: Any) -> list[Model]:
@@ -72,8 +75,10 @@ def models_at(models: Sequence[Model], raw: Any, path: Loc) -> list[Model]:
 @cache
 def _is_duration(model: Model, key: str) -> bool:
     field = keys(model)[key]
-    return any(isinstance(each, BeforeValidator) and each.func in (parse_duration, parse_patience)
-               for each in _metadata(field.annotation, field.metadata))  # fmt: skip
+    return any(
+        isinstance(each, BeforeValidator) and each.func in (parse_duration, parse_patience)
+        for each in _metadata(field.annotation, field.metadata)
+    )
 
 
 def _metadata(annotation: Any, outer: Sequence[Any] = ()) -> Iterator[Any]:

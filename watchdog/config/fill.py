@@ -29,8 +29,10 @@ def environment(spot: Spot, environ: Mapping[str, str]) -> tuple[Any, dict[str, 
             if not _NAME.fullmatch(name) or not found[2]:
                 _refuse(f"{short(found[0])} names no variable", "write ${NAME}, or $${ where ${ is meant")
             elif name not in environ:
-                _refuse(f"the environment has no {short(name)}",
-                        f"set it for the service, or write $${{{name}}} where the text is meant")  # fmt: skip
+                _refuse(
+                    f"the environment has no {short(name)}",
+                    f"set it for the service, or write $${{{name}}} where the text is meant",
+                )
             else:
                 used[name] = environ[name]
                 return environ[name]
@@ -108,4 +110,3 @@ def _under(made: Any, key: str) -> Any:
             if key in (field.alias, name):
                 return getattr(made, name)
     return made.get(key) if isinstance(made, dict) else None
-

@@ -53,8 +53,9 @@ class Delay(NamedTuple):
 def delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
-    every: dict[str, Millis] = {name: step for name, source in config.sources.items()
-                                if (step := getattr(source, "every", None)) is not None}  # fmt: skip
+    every: dict[str, Millis] = {
+        name: step for name, source in config.sources.items() if (step := getattr(source, "every", None)) is not None
+    }
     asked = questions(config.kpis, config.rules)
     reads: dict[str, Millis | None] = {}
     for name, kpi in asked.items():
@@ -65,7 +66,9 @@ def delays(config: Config, delivered: Mapping[str, Collection[str]] | None = Non
     return [_delay(check, reads.get(check.reads)) for check in config.checks]
 
 
-def _read(exprs: list[Expr], every: Mapping[str, Millis], delivered: Mapping[str, Collection[str]] | None) -> Millis | None:
+def _read(
+    exprs: list[Expr], every: Mapping[str, Millis], delivered: Mapping[str, Collection[str]] | None
+) -> Millis | None:
     """The interval of the slowest source that is read."""
     steps: list[Millis] = []
     for selector in (each for expr in exprs for each in selectors(expr)):

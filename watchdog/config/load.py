@@ -67,10 +67,20 @@ def salvage(path: Path, *, environ: Mapping[str, str]) -> Config:
         raise ConfigError([] if main is None else main.problems)
     well = {section: made.models(section) for section in ONE}
     return Config(
-        sources=well["sources"], channels=well["channels"], state=_state(made), web=made.web, reload=made.reload,
-        history=made.history, targets=well["targets"], kpis=well["kpis"], rules=well["rules"], plans=well["plans"],
-        checks=(), fingerprint="", files=(),
-    )  # fmt: skip
+        sources=well["sources"],
+        channels=well["channels"],
+        state=_state(made),
+        web=made.web,
+        reload=made.reload,
+        history=made.history,
+        targets=well["targets"],
+        kpis=well["kpis"],
+        rules=well["rules"],
+        plans=well["plans"],
+        checks=(),
+        fingerprint="",
+        files=(),
+    )
 
 
 def found(path: Path) -> Files:
@@ -83,11 +93,25 @@ def ours(path: Path) -> Files:
     """As `found`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead of what it says."""
     files = found(path)
     main = files.main
-    if main is not None and main.name != MAIN and (document := read(main, _shown(main))).whole and not document.problems:
+    if (
+        main is not None
+        and main.name != MAIN
+        and (document := read(main, _shown(main))).whole
+        and not document.problems
+    ):
         data = document.data
         if not isinstance(data, dict) or data.keys().isdisjoint(MAIN_KEYS):
-            raise ConfigError([Problem(_shown(main), 1, 1, f"is no {MAIN}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
-                                       f"name the folder that holds {MAIN}, or that file")])  # fmt: skip
+            raise ConfigError(
+                [
+                    Problem(
+                        _shown(main),
+                        1,
+                        1,
+                        f"is no {MAIN}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
+                        f"name the folder that holds {MAIN}, or that file",
+                    )
+                ]
+            )
     return files
 
 
@@ -130,8 +154,10 @@ def check(
             asked.setdefault(_same(path), path)
             beside |= {_same(each): each for each in _yaml_in(path.parent) if each.name != MAIN}
     listed = list(mains.values())
-    problems += [Problem(_shown(each), 1, 1, f"is a second {MAIN}; the first is {_shown(listed[0])}", "check one at a time")
-                 for each in listed[1:]]  # fmt: skip
+    problems += [
+        Problem(_shown(each), 1, 1, f"is a second {MAIN}; the first is {_shown(listed[0])}", "check one at a time")
+        for each in listed[1:]
+    ]
     first = listed[0] if listed else next(iter(asked.values()), Path())
     files = Files(
         listed[0] if listed else None,
@@ -169,8 +195,9 @@ def _build_at_once(
     main = read(files.main, _shown(files.main)) if files.main is not None else None
     asked = [read(path, _shown(path)) for path in files.rules]
     beside = [read(path, _shown(path)) for path in files.beside]
-    theirs = translated([(path, document) for path, document in zip(
-        [*files.beside, *files.rules], [*beside, *asked], strict=True)])  # fmt: skip
+    theirs = translated(
+        [(path, document) for path, document in zip([*files.beside, *files.rules], [*beside, *asked], strict=True)]
+    )
     asked, beside = ([theirs.instead.get(id(document), document) for document in each] for each in (asked, beside))
     made = draft(main, [*beside, *asked], files.folder.absolute(), environ, theirs.recordings)
     made.alerts = theirs.alerts
@@ -182,25 +209,39 @@ def _build_at_once(
     if ask is not None and main is not None:
         warnings += unseen(made, ask(made.models("sources")))
     names = {document.file for document in mine}
-    unsafe = [] if files.main is None else [each._replace(what=f"run will refuse this: {each.what}")
-                                            for each in distrusted(_guarded(files), None)]  # fmt: skip
+    unsafe = (
+        []
+        if files.main is None
+        else [each._replace(what=f"run will refuse this: {each.what}") for each in distrusted(_guarded(files), None)]
+    )
     own = {name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names}
     models = {section: made.models(section) for section in ONE}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
     unchecked += theirs.notes
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
-        sources=models["sources"], channels=models["channels"], state=_state(made), web=made.web, history=made.history,
+        sources=models["sources"],
+        channels=models["channels"],
+        state=_state(made),
+        web=made.web,
+        history=made.history,
         reload=made.reload,
-        targets=models["targets"], kpis=models["kpis"], plans=models["plans"],
+        targets=models["targets"],
+        kpis=models["kpis"],
+        plans=models["plans"],
         rules={name: rule for name, rule in models["rules"].items() if name in own},
-        checks=tuple(_as_theirs(check, models["plans"]) if check.rule in theirs.alerts else check
-                     for check in checks if check.rule in own),
+        checks=tuple(
+            _as_theirs(check, models["plans"]) if check.rule in theirs.alerts else check
+            for check in checks
+            if check.rule in own
+        ),
         fingerprint=_fingerprint(made, names, theirs),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
-        unchecked=tuple(unchecked), warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
-        alerts={name: alert for name, alert in theirs.alerts.items() if name in own}, recordings=theirs.recordings,
-    )  # fmt: skip
+        unchecked=tuple(unchecked),
+        warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
+        alerts={name: alert for name, alert in theirs.alerts.items() if name in own},
+        recordings=theirs.recordings,
+    )
     return config, []
 
 
@@ -240,7 +281,9 @@ def _is_main(path: Path) -> bool:
     if path.name == MAIN:
         return True
     data = read(path, "").data
-    return isinstance(data, dict) and any(key in data for key in MAIN_KEYS) and not any(key in data for key in RULE_KEYS)
+    return (
+        isinstance(data, dict) and any(key in data for key in MAIN_KEYS) and not any(key in data for key in RULE_KEYS)
+    )
 
 
 def _state(made: Draft) -> Path:
@@ -256,13 +299,18 @@ def _fingerprint(made: Draft, files: Iterable[str], theirs: Translation) -> str:
         said["history"] = None if made.history is None else made.history.model_dump()
     for section, entries in made.entries.items():
         outward = section in ("sources", "channels")  # nothing else may hold secrets
-        listed = [(name, without_secrets(entry.said, entry.model) if outward else entry.said)
-                  for name, entry in entries.items() if entry.spot.document.file in files]  # fmt: skip
+        listed = [
+            (name, without_secrets(entry.said, entry.model) if outward else entry.said)
+            for name, entry in entries.items()
+            if entry.spot.document.file in files
+        ]
         said[section] = listed if section == "rules" else dict(listed)
     said["defaults"] = [entry.said for entry in made.defaults if entry.spot.document.file in files]
     said["alerts"] = {name: alert.said() for name, alert in theirs.alerts.items()}
-    said["recordings"] = {name: [(each.expr.text, each.labels, each.step) for each in listed]
-                          for name, listed in theirs.recordings.items()}  # fmt: skip
+    said["recordings"] = {
+        name: [(each.expr.text, each.labels, each.step) for each in listed]
+        for name, listed in theirs.recordings.items()
+    }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -59,13 +59,17 @@ def parse(raw: bytes, file: str, loader: Any = LOADERS[0]) -> Document:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         document.whole = False
-        document.report(_place(raw[: error.start].decode("utf-8")), f"byte 0x{raw[error.start]:02x} is not UTF-8",
-                        "save the file as UTF-8")  # fmt: skip
+        document.report(
+            _place(raw[: error.start].decode("utf-8")),
+            f"byte 0x{raw[error.start]:02x} is not UTF-8",
+            "save the file as UTF-8",
+        )
         return document
     if alien := _ALIEN.search(text):
         document.whole = False
-        document.report(_place(text[: alien.start()]), f"character U+{ord(alien[0]):04X} does not belong in a file",
-                        "delete it")  # fmt: skip
+        document.report(
+            _place(text[: alien.start()]), f"character U+{ord(alien[0]):04X} does not belong in a file", "delete it"
+        )
         return document
     try:
         Reader(document).read(loader(text).get_event)
@@ -85,7 +89,10 @@ def _place(before: str) -> Place:
     return Place(len(lines), len(lines[-1].removeprefix("\ufeff")) + 1)
 
 
-_UNALIGNED = ("neither a key nor the end of what is above", "check the indentation, and that quotes hold the whole text")
+_UNALIGNED = (
+    "neither a key nor the end of what is above",
+    "check the indentation, and that quotes hold the whole text",
+)
 _UNSAID = ("a colon is missing", "each line reads key: value")
 _CURES = {
     # the parser's words: ours, and the cure

@@ -39,8 +39,20 @@ def _watches(rule: Rule, kpi: Kpi | None) -> str:
     return f"{rule.name} watches {rule.kpi} of {rule.target}{about}: {' '.join(kpi.expr.split())}"
 
 
-_BAD = {"above": "above {}", "below": "below {}", "at_least": "{} or more", "at_most": "{} or less", "equals": "exactly {}"}
-_WELL = {"above": "{} or less", "below": "{} or more", "at_least": "below {}", "at_most": "above {}", "equals": "not {}"}
+_BAD = {
+    "above": "above {}",
+    "below": "below {}",
+    "at_least": "{} or more",
+    "at_most": "{} or less",
+    "equals": "exactly {}",
+}
+_WELL = {
+    "above": "{} or less",
+    "below": "{} or more",
+    "at_least": "below {}",
+    "at_most": "above {}",
+    "equals": "not {}",
+}
 
 
 def _level(config: Config, rule: Rule, kpi: Kpi | None, check: Check, late: Delay) -> Iterator[str]:
@@ -53,10 +65,15 @@ def _level(config: Config, rule: Rule, kpi: Kpi | None, check: Check, late: Dela
         bad = f"when its value is {_limit(check, kpi, threshold)}"
         well = f"when its value is {_clear(check)}"
     patience = check.patience
-    how_long = (f" in {patience.n} of {patience.m} reads" if patience.m else
-                f" and stays so for {show_duration(patience.hold)}" if patience.hold else ", at once")  # fmt: skip
+    how_long = (
+        f" in {patience.n} of {patience.m} reads"
+        if patience.m
+        else f" and stays so for {show_duration(patience.hold)}"
+        if patience.hold
+        else ", at once"
+    )
     plan = config.plans.get(check.plan or "")
-    then = (f"then the {plan.kind} {check.plan} starts" if plan is not None else "people are told and nothing is started")
+    then = f"then the {plan.kind} {check.plan} starts" if plan is not None else "people are told and nothing is started"
     yield f"It is {check.level} {bad}{how_long}: {then}, {late.say()}"
     ease = f" and has been for {show_duration(check.clear_for)}" if check.clear_for else ""
     yield f"That is over {well}{ease}"
@@ -111,17 +128,24 @@ def _plan(config: Config, name: str, plan: Halt | Repair, target: str) -> Iterat
     yield f"The repair {name}{before} tries, until one is proven: {'; '.join(_rung(plan, level) for level in plan.levels)}"
     if plan.proven:
         yield f"Once proven: {_steps(plan.proven)}"
-    yield ("When none helps, the bot is left running" if plan.exhausted == "leave-running"
-           else f"When none helps, the halt {plan.exhausted} runs")  # fmt: skip
-    yield {"on_failure": f"A repair that failed latches {target} until a person says resume",
-           "always": f"It latches {target} until a person says resume",
-           "never": f"It never latches {target}"}[plan.latch]  # fmt: skip
+    yield (
+        "When none helps, the bot is left running"
+        if plan.exhausted == "leave-running"
+        else f"When none helps, the halt {plan.exhausted} runs"
+    )
+    yield {
+        "on_failure": f"A repair that failed latches {target} until a person says resume",
+        "always": f"It latches {target} until a person says resume",
+        "never": f"It never latches {target}",
+    }[plan.latch]
     known = config.targets.get(target)
     if known is not None:
         budget = f", and runs {' and '.join(each.text for each in known.budget)} at most" if known.budget else ""
         cooldown, settling = show_duration(known.cooldown), show_duration(known.settling)
-        yield (f"A repair waits until {cooldown} after the last one and {settling} after somebody else deployed or restarted "
-               f"the bot{budget}")  # fmt: skip
+        yield (
+            f"A repair waits until {cooldown} after the last one and {settling} after somebody else deployed or restarted "
+            f"the bot{budget}"
+        )
 
 
 def _rung(plan: Halt | Repair, level: Level) -> str:
@@ -131,12 +155,18 @@ def _rung(plan: Halt | Repair, level: Level) -> str:
         proof.append(f"what tripped is well for {show_duration(verify.quiet)}")
     after = f", from {show_duration(verify.settle)} after" if verify.settle else ""
     watch = f", watched for {show_duration(verify.watch)}" if verify.watch else ""
-    return (f"{level.name} ({_steps(level.steps)}; proven when {' and '.join(proof)}{after}, given up after "
-            f"{show_duration(verify.give_up)}{watch})")  # fmt: skip
+    return (
+        f"{level.name} ({_steps(level.steps)}; proven when {' and '.join(proof)}{after}, given up after "
+        f"{show_duration(verify.give_up)}{watch})"
+    )
 
 
 def _evidence(rule: Rule, kpi: Kpi | None) -> Iterator[str]:
-    texts = [kpi.expr] if kpi is not None else [each.expr for each in (rule.warn, rule.crit) if each is not None and each.expr]
+    texts = (
+        [kpi.expr]
+        if kpi is not None
+        else [each.expr for each in (rule.warn, rule.crit) if each is not None and each.expr]
+    )
     if kpi is not None and kpi.since == "resume":
         yield f"What was before the last resume of {rule.target} is forgotten"
     if kpi is not None and kpi.needs is not None:
@@ -152,8 +182,11 @@ def _evidence(rule: Rule, kpi: Kpi | None) -> Iterator[str]:
 
 def _missing(rule: Rule) -> str:
     then = {
-        "hold": "its state is held", "ok": "it counts as ok unless it fires", "warn": "that is warn", "crit": "that is crit",
-    }[rule.if_missing.then]  # fmt: skip
+        "hold": "its state is held",
+        "ok": "it counts as ok unless it fires",
+        "warn": "that is warn",
+        "crit": "that is crit",
+    }[rule.if_missing.then]
     after = show_duration(rule.if_missing.after)
     return f"When there has been nothing to judge by for {after}, {then}; what fires never clears by that"
 
@@ -186,5 +219,7 @@ def _told(config: Config, rule: Rule) -> str:
         return "Nobody is told"
     names = [name for name in config.channels if rule.notify is None or name in rule.notify]
     if not names:
-        return f"Told: {', '.join(rule.notify)}" if rule.notify else "It is told on every channel; none is configured here"
+        return (
+            f"Told: {', '.join(rule.notify)}" if rule.notify else "It is told on every channel; none is configured here"
+        )
     return f"Told: {', '.join(f'{name} (from {config.channels[name].from_})' for name in names)}"

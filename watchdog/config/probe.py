@@ -74,11 +74,22 @@ def unseen(draft: Draft, found: Delivered) -> Iterator[Problem]:
             continue
         expr = expand(parse(kpi.expr), draft.recordings)
         if can_be_many(expr) and (most := max((_count(each, found) for each in selectors(expr)), default=0)) > 1:
-            yield warn(entry.spot, entry.spot.value("kpi"), f"{rule.kpi} reads {most} series and the rule has no each: every label "
-                       "then tells one state from another", "say each: with those that should")  # fmt: skip
+            yield warn(
+                entry.spot,
+                entry.spot.value("kpi"),
+                f"{rule.kpi} reads {most} series and the rule has no each: every label "
+                "then tells one state from another",
+                "say each: with those that should",
+            )
 
 
 def _count(selector: Selector, found: Delivered) -> int:
-    return sum(name == selector.name and all(each.accepts(dict(labels).get(each.label, source if each.label == "source" else ""))
-                                             for each in selector.matchers)
-               for source, series in found.series.items() for name, labels in series)  # fmt: skip
+    return sum(
+        name == selector.name
+        and all(
+            each.accepts(dict(labels).get(each.label, source if each.label == "source" else ""))
+            for each in selector.matchers
+        )
+        for source, series in found.series.items()
+        for name, labels in series
+    )

@@ -28,15 +28,24 @@ _WRITTEN: Mapping[str, Json] = {
     "Duration": {"type": "string", "pattern": f"^ *{_SPAN}$|{_FILLED}", "examples": ["30s", "5m", "1h30m", "7d"]},
     "Patience": {"type": "string", "pattern": f"^ *({_SPAN}|[0-9]+ +of +[0-9]+ *)$", "examples": ["5m", "3 of 5"]},
     "Limit": {
-        "type": ["number", "string"], "examples": ["15%", "512MiB", "60s", 5, "2x baseline", "baseline - 5pp"],
+        "type": ["number", "string"],
+        "examples": ["15%", "512MiB", "60s", 5, "2x baseline", "baseline - 5pp"],
         "pattern": f"^ *({_NUMBER} *[A-Za-z%]* *|{_SPAN}|captured|({_NUMBER} *[x×] *)?baseline *([+-] *{_NUMBER} *[A-Za-z%]* *)?)$",
     },
     "Budget": {"type": "string", "pattern": f"^ *[0-9]{{1,6}} *per *{_SPAN}$", "examples": ["3 per 1h", "7 per 1d"]},
     "Size": {"type": "string", "pattern": f"^ *{_NUMBER} *([kKMGT]?B|[KMGT]iB) *$", "examples": ["2GiB", "500MiB"]},
-    "Hours": {"type": "string", "pattern": "^ *[0-9]{1,2}:[0-9]{2} *[-–] *[0-9]{1,2}:[0-9]{2} *$", "examples": ["09:30-16:00"]},
+    "Hours": {
+        "type": "string",
+        "pattern": "^ *[0-9]{1,2}:[0-9]{2} *[-–] *[0-9]{1,2}:[0-9]{2} *$",
+        "examples": ["09:30-16:00"],
+    },
     "Zone": {"type": "string", "examples": ["Europe/Berlin", "America/New_York"]},
-    "Day": {"type": "string", "pattern": "^ *([Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)", "examples": ["mon-fri", "sat"]},
-}  # fmt: skip
+    "Day": {
+        "type": "string",
+        "pattern": "^ *([Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)",
+        "examples": ["mon-fri", "sat"],
+    },
+}
 """Texts with a meaning of their own. The patterns let a few through that `check` refuses, and none the other way round."""
 
 
@@ -67,7 +76,9 @@ class _Generate(GenerateJsonSchema):
 def schema(kind: Kind) -> Json:
     """The schema of ``rules/*.yaml`` or of ``watchdog.yaml``, draft 7: what editors' language servers read."""
     title = f"{'A rule file' if kind == 'rules' else 'watchdog.yaml'} of Trading Watchdog"
-    settings: dict[str, Model] = {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
+    settings: dict[str, Model] = (
+        {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
+    )
     sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels")
     definitions = _definitions([*settings.values(), *(model for section in sections for model in MODELS[section])])
     properties = {section: _section(section) for section in sections}
@@ -78,8 +89,12 @@ def schema(kind: Kind) -> Json:
         ours = {"if": {"type": "object", "required": ["groups"]}, "then": _PROMETHEUS, "else": ours}
     else:
         properties["history"] = {"anyOf": [{"const": "off"}, properties["history"]]}
-        properties["state"] = {"type": "string", "minLength": 1, "examples": [STATE],
-                               "description": f"Folder of the journal and the series. When not said {STATE}."}  # fmt: skip
+        properties["state"] = {
+            "type": "string",
+            "minLength": 1,
+            "examples": [STATE],
+            "description": f"Folder of the journal and the series. When not said {STATE}.",
+        }
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": title, **ours, "definitions": definitions}
 
 
@@ -101,8 +116,12 @@ def _section(section: str) -> Json:
     one = _ref(models[0].__name__) if len(models) == 1 else _by_tag({model.__name__: model for model in models})
     if section == "rules":
         return {"description": _ABOUT[section], "type": ["array", "null"], "items": one}
-    return {"description": _ABOUT[section], "type": ["object", "null"], "propertyNames": {"pattern": NAME},
-            "additionalProperties": one}  # fmt: skip
+    return {
+        "description": _ABOUT[section],
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": NAME},
+        "additionalProperties": one,
+    }
 
 
 def _by_tag(members: Mapping[str, Model]) -> Json:
@@ -110,10 +129,14 @@ def _by_tag(members: Mapping[str, Model]) -> Json:
     tag = next(tag for tag in TAGS if all(tag in tags(model) for model in members.values()))
     named = {name: ref for ref, model in members.items() for name in tags(model)[tag]}
     return {
-        "type": "object", "required": [tag], "properties": {tag: {"enum": list(named)}},
-        "allOf": [{"if": {"required": [tag], "properties": {tag: {"const": name}}}, "then": _ref(ref)}
-                  for name, ref in named.items()],
-    }  # fmt: skip
+        "type": "object",
+        "required": [tag],
+        "properties": {tag: {"enum": list(named)}},
+        "allOf": [
+            {"if": {"required": [tag], "properties": {tag: {"const": name}}}, "then": _ref(ref)}
+            for name, ref in named.items()
+        ],
+    }
 
 
 def _definitions(models: list[Model]) -> Json:
@@ -121,7 +144,9 @@ def _definitions(models: list[Model]) -> Json:
     asked: list[tuple[Model, JsonSchemaMode]] = [(model, "validation") for model in every]
     refs, made = models_json_schema(asked, ref_template="#/definitions/{model}", schema_generator=_Generate)
     named = {refs[model, "validation"]["$ref"].rpartition("/")[2]: model for model in every}
-    definitions = {name: _walk(each, named, limits=name in _WITH_LIMITS) for name, each in sorted(made["$defs"].items())}
+    definitions = {
+        name: _walk(each, named, limits=name in _WITH_LIMITS) for name, each in sorted(made["$defs"].items())
+    }
     for name, model in named.items():
         _describe(definitions[name], model)
     return {name: dict(each) for name, each in _WRITTEN.items()} | definitions
@@ -201,7 +226,11 @@ def _attributes(model: Model) -> dict[str, str]:
         body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
         assert isinstance(body, ast.ClassDef)
         for first, second in zip(body.body, body.body[1:], strict=False):
-            if isinstance(first, ast.AnnAssign) and isinstance(second, ast.Expr) and isinstance(second.value, ast.Constant):
+            if (
+                isinstance(first, ast.AnnAssign)
+                and isinstance(second, ast.Expr)
+                and isinstance(second.value, ast.Constant)
+            ):
                 found[ast.unparse(first.target)] = _paragraph(str(second.value.value))
     return found
 
@@ -216,20 +245,41 @@ _PROMETHEUS: Json = {
     "description": "A file in Prometheus's own rule format.",
     "type": "object",
     "additionalProperties": False,
-    "properties": {"groups": {"type": ["array", "null"], "items": {
-        "type": "object", "additionalProperties": False, "required": ["name"],
-        "properties": {
-            "name": {"type": "string", "description": "Unique in this file."}, "interval": _TIME, "query_offset": _TIME,
-            "limit": {"type": "integer", "minimum": 0}, "labels": _TEXTS,
-            "rules": {"type": ["array", "null"], "items": {
-                "type": "object", "additionalProperties": False, "required": ["expr"],
+    "properties": {
+        "groups": {
+            "type": ["array", "null"],
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name"],
                 "properties": {
-                    "alert": {"type": "string", "description": "Name of the alert."},
-                    "record": {"type": "string", "description": "Name of the metric that the expression is read as."},
-                    "expr": {"type": ["string", "number"], "description": "PromQL."},
-                    "for": _TIME, "keep_firing_for": _TIME, "labels": _TEXTS, "annotations": _TEXTS,
+                    "name": {"type": "string", "description": "Unique in this file."},
+                    "interval": _TIME,
+                    "query_offset": _TIME,
+                    "limit": {"type": "integer", "minimum": 0},
+                    "labels": _TEXTS,
+                    "rules": {
+                        "type": ["array", "null"],
+                        "items": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["expr"],
+                            "properties": {
+                                "alert": {"type": "string", "description": "Name of the alert."},
+                                "record": {
+                                    "type": "string",
+                                    "description": "Name of the metric that the expression is read as.",
+                                },
+                                "expr": {"type": ["string", "number"], "description": "PromQL."},
+                                "for": _TIME,
+                                "keep_firing_for": _TIME,
+                                "labels": _TEXTS,
+                                "annotations": _TEXTS,
+                            },
+                        },
+                    },
                 },
-            }},
-        },
-    }}},
-}  # fmt: skip
+            },
+        }
+    },
+}

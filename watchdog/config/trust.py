@@ -66,7 +66,10 @@ def _wrong(path: Path, uid: int | None, *, shared: bool) -> tuple[str, str] | No
     name = shlex.quote(str(path))
     what = "the folder" if stat.S_ISDIR(told.st_mode) else "the file"
     if uid is not None and told.st_uid not in _trusted(uid):
-        return f"{what} belongs to {_user(told.st_uid)}, who could change what the watchdog does", f"chown {_user(uid)} {name}"
+        return (
+            f"{what} belongs to {_user(told.st_uid)}, who could change what the watchdog does",
+            f"chown {_user(uid)} {name}",
+        )
     if stat.S_ISLNK(told.st_mode) or (shared and told.st_mode & stat.S_ISVTX):
         return None  # a link is its owner's alone; in a sticky folder nobody moves what belongs to somebody else
     if told.st_mode & stat.S_IWOTH:
@@ -109,5 +112,3 @@ def _group(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
-
-

@@ -72,7 +72,11 @@ def _rehearse(
     problems = []
     for step in steps:
         try:
-            seen = _on_stage(step, target, stage, done, stands=name == "before") if stage.takes(step) else _look(step, target)
+            seen = (
+                _on_stage(step, target, stage, done, stands=name == "before")
+                if stage.takes(step)
+                else _look(step, target)
+            )
         except ActionError as error:
             seen = Rehearsed(step.say(), "fails", stage.real(str(error)))
         except OSError as error:

@@ -18,8 +18,11 @@ _TIMEOUT_MS = 60_000
 _SETTINGS = ("core.autocrlf", "core.eol", "core.filemode", "core.symlinks", "core.ignorecase")
 """Those of the repository's own settings that decide what a checkout writes."""
 _PATHS: dict[str, tuple[str, ...]] = {
-    "flag": ("file",), "git": (), "archive": ("paths", "into"), "restore": ("file", "from_"),
-}  # fmt: skip
+    "flag": ("file",),
+    "git": (),
+    "archive": ("paths", "into"),
+    "restore": ("file", "from_"),
+}
 """The actions that work on files alone, and where their paths stand."""
 
 
@@ -84,10 +87,16 @@ class Stage:
         # Commits are borrowed, not copied, and nothing new goes into the repository that lends them.
         (copy / ".git" / "objects" / "info").mkdir(parents=True, exist_ok=True)
         (copy / ".git" / "objects" / "info" / "alternates").write_text(f"{repo.common / 'objects'}\n")
-        for source in (repo.common / "shallow", repo.common / "info" / "attributes", repo.common / "info" / "exclude",
-                       repo.dir / "index"):  # fmt: skip
+        for source in (
+            repo.common / "shallow",
+            repo.common / "info" / "attributes",
+            repo.common / "info" / "exclude",
+            repo.dir / "index",
+        ):
             if source.is_file():
-                (copy / ".git" / source.parent.name if source.parent.name == "info" else copy / ".git").mkdir(exist_ok=True)
+                (copy / ".git" / source.parent.name if source.parent.name == "info" else copy / ".git").mkdir(
+                    exist_ok=True
+                )
                 shutil.copyfile(source, copy / ".git" / ("info" if source.parent.name == "info" else "") / source.name)
         for setting in _SETTINGS:
             if value := repo.line("config", "--get", setting, ok=(0, 1)):

@@ -29,9 +29,13 @@ SOURCE = "history"
 
 
 def load(
-    names: Sequence[str], *, metrics: Collection[str] = (), span: Span | None = None, source: str = SOURCE,
+    names: Sequence[str],
+    *,
+    metrics: Collection[str] = (),
+    span: Span | None = None,
+    source: str = SOURCE,
     within: tuple[Millis, Millis] = EVER,
-) -> Pages:  # fmt: skip
+) -> Pages:
     """Everything that files and servers know of the past, as one.
 
     `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
@@ -86,8 +90,11 @@ def spacing(pages: Pages, metrics: Collection[str], known: Mapping[int, int]) ->
 
     0 when nowhere two samples are held. ``""`` among the metrics: all pages. `known`: the `spacings` of the pages.
     """
-    named = [known[id(page)] for page in pages.pages if id(page) in known
-             and any(any(True for _ in page.rows_named(name)) for name in metrics if name)]  # fmt: skip
+    named = [
+        known[id(page)]
+        for page in pages.pages
+        if id(page) in known and any(any(True for _ in page.rows_named(name)) for name in metrics if name)
+    ]
     chosen = named if named and "" not in metrics else known.values()
     return max(chosen, default=0)
 

@@ -49,7 +49,9 @@ class When(NamedTuple):
         start, end = moment(self.start, now), moment(self.end or "now", now)
         if end < start:
             raise HistoryError("--to lies before --from — swap them")
-        step = max(1_000, math.ceil((end - start) / _USUAL / 1_000) * 1_000) if self.step is None else duration(self.step)
+        step = (
+            max(1_000, math.ceil((end - start) / _USUAL / 1_000) * 1_000) if self.step is None else duration(self.step)
+        )
         if (end - start) // step + 1 > MOST:
             least = math.ceil((end - start) / (MOST - 1) / 1_000)
             raise HistoryError(f"that is more than {MOST} times — take a --step of at least {least}s")
@@ -88,7 +90,10 @@ def answer(text: str, series: Pages, times: Ints) -> tuple[Result, dict[str, Any
         "expr": text,
         "times": times.tolist(),
         "series": [
-            {"labels": dict(key), "values": [_json(v) if there else None for v, there in zip(values, present, strict=True)]}
+            {
+                "labels": dict(key),
+                "values": [_json(v) if there else None for v, there in zip(values, present, strict=True)],
+            }
             for key, values, present in zip(result.keys, result.values.tolist(), result.present.tolist(), strict=True)
         ],
     }

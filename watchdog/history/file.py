@@ -126,7 +126,7 @@ def parse_series(text: str) -> tuple[str, Labels]:
     """``name{label="v"}`` → name and labels. Raises ValueError with the cure."""
     found = SERIES.fullmatch(text)
     if found is None:
-        raise ValueError(f"{_short(text)} is no series — write a metric's name, or name{{label=\"value\"}}")
+        raise ValueError(f'{_short(text)} is no series — write a metric\'s name, or name{{label="value"}}')
     pairs = labels_of(found[2] or "")
     return found[1], pairs
 
@@ -136,7 +136,9 @@ def labels_of(text: str) -> Labels:
     pairs = _PAIR.findall(text)
     if len({name for name, _ in pairs}) < len(pairs) or any(name == "__name__" for name, _ in pairs):
         raise ValueError(f"{_short(text)} repeats or reserves a label name — each label stands once")
-    return tuple(sorted((name, _ESCAPE.sub(lambda m: "\n" if m[1] == "n" else m[1], quoted[1:-1])) for name, quoted in pairs))
+    return tuple(
+        sorted((name, _ESCAPE.sub(lambda m: "\n" if m[1] == "n" else m[1], quoted[1:-1])) for name, quoted in pairs)
+    )
 
 
 def _short(text: str) -> str:

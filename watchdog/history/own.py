@@ -42,8 +42,12 @@ def newest(path: Path) -> Millis | None:
 
 
 def read(
-    path: Path, metrics: Collection[str] = (), after: Millis = -past.EVER, until: Millis = past.EVER, most: int | None = None
-) -> list[Page]:  # fmt: skip
+    path: Path,
+    metrics: Collection[str] = (),
+    after: Millis = -past.EVER,
+    until: Millis = past.EVER,
+    most: int | None = None,
+) -> list[Page]:
     """What it holds of these metrics (none named, or ``""``: of all) with ``after < t <= until``.
 
     `most`: more samples than that are refused. Raises HistoryError with the cure.

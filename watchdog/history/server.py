@@ -46,12 +46,15 @@ def read(url: str, metrics: Collection[str], span: Span, found: Gathered) -> Non
 
 def _matrix(fetcher: Fetcher, url: str) -> list[dict[str, Any]]:
     try:
-        answer = json.loads(fetcher.get(url, {"Accept": "application/json", "Accept-Encoding": "gzip"},
-                                        _TIMEOUT, _MAX_BYTES).body)  # fmt: skip
+        answer = json.loads(
+            fetcher.get(url, {"Accept": "application/json", "Accept-Encoding": "gzip"}, _TIMEOUT, _MAX_BYTES).body
+        )
     except SourceError as error:
         raise HistoryError(str(error)) from None
     except ValueError:
-        raise HistoryError(f"{shown(url)} answers no JSON — name the server's root, such as http://127.0.0.1:9090") from None
+        raise HistoryError(
+            f"{shown(url)} answers no JSON — name the server's root, such as http://127.0.0.1:9090"
+        ) from None
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or data.get("resultType") != "matrix":
         why = answer.get("error", "no matrix") if isinstance(answer, dict) else "no matrix"

@@ -136,8 +136,9 @@ def _long(name: str, blocks: Iterable[_Block], at: int, series: int, value: int,
         try:
             v = np.array(list(map(float, block.columns[value])), np.float64)
         except ValueError:
-            v = _floats([_value(name, line, text.strip())
-                         for line, text in zip(block.lines, block.columns[value], strict=True)])  # fmt: skip
+            v = _floats(
+                [_value(name, line, text.strip()) for line, text in zip(block.lines, block.columns[value], strict=True)]
+            )
         which = np.array([known[text] for text in names], np.intp)
         order = np.argsort(which, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(which[order])) + 1) if order.size else ():
@@ -211,7 +212,9 @@ def _value(name: str, line: int, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise HistoryError(f"{name}:{line}: {text!r} is no number — leave the cell empty where nothing was measured") from None
+        raise HistoryError(
+            f"{name}:{line}: {text!r} is no number — leave the cell empty where nothing was measured"
+        ) from None
 
 
 def _floats(values: list[float]) -> Floats:

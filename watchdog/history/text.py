@@ -11,7 +11,9 @@ from watchdog.history.gather import Gathered, HistoryError
 from watchdog.model import Labels
 
 _NUMBER = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
-_LINE = re.compile(rf"(?P<series>{SERIES.pattern})[ \t]+(?P<v>{_NUMBER})(?:[ \t]+(?P<t>{_NUMBER}))?(?:[ \t]+#.*)?[ \t]*")
+_LINE = re.compile(
+    rf"(?P<series>{SERIES.pattern})[ \t]+(?P<v>{_NUMBER})(?:[ \t]+(?P<t>{_NUMBER}))?(?:[ \t]+#.*)?[ \t]*"
+)
 _END = "# EOF"
 
 
@@ -28,7 +30,7 @@ def read(name: str, lines: list[str], found: Gathered) -> None:
         if match is None:
             raise HistoryError(f"{name}:{number}: is no sample: {line[:60]!r} — is this CSV? Then name it .csv")
         if match["t"] is None:
-            cure = "history needs one on every line, such as: name{label=\"v\"} 1.5 1767225600000"
+            cure = 'history needs one on every line, such as: name{label="v"} 1.5 1767225600000'
             raise HistoryError(f"{name}:{number}: has no timestamp — {cure}")
         t = float(match["t"]) * unit
         if not abs(t) < 1e15:

@@ -85,8 +85,10 @@ class Journal:
         if version > VERSION:
             raise JournalError(f"{self.path} was written by a newer trading-watchdog (schema {version}) — upgrade")
         if tables and version < VERSION and not self._migrate:
-            raise OutdatedError(f"{self.path} was written by an older trading-watchdog (schema {version}) that may still "
-                                "run — restart the service: it brings the journal up to date")  # fmt: skip
+            raise OutdatedError(
+                f"{self.path} was written by an older trading-watchdog (schema {version}) that may still "
+                "run — restart the service: it brings the journal up to date"
+            )
         if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise self._unusable(damage)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -113,8 +115,10 @@ class Journal:
             made.replace(kept)
         except (OSError, sqlite3.Error) as error:
             made.unlink(missing_ok=True)
-            raise JournalError(f"{kept}: {error} — the journal is of an older version and is not changed without a copy; "
-                               "make room on its disk") from None  # fmt: skip
+            raise JournalError(
+                f"{kept}: {error} — the journal is of an older version and is not changed without a copy; "
+                "make room on its disk"
+            ) from None
 
     def _bring_up_to_date(self) -> None:
         with self.write() as db:
@@ -225,4 +229,3 @@ def dump(value: object) -> str:
 
 def load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
-

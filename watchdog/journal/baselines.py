@@ -32,7 +32,9 @@ class Baseline:
 
 
 def known(journal: Journal) -> list[Baseline]:
-    rows = journal.rows("SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind")
+    rows = journal.rows(
+        "SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind"
+    )
     return [Baseline(*row) for row in rows]
 
 
@@ -40,9 +42,18 @@ def keep(db: sqlite3.Connection, baseline: Baseline) -> None:
     """In place of the one of its kind that was there."""
     db.execute(
         "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
-        (baseline.kpi, baseline.kind, baseline.asked, baseline.value, baseline.t, baseline.samples, baseline.span,
-         baseline.who, baseline.revision),
-    )  # fmt: skip
+        (
+            baseline.kpi,
+            baseline.kind,
+            baseline.asked,
+            baseline.value,
+            baseline.t,
+            baseline.samples,
+            baseline.span,
+            baseline.who,
+            baseline.revision,
+        ),
+    )
 
 
 def points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]:
@@ -51,9 +62,7 @@ def points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]
     return [(row[0], row[1]) for row in rows]
 
 
-def take(
-    db: sqlite3.Connection, kpi: str, asked: str, taken: Iterable[tuple[Millis, float]], before: Millis
-) -> None:  # fmt: skip
+def take(db: sqlite3.Connection, kpi: str, asked: str, taken: Iterable[tuple[Millis, float]], before: Millis) -> None:
     """Adds values; those from `before`, and those of another expression, are no longer needed."""
     db.execute("DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", (kpi, before, asked))
     db.executemany("INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in taken])

@@ -77,8 +77,10 @@ def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> l
     rows = journal.rows(
         "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident WHERE ? IS NULL OR id = ?"
         " ORDER BY id DESC LIMIT ?",
-        incident, incident, limit,
-    )  # fmt: skip
+        incident,
+        incident,
+        limit,
+    )
     return [Incident(*row) for row in rows]
 
 
@@ -102,9 +104,15 @@ def ack(db: sqlite3.Connection, incident: int, by: str, now: Millis) -> None:
 
 
 def trip(
-    db: sqlite3.Connection, incident: int, rule: str, level: str, labels: Labels, reason: str, plan: str | None,
+    db: sqlite3.Connection,
+    incident: int,
+    rule: str,
+    level: str,
+    labels: Labels,
+    reason: str,
+    plan: str | None,
     t: Millis,
-) -> None:  # fmt: skip
+) -> None:
     db.execute(
         "INSERT INTO trip (incident, rule, level, labels, t, reason, plan) VALUES (?,?,?,?,?,?,?)",
         (incident, rule, level, dump(labels), t, reason, plan),
@@ -130,9 +138,15 @@ def _labels(text: str) -> Labels:
 
 
 def event(
-    db: sqlite3.Connection, kind: str, text: str, now: Millis, *, incident: int | None = None, run: int | None = None,
+    db: sqlite3.Connection,
+    kind: str,
+    text: str,
+    now: Millis,
+    *,
+    incident: int | None = None,
+    run: int | None = None,
     target: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """One line of the timeline: what was seen, decided or done, and why."""
     db.execute(
         "INSERT INTO event (t, incident, run, target, kind, text) VALUES (?,?,?,?,?,?)",

@@ -26,9 +26,14 @@ class Letter:
 
 
 def post(
-    db: sqlite3.Connection, channels: Iterable[str], severity: Severity, title: str, lines: Iterable[str],
-    now: Millis, incident: int | None = None,
-) -> None:  # fmt: skip
+    db: sqlite3.Connection,
+    channels: Iterable[str],
+    severity: Severity,
+    title: str,
+    lines: Iterable[str],
+    now: Millis,
+    incident: int | None = None,
+) -> None:
     """One row a channel; part of the transaction that made it worth telling."""
     text = dump(list(lines))
     for channel in channels:
@@ -51,8 +56,10 @@ def due(journal: Journal, now: Millis, channel: str | None = None) -> list[Lette
     rows = journal.rows(
         f"SELECT id, incident, channel, severity, title, lines, created, tries{_FIRST} AND next_try <= ?"
         " AND (? IS NULL OR channel = ?) ORDER BY severity != 'crit', id LIMIT 20",
-        now, channel, channel,
-    )  # fmt: skip
+        now,
+        channel,
+        channel,
+    )
     return [Letter(**{**dict(row), "lines": tuple(load(row["lines"]))}) for row in rows]
 
 
@@ -66,8 +73,9 @@ def thread(journal: Journal, channel: str, incident: int | None) -> str | None:
     """Handle of the incident's first message on a channel."""
     row = journal.row(
         "SELECT handle FROM message WHERE channel = ? AND incident = ? AND handle IS NOT NULL ORDER BY id LIMIT 1",
-        channel, incident,
-    )  # fmt: skip
+        channel,
+        incident,
+    )
     return None if row is None else row[0]
 
 

@@ -77,9 +77,19 @@ class Step:
 
 
 def queue(
-    db: sqlite3.Connection, *, incident: int | None, target: str, plan: str, kind: str, text: str, place: str,
-    by: str, now: Millis, level: int = 0, part: Part = "ladder",
-) -> int:  # fmt: skip
+    db: sqlite3.Connection,
+    *,
+    incident: int | None,
+    target: str,
+    plan: str,
+    kind: str,
+    text: str,
+    place: str,
+    by: str,
+    now: Millis,
+    level: int = 0,
+    part: Part = "ladder",
+) -> int:
     row = db.execute(
         "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued, part)"
         " VALUES (?,?,?,?,?,?,?,'queued',?,?,?) RETURNING id",
@@ -88,8 +98,10 @@ def queue(
     return int(row[0])
 
 
-_RUN = ("id, incident, target, plan, kind, text, place, by, status, outcome, reason, level, acted, queued, ended,"
-        " watch_until, part, approval, approve_by, abort, marks")  # fmt: skip
+_RUN = (
+    "id, incident, target, plan, kind, text, place, by, status, outcome, reason, level, acted, queued, ended,"
+    " watch_until, part, approval, approve_by, abort, marks"
+)
 
 
 def _run(row: sqlite3.Row) -> Run:
@@ -166,9 +178,20 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
     db.execute(
         "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started,"
         " tries, diff) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        (step.run, step.phase, step.level, step.n, step.say, step.status, dump(step.before), step.detail,
-         step.started, step.tries, step.diff),
-    )  # fmt: skip
+        (
+            step.run,
+            step.phase,
+            step.level,
+            step.n,
+            step.say,
+            step.status,
+            dump(step.before),
+            step.detail,
+            step.started,
+            step.tries,
+            step.diff,
+        ),
+    )
 
 
 def end_step(

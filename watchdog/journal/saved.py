@@ -27,8 +27,10 @@ class Row:
 
 def keep(db: sqlite3.Connection, run: int, phase: str, level: int, path: str, was: Json, copy: str | None) -> None:
     """What a path was before the first step of a row that touches it; later ones change nothing."""
-    db.execute("INSERT OR IGNORE INTO saved (run, phase, level, path, was, copy) VALUES (?,?,?,?,?,?)",
-               (run, phase, level, path, dump(was), copy))  # fmt: skip
+    db.execute(
+        "INSERT OR IGNORE INTO saved (run, phase, level, path, was, copy) VALUES (?,?,?,?,?,?)",
+        (run, phase, level, path, dump(was), copy),
+    )
 
 
 def left(db: sqlite3.Connection, run: int, incident: int | None, now: Mapping[str, Json]) -> None:
@@ -54,17 +56,27 @@ def of_incident(journal: Journal, incident: int) -> list[Row]:
 
 
 def of_row(journal: Journal, run: int, phase: str, level: int) -> list[Row]:
-    rows = journal.rows("SELECT run, phase, level, path, was, copy, now FROM saved WHERE run = ? AND phase = ? AND level = ?",
-                        run, phase, level)  # fmt: skip
+    rows = journal.rows(
+        "SELECT run, phase, level, path, was, copy, now FROM saved WHERE run = ? AND phase = ? AND level = ?",
+        run,
+        phase,
+        level,
+    )
     return [Row(**{**dict(row), "was": load(row["was"]), "now": load(row["now"])}) for row in rows]
 
 
 def undo(db: sqlite3.Connection, incident: int, now: Millis) -> None:
-    db.execute("UPDATE saved SET undone = ? WHERE undone IS NULL AND run IN (SELECT id FROM run WHERE incident = ?)",
-               (now, incident))  # fmt: skip
+    db.execute(
+        "UPDATE saved SET undone = ? WHERE undone IS NULL AND run IN (SELECT id FROM run WHERE incident = ?)",
+        (now, incident),
+    )
 
 
 def old(journal: Journal, now: Millis) -> list[int]:
     """Runs whose copies need not be kept any longer."""
-    return [row[0] for row in journal.rows("SELECT DISTINCT s.run FROM saved s JOIN run r ON r.id = s.run"
-                                           " WHERE r.ended < ?", now - KEPT)]  # fmt: skip
+    return [
+        row[0]
+        for row in journal.rows(
+            "SELECT DISTINCT s.run FROM saved s JOIN run r ON r.id = s.run WHERE r.ended < ?", now - KEPT
+        )
+    ]

@@ -18,9 +18,12 @@ def set_back(journal: Journal, now: Millis) -> None:
     """Not at boot: a machine may begin with a clock that is behind, and then the journal is right."""
     ahead = now + _SLACK
     # A peak from before an epoch is forgotten on purpose, and one from after it is not.
-    peaks = [tuple(row) for row in journal.rows(
-        "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
-    )]  # fmt: skip
+    peaks = [
+        tuple(row)
+        for row in journal.rows(
+            "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
+        )
+    ]
     with journal.write() as db:
         db.execute("UPDATE target SET unsettled = ? WHERE unsettled > ?", (now, ahead))
         db.execute("UPDATE target SET epoch = ? WHERE epoch > ?", (now - 1, ahead))
@@ -28,8 +31,10 @@ def set_back(journal: Journal, now: Millis) -> None:
         db.execute("UPDATE run SET ended = ? WHERE ended > ?", (now, ahead))
         # What lasts for a while lasts as long as was said.
         db.execute("UPDATE stay SET until = until - (t - ?), t = ? WHERE t > ?", (now, now, ahead))
-        db.execute("UPDATE message SET created = ?, next_try = ? WHERE created > ? AND sent IS NULL AND failed IS NULL",
-                   (now, now, ahead))  # fmt: skip
+        db.execute(
+            "UPDATE message SET created = ?, next_try = ? WHERE created > ? AND sent IS NULL AND failed IS NULL",
+            (now, now, ahead),
+        )
         db.execute("DELETE FROM peak WHERE t > ?", (ahead,))
         for series, side, v in peaks:
             keep_peak(db, series, side, now, v)

@@ -32,9 +32,16 @@ _STAY = "id, kind, subject, t, until, who, halts, until_well"
 
 
 def add(
-    db: sqlite3.Connection, kind: Kind, subject: str, until: Millis, who: str, now: Millis, *, halts: bool = False,
+    db: sqlite3.Connection,
+    kind: Kind,
+    subject: str,
+    until: Millis,
+    who: str,
+    now: Millis,
+    *,
+    halts: bool = False,
     until_well: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """The newest one of a subject counts; what stood before is over."""
     end(db, kind, subject, now)
     db.execute(

@@ -50,13 +50,24 @@ _CURES = {
     "team_disabled": "the workspace is disabled: ask its owner",
 }
 _LATER = {
-    "ratelimited", "rate_limited", "message_limit_exceeded", "internal_error", "fatal_error", "service_unavailable",
-    "request_timeout", "team_added_to_org", "rollup_error",
-}  # fmt: skip
+    "ratelimited",
+    "rate_limited",
+    "message_limit_exceeded",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+    "rollup_error",
+}
 _THREAD = {
-    "cannot_reply_to_message", "thread_not_found", "message_not_found", "invalid_thread_ts",
-    "restricted_action_thread_locked", "restricted_action_non_threadable_channel",
-}  # fmt: skip
+    "cannot_reply_to_message",
+    "thread_not_found",
+    "message_not_found",
+    "invalid_thread_ts",
+    "restricted_action_thread_locked",
+    "restricted_action_non_threadable_channel",
+}
 _LAYOUT = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
 
 # The client logs addresses, and a webhook's address is its secret. What there is to say is in NotifyError.

@@ -52,22 +52,26 @@ class _Request(HTTPXRequest):
         return code, payload
 
 
-async def post(
-    api: str, token: str, chat: int | str, text: str, parse_mode: str | None, reply_to: int | None
-) -> int:
+async def post(api: str, token: str, chat: int | str, text: str, parse_mode: str | None, reply_to: int | None) -> int:
     """Send; return the message's id. Raises AnswerError, and TelegramError when there is no answer.
 
     Only the request is opened, not the Bot: opening that asks Telegram who we are before every message.
     """
     request = _Request(
-        connect_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT, pool_timeout=TIMEOUT,
+        connect_timeout=TIMEOUT,
+        read_timeout=TIMEOUT,
+        write_timeout=TIMEOUT,
+        pool_timeout=TIMEOUT,
         httpx_kwargs={"verify": _TLS},
-    )  # fmt: skip
+    )
     async with request:
         bot = Bot(token, base_url=api, request=request, get_updates_request=request)
         reply = None if reply_to is None else ReplyParameters(reply_to, allow_sending_without_reply=True)
         sent = await bot.send_message(
-            chat, text, parse_mode=parse_mode, reply_parameters=reply,
+            chat,
+            text,
+            parse_mode=parse_mode,
+            reply_parameters=reply,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
-        )  # fmt: skip
+        )
         return sent.message_id

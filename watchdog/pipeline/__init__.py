@@ -45,9 +45,15 @@ class Pipeline:
     """What is known now, and the one way it changes."""
 
     def __init__(
-        self, config: Config, journal: Journal, telemetry: Telemetry, now: Millis, *, rules_act: bool = True,
+        self,
+        config: Config,
+        journal: Journal,
+        telemetry: Telemetry,
+        now: Millis,
+        *,
+        rules_act: bool = True,
         warm: Callable[[Store, Millis], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`rules_act=False`: rules are judged, and start no plan. `warm` puts samples of the past into the store."""
         self.journal = journal
         self.telemetry = telemetry
@@ -68,7 +74,9 @@ class Pipeline:
         self.baselines = Baselines(config, journal, now)
         self.use(config, now)
         self._peaks = Peaks(journal, self.store, config.sources)
-        telemetry.picture = lambda: picture(self.config, self._checks, self.readings.copy(), self._machines.copy(), journal)
+        telemetry.picture = lambda: picture(
+            self.config, self._checks, self.readings.copy(), self._machines.copy(), journal
+        )
 
     def use(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule name."""
@@ -91,8 +99,11 @@ class Pipeline:
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         calm = config.targets.keys() - self.ledger.open_targets()
-        gone = [key for key, machine in machines.items() if (key.rule, key.level) not in known
-                or (machine.fires and config.rules[key.rule].target in calm)]  # fmt: skip
+        gone = [
+            key
+            for key, machine in machines.items()
+            if (key.rule, key.level) not in known or (machine.fires and config.rules[key.rule].target in calm)
+        ]
         with self.journal.write() as db:
             records.save_machines(db, dict.fromkeys(gone))
         for key in gone:
@@ -133,10 +144,7 @@ class Pipeline:
             watch.keys = known.get((watch.check.rule, watch.check.level), [])
         self._touched: dict[str, list[Watch]] = {}
         self._ages: dict[str, Millis] = {}
-        self._unjudged = {
-
-
-_EVERYTHING}
+        self._unjudged = {_EVERYTHING}
 
     # ─ keep ─
 
@@ -183,9 +191,13 @@ _EVERYTHING}
         return Reading(values, newest, have, need, needs, self._max_age(kpi), until=until)
 
     def _reading(
-        self, check: Check, readings: dict[tuple[str, str], Reading], now: Millis, after: Millis | None = None,
+        self,
+        check: Check,
+        readings: dict[tuple[str, str], Reading],
+        now: Millis,
+        after: Millis | None = None,
         tick: Tick | None = None,
-    ) -> Reading:  # fmt: skip
+    ) -> Reading:
         """What the check is judged by; `readings` holds what this round has evaluated already."""
         names = (check.reads,) if not self._shows(check) else (check.reads, check.kpi)
         for name in names:
@@ -221,7 +233,9 @@ _EVERYTHING}
             mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
             if mine and check.target == target and asleep(self.config.rules[check.rule], self.true, now):
                 # What it is not meant for neither proves nor disproves anything.
-                verdicts += [Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine]
+                verdicts += [
+                    Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine
+                ]
             elif mine and check.target == target:
                 verdicts += rules.judge(check, self._reading(check, {}, now, since), now, mine)
         return verdicts, {text: self.true(text, now, since) for text in that}
@@ -293,21 +307,27 @@ _EVERYTHING}
         if due is None:
             names = self._delivered.get(source, set())
             due = self._touched[source] = [
-                watch for watch in self._watches if "" in (reads := self._reads[watch.check.reads]) or not names.isdisjoint(reads)
+                watch
+                for watch in self._watches
+                if "" in (reads := self._reads[watch.check.reads]) or not names.isdisjoint(reads)
             ]
         return due
 
     def _record(
-        self, before: Mapping[Key, Machine | None], verdicts: list[tuple[Check, Verdict]],
-        changes: list[tuple[Check, Change, Verdict]], now: Millis,
-    ) -> set[str]:  # fmt: skip
+        self,
+        before: Mapping[Key, Machine | None],
+        verdicts: list[tuple[Check, Verdict]],
+        changes: list[tuple[Check, Change, Verdict]],
+        now: Millis,
+    ) -> set[str]:
         blind = bool(self.config.sources) and all(
             now - self._lost.get(source, now) >= BLIND for source in self.config.sources
         )
         saved: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
-            key: asdict(machine) for key, was in before.items()
+            key: asdict(machine)
+            for key, was in before.items()
             if (machine := self._machines.get(key)) is not None and durable(machine, was)
-        }  # fmt: skip
+        }
         saved |= {key: None for key, was in before.items() if was is not None and key not in self._machines}
         if self._peaked:
             self._peaks.save(self._peaked, now)
@@ -320,8 +340,11 @@ _EVERYTHING}
             records.save_machines(db, saved)
             worked = set(well := self.ledger.record(db, changes, now))
             for target in sorted(busy):
-                mine = [(check, self._machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
-                        for check, verdict in verdicts if check.target == target]  # fmt: skip
+                mine = [
+                    (check, self._machines[Key(verdict.rule, verdict.level, verdict.labels)], verdict)
+                    for check, verdict in verdicts
+                    if check.target == target
+                ]
                 if self._rules_act:
                     blind_to = unseen(self.config, self._machines, target)
                     worked |= self.ledger.decide(db, target, mine, Facts(self.booted, blind_to), now)
@@ -355,8 +378,11 @@ _EVERYTHING}
 
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
-        every = [source.every for name, source in self.config.sources.items()
-                 if "" in metrics or not self._ever.get(name, set()).isdisjoint(metrics)]  # fmt: skip
+        every = [
+            source.every
+            for name, source in self.config.sources.items()
+            if "" in metrics or not self._ever.get(name, set()).isdisjoint(metrics)
+        ]
         return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
 
     def _max_age(self, kpi: str) -> Millis:

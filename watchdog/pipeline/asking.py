@@ -20,8 +20,10 @@ def ask(config: Config, series: Pages, text: str, now: Millis) -> list[dict[str,
         result = evaluate(config.expr(text), series, np.array([now]))
     except PromqlError as error:
         raise TemplateError(f"error calling query: {error}") from None
-    return [{"Labels": LabelMap(result.keys[row]), "Value": float(result.values[row, 0])}
-            for row in np.flatnonzero(result.present[:, 0])]  # fmt: skip
+    return [
+        {"Labels": LabelMap(result.keys[row]), "Value": float(result.values[row, 0])}
+        for row in np.flatnonzero(result.present[:, 0])
+    ]
 
 
 def broken(kpi: str, why: Exception, before: Reading | None) -> str:

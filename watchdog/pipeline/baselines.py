@@ -104,11 +104,14 @@ class Baselines:
     def checks(self) -> tuple[Check, ...]:
         """The configuration's checks; those that lean on a moving baseline, as it is now."""
         return tuple(
-            check if check.kpi not in self._moving else compile_check(
+            check
+            if check.kpi not in self._moving
+            else compile_check(
                 self._config.rules[check.rule], check.level, self._moving[check.kpi], self.normal(check.kpi)
-            ) or check
+            )
+            or check
             for check in self._config.checks
-        )  # fmt: skip
+        )
 
     def tend(self, read: Read, fires: Callable[[str], bool], now: Millis) -> set[str]:
         """Takes what is due. `fires`: whether anything of a target does. Returns the KPIs whose baseline has changed.
@@ -118,7 +121,9 @@ class Baselines:
         changed = set()
         try:
             for name, state in self._learning.items():
-                if not (now < state.next_point <= now + self._step(name)) and self._learn(name, state, read, fires, now):
+                if not (now < state.next_point <= now + self._step(name)) and self._learn(
+                    name, state, read, fires, now
+                ):
                     changed.add(name)
             for name, capture in list(self._captures.items()):
                 if now >= capture.next_point and self._capture(name, capture, read, fires, now):
@@ -131,9 +136,7 @@ class Baselines:
         learn = self._moving[name].baseline
         return learn.step if isinstance(learn, Learn) else 0
 
-    def _learn(
-        self, name: str, state: _Learning, read: Read, fires: Callable[[str], bool], now: Millis
-    ) -> bool:  # fmt: skip
+    def _learn(self, name: str, state: _Learning, read: Read, fires: Callable[[str], bool], now: Millis) -> bool:
         """Whether the baseline, or what is said of its learning, is another one now."""
         kpi = self._moving[name]
         assert isinstance(kpi.baseline, Learn)
@@ -158,8 +161,19 @@ class Baselines:
         if normal == state.normal or (normal.value is None and state.normal.value is not None):
             return False  # what was learned once stays until there is enough to learn it anew
         if normal.value is not None:
-            self._keep(Baseline(name, "learned", state.asked, normal.value, now, len(state.points), kpi.baseline.learn,
-                                "", self._head(name, now)))  # fmt: skip
+            self._keep(
+                Baseline(
+                    name,
+                    "learned",
+                    state.asked,
+                    normal.value,
+                    now,
+                    len(state.points),
+                    kpi.baseline.learn,
+                    "",
+                    self._head(name, now),
+                )
+            )
         state.normal = normal
         return True
 
@@ -191,7 +205,7 @@ class Baselines:
 
     def ask(
         self, names: Iterable[str], span: Millis, who: str, fires: Callable[[str], bool], now: Millis
-    ) -> tuple[bool, str]:  # fmt: skip
+    ) -> tuple[bool, str]:
         """Begins to capture; (True, the KPIs) or (False, why not)."""
         captured = [name for name, kpi in self._moving.items() if kpi.baseline == "captured"]
         wanted = list(dict.fromkeys(names)) or captured
@@ -209,9 +223,7 @@ class Baselines:
             self._captures[name] = _Capture(now + span, span, step, who, now)
         return True, ", ".join(wanted)
 
-    def _capture(
-        self, name: str, capture: _Capture, read: Read, fires: Callable[[str], bool], now: Millis
-    ) -> bool:  # fmt: skip
+    def _capture(self, name: str, capture: _Capture, read: Read, fires: Callable[[str], bool], now: Millis) -> bool:
         kpi = self._moving[name]
         capture.next_point = now + capture.step
         if why := self._frozen(name, fires, now):
@@ -226,8 +238,11 @@ class Baselines:
             self._tell(name, f"not captured: {capture.why}", now)
             return False
         value, samples = middle(capture.values), len(capture.values)
-        self._keep(Baseline(name, "captured", asked(kpi), value, now, samples, capture.span, capture.who,
-                            self._head(name, now)))  # fmt: skip
+        self._keep(
+            Baseline(
+                name, "captured", asked(kpi), value, now, samples, capture.span, capture.who, self._head(name, now)
+            )
+        )
         over = f" over {show_duration(capture.span)}" if capture.span else ""
         count = "1 sample" if samples == 1 else f"{samples} samples"
         self._tell(name, f"captured {show(value, kpi.unit)} from {count}{over} for {capture.who}", now)

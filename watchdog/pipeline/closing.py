@@ -48,7 +48,10 @@ def closed(
     elif helped := next((run for run in reversed(ran) if run.part == "ladder" and run.outcome == "proven"), None):
         title += f": level {_level(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'is in force'}"
     lines = [incident.title, *dict.fromkeys(one.reason for one in those[:_MOST])]
-    lines += [f"{run.plan}: {run.outcome} after {show_duration((run.ended or now) - run.queued)} ({run.reason})" for run in ran]
+    lines += [
+        f"{run.plan}: {run.outcome} after {show_duration((run.ended or now) - run.queued)} ({run.reason})"
+        for run in ran
+    ]
     standing = incidents.standing(journal, incident.target, now)
     if standing.latched is not None:
         lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')

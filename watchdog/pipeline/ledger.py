@@ -39,9 +39,12 @@ class Ledger:
     """Writes down what changed, and asks the guard what may be done about it."""
 
     def __init__(
-        self, config: Config, journal: Journal, telemetry: Telemetry,
+        self,
+        config: Config,
+        journal: Journal,
+        telemetry: Telemetry,
         query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`query`: what the templates of Prometheus's alerts may ask."""
         self._query = query
         self._config = config
@@ -58,9 +61,17 @@ class Ledger:
         return set(incidents.open_targets(self._journal))
 
     def tell(
-        self, db: sqlite3.Connection, severity: Severity, title: str, lines: Iterable[str], now: Millis, *,
-        incident: int | None = None, channels: Collection[str] | None = None, weight: Severity | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        db: sqlite3.Connection,
+        severity: Severity,
+        title: str,
+        lines: Iterable[str],
+        now: Millis,
+        *,
+        incident: int | None = None,
+        channels: Collection[str] | None = None,
+        weight: Severity | None = None,
+    ) -> None:
         """A message to every channel that wants messages of this weight.
 
         `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
@@ -82,7 +93,9 @@ class Ledger:
         well: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
-        for check, change, verdict in sorted(changes, key=lambda one: one[1].kind == "tripped" and one[0].level == "warn"):
+        for check, change, verdict in sorted(
+            changes, key=lambda one: one[1].kind == "tripped" and one[0].level == "warn"
+        ):
             incident = incidents.current(self._journal, check.target)
             if change.kind == "tripped":
                 told = check.level == "crit" or change.key._replace(level="crit") not in worst
@@ -106,7 +119,9 @@ class Ledger:
             self._gone(db, rule, those, now)
         return well
 
-    def _recovered(self, db: sqlite3.Connection, target: str, those: Sequence[Recovery], incident: int, now: Millis) -> None:
+    def _recovered(
+        self, db: sqlite3.Connection, target: str, those: Sequence[Recovery], incident: int, now: Millis
+    ) -> None:
         """One message a channel, with what that channel heard of."""
         heard: dict[str, list[Recovery]] = {}
         for one in those:
@@ -118,22 +133,38 @@ class Ledger:
 
     def _gone(
         self, db: sqlite3.Connection, rule: str, those: Sequence[tuple[Check, Change, Verdict]], now: Millis
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Label sets that have left: one message a rule, however many they are."""
         target = those[0][0].target
         fired = [check.level for check, change, _ in those if change.machine.fires]
         weight: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
         incident = incidents.current(self._journal, target)
-        lines = [f"{words}: no value for {show_duration(lasting)}{', it was firing' if firing else ''}"
-                 for words, (lasting, firing) in _by_labels(those).items()]  # fmt: skip
-        self.tell(db, "info", f"{target}: {rule} is no longer judged for what is gone", lines[:20], now, weight=weight,
-                  incident=incident.id if incident is not None and fired else None,
-                  channels=self._config.rules[rule].notify)  # fmt: skip
+        lines = [
+            f"{words}: no value for {show_duration(lasting)}{', it was firing' if firing else ''}"
+            for words, (lasting, firing) in _by_labels(those).items()
+        ]
+        self.tell(
+            db,
+            "info",
+            f"{target}: {rule} is no longer judged for what is gone",
+            lines[:20],
+            now,
+            weight=weight,
+            incident=incident.id if incident is not None and fired else None,
+            channels=self._config.rules[rule].notify,
+        )
 
     def _tripped(
-        self, db: sqlite3.Connection, check: Check, change: Change, verdict: Verdict,
-        incident: incidents.Incident | None, now: Millis, *, told: bool,
-    ) -> None:  # fmt: skip
+        self,
+        db: sqlite3.Connection,
+        check: Check,
+        change: Change,
+        verdict: Verdict,
+        incident: incidents.Incident | None,
+        now: Millis,
+        *,
+        told: bool,
+    ) -> None:
         rule = self._config.rules[check.rule]
         if incident is None:
             number = incidents.open_incident(db, check.target, check.level, f"{check.rule}: {change.reason}", now)
@@ -142,8 +173,14 @@ class Ledger:
             if check.level == "crit":
                 incidents.worsen(db, number)
         incidents.trip(db, number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
-        incidents.event(db, "tripped", f"{check.rule} ({check.level}) tripped: {change.reason}", now,
-                        incident=number, target=check.target)  # fmt: skip
+        incidents.event(
+            db,
+            "tripped",
+            f"{check.rule} ({check.level}) tripped: {change.reason}",
+            now,
+            incident=number,
+            target=check.target,
+        )
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
         if not told or self.silenced(check.rule, now):
@@ -162,18 +199,30 @@ class Ledger:
             lines.append(rule.runbook)
         if incident is None:  # the head of the thread; what follows belongs to the same incident
             lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        self.tell(db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify)
+        self.tell(
+            db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify
+        )
 
     def decide(
-        self, db: sqlite3.Connection, target: str, judged: Sequence[tuple[Check, Machine, Verdict]], facts: Facts,
+        self,
+        db: sqlite3.Connection,
+        target: str,
+        judged: Sequence[tuple[Check, Machine, Verdict]],
+        facts: Facts,
         now: Millis,
-    ) -> set[str]:  # fmt: skip
+    ) -> set[str]:
         """Queues the plans that are wanted and allowed; halts first, then file order."""
         incident = incidents.current(self._journal, target)
         if incident is None:
             return set()
-        wanted = [(check, machine) for check, machine, verdict in judged if check.level == "crit" and check.plan
-                  and machine.fires and (verdict.outcome == "bad" or (machine.lost and check.missing.then == "crit"))]  # fmt: skip
+        wanted = [
+            (check, machine)
+            for check, machine, verdict in judged
+            if check.level == "crit"
+            and check.plan
+            and machine.fires
+            and (verdict.outcome == "bad" or (machine.lost and check.missing.then == "crit"))
+        ]
         wanted.sort(key=lambda pair: self._config.plans[pair[0].plan or ""].kind != "halt")
         worked = set()
         for check, machine in wanted:
@@ -190,8 +239,9 @@ class Ledger:
                 worked.add(target)
             elif self._refused.get((incident.id, check.plan)) != verdict.code:
                 self._refused[incident.id, check.plan] = verdict.code
-                incidents.event(db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id,
-                                target=target)  # fmt: skip
+                incidents.event(
+                    db, "refused", f"{check.plan} refused: {verdict.why}", now, incident=incident.id, target=target
+                )
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.why)
                 lines = [verdict.why]
                 if verdict.code == "latched":
@@ -201,8 +251,11 @@ class Ledger:
 
     def _next_level(self, incident: int, plan: str, machine: Machine) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
-        mine = [run for run in runs.of_incident(self._journal, incident)
-                if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"]  # fmt: skip
+        mine = [
+            run
+            for run in runs.of_incident(self._journal, incident)
+            if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"
+        ]
         if not mine:
             return 0
         last = mine[-1]
@@ -228,7 +281,9 @@ class Ledger:
         if hold is not None:
             return f"{hold.who}, for another {show_duration(hold.until - now)}"
         known = self._config.targets.get(target)
-        return next((f"maintenance: {window.why}" for window in (known.maintenance if known else ()) if window.now(now)), None)
+        return next(
+            (f"maintenance: {window.why}" for window in (known.maintenance if known else ()) if window.now(now)), None
+        )
 
     def _ask(
         self, target: str, plan: str, incident: int, fresh: bool, facts: Facts, now: Millis
@@ -239,27 +294,57 @@ class Ledger:
             latched = f"{show_duration(now - standing.latched)} ago ({standing.latch_why})"
         hold = stays.standing(self._journal, "hold", target, now)
         known = guard.Facts(
-            held=self.held(target, now), halts_held=hold is not None and hold.halts,
-            latched=latched, blind=facts.blind, fresh=fresh, unsettled=standing.unsettled,
+            held=self.held(target, now),
+            halts_held=hold is not None and hold.halts,
+            latched=latched,
+            blind=facts.blind,
+            fresh=fresh,
+            unsettled=standing.unsettled,
             halted=any(run.kind == "halt" for run in runs.of_incident(self._journal, incident)),
-            past=[guard.Past(run.kind, run.queued, run.ended, run.incident)
-                  for run in runs.recent(self._journal, target, now - _WEEK)],
-        )  # fmt: skip
+            past=[
+                guard.Past(run.kind, run.queued, run.ended, run.incident)
+                for run in runs.recent(self._journal, target, now - _WEEK)
+            ],
+        )
         return may_act(self._config.plans[plan].kind, self._config.targets[target], known, now)
 
     def queue(
-        self, db: sqlite3.Connection, target: str, plan: str, by: str, now: Millis, *, incident: int | None,
-        level: int = 0, part: runs.Part = "ladder",
-    ) -> int:  # fmt: skip
+        self,
+        db: sqlite3.Connection,
+        target: str,
+        plan: str,
+        by: str,
+        now: Millis,
+        *,
+        incident: int | None,
+        level: int = 0,
+        part: runs.Part = "ladder",
+    ) -> int:
         """A plan run, with the plan's text and the target's place as they are now."""
         known = self._config.plans[plan]
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = runs.queue(
-            db, incident=incident, target=target, plan=plan, kind=kind, text=write_plan(known),
-            place=place_of(self._config.targets[target]), by=by, now=now, level=level, part=part,
-        )  # fmt: skip
-        incidents.event(db, "queued", f"plan {plan} ({kind if part == 'ladder' else part}) for {by}", now, incident=incident,
-                        run=run, target=target)  # fmt: skip
+            db,
+            incident=incident,
+            target=target,
+            plan=plan,
+            kind=kind,
+            text=write_plan(known),
+            place=place_of(self._config.targets[target]),
+            by=by,
+            now=now,
+            level=level,
+            part=part,
+        )
+        incidents.event(
+            db,
+            "queued",
+            f"plan {plan} ({kind if part == 'ladder' else part}) for {by}",
+            now,
+            incident=incident,
+            run=run,
+            target=target,
+        )
         log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
         return run
 
@@ -283,8 +368,15 @@ class Ledger:
         said = f"closed after {show_duration(now - incident.opened)}{'' if known else ': its target is no longer configured'}"
         incidents.event(db, "closed", said, now, incident=incident.id, target=target)
         log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, said)
-        self.tell(db, "info" if known else "warn", f"{target}: {title}", lines, now, incident=incident.id,
-                  weight=incident.severity)  # fmt: skip
+        self.tell(
+            db,
+            "info" if known else "warn",
+            f"{target}: {title}",
+            lines,
+            now,
+            incident=incident.id,
+            weight=incident.severity,
+        )
         return True
 
     def blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
@@ -307,8 +399,13 @@ class Ledger:
         self.tell(db, "info", f"{target}: resumed", [who], now, incident=number, weight="warn")
 
 
-_WORDS = {"cleared": "recovered", "lost": "cannot be judged", "back": "can be judged again", "dropped": "not tripped",
-          "gone": "forgotten"}  # fmt: skip
+_WORDS = {
+    "cleared": "recovered",
+    "lost": "cannot be judged",
+    "back": "can be judged again",
+    "dropped": "not tripped",
+    "gone": "forgotten",
+}
 
 
 def _by_labels(those: Sequence[tuple[Check, Change, Verdict]]) -> dict[str, tuple[Millis, bool]]:
@@ -327,4 +424,6 @@ def place_of(target: Target) -> str:
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
-    return max((trip.t for trip in incidents.trips(journal, incident.id) if trip.rule == check.rule), default=incident.opened)
+    return max(
+        (trip.t for trip in incidents.trips(journal, incident.id) if trip.rule == check.rule), default=incident.opened
+    )

@@ -14,7 +14,14 @@ from watchdog.telemetry import Picture
 SEVERITY = {"warn": "warning", "crit": "critical"}
 
 
-_BOUNDS = {"above": "upper", "at_least": "upper", "below": "lower", "at_most": "lower", "outside": "upper", "equals": "equal"}
+_BOUNDS = {
+    "above": "upper",
+    "at_least": "upper",
+    "below": "lower",
+    "at_most": "lower",
+    "outside": "upper",
+    "equals": "equal",
+}
 
 
 def limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
@@ -29,13 +36,20 @@ def limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
 
 
 def picture(
-    config: Config, checks: Sequence[Check], readings: Mapping[str, Reading], machines: Mapping[Key, Machine], journal: Journal
+    config: Config,
+    checks: Sequence[Check],
+    readings: Mapping[str, Reading],
+    machines: Mapping[Key, Machine],
+    journal: Journal,
 ) -> Picture:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
     rules = config.rules
     kpis = {
-        kpi: reading.values[names[0]] if len(names := tuple(reading.values)) == 1 and reading.error is None else math.nan
-        for kpi, reading in readings.items() if kpi in config.kpis
+        kpi: reading.values[names[0]]
+        if len(names := tuple(reading.values)) == 1 and reading.error is None
+        else math.nan
+        for kpi, reading in readings.items()
+        if kpi in config.kpis
     }
     state = dict.fromkeys(rules, 0)
     missing = dict.fromkeys(rules, 0)
@@ -51,4 +65,6 @@ def picture(
             alerts[key.rule, SEVERITY[key.level], labels] = "firing" if machine.fires else "pending"
     baselines = {check.kpi: check.baseline for check in checks if check.baseline is not None}
     latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in incidents.latched(journal)}
-    return Picture(kpis, state, missing, alerts, baselines, limits(checks), latched, len(incidents.open_targets(journal)))
+    return Picture(
+        kpis, state, missing, alerts, baselines, limits(checks), latched, len(incidents.open_targets(journal))
+    )

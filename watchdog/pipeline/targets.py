@@ -51,16 +51,24 @@ def _find(db: sqlite3.Connection, config: Config, journal: Journal, ledger: Ledg
             incidents.stand(db, heir, latched=one.latched, latch_why=one.latch_why)
         say(heir, "here", f"latched, as {one.name} was, which had this place", _resume(heir))
     if one.name not in config.targets and not heirs and not was_away:
-        say(one.name, "away", "latched, and no longer configured", "the latch holds again when the target is back",
-            _resume(one.name))
+        say(
+            one.name,
+            "away",
+            "latched, and no longer configured",
+            "the latch holds again when the target is back",
+            _resume(one.name),
+        )
     elif one.name in config.targets and was_away:
         say(one.name, "here", "configured again, and still latched", _resume(one.name))
 
 
 def heirs_of(config: Config, place: str | None) -> list[str]:
     """Targets that are the same bot under another name."""
-    return [name for name, target in config.targets.items()
-            if place_of(target) == place and (target.unit or target.process or target.repo)]  # fmt: skip
+    return [
+        name
+        for name, target in config.targets.items()
+        if place_of(target) == place and (target.unit or target.process or target.repo)
+    ]
 
 
 def left_behind(config: Config, journal: Journal) -> list[str]:
@@ -73,8 +81,11 @@ def left_behind(config: Config, journal: Journal) -> list[str]:
             if heirs:
                 then = f"{', '.join(heirs)} is at its place and will be latched"
             found.append(f"target {one.name} is latched ({one.latch_why}) and no longer configured: {then}")
-    found += [f"target {name} has an open incident and is no longer configured: a reload closes it"
-              for name in incidents.open_targets(journal) if name not in config.targets]  # fmt: skip
+    found += [
+        f"target {name} has an open incident and is no longer configured: a reload closes it"
+        for name in incidents.open_targets(journal)
+        if name not in config.targets
+    ]
     return found
 
 

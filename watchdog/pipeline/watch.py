@@ -63,9 +63,11 @@ class Watch:
         """Whether it is calm and cannot be anything else at `now`, as long as no samples have come: if so, that is all."""
         reading = self._reading
         if (
-            not self.calm_at or reading is None or not self.calm_at <= now < reading.until
+            not self.calm_at
+            or reading is None
+            or not self.calm_at <= now < reading.until
             or now - reading.newest > reading.max_age
-        ):  # fmt: skip
+        ):
             return False
         self.calm_at, self._settled = now, False
         return True
@@ -118,8 +120,11 @@ def asleep(rule: Rule, true: Callable[[str, Millis], bool | None], now: Millis) 
 def mutable(names: Iterable[str], config: Config) -> frozenset[str]:
     """Those of these rules that start no halt: a plan at work may have been written ahead of a reload that made one do so."""
     found = {name: config.rules[name].crit for name in names if name in config.rules}
-    return frozenset(name for name, crit in found.items()
-                     if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt")  # fmt: skip
+    return frozenset(
+        name
+        for name, crit in found.items()
+        if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt"
+    )
 
 
 def unseen(config: Config, machines: Mapping[Key, Machine], target: str) -> str | None:
@@ -151,9 +156,14 @@ def named(checks: Iterable[Check], keys: Collection[Key], target: str, names: Co
 def answered(checks: Iterable[Check], trips: Iterable[Trip], target: str) -> dict[Key, Terms]:
     """The thresholds that a plan answers. One that no file says any more stays among them: nobody can tell that it is
     quiet, and a repair is not proven by nothing at all."""
-    known: dict[tuple[str, str], Terms] = {(check.rule, check.level): terms(check) for check in checks if check.target == target}
-    return {Key(trip.rule, trip.level, trip.labels): known.get((trip.rule, trip.level), Terms(Patience()))
-            for trip in trips if trip.plan is not None}  # fmt: skip
+    known: dict[tuple[str, str], Terms] = {
+        (check.rule, check.level): terms(check) for check in checks if check.target == target
+    }
+    return {
+        Key(trip.rule, trip.level, trip.labels): known.get((trip.rule, trip.level), Terms(Patience()))
+        for trip in trips
+        if trip.plan is not None
+    }
 
 
 def tripped_since(known: Mapping[str, Rule], machines: Mapping[Key, Machine], target: str, since: Millis) -> str | None:

@@ -76,13 +76,17 @@ def _kernel(op: str, quantiles: Floats | None) -> Callable[[Floats, Bools | slic
 def _ranked(node: Aggregate, vector: Vector, how_many: Scalar) -> Vector:
     """``topk`` and ``bottomk``: the series themselves. Equal values are taken in the order of their labels, NaN last."""
     if not (np.abs(how_many) < 2.0**63).all():
-        raise PromqlError(f"{node.op} of {how_many[~(np.abs(how_many) < 2.0**63)][0]:g} series — give it a whole number")
+        raise PromqlError(
+            f"{node.op} of {how_many[~(np.abs(how_many) < 2.0**63)][0]:g} series — give it a whole number"
+        )
     _, sizes = node.memo.of(vector.keys, None, lambda: _group(node, vector.keys))
     chosen = np.zeros(vector.there.shape, np.bool_)
     for _, members in sizes:
         v, there = vector.v[members], vector.there[members]  # [rows, members, times]
         order = np.argsort(-v if node.op == "topk" else v, axis=1, kind="stable")  # NaN last either way
-        order = np.take_along_axis(order, np.argsort(~np.take_along_axis(there, order, axis=1), axis=1, kind="stable"), axis=1)
+        order = np.take_along_axis(
+            order, np.argsort(~np.take_along_axis(there, order, axis=1), axis=1, kind="stable"), axis=1
+        )
         place = np.argsort(order, axis=1, kind="stable")
         chosen[members] = (place < np.trunc(how_many)) & there
     return Vector(vector.keys, vector.v, chosen)

@@ -117,7 +117,9 @@ def newest_of(page: Page, ends: Ints, lasts: Columns) -> Ints:
     known: tuple[Columns, Ints] | None = held.get("newest")
     if known is not None and (known[0] == lasts if slides and isinstance(known[0], range) else known[0] is lasts):
         return known[1]
-    newest = page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step] if isinstance(lasts, range) else page.t.take(lasts - 1)
+    newest = (
+        page.t[lasts.start - 1 : lasts.stop - 1 : lasts.step] if isinstance(lasts, range) else page.t.take(lasts - 1)
+    )
     newest.flags.writeable = False
     held["newest"] = lasts, newest
     return newest

@@ -76,7 +76,9 @@ def drawdowns(windows: Windows) -> Floats:
     if windows.step:
         peaks, troughs, left = (x[:: windows.step] for x in folds.slide(leaf, windows.n, _fall_of_any))
     else:
-        peaks, troughs, left = folds.pick(leaf, array(windows.firsts) - base.start, np.asarray(windows.counts), _fall_of_any)
+        peaks, troughs, left = folds.pick(
+            leaf, array(windows.firsts) - base.start, np.asarray(windows.counts), _fall_of_any
+        )
     losses = 1.0 - left
     # Below zero a lower peak would seem to have lost more than a higher one.
     for i in np.flatnonzero((troughs < 0) | (peaks == np.inf)).tolist():

@@ -88,7 +88,9 @@ def whole(expr: Expr, run: Run) -> Vector:
         # Whatever lies in the cells of a series that is not there does not leave the engine.
         vector = Vector(keys, np.where(vector.there[kept], vector.v[kept], np.nan), vector.there[kept])
     if np.isnan(np.minimum.reduce(vector.v, axis=None, initial=np.inf)):
-        vector = Vector(vector.keys, np.where(np.isnan(vector.v), np.nan, vector.v), vector.there)  # one NaN, whatever its bits
+        vector = Vector(
+            vector.keys, np.where(np.isnan(vector.v), np.nan, vector.v), vector.there
+        )  # one NaN, whatever its bits
     return vector
 
 

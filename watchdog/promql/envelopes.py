@@ -90,7 +90,9 @@ def envelope(expr: Expr, series: Series, over: Stretches, summaries: dict[int, S
     if not (isinstance(low, Vector) and isinstance(high, Vector)) or not ask.read:
         return None
     finite = (np.isfinite(low.v) & np.isfinite(high.v)) | ~low.there
-    return Envelope(low.keys, low.v, high.v, low.there, ask.sure & finite.all(axis=0), ask.age, ask.covered, ask.uncovered)
+    return Envelope(
+        low.keys, low.v, high.v, low.there, ask.sure & finite.all(axis=0), ask.age, ask.covered, ask.uncovered
+    )
 
 
 Pair = tuple[Operand, Operand]
@@ -134,11 +136,15 @@ class _Asked:
                 low, high = self._vectors(inner)
                 low, high = aggregate(node, low, given_), aggregate(node, high, given_)
                 return _wider(low, high) if op in ("sum", "avg", "quantile") else (low, high)
-            case Call(func=func, args=(inner, *bounds)) if func in _MONOTONE and all(isinstance(x, Number) for x in bounds):
+            case Call(func=func, args=(inner, *bounds)) if func in _MONOTONE and all(
+                isinstance(x, Number) for x in bounds
+            ):
                 low, high = self._vectors(inner)
                 limits = [x.value for x in bounds if isinstance(x, Number)]
-                return (without_name(Vector(low.keys, INSTANT[func](low.v, *limits), low.there), node.memo),
-                        without_name(Vector(high.keys, INSTANT[func](high.v, *limits), high.there), node.memo))  # fmt: skip
+                return (
+                    without_name(Vector(low.keys, INSTANT[func](low.v, *limits), low.there), node.memo),
+                    without_name(Vector(high.keys, INSTANT[func](high.v, *limits), high.there), node.memo),
+                )
             case Recorded(expr=inner):
                 low, high = self._vectors(inner)
                 return as_recorded(node, low), as_recorded(node, high)
@@ -227,7 +233,9 @@ class _Asked:
         close = np.maximum(widest(least, first, after, np.minimum), 1)
         fewest = np.maximum(after_early - first_late, np.minimum(np.ceil((span - age) / apart), after_early))
         most = np.minimum(after - first, (span - 1) // close + 1)
-        found = self._columns[id(page), offset, span] = Columns(first, first_late, newest, after_early, after, fewest, most)
+        found = self._columns[id(page), offset, span] = Columns(
+            first, first_late, newest, after_early, after, fewest, most
+        )
         return found
 
     def _covers(self, picked: Picked, offset: Millis, span: Millis) -> None:

@@ -11,5 +11,8 @@ class PromqlError(WatchdogError):
 
 def unsupported(what: str, cure: str = "") -> PromqlError:
     """`what` is PromQL, but not ours. Said by name and at load, never at three in the morning."""
-    cure = cure or "rewrite the expression without it, or let a Prometheus evaluate it (engine: {type: prometheus, url: …})"
+    cure = (
+        cure
+        or "rewrite the expression without it, or let a Prometheus evaluate it (engine: {type: prometheus, url: …})"
+    )
     return PromqlError(f"{what} is not supported by the embedded engine — {cure}")

@@ -79,8 +79,11 @@ def _least(read: Read, _: Millis) -> tuple[Floats, Floats]:
 
 def _total(read: Read, _: Millis) -> tuple[Floats, Floats]:
     low, high, at = read.low, read.high, read.at
-    return rounded(np.minimum(low * at.fewest, low * at.most), np.maximum(high * at.fewest, high * at.most),
-                   (low == high) & (at.fewest == at.most))  # fmt: skip
+    return rounded(
+        np.minimum(low * at.fewest, low * at.most),
+        np.maximum(high * at.fewest, high * at.most),
+        (low == high) & (at.fewest == at.most),
+    )
 
 
 def _count(read: Read, _: Millis) -> tuple[Floats, Floats]:
@@ -116,12 +119,17 @@ def _added(read: Read, of: Callable[[Floats, Floats], Floats | Bools]) -> tuple[
     sums, at = read.summary.sums(read.row, of), read.at
     start, end = at.first // BLOCK, -(-at.after // BLOCK)
     inner, over = np.minimum(-(-(at.first_late + 1) // BLOCK), sums.size - 1), at.after_early // BLOCK
-    least, most = np.where(over > inner, sums[over] - sums[inner], 0.0), sums[end] - sums[np.minimum(start, sums.size - 1)]
+    least, most = (
+        np.where(over > inner, sums[over] - sums[inner], 0.0),
+        sums[end] - sums[np.minimum(start, sums.size - 1)],
+    )
     # Windows that are shorter than the stretch: the busiest blocks in a row that one can touch, the calmest that it holds.
     few, many = int(np.median(at.fewest)), int(np.median(at.most))
     start, count = np.minimum(start, sums.size - 2), np.maximum(end - start, 1)
     touched, held = -(-many // BLOCK) + 1, (few - BLOCK) // BLOCK
-    most = np.where(at.most <= many, np.minimum(most, blocks.widest_of(_in_a_row(sums, touched), start, count, np.maximum)), most)
+    most = np.where(
+        at.most <= many, np.minimum(most, blocks.widest_of(_in_a_row(sums, touched), start, count, np.maximum)), most
+    )
     if held > 0:
         calm = blocks.widest_of(_in_a_row(sums, held), start, count, np.minimum)
         least = np.where(at.fewest >= few, np.maximum(least, calm), least)
@@ -161,8 +169,10 @@ def _increase(read: Read, _: Millis) -> tuple[Floats, Floats]:
     off = (read.summary.sums(read.row, _rises)[-1] + read.high) * 1e-10
     stretch = (1 + 2.2 / np.maximum(at.fewest - 1, 1)) * (1 + _ROUNDS)
     still, known = read.low == read.high, (at.fewest > 1) & (read.low >= 0)
-    return (np.where(known, np.where(still, 0.0, np.maximum(least - off, 0.0)), np.nan),
-            np.where(known, np.where(still, 0.0, (most + off) * stretch), np.nan))  # fmt: skip
+    return (
+        np.where(known, np.where(still, 0.0, np.maximum(least - off, 0.0)), np.nan),
+        np.where(known, np.where(still, 0.0, (most + off) * stretch), np.nan),
+    )
 
 
 def _rate(read: Read, span: Millis) -> tuple[Floats, Floats]:
@@ -189,13 +199,25 @@ def _streak(read: Read, _: Millis, args: Sequence[float], holds: np.ufunc) -> tu
 
 
 RANGES: dict[str, Range] = {
-    "avg_over_time": _between, "quantile_over_time": _quantile, "last_over_time": newest, "max_over_time": _greatest,
-    "min_over_time": _least, "sum_over_time": _total, "count_over_time": _count, "present_over_time": _present,
-    "stddev_over_time": _spread, "changes": partial(_steps, flag=differ), "resets": partial(_steps, flag=_falls),
-    "increase": _increase, "rate": _rate,
-    "max_drawdown_over_time": _lost, "change_share_over_time": _share, "ewma_over_time": _smoothed,
-    "streak_below_over_time": partial(_streak, holds=np.less), "streak_above_over_time": partial(_streak, holds=np.greater),
-}  # fmt: skip
+    "avg_over_time": _between,
+    "quantile_over_time": _quantile,
+    "last_over_time": newest,
+    "max_over_time": _greatest,
+    "min_over_time": _least,
+    "sum_over_time": _total,
+    "count_over_time": _count,
+    "present_over_time": _present,
+    "stddev_over_time": _spread,
+    "changes": partial(_steps, flag=differ),
+    "resets": partial(_steps, flag=_falls),
+    "increase": _increase,
+    "rate": _rate,
+    "max_drawdown_over_time": _lost,
+    "change_share_over_time": _share,
+    "ewma_over_time": _smoothed,
+    "streak_below_over_time": partial(_streak, holds=np.less),
+    "streak_above_over_time": partial(_streak, holds=np.greater),
+}
 
 
 def rounded(low: Floats, high: Floats, exact: Bools | bool = False) -> tuple[Floats, Floats]:

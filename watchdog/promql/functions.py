@@ -27,9 +27,17 @@ def _extrapolated(window: Window, *, counter: bool, per_second: bool) -> Floats 
         if resets.any():
             lost = folds.fold_sum(np.where(resets, v[:, :-1], 0.0))
     return _stretched(
-        v[:, 0], v[:, -1], lost, t.size - 1, int(t[-1] - t[0]), int(t[0] - window.start), int(window.end - t[-1]),
-        window.end - window.start, counter=counter, per_second=per_second,
-    )  # fmt: skip
+        v[:, 0],
+        v[:, -1],
+        lost,
+        t.size - 1,
+        int(t[-1] - t[0]),
+        int(t[0] - window.start),
+        int(window.end - t[-1]),
+        window.end - window.start,
+        counter=counter,
+        per_second=per_second,
+    )
 
 
 def _all_extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> Floats:
@@ -46,9 +54,15 @@ def _all_extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> F
     if windows.even:  # alike for all of them
         spaced = tuple(int(x[0]) for x in spaced)  # type: ignore[assignment]
     return _stretched(
-        windows.first(v), windows.last(v), lost, windows.counts - 1, *spaced, windows.span,
-        counter=counter, per_second=per_second,
-    )  # fmt: skip
+        windows.first(v),
+        windows.last(v),
+        lost,
+        windows.counts - 1,
+        *spaced,
+        windows.span,
+        counter=counter,
+        per_second=per_second,
+    )
 
 
 def _lost(windows: Windows) -> Floats:
@@ -65,9 +79,18 @@ def _lost(windows: Windows) -> Floats:
 
 
 def _stretched(
-    first: Any, last: Any, lost: Any, steps: Any, sampled: Any, to_start: Any, to_end: Any, span: Millis, *,
-    counter: bool, per_second: bool,
-) -> Floats:  # fmt: skip
+    first: Any,
+    last: Any,
+    lost: Any,
+    steps: Any,
+    sampled: Any,
+    to_start: Any,
+    to_end: Any,
+    span: Millis,
+    *,
+    counter: bool,
+    per_second: bool,
+) -> Floats:
     """Operation by operation as Prometheus 3 does it.
 
     The change between the first and the last sample, stretched to the window's edges where samples lie close enough
@@ -231,21 +254,50 @@ def _clamp(v: Floats, low: Floats | float, high: Floats | float) -> Floats:
 
 
 INSTANT: dict[str, Callable[..., Floats]] = {
-    "abs": np.abs, "ceil": np.ceil, "floor": np.floor, "sqrt": np.sqrt,
-    "exp": np.exp, "ln": np.log, "log2": np.log2, "log10": np.log10,
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "deg": lambda v: v * 180 / np.pi, "rad": lambda v: v * np.pi / 180,
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "ln": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanh": np.tanh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "deg": lambda v: v * 180 / np.pi,
+    "rad": lambda v: v * np.pi / 180,
     "sgn": _sgn,
     "round": _round,
     "clamp": _clamp,
     "clamp_min": lambda v, low: _clamp(v, low, np.inf),
     "clamp_max": lambda v, high: _clamp(v, -np.inf, high),
-}  # fmt: skip
+}
 """Vector in, vector out, series by series; further arguments are scalars. The metric's name is dropped."""
 
-SPECIAL = frozenset({
-    "absent", "histogram_fraction", "histogram_quantile", "label_join", "label_replace", "pi", "scalar", "sort", "sort_desc",
-    "time", "timestamp", "vector",
-})  # fmt: skip
+SPECIAL = frozenset(
+    {
+        "absent",
+        "histogram_fraction",
+        "histogram_quantile",
+        "label_join",
+        "label_replace",
+        "pi",
+        "scalar",
+        "sort",
+        "sort_desc",
+        "time",
+        "timestamp",
+        "vector",
+    }
+)
 """Those the engine itself must know."""

@@ -149,13 +149,15 @@ class Tick:
         newest = int(run.newest[0])
         have = int(run.have[0])
         return Instant(
-            _values(expr, vector.keys, vector.v[:, 0]), 0 if newest == NONE else newest,
-            have, have if run.need is None else int(run.need[0]), self._now,
-        )  # fmt: skip
+            _values(expr, vector.keys, vector.v[:, 0]),
+            0 if newest == NONE else newest,
+            have,
+            have if run.need is None else int(run.need[0]),
+            self._now,
+        )
 
 
 def _values(expr: Expr, keys: Keys, v: Floats) -> Values:
     if not keys:
         return _NOTHING
     return Values(expr.names.of(keys, None, lambda: nameless(keys)), v, float(v.min()), float(v.max()))
-

@@ -65,7 +65,7 @@ class Shared:
 
     def __init__(
         self, node: RangeCall, page: Page, number: int, spot: Spot, args: tuple[float, ...], room: Room
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.func, self.kernel, self.args = node.func, RANGE[node.func], args
         self.page, self.number, self.spot = page, number, spot
         self.rows: list[int] = []

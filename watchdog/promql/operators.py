@@ -16,9 +16,14 @@ from watchdog.promql.pages import Bools, Floats, bare
 from watchdog.promql.vectors import Keys, Merge, Scalar, Vector, merge, merge_plan, show, without_name
 
 ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "%": np.fmod, "^": numeric.power,
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": numeric.power,
     "atan2": np.arctan2,
-}  # fmt: skip
+}
 _COMPARE: dict[str, Callable[[Floats, Floats], Bools]] = dict(
     zip(COMPARISONS, (np.equal, np.not_equal, np.greater, np.less, np.greater_equal, np.less_equal), strict=True)
 )
@@ -117,7 +122,9 @@ def pair(node: Binary, lhs: Keys, rhs: Keys) -> _Pairs:
     crowded = []
     for sig, (mine, theirs) in sides.items():
         if len(mine) * len(theirs) > _TOO_MANY:
-            raise PromqlError(f"{len(mine)} × {len(theirs)} series match {show(sig)} in {node.op} — match on more labels")
+            raise PromqlError(
+                f"{len(mine)} × {len(theirs)} series match {show(sig)} in {node.op} — match on more labels"
+            )
         meeting = tuple(range(len(many), len(many) + len(mine) * len(theirs)))
         many += [row for row in mine for _ in theirs]
         one += theirs * len(mine)

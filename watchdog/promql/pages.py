@@ -49,8 +49,19 @@ class Page:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
     __slots__ = (
-        "begins", "forgotten", "gap", "gap_max", "keys", "looked", "paced", "rewritten", "t", "trimmed", "unwatched", "v"
-    )  # fmt: skip
+        "begins",
+        "forgotten",
+        "gap",
+        "gap_max",
+        "keys",
+        "looked",
+        "paced",
+        "rewritten",
+        "t",
+        "trimmed",
+        "unwatched",
+        "v",
+    )
 
     t: Ints
     """[n] ms, strictly ascending."""

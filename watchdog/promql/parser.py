@@ -33,26 +33,33 @@ from watchdog.promql.nodes import (
     Selector,
     Subquery,
     Text,
-)  # fmt: skip
+)
 from watchdog.promql.operators import ARITHMETIC
 from watchdog.promql.trading import SCALARS, TRADING
 
-pp.register_extra_functions([
-    pp.Function(name, [pp.ValueType.Matrix, *[pp.ValueType.Scalar] * SCALARS[name]], pp.ValueType.Vector) for name in TRADING
-])  # fmt: skip
+pp.register_extra_functions(
+    [
+        pp.Function(name, [pp.ValueType.Matrix, *[pp.ValueType.Scalar] * SCALARS[name]], pp.ValueType.Vector)
+        for name in TRADING
+    ]
+)
 
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100
 """The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
 than any rule is refused before it gets there."""
 
-_TOKEN = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
+_TOKEN = re.compile(
+    r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL
+)
 _FUNCTIONS = sorted(RANGE.keys() | INSTANT.keys() | SPECIAL | CLOCK.keys())
 
 NATIVE = "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"
 EXPERIMENTAL = "it is experimental in Prometheus"
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"), NATIVE),
+    **dict.fromkeys(
+        ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"), NATIVE
+    ),
     **dict.fromkeys(("info", "step", "start", "end", "range", "min_of", "max_of"), EXPERIMENTAL),
     "double_exponential_smoothing": f"{EXPERIMENTAL}: say ewma_over_time, or a mean",
     "sort_by_label": f"{EXPERIMENTAL}, and rules do not mind the order",
@@ -103,7 +110,9 @@ def _explain(message: str) -> str:
 
 def _node(tree: Any, depth: int) -> Node:
     if depth > MAX_DEPTH:
-        raise PromqlError(f"the expression is nested more than {MAX_DEPTH} deep — record parts of it as KPIs of their own")
+        raise PromqlError(
+            f"the expression is nested more than {MAX_DEPTH} deep — record parts of it as KPIs of their own"
+        )
     match tree:
         case pp.ParenExpr():
             return _node(tree.expr, depth + 1)
@@ -122,7 +131,9 @@ def _node(tree: Any, depth: int) -> Node:
         case pp.MatrixSelector():
             raise PromqlError(f"a range alone has no value — wrap it in a function, as in avg_over_time({tree})")
         case pp.SubqueryExpr():
-            raise PromqlError("a range alone has no value — wrap it in a function, as in max_over_time(rate(a[5m])[1h:1m])")
+            raise PromqlError(
+                "a range alone has no value — wrap it in a function, as in max_over_time(rate(a[5m])[1h:1m])"
+            )
         case pp.StringLiteral():
             raise PromqlError(f"the string {tree} has no value that a rule could judge — remove its quotes")
     raise unsupported(type(tree).__name__)
@@ -239,7 +250,7 @@ def _call(tree: Any, depth: int) -> Call | RangeCall:
 def _check_relabelling(func: str, args: tuple[Node, ...]) -> None:
     texts = [arg.value for arg in args if isinstance(arg, Text)]
     if func == "label_join" and len(texts) < 2:
-        raise PromqlError('label_join lacks words — say the label, the separator and the labels that are joined')
+        raise PromqlError("label_join lacks words — say the label, the separator and the labels that are joined")
     for name in texts[:1] if func == "label_replace" else [texts[0], *texts[2:]]:
         _label_name(name)
     if func == "label_replace":

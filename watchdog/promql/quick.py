@@ -74,7 +74,7 @@ class Plan:
     def _pick(self, selector: Selector) -> Picked:
         picked = selector.memo.of(
             self._series.generation, None, lambda: self._series.select(selector.name, selector.matchers)
-        )  # fmt: skip
+        )
         if len(picked) != 1 or len(picked[0].keys) != 1:
             raise Unusual
         return picked[0]
@@ -125,9 +125,7 @@ class Plan:
         what = (node.func, tuple(map(repr, args)), spot)
         shared = self._common.shared.get(what)
         if shared is None:
-            shared = self._common.shared[what] = Shared(
-                node, picked.page, number, spot, tuple(args), self._common.room
-            )  # fmt: skip
+            shared = self._common.shared[what] = Shared(node, picked.page, number, spot, tuple(args), self._common.room)
         if row not in shared.rows:
             shared.rows.append(row)
             shared.rows.sort()
@@ -151,13 +149,17 @@ class Plan:
             nameless = key is not None and (node.op in operators.ARITHMETIC or node.as_bool)
             # What a comparison keeps is the value of the vector, wherever it stands.
             keeps = "left" if theirs is None else "right"
-            return bare(key) if key is not None and nameless else key, _joined(node, left, right, keeps, scalar=key is None)
+            return bare(key) if key is not None and nameless else key, _joined(
+                node, left, right, keeps, scalar=key is None
+            )
         pairs = operators.pair(node, (mine,), (theirs,))
         if not pairs.many.size:
             raise Unusual
         return pairs.result.keys[0], _joined(node, left, right, "left", scalar=False)
 
-    def _set(self, node: Binary, mine: Labels | None, left: Step, theirs: Labels | None, right: Step) -> tuple[Labels, Step]:
+    def _set(
+        self, node: Binary, mine: Labels | None, left: Step, theirs: Labels | None, right: Step
+    ) -> tuple[Labels, Step]:
         if mine is None or theirs is None or node.op == "or":  # what `or` is labelled by depends on who is there
             raise Unusual
         met = operators.signature(node, mine) == operators.signature(node, theirs)
@@ -224,12 +226,29 @@ class Plan:
         return worst_have, worst_span
 
 
-_STILL = frozenset({
-    "avg_over_time", "sum_over_time", "min_over_time", "max_over_time", "count_over_time", "last_over_time", "changes",
-    "resets", "stddev_over_time", "stdvar_over_time", "quantile_over_time", "mad_over_time", "present_over_time",
-    "max_drawdown_over_time", "change_share_over_time", "streak_below_over_time", "streak_above_over_time", "irate",
-    "idelta",
-})  # fmt: skip
+_STILL = frozenset(
+    {
+        "avg_over_time",
+        "sum_over_time",
+        "min_over_time",
+        "max_over_time",
+        "count_over_time",
+        "last_over_time",
+        "changes",
+        "resets",
+        "stddev_over_time",
+        "stdvar_over_time",
+        "quantile_over_time",
+        "mad_over_time",
+        "present_over_time",
+        "max_drawdown_over_time",
+        "change_share_over_time",
+        "streak_below_over_time",
+        "streak_above_over_time",
+        "irate",
+        "idelta",
+    }
+)
 """Functions of the samples alone: where the window's edges lie does not matter to them."""
 
 
@@ -297,8 +316,16 @@ def _by_numpy(op: str) -> Callable[[float, float], float]:
 
 
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": _divide,
-}  # fmt: skip
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": _divide,
+}
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
-}  # fmt: skip
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}

@@ -18,8 +18,9 @@ from watchdog.promql.vectors import Scalar, Vector, merge
 from watchdog.promql.windows import Kernel, Many, Window, Windows, array
 
 
-def ranged(run: Run, node: RangeCall, selector: Selector, kernel: Kernel, args: Sequence[Scalar] = (), *,
-           named: bool = False) -> Vector:  # fmt: skip
+def ranged(
+    run: Run, node: RangeCall, selector: Selector, kernel: Kernel, args: Sequence[Scalar] = (), *, named: bool = False
+) -> Vector:
     """`kernel` over the window of each series at each time. `named`: the function keeps the metric's name."""
     picked = run.select(selector)
     parts = []
@@ -33,8 +34,9 @@ def ranged(run: Run, node: RangeCall, selector: Selector, kernel: Kernel, args: 
     plan = node.memo.of(picked, named, lambda: join([one.keys if named else one.bare for one in picked]))
     if len(parts) == 1:
         return merge(plan, *parts[0])
-    return merge(plan, stack([part[0] for part in parts], run, np.float64),
-                 stack([part[1] for part in parts], run, np.bool_))  # fmt: skip
+    return merge(
+        plan, stack([part[0] for part in parts], run, np.float64), stack([part[1] for part in parts], run, np.bool_)
+    )
 
 
 def over(

@@ -21,7 +21,7 @@ from watchdog.promql.nodes import (
     Subquery,
     Text,
     is_scalar,
-)  # fmt: skip
+)
 
 INF = math.inf
 
@@ -38,18 +38,47 @@ class Bounds(NamedTuple):
 
 ANY, POSITIVE, SHARE, ONE = Bounds(), Bounds(0.0), Bounds(0.0, 1.0), Bounds(1.0, 1.0)
 _RANGE = {
-    **dict.fromkeys(("rate", "increase", "irate", "stddev_over_time", "stdvar_over_time", "mad_over_time",
-                     "max_drawdown_over_time", "ewm_volatility_over_time"), POSITIVE),
-    "change_share_over_time": SHARE, "present_over_time": ONE, "absent_over_time": ONE,
-}  # fmt: skip
+    **dict.fromkeys(
+        (
+            "rate",
+            "increase",
+            "irate",
+            "stddev_over_time",
+            "stdvar_over_time",
+            "mad_over_time",
+            "max_drawdown_over_time",
+            "ewm_volatility_over_time",
+        ),
+        POSITIVE,
+    ),
+    "change_share_over_time": SHARE,
+    "present_over_time": ONE,
+    "absent_over_time": ONE,
+}
 _COUNTS = {"count_over_time": 0, "changes": 1, "resets": 1, "streak_below_over_time": 0, "streak_above_over_time": 0}
 """Functions that count samples, or the gaps between them: how many fewer than samples."""
 _WITHIN = ("avg_over_time", "min_over_time", "max_over_time", "last_over_time", "quantile_over_time", "ewma_over_time")
-_CALENDAR = {"minute": Bounds(0, 59), "hour": Bounds(0, 23), "day_of_week": Bounds(0, 6), "day_of_month": Bounds(1, 31),
-             "day_of_year": Bounds(1, 366), "days_in_month": Bounds(28, 31), "month": Bounds(1, 12)}  # fmt: skip
+_CALENDAR = {
+    "minute": Bounds(0, 59),
+    "hour": Bounds(0, 23),
+    "day_of_week": Bounds(0, 6),
+    "day_of_month": Bounds(1, 31),
+    "day_of_year": Bounds(1, 366),
+    "days_in_month": Bounds(28, 31),
+    "month": Bounds(1, 12),
+}
 _SAME = ("sort", "sort_desc", "scalar", "vector", "label_replace", "label_join")
-_FALLING = {"abs": POSITIVE, "sqrt": POSITIVE, "exp": POSITIVE, "sgn": Bounds(-1, 1), "sin": Bounds(-1, 1), "cos": Bounds(-1, 1),
-            "absent": ONE, "time": POSITIVE, "timestamp": POSITIVE}  # fmt: skip
+_FALLING = {
+    "abs": POSITIVE,
+    "sqrt": POSITIVE,
+    "exp": POSITIVE,
+    "sgn": Bounds(-1, 1),
+    "sin": Bounds(-1, 1),
+    "cos": Bounds(-1, 1),
+    "absent": ONE,
+    "time": POSITIVE,
+    "timestamp": POSITIVE,
+}
 
 
 def bounds(expr: Expr, every: Millis = 0) -> Bounds:
@@ -108,7 +137,9 @@ def _range(node: RangeCall, every: Millis) -> Bounds:
         return Bounds(0.0, max(0.0, room - _COUNTS[node.func]))
     if node.func in _WITHIN or node.func == "sum_over_time":
         inner = _of(node.selector.expr if isinstance(node.selector, Subquery) else node.selector, every)
-        return inner if node.func in _WITHIN else Bounds(0.0 if inner.low >= 0 else -INF, 0.0 if inner.high <= 0 else INF)
+        return (
+            inner if node.func in _WITHIN else Bounds(0.0 if inner.low >= 0 else -INF, 0.0 if inner.high <= 0 else INF)
+        )
     return _RANGE.get(node.func, ANY)
 
 

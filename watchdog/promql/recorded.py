@@ -57,8 +57,10 @@ def expand(expr: Expr, recordings: Recordings) -> Expr:
     if node is expr.node:
         return expr
     if _parts(node, {}) > MOST_PARTS:
-        raise PromqlError(f"with all that is recorded the expression has more than {MOST_PARTS} parts — "
-                          "read fewer recorded metrics that are made of each other")  # fmt: skip
+        raise PromqlError(
+            f"with all that is recorded the expression has more than {MOST_PARTS} parts — "
+            "read fewer recorded metrics that are made of each other"
+        )
     return Expr(expr.text, node)
 
 
@@ -98,9 +100,9 @@ class _Filling:
                 return node if new is None else replace(node, lhs=new[0], rhs=new[1], memo=Memo())
             case Aggregate(expr=inner, param=param):
                 new = self._all((inner,) if param is None else (inner, param))
-                return node if new is None else replace(
-                    node, expr=new[0], param=new[1] if new[1:] else None, memo=Memo()
-                )  # fmt: skip
+                return (
+                    node if new is None else replace(node, expr=new[0], param=new[1] if new[1:] else None, memo=Memo())
+                )
         return node
 
     def _all(self, nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
@@ -111,8 +113,10 @@ class _Filling:
     def _view(self, selector: Selector) -> Node:
         name = selector.name or ""
         inner = self._inner(name)
-        views: list[Node] = [Recorded(node, name, each.labels, selector.matchers)
-                             for each, node in zip(self._recordings[name], inner, strict=True)]  # fmt: skip
+        views: list[Node] = [
+            Recorded(node, name, each.labels, selector.matchers)
+            for each, node in zip(self._recordings[name], inner, strict=True)
+        ]
         joined = views[0]
         for view in views[1:]:
             joined = Binary("or", joined, view)
@@ -147,7 +151,12 @@ def as_recorded(node: Recorded, vector: Vector) -> Vector:
 
 def _choose(node: Recorded, vector: Vector) -> tuple[Ints | list[int], Merge]:
     said = {**dict(node.labels), NAME: node.name}
-    keys = [tuple(sorted((label, text) for label, text in {**dict(key), **said}.items() if text)) for key in vector.keys]
-    rows = [row for row, key in enumerate(keys)
-            if all(matcher.accepts(dict(key).get(matcher.label, "")) for matcher in node.matchers)]  # fmt: skip
+    keys = [
+        tuple(sorted((label, text) for label, text in {**dict(key), **said}.items() if text)) for key in vector.keys
+    ]
+    rows = [
+        row
+        for row, key in enumerate(keys)
+        if all(matcher.accepts(dict(key).get(matcher.label, "")) for matcher in node.matchers)
+    ]
     return rows, merge_plan(tuple(keys[row] for row in rows))

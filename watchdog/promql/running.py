@@ -70,9 +70,12 @@ class Running:
         begin, end = page.forgotten + first, page.forgotten + last
         new = end - self._end
         if (
-            kept is None or page.rewritten != self._rewritten or not 0 <= new <= _FEW
-            or not kept.base <= begin < kept.until or end - begin >= kept.most
-        ):  # fmt: skip
+            kept is None
+            or page.rewritten != self._rewritten
+            or not 0 <= new <= _FEW
+            or not kept.base <= begin < kept.until
+            or end - begin >= kept.most
+        ):
             if not self._fits(last - first):
                 return None
             kept = self._kept = self._kind(page.v[self._row, first:last], end)

@@ -45,7 +45,10 @@ class Run:
         """None until a range has been read."""
         self._outermost: Run | None = None
         """None: this one. If it held itself, what it read would stay until the collector comes."""
-        self._ends, self._span = times, 0  # per time of the outermost: until when this run reads, and how far back from there
+        self._ends, self._span = (
+            times,
+            0,
+        )  # per time of the outermost: until when this run reads, and how far back from there
         self._bounds: dict[tuple[int, Millis, At, Millis], Bounds] = {}
 
     @property
@@ -139,7 +142,7 @@ class Run:
     def select(self, selector: Selector) -> Sequence[Picked]:
         return selector.memo.of(
             self.series.generation, None, lambda: self.series.select(selector.name, selector.matchers)
-        )  # fmt: skip
+        )
 
 
 def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:

@@ -24,7 +24,7 @@ from watchdog.promql.nodes import (
     Text,
     children,
     is_scalar,
-)  # fmt: skip
+)
 
 FOREVER: Millis = 100 * 365 * 86_400_000
 """How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
@@ -54,8 +54,10 @@ def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
     Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
     """
     sides: dict[str, Literal["max", "min"]] = {
-        "max_over_time": "max", "min_over_time": "min", "max_drawdown_over_time": "max",
-    }  # fmt: skip
+        "max_over_time": "max",
+        "min_over_time": "min",
+        "max_drawdown_over_time": "max",
+    }
     return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node, 0) if func in sides}
 
 

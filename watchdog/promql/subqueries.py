@@ -24,7 +24,9 @@ _TOO_MANY = 2_000_000
 Value = Callable[[Node, Run], Vector]
 
 
-def over_steps(run: Run, node: RangeCall, kernel: Kernel, args: Sequence[Scalar], value: Value, *, named: bool) -> Vector:
+def over_steps(
+    run: Run, node: RangeCall, kernel: Kernel, args: Sequence[Scalar], value: Value, *, named: bool
+) -> Vector:
     """`kernel` over the answers of a subquery, at each time. What is said of one time does not depend on the others."""
     sub = node.selector
     assert isinstance(sub, Subquery)

@@ -54,7 +54,16 @@ class Windows:
     __slots__ = ("asked", "counts", "ends", "even", "firsts", "lasts", "n", "size", "span", "step", "t", "v")
 
     def __init__(
-        self, t: Ints, v: Floats, firsts: Columns, lasts: Columns, ends: Ints, asked: Ints, span: Millis, *, even: bool = False
+        self,
+        t: Ints,
+        v: Floats,
+        firsts: Columns,
+        lasts: Columns,
+        ends: Ints,
+        asked: Ints,
+        span: Millis,
+        *,
+        even: bool = False,
     ) -> None:
         self.t, self.v = t, v
         """[n] ms and values."""
@@ -72,7 +81,11 @@ class Windows:
 
     def first(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Of something said of each sample: what is said of the first of each window."""
-        return x[slice(self.firsts.start, self.firsts.stop, self.step)] if isinstance(self.firsts, range) else x[self.firsts]
+        return (
+            x[slice(self.firsts.start, self.firsts.stop, self.step)]
+            if isinstance(self.firsts, range)
+            else x[self.firsts]
+        )
 
     def last(self, x: npt.NDArray[Any], back: int = 1) -> npt.NDArray[Any]:
         """… of the last, or of one so many before the end."""
@@ -90,7 +103,9 @@ class Windows:
         """Some of them."""
         if isinstance(which, slice):
             firsts, lasts = self.firsts[which], self.lasts[which]
-            return Windows(self.t, self.v, firsts, lasts, self.ends[which], self.asked[which], self.span, even=self.even)
+            return Windows(
+                self.t, self.v, firsts, lasts, self.ends[which], self.asked[which], self.span, even=self.even
+            )
         firsts, lasts = array(self.firsts)[which], array(self.lasts)[which]
         return Windows(self.t, self.v, firsts, lasts, self.ends[which], self.asked[which], self.span)
 

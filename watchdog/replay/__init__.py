@@ -61,9 +61,15 @@ class Report:
 
 
 def replay(
-    config: Config, pages: Pages, *, start: Millis | None = None, end: Millis | None = None,
-    every: Millis | None = None, drawn: bool = False, progress: Callable[[float], None] = lambda _: None,
-) -> Report:  # fmt: skip
+    config: Config,
+    pages: Pages,
+    *,
+    start: Millis | None = None,
+    end: Millis | None = None,
+    every: Millis | None = None,
+    drawn: bool = False,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Report:
     """Judges all rules from `start` to `end` (first and last sample when not said).
 
     `every`: None looks as the daemon does, at each sample and each second in between; else at this step only.
@@ -96,10 +102,15 @@ def replay(
     progress(1.0)
     trips = trips_of(courses)
     return Report(
-        start=start, end=end, checks=config.checks, trips=trips, plans=plans_of(config, courses, end),
-        unjudged=_unjudged(courses), blank={(c.check.rule, c.check.level): c.blank for c in courses},
+        start=start,
+        end=end,
+        checks=config.checks,
+        trips=trips,
+        plans=plans_of(config, courses, end),
+        unjudged=_unjudged(courses),
+        blank={(c.check.rule, c.check.level): c.blank for c in courses},
         lines={kpi: one.line(start, end) for kpi, one in asked.items()} if drawn else {},
-    )  # fmt: skip
+    )
 
 
 def _go(part: Part, kpi: _Kpi, courses: list[Course], looks: Looks, at_once: int) -> None:
@@ -128,9 +139,16 @@ class _Kpi:
     """One KPI over history."""
 
     def __init__(
-        self, config: Config, name: str, kpi: Kpi, beside: Kpi | None, pages: Pages, parsed: dict[str, Expr], ages: Ages,
+        self,
+        config: Config,
+        name: str,
+        kpi: Kpi,
+        beside: Kpi | None,
+        pages: Pages,
+        parsed: dict[str, Expr],
+        ages: Ages,
         spacings: Mapping[int, Millis],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`beside`: what is shown with a condition."""
         self._ages, self._spacings = ages, spacings
         self._name, self._beside = name, beside
@@ -207,8 +225,12 @@ class _Kpi:
 
     def _slowest(self, metrics: Collection[str]) -> Millis:
         """3 × the spacing of what delivers one of these: an age beyond which nothing is believed."""
-        sources = {dict(key).get("source", "") for page in self._pages.pages for key in page.keys
-                   if "" in metrics or dict(key)["__name__"] in metrics}  # fmt: skip
+        sources = {
+            dict(key).get("source", "")
+            for page in self._pages.pages
+            for key in page.keys
+            if "" in metrics or dict(key)["__name__"] in metrics
+        }
         known = [self._config.sources[name].every for name in sources if name in self._config.sources]
         if known and all(name in self._config.sources for name in sources):
             return 3 * max(known)

@@ -42,7 +42,9 @@ class Calm:
         self._summaries: dict[int, Summary] = {}
         self._known: dict[str, Envelope | None] = {}
 
-    def parts(self, kpi: Kpi, checks: Collection[tuple[Check, Rule]], max_age: Millis, ages: Mapping[str, Millis]) -> list[Part]:
+    def parts(
+        self, kpi: Kpi, checks: Collection[tuple[Check, Rule]], max_age: Millis, ages: Mapping[str, Millis]
+    ) -> list[Part]:
         """All of the history. `max_age`: beyond which the KPI is not believed; `ages`: the same of the conditions of `only`."""
         states = self._states(kpi, checks, max_age, ages)
         firsts = self._over.firsts

@@ -50,7 +50,9 @@ def labels(path: Path, end: Millis) -> list[Label]:
     found = []
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):
-            raise HistoryError(f"{path}:{line}: has {len(row)} cells, the first line {len(header)} — is a comma missing?")
+            raise HistoryError(
+                f"{path}:{line}: has {len(row)} cells, the first line {len(header)} — is a comma missing?"
+            )
         said = dict(zip(header, row, strict=True))
         try:
             start = parse_time(said["start"])
@@ -68,8 +70,10 @@ def score(trips: Sequence[Trip], known: Sequence[Label], rules: Sequence[tuple[s
 
     An incident is found by the first trip that fires at any time of it.
     """
-    scores = [_score(rule, level, [trip for trip in trips if (trip.rule, trip.level) == (rule, level)], known, end)
-              for rule, level in rules]  # fmt: skip
+    scores = [
+        _score(rule, level, [trip for trip in trips if (trip.rule, trip.level) == (rule, level)], known, end)
+        for rule, level in rules
+    ]
     return [*scores, _score("any", "", trips, known, end)]
 
 

@@ -37,7 +37,10 @@ class Ages:
             if asked is times and read is newest and not newest.flags.writeable:
                 return age
         age = int((times - newest).max())
-        self._known = [*self._known[-3:], (times, newest, age)]  # one KPI asks of several chunks before the next one does
+        self._known = [
+            *self._known[-3:],
+            (times, newest, age),
+        ]  # one KPI asks of several chunks before the next one does
         return age
 
 
@@ -60,10 +63,15 @@ class Seen:
         """What the daemon would have read at the i-th time."""
         result = self.result
         return Reading(
-            values=result.at(i), newest=int(result.newest[i]), have=int(result.have[i]), need=int(result.need[i]),
-            evidence=None if self.needs is None else self.needs.at(i), max_age=self.max_age, error=self.error,
+            values=result.at(i),
+            newest=int(result.newest[i]),
+            have=int(result.have[i]),
+            need=int(result.need[i]),
+            evidence=None if self.needs is None else self.needs.at(i),
+            max_age=self.max_age,
+            error=self.error,
             shown=None if self.shown is None else self.shown.at(i),
-        )  # fmt: skip
+        )
 
     def single(self) -> Floats:
         """[n] the greatest of the values at each time; NaN where there is none."""
@@ -80,8 +88,13 @@ class Seen:
         covered = not check.demands_cover or bool(result.have[i] >= result.need[i])
         found = rules.kinds(check, result.values[:, i : i + 1], result.present[:, i : i + 1])[:, 0].tolist()
         rows = frozenset((key, kind) for key, kind in zip(result.keys, found, strict=True) if kind)
-        needs = None if self.needs is None else frozenset(
-            key for key, there in zip(self.needs.keys, self.needs.present[:, i].tolist(), strict=True) if there)  # fmt: skip
+        needs = (
+            None
+            if self.needs is None
+            else frozenset(
+                key for key, there in zip(self.needs.keys, self.needs.present[:, i].tolist(), strict=True) if there
+            )
+        )
         sleeps = asleep is not None and bool(asleep[i])
         return self.error, newest == 0, int(self.times[i]) - newest > self.max_age, covered, sleeps, rows, needs
 
@@ -131,7 +144,9 @@ class Seen:
         if self._ages():
             yield (self.times - newest > self.max_age) & (newest != 0)
         have, need = self.result.have, self.result.need
-        if check.demands_cover and (have.strides != (0,) or need.strides != (0,)):  # no strides: one number for all times
+        if check.demands_cover and (
+            have.strides != (0,) or need.strides != (0,)
+        ):  # no strides: one number for all times
             yield (have < need) & (newest != 0)
 
 

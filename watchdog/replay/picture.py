@@ -52,12 +52,22 @@ def _lanes(axes: Any, report: Report, rules: Sequence[str], known: Sequence[Labe
     for label in known:
         axes.text(*plots.dates([label.start]), top, label.name, fontsize=8, color=_LABEL, parse_math=False)
     for n, plan in enumerate(report.plans):  # at different heights: plans may start close together
-        axes.text(*plots.dates([plan.t]), -0.62 - 0.42 * (n % 3), f" {plan.plan}{' refused' if plan.refused else ''}", fontsize=8,
-                  color=_PLAN, va="top", parse_math=False)  # fmt: skip
+        axes.text(
+            *plots.dates([plan.t]),
+            -0.62 - 0.42 * (n % 3),
+            f" {plan.plan}{' refused' if plan.refused else ''}",
+            fontsize=8,
+            color=_PLAN,
+            va="top",
+            parse_math=False,
+        )
     axes.set_yticks(list(lane.values()), list(lane), fontsize=8)
     axes.set_ylim(-2.0, len(rules) + 0.1)
-    axes.set_title("red: crit fires   amber: warn fires   grey: nothing to judge by   blue: labelled incident   "
-                   "violet: a plan starts (dotted: is refused)", fontsize=8)  # fmt: skip
+    axes.set_title(
+        "red: crit fires   amber: warn fires   grey: nothing to judge by   blue: labelled incident   "
+        "violet: a plan starts (dotted: is refused)",
+        fontsize=8,
+    )
     axes.grid(axis="x", alpha=0.3)
 
 

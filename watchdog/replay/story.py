@@ -54,10 +54,23 @@ def trips_of(courses: Iterable[Course]) -> list[Trip]:
                 open_[change.key.labels] = (change.t, change.reason)
             elif change.kind == "cleared" or (change.kind == "gone" and change.key.labels in open_):
                 start, reason = open_.pop(change.key.labels)
-                trips.append(Trip(check.rule, check.level, check.target, change.key.labels, start, change.t, reason,
-                                  check.plan, course.index))  # fmt: skip
-        trips += [Trip(check.rule, check.level, check.target, labels, start, None, reason, check.plan, course.index)
-                  for labels, (start, reason) in open_.items()]  # fmt: skip
+                trips.append(
+                    Trip(
+                        check.rule,
+                        check.level,
+                        check.target,
+                        change.key.labels,
+                        start,
+                        change.t,
+                        reason,
+                        check.plan,
+                        course.index,
+                    )
+                )
+        trips += [
+            Trip(check.rule, check.level, check.target, labels, start, None, reason, check.plan, course.index)
+            for labels, (start, reason) in open_.items()
+        ]
     return sorted(trips, key=lambda trip: (trip.start, trip.index, trip.labels))
 
 
@@ -81,7 +94,9 @@ def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) 
     incidents = _incidents(trips, end)
     freshness = {rule.name for rule in config.rules.values() if rule.if_missing.then == "crit"}
     # Halts first, then file order, as in the ledger.
-    queue = [(trip.start, config.plans[trip.plan].kind != "halt", trip.index, n) for n, trip in enumerate(trips) if trip.plan]
+    queue = [
+        (trip.start, config.plans[trip.plan].kind != "halt", trip.index, n) for n, trip in enumerate(trips) if trip.plan
+    ]
     heapq.heapify(queue)
     refused: dict[str, str] = {}
     while queue:
@@ -93,10 +108,22 @@ def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) 
         plan = config.plans[trip.plan]
         if any(one.plan == trip.plan for one in mine):
             continue
-        blind = next((f"{one.rule} fires" for one in trips
-                      if one.rule in freshness and one.start <= now < (end if one.end is None else one.end)), None)  # fmt: skip
-        facts = guard.Facts(latched=None, blind=blind, fresh=True, unsettled=None,
-                            halted=any(one.kind == "halt" for one in mine), past=past)  # fmt: skip
+        blind = next(
+            (
+                f"{one.rule} fires"
+                for one in trips
+                if one.rule in freshness and one.start <= now < (end if one.end is None else one.end)
+            ),
+            None,
+        )
+        facts = guard.Facts(
+            latched=None,
+            blind=blind,
+            fresh=True,
+            unsettled=None,
+            halted=any(one.kind == "halt" for one in mine),
+            past=past,
+        )
         verdict = may_act(plan.kind, config.targets[target], facts, now)
         if isinstance(verdict, Allowed):
             refused.pop(trip.plan, None)
@@ -120,8 +147,10 @@ def _again(
     if verdict.code == "cooldown":
         return max(one.ended or 0 for one in past if one.kind == "repair") + known.cooldown
     if verdict.code == "budget":
-        return min((one.started + budget.per for one in past for budget in known.budget if one.started + budget.per > now),
-                   default=None)  # fmt: skip
+        return min(
+            (one.started + budget.per for one in past for budget in known.budget if one.started + budget.per > now),
+            default=None,
+        )
     if verdict.code == "blind":
         return min((one.end for one in trips if one.end is not None and one.end > now), default=None)
     return None

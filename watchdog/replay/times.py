@@ -47,12 +47,16 @@ class Looks:
     def next(self, due: Millis) -> Millis:
         """The first one from `due` on."""
         first = self._start + -(-(due - self._start) // self._tick) * self._tick
-        return min([first, *(int(page.t[at]) for page in self._listed if (at := page.t.searchsorted(due)) < page.t.size)])
+        return min(
+            [first, *(int(page.t[at]) for page in self._listed if (at := page.t.searchsorted(due)) < page.t.size)]
+        )
 
     def newest(self, until: Millis) -> Millis:
         """The last one up to `until`."""
         last = self._start + (until - self._start) // self._tick * self._tick
-        return max([last, *(int(page.t[at - 1]) for page in self._listed if (at := page.t.searchsorted(until, "right")) > 0)])
+        return max(
+            [last, *(int(page.t[at - 1]) for page in self._listed if (at := page.t.searchsorted(until, "right")) > 0)]
+        )
 
 
 def _off_grid(page: Page, low: Millis, high: Millis, tick: Millis) -> Ints:

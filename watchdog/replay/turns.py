@@ -92,5 +92,7 @@ def due(rows: Sequence[Row], fires: Sequence[bool], turns: Turns, edge: int, siz
     stop = int(turns.hard[at]) if at < turns.hard.size else size
     if stop <= edge:
         return edge
-    found = [place for row, firing in zip(rows, fires, strict=True) if (place := row.due(firing, edge, stop)) is not None]
+    found = [
+        place for row, firing in zip(rows, fires, strict=True) if (place := row.due(firing, edge, stop)) is not None
+    ]
     return min(found) if found else int(turns.edges[int(turns.edges.searchsorted(stop)) - 1])

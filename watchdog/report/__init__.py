@@ -33,13 +33,24 @@ def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
     yield Paragraph(_short(facts))
     yield Table(("time", "took", "goal", ""), tuple(_times(facts)))
     yield Heading("What was seen")
-    yield Table(("rule", "level", "tripped", "what it saw", "recovered", "plan"), tuple(
-        (trip.rule + "".join(f" {k}={v}" for k, v in trip.labels), trip.level, _clock(trip.t), trip.reason,
-         "not yet" if trip.cleared is None else f"after {show_duration(trip.cleared - trip.t)}", trip.plan or "–")
-        for trip in facts.trips
-    ))  # fmt: skip
+    yield Table(
+        ("rule", "level", "tripped", "what it saw", "recovered", "plan"),
+        tuple(
+            (
+                trip.rule + "".join(f" {k}={v}" for k, v in trip.labels),
+                trip.level,
+                _clock(trip.t),
+                trip.reason,
+                "not yet" if trip.cleared is None else f"after {show_duration(trip.cleared - trip.t)}",
+                trip.plan or "–",
+            )
+            for trip in facts.trips
+        ),
+    )
     if facts.lines:
-        yield Table(("KPI", "baseline", "before", "during", "at the end", ""), tuple(_kpi(line, facts) for line in facts.lines))
+        yield Table(
+            ("KPI", "baseline", "before", "during", "at the end", ""), tuple(_kpi(line, facts) for line in facts.lines)
+        )
     else:
         yield Paragraph("The samples of that time are not kept any more, so there are no KPIs to show.")
     if picture is not None:
@@ -57,14 +68,17 @@ def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
     if again := _redeploy(facts):
         yield Heading("To deploy it again")
         yield Code("\n".join(again), "sh")
-        yield Bullets((
-            "The root cause is known, and a test fails without the fix.",
-            "The rules were replayed over this incident: trading-watchdog replay finds it at the limits of today.",
-            f'The latch of {incident.target} is open (trading-watchdog resume {incident.target} --reason "…"), '
-            "and no hold is in the way.",
-            "trading-watchdog snapshot was taken, so that one command takes the deployment back.",
-            "Somebody watches the first hour.",
-        ), boxes=True)  # fmt: skip
+        yield Bullets(
+            (
+                "The root cause is known, and a test fails without the fix.",
+                "The rules were replayed over this incident: trading-watchdog replay finds it at the limits of today.",
+                f'The latch of {incident.target} is open (trading-watchdog resume {incident.target} --reason "…"), '
+                "and no hold is in the way.",
+                "trading-watchdog snapshot was taken, so that one command takes the deployment back.",
+                "Somebody watches the first hour.",
+            ),
+            boxes=True,
+        )
 
 
 def _short(facts: Facts) -> str:
@@ -78,7 +92,9 @@ def _short(facts: Facts) -> str:
         elif run.outcome == _WELL:
             parts.append(f"{run.plan} ({run.kind}) was proven at level {ran.level}.")
         else:
-            parts.append(f"{run.plan} ({run.kind}): {run.outcome or run.status}{f' — {run.reason}' if run.reason else ''}.")
+            parts.append(
+                f"{run.plan} ({run.kind}): {run.outcome or run.status}{f' — {run.reason}' if run.reason else ''}."
+            )
     if not facts.runs:
         parts.append("No plan ran.")
     told = "1 message was" if facts.told == 1 else f"{facts.told} messages were"
@@ -101,8 +117,12 @@ def _times(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
     for name, after in took(facts).items():
         goal = GOALS[name]
         late = (facts.now - opened if after is None else after) > goal
-        yield (name, "not yet" if after is None else show_duration(after), f"< {show_duration(goal)}",
-               "missed" if late else "open" if after is None else "met")  # fmt: skip
+        yield (
+            name,
+            "not yet" if after is None else show_duration(after),
+            f"< {show_duration(goal)}",
+            "missed" if late else "open" if after is None else "met",
+        )
 
 
 def _began(facts: Facts) -> Millis | None:
@@ -127,8 +147,15 @@ def _began(facts: Facts) -> Millis | None:
 def _acted(facts: Facts) -> Millis | None:
     """End of the last step of the level that helped."""
     helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL and ran.run.part == "ladder"), None)
-    ended = [] if helped is None else [step.ended for step in helped.steps
-                                       if step.phase == "level" and step.level == helped.run.level and step.ended]  # fmt: skip
+    ended = (
+        []
+        if helped is None
+        else [
+            step.ended
+            for step in helped.steps
+            if step.phase == "level" and step.level == helped.run.level and step.ended
+        ]
+    )
     return max(ended, default=None)
 
 
@@ -157,11 +184,13 @@ def _kpi(line: Line, facts: Facts) -> tuple[str, ...]:
     away = during[np.argmax(np.abs(during - (line.baseline or 0.0)))] if during.size else None
     settled = float(np.median(after)) if after.size else float(last[-1]) if last.size else None
     return (
-        line.name, "–" if line.baseline is None else show(line.baseline, unit),
+        line.name,
+        "–" if line.baseline is None else show(line.baseline, unit),
         show(float(np.median(before)), unit) if before.size else "–",
         show(float(away), unit) if away is not None else "–",
-        show(settled, unit) if settled is not None else "–", spark(line.values),
-    )  # fmt: skip
+        show(settled, unit) if settled is not None else "–",
+        spark(line.values),
+    )
 
 
 def _part(line: Line, low: Millis, high: Millis) -> np.ndarray:
@@ -179,12 +208,19 @@ def _run(ran: Ran) -> Iterator[Block]:
     if not ran.steps:
         yield Paragraph("It changed nothing.")
         return
-    yield Table(("row", "step", "result", "began", "took"), tuple(
-        (_row_name(ran, step.phase, step.level), step.say, f"{step.status}{f': {step.detail}' if step.detail else ''}",
-         "–" if step.started is None else _clock(step.started),
-         "–" if step.started is None or step.ended is None else show_duration(step.ended - step.started))
-        for step in ran.steps
-    ))  # fmt: skip
+    yield Table(
+        ("row", "step", "result", "began", "took"),
+        tuple(
+            (
+                _row_name(ran, step.phase, step.level),
+                step.say,
+                f"{step.status}{f': {step.detail}' if step.detail else ''}",
+                "–" if step.started is None else _clock(step.started),
+                "–" if step.started is None or step.ended is None else show_duration(step.ended - step.started),
+            )
+            for step in ran.steps
+        ),
+    )
     for step in ran.steps:
         if step.status == "done" and step.diff:
             yield Code(step.diff, "diff")
@@ -206,11 +242,16 @@ def _questions(facts: Facts) -> list[str]:
     if incident.closed is None:
         questions.append("The incident is still open.")
     if facts.standing.latched is not None:
-        questions.append(f"{incident.target} is latched ({facts.standing.latch_why}): repairs are refused until a person "
-                         f'says trading-watchdog resume {incident.target} --reason "…".')  # fmt: skip
+        questions.append(
+            f"{incident.target} is latched ({facts.standing.latch_why}): repairs are refused until a person "
+            f'says trading-watchdog resume {incident.target} --reason "…".'
+        )
     for ran in facts.runs:
-        questions += [f"Nobody knows whether “{step.say}” took place: look." for step in ran.steps
-                      if step.status in ("started", "unknown")]  # fmt: skip
+        questions += [
+            f"Nobody knows whether “{step.say}” took place: look."
+            for step in ran.steps
+            if step.status in ("started", "unknown")
+        ]
     questions += [f"{trip.rule} has not recovered." for trip in facts.trips if trip.cleared is None]
     questions += [f"A message to {channel} never arrived: {why}" for channel, why in facts.unsent]
     return questions

@@ -19,8 +19,11 @@ from watchdog.promql.pages import Floats, Ints
 from watchdog.units import Unit
 
 GOALS: dict[str, Millis] = {
-    "rolled back": 30 * 60_000, "back at the baseline": 3_600_000, "root cause known": 4 * 3_600_000, "fixed": 86_400_000,
-}  # fmt: skip
+    "rolled back": 30 * 60_000,
+    "back at the baseline": 3_600_000,
+    "root cause known": 4 * 3_600_000,
+    "fixed": 86_400_000,
+}
 """How long after it was detected, ms."""
 
 _LOOKS = 600
@@ -98,10 +101,12 @@ def gather(journal: Journal, number: int, config: Config, pages: Pages | None, n
         standing=incidents.standing(journal, incident.target, now),
         lines=[] if pages is None else _lines(config, incident, trips, pages, now),
         told=outbox.told(journal, number),
-        unsent=[(row["channel"], row["error"] or "not yet sent") for row in journal.rows(
-            "SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL", number)],
+        unsent=[
+            (row["channel"], row["error"] or "not yet sent")
+            for row in journal.rows("SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL", number)
+        ],
         now=now,
-    )  # fmt: skip
+    )
 
 
 def span(incident: Incident, now: Millis) -> tuple[Millis, Millis]:

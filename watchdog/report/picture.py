@@ -31,8 +31,11 @@ def draw(facts: Facts) -> bytes:
     figure = plots.blank(10, 1.2 + 1.5 * len(shown))
     strips = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     opened, until = plots.dates([facts.incident.opened, facts.until])
-    moments = [(event.t, "tab:red" if event.kind == "tripped" else "tab:blue" if event.kind == "step" else "tab:green")
-               for event in facts.events if event.kind in ("tripped", "step", "watch")]  # fmt: skip
+    moments = [
+        (event.t, "tab:red" if event.kind == "tripped" else "tab:blue" if event.kind == "step" else "tab:green")
+        for event in facts.events
+        if event.kind in ("tripped", "step", "watch")
+    ]
     for axes, line in zip(strips, shown, strict=True):
         axes.plot(plots.dates(line.times), line.values, linewidth=1.3, color="black")
         axes.axvspan(opened, until, color="tab:red", alpha=0.07)
@@ -42,8 +45,14 @@ def draw(facts: Facts) -> bytes:
             axes.axvline(plots.dates([t])[0], color=colour, linewidth=0.8, alpha=0.7)
         axes.set_title(line.name, fontsize=9, loc="left", parse_math=False)
         axes.grid(alpha=0.25)
-    strips[0].annotate("red: tripped · blue: a step · green: proven, dashed: baseline", (1, 1.02), xycoords="axes fraction",
-                       ha="right", va="bottom", fontsize=8)  # fmt: skip
+    strips[0].annotate(
+        "red: tripped · blue: a step · green: proven, dashed: baseline",
+        (1, 1.02),
+        xycoords="axes fraction",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
     figure.autofmt_xdate()
     made = io.BytesIO()
     figure.savefig(made, format="png")

@@ -106,8 +106,14 @@ class Rollback:
         return Proof(run, self._hands, lambda: self._boundary(run), lambda seconds: self._news(run.target, seconds))
 
     def _ladder(self, run: Run, steps: Callable[[str, int], Sequence[Any] | None]) -> Ladder:
-        return Ladder(run, Target.model_validate_json(run.place), self._hands, lambda: self._boundary(run),
-                      lambda wait: self._pause(run, wait), steps)  # fmt: skip
+        return Ladder(
+            run,
+            Target.model_validate_json(run.place),
+            self._hands,
+            lambda: self._boundary(run),
+            lambda wait: self._pause(run, wait),
+            steps,
+        )
 
     # ─ one run ─
 
@@ -206,12 +212,18 @@ class Rollback:
             then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
             with hands.journal.write() as db:
                 runs.move(db, run.id, approve_by=until)
-                say(self._hands, run, "crit", f"{run.plan} waits for approval", [
-                    f"trading-watchdog approve {run.id}",
-                    f"trading-watchdog deny {run.id}",
-                    f"without an answer within {show_duration(plan.approve_within)} {then}",
-                    *rows(plan, Target.model_validate_json(run.place)),
-                ])  # fmt: skip
+                say(
+                    self._hands,
+                    run,
+                    "crit",
+                    f"{run.plan} waits for approval",
+                    [
+                        f"trading-watchdog approve {run.id}",
+                        f"trading-watchdog deny {run.id}",
+                        f"without an answer within {show_duration(plan.approve_within)} {then}",
+                        *rows(plan, Target.model_validate_json(run.place)),
+                    ],
+                )
         elif now >= run.approve_by:
             self._end(run, plan, "exhausted", f"nobody approved it within {show_duration(plan.approve_within)}")
             return False
@@ -223,7 +235,9 @@ class Rollback:
         reason = "no level is left"
         for number in range(run.level, len(plan.levels)):
             level = plan.levels[number]
-            helped = number == run.level and (run.status == "watching" or is_on_its_way_back(self._hands.journal, run, plan))
+            helped = number == run.level and (
+                run.status == "watching" or is_on_its_way_back(self._hands.journal, run, plan)
+            )
             if not helped:
                 with self._hands.journal.write(soon=True) as db:
                     runs.move(db, run.id, status="running", level=number)
@@ -266,10 +280,17 @@ class Rollback:
                 undone = any(step.phase == "proven" and step.level == number - 1 for step in told)
                 first = min((step.level for step in told if step.phase == "before"), default=number)
                 await ladder.do("before", number if undone else first, plan.before)
-            if not any(step.phase == "level" and step.level <= number for step in told):  # after another level, it is said
+            if not any(
+                step.phase == "level" and step.level <= number for step in told
+            ):  # after another level, it is said
                 with self._hands.journal.write(soon=True):
-                    say(self._hands, run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: level {level.name} starts",
-                        [said(step, ladder.place) for step in level.steps])  # fmt: skip
+                    say(
+                        self._hands,
+                        run,
+                        "warn" if isinstance(plan, Repair) else "crit",
+                        f"{run.plan}: level {level.name} starts",
+                        [said(step, ladder.place) for step in level.steps],
+                    )
             ladder.watch_log(verify_of(plan, level).log, "level", number)
             changed = await ladder.do("level", number, level.steps)
         except StepFailedError as failure:
@@ -280,8 +301,10 @@ class Rollback:
             return Finding("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
         if not changed and isinstance(plan, Repair):
             failed = "; ".join(ladder.failed)
-            return Finding("disproven", f"nothing was changed: {failed}" if failed else
-                           "nothing to change: all of it was so already")  # fmt: skip
+            return Finding(
+                "disproven",
+                f"nothing was changed: {failed}" if failed else "nothing to change: all of it was so already",
+            )
         return await self._proof(run).verify(verify_of(plan, level), ladder, lambda: None)
 
     async def _celebrate(self, run: Run, plan: Repair, number: int, ladder: Ladder) -> tuple[bool, str]:
@@ -300,8 +323,15 @@ class Rollback:
             until = self._hands.clock() + watch
             with self._hands.journal.write() as db:
                 runs.move(db, run.id, status="watching", watch_until=until)
-                incidents.event(db, "watch", f"watched for {show_duration(watch)}", self._hands.clock(),
-                                incident=run.incident, run=run.id, target=run.target)  # fmt: skip
+                incidents.event(
+                    db,
+                    "watch",
+                    f"watched for {show_duration(watch)}",
+                    self._hands.clock(),
+                    incident=run.incident,
+                    run=run.id,
+                    target=run.target,
+                )
         proof = self._proof(run)
         self._hands.mute(run.target, ())
         trial = proof.trial()
@@ -313,7 +343,9 @@ class Rollback:
             if finding is not None and finding.outcome == "disproven":
                 with self._hands.journal.write() as db:  # a restart must not take it for well again
                     runs.move(db, run.id, status="running", level=number + 1)
-                    next_starts(self._hands, run, plan, number + 1, "crit", "tripped again within the watch", finding.reason)
+                    next_starts(
+                        self._hands, run, plan, number + 1, "crit", "tripped again within the watch", finding.reason
+                    )
                 self._hands.mute(run.target, plan.disturbs)
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._news(run.target, min(1.0, (until - now) / 1_000))
@@ -357,8 +389,9 @@ class Rollback:
             runs.move(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
             for step in runs.steps(hands.journal, run.id):
                 if step.status == "started":  # a plan that cannot be read, or a mistake of ours
-                    runs.end_step(db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it",
-                                  now)  # fmt: skip
+                    runs.end_step(
+                        db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it", now
+                    )
             if latch and self._latched(run.target) is None:
                 incidents.stand(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
@@ -371,7 +404,9 @@ class Rollback:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
             note(hands, run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
             if bad or not hands.over(run):  # the end of its incident says all of it
-                hands.tell("crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident)
+                hands.tell(
+                    "crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident
+                )
         hands.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         hands.mute(run.target, ())
         hands.ended(run.target)
@@ -379,4 +414,3 @@ class Rollback:
 
 class _PausedError(Exception):
     """The daemon stops: the run stays as it is in the journal."""
-

@@ -36,8 +36,13 @@ def standing(path: Path) -> Json:
             return {"kind": "link", "to": str(path.readlink())}
         if not stat.S_ISREG(found.st_mode):
             raise ActionError(f"{path} is no file")
-        return {"kind": "file", "sha": _sha(path), "mode": stat.S_IMODE(found.st_mode), "uid": found.st_uid,
-                "gid": found.st_gid}  # fmt: skip
+        return {
+            "kind": "file",
+            "sha": _sha(path),
+            "mode": stat.S_IMODE(found.st_mode),
+            "uid": found.st_uid,
+            "gid": found.st_gid,
+        }
     except (FileNotFoundError, NotADirectoryError):
         return {"kind": "absent"}
     except OSError as error:

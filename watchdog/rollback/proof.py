@@ -34,7 +34,7 @@ class Proof:
 
     def __init__(
         self, run: Run, hands: Hands, boundary: Callable[[], None], news: Callable[[float], Awaitable[None]]
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`boundary` raises when the run must not go on; `news` waits for that many seconds at most."""
         self._run = run
         self._hands = hands
@@ -46,9 +46,15 @@ class Proof:
         return Trial(since=min(runs.get(self._hands.journal, self._run.id).acted, now), last=now)
 
     def look(
-        self, trial: Trial, that: Sequence[str], quiet: Millis, now: Millis, *, rules: Sequence[str] = (),
+        self,
+        trial: Trial,
+        that: Sequence[str],
+        quiet: Millis,
+        now: Millis,
+        *,
+        rules: Sequence[str] = (),
         also: Mapping[str, bool | None] | None = None,
-    ) -> tuple[Trial, Finding | None]:  # fmt: skip
+    ) -> tuple[Trial, Finding | None]:
         """One look. `also`: conditions that somebody else has answered."""
         run = self._run
         terms: dict[Key, Terms] = {}

@@ -43,9 +43,16 @@ class Stages:
                 return await self._back(stage.name, number, "it had tripped", ladder)
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
-                    self._say("warn", f"{self._run.plan}: stage {stage.name} starts",
-                              [said(step, ladder.place) for step in stage.steps])  # fmt: skip
-                mine = [row.started for row in rows if (row.phase, row.level) == ("recover", number) and row.started is not None]
+                    self._say(
+                        "warn",
+                        f"{self._run.plan}: stage {stage.name} starts",
+                        [said(step, ladder.place) for step in stage.steps],
+                    )
+                mine = [
+                    row.started
+                    for row in rows
+                    if (row.phase, row.level) == ("recover", number) and row.started is not None
+                ]
                 began = min([self._hands.clock(), *mine])  # what tripped ahead of a crash has tripped
                 verify = verify_of(plan, stage)
                 ladder.watch_log(verify.log, "recover", number)
@@ -78,8 +85,10 @@ def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | 
     def steps(phase: str, level: int) -> Sequence[Any] | None:
         if phase != "back":
             return None
-        files = [PutBack(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
-                 for row in sorted(saved.of_row(journal, run.id, "recover", level), key=lambda row: row.path)]  # fmt: skip
+        files = [
+            PutBack(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
+            for row in sorted(saved.of_row(journal, run.id, "recover", level), key=lambda row: row.path)
+        ]
         stage = steps_of(read_plan(run.text), "recover", level)
         return [*files, *(step for step in stage if not step.lasting)]
 
@@ -88,6 +97,9 @@ def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | 
 
 def is_on_its_way_back(journal: Journal, run: Run, plan: Halt | Repair) -> bool:
     """Whether steps after the proof of the level at work had begun: then it was proven, ahead of a crash."""
-    return any(row.level == run.level if row.phase == "proven" else
-               row.phase == "recover" and row.level // len(plan.recover) == run.level
-               for row in runs.steps(journal, run.id))  # fmt: skip
+    return any(
+        row.level == run.level
+        if row.phase == "proven"
+        else row.phase == "recover" and row.level // len(plan.recover) == run.level
+        for row in runs.steps(journal, run.id)
+    )

@@ -24,8 +24,6 @@ _READ = 30.0
 """Seconds that looking at the world may take."""
 
 
-
-
 class StepFailedError(Exception):
     """A step did not happen. The level is disproven."""
 
@@ -38,9 +36,14 @@ class Ladder:
     """Does the steps of a run, each at most once where it cannot be told whether it happened."""
 
     def __init__(
-        self, run: Run, place: Target, hands: Hands, boundary: Callable[[], None],
-        pause: Callable[[Millis], Awaitable[None]], steps: Callable[[str, int], Sequence[Any] | None] = lambda *_: None,
-    ) -> None:  # fmt: skip
+        self,
+        run: Run,
+        place: Target,
+        hands: Hands,
+        boundary: Callable[[], None],
+        pause: Callable[[Millis], Awaitable[None]],
+        steps: Callable[[str, int], Sequence[Any] | None] = lambda *_: None,
+    ) -> None:
         """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile.
 
         `steps`: (phase, level) → what is done there and stands in no plan, as when an incident is undone.
@@ -169,9 +172,11 @@ class Ladder:
         if state == "before":
             return step.before or {}, False
         self._finish(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
-        raise StoppedError(f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
-                           if state == "other" else
-                           f"{step.say} was cut off by a crash, and it cannot be told whether it happened")  # fmt: skip
+        raise StoppedError(
+            f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
+            if state == "other"
+            else f"{step.say} was cut off by a crash, and it cannot be told whether it happened"
+        )
 
     async def leave(self) -> str | None:
         """The run does not go on: what an earlier process started is looked at, and left as it is.
@@ -187,7 +192,9 @@ class Ladder:
         except ActionError:
             state = "unknown"
         became: dict[str, runs.StepStatus] = {"after": "done", "before": "failed"}
-        self._finish(row.phase, row.level, row.n, became.get(state, "unknown"), f"cut off by a crash: the world is {state}")
+        self._finish(
+            row.phase, row.level, row.n, became.get(state, "unknown"), f"cut off by a crash: the world is {state}"
+        )
         return None if state in became else f"{row.say} was cut off by a crash, and the world is {state}"
 
     async def _became(self, step: Step, action: Action) -> State:
@@ -271,7 +278,9 @@ class Ladder:
         rows = [row for row in self._rows() if row.phase == "level"]
         last = max((row.level for row in rows), default=-1)
         for row in rows:
-            action = self._action_of(row) if row.level == last and row.status == "done" and row.before is not None else None
+            action = (
+                self._action_of(row) if row.level == last and row.status == "done" and row.before is not None else None
+            )
             if action is None or action.lasting:
                 continue
             state = await self._state(action, row.before or {})
@@ -289,7 +298,9 @@ class Ladder:
         """
         started: list[tuple[int, float]] = []
         token = child.on_child.set(lambda pid, at: started.append((pid, at)))
-        run = self._off(within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000))
+        run = self._off(
+            within / 1_000 + _READ, child.run, list(argv), cwd=self.place.repo, timeout_ms=max(within, 1_000)
+        )
         running = asyncio.ensure_future(run)
         child.on_child.reset(token)
         try:
@@ -359,17 +370,28 @@ class Ladder:
         known = None if number is None else next(iter(incidents.listing(self._hands.journal, number)), None)
         if known is None:
             return None
-        trips = [{"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
-                 for trip in incidents.trips(self._hands.journal, known.id)]  # fmt: skip
-        return {"id": known.id, "target": known.target, "opened": known.opened, "severity": known.severity,
-                "title": known.title, "run": self._run.id, "plan": self._run.plan, "trips": trips}  # fmt: skip
+        trips = [
+            {"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
+            for trip in incidents.trips(self._hands.journal, known.id)
+        ]
+        return {
+            "id": known.id,
+            "target": known.target,
+            "opened": known.opened,
+            "severity": known.severity,
+            "title": known.title,
+            "run": self._run.id,
+            "plan": self._run.plan,
+            "trips": trips,
+        }
 
     def _start(
         self, phase: Phase, level: int, n: int, action: Action, before: Json | None, tries: int, diff: str = ""
     ) -> None:
         now = self._hands.clock()
-        step = Step(self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None, tries,
-                    diff)  # fmt: skip
+        step = Step(
+            self._run.id, phase, level, n, action.say(), "started", before, "", now, None, None, None, tries, diff
+        )
         with self._hands.journal.write() as db:
             runs.start_step(db, step)
             if self._log is not None:
@@ -390,8 +412,9 @@ class Ladder:
             row = self._row(phase, level, n)
             if row is not None:
                 text = f"{row.say}: {detail}" if status == "done" else f"{row.say}: {status} ({detail})"
-                incidents.event(db, "step", text, now, incident=self._run.incident, run=self._run.id,
-                                target=self._run.target)  # fmt: skip
+                incidents.event(
+                    db, "step", text, now, incident=self._run.incident, run=self._run.id, target=self._run.target
+                )
                 log.info("%s: %s", self._run.target, text)
 
     def _note_child(self, step: tuple[int, Phase, int, int], pid: int, started: float) -> None:

@@ -84,8 +84,10 @@ def steps(journal: Journal, incident: int) -> list[Any]:
     first: dict[str, Row] = {}
     for row in rows:
         first.setdefault(row.path, row)
-    made += [PutBack(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_repo_of(path, commits))
-             for path, row in sorted(first.items())]  # fmt: skip
+    made += [
+        PutBack(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_repo_of(path, commits))
+        for path, row in sorted(first.items())
+    ]
     return made
 
 
@@ -101,8 +103,10 @@ def check(journal: Journal, incident: int) -> None:
         repo = repository.repository(path, _GIT_MS)
         head = repository.head_of(repo)
         if head != commit.new and repository.tree_of(repo, head) != repository.tree_of(repo, commit.old):
-            wrong.append(f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
-                         "undo those first, or go back with git")  # fmt: skip
+            wrong.append(
+                f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
+                "undo those first, or go back with git"
+            )
     for step in steps(journal, incident):
         if isinstance(step, PutBack):
             try:

@@ -17,7 +17,7 @@ Steps = Callable[[str, int], Sequence[Any] | None]
 
 async def carry_out(
     run: Run, hands: Hands, latched: str | None, ladder_of: Callable[[Run, Steps], Ladder]
-) -> tuple[Outcome, str]:  # fmt: skip
+) -> tuple[Outcome, str]:
     """`latched`: why the target is, when it is; then nothing is undone."""
     incident = load(run.text)["incident"]
     if latched is not None:

@@ -69,4 +69,4 @@ __all__ = [
     "say_labels",
     "settled",
     "unknown_placeholders",
-]  # fmt: skip
+]

@@ -22,10 +22,22 @@ _OFF = 20.0
 def believed(name: str, kpi: Kpi, reading: Reading, now: Millis) -> tuple[list[float], str]:
     """The values that a rule would be judged by, one a series; without any, why there is none."""
     probe = Check(
-        rule="", level="warn", target="", kpi=name, unit=kpi.unit, operator=None, limit=0.0, clear=0.0, baseline=None,
-        patience=Patience(), clear_for=0, missing=Missing(), demands_cover=kpi.needs is None and kpi.since is None,
-        each=None, plan=None,
-    )  # fmt: skip
+        rule="",
+        level="warn",
+        target="",
+        kpi=name,
+        unit=kpi.unit,
+        operator=None,
+        limit=0.0,
+        clear=0.0,
+        baseline=None,
+        patience=Patience(),
+        clear_for=0,
+        missing=Missing(),
+        demands_cover=kpi.needs is None and kpi.since is None,
+        each=None,
+        plan=None,
+    )
     verdicts = judge(probe, reading, now)
     values = [verdict.value for verdict in verdicts if verdict.outcome == "ok" and verdict.value is not None]
     return values, "" if values else verdicts[0].reason

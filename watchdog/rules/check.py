@@ -102,14 +102,27 @@ def check(rule: Rule, level: Level, kpi: Kpi | None, normal: Normal = NOT_YET) -
     kpi = kpi or Kpi(expr="")
     limits = _Limits() if threshold is None else _limits(threshold, level, kpi, normal)
     return Check(
-        rule=rule.name, level=level, target=rule.target, kpi=rule.shown, unit=kpi.unit,
-        operator=threshold.operator if threshold else None, limit=limits.limit, clear=limits.clear,
-        baseline=_baseline(kpi, normal), patience=threshold.for_ if threshold else Patience(),
-        clear_for=threshold.clear_for if threshold else 0, missing=rule.if_missing,
-        demands_cover=kpi.needs is None and kpi.since is None, each=rule.each,
-        plan=threshold.plan if threshold else None, reads=reads(rule, level), low=limits.low,
-        clear_low=limits.clear_low, forget=rule.forget, waits=limits.waits,
-    )  # fmt: skip
+        rule=rule.name,
+        level=level,
+        target=rule.target,
+        kpi=rule.shown,
+        unit=kpi.unit,
+        operator=threshold.operator if threshold else None,
+        limit=limits.limit,
+        clear=limits.clear,
+        baseline=_baseline(kpi, normal),
+        patience=threshold.for_ if threshold else Patience(),
+        clear_for=threshold.clear_for if threshold else 0,
+        missing=rule.if_missing,
+        demands_cover=kpi.needs is None and kpi.since is None,
+        each=rule.each,
+        plan=threshold.plan if threshold else None,
+        reads=reads(rule, level),
+        low=limits.low,
+        clear_low=limits.clear_low,
+        forget=rule.forget,
+        waits=limits.waits,
+    )
 
 
 class _Limits(NamedTuple):
@@ -145,8 +158,11 @@ def _limits(threshold: Threshold, level: Level, kpi: Kpi, normal: Normal) -> _Li
     if threshold.outside is not None:
         low, high = (number(key, written) for written in threshold.outside)
         if low >= high:
-            raise ThresholdError(level, key, f"outside is {show(low, kpi.unit)} to {show(high, kpi.unit)} — "
-                                 "the smaller limit comes first")  # fmt: skip
+            raise ThresholdError(
+                level,
+                key,
+                f"outside is {show(low, kpi.unit)} to {show(high, kpi.unit)} — the smaller limit comes first",
+            )
     else:
         low, high = -math.inf, number(key, getattr(threshold, key))
     waits = None
@@ -192,8 +208,12 @@ def _inside(level: Level, kpi: Kpi, threshold: Threshold, clear: float, limit: f
     if clear > limit if most else clear < limit:
         if kpi.moving:
             return limit
-        raise ThresholdError(level, "clear", f"clear is on the bad side of {threshold.operator}: it must be "
-                             f"{'at most' if most else 'at least'} {show(limit, kpi.unit)}")  # fmt: skip
+        raise ThresholdError(
+            level,
+            "clear",
+            f"clear is on the bad side of {threshold.operator}: it must be "
+            f"{'at most' if most else 'at least'} {show(limit, kpi.unit)}",
+        )
     return clear
 
 
@@ -205,8 +225,12 @@ def _settle(threshold: Threshold, level: Level, kpi: Kpi) -> None:
     said = getattr(threshold, threshold.operator)
     relative = any(is_relative(written) for written in (said if isinstance(said, tuple) else (said,)))
     if relative and isinstance(kpi.baseline, Learn) and threshold.ceiling is None:
-        raise ThresholdError(level, threshold.operator, f"{_words(threshold)!r} leans on a learned baseline, which may "
-                             "drift with what it watches — add a ceiling: beside it, an absolute limit")  # fmt: skip
+        raise ThresholdError(
+            level,
+            threshold.operator,
+            f"{_words(threshold)!r} leans on a learned baseline, which may "
+            "drift with what it watches — add a ceiling: beside it, an absolute limit",
+        )
 
 
 def _words(threshold: Threshold) -> str:

@@ -59,8 +59,12 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
     if not reading.newest and not (asked and reading.values):  # absent() and its like speak where there is no sample
         return missing("nodata", f"{check.kpi} has no samples", known)
     if reading.newest and (age := now - reading.newest) > reading.max_age:
-        return missing("nodata", f"newest sample of {check.kpi} is {show_duration(age)} old, "
-                       f"at most {show_duration(reading.max_age)} is believed", known)  # fmt: skip
+        return missing(
+            "nodata",
+            f"newest sample of {check.kpi} is {show_duration(age)} old, "
+            f"at most {show_duration(reading.max_age)} is believed",
+            known,
+        )
     if reading.newest and check.demands_cover and reading.have < reading.need:
         covered = f"{check.kpi} has {show_duration(reading.have)} of {show_duration(reading.need)}"
         return missing("nodata", covered, known)
@@ -75,12 +79,15 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         return [*verdicts.values(), *(_not_so(check, reading, labels) for labels in rest)]
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
-        verdicts[()] = Verdict(check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True,
-                               evidence=reading.newest)  # fmt: skip
+        verdicts[()] = Verdict(
+            check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True, evidence=reading.newest
+        )
     gone = [labels for labels in known if labels not in verdicts]
     if not verdicts:
         return missing("nodata", f"{check.kpi} has no value", gone)
-    lost = [Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone]
+    lost = [
+        Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone
+    ]
     return [*verdicts.values(), *lost]
 
 
@@ -118,8 +125,17 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
     if not math.isfinite(value):
         return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi} is {value}")
     if check.operator is None:
-        return Verdict(check.rule, check.level, key, "ok", f"{check.kpi} is {show(value, check.unit)}",
-                       value, None, True, reading.newest)  # fmt: skip
+        return Verdict(
+            check.rule,
+            check.level,
+            key,
+            "ok",
+            f"{check.kpi} is {show(value, check.unit)}",
+            value,
+            None,
+            True,
+            reading.newest,
+        )
     if check.operator == "expr":
         seen = value if reading.shown is None else _shown(labels, reading.shown)
         reason = f"{check.kpi} {show(seen, check.unit)}: {_condition(check)}"
@@ -128,8 +144,17 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
         return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi}: {check.waits}", value)
     bad = check.bad(value)
     limit = check.low if check.operator == "outside" and value < (check.low + check.limit) / 2 else check.limit
-    return Verdict(check.rule, check.level, key, "bad" if bad else "ok", _reason(check, value, bad), value, limit,
-                   not bad and not check.uncleared(value), reading.newest)  # fmt: skip
+    return Verdict(
+        check.rule,
+        check.level,
+        key,
+        "bad" if bad else "ok",
+        _reason(check, value, bad),
+        value,
+        limit,
+        not bad and not check.uncleared(value),
+        reading.newest,
+    )
 
 
 _WORDS = {"equals": "equal to", "at_least": "at least", "at_most": "at most"}
@@ -150,8 +175,17 @@ def _not_so(check: Check, reading: Reading, labels: Labels) -> Verdict:
         return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no samples")
     seen = None if reading.shown is None else _shown(labels, reading.shown)
     told = "" if seen is None else f" {show(seen, check.unit)}"
-    return Verdict(check.rule, check.level, labels, "ok", f"{check.kpi}{told}: not {_condition(check)}", seen, None,
-                   True, reading.newest)  # fmt: skip
+    return Verdict(
+        check.rule,
+        check.level,
+        labels,
+        "ok",
+        f"{check.kpi}{told}: not {_condition(check)}",
+        seen,
+        None,
+        True,
+        reading.newest,
+    )
 
 
 def _shown(labels: Labels, values: Mapping[Labels, float]) -> float | None:
@@ -174,9 +208,7 @@ ABSENT, NO_NUMBER, BAD, UNCLEARED, WELL = range(5)
 """The kinds of verdicts: the series is not there, its value is none, is bad, has not recovered, is well."""
 
 
-def kinds(
-    check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int8]:
+def kinds(check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
     """Of which kind the verdicts on many values are, [keys, times].
 
     While the kind stays the same and data stays fresh, nothing but timers moves.
@@ -184,15 +216,15 @@ def kinds(
     with np.errstate(invalid="ignore"):
         bad: Any = check.bad(values)
         uncleared: Any = check.uncleared(values)
-    found: npt.NDArray[np.int8] = WELL - np.maximum(np.asarray(uncleared, np.int8), (WELL - BAD) * np.asarray(bad, np.int8))
+    found: npt.NDArray[np.int8] = WELL - np.maximum(
+        np.asarray(uncleared, np.int8), (WELL - BAD) * np.asarray(bad, np.int8)
+    )
     found[~np.isfinite(values)] = NO_NUMBER
     found[~present] = ABSENT
     return found
 
 
-def settled(
-    check: Check, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def settled(check: Check, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Whether all finite values from `low` to `high` are of one kind: that of `low`."""
     everywhere = np.ones(low.shape, np.bool_)
     same: npt.NDArray[np.bool_] = kinds(check, low, everywhere) == kinds(check, high, everywhere)

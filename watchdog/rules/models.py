@@ -39,8 +39,10 @@ class Learn(Part):
     @model_validator(mode="after")
     def _can_be_met(self) -> Learn:
         if (most := self.learn // self.step) < self.min_samples:
-            raise ValueError(f"learn: {show_duration(self.learn)} holds {most} values, fewer than min_samples "
-                             f"{self.min_samples} — lower min_samples or learn for longer")  # fmt: skip
+            raise ValueError(
+                f"learn: {show_duration(self.learn)} holds {most} values, fewer than min_samples "
+                f"{self.min_samples} — lower min_samples or learn for longer"
+            )
         return self
 
     @property
@@ -200,7 +202,9 @@ def _parse_labels(value: object) -> object:
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(name)) or str(name).startswith("__"):
             raise ValueError(f"{str(name)!r} is no label name — use letters, digits and _")
         if name in RESERVED_LABELS:
-            raise ValueError(f"the label {name} is ours: the rule's name, state and level stand there — use another name")
+            raise ValueError(
+                f"the label {name} is ours: the rule's name, state and level stand there — use another name"
+            )
     return value
 
 

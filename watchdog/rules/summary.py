@@ -14,9 +14,7 @@ _PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 _KNOWN = re.compile(r"(?:value|limit|baseline|labels(?:\.[a-zA-Z_]\w*)?|duration|name|level|target|kpi)")
 
 
-def fill(
-    summary: str, check: Check, verdict: Verdict, lasting: Millis = 0, labels: Labels = ()
-) -> str:
+def fill(summary: str, check: Check, verdict: Verdict, lasting: Millis = 0, labels: Labels = ()) -> str:
     """The summary with its placeholders filled in. Unknown placeholders were refused at load.
 
     `lasting`: how long it has been bad. `labels`: the rule's own, beside those of the series.

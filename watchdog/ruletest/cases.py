@@ -20,8 +20,16 @@ from watchdog.ruletest.ours import STATES
 
 _MINUTE: Millis = 60_000
 _TOP = ("rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests")
-_TEST = ("name", "interval", "input_series", "promql_expr_test", "alert_rule_test", "watchdog_rule_test",
-         "external_labels", "external_url")  # fmt: skip
+_TEST = (
+    "name",
+    "interval",
+    "input_series",
+    "promql_expr_test",
+    "alert_rule_test",
+    "watchdog_rule_test",
+    "external_labels",
+    "external_url",
+)
 
 AlertText = tuple[Labels, Labels]
 """Labels (with `alertname`) and annotations."""
@@ -94,7 +102,11 @@ def read(path: Path, environ: Mapping[str, str]) -> tuple[TestFile | None, list[
     order = [each.text() for each in keys["group_eval_order"].listed()] if "group_eval_order" in keys else []
     if len(set(order)) < len(order):
         keys["group_eval_order"].report("a group stands here twice", "keep one of them")
-    tests = [_test(cell, number, step, rules) for number, cell in enumerate(keys["tests"].listed())] if "tests" in keys else []
+    tests = (
+        [_test(cell, number, step, rules) for number, cell in enumerate(keys["tests"].listed())]
+        if "tests" in keys
+        else []
+    )
     if not tests and not sheet.problems:
         sheet.report(Place(1, 1), "the file holds no tests", "say tests:")
     problems += sheet.problems
@@ -189,7 +201,9 @@ def _expr(cell: Cell, step: Millis) -> ExprTest | None:
         said = each.items(("labels", "value", "histogram"))
         if "histogram" in said:
             said["histogram"].report("native histograms are not supported")
-        samples.append((_labels(said["labels"]) if "labels" in said else (), said["value"].number() if "value" in said else 0.0))
+        samples.append(
+            (_labels(said["labels"]) if "labels" in said else (), said["value"].number() if "value" in said else 0.0)
+        )
     if "expr" not in keys:
         cell.report("the entry has no expr")
         return None

@@ -37,9 +37,7 @@ class RuleError(Exception):
 class Rules:
     """Groups of rules on a tape."""
 
-    def __init__(
-        self, groups: Sequence[Group], tape: Tape, step: Millis, external: Labels = (), url: str = ""
-    ) -> None:
+    def __init__(self, groups: Sequence[Group], tape: Tape, step: Millis, external: Labels = (), url: str = "") -> None:
         self._groups = groups
         self._tape = tape
         self._step = step
@@ -62,9 +60,14 @@ class Rules:
 
     def firing(self, name: str) -> list[tuple[Labels, Labels]]:
         """Labels (with `alertname`) and annotations of every alert of that name that fires."""
-        return [(alert.labels, alert.annotations) for group in self._groups for rule in group.rules
-                if rule.is_alert and rule.name == name
-                for alert in self._active.get(id(rule), {}).values() if alert.state == "firing"]  # fmt: skip
+        return [
+            (alert.labels, alert.annotations)
+            for group in self._groups
+            for rule in group.rules
+            if rule.is_alert and rule.name == name
+            for alert in self._active.get(id(rule), {}).values()
+            if alert.state == "firing"
+        ]
 
     def _one(self, group: Group, rule: Rule, t: Millis) -> None:
         at = t - group.offset
@@ -87,7 +90,9 @@ class Rules:
         if failed is not None:
             raise failed
 
-    def _alert(self, group: Group, rule: Rule, found: Mapping[Labels, float], t: Millis) -> Iterable[tuple[Labels, float]]:
+    def _alert(
+        self, group: Group, rule: Rule, found: Mapping[Labels, float], t: Millis
+    ) -> Iterable[tuple[Labels, float]]:
         now: dict[Labels, Alert] = {}
         for key, value in found.items():
             labels, annotations = self._dressed(rule, key, value, t - group.offset)
@@ -131,7 +136,9 @@ class Rules:
                 except PromqlError as error:
                     raise TemplateError(f"error calling query: {error}") from None
             try:
-                return [{"Labels": LabelMap(each), "Value": v} for each, v in self._tape.ask(self._parsed[text], t).items()]
+                return [
+                    {"Labels": LabelMap(each), "Value": v} for each, v in self._tape.ask(self._parsed[text], t).items()
+                ]
             except PromqlError as error:
                 raise TemplateError(f"error calling query: {error}") from None
 

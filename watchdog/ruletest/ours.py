@@ -44,10 +44,13 @@ class Watch:
         kpis = {rule.kpi for rule in wanted.values()}
         feeds: Any = {source: _Feed(interval) for source in self._given}
         self._config = replace(
-            config, sources=feeds, channels={}, rules=wanted,
+            config,
+            sources=feeds,
+            channels={},
+            rules=wanted,
             checks=tuple(check for check in config.checks if check.rule in wanted),
             kpis={name: kpi for name, kpi in config.kpis.items() if name in kpis},
-        )  # fmt: skip
+        )
         self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
         self._journal = Journal(Path(self._folder.name) / "journal.db")
         self._journal.rows("PRAGMA synchronous=OFF")  # nobody needs it after a power cut
@@ -77,8 +80,11 @@ class Watch:
         at, brought = t // self._interval, []
         for source, series in self._given.items():
             said = [(key, values[at] if at < len(values) else None) for key, values in series]
-            samples = [Sample(dict(key)[NAME], tuple(pair for pair in key if pair[0] not in (NAME, "source")), t, value)
-                       for key, value in said if isinstance(value, float)]  # fmt: skip
+            samples = [
+                Sample(dict(key)[NAME], tuple(pair for pair in key if pair[0] not in (NAME, "source")), t, value)
+                for key, value in said
+                if isinstance(value, float)
+            ]
             if samples:
                 self._pipeline.keep(source, samples, t)
             elif any(value == "stale" for _, value in said):
@@ -101,8 +107,12 @@ class Watch:
 
     def plan(self, rule: str) -> str | None:
         """The plan that the rule has started last."""
-        started = [run.plan for target in self._config.targets for run in runs.recent(self._journal, target, -1)
-                   if run.by == f"rule {rule}"]  # fmt: skip
+        started = [
+            run.plan
+            for target in self._config.targets
+            for run in runs.recent(self._journal, target, -1)
+            if run.by == f"rule {rule}"
+        ]
         return started[-1] if started else None
 
 

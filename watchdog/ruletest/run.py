@@ -78,13 +78,16 @@ def _prometheus(file: TestFile, test: Test) -> Iterator[Case]:
 def _alert_case(file: TestFile, test: Test, asked: AlertTest, rules: Rules) -> Case:
     got = sorted(rules.firing(asked.name))
     what = f"{asked.name} at {promql_duration(asked.at)}"
-    return Case(file.file, test.name, "alert_rule_test", what, got == sorted(asked.alerts),
-                _alerts(got), _alerts(asked.alerts))  # fmt: skip
+    return Case(
+        file.file, test.name, "alert_rule_test", what, got == sorted(asked.alerts), _alerts(got), _alerts(asked.alerts)
+    )
 
 
 def _alerts(alerts: Iterable[tuple[Labels, Labels]]) -> list[dict[str, Any]]:
-    return [{"labels": {name: text for name, text in labels if name != "alertname"}, "annotations": dict(notes)}
-            for labels, notes in alerts]  # fmt: skip
+    return [
+        {"labels": {name: text for name, text in labels if name != "alertname"}, "annotations": dict(notes)}
+        for labels, notes in alerts
+    ]
 
 
 def _expr_case(file: TestFile, test: Test, asked: ExprTest, tape: Tape) -> Case:

@@ -128,7 +128,9 @@ class Store(Pages):
             swept |= shelf.sweep(now) if owner == source else shelf.now <= self._now - shelf.keep
         if swept:
             self._shelves = {
-                place: shelf for place, shelf in self._shelves.items() if shelf.keys and shelf.now > self._now - shelf.keep
+                place: shelf
+                for place, shelf in self._shelves.items()
+                if shelf.keys and shelf.now > self._now - shelf.keep
             }
             for gone in self._watched.keys() - {owner for owner, _, _ in self._shelves}:
                 del self._watched[gone]
@@ -160,8 +162,11 @@ class Store(Pages):
             shelf, rows, places_ = batch.parts[0]
             if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
                 batch.whole = shelf
-                batch.silent = [other for (owner, _, is_up), other in self._shelves.items()
-                                if owner == source and not is_up and other is not shelf]  # fmt: skip
+                batch.silent = [
+                    other
+                    for (owner, _, is_up), other in self._shelves.items()
+                    if owner == source and not is_up and other is not shelf
+                ]
         return batch
 
     def _add(self, source: str, shelf: Shelf, keys: list[Labels], now: Millis) -> None:
@@ -219,7 +224,7 @@ class Store(Pages):
 
     def preload(
         self, source: str, name: str, labels: Labels, points: Iterable[tuple[Millis, float]], begin: Millis
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Puts remembered samples of a series back at boot, watched since `begin`, before it is kept for the first time.
 
         They speak for the past only: the series counts as gone right after the newest of them.
@@ -247,9 +252,12 @@ class Store(Pages):
         self._restock()
 
     def restore(
-        self, source: str, watched: Sequence[tuple[Millis, Millis]],
-        series: Iterable[tuple[list[Labels], list[Millis], Ints, Floats]], now: Millis,
-    ) -> None:  # fmt: skip
+        self,
+        source: str,
+        watched: Sequence[tuple[Millis, Millis]],
+        series: Iterable[tuple[list[Labels], list[Millis], Ints, Floats]],
+        now: Millis,
+    ) -> None:
         """Puts whole series back at boot, before anything else is kept: windows go on where they were.
 
         `watched`: the spans in which the source was watched, ascending, at least one. What lies between two of them, and

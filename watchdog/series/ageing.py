@@ -31,8 +31,9 @@ def settle(db: sqlite3.Connection) -> None:
     (parts,) = db.execute("SELECT count(DISTINCT part) FROM fresh").fetchone()
     full = db.execute(
         "SELECT part FROM fresh GROUP BY part HAVING max(until) - min(start) >= ? OR count(*) >= ? "
-        "ORDER BY min(start) LIMIT ?", (HOUR, _SHEETS, max(2, parts // 20)),
-    ).fetchall()  # fmt: skip
+        "ORDER BY min(start) LIMIT ?",
+        (HOUR, _SHEETS, max(2, parts // 20)),
+    ).fetchall()
     for (part,) in full:
         ids = range(part * past.PART, (part + 1) * past.PART)
         times: dict[bytes, int] = {}
@@ -58,8 +59,10 @@ def _put(db: sqlite3.Connection, series: int, kind: int, t: Ints, data: bytes, t
         row = db.execute("INSERT INTO times (data) VALUES (?)", (packed,)).lastrowid
         assert row is not None
         times[packed] = row
-    db.execute("INSERT INTO block (series, kind, start, until, n, times, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-               (series, kind, int(t[0]), int(t[-1]), t.size, times[packed], data))  # fmt: skip
+    db.execute(
+        "INSERT INTO block (series, kind, start, until, n, times, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (series, kind, int(t[0]), int(t[-1]), t.size, times[packed], data),
+    )
 
 
 def coarsen(db: sqlite3.Connection, now: Millis, raw: Callable[[str], Millis], coarse: Millis) -> None:
@@ -70,8 +73,9 @@ def coarsen(db: sqlite3.Connection, now: Millis, raw: Callable[[str], Millis], c
     least = raw("")
     due = db.execute(
         "SELECT DISTINCT block.series, series.name FROM block JOIN series ON series.id = block.series "
-        "WHERE block.kind = ? AND block.until < ?", (RAW, now - least - DAY),
-    ).fetchall()  # fmt: skip
+        "WHERE block.kind = ? AND block.until < ?",
+        (RAW, now - least - DAY),
+    ).fetchall()
     due = [(series, name) for series, name in due if _oldest(db, series) < now - raw(name) - DAY]
     times: dict[bytes, int] = {}
     for series, name in due[:_MOST]:
@@ -89,8 +93,9 @@ def _oldest(db: sqlite3.Connection, series: int) -> Millis:
 def _coarsen(db: sqlite3.Connection, series: int, before: Millis, keep: Millis, times: dict[bytes, int]) -> None:
     blocks = db.execute(
         "SELECT block.id, n, times.data, block.data FROM block JOIN times ON times.id = block.times "
-        "WHERE series = ? AND kind = ? AND until < ? ORDER BY start, block.id LIMIT 48", (series, RAW, before),
-    ).fetchall()  # fmt: skip
+        "WHERE series = ? AND kind = ? AND until < ? ORDER BY start, block.id LIMIT 48",
+        (series, RAW, before),
+    ).fetchall()
     t, v = past.ascending(
         np.concatenate([unpack_times(data, n) for _, n, data, _ in blocks]),
         np.concatenate([unpack_values(data, n) for _, n, _, data in blocks]),
@@ -147,7 +152,9 @@ def shed(db: sqlite3.Connection, most: int) -> bool:
 
 def held(db: sqlite3.Connection) -> int:
     """Bytes that are in use."""
-    pages, free, size = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size"))
+    pages, free, size = (
+        db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
+    )
     return int((pages - free) * size)
 
 
@@ -157,4 +164,6 @@ def sweep(db: sqlite3.Connection) -> None:
 
 
 def _whole_from(db: sqlite3.Connection, until: dict[int, Millis]) -> None:
-    db.executemany("UPDATE series SET whole_from = max(whole_from, ?) WHERE id = ?", [(t, id_) for id_, t in until.items()])
+    db.executemany(
+        "UPDATE series SET whole_from = max(whole_from, ?) WHERE id = ?", [(t, id_) for id_, t in until.items()]
+    )

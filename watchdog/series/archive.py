@@ -137,8 +137,10 @@ class Archive:
         for source, (begin, until) in batch.watched.items():
             begin = max(begin, self._held_from)
             if until > begin:
-                db.execute("INSERT INTO watched VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
-                           (source, begin, until))  # fmt: skip
+                db.execute(
+                    "INSERT INTO watched VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                    (source, begin, until),
+                )
 
     def _id(self, db: sqlite3.Connection, key: Labels) -> int:
         if (known := self._ids.get(key)) is not None:
@@ -146,8 +148,9 @@ class Archive:
         if len(self._ids) > _MOST_IDS:
             self._ids.clear()
         text, labels = past.write_key(key), dict(key)
-        db.execute("INSERT OR IGNORE INTO series (key, name, source) VALUES (?, ?, ?)",
-                   (text, labels[NAME], labels["source"]))  # fmt: skip
+        db.execute(
+            "INSERT OR IGNORE INTO series (key, name, source) VALUES (?, ?, ?)", (text, labels[NAME], labels["source"])
+        )
         (id_,) = db.execute("SELECT id FROM series WHERE key = ?", (text,)).fetchone()
         self._ids[key] = int(id_)
         return int(id_)
@@ -269,8 +272,10 @@ def _mark_gone(db: sqlite3.Connection, ids: list[int], end: Millis) -> None:
 
 def _add(db: sqlite3.Connection, ids: Ints, t: Ints, v: Floats) -> None:
     """Fresh samples of series of one part."""
-    db.execute("INSERT INTO fresh (part, start, until, rows, n, data) VALUES (?, ?, ?, ?, ?, ?)",
-               (int(ids[0]) // past.PART, int(t[0]), int(t[-1]), ids.size, t.size, pack_sheet(ids, t, v)))  # fmt: skip
+    db.execute(
+        "INSERT INTO fresh (part, start, until, rows, n, data) VALUES (?, ?, ?, ?, ?, ?)",
+        (int(ids[0]) // past.PART, int(t[0]), int(t[-1]), ids.size, t.size, pack_sheet(ids, t, v)),
+    )
 
 
 def _prepare(db: sqlite3.Connection) -> bool:

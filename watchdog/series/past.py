@@ -44,8 +44,11 @@ class _Block(NamedTuple):
 def known(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[Known]:
     """The series of these metrics; None: all of them."""
     sql = "SELECT id, key, source, whole_from FROM series"
-    rows = [row for name in sorted(names) for row in db.execute(f"{sql} WHERE name = ?", (name,))] if names is not None else (
-        db.execute(sql).fetchall())  # fmt: skip
+    rows = (
+        [row for name in sorted(names) for row in db.execute(f"{sql} WHERE name = ?", (name,))]
+        if names is not None
+        else (db.execute(sql).fetchall())
+    )
     return [Known(id_, read_key(key), source, whole_from) for id_, key, source, whole_from in rows]
 
 
@@ -69,8 +72,14 @@ def count(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Mill
 
 
 def read(
-    db: sqlite3.Connection, ids: Sequence[int], after: Millis, until: Millis, *, raw_only: bool = False, what: What = "mean"
-) -> Iterator[tuple[list[int], Ints, Floats]]:  # fmt: skip
+    db: sqlite3.Connection,
+    ids: Sequence[int],
+    after: Millis,
+    until: Millis,
+    *,
+    raw_only: bool = False,
+    what: What = "mean",
+) -> Iterator[tuple[list[int], Ints, Floats]]:
     """Samples of these series with ``after < t <= until``: ids that have the same times, times [n], values [ids, n].
 
     Each series comes once, those without a sample not at all. Raises DamagedError.
@@ -78,10 +87,14 @@ def read(
     fresh = fresh_of(db, ids, after, until)
     alike: dict[tuple[object, ...], tuple[list[int], list[list[_Block]]]] = {}
     for id_ in ids:
-        blocks = [_Block(*row) for row in db.execute(
-            "SELECT id, kind, n, times FROM block WHERE series = ? AND until > ? AND start <= ? AND kind <= ? "
-            "ORDER BY start, id", (id_, after, until, RAW if raw_only else COARSE),
-        )]  # fmt: skip
+        blocks = [
+            _Block(*row)
+            for row in db.execute(
+                "SELECT id, kind, n, times FROM block WHERE series = ? AND until > ? AND start <= ? AND kind <= ? "
+                "ORDER BY start, id",
+                (id_, after, until, RAW if raw_only else COARSE),
+            )
+        ]
         times = fresh[id_][0].tobytes() if id_ in fresh else b""
         if blocks or times:
             group = alike.setdefault((*((block.times, block.n) for block in blocks), times), ([], []))
@@ -92,9 +105,14 @@ def read(
 
 
 def _together(
-    db: sqlite3.Connection, ids: list[int], rows: list[list[_Block]], fresh: list[tuple[Ints, Floats]],
-    after: Millis, until: Millis, what: What,
-) -> Iterator[tuple[list[int], Ints, Floats]]:  # fmt: skip
+    db: sqlite3.Connection,
+    ids: list[int],
+    rows: list[list[_Block]],
+    fresh: list[tuple[Ints, Floats]],
+    after: Millis,
+    until: Millis,
+    what: What,
+) -> Iterator[tuple[list[int], Ints, Floats]]:
     tail = fresh[0][0].size if fresh else 0
     n = sum(block.n for block in rows[0]) + tail
     t, v = np.empty(n, np.int64), np.empty((len(ids), n))
@@ -143,7 +161,9 @@ def four(data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in zip((16, *ends[:-1]), ends, strict=True)]
 
 
-def fresh_of(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis) -> dict[int, tuple[Ints, Floats]]:
+def fresh_of(
+    db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis
+) -> dict[int, tuple[Ints, Floats]]:
     """id → samples that are in no block yet, ascending."""
     wanted = set(ids)
     parts: dict[int, list[tuple[Ints, Floats]]] = {}
@@ -156,8 +176,10 @@ def fresh_of(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: M
             for row, id_ in enumerate(sheet_ids.tolist()):
                 if id_ in wanted:
                     parts.setdefault(id_, []).append((t, v[row]) if whole[row] else (t[there[row]], v[row][there[row]]))
-    return {id_: (np.concatenate([t for t, _ in found]), np.concatenate([v for _, v in found]))
-            for id_, found in parts.items()}  # fmt: skip
+    return {
+        id_: (np.concatenate([t for t, _ in found]), np.concatenate([v for _, v in found]))
+        for id_, found in parts.items()
+    }
 
 
 def write_key(key: Labels) -> str:

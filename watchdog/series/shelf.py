@@ -33,7 +33,9 @@ class Shelf(Page):
     """[rows] ms: since when each series is gone; `NEVER`: it is there."""
     row_of: dict[Labels, int]
 
-    def __init__(self, keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: Ints, last: Ints, gone: Ints) -> None:
+    def __init__(
+        self, keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: Ints, last: Ints, gone: Ints
+    ) -> None:
         super().__init__(t, v, keys, begins)
         self.keep, self.last, self.gone = keep, last, gone
         self._t, self._v, self._first, self._end = t, v, 0, t.size

@@ -40,8 +40,11 @@ def _systemctl_show(unit: str) -> dict[str, str]:
     try:
         answer = subprocess.run(
             ["systemctl", "show", "--no-pager", "-p", wanted, "--", unit],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=SYSTEMCTL_TIMEOUT, check=False,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SYSTEMCTL_TIMEOUT,
+            check=False,
+        )
     except FileNotFoundError:
         raise SourceError("systemctl is not on this machine — use pid_file or cmdline instead of unit") from None
     except subprocess.TimeoutExpired:

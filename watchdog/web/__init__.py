@@ -127,7 +127,10 @@ class _Threads(socketserver.ThreadingTCPServer):
             super().process_request(request, client_address)
             return
         self.shutdown_request(request)
-        for reader, since in self._open.copy().items():  # one that drips its request a byte at a time never falls silent
+        for (
+            reader,
+            since,
+        ) in self._open.copy().items():  # one that drips its request a byte at a time never falls silent
             if time.monotonic() - since > _PATIENCE:
                 with contextlib.suppress(OSError):
                     reader.shutdown(socket.SHUT_RDWR)
@@ -157,8 +160,11 @@ class _Reader(BaseHTTPRequestHandler):
         if self.headers.get("Sec-Fetch-Site") == "cross-site" and self.headers.get("Sec-Fetch-Dest") != "document":
             page = _not_for_strangers
         try:
-            reply = Reply("Not Found", code=404) if page is None else page(
-                dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))  # fmt: skip
+            reply = (
+                Reply("Not Found", code=404)
+                if page is None
+                else page(dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))
+            )
         except Exception:
             log.exception("web: %s broke", address.path)
             reply = Reply("Internal Server Error", code=500)

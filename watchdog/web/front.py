@@ -37,7 +37,14 @@ p {{ opacity: .7; font-size: .85rem; margin-top: 1.5rem }}
 <a href="/api/status">The same as JSON</a>, <a href="/metrics">metrics</a>.</p>
 </html>
 """
-_KINDS = {"target": "Targets", "rule": "Rules", "kpi": "KPIs", "source": "Sources", "silence": "Silenced", "history": "History"}
+_KINDS = {
+    "target": "Targets",
+    "rule": "Rules",
+    "kpi": "KPIs",
+    "source": "Sources",
+    "silence": "Silenced",
+    "history": "History",
+}
 """In this order: what matters most is seen without scrolling."""
 
 
@@ -50,12 +57,14 @@ def front(known: Mapping[str, Any]) -> str:
         kind = row.kind or kind
         if row.mood in named and kind in ("target", "rule", "source"):
             named[row.mood].append(row.name)
-        listed[kind].append(
-            f'<div class="{row.mood}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n'
-        )
+        listed[kind].append(f'<div class="{row.mood}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n')
     worst = next((f"{mood}: {', '.join(names)}" for mood, names in named.items() if names), "nothing is wrong")
-    sections = (f"<h2>{title}</h2>\n<dl>\n{''.join(listed[kind])}</dl>\n" for kind, title in _KINDS.items() if listed[kind])
+    sections = (
+        f"<h2>{title}</h2>\n<dl>\n{''.join(listed[kind])}</dl>\n" for kind, title in _KINDS.items() if listed[kind]
+    )
     return _PAGE.format(
-        title=escape(f"Trading Watchdog – {worst}"), sections="".join(sections), now=when(known["now"]),
+        title=escape(f"Trading Watchdog – {worst}"),
+        sections="".join(sections),
+        now=when(known["now"]),
         version=escape(known["version"]),
-    )  # fmt: skip
+    )

@@ -23,9 +23,16 @@ __all__ = ["Scalar", "Value", "check_names", "edited", "holds", "kind", "read"]
 
 Kind = Literal["python", "yaml", "json", "toml", "ini", "env"]
 _SUFFIXES: Mapping[str, Kind] = {
-    ".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".jsonc": "json", ".toml": "toml", ".ini": "ini",
-    ".cfg": "ini", ".env": "env",
-}  # fmt: skip
+    ".py": "python",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".json": "json",
+    ".jsonc": "json",
+    ".toml": "toml",
+    ".ini": "ini",
+    ".cfg": "ini",
+    ".env": "env",
+}
 
 
 def kind(file_name: str) -> Kind:
@@ -36,7 +43,9 @@ def kind(file_name: str) -> Kind:
         found = "env"
     if found is None:
         kinds = ", ".join(_SUFFIXES)
-        raise ValueError(f"a flag lives in a file that ends in one of {kinds}, not in {file_name!r} — or use do: command")
+        raise ValueError(
+            f"a flag lives in a file that ends in one of {kinds}, not in {file_name!r} — or use do: command"
+        )
     return found
 
 
@@ -52,7 +61,10 @@ def check_names(file_name: str, values: Mapping[str, Value]) -> None:
             raise ValueError(f"{name!r} is no path of keys such as features.hmm_v2")
         if isinstance(value, tuple) and sort in ("ini", "env"):
             raise ValueError(f"{name}: {file_name} has no lists — write the text as it should stand there")
-        if any(isinstance(each, float) and not math.isfinite(each) for each in (value if isinstance(value, tuple) else [value])):
+        if any(
+            isinstance(each, float) and not math.isfinite(each)
+            for each in (value if isinstance(value, tuple) else [value])
+        ):
             raise ValueError(f"{name}: {value} is no value for a flag")
 
 

@@ -35,7 +35,9 @@ def find(text: str, file_name: str, name: str) -> Found:
     if place.end < 0:
         raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
     if re.search(r"(?:^|\s)[#;]", place.text) and place.text == place.value:
-        raise ActionError(f"{name} in {file_name}: readers differ on whether its comment is part of the value — move it away")
+        raise ActionError(
+            f"{name} in {file_name}: readers differ on whether its comment is part of the value — move it away"
+        )
     return place
 
 

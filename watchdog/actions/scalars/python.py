@@ -52,7 +52,9 @@ def _node(expression: ast.expr, text: str, lines: list[int]) -> Node:
     end = _character(text, lines, expression.end_lineno or expression.lineno, expression.end_col_offset or 0)
     match expression:
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            named = [(key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)]
+            named = [
+                (key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)
+            ]
             members = [(key, _node(value, text, lines)) for key, value in named if isinstance(key, str)]
             return Node(start, end, ..., members)
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):

@@ -135,7 +135,11 @@ class Cell:
             if not isinstance(key, yaml.ScalarNode):
                 self.sheet.report(place, "a key should stand here, not a list or a set of keys")
             elif key.tag == "tag:yaml.org,2002:merge":
-                merged += [Cell(value, self.sheet)] if isinstance(value, yaml.MappingNode) else Cell(value, self.sheet).listed()
+                merged += (
+                    [Cell(value, self.sheet)]
+                    if isinstance(value, yaml.MappingNode)
+                    else Cell(value, self.sheet).listed()
+                )
             elif key.value in seen:
                 self.sheet.report(place, f"{short(key.value)} stands here twice", "keep one of them")
             else:

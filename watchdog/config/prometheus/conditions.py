@@ -98,5 +98,7 @@ def schedule(only: Only | None) -> Schedule:
         when.append(f"{clock} >= {start} < {end}" if start < end else f"{clock} >= {start} or {clock} < {end}")
     if only.days is not None:
         # Sunday is 0 there.
-        when.append(" or ".join(f"day_of_week() == {(day + 1) % 7}" for day in range(len(DAYS)) if day in weekdays(only.days)))
+        when.append(
+            " or ".join(f"day_of_week() == {(day + 1) % 7}" for day in range(len(DAYS)) if day in weekdays(only.days))
+        )
     return Schedule(when, [])

@@ -39,8 +39,11 @@ class _Alert(NamedTuple):
 
 def export(config: Config) -> Export:
     """A file that `promtool check rules` accepts."""
-    lines = ["# Written by: trading-watchdog check --export prometheus", "# Every series must carry the label source, as it "
-             "does here: the name of the source that reads it.", "groups:"]  # fmt: skip
+    lines = [
+        "# Written by: trading-watchdog check --export prometheus",
+        "# Every series must carry the label source, as it does here: the name of the source that reads it.",
+        "groups:",
+    ]
     alerts = unsaid = 0
     everywhere = [
         "an alert resolves when its data is gone; trading-watchdog holds what fires until there is data that says otherwise",
@@ -50,9 +53,15 @@ def export(config: Config) -> Export:
     unsaid += len(everywhere) if config.checks else 0
     recordings = [each for listed in config.recordings.values() for each in listed]
     if recordings:
-        lines += ["  - name: recorded", f"    interval: {promql_duration(min(each.step for each in recordings))}", "    rules:"]
+        lines += [
+            "  - name: recorded",
+            f"    interval: {promql_duration(min(each.step for each in recordings))}",
+            "    rules:",
+        ]
         for each in recordings:
-            lines += _yaml({"record": each.name, "expr": each.expr.text, **({"labels": dict(each.labels)} if each.labels else {})})
+            lines += _yaml(
+                {"record": each.name, "expr": each.expr.text, **({"labels": dict(each.labels)} if each.labels else {})}
+            )
     for target in dict.fromkeys(check.target for check in config.checks):
         made = [alert for check in config.checks if check.target == target for alert in _alerts(config, check)]
         said = [alert for alert in made if alert.said is not None]
@@ -70,8 +79,10 @@ def export(config: Config) -> Export:
 
 
 def told(alerts: int, unsaid: int) -> str:
-    return (f"exported {alerts} alert{'' if alerts == 1 else 's'}; {unsaid} thing{'' if unsaid == 1 else 's'} Prometheus "
-            f"cannot say stand{'s' if unsaid == 1 else ''} as {'a comment' if unsaid == 1 else 'comments'}")  # fmt: skip
+    return (
+        f"exported {alerts} alert{'' if alerts == 1 else 's'}; {unsaid} thing{'' if unsaid == 1 else 's'} Prometheus "
+        f"cannot say stand{'s' if unsaid == 1 else ''} as {'a comment' if unsaid == 1 else 'comments'}"
+    )
 
 
 def _yaml(rule: dict[str, Any]) -> list[str]:
@@ -84,21 +95,34 @@ def _alerts(config: Config, check: Check) -> Iterator[_Alert]:
     kpi = config.kpis.get(rule.kpi or "")
     threshold = rule.threshold(check.level)
     if threshold is not None:
-        yield _threshold(config, check, rule, kpi, threshold.expr if threshold.expr is not None else kpi.expr if kpi else "")
+        yield _threshold(
+            config, check, rule, kpi, threshold.expr if threshold.expr is not None else kpi.expr if kpi else ""
+        )
     if check.missing.then == check.level:
         notes = list(_strangers(missing(config, rule)))
-        yield _Alert(None if notes else {
-            "alert": _alert_name(config, rule), "expr": missing(config, rule), "for": promql_duration(check.missing.after),
-            "labels": _labels(config, check, rule) | {MISSING: "true"},
-            "annotations": {"summary": f"There is no data for {check.kpi}"} | _runbook(rule),
-        }, [f"{check.rule} ({check.level}), missing data: {note}" for note in notes])  # fmt: skip
+        yield _Alert(
+            None
+            if notes
+            else {
+                "alert": _alert_name(config, rule),
+                "expr": missing(config, rule),
+                "for": promql_duration(check.missing.after),
+                "labels": _labels(config, check, rule) | {MISSING: "true"},
+                "annotations": {"summary": f"There is no data for {check.kpi}"} | _runbook(rule),
+            },
+            [f"{check.rule} ({check.level}), missing data: {note}" for note in notes],
+        )
 
 
 def _threshold(config: Config, check: Check, rule: Rule, kpi: Kpi | None, value: str) -> _Alert:
     needs = None if kpi is None else kpi.needs
-    notes = [note for text in (value, needs, rule.only.when if rule.only else None) if text for note in _strangers(text)]
+    notes = [
+        note for text in (value, needs, rule.only.when if rule.only else None) if text for note in _strangers(text)
+    ]
     if kpi is not None and kpi.moving and not math.isfinite(check.limit):
-        notes.append(f"its limit leans on a baseline that is {'captured' if kpi.baseline == 'captured' else 'learned'} here")
+        notes.append(
+            f"its limit leans on a baseline that is {'captured' if kpi.baseline == 'captured' else 'learned'} here"
+        )
     if notes:
         return _Alert(None, [f"{check.rule} ({check.level}): {note}" for note in notes])
     if check.waits is not None:
@@ -151,7 +175,9 @@ def _strangers(text: str) -> Iterator[str]:
     except PromqlError as error:
         yield str(error)
         return
-    yield from (f"{func}: Prometheus has no such function" for func in dict.fromkeys(_functions(node)) if func in TRADING)
+    yield from (
+        f"{func}: Prometheus has no such function" for func in dict.fromkeys(_functions(node)) if func in TRADING
+    )
 
 
 def _functions(node: Node) -> Iterator[str]:
@@ -188,7 +214,9 @@ def _summary(summary: str, check: Check, notes: list[str]) -> str:
         word, _, label = found[1].partition(".")
         match word:
             case "value":
-                return _VALUES.get(check.unit, "{{ $value | humanize }}" + ("" if check.unit == "count" else f" {check.unit}"))
+                return _VALUES.get(
+                    check.unit, "{{ $value | humanize }}" + ("" if check.unit == "count" else f" {check.unit}")
+                )
             case "limit":
                 return "none" if check.operator == "expr" else show_limit(check)
             case "baseline":

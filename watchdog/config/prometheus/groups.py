@@ -68,12 +68,18 @@ def read_groups(top: Cell, step: Millis) -> list[Group]:
             keys["name"].report(f"a second group {name} in this file", "give it another name")
         shared = keys["labels"].keyed() if "labels" in keys else {}
         rules = [_rule(each, shared, step) for each in keys["rules"].listed()] if "rules" in keys else []
-        groups.append(Group(
-            name, top.sheet.file, tuple(rule for rule in rules if rule is not None),
-            keys["query_offset"].millis() if "query_offset" in keys else 0,
-            int(keys["limit"].number()) if "limit" in keys else 0,
-            keys["interval"].millis() if "interval" in keys else 0,  # not heeded by tests: theirs is evaluation_interval
-        ))  # fmt: skip
+        groups.append(
+            Group(
+                name,
+                top.sheet.file,
+                tuple(rule for rule in rules if rule is not None),
+                keys["query_offset"].millis() if "query_offset" in keys else 0,
+                int(keys["limit"].number()) if "limit" in keys else 0,
+                keys["interval"].millis()
+                if "interval" in keys
+                else 0,  # not heeded by tests: theirs is evaluation_interval
+            )
+        )
     return groups
 
 
@@ -104,11 +110,18 @@ def _rule(cell: Cell, shared: Mapping[str, Cell], step: Millis) -> Rule | None:
         return None
     cells = {"": cell, **keys, **{f"label {label}": each for label, each in {**shared, **own}.items()}}
     return Rule(
-        name, is_alert, expr, keys["for"].millis() if "for" in keys else 0,
-        keys["keep_firing_for"].millis() if "keep_firing_for" in keys else 0, tuple(sorted(labels, key=lambda pair: pair[0])),
-        tuple((key, template(each)) for key, each in keys["annotations"].keyed().items()) if "annotations" in keys else (),
-        cells, keys["expr"].text(),
-    )  # fmt: skip
+        name,
+        is_alert,
+        expr,
+        keys["for"].millis() if "for" in keys else 0,
+        keys["keep_firing_for"].millis() if "keep_firing_for" in keys else 0,
+        tuple(sorted(labels, key=lambda pair: pair[0])),
+        tuple((key, template(each)) for key, each in keys["annotations"].keyed().items())
+        if "annotations" in keys
+        else (),
+        cells,
+        keys["expr"].text(),
+    )
 
 
 def read_expr(cell: Cell, step: Millis) -> Expr | None:

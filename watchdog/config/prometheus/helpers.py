@@ -106,7 +106,9 @@ def _strip_domain(text: str) -> str:
 
 
 def _replace(pattern: str, with_: str, text: str) -> str:
-    expanded = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: rf"\g<{found[1] or found[2]}>", with_.replace("\\", "\\\\"))
+    expanded = re.sub(
+        r"\$(?:\{(\w+)\}|(\w+))", lambda found: rf"\g<{found[1] or found[2]}>", with_.replace("\\", "\\\\")
+    )
     try:
         return re.sub(pattern, expanded, text)
     except (re.error, IndexError) as error:
@@ -180,22 +182,42 @@ def _print(*values: object) -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "humanize": humanize, "humanize1024": humanize1024, "humanizeDuration": humanize_duration,
-    "humanizePercentage": lambda value: four(number(value) * 100) + "%", "humanizeTimestamp": humanize_timestamp,
-    "printf": printf, "print": _print, "println": lambda *values: " ".join(map(show, values)) + "\n",
+    "humanize": humanize,
+    "humanize1024": humanize1024,
+    "humanizeDuration": humanize_duration,
+    "humanizePercentage": lambda value: four(number(value) * 100) + "%",
+    "humanizeTimestamp": humanize_timestamp,
+    "printf": printf,
+    "print": _print,
+    "println": lambda *values: " ".join(map(show, values)) + "\n",
     "title": lambda text: re.sub(r"(?<![^\W_])([^\W\d_])(?=\w*)", lambda found: found[1].upper(), text),
-    "toUpper": lambda text: text.upper(), "toLower": lambda text: text.lower(),
-    "match": _match, "reReplaceAll": _replace,
-    "stripPort": _strip_port, "stripDomain": _strip_domain,
+    "toUpper": lambda text: text.upper(),
+    "toLower": lambda text: text.lower(),
+    "match": _match,
+    "reReplaceAll": _replace,
+    "stripPort": _strip_port,
+    "stripDomain": _strip_domain,
     "parseDuration": lambda text: parse_millis(text) / 1_000,
-    "graphLink": _link(0), "tableLink": _link(1), "urlquery": quote_plus, "safeHtml": lambda text: text,
-    "first": _first, "value": lambda sample: sample["Value"], "label": lambda name, sample: sample["Labels"].get(name, ""),
+    "graphLink": _link(0),
+    "tableLink": _link(1),
+    "urlquery": quote_plus,
+    "safeHtml": lambda text: text,
+    "first": _first,
+    "value": lambda sample: sample["Value"],
+    "label": lambda name, sample: sample["Labels"].get(name, ""),
     "strvalue": lambda sample: sample["Labels"].get("__value__", ""),
     "sortByLabel": lambda name, samples: sorted(samples, key=lambda sample: sample["Labels"].get(name, "")),
-    "eq": _equal, "ne": lambda first, second: not _equal(first, second),
-    "lt": _order(lambda a, b: a < b), "le": _order(lambda a, b: a <= b),
-    "gt": _order(lambda a, b: not a <= b), "ge": _order(lambda a, b: not a < b),  # true of NaN, as in Go
-    "and": _and, "or": _or, "not": lambda value: not truth(value), "len": len, "index": _index,
-}  # fmt: skip
+    "eq": _equal,
+    "ne": lambda first, second: not _equal(first, second),
+    "lt": _order(lambda a, b: a < b),
+    "le": _order(lambda a, b: a <= b),
+    "gt": _order(lambda a, b: not a <= b),
+    "ge": _order(lambda a, b: not a < b),  # true of NaN, as in Go
+    "and": _and,
+    "or": _or,
+    "not": lambda value: not truth(value),
+    "len": len,
+    "index": _index,
+}
 
 __all__ = ["FUNCTIONS", "TemplateError", "shortest", "truth"]

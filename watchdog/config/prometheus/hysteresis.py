@@ -56,7 +56,9 @@ def split(text: str, alert: str) -> Hysteresis | None:
 def _limits(node: Node) -> tuple[str, Node, float | list[float]] | None:
     """``x > 15`` → above, x, 15; ``x < 10 or x > 30`` → outside, x, [10, 30]"""
     match node:
-        case Binary(op="or", lhs=Binary(op="<", lhs=value, rhs=low), rhs=Binary(op=">", lhs=same, rhs=high)) if value == same:
+        case Binary(op="or", lhs=Binary(op="<", lhs=value, rhs=low), rhs=Binary(op=">", lhs=same, rhs=high)) if (
+            value == same
+        ):
             pair = [each for each in (_number(low), _number(high)) if each is not None]
             return ("outside", value, pair) if len(pair) == 2 else None
         case Binary(op=op, lhs=value, rhs=limit) if op in OPERATORS.values() and (at := _number(limit)) is not None:
@@ -67,9 +69,15 @@ def _limits(node: Node) -> tuple[str, Node, float | list[float]] | None:
 def _counts(node: Node) -> str | None:
     """``x > 5 and count_over_time((x > 5)[4s999ms:1s]) >= 3`` → 3 of 5"""
     match node:
-        case Binary(op="and", lhs=bad, rhs=Binary(
-            op=">=", lhs=RangeCall(func="count_over_time", selector=Subquery(expr=again, step=step), span=span), rhs=Number(n))
-        ) if bad == again:  # fmt: skip
+        case Binary(
+            op="and",
+            lhs=bad,
+            rhs=Binary(
+                op=">=",
+                lhs=RangeCall(func="count_over_time", selector=Subquery(expr=again, step=step), span=span),
+                rhs=Number(n),
+            ),
+        ) if bad == again:
             return f"{n:g} of {(span + 1) // step}"
     return None
 

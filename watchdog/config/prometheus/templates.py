@@ -66,7 +66,9 @@ class _Block:
 class Template:
     """A text with actions. Reading it raises TemplateError for what is wrong, or not supported, by name."""
 
-    def __init__(self, text: str, variables: Sequence[str] = ("labels", "externalLabels", "externalURL", "value")) -> None:
+    def __init__(
+        self, text: str, variables: Sequence[str] = ("labels", "externalLabels", "externalURL", "value")
+    ) -> None:
         self.text = text
         self._root = _read(text, {f"${name}" for name in variables} | {"$"}) if "{{" in text else None
 
@@ -298,7 +300,9 @@ class _Filling:
             self.walk(block.other, dot, dict(scope))
         for key, each in entries:
             inner = dict(scope)
-            inner |= dict(zip(block.pipe.variables, (key, each) if len(block.pipe.variables) == 2 else (each,), strict=False))
+            inner |= dict(
+                zip(block.pipe.variables, (key, each) if len(block.pipe.variables) == 2 else (each,), strict=False)
+            )
             self.walk(block.body, each, inner)
             self._keep(scope, inner, block)
 

@@ -46,7 +46,6 @@ class Alert:
     """Those that are filled in when it trips."""
     annotations: tuple[tuple[str, Template], ...]
 
-
     def said(self) -> list[list[tuple[str, str]]]:
         return [[(key, template.text) for key, template in each] for each in (self.labels, self.annotations)]
 
@@ -69,8 +68,11 @@ class Alert:
 
         known = dict(self.annotations)
         first = [fill(known[key]) for key in ("summary", "message", "description") if key in known]
-        rest = [f"{key}: {fill(template)}" for key, template in (*self.annotations, *self.labels)
-                if key not in ("summary", "message", "description") and not _is_link(key, template)]  # fmt: skip
+        rest = [
+            f"{key}: {fill(template)}"
+            for key, template in (*self.annotations, *self.labels)
+            if key not in ("summary", "message", "description") and not _is_link(key, template)
+        ]
         return [line for line in (*first, *rest) if line]
 
 
@@ -120,7 +122,9 @@ def _translate(read: Sequence[tuple[Document, Cell]], targets: Sequence[str], ta
                     labels = tuple((name, template.text) for name, template in rule.labels)
                     recording = Recording(rule.name, rule.expr, labels, group.interval or STEP)
                     made.recordings.setdefault(rule.name, []).append(recording)
-    names = _names([(group, rule) for _, _, groups in files for group in groups for rule in group.rules if rule.is_alert], taken)
+    names = _names(
+        [(group, rule) for _, _, groups in files for group in groups for rule in group.rules if rule.is_alert], taken
+    )
     for document, top, groups in files:
         page = _Page(Document(top.sheet.file, {"rules": [], "kpis": {}}, problems=top.sheet.problems))
         page.at((), top)
@@ -147,8 +151,14 @@ def _groups(top: Cell) -> list[Group]:
 def _names(alerts: Sequence[tuple[Group, Rule]], taken: Collection[str]) -> dict[int, str]:
     """Rule names are unique here, alert names are not: what is ambiguous gets its severity, then its group, then a number."""
     used = set(taken)
-    forms = [[_name(rule.name), _name(f"{rule.name}.{_severity(rule) or 'none'}"),
-              _name(f"{group.name}.{rule.name}.{_severity(rule) or 'none'}")] for group, rule in alerts]  # fmt: skip
+    forms = [
+        [
+            _name(rule.name),
+            _name(f"{rule.name}.{_severity(rule) or 'none'}"),
+            _name(f"{group.name}.{rule.name}.{_severity(rule) or 'none'}"),
+        ]
+        for group, rule in alerts
+    ]
     counts = [Counter(form[level] for form in forms) for level in range(3)]
     names = {}
     for form, (_, rule) in zip(forms, alerts, strict=True):
@@ -189,8 +199,10 @@ def _can_be_asked(rule: Rule, recordings: Recordings) -> bool:
     if synthetic := names.intersection(_SYNTHETIC):
         if rule.is_alert and split(rule.text, rule.name) is not None:
             return True
-        cell.report(f"{min(synthetic)} is not kept as a series",
-                    "ask the metrics themselves: an alert that only silences others is not needed here")  # fmt: skip
+        cell.report(
+            f"{min(synthetic)} is not kept as a series",
+            "ask the metrics themselves: an alert that only silences others is not needed here",
+        )
         return False
     return True
 
@@ -219,8 +231,10 @@ def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
     said["target"] = labels.get(TARGET) or targets[0]
     at["target",] = cells.get(f"label {TARGET}", cells["alert"])
     if len(targets) > 1 and f"label {TARGET}" not in cells:
-        cells["alert"].report(f"it is not said which target {short(rule.name)} belongs to",
-                              f"add the label {TARGET} to it or to its group, with one of {', '.join(targets)}")  # fmt: skip
+        cells["alert"].report(
+            f"it is not said which target {short(rule.name)} belongs to",
+            f"add the label {TARGET} to it or to its group, with one of {', '.join(targets)}",
+        )
         return
     threshold: dict[str, Any] = {}
     said[level] = threshold
@@ -231,7 +245,8 @@ def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
         at[level, "expr"] = cells["expr"]
     else:
         page.document.data["kpis"][name] = {"expr": hysteresis.value} | (
-            {"needs": hysteresis.needs} if hysteresis.needs else {})  # fmt: skip
+            {"needs": hysteresis.needs} if hysteresis.needs else {}
+        )
         for path in ((), ("expr",), ("needs",)):
             page.at(("kpis", name, *path), cells["expr"])
         said["kpi"] = name
@@ -246,8 +261,10 @@ def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
         threshold["plan"] = plan
         at[level, "plan"] = cells[f"label {PLAN}"]
         if level == "warn":
-            cells[f"label {PLAN}"].report(f"a plan is started by a critical alert, and this one is {_shown(labels)}",
-                                          f"say {SEVERITY}: critical, or delete {PLAN}")  # fmt: skip
+            cells[f"label {PLAN}"].report(
+                f"a plan is started by a critical alert, and this one is {_shown(labels)}",
+                f"say {SEVERITY}: critical, or delete {PLAN}",
+            )
             return
     if kept := {label: text for label, text in labels.items() if label not in OURS and text and LABEL.fullmatch(label)}:
         said["labels"] = kept
