@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def test_the_commit_says_what_it_is_in_gits_own_words(bot: Repo) -> None:
     carried_out(revert(bot))
 
     message = bot.git("log", "-1", "--format=%an <%ae>%n%B")
-    assert message.startswith("Trading Watchdog <trading-watchdog@localhost>\n" 'Revert "Merge feature x"\n')
+    assert message.startswith('Trading Watchdog <trading-watchdog@localhost>\nRevert "Merge feature x"\n')
     assert f"This reverts commit {merge}, reversing\nchanges made to {parent}." in message
     assert "trading-watchdog: k: git revert x-merge" in bot.git("reflog", "-1")
 
@@ -172,13 +173,25 @@ def test_an_unknown_name_is_said(bot: Repo) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {}, {"revert": "a", "to": "b"}, {"revert": "--all"}, {"to": "a b"}, {"to": ""}, {"revert": "a\nb"},
-        {"files": ["a"]}, {"revert": "a", "from": "b"}, {"files": ["a"], "from": "b", "to": "c"},
-        {"files": ["../a"], "from": "b"}, {"files": ["/a"], "from": "b"}, {"files": ["."], "from": "b"},
-        {"to": "a", "branch": "a..b"}, {"to": "a", "branch": "-x"}, {"to": "a", "branch": "x.lock"},
-        {"to": "a", "branch": "HEAD@{1}"}, {"to": "a", "push": "--force"},
+        {},
+        {"revert": "a", "to": "b"},
+        {"revert": "--all"},
+        {"to": "a b"},
+        {"to": ""},
+        {"revert": "a\nb"},
+        {"files": ["a"]},
+        {"revert": "a", "from": "b"},
+        {"files": ["a"], "from": "b", "to": "c"},
+        {"files": ["../a"], "from": "b"},
+        {"files": ["/a"], "from": "b"},
+        {"files": ["."], "from": "b"},
+        {"to": "a", "branch": "a..b"},
+        {"to": "a", "branch": "-x"},
+        {"to": "a", "branch": "x.lock"},
+        {"to": "a", "branch": "HEAD@{1}"},
+        {"to": "a", "push": "--force"},
     ],
-)  # fmt: skip
+)
 def test_a_step_that_says_no_one_commit_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         action(do="git", **fields)
@@ -651,6 +664,7 @@ def test_an_old_lock_is_removed_only_when_nobody_holds_it(
     lock = bot.path / ".git/index.lock"
     lock.touch()
     os.utime(lock, (lock.stat().st_mtime - 700,) * 2)
+    monkeypatch.setattr(child, "boot_time", lambda: time.time() - 86_400)  # this machine may be up for ten seconds only
     if held:
         with lock.open(), pytest.raises(ActionError, match=r"index\.lock exists"):
             revert(bot).before()
@@ -658,6 +672,15 @@ def test_an_old_lock_is_removed_only_when_nobody_holds_it(
     else:
         carried_out(revert(bot))
         assert not lock.exists()
+
+
+def test_a_lock_from_before_the_boot_is_nobodys(bot: Repo) -> None:
+    lock = bot.path / ".git/index.lock"
+    lock.touch()
+    os.utime(lock, (child.boot_time() - 60,) * 2)
+    carried_out(revert(bot))
+
+    assert not lock.exists()
 
 
 def test_locks_that_a_killed_git_of_ours_left_on_the_branch_are_ours_to_clear(
