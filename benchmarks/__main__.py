@@ -15,15 +15,15 @@ from pathlib import Path
 import psutil
 
 from benchmarks import daemon, journal, replay, rivals, sampling, versus
-from benchmarks.measure import FULL, QUICK, Effort
-from benchmarks.table import Row, markdown, plain
+from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort
+from benchmarks.table import TableRow, format_markdown, format_plain
 
-SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[Row]]] = {
-    "evaluator": versus.rows,
-    "sampling": lambda effort, _: sampling.rows(effort.seconds),
-    "journal": lambda effort, _: journal.rows(effort.seconds),
-    "daemon": daemon.rows,
-    "replay": replay.rows,
+SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[TableRow]]] = {
+    "evaluator": versus.measure_rows,
+    "sampling": lambda effort, _: sampling.measure_rows(effort.seconds),
+    "journal": lambda effort, _: journal.measure_rows(effort.seconds),
+    "daemon": daemon.measure_rows,
+    "replay": replay.measure_rows,
 }
 _PACKAGES = {
     "prometheus": "prometheus",
@@ -48,30 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, metavar="S", help="CPU-seconds for each figure of an evaluator")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     options = parser.parse_args(argv)
-    effort = QUICK if options.quick else FULL
+    effort = QUICK_EFFORT if options.quick else FULL_EFFORT
     if options.seconds is not None:
         effort = effort._replace(seconds=options.seconds)
     began = time.monotonic()
-    rows: list[Row] = []
+    rows: list[TableRow] = []
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    print(f"{machine()}\n", flush=True)
+    print(f"{describe_machine()}\n", flush=True)
     for name in options.only or SECTIONS:
         say(f"── {name}")
         rows += SECTIONS[name](effort, say)
     say("done")
-    print(markdown(rows) if options.markdown else plain(rows))
+    print(format_markdown(rows) if options.markdown else format_plain(rows))
     return 0
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """What was measured on, and with which versions; nothing that tells whose machine it is."""
     system = platform.freedesktop_os_release().get("PRETTY_NAME", "?") if Path("/etc/os-release").exists() else "?"
     parts = [f"Python {platform.python_version()}", f"numpy {version('numpy')}", f"SQLite {sqlite3.sqlite_version}"]
     parts += [
-        f"{program} {found}" for program, package in _PACKAGES.items() if (found := rivals.version(program, package))
+        f"{program} {found}"
+        for program, package in _PACKAGES.items()
+        if (found := rivals.program_version(program, package))
     ]
     cpus, memory, load = os.cpu_count(), psutil.virtual_memory().total / 2**30, os.getloadavg()[0]
     return f"{cpus} CPUs, {memory:.0f} GiB, load {load:.1f} before the run, {system}\n{', '.join(parts)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import fetch, free_port, running
+from benchmarks.measure import fetch, free_port, running_process
 
 _PROMETHEUS = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
@@ -27,7 +27,7 @@ receivers: [{{name: bench, webhook_configs: [{{url: "http://127.0.0.1:{webhook}/
 """
 
 
-class Pair:
+class AlertingStack:
     """Both programs; the action is the webhook's call."""
 
     def __init__(self, folder: Path, prometheus: str, alertmanager: str, exprs: Sequence[str]) -> None:
@@ -44,14 +44,14 @@ class Pair:
         (folder / "alertmanager.yml").write_text(_ALERTMANAGER.format(webhook=self._webhook.server_port))
 
     @classmethod
-    def find(cls, folder: Path, exprs: Sequence[str]) -> Pair | None:
+    def find(cls, folder: Path, exprs: Sequence[str]) -> AlertingStack | None:
         """None when one of them is not on PATH."""
         prometheus = shutil.which("prometheus")
         alertmanager = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
         return cls(folder, prometheus, alertmanager, exprs) if prometheus and alertmanager else None
 
     @contextlib.contextmanager
-    def started(self, url: str) -> Iterator[list[psutil.Popen]]:
+    def running(self, url: str) -> Iterator[list[psutil.Popen]]:
         """Both processes, without any memory of earlier ones."""
         target = url.removeprefix("http://").partition("/")[0]
         config = _PROMETHEUS.format(folder=self._folder, alerts=self._alerts, target=target)
@@ -75,24 +75,24 @@ class Pair:
         ]
         with contextlib.ExitStack() as stack:
             log = self._folder / "log"
-            yield [stack.enter_context(running([*argv, "--log.level=error"], log)) for argv in argvs]
+            yield [stack.enter_context(running_process([*argv, "--log.level=error"], log)) for argv in argvs]
 
     def close(self) -> None:
         self._webhook.shutdown()
         self._webhook.server_close()
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         return '"breach"' in (fetch(f"http://127.0.0.1:{self._port}/api/v1/query?query=breach") or "")
 
-    def acted(self, after: float) -> float | None:
+    def acted_at(self, after: float) -> float | None:
         """When the webhook was last called for a breach, in monotonic seconds; None when that was before `after`."""
         fired = self._fired
         return fired if fired is not None and fired > after else None
 
-    def calm(self) -> bool:
+    def is_resolved(self) -> bool:
         return self._resolved
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self._fired, self._resolved = None, True
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

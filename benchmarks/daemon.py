@@ -13,15 +13,15 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from benchmarks.alerting import Pair
-from benchmarks.bot import ROOT, SERIES, Page
-from benchmarks.measure import Effort, Memory, cpu_of, fetch, memory_of, running, until
-from benchmarks.table import Row
+from benchmarks.alerting import AlertingStack
+from benchmarks.bot import ROOT, SERIES_COUNT, MetricsServer
+from benchmarks.measure import Effort, Memory, cpu_seconds, fetch, memory_usage, running_process, wait_until
+from benchmarks.table import TableRow
 
-RULES = 20
-TICK = 1_000.0
+RULE_COUNT = 20
+POLL_INTERVAL = 1_000.0
 """ms between two reads of the page, on both sides."""
-THEM = "Prometheus + Alertmanager"
+COMPETITOR = "Prometheus + Alertmanager"
 _GOLDEN = 0.618_033_988_75
 """Multiples of it are spread evenly over the tick, whatever their number."""
 
@@ -29,7 +29,7 @@ _GOLDEN = 0.618_033_988_75
 def expressions() -> list[str]:
     """What is judged besides the breach: plain thresholds, means over 5 min and drawdowns over 1 h."""
     found = []
-    for i in range(RULES - 1):
+    for i in range(RULE_COUNT - 1):
         gauge = f'bot_gauge{{symbol="SYM{i:02d}"}}'
         if i % 4 == 2:
             found.append(f"avg_over_time({gauge}[5m])")
@@ -40,19 +40,19 @@ def expressions() -> list[str]:
     return found
 
 
-class Ours:
+class DaemonUnderTest:
     """A running daemon with 20 rules. Its action is a `command` step that writes down when it began."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self._stamp = folder / "acted"
+        self._action_file = folder / "acted"
         self._log = folder / "log"
         (folder / "rules").mkdir(parents=True)
         (folder / "watchdog.yaml").write_text(
             f'sources: {{bot: {{type: scrape, url: "{url}", every: 1s}}}}\n'
             f'state: state\nweb: {{listen: "127.0.0.1:0"}}\n'
         )
-        names = [f"kpi-{i}" for i in range(RULES - 1)]
+        names = [f"kpi-{i}" for i in range(RULE_COUNT - 1)]
         kpis = [f"  {name}: {{expr: '{expr}'}}" for name, expr in zip(names, expressions(), strict=True)]
         listed = [f"  - {{name: {name}, kpi: {name}, target: bot, crit: {{above: 1000}}}}" for name in names]
         (folder / "rules" / "all.yaml").write_text(
@@ -70,7 +70,7 @@ class Ours:
                     "    kind: halt",
                     "    levels:",
                     "      - name: stamp",
-                    f"        steps: [{{do: command, run: [sh, -c, 'exec date +%s%N >> {self._stamp}']}}]",
+                    f"        steps: [{{do: command, run: [sh, -c, 'exec date +%s%N >> {self._action_file}']}}]",
                     "        verify: {that: [alive == 1], give_up: 30s}",
                     "",
                 ]
@@ -80,25 +80,25 @@ class Ours:
     @contextlib.contextmanager
     def started(self) -> Iterator[psutil.Popen]:
         argv = [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)]
-        with running(argv, self._log, ROOT, self.folder.parent / "compiled") as process:
+        with running_process(argv, self._log, ROOT, self.folder.parent / "compiled") as process:
             try:
                 yield process
             except SystemExit as late:
                 raise SystemExit(f"{late}; the daemon says:\n{self._log.read_text()[-2_000:]}") from None
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Waits until it answers and has seen the bot."""
-        until(lambda: 'watchdog_source_up{source="bot"} 1.0' in self._metrics(), 30, "the daemon sees the bot")
+        wait_until(lambda: 'watchdog_source_up{source="bot"} 1.0' in self._metrics(), 30, "the daemon sees the bot")
 
-    def acted(self, after: float) -> float | None:
+    def acted_at(self, after: float) -> float | None:
         """When the action last began, in monotonic seconds; None when that was before `after`."""
         with contextlib.suppress(OSError, IndexError):
-            wall = int(self._stamp.read_text().split()[-1])
+            wall = int(self._action_file.read_text().split()[-1])
             at = wall / 1e9 - (time.time() - time.monotonic())
             return at if at > after else None
         return None
 
-    def calm(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether the incident is over, and a new one may come."""
         return "watchdog_incidents_open 0.0" in self._metrics()
 
@@ -108,56 +108,60 @@ class Ours:
         return "" if found is None else fetch(found[0]) or ""
 
 
-def rows(effort: Effort, say: Callable[[str], None]) -> list[Row]:
+def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="benchmarks-")))
-        pair = Pair.find(folder / "pair", expressions())
+        pair = AlertingStack.find(folder / "pair", expressions())
         if pair is None:
-            say(
+            log(
                 "prometheus and prometheus-alertmanager are not both on PATH: reaction, start and footprint of ours alone"
             )
         else:
             stack.callback(pair.close)
-        page = Page()
+        page = MetricsServer()
         stack.callback(page.close)
-        say(f"footprint: {effort.footprint:g} s")
-        first = Ours(folder / "first", page.url)
+        log(f"footprint: {effort.footprint:g} s")
+        first = DaemonUnderTest(folder / "first", page.url)
         with first.started():
-            first.ready()  # who compiles is larger and slower than who finds it compiled
-        with _both(folder / "running", page.url, pair) as (ours, processes):
-            found = _footprint(processes, effort.footprint)
-            say(f"reaction: {effort.rounds} breaches")
-            reaction = _reaction(ours, pair, page, effort.rounds)
-        say(f"start: {effort.starts} ×")
-        return [*reaction, _start(folder, page, pair, effort.starts), *found]
+            first.wait_until_ready()  # who compiles is larger and slower than who finds it compiled
+        with _running_both(folder / "running", page.url, pair) as (ours, processes):
+            found = _measure_footprint(processes, effort.footprint)
+            log(f"reaction: {effort.rounds} breaches")
+            reaction = _measure_reaction(ours, pair, page, effort.rounds)
+        log(f"start: {effort.starts} ×")
+        return [*reaction, _measure_start(folder, page, pair, effort.starts), *found]
 
 
 @contextlib.contextmanager
-def _both(folder: Path, url: str, pair: Pair | None) -> Iterator[tuple[Ours, dict[str, list[psutil.Popen]]]]:
+def _running_both(
+    folder: Path, url: str, pair: AlertingStack | None
+) -> Iterator[tuple[DaemonUnderTest, dict[str, list[psutil.Popen]]]]:
     """Ours and theirs, watching one page."""
     with contextlib.ExitStack() as stack:
-        ours = Ours(folder, url)
+        ours = DaemonUnderTest(folder, url)
         processes = {"ours": [stack.enter_context(ours.started())]}
         if pair is not None:
-            processes[THEM] = stack.enter_context(pair.started(url))
-            until(pair.ready, 60, "Prometheus sees the bot")
-        ours.ready()
+            processes[COMPETITOR] = stack.enter_context(pair.running(url))
+            wait_until(pair.is_ready, 60, "Prometheus sees the bot")
+        ours.wait_until_ready()
         yield ours, processes
 
 
-def _footprint(processes: dict[str, list[psutil.Popen]], seconds: float) -> list[Row]:
+def _measure_footprint(processes: dict[str, list[psutil.Popen]], seconds: float) -> list[TableRow]:
     """CPU and memory while nothing happens: both at the same time, nobody asking them anything."""
     time.sleep(2)
-    before = {who: cpu_of(each) for who, each in processes.items()}
+    before = {who: cpu_seconds(each) for who, each in processes.items()}
     began = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
-    cpu = {who: (cpu_of(each) - before[who]) / passed * 100 for who, each in processes.items()}
-    memory: dict[str, Memory] = {who: memory_of(each) for who, each in processes.items()}
+    cpu = {who: (cpu_seconds(each) - before[who]) / passed * 100 for who, each in processes.items()}
+    memory: dict[str, Memory] = {who: memory_usage(each) for who, each in processes.items()}
 
-    def row(what: str, unit: str, of: dict[str, float], goal: float | None) -> Row:
+    def row(what: str, unit: str, of: dict[str, float], goal: float | None) -> TableRow:
         theirs = {who: value for who, value in of.items() if who != "ours"}
-        return Row(f"{RULES} rules, {SERIES} series at 1 s: {what}", of["ours"], unit, theirs, False, goal)
+        return TableRow(
+            f"{RULE_COUNT} rules, {SERIES_COUNT} series at 1 s: {what}", of["ours"], unit, theirs, False, goal
+        )
 
     return [
         row("CPU", "%", cpu, 0.6),
@@ -166,64 +170,66 @@ def _footprint(processes: dict[str, list[psutil.Popen]], seconds: float) -> list
     ]
 
 
-def _reaction(ours: Ours, pair: Pair | None, page: Page, rounds: int) -> list[Row]:
+def _measure_reaction(
+    ours: DaemonUnderTest, pair: AlertingStack | None, page: MetricsServer, rounds: int
+) -> list[TableRow]:
     """Breaches that come at every phase of the tick; the same breach for both sides."""
     mine: list[float] = []
     shown: list[float] = []
     theirs: list[float] = []
     began = time.monotonic()
     for number in range(rounds):
-        until(ours.calm, 60, "the incident is over")
+        wait_until(ours.is_resolved, 60, "the incident is over")
         if pair is not None:
-            until(pair.calm, 60, "the alert is over")
+            wait_until(pair.is_resolved, 60, "the alert is over")
         phase = (number + 0.5) * _GOLDEN
         time.sleep((phase - (time.monotonic() - began)) % 1.0)
-        at = page.flip(True)
-        until(lambda at=at: ours.acted(at) is not None, 60, "the daemon acts")  # type: ignore[misc]
-        acted = ours.acted(at)
+        at = page.set_breach(True)
+        wait_until(lambda at=at: ours.acted_at(at) is not None, 60, "the daemon acts")  # type: ignore[misc]
+        acted = ours.acted_at(at)
         assert acted is not None
         mine.append((acted - at) * 1e3)
-        shown.append((acted - page.shown["trading-watchdog"]) * 1e3)
+        shown.append((acted - page.breach_read_at["trading-watchdog"]) * 1e3)
         if pair is not None:
-            until(lambda at=at: pair.acted(at) is not None, 60, "the webhook is called")  # type: ignore[misc]
-            theirs.append(((pair.acted(at) or at) - at) * 1e3)
-        page.flip(False)
+            wait_until(lambda at=at: pair.acted_at(at) is not None, 60, "the webhook is called")  # type: ignore[misc]
+            theirs.append(((pair.acted_at(at) or at) - at) * 1e3)
+        page.set_breach(False)
 
     def row(
         what: str, ours: list[float], theirs: list[float], of: Callable[[list[float]], float], goal: float | None
-    ) -> Row:
+    ) -> TableRow:
         spread = (min(ours), max(ours)) if of is statistics.median else None
-        return Row(what, of(ours), "ms", {THEM: of(theirs)} if theirs else {}, False, goal, spread=spread)
+        return TableRow(what, of(ours), "ms", {COMPETITOR: of(theirs)} if theirs else {}, False, goal, spread=spread)
 
     return [
-        row("breach → action, polling at 1 s: median", mine, theirs, statistics.median, TICK / 2 + 30),
-        row("breach → action, polling at 1 s: worst", mine, theirs, max, TICK + 30),
+        row("breach → action, polling at 1 s: median", mine, theirs, statistics.median, POLL_INTERVAL / 2 + 30),
+        row("breach → action, polling at 1 s: worst", mine, theirs, max, POLL_INTERVAL + 30),
         row("… of it from the read of the page to the action: median", shown, [], statistics.median, None),
         row("… of it from the read of the page to the action: worst", shown, [], max, 30),
     ]
 
 
-def _start(folder: Path, page: Page, pair: Pair | None, starts: int) -> Row:
+def _measure_start(folder: Path, page: MetricsServer, pair: AlertingStack | None, starts: int) -> TableRow:
     """A breach that is already there when the process starts; every time with an empty state."""
-    page.flip(True)
+    page.set_breach(True)
     mine, theirs = [], []
     for number in range(starts):
-        ours = Ours(folder / f"start-{number}", page.url)
+        ours = DaemonUnderTest(folder / f"start-{number}", page.url)
         began = time.monotonic()
         with ours.started():
-            until(lambda ours=ours, began=began: ours.acted(began) is not None, 30, "the daemon acts")  # type: ignore[misc]
-            mine.append(((ours.acted(began) or began) - began) * 1e3)
+            wait_until(lambda ours=ours, began=began: ours.acted_at(began) is not None, 30, "the daemon acts")  # type: ignore[misc]
+            mine.append(((ours.acted_at(began) or began) - began) * 1e3)
         if pair is not None:
-            pair.forget()
+            pair.reset()
             began = time.monotonic()
-            with pair.started(page.url):
-                until(lambda began=began: pair.acted(began) is not None, 60, "the webhook is called")  # type: ignore[misc]
-                theirs.append(((pair.acted(began) or began) - began) * 1e3)
-    return Row(
+            with pair.running(page.url):
+                wait_until(lambda began=began: pair.acted_at(began) is not None, 60, "the webhook is called")  # type: ignore[misc]
+                theirs.append(((pair.acted_at(began) or began) - began) * 1e3)
+    return TableRow(
         "process start → action on a breach that is there",
         statistics.median(mine),
         "ms",
-        {THEM: statistics.median(theirs)} if theirs else {},
+        {COMPETITOR: statistics.median(theirs)} if theirs else {},
         False,
         700.0,
         spread=(min(mine), max(mine)),

@@ -10,164 +10,164 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.data import SECOND, Case, Series, gauges
-from benchmarks.measure import rate
+from benchmarks.data import SECOND, BenchmarkCase, SeriesHistory, make_gauges
+from benchmarks.measure import measure_rate
 from watchdog import rules
 from watchdog.config import load
 from watchdog.journal import Journal
 from watchdog.model import Millis, Sample
 from watchdog.pipeline import Pipeline
-from watchdog.promql import Expr, Live, Tick, Values, parse
+from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, parse
 from watchdog.rules import Check, Kpi, Reading, Rule, Threshold
-from watchdog.series import Store
+from watchdog.series import Head
 from watchdog.telemetry import Telemetry
 
 _NOW: Millis = 1_700_000_000_000
 
 
-class Feed:
+class SampleFeed:
     """Keeps one second after the other, history first; afterwards the history is told again, and again."""
 
-    def __init__(self, store: Store, history: list[Series]) -> None:
+    def __init__(self, store: Head, history: list[SeriesHistory]) -> None:
         self._store = store
         self._names = [(series.name, series.labels) for series in history]
         self._values = np.array([series.values for series in history]).T.copy()
-        self._told = 0
+        self._position = 0
         self.now = _NOW
         for _ in range(len(self._values)):
-            self.tick()
+            self.advance()
 
-    def next(self) -> list[Sample]:
+    def next_samples(self) -> list[Sample]:
         """The samples of one more second."""
         self.now += SECOND
-        values = self._values[self._told % len(self._values)].tolist()
-        self._told += 1
+        values = self._values[self._position % len(self._values)].tolist()
+        self._position += 1
         return [Sample(name, labels, self.now, v) for (name, labels), v in zip(self._names, values, strict=True)]
 
-    def tick(self) -> None:
-        self._store.keep("bot", self.now + SECOND, self.next())
+    def advance(self) -> None:
+        self._store.ingest("bot", self.now + SECOND, self.next_samples())
 
 
-class Judged:
+class RuleSet:
     """Rules with their expressions, judged as the pipeline does it."""
 
-    def __init__(self, feed: Feed, store: Store, case: Case) -> None:
-        self._feed, self._live = feed, Live(store)
+    def __init__(self, feed: SampleFeed, store: Head, case: BenchmarkCase) -> None:
+        self._feed, self._live = feed, Evaluator(store)
         self._rules: list[tuple[Expr, Check]] = []
         for number, text in enumerate(case.exprs):
             kpi = Kpi(expr=text)
             rule = Rule(name=f"rule-{number}", kpi=f"kpi-{number}", target="bot", crit=Threshold(above=case.limit))
-            check = rules.check(rule, "crit", kpi)
+            check = rules.compile_check(rule, "crit", kpi)
             assert check is not None
             self._rules.append((parse(text), check))
-        tick = self._live.at(feed.now)
-        self._known = [list(_reading(expr, tick).values) for expr, _ in self._rules]
+        tick = self._live.start_round(feed.now)
+        self._known = [list(_evaluate(expr, tick).values) for expr, _ in self._rules]
 
-    def once(self) -> int:
+    def judge_fast(self) -> int:
         """Judges every rule, by its numbers alone where they are plainly well. Returns the number of series that were
         judged; fails when one of them is not `ok`."""
-        count, now, tick = 0, self._feed.now, self._live.at(self._feed.now)
+        count, now, tick = 0, self._feed.now, self._live.start_round(self._feed.now)
         for expr, check in self._rules:
-            reading = _reading(expr, tick)
+            reading = _evaluate(expr, tick)
             values = reading.values
-            assert isinstance(values, Values)
-            well = rules.quiet(check, reading, now, values.low, values.high)
+            assert isinstance(values, InstantVector)
+            well = rules.clearly_ok(check, reading, now, values.min_value, values.max_value)
             assert well, rules.judge(check, reading, now)[0].reason
             count += len(values)
         return count
 
-    def written(self) -> int:
+    def judge_with_verdicts(self) -> int:
         """The same with a verdict for each series, its sentence for people included."""
-        count, tick = 0, self._live.at(self._feed.now)
+        count, tick = 0, self._live.start_round(self._feed.now)
         for (expr, check), known in zip(self._rules, self._known, strict=True):
-            verdicts = rules.judge(check, _reading(expr, tick), self._feed.now, known)
+            verdicts = rules.judge(check, _evaluate(expr, tick), self._feed.now, known)
             assert verdicts[0].outcome == verdicts[-1].outcome == "ok", verdicts[0].reason
             count += len(verdicts)
         return count
 
 
-def _reading(expr: Expr, tick: Tick) -> Reading:
-    values, newest, have, need, until = tick.read(expr)
-    return Reading(values, newest, have, need, None, 5 * SECOND, until=until)
+def _evaluate(expr: Expr, tick: EvaluationRound) -> Reading:
+    values, newest, have, need, until = tick.evaluate(expr)
+    return Reading(values, newest, have, need, None, 5 * SECOND, valid_until=until)
 
 
-class Ours:
+class EvaluatorBenchmark:
     """Measures cases; those that read the same history share its store, which is filled once."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._filled: dict[int, tuple[Feed, Store]] = {}
+        self._filled: dict[int, tuple[SampleFeed, Head]] = {}
 
-    def _store(self, case: Case) -> tuple[Feed, Store]:
+    def _filled_store(self, case: BenchmarkCase) -> tuple[SampleFeed, Head]:
         known = self._filled.get(id(case.history))
         if known is None:
             length = case.history[0].values.size * SECOND
-            store = Store({case.history[0].name: length if case.window else 0})
+            store = Head({case.history[0].name: length if case.window else 0})
             self._filled.clear()  # cases of one history stand together: the last one's is no longer needed
-            known = self._filled[id(case.history)] = (Feed(store, case.history), store)
+            known = self._filled[id(case.history)] = (SampleFeed(store, case.history), store)
         return known
 
-    def judged(self, case: Case) -> float:
+    def measure_fast(self, case: BenchmarkCase) -> float:
         """Verdicts per CPU-second, each from an evaluation on samples that came in just before."""
-        feed, store = self._store(case)
-        return rate(feed.tick, Judged(feed, store, case).once, self._seconds)
+        feed, store = self._filled_store(case)
+        return measure_rate(feed.advance, RuleSet(feed, store, case).judge_fast, self._seconds)
 
-    def written(self, case: Case) -> float:
+    def measure_with_verdicts(self, case: BenchmarkCase) -> float:
         """The same, with every verdict written out."""
-        feed, store = self._store(case)
-        return rate(feed.tick, Judged(feed, store, case).written, self._seconds)
+        feed, store = self._filled_store(case)
+        return measure_rate(feed.advance, RuleSet(feed, store, case).judge_with_verdicts, self._seconds)
 
-    def filtered(self, case: Case) -> float:
+    def measure_filtered(self, case: BenchmarkCase) -> float:
         """The same without `judge`: the limit stands in the expression, as in a Prometheus rule."""
-        feed, store = self._store(case)
+        feed, store = self._filled_store(case)
         exprs = [parse(f"{text} > {case.limit}") for text in case.exprs]
-        live = Live(store)
+        live = Evaluator(store)
 
         def once() -> int:
-            tick = live.at(feed.now)
+            tick = live.start_round(feed.now)
             for expr in exprs:
-                dict(tick.read(expr).values)
+                dict(tick.evaluate(expr).values)
             return len(exprs) * case.checks
 
-        return rate(feed.tick, once, self._seconds)
+        return measure_rate(feed.advance, once, self._seconds)
 
 
-def whole_round(case: Case, seconds: float) -> float:
+def measure_pipeline(case: BenchmarkCase, seconds: float) -> float:
     """Rules per CPU-second of `Pipeline.judge`: evaluated, judged, advanced, compared with the journal."""
     with _pipeline(case.exprs, case.limit) as pipeline:
-        feed = Feed(pipeline.store, case.history)
+        feed = SampleFeed(pipeline.store, case.history)
 
         def once() -> int:
             pipeline.judge(feed.now, "bot")
             return len(case.exprs)
 
-        return rate(lambda: pipeline.keep("bot", feed.next(), feed.now), once, seconds)
+        return measure_rate(lambda: pipeline.add_samples("bot", feed.next_samples(), feed.now), once, seconds)
 
 
-RULES = 10_000
+RULE_COUNT = 10_000
 
 
-def share_of_a_core(seconds: float) -> float:
+def measure_core_share(seconds: float) -> float:
     """% of a core for 10,000 rules on 1,000 series, one second after the other, with nothing happening: samples kept, all
     rules judged, and the tick of the clock."""
-    history = gauges(1_000, 5)
-    with _pipeline([f'gauge{{i="{number % 1_000}"}}' for number in range(RULES)], 5.0) as pipeline:
+    history = make_gauges(1_000, 5)
+    with _pipeline([f'gauge{{i="{number % 1_000}"}}' for number in range(RULE_COUNT)], 5.0) as pipeline:
         gc.collect()
         gc.freeze()  # as `run` does once its rules are loaded
-        feed = Feed(pipeline.store, history)
-        batch = feed.next()
+        feed = SampleFeed(pipeline.store, history)
+        batch = feed.next_samples()
 
         def advance() -> None:
-            batch[:] = feed.next()
+            batch[:] = feed.next_samples()
 
         def second() -> int:
-            pipeline.keep("bot", batch, feed.now)
+            pipeline.add_samples("bot", batch, feed.now)
             pipeline.judge(feed.now, "bot")
             pipeline.judge(feed.now + 5)
             return 1
 
         try:
-            return 100 / rate(advance, second, seconds)
+            return 100 / measure_rate(advance, second, seconds)
         finally:
             gc.unfreeze()
 

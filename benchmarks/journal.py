@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.table import Row
+from benchmarks.table import TableRow
 from watchdog.journal import Journal, incidents, outbox
 
 _T = 1_700_000_000_000
 
 
-def rows(seconds: float) -> list[Row]:
+def measure_rows(seconds: float) -> list[TableRow]:
     """Wall time, since what counts is the wait for the disk."""
     with TemporaryDirectory(prefix="benchmarks-") as name:
         bare = sqlite3.connect(Path(name) / "bare.db", isolation_level=None)
@@ -32,30 +32,30 @@ def rows(seconds: float) -> list[Row]:
         journal = Journal(Path(name) / "journal.db")
 
         def event() -> None:
-            with journal.write() as db:
-                incidents.event(db, "tripped", "drawdown 10.2 % is above 10 %", _T)
+            with journal.transaction() as db:
+                incidents.add_event(db, "tripped", "drawdown 10.2 % is above 10 %", _T)
 
         def trip() -> None:
             """What a rule that trips writes at least: incident, trip, timeline, one message each to two channels."""
-            with journal.write() as db:
+            with journal.transaction() as db:
                 number = incidents.open_incident(db, "bot", "crit", "drawdown", _T)
-                incidents.trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
-                incidents.event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
-                outbox.post(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
-                incidents.close(db, number, _T)
+                incidents.add_trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
+                incidents.add_event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
+                outbox.enqueue(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
+                incidents.close_incident(db, number, _T)
 
         try:
-            sqlite, one, five = _medians([insert, event, trip], seconds)
+            sqlite, one, five = _measure_medians([insert, event, trip], seconds)
         finally:
             journal.close()
             bare.close()
     return [
-        Row("journal: one event, durable", one, "ms", {"bare sqlite": sqlite}, more_is_better=False),
-        Row("journal: a whole trip, durable", five, "ms", {"bare sqlite, one row": sqlite}, more_is_better=False),
+        TableRow("journal: one event, durable", one, "ms", {"bare sqlite": sqlite}, more_is_better=False),
+        TableRow("journal: a whole trip, durable", five, "ms", {"bare sqlite, one row": sqlite}, more_is_better=False),
     ]
 
 
-def _medians(works: list[Callable[[], None]], seconds: float) -> list[float]:
+def _measure_medians(works: list[Callable[[], None]], seconds: float) -> list[float]:
     """ms each, taken in turns: what else the disk does meets all of them, and none always comes after the same one."""
     found: list[list[float]] = [[] for _ in works]
     turn, dice = list(range(len(works))), random.Random(1)

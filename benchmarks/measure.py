@@ -35,11 +35,11 @@ class Effort(NamedTuple):
     """Whether vmalert is measured, and the 24 h rows: filling a day takes a while."""
 
 
-FULL = Effort(seconds=3.0, rounds=24, starts=5, footprint=30.0, full=True)
-QUICK = Effort(seconds=0.2, rounds=3, starts=1, footprint=4.0, full=False)
+FULL_EFFORT = Effort(seconds=3.0, rounds=24, starts=5, footprint=30.0, full=True)
+QUICK_EFFORT = Effort(seconds=0.2, rounds=3, starts=1, footprint=4.0, full=False)
 
 
-def rate(prepare: Callable[[], object], work: Callable[[], int], seconds: float) -> float:
+def measure_rate(prepare: Callable[[], object], work: Callable[[], int], seconds: float) -> float:
     """Units of `work` (it returns how many it did) per CPU-second; `prepare` is called ahead of each and not counted.
 
     Median of slices: a neighbour on the machine spoils one of them, not all. A slice ends early where the
@@ -60,11 +60,11 @@ def rate(prepare: Callable[[], object], work: Callable[[], int], seconds: float)
     return statistics.median(found)
 
 
-def nothing() -> None:
+def no_preparation() -> None:
     """For work that needs no preparation."""
 
 
-def cpu_of(processes: Iterable[psutil.Process]) -> float:
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     """CPU-seconds of processes, with those of children that have ended."""
     return sum(sum(process.cpu_times()[:4]) for process in processes)
 
@@ -74,7 +74,7 @@ class Memory(NamedTuple):
     pss: float
 
 
-def memory_of(processes: Iterable[psutil.Process]) -> Memory:
+def memory_usage(processes: Iterable[psutil.Process]) -> Memory:
     """MB: resident, and the share of it that is theirs alone when shared pages are divided."""
     rss = pss = 0.0
     for process in processes:
@@ -89,12 +89,12 @@ def free_port() -> int:
         return int(door.getsockname()[1])
 
 
-def until(what: Callable[[], object], seconds: float, why: str) -> None:
+def wait_until(condition: Callable[[], object], seconds: float, description: str) -> None:
     """Waits for a true answer."""
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"benchmarks: not within {seconds:g} s: {why}")
+            raise SystemExit(f"benchmarks: not within {seconds:g} s: {description}")
         time.sleep(0.02)
 
 
@@ -108,15 +108,15 @@ def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = 
 
 
 @contextlib.contextmanager
-def running(
-    argv: list[str], log: Path, cwd: Path | None = None, compiled: Path | None = None
+def running_process(
+    argv: list[str], log: Path, cwd: Path | None = None, pycache: Path | None = None
 ) -> Iterator[psutil.Popen]:
     """A process that is ended whatever happens; what it says goes to `log`. `compiled`: where Python keeps what it has
     compiled, whatever the environment says: an installation has it, too."""
     environ = dict(os.environ)
-    if compiled is not None:
+    if pycache is not None:
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        environ["PYTHONPYCACHEPREFIX"] = str(compiled)
+        environ["PYTHONPYCACHEPREFIX"] = str(pycache)
     with log.open("ab") as said:
         process = psutil.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=cwd, env=environ)
         try:

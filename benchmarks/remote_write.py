@@ -19,20 +19,22 @@ _T_BYTES = 6
 """Bytes of a time in ms as a varint: from 2004 to 2109."""
 
 
-def request(series: Iterable[tuple[str, Labels, npt.NDArray[np.int64], Floats]]) -> bytes:
+def encode_request(series: Iterable[tuple[str, Labels, npt.NDArray[np.int64], Floats]]) -> bytes:
     """Name, labels, times in ms (ascending) and values of each series → the body of one POST."""
-    plain = b"".join(_field(1, _series(name, labels, t, v)) for name, labels, t, v in series)
+    plain = b"".join(_encode_field(1, _encode_series(name, labels, t, v)) for name, labels, t, v in series)
     # Snappy may leave everything as it is: the length, then one literal with a length of four bytes.
-    return _varint(len(plain)) + b"\xfc" + (len(plain) - 1).to_bytes(4, "little") + plain
+    return _encode_varint(len(plain)) + b"\xfc" + (len(plain) - 1).to_bytes(4, "little") + plain
 
 
-def _series(name: str, labels: Labels, t: npt.NDArray[np.int64], v: Floats) -> bytes:
+def _encode_series(name: str, labels: Labels, t: npt.NDArray[np.int64], v: Floats) -> bytes:
     pairs = sorted([("__name__", name), *labels])
-    named = b"".join(_field(1, _field(1, key.encode()) + _field(2, text.encode())) for key, text in pairs)
-    return named + _samples(t, v)
+    named = b"".join(
+        _encode_field(1, _encode_field(1, key.encode()) + _encode_field(2, text.encode())) for key, text in pairs
+    )
+    return named + _encode_samples(t, v)
 
 
-def _samples(t: npt.NDArray[np.int64], v: Floats) -> bytes:
+def _encode_samples(t: npt.NDArray[np.int64], v: Floats) -> bytes:
     """All of one size, so they are laid out as a matrix: tag, length, tag of the value, value, tag of the time, time."""
     cells = np.empty((t.size, 4 + 8 + _T_BYTES), np.uint8)
     cells[:, :3] = (0x12, 8 + _T_BYTES + 2, 0x09)
@@ -44,11 +46,11 @@ def _samples(t: npt.NDArray[np.int64], v: Floats) -> bytes:
     return cells.tobytes()
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def _encode_field(number: int, content: bytes) -> bytes:
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(content)) + content
 
 
-def _varint(value: int) -> bytes:
+def _encode_varint(value: int) -> bytes:
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

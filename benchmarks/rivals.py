@@ -21,51 +21,53 @@ from typing import Protocol
 import numpy as np
 import psutil
 
-from benchmarks.data import HOUR, SECOND, Case, Series
-from benchmarks.measure import cpu_of, fetch, free_port, running, until
-from benchmarks.remote_write import HEADERS, request
+from benchmarks.data import HOUR, SECOND, BenchmarkCase, SeriesHistory
+from benchmarks.measure import cpu_seconds, fetch, free_port, running_process, wait_until
+from benchmarks.remote_write import HEADERS, encode_request
 
-FUTURE = 1_200
+FUTURE_SECONDS = 1_200
 """Seconds of samples ahead of now, so that windows stay full while they are measured."""
-EVERY = "200ms"
+EVALUATION_INTERVAL = "200ms"
 """Evaluation interval: short, so that their processes are busy."""
 _CHUNK = HOUR // 2
 
 
-class Rival(Protocol):
+class Competitor(Protocol):
     name: str
 
-    def push(self, histories: Iterable[list[Series]]) -> None:
+    def push_samples(self, histories: Iterable[list[SeriesHistory]]) -> None:
         """Takes histories that end now, and go on for a while. Once."""
 
-    def judged(self, case: Case, seconds: float) -> float:
+    def measure_rules(self, case: BenchmarkCase, seconds: float) -> float:
         """Checks per CPU-second."""
 
-    def ranged(self, exprs: Sequence[str], seconds: float, /) -> float:
+    def measure_range_queries(self, exprs: Sequence[str], seconds: float, /) -> float:
         """Points per CPU-second that range queries at a step of 1 s return; 0 where that is not measured."""
 
 
 @contextlib.contextmanager
-def found(folder: Path, say: Callable[[str], None], *, only_prometheus: bool) -> Iterator[list[Rival]]:
+def running_competitors(
+    folder: Path, log: Callable[[str], None], *, only_prometheus: bool
+) -> Iterator[list[Competitor]]:
     """Those that are on PATH, running."""
     with contextlib.ExitStack() as stack:
-        rivals: list[Rival] = []
+        rivals: list[Competitor] = []
         if (program := shutil.which("prometheus")) is not None:
-            rivals.append(stack.enter_context(_prometheus(program, folder / "prometheus")))
+            rivals.append(stack.enter_context(_running_prometheus(program, folder / "prometheus")))
         else:
-            say("prometheus is not on PATH: not measured")
+            log("prometheus is not on PATH: not measured")
         victoria = shutil.which("victoria-metrics") or shutil.which("victoria-metrics-prod")
         vmalert = shutil.which("vmalert") or shutil.which("vmalert-prod")
         if only_prometheus:
-            say("vmalert is measured by the full run only")
+            log("vmalert is measured by the full run only")
         elif victoria is not None and vmalert is not None:
-            rivals.append(stack.enter_context(_victoria(victoria, vmalert, folder / "victoria")))
+            rivals.append(stack.enter_context(_running_victoria(victoria, vmalert, folder / "victoria")))
         else:
-            say("victoria-metrics and vmalert are not both on PATH: not measured")
+            log("victoria-metrics and vmalert are not both on PATH: not measured")
         yield rivals
 
 
-def version(program: str, package: str) -> str | None:
+def program_version(program: str, package: str) -> str | None:
     """Of a program on PATH; None when there is none."""
     if (path := shutil.which(program)) is None:
         return None
@@ -79,14 +81,14 @@ def version(program: str, package: str) -> str | None:
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout or "?"
 
 
-def rule_file(case: Case) -> str:
+def make_rule_file(case: BenchmarkCase) -> str:
     """JSON is YAML. As many rules as they are to have; expressions come round."""
-    exprs = [f"{case.exprs[i % len(case.exprs)]} > {case.limit}" for i in range(case.theirs)]
+    exprs = [f"{case.exprs[i % len(case.exprs)]} > {case.limit}" for i in range(case.competitor_rules)]
     listed = [{"alert": f"rule-{i}", "expr": expr} for i, expr in enumerate(exprs)]
-    return json.dumps({"groups": [{"name": "all", "interval": EVERY, "rules": listed}]})
+    return json.dumps({"groups": [{"name": "all", "interval": EVALUATION_INTERVAL, "rules": listed}]})
 
 
-def counter(page: str | None, name: str) -> float:
+def read_counter(page: str | None, name: str) -> float:
     """Sum of a metric's samples on a page."""
     lines = [line for line in (page or "").splitlines() if re.match(rf"{name}[{{ ]", line)]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
@@ -98,41 +100,43 @@ class _Prometheus:
     def __init__(self, url: str, rules: Path, process: psutil.Popen) -> None:
         self._url, self._rules, self._process = url, rules, process
 
-    def push(self, histories: Iterable[list[Series]]) -> None:
-        _push(f"{self._url}/api/v1/write", histories)
-        _idle([self._process])  # a day of samples is compacted once
+    def push_samples(self, histories: Iterable[list[SeriesHistory]]) -> None:
+        _remote_write(f"{self._url}/api/v1/write", histories)
+        _wait_until_idle([self._process])  # a day of samples is compacted once
 
-    def judged(self, case: Case, seconds: float) -> float:
-        self._use(rule_file(case))
-        began = self._evaluated()
-        until(lambda: self._evaluated() >= began + case.theirs, 60, "Prometheus evaluates the rules")
-        rate = _measure([self._process], self._evaluated, seconds)
-        self._use('{"groups": []}')
+    def measure_rules(self, case: BenchmarkCase, seconds: float) -> float:
+        self._load_rules(make_rule_file(case))
+        began = self._evaluation_count()
+        wait_until(
+            lambda: self._evaluation_count() >= began + case.competitor_rules, 60, "Prometheus evaluates the rules"
+        )
+        rate = _measure([self._process], self._evaluation_count, seconds)
+        self._load_rules('{"groups": []}')
         return rate * case.checks
 
-    def ranged(self, exprs: Sequence[str], seconds: float) -> float:
+    def measure_range_queries(self, exprs: Sequence[str], seconds: float) -> float:
         points, spent, deadline = 0, 0.0, time.monotonic() + 10 * seconds
         end = time.time_ns() // 1_000_000_000
         asked = [
             urllib.parse.urlencode({"query": expr, "start": end - 3_000, "end": end - 1, "step": 1}) for expr in exprs
         ]
         while spent < max(seconds, 0.2) and time.monotonic() < deadline:
-            before = cpu_of([self._process])
+            before = cpu_seconds([self._process])
             for query in asked:
                 assert fetch(f"{self._url}/api/v1/query_range?{query}") is not None, "Prometheus does not answer"
-            points, spent = points + 3_000 * len(asked), spent + cpu_of([self._process]) - before
+            points, spent = points + 3_000 * len(asked), spent + cpu_seconds([self._process]) - before
         return points / spent if spent else 0.0
 
-    def _use(self, text: str) -> None:
+    def _load_rules(self, text: str) -> None:
         self._rules.write_text(text)
         assert fetch(f"{self._url}/-/reload", b"") is not None, "Prometheus refuses the rules"
 
-    def _evaluated(self) -> float:
-        return counter(fetch(f"{self._url}/metrics"), "prometheus_rule_evaluations_total")
+    def _evaluation_count(self) -> float:
+        return read_counter(fetch(f"{self._url}/metrics"), "prometheus_rule_evaluations_total")
 
 
 @contextlib.contextmanager
-def _prometheus(program: str, folder: Path) -> Iterator[Rival]:
+def _running_prometheus(program: str, folder: Path) -> Iterator[Competitor]:
     folder.mkdir()
     rules, port = folder / "rules.yml", free_port()
     rules.write_text('{"groups": []}')
@@ -146,27 +150,27 @@ def _prometheus(program: str, folder: Path) -> Iterator[Rival]:
         "--web.enable-lifecycle",
         "--web.enable-remote-write-receiver",
     ]
-    with running(argv, folder / "log") as process:
+    with running_process(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: fetch(f"{url}/-/ready") is not None, 60, "Prometheus is ready")
+        wait_until(lambda: fetch(f"{url}/-/ready") is not None, 60, "Prometheus is ready")
         yield _Prometheus(url, rules, process)
 
 
-class _Victoria:
+class _VictoriaMetrics:
     name = "vmalert"
 
     def __init__(self, url: str, vmalert: str, folder: Path, process: psutil.Popen) -> None:
         self._url, self._vmalert, self._folder, self._process = url, vmalert, folder, process
 
-    def push(self, histories: Iterable[list[Series]]) -> None:
-        _push(f"{self._url}/api/v1/write", histories)
+    def push_samples(self, histories: Iterable[list[SeriesHistory]]) -> None:
+        _remote_write(f"{self._url}/api/v1/write", histories)
         fetch(f"{self._url}/internal/force_flush")
-        _idle([self._process])
+        _wait_until_idle([self._process])
 
-    def judged(self, case: Case, seconds: float) -> float:
+    def measure_rules(self, case: BenchmarkCase, seconds: float) -> float:
         """Both processes count: one asks, the other one answers."""
         rules, port = self._folder / "rules.yml", free_port()
-        rules.write_text(rule_file(case))
+        rules.write_text(make_rule_file(case))
         argv = [
             self._vmalert,
             f"-rule={rules}",
@@ -176,20 +180,20 @@ class _Victoria:
             "-loggerLevel=ERROR",
         ]
         page = f"http://127.0.0.1:{port}/metrics"
-        with running(argv, self._folder / "log") as process:
+        with running_process(argv, self._folder / "log") as process:
 
             def evaluated() -> float:
-                return counter(fetch(page), "vmalert_execution_total")
+                return read_counter(fetch(page), "vmalert_execution_total")
 
-            until(lambda: evaluated() > case.theirs, 60, "vmalert evaluates the rules")
+            wait_until(lambda: evaluated() > case.competitor_rules, 60, "vmalert evaluates the rules")
             return _measure([self._process, process], evaluated, seconds) * case.checks
 
-    def ranged(self, _: Sequence[str], __: float) -> float:
+    def measure_range_queries(self, _: Sequence[str], __: float) -> float:
         return 0.0
 
 
 @contextlib.contextmanager
-def _victoria(victoria: str, vmalert: str, folder: Path) -> Iterator[Rival]:
+def _running_victoria(victoria: str, vmalert: str, folder: Path) -> Iterator[Competitor]:
     folder.mkdir()
     port = free_port()
     argv = [
@@ -200,36 +204,36 @@ def _victoria(victoria: str, vmalert: str, folder: Path) -> Iterator[Rival]:
         "-search.latencyOffset=1ms",
         "-retentionPeriod=2d",
     ]
-    with running(argv, folder / "log") as process:
+    with running_process(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: fetch(f"{url}/health") is not None, 60, "VictoriaMetrics is ready")
-        yield _Victoria(url, vmalert, folder, process)
+        wait_until(lambda: fetch(f"{url}/health") is not None, 60, "VictoriaMetrics is ready")
+        yield _VictoriaMetrics(url, vmalert, folder, process)
 
 
-def _push(url: str, histories: Iterable[list[Series]]) -> None:
+def _remote_write(url: str, histories: Iterable[list[SeriesHistory]]) -> None:
     """Half an hour at a time, all series together: samples that are an hour behind the newest one are refused."""
     known = list(histories)
     end = time.time_ns() // 1_000_000 // SECOND * SECOND
-    for start in range(-max(one.values.size for history in known for one in history), FUTURE, _CHUNK):
+    for start in range(-max(one.values.size for history in known for one in history), FUTURE_SECONDS, _CHUNK):
         for history in known:
             length = history[0].values.size
-            seconds = np.arange(max(start, -length), min(start + _CHUNK, FUTURE))
+            seconds = np.arange(max(start, -length), min(start + _CHUNK, FUTURE_SECONDS))
             if len(history) > 1_000:
                 seconds = seconds[seconds % 30 == 0]  # instant reads: nobody looks at what lies between
             t = (end + seconds * SECOND).astype(np.int64)
             for part in range(0, len(history) if seconds.size else 0, 1_000):
                 some = history[part : part + 1_000]
-                body = request((one.name, one.labels, t, one.values[seconds % length]) for one in some)
+                body = encode_request((one.name, one.labels, t, one.values[seconds % length]) for one in some)
                 assert fetch(url, body, HEADERS) is not None, f"{url} refuses the samples"
 
 
-def _idle(processes: list[psutil.Popen]) -> None:
+def _wait_until_idle(processes: list[psutil.Popen]) -> None:
     """Waits until what the samples have set off is done."""
     calm, deadline = 0, time.monotonic() + 60
     while calm < 3 and time.monotonic() < deadline:
-        before = cpu_of(processes)
+        before = cpu_seconds(processes)
         time.sleep(0.5)
-        calm = calm + 1 if cpu_of(processes) - before <= 0.03 else 0
+        calm = calm + 1 if cpu_seconds(processes) - before <= 0.03 else 0
 
 
 def _measure(processes: list[psutil.Popen], evaluated: Callable[[], float], seconds: float) -> float:
@@ -241,10 +245,12 @@ def _measure(processes: list[psutil.Popen], evaluated: Callable[[], float], seco
     def news(after: float) -> tuple[float, float]:
         while (count := evaluated()) == after:
             time.sleep(0.05)
-        return count, cpu_of(processes)
+        return count, cpu_seconds(processes)
 
     (count, spent), began = news(evaluated()), time.monotonic()
-    while (passed := time.monotonic() - began) < seconds or (cpu_of(processes) - spent < 0.5 and passed < 10 * seconds):
+    while (passed := time.monotonic() - began) < seconds or (
+        cpu_seconds(processes) - spent < 0.5 and passed < 10 * seconds
+    ):
         time.sleep(0.05)
     last, spent_then = news(evaluated())
     return (last - count) / (spent_then - spent)

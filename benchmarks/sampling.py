@@ -5,42 +5,45 @@ from __future__ import annotations
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.bot import apart, page_text
-from benchmarks.data import gauges
-from benchmarks.evaluator import Feed
-from benchmarks.measure import nothing, rate
-from benchmarks.table import Row
-from watchdog.series import Store
+from benchmarks.bot import metrics_text, separate_process
+from benchmarks.data import make_gauges
+from benchmarks.evaluator import SampleFeed
+from benchmarks.measure import measure_rate, no_preparation
+from benchmarks.table import TableRow
+from watchdog.series import Head
 from watchdog.sources import exposition
-from watchdog.sources.scrape import Scrape
+from watchdog.sources.scrape import ScrapeSource
 
 
-def rows(seconds: float) -> list[Row]:
-    page = page_text(breach=False)
-    store = Store({"gauge": 300_000})
-    feed = Feed(store, gauges(50, 420))
-    batch = feed.next()
+def measure_rows(seconds: float) -> list[TableRow]:
+    page = metrics_text(breach=False)
+    store = Head({"gauge": 300_000})
+    feed = SampleFeed(store, make_gauges(50, 420))
+    batch = feed.next_samples()
 
-    last = exposition.Remembered()
+    last = exposition.PageCache()
 
     def parse() -> int:
-        exposition.samples(page, 0, last)
+        exposition.parse_samples(page, 0, last)
         return 1
 
     def parse_theirs() -> int:
         return min(1, sum(len(family.samples) for family in text_string_to_metric_families(page.decode())))
 
     def advance() -> None:
-        batch[:] = feed.next()
+        batch[:] = feed.next_samples()
 
     def keep() -> int:
-        store.keep("bot", feed.now, batch)
+        store.ingest("bot", feed.now, batch)
         return 1
 
-    parsed, parsed_theirs = rate(nothing, parse, seconds), rate(nothing, parse_theirs, seconds)
-    kept = rate(advance, keep, seconds)
-    with apart() as url:
-        source, session = Scrape(type="scrape", url=url), requests.Session()
+    parsed, parsed_theirs = (
+        measure_rate(no_preparation, parse, seconds),
+        measure_rate(no_preparation, parse_theirs, seconds),
+    )
+    kept = measure_rate(advance, keep, seconds)
+    with separate_process() as url:
+        source, session = ScrapeSource(type="scrape", url=url), requests.Session()
         session.trust_env = False
         memo: dict[str, object] = {}
 
@@ -51,11 +54,16 @@ def rows(seconds: float) -> list[Row]:
             text = session.get(url, timeout=10).text
             return min(1, sum(len(family.samples) for family in text_string_to_metric_families(text)))
 
-        whole, whole_theirs = rate(nothing, read, seconds), rate(nothing, read_theirs, seconds)
+        whole, whole_theirs = (
+            measure_rate(no_preparation, read, seconds),
+            measure_rate(no_preparation, read_theirs, seconds),
+        )
         session.close()
     client, both = "prometheus_client", "requests + prometheus_client"
     return [
-        Row("page of 50 series: parse", 1e6 / parsed, "µs", {client: 1e6 / parsed_theirs}, more_is_better=False),
-        Row("page of 50 series: fetch and parse", 1e6 / whole, "µs", {both: 1e6 / whole_theirs}, more_is_better=False),
-        Row("page of 50 series: keep", 1e6 / kept, "µs", more_is_better=False),
+        TableRow("page of 50 series: parse", 1e6 / parsed, "µs", {client: 1e6 / parsed_theirs}, more_is_better=False),
+        TableRow(
+            "page of 50 series: fetch and parse", 1e6 / whole, "µs", {both: 1e6 / whole_theirs}, more_is_better=False
+        ),
+        TableRow("page of 50 series: keep", 1e6 / kept, "µs", more_is_better=False),
     ]

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-HEAD = ("what", "theirs", "ours", "ratio", "goal")
+HEADER = ("what", "theirs", "ours", "ratio", "goal")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One measured fact."""
 
-    what: str
+    title: str
     ours: float
     unit: str = ""
     """Stands behind every number; empty for counts per CPU-second."""
-    theirs: Mapping[str, float] = field(default_factory=dict)
+    competitors: Mapping[str, float] = field(default_factory=dict)
     """Who → the same fact about them, from the same run."""
     more_is_better: bool = True
     goal: float | None = None
     """At least this, or at most when less is better."""
-    times: tuple[str, float] | None = None
+    target_ratio: tuple[str, float] | None = None
     """One of them, and how many times better than that one we want to be: what carries over to other machines."""
     spread: tuple[float, float] | None = None
     """Least and greatest of ours, where `ours` is a median."""
@@ -29,57 +29,61 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """How many times better we are than the best of them; below 1 we are worse."""
-        known = [value for value in self.theirs.values() if value > 0]
+        known = [value for value in self.competitors.values() if value > 0]
         if not known or self.ours <= 0:
             return None
         return self.ours / max(known) if self.more_is_better else min(known) / self.ours
 
     @property
-    def met(self) -> bool | None:
+    def goal_met(self) -> bool | None:
         if self.goal is None:
             return None
         return self.ours >= self.goal if self.more_is_better else self.ours <= self.goal
 
     @property
-    def met_beside(self) -> bool | None:
+    def ratio_met(self) -> bool | None:
         """Whether we are as many times better as we want to be; None when that one was not measured."""
-        if self.times is None or self.theirs.get(self.times[0], 0) <= 0 or self.ours <= 0:
+        if self.target_ratio is None or self.competitors.get(self.target_ratio[0], 0) <= 0 or self.ours <= 0:
             return None
-        them = self.theirs[self.times[0]]
-        return (self.ours / them if self.more_is_better else them / self.ours) >= self.times[1]
+        them = self.competitors[self.target_ratio[0]]
+        return (self.ours / them if self.more_is_better else them / self.ours) >= self.target_ratio[1]
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        theirs = "; ".join(f"{who} {number(value, self.unit)}" for who, value in self.theirs.items())
-        ours = number(self.ours, self.unit)
+        theirs = "; ".join(f"{who} {format_number(value, self.unit)}" for who, value in self.competitors.items())
+        ours = format_number(self.ours, self.unit)
         if self.spread is not None:
-            ours += f" ({number(self.spread[0])} – {number(self.spread[1])})"
-        ratio = "–" if self.ratio is None else f"{number(self.ratio)} ×"
+            ours += f" ({format_number(self.spread[0])} – {format_number(self.spread[1])})"
+        ratio = "–" if self.ratio is None else f"{format_number(self.ratio)} ×"
         goals = []
         if self.goal is not None:
-            goals.append(f"{'≥' if self.more_is_better else '≤'} {number(self.goal, self.unit)}: {_verdict(self.met)}")
-        if self.times is not None and self.met_beside is not None:
-            goals.append(f"≥ {number(self.times[1])} × {self.times[0]}: {_verdict(self.met_beside)}")
-        return self.what, theirs or "–", ours, ratio, ", ".join(goals) or "–"
+            goals.append(
+                f"{'≥' if self.more_is_better else '≤'} {format_number(self.goal, self.unit)}: {_verdict(self.goal_met)}"
+            )
+        if self.target_ratio is not None and self.ratio_met is not None:
+            goals.append(
+                f"≥ {format_number(self.target_ratio[1])} × {self.target_ratio[0]}: {_verdict(self.ratio_met)}"
+            )
+        return self.title, theirs or "–", ours, ratio, ", ".join(goals) or "–"
 
 
 def _verdict(met: bool | None) -> str:
     return "met" if met else "missed"
 
 
-def number(value: float, unit: str = "") -> str:
+def format_number(value: float, unit: str = "") -> str:
     """Three significant digits, whole numbers up to 10,000, and thousands set apart."""
     text = f"{float(f'{value:.3g}') if abs(value) >= 10_000 else value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{text} {unit}" if unit else text
 
 
-def plain(rows: Sequence[Row]) -> str:
+def format_plain(rows: Sequence[TableRow]) -> str:
     """For a terminal."""
-    lines = [HEAD, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    lines = [HEADER, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([texts[0], "  ".join("─" * width for width in widths), *texts[1:]])
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in rows)]
+def format_markdown(rows: Sequence[TableRow]) -> str:
+    lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import config
-from watchdog.incidents import Key, Terms
+from watchdog.incidents import MachineConfig, StateKey
 from watchdog.journal import Journal, incidents, runs
-from watchdog.journal.runs import Outcome, Run
+from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.model import Labels, Millis, Sample, Severity
-from watchdog.people import People
-from watchdog.pipeline import Pipeline, terms
-from watchdog.pipeline.watch import named
-from watchdog.rollback import Hands
+from watchdog.people import RequestHandler
+from watchdog.pipeline import Pipeline, machine_config
+from watchdog.pipeline.watch import machine_configs_of_rules
+from watchdog.rollback import RollbackContext
 from watchdog.telemetry import Telemetry
 
 START = 1_700_000_000_000
 SECOND = 1_000
 MINUTE = 60 * SECOND
 
-WATCHDOG = """\
+MAIN_YAML = """\
 sources:
   bot: {type: scrape, url: "http://127.0.0.1:1/metrics", every: 1s}
   host: {type: host, every: 1s, disks: [/]}
@@ -31,7 +31,7 @@ channels:
   pager: {type: slack, token: xoxb-12345678, channel: C0123457, from: crit}
 state: state
 """
-RULES = """\
+RULES_YAML = """\
 targets:
   bot: {repo: /srv/bot, cooldown: 1m, settling: 10m, budget: [2 per 1h]}
 kpis:
@@ -60,35 +60,35 @@ plans:
 """
 
 
-class Desk:
+class PipelineHarness:
     """A pipeline over a real journal; a second a round. Plans are queued here and carried out by nobody: `end` does."""
 
-    def __init__(self, folder: Path, rules: str = RULES, watchdog: str = WATCHDOG, *, now: Millis = START) -> None:
+    def __init__(self, folder: Path, rules: str = RULES_YAML, main: str = MAIN_YAML, *, now: Millis = START) -> None:
         self.folder = folder
-        self.write(rules, watchdog)
+        self.write_config(rules, main)
         self.now = now
-        self.shows: dict[str, float] = {
+        self.values: dict[str, float] = {
             "error_ratio": 0.01,
             "equity": 1_000,
             "tick_age": 1,
             "market_open": 1,
             "alive": 1,
         }
-        self.series: list[tuple[str, Labels, float]] = []
-        self.lost: set[str] = set()
+        self.labelled_series: list[tuple[str, Labels, float]] = []
+        self.lost_sources: set[str] = set()
         self.open()
 
-    def write(self, rules: str, watchdog: str = WATCHDOG) -> None:
+    def write_config(self, rules: str, main: str = MAIN_YAML) -> None:
         (self.folder / "rules").mkdir(parents=True, exist_ok=True)
-        (self.folder / "watchdog.yaml").write_text(watchdog)
+        (self.folder / "watchdog.yaml").write_text(main)
         (self.folder / "rules" / "rules.yaml").write_text(rules)
         self.config = config.load(self.folder, environ={})
 
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db")
-        self.journal.rows("PRAGMA synchronous=OFF")
+        self.journal.query("PRAGMA synchronous=OFF")
         self.pipeline = Pipeline(self.config, self.journal, Telemetry("test"), self.now)
-        self.people = People(self.pipeline, self.journal)
+        self.requests = RequestHandler(self.pipeline, self.journal)
 
     def restart(self, downtime: Millis = SECOND) -> None:
         """kill -9 and a new process."""
@@ -97,98 +97,102 @@ class Desk:
         self.open()
 
     def reload(self, rules: str) -> None:
-        self.write(rules)
-        self.pipeline.use(self.config, self.now)
+        self.write_config(rules)
+        self.pipeline.apply_config(self.config, self.now)
 
-    def round(self, **shows: float) -> None:
+    def round(self, **values: float) -> None:
         """A second goes by, every source is read, and all is judged."""
-        self.shows |= shows
+        self.values |= values
         self.now += SECOND
-        samples = [Sample(name, (), self.now, value) for name, value in self.shows.items() if value == value]
-        samples += [Sample(name, labels, self.now, value) for name, labels, value in self.series]
+        samples = [Sample(name, (), self.now, value) for name, value in self.values.items() if value == value]
+        samples += [Sample(name, labels, self.now, value) for name, labels, value in self.labelled_series]
         for source, read in {"bot": samples, "host": [Sample("host_load1", (), self.now, 0.1)]}.items():
-            if source in self.lost:
-                self.pipeline.lose(source, self.now)
+            if source in self.lost_sources:
+                self.pipeline.mark_source_down(source, self.now)
             else:
-                self.pipeline.keep(source, read, self.now)
+                self.pipeline.add_samples(source, read, self.now)
             self.pipeline.judge(self.now, source)
         self.pipeline.judge(self.now)
 
-    def rounds(self, number: int, **shows: float) -> None:
+    def rounds(self, number: int, **values: float) -> None:
         for _ in range(number):
-            self.round(**shows)
+            self.round(**values)
 
-    def end(self, run: Run, outcome: Outcome, *, level: int = 0, acted: Millis | None = None) -> None:
+    def end_run(self, run: PlanRun, outcome: RunOutcome, *, level: int = 0, acted_at: Millis | None = None) -> None:
         """As the rollback leaves it."""
-        at = self.now if acted is None else acted
-        with self.journal.write() as db:
-            runs.move(db, run.id, status="ended", outcome=outcome, level=level, acted=at, ended=self.now)
+        at = self.now if acted_at is None else acted_at
+        with self.journal.transaction() as db:
+            runs.update_run(db, run.id, status="ended", outcome=outcome, level=level, acted=at, ended=self.now)
 
     @property
-    def runs(self) -> list[Run]:
-        return [runs.get(self.journal, row[0]) for row in self.journal.rows("SELECT id FROM run ORDER BY id")]
+    def runs(self) -> list[PlanRun]:
+        return [runs.get_run(self.journal, row[0]) for row in self.journal.query("SELECT id FROM run ORDER BY id")]
 
     @property
     def incident(self) -> incidents.Incident | None:
-        return incidents.current(self.journal, "bot")
+        return incidents.find_open(self.journal, "bot")
 
-    def told(self, channel: str = "chat") -> list[str]:
-        rows = self.journal.rows("SELECT title FROM message WHERE channel = ? ORDER BY id", channel)
+    def message_titles(self, channel: str = "chat") -> list[str]:
+        rows = self.journal.query("SELECT title FROM message WHERE channel = ? ORDER BY id", channel)
         return [row["title"] for row in rows]
 
-    def refusals(self) -> list[str]:
-        rows = self.journal.rows(
+    def refusal_reasons(self) -> list[str]:
+        rows = self.journal.query(
             "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id"
         )
         return [json.loads(row["lines"])[0] for row in rows]
 
-    def fires(self, rule: str) -> bool:
-        return any(machine.fires for key, machine in self.pipeline.machines.items() if key.rule == rule)
+    def is_firing(self, rule: str) -> bool:
+        return any(machine.is_firing for key, machine in self.pipeline.machines.items() if key.rule == rule)
 
-    def hands(self, offload: Callable[..., Any], **more: Any) -> Hands:
+    def make_context(self, offload: Callable[..., Any], **overrides: Any) -> RollbackContext:
         """For a rollback that carries out what is queued here, joined to the pipeline as the daemon joins them."""
 
         def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            with self.journal.write() as db:
-                self.pipeline.ledger.queue(db, target, plan, by, self.now, incident=incident)
+            with self.journal.transaction() as db:
+                self.pipeline.incident_manager.queue_run(db, target, plan, by, self.now, incident=incident)
             return True
 
         def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            with self.journal.write() as db:
-                self.pipeline.ledger.tell(db, severity, title, lines, self.now, incident=incident, weight="warn")
+            with self.journal.transaction() as db:
+                self.pipeline.incident_manager.notify(
+                    db, severity, title, lines, self.now, incident=incident, filter_severity="warn"
+                )
 
-        def tripped(incident: int, target: str) -> dict[Key, Terms]:
+        def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             keys = {
-                Key(trip.rule, trip.level, trip.labels)
-                for trip in incidents.trips(self.journal, incident)
+                StateKey(trip.rule, trip.level, trip.labels)
+                for trip in incidents.list_trips(self.journal, incident)
                 if trip.plan is not None
             }
             return {
-                key: terms(check)
+                key: machine_config(check)
                 for check in self.config.checks
                 if check.target == target
                 for key in keys
                 if (key.rule, key.level) == (check.rule, check.level)
             }
 
-        def wanted(run: Run) -> bool | None:
+        def wanted(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
                 return True
-            return self.pipeline.still_fires(tripped(run.incident, run.target))
+            return self.pipeline.still_firing(tripped(run.incident, run.target))
 
-        return Hands(
+        return RollbackContext(
             journal=self.journal,
             telemetry=self.pipeline.telemetry,
             clock=lambda: self.now,
             offload=offload,
-            terms=tripped,
-            evidence=self.pipeline.evidence,
-            wanted=wanted,
-            halt=halt,
-            tell=tell,
-            mute=self.pipeline.mute,
-            over=lambda run: self.pipeline.over(run, self.now),
-            named=lambda target, names: named(self.config.checks, self.pipeline.machines, target, names),
-            held=lambda target: self.pipeline.ledger.held(target, self.now),
-            **more,
+            incident_terms=tripped,
+            evidence=self.pipeline.gather_evidence,
+            still_needed=wanted,
+            queue_halt=halt,
+            notify=tell,
+            mute_rules=self.pipeline.mute_rules,
+            close_if_over=lambda run: self.pipeline.close_incident_of(run, self.now),
+            rule_terms=lambda target, names: machine_configs_of_rules(
+                self.config.checks, self.pipeline.machines, target, names
+            ),
+            hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, self.now),
+            **overrides,
         )

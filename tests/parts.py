@@ -14,17 +14,17 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parents[1]
 
 
-def undocumented(part: type[BaseModel]) -> list[str]:
+def undocumented_fields(model_class: type[BaseModel]) -> list[str]:
     """Its keys without a docstring under them."""
-    text = inspect.getsource(part)
+    text = inspect.getsource(model_class)
     return [
         name
-        for name in part.model_fields
+        for name in model_class.model_fields
         if name not in ("type", "do") and not re.search(rf'^    {name}: .*\n    """', text, re.MULTILINE)
     ]
 
 
-def examples(page: str, section: str) -> Iterator[dict[str, Any]]:
+def yaml_examples(page: str, section: str) -> Iterator[dict[str, Any]]:
     """What the YAML blocks of a page in docs/ hold in that section; there is at least one block."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     assert blocks

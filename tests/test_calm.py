@@ -11,16 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.desk import Desk
-from tests.replay.test_replay_equals_live import configured, live, random_rows
+from tests.desk import PipelineHarness
+from tests.replay.test_replay_equals_live import random_rows, run_live, write_config
 from watchdog import rules
-from watchdog.incidents import Key, Machine
+from watchdog.incidents import MachineState, StateKey
 from watchdog.model import Labels, Verdict
 from watchdog.pipeline import Pipeline
-from watchdog.pipeline.watch import Watch
+from watchdog.pipeline.watch import CheckTracker
 
 
-def machines_after(folder: Path, every: int, rows: list[Any], *, short_cuts: bool) -> tuple[Any, dict[Key, Machine]]:
+def run_pipeline(
+    folder: Path, every: int, rows: list[Any], *, fast_path: bool
+) -> tuple[Any, dict[StateKey, MachineState]]:
     """(changes, machines) of a pipeline that was told these rows."""
     folder.mkdir()
     kept: list[Pipeline] = []
@@ -32,10 +34,10 @@ def machines_after(folder: Path, every: int, rows: list[Any], *, short_cuts: boo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pipeline, "__init__", noted)
-        if not short_cuts:
-            patch.setattr(Watch, "passes", lambda *_: False)
-            patch.setattr(Watch, "holds", lambda *_: False)
-        told = live(folder, configured(folder, every), rows)
+        if not fast_path:
+            patch.setattr(CheckTracker, "still_clearly_ok", lambda *_: False)
+            patch.setattr(CheckTracker, "skippable", lambda *_: False)
+        told = run_live(folder, write_config(folder, every), rows)
         (pipeline,) = kept
         return told, dict(pipeline.machines)
 
@@ -45,22 +47,22 @@ def machines_after(folder: Path, every: int, rows: list[Any], *, short_cuts: boo
 def test_short_cuts_change_no_event_and_no_machine(seed: int, every: int, count: int) -> None:
     rows = random_rows(seed, count, every)
     with tempfile.TemporaryDirectory() as name:
-        told, machines = machines_after(Path(name, "short"), every, rows, short_cuts=True)
-        expected, all_the_way = machines_after(Path(name, "long"), every, rows, short_cuts=False)
+        told, machines = run_pipeline(Path(name, "short"), every, rows, fast_path=True)
+        expected, all_the_way = run_pipeline(Path(name, "long"), every, rows, fast_path=False)
 
     assert told == expected
     assert machines.keys() == all_the_way.keys()
     for key, machine in machines.items():
-        assert repr(meant(machine)) == repr(meant(all_the_way[key])), key  # a value may be NaN
+        assert repr(normalize_machine(machine)) == repr(normalize_machine(all_the_way[key])), key  # a value may be NaN
 
 
-def meant(machine: Machine) -> Machine:
+def normalize_machine(machine: MachineState) -> MachineState:
     """Good evaluations at the front of `recent` mean nothing: they are not all written down."""
     return replace(machine, recent=machine.recent[machine.recent.index(True) :] if True in machine.recent else ())
 
 
 def test_a_calm_rule_is_judged_by_its_numbers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk(tmp_path)
+    desk = PipelineHarness(tmp_path)
     desk.rounds(3)
     judged: list[str] = []
     judge = rules.judge
@@ -78,7 +80,7 @@ def test_a_calm_rule_is_judged_by_its_numbers_alone(tmp_path: Path, monkeypatch:
 
 
 def test_the_metrics_say_what_is_so_when_they_are_read(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = PipelineHarness(tmp_path)
     desk.rounds(3)
     told = desk.pipeline.telemetry.registry.get_sample_value
     assert told("watchdog_kpi_value", {"kpi": "errors"}) == 0.01

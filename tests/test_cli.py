@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.cli import main, parser
+from watchdog.cli import build_parser, main
 
 ROOT = Path(__file__).parent.parent
 
 
-def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_cli(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "watchdog", *args],
         capture_output=True,
@@ -38,7 +38,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_wrong_usage_ends_with_two() -> None:
-    assert run("walk").returncode == 2
+    assert run_cli("walk").returncode == 2
 
 
 def test_the_shipped_rules_are_well(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_a_wrong_unit_is_named_with_its_line_and_column(tmp_path: Path, capsys: 
 
 def test_a_missing_configuration_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     for command in (["run"], ["status"], ["incidents"], ["rollback", "halt"], ["resume", "bot", "--reason", "x"]):
-        done = run(*command, "--config", str(tmp_path / "nowhere"))
+        done = run_cli(*command, "--config", str(tmp_path / "nowhere"))
 
         assert done.returncode == 1
         assert "nowhere" in done.stderr
@@ -78,7 +78,7 @@ def test_a_missing_configuration_is_one_line_and_no_traceback(tmp_path: Path) ->
 def test_status_without_a_daemon_says_so(tmp_path: Path) -> None:
     (tmp_path / "watchdog.yaml").write_text('web: {listen: "127.0.0.1:9"}\nstate: state\n')
 
-    done = run("status", "--config", str(tmp_path))
+    done = run_cli("status", "--config", str(tmp_path))
 
     assert done.returncode == 1
     assert "no watchdog answers at 127.0.0.1:9" in done.stderr
@@ -99,7 +99,7 @@ def test_a_package_that_the_other_watchdog_overwrote_says_so(tmp_path: Path) -> 
 
 def test_the_readme_names_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    known = {name for action in parser()._actions if action.choices for name in action.choices}
+    known = {name for action in build_parser()._actions if action.choices for name in action.choices}
 
     for line in text.splitlines():
         if line.startswith("trading-watchdog "):

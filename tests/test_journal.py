@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watchdog.incidents import Machine
-from watchdog.journal import Journal, JournalError, Lock, incidents, outbox, runs
-from watchdog.journal.runs import Run, Step
-from watchdog.journal.schema import APPLICATION_ID, STEPS, VERSION
+from watchdog.incidents import MachineState
+from watchdog.journal import Journal, JournalError, StateLock, incidents, outbox, runs
+from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from watchdog.model import Labels, WatchdogError
 
 ROOT = Path(__file__).parent.parent
@@ -29,33 +29,33 @@ NOW = 1_700_000_000_000
 HOUR = 3_600_000
 BTC: Labels = (("pair", "BTC"),)
 
-SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def journal_path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "journal.db"
 
 
 @pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    opened = Journal(path)
+def journal(journal_path: Path) -> Iterator[Journal]:
+    opened = Journal(journal_path)
     yield opened
     opened.close()
 
 
-def texts(journal: Journal) -> list[str]:
-    return [row["text"] for row in journal.rows("SELECT text FROM event ORDER BY id")]
+def event_texts(journal: Journal) -> list[str]:
+    return [row["text"] for row in journal.query("SELECT text FROM event ORDER BY id")]
 
 
-def note(db: sqlite3.Connection, text: str) -> None:
-    incidents.event(db, "noted", text, NOW)
+def add_event(db: sqlite3.Connection, text: str) -> None:
+    incidents.add_event(db, "noted", text, NOW)
 
 
 @contextmanager
-def undone(journal: Journal, error: type[Exception], says: str | None = None) -> Iterator[sqlite3.Connection]:
+def expect_rollback(journal: Journal, error: type[Exception], says: str | None = None) -> Iterator[sqlite3.Connection]:
     """A transaction that ends with an error."""
-    with pytest.raises(error, match=says), journal.write() as db:
+    with pytest.raises(error, match=says), journal.transaction() as db:
         yield db
 
 
@@ -63,85 +63,85 @@ def undone(journal: Journal, error: type[Exception], says: str | None = None) ->
 
 
 def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: Journal) -> None:
-    with undone(journal, LookupError) as db:
+    with expect_rollback(journal, LookupError) as db:
         number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
-        incidents.trip(db, number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
-        queued(db, incident=number)
-        outbox.post(db, ["slack"], "crit", "tripped", [], NOW, number)
+        incidents.add_trip(db, number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
+        queue_run(db, incident=number)
+        outbox.enqueue(db, ["slack"], "crit", "tripped", [], NOW, number)
         raise LookupError
 
     assert [
-        journal.rows(f"SELECT count(*) FROM {table}")[0][0] for table in ("incident", "trip", "run", "message")
+        journal.query(f"SELECT count(*) FROM {table}")[0][0] for table in ("incident", "trip", "run", "message")
     ] == [0] * 4
 
 
 def test_a_transaction_within_a_transaction_shares_its_fate(journal: Journal) -> None:
-    with undone(journal, LookupError) as outer:
-        note(outer, "outer")
-        with journal.write() as inner:
-            note(inner, "inner")
+    with expect_rollback(journal, LookupError) as outer:
+        add_event(outer, "outer")
+        with journal.transaction() as inner:
+            add_event(inner, "inner")
         raise LookupError
-    assert texts(journal) == []
+    assert event_texts(journal) == []
 
-    with journal.write() as outer:
-        note(outer, "outer")
-        with journal.write() as inner:
-            note(inner, "inner")
-    assert texts(journal) == ["outer", "inner"]
+    with journal.transaction() as outer:
+        add_event(outer, "outer")
+        with journal.transaction() as inner:
+            add_event(inner, "inner")
+    assert event_texts(journal) == ["outer", "inner"]
 
 
-def test_what_is_not_committed_is_seen_by_nobody_else(path: Path, journal: Journal) -> None:
-    beside = Journal(path)
-    with journal.write() as db:
-        note(db, "soon")
-        assert texts(beside) == []
+def test_what_is_not_committed_is_seen_by_nobody_else(journal_path: Path, journal: Journal) -> None:
+    beside = Journal(journal_path)
+    with journal.transaction() as db:
+        add_event(db, "soon")
+        assert event_texts(beside) == []
 
-    assert texts(beside) == ["soon"]
+    assert event_texts(beside) == ["soon"]
     beside.close()
 
 
-def test_after_a_commit_that_failed_the_next_one_counts_again(path: Path, journal: Journal) -> None:
+def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path, journal: Journal) -> None:
     """A constraint that is checked at the end leaves the transaction open; what followed would silently join it."""
-    with undone(journal, sqlite3.IntegrityError) as db:
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
         db.execute("PRAGMA defer_foreign_keys=ON")
-        incidents.trip(db, 99, "flapping", "crit", (), "of no incident", None, NOW)
-    with journal.write() as db:
-        note(db, "afterwards")
+        incidents.add_trip(db, 99, "flapping", "crit", (), "of no incident", None, NOW)
+    with journal.transaction() as db:
+        add_event(db, "afterwards")
     journal.close()
 
-    again = Journal(path)
-    assert texts(again) == ["afterwards"]
-    assert again.rows("SELECT * FROM trip") == []
+    again = Journal(journal_path)
+    assert event_texts(again) == ["afterwards"]
+    assert again.query("SELECT * FROM trip") == []
     again.close()
 
 
 def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: Journal) -> None:
-    (pages,) = journal.rows("PRAGMA page_count")[0]
-    journal.rows(f"PRAGMA max_page_count={pages + 20}")
+    (pages,) = journal.query("PRAGMA page_count")[0]
+    journal.query(f"PRAGMA max_page_count={pages + 20}")
 
-    with undone(journal, sqlite3.OperationalError, "full") as db:
+    with expect_rollback(journal, sqlite3.OperationalError, "full") as db:
         for _ in range(1_000):
-            note(db, "x" * 1_000)
+            add_event(db, "x" * 1_000)
 
-    assert texts(journal) == []
-    with journal.write() as db:
-        note(db, "there is room again")
-    assert texts(journal) == ["there is room again"]
+    assert event_texts(journal) == []
+    with journal.transaction() as db:
+        add_event(db, "there is room again")
+    assert event_texts(journal) == ["there is room again"]
 
 
 def test_threads_write_one_after_the_other(journal: Journal) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
     def first() -> None:
-        with undone(journal, LookupError) as db:
-            note(db, "undone")
+        with expect_rollback(journal, LookupError) as db:
+            add_event(db, "undone")
             inside.set()
             assert go_on.wait(30)
             raise LookupError
 
     def second() -> None:
-        with journal.write() as db:
-            note(db, "done")
+        with journal.transaction() as db:
+            add_event(db, "done")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     threads[0].start()
@@ -151,57 +151,57 @@ def test_threads_write_one_after_the_other(journal: Journal) -> None:
     for thread in threads:
         thread.join(30)
 
-    assert texts(journal) == ["done"]
+    assert event_texts(journal) == ["done"]
 
 
 def test_what_is_committed_survives_a_power_cut(journal: Journal) -> None:
     """WAL with `synchronous=FULL` (2): the log is on disk before the commit returns."""
-    assert journal.rows("PRAGMA journal_mode")[0][0] == "wal"
-    assert journal.rows("PRAGMA synchronous")[0][0] == 2
-    assert journal.rows("PRAGMA foreign_keys")[0][0] == 1
+    assert journal.query("PRAGMA journal_mode")[0][0] == "wal"
+    assert journal.query("PRAGMA synchronous")[0][0] == 2
+    assert journal.query("PRAGMA foreign_keys")[0][0] == 1
 
 
 def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(journal: Journal) -> None:
     def waits(db: Any) -> int:
         return int(db.execute("PRAGMA synchronous").fetchone()[0])
 
-    with journal.write(soon=True) as db:
-        incidents.event(db, "note", "soon", NOW)
+    with journal.transaction(defer_sync=True) as db:
+        incidents.add_event(db, "note", "soon", NOW)
         assert waits(db) == 1
-    with journal.write() as db, journal.write(soon=True) as inner:
+    with journal.transaction() as db, journal.transaction(defer_sync=True) as inner:
         assert waits(inner) == 2
-    with pytest.raises(ZeroDivisionError), journal.write(soon=True):
+    with pytest.raises(ZeroDivisionError), journal.transaction(defer_sync=True):
         1 / 0  # noqa: B018
 
-    assert journal.rows("PRAGMA synchronous")[0][0] == 2
-    assert texts(journal) == ["soon"]
+    assert journal.query("PRAGMA synchronous")[0][0] == 2
+    assert event_texts(journal) == ["soon"]
 
 
-def test_everything_survives_closing_and_opening(path: Path) -> None:
-    journal = Journal(path)
-    with journal.write() as db:
+def test_everything_survives_closing_and_opening(journal_path: Path) -> None:
+    journal = Journal(journal_path)
+    with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
-        incidents.trip(db, number, "flapping", "crit", BTC, "15 %", None, NOW)
-        run = queued(db, incident=number)
-        runs.start_step(db, step(run))
-        outbox.post(db, ["slack"], "crit", "tripped", ["one", "zwei – ✓"], NOW, number)
-        incidents.save_machines(db, {("flapping", "crit", BTC): asdict(Machine(recent=(True, False)))})
-        incidents.keep_peak(db, "equity", "max", NOW, 1_000.0)
+        incidents.add_trip(db, number, "flapping", "crit", BTC, "15 %", None, NOW)
+        run = queue_run(db, incident=number)
+        runs.start_step(db, make_step(run))
+        outbox.enqueue(db, ["slack"], "crit", "tripped", ["one", "zwei – ✓"], NOW, number)
+        incidents.save_machines(db, {("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
+        incidents.save_peak(db, "equity", "max", NOW, 1_000.0)
 
     def seen(journal: Journal) -> list[Any]:
         return [
-            incidents.current(journal, "bot"),
-            incidents.trips(journal, number),
-            runs.get(journal, run),
-            runs.steps(journal, run),
+            incidents.find_open(journal, "bot"),
+            incidents.list_trips(journal, number),
+            runs.get_run(journal, run),
+            runs.list_steps(journal, run),
             outbox.due(journal, NOW),
-            list(incidents.machines(journal)),
-            incidents.peaks(journal),
+            list(incidents.list_machines(journal)),
+            incidents.list_peaks(journal),
         ]
 
     before = seen(journal)
     journal.close()
-    again = Journal(path)
+    again = Journal(journal_path)
     after = seen(again)
     again.close()
 
@@ -213,7 +213,7 @@ def test_everything_survives_closing_and_opening(path: Path) -> None:
 
 
 @contextmanager
-def child(script: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+def run_program(script: str, *args: object) -> Iterator[subprocess.Popen[str]]:
     """A Python process that runs `script`; killed with -9 at the end, if it still lives."""
     with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -224,7 +224,7 @@ def child(script: str, *args: object) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     text = process.stdout.readline().strip()
     assert text, "the child died"
@@ -236,59 +236,59 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait(30)
 
 
-MIDDLE = """
+MID_TRANSACTION_PROGRAM = """
 import sys, time
 from pathlib import Path
 from watchdog.journal import Journal, incidents
 journal = Journal(Path(sys.argv[1]))
-with journal.write() as db:
-    incidents.event(db, "noted", "committed", 1)
-journal.rows("PRAGMA cache_size=10")
-with journal.write() as db:
+with journal.transaction() as db:
+    incidents.add_event(db, "noted", "committed", 1)
+journal.query("PRAGMA cache_size=10")
+with journal.transaction() as db:
     for n in range(500):
-        incidents.event(db, "noted", "x" * 1000, 1)
+        incidents.add_event(db, "noted", "x" * 1000, 1)
     print("in the middle", flush=True)
     time.sleep(600)
 """
 
-BUSY = """
+WRITER_PROGRAM = """
 import sys
 from pathlib import Path
 from watchdog.journal import Journal, incidents, outbox
 journal = Journal(Path(sys.argv[1]))
 for n in range(1_000_000):
-    with journal.write() as db:
+    with journal.transaction() as db:
         number = incidents.open_incident(db, f"bot {n}", "crit", "flapping", 1)
-        outbox.post(db, ["slack", "telegram"], "crit", "tripped", [], 1, number)
+        outbox.enqueue(db, ["slack", "telegram"], "crit", "tripped", [], 1, number)
     print(n, flush=True)
 """
 
 
-def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing_of_it(path: Path) -> None:
-    with child(MIDDLE, path) as process:
-        assert line(process) == "in the middle"
-        assert path.with_name("journal.db-wal").stat().st_size > 100_000  # much of it is on the disk already
+def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing_of_it(journal_path: Path) -> None:
+    with run_program(MID_TRANSACTION_PROGRAM, journal_path) as process:
+        assert read_line(process) == "in the middle"
+        assert journal_path.with_name("journal.db-wal").stat().st_size > 100_000  # much of it is on the disk already
         kill(process)
 
-    journal = Journal(path)
-    assert texts(journal) == ["committed"]
-    with journal.write() as db:
-        note(db, "and on it goes")
-    assert texts(journal) == ["committed", "and on it goes"]
+    journal = Journal(journal_path)
+    assert event_texts(journal) == ["committed"]
+    with journal.transaction() as db:
+        add_event(db, "and on it goes")
+    assert event_texts(journal) == ["committed", "and on it goes"]
     journal.close()
 
 
-def test_kill_9_at_any_moment_leaves_whole_transactions_and_every_one_that_was_reported(path: Path) -> None:
-    with child(BUSY, path) as process:
+def test_kill_9_at_any_moment_leaves_whole_transactions_and_every_one_that_was_reported(journal_path: Path) -> None:
+    with run_program(WRITER_PROGRAM, journal_path) as process:
         reported = 0
         while reported < 50:
-            reported = int(line(process))
+            reported = int(read_line(process))
         kill(process)
         assert process.stdout is not None
         reported = max([reported, *(int(text) for text in process.stdout.read().split("\n")[:-1] if text)])
 
-    journal = Journal(path)
-    whole = journal.rows(
+    journal = Journal(journal_path)
+    whole = journal.query(
         "SELECT i.id, count(m.id) FROM incident i LEFT JOIN message m ON m.incident = i.id GROUP BY i.id"
     )
     journal.close()
@@ -299,53 +299,53 @@ def test_kill_9_at_any_moment_leaves_whole_transactions_and_every_one_that_was_r
 # ─ files that are not usable ─
 
 
-def stranger(path: Path) -> None:
-    db = sqlite3.connect(path)
+def make_foreign_database(journal_path: Path) -> None:
+    db = sqlite3.connect(journal_path)
     db.execute("CREATE TABLE theirs (x)")
     db.commit()
     db.close()
 
 
-def grown(path: Path) -> None:
+def make_unknown_schema(journal_path: Path) -> None:
     """A journal of many pages."""
-    journal = Journal(path)
-    with journal.write() as db:
+    journal = Journal(journal_path)
+    with journal.transaction() as db:
         for _ in range(300):
-            note(db, "x" * 1_000)
+            add_event(db, "x" * 1_000)
     journal.close()
 
 
-def newer(path: Path) -> None:
-    Journal(path).close()
-    db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version={VERSION + 1}")
+def make_newer_schema(journal_path: Path) -> None:
+    Journal(journal_path).close()
+    db = sqlite3.connect(journal_path)
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     db.close()
 
 
-def scribbled(path: Path) -> None:
-    grown(path)
-    with path.open("r+b") as file:
+def make_garbage(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    with journal_path.open("r+b") as file:
         file.seek(40 * 4_096)
         file.write(b"\xa5" * 4_096 * 10)
 
 
-def truncated(path: Path) -> None:
-    grown(path)
-    os.truncate(path, path.stat().st_size // 2)
+def make_truncated(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    os.truncate(journal_path, journal_path.stat().st_size // 2)
 
 
-UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
-    (stranger, "some other program's database — name another state folder"),
-    (newer, rf"written by a newer trading-watchdog \(schema {VERSION + 1}\) — upgrade"),
+UNUSABLE_FILES: list[tuple[Callable[[Path], object], str]] = [
+    (make_foreign_database, "some other program's database — name another state folder"),
+    (make_newer_schema, rf"written by a newer trading-watchdog \(schema {SCHEMA_VERSION + 1}\) — upgrade"),
     (lambda path: path.write_text("not a database at all " * 100), "restore it from a backup, or move it away"),
-    (scribbled, "restore it from a backup, or move it away"),
-    (truncated, "restore it from a backup, or move it away"),
+    (make_garbage, "restore it from a backup, or move it away"),
+    (make_truncated, "restore it from a backup, or move it away"),
     (lambda path: path.mkdir(), "check the folder's owner, its mode and the room on its disk"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "cure"), UNUSABLE, ids=["foreign", "newer", "text", "scribbled upon", "truncated", "a folder"]
+    ("spoil", "cure"), UNUSABLE_FILES, ids=["foreign", "newer", "text", "scribbled upon", "truncated", "a folder"]
 )
 def test_a_file_that_cannot_be_trusted_is_refused_with_the_cure_and_left_alone(
     tmp_path: Path, spoil: Callable[[Path], object], cure: str
@@ -368,9 +368,9 @@ def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "state" / "journal.db")
 
 
-def test_a_new_journal_is_marked_as_ours(path: Path, journal: Journal) -> None:
-    assert journal.rows("PRAGMA application_id")[0][0] == APPLICATION_ID
-    assert journal.rows("PRAGMA user_version")[0][0] == VERSION
+def test_a_new_journal_is_marked_as_ours(journal_path: Path, journal: Journal) -> None:
+    assert journal.query("PRAGMA application_id")[0][0] == APPLICATION_ID
+    assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
 
 
 def test_two_who_create_the_journal_at_once_both_can_use_it(tmp_path: Path) -> None:
@@ -395,68 +395,68 @@ def test_two_who_create_the_journal_at_once_both_can_use_it(tmp_path: Path) -> N
         assert failures == []
 
 
-def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(path: Path) -> None:
-    path.parent.mkdir()
-    db = sqlite3.connect(path)
-    db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(journal_path: Path) -> None:
+    journal_path.parent.mkdir()
+    db = sqlite3.connect(journal_path)
+    db.executescript(MIGRATIONS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
     db.execute(
         "INSERT INTO run (target, plan, kind, text, place, by, status, queued)"
         " VALUES ('bot', 'p', 'halt', '', '', 'me', 'ended', 1)"
     )
     db.commit()
     db.close()
-    before = path.read_bytes()
+    before = journal_path.read_bytes()
 
     with pytest.raises(JournalError, match="restart the service"):
-        Journal(path, migrate=False)
-    assert path.read_bytes() == before
+        Journal(journal_path, migrate=False)
+    assert journal_path.read_bytes() == before
 
-    journal = Journal(path)
-    assert runs.get(journal, 1).plan == "p"
-    assert journal.rows("PRAGMA user_version")[0][0] == VERSION
+    journal = Journal(journal_path)
+    assert runs.get_run(journal, 1).plan == "p"
+    assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
     journal.close()
-    kept = sqlite3.connect(path.with_name("journal-v1.db"))
+    kept = sqlite3.connect(journal_path.with_name("journal-v1.db"))
     assert kept.execute("PRAGMA user_version").fetchone() == (1,)
     assert kept.execute("SELECT plan FROM run").fetchall() == [("p",)]
     kept.close()
 
 
-def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(path: Path) -> None:
-    path.parent.mkdir()
-    db = sqlite3.connect(path)
-    db.executescript(STEPS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(journal_path: Path) -> None:
+    journal_path.parent.mkdir()
+    db = sqlite3.connect(journal_path)
+    db.executescript(MIGRATIONS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
     db.close()
-    path.with_name("journal-v1.db").mkdir()
+    journal_path.with_name("journal-v1.db").mkdir()
 
     with pytest.raises(JournalError, match="not changed without a copy"):
-        Journal(path)
+        Journal(journal_path)
 
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(journal_path)
     assert db.execute("PRAGMA user_version").fetchone() == (1,)
     db.close()
 
 
-def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(path: Path) -> None:
-    grown(path)
-    journal = Journal(path)
-    with path.open("r+b") as file:
+def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    journal = Journal(journal_path)
+    with journal_path.open("r+b") as file:
         file.seek(40 * 4_096)
         file.write(b"\xa5" * 4_096 * 10)
-    journal.rows("PRAGMA shrink_memory")  # what was read at the opening is read anew
+    journal.query("PRAGMA shrink_memory")  # what was read at the opening is read anew
 
     with pytest.raises(JournalError, match="restore it from a backup"):
-        texts(journal)
+        event_texts(journal)
 
-    with pytest.raises(JournalError, match="restore it from a backup"), journal.write():
+    with pytest.raises(JournalError, match="restore it from a backup"), journal.transaction():
         raise AssertionError
     with pytest.raises(JournalError):
         journal.check()
     journal.close()
 
 
-def test_a_journal_that_was_moved_away_while_in_use_is_noticed(path: Path, journal: Journal) -> None:
+def test_a_journal_that_was_moved_away_while_in_use_is_noticed(journal_path: Path, journal: Journal) -> None:
     journal.check()
-    path.rename(path.with_name("elsewhere.db"))
+    journal_path.rename(journal_path.with_name("elsewhere.db"))
 
     with pytest.raises(JournalError, match="moved, deleted or replaced"):
         journal.check()
@@ -465,13 +465,13 @@ def test_a_journal_that_was_moved_away_while_in_use_is_noticed(path: Path, journ
 # ─ a full disk ─
 
 
-FULL = """
+FULL_DISK_PROGRAM = """
 import os, sys
 from pathlib import Path
 from watchdog.journal import Journal, incidents
 state = Path(sys.argv[1])
 journal = Journal(state / "journal.db")
-assert journal.reserve.fill() and not journal.reserve.fill()
+assert journal.disk_reserve.fill() and not journal.disk_reserve.fill()
 with (state / "junk").open("wb", buffering=0) as junk:
     try:
         while True:
@@ -479,11 +479,11 @@ with (state / "junk").open("wb", buffering=0) as junk:
     except OSError as full:
         print(full.strerror)
 for number in range(200):
-    with journal.write() as db:
-        incidents.event(db, "noted", "x" * 10_000, number)
-print(len(journal.rows("SELECT id FROM event")), journal.reserve.there)
+    with journal.transaction() as db:
+        incidents.add_event(db, "noted", "x" * 10_000, number)
+print(len(journal.query("SELECT id FROM event")), journal.disk_reserve.exists)
 (state / "junk").unlink()
-print(journal.reserve.fill())
+print(journal.disk_reserve.fill())
 """
 
 
@@ -495,7 +495,7 @@ def test_on_a_full_disk_the_reserve_is_given_up_and_what_must_be_written_is_writ
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("only root may mount a disk to fill")
     ran = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mount, FULL], cwd=ROOT, capture_output=True, text=True, timeout=60
+        ["unshare", "-m", "sh", "-c", mount, FULL_DISK_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
 
     assert ran.stdout.splitlines() == ["No space left on device", "200 False", "True"], ran.stderr
@@ -504,37 +504,37 @@ def test_on_a_full_disk_the_reserve_is_given_up_and_what_must_be_written_is_writ
 # ─ the lock ─
 
 
-HOLDER = """
+LOCK_HOLDER_PROGRAM = """
 import sys, time
 from pathlib import Path
-from watchdog.journal import Lock
-lock = Lock(Path(sys.argv[1]))
-print(lock.take(), flush=True)
+from watchdog.journal import StateLock
+lock = StateLock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
 time.sleep(600)
 """
 
 
 def test_the_lock_excludes_a_second_process_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
-    mine = Lock(tmp_path)
-    with child(HOLDER, tmp_path) as process:
-        assert line(process) == "True"
-        assert not mine.take()
-        assert mine.holder() == process.pid
+    mine = StateLock(tmp_path)
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
+        assert not mine.acquire()
+        assert mine.holder_pid() == process.pid
         kill(process)
 
-        assert mine.take()
-        assert mine.holder() == os.getpid()
+        assert mine.acquire()
+        assert mine.holder_pid() == os.getpid()
     mine.release()
 
 
 def test_the_lock_excludes_a_second_daemon_of_the_same_process_too(tmp_path: Path) -> None:
-    first, second = Lock(tmp_path / "state"), Lock(tmp_path / "state")
+    first, second = StateLock(tmp_path / "state"), StateLock(tmp_path / "state")
 
-    assert first.take()
-    assert not second.take()
-    assert not first.take()
+    assert first.acquire()
+    assert not second.acquire()
+    assert not first.acquire()
     first.release()
-    assert second.take()
+    assert second.acquire()
     second.release()
 
 
@@ -542,89 +542,91 @@ def test_a_state_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(WatchdogError, match=r"file/state cannot be used: Not a directory — check its path \(state:"):
-        Lock(tmp_path / "file" / "state").take()
+        StateLock(tmp_path / "file" / "state").acquire()
 
 
 def test_the_lock_of_one_that_shows_signs_of_life_is_not_taken_over(tmp_path: Path) -> None:
-    with child(HOLDER, tmp_path) as process:
-        assert line(process) == "True"
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
 
-        assert not Lock(tmp_path).take_over()
+        assert not StateLock(tmp_path).take_over()
         assert process.poll() is None
 
 
 def test_who_hangs_is_fenced_off_and_ended_and_its_journal_takes_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.journal.lock.STALE", -1.0)
-    old, new = Lock(tmp_path), Lock(tmp_path)
-    with child(HOLDER, tmp_path) as process:
-        assert line(process) == "True"
+    monkeypatch.setattr("watchdog.journal.lock.STALE_AFTER", -1.0)
+    old, new = StateLock(tmp_path), StateLock(tmp_path)
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
         assert new.take_over()
         assert process.wait(30) == -signal.SIGKILL
-    assert new.held()
+    assert new.is_held()
     monkeypatch.setattr(os, "kill", lambda *_: None)  # one that cannot be ended
     journal = Journal(tmp_path / "journal.db")
-    journal.fence = new
-    with journal.write() as db:
-        note(db, "while it is ours")
+    journal.fencing_lock = new
+    with journal.transaction() as db:
+        add_event(db, "while it is ours")
 
     assert old.take_over()
 
-    assert not new.held()
-    with pytest.raises(JournalError, match="took over"), journal.write():
+    assert not new.is_held()
+    with pytest.raises(JournalError, match="took over"), journal.transaction():
         raise AssertionError
     with pytest.raises(JournalError, match="took over"):
         journal.check()
-    assert not Lock(tmp_path).take()
+    assert not StateLock(tmp_path).acquire()
     old.release()
 
 
 def test_the_lock_of_nobody_has_no_holder(tmp_path: Path) -> None:
-    lock = Lock(tmp_path)
+    lock = StateLock(tmp_path)
 
-    assert lock.holder() is None
+    assert lock.holder_pid() is None
     (tmp_path / "lock").write_text("999999999\n")
-    assert lock.holder() is None
+    assert lock.holder_pid() is None
     (tmp_path / "lock").write_text("")
-    assert lock.holder() is None
+    assert lock.holder_pid() is None
 
 
 # ─ incidents ─
 
 
 def test_a_target_has_one_open_incident(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         first = incidents.open_incident(db, "bot", "warn", "flapping", NOW)
         incidents.open_incident(db, "other", "warn", "flapping", NOW)
-    with undone(journal, sqlite3.IntegrityError) as db:
-        note(db, "undone with it")
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
+        add_event(db, "undone with it")
         incidents.open_incident(db, "bot", "crit", "again", NOW)
 
-    assert texts(journal) == []
-    with journal.write() as db:
-        incidents.worsen(db, first)
-        incidents.close(db, first, NOW + 1)
-        incidents.close(db, first, NOW + 2)
+    assert event_texts(journal) == []
+    with journal.transaction() as db:
+        incidents.raise_to_critical(db, first)
+        incidents.close_incident(db, first, NOW + 1)
+        incidents.close_incident(db, first, NOW + 2)
         second = incidents.open_incident(db, "bot", "crit", "again", NOW + 3)
-    current = incidents.current(journal, "bot")
+    current = incidents.find_open(journal, "bot")
     assert current is not None
     assert (current.id, current.opened, current.closed) == (second, NOW + 3, None)
-    assert [(i.id, i.severity, i.closed) for i in incidents.listing(journal, first)] == [(first, "crit", NOW + 1)]
-    assert [i.id for i in incidents.listing(journal, limit=2)] == [second, second - 1]
-    assert incidents.current(journal, "nobody") is None
+    assert [(i.id, i.severity, i.closed) for i in incidents.list_incidents(journal, first)] == [
+        (first, "crit", NOW + 1)
+    ]
+    assert [i.id for i in incidents.list_incidents(journal, limit=2)] == [second, second - 1]
+    assert incidents.find_open(journal, "nobody") is None
 
 
 def test_a_trip_is_cleared_for_its_own_label_set_and_keeps_its_first_end(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        incidents.trip(db, number, "r", "crit", BTC, "first", "halt", NOW)
-        incidents.trip(db, number, "r", "crit", (), "other labels", None, NOW + 1)
-        incidents.clear(db, number, "r", "crit", BTC, NOW + 2)
-        incidents.trip(db, number, "r", "crit", BTC, "again", "halt", NOW + 3)
-        incidents.clear(db, number, "r", "crit", BTC, NOW + 4)
+        incidents.add_trip(db, number, "r", "crit", BTC, "first", "halt", NOW)
+        incidents.add_trip(db, number, "r", "crit", (), "other labels", None, NOW + 1)
+        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 2)
+        incidents.add_trip(db, number, "r", "crit", BTC, "again", "halt", NOW + 3)
+        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 4)
 
-    assert [(t.labels, t.reason, t.plan, t.cleared) for t in incidents.trips(journal, number)] == [
+    assert [(t.labels, t.reason, t.plan, t.cleared) for t in incidents.list_trips(journal, number)] == [
         (BTC, "first", "halt", NOW + 2),
         ((), "other labels", None, None),
         (BTC, "again", "halt", NOW + 4),
@@ -632,41 +634,43 @@ def test_a_trip_is_cleared_for_its_own_label_set_and_keeps_its_first_end(journal
 
 
 def test_a_trip_belongs_to_an_incident(journal: Journal) -> None:
-    with undone(journal, sqlite3.IntegrityError) as db:
-        incidents.trip(db, 99, "r", "crit", (), "of no incident", None, NOW)
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
+        incidents.add_trip(db, 99, "r", "crit", (), "of no incident", None, NOW)
 
 
 def test_a_machine_is_read_back_as_it_was_and_forgotten_when_told(journal: Journal) -> None:
-    machine = asdict(Machine("pending", NOW, NOW, 7, (True, False), NOW, "bad", reason="“ü”"))
-    with journal.write() as db:
+    machine = asdict(MachineState("pending", NOW, NOW, 7, (True, False), NOW, "bad", reason="“ü”"))
+    with journal.transaction() as db:
         incidents.save_machines(db, {("r", "crit", BTC): machine, ("r", "warn", ()): machine})
         incidents.save_machines(db, {("r", "crit", BTC): {**machine, "held": 8}, ("r", "warn", ()): None})
 
-    ((key, state),) = incidents.machines(journal)
+    ((key, state),) = incidents.list_machines(journal)
     assert key == ("r", "crit", BTC)
-    assert Machine(**{**state, "recent": tuple(state["recent"])}) == Machine(**{**machine, "held": 8})
+    assert MachineState(**{**state, "recent": tuple(state["recent"])}) == MachineState(**{**machine, "held": 8})
 
 
 def test_the_epoch_of_a_target_starts_when_it_is_first_seen(journal: Journal) -> None:
-    assert incidents.standing(journal, "bot", NOW) == incidents.Standing("bot", NOW)
-    with journal.write() as db:
-        incidents.stand(db, "bot", latched=NOW + 5, latch_why="exhausted")
+    assert incidents.get_target_state(journal, "bot", NOW) == incidents.TargetState("bot", NOW)
+    with journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=NOW + 5, latch_why="exhausted")
 
-    assert incidents.standing(journal, "bot", NOW + 9) == incidents.Standing("bot", NOW, NOW + 5, "exhausted")
+    assert incidents.get_target_state(journal, "bot", NOW + 9) == incidents.TargetState(
+        "bot", NOW, NOW + 5, "exhausted"
+    )
 
 
-@SHARED
+@SHARED_SETTINGS
 @given(samples=st.lists(st.tuples(st.integers(0, 4 * HOUR), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
 @pytest.mark.parametrize(("side", "worst"), [("max", max), ("min", min)])
 def test_the_peak_of_each_hour_is_kept(
     journal: Journal, side: str, worst: Callable[..., float], samples: list[tuple[int, float]]
 ) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         db.execute("DELETE FROM peak")
         for t, v in samples:
-            incidents.keep_peak(db, "equity", side, t, v)
-            incidents.keep_peak(db, "other", "max" if side == "min" else "min", t, 0.0)
-    kept = [(t, v) for series, t, v in incidents.peaks(journal) if series == "equity"]
+            incidents.save_peak(db, "equity", side, t, v)
+            incidents.save_peak(db, "other", "max" if side == "min" else "min", t, 0.0)
+    kept = [(t, v) for series, t, v in incidents.list_peaks(journal) if series == "equity"]
 
     hours = {t // HOUR for t, _ in samples}
     assert [t for t, _ in kept] == sorted(t for t, _ in kept)
@@ -675,22 +679,22 @@ def test_the_peak_of_each_hour_is_kept(
 
 
 def test_old_peaks_are_forgotten(journal: Journal) -> None:
-    with journal.write() as db:
-        incidents.keep_peak(db, "equity", "max", NOW, 1.0)
-        incidents.keep_peak(db, "equity", "max", NOW + 2 * HOUR, 2.0)
-        incidents.forget_peaks(db, NOW + HOUR)
+    with journal.transaction() as db:
+        incidents.save_peak(db, "equity", "max", NOW, 1.0)
+        incidents.save_peak(db, "equity", "max", NOW + 2 * HOUR, 2.0)
+        incidents.delete_peaks(db, NOW + HOUR)
 
-    assert incidents.peaks(journal) == [("equity", NOW + 2 * HOUR, 2.0)]
+    assert incidents.list_peaks(journal) == [("equity", NOW + 2 * HOUR, 2.0)]
 
 
 def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        incidents.event(db, "tripped", "one", NOW, incident=number)
-        incidents.event(db, "noted", "of no incident", NOW)
-        incidents.event(db, "queued", "two", NOW, incident=number, run=7, target="bot")
+        incidents.add_event(db, "tripped", "one", NOW, incident=number)
+        incidents.add_event(db, "noted", "of no incident", NOW)
+        incidents.add_event(db, "queued", "two", NOW, incident=number, run=7, target="bot")
 
-    assert [tuple(row) for row in incidents.events(journal, number)] == [
+    assert [tuple(row) for row in incidents.list_events(journal, number)] == [
         (NOW, "tripped", "one"),
         (NOW, "queued", "two"),
     ]
@@ -699,7 +703,7 @@ def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
 # ─ runs ─
 
 
-def queued(db: sqlite3.Connection, **fields: Any) -> int:
+def queue_run(db: sqlite3.Connection, **fields: Any) -> int:
     known: dict[str, Any] = {
         "incident": None,
         "target": "bot",
@@ -710,10 +714,10 @@ def queued(db: sqlite3.Connection, **fields: Any) -> int:
         "by": "rule flapping",
         "now": NOW,
     }
-    return runs.queue(db, **{**known, **fields})
+    return runs.queue_run(db, **{**known, **fields})
 
 
-def step(run: int, n: int = 0, **fields: Any) -> Step:
+def make_step(run: int, n: int = 0, **fields: Any) -> Step:
     known: dict[str, Any] = {
         "phase": "level",
         "level": 0,
@@ -730,10 +734,10 @@ def step(run: int, n: int = 0, **fields: Any) -> Step:
 
 
 def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
-    with journal.write() as db:
-        run = queued(db, level=2, text='{"kind": "repair"}')
+    with journal.transaction() as db:
+        run = queue_run(db, level=2, text='{"kind": "repair"}')
 
-    assert runs.get(journal, run) == Run(
+    assert runs.get_run(journal, run) == PlanRun(
         run,
         None,
         "bot",
@@ -754,68 +758,68 @@ def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
 
 
 def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(journal: Journal) -> None:
-    with journal.write() as db:
-        ended = queued(db)
-        first, second, at_work = queued(db), queued(db), queued(db)
-        halt = queued(db, kind="halt", plan="halt")
-        queued(db, target="other")
-        runs.move(db, ended, status="ended", outcome="proven", ended=NOW)
-        runs.move(db, at_work, status="running")
+    with journal.transaction() as db:
+        ended = queue_run(db)
+        first, second, at_work = queue_run(db), queue_run(db), queue_run(db)
+        halt = queue_run(db, kind="halt", plan="halt")
+        queue_run(db, target="other")
+        runs.update_run(db, ended, status="ended", outcome="proven", ended=NOW)
+        runs.update_run(db, at_work, status="running")
 
-    assert [run.id for run in runs.unended(journal, "bot")] == [halt, at_work, first, second]
+    assert [run.id for run in runs.list_unfinished(journal, "bot")] == [halt, at_work, first, second]
 
 
 def test_budgets_count_what_rules_started_and_what_came_of_it(journal: Journal) -> None:
-    with journal.write() as db:
-        counted = [queued(db, now=NOW), queued(db, now=NOW - 10), queued(db, now=NOW, kind="halt")]
-        runs.move(db, counted[1], status="ended", outcome="exhausted", ended=NOW)
-        queued(db, by="person anna")
-        queued(db, target="other")
+    with journal.transaction() as db:
+        counted = [queue_run(db, now=NOW), queue_run(db, now=NOW - 10), queue_run(db, now=NOW, kind="halt")]
+        runs.update_run(db, counted[1], status="ended", outcome="exhausted", ended=NOW)
+        queue_run(db, by="person anna")
+        queue_run(db, target="other")
         for outcome in ("not-needed", "dry-run"):
-            runs.move(db, queued(db), status="ended", outcome=outcome, ended=NOW)
-        runs.move(db, queued(db, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
+            runs.update_run(db, queue_run(db), status="ended", outcome=outcome, ended=NOW)
+        runs.update_run(db, queue_run(db, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
 
-    assert [run.id for run in runs.recent(journal, "bot", NOW - 5)] == counted
+    assert [run.id for run in runs.list_recent_automatic(journal, "bot", NOW - 5)] == counted
 
 
 def test_the_runs_of_an_incident_are_in_order(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        mine = [queued(db, incident=number), queued(db, incident=number, kind="halt")]
-        queued(db)
+        mine = [queue_run(db, incident=number), queue_run(db, incident=number, kind="halt")]
+        queue_run(db)
 
-    assert [run.id for run in runs.of_incident(journal, number)] == mine
+    assert [run.id for run in runs.list_for_incident(journal, number)] == mine
 
 
 def test_a_step_says_started_before_the_act_and_its_end_after(journal: Journal) -> None:
-    with journal.write() as db:
-        run = queued(db)
-        runs.start_step(db, step(run))
-        runs.note_child(db, (run, "level", 0, 0), 4711, 12.5)
+    with journal.transaction() as db:
+        run = queue_run(db)
+        runs.start_step(db, make_step(run))
+        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
 
-    (started,) = runs.steps(journal, run)
-    assert started == step(run, child_pid=4711, child_started=12.5)
+    (started,) = runs.list_steps(journal, run)
+    assert started == make_step(run, child_pid=4711, child_started=12.5)
 
-    with journal.write() as db:
+    with journal.transaction() as db:
         runs.end_step(db, run, "level", 0, 0, "done", "restarted", NOW + 1)
-    (ended,) = runs.steps(journal, run)
+    (ended,) = runs.list_steps(journal, run)
     assert (ended.status, ended.detail, ended.ended, ended.before) == ("done", "restarted", NOW + 1, {"pid": 7})
 
 
 def test_a_second_try_of_a_step_replaces_the_first(journal: Journal) -> None:
-    with journal.write() as db:
-        run = queued(db)
-        runs.start_step(db, step(run))
-        runs.note_child(db, (run, "level", 0, 0), 4711, 12.5)
+    with journal.transaction() as db:
+        run = queue_run(db)
+        runs.start_step(db, make_step(run))
+        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
         runs.end_step(db, run, "level", 0, 0, "failed", "no", NOW + 1)
-        runs.start_step(db, step(run, before=None, started=NOW + 2))
+        runs.start_step(db, make_step(run, before=None, started=NOW + 2))
 
-    assert runs.steps(journal, run) == [step(run, before=None, started=NOW + 2)]
+    assert runs.list_steps(journal, run) == [make_step(run, before=None, started=NOW + 2)]
 
 
 def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
-    with journal.write() as db:
-        run = queued(db)
+    with journal.transaction() as db:
+        run = queue_run(db)
         for phase, level, n, started in [
             ("proven", 0, 0, NOW + 3),
             ("level", 1, 0, NOW + 4),
@@ -823,9 +827,9 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
             ("level", 0, 0, NOW + 2),
             ("before", 0, 0, NOW + 2),
         ]:
-            runs.start_step(db, step(run, n, phase=phase, level=level, started=started))
+            runs.start_step(db, make_step(run, n, phase=phase, level=level, started=started))
 
-    assert [(s.phase, s.level, s.n) for s in runs.steps(journal, run)] == [
+    assert [(s.phase, s.level, s.n) for s in runs.list_steps(journal, run)] == [
         ("before", 0, 0),
         ("level", 0, 0),
         ("level", 0, 1),
@@ -837,122 +841,122 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
 # ─ messages ─
 
 
-def due(journal: Journal, now: int = NOW, channel: str | None = None) -> list[str]:
+def due_messages(journal: Journal, now: int = NOW, channel: str | None = None) -> list[str]:
     return [f"{letter.channel}: {letter.title}" for letter in outbox.due(journal, now, channel)]
 
 
 def test_each_channel_gets_a_letter_of_its_own(journal: Journal) -> None:
-    with journal.write() as db:
-        outbox.post(db, ["slack", "telegram"], "warn", "hello", ["line", "– ✓"], NOW, None)
+    with journal.transaction() as db:
+        outbox.enqueue(db, ["slack", "telegram"], "warn", "hello", ["line", "– ✓"], NOW, None)
 
     letter, other = outbox.due(journal, NOW)
-    assert letter == outbox.Letter(letter.id, None, "slack", "warn", "hello", ("line", "– ✓"), NOW, 0)
+    assert letter == outbox.OutboxMessage(letter.id, None, "slack", "warn", "hello", ("line", "– ✓"), NOW, 0)
     assert other.channel == "telegram"
-    assert due(journal, NOW, "telegram") == ["telegram: hello"]
-    assert due(journal, NOW - 1) == []
+    assert due_messages(journal, NOW, "telegram") == ["telegram: hello"]
+    assert due_messages(journal, NOW - 1) == []
 
 
 def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
         for title in ("first", "second"):
-            outbox.post(db, ["slack", "telegram"], "info", f"{title} of one", [], NOW, one)
-            outbox.post(db, ["slack"], "info", f"{title} of none", [], NOW, None)
-        outbox.post(db, ["slack"], "info", "first of two", [], NOW, two)
-    ids = {row["title"] + row["channel"]: row["id"] for row in journal.rows("SELECT * FROM message")}
+            outbox.enqueue(db, ["slack", "telegram"], "info", f"{title} of one", [], NOW, one)
+            outbox.enqueue(db, ["slack"], "info", f"{title} of none", [], NOW, None)
+        outbox.enqueue(db, ["slack"], "info", "first of two", [], NOW, two)
+    ids = {row["title"] + row["channel"]: row["id"] for row in journal.query("SELECT * FROM message")}
 
-    assert due(journal) == [
+    assert due_messages(journal) == [
         "slack: first of one",
         "telegram: first of one",
         "slack: first of none",
         "slack: first of two",
     ]
-    with journal.write() as db:
-        outbox.postponed(db, ids["first of oneslack"], NOW + 1_000, "busy")
-        outbox.sent(db, ids["first of onetelegram"], "42", NOW)
-        outbox.failed(db, ids["first of noneslack"], "no such chat", NOW)
-    assert due(journal) == ["telegram: second of one", "slack: second of none", "slack: first of two"]
-    assert due(journal, NOW + 1_000)[0] == "slack: first of one"
+    with journal.transaction() as db:
+        outbox.mark_postponed(db, ids["first of oneslack"], NOW + 1_000, "busy")
+        outbox.mark_sent(db, ids["first of onetelegram"], "42", NOW)
+        outbox.mark_failed(db, ids["first of noneslack"], "no such chat", NOW)
+    assert due_messages(journal) == ["telegram: second of one", "slack: second of none", "slack: first of two"]
+    assert due_messages(journal, NOW + 1_000)[0] == "slack: first of one"
 
 
 def test_critical_messages_go_first(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
-        outbox.post(db, ["slack"], "info", "chat", [], NOW, one)
-        outbox.post(db, ["slack"], "crit", "halted", [], NOW, two)
+        outbox.enqueue(db, ["slack"], "info", "chat", [], NOW, one)
+        outbox.enqueue(db, ["slack"], "crit", "halted", [], NOW, two)
 
-    assert due(journal) == ["slack: halted", "slack: chat"]
+    assert due_messages(journal) == ["slack: halted", "slack: chat"]
 
 
 def test_a_postponed_message_counts_its_tries_and_a_failed_one_is_over(journal: Journal) -> None:
-    with journal.write() as db:
-        outbox.post(db, ["slack"], "info", "hello", [], NOW)
-        outbox.postponed(db, 1, NOW + 1_000, "busy")
-        outbox.postponed(db, 1, NOW + 2_000, "busy")
+    with journal.transaction() as db:
+        outbox.enqueue(db, ["slack"], "info", "hello", [], NOW)
+        outbox.mark_postponed(db, 1, NOW + 1_000, "busy")
+        outbox.mark_postponed(db, 1, NOW + 2_000, "busy")
 
     assert outbox.next_due(journal) == {"slack": NOW + 2_000}
     assert [letter.tries for letter in outbox.due(journal, NOW + 2_000)] == [2]
-    with journal.write() as db:
-        outbox.failed(db, 1, "no such chat", NOW + 2_000)
+    with journal.transaction() as db:
+        outbox.mark_failed(db, 1, "no such chat", NOW + 2_000)
     assert outbox.next_due(journal) == {}
     assert outbox.due(journal, NOW + 10**9) == []
 
 
 def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal) -> None:
     """Else the outbox would wake up for it in vain, again and again."""
-    with journal.write() as db:
+    with journal.transaction() as db:
         for title in ("first", "second"):
-            outbox.post(db, ["slack"], "info", title, [], NOW)
-        outbox.postponed(db, 1, NOW + 60_000, "busy")
+            outbox.enqueue(db, ["slack"], "info", title, [], NOW)
+        outbox.mark_postponed(db, 1, NOW + 60_000, "busy")
 
     assert outbox.next_due(journal) == {"slack": NOW + 60_000}
 
 
 def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: Journal) -> None:
-    with journal.write() as db:
+    with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
         for incident in (one, one, one, two):
-            outbox.post(db, ["slack"], "info", "x", [], NOW, incident)
-        outbox.post(db, ["slack"], "info", "of none", [], NOW, None)
-        outbox.failed(db, 1, "no", NOW)
-        outbox.sent(db, 2, "1700.1", NOW)
-        outbox.sent(db, 3, "1700.2", NOW)
-        outbox.sent(db, 5, "1700.3", NOW)
+            outbox.enqueue(db, ["slack"], "info", "x", [], NOW, incident)
+        outbox.enqueue(db, ["slack"], "info", "of none", [], NOW, None)
+        outbox.mark_failed(db, 1, "no", NOW)
+        outbox.mark_sent(db, 2, "1700.1", NOW)
+        outbox.mark_sent(db, 3, "1700.2", NOW)
+        outbox.mark_sent(db, 5, "1700.3", NOW)
 
-    assert outbox.thread(journal, "slack", one) == "1700.1"
-    assert outbox.thread(journal, "telegram", one) is None
-    assert outbox.thread(journal, "slack", two) is None
-    assert outbox.thread(journal, "slack", None) is None
-    assert outbox.told(journal, one) == 2
-
-
-ACT = st.sampled_from(["post", "sent", "failed", "postponed", "later"])
-ACTS = st.lists(st.tuples(ACT, st.sampled_from("ab"), st.sampled_from([1, 2, None])), max_size=30)
+    assert outbox.thread_handle(journal, "slack", one) == "1700.1"
+    assert outbox.thread_handle(journal, "telegram", one) is None
+    assert outbox.thread_handle(journal, "slack", two) is None
+    assert outbox.thread_handle(journal, "slack", None) is None
+    assert outbox.count_sent(journal, one) == 2
 
 
-@SHARED
-@given(acts=ACTS)
+OPERATION = st.sampled_from(["post", "sent", "failed", "postponed", "later"])
+OPERATIONS = st.lists(st.tuples(OPERATION, st.sampled_from("ab"), st.sampled_from([1, 2, None])), max_size=30)
+
+
+@SHARED_SETTINGS
+@given(acts=OPERATIONS)
 def test_whatever_happens_to_messages_each_stream_stays_in_order(
     journal: Journal, acts: list[tuple[str, str, int | None]]
 ) -> None:
     now, numbers, streams = NOW, iter(range(1, 1_000)), dict[tuple[str, int | None], list[tuple[int, int]]]()
-    with undone(journal, LookupError) as db:
+    with expect_rollback(journal, LookupError) as db:
         for act, channel, incident in acts:
             stream = streams.setdefault((channel, incident), [])
             if act == "post":
-                outbox.post(db, [channel], "info", "x", [], now, incident)
+                outbox.enqueue(db, [channel], "info", "x", [], now, incident)
                 stream.append((next(numbers), now))
             elif act == "later":
                 now += 1_000
             elif stream and act == "postponed":
-                outbox.postponed(db, stream[0][0], now + 1_500, "busy")
+                outbox.mark_postponed(db, stream[0][0], now + 1_500, "busy")
                 stream[0] = (stream[0][0], now + 1_500)
             elif stream:
                 number, _ = stream.pop(0)
                 if act == "sent":
-                    outbox.sent(db, number, None, now)
+                    outbox.mark_sent(db, number, None, now)
                 else:
-                    outbox.failed(db, number, "no", now)
+                    outbox.mark_failed(db, number, "no", now)
             first = [stream[0] for stream in streams.values() if stream]
 
             assert [letter.id for letter in outbox.due(journal, now)] == sorted(n for n, t in first if t <= now)
@@ -964,16 +968,16 @@ def test_whatever_happens_to_messages_each_stream_stays_in_order(
 
 
 def test_a_request_is_answered_once_and_kept(journal: Journal) -> None:
-    with journal.write() as db:
-        first = outbox.ask(db, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW)
-        second = outbox.ask(db, "abort", {}, "ben", NOW + 1)
+    with journal.transaction() as db:
+        first = outbox.add_request(db, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW)
+        second = outbox.add_request(db, "abort", {}, "ben", NOW + 1)
 
-    assert [(r.id, r.kind, r.args, r.by, r.t) for r in outbox.asked(journal)] == [
+    assert [(r.id, r.kind, r.args, r.by, r.t) for r in outbox.list_unanswered(journal)] == [
         (first, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW),
         (second, "abort", {}, "ben", NOW + 1),
     ]
-    assert outbox.answered(journal, first) is None
-    with journal.write() as db:
-        outbox.answer(db, first, False, "its data is stale", NOW + 2)
-    assert [request.id for request in outbox.asked(journal)] == [second]
-    assert outbox.answered(journal, first) == (False, "its data is stale")
+    assert outbox.find_answer(journal, first) is None
+    with journal.transaction() as db:
+        outbox.answer_request(db, first, False, "its data is stale", NOW + 2)
+    assert [request.id for request in outbox.list_unanswered(journal)] == [second]
+    assert outbox.find_answer(journal, first) == (False, "its data is stale")

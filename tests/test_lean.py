@@ -19,13 +19,13 @@ plans:
     levels: [{name: stop, steps: [{do: command, run: ["true"]}], verify: {that: [alive == 1], give_up: 30s}}]
 """,
 }
-DAEMON = """\
+DAEMON_PROGRAM = """\
 import os, sys
 from pathlib import Path
 import watchdog.cli.run
 from watchdog.daemon import Daemon
 daemon = Daemon(Path(sys.argv[1]), os.environ)
-from watchdog.sources.fetch import Fetcher
+from watchdog.sources.fetch import HttpFetcher
 from watchdog.actions.child import run
 run(["true"], timeout_ms=30_000)
 daemon.close()
@@ -35,23 +35,25 @@ print(*sys.modules)
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def imported_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = tmp_path_factory.mktemp("lean")
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    argv = [sys.executable, "-c", DAEMON, str(folder)]
+    argv = [sys.executable, "-c", DAEMON_PROGRAM, str(folder)]
     return set(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.split())
 
 
 @pytest.mark.parametrize("client", ["slack_sdk", "telegram", "httpx", "requests"])
-def test_the_daemon_without_chat_imports_no_chat_client(imported: set[str], client: str) -> None:
-    assert client not in imported
+def test_the_daemon_without_chat_imports_no_chat_client(imported_modules: set[str], client: str) -> None:
+    assert client not in imported_modules
 
 
 @pytest.mark.parametrize("library", ["psutil", "tarfile", "matplotlib", "scipy", "starlette", "uvicorn", "tomlkit"])
-def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(imported: set[str], library: str) -> None:
-    assert library not in imported
+def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(
+    imported_modules: set[str], library: str
+) -> None:
+    assert library not in imported_modules
 
 
 @pytest.mark.parametrize(
@@ -68,5 +70,5 @@ def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(imported:
         "config.prometheus.translate",
     ],
 )
-def test_the_daemon_imports_no_room_of_another_command(imported: set[str], room: str) -> None:
-    assert f"watchdog.{room}" not in imported
+def test_the_daemon_imports_no_room_of_another_command(imported_modules: set[str], room: str) -> None:
+    assert f"watchdog.{room}" not in imported_modules

@@ -14,15 +14,15 @@ import pytest
 from watchdog import notify
 from watchdog.journal import Journal, incidents, outbox
 from watchdog.model import Message, Millis, NotifyError, Severity
-from watchdog.notify import Outbox
-from watchdog.offload import Offload
+from watchdog.notify import OutboxSender
+from watchdog.offload import ThreadOffload
 from watchdog.telemetry import Telemetry
 
 LONG = 30.0
 MINUTE = 60_000
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 1_700_000_000_000
 
@@ -30,88 +30,90 @@ class Clock:
         return self.now
 
 
-class Channel:
+class FakeChannel:
     """Notes what it is asked to say; each answer is a handle, or what is raised. When they are used up: handle 1, 2, …"""
 
     from_: Severity = "info"
 
     def __init__(self, *answers: str | Exception | None) -> None:
         self.answers = list(answers)
-        self.said: list[Message] = []
+        self.sent: list[Message] = []
 
     def send(self, message: Message) -> str | None:
-        self.said.append(message)
-        answer = self.answers.pop(0) if self.answers else str(len(self.said))
+        self.sent.append(message)
+        answer = self.answers.pop(0) if self.answers else str(len(self.sent))
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     @property
     def titles(self) -> list[str]:
-        return [message.title for message in self.said]
+        return [message.title for message in self.sent]
 
 
-class Slow(Channel):
+class SlowChannel(FakeChannel):
     """A client library that is async, and a server that does not answer until it is let go."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = asyncio.Event()
-        self.let_go = asyncio.Event()
+        self.called = asyncio.Event()
+        self.release = asyncio.Event()
 
     async def send(self, message: Message) -> str | None:  # type: ignore[override]
-        self.said.append(message)
-        self.asked.set()
-        await self.let_go.wait()
+        self.sent.append(message)
+        self.called.set()
+        await self.release.wait()
         return "slow"
 
 
-class Hung(Channel):
+class HungChannel(FakeChannel):
     """A blocking client that hangs in its thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.let_go = threading.Event()
+        self.release = threading.Event()
 
     def send(self, message: Message) -> str | None:
-        self.said.append(message)
-        assert self.let_go.wait(LONG)
+        self.sent.append(message)
+        assert self.release.wait(LONG)
         return None
 
 
-class Post:
+class OutboxHarness:
     """An outbox over a real journal, with a clock that stands still."""
 
     def __init__(self, path: Path, **channels: Any) -> None:
         self.path = path
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.telemetry = Telemetry("test")
-        self.pool = Offload(4, "sending")
+        self.pool = ThreadOffload(4, "sending")
         self.open(channels)
 
     def open(self, channels: dict[str, Any]) -> None:
         self.journal = Journal(self.path)
-        self.outbox = Outbox(self.journal, self.telemetry, self.clock, self.pool, channels)
+        self.outbox = OutboxSender(self.journal, self.telemetry, self.clock, self.pool, channels)
 
-    def incident(self, target: str = "bot") -> int:
-        with self.journal.write() as db:
+    def open_incident(self, target: str = "bot") -> int:
+        with self.journal.transaction() as db:
             return incidents.open_incident(db, target, "crit", "x", self.clock.now)
 
-    def post(self, title: str, *channels: str, incident: int | None = None, severity: Severity = "info") -> None:
-        with self.journal.write() as db:
-            outbox.post(db, channels, severity, title, [f"{title}!"], self.clock.now, incident)
+    def post_message(
+        self, title: str, *channels: str, incident: int | None = None, severity: Severity = "info"
+    ) -> None:
+        with self.journal.transaction() as db:
+            outbox.enqueue(db, channels, severity, title, [f"{title}!"], self.clock.now, incident)
 
     def unsent(self) -> list[str]:
         return [
             row[0]
-            for row in self.journal.rows("SELECT title FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id")
+            for row in self.journal.query("SELECT title FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id")
         ]
 
     def drain(self, after: Millis = 0) -> None:
         self.clock.now += after
-        asyncio.run(within(self.outbox.drain()))
+        asyncio.run(with_timeout(self.outbox.drain()))
 
-    def counted(self, channel: str, outcome: str) -> float:
+    def notification_count(self, channel: str, outcome: str) -> float:
         labels = {"channel": channel, "outcome": outcome}
         return self.telemetry.registry.get_sample_value("watchdog_notifications_total", labels) or 0
 
@@ -121,11 +123,11 @@ class Post:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Callable[..., Post]]:
-    posts: list[Post] = []
+def make_outbox(tmp_path: Path) -> Iterator[Callable[..., OutboxHarness]]:
+    posts: list[OutboxHarness] = []
 
-    def make(**channels: Any) -> Post:
-        posts.append(Post(tmp_path / "journal.db", **channels))
+    def make(**channels: Any) -> OutboxHarness:
+        posts.append(OutboxHarness(tmp_path / "journal.db", **channels))
         return posts[-1]
 
     yield make
@@ -133,18 +135,18 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Post]]:
         post.close()
 
 
-async def within(work: Awaitable[Any]) -> Any:
+async def with_timeout(work: Awaitable[Any]) -> Any:
     async with asyncio.timeout(LONG):
         return await work
 
 
-async def until(so: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
-        while not so():
+        while not condition():
             await asyncio.sleep(0.001)
 
 
-async def cancelled(task: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task}, timeout=LONG)
     assert task.cancelled()
@@ -153,16 +155,16 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 # ─ delivery ─
 
 
-def test_a_message_is_sent_once_and_marked(made: Callable[..., Post]) -> None:
-    chat = Channel()
-    post = made(chat=chat)
-    number = post.incident()
-    post.post("tripped", "chat", incident=number, severity="crit")
+def test_a_message_is_sent_once_and_marked(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel()
+    post = make_outbox(chat=chat)
+    number = post.open_incident()
+    post.post_message("tripped", "chat", incident=number, severity="crit")
 
     post.drain()
     post.drain(24 * 60 * MINUTE)
 
-    (message,) = chat.said
+    (message,) = chat.sent
     assert (message.severity, message.title, message.lines, message.incident) == (
         "crit",
         "tripped",
@@ -170,65 +172,67 @@ def test_a_message_is_sent_once_and_marked(made: Callable[..., Post]) -> None:
         number,
     )
     assert post.unsent() == []
-    assert post.counted("chat", "sent") == 1
+    assert post.notification_count("chat", "sent") == 1
 
 
-def test_a_message_whose_delivery_was_cut_off_is_sent_again_under_the_same_key(made: Callable[..., Post]) -> None:
+def test_a_message_whose_delivery_was_cut_off_is_sent_again_under_the_same_key(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
     """It may have arrived; whether it did was never written down."""
-    chat = Channel()
+    chat = FakeChannel()
 
     async def cut_off() -> None:
-        slow = Slow()
+        slow = SlowChannel()
         post.outbox.channels = {"chat": slow}
         task = asyncio.create_task(post.outbox.drain())
-        await within(slow.asked.wait())
-        await cancelled(task)
-        chat.said += slow.said
+        await with_timeout(slow.called.wait())
+        await cancel_and_wait(task)
+        chat.sent += slow.sent
 
-    post = made()
-    post.post("tripped", "chat")
+    post = make_outbox()
+    post.post_message("tripped", "chat")
     asyncio.run(cut_off())
     post.journal.close()
     post.open({"chat": chat})
     post.drain()
 
     assert chat.titles == ["tripped", "tripped"]
-    assert len({message.key for message in chat.said}) == 1
+    assert len({message.key for message in chat.sent}) == 1
     assert post.unsent() == []
 
 
-def test_different_messages_have_different_keys(made: Callable[..., Post]) -> None:
-    chat = Channel()
-    post = made(chat=chat)
+def test_different_messages_have_different_keys(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel()
+    post = make_outbox(chat=chat)
     for _ in range(3):
-        post.post("tripped", "chat")
+        post.post_message("tripped", "chat")
     post.drain()
 
-    assert len({message.key for message in chat.said}) == 3
+    assert len({message.key for message in chat.sent}) == 3
 
 
-def test_the_first_messages_handle_is_the_thread_of_the_next(made: Callable[..., Post]) -> None:
-    slack, telegram = Channel("1700.1", "1700.2"), Channel(None, "77")
-    post = made(slack=slack, telegram=telegram)
-    one, two = post.incident(), post.incident("other")
+def test_the_first_messages_handle_is_the_thread_of_the_next(make_outbox: Callable[..., OutboxHarness]) -> None:
+    slack, telegram = FakeChannel("1700.1", "1700.2"), FakeChannel(None, "77")
+    post = make_outbox(slack=slack, telegram=telegram)
+    one, two = post.open_incident(), post.open_incident("other")
     for title in ("tripped", "level feature", "proven"):
-        post.post(title, "slack", "telegram", incident=one)
-    post.post("tripped", "slack", incident=two)
-    post.post("hello", "slack")
+        post.post_message(title, "slack", "telegram", incident=one)
+    post.post_message("tripped", "slack", incident=two)
+    post.post_message("hello", "slack")
 
     post.drain()
 
-    assert [m.thread for m in slack.said if m.incident == one] == [None, "1700.1", "1700.1"]
-    assert [m.thread for m in telegram.said] == [None, None, "77"]
-    assert [m.thread for m in slack.said if m.incident != one] == [None, None]
-    assert [m.title for m in slack.said if m.incident == one] == ["tripped", "level feature", "proven"]
+    assert [m.thread for m in slack.sent if m.incident == one] == [None, "1700.1", "1700.1"]
+    assert [m.thread for m in telegram.sent] == [None, None, "77"]
+    assert [m.thread for m in slack.sent if m.incident != one] == [None, None]
+    assert [m.title for m in slack.sent if m.incident == one] == ["tripped", "level feature", "proven"]
 
 
-def test_messages_of_several_incidents_do_not_collide_on_one_channel(made: Callable[..., Post]) -> None:
+def test_messages_of_several_incidents_do_not_collide_on_one_channel(make_outbox: Callable[..., OutboxHarness]) -> None:
     """A channel is spoken to by one thread at a time; nobody is told that it hangs when it only is busy."""
     busy = threading.Lock()
 
-    class Single(Channel):
+    class Single(FakeChannel):
         def send(self, message: Message) -> str | None:
             assert busy.acquire(blocking=False)
             try:
@@ -237,23 +241,23 @@ def test_messages_of_several_incidents_do_not_collide_on_one_channel(made: Calla
                 busy.release()
 
     chat = Single()
-    post = made(chat=chat)
+    post = make_outbox(chat=chat)
     for target in "abcdefgh":
-        post.post(target, "chat", incident=post.incident(target))
+        post.post_message(target, "chat", incident=post.open_incident(target))
 
     post.drain()
 
     assert sorted(chat.titles) == list("abcdefgh")
-    assert (post.counted("chat", "sent"), post.counted("chat", "retried")) == (8, 0)
+    assert (post.notification_count("chat", "sent"), post.notification_count("chat", "retried")) == (8, 0)
 
 
 def test_without_a_channel_a_message_goes_to_the_log(
-    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+    make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
     """So it does when a reload has taken its channel away."""
-    post = made()
-    post.post("bot: flapping tripped", "log", severity="crit")
-    post.post("bot: recovered", "gone", severity="info")
+    post = make_outbox()
+    post.post_message("bot: flapping tripped", "log", severity="crit")
+    post.post_message("bot: recovered", "gone", severity="info")
 
     with caplog.at_level(logging.INFO, "watchdog"):
         post.drain()
@@ -268,55 +272,61 @@ def test_without_a_channel_a_message_goes_to_the_log(
 # ─ retries ─
 
 
-def tries(post: Post, chat: Channel, pauses: Sequence[Millis]) -> None:
+def assert_retries(harness: OutboxHarness, chat: FakeChannel, pauses: Sequence[Millis]) -> None:
     """It is tried again after each of these pauses, and not a moment sooner."""
     for pause in pauses:
-        before = len(chat.said)
-        post.drain(pause - 1)
-        assert len(chat.said) == before
-        post.drain(1)
-        assert len(chat.said) == before + 1
+        before = len(chat.sent)
+        harness.drain(pause - 1)
+        assert len(chat.sent) == before
+        harness.drain(1)
+        assert len(chat.sent) == before + 1
 
 
-def test_what_fails_is_tried_again_more_and_more_slowly_and_never_given_up(made: Callable[..., Post]) -> None:
-    chat = Channel(*[NotifyError("server error")] * 12)
-    post = made(chat=chat)
-    post.post("tripped", "chat")
+def test_what_fails_is_tried_again_more_and_more_slowly_and_never_given_up(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    chat = FakeChannel(*[NotifyError("server error")] * 12)
+    post = make_outbox(chat=chat)
+    post.post_message("tripped", "chat")
     post.drain()
 
-    tries(post, chat, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 5 * MINUTE, 5 * MINUTE])
+    assert_retries(
+        post, chat, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 5 * MINUTE, 5 * MINUTE]
+    )
     assert post.unsent() == ["tripped"]
-    tries(post, chat, [5 * MINUTE])
+    assert_retries(post, chat, [5 * MINUTE])
     assert post.unsent() == []
-    assert (post.counted("chat", "retried"), post.counted("chat", "sent")) == (12, 1)
+    assert (post.notification_count("chat", "retried"), post.notification_count("chat", "sent")) == (12, 1)
 
 
-def test_the_servers_own_waiting_time_is_respected(made: Callable[..., Post]) -> None:
-    chat = Channel(NotifyError("slow down", retry_after=47.5), NotifyError("slow down", retry_after=0.1))
-    post = made(chat=chat)
-    post.post("tripped", "chat")
+def test_the_servers_own_waiting_time_is_respected(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel(NotifyError("slow down", retry_after=47.5), NotifyError("slow down", retry_after=0.1))
+    post = make_outbox(chat=chat)
+    post.post_message("tripped", "chat")
     post.drain()
 
-    tries(post, chat, [47_500, 2_000])  # less than our own pause it never is
+    assert_retries(post, chat, [47_500, 2_000])  # less than our own pause it never is
     assert post.unsent() == []
 
 
-def test_a_longer_waiting_time_than_our_longest_is_respected_too(made: Callable[..., Post]) -> None:
-    chat = Channel(NotifyError("slow down", retry_after=3_600))
-    post = made(chat=chat)
-    post.post("tripped", "chat")
+def test_a_longer_waiting_time_than_our_longest_is_respected_too(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel(NotifyError("slow down", retry_after=3_600))
+    post = make_outbox(chat=chat)
+    post.post_message("tripped", "chat")
     post.drain()
 
-    tries(post, chat, [60 * MINUTE])
+    assert_retries(post, chat, [60 * MINUTE])
 
 
-def test_while_a_message_waits_for_its_next_try_those_behind_it_wait_and_others_go(made: Callable[..., Post]) -> None:
-    chat = Channel(NotifyError("busy"))
-    post = made(chat=chat)
-    one, two = post.incident(), post.incident("other")
+def test_while_a_message_waits_for_its_next_try_those_behind_it_wait_and_others_go(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    chat = FakeChannel(NotifyError("busy"))
+    post = make_outbox(chat=chat)
+    one, two = post.open_incident(), post.open_incident("other")
     for title in ("first", "second"):
-        post.post(title, "chat", incident=one)
-    post.post("elsewhere", "chat", incident=two)
+        post.post_message(title, "chat", incident=one)
+    post.post_message("elsewhere", "chat", incident=two)
 
     post.drain()
     assert chat.titles == ["first", "elsewhere"]
@@ -327,42 +337,44 @@ def test_while_a_message_waits_for_its_next_try_those_behind_it_wait_and_others_
 # ─ refusals ─
 
 
-def test_a_refusal_for_good_is_told_on_the_other_channels_once(made: Callable[..., Post]) -> None:
-    slack = Channel(*[NotifyError("invalid token", permanent=True)] * 3)
-    telegram, mail = Channel(), Channel()
-    post = made(slack=slack, telegram=telegram, mail=mail)
+def test_a_refusal_for_good_is_told_on_the_other_channels_once(make_outbox: Callable[..., OutboxHarness]) -> None:
+    slack = FakeChannel(*[NotifyError("invalid token", permanent=True)] * 3)
+    telegram, mail = FakeChannel(), FakeChannel()
+    post = make_outbox(slack=slack, telegram=telegram, mail=mail)
     for title in ("one", "two", "three"):
-        post.post(title, "slack")
+        post.post_message(title, "slack")
 
     post.drain()
 
     assert slack.titles == ["one", "two", "three"]
     assert telegram.titles == mail.titles == ["channel slack does not deliver"]
-    assert telegram.said[0].lines == ("invalid token", "not delivered: one")
-    assert telegram.said[0].severity == "warn"
+    assert telegram.sent[0].lines == ("invalid token", "not delivered: one")
+    assert telegram.sent[0].severity == "warn"
     assert post.unsent() == []
-    assert post.counted("slack", "failed") == 3
+    assert post.notification_count("slack", "failed") == 3
 
     post.drain(24 * 60 * MINUTE)
-    assert (len(slack.said), len(telegram.said)) == (3, 1)
+    assert (len(slack.sent), len(telegram.sent)) == (3, 1)
 
 
-def test_when_it_goes_on_refusing_it_is_told_again_after_a_quarter_of_an_hour(made: Callable[..., Post]) -> None:
-    slack, telegram = Channel(*[NotifyError("invalid token", permanent=True)] * 9), Channel()
-    post = made(slack=slack, telegram=telegram)
+def test_when_it_goes_on_refusing_it_is_told_again_after_a_quarter_of_an_hour(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    slack, telegram = FakeChannel(*[NotifyError("invalid token", permanent=True)] * 9), FakeChannel()
+    post = make_outbox(slack=slack, telegram=telegram)
     for pause in (0, 15 * MINUTE - 1, 1):
         post.clock.now += pause
-        post.post("tripped", "slack")
+        post.post_message("tripped", "slack")
         post.drain()
 
-    assert len(telegram.said) == 2
+    assert len(telegram.sent) == 2
 
 
 def test_the_only_channel_that_refuses_is_told_of_in_the_log(
-    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+    make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
-    post = made(slack=Channel(NotifyError("invalid token", permanent=True)))
-    post.post("tripped", "slack")
+    post = make_outbox(slack=FakeChannel(NotifyError("invalid token", permanent=True)))
+    post.post_message("tripped", "slack")
 
     with caplog.at_level(logging.WARNING, "watchdog"):
         post.drain()
@@ -370,11 +382,13 @@ def test_the_only_channel_that_refuses_is_told_of_in_the_log(
     assert "message: channel slack does not deliver — invalid token — not delivered: tripped" in caplog.messages
 
 
-def test_channels_that_all_refuse_do_not_complain_to_each_other_for_ever(made: Callable[..., Post]) -> None:
+def test_channels_that_all_refuse_do_not_complain_to_each_other_for_ever(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
     refusal = NotifyError("invalid token", permanent=True)
-    slack, telegram = Channel(*[refusal] * 99), Channel(*[refusal] * 99)
-    post = made(slack=slack, telegram=telegram)
-    post.post("tripped", "slack", "telegram")
+    slack, telegram = FakeChannel(*[refusal] * 99), FakeChannel(*[refusal] * 99)
+    post = make_outbox(slack=slack, telegram=telegram)
+    post.post_message("tripped", "slack", "telegram")
 
     post.drain()
 
@@ -383,101 +397,103 @@ def test_channels_that_all_refuse_do_not_complain_to_each_other_for_ever(made: C
     assert post.unsent() == []
 
 
-def test_after_a_refused_first_message_the_next_one_opens_the_thread(made: Callable[..., Post]) -> None:
-    chat = Channel(NotifyError("too long", permanent=True), "7", "8")
-    post = made(chat=chat)
-    number = post.incident()
+def test_after_a_refused_first_message_the_next_one_opens_the_thread(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel(NotifyError("too long", permanent=True), "7", "8")
+    post = make_outbox(chat=chat)
+    number = post.open_incident()
     for title in ("one", "two", "three"):
-        post.post(title, "chat", incident=number)
+        post.post_message(title, "chat", incident=number)
 
     post.drain()
 
-    assert [(m.title, m.thread) for m in chat.said] == [("one", None), ("two", None), ("three", "7")]
+    assert [(m.title, m.thread) for m in chat.sent] == [("one", None), ("two", None), ("three", "7")]
 
 
 # ─ nobody waits for a slow one ─
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "_DEADLINE", 0.02)
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "_SEND_TIMEOUT", 0.02)
 
 
-def running(post: Post, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def with_running_outbox(harness: OutboxHarness, callback: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Does something while the outbox runs."""
 
     async def main() -> None:
-        task = asyncio.create_task(post.outbox.run())
+        task = asyncio.create_task(harness.outbox.run())
         try:
-            await within(act())
+            await with_timeout(callback())
         finally:
-            await cancelled(task)
+            await cancel_and_wait(task)
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", [Slow, Hung])
-def test_a_slow_channel_does_not_hold_back_another(made: Callable[..., Post], kind: type[Slow | Hung]) -> None:
+@pytest.mark.parametrize("kind", [SlowChannel, HungChannel])
+def test_a_slow_channel_does_not_hold_back_another(
+    make_outbox: Callable[..., OutboxHarness], kind: type[SlowChannel | HungChannel]
+) -> None:
     """Neither what was waiting, nor what is said while the slow one hangs."""
-    slow, fast = kind(), Channel()
-    post = made(slow=slow, fast=fast)
-    number = post.incident()
+    slow, fast = kind(), FakeChannel()
+    post = make_outbox(slow=slow, fast=fast)
+    number = post.open_incident()
     for title in ("one", "two", "three"):
-        post.post(title, "slow", "fast", incident=number)
+        post.post_message(title, "slow", "fast", incident=number)
 
     async def act() -> None:
-        await until(lambda: len(fast.said) == 3 and len(slow.said) == 1)
-        post.post("halted", "fast", incident=number, severity="crit")
-        post.outbox.wake()
-        await until(lambda: len(fast.said) == 4)
+        await wait_until(lambda: len(fast.sent) == 3 and len(slow.sent) == 1)
+        post.post_message("halted", "fast", incident=number, severity="crit")
+        post.outbox.notify_pending()
+        await wait_until(lambda: len(fast.sent) == 4)
         assert slow.titles == ["one"]
-        slow.let_go.set()
-        await until(lambda: not post.unsent())
+        slow.release.set()
+        await wait_until(lambda: not post.unsent())
 
-    running(post, act)
+    with_running_outbox(post, act)
 
     assert fast.titles == ["one", "two", "three", "halted"]
     assert slow.titles == ["one", "two", "three"]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_deadline")
 def test_a_channel_that_does_not_answer_is_given_up_for_now(
-    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+    make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def act() -> None:
-        post.outbox.channels = {"slow": Slow()}
-        await within(post.outbox.drain())
+        post.outbox.channels = {"slow": SlowChannel()}
+        await with_timeout(post.outbox.drain())
 
-    post = made()
-    post.post("tripped", "slow")
+    post = make_outbox()
+    post.post_message("tripped", "slow")
     asyncio.run(act())
 
     assert post.unsent() == ["tripped"]
-    assert post.counted("slow", "retried") == 1
+    assert post.notification_count("slow", "retried") == 1
     assert caplog.messages == ["channel slow: no answer within 0 s (will try again)"]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_deadline")
 def test_a_hung_client_costs_one_thread_and_says_so(
-    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+    make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
-    hung, fast = Hung(), Channel()
-    post = made(hung=hung, fast=fast)
-    post.post("tripped", "hung", "fast")
+    hung, fast = HungChannel(), FakeChannel()
+    post = make_outbox(hung=hung, fast=fast)
+    post.post_message("tripped", "hung", "fast")
 
     async def act() -> None:
-        while not hung.said:  # on a busy machine even the beginning may come too late
+        while not hung.sent:  # on a busy machine even the beginning may come too late
             post.clock.now += MINUTE
             await post.outbox.drain()
         post.clock.now += MINUTE * 5
         await post.outbox.drain()
-        hung.let_go.set()
+        hung.release.set()
         while post.unsent():
             post.clock.now += MINUTE * 5
             await post.outbox.drain()
             await asyncio.sleep(0.001)
 
-    asyncio.run(within(act()))
+    asyncio.run(with_timeout(act()))
 
     assert "channel hung: the last delivery still hangs (will try again)" in caplog.messages
     assert fast.titles == ["tripped"]
@@ -485,12 +501,12 @@ def test_a_hung_client_costs_one_thread_and_says_so(
 
 
 def test_a_mistake_in_one_notifier_silences_no_other_and_loses_no_message(
-    made: Callable[..., Post], caplog: pytest.LogCaptureFixture
+    make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd, fast = Channel(KeyError("ts")), Channel()
-    post = made(odd=odd, fast=fast)
+    odd, fast = FakeChannel(KeyError("ts")), FakeChannel()
+    post = make_outbox(odd=odd, fast=fast)
     for title in ("one", "two"):
-        post.post(title, "odd", "fast")
+        post.post_message(title, "odd", "fast")
 
     post.drain()
     assert fast.titles == ["one", "two"]
@@ -504,113 +520,113 @@ def test_a_mistake_in_one_notifier_silences_no_other_and_loses_no_message(
 # ─ running ─
 
 
-def test_it_sends_what_was_left_from_before_and_what_it_is_woken_for(made: Callable[..., Post]) -> None:
-    chat = Channel()
-    post = made(chat=chat)
-    post.post("left from before", "chat")
+def test_it_sends_what_was_left_from_before_and_what_it_is_woken_for(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel()
+    post = make_outbox(chat=chat)
+    post.post_message("left from before", "chat")
 
     async def act() -> None:
-        await until(lambda: len(chat.said) == 1)
-        post.post("news", "chat")
-        post.outbox.wake()
-        await until(lambda: not post.unsent())
+        await wait_until(lambda: len(chat.sent) == 1)
+        post.post_message("news", "chat")
+        post.outbox.notify_pending()
+        await wait_until(lambda: not post.unsent())
 
-    running(post, act)
+    with_running_outbox(post, act)
 
     assert chat.titles == ["left from before", "news"]
 
 
-def test_it_wakes_up_for_the_next_try_by_itself(made: Callable[..., Post]) -> None:
-    chat = Channel(NotifyError("busy"))
-    post = made(chat=chat)
-    post.post("tripped", "chat")
+def test_it_wakes_up_for_the_next_try_by_itself(make_outbox: Callable[..., OutboxHarness]) -> None:
+    chat = FakeChannel(NotifyError("busy"))
+    post = make_outbox(chat=chat)
+    post.post_message("tripped", "chat")
 
     async def act() -> None:
-        await until(lambda: len(chat.said) == 1)
-        await until(lambda: post.counted("chat", "retried") == 1)
+        await wait_until(lambda: len(chat.sent) == 1)
+        await wait_until(lambda: post.notification_count("chat", "retried") == 1)
         post.clock.now += 999
-        post.outbox.wake()
+        post.outbox.notify_pending()
         await asyncio.sleep(0)
         post.clock.now += 1
-        await until(lambda: not post.unsent())
+        await wait_until(lambda: not post.unsent())
 
-    running(post, act)
+    with_running_outbox(post, act)
 
     assert chat.titles == ["tripped", "tripped"]
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_it_stops_when_it_is_told_to_even_as_news_come(made: Callable[..., Post], steps: int) -> None:
+def test_it_stops_when_it_is_told_to_even_as_news_come(make_outbox: Callable[..., OutboxHarness], steps: int) -> None:
     """Else the daemon would wait for it for ever, whichever of the two is noticed first."""
-    post = made()
+    post = make_outbox()
 
     async def main() -> None:
         task = asyncio.create_task(post.outbox.run())
         for _ in range(5):
             await asyncio.sleep(0)
-        post.outbox.wake()
+        post.outbox.notify_pending()
         for _ in range(steps):
             await asyncio.sleep(0)
-        await cancelled(task)
+        await cancel_and_wait(task)
 
     asyncio.run(main())
 
 
-def test_when_it_stops_nothing_goes_on_sending_behind_its_back(made: Callable[..., Post]) -> None:
-    post = made()
-    post.post("tripped", "slow")
+def test_when_it_stops_nothing_goes_on_sending_behind_its_back(make_outbox: Callable[..., OutboxHarness]) -> None:
+    post = make_outbox()
+    post.post_message("tripped", "slow")
 
     async def main() -> None:
-        slow = Slow()
+        slow = SlowChannel()
         post.outbox.channels = {"slow": slow}
         task = asyncio.create_task(post.outbox.run())
-        await within(slow.asked.wait())
-        await cancelled(task)
-        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        await with_timeout(slow.called.wait())
+        await cancel_and_wait(task)
+        await wait_until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     asyncio.run(main())
 
     assert post.unsent() == ["tripped"]
 
 
-def test_a_drain_beside_a_running_outbox_sends_nothing_twice(made: Callable[..., Post]) -> None:
+def test_a_drain_beside_a_running_outbox_sends_nothing_twice(make_outbox: Callable[..., OutboxHarness]) -> None:
     """That is how the daemon stops."""
 
     async def act() -> None:
-        slow = Slow()
+        slow = SlowChannel()
         post.outbox.channels = {"chat": slow}
-        post.outbox.wake()
-        await slow.asked.wait()
+        post.outbox.notify_pending()
+        await slow.called.wait()
         drain = asyncio.create_task(post.outbox.drain())
         await asyncio.sleep(0)
-        slow.let_go.set()
+        slow.release.set()
         await drain
         said.extend(slow.titles)
 
     said: list[str] = []
-    post = made()
-    post.outbox.channels = {"chat": Channel(NotifyError("busy"))}
-    post.post("tripped", "chat")
+    post = make_outbox()
+    post.outbox.channels = {"chat": FakeChannel(NotifyError("busy"))}
+    post.post_message("tripped", "chat")
     post.drain()
     post.clock.now += MINUTE
-    running(post, act)
+    with_running_outbox(post, act)
 
     assert said == ["tripped"]
     assert post.unsent() == []
 
 
-def test_a_journal_that_cannot_be_used_stops_the_outbox_loudly(made: Callable[..., Post]) -> None:
+def test_a_journal_that_cannot_be_used_stops_the_outbox_loudly(make_outbox: Callable[..., OutboxHarness]) -> None:
     """Sending without being able to mark it as sent would go on and on."""
-    chat = Channel()
-    post = made(chat=chat)
-    post.post("tripped", "chat")
-    post.journal.rows(
+    chat = FakeChannel()
+    post = make_outbox(chat=chat)
+    post.post_message("tripped", "chat")
+    post.journal.query(
         "CREATE TRIGGER broken BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
     )
 
     async def main() -> None:
         with pytest.raises(Exception, match="the disk is broken"):
-            await within(post.outbox.run())
+            await with_timeout(post.outbox.run())
 
     asyncio.run(main())
 

@@ -12,68 +12,68 @@ from typing import Any
 
 import pytest
 
-from watchdog.offload import DeadlineError, Offload, StillBusyError
+from watchdog.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 
-SOON = 0.02
+SHORT_TIMEOUT = 0.02
 """Seconds until a deadline that is meant to pass."""
-LONG = 30.0
+LONG_TIMEOUT = 30.0
 """Seconds until one that is not."""
 
 
-class Hang:
+class HangingCall:
     """A call that hangs until it is let go."""
 
     def __init__(self) -> None:
-        self.began = threading.Event()
-        self.let_go = threading.Event()
-        self.times = 0
+        self.started = threading.Event()
+        self.release = threading.Event()
+        self.call_count = 0
 
     def __call__(self) -> str:
-        self.times += 1
-        self.began.set()
-        assert self.let_go.wait(LONG)
+        self.call_count += 1
+        self.started.set()
+        assert self.release.wait(LONG_TIMEOUT)
         return "at last"
 
 
 @contextmanager
-def pool(threads: int = 2, name: str = "tested") -> Iterator[tuple[Offload, Hang]]:
-    offload, hang = Offload(threads, name), Hang()
+def make_pool(threads: int = 2, name: str = "tested") -> Iterator[tuple[ThreadOffload, HangingCall]]:
+    offload, hang = ThreadOffload(threads, name), HangingCall()
     try:
         yield offload, hang
     finally:
-        hang.let_go.set()
+        hang.release.set()
         offload.close()
 
 
-async def hung(offload: Offload, hang: Hang, call: Callable[[], Any] | None = None) -> None:
+async def call_until_timeout(offload: ThreadOffload, hang: HangingCall, call: Callable[[], Any] | None = None) -> None:
     """Lets a call under the key "a" run into its deadline."""
-    while not hang.began.is_set():  # on a busy machine even the beginning may come too late
-        with pytest.raises((DeadlineError, StillBusyError)):
-            await offload("a", SOON, call or hang)
+    while not hang.started.is_set():  # on a busy machine even the beginning may come too late
+        with pytest.raises((DeadlineExceededError, StillBusyError)):
+            await offload("a", SHORT_TIMEOUT, call or hang)
         await asyncio.sleep(0)
 
 
-def alive(name: str) -> int:
+def alive_threads(name: str) -> int:
     return sum(thread.name.startswith(name) for thread in threading.enumerate())
 
 
-async def until(so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LONG):
-        while not so():
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONG_TIMEOUT):
+        while not condition():
             await asyncio.sleep(0.001)
 
 
-async def free(offload: Offload, key: str) -> None:
+async def wait_until_free(offload: ThreadOffload, key: str) -> None:
     """Waits until the key's last call has really ended."""
 
     async def tried() -> bool:
         try:
-            await offload(key, LONG, lambda: None)
+            await offload(key, LONG_TIMEOUT, lambda: None)
         except StillBusyError:
             return False
         return True
 
-    async with asyncio.timeout(LONG):
+    async with asyncio.timeout(LONG_TIMEOUT):
         while not await tried():
             await asyncio.sleep(0.001)
 
@@ -83,12 +83,12 @@ def test_a_call_returns_its_result_or_raises_its_error() -> None:
         raise LookupError(what)
 
     async def main() -> None:
-        with pool() as (offload, _):
-            assert await offload("a", LONG, divmod, 17, 5) == (3, 2)
-            assert await offload("a", LONG, int, "ff", base=16) == 255
+        with make_pool() as (offload, _):
+            assert await offload("a", LONG_TIMEOUT, divmod, 17, 5) == (3, 2)
+            assert await offload("a", LONG_TIMEOUT, int, "ff", base=16) == 255
             with pytest.raises(LookupError, match="nowhere"):
-                await offload("a", LONG, fail, "nowhere")
-            assert await offload("a", LONG, lambda: "free again") == "free again"
+                await offload("a", LONG_TIMEOUT, fail, "nowhere")
+            assert await offload("a", LONG_TIMEOUT, lambda: "free again") == "free again"
 
     asyncio.run(main())
 
@@ -98,8 +98,8 @@ def test_a_call_runs_in_a_thread_of_the_pool_and_sees_the_callers_context() -> N
 
     async def main() -> None:
         who.set("me")
-        with pool() as (offload, _):
-            name, seen = await offload("a", LONG, lambda: (threading.current_thread().name, who.get()))
+        with make_pool() as (offload, _):
+            name, seen = await offload("a", LONG_TIMEOUT, lambda: (threading.current_thread().name, who.get()))
 
         assert name.startswith("tested")
         assert seen == "me"
@@ -109,38 +109,38 @@ def test_a_call_runs_in_a_thread_of_the_pool_and_sees_the_callers_context() -> N
 
 def test_a_hung_call_is_reported_at_its_deadline_and_not_awaited() -> None:
     async def main() -> None:
-        with pool() as (offload, hang):
-            await hung(offload, hang)
+        with make_pool() as (offload, hang):
+            await call_until_timeout(offload, hang)
 
-            assert (hang.times, hang.let_go.is_set()) == (1, False)
+            assert (hang.call_count, hang.release.is_set()) == (1, False)
 
     asyncio.run(main())
 
 
 def test_its_key_stays_latched_until_the_call_has_really_ended() -> None:
     async def main() -> None:
-        with pool() as (offload, hang):
-            await hung(offload, hang)
+        with make_pool() as (offload, hang):
+            await call_until_timeout(offload, hang)
             for _ in range(3):
                 with pytest.raises(StillBusyError, match="a"):
-                    await offload("a", LONG, lambda: "too early")
+                    await offload("a", LONG_TIMEOUT, lambda: "too early")
                 await asyncio.sleep(0)
-            hang.let_go.set()
-            await free(offload, "a")
+            hang.release.set()
+            await wait_until_free(offload, "a")
 
-            assert await offload("a", LONG, lambda: "free again") == "free again"
+            assert await offload("a", LONG_TIMEOUT, lambda: "free again") == "free again"
 
     asyncio.run(main())
 
 
 def test_a_second_call_under_a_key_at_work_is_refused() -> None:
     async def main() -> None:
-        with pool() as (offload, hang):
-            first = asyncio.create_task(offload("a", LONG, hang))
-            await until(hang.began.is_set)
+        with make_pool() as (offload, hang):
+            first = asyncio.create_task(offload("a", LONG_TIMEOUT, hang))
+            await wait_until(hang.started.is_set)
             with pytest.raises(StillBusyError):
-                await offload("a", LONG, lambda: "me too")
-            hang.let_go.set()
+                await offload("a", LONG_TIMEOUT, lambda: "me too")
+            hang.release.set()
 
             assert await first == "at last"
 
@@ -149,36 +149,38 @@ def test_a_second_call_under_a_key_at_work_is_refused() -> None:
 
 def test_other_keys_go_on_beside_a_hung_one() -> None:
     async def main() -> None:
-        with pool(2) as (offload, hang):
-            await hung(offload, hang)
+        with make_pool(2) as (offload, hang):
+            await call_until_timeout(offload, hang)
 
-            assert [await offload(key, LONG, lambda: "well") for key in "bcd"] == ["well"] * 3
+            assert [await offload(key, LONG_TIMEOUT, lambda: "well") for key in "bcd"] == ["well"] * 3
 
     asyncio.run(main())
 
 
 def test_threads_do_not_pile_up_behind_a_hung_call() -> None:
     async def main() -> None:
-        with pool(8, "behind") as (offload, hang):
+        with make_pool(8, "behind") as (offload, hang):
             refused = 0
             for _ in range(50):
                 try:
-                    await offload("a", SOON, hang)
-                except (DeadlineError, StillBusyError):
+                    await offload("a", SHORT_TIMEOUT, hang)
+                except (DeadlineExceededError, StillBusyError):
                     refused += 1
 
-            assert (refused, hang.times, alive("behind")) == (50, 1, 1)
+            assert (refused, hang.call_count, alive_threads("behind")) == (50, 1, 1)
 
     asyncio.run(main())
 
 
 def test_even_when_everything_hangs_there_are_no_more_threads_than_said() -> None:
     async def main() -> None:
-        with pool(3, "bounded") as (offload, hang):
-            told = await asyncio.gather(*(offload(f"key {n}", SOON, hang) for n in range(20)), return_exceptions=True)
+        with make_pool(3, "bounded") as (offload, hang):
+            told = await asyncio.gather(
+                *(offload(f"key {n}", SHORT_TIMEOUT, hang) for n in range(20)), return_exceptions=True
+            )
 
-            assert {type(each) for each in told} == {DeadlineError}
-            assert alive("bounded") == 3
+            assert {type(each) for each in told} == {DeadlineExceededError}
+            assert alive_threads("bounded") == 3
 
     asyncio.run(main())
 
@@ -188,22 +190,22 @@ def test_a_call_whose_deadline_passes_before_it_begins_never_begins() -> None:
     happened = []
 
     async def main() -> None:
-        with pool(1) as (offload, hang):
-            await hung(offload, hang)
-            with pytest.raises(DeadlineError):
-                await offload("b", SOON, lambda: happened.append("b"))
-            hang.let_go.set()
-            await free(offload, "a")
-            await free(offload, "b")
+        with make_pool(1) as (offload, hang):
+            await call_until_timeout(offload, hang)
+            with pytest.raises(DeadlineExceededError):
+                await offload("b", SHORT_TIMEOUT, lambda: happened.append("b"))
+            hang.release.set()
+            await wait_until_free(offload, "a")
+            await wait_until_free(offload, "b")
 
     asyncio.run(main())
 
     assert happened == []
 
 
-async def cancelled(task: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
     task.cancel()
-    await asyncio.wait({task}, timeout=LONG)
+    await asyncio.wait({task}, timeout=LONG_TIMEOUT)
     assert task.cancelled()
 
 
@@ -211,17 +213,17 @@ def test_a_call_whose_caller_has_gone_keeps_its_key_while_it_runs_and_never_begi
     happened = []
 
     async def main() -> None:
-        with pool(1) as (offload, hang):
-            runs = asyncio.create_task(offload("a", LONG, hang))
-            await until(hang.began.is_set)
-            waits = asyncio.create_task(offload("b", LONG, lambda: happened.append("b")))
+        with make_pool(1) as (offload, hang):
+            runs = asyncio.create_task(offload("a", LONG_TIMEOUT, hang))
+            await wait_until(hang.started.is_set)
+            waits = asyncio.create_task(offload("b", LONG_TIMEOUT, lambda: happened.append("b")))
             await asyncio.sleep(0)
-            await cancelled(runs)
-            await cancelled(waits)
+            await cancel_and_wait(runs)
+            await cancel_and_wait(waits)
             with pytest.raises(StillBusyError):
-                await offload("a", LONG, lambda: "too early")
-            hang.let_go.set()
-            await free(offload, "a")
+                await offload("a", LONG_TIMEOUT, lambda: "too early")
+            hang.release.set()
+            await wait_until_free(offload, "a")
 
     asyncio.run(main())
 
@@ -231,16 +233,16 @@ def test_a_call_whose_caller_has_gone_keeps_its_key_while_it_runs_and_never_begi
 def test_a_call_that_fails_after_its_deadline_troubles_nobody() -> None:
     noise: list[dict[str, Any]] = []
 
-    def fail(hang: Hang) -> None:
+    def fail(hang: HangingCall) -> None:
         hang()
         raise LookupError("too late")
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-        with pool() as (offload, hang):
-            await hung(offload, hang, lambda: fail(hang))
-            hang.let_go.set()
-            await free(offload, "a")
+        with make_pool() as (offload, hang):
+            await call_until_timeout(offload, hang, lambda: fail(hang))
+            hang.release.set()
+            await wait_until_free(offload, "a")
         gc.collect()
         await asyncio.sleep(0)
 
@@ -251,18 +253,18 @@ def test_a_call_that_fails_after_its_deadline_troubles_nobody() -> None:
 
 def test_a_closed_pool_begins_nothing_and_waits_for_nothing() -> None:
     async def main() -> None:
-        with pool(1) as (offload, hang):
-            first = asyncio.create_task(offload("a", LONG, hang))
-            await until(hang.began.is_set)
-            second = asyncio.create_task(offload("b", LONG, lambda: "b"))
+        with make_pool(1) as (offload, hang):
+            first = asyncio.create_task(offload("a", LONG_TIMEOUT, hang))
+            await wait_until(hang.started.is_set)
+            second = asyncio.create_task(offload("b", LONG_TIMEOUT, lambda: "b"))
             await asyncio.sleep(0)
             offload.close()
 
             with pytest.raises(asyncio.CancelledError):
                 await second
             with pytest.raises(RuntimeError):
-                await offload("c", LONG, lambda: "c")
-            hang.let_go.set()
+                await offload("c", LONG_TIMEOUT, lambda: "c")
+            hang.release.set()
             assert await first == "at last"
 
     asyncio.run(main())

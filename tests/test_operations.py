@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.config import check
-from watchdog.config.schema import schema
+from watchdog.config import check_files
+from watchdog.config.schema import json_schema
 from watchdog.telemetry import Telemetry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
 UNIT = (Path(__file__).parents[1] / "systemd" / "trading-watchdog.service").read_text()
 
 
-def exposed() -> set[str]:
+def exposed_metrics() -> set[str]:
     families = Telemetry("0").registry.collect()
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
@@ -23,7 +23,7 @@ def exposed() -> set[str]:
 def test_the_page_lists_every_metric_and_no_other() -> None:
     listed = set(re.findall(r"^\| `(watchdog_\w+|ALERTS)` \|", PAGE, re.MULTILINE))
 
-    assert listed == exposed()
+    assert listed == exposed_metrics()
 
 
 @pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process"])
@@ -37,9 +37,9 @@ def test_the_page_shows_and_explains_every_key_of_watchdog_yaml(tmp_path: Path) 
     (shown,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (tmp_path / "watchdog.yaml").write_text(shown)
 
-    config, problems = check([tmp_path], environ={"SLACK_BOT_TOKEN": "xoxb-12345678"})
+    config, problems = check_files([tmp_path], environ={"SLACK_BOT_TOKEN": "xoxb-12345678"})
 
     assert problems == []
     assert config is not None
     assert set(config.sources) == {"bot", "process", "host"}
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == schema("main")["properties"].keys()
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == json_schema("main")["properties"].keys()

@@ -14,18 +14,18 @@ from typing import ParamSpec
 import pytest
 
 from watchdog import notify
-from watchdog.journal import Journal, Lock, outbox
-from watchdog.journal.outage import PATIENCE, Outage
+from watchdog.journal import Journal, StateLock, outbox
+from watchdog.journal.outage import NOTIFY_AFTER, JournalOutage
 from watchdog.model import Message, NotifyError, Severity
-from watchdog.notify import Outbox
-from watchdog.offload import Offload
+from watchdog.notify import OutboxSender
+from watchdog.offload import ThreadOffload
 from watchdog.telemetry import Telemetry
 
 P = ParamSpec("P")
 NOW = 1_700_000_000_000
 
 
-def on_a_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+def async_test(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         asyncio.run(test(*args, **kwargs))
@@ -33,7 +33,7 @@ def on_a_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, Non
     return run
 
 
-class Channel:
+class FakeChannel:
     from_: Severity = "info"
 
     def __init__(self, fails: Exception | None = None) -> None:
@@ -54,45 +54,45 @@ class Channel:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    one = Journal(tmp_path / "journal.db", patience=0.05)
+    one = Journal(tmp_path / "journal.db", busy_timeout=0.05)
     yield one
     one.close()
 
 
 @pytest.fixture
-def shell(journal: Journal) -> Iterator[sqlite3.Connection]:
+def foreign_connection(journal: Journal) -> Iterator[sqlite3.Connection]:
     """Somebody else's, on the same file."""
     one = sqlite3.connect(journal.path, isolation_level=None)
     yield one
     one.close()
 
 
-def made(journal: Journal, **channels: Channel) -> Outbox:
-    return Outbox(journal, Telemetry("test"), lambda: NOW, Offload(4, "sending"), channels)
+def make_outbox(journal: Journal, **channels: FakeChannel) -> OutboxSender:
+    return OutboxSender(journal, Telemetry("test"), lambda: NOW, ThreadOffload(4, "sending"), channels)
 
 
-def post(journal: Journal, channel: str, title: str) -> None:
-    with journal.write() as db:
-        outbox.post(db, [channel], "crit", title, [], NOW)
+def post_message(journal: Journal, channel: str, title: str) -> None:
+    with journal.transaction() as db:
+        outbox.enqueue(db, [channel], "crit", title, [], NOW)
 
 
-@on_a_loop
+@async_test
 async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
-    journal: Journal, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "_AGAIN", 0.01)
-    chat = Channel()
+    monkeypatch.setattr(notify, "_JOURNAL_RETRY_PAUSE", 0.01)
+    chat = FakeChannel()
     chat.answers.clear()
-    box = made(journal, chat=chat)
-    post(journal, "chat", "tripped")
+    box = make_outbox(journal, chat=chat)
+    post_message(journal, "chat", "tripped")
     running = asyncio.create_task(box.run())
     assert await asyncio.to_thread(chat.asked.wait, 10)
 
-    shell.execute("BEGIN IMMEDIATE")
+    foreign_connection.execute("BEGIN IMMEDIATE")
     chat.answers.set()
     await asyncio.sleep(0.5)
     assert not running.done()
-    shell.execute("ROLLBACK")
+    foreign_connection.execute("ROLLBACK")
     async with asyncio.timeout(10):
         while outbox.next_due(journal):
             await asyncio.sleep(0.01)
@@ -101,31 +101,31 @@ async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
     running.cancel()
 
 
-@on_a_loop
+@async_test
 async def test_nothing_is_sent_that_could_not_be_marked_as_sent(
-    journal: Journal, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "_AGAIN", 0.01)
-    chat = Channel()
-    post(journal, "chat", "tripped")
-    shell.execute("BEGIN IMMEDIATE")
-    running = asyncio.create_task(made(journal, chat=chat).run())
+    monkeypatch.setattr(notify, "_JOURNAL_RETRY_PAUSE", 0.01)
+    chat = FakeChannel()
+    post_message(journal, "chat", "tripped")
+    foreign_connection.execute("BEGIN IMMEDIATE")
+    running = asyncio.create_task(make_outbox(journal, chat=chat).run())
     await asyncio.sleep(0.3)
     assert (chat.said, running.done()) == ([], False)
 
-    shell.execute("ROLLBACK")
+    foreign_connection.execute("ROLLBACK")
     assert await asyncio.to_thread(chat.asked.wait, 10)
     running.cancel()
 
 
-@on_a_loop
+@async_test
 async def test_a_cry_reaches_every_channel_that_works_without_the_journal(
-    journal: Journal, shell: sqlite3.Connection
+    journal: Journal, foreign_connection: sqlite3.Connection
 ) -> None:
-    shell.execute("BEGIN IMMEDIATE")
-    broken, odd, well = Channel(NotifyError("refused")), Channel(ValueError("a mistake")), Channel()
+    foreign_connection.execute("BEGIN IMMEDIATE")
+    broken, odd, well = FakeChannel(NotifyError("refused")), FakeChannel(ValueError("a mistake")), FakeChannel()
 
-    await made(journal, broken=broken, odd=odd, well=well).cry("the watchdog cannot act", ["why"])
+    await make_outbox(journal, broken=broken, odd=odd, well=well).send_unjournaled("the watchdog cannot act", ["why"])
 
     assert well.said == broken.said == odd.said == ["the watchdog cannot act"]
 
@@ -133,50 +133,50 @@ async def test_a_cry_reaches_every_channel_that_works_without_the_journal(
 def test_one_write_waits_for_a_stranger_and_those_after_it_hardly_until_he_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path / "journal.db", patience=1.0)
+    journal = Journal(tmp_path / "journal.db", busy_timeout=1.0)
     shell = sqlite3.connect(journal.path, isolation_level=None)
     asked: list[str] = []
     journal._db.set_trace_callback(asked.append)
     shell.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     for _ in range(3):
-        with pytest.raises(sqlite3.OperationalError, match="locked"), journal.write():
+        with pytest.raises(sqlite3.OperationalError, match="locked"), journal.transaction():
             pass
     assert time.monotonic() - began >= 0.9
     assert asked.count("PRAGMA busy_timeout=50") == 1
     shell.execute("ROLLBACK")
-    with journal.write() as db:
-        outbox.post(db, ["chat"], "info", "well", [], NOW)
+    with journal.transaction() as db:
+        outbox.enqueue(db, ["chat"], "info", "well", [], NOW)
     assert asked.count("PRAGMA busy_timeout=1000") == 1
     shell.close()
     journal.close()
 
 
 def test_people_are_told_once_an_outage_and_only_of_one_that_lasts() -> None:
-    outage, locked = Outage(), sqlite3.OperationalError("database is locked")
+    outage, locked = JournalOutage(), sqlite3.OperationalError("database is locked")
     locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
-    assert outage.meets(locked, 100.0)
-    assert not outage.meets(locked, 101.0)
-    assert not outage.due(101.0)
-    assert not outage.ends()
+    assert outage.record_failure(locked, 100.0)
+    assert not outage.record_failure(locked, 101.0)
+    assert not outage.should_notify(101.0)
+    assert not outage.record_success()
 
-    assert outage.meets(locked, 200.0)
-    assert outage.lasts(200.0 + PATIENCE) == PATIENCE
-    assert outage.due(200.0 + PATIENCE)
-    assert not outage.due(201.0 + PATIENCE)
-    assert "sqlite3 shell" in (outage.why or "")
-    assert outage.ends()
-    assert outage.lasts(300.0) == 0
+    assert outage.record_failure(locked, 200.0)
+    assert outage.duration(200.0 + NOTIFY_AFTER) == NOTIFY_AFTER
+    assert outage.should_notify(200.0 + NOTIFY_AFTER)
+    assert not outage.should_notify(201.0 + NOTIFY_AFTER)
+    assert "sqlite3 shell" in (outage.reason or "")
+    assert outage.record_success()
+    assert outage.duration(300.0) == 0
 
 
 def test_a_disk_that_takes_no_sign_of_life_is_said(tmp_path: Path) -> None:
-    lock = Lock(tmp_path)
-    assert lock.take()
-    assert lock.beat() is None
+    lock = StateLock(tmp_path)
+    assert lock.acquire()
+    assert lock.heartbeat() is None
     assert lock._fd is not None
     own = lock._fd
     with (tmp_path / "lock").open("rb") as only_read:
         lock._fd = only_read.fileno()
-        assert isinstance(lock.beat(), OSError)
+        assert isinstance(lock.heartbeat(), OSError)
     lock._fd = own
     lock.release()

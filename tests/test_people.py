@@ -9,74 +9,74 @@ from typing import Any
 
 import pytest
 
-from tests.desk import MINUTE, RULES, SECOND, Desk
+from tests.desk import MINUTE, RULES_YAML, SECOND, PipelineHarness
 from watchdog import report
-from watchdog.journal import Lock, incidents, runs, stays
+from watchdog.journal import StateLock, incidents, runs, stays
 from watchdog.journal.outbox import Request
-from watchdog.status import status
+from watchdog.status import build_status
 
 HOUR = 60 * MINUTE
-BAD = {"error_ratio": 0.5}
+BAD_VALUES = {"error_ratio": 0.5}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
+    made = PipelineHarness(tmp_path)
     made.rounds(2)
     yield made
     made.journal.close()
 
 
-def ask(desk: Desk, kind: str, **args: Any) -> tuple[bool, str]:
-    return desk.people.answer(Request(1, desk.now, kind, {"reason": "migration", **args}, "ann"), desk.now)
+def answer_request(harness: PipelineHarness, kind: str, **args: Any) -> tuple[bool, str]:
+    return harness.requests.answer(Request(1, harness.now, kind, {"reason": "migration", **args}, "ann"), harness.now)
 
 
-def timeline(desk: Desk) -> list[str]:
-    return [row["text"] for row in desk.journal.rows("SELECT text FROM event ORDER BY id")]
+def event_texts(harness: PipelineHarness) -> list[str]:
+    return [row["text"] for row in harness.journal.query("SELECT text FROM event ORDER BY id")]
 
 
 # ─ hold ─
 
 
-def test_while_a_target_is_held_rules_start_no_repair_and_afterwards_they_do(desk: Desk) -> None:
-    assert ask(desk, "hold", target="bot", **{"for": 10 * SECOND}) == (True, "no repairs on bot for 10 s")
-    desk.rounds(5, **BAD)
+def test_while_a_target_is_held_rules_start_no_repair_and_afterwards_they_do(harness: PipelineHarness) -> None:
+    assert answer_request(harness, "hold", target="bot", **{"for": 10 * SECOND}) == (True, "no repairs on bot for 10 s")
+    harness.rounds(5, **BAD_VALUES)
 
-    assert desk.runs == []
-    assert desk.refusals() == ["held by ann: migration, for another 7 s"]
-    assert desk.fires("errors")
+    assert harness.runs == []
+    assert harness.refusal_reasons() == ["held by ann: migration, for another 7 s"]
+    assert harness.is_firing("errors")
 
     for _ in range(8):
-        desk.round()
-        desk.people.tick(desk.now)
-    assert [run.plan for run in desk.runs] == ["ladder"]
-    assert "hold on bot ended: its time is over" in timeline(desk)
+        harness.round()
+        harness.requests.end_suppressions(harness.now)
+    assert [run.plan for run in harness.runs] == ["ladder"]
+    assert "hold on bot ended: its time is over" in event_texts(harness)
 
 
-def test_a_hold_lets_halts_run_unless_it_says_all(desk: Desk) -> None:
-    ask(desk, "hold", target="bot", **{"for": HOUR})
-    desk.rounds(2, equity=800)
-    assert [run.plan for run in desk.runs] == ["halt"]
+def test_a_hold_lets_halts_run_unless_it_says_all(harness: PipelineHarness) -> None:
+    answer_request(harness, "hold", target="bot", **{"for": HOUR})
+    harness.rounds(2, equity=800)
+    assert [run.plan for run in harness.runs] == ["halt"]
 
 
-def test_a_hold_of_all_refuses_halts_too_and_says_so_loudly(desk: Desk) -> None:
-    ask(desk, "hold", target="bot", all=True, **{"for": HOUR})
-    desk.rounds(2, equity=800)
+def test_a_hold_of_all_refuses_halts_too_and_says_so_loudly(harness: PipelineHarness) -> None:
+    answer_request(harness, "hold", target="bot", all=True, **{"for": HOUR})
+    harness.rounds(2, equity=800)
 
-    assert desk.runs == []
-    assert any("halt is not started" in title for title in desk.told())
+    assert harness.runs == []
+    assert any("halt is not started" in title for title in harness.message_titles())
 
 
-def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(desk: Desk) -> None:
-    ask(desk, "hold", target="bot", **{"for": HOUR})
-    desk.restart()
-    desk.rounds(5, **BAD)
-    assert desk.runs == []
+def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(harness: PipelineHarness) -> None:
+    answer_request(harness, "hold", target="bot", **{"for": HOUR})
+    harness.restart()
+    harness.rounds(5, **BAD_VALUES)
+    assert harness.runs == []
 
-    assert ask(desk, "hold", target="bot") == (True, "hold on bot ended")
-    assert ask(desk, "hold", target="bot") == (False, "there is no hold on bot")
-    desk.rounds(2)
-    assert [run.plan for run in desk.runs] == ["ladder"]
+    assert answer_request(harness, "hold", target="bot") == (True, "hold on bot ended")
+    assert answer_request(harness, "hold", target="bot") == (False, "there is no hold on bot")
+    harness.rounds(2)
+    assert [run.plan for run in harness.runs] == ["ladder"]
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,10 @@ def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(desk: Desk) ->
         ("ack", {"incident": 7}, "there is no incident 7 — the newest: none yet"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words(desk: Desk, kind: str, args: dict[str, Any], why: str) -> None:
-    granted, text = ask(desk, kind, **args)
+def test_what_makes_no_sense_is_refused_in_words(
+    harness: PipelineHarness, kind: str, args: dict[str, Any], why: str
+) -> None:
+    granted, text = answer_request(harness, kind, **args)
 
     assert not granted
     assert text == why
@@ -106,10 +108,10 @@ def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path)
         for pair in ("btc", "eth", "sol")
         for n in range(400)
     )
-    desk = Desk(tmp_path, RULES.replace("plans:\n", many + "plans:\n", 1))
+    desk = PipelineHarness(tmp_path, RULES_YAML.replace("plans:\n", many + "plans:\n", 1))
 
     why = [
-        ask(desk, "silence", rule=rule, **{"for": HOUR})[1]
+        answer_request(desk, "silence", rule=rule, **{"for": HOUR})[1]
         for rule in ("eth-spred-77", "EQUITY", "drawdwn", "spread-399")
     ]
     assert why == [
@@ -128,10 +130,10 @@ def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path)
 def test_in_maintenance_hours_no_repair_starts_and_halts_do(tmp_path: Path) -> None:
     # 1 700 000 000 is a Tuesday, 22:13 UTC
     window = 'maintenance: [{days: [tue], between: "22:00-22:15", why: exchange upgrade}], repo: /srv/bot'
-    desk = Desk(tmp_path, RULES.replace("repo: /srv/bot", window))
-    desk.rounds(5, **BAD)
+    desk = PipelineHarness(tmp_path, RULES_YAML.replace("repo: /srv/bot", window))
+    desk.rounds(5, **BAD_VALUES)
     assert desk.runs == []
-    assert desk.refusals() == ["held by maintenance: exchange upgrade"]
+    assert desk.refusal_reasons() == ["held by maintenance: exchange upgrade"]
 
     desk.rounds(2, equity=800)
     assert [run.plan for run in desk.runs] == ["halt"]
@@ -141,216 +143,229 @@ def test_in_maintenance_hours_no_repair_starts_and_halts_do(tmp_path: Path) -> N
 # ─ silence ─
 
 
-def test_a_silenced_rule_is_acted_upon_and_not_told(desk: Desk) -> None:
-    ask(desk, "silence", rule="errors", **{"for": HOUR})
-    desk.rounds(5, **BAD)
+def test_a_silenced_rule_is_acted_upon_and_not_told(harness: PipelineHarness) -> None:
+    answer_request(harness, "silence", rule="errors", **{"for": HOUR})
+    harness.rounds(5, **BAD_VALUES)
 
-    assert [run.plan for run in desk.runs] == ["ladder"]
-    assert not [title for title in desk.told() if "errors tripped" in title]
-    assert any("errors (crit) tripped" in text for text in timeline(desk))
-
-
-def test_other_rules_are_told_while_one_is_silenced(desk: Desk) -> None:
-    ask(desk, "silence", rule="errors", **{"for": HOUR})
-    desk.rounds(2, equity=800)
-
-    assert any("drawdown tripped" in title for title in desk.told())
+    assert [run.plan for run in harness.runs] == ["ladder"]
+    assert not [title for title in harness.message_titles() if "errors tripped" in title]
+    assert any("errors (crit) tripped" in text for text in event_texts(harness))
 
 
-def test_a_silence_until_well_of_what_is_well_is_refused_since_it_would_end_at_once(desk: Desk) -> None:
-    desk.rounds(5)
+def test_other_rules_are_told_while_one_is_silenced(harness: PipelineHarness) -> None:
+    answer_request(harness, "silence", rule="errors", **{"for": HOUR})
+    harness.rounds(2, equity=800)
 
-    assert not ask(desk, "silence", rule="errors", until_well=True, **{"for": HOUR})[0]
-    assert ask(desk, "silence", rule="errors", **{"for": HOUR})[0]
+    assert any("drawdown tripped" in title for title in harness.message_titles())
 
 
-def test_the_first_message_of_an_incident_says_where_the_rest_stands_and_the_others_do_not(desk: Desk) -> None:
-    desk.rounds(5, **BAD)
-    desk.rounds(2, equity=800)
+def test_a_silence_until_well_of_what_is_well_is_refused_since_it_would_end_at_once(harness: PipelineHarness) -> None:
+    harness.rounds(5)
 
-    rows = desk.journal.rows("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%tripped' ORDER BY id")
+    assert not answer_request(harness, "silence", rule="errors", until_well=True, **{"for": HOUR})[0]
+    assert answer_request(harness, "silence", rule="errors", **{"for": HOUR})[0]
+
+
+def test_the_first_message_of_an_incident_says_where_the_rest_stands_and_the_others_do_not(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(5, **BAD_VALUES)
+    harness.rounds(2, equity=800)
+
+    rows = harness.journal.query(
+        "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%tripped' ORDER BY id"
+    )
     assert ["incident 1: trading-watchdog incidents 1" in row["lines"] for row in rows] == [True] + [False] * (
         len(rows) - 1
     )
     assert len(rows) > 1
 
 
-def test_a_silence_until_well_ends_when_the_rule_is_well_and_not_when_its_data_is_missing(desk: Desk) -> None:
-    desk.rounds(5, **BAD)
-    ask(desk, "silence", rule="errors", until_well=True, **{"for": HOUR})
-    desk.rounds(3, error_ratio=float("nan"))
-    desk.people.tick(desk.now)
-    assert stays.standing(desk.journal, "silence", "errors", desk.now) is not None
+def test_a_silence_until_well_ends_when_the_rule_is_well_and_not_when_its_data_is_missing(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(5, **BAD_VALUES)
+    answer_request(harness, "silence", rule="errors", until_well=True, **{"for": HOUR})
+    harness.rounds(3, error_ratio=float("nan"))
+    harness.requests.end_suppressions(harness.now)
+    assert stays.find_active(harness.journal, "silence", "errors", harness.now) is not None
 
-    desk.rounds(3, error_ratio=0.01)
-    assert desk.people.tick(desk.now)
-    assert stays.standing(desk.journal, "silence", "errors", desk.now) is None
-    assert "silence on errors ended: it is well again" in timeline(desk)
+    harness.rounds(3, error_ratio=0.01)
+    assert harness.requests.end_suppressions(harness.now)
+    assert stays.find_active(harness.journal, "silence", "errors", harness.now) is None
+    assert "silence on errors ended: it is well again" in event_texts(harness)
 
 
-def test_the_newest_silence_counts(desk: Desk) -> None:
-    ask(desk, "silence", rule="errors", **{"for": HOUR})
-    ask(desk, "silence", rule="errors", **{"for": SECOND})
-    desk.rounds(2)
+def test_the_newest_silence_counts(harness: PipelineHarness) -> None:
+    answer_request(harness, "silence", rule="errors", **{"for": HOUR})
+    answer_request(harness, "silence", rule="errors", **{"for": SECOND})
+    harness.rounds(2)
 
-    assert stays.standing(desk.journal, "silence", "errors", desk.now) is None
+    assert stays.find_active(harness.journal, "silence", "errors", harness.now) is None
 
 
 # ─ runs and incidents ─
 
 
-def waiting(desk: Desk) -> int:
-    desk.rounds(5, **BAD)
-    (run,) = desk.runs
-    with desk.journal.write() as db:
-        runs.move(db, run.id, approve_by=desk.now + MINUTE)
+def queue_waiting_run(harness: PipelineHarness) -> int:
+    harness.rounds(5, **BAD_VALUES)
+    (run,) = harness.runs
+    with harness.journal.transaction() as db:
+        runs.update_run(db, run.id, approve_by=harness.now + MINUTE)
     return run.id
 
 
 @pytest.mark.parametrize(("kind", "word"), [("approve", "approved"), ("deny", "denied")])
-def test_a_person_answers_once_in_their_name(desk: Desk, kind: str, word: str) -> None:
-    number = waiting(desk)
+def test_a_person_answers_once_in_their_name(harness: PipelineHarness, kind: str, word: str) -> None:
+    number = queue_waiting_run(harness)
 
-    assert ask(desk, kind, run=number) == (True, f"run {number} (ladder) {word}")
-    assert runs.get(desk.journal, number).approval == word
-    assert f"ladder {word}: ann: migration" in timeline(desk)
-    assert ask(desk, "approve", run=number) == (False, f"run {number} (ladder {word}) waits for no approval")
-
-
-def test_time_in_which_nobody_was_there_to_answer_does_not_count(desk: Desk) -> None:
-    number = waiting(desk)
-    desk.people.away(desk.now - 2 * SECOND, desk.now)  # an ordinary restart
-    seen = desk.now + 20 * SECOND
-    desk.restart(HOUR)
-    desk.people.away(seen, desk.now)
-
-    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == 40 * SECOND
-    assert timeline(desk)[-1] == "the watchdog is back: ladder waits for approval for another 40 s"
-    assert ask(desk, "approve", run=number)[0]
-    desk.people.away(seen, desk.now + HOUR)
-    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == 40 * SECOND  # it is answered
+    assert answer_request(harness, kind, run=number) == (True, f"run {number} (ladder) {word}")
+    assert runs.get_run(harness.journal, number).approval == word
+    assert f"ladder {word}: ann: migration" in event_texts(harness)
+    assert answer_request(harness, "approve", run=number) == (
+        False,
+        f"run {number} (ladder {word}) waits for no approval",
+    )
 
 
-def test_what_had_run_out_before_the_watchdog_went_away_stays_so(desk: Desk) -> None:
-    number = waiting(desk)
-    desk.people.away(desk.now + 2 * MINUTE, desk.now + HOUR)
+def test_time_in_which_nobody_was_there_to_answer_does_not_count(harness: PipelineHarness) -> None:
+    number = queue_waiting_run(harness)
+    harness.requests.extend_approvals(harness.now - 2 * SECOND, harness.now)  # an ordinary restart
+    seen = harness.now + 20 * SECOND
+    harness.restart(HOUR)
+    harness.requests.extend_approvals(seen, harness.now)
 
-    assert (runs.get(desk.journal, number).approve_by or 0) - desk.now == MINUTE
+    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == 40 * SECOND
+    assert event_texts(harness)[-1] == "the watchdog is back: ladder waits for approval for another 40 s"
+    assert answer_request(harness, "approve", run=number)[0]
+    harness.requests.extend_approvals(seen, harness.now + HOUR)
+    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == 40 * SECOND  # it is answered
+
+
+def test_what_had_run_out_before_the_watchdog_went_away_stays_so(harness: PipelineHarness) -> None:
+    number = queue_waiting_run(harness)
+    harness.requests.extend_approvals(harness.now + 2 * MINUTE, harness.now + HOUR)
+
+    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == MINUTE
 
 
 def test_the_lock_knows_when_its_last_holder_was_seen(tmp_path: Path) -> None:
-    first, second = Lock(tmp_path), Lock(tmp_path)
-    assert first.take()
-    assert first.seen is None
+    first, second = StateLock(tmp_path), StateLock(tmp_path)
+    assert first.acquire()
+    assert first.last_heartbeat is None
     first.release()
     os.utime(tmp_path / "lock", (1_000, 1_000))
 
-    assert second.take()
-    assert second.seen == 1_000_000
+    assert second.acquire()
+    assert second.last_heartbeat == 1_000_000
     second.release()
 
 
-def test_an_answer_that_comes_too_late_is_none(desk: Desk) -> None:
-    number = waiting(desk)
-    desk.now += 2 * MINUTE
+def test_an_answer_that_comes_too_late_is_none(harness: PipelineHarness) -> None:
+    number = queue_waiting_run(harness)
+    harness.now += 2 * MINUTE
 
-    assert not ask(desk, "approve", run=number)[0]
-    assert runs.get(desk.journal, number).approval is None
+    assert not answer_request(harness, "approve", run=number)[0]
+    assert runs.get_run(harness.journal, number).approval is None
 
 
 def test_a_denied_plan_is_not_started_again_for_the_same_trip_and_begins_at_its_first_level_for_the_next(
-    desk: Desk,
+    harness: PipelineHarness,
 ) -> None:
-    number = waiting(desk)
-    desk.end(runs.get(desk.journal, number), "denied")
-    desk.rounds(5)
-    assert len(desk.runs) == 1
+    number = queue_waiting_run(harness)
+    harness.end_run(runs.get_run(harness.journal, number), "denied")
+    harness.rounds(5)
+    assert len(harness.runs) == 1
 
-    desk.rounds(3, error_ratio=0.01)
-    desk.rounds(5, **BAD)
+    harness.rounds(3, error_ratio=0.01)
+    harness.rounds(5, **BAD_VALUES)
 
-    assert [run.level for run in desk.runs] == [0, 0]
-
-
-def test_an_abort_names_a_run_or_all_of_a_target(desk: Desk) -> None:
-    number = waiting(desk)
-
-    assert ask(desk, "abort", what="bot") == (True, f"run {number} (ladder) ends at the next step")
-    assert runs.get(desk.journal, number).abort == "ann: migration"
-    assert ask(desk, "abort", what=str(number))[0]
+    assert [run.level for run in harness.runs] == [0, 0]
 
 
-def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_timeline(desk: Desk) -> None:
-    desk.rounds(3, **BAD)
-    incident = desk.incident
+def test_an_abort_names_a_run_or_all_of_a_target(harness: PipelineHarness) -> None:
+    number = queue_waiting_run(harness)
+
+    assert answer_request(harness, "abort", what="bot") == (True, f"run {number} (ladder) ends at the next step")
+    assert runs.get_run(harness.journal, number).abort == "ann: migration"
+    assert answer_request(harness, "abort", what=str(number))[0]
+
+
+def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_timeline(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(3, **BAD_VALUES)
+    incident = harness.incident
     assert incident is not None
-    ask(desk, "ack", incident=incident.id)
-    desk.people.answer(
-        Request(2, desk.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), desk.now
+    answer_request(harness, "ack", incident=incident.id)
+    harness.requests.answer(
+        Request(2, harness.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), harness.now
     )
 
-    (known,) = incidents.listing(desk.journal, incident.id)
-    assert (known.acked_by, known.acked) == ("ann", desk.now)
-    kinds = [row["text"] for row in incidents.events(desk.journal, incident.id) if row["kind"] == "ack"]
+    (known,) = incidents.list_incidents(harness.journal, incident.id)
+    assert (known.acked_by, known.acked) == ("ann", harness.now)
+    kinds = [row["text"] for row in incidents.list_events(harness.journal, incident.id) if row["kind"] == "ack"]
     assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]
 
 
-def test_a_cause_and_a_fix_count_from_when_they_were_told(desk: Desk) -> None:
-    desk.rounds(3, **BAD)
+def test_a_cause_and_a_fix_count_from_when_they_were_told(harness: PipelineHarness) -> None:
+    harness.rounds(3, **BAD_VALUES)
 
-    assert ask(desk, "ack", incident=1, cause="a random start") == (
+    assert answer_request(harness, "ack", incident=1, cause="a random start") == (
         True,
         "root cause of incident 1 found: a random start",
     )
-    desk.now += 60_000
-    assert ask(desk, "ack", incident=1, fix="a fixed seed")[0]
+    harness.now += 60_000
+    assert answer_request(harness, "ack", incident=1, fix="a fixed seed")[0]
 
-    facts = report.gather(desk.journal, 1, desk.config, None, desk.now)
+    facts = report.collect_data(harness.journal, 1, harness.config, None, harness.now)
     assert facts is not None
-    took = report.took(facts)
+    took = report.durations(facts)
     assert took["root cause known"] is not None
     assert took["fixed"] == took["root cause known"] + 60_000
 
 
-def test_status_shows_who_holds_what_and_what_waits_for_whom(desk: Desk) -> None:
-    number = waiting(desk)
-    ask(desk, "hold", target="bot", **{"for": HOUR})
-    ask(desk, "silence", rule="errors", **{"for": HOUR})
-    ask(desk, "ack", incident=1)
-    known: Any = status(desk.config, desk.pipeline, desk.journal, {}, desk.now)
+def test_status_shows_who_holds_what_and_what_waits_for_whom(harness: PipelineHarness) -> None:
+    number = queue_waiting_run(harness)
+    answer_request(harness, "hold", target="bot", **{"for": HOUR})
+    answer_request(harness, "silence", rule="errors", **{"for": HOUR})
+    answer_request(harness, "ack", incident=1)
+    known: Any = build_status(harness.config, harness.pipeline, harness.journal, {}, harness.now)
 
     assert known["targets"]["bot"]["held"] == "ann: migration, for another 1 h"
     assert known["targets"]["bot"]["acked_by"] == "ann"
     assert known["targets"]["bot"]["plan"]["run"] == number
-    assert known["targets"]["bot"]["plan"]["approve_by"] == desk.now + MINUTE
+    assert known["targets"]["bot"]["plan"]["approve_by"] == harness.now + MINUTE
     assert [silence["rule"] for silence in known["silenced"]] == ["errors"]
 
 
-def test_a_muted_rule_is_not_judged_and_its_patience_begins_anew_when_it_is_again(desk: Desk) -> None:
-    desk.pipeline.mute("bot", ["errors"])
-    desk.rounds(10, **BAD)
-    assert not desk.fires("errors")
+def test_a_muted_rule_is_not_judged_and_its_patience_begins_anew_when_it_is_again(harness: PipelineHarness) -> None:
+    harness.pipeline.mute_rules("bot", ["errors"])
+    harness.rounds(10, **BAD_VALUES)
+    assert not harness.is_firing("errors")
 
-    desk.pipeline.mute("bot", [])
-    desk.rounds(2)
-    assert desk.runs == []
-    desk.rounds(3)
-    assert [run.plan for run in desk.runs] == ["ladder"]
+    harness.pipeline.mute_rules("bot", [])
+    harness.rounds(2)
+    assert harness.runs == []
+    harness.rounds(3)
+    assert [run.plan for run in harness.runs] == ["ladder"]
 
 
-RECOVER = "\n    recover: [{name: on, steps: [{do: flag, file: config.py, set: {TRADING: true}}], verify: {quiet: 1s}}]"
+RECOVER_YAML = (
+    "\n    recover: [{name: on, steps: [{do: flag, file: config.py, set: {TRADING: true}}], verify: {quiet: 1s}}]"
+)
 
 
 def test_after_resume_the_plan_that_ended_last_goes_back_to_work_in_its_stages(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, RULES.replace("    kind: halt", "    kind: halt" + RECOVER))
+    desk = PipelineHarness(tmp_path, RULES_YAML.replace("    kind: halt", "    kind: halt" + RECOVER_YAML))
     desk.rounds(2)
     desk.rounds(2, equity=800)
-    desk.end(desk.runs[0], "proven")
-    with desk.journal.write() as db:
-        incidents.stand(db, "bot", latched=desk.now, latch_why="halt")
+    desk.end_run(desk.runs[0], "proven")
+    with desk.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=desk.now, latch_why="halt")
     desk.rounds(2, equity=1_000)
 
-    granted, text = ask(desk, "resume", target="bot")
+    granted, text = answer_request(desk, "resume", target="bot")
 
     assert granted
     assert text == "bot resumed; halt goes back to work in 1 stage (run 2)"
@@ -358,10 +373,10 @@ def test_after_resume_the_plan_that_ended_last_goes_back_to_work_in_its_stages(t
     desk.journal.close()
 
 
-def test_after_resume_a_plan_without_stages_leaves_the_bot_as_it_is(desk: Desk) -> None:
-    desk.rounds(2, equity=800)
-    desk.end(desk.runs[0], "proven")
-    desk.rounds(2, equity=1_000)
+def test_after_resume_a_plan_without_stages_leaves_the_bot_as_it_is(harness: PipelineHarness) -> None:
+    harness.rounds(2, equity=800)
+    harness.end_run(harness.runs[0], "proven")
+    harness.rounds(2, equity=1_000)
 
-    assert ask(desk, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")
-    assert len(desk.runs) == 1
+    assert answer_request(harness, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")
+    assert len(harness.runs) == 1

@@ -26,10 +26,10 @@ def test_an_expression_that_fails_on_these_samples_is_an_error_and_the_other_rul
     pipeline = Pipeline(load(tmp_path, environ={}), journal, Telemetry("0"), 1_000)
     many = [Sample("a", (("x", "1"),), 2_000, 5.0), Sample("a", (("x", "2"),), 2_000, 5.0)]
 
-    pipeline.keep("bot", [*many, Sample("b", (), 2_000, 1.0), Sample("b", (("y", "1"),), 2_000, 1.0)], 2_000)
+    pipeline.add_samples("bot", [*many, Sample("b", (), 2_000, 1.0), Sample("b", (("y", "1"),), 2_000, 1.0)], 2_000)
     pipeline.judge(2_000)
 
     outcomes = {key.rule: machine.outcome for key, machine in pipeline.machines.items()}
     assert outcomes == {"r": "error", "well": "bad"}
-    assert pipeline.true("a + on () b", 2_000) is None
+    assert pipeline.condition_holds("a + on () b", 2_000) is None
     journal.close()

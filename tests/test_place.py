@@ -9,14 +9,14 @@ import pytest
 
 from watchdog.journal import Journal, incidents
 from watchdog.model import Millis
-from watchdog.place import GOOD, Places, Seen
+from watchdog.place import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot
 
 START = 1_700_000_000_000
-LOOK = 5_000
-FIRST = Seen("c1", "i1", 0)
+INTERVAL = 5_000
+FIRST_SEEN = TargetSnapshot("c1", "i1", 0)
 
 
-class Street:
+class DeployWatchHarness:
     """Looks every five seconds at one target."""
 
     def __init__(self, folder: Path) -> None:
@@ -26,25 +26,29 @@ class Street:
 
     def open(self) -> None:
         self.journal = Journal(self.folder / "journal.db")
-        self.journal.rows("PRAGMA synchronous=OFF")
-        self.places = Places(self.journal)
+        self.journal.query("PRAGMA synchronous=OFF")
+        self.deploy_watch = DeployWatch(self.journal)
 
-    def look(self, seen: Seen = FIRST, *, ours: bool = False, after: Millis = LOOK) -> bool:
+    def inspect(
+        self, seen: TargetSnapshot = FIRST_SEEN, *, by_watchdog: bool = False, after: Millis = INTERVAL
+    ) -> bool:
         self.now += after
-        return self.places.note("bot", seen, ours, self.now)
+        return self.deploy_watch.record("bot", seen, by_watchdog, self.now)
 
-    def looks(self, time: Millis, seen: Seen = FIRST, *, every: Millis = 50_000) -> bool:
+    def becomes_known_good(self, time: Millis, seen: TargetSnapshot = FIRST_SEEN, *, every: Millis = 50_000) -> bool:
         """Whether the commit became a good one within the time."""
-        return sum(self.look(seen, after=every) for _ in range(time // every)) > 0  # all of them, not until the first
+        return (
+            sum(self.inspect(seen, after=every) for _ in range(time // every)) > 0
+        )  # all of them, not until the first
 
     @property
-    def standing(self) -> incidents.Standing:
-        return incidents.standing(self.journal, "bot", self.now)
+    def target_state(self) -> incidents.TargetState:
+        return incidents.get_target_state(self.journal, "bot", self.now)
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path)
+def harness(tmp_path: Path) -> Iterator[DeployWatchHarness]:
+    made = DeployWatchHarness(tmp_path)
     yield made
     made.journal.close()
 
@@ -52,107 +56,109 @@ def street(tmp_path: Path) -> Iterator[Street]:
 @pytest.mark.parametrize(
     ("seen", "settles"),
     [
-        (Seen("c2", "i1", 0), True),
-        (Seen("c1", "i2", 0), True),
-        (Seen("c1", "i2", 1), False),
-        (Seen("c2", "i2", 1), True),
-        (Seen(None, None, 0, False), False),
-        (Seen("c1", None, 0, False), False),
+        (TargetSnapshot("c2", "i1", 0), True),
+        (TargetSnapshot("c1", "i2", 0), True),
+        (TargetSnapshot("c1", "i2", 1), False),
+        (TargetSnapshot("c2", "i2", 1), True),
+        (TargetSnapshot(None, None, 0, False), False),
+        (TargetSnapshot("c1", None, 0, False), False),
     ],
     ids=["deployed", "restarted", "restarted by systemd", "deployed and crashed", "cannot be read", "stopped"],
 )
 def test_what_somebody_else_changes_settles_and_what_systemd_does_by_itself_does_not(
-    street: Street, seen: Seen, settles: bool
+    harness: DeployWatchHarness, seen: TargetSnapshot, settles: bool
 ) -> None:
-    street.look()
-    street.look()
-    assert street.standing.unsettled is None
+    harness.inspect()
+    harness.inspect()
+    assert harness.target_state.unsettled is None
 
-    street.look(seen)
+    harness.inspect(seen)
 
-    assert (street.standing.unsettled == street.now) is settles
-
-
-def test_what_we_changed_ourselves_is_nobodys_deployment(street: Street) -> None:
-    street.look()
-
-    street.look(Seen("c2", "i2", 0), ours=True)
-    street.look(Seen("c2", "i2", 0))
-
-    assert street.standing.unsettled is None
-    assert (street.standing.head, street.standing.invocation) == ("c2", "i2")
+    assert (harness.target_state.unsettled == harness.now) is settles
 
 
-def test_what_was_changed_while_the_watchdog_was_away_settles(street: Street) -> None:
-    street.look()
-    street.journal.close()
-    street.open()
+def test_what_we_changed_ourselves_is_nobodys_deployment(harness: DeployWatchHarness) -> None:
+    harness.inspect()
 
-    street.look(Seen("c2", "i2", 0), after=3_600_000)
+    harness.inspect(TargetSnapshot("c2", "i2", 0), by_watchdog=True)
+    harness.inspect(TargetSnapshot("c2", "i2", 0))
 
-    assert street.standing.unsettled == street.now
-
-
-def test_a_commit_that_was_quiet_for_a_day_of_looks_is_good_once(street: Street) -> None:
-    street.look()
-    assert not street.looks(GOOD - 100_000)
-
-    assert street.looks(200_000)
-    assert not street.looks(200_000)
+    assert harness.target_state.unsettled is None
+    assert (harness.target_state.head, harness.target_state.invocation) == ("c2", "i2")
 
 
-def test_looks_that_are_seconds_apart_add_up(street: Street) -> None:
+def test_what_was_changed_while_the_watchdog_was_away_settles(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.journal.close()
+    harness.open()
+
+    harness.inspect(TargetSnapshot("c2", "i2", 0), after=3_600_000)
+
+    assert harness.target_state.unsettled == harness.now
+
+
+def test_a_commit_that_was_quiet_for_a_day_of_looks_is_good_once(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 100_000)
+
+    assert harness.becomes_known_good(200_000)
+    assert not harness.becomes_known_good(200_000)
+
+
+def test_looks_that_are_seconds_apart_add_up(harness: DeployWatchHarness) -> None:
     for _ in range(30):
-        street.look()
+        harness.inspect()
 
-    assert street.standing.quiet_for == 120_000  # of 145 s; the journal keeps whole minutes
-
-
-def test_quiet_adds_up_over_a_restart_without_the_time_in_between(street: Street) -> None:
-    street.look()
-    street.looks(GOOD // 2)
-    street.journal.close()
-    street.open()
-    street.look(after=GOOD)
-
-    assert not street.looks(GOOD // 2 - 200_000)
-    assert street.looks(400_000)
+    assert harness.target_state.quiet_for == 120_000  # of 145 s; the journal keeps whole minutes
 
 
-def test_a_night_asleep_is_no_night_of_quiet(street: Street) -> None:
-    street.look()
+def test_quiet_adds_up_over_a_restart_without_the_time_in_between(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.becomes_known_good(LAST_GOOD_AFTER // 2)
+    harness.journal.close()
+    harness.open()
+    harness.inspect(after=LAST_GOOD_AFTER)
 
-    assert not street.look(after=2 * GOOD)
-    assert not street.look(after=-GOOD)
-    assert not street.looks(GOOD // 2)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER // 2 - 200_000)
+    assert harness.becomes_known_good(400_000)
+
+
+def test_a_night_asleep_is_no_night_of_quiet(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+
+    assert not harness.inspect(after=2 * LAST_GOOD_AFTER)
+    assert not harness.inspect(after=-LAST_GOOD_AFTER)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER // 2)
 
 
 @pytest.mark.parametrize(
-    "seen", [Seen("c1", None, 0, False), Seen(None, None, 0, False)], ids=["stopped", "unreadable"]
+    "seen", [TargetSnapshot("c1", None, 0, False), TargetSnapshot(None, None, 0, False)], ids=["stopped", "unreadable"]
 )
-def test_nothing_speaks_for_the_commit_of_a_bot_that_does_not_run(street: Street, seen: Seen) -> None:
-    street.look()
+def test_nothing_speaks_for_the_commit_of_a_bot_that_does_not_run(
+    harness: DeployWatchHarness, seen: TargetSnapshot
+) -> None:
+    harness.inspect()
 
-    assert not street.looks(2 * GOOD, seen)
+    assert not harness.becomes_known_good(2 * LAST_GOOD_AFTER, seen)
 
 
-def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(street: Street) -> None:
-    street.look()
-    street.looks(GOOD - 500_000)
-    with street.journal.write() as db:
-        number = incidents.open_incident(db, "bot", "warn", "errors", street.now)
-    street.look()
-    with street.journal.write() as db:
-        incidents.close(db, number, street.now)
-    assert not street.looks(GOOD - 500_000)
+def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
+    with harness.journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "warn", "errors", harness.now)
+    harness.inspect()
+    with harness.journal.transaction() as db:
+        incidents.close_incident(db, number, harness.now)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
 
-    with street.journal.write() as db:
-        incidents.stand(db, "bot", latched=street.now, latch_why="halt halt")
-    assert not street.looks(GOOD)
-    with street.journal.write() as db:
-        incidents.stand(db, "bot", latched=None, latch_why=None)
-    assert not street.looks(GOOD - 500_000)
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER)
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=None, latch_why=None)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
 
-    street.look(Seen("c2", "i2", 0))
-    assert not street.looks(GOOD - 500_000, Seen("c2", "i2", 0))
-    assert street.looks(1_000_000, Seen("c2", "i2", 0))
+    harness.inspect(TargetSnapshot("c2", "i2", 0))
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000, TargetSnapshot("c2", "i2", 0))
+    assert harness.becomes_known_good(1_000_000, TargetSnapshot("c2", "i2", 0))

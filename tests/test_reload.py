@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from watchdog import reload
-from watchdog.config import Config, changes, load, looks
-from watchdog.offload import Offload
+from watchdog.config import Config, describe_changes, load, stat_files
+from watchdog.offload import ThreadOffload
 from watchdog.reload import Reloader
 from watchdog.telemetry import Telemetry
 
@@ -30,31 +30,31 @@ rules:
 """
 
 
-class Desk:
+class ReloadHarness:
     """A reloader over real files; swaps and messages are written down."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rules = folder / "rules" / "a.yaml"
         self.telemetry = Telemetry("0")
-        self.swaps: list[Config] = []
-        self.told: list[tuple[str, str, tuple[str, ...]]] = []
-        self.pool = Offload(2, "test")
-        self.files = Reloader(
+        self.applied_configs: list[Config] = []
+        self.messages: list[tuple[str, str, tuple[str, ...]]] = []
+        self.pool = ThreadOffload(2, "test")
+        self.reloader = Reloader(
             folder,
             {},
             load(folder, environ={}),
-            looks(folder),
+            stat_files(folder),
             offload=self.pool,
             telemetry=self.telemetry,
-            swap=self.swaps.append,
-            tell=self.tell,
+            apply_config=self.applied_configs.append,
+            notify=self.record_message,
         )
 
-    def tell(self, severity: str, title: str, lines: Sequence[str]) -> None:
-        self.told.append((severity, title, tuple(lines)))
+    def record_message(self, severity: str, title: str, lines: Sequence[str]) -> None:
+        self.messages.append((severity, title, tuple(lines)))
 
-    def edit(self, old: str, new: str) -> None:
+    def edit_rules(self, old: str, new: str) -> None:
         text = self.rules.read_text()
         assert old in text
         self.rules.write_text(text.replace(old, new))
@@ -66,183 +66,189 @@ class Desk:
 
         asyncio.run(all_of_them())
 
-    async def look(self) -> None:
+    async def check_files(self) -> None:
         """One look at the files, and the reload that follows from it."""
-        await self.files.watch()
-        await self.finish()
+        await self.reloader.check_files()
+        await self.wait_for_reload()
 
-    async def finish(self) -> None:
-        if self.files._task is not None:
-            await self.files._task
+    async def wait_for_reload(self) -> None:
+        if self.reloader._task is not None:
+            await self.reloader._task
 
     @property
-    def in_force(self) -> float | None:
+    def last_reload_successful(self) -> float | None:
         return self.telemetry.registry.get_sample_value("watchdog_config_last_reload_successful")
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr(reload, "REST", 0.01)
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReloadHarness:
+    monkeypatch.setattr(reload, "SETTLE_TIME", 0.01)
     (tmp_path / "rules").mkdir()
     (tmp_path / "watchdog.yaml").write_text(MAIN)
     (tmp_path / "rules" / "a.yaml").write_text(RULES)
-    return Desk(tmp_path)
+    return ReloadHarness(tmp_path)
 
 
-def test_what_changed_is_said_by_name(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_changed_is_said_by_name(harness: ReloadHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    desk.edit(
+    harness.edit_rules(
         "- {name: a, kpi: errors, target: bot, warn: {above: 1}}",
         "- {name: a, kpi: errors, target: bot, warn: {above: 2}}",
     )
-    desk.edit("- {name: b", "- {name: c")
-    desk.run(desk.files.reload)
+    harness.edit_rules("- {name: b", "- {name: c")
+    harness.run(harness.reloader.reload)
 
-    (config,) = desk.swaps
+    (config,) = harness.applied_configs
     assert list(config.rules) == ["a", "c"]
     assert "reloaded: 2 rules; 1 rule changed: a; 1 rule added: c; 1 rule removed: b" in caplog.text
-    assert desk.told == []
+    assert harness.messages == []
 
 
-def test_many_changes_are_counted(desk: Desk) -> None:
+def test_many_changes_are_counted(harness: ReloadHarness) -> None:
     more = "".join(f"  - {{name: r{number}, kpi: age, target: bot, warn: {{above: 1}}}}\n" for number in range(8))
-    desk.rules.write_text(RULES + more)
-    old = desk.files.config
-    desk.run(desk.files.reload)
+    harness.rules.write_text(RULES + more)
+    old = harness.reloader.config
+    harness.run(harness.reloader.reload)
 
-    assert changes(old, desk.swaps[0]) == ["8 rules added: r0, r1, r2, r3, r4 and 3 more"]
-    assert changes(old, old) == []
+    assert describe_changes(old, harness.applied_configs[0]) == ["8 rules added: r0, r1, r2, r3, r4 and 3 more"]
+    assert describe_changes(old, old) == []
 
 
-def test_a_bad_file_changes_nothing_and_people_are_told_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    desk.edit("kpi: age", "kpi: ages")
-    desk.run(desk.files.reload)
-    desk.edit("kpi: errors", "kpi: erors")
-    desk.run(desk.files.reload)
+def test_a_bad_file_changes_nothing_and_people_are_told_once(
+    harness: ReloadHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.edit_rules("kpi: age", "kpi: ages")
+    harness.run(harness.reloader.reload)
+    harness.edit_rules("kpi: errors", "kpi: erors")
+    harness.run(harness.reloader.reload)
 
-    assert desk.swaps == []
-    assert desk.in_force == 0
-    place = f"{desk.rules}:5:20: there is no KPI ages — did you mean age?"
-    assert desk.told == [("warn", "Configuration not reloaded: 1 mistake; what ran runs on", (place,))]
+    assert harness.applied_configs == []
+    assert harness.last_reload_successful == 0
+    place = f"{harness.rules}:5:20: there is no KPI ages — did you mean age?"
+    assert harness.messages == [("warn", "Configuration not reloaded: 1 mistake; what ran runs on", (place,))]
     assert caplog.text.count("not reloaded") == 3
-    assert desk.files.says().endswith("the files on disk have errors and are not in force")
+    assert harness.reloader.systemd_status().endswith("the files on disk have errors and are not in force")
 
 
-def test_when_the_files_are_mended_that_is_told_too(desk: Desk) -> None:
-    desk.edit("kpi: age", "kpi: ages")
-    desk.run(desk.files.reload)
-    desk.edit("kpi: ages, target: bot, warn: {above: 1}", "kpi: age, target: bot, warn: {above: 3}")
-    desk.run(desk.files.reload)
+def test_when_the_files_are_mended_that_is_told_too(harness: ReloadHarness) -> None:
+    harness.edit_rules("kpi: age", "kpi: ages")
+    harness.run(harness.reloader.reload)
+    harness.edit_rules("kpi: ages, target: bot, warn: {above: 1}", "kpi: age, target: bot, warn: {above: 3}")
+    harness.run(harness.reloader.reload)
 
-    assert len(desk.swaps) == 1
-    assert desk.in_force == 1
-    assert desk.told[1:] == [("info", "Configuration reloaded: the files are in force again", ("1 rule changed: b",))]
-    assert desk.files.says() == "STATUS=watching 2 rules"
-
-
-def test_a_file_that_others_may_write_is_not_reloaded(desk: Desk) -> None:
-    desk.rules.chmod(0o666)
-    desk.run(desk.look)
-
-    assert desk.swaps == []
-    assert "chmod go-w" in desk.told[0][2][0]
-    desk.rules.chmod(0o644)
-    desk.run(desk.look)
-    assert len(desk.swaps) == 1
+    assert len(harness.applied_configs) == 1
+    assert harness.last_reload_successful == 1
+    assert harness.messages[1:] == [
+        ("info", "Configuration reloaded: the files are in force again", ("1 rule changed: b",))
+    ]
+    assert harness.reloader.systemd_status() == "STATUS=watching 2 rules"
 
 
-def test_files_that_were_edited_are_noticed_once(desk: Desk) -> None:
-    desk.run(desk.look)
-    assert desk.swaps == []
-    desk.edit("above: 1}}\n  - {name: b", "above: 7}}\n  - {name: b")
-    desk.run(desk.look, desk.look)
+def test_a_file_that_others_may_write_is_not_reloaded(harness: ReloadHarness) -> None:
+    harness.rules.chmod(0o666)
+    harness.run(harness.check_files)
 
-    assert len(desk.swaps) == 1
+    assert harness.applied_configs == []
+    assert "chmod go-w" in harness.messages[0][2][0]
+    harness.rules.chmod(0o644)
+    harness.run(harness.check_files)
+    assert len(harness.applied_configs) == 1
+
+
+def test_files_that_were_edited_are_noticed_once(harness: ReloadHarness) -> None:
+    harness.run(harness.check_files)
+    assert harness.applied_configs == []
+    harness.edit_rules("above: 1}}\n  - {name: b", "above: 7}}\n  - {name: b")
+    harness.run(harness.check_files, harness.check_files)
+
+    assert len(harness.applied_configs) == 1
 
 
 @pytest.mark.parametrize("what", ["added", "removed", "moved over", "broken"])
-def test_every_kind_of_change_is_noticed(what: str, desk: Desk) -> None:
-    other = desk.rules.with_name("b.yaml")
+def test_every_kind_of_change_is_noticed(what: str, harness: ReloadHarness) -> None:
+    other = harness.rules.with_name("b.yaml")
     if what == "added":
         other.write_text("kpis: {x: {expr: x}}\n")
     elif what == "removed":
-        desk.rules.unlink()
+        harness.rules.unlink()
     elif what == "moved over":  # as editors save: the same size, and the time of the original
-        new = desk.folder / "new"
+        new = harness.folder / "new"
         new.write_text(RULES.replace("name: a", "name: z"))
-        told = desk.rules.stat()
+        told = harness.rules.stat()
         os.utime(new, ns=(told.st_atime_ns, told.st_mtime_ns))
-        new.rename(desk.rules)
+        new.rename(harness.rules)
     else:
-        desk.rules.write_text("rules: [")
-    desk.run(desk.look)
+        harness.rules.write_text("rules: [")
+    harness.run(harness.check_files)
 
-    assert len(desk.swaps) == (0 if what == "broken" else 1)
-    assert len(desk.told) == (1 if what == "broken" else 0)
+    assert len(harness.applied_configs) == (0 if what == "broken" else 1)
+    assert len(harness.messages) == (1 if what == "broken" else 0)
 
 
-def test_files_are_read_when_they_have_come_to_rest(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_when_they_have_come_to_rest(harness: ReloadHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = iter([RULES.replace("name: a", "name: half"), RULES.replace("name: a", "name: whole")])
 
     async def one_more_is_written(_: float) -> None:
         if (text := next(writes, None)) is not None:
-            assert desk.swaps == []
-            desk.rules.write_text(text)
+            assert harness.applied_configs == []
+            harness.rules.write_text(text)
 
-    desk.rules.write_text("rules: [")
+    harness.rules.write_text("rules: [")
     monkeypatch.setattr(asyncio, "sleep", one_more_is_written)
-    desk.run(desk.look)
+    harness.run(harness.check_files)
 
-    assert [list(config.rules) for config in desk.swaps] == [["whole", "b"]]
-    assert desk.told == []
+    assert [list(config.rules) for config in harness.applied_configs] == [["whole", "b"]]
+    assert harness.messages == []
 
 
-def test_the_watch_can_be_turned_off(tmp_path: Path, desk: Desk) -> None:
+def test_the_watch_can_be_turned_off(tmp_path: Path, harness: ReloadHarness) -> None:
     (tmp_path / "watchdog.yaml").write_text(MAIN + "reload: {watch: false}\n")
-    desk.run(desk.look)
-    desk.edit("name: a", "name: z")
-    desk.run(desk.look)
-    assert [list(config.rules) for config in desk.swaps] == [["a", "b"]]
-    desk.run(desk.files.reload)
+    harness.run(harness.check_files)
+    harness.edit_rules("name: a", "name: z")
+    harness.run(harness.check_files)
+    assert [list(config.rules) for config in harness.applied_configs] == [["a", "b"]]
+    harness.run(harness.reloader.reload)
 
-    assert list(desk.swaps[-1].rules) == ["z", "b"]
+    assert list(harness.applied_configs[-1].rules) == ["z", "b"]
 
 
-def test_what_takes_a_restart_says_so_and_stays(tmp_path: Path, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_takes_a_restart_says_so_and_stays(
+    tmp_path: Path, harness: ReloadHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "watchdog.yaml").write_text(
         MAIN.replace("state: state", "state: other") + "web: {listen: 127.0.0.1:1}\n"
     )
-    desk.run(desk.files.reload)
+    harness.run(harness.reloader.reload)
 
     assert "state: has changed; that takes a restart" in caplog.text
     assert "web: has changed; that takes a restart" in caplog.text
-    assert desk.swaps[0].state == tmp_path / "state"
-    assert desk.swaps[0].web.port == 9464
+    assert harness.applied_configs[0].state == tmp_path / "state"
+    assert harness.applied_configs[0].web.port == 9464
 
 
-def test_what_is_asked_while_a_reload_is_at_work_is_done_after_it(desk: Desk) -> None:
+def test_what_is_asked_while_a_reload_is_at_work_is_done_after_it(harness: ReloadHarness) -> None:
     async def twice() -> None:
-        desk.files.ask()
+        harness.reloader.request_reload()
         await asyncio.sleep(0)  # it has begun
-        desk.files.ask()
-        desk.files.ask()
-        await desk.finish()
+        harness.reloader.request_reload()
+        harness.reloader.request_reload()
+        await harness.wait_for_reload()
 
-    desk.run(twice)
+    harness.run(twice)
 
-    assert len(desk.swaps) == 2
+    assert len(harness.applied_configs) == 2
 
 
-def test_an_editors_own_files_are_nobodys_business(desk: Desk) -> None:
-    before = looks(desk.folder)
-    (desk.folder / "rules" / ".a.yaml.swp").write_text("x")
-    (desk.folder / "notes.txt").write_text("x")
+def test_an_editors_own_files_are_nobodys_business(harness: ReloadHarness) -> None:
+    before = stat_files(harness.folder)
+    (harness.folder / "rules" / ".a.yaml.swp").write_text("x")
+    (harness.folder / "notes.txt").write_text("x")
 
-    assert looks(desk.folder) == before
+    assert stat_files(harness.folder) == before
 
 
 def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: ReloadHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the reload would end the daemon, and the same files would keep it from starting again."""
 
@@ -250,8 +256,8 @@ def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(
         raise RecursionError("too deep")
 
     monkeypatch.setattr(reload, "load", breaks)
-    desk.run(desk.files.reload)
+    harness.run(harness.reloader.reload)
 
-    assert desk.swaps == []
-    assert desk.in_force == 0
-    assert "internal error" in desk.told[0][2][0]
+    assert harness.applied_configs == []
+    assert harness.last_reload_successful == 0
+    assert "internal error" in harness.messages[0][2][0]

@@ -18,63 +18,63 @@ import yaml
 
 from watchdog.cli import main
 from watchdog.config.entries import MAIN_KEYS, RULE_KEYS
-from watchdog.config.marks import parse
-from watchdog.config.schema import Kind, schema
+from watchdog.config.marks import parse_document
+from watchdog.config.schema import FileKind, json_schema
 
-HOME = Path(__file__).parent.parent
-FILES: dict[Kind, Path] = {
-    "rules": HOME / "docs" / "schema" / "rules.schema.json",
-    "main": HOME / "docs" / "schema" / "watchdog.schema.json",
+ROOT = Path(__file__).parent.parent
+SCHEMA_FILES: dict[FileKind, Path] = {
+    "rules": ROOT / "docs" / "schema" / "rules.schema.json",
+    "main": ROOT / "docs" / "schema" / "watchdog.schema.json",
 }
-SHIPPED = sorted((HOME / "rules").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "rules").glob("*.yaml"))
 PAGES = ["docs/rules.md", "rules/README.md", "README.md", "docs/operations.md"]
 CASES = re.findall(
     r"^=== (\S+) \| (.+?) \| (.+)\n((?:(?!===).*\n)+)",
-    (HOME / "tests" / "config" / "mistakes.txt").read_text(),
+    (ROOT / "tests" / "config" / "mistakes.txt").read_text(),
     re.MULTILINE,
 )
 
 
-def data_in(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     if re.search("^groups:", text, re.MULTILINE):
         return yaml.safe_load(text)  # Prometheus knows anchors
-    document = parse(text.encode(), "f")
+    document = parse_document(text.encode(), "f")
     assert document.problems == []
     return document.data
 
 
-def wrong(text: str, kind: Kind) -> list[str]:
-    return [error.message for error in jsonschema.Draft7Validator(schema(kind)).iter_errors(data_in(text))]
+def schema_errors(text: str, kind: FileKind) -> list[str]:
+    return [error.message for error in jsonschema.Draft7Validator(json_schema(kind)).iter_errors(parse_yaml(text))]
 
 
-def kind_of(text: str) -> Kind:
+def kind_of(text: str) -> FileKind:
     return "main" if re.search(r"^(sources|channels|web|state|reload|history):", text, re.MULTILINE) else "rules"
 
 
-def blocks() -> Iterator[Any]:
+def docs_blocks() -> Iterator[Any]:
     for page in PAGES:
         for number, block in enumerate(
-            re.findall(r"^```yaml\n(.*?)^```$", (HOME / page).read_text(), re.MULTILINE | re.DOTALL)
+            re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
         ):
             yield pytest.param(block, id=f"{page} {number}")
-    for path in [*SHIPPED, *(HOME / "tests" / "config" / "prometheus").glob("*.yaml")]:
+    for path in [*SHIPPED, *(ROOT / "tests" / "config" / "prometheus").glob("*.yaml")]:
         yield pytest.param(path.read_text(), id=path.name)
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_the_schemas_in_the_docs_are_what_the_models_say(kind: Kind) -> None:
-    assert json.loads(FILES[kind].read_text()) == schema(kind), "the models have changed: say `make schema`"
+@pytest.mark.parametrize("kind", SCHEMA_FILES)
+def test_the_schemas_in_the_docs_are_what_the_models_say(kind: FileKind) -> None:
+    assert json.loads(SCHEMA_FILES[kind].read_text()) == json_schema(kind), "the models have changed: say `make schema`"
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_the_command_prints_them(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", SCHEMA_FILES)
+def test_the_command_prints_them(kind: FileKind, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", f"--{kind}"]) == 0
-    assert json.loads(capsys.readouterr().out) == schema(kind)
+    assert json.loads(capsys.readouterr().out) == json_schema(kind)
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_they_are_schemas_and_explain_every_key(kind: Kind) -> None:
-    made = schema(kind)
+@pytest.mark.parametrize("kind", SCHEMA_FILES)
+def test_they_are_schemas_and_explain_every_key(kind: FileKind) -> None:
+    made = json_schema(kind)
     jsonschema.Draft7Validator.check_schema(made)
     silent = {
         f"{name}.{key}"
@@ -88,13 +88,13 @@ def test_they_are_schemas_and_explain_every_key(kind: Kind) -> None:
 
 
 def test_every_section_of_a_file_is_known() -> None:
-    assert set(schema("rules")["else"]["properties"]) == set(RULE_KEYS)
-    assert set(schema("main")["properties"]) == set(MAIN_KEYS)
+    assert set(json_schema("rules")["else"]["properties"]) == set(RULE_KEYS)
+    assert set(json_schema("main")["properties"]) == set(MAIN_KEYS)
 
 
-@pytest.mark.parametrize("text", list(blocks()))
+@pytest.mark.parametrize("text", list(docs_blocks()))
 def test_what_is_shipped_and_what_the_docs_show_is_accepted(text: str) -> None:
-    assert wrong(text, kind_of(text)) == []
+    assert schema_errors(text, kind_of(text)) == []
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -103,10 +103,10 @@ def test_shipped_rule_files_name_the_schema_in_their_first_line(path: Path) -> N
     named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
 
     assert named is not None
-    assert (path.parent / named[1]).resolve() == FILES["rules"]
+    assert (path.parent / named[1]).resolve() == SCHEMA_FILES["rules"]
 
 
-SEEN_BY_A_SCHEMA = (
+SCHEMA_DETECTABLE = (
     "is not known here",
     "did you mean summary",
     "should be",
@@ -135,12 +135,12 @@ SEEN_BY_A_SCHEMA = (
 
 @pytest.mark.parametrize(
     ("file", "name", "fragment", "text"),
-    [pytest.param(*case, id=case[1]) for case in CASES if any(sign in case[2] for sign in SEEN_BY_A_SCHEMA)],
+    [pytest.param(*case, id=case[1]) for case in CASES if any(sign in case[2] for sign in SCHEMA_DETECTABLE)],
 )
 def test_mistakes_that_a_schema_can_know_are_rejected(file: str, name: str, fragment: str, text: str) -> None:
     if name in ("listen without a port", "listen on too high a port", "wrong url"):
         pytest.skip("only the model knows how an address is written")
-    assert wrong(text.replace("»", ""), "main" if file == "watchdog.yaml" else "rules")
+    assert schema_errors(text.replace("»", ""), "main" if file == "watchdog.yaml" else "rules")
 
 
 def test_limits_durations_and_patience_are_told_from_other_text() -> None:
@@ -156,43 +156,43 @@ def test_limits_durations_and_patience_are_told_from_other_text() -> None:
         "baseline - 5pp",
         "250 USD",
     ):
-        assert wrong(rule.format(limit, "5m"), "rules") == [], limit
+        assert schema_errors(rule.format(limit, "5m"), "rules") == [], limit
     for patience in ("30s", "1h 30m", "3 of 5", "250ms"):
-        assert wrong(rule.format("1", patience), "rules") == [], patience
+        assert schema_errors(rule.format("1", patience), "rules") == [], patience
     for limit, patience in (("high", "5m"), ("[1]", "5m"), ("baseline * 2", "5m"), ("1", "5"), ("1", "5 minutes")):
-        assert wrong(rule.format(limit, patience), "rules"), (limit, patience)
+        assert schema_errors(rule.format(limit, patience), "rules"), (limit, patience)
 
 
 # ─ the real one ─
 
-SERVER = os.environ.get("YAML_LANGUAGE_SERVER") or shutil.which("yaml-language-server")
+LANGUAGE_SERVER = os.environ.get("YAML_LANGUAGE_SERVER") or shutil.which("yaml-language-server")
 
 
-class Editor:
+class LanguageClient:
     """An editor with one file open: speaks the language server protocol with yaml-language-server over its stdio."""
 
     def __init__(self, text: str) -> None:
-        assert SERVER is not None
+        assert LANGUAGE_SERVER is not None
         self.process = subprocess.Popen(
-            [SERVER, "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [LANGUAGE_SERVER, "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.patience = threading.Timer(60, self.process.kill)  # then nothing more is heard, and the test fails
         self.patience.start()
-        self.uri = (HOME / "rules" / "open-in-an-editor.yaml").as_uri()
+        self.uri = (ROOT / "rules" / "open-in-an-editor.yaml").as_uri()
         self.number = 0
         self.findings: list[dict[str, Any]] | None = None
-        self.ask(
+        self.request(
             "initialize",
             {
                 "processId": None,
-                "rootUri": HOME.as_uri(),
+                "rootUri": ROOT.as_uri(),
                 "capabilities": {
                     "textDocument": {"completion": {"completionItem": {"documentationFormat": ["markdown"]}}}
                 },
             },
         )
-        self.say("initialized", {})
-        self.say(
+        self.notify("initialized", {})
+        self.notify(
             "workspace/didChangeConfiguration",
             {
                 "settings": {
@@ -200,7 +200,7 @@ class Editor:
                 }
             },
         )
-        self.say(
+        self.notify(
             "textDocument/didOpen",
             {"textDocument": {"uri": self.uri, "languageId": "yaml", "version": 1, "text": text}},
         )
@@ -211,18 +211,18 @@ class Editor:
         self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         self.process.stdin.flush()
 
-    def say(self, method: str, params: Any) -> None:
+    def notify(self, method: str, params: Any) -> None:
         self.send({"method": method, "params": params})
 
-    def ask(self, method: str, params: Any) -> Any:
+    def request(self, method: str, params: Any) -> Any:
         self.number += 1
         self.send({"id": self.number, "method": method, "params": params})
         while True:
-            message = self.hear()
+            message = self.receive()
             if message.get("id") == self.number and "method" not in message:
                 return message.get("result")
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """One message; what the server asks of us is answered with nothing."""
         assert self.process.stdout is not None
         length = 0
@@ -244,17 +244,17 @@ class Editor:
 
     def diagnostics(self) -> list[dict[str, Any]]:
         while self.findings is None:
-            self.hear()
+            self.receive()
         return self.findings
 
     def at(self, line: int, character: int) -> dict[str, Any]:
         return {"textDocument": {"uri": self.uri}, "position": {"line": line, "character": character}}
 
     def complete(self, line: int, character: int) -> set[str]:
-        return {item["label"] for item in self.ask("textDocument/completion", self.at(line, character))["items"]}
+        return {item["label"] for item in self.request("textDocument/completion", self.at(line, character))["items"]}
 
     def hover(self, line: int, character: int) -> str:
-        found = self.ask("textDocument/hover", self.at(line, character))
+        found = self.request("textDocument/hover", self.at(line, character))
         return "" if found is None else str(found["contents"]["value"])
 
     def close(self) -> None:
@@ -264,19 +264,21 @@ class Editor:
 
 
 @pytest.fixture
-def editors() -> Iterator[list[Editor]]:
-    opened: list[Editor] = []
+def language_clients() -> Iterator[list[LanguageClient]]:
+    opened: list[LanguageClient] = []
     yield opened
     for editor in opened:
         editor.close()
 
 
-HEAD = f"# yaml-language-server: $schema={FILES['rules'].as_uri()}\n"
-real = pytest.mark.skipif(SERVER is None, reason="no yaml-language-server on PATH or in YAML_LANGUAGE_SERVER")
+SCHEMA_COMMENT = f"# yaml-language-server: $schema={SCHEMA_FILES['rules'].as_uri()}\n"
+needs_language_server = pytest.mark.skipif(
+    LANGUAGE_SERVER is None, reason="no yaml-language-server on PATH or in YAML_LANGUAGE_SERVER"
+)
 
 
-@real
-def test_an_editor_underlines_what_is_wrong_and_nothing_else(editors: list[Editor]) -> None:
+@needs_language_server
+def test_an_editor_underlines_what_is_wrong_and_nothing_else(language_clients: list[LanguageClient]) -> None:
     text = (
         "rules:\n"
         "  - name: x\n"
@@ -286,31 +288,34 @@ def test_an_editor_underlines_what_is_wrong_and_nothing_else(editors: list[Edito
         "plans:\n"
         "  p: {kind: halt, levels: [{name: l, steps: [{do: systemd, stop: unit, tiemout: 5s}], verify: {that: [a == 0]}}]}\n"
     )
-    editors += [Editor(HEAD + text), Editor((HOME / "rules" / "plans.yaml").read_text())]
+    language_clients += [
+        LanguageClient(SCHEMA_COMMENT + text),
+        LanguageClient((ROOT / "rules" / "plans.yaml").read_text()),
+    ]
 
-    assert sorted({each["range"]["start"]["line"] for each in editors[0].diagnostics()}) == [4, 5, 7]
-    assert any("sumary" in each["message"] for each in editors[0].diagnostics())
-    assert any("tiemout" in each["message"] for each in editors[0].diagnostics())
-    assert editors[1].diagnostics() == []
+    assert sorted({each["range"]["start"]["line"] for each in language_clients[0].diagnostics()}) == [4, 5, 7]
+    assert any("sumary" in each["message"] for each in language_clients[0].diagnostics())
+    assert any("tiemout" in each["message"] for each in language_clients[0].diagnostics())
+    assert language_clients[1].diagnostics() == []
 
 
-@real
-def test_an_editor_completes_keys_and_words(editors: list[Editor]) -> None:
+@needs_language_server
+def test_an_editor_completes_keys_and_words(language_clients: list[LanguageClient]) -> None:
     text = "plans:\n  p:\n    kind: repair\n    mode: \n    \nrules:\n  - name: x\n    \nkpis:\n  k:\n    expr: x\n    unit: \n"
-    editors.append(Editor(HEAD + text))
-    editors[0].diagnostics()
+    language_clients.append(LanguageClient(SCHEMA_COMMENT + text))
+    language_clients[0].diagnostics()
 
-    assert {"auto", "dry-run"} <= editors[0].complete(4, 10)
-    assert {"levels", "exhausted", "verify", "latch"} <= editors[0].complete(5, 4)
-    assert {"kpi", "warn", "crit", "if_missing", "only", "summary"} <= editors[0].complete(8, 4)
-    assert {"ratio", "bytes", "seconds"} <= editors[0].complete(12, 10)
+    assert {"auto", "dry-run"} <= language_clients[0].complete(4, 10)
+    assert {"levels", "exhausted", "verify", "latch"} <= language_clients[0].complete(5, 4)
+    assert {"kpi", "warn", "crit", "if_missing", "only", "summary"} <= language_clients[0].complete(8, 4)
+    assert {"ratio", "bytes", "seconds"} <= language_clients[0].complete(12, 10)
 
 
-@real
-def test_an_editor_explains_the_key_under_the_cursor(editors: list[Editor]) -> None:
+@needs_language_server
+def test_an_editor_explains_the_key_under_the_cursor(language_clients: list[LanguageClient]) -> None:
     text = "rules:\n  - name: x\n    kpi: k\n    crit: {above: 1, for: 5m, clear: 1}\n    if_missing: {then: hold}\n"
-    editors.append(Editor(HEAD + text))
-    editors[0].diagnostics()
+    language_clients.append(LanguageClient(SCHEMA_COMMENT + text))
+    language_clients[0].diagnostics()
 
-    assert "How long it must be bad" in editors[0].hover(4, 22)
-    assert "keep the state" in editors[0].hover(5, 19)
+    assert "How long it must be bad" in language_clients[0].hover(4, 22)
+    assert "keep the state" in language_clients[0].hover(5, 19)

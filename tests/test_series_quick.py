@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from watchdog.model import Sample
 from watchdog.promql.pages import STALE_BITS
-from watchdog.series import Store
-from watchdog.series.shelf import Shelf
+from watchdog.series import Head
+from watchdog.series.shelf import HeadPage
 
-GONE = float(np.array(STALE_BITS, np.int64).view(np.float64))
-VALUES = st.sampled_from([0.0, 1.0, -2.5, 1e9, math.nan, math.inf, GONE])
+STALE_MARKER = float(np.array(STALE_BITS, np.int64).view(np.float64))
+VALUES = st.sampled_from([0.0, 1.0, -2.5, 1e9, math.nan, math.inf, STALE_MARKER])
 NAMES = ("a", "b", "c", "long")
-READ = st.tuples(
+READS = st.tuples(
     st.integers(-70_000, 400_000).map(lambda dt: dt if dt < -60_000 or dt > 100_000 else 1_000),
     st.sampled_from([NAMES, NAMES, NAMES, NAMES, NAMES[:3], NAMES[:3], NAMES[::-1], ("a",), (), ("a", "a", "b")]),
     st.sampled_from([0, 0, 0, 0, -500, 700_000, "apart"]),
@@ -27,7 +27,7 @@ READ = st.tuples(
 )
 
 
-def state(store: Store) -> list[Any]:
+def store_state(store: Head) -> list[Any]:
     return [
         (
             page.keys,
@@ -35,51 +35,51 @@ def state(store: Store) -> list[Any]:
             page.v.view(np.int64).tolist()
             if page.v.flags.c_contiguous
             else np.ascontiguousarray(page.v).view(np.int64).tolist(),
-            page.begins.tolist(),
-            page.trimmed,
-            page.gap.tolist(),
-            page.gap_max,
-            page.last.tolist(),
-            page.gone.tolist(),
+            page.watched_since.tolist(),
+            page.trimmed_until,
+            page.last_gap.tolist(),
+            page.newest_gap,
+            page.last_written.tolist(),
+            page.gone_since.tolist(),
             page.now,
         )
         for page in store.pages
-        if isinstance(page, Shelf)
+        if isinstance(page, HeadPage)
     ]
 
 
-def told(reads: list[Any], windows: dict[str, int]) -> list[Any]:
-    store, now = Store(windows), 1_000_000
+def run_reads(reads: list[Any], windows: dict[str, int]) -> list[Any]:
+    store, now = Head(windows), 1_000_000
     said: list[Any] = []
     for dt, names, apart, values, what in reads:
         now += dt
         if what == "lose":
-            store.lose("bot", now)
+            store.mark_source_down("bot", now)
         else:
             times = [now - 7 * i for i in range(len(names))] if apart == "apart" else [now + apart] * len(names)
             said.append(
-                store.keep("bot", now, [Sample(n, (), t, v) for n, t, v in zip(names, times, values, strict=False)])
+                store.ingest("bot", now, [Sample(n, (), t, v) for n, t, v in zip(names, times, values, strict=False)])
             )
-        said.append(state(store))
+        said.append(store_state(store))
     return said
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(READ, max_size=25), st.sampled_from([{}, {"long": 900_000}]))
+@given(st.lists(READS, max_size=25), st.sampled_from([{}, {"long": 900_000}]))
 def test_a_usual_read_is_kept_as_any_other(reads: list[Any], windows: dict[str, int]) -> None:
-    quick = told(reads, windows)
+    quick = run_reads(reads, windows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Shelf, "extend", lambda *_: False)
-        slow = told(reads, windows)
+        patch.setattr(HeadPage, "append_full_row", lambda *_: False)
+        slow = run_reads(reads, windows)
 
     assert quick == slow
 
 
 def test_a_usual_read_does_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store()
+    store = Head()
     for now in (1_000, 2_000, 3_000):
-        store.keep("bot", now, [Sample(name, (), now, 1.0) for name in NAMES])
-    monkeypatch.setattr(Shelf, "take", None)
+        store.ingest("bot", now, [Sample(name, (), now, 1.0) for name in NAMES])
+    monkeypatch.setattr(HeadPage, "append", None)
 
-    assert store.keep("bot", 4_000, [Sample(name, (), 4_000, 2.0) for name in NAMES]) == 4_000
-    assert [v for _, _, v in store.last("c")] == [2.0]
+    assert store.ingest("bot", 4_000, [Sample(name, (), 4_000, 2.0) for name in NAMES]) == 4_000
+    assert [v for _, _, v in store.latest_samples("c")] == [2.0]

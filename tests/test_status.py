@@ -9,34 +9,38 @@ from typing import Any
 
 import pytest
 
-from tests.desk import Desk
+from tests.desk import PipelineHarness
 from watchdog.cli import look
 from watchdog.config import Config
-from watchdog.status import status
-from watchdog.web.front import front
+from watchdog.status import build_status
+from watchdog.web.front import render_status_page
 
 
-def said(desk: Desk) -> Any:
-    known = status(desk.config, desk.pipeline, desk.journal, dict.fromkeys(desk.config.sources), desk.now)
+def get_status(harness: PipelineHarness) -> Any:
+    known = build_status(
+        harness.config, harness.pipeline, harness.journal, dict.fromkeys(harness.config.sources), harness.now
+    )
     return json.loads(json.dumps(known))
 
 
-def printed(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def print_status(
+    harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
     def answered(_: Config) -> Any:
-        return said(desk)
+        return get_status(harness)
 
-    monkeypatch.setattr(look, "ask_status", answered)
-    assert look.status(argparse.Namespace(config=desk.folder, json=False)) == 0
+    monkeypatch.setattr(look, "fetch_status", answered)
+    assert look.status(argparse.Namespace(config=harness.folder, json=False)) == 0
     return capsys.readouterr().out.splitlines()
 
 
 def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called_ok(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk = Desk(tmp_path)
+    desk = PipelineHarness(tmp_path)
     desk.rounds(4, error_ratio=0.5, market_open=0, equity=float("nan"))
 
-    lines = printed(desk, monkeypatch, capsys)
+    lines = print_status(desk, monkeypatch, capsys)
 
     rules = [line.removeprefix("rule").split(" for ")[0].split() for line in lines if line.startswith("rule ")]
     assert rules[:3] == [
@@ -49,14 +53,14 @@ def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called
 
 
 def test_the_page_says_what_is_wrong_first_and_takes_no_label_for_its_own_words(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    desk.series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]
+    desk = PipelineHarness(tmp_path)
+    desk.labelled_series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]
     desk.rounds(4)
-    assert "<h1>Trading Watchdog – nothing is wrong</h1>" in front(said(desk))
+    assert "<h1>Trading Watchdog – nothing is wrong</h1>" in render_status_page(get_status(desk))
 
-    desk.series.append(("error_ratio", (("pair", "<script>"),), 0.5))
+    desk.labelled_series.append(("error_ratio", (("pair", "<script>"),), 0.5))
     desk.rounds(4, market_open=0)
-    page = front(said(desk))
+    page = render_status_page(get_status(desk))
 
     assert "<title>Trading Watchdog – crit: errors pair=&lt;script&gt; source=bot</title>" in page
     assert page.index("<h2>Targets</h2>") < page.index("<h2>Rules</h2>") < page.index("<h2>Sources</h2>")

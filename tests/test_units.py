@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.units import Unit, parse_duration, parse_limit, parse_quantity, show, show_duration
+from watchdog.units import Unit, format_duration, format_value, parse_duration, parse_limit, parse_quantity
 
 ANY = settings(max_examples=30, deadline=None)
 
@@ -61,7 +61,7 @@ def test_whole_milliseconds_of_our_own_pass_through() -> None:
     ],
 )
 def test_a_duration_is_shown_in_its_two_largest_units(millis: float, text: str) -> None:
-    assert show_duration(millis) == text
+    assert format_duration(millis) == text
 
 
 @ANY
@@ -111,13 +111,13 @@ def test_the_parts_of_a_duration_add_up(parts: list[tuple[int, str]]) -> None:
     ],
 )
 def test_a_value_is_shown_as_people_read_it(value: float | None, unit: Unit, text: str) -> None:
-    assert show(value, unit) == text
+    assert format_value(value, unit) == text
 
 
 @ANY
 @given(st.floats(1e-6, 1e14))
 def test_three_figures_of_a_number_are_kept(value: float) -> None:
-    assert float(show(value, "count").replace(",", "")) == pytest.approx(value, rel=6e-3)
+    assert float(format_value(value, "count").replace(",", "")) == pytest.approx(value, rel=6e-3)
 
 
 # ─ quantities ─

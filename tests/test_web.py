@@ -16,7 +16,7 @@ import pytest
 
 from watchdog.model import WatchdogError
 from watchdog.telemetry import Telemetry
-from watchdog.web import _MOST, Server, pages
+from watchdog.web import _MAX_CONNECTIONS, WebServer, build_routes
 
 STATUS = {
     "sources": {"größer": {"up": True}},
@@ -29,16 +29,16 @@ STATUS = {
 }
 
 
-class Watched:
+class FakeDaemon:
     """What a daemon would say."""
 
     def __init__(self) -> None:
-        self.wrong: str | None = None
-        self.asked: Mapping[str, str] = {}
+        self.health_problem: str | None = None
+        self.last_query: Mapping[str, str] = {}
         self.telemetry = Telemetry("1.2.3")
 
     def query(self, asked: Mapping[str, str]) -> dict[str, object]:
-        self.asked = asked
+        self.last_query = asked
         if "expr" not in asked:
             raise WatchdogError("expr is missing")
         if asked["expr"] == "bug":
@@ -47,20 +47,20 @@ class Watched:
 
 
 @pytest.fixture
-def watched() -> Watched:
-    return Watched()
+def daemon() -> FakeDaemon:
+    return FakeDaemon()
 
 
 @pytest.fixture
-def server(watched: Watched) -> Iterator[Server]:
-    shown = pages(watched.telemetry.registry, lambda: watched.wrong, lambda: STATUS, watched.query)
-    server = Server(shown, "127.0.0.1", 0)
+def server(daemon: FakeDaemon) -> Iterator[WebServer]:
+    shown = build_routes(daemon.telemetry.registry, lambda: daemon.health_problem, lambda: STATUS, daemon.query)
+    server = WebServer(shown, "127.0.0.1", 0)
     yield server
     server.close()
 
 
-def read(
-    server: Server, path: str, accept: str = "", method: str = "GET", more: Mapping[str, str] | None = None
+def fetch(
+    server: WebServer, path: str, accept: str = "", method: str = "GET", more: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
     headers = {"Accept": accept, **(more or {})}
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers, method=method)
@@ -72,74 +72,74 @@ def read(
             return refused.code, refused.headers["Content-Type"], refused.read().decode()
 
 
-def test_metrics_are_in_the_text_format_or_in_openmetrics_when_asked_for(server: Server) -> None:
-    code, kind, text = read(server, "/metrics")
+def test_metrics_are_in_the_text_format_or_in_openmetrics_when_asked_for(server: WebServer) -> None:
+    code, kind, text = fetch(server, "/metrics")
 
     assert (code, kind.partition(";")[0]) == (200, "text/plain")
     assert 'watchdog_build_info{version="1.2.3"} 1.0' in text
-    assert read(server, "/metrics", "application/openmetrics-text")[2].endswith("# EOF\n")
+    assert fetch(server, "/metrics", "application/openmetrics-text")[2].endswith("# EOF\n")
 
 
-def test_healthz_says_what_is_wrong(server: Server, watched: Watched) -> None:
-    assert read(server, "/healthz")[::2] == (200, "ok\n")
+def test_healthz_says_what_is_wrong(server: WebServer, daemon: FakeDaemon) -> None:
+    assert fetch(server, "/healthz")[::2] == (200, "ok\n")
 
-    watched.wrong = "the last tick was 12 s ago"
+    daemon.health_problem = "the last tick was 12 s ago"
 
-    assert read(server, "/healthz")[::2] == (503, "the last tick was 12 s ago\n")
+    assert fetch(server, "/healthz")[::2] == (503, "the last tick was 12 s ago\n")
 
 
-def test_a_page_for_people_stands_at_the_top(server: Server) -> None:
-    code, kind, text = read(server, "/")
+def test_a_page_for_people_stands_at_the_top(server: WebServer) -> None:
+    code, kind, text = fetch(server, "/")
 
     assert (code, kind.partition(";")[0]) == (200, "text/html")
     assert text.startswith("<!doctype html>")
     assert "größer" in text
 
 
-def test_the_status_is_json(server: Server) -> None:
-    code, kind, text = read(server, "/api/status")
+def test_the_status_is_json(server: WebServer) -> None:
+    code, kind, text = fetch(server, "/api/status")
 
     assert (code, kind, json.loads(text)) == (200, "application/json", STATUS)
 
 
-def test_a_query_is_given_what_stands_in_the_address(server: Server, watched: Watched) -> None:
-    code, _, text = read(server, "/api/query?expr=a%20%2B%20b%7Bc%3D%22d%22%7D&at=")
+def test_a_query_is_given_what_stands_in_the_address(server: WebServer, daemon: FakeDaemon) -> None:
+    code, _, text = fetch(server, "/api/query?expr=a%20%2B%20b%7Bc%3D%22d%22%7D&at=")
 
     assert (code, json.loads(text)) == (200, {"value": 1})
-    assert watched.asked == {"expr": 'a + b{c="d"}', "at": ""}
+    assert daemon.last_query == {"expr": 'a + b{c="d"}', "at": ""}
 
 
-def test_a_query_that_is_wrong_is_told_why(server: Server) -> None:
-    code, _, text = read(server, "/api/query")
+def test_a_query_that_is_wrong_is_told_why(server: WebServer) -> None:
+    code, _, text = fetch(server, "/api/query")
 
     assert (code, json.loads(text)) == (400, {"error": "expr is missing"})
 
 
-def test_a_mistake_of_ours_is_an_error_500_and_the_next_reader_is_served(server: Server) -> None:
-    assert read(server, "/api/query?expr=bug")[0] == 500
-    assert read(server, "/healthz")[0] == 200
+def test_a_mistake_of_ours_is_an_error_500_and_the_next_reader_is_served(server: WebServer) -> None:
+    assert fetch(server, "/api/query?expr=bug")[0] == 500
+    assert fetch(server, "/healthz")[0] == 200
 
 
-def test_what_is_not_there_is_not_found(server: Server) -> None:
-    assert read(server, "/other")[0] == 404
-    assert read(server, "/healthz", method="POST")[0] == 501
+def test_what_is_not_there_is_not_found(server: WebServer) -> None:
+    assert fetch(server, "/other")[0] == 404
+    assert fetch(server, "/healthz", method="POST")[0] == 501
 
 
-def test_a_head_has_no_body(server: Server) -> None:
-    assert read(server, "/healthz", method="HEAD")[::2] == (200, "")
+def test_a_head_has_no_body(server: WebServer) -> None:
+    assert fetch(server, "/healthz", method="HEAD")[::2] == (200, "")
 
 
-def test_readers_that_say_nothing_keep_nobody_from_being_served(server: Server) -> None:
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST - 1)]
+def test_readers_that_say_nothing_keep_nobody_from_being_served(server: WebServer) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MAX_CONNECTIONS - 1)]
 
-    assert read(server, "/healthz")[0] == 200
+    assert fetch(server, "/healthz")[0] == 200
 
     for each in silent:
         each.close()
 
 
-def test_no_more_readers_than_threads_are_taken_in(server: Server) -> None:
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST)]
+def test_no_more_readers_than_threads_are_taken_in(server: WebServer) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MAX_CONNECTIONS)]
     one_more = socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
     assert one_more.recv(1) == b""
@@ -149,10 +149,10 @@ def test_no_more_readers_than_threads_are_taken_in(server: Server) -> None:
 
 
 def test_readers_that_drip_make_room_when_others_are_turned_away(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.web._PATIENCE", 0.3)
-    dripping = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MOST)]
+    monkeypatch.setattr("watchdog.web._SOCKET_TIMEOUT", 0.3)
+    dripping = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_MAX_CONNECTIONS)]
     stop = threading.Event()
 
     def drip() -> None:
@@ -167,7 +167,7 @@ def test_readers_that_drip_make_room_when_others_are_turned_away(
         deadline = time.monotonic() + 20
         while True:
             try:
-                assert read(server, "/healthz")[0] == 200
+                assert fetch(server, "/healthz")[0] == 200
                 break
             except (OSError, http.client.HTTPException):
                 assert time.monotonic() < deadline, "the readers that drip are still there"
@@ -187,8 +187,8 @@ def test_readers_that_drip_make_room_when_others_are_turned_away(
         ("same-origin", "empty", 200),
     ],
 )
-def test_other_web_sites_have_nothing_asked_by_a_browser(server: Server, site: str, kind: str, code: int) -> None:
-    assert read(server, "/api/query?expr=up", more={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": kind})[0] == code
+def test_other_web_sites_have_nothing_asked_by_a_browser(server: WebServer, site: str, kind: str, code: int) -> None:
+    assert fetch(server, "/api/query?expr=up", more={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": kind})[0] == code
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,9 @@ def test_other_web_sites_have_nothing_asked_by_a_browser(server: Server, site: s
         b"GET\r\n\r\n",
     ],
 )
-def test_what_is_no_request_of_ours_is_refused_and_the_next_reader_is_served(server: Server, request_: bytes) -> None:
+def test_what_is_no_request_of_ours_is_refused_and_the_next_reader_is_served(
+    server: WebServer, request_: bytes
+) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as door:
         with contextlib.suppress(OSError):
             door.sendall(request_)
@@ -209,16 +211,16 @@ def test_what_is_no_request_of_ours_is_refused_and_the_next_reader_is_served(ser
         with contextlib.suppress(OSError):
             answer = door.recv(4_096)
     assert b" 200 " not in answer.partition(b"\n")[0]
-    assert read(server, "/healthz")[0] == 200
+    assert fetch(server, "/healthz")[0] == 200
 
 
-def test_a_taken_address_is_an_error_at_once(server: Server) -> None:
+def test_a_taken_address_is_an_error_at_once(server: WebServer) -> None:
     with pytest.raises(OSError, match="in use"):
-        Server({}, "127.0.0.1", server.port)
+        WebServer({}, "127.0.0.1", server.port)
 
 
 def test_the_end_waits_for_no_reader() -> None:
-    server = Server({}, "127.0.0.1", 0)
+    server = WebServer({}, "127.0.0.1", 0)
     silent = socket.create_connection(("127.0.0.1", server.port))
 
     server.close()

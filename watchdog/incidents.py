@@ -23,7 +23,7 @@ from watchdog.model import Labels, Millis, Outcome, Verdict
 Phase = Literal["ok", "pending", "firing", "easing"]
 
 
-class Key(NamedTuple):
+class StateKey(NamedTuple):
     """What has a state of its own."""
 
     rule: str
@@ -31,32 +31,32 @@ class Key(NamedTuple):
     labels: Labels
 
 
-class Patience(Protocol):
+class PatienceLike(Protocol):
     """What the machine must know of a threshold; `rules.Check` has it."""
 
     @property
-    def hold(self) -> Millis: ...
+    def duration(self) -> Millis: ...
     @property
     def n(self) -> int: ...
     @property
     def m(self) -> int: ...
 
 
-class Terms(NamedTuple):
+class MachineConfig(NamedTuple):
     """A threshold's patience in both directions, and what its missing data means."""
 
-    patience: Patience
+    patience: PatienceLike
     clear_for: Millis = 0
     missing_after: Millis = 120_000
-    missing_trips: bool = False
-    missing_is_ok: bool = False
+    trip_when_missing: bool = False
+    ok_when_missing: bool = False
     """Of what does not fire: then nothing is lost."""
-    forget: Millis = 0
+    forget_after: Millis = 0
     """How long a label set may be gone before it leaves; 0 = for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineState:
     """Where one threshold stands for one label set. Survives restarts in the journal."""
 
     phase: Phase = "ok"
@@ -82,39 +82,41 @@ class Machine:
     reason: str = ""
 
     @property
-    def fires(self) -> bool:
+    def is_firing(self) -> bool:
         return self.phase in ("firing", "easing")
 
 
-class Change(NamedTuple):
+class Transition(NamedTuple):
     """What a verdict changed: `tripped`, `cleared` and `gone` are told; `lost`, `back` and `dropped` stand in the log.
 
     After `gone` there is no machine any more: whoever keeps them drops it.
     """
 
-    key: Key
+    key: StateKey
     kind: Literal["tripped", "cleared", "lost", "back", "dropped", "gone"]
-    t: Millis
+    time: Millis
     reason: str
-    machine: Machine
-    lasting: Millis = 0
+    machine: MachineState
+    duration: Millis = 0
     """Tripped: since when it was pending; cleared: since when it was easing; gone: how long."""
 
 
-def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tuple[Machine, list[Change]]:
+def advance(
+    machine: MachineState, verdict: Verdict, config: MachineConfig, now: Millis
+) -> tuple[MachineState, list[Transition]]:
     """One verdict, one step. Calls at the same `now` with the same verdict change nothing more."""
-    key = Key(verdict.rule, verdict.level, verdict.labels)
+    key = StateKey(verdict.rule, verdict.level, verdict.labels)
     elapsed = max(0, now - machine.last)
     if verdict.outcome in ("nodata", "error"):
-        after = _without_data(machine, verdict, terms, elapsed, now)
+        after = _without_data(machine, verdict, config, elapsed, now)
         changes = []
         if after.lost and not machine.lost:
-            changes.append(Change(key, "lost", now, verdict.reason, after))
-        if verdict.gone and terms.forget and after.missing >= terms.forget:
-            return after, [*changes, Change(key, "gone", now, verdict.reason, after, after.missing)]
+            changes.append(Transition(key, "lost", now, verdict.reason, after))
+        if verdict.gone and config.forget_after and after.missing >= config.forget_after:
+            return after, [*changes, Transition(key, "gone", now, verdict.reason, after, after.missing)]
     else:
         # What is said without any sample, by absent() for instance, is not seen.
-        looked = replace(
+        updated = replace(
             machine,
             last=now,
             outcome=verdict.outcome,
@@ -126,24 +128,26 @@ def advance(machine: Machine, verdict: Verdict, terms: Terms, now: Millis) -> tu
             value=verdict.value,
             limit=verdict.limit,
         )
-        after = _with_data(machine, looked, verdict, terms, elapsed, now)
-        changes = [Change(key, "back", now, verdict.reason, after)] if machine.lost else []
-    if after.fires and not machine.fires:
+        after = _with_data(machine, updated, verdict, config, elapsed, now)
+        changes = [Transition(key, "back", now, verdict.reason, after)] if machine.lost else []
+    if after.is_firing and not machine.is_firing:
         lasting = now - machine.since if machine.phase == "pending" else 0
-        changes.append(Change(key, "tripped", now, verdict.reason, after, lasting))
-    elif machine.fires and not after.fires:
+        changes.append(Transition(key, "tripped", now, verdict.reason, after, lasting))
+    elif machine.is_firing and not after.is_firing:
         lasting = now - machine.since if machine.phase == "easing" else 0
-        changes.append(Change(key, "cleared", now, verdict.reason, after, lasting))
+        changes.append(Transition(key, "cleared", now, verdict.reason, after, lasting))
     elif machine.phase == "pending" and after.phase == "ok":
-        changes.append(Change(key, "dropped", now, verdict.reason, after))
+        changes.append(Transition(key, "dropped", now, verdict.reason, after))
     return after, changes
 
 
-def _without_data(before: Machine, verdict: Verdict, terms: Terms, elapsed: Millis, now: Millis) -> Machine:
+def _without_data(
+    before: MachineState, verdict: Verdict, config: MachineConfig, elapsed: Millis, now: Millis
+) -> MachineState:
     missing = before.missing + (elapsed if before.outcome in ("nodata", "error") else 0)
-    lost = missing >= terms.missing_after
-    fine = terms.missing_is_ok and not terms.missing_trips and not before.fires
-    looked = replace(
+    lost = missing >= config.missing_after
+    fine = config.ok_when_missing and not config.trip_when_missing and not before.is_firing
+    updated = replace(
         before,
         last=now,
         outcome=verdict.outcome,
@@ -152,43 +156,43 @@ def _without_data(before: Machine, verdict: Verdict, terms: Terms, elapsed: Mill
         missing=missing,
         lost=lost and not fine,
     )
-    if lost and terms.missing_trips and not before.fires:
-        return replace(looked, phase="firing", since=now, held=0, recent=())
+    if lost and config.trip_when_missing and not before.is_firing:
+        return replace(updated, phase="firing", since=now, held=0, recent=())
     if lost and before.phase == "pending":
-        return replace(looked, phase="ok", since=now, held=0, recent=())
+        return replace(updated, phase="ok", since=now, held=0, recent=())
     if lost and before.phase == "easing":
-        return replace(looked, phase="firing", since=now, held=0)
-    return looked
+        return replace(updated, phase="firing", since=now, held=0)
+    return updated
 
 
 def _with_data(
-    before: Machine, looked: Machine, verdict: Verdict, terms: Terms, elapsed: Millis, now: Millis
-) -> Machine:
+    before: MachineState, updated: MachineState, verdict: Verdict, config: MachineConfig, elapsed: Millis, now: Millis
+) -> MachineState:
     bad = verdict.outcome == "bad"
-    patience = terms.patience
+    patience = config.patience
     new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
     recent = (*before.recent, bad) if new else before.recent
     # Cut on every look: a reload may have made M smaller since the last evaluation.
-    looked = replace(
-        looked, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
+    updated = replace(
+        updated, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
     )
-    if not before.fires:
+    if not before.is_firing:
         held = before.held + elapsed if bad and before.outcome == "bad" else before.held if bad else 0
-        enough = sum(looked.recent) >= patience.n if patience.m else held >= patience.hold
+        enough = sum(updated.recent) >= patience.n if patience.m else held >= patience.duration
         if bad and enough:
-            return replace(looked, phase="firing", since=now, held=0, recent=())
-        pending = bad or any(looked.recent)
+            return replace(updated, phase="firing", since=now, held=0, recent=())
+        pending = bad or any(updated.recent)
         phase: Phase = "pending" if pending else "ok"
-        return replace(looked, phase=phase, held=held, since=before.since if phase == before.phase else now)
+        return replace(updated, phase=phase, held=held, since=before.since if phase == before.phase else now)
     if not verdict.cleared:
-        return replace(looked, phase="firing", held=0, since=before.since if before.phase == "firing" else now)
+        return replace(updated, phase="firing", held=0, since=before.since if before.phase == "firing" else now)
     held = before.held + (elapsed if before.cleared else 0) if before.phase == "easing" else 0
-    if held >= terms.clear_for:
-        return replace(looked, phase="ok", since=now, held=0, recent=())
-    return replace(looked, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
+    if held >= config.clear_for:
+        return replace(updated, phase="ok", since=now, held=0, recent=())
+    return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
 
 
-def wake(machine: Machine, now: Millis) -> Machine:
+def skip_gap(machine: MachineState, now: Millis) -> MachineState:
     """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good.
 
     What was seen at a time that is now in the future does not stand in the way of what is seen from now on.
@@ -196,13 +200,13 @@ def wake(machine: Machine, now: Millis) -> Machine:
     return replace(machine, last=now, evidence=min(machine.evidence, now), seen=min(machine.seen, now))
 
 
-class Finding(NamedTuple):
+class ProofResult(NamedTuple):
     outcome: Literal["proven", "disproven", "unknown"]
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ProofState:
     """Evidence about one level, gathered from after its last step only."""
 
     since: Millis
@@ -211,68 +215,70 @@ class Trial:
     quiet: Millis = 0
     """How long all has been well, without the time that nothing was known."""
     well: bool = False
-    machines: Mapping[Key, Machine] = field(default_factory=dict)
+    machines: Mapping[StateKey, MachineState] = field(default_factory=dict)
     reason: str = "no evidence yet"
 
 
-def rest(trial: Trial, now: Millis) -> Trial:
+def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
     """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
-    machines = {key: wake(machine, now) for key, machine in trial.machines.items()}
-    return replace(trial, since=min(trial.since, now), last=now, machines=machines)
+    machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
+    return replace(state, since=min(state.since, now), last=now, machines=machines)
 
 
 def prove(
-    trial: Trial,
-    terms: Mapping[Key, Terms],
+    state: ProofState,
+    configs: Mapping[StateKey, MachineConfig],
     verdicts: Sequence[Verdict],
-    that: Mapping[str, bool | None],
-    quiet: Millis,
+    conditions: Mapping[str, bool | None],
+    required_quiet: Millis,
     now: Millis,
-) -> tuple[Trial, Finding | None]:
+) -> tuple[ProofState, ProofResult | None]:
     """One look at the evidence. None = go on looking.
 
     `terms`: the rules that tripped; each must be on the good side of its recovery threshold. `that`: conditions, with
     None where they cannot be told. Unreadable is neither well nor bad.
     """
-    machines = dict(trial.machines)
+    machines = dict(state.machines)
     unknown, unwell = [], []
     cleared = set()
     for verdict in verdicts:
-        key = Key(verdict.rule, verdict.level, verdict.labels)
-        if key not in terms:
+        key = StateKey(verdict.rule, verdict.level, verdict.labels)
+        if key not in configs:
             continue
-        asked = terms[key]._replace(missing_trips=False)  # missing data is no disproof, whatever the rule makes of it
-        machine, _ = advance(machines.get(key, Machine(last=now, since=now)), verdict, asked, now)
+        config = configs[key]._replace(
+            trip_when_missing=False
+        )  # missing data is no disproof, whatever the rule makes of it
+        machine, _ = advance(machines.get(key, MachineState(last=now, since=now)), verdict, config, now)
         machines[key] = machine
         if verdict.outcome in ("nodata", "error"):
             unknown.append(verdict.reason)
-        elif verdict.level == "crit" and machine.fires:
+        elif verdict.level == "crit" and machine.is_firing:
             why = f"{verdict.rule}: {verdict.reason}"
-            return replace(trial, machines=machines, last=now), Finding("disproven", why)
+            return replace(state, machines=machines, last=now), ProofResult("disproven", why)
         elif verdict.cleared:
             cleared.add(key)
         else:
             unwell.append(f"{verdict.rule}: {verdict.reason}")
-    unknown += [f"{key.rule}: nothing was read" for key in _unspoken(terms, verdicts)]
-    for condition, answer in that.items():
+    unknown += [f"{key.rule}: nothing was read" for key in _without_verdict(configs, verdicts)]
+    for condition, answer in conditions.items():
         if answer is None:
             unknown.append(f"{condition}: nothing to tell by")
         elif not answer:
             unwell.append(f"{condition} is not so")
     well = not unwell and not unknown
-    held = trial.quiet + max(0, now - trial.last) if well and trial.well else 0 if unwell else trial.quiet
+    held = state.quiet + max(0, now - state.last) if well and state.well else 0 if unwell else state.quiet
     reason = "; ".join(unwell + unknown) or "all is well"
-    trial = replace(trial, last=now, quiet=held, well=well, machines=machines, reason=reason)
-    if well and held >= quiet:
-        return trial, Finding("proven", _proof(cleared, that))
-    return trial, None
+    state = replace(state, last=now, quiet=held, well=well, machines=machines, reason=reason)
+    if well and held >= required_quiet:
+        return state, ProofResult("proven", _proof_reason(cleared, conditions))
+    return state, None
 
 
-def _unspoken(terms: Collection[Key], verdicts: Sequence[Verdict]) -> list[Key]:
-    spoken = {Key(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
-    return [key for key in terms if key not in spoken]
+def _without_verdict(terms: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
+    judged = {StateKey(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
+    return [key for key in terms if key not in judged]
 
 
-def _proof(cleared: Collection[Key], that: Mapping[str, bool | None]) -> str:
+def _proof_reason(cleared: Collection[StateKey], conditions: Mapping[str, bool | None]) -> str:
     rules = ", ".join(sorted({key.rule for key in cleared}))
-    return " and ".join(filter(None, [f"{rules} quiet" if rules else "", ", ".join(that)])) or "nothing was asked"
+    return " and ".join(filter(None, [f"{rules} quiet" if rules else "", ", ".join(conditions)])) or "nothing was asked"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-from watchdog.hours import inside, parse_between, parse_days, parse_zone
+from watchdog.hours import in_schedule, parse_between, parse_days, parse_zone
 from watchdog.units import parse_duration
 
 Millis = int
@@ -22,24 +22,24 @@ Millis = int
 Labels = tuple[tuple[str, str], ...]
 """Label pairs sorted by name. The metric's own name is not among them unless said otherwise."""
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 """What an action noted before it acted; must survive ``json.dumps``."""
 
 T = TypeVar("T")
-Seq = Annotated[tuple[T, ...], Strict(False)]
+FrozenList = Annotated[tuple[T, ...], Strict(False)]
 """A YAML list, frozen."""
 
 Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 """``90s``, ``5m``, ``1h30m`` in a file; milliseconds in the code."""
 
 
-class Part(BaseModel):
+class ConfigModel(BaseModel):
     """Base of everything a user writes in a file: frozen, strict, unknown keys refused. Never holds state."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
 
 
-class StepPart(Part):
+class ActionModel(ConfigModel):
     """What every step of a plan may say, whatever it does. Base of all actions."""
 
     retries: Annotated[int, Field(ge=0, le=100)] = 0
@@ -59,12 +59,12 @@ class Sample(NamedTuple):
     v: float
 
 
-class ProcessPlace(Part):
+class ProcessSpec(ConfigModel):
     """A bot that runs without systemd: how it is found, and how it is started."""
 
     pid_file: str
     """File that holds the bot's process id; relative to `cwd`."""
-    command: Seq[str]
+    command: FrozenList[str]
     """Program and arguments; run without a shell."""
     cwd: str | None = None
     """Working directory; the target's repo when not said."""
@@ -97,12 +97,12 @@ def _parse_budget(value: object) -> object:
     return tuple(budgets)
 
 
-class Maintenance(Part):
+class Maintenance(ConfigModel):
     """Hours in which no repair is started: somebody else is at work then, week for week. Halts are."""
 
     between: Annotated[str | None, BeforeValidator(parse_between)] = None
     """Hours of the day, `"22:00-23:30"`; over midnight belongs to the day it begins on."""
-    days: Annotated[Seq[str] | None, BeforeValidator(parse_days)] = None
+    days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
     """Days of the week: `[mon-fri]`, `[sat, sun]`."""
     timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
     """Whose clock is meant."""
@@ -115,16 +115,16 @@ class Maintenance(Part):
             raise ValueError("maintenance needs between or days: it has an end")
         return self
 
-    def now(self, t: Millis) -> bool:
-        return inside(self.between, self.days, self.timezone, t)
+    def active_at(self, t: Millis) -> bool:
+        return in_schedule(self.between, self.days, self.timezone, t)
 
 
-class Target(Part):
+class Target(ConfigModel):
     """What is protected: one bot. Key of locks, latches and incidents."""
 
     unit: str | None = None
     """systemd unit of the bot."""
-    process: ProcessPlace | None = None
+    process: ProcessSpec | None = None
     """The bot's process, when it is no systemd unit."""
     repo: str | None = None
     """Git work tree the bot runs from."""
@@ -134,7 +134,7 @@ class Target(Part):
     """Least time from the end of one repair to the start of the next."""
     settling: Duration = 10 * 60_000
     """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
-    maintenance: Seq[Maintenance] = ()
+    maintenance: FrozenList[Maintenance] = ()
     """Hours in which rules start no repair. Halts run."""
 
 
@@ -205,10 +205,10 @@ class NotifyError(WatchdogError):
         self.retry_after = retry_after
 
 
-Memo = dict[str, Any]
+SourceState = dict[str, Any]
 """A source's own memory between reads (offsets, last values); kept by the daemon, since a Part holds no state."""
 
-State = Literal["before", "after", "other", "unknown"]
+StepState = Literal["before", "after", "other", "unknown"]
 
 
 class Source(Protocol):
@@ -217,15 +217,15 @@ class Source(Protocol):
     @property
     def every(self) -> Millis: ...
 
-    def read(self, memo: Memo, now: Millis) -> Iterable[Sample]: ...
+    def read(self, state: SourceState, now: Millis) -> Iterable[Sample]: ...
 
 
-class Done(NamedTuple):
+class CompletedStep(NamedTuple):
     """A step that this incident has already done: git needs to know which edits in the tree are ours."""
 
     action: Any
-    before: Json
-    stands: bool
+    before: JsonObject
+    in_force: bool
     """True when the edit must outlive the next steps (a plan's `before:` rows)."""
 
 
@@ -233,38 +233,38 @@ class Action(Protocol):
     """A change to the world. Runs in a thread; raises ActionError only."""
 
     @property
-    def lasting(self) -> bool:
+    def persistent(self) -> bool:
         """What it did stays until somebody changes it (a file, a commit); a restart is not lasting."""
         ...
 
-    def at(self, target: Target) -> Action:
+    def bind(self, target: Target) -> Action:
         """The same action with the target's repository, unit and process filled in."""
         ...
 
-    def say(self) -> str:
+    def describe(self) -> str:
         """The change in a few words: ``set FEATURE_HMM_V2 = false in config.py``."""
         ...
 
-    def before(self, done: Sequence[Done] = ()) -> Json:
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """What is so now. Read-only; journalled with `started`, ahead of the act."""
         ...
 
-    def touches(self, before: Json) -> tuple[Path, ...]:
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         """Absolute paths of the files and folders that `apply` will change, for a backup ahead of it; none: no files."""
         ...
 
-    def preview(self, before: Json) -> str:
+    def preview(self, captured: JsonObject) -> str:
         """Exactly what `apply` would change: a unified diff of files, else one line. Empty: nothing. Touches nothing."""
         ...
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
         """Make it so; return one line for people. `key` is the same for every try of this step.
 
         `incident`: what tripped, for actions that hand it on. Its strings come from the data: never words of a command.
         """
         ...
 
-    def state(self, before: Json) -> State:
+    def state(self, captured: JsonObject) -> StepState:
         """`after`: it is so; `before`: nothing happened yet; `other`: changed by others; `unknown`: cannot tell."""
         ...
 

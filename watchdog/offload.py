@@ -20,11 +20,11 @@ class StillBusyError(Exception):
     """The last call under this key has not ended yet."""
 
 
-class DeadlineError(Exception):
+class DeadlineExceededError(Exception):
     """The call went on past its deadline; its thread is left to end by itself and its key stays latched until then."""
 
 
-class Offload:
+class ThreadOffload:
     """A pool of threads for one kind of work."""
 
     def __init__(self, threads: int, name: str) -> None:
@@ -45,7 +45,7 @@ class Offload:
         finally:
             job.cancel()  # what still waits for a thread never begins: nobody would know of it; what runs, runs on
         if not done:
-            raise DeadlineError(key)
+            raise DeadlineExceededError(key)
         return future.result()
 
     def _release(self, key: str, done: asyncio.Future[T]) -> None:

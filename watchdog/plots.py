@@ -14,10 +14,10 @@ from watchdog.promql.pages import Bools, Floats, Ints
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_IN_THE_LEGEND = 12
+_MAX_LEGEND_ENTRIES = 12
 
 
-def blank(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches. Raises WatchdogError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Writes the PNG. Raises WatchdogError."""
     try:
         figure.savefig(path, format="png")
@@ -34,22 +34,22 @@ def save(figure: Figure, path: Path) -> None:
         raise WatchdogError(f"{path}: {error.strerror} — check the path") from None
 
 
-def dates(times: Ints | Sequence[Millis]) -> Any:
+def to_datetimes(times: Ints | Sequence[Millis]) -> Any:
     """ms → what matplotlib takes; UTC."""
     return np.asarray(times, np.int64).astype("datetime64[ms]")
 
 
-def lines(title: str, times: Ints, series: Mapping[str, tuple[Floats, Bools]], path: Path) -> None:
+def plot_lines(title: str, times: Ints, series: Mapping[str, tuple[Floats, Bools]], path: Path) -> None:
     """One line for each series: values [times] and whether there is one, with a gap where there is none."""
-    figure = blank(10, 4.5)
+    figure = new_figure(10, 4.5)
     axes = figure.subplots()
-    x = dates(times)
+    x = to_datetimes(times)
     for name, (v, there) in series.items():
         axes.plot(x, np.where(there, v, np.nan), label=name or "{}", marker="." if len(x) < 3 else "", linewidth=1.2)
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
-    if 0 < len(series) <= _IN_THE_LEGEND:
+    if 0 < len(series) <= _MAX_LEGEND_ENTRIES:
         for text in axes.legend(fontsize=8).get_texts():
             text.set_parse_math(False)
     figure.autofmt_xdate()
-    save(figure, path)
+    save_figure(figure, path)

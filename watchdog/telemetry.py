@@ -41,7 +41,7 @@ class Telemetry:
         self.source_duration = Gauge(
             "watchdog_source_duration_seconds", "How long the last read took.", ["source"], registry=registry
         )
-        self.source_last = Gauge(
+        self.source_last_sample = Gauge(
             "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
         )
         self.history_bytes = Gauge("watchdog_history_bytes", "Size of series.db.", registry=registry)
@@ -53,7 +53,7 @@ class Telemetry:
             "Times that series.db could not be read and was begun anew.",
             registry=registry,
         )
-        self.evaluation = Histogram(
+        self.evaluation_duration = Histogram(
             "watchdog_evaluation_duration_seconds",
             "One round of judging.",
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
@@ -64,18 +64,18 @@ class Telemetry:
         )
         build = Gauge("watchdog_build_info", "Constant 1, with the version.", ["version"], registry=registry)
         build.labels(version).set(1)
-        self.picture: Callable[[], Picture] = Picture
+        self.snapshot: Callable[[], MetricsSnapshot] = MetricsSnapshot
         """Who tells what is so at the moment; asked only when somebody reads the metrics."""
-        registry.register(_Rules(self))
+        registry.register(_SnapshotCollector(self))
 
-    def forget(self, source: str) -> None:
+    def remove_source(self, source: str) -> None:
         """One that is read no longer: what was last known of it is not so any more."""
-        for gauge in (self.source_up, self.source_duration, self.source_last):
+        for gauge in (self.source_up, self.source_duration, self.source_last_sample):
             with contextlib.suppress(KeyError):
                 gauge.remove(source)
 
 
-class Picture(NamedTuple):
+class MetricsSnapshot(NamedTuple):
     """What the configuration, the KPIs, the rules and the journal say at one moment."""
 
     kpis: Mapping[str, float] = {}
@@ -91,7 +91,7 @@ class Picture(NamedTuple):
     incidents: int = 0
 
 
-class _Rules(Collector):
+class _SnapshotCollector(Collector):
     """Thousands of rules change every second, and a page is read now and then: it is made when it is read. What a reload
     took away is not on it."""
 
@@ -99,30 +99,33 @@ class _Rules(Collector):
         self._telemetry = telemetry
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        picture = self._telemetry.picture()
-        yield _family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", picture.kpis)
-        yield _family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", picture.states)
-        yield _family(
-            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", picture.missing
+        snapshot = self._telemetry.snapshot()
+        yield _gauge_family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", snapshot.kpis)
+        yield _gauge_family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", snapshot.states)
+        yield _gauge_family(
+            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", snapshot.missing
         )
         alerts = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
-        for (rule, severity, labels), state in picture.alerts.items():
+        for (rule, severity, labels), state in snapshot.alerts.items():
             own = {"alertname": rule, "alertstate": state, "severity": severity}
             alerts.add_sample("ALERTS", {**dict(labels), **own}, 1)  # as Prometheus itself writes it
         yield alerts
-        yield _family("watchdog_kpi_baseline", "What the KPI is when all is well.", "kpi", picture.baselines)
+        yield _gauge_family("watchdog_kpi_baseline", "What the KPI is when all is well.", "kpi", snapshot.baselines)
         limits = GaugeMetricFamily("watchdog_rule_limit", "Limit in force, raw.", labels=["rule", "severity", "bound"])
-        for those, limit in picture.limits.items():
+        for those, limit in snapshot.limits.items():
             limits.add_metric(those, limit)
         yield limits
-        yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", picture.incidents)
-        yield _family(
-            "watchdog_target_latched", "1 while repairs stay refused until a person resumes.", "target", picture.latched
+        yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", snapshot.incidents)
+        yield _gauge_family(
+            "watchdog_target_latched",
+            "1 while repairs stay refused until a person resumes.",
+            "target",
+            snapshot.latched,
         )
 
 
-def _family(name: str, about: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, about, labels=[label])
+def _gauge_family(name: str, help_text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
     for text, value in values.items():
         family.add_metric([text], value)
     return family

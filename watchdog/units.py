@@ -15,8 +15,16 @@ UNITS = ("count", "ratio", "percent", "bytes", "seconds", "currency")
 
 _CURRENCY = re.compile(r"[A-Z]{3,5}")
 
-_DURATION = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_536_000_000}
-_BYTES = {
+_DURATION_UNITS = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+    "y": 31_536_000_000,
+}
+_BYTE_UNITS = {
     "B": 1,
     "kB": 10**3,
     "KB": 10**3,
@@ -32,9 +40,9 @@ _DURATION_TEXT = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%]*)\s*")
-_TIMES = re.compile(rf"\s*({_NUMBER})\s*[x×]\s*baseline\s*")
-_PLUSMINUS = re.compile(r"\s*(?:baseline)?\s*(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%.*")
-_OFFSET = re.compile(rf"\s*baseline\s*(?:([+-])\s*({_NUMBER})\s*([A-Za-z%]*)\s*)?")
+_MULTIPLE_OF_BASELINE = re.compile(rf"\s*({_NUMBER})\s*[x×]\s*baseline\s*")
+_PLUS_MINUS = re.compile(r"\s*(?:baseline)?\s*(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%.*")
+_BASELINE_OFFSET = re.compile(rf"\s*baseline\s*(?:([+-])\s*({_NUMBER})\s*([A-Za-z%]*)\s*)?")
 
 
 def parse_unit(value: object) -> str:
@@ -55,13 +63,13 @@ def parse_duration(value: object) -> int:
     text = str(value).strip().replace(" ", "")
     if not _DURATION_TEXT.fullmatch(text):
         raise ValueError(f"a duration reads like 30s, 5m, 1h30m or 7d, not {value!r}")
-    millis = sum(float(number) * _DURATION[unit] for number, unit in _DURATION_PART.findall(text))
-    if millis > 100 * 365 * _DURATION["d"]:
+    millis = sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    if millis > 100 * 365 * _DURATION_UNITS["d"]:
         raise ValueError(f"{value!r} is longer than a hundred years — check its unit")
     return round(millis)
 
 
-def promql_duration(millis: int) -> str:
+def format_promql_duration(millis: int) -> str:
     """5_400_000 → ``1h30m``: exact, and as Prometheus and our own files write it."""
     text = ""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
@@ -70,7 +78,7 @@ def promql_duration(millis: int) -> str:
     return text or "0s"
 
 
-def show_duration(millis: float) -> str:
+def format_duration(millis: float) -> str:
     """200_000 → ``3 m 20 s``: the two largest units that say something."""
     if not math.isfinite(millis):
         return str(millis)
@@ -85,7 +93,7 @@ def show_duration(millis: float) -> str:
     return sign + " ".join(parts[:2] or ["0 s"])
 
 
-def show(value: float | None, unit: Unit) -> str:
+def format_value(value: float | None, unit: Unit) -> str:
     """A raw value as people read it: ``15.2 %``, ``1.4 GiB``, ``3 m 20 s``, ``5``."""
     if value is None:
         return "no value"
@@ -93,31 +101,31 @@ def show(value: float | None, unit: Unit) -> str:
         return str(value)
     match unit:
         case "ratio":
-            return f"{_round(value * 100)} %"
+            return f"{_format_number(value * 100)} %"
         case "percent":
-            return f"{_round(value)} %"
+            return f"{_format_number(value)} %"
         case "seconds":
-            return _seconds(value)
+            return _format_seconds(value)
         case "bytes":
             for name in ("TiB", "GiB", "MiB", "KiB"):
-                if abs(value) >= _BYTES[name]:
-                    return f"{_round(value / _BYTES[name])} {name}"
+                if abs(value) >= _BYTE_UNITS[name]:
+                    return f"{_format_number(value / _BYTE_UNITS[name])} {name}"
             return f"{value:.0f} B"
         case "count":
-            return _round(value)
-    amount = _round(value) if 0 < abs(value) < 0.1 else f"{value:,.2f}"  # 0.00042 BTC is not nothing
+            return _format_number(value)
+    amount = _format_number(value) if 0 < abs(value) < 0.1 else f"{value:,.2f}"  # 0.00042 BTC is not nothing
     return amount if unit == "currency" else f"{amount} {unit}"
 
 
-def _seconds(value: float) -> str:
+def _format_seconds(value: float) -> str:
     """Under a minute three figures: 1.6 s is above 1.5 s, and not 2 s above 2 s."""
     if abs(value) >= 60 or value == 0:
-        return show_duration(value * 1_000) if value else "0 s"
+        return format_duration(value * 1_000) if value else "0 s"
     size, name = next(((size, name) for size, name in ((1, "s"), (1e-3, "ms")) if abs(value) >= size), (1e-6, "µs"))
-    return f"{_round(value / size)} {name}"
+    return f"{_format_number(value / size)} {name}"
 
 
-def _round(value: float) -> str:
+def _format_number(value: float) -> str:
     """Three or four figures, no trailing zeros, thousands set apart; an exponent only where nothing else would be left."""
     if value == 0 or abs(value) >= 1e15 or abs(value) < 1e-9:
         return f"{value:.3g}"
@@ -128,7 +136,7 @@ def _round(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> float:
+def parse_quantity(value: object, unit: Unit, *, is_difference: bool = False) -> float:
     """``10%``, ``512MiB``, ``30s``, ``5`` as a raw value of that unit.
 
     `difference`: the quantity is added to a baseline, so a share must be said in points (``5pp``), never in ``%``.
@@ -138,10 +146,10 @@ def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> fl
     if match_ is None and unit == "seconds" and _DURATION_TEXT.fullmatch(str(value).strip()):
         return parse_duration(value) / 1_000  # 1h30m, as everywhere else
     if match_ is None or not math.isfinite(float(match_[1])):
-        raise ValueError(f"{value!r} is no quantity — {_expected(unit)}")
+        raise ValueError(f"{value!r} is no quantity — {_expected_hint(unit)}")
     number, suffix = float(match_[1]), match_[2]
     share = unit in ("ratio", "percent")
-    if share and difference:
+    if share and is_difference:
         if suffix == "pp":
             return number / 100 if unit == "ratio" else number
         raise ValueError(f"{value!r} beside a baseline is ambiguous — say {match_[1]}pp (points), or 0.95x baseline")
@@ -151,16 +159,16 @@ def parse_quantity(value: object, unit: Unit, *, difference: bool = False) -> fl
         if not suffix:
             guess = number * 100 if abs(number) <= 1 else number
             raise ValueError(f"a bare number on a {unit} is ambiguous — say {guess:g}%")
-    elif unit == "bytes" and suffix in _BYTES:
-        return number * _BYTES[suffix]
-    elif unit == "seconds" and suffix in _DURATION:
-        return number * _DURATION[suffix] / 1_000
+    elif unit == "bytes" and suffix in _BYTE_UNITS:
+        return number * _BYTE_UNITS[suffix]
+    elif unit == "seconds" and suffix in _DURATION_UNITS:
+        return number * _DURATION_UNITS[suffix] / 1_000
     elif (unit not in UNITS and suffix in ("", unit)) or (unit in ("count", "currency") and not suffix):
         return number
-    raise ValueError(f"unit {suffix or 'missing'!r} does not fit a KPI in {unit} — {_expected(unit)}")
+    raise ValueError(f"unit {suffix or 'missing'!r} does not fit a KPI in {unit} — {_expected_hint(unit)}")
 
 
-def _expected(unit: Unit) -> str:
+def _expected_hint(unit: Unit) -> str:
     return {
         "ratio": "say a share such as 10%",
         "percent": "say a share such as 10%",
@@ -190,37 +198,37 @@ class Limit:
 
 def is_relative(value: object) -> bool:
     """Whether a limit as written leans on a baseline."""
-    return _TIMES.fullmatch(str(value)) is not None or _OFFSET.fullmatch(str(value)) is not None
+    return _MULTIPLE_OF_BASELINE.fullmatch(str(value)) is not None or _BASELINE_OFFSET.fullmatch(str(value)) is not None
 
 
-def parse_limit(value: object, unit: Unit, baseline: float | None, *, moving: bool = False) -> Limit:
+def parse_limit(value: object, unit: Unit, baseline: float | None, *, dynamic_baseline: bool = False) -> Limit:
     """A limit as written, checked against its KPI's unit and baseline. Raises ValueError with the cure.
 
     `moving`: the baseline is captured or learned. Then it may not be known yet, and may be anything; a multiple of one
     that is not above zero gives a limit of NaN.
     """
     text = str(value)
-    if times := _TIMES.fullmatch(text):
-        if moving:
-            return Limit(text, float(times[1]) if baseline is None or baseline > 0 else math.nan, 0.0)
+    if multiple := _MULTIPLE_OF_BASELINE.fullmatch(text):
+        if dynamic_baseline:
+            return Limit(text, float(multiple[1]) if baseline is None or baseline > 0 else math.nan, 0.0)
         if baseline is None:
             raise ValueError(f"{text!r} needs a baseline — give the KPI one")
         if baseline <= 0:
             raise ValueError(f"{text!r} needs a baseline above zero — use baseline + or - an amount")
-        return Limit(text, float(times[1]), 0.0)
-    if offset := _OFFSET.fullmatch(text):
-        if baseline is None and not moving:
+        return Limit(text, float(multiple[1]), 0.0)
+    if offset := _BASELINE_OFFSET.fullmatch(text):
+        if baseline is None and not dynamic_baseline:
             raise ValueError(f"{text!r} needs a baseline — give the KPI one")
-        amount = parse_quantity(f"{offset[2]}{offset[3]}", unit, difference=True) if offset[1] else 0.0
+        amount = parse_quantity(f"{offset[2]}{offset[3]}", unit, is_difference=True) if offset[1] else 0.0
         return Limit(text, 1.0, -amount if offset[1] == "-" else amount)
-    if share := _PLUSMINUS.fullmatch(text):
+    if share := _PLUS_MINUS.fullmatch(text):
         raise ValueError(
             f"{text!r} has two meanings — say outside: [baseline - {share[1]}pp, baseline + {share[1]}pp] "
-            f"(points), or outside: [{_factor(1 - float(share[1]) / 100)}x baseline, "
-            f"{_factor(1 + float(share[1]) / 100)}x baseline]"
+            f"(points), or outside: [{_format_factor(1 - float(share[1]) / 100)}x baseline, "
+            f"{_format_factor(1 + float(share[1]) / 100)}x baseline]"
         )
     return Limit(text, 0.0, parse_quantity(value, unit))
 
 
-def _factor(value: float) -> str:
+def _format_factor(value: float) -> str:
     return f"{value:.4f}".rstrip("0").rstrip(".")

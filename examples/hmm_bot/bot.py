@@ -31,7 +31,7 @@ FOLDER = Path(__file__).resolve().parent
 COST = 0.0005  # of the equity, for each entry and each exit
 RETURN_BARS = 250  # window of strategy_return
 ATR_BARS = 14
-STOP = {signal.SIGTERM, signal.SIGINT}
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 BARS = Counter("hmm_bars", "Bars whose regime was told.")
 CHANGES = Counter("hmm_regime_changes", "Bars whose regime differs from the bar before.")
@@ -55,14 +55,14 @@ GAUGES = {
     "bot_entries_enabled": "GLOBAL_TRADING as the bot last read it.",
     "bot_bar": "Number of the last bar.",
 }
-_shown: dict[str, Gauge] = {}
+_gauges: dict[str, Gauge] = {}
 
 
-def show(name: str, value: float) -> None:
+def set_gauge(name: str, value: float) -> None:
     """Sets a gauge. It comes into being with its first value: a 0 that nobody measured would spoil averages."""
-    if name not in _shown:
-        _shown[name] = Gauge(name, GAUGES[name])
-    _shown[name].set(value)
+    if name not in _gauges:
+        _gauges[name] = Gauge(name, GAUGES[name])
+    _gauges[name].set(value)
 
 
 @dataclass
@@ -98,18 +98,18 @@ class Bot:
             BARS.inc()
             CHANGES.inc(self.regime is not None and regime != self.regime)
             CONFIDENCE_SUM.inc(confidence)
-            show("hmm_regime", regime)
-            show("hmm_confidence", confidence)
+            set_gauge("hmm_regime", regime)
+            set_gauge("hmm_confidence", confidence)
             self.regime = regime
             self.trade(calm=regime == 0)
         state.curve = [*state.curve[-RETURN_BARS:], state.equity]
         if len(state.curve) > RETURN_BARS:
-            show("strategy_return", state.equity / state.curve[0] - 1)
-        show("equity", state.equity)
-        show("losing_streak", state.losing_streak)
-        show("atr", np.abs(np.diff(self.closes[bar - ATR_BARS : bar + 1])).mean())
-        show("last_tick_timestamp_seconds", time.time())
-        show("bot_bar", bar)
+            set_gauge("strategy_return", state.equity / state.curve[0] - 1)
+        set_gauge("equity", state.equity)
+        set_gauge("losing_streak", state.losing_streak)
+        set_gauge("atr", np.abs(np.diff(self.closes[bar - ATR_BARS : bar + 1])).mean())
+        set_gauge("last_tick_timestamp_seconds", time.time())
+        set_gauge("bot_bar", bar)
         state.bar = bar + 1 if bar + 1 < len(self.closes) else config.START
 
     def fit(self, bar: int) -> None:
@@ -146,7 +146,7 @@ class Bot:
             state.losing_streak = 0 if won else state.losing_streak + 1
             state.paid = None
 
-    def look_around(self) -> None:
+    def reload_and_save(self) -> None:
         """Once a second: is trading still wanted, and where are we, should the next second be the last."""
         try:
             tree = ast.parse((FOLDER / "config.py").read_text())
@@ -155,7 +155,7 @@ class Bot:
                     self.entries = bool(ast.literal_eval(line.value))
         except (OSError, ValueError, SyntaxError):
             logging.exception("config.py cannot be read, entries stay as they were")
-        show("bot_entries_enabled", self.entries)
+        set_gauge("bot_entries_enabled", self.entries)
         new = FOLDER / "state.json.new"
         new.write_text(json.dumps(asdict(self.state)))
         new.replace(FOLDER / "state.json")
@@ -167,29 +167,29 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=config.PACE, help="bars per second")
     arguments = parser.parse_args()
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # taken below between two bars, never inside one
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # taken below between two bars, never inside one
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)  # a fit that ran out of iterations is no news
     Info("bot", "The bot.").info({"version": VERSION})
     for result in ("win", "loss"):
         TRADES.labels(result)
-    show("exchange_connection_failures", 0)
-    show("market_open", 1)
+    set_gauge("exchange_connection_failures", 0)
+    set_gauge("market_open", 1)
     server, _ = start_http_server(arguments.port, "127.0.0.1")
     print(f"{VERSION} on http://127.0.0.1:{server.server_port}/metrics", flush=True)
 
     bot = Bot()
-    bar_due = look_due = time.monotonic()
+    bar_due = reload_due = time.monotonic()
     while True:
         now = time.monotonic()
-        if now >= look_due:
-            bot.look_around()
-            look_due = now + 1
+        if now >= reload_due:
+            bot.reload_and_save()
+            reload_due = now + 1
         if now >= bar_due:
             bot.step()
             bar_due = max(bar_due + 1 / arguments.pace, now - 1)  # late bars are made up for, a second of them
-        if signal.sigtimedwait(STOP, max(0.0, min(bar_due, look_due) - time.monotonic())):
+        if signal.sigtimedwait(STOP_SIGNALS, max(0.0, min(bar_due, reload_due) - time.monotonic())):
             break
-    bot.look_around()
+    bot.reload_and_save()
 
 
 if __name__ == "__main__":

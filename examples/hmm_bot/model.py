@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 VERSION = "v1"
 STATES = 3  # 0 calm, 1 uneasy, 2 turbulent
-WINDOW = 1000  # bars to learn from
-MEMORY = 100  # bars that tell today's regime; what is older no longer moves the answer
+FIT_BARS = 1000  # bars to learn from
+PREDICT_BARS = 100  # bars that tell today's regime; what is older no longer moves the answer
 VOLATILITY = 10  # bars
 ITERATIONS = 30
 TOLERANCE = 1e-2
-STAYS = 0.95  # chance to stay in a regime from one bar to the next, before anything is learnt
+STAY_PROBABILITY = 0.95  # chance to stay in a regime from one bar to the next, before anything is learnt
 
 
 class Regimes:
@@ -28,7 +28,7 @@ class Regimes:
 
     def fit(self, bar: int) -> None:
         """Learns from the WINDOW bars up to `bar`. When it raises (ValueError), the last fit stays."""
-        data = self.features[bar - WINDOW + 1 : bar + 1]
+        data = self.features[bar - FIT_BARS + 1 : bar + 1]
         hmm = GaussianHMM(STATES, "full", n_iter=ITERATIONS, tol=TOLERANCE, init_params="")
         if self.hmm is None:
             _start(hmm, data)
@@ -43,7 +43,7 @@ class Regimes:
     def predict(self, bar: int) -> tuple[int, float]:
         """Regime at `bar` and its probability, from the bars up to it."""
         assert self.hmm is not None
-        chances = self.hmm.predict_proba(self.features[bar - MEMORY + 1 : bar + 1])[-1]
+        chances = self.hmm.predict_proba(self.features[bar - PREDICT_BARS + 1 : bar + 1])[-1]
         return self.rank[chances.argmax()], float(chances.max())
 
 
@@ -51,7 +51,7 @@ def _start(hmm: GaussianHMM, data: NDArray[np.float64]) -> None:
     """A calm, an uneasy and a turbulent third of the days; k-means leads to poor optima at some bars."""
     thirds = np.array_split(data[data[:, 1].argsort()], STATES)
     hmm.startprob_ = np.full(STATES, 1 / STATES)
-    hmm.transmat_ = np.full((STATES, STATES), (1 - STAYS) / (STATES - 1))
-    np.fill_diagonal(hmm.transmat_, STAYS)
+    hmm.transmat_ = np.full((STATES, STATES), (1 - STAY_PROBABILITY) / (STATES - 1))
+    np.fill_diagonal(hmm.transmat_, STAY_PROBABILITY)
     hmm.means_ = np.array([third.mean(axis=0) for third in thirds])
     hmm.covars_ = np.array([np.cov(third.T) for third in thirds])

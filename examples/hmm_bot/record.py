@@ -23,17 +23,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-LEFT_OUT = ("process_", "python_", "bot_info", "#")
+EXCLUDED_PREFIXES = ("process_", "python_", "bot_info", "#")
 
-Row = dict[str, str]
+MetricRow = dict[str, str]
 
 
-class Stage:
+class Recorder:
     """The bot in its own folder, and the recording so far."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows: list[tuple[int, Row]] = []
+        self.rows: list[tuple[int, MetricRow]] = []
         for name in ("bot.py", "model.py", "config.py", "sp500.csv"):
             shutil.copy(FOLDER / name, folder / name)
         with socket.socket() as door:
@@ -62,18 +62,18 @@ class Stage:
         while due < end:
             time.sleep(max(0.0, due - time.monotonic()))
             now = time.time_ns() // 1_000_000
-            if row := self.read():
+            if row := self.read_metrics():
                 self.rows.append((now, row))
             due += 1
 
-    def read(self) -> Row:
+    def read_metrics(self) -> MetricRow:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=1) as page:
                 text = page.read().decode()
         except OSError:
             return {}
-        kept = (line for line in text.splitlines() if line and not line.startswith(LEFT_OUT))
-        return {series: short(value) for series, _, value in (line.rpartition(" ") for line in kept)}
+        kept = (line for line in text.splitlines() if line and not line.startswith(EXCLUDED_PREFIXES))
+        return {series: format_value(value) for series, _, value in (line.rpartition(" ") for line in kept)}
 
     def write(self, path: Path) -> None:
         names = sorted({name for _, row in self.rows for name in row})
@@ -83,13 +83,13 @@ class Stage:
             out.writerows([t, *(row.get(name, "") for name in names)] for t, row in self.rows)
 
 
-def short(value: str) -> str:
+def format_value(value: str) -> str:
     """Seven decimals are plenty, and whole numbers need no point."""
     number = round(float(value), 7)
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def iso(t: int) -> str:
+def format_time(t: int) -> str:
     return datetime.fromtimestamp(t / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, help="write when v2 ran: start,end,name")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        stage = Stage(Path(name))
+        stage = Recorder(Path(name))
         try:
             stage.record(arguments.healthy)
             if arguments.bad:
@@ -111,7 +111,9 @@ def main() -> None:
                 end = stage.deploy(FOLDER) if arguments.after else time.time_ns() // 1_000_000
                 stage.record(arguments.after)
                 if arguments.labels is not None:
-                    arguments.labels.write_text(f"start,end,name\n{iso(start)},{iso(end)},v2 deployed\n")
+                    arguments.labels.write_text(
+                        f"start,end,name\n{format_time(start)},{format_time(end)},v2 deployed\n"
+                    )
         finally:
             stage.stop()
         stage.write(arguments.csv)

@@ -30,17 +30,17 @@ VERSIONS = ("v1", "v2-on", "v2-off")
 def load(version: str) -> tuple[ModuleType, ModuleType]:
     """config.py and model.py of a version, as the bot would import them."""
     folder = FOLDER if version == "v1" else FOLDER / "v2"
-    config = _run("config", folder)
+    config = _load_module("config", folder)
     if version != "v1":
         config.FEATURE_HMM_V2 = version == "v2-on"  # type: ignore[attr-defined]
     sys.modules["config"] = config
     try:
-        return config, _run("model", folder)
+        return config, _load_module("model", folder)
     finally:
         del sys.modules["config"]
 
 
-def _run(name: str, folder: Path) -> ModuleType:
+def _load_module(name: str, folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

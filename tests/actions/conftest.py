@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.helpers import V1, V2, Repo
+from tests.actions.helpers import CONFIG_V1, CONFIG_V2, GitRepo
 from watchdog.actions import repository
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    repo = Repo(tmp_path_factory.mktemp("made") / "bot")
-    repo.commit("v1", config__py=V1, old__py="old\n", run__sh="#!/bin/sh\n", notes__md="a\nb\nc\n")
+def template_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repo = GitRepo(tmp_path_factory.mktemp("made") / "bot")
+    repo.commit("v1", config__py=CONFIG_V1, old__py="old\n", run__sh="#!/bin/sh\n", notes__md="a\nb\nc\n")
     repo.git("tag", "v1")
     repo.git("checkout", "-q", "-b", "feature")
     repo.commit(
-        "feature x", config__py=V2, old__py=None, x___a__py="a\n", x___b__py="b\n", run__sh="#!/bin/sh\nexec x\n"
+        "feature x", config__py=CONFIG_V2, old__py=None, x___a__py="a\n", x___b__py="b\n", run__sh="#!/bin/sh\nexec x\n"
     )
     repo.git("checkout", "-q", "main")
     repo.git("merge", "-q", "--no-ff", "-m", "Merge feature x", "feature")
@@ -29,16 +29,16 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _disks_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """What only a power cut could tell apart is most of the time that these tests would take."""
     monkeypatch.setattr(os, "fsync", lambda _file: None)
     monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture
-def bot(tmp_path: Path, made_once: Path) -> Repo:
+def bot(tmp_path: Path, template_repo: Path) -> GitRepo:
     """main: v1, then a merged branch (tag `x-merge`) that changes, adds and removes files, then a later commit."""
-    shutil.copytree(made_once, tmp_path / "bot")
-    repo = Repo(tmp_path / "bot")
+    shutil.copytree(template_repo, tmp_path / "bot")
+    repo = GitRepo(tmp_path / "bot")
     repo.git("update-index", "-q", "--refresh")
     return repo

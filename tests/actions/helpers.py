@@ -15,30 +15,30 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from watchdog import model
-from watchdog.actions import Action
+from watchdog.actions import AnyAction
 
-_ACTION: TypeAdapter[Any] = TypeAdapter(Action)
+_ACTION: TypeAdapter[Any] = TypeAdapter(AnyAction)
 
 
-def action(**fields: Any) -> model.Action:
+def make_action(**fields: Any) -> model.Action:
     made: model.Action = _ACTION.validate_python(fields)
     return made
 
 
-def through_journal(before: model.Json) -> model.Json:
+def json_round_trip(before: model.JsonObject) -> model.JsonObject:
     """What an action noted, as another process reads it."""
-    read: model.Json = json.loads(json.dumps(before))
+    read: model.JsonObject = json.loads(json.dumps(before))
     return read
 
 
-def wait_for(fact: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while not fact():
+    while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)
 
 
-class Repo:
+class GitRepo:
     """A repository made with the user's own git, not with ours."""
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class Repo:
         assert ran.returncode == 0 or not ok, ran.stderr
         return ran.stdout
 
-    def write(self, **files: str | None) -> None:
+    def write_files(self, **files: str | None) -> None:
         """`config__py="X = 1"` writes config.py; None removes. `__` is a dot, `___` a slash."""
         for name, text in files.items():
             path = self.path / name.replace("___", "/").replace("__", ".")
@@ -64,7 +64,7 @@ class Repo:
                 path.write_text(text)
 
     def commit(self, message: str, **files: str | None) -> str:
-        self.write(**files)
+        self.write_files(**files)
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.head()
@@ -79,22 +79,22 @@ class Repo:
         return (self.path / name).read_text()
 
 
-V1 = "GLOBAL_TRADING = True  # the big switch\nSIZE = 1\n"
-V2 = "GLOBAL_TRADING = True  # the big switch\nSIZE = 2\nFEATURE_X = True\n"
+CONFIG_V1 = "GLOBAL_TRADING = True  # the big switch\nSIZE = 1\n"
+CONFIG_V2 = "GLOBAL_TRADING = True  # the big switch\nSIZE = 2\nFEATURE_X = True\n"
 
 
 # What `killed_at` and `failing_at` count: every change of a name in the file system.
-_STEPS = ("replace", "rename", "link", "unlink", "rmdir")
+_RENAME_CALLS = ("replace", "rename", "link", "unlink", "rmdir")
 
 
-def killed_at(nth: int, act: Callable[[], object]) -> bool:
+def killed_at(nth: int, callback: Callable[[], object]) -> bool:
     """Run `act` in a process that dies by SIGKILL ahead of its nth step. False: it got through before that."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            _count(nth, lambda: os.kill(os.getpid(), signal.SIGKILL), programs=False)
-            act()
+            _instrument_calls(nth, lambda: os.kill(os.getpid(), signal.SIGKILL), programs=False)
+            callback()
             code = 0
         finally:
             os._exit(code)
@@ -107,20 +107,20 @@ def killed_at(nth: int, act: Callable[[], object]) -> bool:
 @contextlib.contextmanager
 def failing_at(nth: int) -> Iterator[list[bool]]:
     """The nth step, or program that is run, raises OSError, once. Yields a list that is not empty when it came to that."""
-    came: list[bool] = []
+    failures: list[bool] = []
 
     def fail() -> None:
-        came.append(True)
+        failures.append(True)
         raise OSError(5, "Input/output error")
 
-    undo = _count(nth, fail, programs=True)
+    undo = _instrument_calls(nth, fail, programs=True)
     try:
-        yield came
+        yield failures
     finally:
         undo()
 
 
-def _count(nth: int, at_nth: Callable[[], None], *, programs: bool) -> Callable[[], None]:
+def _instrument_calls(nth: int, at_nth: Callable[[], None], *, programs: bool) -> Callable[[], None]:
     left = [nth]
 
     def counting(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,7 +133,7 @@ def _count(nth: int, at_nth: Callable[[], None], *, programs: bool) -> Callable[
 
         return step
 
-    counted: list[tuple[Any, str]] = [(os, name) for name in _STEPS]
+    counted: list[tuple[Any, str]] = [(os, name) for name in _RENAME_CALLS]
     if programs:
         counted.append((subprocess, "Popen"))
     kept = [(module, name, getattr(module, name)) for module, name in counted]

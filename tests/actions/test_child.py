@@ -11,23 +11,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.actions.helpers import wait_for
+from tests.actions.helpers import wait_until
 from watchdog.actions import child
 from watchdog.model import ActionError
 
 
-def sh(script: str, timeout_ms: float = 20_000, limit: int = 64 * 1024) -> child.Ran:
+def run_shell(script: str, timeout_ms: float = 20_000, limit: int = 64 * 1024) -> child.CommandResult:
     return child.run(["sh", "-c", script], timeout_ms=timeout_ms, output_limit=limit)
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_code_and_both_streams_come_back() -> None:
-    ran = sh("echo out; echo err >&2; exit 3")
+    ran = run_shell("echo out; echo err >&2; exit 3")
 
-    assert (ran.code, ran.out, ran.err, ran.cut) == (3, "out\n", "err\n", False)
+    assert (ran.exit_code, ran.stdout, ran.stderr, ran.truncated) == (3, "out\n", "err\n", False)
 
 
 def test_a_child_that_prints_megabytes_on_both_pipes_does_not_hang_and_its_end_is_kept() -> None:
@@ -41,15 +41,15 @@ def test_a_child_that_prints_megabytes_on_both_pipes_does_not_hang_and_its_end_i
         output_limit=1_000,
     )
 
-    assert ran.out.endswith("o 59999\n")
-    assert ran.err.endswith("e 59999\n")
-    assert len(ran.raw) == 1_000
-    assert ran.cut
+    assert ran.stdout.endswith("o 59999\n")
+    assert ran.stderr.endswith("e 59999\n")
+    assert len(ran.stdout_bytes) == 1_000
+    assert ran.truncated
 
 
 def test_output_of_exactly_the_limit_is_not_cut() -> None:
-    assert not sh("printf 12345", limit=5).cut
-    assert sh("printf 123456", limit=5).cut
+    assert not run_shell("printf 12345", limit=5).truncated
+    assert run_shell("printf 123456", limit=5).truncated
 
 
 def test_a_programs_last_words_are_read_though_it_ends_between_our_look_at_its_pipes_and_our_look_at_it(
@@ -67,45 +67,45 @@ def test_a_programs_last_words_are_read_though_it_ends_between_our_look_at_its_p
 
     monkeypatch.setattr(selectors, "DefaultSelector", Late)
 
-    assert sh("sleep 0.3; echo out").out == "out\n"
+    assert run_shell("sleep 0.3; echo out").stdout == "out\n"
     assert Late.was
 
 
 def test_stdin_is_empty_unless_input_is_given() -> None:
-    assert sh("cat; echo end").out == "end\n"
+    assert run_shell("cat; echo end").stdout == "end\n"
 
 
 def test_input_larger_than_a_pipe_arrives_whole() -> None:
     data = os.urandom(500_000)
 
-    assert child.run(["cat"], timeout_ms=20_000, input=data, output_limit=1 << 20).raw == data
+    assert child.run(["cat"], timeout_ms=20_000, input=data, output_limit=1 << 20).stdout_bytes == data
 
 
 def test_a_child_that_does_not_read_its_input_is_no_error() -> None:
-    assert child.run(["true"], timeout_ms=20_000, input=b"x" * 500_000).code == 0
+    assert child.run(["true"], timeout_ms=20_000, input=b"x" * 500_000).exit_code == 0
 
 
 def test_at_the_deadline_the_whole_group_is_ended_and_it_may_have_happened(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     with pytest.raises(ActionError, match="not done after") as caught:
-        sh(f"sleep 300 & echo $! > {pids}; echo $$ >> {pids}; wait", timeout_ms=500)
+        run_shell(f"sleep 300 & echo $! > {pids}; echo $$ >> {pids}; wait", timeout_ms=500)
 
     assert caught.value.may_have_happened
-    wait_for(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+    wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_a_child_that_ignores_sigterm_is_killed() -> None:
     with pytest.raises(ActionError):
-        sh("trap '' TERM; echo $$; while :; do sleep 0.05; done", timeout_ms=300)
+        run_shell("trap '' TERM; echo $$; while :; do sleep 0.05; done", timeout_ms=300)
 
 
 def test_a_grandchild_that_keeps_the_pipes_open_is_not_waited_for(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     began = time.monotonic()
-    ran = sh(f"sleep 300 & echo $! > {pid}; echo done", timeout_ms=200_000)
+    ran = run_shell(f"sleep 300 & echo $! > {pid}; echo done", timeout_ms=200_000)
 
     os.kill(int(pid.read_text()), signal.SIGKILL)  # it is left alone: it was started on purpose
-    assert ran.out == "done\n"
+    assert ran.stdout == "done\n"
     assert time.monotonic() - began < 100
 
 
@@ -134,13 +134,13 @@ def test_a_script_without_a_first_line_or_a_right_to_run_is_explained(tmp_path: 
 
 def test_the_child_is_noted_with_its_start_right_after_it() -> None:
     noted: list[tuple[int, float]] = []
-    token = child.on_child.set(lambda pid, started: noted.append((pid, started)))
+    token = child.on_child_started.set(lambda pid, started: noted.append((pid, started)))
     try:
-        ran = sh("echo $$")
+        ran = run_shell("echo $$")
     finally:
-        child.on_child.reset(token)
+        child.on_child_started.reset(token)
 
-    assert [pid for pid, _ in noted] == [int(ran.out)]
+    assert [pid for pid, _ in noted] == [int(ran.stdout)]
     assert abs(noted[0][1] - psutil.Process().create_time()) < 100_000
 
 
@@ -151,49 +151,49 @@ def test_a_child_that_cannot_be_noted_is_ended() -> None:
         noted.append(pid)
         raise RuntimeError("the journal is full")
 
-    token = child.on_child.set(fail)
+    token = child.on_child_started.set(fail)
     try:
         with pytest.raises(RuntimeError):
-            sh("sleep 300")
+            run_shell("sleep 300")
     finally:
-        child.on_child.reset(token)
+        child.on_child_started.reset(token)
 
-    assert not alive(noted[0])
+    assert not is_alive(noted[0])
 
 
 def test_what_systemd_meant_for_us_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/ours")
     monkeypatch.setenv("OTHER", "kept")
 
-    assert sh("echo ${NOTIFY_SOCKET-none} $OTHER").out == "none kept\n"
+    assert run_shell("echo ${NOTIFY_SOCKET-none} $OTHER").stdout == "none kept\n"
 
 
 def test_a_leftover_child_is_waited_for() -> None:
     with subprocess.Popen(["sleep", "0.3"], start_new_session=True) as running:
         started = psutil.Process(running.pid).create_time()
-        child.leftover(running.pid, started, 30)
+        child.terminate_leftover(running.pid, started, 30)
 
-        assert not alive(running.pid)
+        assert not is_alive(running.pid)
         assert running.wait() == 0
 
 
 def test_a_leftover_child_that_does_not_end_is_ended_with_its_group() -> None:
     with subprocess.Popen(["sh", "-c", "sleep 300 & wait"], start_new_session=True) as running:
         parent = psutil.Process(running.pid)
-        wait_for(parent.children)
+        wait_until(parent.children)
         grandchild = parent.children()[0].pid
-        child.leftover(running.pid, parent.create_time(), 0.1)
+        child.terminate_leftover(running.pid, parent.create_time(), 0.1)
 
-        assert not alive(running.pid)
-        wait_for(lambda: not alive(grandchild))
+        assert not is_alive(running.pid)
+        wait_until(lambda: not is_alive(grandchild))
 
 
 def test_another_process_with_the_number_of_a_leftover_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as running:
         try:
-            child.leftover(running.pid, psutil.Process(running.pid).create_time() - 60, 0)
+            child.terminate_leftover(running.pid, psutil.Process(running.pid).create_time() - 60, 0)
 
-            assert alive(running.pid)
+            assert is_alive(running.pid)
         finally:
             running.kill()
 

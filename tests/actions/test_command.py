@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import action, through_journal
+from tests.actions.helpers import json_round_trip, make_action
 from watchdog.model import Action, ActionError, Target
 
 
-def sh(script: str, check: str | None = None, repo: Path | None = None, **more: Any) -> Action:
+def make_shell_step(script: str, check: str | None = None, repo: Path | None = None, **more: Any) -> Action:
     fields = {"do": "command", "run": ["sh", "-c", script], **more}
     if check is not None:
         fields["check"] = ["sh", "-c", check]
-    return action(**fields).at(Target(repo=str(repo) if repo else None))
+    return make_action(**fields).bind(Target(repo=str(repo) if repo else None))
 
 
 def test_a_check_tells_before_from_after(tmp_path: Path) -> None:
-    step = sh("touch done", "test -e done", tmp_path)
-    before = through_journal(step.before())
+    step = make_shell_step("touch done", "test -e done", tmp_path)
+    before = json_round_trip(step.capture())
     assert step.state(before) == "before"
     step.apply(before, "k")
 
@@ -28,8 +28,8 @@ def test_a_check_tells_before_from_after(tmp_path: Path) -> None:
 
 
 def test_without_a_check_nobody_can_tell(tmp_path: Path) -> None:
-    step = sh("touch done", repo=tmp_path)
-    before = step.before()
+    step = make_shell_step("touch done", repo=tmp_path)
+    before = step.capture()
     assert step.state(before) == "unknown"
     step.apply(before, "k")
     assert step.state(before) == "unknown"
@@ -37,45 +37,45 @@ def test_without_a_check_nobody_can_tell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("check", ["exit 2", "kill -9 $$", "sleep 300"])
 def test_a_check_that_fails_otherwise_cannot_tell(tmp_path: Path, check: str) -> None:
-    step = sh("true", check, tmp_path, timeout=200)
+    step = make_shell_step("true", check, tmp_path, timeout=200)
     assert step.state({}) == "unknown"
 
 
 def test_a_command_that_fails_says_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match=r"ended with 3: no such \| thing") as caught:
-        sh("echo many; echo no such >&2; echo thing >&2; exit 3").apply({}, "k")
+        make_shell_step("echo many; echo no such >&2; echo thing >&2; exit 3").apply({}, "k")
 
     assert not caught.value.may_have_happened
 
 
 def test_a_command_that_ended_well_and_changed_nothing_has_failed(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match="ended well, yet its check ended with 1"):
-        sh("true", "exit 1").apply({}, "k")
+        make_shell_step("true", "exit 1").apply({}, "k")
 
 
 def test_a_command_gets_the_key_of_its_step_and_its_environment(tmp_path: Path) -> None:
-    said = sh("echo $WATCHDOG_STEP_KEY $MORE", env={"MORE": "m"}).apply({}, "run 7 level 0.1")
+    said = make_shell_step("echo $WATCHDOG_STEP_KEY $MORE", env={"MORE": "m"}).apply({}, "run 7 level 0.1")
 
     assert said.endswith("ended well: run 7 level 0.1 m")
 
 
 def test_the_folder_is_the_targets_repo_or_one_below_it(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    assert sh("pwd", repo=tmp_path).apply({}, "k").endswith(f": {tmp_path}")
-    assert sh("pwd", repo=tmp_path, cwd="sub").apply({}, "k").endswith(f": {tmp_path}/sub")
-    assert sh("pwd", repo=tmp_path, cwd="/").apply({}, "k").endswith(": /")
+    assert make_shell_step("pwd", repo=tmp_path).apply({}, "k").endswith(f": {tmp_path}")
+    assert make_shell_step("pwd", repo=tmp_path, cwd="sub").apply({}, "k").endswith(f": {tmp_path}/sub")
+    assert make_shell_step("pwd", repo=tmp_path, cwd="/").apply({}, "k").endswith(": /")
     with pytest.raises(ActionError, match="give the target a repo"):
-        sh("pwd", cwd="sub")
+        make_shell_step("pwd", cwd="sub")
 
 
 def test_no_shell_reads_the_arguments(tmp_path: Path) -> None:
-    step = action(do="command", run=[sys.executable, "-c", "import sys; print(sys.argv[1])", "$(id); *"])
+    step = make_action(do="command", run=[sys.executable, "-c", "import sys; print(sys.argv[1])", "$(id); *"])
     assert step.apply({}, "k").endswith(": $(id); *")
 
 
 def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match="not done after") as caught:
-        sh("sleep 300", timeout=200).apply({}, "k")
+        make_shell_step("sleep 300", timeout=200).apply({}, "k")
 
     assert caught.value.may_have_happened
 
@@ -83,4 +83,4 @@ def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [{}, {"run": []}, {"run": "echo x"}, {"run": ["x"], "check": []}])
 def test_a_step_without_a_program_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        action(do="command", **fields)
+        make_action(do="command", **fields)

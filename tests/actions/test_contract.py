@@ -16,19 +16,19 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.actions.helpers import Repo, action, killed_at, through_journal
-from tests.actions.test_http import Api
-from tests.actions.test_process import Place
-from tests.actions.test_systemd import Fake
-from watchdog.actions import Action as Union
+from tests.actions.helpers import GitRepo, json_round_trip, killed_at, make_action
+from tests.actions.test_http import FakeApi
+from tests.actions.test_process import BotFolder
+from tests.actions.test_systemd import FakeSystemctl
+from watchdog.actions import AnyAction as Union
 from watchdog.actions import child
-from watchdog.model import Action, ActionError, Json, Part, ProcessPlace, StepPart, Target
+from watchdog.model import Action, ActionError, ActionModel, ConfigModel, JsonObject, ProcessSpec, Target
 from watchdog.units import parse_duration
 
 DOCS = Path(__file__).parents[2] / "docs/actions"
-ROOM = Path(__file__).parents[2] / "watchdog/actions"
-KINDS: tuple[type[Part], ...] = get_args(get_args(Union)[0])
-NAMES = {get_args(kind.model_fields["do"].annotation)[0]: kind for kind in KINDS}
+PACKAGE = Path(__file__).parents[2] / "watchdog/actions"
+ACTION_CLASSES: tuple[type[ConfigModel], ...] = get_args(get_args(Union)[0])
+CLASS_BY_NAME = {get_args(kind.model_fields["do"].annotation)[0]: kind for kind in ACTION_CLASSES}
 
 STEPS: dict[str, dict[str, Any]] = {
     "flag": {"file": "config.py", "set": {"SIZE": 9}},
@@ -56,7 +56,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "systemd": {"restart": "nonesuch.service"},
     "process": {
         "restart": "process",
-        "place": ProcessPlace(pid_file="bot.pid", command=("no-such-program",)),
+        "place": ProcessSpec(pid_file="bot.pid", command=("no-such-program",)),
     },
     "archive": {"paths": ["none"], "into": "archives"},
     "restore": {"file": "state.json", "from": "none"},
@@ -64,43 +64,45 @@ BROKEN: dict[str, dict[str, Any]] = {
     "command": {"run": ["no-such-program"], "check": ["no-such-program"]},
 }
 
-LASTING = ("flag", "git")
+PERSISTENT = ("flag", "git")
 WRITING = ("flag", "git", "archive", "restore")
-API: list[Api] = []
+API_SERVERS: list[FakeApi] = []
 
 
 @pytest.fixture
 def target(
-    bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    bot: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Target]:
     """A bot in a repository, as a unit, and as a process, which runs when the test is about one."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    Fake(binaries)
+    FakeSystemctl(binaries)
     monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
-    place = Place(bot.path)
+    place = BotFolder(bot.path)
     bot.path.joinpath(".git/info/exclude").write_text("bot.pid\nbot.log\ndone\nstate*\narchives\n")
     if request.node.callspec.params["name"].split()[0] in ("archive", "restore"):
-        Repo(bot.path).write(state___a__db="a", state___deep___b="b", state__json='{"n": 2}\n')
+        GitRepo(bot.path).write_files(state___a__db="a", state___deep___b="b", state__json='{"n": 2}\n')
         bot.path.joinpath("state.json.backup").write_text('{"n": 1}\n')
     if request.node.callspec.params["name"].startswith("process"):
-        place.start()
+        place.start_bot()
     if request.node.callspec.params["name"].startswith("http"):
-        API.append(Api())
-    yield place.target().model_copy(update={"unit": "bot.service", "repo": str(bot.path)})
-    while API:
-        API.pop().close()
-    for pid in place.bots():
+        API_SERVERS.append(FakeApi())
+    yield place.make_target().model_copy(update={"unit": "bot.service", "repo": str(bot.path)})
+    while API_SERVERS:
+        API_SERVERS.pop().close()
+    for pid in place.running_bots():
         os.kill(pid, 9)
 
 
-def made(name: str, target: Target, **more: Any) -> Action:
+def make_step(name: str, target: Target, **more: Any) -> Action:
     """The step; its API is the one that the target's fixture serves."""
-    fields = json.loads(json.dumps({**STEPS[name], **more}).replace("API/", f"{API[0].url}/" if API else "API/"))
-    return action(do=name.split()[0], **fields).at(target)
+    fields = json.loads(
+        json.dumps({**STEPS[name], **more}).replace("API/", f"{API_SERVERS[0].url}/" if API_SERVERS else "API/")
+    )
+    return make_action(do=name.split()[0], **fields).bind(target)
 
 
-def seen(target: Target) -> list[Any]:
+def observe(target: Target) -> list[Any]:
     """The world as far as our actions reach: tree, index, branch, unit, process."""
     repo = Path(target.repo or "")
     git = [
@@ -111,7 +113,7 @@ def seen(target: Target) -> list[Any]:
     return [pid, *(subprocess.run(argv, capture_output=True, check=True).stdout for argv in looks)]
 
 
-def contents(repo: Path) -> dict[Path, bytes]:
+def read_work_tree(repo: Path) -> dict[Path, bytes]:
     """Every file of the work tree."""
     files = (path.relative_to(repo) for path in repo.rglob("*") if path.is_file())
     return {path: (repo / path).read_bytes() for path in files if path.parts[0] != ".git"}
@@ -123,50 +125,50 @@ def file_times(target: Target) -> dict[Path, int]:
 
 
 def test_every_action_has_a_test_and_a_page() -> None:
-    assert {name.split()[0] for name in STEPS} == set(NAMES) == set(BROKEN)
-    for name in NAMES:
+    assert {name.split()[0] for name in STEPS} == set(CLASS_BY_NAME) == set(BROKEN)
+    for name in CLASS_BY_NAME:
         assert (Path(__file__).parent / f"test_{name}.py").exists()
         assert (DOCS / f"{name}.md").exists()
 
 
 def test_every_action_of_the_room_is_in_the_union() -> None:
     tag = re.compile(r'^    do: Literal\["(\w+)"\]$', re.MULTILINE)
-    found = {word for file in ROOM.glob("*.py") for word in tag.findall(file.read_text())}
+    found = {word for file in PACKAGE.glob("*.py") for word in tag.findall(file.read_text())}
 
-    assert found == set(NAMES)
+    assert found == set(CLASS_BY_NAME)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(CLASS_BY_NAME))
 def test_every_key_is_on_its_page_and_every_page_has_an_example(name: str) -> None:
     page = (DOCS / f"{name}.md").read_text()
 
     assert f"do: {name}" in page
     assert "```yaml" in page
-    for key in NAMES[name].model_fields.keys() - StepPart.model_fields.keys() - {"do"}:
-        assert f"| `{NAMES[name].model_fields[key].alias or key}` |" in page, key
+    for key in CLASS_BY_NAME[name].model_fields.keys() - ActionModel.model_fields.keys() - {"do"}:
+        assert f"| `{CLASS_BY_NAME[name].model_fields[key].alias or key}` |" in page, key
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(CLASS_BY_NAME))
 def test_every_kind_says_whether_it_lasts_and_has_a_timeout(name: str) -> None:
-    kind: Any = NAMES[name]
+    kind: Any = CLASS_BY_NAME[name]
 
-    assert kind.lasting is (name in LASTING)
-    assert issubclass(kind, StepPart)
+    assert kind.persistent is (name in PERSISTENT)
+    assert issubclass(kind, ActionModel)
     assert kind.model_fields["timeout"].default == parse_duration("60s")
     assert kind.__doc__
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_a_step_survives_the_journal(name: str, target: Target) -> None:
-    step: Any = made(name, target)
+    step: Any = make_step(name, target)
 
     assert type(step).model_validate_json(step.model_dump_json()) == step
-    assert step.at(target) == step
+    assert step.bind(target) == step
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_it_says_in_one_short_line_what_it_does(name: str, target: Target) -> None:
-    said = made(name, target).say()
+    said = make_step(name, target).describe()
 
     assert said
     assert "\n" not in said
@@ -175,37 +177,39 @@ def test_it_says_in_one_short_line_what_it_does(name: str, target: Target) -> No
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_looking_changes_nothing_and_is_json(name: str, target: Target) -> None:
-    step, world = made(name, target), seen(target)
-    before = step.before()
+    step, world = make_step(name, target), observe(target)
+    before = step.capture()
     step.state(before)
 
     assert json.loads(json.dumps(before)) == before
-    assert seen(target) == world
+    assert observe(target) == world
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_a_preview_shows_what_would_change_and_changes_nothing(name: str, target: Target) -> None:
-    step, world, times = made(name, target), seen(target), file_times(target)
-    before = through_journal(step.before())
+    step, world, times = make_step(name, target), observe(target), file_times(target)
+    before = json_round_trip(step.capture())
     said = step.preview(before)
 
     assert said
-    assert ("\n" in said) is (name.split()[0] in (*LASTING, "restore"))
+    assert ("\n" in said) is (name.split()[0] in (*PERSISTENT, "restore"))
     assert file_times(target) == times
-    assert seen(target) == world
+    assert observe(target) == world
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> None:
-    step, repo = made(name, target), Path(target.repo or "")
-    before = through_journal(step.before())
-    touched = step.touches(before)
-    world = contents(repo)
+    step, repo = make_step(name, target), Path(target.repo or "")
+    before = json_round_trip(step.capture())
+    touched = step.touched_paths(before)
+    world = read_work_tree(repo)
     step.apply(before, "k")
-    changed = {path for path in world.keys() | contents(repo).keys() if world.get(path) != contents(repo).get(path)}
+    changed = {
+        path for path in world.keys() | read_work_tree(repo).keys() if world.get(path) != read_work_tree(repo).get(path)
+    }
 
     assert all(path.is_absolute() for path in touched)
-    if name.split()[0] in LASTING:
+    if name.split()[0] in PERSISTENT:
         assert {repo / path for path in changed} == set(touched)
     elif name.split()[0] in WRITING:
         assert changed
@@ -216,8 +220,8 @@ def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> No
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
-    step = made(name, target)
-    before = through_journal(step.before())
+    step = make_step(name, target)
+    before = json_round_trip(step.capture())
     already = name in ("systemd start", "process start")
     blind = name.endswith("without check")
     assert step.state(before) == ("unknown" if blind else "after" if already else "before")
@@ -230,17 +234,17 @@ def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in WRITING))
 def test_what_writes_files_can_be_done_twice(name: str, target: Target) -> None:
-    step = made(name, target)
-    before = step.before()
+    step = make_step(name, target)
+    before = step.capture()
     step.apply(before, "k")
-    world = seen(target)
+    world = observe(target)
     step.apply(before, "k")
 
-    assert seen(target) == world
+    assert observe(target) == world
     assert step.state(before) == "after"
 
 
-def died_at(nth: int, step: Action, before: Json, note: Path) -> bool:
+def apply_killed_at(nth: int, step: Action, before: JsonObject, note: Path) -> bool:
     """`apply` in a process that is killed as its nth program has started, or ahead of its nth rename or request."""
     note.unlink(missing_ok=True)
 
@@ -261,51 +265,51 @@ def died_at(nth: int, step: Action, before: Json, note: Path) -> bool:
         for module, name in parts:
             real = getattr(module, name)
             setattr(module, name, lambda *args, real=real: count() and real(*args))
-        child.on_child.set(started)
+        child.on_child_started.set(started)
         step.apply(before, "k")
 
     died = killed_at(1_000_000, act)
     if died and note.exists():
         pid, at = note.read_text().split()
-        child.leftover(int(pid), float(at), 20)  # as the daemon does at boot
+        child.terminate_leftover(int(pid), float(at), 20)  # as the daemon does at boot
     return died
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_killed_anywhere_it_comes_to_its_end_or_nobody_can_tell(name: str, target: Target, tmp_path: Path) -> None:
-    step = made(name, target)
-    before = through_journal(step.before())
+    step = make_step(name, target)
+    before = json_round_trip(step.capture())
     for nth in range(80):
-        died = died_at(nth, step, before, tmp_path / "note")
+        died = apply_killed_at(nth, step, before, tmp_path / "note")
         if name.endswith("without check"):
             assert step.state(before) == "unknown"
             return  # whoever asks stops here: at most once
         if died and step.state(before) != "after":
             continue  # nothing, or half of it: it is tried again, and killed a little later
         assert step.state(before) == "after"
-        world = seen(target)
+        world = observe(target)
         if name.split()[0] in WRITING:
             step.apply(before, "k")
-            assert seen(target) == world
+            assert observe(target) == world
         return
     pytest.fail("it never got through")
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_what_cannot_be_is_an_action_error_with_words_and_is_known_not_to_have_happened(
-    name: str, bot: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, bot: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Fake(tmp_path).is_so(LoadState="not-found")
+    FakeSystemctl(tmp_path).set_state(LoadState="not-found")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    step = action(do=name, **BROKEN[name]).at(Target(repo=str(bot.path)))
+    step = make_action(do=name, **BROKEN[name]).bind(Target(repo=str(bot.path)))
     with pytest.raises(ActionError, match=r"\w+ \w+") as caught:
-        step.apply(step.before(), "k")
+        step.apply(step.capture(), "k")
 
     assert not caught.value.may_have_happened
     assert "\n" not in str(caught.value)
 
 
-def _slow_git(folder: Path) -> None:
+def _make_slow_git(folder: Path) -> None:
     (folder / "git").write_text("#!/bin/sh\nexec sleep 300\n")
     (folder / "git").chmod(0o755)
 
@@ -315,21 +319,21 @@ def _slow_git(folder: Path) -> None:
 )
 def test_a_timeout_is_kept(name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow: dict[str, Callable[[], object]] = {
-        "git": lambda: _slow_git(tmp_path / "bin"),
-        "systemd restart": lambda: Fake(tmp_path / "bin").is_so(slow=300),
+        "git": lambda: _make_slow_git(tmp_path / "bin"),
+        "systemd restart": lambda: FakeSystemctl(tmp_path / "bin").set_state(slow=300),
         "process restart": lambda: monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/git")),
         "command without check": lambda: None,
-        "http without check": lambda: API[0].silent.add("/stop"),
+        "http without check": lambda: API_SERVERS[0].hanging_paths.add("/stop"),
     }
     fields: dict[str, Any] = {"timeout": 600}
     if name.startswith("command"):
         fields["run"] = ["sleep", "300"]
     if name.startswith("process"):
         fields["grace"] = 500
-    step = made(name, target, **fields)
-    before = step.before()
+    step = make_step(name, target, **fields)
+    before = step.capture()
     slow[name]()
-    _slow_git(tmp_path / "bin")
+    _make_slow_git(tmp_path / "bin")
     began = time.monotonic()
     with pytest.raises(ActionError, match=r"not done after|in time"):
         step.apply(before, "k")

@@ -8,63 +8,63 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import action, killed_at, through_journal
-from watchdog.actions import Flag
+from tests.actions.helpers import json_round_trip, killed_at, make_action
+from watchdog.actions import FlagAction
 from watchdog.model import Action, ActionError, Target
 
-CONFIG = "GLOBAL_TRADING = True  # the big switch\nFEATURE = True\n"
+CONFIG_PY = "GLOBAL_TRADING = True  # the big switch\nFEATURE = True\n"
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "config.py"
-    path.write_text(CONFIG)
+    path.write_text(CONFIG_PY)
     return path
 
 
-def names(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def off(config: Path, file: str = "config.py") -> Action:
-    return action(do="flag", file=file, set={"FEATURE": False}).at(Target(repo=str(config.parent)))
+def make_flag_step(config_file: Path, file: str = "config.py") -> Action:
+    return make_action(do="flag", file=file, set={"FEATURE": False}).bind(Target(repo=str(config_file.parent)))
 
 
-def test_a_flag_is_set_and_the_rest_of_the_file_stays(config: Path) -> None:
-    flag = off(config)
-    before = through_journal(flag.before())
+def test_a_flag_is_set_and_the_rest_of_the_file_stays(config_file: Path) -> None:
+    flag = make_flag_step(config_file)
+    before = json_round_trip(flag.capture())
 
     assert flag.state(before) == "before"
     assert flag.apply(before, "k") == "FEATURE = false in config.py (FEATURE was True)"
     assert flag.state(before) == "after"
-    assert config.read_text() == CONFIG.replace("FEATURE = True", "FEATURE = False")
-    assert names(config.parent) == ["config.py"]
+    assert config_file.read_text() == CONFIG_PY.replace("FEATURE = True", "FEATURE = False")
+    assert file_names(config_file.parent) == ["config.py"]
 
 
-def test_several_flags_of_one_step_are_set_at_once(config: Path) -> None:
-    flag = action(do="flag", file=str(config), set={"FEATURE": False, "GLOBAL_TRADING": False})
-    before = flag.before()
+def test_several_flags_of_one_step_are_set_at_once(config_file: Path) -> None:
+    flag = make_action(do="flag", file=str(config_file), set={"FEATURE": False, "GLOBAL_TRADING": False})
+    before = flag.capture()
     flag.apply(before, "k")
 
-    assert config.read_text() == CONFIG.replace("True", "False")
+    assert config_file.read_text() == CONFIG_PY.replace("True", "False")
     assert before["was"] == {"FEATURE": "True", "GLOBAL_TRADING": "True"}
 
 
-def test_a_flag_that_is_so_already_is_after_and_is_not_written(config: Path) -> None:
-    config.write_text("FEATURE = False\n")
-    stat = config.stat()
-    flag = off(config)
-    before = flag.before()
+def test_a_flag_that_is_so_already_is_after_and_is_not_written(config_file: Path) -> None:
+    config_file.write_text("FEATURE = False\n")
+    stat = config_file.stat()
+    flag = make_flag_step(config_file)
+    before = flag.capture()
     flag.apply(before, "k")
 
     assert flag.state(before) == "after"
-    assert config.stat() == stat
+    assert config_file.stat() == stat
 
 
-def test_somebody_elses_value_is_other_and_is_not_overwritten(config: Path) -> None:
-    flag = off(config)
-    before = flag.before()
-    config.write_text(CONFIG.replace("FEATURE = True", "FEATURE = None"))
+def test_somebody_elses_value_is_other_and_is_not_overwritten(config_file: Path) -> None:
+    flag = make_flag_step(config_file)
+    before = flag.capture()
+    config_file.write_text(CONFIG_PY.replace("FEATURE = True", "FEATURE = None"))
 
     assert flag.state(before) == "other"
     with pytest.raises(ActionError, match="was changed by somebody else"):
@@ -72,24 +72,24 @@ def test_somebody_elses_value_is_other_and_is_not_overwritten(config: Path) -> N
 
 
 def test_an_edit_that_comes_while_the_new_file_is_written_is_noticed(
-    config: Path, monkeypatch: pytest.MonkeyPatch
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flag = off(config)
-    before = flag.before()
-    monkeypatch.setattr(os, "fsync", lambda _file: config.write_text("# mine\n"))
+    flag = make_flag_step(config_file)
+    before = flag.capture()
+    monkeypatch.setattr(os, "fsync", lambda _file: config_file.write_text("# mine\n"))
     with pytest.raises(ActionError, match="this very moment"):
         flag.apply(before, "k")
 
-    assert config.read_text() == "# mine\n"
-    assert names(config.parent) == ["config.py"]
+    assert config_file.read_text() == "# mine\n"
+    assert file_names(config_file.parent) == ["config.py"]
 
 
 def test_a_bot_is_made_smaller_instead_of_switched_off(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{\n  // quote first\n  "pairs": ["BTC/USDT", "ETH/USDT"],\n  "throttle": {"every": 5},\n}\n')
-    flag = action(do="flag", file="config.json", set={"pairs": ["BTC/USDT"], "throttle.every": 60})
-    flag = flag.at(Target(repo=str(tmp_path)))
-    before = through_journal(flag.before())
+    flag = make_action(do="flag", file="config.json", set={"pairs": ["BTC/USDT"], "throttle.every": 60})
+    flag = flag.bind(Target(repo=str(tmp_path)))
+    before = json_round_trip(flag.capture())
     diff = flag.preview(before).splitlines()
     flag.apply(before, "k")
 
@@ -102,85 +102,85 @@ def test_a_bot_is_made_smaller_instead_of_switched_off(tmp_path: Path) -> None:
     assert flag.state(before) == "after"
 
 
-def test_a_preview_of_what_is_so_already_is_empty(config: Path) -> None:
-    config.write_text("FEATURE = False")
+def test_a_preview_of_what_is_so_already_is_empty(config_file: Path) -> None:
+    config_file.write_text("FEATURE = False")
 
-    assert off(config).preview(off(config).before()) == ""
+    assert make_flag_step(config_file).preview(make_flag_step(config_file).capture()) == ""
 
 
-def test_a_preview_can_be_given_to_git_apply(config: Path) -> None:
-    config.write_bytes(b"# a\r\n\x0c# b\r\nFEATURE = True")
-    flag = off(config)
-    before = flag.before()
-    patch = flag.preview(before).replace(str(config)[1:], "config.py")
-    subprocess.run(["git", "apply"], input=patch.encode(), cwd=config.parent, check=True)
+def test_a_preview_can_be_given_to_git_apply(config_file: Path) -> None:
+    config_file.write_bytes(b"# a\r\n\x0c# b\r\nFEATURE = True")
+    flag = make_flag_step(config_file)
+    before = flag.capture()
+    patch = flag.preview(before).replace(str(config_file)[1:], "config.py")
+    subprocess.run(["git", "apply"], input=patch.encode(), cwd=config_file.parent, check=True)
 
     assert flag.state(before) == "after"
-    assert config.read_bytes() == b"# a\r\n\x0c# b\r\nFEATURE = False"
+    assert config_file.read_bytes() == b"# a\r\n\x0c# b\r\nFEATURE = False"
 
 
-def test_somebody_elses_edit_of_another_line_is_kept(config: Path) -> None:
-    flag = off(config)
-    before = flag.before()
-    config.write_text("# new\n" + CONFIG)
+def test_somebody_elses_edit_of_another_line_is_kept(config_file: Path) -> None:
+    flag = make_flag_step(config_file)
+    before = flag.capture()
+    config_file.write_text("# new\n" + CONFIG_PY)
     assert flag.state(before) == "before"
     flag.apply(before, "k")
 
-    assert config.read_text() == "# new\n" + CONFIG.replace("FEATURE = True", "FEATURE = False")
+    assert config_file.read_text() == "# new\n" + CONFIG_PY.replace("FEATURE = True", "FEATURE = False")
 
 
-def test_a_file_that_cannot_be_read_is_unknown_and_one_without_the_flag_is_other(config: Path) -> None:
-    flag = off(config)
-    before = flag.before()
-    config.write_text("FEATURE = (\n")
+def test_a_file_that_cannot_be_read_is_unknown_and_one_without_the_flag_is_other(config_file: Path) -> None:
+    flag = make_flag_step(config_file)
+    before = flag.capture()
+    config_file.write_text("FEATURE = (\n")
     assert flag.state(before) == "other"
-    config.unlink()
+    config_file.unlink()
     assert flag.state(before) == "unknown"
 
 
-def test_mode_and_owner_stay(config: Path) -> None:
-    config.chmod(0o640)
+def test_mode_and_owner_stay(config_file: Path) -> None:
+    config_file.chmod(0o640)
     if os.geteuid() == 0:
-        os.chown(config, 65534, 65534)
-    was = config.stat()
-    flag = off(config)
-    flag.apply(flag.before(), "k")
+        os.chown(config_file, 65534, 65534)
+    was = config_file.stat()
+    flag = make_flag_step(config_file)
+    flag.apply(flag.capture(), "k")
 
-    now = config.stat()
+    now = config_file.stat()
     assert (now.st_mode, now.st_uid, now.st_gid) == (was.st_mode, was.st_uid, was.st_gid)
     assert now.st_ino != was.st_ino
 
 
-def test_a_file_of_the_same_length_gets_a_newer_second_so_that_python_compiles_it_anew(config: Path) -> None:
-    config.write_text("FEATURE = 1\n")
-    was = config.stat()
-    flag = action(do="flag", file=str(config), set={"FEATURE": 0})
-    flag.apply(flag.before(), "k")
+def test_a_file_of_the_same_length_gets_a_newer_second_so_that_python_compiles_it_anew(config_file: Path) -> None:
+    config_file.write_text("FEATURE = 1\n")
+    was = config_file.stat()
+    flag = make_action(do="flag", file=str(config_file), set={"FEATURE": 0})
+    flag.apply(flag.capture(), "k")
 
-    assert int(config.stat().st_mtime) > int(was.st_mtime)
-
-
-def test_the_file_behind_a_link_changes_and_the_link_stays(config: Path) -> None:
-    (config.parent / "link.py").symlink_to("config.py")
-    flag = off(config, "link.py")
-    flag.apply(flag.before(), "k")
-
-    assert (config.parent / "link.py").is_symlink()
-    assert "FEATURE = False" in config.read_text()
+    assert int(config_file.stat().st_mtime) > int(was.st_mtime)
 
 
-def test_a_file_with_other_hard_links_is_refused(config: Path) -> None:
-    (config.parent / "twin.py").hardlink_to(config)
-    flag = off(config)
+def test_the_file_behind_a_link_changes_and_the_link_stays(config_file: Path) -> None:
+    (config_file.parent / "link.py").symlink_to("config.py")
+    flag = make_flag_step(config_file, "link.py")
+    flag.apply(flag.capture(), "k")
+
+    assert (config_file.parent / "link.py").is_symlink()
+    assert "FEATURE = False" in config_file.read_text()
+
+
+def test_a_file_with_other_hard_links_is_refused(config_file: Path) -> None:
+    (config_file.parent / "twin.py").hardlink_to(config_file)
+    flag = make_flag_step(config_file)
     with pytest.raises(ActionError, match="other hard links"):
-        flag.apply(flag.before(), "k")
+        flag.apply(flag.capture(), "k")
 
-    assert config.read_text() == CONFIG
+    assert config_file.read_text() == CONFIG_PY
 
 
-def test_a_file_that_cannot_be_written_is_left_as_it_was(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flag = off(config)
-    before = flag.before()
+def test_a_file_that_cannot_be_written_is_left_as_it_was(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag = make_flag_step(config_file)
+    before = flag.capture()
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -190,31 +190,31 @@ def test_a_file_that_cannot_be_written_is_left_as_it_was(config: Path, monkeypat
         flag.apply(before, "k")
 
     assert not caught.value.may_have_happened
-    assert config.read_text() == CONFIG
-    assert names(config.parent) == ["config.py"]
+    assert config_file.read_text() == CONFIG_PY
+    assert file_names(config_file.parent) == ["config.py"]
 
 
 @pytest.mark.parametrize("content", ["X = 1\n", "FEATURE = f()\n"])
-def test_what_cannot_be_set_is_said_before_anything_is_done(config: Path, content: str) -> None:
-    config.write_text(content)
+def test_what_cannot_be_set_is_said_before_anything_is_done(config_file: Path, content: str) -> None:
+    config_file.write_text(content)
     with pytest.raises(ActionError, match="FEATURE"):
-        off(config).before()
+        make_flag_step(config_file).capture()
 
 
-def test_a_missing_file_a_folder_and_a_huge_file_are_refused(config: Path) -> None:
+def test_a_missing_file_a_folder_and_a_huge_file_are_refused(config_file: Path) -> None:
     with pytest.raises(ActionError, match="there is no file"):
-        off(config, "none.py").before()
-    (config.parent / "folder.py").mkdir()
+        make_flag_step(config_file, "none.py").capture()
+    (config_file.parent / "folder.py").mkdir()
     with pytest.raises(ActionError, match="no regular file"):
-        off(config, "folder.py").before()
-    config.write_text("#" * (2 << 20))
+        make_flag_step(config_file, "folder.py").capture()
+    config_file.write_text("#" * (2 << 20))
     with pytest.raises(ActionError, match="bytes"):
-        off(config).before()
+        make_flag_step(config_file).capture()
 
 
 def test_a_relative_file_needs_a_repo() -> None:
     with pytest.raises(ActionError, match="give the target a repo"):
-        action(do="flag", file="config.py", set={"A": 1}).at(Target())
+        make_action(do="flag", file="config.py", set={"A": 1}).bind(Target())
 
 
 @pytest.mark.parametrize(
@@ -222,32 +222,32 @@ def test_a_relative_file_needs_a_repo() -> None:
 )
 def test_what_can_never_work_is_refused_at_load(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        action(do="flag", **fields)
+        make_action(do="flag", **fields)
 
 
 def test_truth_and_numbers_are_not_mixed_up_on_the_way_from_the_plan() -> None:
-    flag = action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None, "F": [1, "x"]})
+    flag = make_action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None, "F": [1, "x"]})
 
-    assert isinstance(flag, Flag)
+    assert isinstance(flag, FlagAction)
     assert [type(value) for value in flag.set.values()] == [bool, int, float, str, type(None), tuple]
-    assert flag.say() == "set A = true, B = 1, C = 1.0, D = '1', E = null, F = [1, 'x'] in c.py"
-    assert Flag.model_validate_json(flag.model_dump_json()) == flag
+    assert flag.describe() == "set A = true, B = 1, C = 1.0, D = '1', E = null, F = [1, 'x'] in c.py"
+    assert FlagAction.model_validate_json(flag.model_dump_json()) == flag
 
 
-def test_killed_anywhere_the_flag_can_still_be_set_and_nothing_stays_behind(config: Path) -> None:
-    flag = off(config)
-    before = through_journal(flag.before())
+def test_killed_anywhere_the_flag_can_still_be_set_and_nothing_stays_behind(config_file: Path) -> None:
+    flag = make_flag_step(config_file)
+    before = json_round_trip(flag.capture())
     for nth in range(100):
-        folder = config.parent
+        folder = config_file.parent
         shutil.rmtree(folder)
         folder.mkdir()
-        config.write_text(CONFIG)
+        config_file.write_text(CONFIG_PY)
         survived = not killed_at(nth, lambda: flag.apply(before, "k"))
         assert flag.state(before) in ("before", "after")
         flag.apply(before, "k")
 
-        assert config.read_text() == CONFIG.replace("FEATURE = True", "FEATURE = False")
-        assert names(folder) == ["config.py"]
+        assert config_file.read_text() == CONFIG_PY.replace("FEATURE = True", "FEATURE = False")
+        assert file_names(folder) == ["config.py"]
         if survived:
             assert nth > 1
             return

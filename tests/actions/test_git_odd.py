@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import Repo, action, killed_at, through_journal
-from watchdog.model import ActionError, Done, Json, Target
+from tests.actions.helpers import GitRepo, json_round_trip, killed_at, make_action
+from watchdog.model import ActionError, CompletedStep, JsonObject, Target
 
 
 @pytest.fixture
-def bot(tmp_path: Path) -> Repo:
-    made = Repo(tmp_path / "bot")
+def bot(tmp_path: Path) -> GitRepo:
+    made = GitRepo(tmp_path / "bot")
     made.commit("one", a__py="A = 1\n", b__py="B = 1\n")
     return made
 
 
-def taken_back(bot: Repo, **more: str) -> str:
+def revert_merge(bot: GitRepo, **more: str) -> str:
     """HEAD is reverted; what the step says."""
-    step = action(do="git", revert="HEAD", **more).at(Target(repo=str(bot.path)))
-    before: Json = through_journal(step.before())
+    step = make_action(do="git", revert="HEAD", **more).bind(Target(repo=str(bot.path)))
+    before: JsonObject = json_round_trip(step.capture())
     assert step.state(before) == "before"
     said = step.apply(before, "k")
     assert step.state(before) == "after"
@@ -33,11 +33,11 @@ def taken_back(bot: Repo, **more: str) -> str:
     return said
 
 
-def raw(bot: Repo, name: str) -> bytes:
+def read_bytes(bot: GitRepo, name: str) -> bytes:
     return (bot.path / name).read_bytes()
 
 
-def commit_bytes(bot: Repo, message: str, **files: bytes) -> None:
+def commit_bytes(bot: GitRepo, message: str, **files: bytes) -> None:
     for name, content in files.items():
         (bot.path / name.replace("__", ".")).write_bytes(content)
     bot.commit(message)
@@ -46,51 +46,51 @@ def commit_bytes(bot: Repo, message: str, **files: bytes) -> None:
 # Line ends
 
 
-def test_line_ends_are_those_of_the_attributes_that_come_back_and_not_of_those_that_go(bot: Repo) -> None:
+def test_line_ends_are_those_of_the_attributes_that_come_back_and_not_of_those_that_go(bot: GitRepo) -> None:
     bot.commit("bad", __gitattributes="*.py text eol=crlf\n", a__py="A = 2\n")
-    taken_back(bot)
-    assert raw(bot, "a.py") == b"A = 1\n"
+    revert_merge(bot)
+    assert read_bytes(bot, "a.py") == b"A = 1\n"
 
     bot.commit("crlf from here", __gitattributes="*.py text eol=crlf\n")
     bot.git("rm", "-rq", "--cached", ".")
     bot.git("reset", "-q", "--hard")
     bot.commit("bad", __gitattributes=None, a__py="A = 2\n")
-    taken_back(bot)
-    assert raw(bot, "a.py") == b"A = 1\r\n"
+    revert_merge(bot)
+    assert read_bytes(bot, "a.py") == b"A = 1\r\n"
 
 
 @pytest.mark.parametrize("how", ["input", "true"])
-def test_a_file_that_was_committed_with_crlf_counts_as_unchanged_as_it_does_for_git(bot: Repo, how: str) -> None:
+def test_a_file_that_was_committed_with_crlf_counts_as_unchanged_as_it_does_for_git(bot: GitRepo, how: str) -> None:
     commit_bytes(bot, "from a windows machine", a__py=b"A = 1\r\n")
     commit_bytes(bot, "bad", a__py=b"A = 2\r\n")
     bot.git("config", "core.autocrlf", how)
     assert bot.status() == ""
-    taken_back(bot)
-    assert raw(bot, "a.py") == b"A = 1\r\n"
+    revert_merge(bot)
+    assert read_bytes(bot, "a.py") == b"A = 1\r\n"
 
 
 @pytest.mark.parametrize("how", ["input", "true", "false"])
-def test_a_commit_that_changed_nothing_but_line_ends_of_a_file_is_taken_back(bot: Repo, how: str) -> None:
+def test_a_commit_that_changed_nothing_but_line_ends_of_a_file_is_taken_back(bot: GitRepo, how: str) -> None:
     commit_bytes(bot, "bad", a__py=b"A = 1\r\n", b__py=b"B = 2\r\n")
     bot.git("config", "core.autocrlf", how)
     assert bot.status() == ""
-    taken_back(bot)
-    assert raw(bot, "b.py") in (b"B = 1\n", b"B = 1\r\n")
+    revert_merge(bot)
+    assert read_bytes(bot, "b.py") in (b"B = 1\n", b"B = 1\r\n")
 
 
 def test_killed_anywhere_a_file_with_crlf_in_the_repository_is_gone_on_from(tmp_path: Path) -> None:
     for nth in range(60):
-        bot = Repo(tmp_path / str(nth))
+        bot = GitRepo(tmp_path / str(nth))
         commit_bytes(bot, "one", a__py=b"A = 1\r\n", b__py=b"B = 1\r\n")
         commit_bytes(bot, "bad", a__py=b"A = 2\r\n", b__py=b"B = 2\r\n")
         bot.git("config", "core.autocrlf", "input")
-        step = action(do="git", revert="HEAD").at(Target(repo=str(bot.path)))
-        before = through_journal(step.before())
+        step = make_action(do="git", revert="HEAD").bind(Target(repo=str(bot.path)))
+        before = json_round_trip(step.capture())
         died = killed_at(nth, lambda step=step, before=before: step.apply(before, "k"))  # type: ignore[misc]
         if step.state(before) == "before":
             step.apply(before, "k")
         assert step.state(before) == "after", nth
-        assert (raw(bot, "a.py"), raw(bot, "b.py"), bot.status()) == (b"A = 1\r\n", b"B = 1\r\n", ""), nth
+        assert (read_bytes(bot, "a.py"), read_bytes(bot, "b.py"), bot.status()) == (b"A = 1\r\n", b"B = 1\r\n", ""), nth
         if not died:
             return
     raise AssertionError("it never came to its end alive")
@@ -99,47 +99,49 @@ def test_killed_anywhere_a_file_with_crlf_in_the_repository_is_gone_on_from(tmp_
 # What is not there
 
 
-def sparse(bot: Repo) -> None:
+def make_sparse(bot: GitRepo) -> None:
     bot.git("sparse-checkout", "set", "src")
     assert not (bot.path / "docs").exists()
 
 
-def test_what_a_sparse_checkout_leaves_out_is_taken_back_in_the_history_and_left_out(bot: Repo) -> None:
+def test_what_a_sparse_checkout_leaves_out_is_taken_back_in_the_history_and_left_out(bot: GitRepo) -> None:
     bot.commit("ok", docs___x__md="x\n", src___y__py="y\n")
     bot.commit("bad", docs___x__md="x2\n", docs___new__md="n\n", src___y__py="y2\n", a__py="A = 2\n")
-    sparse(bot)
-    taken_back(bot)
+    make_sparse(bot)
+    revert_merge(bot)
     assert not (bot.path / "docs").exists()
     assert bot.read("src/y.py") == "y\n"
     assert bot.git("show", "HEAD:docs/x.md") == "x\n"
     assert "new.md" not in bot.git("ls-tree", "-r", "--name-only", "HEAD")
 
 
-def test_a_file_deleted_by_hand_is_still_somebodys_edit(bot: Repo) -> None:
+def test_a_file_deleted_by_hand_is_still_somebodys_edit(bot: GitRepo) -> None:
     bot.commit("bad", a__py="A = 2\n")
-    bot.write(a__py=None)
+    bot.write_files(a__py=None)
     with pytest.raises(ActionError, match=r"not by us: a\.py"):
-        taken_back(bot)
+        revert_merge(bot)
 
 
-def test_a_submodule_in_the_change_is_refused_also_when_git_is_told_to_overlook_it(bot: Repo, tmp_path: Path) -> None:
-    library = Repo(tmp_path / "library")
+def test_a_submodule_in_the_change_is_refused_also_when_git_is_told_to_overlook_it(
+    bot: GitRepo, tmp_path: Path
+) -> None:
+    library = GitRepo(tmp_path / "library")
     library.commit("s", f="1\n")
     bot.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library.path), "sub")
     bot.git("config", "-f", ".gitmodules", "submodule.sub.ignore", "all")
     bot.commit("with it")
-    Repo(bot.path / "sub").commit("s2", f="2\n")
-    bot.write(a__py="A = 2\n")
+    GitRepo(bot.path / "sub").commit("s2", f="2\n")
+    bot.write_files(a__py="A = 2\n")
     bot.git("add", "-f", "sub", "a.py")
     bot.git("commit", "-qm", "bad")
     with pytest.raises(ActionError, match="submodule sub"):
-        taken_back(bot)
+        revert_merge(bot)
 
 
 # Settings of other people
 
 
-def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: Repo, tmp_path: Path) -> None:
+def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: GitRepo, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     for name, value in {
@@ -150,43 +152,43 @@ def test_signed_commits_are_taken_back_also_where_git_shows_signatures(bot: Repo
     }.items():
         bot.git("config", name, value)
     bot.commit("bad", a__py="A = 2\n")
-    taken_back(bot)
+    revert_merge(bot)
     assert bot.git("show", "-s", "--no-show-signature", "--format=%s", "HEAD").strip() == 'Revert "bad"'
 
 
-def test_words_that_are_no_utf_8_are_kept_as_they_are(bot: Repo) -> None:
-    bot.write(a__py="A = 2\n")
+def test_words_that_are_no_utf_8_are_kept_as_they_are(bot: GitRepo) -> None:
+    bot.write_files(a__py="A = 2\n")
     (bot.path / ".git" / "words").write_bytes(b"caf\xe9\n")
     bot.git("commit", "-qaF", ".git/words")
-    taken_back(bot)
+    revert_merge(bot)
     assert bot.read("a.py") == "A = 1\n"
 
 
-def test_a_name_that_is_no_utf_8_is_refused_since_the_journal_could_not_hold_it(bot: Repo) -> None:
+def test_a_name_that_is_no_utf_8_is_refused_since_the_journal_could_not_hold_it(bot: GitRepo) -> None:
     bot.path.joinpath(b"caf\xe9.txt".decode(errors="surrogateescape")).write_text("x\n")
     bot.commit("bad")
     with pytest.raises(ActionError, match=r"caf\\udce9\.txt', a name that is no UTF-8") as refusal:
-        taken_back(bot)
+        revert_merge(bot)
     str(refusal.value).encode()
 
 
 # Our own edits
 
 
-def test_what_the_git_step_of_an_earlier_run_kept_is_still_known_as_ours(bot: Repo) -> None:
+def test_what_the_git_step_of_an_earlier_run_kept_is_still_known_as_ours(bot: GitRepo) -> None:
     target = Target(repo=str(bot.path))
     bot.commit("v1", config__py="TRADING = True\nSIZE = 1\n")
     bad = bot.commit("bad", config__py="TRADING = True\nSIZE = 2\n")
-    switch = action(do="flag", file="config.py", set={"TRADING": False}).at(target)
-    switched = through_journal(switch.before())
+    switch = make_action(do="flag", file="config.py", set={"TRADING": False}).bind(target)
+    switched = json_round_trip(switch.capture())
     switch.apply(switched, "k")
-    back = action(do="git", revert="HEAD").at(target)
-    went = through_journal(back.before([Done(switch, switched, True)]))
+    back = make_action(do="git", revert="HEAD").bind(target)
+    went = json_round_trip(back.capture([CompletedStep(switch, switched, True)]))
     back.apply(went, "k")
     assert bot.read("config.py") == "TRADING = False\nSIZE = 1\n"
 
-    again = action(do="git", to=bad).at(target)
-    before = through_journal(again.before([Done(switch, switched, False), Done(back, went, False)]))
+    again = make_action(do="git", to=bad).bind(target)
+    before = json_round_trip(again.capture([CompletedStep(switch, switched, False), CompletedStep(back, went, False)]))
     again.apply(before, "k")
 
     assert again.state(before) == "after"
@@ -198,13 +200,13 @@ def test_what_the_git_step_of_an_earlier_run_kept_is_still_known_as_ours(bot: Re
 
 @pytest.mark.parametrize("name", ["fsync", "link"])
 def test_thousands_of_files_on_a_slow_disk_are_put_back_at_the_deadline_and_not_some_time_later(
-    bot: Repo, name: str, monkeypatch: pytest.MonkeyPatch
+    bot: GitRepo, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = {f"f{number}__py": "1\n" for number in range(40)}
     bot.commit("many", **many)
     bad = bot.commit("bad", **dict.fromkeys(many, "2\n"))
-    step = action(do="git", revert="HEAD", timeout="10s").at(Target(repo=str(bot.path)))
-    before = through_journal(step.before())
+    step = make_action(do="git", revert="HEAD", timeout="10s").bind(Target(repo=str(bot.path)))
+    before = json_round_trip(step.capture())
     moved, real, clock = [0.0], getattr(os, name), time.monotonic
 
     def slow(*args: Any, **kwargs: Any) -> Any:
@@ -225,21 +227,21 @@ def test_thousands_of_files_on_a_slow_disk_are_put_back_at_the_deadline_and_not_
 # Branches and remotes
 
 
-def test_a_branch_that_another_ones_name_forbids_is_said_before_anything_is_touched(bot: Repo) -> None:
+def test_a_branch_that_another_ones_name_forbids_is_said_before_anything_is_touched(bot: GitRepo) -> None:
     bot.commit("bad", a__py="A = 2\n")
     bot.git("branch", "emergency")
-    step = action(do="git", revert="HEAD", branch="emergency/hmm").at(Target(repo=str(bot.path)))
+    step = make_action(do="git", revert="HEAD", branch="emergency/hmm").bind(Target(repo=str(bot.path)))
     with pytest.raises(ActionError, match="there is a branch emergency"):
-        step.before()
+        step.capture()
 
 
-def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     bot.commit("bad", a__py="A = 2\n")
     bot.git("config", "protocol.ext.allow", "always")
     bot.git("remote", "add", "far", "ext::sleep 100")
-    monkeypatch.setattr("watchdog.actions.repository._PUSH", 0.5)
+    monkeypatch.setattr("watchdog.actions.repository._PUSH_TIMEOUT", 0.5)
     began = time.monotonic()
-    said = taken_back(bot, push="far")
+    said = revert_merge(bot, push="far")
     assert "not known to be pushed to far: it gave no answer within" in said
     assert time.monotonic() - began < 30
 
@@ -247,12 +249,12 @@ def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: Repo, monkeyp
 @pytest.mark.parametrize("remote", ["https://ada:s3cret@example.org/bot.git", "https://:s3cret@example.org/bot.git"])
 def test_an_address_with_a_password_is_refused_at_load(remote: str) -> None:
     with pytest.raises(ValidationError, match="name a remote"):
-        action(do="git", revert="x", push=remote)
+        make_action(do="git", revert="x", push=remote)
 
 
-def test_the_password_of_a_remote_is_not_told(bot: Repo) -> None:
+def test_the_password_of_a_remote_is_not_told(bot: GitRepo) -> None:
     bot.commit("bad", a__py="A = 2\n")
     bot.git("remote", "add", "far", "http://ada:s3cret@127.0.0.1:1/bot.git")
-    said = taken_back(bot, push="far")
+    said = revert_merge(bot, push="far")
     assert "not pushed to far" in said
     assert "s3cret" not in said

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import action, through_journal
+from tests.actions.helpers import json_round_trip, make_action
 from watchdog.model import Action, ActionError, Target
 
 
-class Api:
+class FakeApi:
     """A bot's API on loopback: POST /stop stops it, GET /state says whether; other answers by hand."""
 
     def __init__(self) -> None:
         self.running = True
-        self.asked: list[tuple[str, str, dict[str, str], Any]] = []
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
-        self.silent: set[str] = set()
+        self.hanging_paths: set[str] = set()
         self.closed = threading.Event()
         self.on_stop: Callable[[], object] = lambda: None
         api = self
@@ -36,11 +36,11 @@ class Api:
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 body = json.loads(self.rfile.read(length)) if length else None
-                api.asked.append((self.command, self.path, dict(self.headers), body))
+                api.requests.append((self.command, self.path, dict(self.headers), body))
                 if self.path == "/stop":
                     api.running = False
                     api.on_stop()
-                if self.path in api.silent:
+                if self.path in api.hanging_paths:
                     while not api.closed.wait(0.05):
                         self.wfile.write(b"x")
                     return
@@ -68,38 +68,38 @@ class Api:
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    served = Api()
+def api() -> Iterator[FakeApi]:
+    served = FakeApi()
     yield served
     served.close()
 
 
-def stop(api: Api, **more: Any) -> Action:
+def make_stop_step(api: FakeApi, **more: Any) -> Action:
     check = {"url": f"{api.url}/state", "expect": {"answer": {"status": "stopped"}}}
     fields = {"url": f"{api.url}/stop", "check": check, "timeout": 5_000, **more}
-    return action(do="http", **fields).at(Target())
+    return make_action(do="http", **fields).bind(Target())
 
 
-def test_a_second_request_tells_before_from_after(api: Api) -> None:
-    step = stop(api, body={"reason": "drawdown"})
-    before = through_journal(step.before())
+def test_a_second_request_tells_before_from_after(api: FakeApi) -> None:
+    step = make_stop_step(api, body={"reason": "drawdown"})
+    before = json_round_trip(step.capture())
     assert before == {"check": False}
     assert step.state(before) == "before"
     assert step.apply(before, "k").startswith(f"POST {api.url}/stop: 200 ")
     assert step.state(before) == "after"
-    posted = [(method, path, body) for method, path, _, body in api.asked if method == "POST"]
+    posted = [(method, path, body) for method, path, _, body in api.requests if method == "POST"]
     assert posted == [("POST", "/stop", {"reason": "drawdown"})]
 
 
-def test_without_a_check_nobody_can_tell(api: Api) -> None:
-    step = stop(api, check=None)
-    assert step.state(step.before()) == "unknown"
-    step.apply(step.before(), "k")
-    assert step.state(step.before()) == "unknown"
+def test_without_a_check_nobody_can_tell(api: FakeApi) -> None:
+    step = make_stop_step(api, check=None)
+    assert step.state(step.capture()) == "unknown"
+    step.apply(step.capture(), "k")
+    assert step.state(step.capture()) == "unknown"
 
 
-def test_a_check_that_cannot_be_asked_cannot_tell(api: Api) -> None:
-    step = stop(api)
+def test_a_check_that_cannot_be_asked_cannot_tell(api: FakeApi) -> None:
+    step = make_stop_step(api)
     api.answers["/state"] = (503, b"")
     assert step.state({}) == "unknown"
     api.answers["/state"] = (401, b"")
@@ -108,8 +108,8 @@ def test_a_check_that_cannot_be_asked_cannot_tell(api: Api) -> None:
     assert step.state({}) == "before"
 
 
-def test_an_answer_that_comes_true_later_is_waited_for(api: Api) -> None:
-    step = stop(api)
+def test_an_answer_that_comes_true_later_is_waited_for(api: FakeApi) -> None:
+    step = make_stop_step(api)
     api.answers["/state"] = (200, b'{"status": "stopping"}')
     came = threading.Timer(0.2, lambda: api.answers.pop("/state"))
     came.start()
@@ -119,10 +119,10 @@ def test_an_answer_that_comes_true_later_is_waited_for(api: Api) -> None:
     assert step.state({}) == "after"
 
 
-def test_well_answered_and_yet_not_so_may_have_happened(api: Api) -> None:
+def test_well_answered_and_yet_not_so_may_have_happened(api: FakeApi) -> None:
     api.answers["/state"] = (200, b'{"status": "running"}')
     with pytest.raises(ActionError, match=r"was answered 200, yet by .*status is .running.") as caught:
-        stop(api, timeout=300).apply({}, "k")
+        make_stop_step(api, timeout=300).apply({}, "k")
 
     assert caught.value.may_have_happened
 
@@ -130,16 +130,16 @@ def test_well_answered_and_yet_not_so_may_have_happened(api: Api) -> None:
 @pytest.mark.parametrize(
     ("status", "may"), [(400, False), (401, False), (302, False), (409, True), (500, True), (503, True)]
 )
-def test_a_refusal_did_not_happen_and_a_breakdown_may_have(api: Api, status: int, may: bool) -> None:
+def test_a_refusal_did_not_happen_and_a_breakdown_may_have(api: FakeApi, status: int, may: bool) -> None:
     api.answers["/stop"] = (status, b"no way\n")
     with pytest.raises(ActionError, match=f"it answered {status}: no way") as caught:
-        stop(api).apply({}, "k")
+        make_stop_step(api).apply({}, "k")
 
     assert caught.value.may_have_happened is may
 
 
-def test_nobody_there_is_known_not_to_have_happened(api: Api) -> None:
-    step = stop(api, url="http://127.0.0.1:1/stop")
+def test_nobody_there_is_known_not_to_have_happened(api: FakeApi) -> None:
+    step = make_stop_step(api, url="http://127.0.0.1:1/stop")
     with pytest.raises(ActionError, match="refused — see whether it runs") as caught:
         step.apply({}, "k")
 
@@ -147,21 +147,23 @@ def test_nobody_there_is_known_not_to_have_happened(api: Api) -> None:
 
 
 @pytest.mark.parametrize("check", [None, {"url": "http://127.0.0.1:1/"}])
-def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(api: Api, check: dict[str, str] | None) -> None:
-    api.silent.add("/stop")
+def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
+    api: FakeApi, check: dict[str, str] | None
+) -> None:
+    api.hanging_paths.add("/stop")
     began = time.monotonic()
     with pytest.raises(ActionError, match="no answer in time") as caught:
-        stop(api, check=check, timeout=300).apply({}, "k")
+        make_stop_step(api, check=check, timeout=300).apply({}, "k")
 
     assert time.monotonic() - began < 5
     assert caught.value.may_have_happened
-    assert len(api.asked) == 1
+    assert len(api.requests) == 1
 
 
-def test_a_long_answer_is_not_read_to_its_end(api: Api) -> None:
+def test_a_long_answer_is_not_read_to_its_end(api: FakeApi) -> None:
     api.answers["/stop"] = (200, b"x" * (2 << 20))
     with pytest.raises(ActionError, match="more than 1024 KiB") as caught:
-        stop(api).apply({}, "k")
+        make_stop_step(api).apply({}, "k")
 
     assert caught.value.may_have_happened
 
@@ -176,65 +178,65 @@ def test_a_long_answer_is_not_read_to_its_end(api: Api) -> None:
         ({"answer": {"bots.0.open": False}}, "bots.0.open is 0"),
     ],
 )
-def test_an_answer_must_be_as_expected(api: Api, expect: dict[str, Any], why: str) -> None:
+def test_an_answer_must_be_as_expected(api: FakeApi, expect: dict[str, Any], why: str) -> None:
     with pytest.raises(ActionError, match=why):
-        stop(api, expect=expect).apply({}, "k")
+        make_stop_step(api, expect=expect).apply({}, "k")
 
 
-def test_a_redirect_is_not_followed(api: Api) -> None:
+def test_a_redirect_is_not_followed(api: FakeApi) -> None:
     api.answers["/stop"] = (307, b"")
     with pytest.raises(ActionError, match="it answered 307"):
-        stop(api).apply({}, "k")
+        make_stop_step(api).apply({}, "k")
 
-    assert [path for _, path, _, _ in api.asked] == ["/stop"]
+    assert [path for _, path, _, _ in api.requests] == ["/stop"]
 
 
-def test_secrets_come_from_files_when_they_are_needed_and_are_never_told(api: Api, tmp_path: Path) -> None:
+def test_secrets_come_from_files_when_they_are_needed_and_are_never_told(api: FakeApi, tmp_path: Path) -> None:
     token, headers = tmp_path / "token", tmp_path / "headers"
     token.write_text("s3cret-token\n")
     headers.write_text("# of the exchange\nX-Api-Key: k3y-of-mine\n\n")
-    step = stop(api, token_file=str(token), headers_file=str(headers), headers={"X-Why": "drawdown"})
+    step = make_stop_step(api, token_file=str(token), headers_file=str(headers), headers={"X-Why": "drawdown"})
     api.answers["/stop"] = (200, b"token s3cret-token, key k3y-of-mine")
-    before = step.before()
+    before = step.capture()
     said = step.apply(before, "k")
-    texts = [said, step.say(), step.preview(before), json.dumps(before), repr(step)]
+    texts = [said, step.describe(), step.preview(before), json.dumps(before), repr(step)]
 
-    sent = next(sent for _, path, sent, _ in api.asked if path == "/stop")
+    sent = next(sent for _, path, sent, _ in api.requests if path == "/stop")
     assert sent["Authorization"] == "Bearer s3cret-token"
     assert (sent["X-Api-Key"], sent["X-Why"]) == ("k3y-of-mine", "drawdown")
     assert not [text for text in texts if "s3cret" in text or "k3y" in text]
     assert said.endswith("200 token …, key …")
 
 
-def test_a_secret_that_goes_away_meanwhile_does_not_make_a_request_undone(api: Api, tmp_path: Path) -> None:
+def test_a_secret_that_goes_away_meanwhile_does_not_make_a_request_undone(api: FakeApi, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret-token")
-    step = stop(api, check=None, token_file=str(token))
+    step = make_stop_step(api, check=None, token_file=str(token))
     api.on_stop = token.unlink
 
     assert step.apply({}, "k").startswith("POST ")
     assert not token.exists()
 
 
-def test_a_name_makes_the_token_a_password(api: Api, tmp_path: Path) -> None:
+def test_a_name_makes_the_token_a_password(api: FakeApi, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("pass")
-    stop(api, user="bot", token_file=str(tmp_path / "password")).apply({}, "k")
+    make_stop_step(api, user="bot", token_file=str(tmp_path / "password")).apply({}, "k")
 
-    assert api.asked[0][2]["Authorization"] == "Basic Ym90OnBhc3M="
+    assert api.requests[0][2]["Authorization"] == "Basic Ym90OnBhc3M="
 
 
 def test_a_secret_lies_among_systemds_credentials_or_in_the_repo(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"do": "http", "url": api.url, "token_file": "api.token"}
     with pytest.raises(ActionError, match="write the full path"):
-        action(**fields).at(Target())
+        make_action(**fields).bind(Target())
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "api.token").write_text("t")
 
-    assert str(tmp_path / "api.token") in repr(action(**fields).at(Target(repo="/srv/bot")))
+    assert str(tmp_path / "api.token") in repr(make_action(**fields).bind(Target(repo="/srv/bot")))
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    assert "/srv/bot/api.token" in repr(action(**fields).at(Target(repo="/srv/bot")))
+    assert "/srv/bot/api.token" in repr(make_action(**fields).bind(Target(repo="/srv/bot")))
 
 
 @pytest.mark.parametrize(
@@ -248,14 +250,14 @@ def test_a_secret_lies_among_systemds_credentials_or_in_the_repo(
     ],
 )
 def test_a_bad_secret_is_said_before_anything_is_done(
-    api: Api, tmp_path: Path, key: str, content: bytes | None, why: str
+    api: FakeApi, tmp_path: Path, key: str, content: bytes | None, why: str
 ) -> None:
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
     with pytest.raises(ActionError, match=why):
-        stop(api, **{key: str(tmp_path / "secret")}).before()
+        make_stop_step(api, **{key: str(tmp_path / "secret")}).capture()
 
-    assert not api.asked
+    assert not api.requests
 
 
 @pytest.mark.parametrize(
@@ -274,4 +276,4 @@ def test_a_bad_secret_is_said_before_anything_is_done(
 )
 def test_what_can_never_work_is_refused_at_load(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
-        action(do="http", **{"url": "http://127.0.0.1/", **fields})
+        make_action(do="http", **{"url": "http://127.0.0.1/", **fields})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from watchdog.actions.plan import Halt, Repair, read_plan, verify_of, write_plan
+from watchdog.actions.plan import Halt, Repair, effective_verify, parse_plan, serialize_plan
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "rules" / "plans.yaml").read_text())["plans"]
 
@@ -15,18 +15,20 @@ def test_a_plan_comes_back_from_the_journal_as_it_was_with_what_each_level_takes
     kind = Repair if SHIPPED[name]["kind"] == "repair" else Halt
     plan = kind.model_validate(SHIPPED[name])
 
-    back = read_plan(write_plan(plan))
+    back = parse_plan(serialize_plan(plan))
 
     assert back.model_dump() == plan.model_dump()
-    assert [verify_of(back, level) for level in back.levels] == [verify_of(plan, level) for level in plan.levels]
+    assert [effective_verify(back, level) for level in back.levels] == [
+        effective_verify(plan, level) for level in plan.levels
+    ]
 
 
 def test_a_level_that_says_only_how_long_to_settle_still_has_its_plans_conditions() -> None:
     (level, *_) = SHIPPED["rollback"]["levels"]
     shipped = {**SHIPPED["rollback"], "levels": [{**level, "verify": {"settle": "3m"}}]}
-    back = read_plan(write_plan(Repair.model_validate(shipped)))
+    back = parse_plan(serialize_plan(Repair.model_validate(shipped)))
 
-    verify = verify_of(back, back.levels[0])
+    verify = effective_verify(back, back.levels[0])
 
     assert verify.settle == 180_000
     assert verify.that == tuple(shipped["verify"]["that"])

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.actions.flag import edited, read
-from watchdog.actions.scalars import Value, check_names, holds
+from watchdog.actions.flag import get_values, set_values
+from watchdog.actions.scalars import Value, has_values, validate_values
 from watchdog.model import ActionError
 
 EDITS: list[tuple[str, str, dict[str, Any], str]] = [
@@ -131,19 +131,19 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "old", "values", "new"), EDITS)
 def test_only_the_value_changes(name: str, old: str, values: dict[str, Value], new: str) -> None:
-    assert edited(old.encode(), name, values).decode() == new
+    assert set_values(old.encode(), name, values).decode() == new
 
 
 @pytest.mark.parametrize(("name", "old", "values", "new"), EDITS)
 def test_what_was_written_is_so_and_is_not_written_again(
     name: str, old: str, values: dict[str, Value], new: str
 ) -> None:
-    assert holds(new.encode(), name, values)
-    assert not values or not holds(old.encode(), name, values)
-    assert edited(new.encode(), name, values) == new.encode()
+    assert has_values(new.encode(), name, values)
+    assert not values or not has_values(old.encode(), name, values)
+    assert set_values(new.encode(), name, values) == new.encode()
 
 
-REFUSED: list[tuple[str, str, str, str]] = [
+REFUSED_EDITS: list[tuple[str, str, str, str]] = [
     ("c.py", "B = 1\n", "A", "not set in"),
     ("c.py", "A = 1\nA = 2\n", "A", "set 2 times"),
     ("c.py", "A = 1\nif x:\n    A = 2\n", "A", "set 2 times"),
@@ -239,44 +239,44 @@ REFUSED: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "flag", "why"), REFUSED)
+@pytest.mark.parametrize(("name", "content", "flag", "why"), REFUSED_EDITS)
 def test_what_is_not_plainly_one_literal_is_refused(name: str, content: str, flag: str, why: str) -> None:
     with pytest.raises(ActionError, match=why):
-        edited(content.encode(), name, {flag: "changed"})
+        set_values(content.encode(), name, {flag: "changed"})
 
 
 @pytest.mark.parametrize("name", ["c.py", "c.yaml"])
 def test_a_file_in_an_unknown_encoding_is_refused(name: str) -> None:
     with pytest.raises(ActionError, match="cannot be read"):
-        edited(b"# \xff\nA = 1\nA: 1\n", name, {"A": 2})
+        set_values(b"# \xff\nA = 1\nA: 1\n", name, {"A": 2})
 
 
 def test_a_latin_1_python_file_keeps_its_bytes() -> None:
     content = "# -*- coding: latin-1 -*-\nB = 'ä'; A = 'x'\n".encode("latin-1")
 
-    assert edited(content, "c.py", {"A": "ö€"}) == content.replace(b"'x'", b"'\\xf6\\u20ac'")
+    assert set_values(content, "c.py", {"A": "ö€"}) == content.replace(b"'x'", b"'\\xf6\\u20ac'")
 
 
 def test_other_lines_of_a_env_file_may_be_any_bytes() -> None:
-    assert edited(b"X=\xff\nA=1\n", ".env", {"A": 2}) == b"X=\xff\nA=2\n"
+    assert set_values(b"X=\xff\nA=1\n", ".env", {"A": 2}) == b"X=\xff\nA=2\n"
 
 
 @pytest.mark.parametrize("value", ["a\nb", 'it\'s "x"', "back\\slash"])
 def test_a_value_that_readers_of_env_files_understand_differently_is_refused(value: str) -> None:
     with pytest.raises(ActionError, match="every reader"):
-        edited(b"A=x\n", ".env", {"A": value})
+        set_values(b"A=x\n", ".env", {"A": value})
 
 
 def test_a_number_is_no_flag_and_a_flag_is_no_number() -> None:
-    assert not holds(b"A = 1\n", "c.py", {"A": True})
-    assert not holds(b"a: 1\n", "c.yaml", {"a": 1.0})
-    assert holds(b"A=1\n", ".env", {"A": True})
+    assert not has_values(b"A = 1\n", "c.py", {"A": True})
+    assert not has_values(b"a: 1\n", "c.yaml", {"a": 1.0})
+    assert has_values(b"A=1\n", ".env", {"A": True})
 
 
 def test_literals_are_read_as_they_are_written() -> None:
-    assert read(b"A = 'x'\nB = -1\n", "c.py", ["A", "B"]) == {"A": "'x'", "B": "-1"}
-    assert read(b"a: {b: 'x'}\n", "c.yaml", ["a.b"]) == {"a.b": "'x'"}
-    assert read(b'export A="x" # y\n', ".env", ["A"]) == {"A": '"x"'}
+    assert get_values(b"A = 'x'\nB = -1\n", "c.py", ["A", "B"]) == {"A": "'x'", "B": "-1"}
+    assert get_values(b"a: {b: 'x'}\n", "c.yaml", ["a.b"]) == {"a.b": "'x'"}
+    assert get_values(b'export A="x" # y\n', ".env", ["A"]) == {"A": '"x"'}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_literals_are_read_as_they_are_written() -> None:
 )
 def test_what_can_never_work_is_refused_at_load(name: str, values: dict[str, Value], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        check_names(name, values)
+        validate_values(name, values)
 
 
 VALUES = st.one_of(
@@ -317,14 +317,14 @@ def test_any_value_is_either_written_exactly_in_one_line_or_refused(name: str, o
     before = TEMPLATES[name].format(old.replace("'", '"') if name == "c.json" else old).encode()
     flat = value if isinstance(value, tuple) else (value,)
     try:
-        after = edited(before, name, {"A": value})
+        after = set_values(before, name, {"A": value})
     except ActionError:
         assert name not in ("c.py", "c.json")
         no_lists = name in (".env", "c.ini") and isinstance(value, tuple)
         assert no_lists or (name == "c.toml" and None in flat) or any(isinstance(each, str) for each in flat)
         return
 
-    assert holds(after, name, {"A": value})
+    assert has_values(after, name, {"A": value})
     old_lines, new_lines = before.split(b"\n"), after.split(b"\n")
     assert len(old_lines) == len(new_lines)
     assert [n for n in range(len(old_lines)) if old_lines[n] != new_lines[n]] in ([], [1])

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.actions.helpers import action, through_journal
+from tests.actions.helpers import json_round_trip, make_action
 from watchdog.actions import child, systemd
 from watchdog.actions.plan import Plan
 from watchdog.model import Action, ActionError, Target
 
-FAKE = """\
+FAKE_SYSTEMCTL = """\
 #!{python}
 import json, pathlib, sys, time
 folder = pathlib.Path({folder!r})
@@ -56,16 +56,16 @@ else:
 """
 
 
-class Fake:
+class FakeSystemctl:
     """A systemctl that keeps one unit in a file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "systemctl").write_text(FAKE.format(python=f"{sys.executable} -IS", folder=str(folder)))
+        (folder / "systemctl").write_text(FAKE_SYSTEMCTL.format(python=f"{sys.executable} -IS", folder=str(folder)))
         (folder / "systemctl").chmod(0o755)
-        self.is_so(ActiveState="active", InvocationID="1")
+        self.set_state(ActiveState="active", InvocationID="1")
 
-    def is_so(self, **facts: Any) -> None:
+    def set_state(self, **facts: Any) -> None:
         (self.folder / "unit.json").write_text(json.dumps({"ActiveState": "active", "InvocationID": "1", **facts}))
 
     def calls(self) -> list[str]:
@@ -75,23 +75,23 @@ class Fake:
 
 
 @pytest.fixture
-def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSystemctl:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Fake(tmp_path)
+    return FakeSystemctl(tmp_path)
 
 
-def step(verb: str, name: str = "unit", **more: Any) -> Action:
-    return action(do="systemd", **{verb: name}, **more).at(Target(unit="bot.service"))
+def make_step(verb: str, name: str = "unit", **more: Any) -> Action:
+    return make_action(do="systemd", **{verb: name}, **more).bind(Target(unit="bot.service"))
 
 
-def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(unit: Fake) -> None:
-    restart = step("restart")
-    before = through_journal(restart.before())
+def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart")
+    before = json_round_trip(restart.capture())
     assert restart.state(before) == "before"
     assert restart.apply(before, "k") == "bot.service is active (running)"
 
     assert restart.state(before) == "after"
-    assert unit.calls() == ["restart bot.service"]
+    assert fake_systemctl.calls() == ["restart bot.service"]
 
 
 @pytest.mark.parametrize(
@@ -118,43 +118,43 @@ def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(unit: Fake
     ],
 )
 def test_what_the_unit_says_is_the_state(
-    unit: Fake, verb: str, facts: dict[str, str], state: str, monkeypatch: pytest.MonkeyPatch
+    fake_systemctl: FakeSystemctl, verb: str, facts: dict[str, str], state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "_SETTLE", 0.05)
-    before = step(verb).before()
-    unit.is_so(**facts)
+    monkeypatch.setattr(systemd, "_SETTLE_TIMEOUT", 0.05)
+    before = make_step(verb).capture()
+    fake_systemctl.set_state(**facts)
 
-    assert step(verb).state(before) == state
-
-
-def test_a_unit_on_its_way_is_given_a_moment(unit: Fake) -> None:
-    before = step("restart").before()
-    unit.is_so(ActiveState="activating", InvocationID="2", then=[{}, {"ActiveState": "active"}])
-
-    assert step("restart").state(before) == "after"
+    assert make_step(verb).state(before) == state
 
 
-def test_a_unit_that_crashed_too_often_is_forgiven_once(unit: Fake) -> None:
-    unit.is_so(ActiveState="failed", Result="start-limit-hit")
-    restart = step("restart")
-    restart.apply(restart.before(), "k")
+def test_a_unit_on_its_way_is_given_a_moment(fake_systemctl: FakeSystemctl) -> None:
+    before = make_step("restart").capture()
+    fake_systemctl.set_state(ActiveState="activating", InvocationID="2", then=[{}, {"ActiveState": "active"}])
 
-    assert unit.calls() == ["reset-failed bot.service", "restart bot.service"]
+    assert make_step("restart").state(before) == "after"
 
 
-def test_a_unit_that_reaches_the_limit_by_this_very_restart_is_tried_once_more(unit: Fake) -> None:
-    restart = step("restart")
-    before = restart.before()
-    unit.is_so(then=[{"Result": "start-limit-hit", "ActiveState": "failed"}])
+def test_a_unit_that_crashed_too_often_is_forgiven_once(fake_systemctl: FakeSystemctl) -> None:
+    fake_systemctl.set_state(ActiveState="failed", Result="start-limit-hit")
+    restart = make_step("restart")
+    restart.apply(restart.capture(), "k")
+
+    assert fake_systemctl.calls() == ["reset-failed bot.service", "restart bot.service"]
+
+
+def test_a_unit_that_reaches_the_limit_by_this_very_restart_is_tried_once_more(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart")
+    before = restart.capture()
+    fake_systemctl.set_state(then=[{"Result": "start-limit-hit", "ActiveState": "failed"}])
     restart.apply(before, "k")
 
-    assert unit.calls() == ["restart bot.service", "reset-failed bot.service", "restart bot.service"]
+    assert fake_systemctl.calls() == ["restart bot.service", "reset-failed bot.service", "restart bot.service"]
 
 
-def test_a_unit_that_does_not_come_up_is_told_with_its_result(unit: Fake) -> None:
-    restart = step("restart")
-    before = restart.before()
-    unit.is_so(after={"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "3"})
+def test_a_unit_that_does_not_come_up_is_told_with_its_result(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart")
+    before = restart.capture()
+    fake_systemctl.set_state(after={"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "3"})
     with pytest.raises(ActionError, match=r"exited with error code.*failed \(exit-code, status 3\)") as caught:
         restart.apply(before, "k")
 
@@ -162,30 +162,30 @@ def test_a_unit_that_does_not_come_up_is_told_with_its_result(unit: Fake) -> Non
     assert restart.state(before) == "before"
 
 
-def test_a_unit_that_ends_right_after_its_restart_is_not_taken_for_running(unit: Fake) -> None:
-    restart = step("restart")
-    before = restart.before()
-    unit.is_so(after={"ActiveState": "inactive", "SubState": "dead"})
+def test_a_unit_that_ends_right_after_its_restart_is_not_taken_for_running(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart")
+    before = restart.capture()
+    fake_systemctl.set_state(after={"ActiveState": "inactive", "SubState": "dead"})
     with pytest.raises(ActionError, match=r"was restarted and is inactive \(dead\)"):
         restart.apply(before, "k")
 
 
-def test_a_restart_that_changed_nothing_may_have_happened(unit: Fake) -> None:
-    restart = step("restart")
-    before = restart.before()
-    unit.is_so(after={"InvocationID": "1"})
+def test_a_restart_that_changed_nothing_may_have_happened(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart")
+    before = restart.capture()
+    fake_systemctl.set_state(after={"InvocationID": "1"})
     with pytest.raises(ActionError, match="runs as it did before") as caught:
         restart.apply(before, "k")
 
     assert caught.value.may_have_happened
 
 
-def test_a_stop_leaves_the_unit_inactive(unit: Fake) -> None:
-    stop = step("stop")
-    before = stop.before()
+def test_a_stop_leaves_the_unit_inactive(fake_systemctl: FakeSystemctl) -> None:
+    stop = make_step("stop")
+    before = stop.capture()
     assert stop.apply(before, "k") == "bot.service is inactive (dead)"
     assert stop.state(before) == "after"
-    unit.is_so(after={"ActiveState": "active"})
+    fake_systemctl.set_state(after={"ActiveState": "active"})
     with pytest.raises(ActionError, match="was stopped and is active"):
         stop.apply(before, "k")
 
@@ -197,28 +197,28 @@ def test_a_stop_leaves_the_unit_inactive(unit: Fake) -> None:
         ("System has not been booted with systemd as init system", "do: process"),
     ],
 )
-def test_what_systemctl_refuses_comes_with_a_cure(unit: Fake, says: str, cure: str) -> None:
-    restart = step("restart")
-    before = restart.before()
-    unit.is_so(refuse=says)
+def test_what_systemctl_refuses_comes_with_a_cure(fake_systemctl: FakeSystemctl, says: str, cure: str) -> None:
+    restart = make_step("restart")
+    before = restart.capture()
+    fake_systemctl.set_state(refuse=says)
     with pytest.raises(ActionError, match=cure):
         restart.apply(before, "k")
 
 
-def test_a_unit_that_systemd_does_not_know_or_that_is_masked_is_told_beforehand(unit: Fake) -> None:
-    unit.is_so(LoadState="not-found")
+def test_a_unit_that_systemd_does_not_know_or_that_is_masked_is_told_beforehand(fake_systemctl: FakeSystemctl) -> None:
+    fake_systemctl.set_state(LoadState="not-found")
     with pytest.raises(ActionError, match="knows no unit bot"):
-        step("restart").before()
-    unit.is_so(LoadState="masked", ActiveState="inactive")
+        make_step("restart").capture()
+    fake_systemctl.set_state(LoadState="masked", ActiveState="inactive")
     with pytest.raises(ActionError, match="systemctl unmask"):
-        step("start").before()
-    step("stop").before()
+        make_step("start").capture()
+    make_step("stop").capture()
 
 
-def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(unit: Fake) -> None:
-    restart = step("restart", timeout=300)
-    before = restart.before()
-    unit.is_so(slow=300)
+def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(fake_systemctl: FakeSystemctl) -> None:
+    restart = make_step("restart", timeout=300)
+    before = restart.capture()
+    fake_systemctl.set_state(slow=300)
     with pytest.raises(ActionError, match="not done after") as caught:
         restart.apply(before, "k")
 
@@ -228,15 +228,15 @@ def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(unit: Fake) -> No
 def test_without_systemctl_nothing_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ActionError, match="systemctl was not found"):
-        step("restart").before()
-    assert step("restart").state({"invocation": "1"}) == "unknown"
+        make_step("restart").capture()
+    assert make_step("restart").state({"invocation": "1"}) == "unknown"
 
 
 def test_the_word_unit_is_the_targets_unit_and_another_name_stands_for_itself() -> None:
-    assert step("restart").say() == "restart bot.service"
-    assert step("stop", "feed@eur.timer").say() == "stop feed@eur.timer"
+    assert make_step("restart").describe() == "restart bot.service"
+    assert make_step("stop", "feed@eur.timer").describe() == "stop feed@eur.timer"
     with pytest.raises(ActionError, match="the target has no unit"):
-        action(do="systemd", restart="unit").at(Target())
+        make_action(do="systemd", restart="unit").bind(Target())
 
 
 @pytest.mark.parametrize(
@@ -244,16 +244,16 @@ def test_the_word_unit_is_the_targets_unit_and_another_name_stands_for_itself() 
 )
 def test_a_step_that_says_no_one_unit_is_refused_at_load(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
-        action(do="systemd", **fields)
+        make_action(do="systemd", **fields)
 
 
 REPOSITORY = Path(__file__).parents[2]
 SANDBOX = REPOSITORY / "tests/systemd/sandbox.sh"
 
-IN_THE_BOX = """\
+SANDBOX_PROGRAM = """\
 import json
 from pathlib import Path
-from watchdog.actions import Systemd
+from watchdog.actions import SystemdAction
 from watchdog.model import ActionError, Target
 
 told = []
@@ -261,35 +261,35 @@ def tell(step, before):
     told.append(step.state(before))
 target = Target(unit="bot.service")
 def step(**fields):
-    return Systemd.model_validate({"do": "systemd", **fields}).at(target)
+    return SystemdAction.model_validate({"do": "systemd", **fields}).bind(target)
 
 start = step(start="unit")
-before = start.before()
+before = start.capture()
 tell(start, before)
 start.apply(before, "k")
 tell(start, before)
 
 restart = step(restart="unit")
-before = restart.before()
+before = restart.capture()
 tell(restart, before)
 restart.apply(before, "k")
 tell(restart, before)
 
 for _ in range(7):  # over the unit's start limit
     again = step(restart="unit")
-    before = again.before()
+    before = again.capture()
     again.apply(before, "k")
     tell(again, before)
 
 stop = step(stop="unit")
-before = stop.before()
+before = stop.capture()
 stop.apply(before, "k")
 tell(stop, before)
 
 for name in ("broken.service", "nonesuch.service"):
     try:
         broken = step(restart=name)
-        before = broken.before()
+        before = broken.capture()
         broken.apply(before, "k")
     except ActionError as error:
         told.append(str(error))
@@ -321,7 +321,7 @@ def test_a_real_systemd_agrees(tmp_path: Path) -> None:
         """)
     )
     (box / "broken.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/false\n")
-    (box / "steps.py").write_text(IN_THE_BOX)
+    (box / "steps.py").write_text(SANDBOX_PROGRAM)
     python = Path(sys.executable)
     (box / "run.sh").write_text(f"PYTHONPATH=/watchdog-source exec {python} -B steps.py\n")
     binds = ["-b", f"{REPOSITORY}:/watchdog-source", "-b", f"{python.parent.parent}:{python.parent.parent}"]
@@ -336,59 +336,59 @@ def test_a_real_systemd_agrees(tmp_path: Path) -> None:
     assert "knows no unit nonesuch.service" in nonesuch
 
 
-def test_what_a_halt_stopped_can_be_masked_and_the_way_back_is_told(unit: Fake) -> None:
-    stop = step("stop", mask=True)
-    before = through_journal(stop.before())
+def test_what_a_halt_stopped_can_be_masked_and_the_way_back_is_told(fake_systemctl: FakeSystemctl) -> None:
+    stop = make_step("stop", mask=True)
+    before = json_round_trip(stop.capture())
     assert stop.state(before) == "before"
     said = stop.apply(before, "k")
 
-    assert stop.say() == "stop and mask bot.service"
+    assert stop.describe() == "stop and mask bot.service"
     assert said.endswith("masked, start it with: systemctl unmask bot.service && systemctl start bot.service")
     assert stop.state(before) == "after"
-    assert unit.calls() == ["stop bot.service", "mask bot.service"]
+    assert fake_systemctl.calls() == ["stop bot.service", "mask bot.service"]
 
 
-def test_stopped_and_not_yet_masked_is_before(unit: Fake) -> None:
-    stop = step("stop", mask=True)
-    before = stop.before()
-    unit.is_so(ActiveState="inactive")
+def test_stopped_and_not_yet_masked_is_before(fake_systemctl: FakeSystemctl) -> None:
+    stop = make_step("stop", mask=True)
+    before = stop.capture()
+    fake_systemctl.set_state(ActiveState="inactive")
 
     assert stop.state(before) == "before"
     stop.apply(before, "k")
     assert stop.state(before) == "after"
 
 
-def test_a_unit_whose_file_is_where_the_mask_would_be_is_stopped_all_the_same(unit: Fake) -> None:
-    unit.is_so(FragmentPath="/etc/systemd/system/bot.service")
-    stop = step("stop", mask=True)
-    before = stop.before()
+def test_a_unit_whose_file_is_where_the_mask_would_be_is_stopped_all_the_same(fake_systemctl: FakeSystemctl) -> None:
+    fake_systemctl.set_state(FragmentPath="/etc/systemd/system/bot.service")
+    stop = make_step("stop", mask=True)
+    before = stop.capture()
 
     assert "not masked, since its file is /etc/systemd/system/bot.service — keep it in /usr" in stop.apply(before, "k")
     assert stop.state(before) == "after"
-    assert unit.calls() == ["stop bot.service"]
+    assert fake_systemctl.calls() == ["stop bot.service"]
 
 
 def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
-    unit: Fake, monkeypatch: pytest.MonkeyPatch
+    fake_systemctl: FakeSystemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = systemd.Systemd._systemctl
+    real = systemd.SystemdAction._systemctl
 
-    def refusing(self: systemd.Systemd, verb: str, *rest: str, timeout_ms: int) -> child.Ran:
+    def refusing(self: systemd.SystemdAction, verb: str, *rest: str, timeout_ms: int) -> child.CommandResult:
         if verb == "mask":
-            return child.Ran(1, "", "Failed to mask unit: Access denied", b"", False)
+            return child.CommandResult(1, "", "Failed to mask unit: Access denied", b"", False)
         return real(self, verb, *rest, timeout_ms=timeout_ms)
 
-    monkeypatch.setattr(systemd.Systemd, "_systemctl", refusing)
+    monkeypatch.setattr(systemd.SystemdAction, "_systemctl", refusing)
     with pytest.raises(ActionError, match=r"is stopped, and could not be masked: .* polkit rule"):
-        step("stop", mask=True).apply({}, "k")
+        make_step("stop", mask=True).apply({}, "k")
 
-    assert unit.calls() == ["stop bot.service"]
+    assert fake_systemctl.calls() == ["stop bot.service"]
 
 
 @pytest.mark.parametrize("verb", ["restart", "start"])
 def test_only_what_is_stopped_can_be_masked(verb: str) -> None:
     with pytest.raises(ValidationError, match="mask goes with stop"):
-        step(verb, mask=True)
+        make_step(verb, mask=True)
 
 
 def test_a_repair_masks_nothing() -> None:
@@ -404,9 +404,9 @@ def test_a_repair_masks_nothing() -> None:
 
 
 @pytest.mark.parametrize("verb", ["restart", "start"])
-def test_a_unit_that_failed_has_its_count_set_back_first(unit: Fake, verb: str) -> None:
-    unit.is_so(ActiveState="failed", Result="exit-code", InvocationID="1")
-    said = step(verb).apply({"invocation": "1"}, "k")
+def test_a_unit_that_failed_has_its_count_set_back_first(fake_systemctl: FakeSystemctl, verb: str) -> None:
+    fake_systemctl.set_state(ActiveState="failed", Result="exit-code", InvocationID="1")
+    said = make_step(verb).apply({"invocation": "1"}, "k")
 
-    assert unit.calls() == ["reset-failed bot.service", f"{verb} bot.service"]
+    assert fake_systemctl.calls() == ["reset-failed bot.service", f"{verb} bot.service"]
     assert "it had failed, and its count of starts was set back" in said

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-BASE = """\
+BASE_RULES = """\
 targets:
   bot: {unit: trading-bot.service, repo: /srv/bot}
 kpis:
@@ -29,22 +29,22 @@ rules:
   - {name: base-halt, kpi: errors, target: bot, crit: {above: 5, plan: halt}}
   - {name: base-repair, kpi: errors, target: bot, crit: {above: 3, for: 1m, plan: repair}}
 """
-MAIN = """\
+MAIN_YAML = """\
 sources:
   bot: {type: scrape, url: "http://127.0.0.1:8000/metrics"}
 channels:
   chat: {type: slack, token: xoxb-12345678, channel: C0123456}
 """
 
-Write = Callable[[dict[str, str]], Path]
+WriteConfig = Callable[[dict[str, str]], Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write_config(tmp_path: Path) -> WriteConfig:
     """Files by relative name → the folder that holds them; `watchdog.yaml` and a sound base are there already."""
 
     def write(files: dict[str, str]) -> Path:
-        for name, text in {"watchdog.yaml": MAIN, "rules/base.yaml": BASE, **files}.items():
+        for name, text in {"watchdog.yaml": MAIN_YAML, "rules/base.yaml": BASE_RULES, **files}.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

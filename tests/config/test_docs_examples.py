@@ -7,9 +7,9 @@ from pathlib import Path
 
 from watchdog import incidents
 from watchdog.actions.plan import Halt, Repair, Verify
-from watchdog.config import check
+from watchdog.config import check_files
 from watchdog.config.entries import RULE_KEYS
-from watchdog.config.fields import keys
+from watchdog.config.fields import field_by_key
 from watchdog.config.shape import Defaults
 from watchdog.model import Target
 from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold
@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 def test_every_example_loads(tmp_path: Path) -> None:
     for number, block in enumerate(BLOCKS):
         (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
-    config, problems = check([tmp_path], environ={})
+    config, problems = check_files([tmp_path], environ={})
     assert problems == []
     assert config is not None
     assert config.warnings == ()
@@ -34,7 +34,7 @@ def test_every_example_for_those_who_come_from_elsewhere_loads(tmp_path: Path) -
     page = (DOCS / "coming-from.md").read_text(encoding="utf-8")
     for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)):
         (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
-    config, problems = check([tmp_path], environ={})
+    config, problems = check_files([tmp_path], environ={})
     assert problems == []
     assert config is not None
     assert [str(warning) for warning in config.warnings if "stop-entries" not in str(warning)] == []
@@ -50,19 +50,19 @@ def test_every_section_and_every_key_is_shown_and_explained() -> None:
     said = set(re.findall(r"`([a-z_]+)`", PAGE))
     assert not set(RULE_KEYS) - said
     for model in (Target, Kpi, Learn, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
-        assert not {key for key in keys(model) if key not in said}, model.__name__
+        assert not {key for key in field_by_key(model) if key not in said}, model.__name__
 
 
 def test_every_key_has_an_example() -> None:
     shown = set(re.findall(r"[\w-]+(?=:)", "\n".join(BLOCKS)))
     for model in (Target, Kpi, Learn, Rule, Threshold, Missing, Only, Verify, Halt, Repair, Defaults):
-        assert not {key for key in keys(model) if key not in shown}, model.__name__
+        assert not {key for key in field_by_key(model) if key not in shown}, model.__name__
 
 
 def test_the_sources_that_the_shipped_rules_read_are_shown(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", (RULES / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "watchdog.yaml").write_text(block)
-    config, problems = check([tmp_path, RULES], environ={})
+    config, problems = check_files([tmp_path, RULES], environ={})
     assert problems == []
     assert config is not None
     read = set(re.findall(r'source="(\w+)"', " ".join(kpi.expr for kpi in config.kpis.values())))

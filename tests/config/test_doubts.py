@@ -9,9 +9,9 @@ import pytest
 
 from watchdog.config import Problem, load
 
-from .conftest import MAIN, Write
+from .conftest import MAIN_YAML, WriteConfig
 
-SOURCES = MAIN.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
+MAIN_WITH_SLOW_SOURCE = MAIN_YAML.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
 CASES = {
     name: (text, fragment)
     for name, fragment, text in re.findall(
@@ -20,15 +20,15 @@ CASES = {
 }
 
 
-def warnings(write: Write, text: str, main: str = SOURCES) -> list[Problem]:
-    return list(load(write({"watchdog.yaml": main, "rules/x.yaml": text}), environ={}).warnings)
+def lint_warnings(write_config: WriteConfig, text: str, main: str = MAIN_WITH_SLOW_SOURCE) -> list[Problem]:
+    return list(load(write_config({"watchdog.yaml": main, "rules/x.yaml": text}), environ={}).warnings)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_doubt_is_named_once_at_its_place(name: str, write: Write) -> None:
+def test_a_doubt_is_named_once_at_its_place(name: str, write_config: WriteConfig) -> None:
     text, fragment = CASES[name]
     at = text.index("»")
-    (doubt,) = warnings(write, text.replace("»", ""))
+    (doubt,) = lint_warnings(write_config, text.replace("»", ""))
 
     assert (doubt.line, doubt.column) == (text[:at].count("\n") + 1, at - text.rfind("\n", 0, at))
     assert fragment in f"{doubt.what} — {doubt.cure}"
@@ -54,14 +54,14 @@ def test_a_doubt_is_named_once_at_its_place(name: str, write: Write) -> None:
         "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
     ],
 )
-def test_what_is_sound_raises_no_doubt(text: str, write: Write) -> None:
-    assert warnings(write, text + "\n") == []
+def test_what_is_sound_raises_no_doubt(text: str, write_config: WriteConfig) -> None:
+    assert lint_warnings(write_config, text + "\n") == []
 
 
-def test_without_sources_nothing_is_said_about_their_rhythm(write: Write) -> None:
+def test_without_sources_nothing_is_said_about_their_rhythm(write_config: WriteConfig) -> None:
     text = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 500ms}}]\nkpis: {x: {expr: 'a{source=\"y\"}'}}\n"
 
-    assert [each.what for each in warnings(write, text, "channels: {}\n")] == [
+    assert [each.what for each in lint_warnings(write_config, text, "channels: {}\n")] == [
         "there is no channel: messages go to the log",
         "there is no source: nothing can be judged",
     ]

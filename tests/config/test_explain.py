@@ -7,42 +7,42 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from watchdog.config.document import Loc
-from watchdog.config.explain import Spot, explain, report_bare_durations
-from watchdog.config.marks import parse
-from watchdog.model import Duration, Part, Seq
+from watchdog.config.document import KeyPath
+from watchdog.config.explain import ConfigNode, report_bare_durations, report_model_errors
+from watchdog.config.marks import parse_document
+from watchdog.model import ConfigModel, Duration, FrozenList
 
 
-class Sql(Part):
+class Sql(ConfigModel):
     do: Literal["sql"]
     sql: str
     query: str
     timeout: Duration | None = None
 
 
-class Log(Part):
+class Log(ConfigModel):
     do: Literal["log"]
     text: str | int = ""
 
 
-class Inner(Part):
+class Inner(ConfigModel):
     a: int
     b: int = 0
 
 
-class Outer(Part):
-    steps: Seq[Annotated[Sql | Log, Field(discriminator="do")]] = ()
+class Outer(ConfigModel):
+    steps: FrozenList[Annotated[Sql | Log, Field(discriminator="do")]] = ()
     either: str | Inner = ""
-    spans: Seq[Duration] = ()
+    spans: FrozenList[Duration] = ()
 
 
-def explained(text: str) -> list[tuple[int, int, str]]:
-    document = parse(text.encode(), "f")
-    spot = Spot(document, (), document.data)
+def positions_of_errors(text: str) -> list[tuple[int, int, str]]:
+    document = parse_document(text.encode(), "f")
+    spot = ConfigNode(document, (), document.data)
     report_bare_durations(spot, (Outer,))
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(document.data)
-    explain(caught.value, spot, (Outer,))
+    report_model_errors(caught.value, spot, (Outer,))
     return [(problem.line, problem.column, f"{problem.what} — {problem.cure}") for problem in document.problems]
 
 
@@ -62,14 +62,14 @@ def explained(text: str) -> list[tuple[int, int, str]]:
     ],
 )
 def test_one_mistake_is_one_problem_at_its_place(text: str, place: tuple[int, int], fragment: str) -> None:
-    ((line, column, said),) = explained(text)
+    ((line, column, said),) = positions_of_errors(text)
     assert (line, column) == place
     assert fragment in said
 
 
 def test_a_bare_duration_is_found_within_a_union() -> None:
-    document = parse(b"steps: [{do: sql, sql: x, query: y, timeout: 5}, {do: log, text: 5}]\n", "f")
-    report_bare_durations(Spot(document, (), document.data), (Outer,))
+    document = parse_document(b"steps: [{do: sql, sql: x, query: y, timeout: 5}, {do: log, text: 5}]\n", "f")
+    report_bare_durations(ConfigNode(document, (), document.data), (Outer,))
     assert [(problem.column, problem.what[:10]) for problem in document.problems] == [(46, "5 of what?")]
 
 
@@ -83,9 +83,9 @@ def test_a_bare_duration_is_found_within_a_union() -> None:
     ],
 )
 def test_what_stands_nowhere_is_pointed_at_where_it_should(
-    path: Loc, key: tuple[int, int], value: tuple[int, int]
+    path: KeyPath, key: tuple[int, int], value: tuple[int, int]
 ) -> None:
-    document = parse(b"steps: [{do: log}]\neither: x\n", "f")
-    spot = Spot(document, (), document.data)
-    assert spot.key(*path) == key
-    assert spot.value(*path) == value
+    document = parse_document(b"steps: [{do: log}]\neither: x\n", "f")
+    spot = ConfigNode(document, (), document.data)
+    assert spot.key_position(*path) == key
+    assert spot.value_position(*path) == value

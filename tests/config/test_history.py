@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.config.conftest import MAIN, Write
+from tests.config.conftest import MAIN_YAML, WriteConfig
 from watchdog import config
 from watchdog.config.shape import History
 
@@ -22,17 +22,17 @@ D = 86_400_000
     ],
 )
 def test_the_past_is_kept_as_the_file_says_or_for_a_month_whole_and_two_years_coarse(
-    write: Write, said: str, kept: History | None
+    write_config: WriteConfig, said: str, kept: History | None
 ) -> None:
-    found = config.load(write({"watchdog.yaml": MAIN + said + "\n"}), environ={})
+    found = config.load(write_config({"watchdog.yaml": MAIN_YAML + said + "\n"}), environ={})
 
     assert found.history == kept
 
 
-def test_a_changed_history_is_a_changed_configuration(write: Write) -> None:
-    plain = config.load(write({}), environ={}).fingerprint
-    said = config.load(write({"watchdog.yaml": MAIN + "history: {raw: 30d}\n"}), environ={}).fingerprint
-    off = config.load(write({"watchdog.yaml": MAIN + "history: off\n"}), environ={}).fingerprint
+def test_a_changed_history_is_a_changed_configuration(write_config: WriteConfig) -> None:
+    plain = config.load(write_config({}), environ={}).fingerprint
+    said = config.load(write_config({"watchdog.yaml": MAIN_YAML + "history: {raw: 30d}\n"}), environ={}).fingerprint
+    off = config.load(write_config({"watchdog.yaml": MAIN_YAML + "history: off\n"}), environ={}).fingerprint
 
     assert plain == said
     assert plain != off

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.config import check
-from watchdog.config.document import MOST
+from watchdog.config import check_files
+from watchdog.config.document import MAX_PROBLEMS
 from watchdog.config.events import MAX_TEXT
 from watchdog.config.marks import MAX_BYTES
 
 BIG = MAX_BYTES - 200
 RULE = "rules: [{{name: x, kpi: k, target: t, warn: {{above: 1, for: '{}'}}, summary: '{}'}}]\n"
-HOSTILE = {
-    "aliases": ("a: [" + "*b," * (BIG // 3) + "]", f"more than {MOST} mistakes"),
+HOSTILE_FILES = {
+    "aliases": ("a: [" + "*b," * (BIG // 3) + "]", f"more than {MAX_PROBLEMS} mistakes"),
     "an alias bomb": ("a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nkpis: {x: *c}\n", "points to another place"),
     "brackets": ("[" * BIG, "nested deeper"),
     "braces": ("{a: " * (BIG // 4), "nested deeper"),
     "dashes": ("- " * (BIG // 2), "nested deeper"),
     "one key": ("kpis: {? " + "k" * BIG + " : 1}", f"at most {MAX_TEXT}"),
-    "the same key": ("kpis: {" + "a: 1, " * (BIG // 6) + "}", f"more than {MOST} mistakes"),
+    "the same key": ("kpis: {" + "a: 1, " * (BIG // 6) + "}", f"more than {MAX_PROBLEMS} mistakes"),
     "a duration": (RULE.format("1s" * (BIG // 2), ""), f"at most {MAX_TEXT}"),
     "a placeholder": (RULE.format("", "{{" * (BIG // 2)), f"at most {MAX_TEXT}"),
     "quotes in an expression": ("kpis: {x: {expr: '" + '\\"' * (BIG // 2) + "'}}", f"at most {MAX_TEXT}"),
@@ -37,20 +37,20 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE_FILES)
 def test_a_hostile_file_gets_a_clear_answer(name: str, tmp_path: Path) -> None:
-    text, fragment = HOSTILE[name]
+    text, fragment = HOSTILE_FILES[name]
     path = tmp_path / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    _, problems = check([path], environ={})
+    _, problems = check_files([path], environ={})
 
     assert [each for each in problems if fragment in str(each)]
-    assert len(problems) <= MOST + 1
+    assert len(problems) <= MAX_PROBLEMS + 1
     assert max(len(str(each)) for each in problems) < 600
 
 
 def test_all_of_them_and_a_hundred_megabytes_more_are_read_in_bounded_memory(tmp_path: Path) -> None:
-    for number, (text, _) in enumerate(HOSTILE.values()):
+    for number, (text, _) in enumerate(HOSTILE_FILES.values()):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
     with (tmp_path / "large.yaml").open("wb") as stream:
         stream.truncate(100 << 20)

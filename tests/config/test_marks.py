@@ -10,13 +10,13 @@ import pytest
 
 from watchdog.config import marks
 from watchdog.config.document import Document
-from watchdog.config.events import MAX_DEPTH, MAX_NODES, scalar
-from watchdog.config.marks import MAX_BYTES, parse, read
+from watchdog.config.events import MAX_DEPTH, MAX_NODES, parse_scalar
+from watchdog.config.marks import MAX_BYTES, load_document, parse_document
 
 LOADERS = pytest.mark.parametrize("loader", marks.LOADERS, ids=lambda loader: loader.__name__)
 
 
-def said(document: Document) -> list[str]:
+def error_texts(document: Document) -> list[str]:
     return [str(problem) for problem in document.problems]
 
 
@@ -68,12 +68,12 @@ def said(document: Document) -> list[str]:
     ],
 )
 def test_a_word_is_read_by_yaml_1_2(text: str, value: object) -> None:
-    assert scalar(text) == value
-    assert type(scalar(text)) is type(value)
+    assert parse_scalar(text) == value
+    assert type(parse_scalar(text)) is type(value)
 
 
 def test_not_a_number_is_read() -> None:
-    number = scalar(".nan")
+    number = parse_scalar(".nan")
     assert isinstance(number, float)
     assert number != number
 
@@ -81,15 +81,15 @@ def test_not_a_number_is_read() -> None:
 @pytest.mark.parametrize("text", ["1234567890123456789", "-1234567890123456789", "9" * 5000, "1e999", "-1e999"])
 def test_a_number_that_would_not_be_kept_exactly_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"digits|large"):
-        scalar(text)
+        parse_scalar(text)
 
 
 @LOADERS
 def test_every_key_and_value_has_its_place(loader: Any) -> None:
     text = "a:\n  b: 1\n  'ü': [x, {c: 2}]\nd: |\n  text\ne:\n"
-    document = parse(text.encode(), "f", loader)
+    document = parse_document(text.encode(), "f", loader)
     assert document.data == {"a": {"b": 1, "ü": ["x", {"c": 2}]}, "d": "text\n", "e": None}
-    assert document.key_at == {
+    assert document.key_positions == {
         ("a",): (1, 1),
         ("a", "b"): (2, 3),
         ("a", "ü"): (3, 3),
@@ -97,7 +97,7 @@ def test_every_key_and_value_has_its_place(loader: Any) -> None:
         ("d",): (4, 1),
         ("e",): (6, 1),
     }
-    assert document.val_at == {
+    assert document.value_positions == {
         (): (1, 1),
         ("a",): (2, 3),
         ("a", "b"): (2, 6),
@@ -112,15 +112,15 @@ def test_every_key_and_value_has_its_place(loader: Any) -> None:
 
 @LOADERS
 def test_a_byte_order_mark_moves_nothing(loader: Any) -> None:
-    document = parse(b"\xef\xbb\xbfa: 1\r\nb: *x\r\n", "f", loader)
-    assert document.key_at[("a",)] == (1, 1)
+    document = parse_document(b"\xef\xbb\xbfa: 1\r\nb: *x\r\n", "f", loader)
+    assert document.key_positions[("a",)] == (1, 1)
     assert [(problem.line, problem.column) for problem in document.problems] == [(2, 4)]
 
 
 @LOADERS
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "\n\n"])
 def test_an_empty_file_is_fine(text: str, loader: Any) -> None:
-    document = parse(text.encode(), "f", loader)
+    document = parse_document(text.encode(), "f", loader)
     assert document.data is None
     assert document.problems == []
 
@@ -161,7 +161,7 @@ BROKEN = {
         "deeper",
     ),
 }
-DIFFER = {"wrong escape": "SafeLoader"}
+LOADER_DIFFERENCES = {"wrong escape": "SafeLoader"}
 """libyaml names the backslash, the Python parser the character behind it."""
 
 
@@ -173,9 +173,9 @@ def test_what_is_no_plain_yaml_is_named_at_its_place(name: str, loader: Any) -> 
         text[: text.index("»")].count("\n") + 1,
         text.index("»") - (text.rfind("\n", 0, text.index("»")) + 1) + 1,
     )
-    (problem,) = parse(text.replace("»", "").encode(), "f.yaml", loader).problems
+    (problem,) = parse_document(text.replace("»", "").encode(), "f.yaml", loader).problems
     assert fragment in str(problem)
-    if loader.__name__ not in DIFFER.get(name, "") and name not in DIFFER:
+    if loader.__name__ not in LOADER_DIFFERENCES.get(name, "") and name not in LOADER_DIFFERENCES:
         assert (problem.line, problem.column) == (line, column)
     else:
         assert (problem.line, problem.column) in [(line, column - 1), (line, column), (line, column + 1)]
@@ -184,7 +184,7 @@ def test_what_is_no_plain_yaml_is_named_at_its_place(name: str, loader: Any) -> 
 @LOADERS
 def test_reading_goes_on_behind_a_mistake(loader: Any) -> None:
     text = b"a: *x\nb: &y 1\nc: {d: 1, d: {e: *z}}\nh:\n  ? [x]\n  : {a: 1}\nf: !t 1\ng: 9999999999999999999\n"
-    document = parse(text, "f", loader)
+    document = parse_document(text, "f", loader)
     assert [(problem.line, problem.column) for problem in document.problems] == [
         (1, 4),
         (2, 4),
@@ -193,10 +193,10 @@ def test_reading_goes_on_behind_a_mistake(loader: Any) -> None:
         (7, 4),
         (8, 4),
     ]
-    assert document.whole
+    assert document.complete
     assert document.data["c"] == {"d": 1}
-    assert document.is_spoilt(("a",))
-    assert not document.is_spoilt(("c", "d"))
+    assert document.is_rejected(("a",))
+    assert not document.is_rejected(("c", "d"))
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_reading_goes_on_behind_a_mistake(loader: Any) -> None:
     ],
 )
 def test_bytes_that_are_no_utf_8_have_a_place(raw: bytes, place: tuple[int, int]) -> None:
-    (problem,) = parse(raw, "f").problems
+    (problem,) = parse_document(raw, "f").problems
     assert (problem.line, problem.column) == place
     assert "UTF-8" in problem.what
 
 
 def test_a_flood_of_values_is_refused() -> None:
-    document = parse(b"[" + b"1," * (MAX_NODES + 10) + b"]", "f")
-    assert "more than" in said(document)[0]
+    document = parse_document(b"[" + b"1," * (MAX_NODES + 10) + b"]", "f")
+    assert "more than" in error_texts(document)[0]
     assert document.data is None
 
 
@@ -224,7 +224,7 @@ def test_too_large_a_file_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
     with path.open("wb") as stream:
         stream.truncate(MAX_BYTES + 1)
-    assert said(read(path, "big.yaml")) == [
+    assert error_texts(load_document(path, "big.yaml")) == [
         "big.yaml:1:1: is larger than 4096 KiB — split it: rules/ may hold many files"
     ]
 
@@ -233,7 +233,7 @@ def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     (tmp_path / "folder.yaml").mkdir()
-    assert "no regular file" in said(read(tmp_path / "pipe.yaml", "f"))[0]
-    assert "no regular file" in said(read(tmp_path / "folder.yaml", "f"))[0]
-    assert "cannot be read" in said(read(tmp_path / "circle.yaml", "f"))[0]
-    assert "no such file" in said(read(tmp_path / "none.yaml", "f"))[0]
+    assert "no regular file" in error_texts(load_document(tmp_path / "pipe.yaml", "f"))[0]
+    assert "no regular file" in error_texts(load_document(tmp_path / "folder.yaml", "f"))[0]
+    assert "cannot be read" in error_texts(load_document(tmp_path / "circle.yaml", "f"))[0]
+    assert "no such file" in error_texts(load_document(tmp_path / "none.yaml", "f"))[0]

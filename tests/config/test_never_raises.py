@@ -8,13 +8,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.config import Config, ConfigError, Problem, check, load
+from watchdog.config import Config, ConfigError, Problem, check_files, load
 
-from .conftest import BASE, MAIN
+from .conftest import BASE_RULES, MAIN_YAML
 
 SHIPPED = sorted((Path(__file__).parents[2] / "rules").glob("*.yaml"))
-TEXTS = [BASE, *(path.read_text(encoding="utf-8") for path in SHIPPED)]
-PIECES = [
+TEXTS = [BASE_RULES, *(path.read_text(encoding="utf-8") for path in SHIPPED)]
+FRAGMENTS = [
     "{",
     "}",
     "[",
@@ -87,11 +87,11 @@ def mutated(draw: st.DrawFn, texts: list[str]) -> bytes:
             case "cut":
                 text = text[:at] + text[at + draw(st.integers(1, 30)) :]
             case "insert":
-                text = text[:at] + draw(st.sampled_from(PIECES)) + text[at:]
+                text = text[:at] + draw(st.sampled_from(FRAGMENTS)) + text[at:]
             case "value":  # what stands behind the next colon becomes something else
                 colon = text.find(": ", at)
                 end = min((found for mark in "\n,}" if (found := text.find(mark, colon)) >= 0), default=len(text))
-                text = text[: colon + 2] + draw(st.sampled_from(PIECES)) + text[end:] if colon >= 0 else text
+                text = text[: colon + 2] + draw(st.sampled_from(FRAGMENTS)) + text[end:] if colon >= 0 else text
             case "double":
                 line = text[: text.find("\n", at) + 1].rpartition("\n")[0]
                 text = text[:at] + line[-80:] + text[at:]
@@ -100,7 +100,7 @@ def mutated(draw: st.DrawFn, texts: list[str]) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def loaded(folder: Path) -> list[Problem]:
+def load_problems(folder: Path) -> list[Problem]:
     try:
         assert isinstance(load(folder, environ={"X": "x"}), Config)
     except ConfigError as error:
@@ -108,41 +108,45 @@ def loaded(folder: Path) -> list[Problem]:
     return []
 
 
-def answer(files: dict[str, bytes]) -> None:
+def assert_loads_or_refuses(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "rules").mkdir()
-        for path, raw in {"watchdog.yaml": MAIN.encode(), **files}.items():
+        for path, raw in {"watchdog.yaml": MAIN_YAML.encode(), **files}.items():
             (folder / path).write_bytes(raw)
-        for problem in loaded(folder):
+        for problem in load_problems(folder):
             lines = Path(problem.file).read_bytes().count(b"\n") + 1
             assert 1 <= problem.line <= lines + 1
             assert problem.column >= 1
             assert str(problem).isprintable()
-        config, problems = check([folder / "rules"], environ={})
+        config, problems = check_files([folder / "rules"], environ={})
         assert (config is None) == bool(problems)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_answered(raw: bytes) -> None:
-    answer({"rules/x.yaml": raw, "watchdog.yaml": raw})
+    assert_loads_or_refuses({"rules/x.yaml": raw, "watchdog.yaml": raw})
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
 def test_random_pieces_of_yaml_are_answered(text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
-    answer({"rules/x.yaml": raw, "watchdog.yaml": raw})
+    assert_loads_or_refuses({"rules/x.yaml": raw, "watchdog.yaml": raw})
 
 
 @settings(max_examples=200, deadline=None)
 @given(mutated(TEXTS))
 def test_a_damaged_rule_file_is_answered(raw: bytes) -> None:
-    answer({"rules/x.yaml": raw})
+    assert_loads_or_refuses({"rules/x.yaml": raw})
 
 
 @settings(max_examples=100, deadline=None)
-@given(mutated([MAIN, MAIN + 'web: {listen: "127.0.0.1:0"}\nstate: /x\n' + "  p: {type: process, unit: b.service}\n"]))
+@given(
+    mutated(
+        [MAIN_YAML, MAIN_YAML + 'web: {listen: "127.0.0.1:0"}\nstate: /x\n' + "  p: {type: process, unit: b.service}\n"]
+    )
+)
 def test_a_damaged_watchdog_yaml_is_answered(raw: bytes) -> None:
-    answer({"watchdog.yaml": raw, "rules/base.yaml": BASE.encode()})
+    assert_loads_or_refuses({"watchdog.yaml": raw, "rules/base.yaml": BASE_RULES.encode()})

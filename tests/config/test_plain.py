@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from watchdog.cli import main
 from watchdog.config import load
-from watchdog.config.latency import TICK, Delay, delays
-from watchdog.config.plain import describe
-from watchdog.incidents import Machine, Terms, advance
+from watchdog.config.latency import ROUND_INTERVAL, Delay, worst_delays
+from watchdog.config.plain import explain_rule
+from watchdog.incidents import MachineConfig, MachineState, advance
 from watchdog.model import Verdict
 from watchdog.rules import Patience
 
-from .conftest import MAIN, Write
+from .conftest import MAIN_YAML, WriteConfig
 
-SLOW = MAIN.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
+MAIN_WITH_SLOW_SOURCE = MAIN_YAML.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
 RULES = """\
 kpis:
   plain: {expr: 'a{source="bot"}', help: What a is.}
@@ -46,7 +46,7 @@ rules:
   - {name: grown, kpi: learned, target: bot, warn: {above: 2x baseline, ceiling: 3GiB}}
   - {name: gone, kpi: plain, target: bot, warn: {above: 5}, if_missing: {after: 10s, then: crit}}
 """
-FACTS = {
+EXPECTED_FACTS = {
     "least": [
         'least watches plain of bot (What a is): a{source="bot"}.',
         "It is warn when its value is above 5, at once",
@@ -94,28 +94,30 @@ FACTS = {
 }
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_every_fact_of_a_rule_is_told(name: str, write: Write) -> None:
-    config = load(write({"watchdog.yaml": SLOW, "rules/x.yaml": RULES}), environ={})
-    text = describe(config, name)
+@pytest.mark.parametrize("name", EXPECTED_FACTS)
+def test_every_fact_of_a_rule_is_told(name: str, write_config: WriteConfig) -> None:
+    config = load(write_config({"watchdog.yaml": MAIN_WITH_SLOW_SOURCE, "rules/x.yaml": RULES}), environ={})
+    text = explain_rule(config, name)
 
-    assert [fact for fact in FACTS[name] if fact not in text] == [], text
+    assert [fact for fact in EXPECTED_FACTS[name] if fact not in text] == [], text
     assert "\n" not in text
     assert "None" not in text
 
 
-def test_every_shipped_rule_can_be_explained(write: Write) -> None:
+def test_every_shipped_rule_can_be_explained(write_config: WriteConfig) -> None:
     shipped = Path(__file__).parents[2] / "rules"
-    folder = write(
+    folder = write_config(
         {f"rules/{path.name}": path.read_text() for path in shipped.glob("*.yaml")} | {"rules/base.yaml": ""}
     )
     config = load(folder, environ={})
 
-    assert all(describe(config, name).startswith(f"{name} watches ") for name in config.rules)
+    assert all(explain_rule(config, name).startswith(f"{name} watches ") for name in config.rules)
 
 
-def test_the_command_explains_and_knows_the_nearest_name(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = str(write({"rules/x.yaml": RULES}))
+def test_the_command_explains_and_knows_the_nearest_name(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_config({"rules/x.yaml": RULES}))
     assert main(["check", folder, "--explain", "least"]) == 0
     assert capsys.readouterr().out.startswith("least watches plain of bot")
     assert main(["check", folder, "--explain", "leest"]) == 1
@@ -123,8 +125,8 @@ def test_the_command_explains_and_knows_the_nearest_name(write: Write, capsys: p
     assert "there is no rule 'leest' — did you mean least?" in capsys.readouterr().err
 
 
-def test_check_tells_the_worst_case_of_each_rule(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(write({"watchdog.yaml": SLOW, "rules/x.yaml": RULES}))]) == 0
+def test_check_tells_the_worst_case_of_each_rule(write_config: WriteConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(write_config({"watchdog.yaml": MAIN_WITH_SLOW_SOURCE, "rules/x.yaml": RULES}))]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
     assert "least warn → told within 1 s (next read 1 s)" in lines
@@ -132,10 +134,10 @@ def test_check_tells_the_worst_case_of_each_rule(write: Write, capsys: pytest.Ca
     assert "gone crit → told without data within 15 s" in lines
 
 
-def test_without_sources_the_worst_case_is_not_known(write: Write) -> None:
-    config = load(write({"watchdog.yaml": "channels: {}\n"}), environ={})
+def test_without_sources_the_worst_case_is_not_known(write_config: WriteConfig) -> None:
+    config = load(write_config({"watchdog.yaml": "channels: {}\n"}), environ={})
 
-    assert {delay.say() for delay in delays(config)} == {"how soon is not known without sources"}
+    assert {delay.describe() for delay in worst_delays(config)} == {"how soon is not known without sources"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -150,15 +152,15 @@ def test_without_sources_the_worst_case_is_not_known(write: Write) -> None:
 )
 def test_no_rule_takes_longer_than_its_worst_case(every: int, phase: int, begins: int, patience: Patience) -> None:
     """Reads on their grid, ticks on theirs, a value that is bad from some moment on."""
-    held = (patience.n - 1) * every if patience.m else patience.hold + TICK if patience.hold else 0
+    held = (patience.n - 1) * every if patience.m else patience.duration + ROUND_INTERVAL if patience.duration else 0
     worst = Delay("r", "crit", None, every, held, None).worst
-    machine, newest = Machine(), 0
-    for now in sorted({*range(0, 120_000, every), *range(phase, 120_000, TICK)}):
+    machine, newest = MachineState(), 0
+    for now in sorted({*range(0, 120_000, every), *range(phase, 120_000, ROUND_INTERVAL)}):
         newest = now if now % every == 0 else newest
         outcome = "bad" if newest >= begins else "ok"
         verdict = Verdict("r", "crit", (), outcome, "", 1.0, 0.0, outcome == "ok", newest + 1)  # type: ignore[arg-type]
-        machine, _ = advance(machine, verdict, Terms(patience), now)
-        if machine.fires:
+        machine, _ = advance(machine, verdict, MachineConfig(patience), now)
+        if machine.is_firing:
             assert worst is not None
             assert now - begins <= worst
             return

@@ -13,9 +13,9 @@ import pytest
 from watchdog.cli import check as command
 from watchdog.cli import main
 
-from .conftest import Write
+from .conftest import WriteConfig
 
-PAGE = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
+METRICS = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
 RULES = """\
 kpis:
   typo: {expr: 'rate(errors_totl[1m])', needs: 'count_over_time(errors_total[1m]) >= 2'}
@@ -31,12 +31,12 @@ plans:
 """
 
 
-class Page(BaseHTTPRequestHandler):
+class MetricsHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.end_headers()
-        self.wfile.write(PAGE)
+        self.wfile.write(METRICS)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -44,27 +44,27 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(command, "_PAUSE", 0.01)
-    server = HTTPServer(("127.0.0.1", 0), Page)
+    monkeypatch.setattr(command, "_PROBE_INTERVAL_S", 0.01)
+    server = HTTPServer(("127.0.0.1", 0), MetricsHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
     server.server_close()
 
 
-def probed(write: Write, port: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def run_probe(write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     sources = f'sources:\n  bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics"}}\n  host: {{type: host}}\n'
     channels = "channels: {chat: {type: slack, token: xoxb-12345678, channel: C0123456}}\n"
-    folder = write({"watchdog.yaml": sources + channels, "rules/x.yaml": RULES})
+    folder = write_config({"watchdog.yaml": sources + channels, "rules/x.yaml": RULES})
     assert main(["check", str(folder), "--probe", "--json"]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     return told
 
 
 def test_metrics_that_nobody_delivers_are_named_at_their_place(
-    write: Write, port: int, capsys: pytest.CaptureFixture[str]
+    write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = probed(write, port, capsys)
+    told = run_probe(write_config, port, capsys)
     doubts = [(each["line"], f"{each['what']} — {each['cure']}") for each in told["warnings"]]
 
     assert doubts == [
@@ -81,23 +81,25 @@ def test_metrics_that_nobody_delivers_are_named_at_their_place(
 
 
 def test_who_delivers_is_known_then_and_so_is_the_worst_case(
-    write: Write, port: int, capsys: pytest.CaptureFixture[str]
+    write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rules = {(each["rule"], each["level"]): each for each in probed(write, port, capsys)["rules"]}
+    rules = {(each["rule"], each["level"]): each for each in run_probe(write_config, port, capsys)["rules"]}
 
     assert rules["a", "warn"]["worst"] == 1_000  # not the five seconds of `host`
     assert rules["base-repair", "crit"]["worst"] == 62_000
 
 
 def test_a_source_that_cannot_be_read_raises_no_doubt_and_is_named(
-    write: Write, port: int, capsys: pytest.CaptureFixture[str]
+    write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = probed(write, 1, capsys)
+    told = run_probe(write_config, 1, capsys)
 
     assert list(told["unread"]) == ["bot"]
     assert not [each for each in told["warnings"] if "deliver" in str(each["what"]) and "host" not in str(each["what"])]
 
 
-def test_without_a_probe_it_says_that_it_did_not_look(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(write({"rules/x.yaml": RULES}))]) == 0
+def test_without_a_probe_it_says_that_it_did_not_look(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(write_config({"rules/x.yaml": RULES}))]) == 0
     assert "was not looked at: say --probe" in capsys.readouterr().out

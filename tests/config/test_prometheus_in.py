@@ -10,14 +10,14 @@ import pytest
 
 from watchdog import config
 from watchdog.config import Config
-from watchdog.config.prometheus.cells import open_sheet
+from watchdog.config.prometheus.cells import load_cells
 from watchdog.rules import Patience
 
 FILES = sorted((Path(__file__).parent / "prometheus").glob("*.yaml"))
-Write = Callable[[dict[str, str]], Path]
+WriteConfig = Callable[[dict[str, str]], Path]
 
 
-def theirs(*rules: str, group: str = "") -> str:
+def prometheus_file(*rules: str, group: str = "") -> str:
     """A file with one group; each rule in flow style."""
     return f"groups:\n  - name: g\n{group}    rules:\n" + "".join(f"      - {{{rule}}}\n" for rule in rules)
 
@@ -26,26 +26,26 @@ def load(folder: Path) -> Config:
     return config.load(folder, environ={})
 
 
-def wrong(folder: Path) -> list[str]:
-    checked, problems = config.check([folder], environ={})
+def load_errors(folder: Path) -> list[str]:
+    checked, problems = config.check_files([folder], environ={})
     assert checked is None
     return [str(problem).removeprefix(f"{folder}/rules/") for problem in problems]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_as_people_have_them_load_whole(path: Path) -> None:
-    checked, problems = config.check([path], environ={})
+    checked, problems = config.check_files([path], environ={})
 
     assert not problems
     assert checked is not None
     # `alert:` stands once for each rule of ours
     assert len(checked.rules) == path.read_text().count("alert:") - path.read_text().count("# alert:")
-    assert set(checked.alerts) == set(checked.rules)
+    assert set(checked.prometheus_alerts) == set(checked.rules)
 
 
-def test_an_alert_becomes_a_rule_with_its_patience_labels_and_runbook(write: Write) -> None:
+def test_an_alert_becomes_a_rule_with_its_patience_labels_and_runbook(write_config: WriteConfig) -> None:
     loaded = load(
-        write(
+        write_config(
             {
                 "rules/p.yml": """\
 groups:
@@ -67,7 +67,7 @@ groups:
     assert rule.crit is not None
     assert rule.warn is None
     assert rule.crit.expr == "rate(errors_total[5m]) > 0.5"
-    assert (rule.crit.for_, rule.crit.clear_for, rule.crit.plan) == (Patience(hold=90_000), 300_000, "repair")
+    assert (rule.crit.for_, rule.crit.clear_for, rule.crit.plan) == (Patience(duration=90_000), 300_000, "repair")
     assert (rule.target, rule.runbook) == ("bot", "https://wiki/errors")
     assert rule.labels == {"team": "trading", "area": "7"}
 
@@ -76,25 +76,29 @@ groups:
     ("severity", "level"),
     [("critical", "crit"), ("page", "crit"), ("warning", "warn"), ("info", "warn"), (None, "warn")],
 )
-def test_critical_and_page_are_crit_and_all_else_is_warn(write: Write, severity: str | None, level: str) -> None:
+def test_critical_and_page_are_crit_and_all_else_is_warn(
+    write_config: WriteConfig, severity: str | None, level: str
+) -> None:
     labels = f", labels: {{severity: {severity}}}" if severity else ""
 
-    rule = load(write({"rules/p.yml": theirs(f"alert: A, expr: a > 1{labels}")})).rules["A"]
+    rule = load(write_config({"rules/p.yml": prometheus_file(f"alert: A, expr: a > 1{labels}")})).rules["A"]
 
     assert [each for each in ("warn", "crit") if getattr(rule, each) is not None] == [level]
 
 
-def test_alerts_of_one_name_get_names_of_their_own(write: Write) -> None:
+def test_alerts_of_one_name_get_names_of_their_own(write_config: WriteConfig) -> None:
     loaded = load(
-        write(
+        write_config(
             {
-                "rules/a.yml": theirs(
+                "rules/a.yml": prometheus_file(
                     "alert: A, expr: a > 1",
                     "alert: A, expr: a > 2, labels: {severity: critical}",
                     "alert: Two words, expr: a > 1",
                     "alert: base-halt, expr: a > 1",
                 ),
-                "rules/b.yml": theirs("alert: B, expr: b > 1", "alert: B, expr: b > 2", "alert: C, expr: c > 1"),
+                "rules/b.yml": prometheus_file(
+                    "alert: B, expr: b > 1", "alert: B, expr: b > 2", "alert: C, expr: c > 1"
+                ),
             }
         )
     )
@@ -110,27 +114,27 @@ def test_alerts_of_one_name_get_names_of_their_own(write: Write) -> None:
         "base-halt",
         "base-repair",
     ]
-    assert loaded.alerts["A.critical"].name == "A"
+    assert loaded.prometheus_alerts["A.critical"].name == "A"
 
 
-def test_the_only_target_is_meant_and_of_several_one_must_be_said(write: Write) -> None:
+def test_the_only_target_is_meant_and_of_several_one_must_be_said(write_config: WriteConfig) -> None:
     two = {"rules/t.yaml": "targets: {other: {}}\n"}
 
-    assert load(write({"rules/p.yml": theirs("alert: A, expr: a > 1")})).rules["A"].target == "bot"
-    assert wrong(write({**two, "rules/p.yml": theirs("alert: A, expr: a > 1")})) == [
+    assert load(write_config({"rules/p.yml": prometheus_file("alert: A, expr: a > 1")})).rules["A"].target == "bot"
+    assert load_errors(write_config({**two, "rules/p.yml": prometheus_file("alert: A, expr: a > 1")})) == [
         "p.yml:4:17: it is not said which target A belongs to — "
         "add the label watchdog_target to it or to its group, with one of bot, other"
     ]
-    folder = write(
-        {**two, "rules/p.yml": theirs("alert: A, expr: a > 1", group="    labels: {watchdog_target: other}\n")}
+    folder = write_config(
+        {**two, "rules/p.yml": prometheus_file("alert: A, expr: a > 1", group="    labels: {watchdog_target: other}\n")}
     )
     assert load(folder).rules["A"].target == "other"
 
 
 def test_without_any_target_alerts_are_told_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "p.yml").write_text(theirs("alert: A, expr: a > 1"))
+    (tmp_path / "p.yml").write_text(prometheus_file("alert: A, expr: a > 1"))
 
-    checked, problems = config.check([tmp_path / "p.yml"], environ={})
+    checked, problems = config.check_files([tmp_path / "p.yml"], environ={})
 
     assert not problems
     assert checked is not None
@@ -184,24 +188,24 @@ def test_without_any_target_alerts_are_told_all_the_same(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_mistake_stands_where_it_was_made(write: Write, rule: str, said: str) -> None:
-    problems = wrong(write({"rules/p.yml": theirs(rule)}))
+def test_a_mistake_stands_where_it_was_made(write_config: WriteConfig, rule: str, said: str) -> None:
+    problems = load_errors(write_config({"rules/p.yml": prometheus_file(rule)}))
 
     assert len(problems) == 1
     assert problems[0].startswith(f"p.yml:{said}")
 
 
-def test_a_file_may_not_hold_our_keys_beside_groups(write: Write) -> None:
-    problems = wrong(write({"rules/p.yml": theirs("alert: A, expr: a > 1") + "kpis: {}\n"}))
+def test_a_file_may_not_hold_our_keys_beside_groups(write_config: WriteConfig) -> None:
+    problems = load_errors(write_config({"rules/p.yml": prometheus_file("alert: A, expr: a > 1") + "kpis: {}\n"}))
 
     assert problems == ["p.yml:5:1: there is no key kpis — known: groups"]
 
 
-def test_our_own_expressions_read_what_is_recorded(write: Write) -> None:
+def test_our_own_expressions_read_what_is_recorded(write_config: WriteConfig) -> None:
     loaded = load(
-        write(
+        write_config(
             {
-                "rules/p.yml": theirs(
+                "rules/p.yml": prometheus_file(
                     "record: 'job:e:rate', expr: 'sum by (job) (rate(errors_total[5m]))'", group="    interval: 15s\n"
                 ),
                 "rules/ours.yaml": "kpis: {rate: {expr: 'max_over_time(job:e:rate[1h])'}}\n"
@@ -211,25 +215,28 @@ def test_our_own_expressions_read_what_is_recorded(write: Write) -> None:
     )
 
     assert loaded.recordings["job:e:rate"][0].step == 15_000
-    assert "Recorded" in repr(loaded.expr(loaded.kpis["rate"].expr).node)
+    assert "Recorded" in repr(loaded.parse_expr(loaded.kpis["rate"].expr).node)
 
 
-def test_what_an_alert_says_is_part_of_the_fingerprint(write: Write) -> None:
+def test_what_an_alert_says_is_part_of_the_fingerprint(write_config: WriteConfig) -> None:
     prints = {
-        load(write({"rules/p.yml": theirs(f"alert: A, expr: a > 1, annotations: {{summary: {text}}}")})).fingerprint
+        load(
+            write_config({"rules/p.yml": prometheus_file(f"alert: A, expr: a > 1, annotations: {{summary: {text}}}")})
+        ).fingerprint
         for text in ("one", "two", "one")
     }
 
     assert len(prints) == 2
 
 
-def test_aliases_that_copy_without_end_are_refused(write: Write) -> None:
+def test_aliases_that_copy_without_end_are_refused(write_config: WriteConfig) -> None:
     many = ", ".join(["*r"] * 600)
     text = f"groups:\n  - {{name: a, rules: &l [&r {{alert: A, expr: a > 1, labels: {{a: b, c: d}}}}, {many}]}}\n"
     text += "".join(f"  - {{name: n{i}, rules: *l}}\n" for i in range(300))
 
     assert any(
-        "the file stands for more than 200000 values" in problem for problem in wrong(write({"rules/p.yml": text}))
+        "the file stands for more than 200000 values" in problem
+        for problem in load_errors(write_config({"rules/p.yml": text}))
     )
 
 
@@ -239,7 +246,7 @@ def test_aliases_that_copy_without_end_are_refused(write: Write) -> None:
 def test_brackets_without_end_kill_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.yml").write_text(text)
 
-    sheet, top = open_sheet(tmp_path / "p.yml", "p.yml")
+    sheet, top = load_cells(tmp_path / "p.yml", "p.yml")
 
     assert top is None
     assert [str(problem) for problem in sheet.problems] == [
@@ -247,11 +254,11 @@ def test_brackets_without_end_kill_nobody(tmp_path: Path, text: str) -> None:
     ]
 
 
-def test_the_example_in_the_docs_loads(write: Write) -> None:
+def test_the_example_in_the_docs_loads(write_config: WriteConfig) -> None:
     page = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
-    loaded = load(write({"rules/p.yml": block}))
+    loaded = load(write_config({"rules/p.yml": block}))
 
     assert loaded.rules["HighErrors"].crit is not None
     assert loaded.rules["HighErrors"].crit.plan == "halt"

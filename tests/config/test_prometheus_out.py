@@ -14,15 +14,15 @@ import yaml
 from watchdog import config, history
 from watchdog.cli import main
 from watchdog.config import Config
-from watchdog.config.prometheus.export import Export, export
-from watchdog.replay import Report, replay
-from watchdog.ruletest import read, run
+from watchdog.config.prometheus.export import Export, export_prometheus
+from watchdog.replay import ReplayReport, replay
+from watchdog.ruletest import load_test_file, run_tests
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = sorted(path.name for path in (ROOT / "rules").glob("*.yaml"))
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
-WIDE = """\
+BROAD_RULES = """\
 targets: {bot: {}, paper-bot: {}}
 kpis:
   share: {expr: good / all, unit: ratio, baseline: 8%, needs: all > 100, help: "Share of the good: as it is"}
@@ -55,10 +55,10 @@ rules:
 """
 
 
-def checked(folder: Path, **files: str) -> Config:
+def load_checked(folder: Path, **files: str) -> Config:
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
-    found, problems = config.check([folder], environ={})
+    found, problems = config.check_files([folder], environ={})
     assert not problems
     assert found is not None
     return found
@@ -70,7 +70,7 @@ def promtool(*args: str | Path) -> str:
     return done.stdout
 
 
-def alerts(made: Export) -> dict[tuple[str, str, bool], dict[str, object]]:
+def exported_alerts(made: Export) -> dict[tuple[str, str, bool], dict[str, object]]:
     """(name, severity, of missing data) → alert."""
     listed = [rule for group in yaml.safe_load(made.text)["groups"] for rule in group["rules"] if "alert" in rule]
     return {(rule["alert"], rule["labels"]["severity"], "watchdog_missing" in rule["labels"]): rule for rule in listed}
@@ -81,14 +81,14 @@ def alerts(made: Export) -> dict[tuple[str, str, bool], dict[str, object]]:
 def test_promtool_accepts_what_is_written(tmp_path: Path, name: str) -> None:
     match name:
         case "shipped":
-            known = checked(ROOT / "rules")
+            known = load_checked(ROOT / "rules")
         case "wide":
-            known = checked(tmp_path, ours=WIDE)
+            known = load_checked(tmp_path, ours=BROAD_RULES)
         case _:
             for each in (Path(__file__).parent / "prometheus").glob("*.yaml"):
                 shutil.copy(each, tmp_path)
-            known = checked(tmp_path)
-    made = export(known)
+            known = load_checked(tmp_path)
+    made = export_prometheus(known)
     (tmp_path / "exported.rules").write_text(made.text)
 
     said = promtool("check", "rules", tmp_path / "exported.rules")
@@ -98,7 +98,10 @@ def test_promtool_accepts_what_is_written(tmp_path: Path, name: str) -> None:
 
 
 def test_limits_of_every_kind_stand_in_raw_units(tmp_path: Path) -> None:
-    found = {key: str(rule["expr"]) for key, rule in alerts(export(checked(tmp_path, ours=WIDE))).items()}
+    found = {
+        key: str(rule["expr"])
+        for key, rule in exported_alerts(export_prometheus(load_checked(tmp_path, ours=BROAD_RULES))).items()
+    }
 
     assert found["a", "warning", False] == "((good / all) > 0.12) and (all > 100)"
     assert found["c", "critical", False] == "(temperature) == 0"
@@ -117,7 +120,7 @@ def test_limits_of_every_kind_stand_in_raw_units(tmp_path: Path) -> None:
 
 
 def test_labels_and_annotations_are_those_of_the_rule(tmp_path: Path) -> None:
-    found = alerts(export(checked(tmp_path, ours=WIDE)))["a", "critical", False]
+    found = exported_alerts(export_prometheus(load_checked(tmp_path, ours=BROAD_RULES)))["a", "critical", False]
 
     assert found["labels"] == {"severity": "critical", "watchdog_target": "bot", "watchdog_plan": "stop"}
     assert found["for"] == "5m"
@@ -133,7 +136,7 @@ def test_labels_and_annotations_are_those_of_the_rule(tmp_path: Path) -> None:
 def test_what_prometheus_cannot_say_is_a_comment_and_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ours.yaml").write_text(WIDE)
+    (tmp_path / "ours.yaml").write_text(BROAD_RULES)
 
     assert main(["check", "--export", "prometheus", str(tmp_path)]) == 0
 
@@ -156,7 +159,7 @@ def test_what_prometheus_cannot_say_is_a_comment_and_is_counted(
     )
 
 
-FIRES = """\
+FIRING_RULES = """\
 targets: {{bot: {{}}}}
 kpis: {{x: {{expr: x}}}}
 rules: [{{name: x, kpi: x, target: bot, crit: {{{threshold}}}}}]
@@ -179,8 +182,8 @@ rules: [{{name: x, kpi: x, target: bot, crit: {{{threshold}}}}}]
     ],
 )
 def test_an_exported_alert_fires_in_the_same_minutes_as_ours(tmp_path: Path, threshold: str, values: str) -> None:
-    fired = _fired(tmp_path, FIRES.format(threshold=threshold), values)
-    made = export(checked(tmp_path)).text
+    fired = _firing_times(tmp_path, FIRING_RULES.format(threshold=threshold), values)
+    made = export_prometheus(load_checked(tmp_path)).text
     # Sources are read each minute here, and so is what counts evaluations.
     (tmp_path / "exported.rules").write_text(made.replace("[44s999ms:15s]", "[2m59s999ms:1m]"))
     expected = [
@@ -209,7 +212,7 @@ def test_an_exported_alert_fires_in_the_same_minutes_as_ours(tmp_path: Path, thr
     promtool("test", "rules", tmp_path / "test.yml")
 
 
-def _fired(folder: Path, rules: str, values: str) -> set[int]:
+def _firing_times(folder: Path, rules: str, values: str) -> set[int]:
     """The minutes in which our rule is crit."""
     (folder / "ours.yaml").write_text(rules)
     asked = [{"eval_time": f"{minute}m", "rule": "x", "state": "crit"} for minute in range(1, len(values.split()))]
@@ -224,33 +227,33 @@ def _fired(folder: Path, rules: str, values: str) -> set[int]:
             }
         )
     )
-    file, problems = read(folder / "watch.yml", {})
+    file, problems = load_test_file(folder / "watch.yml", {})
     assert not problems
     assert file is not None
-    fired = {minute for minute, case in enumerate(run(file), 1) if case.passed}
+    fired = {minute for minute, case in enumerate(run_tests(file), 1) if case.passed}
     (folder / "watch.yml").unlink()
     return fired
 
 
 @pytest.mark.parametrize("recording", ["healthy", "bad_v2"])
 def test_what_was_exported_and_read_back_trips_as_it_did(tmp_path: Path, recording: str) -> None:
-    ours = checked(ROOT / "rules")
+    ours = load_checked(ROOT / "rules")
     for name in ("targets.yaml", "plans.yaml"):
         shutil.copy(ROOT / "rules" / name, tmp_path)
-    theirs = checked(tmp_path, exported=export(ours).text)
+    theirs = load_checked(tmp_path, exported=export_prometheus(ours).text)
     pages = history.load([str(ROOT / "examples" / "hmm_bot" / f"{recording}.csv")])
 
     before, after = replay(ours, pages), replay(theirs, pages)
 
-    assert _told(after, theirs) == _told(before, ours)
+    assert _reported_trips(after, theirs) == _reported_trips(before, ours)
     assert [(plan.plan, plan.t) for plan in after.plans] == [(plan.plan, plan.t) for plan in before.plans]
     assert bool(before.trips) == (recording == "bad_v2")
 
 
-def _told(report: Report, known: Config) -> Sequence[tuple[object, ...]]:
+def _reported_trips(report: ReplayReport, known: Config) -> Sequence[tuple[object, ...]]:
     return sorted(
         (
-            known.alerts[trip.rule].name if trip.rule in known.alerts else trip.rule,
+            known.prometheus_alerts[trip.rule].name if trip.rule in known.prometheus_alerts else trip.rule,
             trip.level,
             trip.start,
             trip.end or 0,
@@ -260,11 +263,14 @@ def _told(report: Report, known: Config) -> Sequence[tuple[object, ...]]:
 
 
 def test_our_recovery_thresholds_and_counts_are_read_back(tmp_path: Path) -> None:
-    ours = checked(tmp_path, ours=WIDE)
+    ours = load_checked(tmp_path, ours=BROAD_RULES)
     other = tmp_path / "other"
     other.mkdir()
-    text = "targets: {bot: {}, paper-bot: {}}\n" + WIDE[WIDE.index("plans:") : WIDE.index("defaults:")]
-    theirs = checked(other, exported=export(ours).text, rest=text)
+    text = (
+        "targets: {bot: {}, paper-bot: {}}\n"
+        + BROAD_RULES[BROAD_RULES.index("plans:") : BROAD_RULES.index("defaults:")]
+    )
+    theirs = load_checked(other, exported=export_prometheus(ours).text, rest=text)
 
     a, b = theirs.rules["a.critical"], theirs.rules["b.critical"]
     assert a.crit is not None
@@ -274,4 +280,4 @@ def test_our_recovery_thresholds_and_counts_are_read_back(tmp_path: Path) -> Non
     assert theirs.rules["c.warning"].warn.outside == (10, 30)
     assert theirs.rules["c.warning"].warn.clear == (12, 28)
     assert theirs.kpis["a.critical"].needs == "(all > 100)"
-    assert (b.crit.at_most, b.crit.clear, b.crit.for_.say()) == (-10, -8, "2 of 2 evaluations")
+    assert (b.crit.at_most, b.crit.clear, b.crit.for_.describe()) == (-10, -8, "2 of 2 evaluations")

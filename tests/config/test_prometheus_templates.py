@@ -6,9 +6,9 @@ from watchdog.config.prometheus.helpers import TemplateError
 from watchdog.config.prometheus.templates import LabelMap, Template
 
 
-def fill(text: str, value: float = 1.5, **labels: str) -> str:
+def render_template(text: str, value: float = 1.5, **labels: str) -> str:
     held = LabelMap(labels)
-    return Template(text).fill(
+    return Template(text).render(
         {"Labels": held, "Value": value},
         {"labels": held, "value": value, "externalLabels": LabelMap(), "externalURL": "http://x"},
         lambda expr: [{"Labels": LabelMap(k="a"), "Value": 2.0}] if expr == "up" else [],
@@ -33,7 +33,7 @@ def fill(text: str, value: float = 1.5, **labels: str) -> str:
     ],
 )
 def test_templates_are_filled_in(text: str, filled: str) -> None:
-    assert fill(text, job="x") == filled
+    assert render_template(text, job="x") == filled
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_what_is_wrong_with_a_template_is_said_before_it_is_used(text: str, said
 )
 def test_what_cannot_be_filled_in_is_said(text: str) -> None:
     with pytest.raises(TemplateError):
-        fill(text)
+        render_template(text)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.actions.plan import Repair, verify_of
-from watchdog.config import Config, check
-from watchdog.promql import parse, windows
+from watchdog.actions.plan import Repair, effective_verify
+from watchdog.config import Config, check_files
+from watchdog.promql import parse, required_lookback
 
 RULES = Path(__file__).parents[2] / "rules"
 FILES = sorted(RULES.glob("*.yaml"))
@@ -17,7 +17,7 @@ MINUTE = 60_000
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    config, problems = check([RULES], environ={})
+    config, problems = check_files([RULES], environ={})
     assert problems == []
     assert config is not None
     return config
@@ -29,7 +29,7 @@ def test_nothing_is_left_over(config: Config) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_each_file_can_be_checked_alone(path: Path) -> None:
-    config, problems = check([path], environ={})
+    config, problems = check_files([path], environ={})
     assert problems == []
     assert config is not None
 
@@ -74,7 +74,7 @@ def test_each_rule_says_what_a_person_wants_to_know(config: Config) -> None:
         assert kpi.help
         worst = rule.crit or rule.warn
         assert worst is not None
-        assert worst.for_.hold or worst.for_.m
+        assert worst.for_.duration or worst.for_.m
         assert worst.clear is not None
 
 
@@ -99,7 +99,7 @@ def test_shares_of_few_events_need_evidence(config: Config) -> None:
 
 def test_a_bar_window_holds_at_least_250_bars_of_a_second(config: Config) -> None:
     for name in ("regime_change_rate", "confidence"):
-        assert windows(parse(config.kpis[name].expr))["hmm_bars_total"] >= 500_000
+        assert required_lookback(parse(config.kpis[name].expr))["hmm_bars_total"] >= 500_000
         assert ">= 250" in (config.kpis[name].needs or "")
 
 
@@ -114,13 +114,13 @@ def test_each_level_takes_as_long_as_it_should(level: str, least: int, most: int
     """Bars come at one a second: 250 of them are the evidence that the slowest bar rule waits for."""
     rollback = config.plans["rollback"]
     assert isinstance(rollback, Repair)
-    verify = verify_of(rollback, next(each for each in rollback.levels if each.name == level))
+    verify = effective_verify(rollback, next(each for each in rollback.levels if each.name == level))
     proven = max(verify.settle, 250_000) + verify.quiet
     assert least * MINUTE <= proven <= verify.give_up == most * MINUTE
 
 
 # How long after a step a KPI can first be judged, in ms, with one bar and one sample a second.
-EVIDENCE = {
+EXPECTED_THRESHOLDS = {
     "regime_change_rate": 250_000,
     "confidence": 250_000,
     "training_failure_rate": 20 * 21_000,  # 20 trainings, one each 21 bars
@@ -140,11 +140,11 @@ def test_the_first_level_can_be_proven_and_disproven_for_every_rule(config: Conf
     judged = set()
     for each in config.checks:
         if each.plan == "rollback":
-            first = max(EVIDENCE[each.kpi], verify.settle)
+            first = max(EXPECTED_THRESHOLDS[each.kpi], verify.settle)
             assert first + verify.quiet < verify.give_up, each.rule
-            assert first + each.patience.hold < verify.give_up, each.rule
+            assert first + each.patience.duration < verify.give_up, each.rule
             judged.add(each.kpi)
-    assert judged == set(EVIDENCE)
+    assert judged == set(EXPECTED_THRESHOLDS)
 
 
 def test_every_rule_stands_in_the_readme(config: Config) -> None:

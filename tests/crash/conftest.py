@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.crash.lives import COLUMNS
+from tests.crash.lives import PHASES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -23,9 +23,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     write = terminalreporter.write_line
     write("")
-    write(" " * 30 + "".join(f"{column:>9}" for column in COLUMNS))
+    write(" " * 30 + "".join(f"{column:>9}" for column in PHASES))
     for row, cells in rows.items():
-        write(f"{row:<30}" + "".join(f"{_cell(cells.get(column, [])):>9}" for column in COLUMNS))
+        write(f"{row:<30}" + "".join(f"{_cell(cells.get(column, [])):>9}" for column in PHASES))
     points = [survived for cells in rows.values() for listed in cells.values() for survived in listed]
     write(f"{len(points)} points, {sum(points)} survived")
 

@@ -14,43 +14,43 @@ from pathlib import Path
 import pytest
 
 from tests.crash import lives
-from tests.crash.lives import Life
-from tests.crash.stories import STORIES, Story, World, end, lost, serve
+from tests.crash.lives import CrashHarness
+from tests.crash.stories import SCENARIOS, Scenario, Workspace, find_lost_user_data, kill_bots, start_api_server
 from watchdog.journal import runs
 
-SECOND_LIFE = 1_000
+RESTART_DELAY = 1_000
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One for all; it finds a try's folder by its name."""
-    server, address = serve(tmp_path_factory.getbasetemp() / "tries")
+    server, address = start_api_server(tmp_path_factory.getbasetemp() / "tries")
     yield address
     server.kill()
     server.communicate()
 
 
 @pytest.fixture
-def tries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def attempts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp() / "tries"
     folder.mkdir(exist_ok=True)
     return folder
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize("story", SCENARIOS, ids=lambda story: story.name)
 @pytest.mark.parametrize("death", ["kill -9", "SIGTERM"])
 def test_wherever_it_dies_every_effect_happens_once_and_the_run_ends(
-    story: Story, death: str, api: str, tries: Path, request: pytest.FixtureRequest
+    story: Scenario, death: str, api_url: str, attempts_folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    number = (STORIES.index(story) * 2 + (death == "SIGTERM")) * 1_000
-    template = lives.template_of(story, tries / f"{number}", api)
-    whole = lives.fresh(template, World(tries / f"{number + 1}", api))
-    code, said = lives.forked(lives.lived(whole, story))
+    number = (SCENARIOS.index(story) * 2 + (death == "SIGTERM")) * 1_000
+    template = lives.make_template(story, attempts_folder / f"{number}", api_url)
+    whole = lives.copy_template(template, Workspace(attempts_folder / f"{number + 1}", api_url))
+    code, said = lives.run_in_fork(lives.make_first_process(whole, story))
     assert code == 0, said
     columns, told, names = json.loads((whole.folder / "points.json").read_text())
-    assert story.effects(whole) == story.once
-    end(whole)
-    points = lives.chosen(columns)
+    assert story.read_effects(whole) == story.expected_effects
+    kill_bots(whole)
+    points = lives.select_points(columns)
     if death == "SIGTERM":  # ahead of the run it is no other death; and it takes effect between two steps only
         points = [point for point in points if columns[point - 1] != "queue"][::3]
     elif story.name in ("git to", "git files"):  # but for the commit's making, the same as a revert
@@ -58,17 +58,22 @@ def test_wherever_it_dies_every_effect_happens_once_and_the_run_ends(
 
     wrong, tried = [], []
     for point in points:
-        world = lives.fresh(template, World(tries / f"{number + 1 + point}", api))
+        world = lives.copy_template(template, Workspace(attempts_folder / f"{number + 1 + point}", api_url))
         try:
-            code, said = lives.forked(
-                lives.lived(world, story, at=point, happens=lives.kill if death == "kill -9" else lives.term)
+            code, said = lives.run_in_fork(
+                lives.make_first_process(
+                    world,
+                    story,
+                    fault_at=point,
+                    inject_fault=lives.send_sigkill if death == "kill -9" else lives.send_sigterm,
+                )
             )
             assert code == (-9 if death == "kill -9" else 0), said
-            code, said = lives.forked(partial(carries_on, world, story, death, told))
+            code, said = lives.run_in_fork(partial(assert_recovers, world, story, death, told))
         except AssertionError as failure:
             code, said = 1, str(failure)
         finally:
-            end(world)
+            kill_bots(world)
         tried.append((columns[point - 1], code == 0))
         if code != 0:
             wrong.append(f"{columns[point - 1]} (point {point}, {names[point - 1]}): {said}")
@@ -76,34 +81,34 @@ def test_wherever_it_dies_every_effect_happens_once_and_the_run_ends(
     assert not wrong, "\n".join(wrong)
 
 
-def carries_on(world: World, story: Story, death: str, told: list[str]) -> None:
+def assert_recovers(workspace: Workspace, scenario: Scenario, death: str, expected_titles: list[str]) -> None:
     """The next process, in the same folder."""
-    if story.name == "systemd":
-        lives.on_path(world)
-    heir = Life(world, story, now=lives.later(world))
-    heir.points.at = 2**62
+    if scenario.name == "systemd":
+        lives.prepend_to_path(workspace)
+    successor = CrashHarness(workspace, scenario, now=lives.time_after_last_event(workspace))
+    successor.counted_points.fault_at = 2**62
     started = [
         step.say
-        for row in heir.journal.rows("SELECT id FROM run")
-        for step in runs.steps(heir.journal, row[0])
+        for row in successor.journal.query("SELECT id FROM run")
+        for step in runs.list_steps(successor.journal, row[0])
         if step.status == "started"
     ]
     if death == "SIGTERM":
         assert not started, f"left in the middle of {started}"
-    run = heir.begin()
-    heir.play()
-    ended = heir.run(run)
-    effects = story.effects(world)
+    run = successor.get_or_queue_run()
+    successor.run_to_end()
+    ended = successor.get_run(run)
+    effects = scenario.read_effects(workspace)
     assert ended.status == "ended"
-    assert not [step for step in heir.steps(run) if step.status == "started"]
-    if story.sure or not started or not started[0].startswith(("POST", "run")):
-        assert (ended.outcome, effects) == ("proven", story.once), (ended, heir.did(run))
-        assert set(heir.told()) == set(told)
-        assert (heir.latched() is not None) == (story.kind == "halt")
+    assert not [step for step in successor.steps(run) if step.status == "started"]
+    if scenario.is_detectable or not started or not started[0].startswith(("POST", "run")):
+        assert (ended.outcome, effects) == ("proven", scenario.expected_effects), (ended, successor.step_outcomes(run))
+        assert set(successor.message_titles()) == set(expected_titles)
+        assert (successor.latch_reason() is not None) == (scenario.kind == "halt")
     else:
         assert ended.outcome == "stopped"
-        assert effects in ([], story.once)
-        assert heir.latched()
-        assert "cannot be told" in heir.pages()[-1]
-    assert lost(world) == []
-    assert heir.journal.rows("PRAGMA integrity_check")[0][0] == "ok"
+        assert effects in ([], scenario.expected_effects)
+        assert successor.latch_reason()
+        assert "cannot be told" in successor.critical_messages()[-1]
+    assert find_lost_user_data(workspace) == []
+    assert successor.journal.query("PRAGMA integrity_check")[0][0] == "ok"

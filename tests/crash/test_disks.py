@@ -11,36 +11,38 @@ from pathlib import Path
 import pytest
 
 from tests.crash import lives
-from tests.crash.lives import Life
-from tests.crash.stories import CONFIG, STORIES, Story, World, lost
+from tests.crash.lives import CrashHarness
+from tests.crash.stories import CONFIG_V2, SCENARIOS, Scenario, Workspace, find_lost_user_data
 
-WRITES = [story for story in STORIES if story.name in ("flag", "halt", "git revert", "archive", "restore")]
-SPAN = 20_000
+WRITING_SCENARIOS = [story for story in SCENARIOS if story.name in ("flag", "halt", "git revert", "archive", "restore")]
+FAULT_DURATION = 20_000
 """ms after which the disk is well again."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _mounts() -> None:
-    if missing := lives.needs_mounts():
+    if missing := lives.mounts_unavailable():
         pytest.skip(missing)
 
 
-@pytest.mark.parametrize("story", WRITES, ids=lambda story: story.name)
+@pytest.mark.parametrize("story", WRITING_SCENARIOS, ids=lambda story: story.name)
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
 def test_whenever_the_disk_gives_out_the_files_are_whole_and_the_run_ends(
-    story: Story, trouble: str, tmp_path: Path, request: pytest.FixtureRequest
+    story: Scenario, trouble: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    template = lives.template_of(story, tmp_path / "0", "")
-    whole = lives.fresh(template, World(tmp_path / "1", ""))
-    code, said = lives.forked(lives.lived(whole, story))
+    template = lives.make_template(story, tmp_path / "0", "")
+    whole = lives.copy_template(template, Workspace(tmp_path / "1", ""))
+    code, said = lives.run_in_fork(lives.make_first_process(whole, story))
     assert code == 0, said
     columns, _, names = json.loads((whole.folder / "points.json").read_text())
-    points = [point for point in lives.chosen(columns) if columns[point - 1] not in ("queue", "watch", "end")][::2]
+    points = [point for point in lives.select_points(columns) if columns[point - 1] not in ("queue", "watch", "end")][
+        ::2
+    ]
 
     wrong, tried = [], []
     for point in points:
-        world = World(tmp_path / str(point + 1), "")
-        code, said = lives.forked(partial(_suffers, template, world, story, point, trouble))
+        world = Workspace(tmp_path / str(point + 1), "")
+        code, said = lives.run_in_fork(partial(_run_with_fault, template, world, story, point, trouble))
         tried.append((columns[point - 1], code == 0))
         if code != 0:
             wrong.append(f"{columns[point - 1]} (point {point}, {names[point - 1]}): {said}")
@@ -48,79 +50,83 @@ def test_whenever_the_disk_gives_out_the_files_are_whole_and_the_run_ends(
     assert not wrong, "\n".join(wrong)
 
 
-def _suffers(template: World, world: World, story: Story, point: int, trouble: str) -> None:
+def _run_with_fault(template: Workspace, workspace: Workspace, scenario: Scenario, point: int, kind: str) -> None:
     """A whole life on a disk of its own. The journal lies on it where it is full, and elsewhere where it is read-only."""
-    lives.own_mounts()
-    world.folder.mkdir()
-    disk = world.folder if trouble == "full" else world.bot
+    lives.unshare_mounts()
+    workspace.folder.mkdir()
+    disk = workspace.folder if kind == "full" else workspace.bot
     disk.mkdir(exist_ok=True)
     lives.mount("-t", "tmpfs", "-o", "size=24m", "tmpfs", disk)
-    lives.bring(template, world)
-    life = Life(world, story)
-    life.journal.reserve.fill()
-    life.points.at = point
-    trip = Trouble(life, disk, trouble)
-    life.points.happens = trip.begins
-    life.points.each = trip.lasts
-    life.meanwhile = trip.passes
-    run = life.begin()
-    life.play()
+    lives.copy_template_into(template, workspace)
+    life = CrashHarness(workspace, scenario)
+    life.journal.disk_reserve.fill()
+    life.counted_points.fault_at = point
+    trip = DiskFault(life, disk, kind)
+    life.counted_points.inject_fault = trip.start
+    life.counted_points.on_each_point = trip.refill
+    life.on_clock_advance = trip.stop_when_expired
+    run = life.get_or_queue_run()
+    life.run_to_end()
 
-    assert trip.came
-    trip.ends()
-    ended = life.run(run)
+    assert trip.has_started
+    trip.stop()
+    ended = life.get_run(run)
     assert ended.status == "ended"
-    assert not [row[0] for row in life.journal.rows("SELECT say FROM step WHERE status = 'started'")]
+    assert not [row[0] for row in life.journal.query("SELECT say FROM step WHERE status = 'started'")]
     # What lies beside a file when the disk turns read-only can be removed by nobody; the next step does.
-    assert [one for one in lost(world) if trouble == "full" or not one.startswith("left behind")] == []
-    effects = story.effects(world)
-    assert all(effects.count(one) <= story.once.count(one) for one in effects if one in story.once), effects
+    assert [one for one in find_lost_user_data(workspace) if kind == "full" or not one.startswith("left behind")] == []
+    effects = scenario.read_effects(workspace)
+    assert all(
+        effects.count(one) <= scenario.expected_effects.count(one)
+        for one in effects
+        if one in scenario.expected_effects
+    ), effects
     if ended.outcome == "proven":
-        assert set(story.once) <= set(effects), effects
-        assert story.well(world)
+        assert set(scenario.expected_effects) <= set(effects), effects
+        assert scenario.is_healthy(workspace)
     else:
-        assert life.latched()
-        assert life.pages()
-    config = (world.bot / "config.py").read_text()
+        assert life.latch_reason()
+        assert life.critical_messages()
+    config = (workspace.bot / "config.py").read_text()
     assert [line.split(" = ")[0] for line in config.splitlines()] == [
-        line.split(" = ")[0] for line in CONFIG.splitlines()
+        line.split(" = ")[0] for line in CONFIG_V2.splitlines()
     ]
-    if story.name in ("archive", "restore"):  # the originals, or what takes their place, and never neither
-        assert (world.bot / "state").exists() or effects == story.once or story.name == "restore"
-    assert life.journal.rows("PRAGMA integrity_check")[0][0] == "ok"
+    if scenario.name in ("archive", "restore"):  # the originals, or what takes their place, and never neither
+        assert (workspace.bot / "state").exists() or effects == scenario.expected_effects or scenario.name == "restore"
+    assert life.journal.query("PRAGMA integrity_check")[0][0] == "ok"
 
 
-class Trouble:
+class DiskFault:
     """A disk that gives out, for a while."""
 
-    def __init__(self, life: Life, disk: Path, kind: str) -> None:
+    def __init__(self, life: CrashHarness, disk: Path, kind: str) -> None:
         self._life, self._disk, self._kind = life, disk, kind
         self._since: int | None = None
-        self.over = False
+        self.is_over = False
 
-    def begins(self) -> None:
+    def start(self) -> None:
         self._since = self._life.now
         if self._kind == "full":
             self._fill()
         else:
             lives.mount("-o", "remount,ro", self._disk)
 
-    def lasts(self) -> None:
+    def refill(self) -> None:
         """Whatever becomes free is taken by somebody else at once."""
-        if self._since is not None and not self.over and self._kind == "full":
+        if self._since is not None and not self.is_over and self._kind == "full":
             self._fill()
 
-    def passes(self) -> None:
-        if self._since is not None and self._life.now >= self._since + SPAN:
-            self.ends()
+    def stop_when_expired(self) -> None:
+        if self._since is not None and self._life.now >= self._since + FAULT_DURATION:
+            self.stop()
 
     @property
-    def came(self) -> bool:
+    def has_started(self) -> bool:
         return self._since is not None
 
-    def ends(self) -> None:
-        if not self.over:
-            self.over = True
+    def stop(self) -> None:
+        if not self.is_over:
+            self.is_over = True
             if self._kind == "full":
                 (self._disk / "somebody-elses").unlink()
             else:
@@ -138,7 +144,7 @@ def test_a_journal_on_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path) ->
     """The driver's disk really is full: what these tests stand on."""
 
     def fills() -> None:
-        lives.own_mounts()
+        lives.unshare_mounts()
         disk = tmp_path / "disk"
         disk.mkdir()
         lives.mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)
@@ -149,5 +155,5 @@ def test_a_journal_on_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path) ->
             with pytest.raises(sqlite3.OperationalError, match="full"), db:
                 db.execute("INSERT INTO t VALUES (zeroblob(500000))")
 
-    code, said = lives.forked(fills)
+    code, said = lives.run_in_fork(fills)
     assert code == 0, said

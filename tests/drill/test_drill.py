@@ -12,13 +12,13 @@ from pydantic import TypeAdapter
 
 from watchdog.actions.plan import Plan
 from watchdog.cli import main
-from watchdog.drill import Row, drill
-from watchdog.model import ProcessPlace, Target
+from watchdog.drill import RowResult, rehearse_plan
+from watchdog.model import ProcessSpec, Target
 
 _CONFIG = "GLOBAL_TRADING = True  # read every second\nFEATURE_V2 = True\n"
 
 
-def git(repo: Path, *args: str) -> str:
+def run_git(repo: Path, *args: str) -> str:
     environ = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     named = ("-c", "user.name=dev", "-c", "user.email=dev@example.invalid")
     return subprocess.run(
@@ -31,25 +31,25 @@ def repo(tmp_path: Path) -> Path:
     """A bot with a merge `v2-merge` on top, and an ignored file of secrets."""
     repo = tmp_path / "bot"
     repo.mkdir()
-    git(repo, "init", "-q", "-b", "main")
+    run_git(repo, "init", "-q", "-b", "main")
     (repo / "config.py").write_text("GLOBAL_TRADING = True  # read every second\n")
     (repo / "model.py").write_text("VERSION = 1\n")
     (repo / ".gitignore").write_text(".env\n")
     (repo / ".env").write_text("LIVE=true\n")
-    git(repo, "add", "-A")
-    git(repo, "commit", "-q", "-m", "v1")
-    git(repo, "tag", "v1")
-    git(repo, "switch", "-q", "-c", "v2")
+    run_git(repo, "add", "-A")
+    run_git(repo, "commit", "-q", "-m", "v1")
+    run_git(repo, "tag", "v1")
+    run_git(repo, "switch", "-q", "-c", "v2")
     (repo / "config.py").write_text(_CONFIG)
     (repo / "model.py").write_text("VERSION = 2\n")
-    git(repo, "commit", "-q", "-am", "v2")
-    git(repo, "switch", "-q", "main")
-    git(repo, "merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
-    git(repo, "tag", "v2-merge")
+    run_git(repo, "commit", "-q", "-am", "v2")
+    run_git(repo, "switch", "-q", "main")
+    run_git(repo, "merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
+    run_git(repo, "tag", "v2-merge")
     return repo
 
 
-def plan(*levels: list[dict[str, object]], **more: object) -> Plan:
+def make_plan(*levels: list[dict[str, object]], **more: object) -> Plan:
     text = {
         "kind": "repair",
         "mode": "auto",
@@ -61,21 +61,21 @@ def plan(*levels: list[dict[str, object]], **more: object) -> Plan:
     return TypeAdapter(Plan).validate_python(text)
 
 
-FLAG: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"FEATURE_V2": False}}
-REVERT: dict[str, object] = {"do": "git", "revert": "v2-merge"}
-OFF: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"GLOBAL_TRADING": False}}
-ON: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"GLOBAL_TRADING": True}}
+FLAG_STEP: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"FEATURE_V2": False}}
+REVERT_STEP: dict[str, object] = {"do": "git", "revert": "v2-merge"}
+TRADING_OFF_STEP: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"GLOBAL_TRADING": False}}
+TRADING_ON_STEP: dict[str, object] = {"do": "flag", "file": "config.py", "set": {"GLOBAL_TRADING": True}}
 
 
-def target(repo: Path) -> Target:
+def make_target(repo: Path) -> Target:
     return Target(repo=str(repo))
 
 
-def problems(rows: list[Row]) -> list[str]:
+def problems(rows: list[RowResult]) -> list[str]:
     return [problem for row in rows for problem in row.problems]
 
 
-def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+def file_fingerprints(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Every file below a folder: mode, time of change, content. Git's own times too."""
     return {
         str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
@@ -85,7 +85,9 @@ def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def test_a_ladder_that_works_is_climbed_to_its_end_with_every_diff(repo: Path) -> None:
-    rows = drill(plan([FLAG], [REVERT], before=[OFF], proven=[ON]), target(repo))
+    rows = rehearse_plan(
+        make_plan([FLAG_STEP], [REVERT_STEP], before=[TRADING_OFF_STEP], proven=[TRADING_ON_STEP]), make_target(repo)
+    )
 
     assert [row.name for row in rows] == ["before", "l1", "l2", "proven"]
     assert problems(rows) == []
@@ -96,29 +98,32 @@ def test_a_ladder_that_works_is_climbed_to_its_end_with_every_diff(repo: Path) -
 
 def test_nothing_of_the_bot_is_touched(repo: Path) -> None:
     (repo / "model.py").write_text("VERSION = 2  # edited by hand, elsewhere than in the plan's lines\n")
-    status = git(repo, "status", "--porcelain")
-    was = everything(repo)
+    status = run_git(repo, "status", "--porcelain")
+    was = file_fingerprints(repo)
 
-    drill(plan([FLAG], [{"do": "git", "to": "v1"}], before=[OFF], proven=[ON]), target(repo))
+    rehearse_plan(
+        make_plan([FLAG_STEP], [{"do": "git", "to": "v1"}], before=[TRADING_OFF_STEP], proven=[TRADING_ON_STEP]),
+        make_target(repo),
+    )
 
-    assert everything(repo) == was
-    assert git(repo, "status", "--porcelain") == status
+    assert file_fingerprints(repo) == was
+    assert run_git(repo, "status", "--porcelain") == status
 
 
 def test_a_merge_that_is_gone_is_the_reason(repo: Path) -> None:
-    git(repo, "reset", "-q", "--hard", "v1")
-    rows = drill(plan([REVERT]), target(repo))
+    run_git(repo, "reset", "-q", "--hard", "v1")
+    rows = rehearse_plan(make_plan([REVERT_STEP]), make_target(repo))
     assert problems(rows) == ["git revert v2-merge changes nothing: what it would take back is not part of what runs"]
 
-    git(repo, "tag", "-d", "v2-merge")
-    (problem,) = problems(drill(plan([REVERT]), target(repo)))
+    run_git(repo, "tag", "-d", "v2-merge")
+    (problem,) = problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo)))
     assert "v2-merge" in problem
 
 
 def test_a_persons_edit_in_the_way_of_the_revert_is_the_reason(repo: Path) -> None:
     (repo / "model.py").write_text("VERSION = 3\n")
 
-    (problem,) = problems(drill(plan([REVERT]), target(repo)))
+    (problem,) = problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo)))
 
     assert "edited or in the way" in problem
     assert "model.py" in problem
@@ -126,15 +131,15 @@ def test_a_persons_edit_in_the_way_of_the_revert_is_the_reason(repo: Path) -> No
 
 def test_a_revert_that_conflicts_is_the_reason(repo: Path) -> None:
     (repo / "model.py").write_text("VERSION = 4\n")
-    git(repo, "commit", "-q", "-am", "v4")
+    run_git(repo, "commit", "-q", "-am", "v4")
 
-    (problem,) = problems(drill(plan([REVERT]), target(repo)))
+    (problem,) = problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo)))
 
     assert "later commits changed the same lines" in problem
 
 
 def test_a_flag_that_is_not_there_is_the_reason_and_later_rows_are_rehearsed_all_the_same(repo: Path) -> None:
-    rows = drill(plan([{**FLAG, "set": {"FEATURE_V3": False}}], [REVERT]), target(repo))
+    rows = rehearse_plan(make_plan([{**FLAG_STEP, "set": {"FEATURE_V3": False}}], [REVERT_STEP]), make_target(repo))
 
     assert "FEATURE_V3" in rows[0].problems[0]
     assert rows[1].problems == ()
@@ -145,10 +150,10 @@ def test_files_that_git_ignores_and_files_elsewhere_are_copied_too(repo: Path, t
     steps: list[dict[str, object]] = [
         {"do": "flag", "file": ".env", "set": {"LIVE": False}},
         {"do": "flag", "file": str(tmp_path / "other.toml"), "set": {"live": False}},
-        REVERT,
+        REVERT_STEP,
     ]
 
-    rows = drill(plan(steps), target(repo))
+    rows = rehearse_plan(make_plan(steps), make_target(repo))
 
     assert problems(rows) == []
     assert [step.how for step in rows[0].steps] == ["done", "done", "done"]
@@ -163,9 +168,9 @@ def test_what_touches_the_outside_is_looked_at_and_not_done(repo: Path, tmp_path
         {"do": "process", "restart": "process"},
         {"do": "command", "run": ["no-such-program-here"]},
     ]
-    place = ProcessPlace(pid_file="bot.pid", command=("python3", "bot.py"))
+    place = ProcessSpec(pid_file="bot.pid", command=("python3", "bot.py"))
 
-    rows = drill(plan(steps), Target(repo=str(repo), process=place))
+    rows = rehearse_plan(make_plan(steps), Target(repo=str(repo), process=place))
 
     assert [step.how for step in rows[0].steps] == ["looked at", "looked at", "fails"]
     assert problems(rows) == ["run no-such-program-here: there is no program no-such-program-here"]
@@ -173,25 +178,25 @@ def test_what_touches_the_outside_is_looked_at_and_not_done(repo: Path, tmp_path
 
 
 def test_a_program_that_verify_asks_must_be_there(repo: Path) -> None:
-    rows = drill(plan([FLAG], verify={"quiet": "1m", "run": ["./no-such-check"]}), target(repo))
+    rows = rehearse_plan(make_plan([FLAG_STEP], verify={"quiet": "1m", "run": ["./no-such-check"]}), make_target(repo))
 
     assert problems(rows) == ["verify: there is no program ./no-such-check"]
 
 
 def test_detached_and_shallow_repositories_are_rehearsed_too(repo: Path, tmp_path: Path) -> None:
-    git(repo, "checkout", "-q", "--detach")
-    assert problems(drill(plan([REVERT]), target(repo))) == []
+    run_git(repo, "checkout", "-q", "--detach")
+    assert problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo))) == []
 
     shallow = tmp_path / "shallow"
-    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repo}", str(shallow))
-    (problem,) = problems(drill(plan([{"do": "git", "revert": "HEAD"}]), target(shallow)))
+    run_git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repo}", str(shallow))
+    (problem,) = problems(rehearse_plan(make_plan([{"do": "git", "revert": "HEAD"}]), make_target(shallow)))
     assert "unshallow" in problem
 
 
 def test_a_target_without_git_rehearses_its_flags(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text(_CONFIG)
 
-    assert problems(drill(plan([FLAG]), Target(repo=str(tmp_path)))) == []
+    assert problems(rehearse_plan(make_plan([FLAG_STEP]), Target(repo=str(tmp_path)))) == []
     assert (tmp_path / "config.py").read_text() == _CONFIG
 
 
@@ -208,7 +213,7 @@ def test_the_command_line_says_so_and_how(repo: Path, tmp_path: Path, capsys: py
 
     assert main(["drill", "v2", "--config", str(tmp_path)]) == 0
     assert "it would work tonight" in capsys.readouterr().out
-    git(repo, "tag", "-d", "v2-merge")
+    run_git(repo, "tag", "-d", "v2-merge")
     assert main(["drill", "v2", "--config", str(tmp_path), "--json"]) == 1
     assert "v2-merge" in json.loads(capsys.readouterr().out)["bot"][0]["problems"][0]
     assert main(["drill", "v9", "--config", str(tmp_path)]) == 1

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.night import Night
+from tests.e2e.night import E2EHarness
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
-    one = Night(tmp_path)
-    one.configure()
+def harness(tmp_path: Path) -> Iterator[E2EHarness]:
+    one = E2EHarness(tmp_path)
+    one.write_config()
     one.restart_bot()
     yield one
     one.close()

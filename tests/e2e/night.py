@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import psutil
 
 T = TypeVar("T")
-TOYBOT = Path(__file__).with_name("toybot.py")
+TOY_BOT = Path(__file__).with_name("toybot.py")
 
-WATCHDOG = """\
+MAIN_TEMPLATE = """\
 sources:
   bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 200ms}}
   process: {{type: process, pid_file: bot/bot.pid, every: 500ms}}
@@ -27,7 +27,7 @@ state: {state}
 web: {{listen: "127.0.0.1:{web}"}}
 """
 
-RULES = """\
+RULES_TEMPLATE = """\
 targets:
   {name}:
     repo: {repo}
@@ -69,48 +69,46 @@ def free_port() -> int:
         return int(door.getsockname()[1])
 
 
-def until(what: Callable[[], T], why: str = "", seconds: float = 90.0) -> T:
+def wait_until(condition: Callable[[], T], why: str = "", seconds: float = 90.0) -> T:
     """The first true answer; fails with the last one when there is none in time. Patient: the machine may be busy."""
     deadline = time.monotonic() + seconds
     while True:
-        answer = what()
+        answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {why or what} (last answer: {answer!r})")
+            raise AssertionError(f"not within {seconds:g} s: {why or condition} (last answer: {answer!r})")
         time.sleep(0.05)
 
 
-class Night:
+class E2EHarness:
     """One bot and its watchdog in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.repo = folder / "bot"
-        self.port, self.web = free_port(), free_port()
+        self.bot_port, self.web_port = free_port(), free_port()
         self.environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-        self.dogs: list[subprocess.Popen[bytes]] = []
+        self.watchdogs: list[subprocess.Popen[bytes]] = []
         self.repo.mkdir()
-        self.equity(1000)
+        self.set_equity(1000)
         self.git("init", "-q", "-b", "main")
         self.git("config", "user.email", "dev@example.invalid")
         self.git("config", "user.name", "Dev")
-        self.write("config.py", "TRADING = True  # new positions\n")
-        self.write("model.py", "ERRORS = 0.01\n")
-        self.write(".gitignore", "bot.pid\n__pycache__/\n")
+        self.write_repo_file("config.py", "TRADING = True  # new positions\n")
+        self.write_repo_file("model.py", "ERRORS = 0.01\n")
+        self.write_repo_file(".gitignore", "bot.pid\n__pycache__/\n")
         self.commit("v1")
         self.git("tag", "v1")
 
-    def configure(self, *, settle: str = "800ms", give_up: str = "10s", more: str = "") -> None:
+    def write_config(self, *, settle: str = "800ms", give_up: str = "10s", extra_main: str = "") -> None:
         """`more`: lines for watchdog.yaml, such as channels."""
         (self.folder / "rules").mkdir(exist_ok=True)
-        ports = {"port": self.port, "web": self.web, "state": self.folder / "state"}
-        place = (
-            f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
-        )
-        (self.folder / "watchdog.yaml").write_text(WATCHDOG.format(**ports) + more)
+        ports = {"port": self.bot_port, "web": self.web_port, "state": self.folder / "state"}
+        place = f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOY_BOT}", "{self.bot_port}"], log: ../bot.log}}'
+        (self.folder / "watchdog.yaml").write_text(MAIN_TEMPLATE.format(**ports) + extra_main)
         (self.folder / "rules" / "toy.yaml").write_text(
-            RULES.format(
+            RULES_TEMPLATE.format(
                 name="toy",
                 repo=self.repo,
                 place=place,
@@ -131,7 +129,7 @@ class Night:
         )
         return done.stdout.strip()
 
-    def write(self, name: str, text: str) -> None:
+    def write_repo_file(self, name: str, text: str) -> None:
         (self.repo / name).write_text(text)
 
     def commit(self, message: str) -> None:
@@ -141,8 +139,8 @@ class Night:
     def deploy_v2(self, model: str) -> str:
         """Merges v2 behind its flag, restarts the bot; returns the merge."""
         self.git("switch", "-q", "-c", "v2")
-        self.write("model.py", model)
-        self.write("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")
+        self.write_repo_file("model.py", model)
+        self.write_repo_file("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")
         self.commit("v2: a better model")
         self.git("switch", "-q", "main")
         self.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
@@ -150,12 +148,12 @@ class Night:
         self.restart_bot()
         return self.git("rev-parse", "HEAD")
 
-    def reverts(self) -> list[str]:
+    def revert_commits(self) -> list[str]:
         return [line for line in self.git("log", "--format=%s").splitlines() if line.startswith("Revert")]
 
     # the bot
 
-    def equity(self, value: float) -> None:
+    def set_equity(self, value: float) -> None:
         (self.folder / "equity.txt").write_text(str(value))
 
     def bot_pid(self) -> int | None:
@@ -169,33 +167,33 @@ class Night:
         if (pid := self.bot_pid()) is not None:
             bot = psutil.Process(pid)
             bot.kill()
-            until(lambda: not bot.is_running() or bot.status() == psutil.STATUS_ZOMBIE)
+            wait_until(lambda: not bot.is_running() or bot.status() == psutil.STATUS_ZOMBIE)
 
     def restart_bot(self) -> None:
         """As a person does it: not through the watchdog."""
         self.kill_bot()
         with (self.folder / "bot.log").open("ab") as log:
             bot = subprocess.Popen(
-                [sys.executable, str(TOYBOT), str(self.port)],
+                [sys.executable, str(TOY_BOT), str(self.bot_port)],
                 cwd=self.repo,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._bots = [*getattr(self, "_bots", []), bot]
+        self._bot_processes = [*getattr(self, "_bot_processes", []), bot]
         (self.repo / "bot.pid").write_text(f"{bot.pid}\n")
-        until(lambda: self.page() is not None, why="the bot answers")
+        wait_until(lambda: self.bot_metrics() is not None, why="the bot answers")
 
-    def page(self) -> str | None:
+    def bot_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.bot_port}/metrics", timeout=20) as page:
                 return str(page.read().decode())
         except OSError:
             return None
 
     # the watchdog
 
-    def watch(self, **environ: str) -> subprocess.Popen[bytes]:
+    def start_watchdog(self, **environ: str) -> subprocess.Popen[bytes]:
         with (self.folder / "watchdog.log").open("ab") as log:
             dog = subprocess.Popen(
                 [sys.executable, "-m", "watchdog", "run", "--config", str(self.folder)],
@@ -204,27 +202,27 @@ class Night:
                 env={**self.environ, **environ},
                 start_new_session=True,
             )
-        self.dogs.append(dog)
-        until(lambda: dog.poll() is not None or self.metrics() is not None, why="the watchdog answers")
-        assert dog.poll() is None, self.log()
+        self.watchdogs.append(dog)
+        wait_until(lambda: dog.poll() is not None or self.watchdog_metrics() is not None, why="the watchdog answers")
+        assert dog.poll() is None, self.watchdog_log()
         return dog
 
-    def log(self) -> str:
+    def watchdog_log(self) -> str:
         return (self.folder / "watchdog.log").read_text()
 
-    def metrics(self) -> str | None:
+    def watchdog_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/metrics", timeout=20) as page:
                 return str(page.read().decode())
         except OSError:
             return None
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}/api/status", timeout=20) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/status", timeout=20) as page:
             known: dict[str, Any] = json.load(page)
         return known
 
-    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def run_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "watchdog", *args, "--config", str(self.folder)],
             capture_output=True,
@@ -233,27 +231,27 @@ class Night:
             timeout=60,
         )
 
-    def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
-        done = self.command("incidents", *([str(number)] if number else []), "--json")
+    def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
+        done = self.run_cli("incidents", *([str(number)] if number else []), "--json")
         assert done.returncode == 0, done.stderr
         listed: list[dict[str, Any]] = json.loads(done.stdout)
         return listed
 
-    def runs(self) -> list[dict[str, Any]]:
+    def list_runs(self) -> list[dict[str, Any]]:
         """Every plan run, oldest first."""
-        return [run for one in reversed(self.incidents()) for run in one["runs"]]
+        return [run for one in reversed(self.list_incidents()) for run in one["runs"]]
 
-    def healthy(self) -> None:
+    def wait_until_healthy(self) -> None:
         """Waits until the watchdog has judged every rule and found it well."""
 
         def well() -> bool:
             rules = self.status()["rules"]
             return len(rules) >= 2 and all(rule["outcome"] == "ok" for rule in rules)
 
-        until(well, why="all rules are well")
+        wait_until(well, why="all rules are well")
 
     def close(self) -> None:
-        for dog in self.dogs:
+        for dog in self.watchdogs:
             if dog.poll() is None:
                 dog.send_signal(signal.SIGTERM)
                 try:
@@ -262,5 +260,5 @@ class Night:
                     dog.kill()
                     dog.wait()
         self.kill_bot()
-        for bot in getattr(self, "_bots", []):
+        for bot in getattr(self, "_bot_processes", []):
             bot.wait()

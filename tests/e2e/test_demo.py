@@ -28,11 +28,11 @@ def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(tmp_path:
     assert result["messages"] > 5
     repo = tmp_path / "night" / "bot"
     assert _tree(repo, result["head_after"]) == _tree(repo, "v1") != _tree(repo, result["bad_commit"])
-    left = [process for process in psutil.process_iter() if _lives_in(process, tmp_path)]
+    left = [process for process in psutil.process_iter() if _runs_in(process, tmp_path)]
     assert left == []
 
 
-def _lives_in(process: psutil.Process, folder: Path) -> bool:
+def _runs_in(process: psutil.Process, folder: Path) -> bool:
     try:
         return str(folder) in " ".join([process.cwd(), *process.cmdline()])
     except psutil.Error:

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.night import Night, until
+from tests.e2e.night import E2EHarness, wait_until
 
 
-def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_between(night: Night) -> None:
-    dog = night.watch()
-    night.healthy()
-    (count,) = _asked(night, "count_over_time(up{source='bot'}[1h])")
+def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_between(harness: E2EHarness) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    (count,) = _query(harness, "count_over_time(up{source='bot'}[1h])")
     dog.terminate()
     assert dog.wait(30) == 0
 
-    between = night.command("query", "count_over_time(up{source='bot'}[1h])", "--json")
-    night.watch()
-    (after,) = _asked(night, "count_over_time(up{source='bot'}[5m])")
+    between = harness.run_cli("query", "count_over_time(up{source='bot'}[1h])", "--json")
+    harness.start_watchdog()
+    (after,) = _query(harness, "count_over_time(up{source='bot'}[5m])")
 
     assert count > 0
     assert between.returncode == 0, between.stderr
     assert "series.db" in between.stderr
     assert json.loads(between.stdout)["series"][0]["values"][0] >= count
     assert after >= json.loads(between.stdout)["series"][0]["values"][0]
-    metrics = night.metrics() or ""
+    metrics = harness.watchdog_metrics() or ""
     assert "watchdog_history_bytes " in metrics
     assert "watchdog_history_bytes 0.0" not in metrics
-    status = night.command("status").stdout
+    status = harness.run_cli("status").stdout
     assert "history " in status
     assert " since " in status
 
 
-def test_a_damaged_file_is_set_aside_people_are_told_and_the_night_goes_on(night: Night) -> None:
-    state = night.folder / "state"
+def test_a_damaged_file_is_set_aside_people_are_told_and_the_night_goes_on(harness: E2EHarness) -> None:
+    state = harness.folder / "state"
     state.mkdir()
     (state / "series.db").write_bytes(b"not a database at all" * 500)
 
-    night.watch()
-    night.healthy()
+    harness.start_watchdog()
+    harness.wait_until_healthy()
 
     assert len(list(state.glob("series.db.corrupt-*"))) == 1
-    assert "was set aside" in night.log()
-    until(lambda: "watchdog_history_set_aside_total 1.0" in (night.metrics() or ""))
-    until(lambda: "history begins anew" in night.log())
+    assert "was set aside" in harness.watchdog_log()
+    wait_until(lambda: "watchdog_history_set_aside_total 1.0" in (harness.watchdog_metrics() or ""))
+    wait_until(lambda: "history begins anew" in harness.watchdog_log())
 
 
-def _asked(night: Night, expr: str) -> list[float]:
-    done = night.command("query", expr, "--json")
+def _query(harness: E2EHarness, expr: str) -> list[float]:
+    done = harness.run_cli("query", expr, "--json")
     assert done.returncode == 0, done.stderr
     return [one["values"][-1] for one in json.loads(done.stdout)["series"]]

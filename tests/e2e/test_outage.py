@@ -9,61 +9,61 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.night import Night, until
+from tests.e2e.night import E2EHarness, wait_until
 from tests.notifiers.fakes import FakeSlack
 
-BAD = "ERRORS = 0.5\nERRORS_OFF = 0.01\n"
+BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.01\n"
 
 
 @pytest.fixture
-def slack(night: Night) -> Iterator[FakeSlack]:
+def slack(harness: E2EHarness) -> Iterator[FakeSlack]:
     """Where the night's critical messages go."""
     chat = FakeSlack()
-    night.configure(
-        more=f'channels:\n  slack: {{type: slack, token: "{chat.token}", channel: {chat.channel}, '
-        f'api: "{chat.api}", from: crit}}\n'
+    harness.write_config(
+        extra_main=f'channels:\n  slack: {{type: slack, token: "{chat.token}", channel: {chat.channel}, '
+        f'api: "{chat.api_url}", from: crit}}\n'
     )
     yield chat
     chat.close()
 
 
-def health(night: Night) -> str:
+def get_health(harness: E2EHarness) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{night.web}/healthz", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=5) as page:
             return str(page.read().decode())
     except urllib.error.HTTPError as refusal:
         return refusal.read().decode()
 
 
 def test_a_journal_held_by_somebodys_shell_pages_and_the_plan_runs_as_soon_as_it_is_let_go(
-    night: Night, slack: FakeSlack
+    harness: E2EHarness, slack: FakeSlack
 ) -> None:
-    dog = night.watch()
-    night.healthy()
-    shell = sqlite3.connect(night.folder / "state" / "journal.db", isolation_level=None)
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    shell = sqlite3.connect(harness.folder / "state" / "journal.db", isolation_level=None)
     shell.execute("BEGIN IMMEDIATE")
 
-    night.deploy_v2(BAD)
-    until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages))
-    until(lambda: "database is locked" in health(night))
-    assert night.runs() == []
+    harness.deploy_v2(BAD_MODEL)
+    wait_until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages))
+    wait_until(lambda: "database is locked" in get_health(harness))
+    assert harness.list_runs() == []
     assert len(slack.messages) == 1
 
     shell.execute("ROLLBACK")
     shell.close()
-    until(lambda: [run["outcome"] for run in night.runs()] == ["proven"])
+    wait_until(lambda: [run["outcome"] for run in harness.list_runs()] == ["proven"])
     assert dog.poll() is None
-    assert "Traceback" not in night.log()
-    until(lambda: any("can be written again" in message["text"] for message in slack.messages))
-    assert health(night).strip() == "ok"
+    assert "Traceback" not in harness.watchdog_log()
+    wait_until(lambda: any("can be written again" in message["text"] for message in slack.messages))
+    assert get_health(harness).strip() == "ok"
 
 
-def test_a_journal_that_is_moved_away_pages_before_the_watchdog_stops(night: Night, slack: FakeSlack) -> None:
-    dog = night.watch()
-    night.healthy()
+def test_a_journal_that_is_moved_away_pages_before_the_watchdog_stops(harness: E2EHarness, slack: FakeSlack) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
 
-    (night.folder / "state" / "journal.db").rename(night.folder / "elsewhere.db")
+    (harness.folder / "state" / "journal.db").rename(harness.folder / "elsewhere.db")
 
     assert dog.wait(30) != 0
     assert ["the watchdog stops" in message["text"] for message in slack.messages] == [True]
-    assert "put it back, and start again" in night.log()
+    assert "put it back, and start again" in harness.watchdog_log()

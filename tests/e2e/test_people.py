@@ -8,29 +8,31 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.e2e.night import Night, until
+from tests.e2e.night import E2EHarness, wait_until
 from tests.notifiers.fakes import FakeSlack, FakeTelegram
 
-BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 
 
-def channels(slack: FakeSlack, telegram: FakeTelegram) -> str:
+def channels_yaml(slack: FakeSlack, telegram: FakeTelegram) -> str:
     return (
         "channels:\n"
-        f'  slack: {{type: slack, token: "{slack.token}", channel: {slack.channel}, api: "{slack.api}"}}\n'
-        f'  telegram: {{type: telegram, token: "{telegram.token}", chat: {telegram.chat}, api: "{telegram.api}"}}\n'
+        f'  slack: {{type: slack, token: "{slack.token}", channel: {slack.channel}, api: "{slack.api_url}"}}\n'
+        f'  telegram: {{type: telegram, token: "{telegram.token}", chat: {telegram.chat_id}, api: "{telegram.api_url}"}}\n'
     )
 
 
-def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recovery_in_one_thread(night: Night) -> None:
+def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recovery_in_one_thread(
+    harness: E2EHarness,
+) -> None:
     slack, telegram = FakeSlack(), FakeTelegram()
     try:
-        night.configure(more=channels(slack, telegram))
-        night.watch()
-        night.healthy()
-        night.deploy_v2(BAD)
-        until(lambda: any("closed" in message["shown"] for message in telegram.messages))
-        until(lambda: any("closed" in message["text"] for message in slack.messages))
+        harness.write_config(extra_main=channels_yaml(slack, telegram))
+        harness.start_watchdog()
+        harness.wait_until_healthy()
+        harness.deploy_v2(BAD_MODEL)
+        wait_until(lambda: any("closed" in message["shown"] for message in telegram.messages))
+        wait_until(lambda: any("closed" in message["text"] for message in slack.messages))
     finally:
         slack.close()
         telegram.close()
@@ -54,31 +56,31 @@ def test_slack_and_telegram_tell_the_trip_each_level_the_outcome_and_the_recover
     assert "thread_ts" not in slack.messages[0]
 
 
-def test_messages_of_a_night_without_network_are_delivered_after_a_restart(night: Night) -> None:
+def test_messages_of_a_night_without_network_are_delivered_after_a_restart(harness: E2EHarness) -> None:
     telegram = FakeTelegram()
     slack = FakeSlack()
-    more = channels(slack, telegram)
+    more = channels_yaml(slack, telegram)
     slack.close()
     telegram.close()  # nobody listens there any more
-    night.configure(more=more)
-    dog = night.watch()
-    night.healthy()
-    night.equity(800)
-    until(lambda: any(run["outcome"] for run in night.runs()))
+    harness.write_config(extra_main=more)
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.set_equity(800)
+    wait_until(lambda: any(run["outcome"] for run in harness.list_runs()))
     dog.send_signal(signal.SIGKILL)
     dog.wait()
 
-    with _again(slack, telegram) as (slack, telegram):
-        night.configure(more=channels(slack, telegram))
-        night.watch()
-        until(lambda: any("halt proven" in message["shown"] for message in telegram.messages))
-        until(lambda: any("halt proven" in message["text"] for message in slack.messages))
+    with _restarted_servers(slack, telegram) as (slack, telegram):
+        harness.write_config(extra_main=channels_yaml(slack, telegram))
+        harness.start_watchdog()
+        wait_until(lambda: any("halt proven" in message["shown"] for message in telegram.messages))
+        wait_until(lambda: any("halt proven" in message["text"] for message in slack.messages))
 
         assert "drawdown tripped" in telegram.messages[0]["shown"]
 
 
 @contextmanager
-def _again(slack: FakeSlack, telegram: FakeTelegram) -> Iterator[tuple[FakeSlack, FakeTelegram]]:
+def _restarted_servers(slack: FakeSlack, telegram: FakeTelegram) -> Iterator[tuple[FakeSlack, FakeTelegram]]:
     del slack, telegram
     new = FakeSlack(), FakeTelegram()
     try:
@@ -88,7 +90,7 @@ def _again(slack: FakeSlack, telegram: FakeTelegram) -> Iterator[tuple[FakeSlack
             server.close()
 
 
-class Impostor:
+class RawServer:
     """Takes the bot's port and answers every connection as told."""
 
     def __init__(self, port: int, answer: Callable[[socket.socket], None]) -> None:
@@ -116,115 +118,121 @@ class Impostor:
             caller.close()
 
 
-def half_a_line(caller: socket.socket) -> None:
+def send_half_a_line(caller: socket.socket) -> None:
     caller.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nerror_ratio 0.9\nequity 1")
     caller.close()
 
 
-def garbage(caller: socket.socket) -> None:
+def send_garbage(caller: socket.socket) -> None:
     caller.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + bytes(range(256)) * 4096)
     caller.close()
 
 
-def silence(caller: socket.socket) -> None:
+def send_nothing(caller: socket.socket) -> None:
     caller.settimeout(0.1)
 
 
-def test_a_source_that_hangs_or_sends_garbage_is_down_and_starts_no_repair(night: Night) -> None:
-    night.watch()
-    night.healthy()
-    for answer in (garbage, half_a_line, silence):
-        night.kill_bot()
-        impostor = Impostor(night.port, answer)
-        until(lambda: 'watchdog_source_up{source="bot"} 0.0' in (night.metrics() or ""), why=answer.__name__)
-        until(lambda: all(rule["outcome"] == "nodata" for rule in night.status()["rules"]), why=answer.__name__)
-        assert 'watchdog_source_up{source="process"} 1.0' in (night.metrics() or "")
+def test_a_source_that_hangs_or_sends_garbage_is_down_and_starts_no_repair(harness: E2EHarness) -> None:
+    harness.start_watchdog()
+    harness.wait_until_healthy()
+    for answer in (send_garbage, send_half_a_line, send_nothing):
+        harness.kill_bot()
+        impostor = RawServer(harness.bot_port, answer)
+        wait_until(
+            lambda: 'watchdog_source_up{source="bot"} 0.0' in (harness.watchdog_metrics() or ""), why=answer.__name__
+        )
+        wait_until(lambda: all(rule["outcome"] == "nodata" for rule in harness.status()["rules"]), why=answer.__name__)
+        assert 'watchdog_source_up{source="process"} 1.0' in (harness.watchdog_metrics() or "")
         impostor.close()
-        night.restart_bot()
-        night.healthy()
+        harness.restart_bot()
+        harness.wait_until_healthy()
 
-    assert night.incidents() == []
+    assert harness.list_incidents() == []
 
 
-def test_a_reload_swaps_good_rules_and_refuses_bad_ones(night: Night) -> None:
-    dog = night.watch()
-    night.healthy()
-    path = night.folder / "rules" / "toy.yaml"
+def test_a_reload_swaps_good_rules_and_refuses_bad_ones(harness: E2EHarness) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    path = harness.folder / "rules" / "toy.yaml"
     good = path.read_text()
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
     dog.send_signal(signal.SIGHUP)
-    until(
+    wait_until(
         lambda: (
-            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2'
+            in (harness.watchdog_metrics() or "")
         )
     )
     path.write_text(good.replace("above: 10%", "above: 10 parsecs"))
     dog.send_signal(signal.SIGHUP)
-    until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
+    wait_until(lambda: "watchdog_config_last_reload_successful 0.0" in (harness.watchdog_metrics() or ""))
 
-    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (
+        harness.watchdog_metrics() or ""
+    )
     assert dog.poll() is None
-    assert f"{path}:" in night.log()
-    night.healthy()
+    assert f"{path}:" in harness.watchdog_log()
+    harness.wait_until_healthy()
 
 
-def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_nothing(night: Night) -> None:
-    dog = night.watch()
-    night.healthy()
-    path = night.folder / "rules" / "toy.yaml"
+def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_nothing(harness: E2EHarness) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    path = harness.folder / "rules" / "toy.yaml"
     good = path.read_text()
 
     path.write_text(good.replace("above: 10%", "above: 20%"))
-    until(
+    wait_until(
         lambda: (
-            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2' in (night.metrics() or "")
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"} 0.2'
+            in (harness.watchdog_metrics() or "")
         )
     )
-    assert "1 rule changed: errors-high" in night.log()
+    assert "1 rule changed: errors-high" in harness.watchdog_log()
     path.write_text("rules: [")
-    until(lambda: "watchdog_config_last_reload_successful 0.0" in (night.metrics() or ""))
+    wait_until(lambda: "watchdog_config_last_reload_successful 0.0" in (harness.watchdog_metrics() or ""))
     path.write_text(good)
-    until(lambda: "watchdog_config_last_reload_successful 1.0" in (night.metrics() or ""))
+    wait_until(lambda: "watchdog_config_last_reload_successful 1.0" in (harness.watchdog_metrics() or ""))
 
     assert dog.poll() is None
-    night.healthy()
+    harness.wait_until_healthy()
 
 
-def test_a_drawdown_is_measured_from_its_peak_over_a_kill_nine(night: Night) -> None:
-    dog = night.watch()
-    night.healthy()
-    night.equity(1200)
-    until(lambda: any(row["v"] == 1200 for row in _peaks(night)))
+def test_a_drawdown_is_measured_from_its_peak_over_a_kill_nine(harness: E2EHarness) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.set_equity(1200)
+    wait_until(lambda: any(row["v"] == 1200 for row in _stored_peaks(harness)))
     dog.kill()
     dog.wait()
-    night.equity(1130)  # 5.8 % under the peak; 13 % above where it began
+    harness.set_equity(1130)  # 5.8 % under the peak; 13 % above where it began
 
-    night.watch()
-    night.healthy()
-    (value,) = night.status()["kpis"]["drawdown"]["values"]
+    harness.start_watchdog()
+    harness.wait_until_healthy()
+    (value,) = harness.status()["kpis"]["drawdown"]["values"]
     assert value["text"] == "5.83 %"
 
-    night.equity(1075)  # 10.4 % under the peak that only the journal remembers
-    until(lambda: any(run["plan"] == "halt" and run["outcome"] == "proven" for run in night.runs()))
+    harness.set_equity(1075)  # 10.4 % under the peak that only the journal remembers
+    wait_until(lambda: any(run["plan"] == "halt" and run["outcome"] == "proven" for run in harness.list_runs()))
 
 
-def _peaks(night: Night) -> list[dict[str, float]]:
+def _stored_peaks(harness: E2EHarness) -> list[dict[str, float]]:
     import sqlite3
 
-    with sqlite3.connect(f"file:{night.folder}/state/journal.db?mode=ro", uri=True) as db:
+    with sqlite3.connect(f"file:{harness.folder}/state/journal.db?mode=ro", uri=True) as db:
         rows = [{"v": v} for (v,) in db.execute("SELECT v FROM peak WHERE side = 'max'")]
     db.close()
     return rows
 
 
-def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
-    night.watch()
-    night.healthy()
-    night.deploy_v2(BAD)
-    until(lambda: bool(night.incidents()) and night.incidents()[0]["closed"])
+def test_the_page_speaks_the_names_that_people_scrape(harness: E2EHarness) -> None:
+    harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.deploy_v2(BAD_MODEL)
+    wait_until(lambda: bool(harness.list_incidents()) and harness.list_incidents()[0]["closed"])
 
-    page = night.metrics() or ""
+    page = harness.watchdog_metrics() or ""
     for name in (
         'watchdog_kpi_value{kpi="errors"} 0.01',
         'watchdog_kpi_baseline{kpi="errors"} 0.01',
@@ -245,7 +253,7 @@ def test_the_page_speaks_the_names_that_people_scrape(night: Night) -> None:
         assert name in page, name
 
 
-FRESHNESS = """\
+FRESHNESS_RULES = """\
 kpis:
   silence: {expr: 'time() - timestamp(error_ratio)', unit: seconds}
 rules:
@@ -257,14 +265,14 @@ rules:
 """
 
 
-def test_a_freshness_rule_halts_a_bot_that_cannot_be_seen_and_keeps_repairs_away(night: Night) -> None:
-    (night.folder / "rules" / "freshness.yaml").write_text(FRESHNESS)
-    night.watch()
-    night.healthy()
+def test_a_freshness_rule_halts_a_bot_that_cannot_be_seen_and_keeps_repairs_away(harness: E2EHarness) -> None:
+    (harness.folder / "rules" / "freshness.yaml").write_text(FRESHNESS_RULES)
+    harness.start_watchdog()
+    harness.wait_until_healthy()
 
-    night.kill_bot()
-    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()))
+    harness.kill_bot()
+    wait_until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in harness.list_runs()))
 
-    assert "TRADING = False" in (night.repo / "config.py").read_text()
-    assert [run["plan"] for run in night.runs()] == ["halt"]
-    assert night.status()["targets"]["toy"]["latched"]
+    assert "TRADING = False" in (harness.repo / "config.py").read_text()
+    assert [run["plan"] for run in harness.list_runs()] == ["halt"]
+    assert harness.status()["targets"]["toy"]["latched"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.night import Night
+from tests.e2e.night import E2EHarness
 
 
-def test_the_running_watchdog_answers_and_refuses_by_name(night: Night) -> None:
-    night.watch()
-    night.healthy()
+def test_the_running_watchdog_answers_and_refuses_by_name(harness: E2EHarness) -> None:
+    harness.start_watchdog()
+    harness.wait_until_healthy()
 
-    asked = night.command("query", "increase(beats_total[1s]) > 0", "--from", "now-2s", "--step", "1s", "--json")
-    wrong = night.command("query", "avg_over_time(equity)")
+    asked = harness.run_cli("query", "increase(beats_total[1s]) > 0", "--from", "now-2s", "--step", "1s", "--json")
+    wrong = harness.run_cli("query", "avg_over_time(equity)")
 
     assert asked.returncode == 0, asked.stderr
     told = json.loads(asked.stdout)

@@ -12,26 +12,26 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-HERE = Path.cwd()
+REPO = Path.cwd()
 STARTED = time.time()
 
 
-def load(name: str) -> dict[str, object]:
-    return runpy.run_path(str(HERE / name))
+def load_settings(name: str) -> dict[str, object]:
+    return runpy.run_path(str(REPO / name))
 
 
-config = load("config.py")
-model = load("model.py")
+config = load_settings("config.py")
+model = load_settings("model.py")
 if model.get("CRASH") and not config.get("FEATURE_V2", True):
     sys.exit("cannot start: the code behind the flag was removed")
 ERRORS = model["ERRORS"] if config.get("FEATURE_V2", True) else model.get("ERRORS_OFF", model["ERRORS"])
 
 
-class Page(BaseHTTPRequestHandler):
+class MetricsHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         beats = (time.time() - STARTED) * 50
-        equity = float((HERE.parent / "equity.txt").read_text())
-        entries = int(bool(load("config.py")["TRADING"]))
+        equity = float((REPO.parent / "equity.txt").read_text())
+        entries = int(bool(load_settings("config.py")["TRADING"]))
         lines = f"error_ratio {ERRORS}\nbeats_total {beats}\nequity {equity}\nbot_entries_enabled {entries}\n"
         body = lines.encode()
         self.send_response(200)
@@ -44,4 +44,4 @@ class Page(BaseHTTPRequestHandler):
         pass
 
 
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), MetricsHandler).serve_forever()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from watchdog import history
 from watchdog.history import file, table
-from watchdog.history.file import Chunk, chunks_of, parse_time
-from watchdog.history.gather import Gathered, HistoryError
+from watchdog.history.file import Chunk, parse_time, read_chunks
+from watchdog.history.gather import HistoryError, PageBuilder
 from watchdog.model import Labels
-from watchdog.promql import Pages
+from watchdog.promql import PageList
 from watchdog.promql.pages import ABSENT_BITS, STALE_BITS
 
 TIMES = st.sampled_from(
@@ -37,7 +37,7 @@ CELLS = st.sampled_from(["", " ", "1", "-2.5", "1e3", "NaN", "Inf", "-inf", "sta
 NAMES = st.sampled_from(["a", "b", 'c{x="1"}', 'd{x="1,2"}', 'e{x="new\nline"}'])
 
 
-def said(pages: Pages) -> dict[Labels, list[tuple[int, str]]]:
+def page_contents(pages: PageList) -> dict[Labels, list[tuple[int, str]]]:
     """Everything that stands there, bit by bit."""
     found = {}
     for page in pages.pages:
@@ -51,7 +51,7 @@ def said(pages: Pages) -> dict[Labels, list[tuple[int, str]]]:
     return found
 
 
-def cell_by_cell(text: str) -> dict[Labels, list[tuple[int, str]]]:
+def parse_cell_by_cell(text: str) -> dict[Labels, list[tuple[int, str]]]:
     """The plainest way to read a table, as the documentation has it."""
     header, *rows = [row for row in csv.reader(io.StringIO(text, newline="\n")) if any(cell.strip() for cell in row)]
     points: dict[Labels, dict[int, str]] = {}
@@ -67,8 +67,8 @@ def cell_by_cell(text: str) -> dict[Labels, list[tuple[int, str]]]:
     return {key: sorted(known.items()) for key, known in points.items()}
 
 
-def load(monkeypatch: pytest.MonkeyPatch, path: Path, size: int) -> Pages:
-    monkeypatch.setattr(history, "chunks_of", partial(chunks_of, size=size))
+def load_in_chunks(monkeypatch: pytest.MonkeyPatch, path: Path, size: int) -> PageList:
+    monkeypatch.setattr(history, "read_chunks", partial(read_chunks, size=size))
     return history.load([str(path)])
 
 
@@ -96,7 +96,9 @@ def test_wide_and_long_tables_say_the_same_in_chunks_of_any_size(
     raw = out.getvalue().encode()
     path.write_bytes(gzip.compress(raw) if packed else raw)
 
-    assert said(load(monkeypatch, path, size)) == cell_by_cell(out.getvalue().replace("\r\n", "\n"))
+    assert page_contents(load_in_chunks(monkeypatch, path, size)) == parse_cell_by_cell(
+        out.getvalue().replace("\r\n", "\n")
+    )
 
 
 @pytest.mark.parametrize("size", [8, 64, 10_000])
@@ -110,7 +112,7 @@ def test_a_mistake_is_found_in_its_line_wherever_the_chunks_end(
     path.write_text("time,a\n" + "".join(f"{i},1\n" for i in range(1, 40)) + bad + "\n50,1\n")
 
     with pytest.raises(HistoryError, match=rf"h\.csv:41: .*{what}"):
-        load(monkeypatch, path, size)
+        load_in_chunks(monkeypatch, path, size)
 
 
 def test_what_is_no_utf_8_is_found_in_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,21 +120,21 @@ def test_what_is_no_utf_8_is_found_in_its_line(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(b"time,a\n" + b"1,1\n" * 30 + b"2,\xff\n")
 
     with pytest.raises(HistoryError, match=r"h\.csv:32: is not UTF-8"):
-        load(monkeypatch, path, 20)
+        load_in_chunks(monkeypatch, path, 20)
 
 
 def test_a_first_line_with_a_mark_of_its_encoding_and_no_end_of_the_last_line_is_read(tmp_path: Path) -> None:
     path = tmp_path / "h.csv"
     path.write_bytes("\ufefftime,a\n1,5".encode())
 
-    assert list(said(history.load([str(path)])).values()) == [[(1_000, "5.0")]]
+    assert list(page_contents(history.load([str(path)])).values()) == [[(1_000, "5.0")]]
 
 
 def test_many_quotes_that_never_close_are_an_error_and_not_an_hour() -> None:
     chunks = iter([Chunk(1, "time,a\n"), Chunk(2, '1,"' + "2\n" * 100_000)])
 
     with pytest.raises(HistoryError):
-        table.read("h.csv", chunks, Gathered("x"))
+        table.parse_csv("h.csv", chunks, PageBuilder("x"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_many_quotes_that_never_close_are_an_error_and_not_an_hour() -> None:
     ],
 )
 def test_times_in_a_column_are_the_times_of_parse_time(text: str) -> None:
-    found = table._zulu([text, text])
+    found = table._parse_utc_times([text, text])
     try:
         expected = [parse_time(text)] * 2
     except ValueError:

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.promql.written import labels
-from tests.test_archive import Dog, H, M, S, T
+from tests.promql.written import parse_labels
+from tests.test_archive import ArchiveHarness, H, M, S, T
 from watchdog import history
 from watchdog.cli import main
 from watchdog.history import ask
 from watchdog.history.gather import HistoryError
 from watchdog.model import Labels
-from watchdog.promql import Pages, evaluate, parse
-from watchdog.series.archive import Limits
+from watchdog.promql import PageList, evaluate, parse
+from watchdog.series.archive import RetentionLimits
 
 NOW = T + 3 * H
 
@@ -27,29 +27,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three hours: m counts seconds since T, 7 s a step; then an hour off, then ten minutes more."""
     made = tmp_path_factory.mktemp("state")
     for start, end in ((T, NOW), (NOW + H, NOW + H + 10 * M)):
-        dog = Dog(made, {}, start)
+        dog = ArchiveHarness(made, {}, start)
         for now in range(start, end, 10 * S):
-            dog.see(now, m=(now - T) / S, other=1.0)
+            dog.keep_values(now, m=(now - T) / S, other=1.0)
             if now % M == 0:
-                assert dog.save(now)
-        assert dog.save(end)
+                assert dog.save_archive(now)
+        assert dog.save_archive(end)
         dog.archive.close()
     return made
 
 
-def asked(text: str, series: Pages, *times: int) -> list[dict[Labels, float]]:
+def evaluate_times(text: str, series: PageList, *times: int) -> list[dict[Labels, float]]:
     result = evaluate(parse(text), series, np.array(times))
-    return [result.at(i) for i in range(len(times))]
+    return [result.vector_at(i) for i in range(len(times))]
 
 
-BOT = labels("source=bot")
+BOT = parse_labels("source=bot")
 
 
 def test_the_file_is_history_like_any_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(folder / "series.db")
     pages = history.load([path], metrics=["m"])
 
-    assert asked("m", pages, T + 50 * S, NOW - 10 * S) == [{BOT: 50}, {BOT: 3 * 3600 - 10}]
+    assert evaluate_times("m", pages, T + 50 * S, NOW - 10 * S) == [{BOT: 50}, {BOT: 3 * 3600 - 10}]
     assert {dict(key)["__name__"] for page in pages.pages for key in page.keys} == {"m"}
     assert main(["query", "m", "--history", path, "--json", "--at", "now-1s"]) == 0
     assert json.loads(capsys.readouterr().out)["series"][0]["values"] == [4 * 3600 + 580]
@@ -68,16 +68,16 @@ def test_all_series_are_there_when_none_is_named(folder: Path) -> None:
 def test_only_what_lies_within_is_read(folder: Path) -> None:
     pages = history.load([str(folder / "series.db")], metrics=["m"], within=(T + H, T + 2 * H))
 
-    assert history.span_of(pages) == (T + H + 10 * S, T + 2 * H)
+    assert history.time_span(pages) == (T + H + 10 * S, T + 2 * H)
 
 
 def test_downtime_is_a_gap_that_windows_do_not_cover(folder: Path) -> None:
     pages = history.load([str(folder / "series.db")], metrics=["m"])
     result = evaluate(parse("avg_over_time(m[2h])"), pages, np.array([NOW - 10 * S, NOW + H + 10 * M]))
 
-    assert asked("m", pages, NOW + M) == [{}]
-    assert result.have[0] == 2 * H
-    assert H - M <= result.have[1] <= H
+    assert evaluate_times("m", pages, NOW + M) == [{}]
+    assert result.covered_ms[0] == 2 * H
+    assert H - M <= result.covered_ms[1] <= H
 
 
 def test_the_file_and_other_files_are_one_history_and_the_first_one_counts(folder: Path, tmp_path: Path) -> None:
@@ -86,23 +86,23 @@ def test_the_file_and_other_files_are_one_history_and_the_first_one_counts(folde
 
     pages = history.load([str(table), str(folder / "series.db")], metrics=["m"])
 
-    assert asked("m", pages, T - S, T, T + 10 * S) == [{BOT: -1}, {BOT: 77}, {BOT: 10}]
+    assert evaluate_times("m", pages, T - S, T, T + 10 * S) == [{BOT: -1}, {BOT: 77}, {BOT: 10}]
 
 
 def test_means_are_read_with_their_least_and_greatest_by_name(tmp_path: Path) -> None:
-    dog = Dog(tmp_path, {}, T, Limits(H, 900 * H, 2**31))
+    dog = ArchiveHarness(tmp_path, {}, T, RetentionLimits(H, 900 * H, 2**31))
     for now in range(T + 30 * S, T + 40 * H, 30 * S):
-        dog.see(now, m=float(now // (30 * S) % 10))
+        dog.keep_values(now, m=float(now // (30 * S) % 10))
         if now % (5 * M) == 0:
-            assert dog.save(now)
+            assert dog.save_archive(now)
     dog.archive.close()
 
     pages = history.load([str(tmp_path / "series.db")], metrics=["m", "m:min", "m:max", "nobody:max", "nobody"])
 
     early, late = T + H, T + 40 * H - 10 * M
-    assert [asked(name, pages, early)[0][BOT] for name in ("m", "m:min", "m:max")] == [4.5, 0, 9]
-    assert len({asked(name, pages, late)[0][BOT] for name in ("m", "m:min", "m:max")}) == 1
-    assert asked("max_over_time(m:max[2h])", pages, T + 3 * H) == [{BOT: 9}]
+    assert [evaluate_times(name, pages, early)[0][BOT] for name in ("m", "m:min", "m:max")] == [4.5, 0, 9]
+    assert len({evaluate_times(name, pages, late)[0][BOT] for name in ("m", "m:min", "m:max")}) == 1
+    assert evaluate_times("max_over_time(m:max[2h])", pages, T + 3 * H) == [{BOT: 9}]
 
 
 @pytest.mark.parametrize(
@@ -139,31 +139,33 @@ def test_reading_changes_nothing_and_leaves_nothing_behind(folder: Path) -> None
 
 
 def test_what_memory_has_let_go_of_is_read_from_the_file(tmp_path: Path) -> None:
-    dog = Dog(tmp_path, {}, T)
+    dog = ArchiveHarness(tmp_path, {}, T)
     for now in range(T, NOW, 10 * S):
-        dog.see(now, m=(now - T) / S)
+        dog.keep_values(now, m=(now - T) / S)
         if now % M == 0:
-            assert dog.save(now)
-    dog.see(NOW, m=-1.0)  # not written down yet
+            assert dog.save_archive(now)
+    dog.keep_values(NOW, m=-1.0)  # not written down yet
     times = np.array([T + H, NOW - 50 * S, NOW])
 
-    series = ask.with_past(tmp_path / "series.db", "m", ask.snapshot(dog.store, ["m"]), times)
-    only_memory = ask.with_past(tmp_path / "series.db", "m", ask.snapshot(dog.store, ["m"]), times[2:])
+    series = ask.with_stored_history(tmp_path / "series.db", "m", ask.copy_pages(dog.store, ["m"]), times)
+    only_memory = ask.with_stored_history(tmp_path / "series.db", "m", ask.copy_pages(dog.store, ["m"]), times[2:])
 
-    assert asked("m", series, *times.tolist()) == [{BOT: 3600}, {BOT: 3 * 3600 - 50}, {BOT: -1}]
-    long = ask.with_past(tmp_path / "series.db", "count_over_time(m[3h])", ask.snapshot(dog.store, ["m"]), times[2:])
-    assert asked("count_over_time(m[3h])", long, NOW) == [{BOT: 3 * 360}]
-    assert asked("m", only_memory, NOW) == [{BOT: -1}]
-    assert asked("m", only_memory, T + H) == [{}]
-    nothing = ask.with_past(tmp_path / "none.db", "m", ask.snapshot(dog.store, ["m"]), times)
-    assert asked("m", nothing, T + H) == [{}]
+    assert evaluate_times("m", series, *times.tolist()) == [{BOT: 3600}, {BOT: 3 * 3600 - 50}, {BOT: -1}]
+    long = ask.with_stored_history(
+        tmp_path / "series.db", "count_over_time(m[3h])", ask.copy_pages(dog.store, ["m"]), times[2:]
+    )
+    assert evaluate_times("count_over_time(m[3h])", long, NOW) == [{BOT: 3 * 360}]
+    assert evaluate_times("m", only_memory, NOW) == [{BOT: -1}]
+    assert evaluate_times("m", only_memory, T + H) == [{}]
+    nothing = ask.with_stored_history(tmp_path / "none.db", "m", ask.copy_pages(dog.store, ["m"]), times)
+    assert evaluate_times("m", nothing, T + H) == [{}]
 
 
 def test_a_question_about_too_much_of_the_past_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "_SAMPLES", 1_000)
+    monkeypatch.setattr(ask, "_MAX_SAMPLES", 1_000)
 
     with pytest.raises(HistoryError, match="--history series"):
-        ask.with_past(folder / "series.db", "avg_over_time(m[3h])", Pages(), np.array([NOW]))
+        ask.with_stored_history(folder / "series.db", "avg_over_time(m[3h])", PageList(), np.array([NOW]))
 
 
 def test_without_a_watchdog_query_reads_the_file_of_the_configuration(

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from tests.nights.house import House
+from tests.nights.house import ScenarioHarness
 from watchdog.actions import repository
 
 
 @pytest.fixture(autouse=True)
-def no_power_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here cuts the power; nothing waits for disks."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
+def make_harness(tmp_path: Path) -> Iterator[Callable[..., ScenarioHarness]]:
+    made: list[ScenarioHarness] = []
 
-    def build(**said: Any) -> House:
-        made.append(House(tmp_path, **said))
+    def build(**said: Any) -> ScenarioHarness:
+        made.append(ScenarioHarness(tmp_path, **said))
         return made[-1]
 
     yield build

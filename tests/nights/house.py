@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.actions.helpers import Repo
-from tests.desk import START, Desk
+from tests.actions.helpers import GitRepo
+from tests.desk import START, PipelineHarness
 from watchdog.journal import incidents, runs
-from watchdog.journal.runs import Run
+from watchdog.journal.runs import PlanRun
 from watchdog.model import Millis
-from watchdog.place import Places, look
-from watchdog.rollback import Hands, Rollback
+from watchdog.place import DeployWatch, inspect_target
+from watchdog.rollback import RollbackContext, RollbackRunner
 
-CONFIG = "TRADING = True  # new positions\nFEATURE = True\nMODEL = 2\n"
+CONFIG_PY = "TRADING = True  # new positions\nFEATURE = True\nMODEL = 2\n"
 
-RULES = """\
+RULES_TEMPLATE = """\
 targets:
   bot: {{repo: {repo}, cooldown: 10s, settling: 1m{target}}}
 kpis:
@@ -49,55 +49,57 @@ plans:
 {levels}
 {plans}
 """
-LEVELS = """\
+LEVELS_YAML = """\
       - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}
       - {name: version, steps: [{do: git, revert: v2-merge}]}
 """
 
 
-class House(Desk):
+class ScenarioHarness(PipelineHarness):
     """One bot; `bot` says what it shows."""
 
     def __init__(
         self,
         folder: Path,
         *,
-        levels: str = LEVELS,
+        levels: str = LEVELS_YAML,
         rules: str = "",
         kpis: str = "",
         plans: str = "",
         target: str = "",
         now: Millis = START,
-        change: tuple[str, str] = ("", ""),
+        replacement: tuple[str, str] = ("", ""),
     ) -> None:
         """What is said is added to RULES; `change`: one line of them becomes another."""
-        self.repo = Repo(folder / "bot")
-        self.repo.commit("v1", config__py=CONFIG.replace("MODEL = 2", "MODEL = 1"), notes__md="v1\n")
+        self.repo = GitRepo(folder / "bot")
+        self.repo.commit("v1", config__py=CONFIG_PY.replace("MODEL = 2", "MODEL = 1"), notes__md="v1\n")
         self.repo.git("tag", "v1")
         self.repo.git("checkout", "-q", "-b", "v2")
-        self.repo.commit("v2", config__py=CONFIG, model__py="WEIGHTS = 2\n")
+        self.repo.commit("v2", config__py=CONFIG_PY, model__py="WEIGHTS = 2\n")
         self.repo.git("checkout", "-q", "main")
         self.repo.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
         self.repo.git("tag", "v2-merge")
-        self.bad_from = 2
+        self.bad_since_model = 2
         """The model from which on the bot makes errors."""
-        text = RULES.format(repo=self.repo.path, levels=levels, rules=rules, kpis=kpis, plans=plans, target=target)
-        assert change[0] in text
-        super().__init__(folder, text.replace(*change) if change[0] else text, now=now)
+        text = RULES_TEMPLATE.format(
+            repo=self.repo.path, levels=levels, rules=rules, kpis=kpis, plans=plans, target=target
+        )
+        assert replacement[0] in text
+        super().__init__(folder, text.replace(*replacement) if replacement[0] else text, now=now)
         self.loop = asyncio.new_event_loop()
-        self.at_work: Callable[[], None] = lambda: None
+        self.on_each_second: Callable[[], None] = lambda: None
         """What other people do, each second."""
-        self.most_at_once = 0
-        self.loop.run_until_complete(self._begin())
+        self.max_concurrent_runs = 0
+        self.loop.run_until_complete(self._start())
 
     def open(self) -> None:
         super().open()
-        self.rollback = Rollback(self._hands())
-        self.places = Places(self.journal)
+        self.rollback = RollbackRunner(self._make_context())
+        self.deploy_watch = DeployWatch(self.journal)
 
-    async def _begin(self) -> None:
+    async def _start(self) -> None:
         for target in self.config.targets:
-            self.rollback.tend(target)
+            self.rollback.start_target(target)
 
     def close(self) -> None:
         async def stop() -> None:
@@ -112,74 +114,77 @@ class House(Desk):
 
     # the bot
 
-    def settings(self) -> dict[str, str]:
+    def config_values(self) -> dict[str, str]:
         lines = [line.split("#")[0].split("=") for line in self.repo.read("config.py").splitlines() if "=" in line]
         return {name.strip(): value.strip() for name, value in lines}
 
-    def bot(self) -> dict[str, float]:
+    def bot_values(self) -> dict[str, float]:
         """What follows from its files: the new model errs, with its feature and without."""
-        config = self.settings()
-        errors = 0.5 if int(config["MODEL"]) >= self.bad_from else 0.01
+        config = self.config_values()
+        errors = 0.5 if int(config["MODEL"]) >= self.bad_since_model else 0.01
         return {"error_ratio": errors, "entries": float(config["TRADING"] == "True")}
 
     # time
 
-    def second(self, **shows: float) -> None:
-        self.at_work()
-        self.round(**{**self.bot(), **shows})
+    def advance_second(self, **values: float) -> None:
+        self.on_each_second()
+        self.round(**{**self.bot_values(), **values})
         if (self.now - START) % 5_000 == 0:
             for name, target in self.config.targets.items():
-                at_work = any(run.status != "watching" for run in runs.unended(self.journal, name))
-                self.places.note(
-                    name, look(target, self.places.head(name, self.now)), at_work or name in self.over, self.now
+                at_work = any(run.status != "watching" for run in runs.list_unfinished(self.journal, name))
+                self.deploy_watch.record(
+                    name,
+                    inspect_target(target, self.deploy_watch.last_commit(name, self.now)),
+                    at_work or name in self.ended_targets,
+                    self.now,
                 )
-                self.over.discard(name)
-        self.people.tick(self.now)
+                self.ended_targets.discard(name)
+        self.requests.end_suppressions(self.now)
         self.rollback.wake()
-        self.loop.run_until_complete(self._work())
-        self.most_at_once = max(self.most_at_once, sum(run.status == "running" for run in self.runs))
+        self.loop.run_until_complete(self._run_tasks())
+        self.max_concurrent_runs = max(self.max_concurrent_runs, sum(run.status == "running" for run in self.runs))
 
-    async def _work(self) -> None:
+    async def _run_tasks(self) -> None:
         for _ in range(12):
             await asyncio.sleep(0)
             for task in self.rollback.tasks:
                 if task.done():
                     task.result()
-            self.most_at_once = max(self.most_at_once, sum(run.status == "running" for run in self.runs))
+            self.max_concurrent_runs = max(self.max_concurrent_runs, sum(run.status == "running" for run in self.runs))
 
-    def seconds(self, number: int, **shows: float) -> None:
+    def advance_seconds(self, number: int, **values: float) -> None:
         for _ in range(number):
-            self.second(**shows)
+            self.advance_second(**values)
 
-    def until(self, fact: Callable[[], object], seconds: int = 120, **shows: float) -> None:
+    def advance_until(self, condition: Callable[[], object], seconds: int = 120, **values: float) -> None:
         for _ in range(seconds):
-            if fact():
+            if condition():
                 return
-            self.second(**shows)
-        raise AssertionError(f"not within {seconds} s: {self.told()}")
+            self.advance_second(**values)
+        raise AssertionError(f"not within {seconds} s: {self.message_titles()}")
 
     # what came of it
 
     def outcomes(self) -> list[tuple[str, str | None]]:
         return [(run.plan, run.outcome) for run in self.runs]
 
-    def ours(self) -> list[str]:
+    def rollback_commits(self) -> list[str]:
         """Subjects of our own commits, newest first."""
         return self.repo.git("log", "--format=%s", "--author=Trading Watchdog").splitlines()
 
-    def latched(self) -> bool:
-        return incidents.standing(self.journal, "bot", self.now).latched is not None
+    def is_latched(self) -> bool:
+        return incidents.get_target_state(self.journal, "bot", self.now).latched is not None
 
-    def listed(self) -> list[incidents.Incident]:
-        return incidents.listing(self.journal)
+    def list_incidents(self) -> list[incidents.Incident]:
+        return incidents.list_incidents(self.journal)
 
-    def steps(self, run: Run) -> list[tuple[str, int, str, str]]:
-        return [(step.phase, step.level, step.say, step.status) for step in runs.steps(self.journal, run.id)]
+    def steps(self, run: PlanRun) -> list[tuple[str, int, str, str]]:
+        return [(step.phase, step.level, step.say, step.status) for step in runs.list_steps(self.journal, run.id)]
 
-    def _hands(self) -> Hands:
-        self.over: set[str] = set()
+    def _make_context(self) -> RollbackContext:
+        self.ended_targets: set[str] = set()
 
         async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             return call(*args, **kwargs)
 
-        return self.hands(offload, ended=self.over.add, backups=self.folder / "backups")
+        return self.make_context(offload, run_ended=self.ended_targets.add, backup_folder=self.folder / "backups")

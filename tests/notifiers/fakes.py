@@ -31,24 +31,24 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int = 200
     body: bytes | str | Json = b""
     headers: Mapping[str, str] = {}
 
 
-HANG = Answer(status=-1)
+HANG = Response(status=-1)
 """Takes the request and never answers."""
-HANG_UP = Answer(status=-2)
+CLOSE_CONNECTION = Response(status=-2)
 """Takes the request and closes the connection."""
 
 
-class Fake:
+class FakeServer:
     """Answers what `script` holds next, else what the real service would. Everything received is in `requests`."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.script: deque[Answer] = deque()
+        self.responses: deque[Response] = deque()
         self._stopping = threading.Event()
         fake = self
 
@@ -59,7 +59,7 @@ class Fake:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Request(self.path, dict(self.headers.items()), body)
                 fake.requests.append(request)
-                answer = fake.script.popleft() if fake.script else fake.respond(request)
+                answer = fake.responses.popleft() if fake.responses else fake.respond(request)
                 if answer.status < 0:
                     self.close_connection = True
                     if answer is HANG:
@@ -84,14 +84,16 @@ class Fake:
         self._thread.start()
 
     @property
-    def root(self) -> str:
+    def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def then(self, status: int = 200, body: bytes | str | Json = b"", headers: Mapping[str, str] | None = None) -> None:
+    def queue_response(
+        self, status: int = 200, body: bytes | str | Json = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
         """The next request without an answer yet gets this one."""
-        self.script.append(Answer(status, body, headers or {}))
+        self.responses.append(Response(status, body, headers or {}))
 
-    def respond(self, request: Request) -> Answer:
+    def respond(self, request: Request) -> Response:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -101,12 +103,12 @@ class Fake:
         self._thread.join(5)
 
 
-class FakeSlack(Fake):
+class FakeSlack(FakeServer):
     """One workspace with one channel, one bot and one webhook."""
 
     token = "xoxb-1111-2222-hushhushhush"
     channel = "C0123456"
-    hook = "/services/T000/B000/hushhushhush"
+    webhook_path = "/services/T000/B000/hushhushhush"
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,28 +116,28 @@ class FakeSlack(Fake):
         """Bodies of the messages that were accepted."""
 
     @property
-    def api(self) -> str:
-        return f"{self.root}/api/"
+    def api_url(self) -> str:
+        return f"{self.url}/api/"
 
     @property
-    def webhook(self) -> str:
-        return self.root + self.hook
+    def webhook_url(self) -> str:
+        return self.url + self.webhook_path
 
-    def respond(self, request: Request) -> Answer:
+    def respond(self, request: Request) -> Response:
         body = json.loads(request.body or b"{}")
-        if request.path == self.hook:
-            return Answer(200, "ok") if self._take(body) is None else Answer(400, "invalid_blocks")
+        if request.path == self.webhook_path:
+            return Response(200, "ok") if self._accept(body) is None else Response(400, "invalid_blocks")
         if request.path != "/api/chat.postMessage":
-            return Answer(404, "no_service")
+            return Response(404, "no_service")
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _slack_error("invalid_auth")
         if body.get("channel") != self.channel:
             return _slack_error("channel_not_found")
-        if error := self._take(body):
+        if error := self._accept(body):
             return _slack_error(error)
-        return Answer(200, {"ok": True, "channel": self.channel, "ts": f"1700000000.{len(self.messages):06}"})
+        return Response(200, {"ok": True, "channel": self.channel, "ts": f"1700000000.{len(self.messages):06}"})
 
-    def _take(self, body: Json) -> str | None:
+    def _accept(self, body: Json) -> str | None:
         """Keep the message, or say what Slack would."""
         if not body.get("text") and not body.get("blocks"):
             return "no_text"
@@ -147,15 +149,15 @@ class FakeSlack(Fake):
         return None
 
 
-def _slack_error(code: str) -> Answer:
-    return Answer(200, {"ok": False, "error": code})
+def _slack_error(code: str) -> Response:
+    return Response(200, {"ok": False, "error": code})
 
 
-class FakeTelegram(Fake):
+class FakeTelegram(FakeServer):
     """One bot and one chat."""
 
     token = "123456:AAhush-hush_hush"
-    chat = -1001234
+    chat_id = -1001234
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,18 +165,18 @@ class FakeTelegram(Fake):
         """Parameters of the messages that were accepted, and ``shown``: the text without its markup."""
 
     @property
-    def api(self) -> str:
-        return f"{self.root}/bot"
+    def api_url(self) -> str:
+        return f"{self.url}/bot"
 
-    def respond(self, request: Request) -> Answer:
+    def respond(self, request: Request) -> Response:
         if request.path != f"/bot{self.token}/sendMessage":
             return telegram_error(401, "Unauthorized")
         fields = {name: values[-1] for name, values in parse_qs(request.body.decode()).items()}
-        if fields.get("chat_id") != str(self.chat):
+        if fields.get("chat_id") != str(self.chat_id):
             return telegram_error(400, "Bad Request: chat not found")
         shown = fields.get("text", "")
         if fields.get("parse_mode") == "HTML":
-            parser = _Markup()
+            parser = _HtmlText()
             parser.feed(shown)
             parser.close()
             if parser.open or parser.unknown:
@@ -189,16 +191,16 @@ class FakeTelegram(Fake):
         if not known and not reply.get("allow_sending_without_reply"):
             return telegram_error(400, "Bad Request: message to be replied not found")
         self.messages.append({**fields, "shown": shown, "reply": reply if known else {}})
-        chat = {"id": self.chat, "type": "supergroup"}
-        return Answer(200, {"ok": True, "result": {"message_id": len(self.messages), "date": 1, "chat": chat}})
+        chat = {"id": self.chat_id, "type": "supergroup"}
+        return Response(200, {"ok": True, "result": {"message_id": len(self.messages), "date": 1, "chat": chat}})
 
 
-def telegram_error(status: int, description: str, **parameters: object) -> Answer:
+def telegram_error(status: int, description: str, **parameters: object) -> Response:
     body: Json = {"ok": False, "error_code": status, "description": description}
-    return Answer(status, body | ({"parameters": parameters} if parameters else {}))
+    return Response(status, body | ({"parameters": parameters} if parameters else {}))
 
 
-class _Markup(HTMLParser):
+class _HtmlText(HTMLParser):
     """The part of Telegram's HTML that matters here: <b> and entities."""
 
     def __init__(self) -> None:

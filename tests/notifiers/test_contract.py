@@ -13,15 +13,15 @@ from typing import Any, NamedTuple, get_args
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from tests.notifiers.fakes import HANG, HANG_UP, Answer, Fake, FakeSlack, FakeTelegram
-from tests.parts import ROOT, examples, undocumented
+from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, FakeServer, FakeSlack, FakeTelegram, Response
+from tests.parts import ROOT, undocumented_fields, yaml_examples
 from watchdog import model
 from watchdog.model import Message, NotifyError
-from watchdog.notifiers import Channel, slack, telegram
+from watchdog.notifiers import AnyNotifier, slack, telegram
 
-MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Channel)[0])
-TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
-ADAPTER: TypeAdapter[model.Notifier] = TypeAdapter(Channel)
+CHANNEL_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnyNotifier)[0])
+TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in CHANNEL_CLASSES}
+ADAPTER: TypeAdapter[model.Notifier] = TypeAdapter(AnyNotifier)
 MESSAGE = Message("k", "crit", "Drawdown 10 %", ("halt starts",), incident=7)
 
 
@@ -30,42 +30,42 @@ class Case(NamedTuple):
 
     kind: str
     fields: dict[str, Any]
-    server: Fake
-    limited: Answer
+    server: FakeServer
+    limited: Response
     threads: bool
 
     @property
-    def part(self) -> model.Notifier:
+    def make_channel(self) -> model.Notifier:
         return ADAPTER.validate_python({"type": self.kind, **self.fields})
 
 
 def _slack_bot() -> Case:
     server = FakeSlack()
-    fields = {"token": server.token, "channel": server.channel, "api": server.api}
-    return Case("slack", fields, server, Answer(429, "", {"Retry-After": "7"}), True)
+    fields = {"token": server.token, "channel": server.channel, "api": server.api_url}
+    return Case("slack", fields, server, Response(429, "", {"Retry-After": "7"}), True)
 
 
 def _slack_webhook() -> Case:
     server = FakeSlack()
-    return Case("slack", {"webhook": server.webhook}, server, Answer(429, "", {"Retry-After": "7"}), False)
+    return Case("slack", {"webhook": server.webhook_url}, server, Response(429, "", {"Retry-After": "7"}), False)
 
 
 def _telegram() -> Case:
     server = FakeTelegram()
-    fields = {"token": server.token, "chat": server.chat, "api": server.api}
-    return Case("telegram", fields, server, Answer(429, {"parameters": {"retry_after": 7}}), True)
+    fields = {"token": server.token, "chat": server.chat_id, "api": server.api_url}
+    return Case("telegram", fields, server, Response(429, {"parameters": {"retry_after": 7}}), True)
 
 
-MAKERS: dict[str, Callable[[], Case]] = {
+CASES: dict[str, Callable[[], Case]] = {
     "slack bot": _slack_bot,
     "slack webhook": _slack_webhook,
     "telegram": _telegram,
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    made = MAKERS[request.param]()
+    made = CASES[request.param]()
     yield made
     made.server.close()
 
@@ -78,14 +78,14 @@ def send(part: model.Notifier, message: Message = MESSAGE) -> str | None:
     return handle
 
 
-def refusal(part: model.Notifier) -> NotifyError:
+def send_error(part: model.Notifier) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
         send(part)
     return caught.value
 
 
 def test_every_member_of_the_union_is_tried_here() -> None:
-    assert {name.split()[0] for name in MAKERS} == set(TYPES)
+    assert {name.split()[0] for name in CASES} == set(TYPES)
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -101,33 +101,33 @@ def test_the_page_explains_every_key_and_its_examples_are_valid(kind: str) -> No
     keys = [field.alias or name for name, field in TYPES[kind].model_fields.items()]
 
     assert [key for key in keys if f"`{key}`" not in text] == []
-    for fields in examples(f"channels/{kind}.md", "channels"):
+    for fields in yaml_examples(f"channels/{kind}.md", "channels"):
         ADAPTER.validate_python(fields)  # raises
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_key_has_a_docstring(kind: str) -> None:
-    assert undocumented(TYPES[kind]) == []
+    assert undocumented_fields(TYPES[kind]) == []
 
 
 def test_the_lowest_severity_told_is_warn_unless_said(case: Case) -> None:
     said = ADAPTER.validate_python({"type": case.kind, **case.fields, "from": "crit"})
 
-    assert (case.part.from_, said.from_) == ("warn", "crit")
+    assert (case.make_channel.from_, said.from_) == ("warn", "crit")
 
 
 def test_a_first_message_returns_the_handle_that_replies_take(case: Case) -> None:
-    handle = send(case.part)
+    handle = send(case.make_channel)
 
     assert (handle is not None) == case.threads
-    assert send(case.part, Message("k2", "info", "proven", thread=handle)) == handle
+    assert send(case.make_channel, Message("k2", "info", "proven", thread=handle)) == handle
     assert len(case.server.requests) == 2
 
 
 def test_every_status_is_either_for_good_or_for_later(case: Case) -> None:
     for status in range(400, 600):
-        case.server.then(status, ("<html>\n<b>no</b></html>", "", "{}")[status % 3])
-        error = refusal(case.part)
+        case.server.queue_response(status, ("<html>\n<b>no</b></html>", "", "{}")[status % 3])
+        error = send_error(case.make_channel)
 
         for_good = status < 500 and status not in (408, 425, 429)
         assert (status, error.permanent, error.retry_after) == (status, for_good, None)
@@ -137,31 +137,34 @@ def test_every_status_is_either_for_good_or_for_later(case: Case) -> None:
 
 @pytest.mark.parametrize("status", [300, 304, 399])
 def test_a_status_between_success_and_failure_is_a_failure(status: int, case: Case) -> None:
-    case.server.then(status)
+    case.server.queue_response(status)
 
-    refusal(case.part)
+    send_error(case.make_channel)
 
 
 def test_a_rate_limit_passes_the_servers_word_on(case: Case) -> None:
-    case.server.script.append(case.limited)
+    case.server.responses.append(case.limited)
 
-    error = refusal(case.part)
+    error = send_error(case.make_channel)
 
     assert (error.permanent, error.retry_after) == (False, 7.0)
 
 
-def _answers(case: Case) -> list[Answer]:
+def _error_responses(case: Case) -> list[Response]:
     """Everything that goes wrong, with the request echoed back, as proxies and debug pages do."""
-    send(case.part)
+    send(case.make_channel)
     echo = f"{case.server.requests[0].path} {case.server.requests[0].headers} hushhushhush AAhush-hush_hush"
-    answers = [Answer(status, echo) for status in (200, 400, 401, 403, 404, 407, 429, 500, 502)]
-    answers += [Answer(status, {"ok": False, "error": echo, "description": echo}) for status in (200, 400, 403, 500)]
+    answers = [Response(status, echo) for status in (200, 400, 401, 403, 404, 407, 429, 500, 502)]
+    answers += [Response(status, {"ok": False, "error": echo, "description": echo}) for status in (200, 400, 403, 500)]
     answers += [
-        Answer(200, {"ok": True, "result": echo, "ts": 5}),
-        Answer(200, b"\xff", {"Content-Type": "x; charset=y"}),
+        Response(200, {"ok": True, "result": echo, "ts": 5}),
+        Response(200, b"\xff", {"Content-Type": "x; charset=y"}),
     ]
-    answers += [Answer(200, echo, {"Content-Length": "99999"}), Answer(302, "", {"Location": f"http://[{echo[:20]}"})]
-    return [*answers, HANG, HANG_UP]
+    answers += [
+        Response(200, echo, {"Content-Length": "99999"}),
+        Response(302, "", {"Location": f"http://[{echo[:20]}"}),
+    ]
+    return [*answers, HANG, CLOSE_CONNECTION]
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -169,31 +172,31 @@ def test_no_failure_shows_a_secret(
     case: Case, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answers = _answers(case)
+    answers = _error_responses(case)
     monkeypatch.setattr(slack, "TIMEOUT", 0.2)
     monkeypatch.setattr(telegram, "TIMEOUT", 0.2)
     said: list[str] = []
     for answer in answers:
-        case.server.script.append(answer)
+        case.server.responses.append(answer)
         try:
-            send(case.part)
+            send(case.make_channel)
         except NotifyError as fault:
             said += [str(fault), repr(fault), "".join(traceback.format_exception(fault))]
     case.server.close()  # from here on nobody listens
-    error = refusal(case.part)
+    error = send_error(case.make_channel)
     said += [str(error), repr(error), "".join(traceback.format_exception(error))]
     gc.collect()  # slack_sdk leaves the connection of an answer cut short to the collector
 
     captured = capfd.readouterr()
-    said += [caplog.text, captured.out, captured.err, repr(case.part), str(case.part)]
+    said += [caplog.text, captured.out, captured.err, repr(case.make_channel), str(case.make_channel)]
     assert len(said) > 50
     assert [text for text in said if "hush" in text] == []
     assert "reached" in str(error)
 
 
 def test_a_part_hides_its_secrets(case: Case) -> None:
-    part = case.part
-    assert isinstance(part, model.Part)
+    part = case.make_channel
+    assert isinstance(part, model.ConfigModel)
 
     assert "hush" not in f"{part!r} {part} {part.model_dump()} {part.model_dump_json()}"
     secrets = [value.get_secret_value() for value in dict(part).values() if isinstance(value, SecretStr)]
@@ -209,6 +212,6 @@ def test_a_refusal_at_load_does_not_quote_the_secret(spoilt: dict[str, str], cas
 
 
 def test_a_channel_is_frozen(case: Case) -> None:
-    part = case.part
+    part = case.make_channel
     with pytest.raises(ValidationError, match="frozen"):
         part.from_ = "crit"  # type: ignore[misc]

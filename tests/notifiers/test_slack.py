@@ -7,28 +7,28 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.notifiers.fakes import HANG, HANG_UP, MESSAGE, FakeSlack
+from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, MESSAGE, FakeSlack
 from watchdog.model import Message, NotifyError
-from watchdog.notifiers import Slack, slack
+from watchdog.notifiers import SlackNotifier, slack
 
 
-def by_token(server: FakeSlack, **fields: object) -> Slack:
-    known = {"type": "slack", "token": server.token, "channel": server.channel, "api": server.api}
-    return Slack.model_validate(known | fields)
+def make_bot_channel(server: FakeSlack, **fields: object) -> SlackNotifier:
+    known = {"type": "slack", "token": server.token, "channel": server.channel, "api": server.api_url}
+    return SlackNotifier.model_validate(known | fields)
 
 
-def by_webhook(server: FakeSlack) -> Slack:
-    return Slack.model_validate({"type": "slack", "webhook": server.webhook})
+def make_webhook_channel(server: FakeSlack) -> SlackNotifier:
+    return SlackNotifier.model_validate({"type": "slack", "webhook": server.webhook_url})
 
 
-def refusal(part: Slack, message: Message = MESSAGE) -> NotifyError:
+def send_error(part: SlackNotifier, message: Message = MESSAGE) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
         part.send(message)
     return caught.value
 
 
 def test_a_message_is_laid_out_in_blocks_with_a_fallback_text(slack_server: FakeSlack) -> None:
-    handle = by_token(slack_server).send(MESSAGE)
+    handle = make_bot_channel(slack_server).send(MESSAGE)
 
     (sent,) = slack_server.messages
     assert handle == "1700000000.000001"
@@ -52,20 +52,20 @@ def test_a_message_is_laid_out_in_blocks_with_a_fallback_text(slack_server: Fake
 
 
 def test_a_mention_of_everybody_stays_plain_text(slack_server: FakeSlack) -> None:
-    by_token(slack_server).send(Message("k", "warn", "<!channel> <@U1>"))
+    make_bot_channel(slack_server).send(Message("k", "warn", "<!channel> <@U1>"))
 
     assert "<" not in json.dumps(slack_server.messages[0]["blocks"])
 
 
 def test_an_asterisk_in_the_title_does_not_end_the_bold(slack_server: FakeSlack) -> None:
-    by_token(slack_server).send(Message("k", "warn", "2 * x *y*"))
+    make_bot_channel(slack_server).send(Message("k", "warn", "2 * x *y*"))
 
     assert slack_server.messages[0]["blocks"][0]["text"]["text"] == "*⚠️ 2 ∗ x ∗y∗*"
 
 
 def test_later_messages_reply_in_the_thread(slack_server: FakeSlack) -> None:
-    first = by_token(slack_server).send(MESSAGE)
-    again = by_token(slack_server).send(Message("k2", "info", "proven", thread=first))
+    first = make_bot_channel(slack_server).send(MESSAGE)
+    again = make_bot_channel(slack_server).send(Message("k2", "info", "proven", thread=first))
 
     assert again == first
     assert slack_server.messages[1]["thread_ts"] == first
@@ -73,25 +73,27 @@ def test_later_messages_reply_in_the_thread(slack_server: FakeSlack) -> None:
 
 @pytest.mark.parametrize(("severity", "broadcast"), [("info", False), ("warn", False), ("crit", True)])
 def test_a_critical_reply_goes_to_the_channel_as_well(severity: str, broadcast: bool, slack_server: FakeSlack) -> None:
-    by_token(slack_server).send(Message("k", severity, "worse", thread="1700000000.000001"))  # type: ignore[arg-type]
+    make_bot_channel(slack_server).send(Message("k", severity, "worse", thread="1700000000.000001"))  # type: ignore[arg-type]
 
     assert slack_server.messages[0]["reply_broadcast"] is broadcast
 
 
 def test_a_thread_that_is_gone_does_not_lose_the_message(slack_server: FakeSlack) -> None:
-    slack_server.then(200, {"ok": False, "error": "thread_not_found"})
+    slack_server.queue_response(200, {"ok": False, "error": "thread_not_found"})
 
-    handle = by_token(slack_server).send(Message("k", "crit", "worse", thread="1600000000.000001"))
+    handle = make_bot_channel(slack_server).send(Message("k", "crit", "worse", thread="1600000000.000001"))
 
     assert handle == "1700000000.000001"
     assert "thread_ts" not in slack_server.messages[0]
 
 
-@pytest.mark.parametrize("way", [by_token, by_webhook])
+@pytest.mark.parametrize("way", [make_bot_channel, make_webhook_channel])
 def test_a_layout_that_slack_objects_to_does_not_lose_the_message(way: object, slack_server: FakeSlack) -> None:
     assert callable(way)
     code = "invalid_blocks"
-    slack_server.then(200 if way is by_token else 400, {"ok": False, "error": code} if way is by_token else code)
+    slack_server.queue_response(
+        200 if way is make_bot_channel else 400, {"ok": False, "error": code} if way is make_bot_channel else code
+    )
 
     way(slack_server).send(MESSAGE)
 
@@ -101,7 +103,7 @@ def test_a_layout_that_slack_objects_to_does_not_lose_the_message(way: object, s
 
 
 def test_a_webhook_gets_the_same_message_and_knows_no_thread(slack_server: FakeSlack) -> None:
-    assert by_webhook(slack_server).send(MESSAGE) is None
+    assert make_webhook_channel(slack_server).send(MESSAGE) is None
 
     (sent,) = slack_server.messages
     assert sent["blocks"][0]["text"]["text"].startswith("*🚨 Drawdown")
@@ -109,7 +111,7 @@ def test_a_webhook_gets_the_same_message_and_knows_no_thread(slack_server: FakeS
 
 
 def test_a_long_message_is_cut_and_says_so(slack_server: FakeSlack) -> None:
-    by_token(slack_server).send(Message("k", "warn", "long", lines=("&" * 5_000,)))
+    make_bot_channel(slack_server).send(Message("k", "warn", "long", lines=("&" * 5_000,)))
 
     text = slack_server.messages[0]["blocks"][0]["text"]["text"]
     assert text.endswith("characters left out)")
@@ -117,11 +119,11 @@ def test_a_long_message_is_cut_and_says_so(slack_server: FakeSlack) -> None:
 
 def test_a_token_file_is_read_at_each_message(slack_server: FakeSlack, tmp_path: Path) -> None:
     file = tmp_path / "slack.token"
-    part = by_token(slack_server, token=None, token_file=str(file))
+    part = make_bot_channel(slack_server, token=None, token_file=str(file))
 
-    missing = refusal(part)
+    missing = send_error(part)
     file.write_text("two words\n")
-    malformed = refusal(part)
+    malformed = send_error(part)
     file.write_text(f"{slack_server.token}\n")
 
     assert part.send(MESSAGE)
@@ -133,9 +135,9 @@ def test_a_token_file_is_read_at_each_message(slack_server: FakeSlack, tmp_path:
 
 @pytest.mark.parametrize("code", ["invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"])
 def test_a_token_that_slack_refuses_is_permanent(code: str, slack_server: FakeSlack) -> None:
-    slack_server.then(200, {"ok": False, "error": code})
+    slack_server.queue_response(200, {"ok": False, "error": code})
 
-    error = refusal(by_token(slack_server))
+    error = send_error(make_bot_channel(slack_server))
 
     assert error.permanent
     assert str(error) == f"Slack refused: {code} — make a new bot token (xoxb-…) and put it in token or token_file"
@@ -155,20 +157,20 @@ def test_a_token_that_slack_refuses_is_permanent(code: str, slack_server: FakeSl
     ],
 )
 def test_what_slack_refuses_for_good_says_the_cure(code: str, cure: str, slack_server: FakeSlack) -> None:
-    slack_server.then(200, {"ok": False, "error": code})
+    slack_server.queue_response(200, {"ok": False, "error": code})
 
-    error = refusal(by_token(slack_server))
+    error = send_error(make_bot_channel(slack_server))
 
     assert error.permanent
     assert cure in str(error)
     assert len(slack_server.requests) == 1
 
 
-@pytest.mark.parametrize("code", sorted(slack._LATER))
+@pytest.mark.parametrize("code", sorted(slack._TRANSIENT_CODES))
 def test_trouble_on_slacks_side_is_tried_again(code: str, slack_server: FakeSlack) -> None:
-    slack_server.then(200, {"ok": False, "error": code})
+    slack_server.queue_response(200, {"ok": False, "error": code})
 
-    assert not refusal(by_token(slack_server)).permanent
+    assert not send_error(make_bot_channel(slack_server)).permanent
 
 
 @pytest.mark.parametrize(
@@ -181,15 +183,15 @@ def test_trouble_on_slacks_side_is_tried_again(code: str, slack_server: FakeSlac
     ],
 )
 def test_a_webhook_that_is_gone_is_permanent(status: int, code: str, cure: str, slack_server: FakeSlack) -> None:
-    slack_server.then(status, code)
+    slack_server.queue_response(status, code)
 
-    error = refusal(by_webhook(slack_server))
+    error = send_error(make_webhook_channel(slack_server))
 
     assert error.permanent
     assert cure in str(error)
 
 
-@pytest.mark.parametrize("way", [by_token, by_webhook])
+@pytest.mark.parametrize("way", [make_bot_channel, make_webhook_channel])
 @pytest.mark.parametrize(
     ("header", "seconds"), [("30", 30.0), ("1.5", 1.5), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-3", None)]
 )
@@ -197,9 +199,9 @@ def test_a_rate_limit_says_when_to_come_back(
     way: object, header: str, seconds: float | None, slack_server: FakeSlack
 ) -> None:
     assert callable(way)
-    slack_server.then(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": header})
+    slack_server.queue_response(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": header})
 
-    error = refusal(way(slack_server))
+    error = send_error(way(slack_server))
 
     assert (error.permanent, error.retry_after) == (False, seconds)
 
@@ -208,41 +210,41 @@ def test_a_rate_limit_says_when_to_come_back(
     "body", ["<html>sign in</html>", "[1]", '"ok"', "null", b"\xff\xfe", '{"ok": false}', '{"ok": false, "error": 7}']
 )
 def test_an_answer_that_is_not_slacks_is_tried_again(body: str | bytes, slack_server: FakeSlack) -> None:
-    slack_server.then(200, body)
+    slack_server.queue_response(200, body)
 
-    error = refusal(by_token(slack_server))
+    error = send_error(make_bot_channel(slack_server))
 
     assert not error.permanent
     assert "—" in str(error)
 
 
-@pytest.mark.parametrize("way", [by_token, by_webhook])
+@pytest.mark.parametrize("way", [make_bot_channel, make_webhook_channel])
 def test_a_slack_that_hangs_is_reported_not_awaited(
     way: object, slack_server: FakeSlack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert callable(way)
     monkeypatch.setattr(slack, "TIMEOUT", 0.1)
-    slack_server.script.append(HANG)
+    slack_server.responses.append(HANG)
 
-    error = refusal(way(slack_server))
+    error = send_error(way(slack_server))
 
     assert not error.permanent
     assert "no answer within 0.1 s" in str(error)
 
 
-@pytest.mark.parametrize("way", [by_token, by_webhook])
+@pytest.mark.parametrize("way", [make_bot_channel, make_webhook_channel])
 def test_a_lost_connection_is_tried_again(way: object, slack_server: FakeSlack) -> None:
     assert callable(way)
-    slack_server.script.append(HANG_UP)
+    slack_server.responses.append(CLOSE_CONNECTION)
 
-    assert not refusal(way(slack_server)).permanent
+    assert not send_error(way(slack_server)).permanent
     assert len(slack_server.requests) == 1  # the outbox tries again, not the client
 
 
 def test_a_missing_package_says_how_to_get_it(slack_server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "slack_sdk", None)
 
-    error = refusal(by_token(slack_server))
+    error = send_error(make_bot_channel(slack_server))
 
     assert error.permanent
     assert "pip install 'trading-watchdog[slack]'" in str(error)
@@ -264,8 +266,8 @@ def test_a_missing_package_says_how_to_get_it(slack_server: FakeSlack, monkeypat
 )
 def test_what_cannot_post_is_refused_at_load(fields: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        Slack.model_validate({"type": "slack", **fields})
+        SlackNotifier.model_validate({"type": "slack", **fields})
 
 
 def test_the_api_address_may_lack_its_slash(slack_server: FakeSlack) -> None:
-    assert by_token(slack_server, api=slack_server.api.rstrip("/")).send(MESSAGE)
+    assert make_bot_channel(slack_server, api=slack_server.api_url.rstrip("/")).send(MESSAGE)

@@ -8,28 +8,28 @@ import pytest
 from pydantic import ValidationError
 
 import watchdog.notifiers
-from tests.notifiers.fakes import HANG, HANG_UP, MESSAGE, FakeTelegram, telegram_error
+from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, MESSAGE, FakeTelegram, telegram_error
 from watchdog.model import Message, NotifyError
-from watchdog.notifiers import Telegram, telegram
+from watchdog.notifiers import TelegramNotifier, telegram
 
 
-def bot(server: FakeTelegram, **fields: object) -> Telegram:
-    known = {"type": "telegram", "token": server.token, "chat": server.chat, "api": server.api}
-    return Telegram.model_validate(known | fields)
+def make_channel(server: FakeTelegram, **fields: object) -> TelegramNotifier:
+    known = {"type": "telegram", "token": server.token, "chat": server.chat_id, "api": server.api_url}
+    return TelegramNotifier.model_validate(known | fields)
 
 
-def send(part: Telegram, message: Message = MESSAGE) -> str | None:
+def send(part: TelegramNotifier, message: Message = MESSAGE) -> str | None:
     return asyncio.run(part.send(message))
 
 
-def refusal(part: Telegram, message: Message = MESSAGE) -> NotifyError:
+def send_error(part: TelegramNotifier, message: Message = MESSAGE) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
         send(part, message)
     return caught.value
 
 
 def test_a_message_is_marked_up_and_shows_every_character(telegram_server: FakeTelegram) -> None:
-    assert send(bot(telegram_server)) == "1"
+    assert send(make_channel(telegram_server)) == "1"
 
     (sent,) = telegram_server.messages
     assert sent["text"].startswith("<b>🚨 Drawdown of &lt;hmm-bot&gt; &amp; co: 10 %</b>\n1 - equity")
@@ -41,14 +41,14 @@ def test_a_message_is_marked_up_and_shows_every_character(telegram_server: FakeT
 
 
 def test_one_message_is_one_request(telegram_server: FakeTelegram) -> None:
-    send(bot(telegram_server))
+    send(make_channel(telegram_server))
 
     assert [request.path.rpartition("/")[2] for request in telegram_server.requests] == ["sendMessage"]
 
 
 def test_later_messages_reply_to_the_first(telegram_server: FakeTelegram) -> None:
-    first = send(bot(telegram_server))
-    again = send(bot(telegram_server), Message("k2", "info", "proven", thread=first))
+    first = send(make_channel(telegram_server))
+    again = send(make_channel(telegram_server), Message("k2", "info", "proven", thread=first))
 
     assert again == first
     assert telegram_server.messages[1]["reply"]["message_id"] == 1
@@ -56,19 +56,19 @@ def test_later_messages_reply_to_the_first(telegram_server: FakeTelegram) -> Non
 
 @pytest.mark.parametrize("thread", ["99", "not ours"])
 def test_a_first_message_that_is_gone_does_not_lose_the_next(thread: str, telegram_server: FakeTelegram) -> None:
-    assert send(bot(telegram_server), Message("k", "crit", "worse", thread=thread))
+    assert send(make_channel(telegram_server), Message("k", "crit", "worse", thread=thread))
 
     assert telegram_server.messages[0]["reply"] == {}
 
 
 def test_a_title_alone_is_a_message(telegram_server: FakeTelegram) -> None:
-    send(bot(telegram_server), Message("k", "warn", ""))
+    send(make_channel(telegram_server), Message("k", "warn", ""))
 
     assert telegram_server.messages[0]["shown"] == "⚠️"
 
 
 def test_a_long_message_is_cut_and_says_so(telegram_server: FakeTelegram) -> None:
-    send(bot(telegram_server), Message("k", "warn", "long", lines=("<&🚨>" * 3_000,)))
+    send(make_channel(telegram_server), Message("k", "warn", "long", lines=("<&🚨>" * 3_000,)))
 
     shown = telegram_server.messages[0]["shown"]
     assert shown.endswith("characters left out)")
@@ -76,9 +76,9 @@ def test_a_long_message_is_cut_and_says_so(telegram_server: FakeTelegram) -> Non
 
 
 def test_markup_that_telegram_objects_to_does_not_lose_the_message(telegram_server: FakeTelegram) -> None:
-    telegram_server.script.append(telegram_error(400, "Bad Request: can't parse entities: at byte 3"))
+    telegram_server.responses.append(telegram_error(400, "Bad Request: can't parse entities: at byte 3"))
 
-    assert send(bot(telegram_server)) == "1"
+    assert send(make_channel(telegram_server)) == "1"
 
     (sent,) = telegram_server.messages
     assert "parse_mode" not in sent
@@ -87,11 +87,11 @@ def test_markup_that_telegram_objects_to_does_not_lose_the_message(telegram_serv
 
 def test_a_token_file_is_read_at_each_message(telegram_server: FakeTelegram, tmp_path: Path) -> None:
     file = tmp_path / "telegram.token"
-    part = bot(telegram_server, token=None, token_file=str(file))
+    part = make_channel(telegram_server, token=None, token_file=str(file))
 
-    missing = refusal(part)
+    missing = send_error(part)
     file.write_text("../../123:abc\n")
-    malformed = refusal(part)
+    malformed = send_error(part)
     file.write_text(f"\n{telegram_server.token}\n")
 
     assert send(part) == "1"
@@ -102,7 +102,7 @@ def test_a_token_file_is_read_at_each_message(telegram_server: FakeTelegram, tmp
 
 
 def test_a_chat_may_be_a_name(telegram_server: FakeTelegram) -> None:
-    refusal(bot(telegram_server, chat="@somewhere"))
+    send_error(make_channel(telegram_server, chat="@somewhere"))
 
     assert b"chat_id=%40somewhere" in telegram_server.requests[0].body
 
@@ -127,9 +127,9 @@ def test_a_chat_may_be_a_name(telegram_server: FakeTelegram) -> None:
 def test_what_telegram_refuses_for_good_says_the_cure(
     status: int, description: str, parameters: dict[str, int], said: str, telegram_server: FakeTelegram
 ) -> None:
-    telegram_server.script.append(telegram_error(status, description, **parameters))
+    telegram_server.responses.append(telegram_error(status, description, **parameters))
 
-    error = refusal(bot(telegram_server))
+    error = send_error(make_channel(telegram_server))
 
     assert error.permanent
     assert said in str(error)
@@ -137,9 +137,9 @@ def test_what_telegram_refuses_for_good_says_the_cure(
 
 
 def test_a_rate_limit_says_when_to_come_back(telegram_server: FakeTelegram) -> None:
-    telegram_server.script.append(telegram_error(429, "Too Many Requests: retry after 35", retry_after=35))
+    telegram_server.responses.append(telegram_error(429, "Too Many Requests: retry after 35", retry_after=35))
 
-    error = refusal(bot(telegram_server))
+    error = send_error(make_channel(telegram_server))
 
     assert (error.permanent, error.retry_after) == (False, 35.0)
 
@@ -148,16 +148,16 @@ def test_a_rate_limit_says_when_to_come_back(telegram_server: FakeTelegram) -> N
     "body", ["<html>sign in</html>", "[1]", "null", b"\xff\xfe", '{"ok": true}', '{"ok": true, "result": 7}']
 )
 def test_an_answer_that_is_not_telegrams_is_tried_again(body: str | bytes, telegram_server: FakeTelegram) -> None:
-    telegram_server.then(200, body)
+    telegram_server.queue_response(200, body)
 
-    assert not refusal(bot(telegram_server)).permanent
+    assert not send_error(make_channel(telegram_server)).permanent
 
 
 @pytest.mark.parametrize("body", ["null", "[1]", '{"parameters": 1}', '{"parameters": {"retry_after": "soon"}}'])
 def test_an_error_that_is_not_telegrams_is_still_classified(body: str, telegram_server: FakeTelegram) -> None:
-    telegram_server.then(429, body)
+    telegram_server.queue_response(429, body)
 
-    error = refusal(bot(telegram_server))
+    error = send_error(make_channel(telegram_server))
 
     assert (error.permanent, error.retry_after) == (False, None)
 
@@ -165,28 +165,28 @@ def test_an_error_that_is_not_telegrams_is_still_classified(body: str, telegram_
 def test_a_telegram_that_hangs_is_reported_not_awaited(
     telegram_server: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(bot(telegram_server))  # the library is loaded
+    send(make_channel(telegram_server))  # the library is loaded
     monkeypatch.setattr(telegram, "TIMEOUT", 0.1)
-    telegram_server.script.append(HANG)
+    telegram_server.responses.append(HANG)
 
-    error = refusal(bot(telegram_server))
+    error = send_error(make_channel(telegram_server))
 
     assert not error.permanent
     assert "no answer within 0.1 s" in str(error)
 
 
 def test_a_lost_connection_is_tried_again(telegram_server: FakeTelegram) -> None:
-    telegram_server.script.append(HANG_UP)
+    telegram_server.responses.append(CLOSE_CONNECTION)
 
-    assert not refusal(bot(telegram_server)).permanent
+    assert not send_error(make_channel(telegram_server)).permanent
     assert len(telegram_server.requests) == 1
 
 
 def test_sending_may_be_cancelled(telegram_server: FakeTelegram) -> None:
-    telegram_server.script.append(HANG)
+    telegram_server.responses.append(HANG)
 
     async def cancelled() -> None:
-        task = asyncio.create_task(bot(telegram_server).send(MESSAGE))
+        task = asyncio.create_task(make_channel(telegram_server).send(MESSAGE))
         while not telegram_server.requests:
             await asyncio.sleep(0.005)
         task.cancel()
@@ -201,7 +201,7 @@ def test_a_missing_package_says_how_to_get_it(telegram_server: FakeTelegram, mon
     monkeypatch.delitem(sys.modules, "watchdog.notifiers.telegram_client", raising=False)
     monkeypatch.delattr(watchdog.notifiers, "telegram_client", raising=False)
 
-    error = refusal(bot(telegram_server))
+    error = send_error(make_channel(telegram_server))
 
     assert error.permanent
     assert "pip install 'trading-watchdog[telegram]'" in str(error)
@@ -220,4 +220,4 @@ def test_a_missing_package_says_how_to_get_it(telegram_server: FakeTelegram, mon
 )
 def test_what_cannot_post_is_refused_at_load(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        Telegram.model_validate({"type": "telegram", **fields})
+        TelegramNotifier.model_validate({"type": "telegram", **fields})

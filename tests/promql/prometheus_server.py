@@ -17,31 +17,34 @@ from pathlib import Path
 import numpy as np
 
 from watchdog.model import Labels
-from watchdog.promql.nodes import NAME
-from watchdog.promql.pages import missing
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.promql.pages import is_missing
 
 Samples = Mapping[Labels, Mapping[int, float]]
-Answer = dict[Labels, float]
+InstantVector = dict[Labels, float]
 """Labels with the name → value."""
 
 
-class Refused(Exception):  # noqa: N818 - what the server said, not a fault of ours
+class QueryError(Exception):
     """Prometheus answered with an error."""
 
 
-def found() -> str | None:
+def unavailable_reason() -> str | None:
     """Why there is no Prometheus to ask; None when there is."""
     lacking = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
     return f"no {' and no '.join(lacking)} on PATH (Debian: apt-get install prometheus)" if lacking else None
 
 
-def openmetrics(samples: Samples) -> str:
+def format_openmetrics(samples: Samples) -> str:
     """The text that promtool reads. Stale markers cannot be written in it."""
     families: dict[str, list[str]] = {}
     for key, points in samples.items():
-        labels = ",".join(f"{name}={json.dumps(value)}" for name, value in key if name != NAME)
-        lines = families.setdefault(dict(key)[NAME], [])
-        lines += [f"{dict(key)[NAME]}{{{labels}}} {_number(v)} {t / 1_000:.3f}" for t, v in sorted(points.items())]
+        labels = ",".join(f"{name}={json.dumps(value)}" for name, value in key if name != METRIC_NAME_LABEL)
+        lines = families.setdefault(dict(key)[METRIC_NAME_LABEL], [])
+        lines += [
+            f"{dict(key)[METRIC_NAME_LABEL]}{{{labels}}} {_number(v)} {t / 1_000:.3f}"
+            for t, v in sorted(points.items())
+        ]
     text = [line for name, lines in sorted(families.items()) for line in (f"# TYPE {name} unknown", *lines)]
     return "\n".join([*text, "# EOF", ""])
 
@@ -50,18 +53,18 @@ def _number(v: float) -> str:
     return "NaN" if math.isnan(v) else "+Inf" if v == math.inf else "-Inf" if v == -math.inf else repr(v)
 
 
-class Prometheus:
+class PrometheusClient:
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
 
-    def ask(self, text: str, at: int) -> Answer:
+    def query(self, text: str, at: int) -> InstantVector:
         """The instant vector at a time in ms; a scalar has no labels. Raises Refused with what the server says."""
         body = urllib.parse.urlencode({"query": text, "time": f"{at / 1_000:.3f}"})
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         self._connection.request("POST", "/api/v1/query", body, kind)
         said = json.loads(self._connection.getresponse().read())
         if said["status"] != "success":
-            raise Refused(said["error"])
+            raise QueryError(said["error"])
         data = said["data"]
         if data["resultType"] == "scalar":
             return {(): float(data["result"][1])}
@@ -69,10 +72,10 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def serving(samples: Samples, folder: Path) -> Iterator[Prometheus]:
+def running_server(samples: Samples, folder: Path) -> Iterator[PrometheusClient]:
     """A server that has these samples. Without stale markers, please."""
-    assert not any(missing_one(v) for points in samples.values() for v in points.values())
-    (folder / "samples.txt").write_text(openmetrics(samples))
+    assert not any(has_missing_bits(v) for points in samples.values() for v in points.values())
+    (folder / "samples.txt").write_text(format_openmetrics(samples))
     (folder / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
     data = folder / "data"
     backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "samples.txt"), str(data)]
@@ -92,7 +95,7 @@ def serving(samples: Samples, folder: Path) -> Iterator[Prometheus]:
         try:
             _await_ready(process, port, folder / "log")
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-                yield Prometheus(connection)
+                yield PrometheusClient(connection)
         finally:
             process.terminate()
             try:
@@ -101,8 +104,8 @@ def serving(samples: Samples, folder: Path) -> Iterator[Prometheus]:
                 process.kill()
 
 
-def missing_one(v: float) -> bool:
-    return bool(missing(np.array([v]))[0])
+def has_missing_bits(v: float) -> bool:
+    return bool(is_missing(np.array([v]))[0])
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

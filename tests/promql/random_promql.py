@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from tests.promql.written import key
+from tests.promql.written import series_key
 from watchdog.model import Labels
 
 START = 1_600_000_000_000
@@ -15,13 +15,13 @@ LENGTH = 3_600_000
 COUNTERS, GAUGES = ("c", "d"), ("g", "h")
 
 
-def series(random: Random) -> dict[Labels, dict[int, float]]:
+def random_series(random: Random) -> dict[Labels, dict[int, float]]:
     """Counters with resets, gauges with strange values, one classic histogram. Times are odd milliseconds."""
     samples: dict[Labels, dict[int, float]] = {}
     for name in (*COUNTERS, *GAUGES):
         for x in "123":
             for y in random.choice(("1", "12", "ab")):
-                samples[key(f"{name}{{x={x},y={y}}}")] = _points(random, counter=name in COUNTERS)
+                samples[series_key(f"{name}{{x={x},y={y}}}")] = _points(random, counter=name in COUNTERS)
     for x in "12":
         times = _times(random)
         counts = [0.0] * 5
@@ -29,7 +29,7 @@ def series(random: Random) -> dict[Labels, dict[int, float]]:
             for at in range(random.randrange(5), 5):
                 counts[at] += random.randrange(4)
             for bound, at in zip(("0.1", "0.5", "1", "5", "+Inf"), range(5), strict=True):
-                samples.setdefault(key(f"b{{x={x},le={bound}}}"), {})[t] = sum(counts[: at + 1])
+                samples.setdefault(series_key(f"b{{x={x},le={bound}}}"), {})[t] = sum(counts[: at + 1])
     return samples
 
 
@@ -63,7 +63,7 @@ def _points(random: Random, *, counter: bool) -> dict[int, float]:
     return points
 
 
-class Words:
+class ExpressionGenerator:
     """Writes expressions. Only what both engines read, and what has one right answer: ties, say, do not."""
 
     def __init__(self, random: Random) -> None:
@@ -72,31 +72,31 @@ class Words:
     def expression(self, depth: int = 3) -> str:
         return self.vector(depth) if self.random.random() < 0.95 else self.scalar(depth)
 
-    def any(self, *words: str) -> str:
+    def choose(self, *words: str) -> str:
         return self.random.choice(words)
 
-    def span(self) -> str:
-        return self.any("17s", "1m", "2m7s", "5m", "11m", "30m")
+    def duration(self) -> str:
+        return self.choose("17s", "1m", "2m7s", "5m", "11m", "30m")
 
-    def when(self) -> str:
-        offset = self.any("", "", "", "", " offset 1m3s", " offset -2m1s", " offset 13m")
-        at = self.any(
+    def modifiers(self) -> str:
+        offset = self.choose("", "", "", "", " offset 1m3s", " offset -2m1s", " offset 13m")
+        at = self.choose(
             "", "", "", "", "", f" @ {START // 1_000 + self.random.randrange(3_600)}.2", " @ end()", " @ start()"
         )
         return offset + at if self.random.random() < 0.5 else at + offset
 
     def selector(self, names: tuple[str, ...] = COUNTERS + GAUGES) -> str:
-        matchers = self.any(
+        matchers = self.choose(
             "", "", "", '{x="1"}', '{x!="1"}', '{x=~"1|2",y!~"b.*"}', '{y=~".+"}', '{z=""}', '{x="1",y="1"}'
         )
         return self.random.choice(names) + matchers
 
-    def range(self, depth: int, names: tuple[str, ...] = COUNTERS + GAUGES) -> str:
+    def range_vector(self, depth: int, names: tuple[str, ...] = COUNTERS + GAUGES) -> str:
         if depth > 0 and self.random.random() < 0.3:
-            return f"({self.steady(depth - 1)})[{self.span()}:{self.any('', '10s', '37s', '1m')}]{self.when()}"
-        return f"{self.selector(names)}[{self.span()}]{self.when()}"
+            return f"({self.stable_vector(depth - 1)})[{self.duration()}:{self.choose('', '10s', '37s', '1m')}]{self.modifiers()}"
+        return f"{self.selector(names)}[{self.duration()}]{self.modifiers()}"
 
-    def steady(self, depth: int) -> str:
+    def stable_vector(self, depth: int) -> str:
         """Without a regression: its last places are noise, and how often they change is a matter of luck."""
         while "deriv" in (text := self.vector(depth)) or "predict_linear" in text:
             pass
@@ -105,22 +105,22 @@ class Words:
     def scalar(self, depth: int) -> str:
         if depth > 0 and self.random.random() < 0.4:
             one, two = self.scalar(depth - 1), self.scalar(depth - 1)
-            op = self.any("+", "-", "*", "/", "%", "^", "> bool", "== bool", "<= bool", "atan2")
-            return self.any(f"({one} {op} {two})", f"scalar({self.vector(depth - 1)})", f"-({one})")
-        return self.any("0", "1", "2", "0.5", "-1.5", "1e3", "NaN", "Inf", "pi()", "time()")
+            op = self.choose("+", "-", "*", "/", "%", "^", "> bool", "== bool", "<= bool", "atan2")
+            return self.choose(f"({one} {op} {two})", f"scalar({self.vector(depth - 1)})", f"-({one})")
+        return self.choose("0", "1", "2", "0.5", "-1.5", "1e3", "NaN", "Inf", "pi()", "time()")
 
     def grouping(self) -> str:
-        return self.any(
+        return self.choose(
             "", "", " by (x)", " by (y)", " by (x, y)", " without (x)", " without (y)", " by ()", " without ()"
         )
 
     def vector(self, depth: int) -> str:
         if depth <= 0:
-            return self.selector() + self.when()
+            return self.selector() + self.modifiers()
         kinds = (
-            self.leaf,
-            self.over,
-            self.over,
+            self.instant_selector,
+            self.over_time,
+            self.over_time,
             self.math,
             self.binary,
             self.binary,
@@ -130,14 +130,14 @@ class Words:
         )
         return self.random.choice(kinds)(depth - 1)
 
-    def leaf(self, depth: int) -> str:
-        return self.selector() + self.when()
+    def instant_selector(self, depth: int) -> str:
+        return self.selector() + self.modifiers()
 
-    def over(self, depth: int) -> str:
+    def over_time(self, depth: int) -> str:
         if self.random.random() < 0.3:
-            return f"{self.any('rate', 'increase', 'irate', 'resets')}({self.range(depth, COUNTERS)})"
-        q = self.any("0", "0.3", "0.5", "0.99", "1", "-1", "2")
-        func = self.any(
+            return f"{self.choose('rate', 'increase', 'irate', 'resets')}({self.range_vector(depth, COUNTERS)})"
+        q = self.choose("0", "0.3", "0.5", "0.99", "1", "-1", "2")
+        func = self.choose(
             "avg",
             "sum",
             "min",
@@ -155,15 +155,15 @@ class Words:
             "",
         )
         if func == "quantile":
-            return f"quantile_over_time({q}, {self.range(depth)})"
+            return f"quantile_over_time({q}, {self.range_vector(depth)})"
         if func:
-            return f"{func}_over_time({self.range(depth)})"
-        func = self.any("delta", "idelta", "changes", "deriv", "predict_linear")
-        return f"{func}({self.range(depth)}{', 300' if func == 'predict_linear' else ''})"
+            return f"{func}_over_time({self.range_vector(depth)})"
+        func = self.choose("delta", "idelta", "changes", "deriv", "predict_linear")
+        return f"{func}({self.range_vector(depth)}{', 300' if func == 'predict_linear' else ''})"
 
     def math(self, depth: int) -> str:
         inner = self.vector(depth)
-        func = self.any(
+        func = self.choose(
             "abs",
             "ceil",
             "floor",
@@ -193,9 +193,9 @@ class Words:
             "sort_desc",
         )
         if func in ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year"):
-            return f"{func}({self.any('', f'vector({START // 1_000}) + (clamp({inner}, -1e6, 1e6) < Inf) * 1000')})"
-        plain = self.selector() + self.any("", " offset 1m3s", " @ end()", f" @ {START // 1_000 + 1_999}.2")
-        return self.any(
+            return f"{func}({self.choose('', f'vector({START // 1_000}) + (clamp({inner}, -1e6, 1e6) < Inf) * 1000')})"
+        plain = self.selector() + self.choose("", " offset 1m3s", " @ end()", f" @ {START // 1_000 + 1_999}.2")
+        return self.choose(
             f"{func}({inner})",
             f"{func}({inner})",
             f"timestamp({plain})",
@@ -209,32 +209,32 @@ class Words:
 
     def binary(self, depth: int) -> str:
         one, two = self.vector(depth), self.vector(depth)
-        op = self.any(
+        op = self.choose(
             "+", "-", "*", "/", "%", "^", "atan2", ">", "<", ">=", "<=", "==", "!=", "> bool", "== bool", "<= bool"
         )
         if op == "atan2":
             one = f"({one} * 1)"  # 2.x forgets to drop the name
         if self.random.random() < 0.3:
-            return self.any(f"({one} {op} {self.scalar(depth)})", f"({self.scalar(depth)} {op} {one})")
+            return self.choose(f"({one} {op} {self.scalar(depth)})", f"({self.scalar(depth)} {op} {one})")
         if self.random.random() < 0.3:
-            match = self.any("", "", " on (x)", " ignoring (y)", " on ()", " on (x, y)")
-            return f"({one} {self.any('and', 'or', 'unless')}{match} {two})"
+            match = self.choose("", "", " on (x)", " ignoring (y)", " on ()", " on (x, y)")
+            return f"({one} {self.choose('and', 'or', 'unless')}{match} {two})"
         shape = self.random.random()
         if shape < 0.3:
             return f"({one} {op} {two})"
-        label = self.any("x", "y")
-        few = f"{self.any('sum', 'max', 'avg')} by ({label}) ({two})"
+        label = self.choose("x", "y")
+        few = f"{self.choose('sum', 'max', 'avg')} by ({label}) ({two})"
         if shape < 0.5:
             return f"(sum by ({label}) ({one}) {op} on ({label}) {few})"
-        included = self.any("", "()", "(y)", "(z)")
-        match = self.any(f"on ({label})", f"ignoring ({'y' if label == 'x' else 'x'}, z)")
+        included = self.choose("", "()", "(y)", "(z)")
+        match = self.choose(f"on ({label})", f"ignoring ({'y' if label == 'x' else 'x'}, z)")
         if shape < 0.75:
             return f"({one} {op} {match} group_left {included} {few})"
         return f"({few} {op} {match} group_right {included} {one})"
 
     def aggregation(self, depth: int) -> str:
         inner, by = self.vector(depth), self.grouping()
-        op = self.any(
+        op = self.choose(
             "sum",
             "avg",
             "min",
@@ -249,24 +249,25 @@ class Words:
             "count_values",
         )
         if op == "quantile":
-            return f"quantile{by} ({self.any('0', '0.3', '0.5', '1', '-1', '7')}, {inner})"
+            return f"quantile{by} ({self.choose('0', '0.3', '0.5', '1', '-1', '7')}, {inner})"
         if op in ("topk", "bottomk"):
-            return f"count{by} ({op}{by} ({self.any('1', '2', '0', '5')}, {inner}))"
+            return f"count{by} ({op}{by} ({self.choose('1', '2', '0', '5')}, {inner}))"
         if op == "count_values":
-            return f'count_values{by} ("{self.any("v", "x", "value")}", {self.any("", "-")}round(clamp({inner}, -1e6, 1e6), 0.5))'
+            label, sign = self.choose("v", "x", "value"), self.choose("", "-")
+            return f'count_values{by} ("{label}", {sign}round(clamp({inner}, -1e6, 1e6), 0.5))'
         return f"{op}{by} ({inner})"
 
     def special(self, depth: int) -> str:
         inner = self.vector(depth)
-        buckets = f"{self.any('rate', 'increase', 'max_over_time')}(b[{self.span()}]{self.when()})"
-        q = self.any("0", "0.1", "0.5", "0.9", "0.99", "1", "-1", "2", "NaN")
-        return self.any(
+        buckets = f"{self.choose('rate', 'increase', 'max_over_time')}(b[{self.duration()}]{self.modifiers()})"
+        q = self.choose("0", "0.1", "0.5", "0.9", "0.99", "1", "-1", "2", "NaN")
+        return self.choose(
             f"absent({inner})",
             f"vector({self.scalar(depth)})",
             f"histogram_quantile({q}, {buckets})",
             f"histogram_quantile({q}, sum by (le) ({buckets}))",
             f"histogram_quantile({q}, b)",
-            f'label_replace({inner}, "{self.any("x", "z", "y")}", "{self.any("$1", "a${1}b", "", "$2-$1", "$$1")}", '
-            f'"{self.any("x", "y", "w")}", "{self.any("(.*)", "([12])(.*)", "1", "", "(.)|(..)")}")',
-            f'label_join({inner}, "{self.any("z", "x")}", "{self.any("-", "")}", "x", "y")',
+            f'label_replace({inner}, "{self.choose("x", "z", "y")}", "{self.choose("$1", "a${1}b", "", "$2-$1", "$$1")}", '
+            f'"{self.choose("x", "y", "w")}", "{self.choose("(.*)", "([12])(.*)", "1", "", "(.)|(..)")}")',
+            f'label_join({inner}, "{self.choose("z", "x")}", "{self.choose("-", "")}", "x", "y")',
         )

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from tests.promql.written import GONE, at, key, labels, pages, run
+from tests.promql.written import STALE_MARKER, evaluate_times, instant_vector, make_pages, parse_labels, series_key
 
 nan, inf = math.nan, math.inf
-M = pages(
+M = make_pages(
     {"m{x=1,y=a}": [(0, 1)], "m{x=2,y=a}": [(0, 2)], "m{x=3,y=b}": [(0, 6)]},
     {"m{x=1,y=b}": [(0, 11)], "n{y=b}": [(0, 5)]},
 )
@@ -34,12 +34,15 @@ M = pages(
     ],
 )
 def test_groups(text: str, expected: dict[str, float]) -> None:
-    assert at(text, M, 1) == {labels(name): value for name, value in expected.items()}
+    assert instant_vector(text, M, 1) == {parse_labels(name): value for name, value in expected.items()}
 
 
 def test_the_name_may_be_grouped_by() -> None:
-    assert sorted(run('sum by (__name__, y) ({y="b"})', M, 1).keys) == [key("m{y=b}"), key("n{y=b}")]
-    assert run('sum without (x) ({__name__=~"m|n", y="b"})', M, 1).keys == [labels("y=b")]
+    assert sorted(evaluate_times('sum by (__name__, y) ({y="b"})', M, 1).keys) == [
+        series_key("m{y=b}"),
+        series_key("n{y=b}"),
+    ]
+    assert evaluate_times('sum without (x) ({__name__=~"m|n", y="b"})', M, 1).keys == [parse_labels("y=b")]
 
 
 @pytest.mark.parametrize(
@@ -61,27 +64,31 @@ def test_the_name_may_be_grouped_by() -> None:
     ],
 )
 def test_strange_members(op: str, values: list[float], expected: float) -> None:
-    series = pages({f"m{{x={i}}}": [(0, value)] for i, value in enumerate(values)})
+    series = make_pages({f"m{{x={i}}}": [(0, value)] for i, value in enumerate(values)})
 
-    assert at(f"{op}(m)", series, 1)[()] == pytest.approx(expected, rel=0, nan_ok=True)
+    assert instant_vector(f"{op}(m)", series, 1)[()] == pytest.approx(expected, rel=0, nan_ok=True)
 
 
 def test_only_the_members_that_are_there_count() -> None:
-    series = pages({"m{x=1}": [(0, 1), (10, 1), (20, 1)], "m{x=2}": [(0, 2), (10, GONE)], "m{x=3}": [(20, 3)]})
+    series = make_pages(
+        {"m{x=1}": [(0, 1), (10, 1), (20, 1)], "m{x=2}": [(0, 2), (10, STALE_MARKER)], "m{x=3}": [(20, 3)]}
+    )
 
     times = (5, 15, 25)
-    assert run("sum(m)", series, *times).values.tolist() == [[3, 1, 4]]
-    assert run("count(m)", series, *times).values.tolist() == [[2, 1, 2]]
-    assert run("avg(m)", series, *times).values.tolist() == [[1.5, 1, 2]]
-    assert run("min(m)", series, *times, 5_000).values.tolist() == [pytest.approx([1, 1, 1, nan], nan_ok=True)]
+    assert evaluate_times("sum(m)", series, *times).values.tolist() == [[3, 1, 4]]
+    assert evaluate_times("count(m)", series, *times).values.tolist() == [[2, 1, 2]]
+    assert evaluate_times("avg(m)", series, *times).values.tolist() == [[1.5, 1, 2]]
+    assert evaluate_times("min(m)", series, *times, 5_000).values.tolist() == [
+        pytest.approx([1, 1, 1, nan], nan_ok=True)
+    ]
 
 
 def test_a_group_is_there_only_while_a_member_is() -> None:
-    series = pages({"m{x=1}": [(0, 1), (10, GONE)], "m{x=2}": [(20, 3)]})
+    series = make_pages({"m{x=1}": [(0, 1), (10, STALE_MARKER)], "m{x=2}": [(20, 3)]})
 
-    result = run("sum by (x) (m)", series, 5, 15, 25)
+    result = evaluate_times("sum by (x) (m)", series, 5, 15, 25)
 
     assert dict(zip(result.keys, result.present.tolist(), strict=True)) == {
-        labels("x=1"): [True, False, False],
-        labels("x=2"): [False, False, True],
+        parse_labels("x=1"): [True, False, False],
+        parse_labels("x=2"): [False, False, True],
     }

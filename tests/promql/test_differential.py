@@ -31,17 +31,19 @@ import numpy as np
 import pytest
 
 from tests.promql import prometheus_server as prometheus
-from tests.promql.random_promql import LENGTH, START, Words, series
+from tests.promql.random_promql import LENGTH, START, ExpressionGenerator, random_series
 from watchdog.model import Labels
-from watchdog.promql import Pages, PromqlError, aggregations, evaluate, functions, numeric, page_of, parse
+from watchdog.promql import PageList, PromqlError, aggregations, evaluate, functions, numeric, page_from_samples, parse
 from watchdog.promql.pages import Floats
 from watchdog.promql.windows import Window
 
-HOW_MANY = int(os.environ.get("WATCHDOG_DIFFERENTIAL", "6000"))
+CASE_COUNT = int(os.environ.get("WATCHDOG_DIFFERENTIAL", "6000"))
 """Expressions; tens of thousands on demand."""
 SEED = int(os.environ.get("WATCHDOG_DIFFERENTIAL_SEED", "7"))
 
-pytestmark = pytest.mark.skipif(prometheus.found() is not None, reason=prometheus.found() or "")
+pytestmark = pytest.mark.skipif(
+    prometheus.unavailable_reason() is not None, reason=prometheus.unavailable_reason() or ""
+)
 
 
 def _extrapolated_2_42(window: Window, *, per_second: bool) -> Floats | None:
@@ -63,19 +65,19 @@ def _extrapolated_2_42(window: Window, *, per_second: bool) -> Floats | None:
 
 
 @pytest.fixture
-def as_2_42(monkeypatch: pytest.MonkeyPatch) -> None:
+def emulate_prometheus_2_42(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our engine with what 2.42 does otherwise."""
     for name, per_second in (("rate", True), ("increase", False)):
-        monkeypatch.setitem(functions.RANGE, name, partial(_extrapolated_2_42, per_second=per_second))
+        monkeypatch.setitem(functions.RANGE_FUNCTIONS, name, partial(_extrapolated_2_42, per_second=per_second))
 
     def stdvar(w: Floats) -> Floats:
-        return np.zeros(len(w)) if w.shape[1] == 1 else numeric.variance(w)
+        return np.zeros(len(w)) if w.shape[1] == 1 else numeric.row_variance(w)
 
-    monkeypatch.setitem(aggregations.KERNELS, "stdvar", stdvar)
-    monkeypatch.setitem(aggregations.KERNELS, "stddev", lambda w: np.sqrt(stdvar(w)))
+    monkeypatch.setitem(aggregations.AGGREGATION_KERNELS, "stdvar", stdvar)
+    monkeypatch.setitem(aggregations.AGGREGATION_KERNELS, "stddev", lambda w: np.sqrt(stdvar(w)))
 
 
-def _ours(text: str, pages: Pages, at: int) -> dict[Labels, float]:
+def _evaluate_ours(text: str, pages: PageList, at: int) -> dict[Labels, float]:
     result = evaluate(parse(text), pages, np.array([at], np.int64))
     return {result.keys[row]: float(result.values[row, 0]) for row in np.flatnonzero(result.present[:, 0])}
 
@@ -86,7 +88,7 @@ def _close(mine: float, theirs: float, relative: float) -> bool:
     return math.isclose(mine, theirs, rel_tol=relative, abs_tol=1e-12)
 
 
-def _differ(text: str, mine: dict[Labels, float], theirs: dict[Labels, float]) -> str | None:
+def _describe_difference(text: str, mine: dict[Labels, float], theirs: dict[Labels, float]) -> str | None:
     great = "deriv" in text or "predict_linear" in text or ("std" in text and "time" in text)
     relative = 1e-6 if great else 1e-9
     if mine.keys() != theirs.keys():
@@ -95,7 +97,9 @@ def _differ(text: str, mine: dict[Labels, float], theirs: dict[Labels, float]) -
     return f"ours, theirs: {wrong}" if wrong else None
 
 
-def _at_a_jump(text: str, pages: Pages, at: int, theirs: dict[Labels, float], monkeypatch: pytest.MonkeyPatch) -> bool:
+def _is_rounding_jump(
+    text: str, pages: PageList, at: int, theirs: dict[Labels, float], monkeypatch: pytest.MonkeyPatch
+) -> bool:
     def moved(kernel: Callable[..., Floats | None], by: float) -> Callable[..., Floats | None]:
         def asked(*args: object) -> Floats | None:
             got = kernel(*args)
@@ -103,16 +107,18 @@ def _at_a_jump(text: str, pages: Pages, at: int, theirs: dict[Labels, float], mo
 
         return asked
 
-    said = [_ours(text, pages, at)]
+    said = [_evaluate_ours(text, pages, at)]
     for by, across in ((-4e-15, 0.0), (4e-15, 0.0), (0.0, -4e-15), (0.0, 4e-15)):
         with monkeypatch.context() as patch:
-            for name, kernel in functions.RANGE.items():
+            for name, kernel in functions.RANGE_FUNCTIONS.items():
                 if name.startswith(("avg", "sum", "std", "quantile", "rate", "increase", "delta", "deriv", "predict")):
-                    patch.setitem(functions.RANGE, name, moved(kernel, by))
+                    patch.setitem(functions.RANGE_FUNCTIONS, name, moved(kernel, by))
             for name in ("sum", "avg", "stddev", "stdvar"):
-                patch.setitem(aggregations.KERNELS, name, moved(aggregations.KERNELS[name], across))
+                patch.setitem(
+                    aggregations.AGGREGATION_KERNELS, name, moved(aggregations.AGGREGATION_KERNELS[name], across)
+                )
             with contextlib.suppress(PromqlError):
-                said.append(_ours(text, pages, at))
+                said.append(_evaluate_ours(text, pages, at))
     always, ever = set.intersection(*map(set, said)), set.union(*map(set, said))
     if not always <= theirs.keys() <= ever:
         return False
@@ -125,24 +131,24 @@ def _near(theirs: float, ours: list[float]) -> bool:
 
 
 def test_prometheus_and_we_agree(
-    as_2_42: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    emulate_prometheus_2_42: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = Random(SEED)
-    samples = series(random)
-    pages = Pages([page_of({key: points.items() for key, points in samples.items()}, START)])
-    words, counts, wrong = Words(random), Counter[str](), []
-    with prometheus.serving(samples, tmp_path) as server:
-        for _ in range(HOW_MANY):
+    samples = random_series(random)
+    pages = PageList([page_from_samples({key: points.items() for key, points in samples.items()}, START)])
+    words, counts, wrong = ExpressionGenerator(random), Counter[str](), []
+    with prometheus.running_server(samples, tmp_path) as server:
+        for _ in range(CASE_COUNT):
             text = words.expression(random.choice((1, 2, 2, 3)))
             at = START + random.randrange(60_000, LENGTH + 300_000, 2)
             at += 2 if at % 1_000 == 0 else 0
             said, theirs = "", {}
             try:
-                theirs = server.ask(text, at)
-            except prometheus.Refused as error:
+                theirs = server.query(text, at)
+            except prometheus.QueryError as error:
                 said = str(error)
             try:
-                mine = _ours(text, pages, at)
+                mine = _evaluate_ours(text, pages, at)
             except PromqlError as error:
                 counts["refused by both"] += bool(said)
                 if not said:
@@ -153,18 +159,18 @@ def test_prometheus_and_we_agree(
                 continue
             counts["agreed"] += 1
             counts["with values"] += bool(theirs)
-            if (difference := _differ(text, mine, theirs)) is not None:
+            if (difference := _describe_difference(text, mine, theirs)) is not None:
                 counts["agreed"] -= 1
-                if _at_a_jump(text, pages, at, theirs, monkeypatch):
+                if _is_rounding_jump(text, pages, at, theirs, monkeypatch):
                     counts["at a jump"] += 1
                     continue
                 wrong.append(f"{text} at {at}: {difference}")
     with capsys.disabled():
         print(  # noqa: T201
-            f"\n{counts['agreed']} of {HOW_MANY} random expressions agreed with Prometheus"
+            f"\n{counts['agreed']} of {CASE_COUNT} random expressions agreed with Prometheus"
             f" ({counts['with values']} with values), {counts['at a jump']} but for the last place of a sum,"
             f" {counts['refused by both']} were refused by both"
         )
     assert not wrong, f"{len(wrong)} differ:\n" + "\n".join(wrong[:20])
-    assert counts["at a jump"] < HOW_MANY / 500
-    assert counts["with values"] > HOW_MANY / 3
+    assert counts["at a jump"] < CASE_COUNT / 500
+    assert counts["with values"] > CASE_COUNT / 3

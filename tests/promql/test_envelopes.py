@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.promql import Page, Pages, evaluate, parse
-from watchdog.promql.envelopes import Stretches, envelope
-from watchdog.promql.extents import RANGES
+from watchdog.promql import PageList, SeriesPage, evaluate, parse
+from watchdog.promql.envelopes import TimeSpans, compute_envelope
+from watchdog.promql.extents import BOUND_FUNCTIONS
 from watchdog.promql.pages import ABSENT, STALE, Floats, Ints
 
 T = 1_767_225_600_000
 
-KNOWN = [
+BOUNDED_EXPRESSIONS = [
     "a",
     "a offset 90s",
     "-a",
@@ -47,7 +47,7 @@ KNOWN = [
     *(
         f"{func}(a[{span}])"
         for span in ("40s", "5m", "30m")
-        for func in sorted(RANGES)
+        for func in sorted(BOUND_FUNCTIONS)
         if func not in ("quantile_over_time", "ewma_over_time", "streak_below_over_time", "streak_above_over_time")
     ),
     *(f"{func}(c[5m])" for func in ("rate", "increase", "resets", "changes", "delta")),
@@ -63,7 +63,7 @@ KNOWN = [
 """… but not everything of it: `delta` is not told of."""
 
 
-def series(seed: int, size: int, every: int, jitter: int, holes: float) -> Pages:
+def random_pages(seed: int, size: int, every: int, jitter: int, holes: float) -> PageList:
     """Walks, a label, and counters with resets; calm and wild by turns."""
     dice = np.random.default_rng(seed)
     t = T + every * np.arange(size, dtype=np.int64)
@@ -87,19 +87,19 @@ def series(seed: int, size: int, every: int, jitter: int, holes: float) -> Pages
         rows[some] = hole
     names = [("a", ""), ("b", ""), ("c", ""), ("e", ""), ("d", "1"), ("d", "2"), ("d", "3")]
     keys = [(("__name__", name), *((("x", label),) if label else ())) for name, label in names]
-    return Pages([Page(t, rows, keys, int(t[0]))])
+    return PageList([SeriesPage(t, rows, keys, int(t[0]))])
 
 
-def cut(pages: Pages, seed: int) -> Stretches:
+def random_stretches(pages: PageList, seed: int) -> TimeSpans:
     """Stretches from before the first sample to after the last, some of them short."""
     dice = np.random.default_rng(seed)
     t = pages.pages[0].t
     edges = np.unique(dice.integers(t[0] - 60_000, t[-1] + 400_000, int(dice.integers(2, 40))))
-    return Stretches(edges[:-1], edges[1:] - 1)
+    return TimeSpans(edges[:-1], edges[1:] - 1)
 
 
-def times_within(over: Stretches, i: int, t: Ints) -> Ints:
-    first, last = int(over.firsts[i]), int(over.lasts[i])
+def times_within(over: TimeSpans, i: int, t: Ints) -> Ints:
+    first, last = int(over.starts[i]), int(over.ends[i])
     inside = t[(t >= first) & (t <= last)]
     return np.unique(
         np.concatenate((np.linspace(first, last, 40).astype(np.int64), inside[:: max(1, inside.size // 40)], [last]))
@@ -109,7 +109,7 @@ def times_within(over: Stretches, i: int, t: Ints) -> Ints:
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 1 << 30),
-    st.sampled_from(KNOWN),
+    st.sampled_from(BOUNDED_EXPRESSIONS),
     st.integers(2, 1500),
     st.sampled_from([1_000, 5_000, 700]),
     st.sampled_from([0, 0, 400]),
@@ -118,42 +118,42 @@ def times_within(over: Stretches, i: int, t: Ints) -> Ints:
 def test_what_is_sure_of_a_stretch_is_true_at_each_of_its_times(
     seed: int, text: str, size: int, every: int, jitter: int, holes: float
 ) -> None:
-    pages, expr = series(seed, size, every, jitter, holes), parse(text)
-    over = cut(pages, seed)
-    told = envelope(expr, pages, over, {})
+    pages, expr = random_pages(seed, size, every, jitter, holes), parse(text)
+    over = random_stretches(pages, seed)
+    told = compute_envelope(expr, pages, over, {})
     if told is None:
         return
-    for i in np.flatnonzero(told.sure).tolist():
+    for i in np.flatnonzero(told.certain).tolist():
         times = times_within(over, i, pages.pages[0].t)
         result = evaluate(expr, pages, times)
         rows = [told.keys.index(key) for key in result.keys]
         gone = np.ones(len(told.keys), np.bool_)
         gone[rows] = False
-        assert not told.there[gone, i].any()
-        assert (result.present == told.there[rows, i][:, None]).all()
+        assert not told.present[gone, i].any()
+        assert (result.present == told.present[rows, i][:, None]).all()
         there = result.present
         assert (told.low[rows, i][:, None] <= result.values)[there].all()
         assert (result.values <= told.high[rows, i][:, None])[there].all()
-        assert (times - result.newest).max() <= told.age[i]
+        assert (times - result.newest).max() <= told.newest_age[i]
         if told.covered[i]:
-            assert (result.have >= result.need).all()
+            assert (result.covered_ms >= result.window_ms).all()
         if told.uncovered[i]:
-            assert (result.have < result.need).all()
+            assert (result.covered_ms < result.window_ms).all()
 
 
 def test_a_counter_that_falls_below_zero_later_on_hides_no_rise_before_it() -> None:
     t = T + 1_000 * np.arange(600, dtype=np.int64)
     counter = np.where(np.arange(600) < 520, np.arange(600), -1_000.0)
-    pages, expr = Pages([Page(t, counter[None], [(("__name__", "c"),)], int(t[0]))]), parse("increase(c[5s])")
+    pages, expr = PageList([SeriesPage(t, counter[None], [(("__name__", "c"),)], int(t[0]))]), parse("increase(c[5s])")
 
-    told = envelope(expr, pages, Stretches(t[[390]], t[[400]]), {})
+    told = compute_envelope(expr, pages, TimeSpans(t[[390]], t[[400]]), {})
 
     assert told is not None
-    assert told.sure.all()
+    assert told.certain.all()
     assert told.high[0, 0] >= evaluate(expr, pages, t[390:401]).values.max() > 0
 
 
-@pytest.mark.parametrize("text", KNOWN)
+@pytest.mark.parametrize("text", BOUNDED_EXPRESSIONS)
 def test_of_calm_samples_something_is_told(text: str) -> None:
     size = 4_000
     steady: Floats = np.array([np.full(size, value) for value in (2.0, 10.0, 5.0, 7.0, 1.0, 2.0, 3.0)])
@@ -161,13 +161,15 @@ def test_of_calm_samples_something_is_told(text: str) -> None:
     keys = [(("__name__", name), *((("x", label),) if label else ())) for name, label in names]
     t = T + 1_000 * np.arange(size, dtype=np.int64)
     starts = t[0] + 256_000 * np.arange(8, 15, dtype=np.int64)
-    told = envelope(parse(text), Pages([Page(t, steady, keys, int(t[0]))]), Stretches(starts, starts + 255_999), {})
+    told = compute_envelope(
+        parse(text), PageList([SeriesPage(t, steady, keys, int(t[0]))]), TimeSpans(starts, starts + 255_999), {}
+    )
     if text.startswith("delta") or "sum(rate" in text:  # nothing is known of the one; the other divides by zero
-        assert told is None or not told.sure.any()
+        assert told is None or not told.certain.any()
         return
     assert told is not None
-    assert told.sure.all()
-    assert ((told.age < 1_000) | ("offset" in text)).all()
+    assert told.certain.all()
+    assert ((told.newest_age < 1_000) | ("offset" in text)).all()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,8 @@ def test_of_calm_samples_something_is_told(text: str) -> None:
 )
 def test_of_what_is_not_known_nothing_is_said(text: str) -> None:
     assert (
-        envelope(parse(text), series(1, 100, 1_000, 0, 0.0), Stretches(np.array([T]), np.array([T + 9_000])), {})
+        compute_envelope(
+            parse(text), random_pages(1, 100, 1_000, 0, 0.0), TimeSpans(np.array([T]), np.array([T + 9_000])), {}
+        )
         is None
     )

@@ -4,8 +4,17 @@ import math
 
 import pytest
 
-from tests.promql.written import GONE, at, every, key, labels, number, pages, run
-from watchdog.promql import Pages, PromqlError
+from tests.promql.written import (
+    STALE_MARKER,
+    evaluate_times,
+    evenly_spaced,
+    instant_vector,
+    make_pages,
+    parse_labels,
+    series_key,
+    single_value,
+)
+from watchdog.promql import PageList, PromqlError
 
 nan, inf = math.nan, math.inf
 
@@ -39,38 +48,41 @@ nan, inf = math.nan, math.inf
     ],
 )
 def test_over_time(function: str, values: list[float], expected: float) -> None:
-    series = pages({"m": every(1, values)})
+    series = make_pages({"m": evenly_spaced(1, values)})
 
-    assert number(f"{function}_over_time(m[1m])", series, 30) == pytest.approx(expected, rel=1e-15, nan_ok=True)
+    assert single_value(f"{function}_over_time(m[1m])", series, 30) == pytest.approx(expected, rel=1e-15, nan_ok=True)
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.15, 1e-300, 123456.789, -0.7])
 @pytest.mark.parametrize("count", [3, 7, 64, 300, 1_001])
 def test_a_constant_at_its_limit_stays_exactly_there(value: float, count: int) -> None:
-    series = pages({"m": every(1, [value] * count)})
+    series = make_pages({"m": evenly_spaced(1, [value] * count)})
 
-    assert number("avg_over_time(m[1h])", series, 3_000) == value
-    assert number("stddev_over_time(m[1h])", series, 3_000) == 0
-    assert number("sum_over_time(m[1h])", series, 3_000) == math.fsum([value] * count)
+    assert single_value("avg_over_time(m[1h])", series, 3_000) == value
+    assert single_value("stddev_over_time(m[1h])", series, 3_000) == 0
+    assert single_value("sum_over_time(m[1h])", series, 3_000) == math.fsum([value] * count)
 
 
 def test_one_outlier_does_not_spoil_a_sum() -> None:
     values = [1e15, *[0.1] * 999, -1e15]
 
-    assert number("sum_over_time(m[1h])", pages({"m": every(1, values)}), 3_000) == math.fsum(values)
-    assert number("avg_over_time(m[1h])", pages({"m": every(1, values)}), 3_000) == math.fsum(values) / 1_001
+    assert single_value("sum_over_time(m[1h])", make_pages({"m": evenly_spaced(1, values)}), 3_000) == math.fsum(values)
+    assert (
+        single_value("avg_over_time(m[1h])", make_pages({"m": evenly_spaced(1, values)}), 3_000)
+        == math.fsum(values) / 1_001
+    )
 
 
 def test_last_over_time_keeps_the_name_and_the_others_drop_it() -> None:
-    series = pages({"m{x=1}": [(0, 1)]})
+    series = make_pages({"m{x=1}": [(0, 1)]})
 
-    assert run("last_over_time(m[1m])", series, 1).keys == [key("m{x=1}")]
-    assert run("max_over_time(m[1m])", series, 1).keys == [labels("x=1")]
+    assert evaluate_times("last_over_time(m[1m])", series, 1).keys == [series_key("m{x=1}")]
+    assert evaluate_times("max_over_time(m[1m])", series, 1).keys == [parse_labels("x=1")]
 
 
 def test_metrics_that_differ_by_name_only_clash_once_names_are_dropped() -> None:
-    both = pages({"a": [(0, 1)], "b": [(0, 2)]})
-    in_turns = pages({"a": [(0, 1), (10, GONE)], "b": [(20, 2)]})
+    both = make_pages({"a": [(0, 1)], "b": [(0, 2)]})
+    in_turns = make_pages({"a": [(0, 1), (10, STALE_MARKER)], "b": [(20, 2)]})
 
     for text in (
         '-{__name__=~"a|b"}',
@@ -79,9 +91,9 @@ def test_metrics_that_differ_by_name_only_clash_once_names_are_dropped() -> None
         'max_over_time({__name__=~"a|b"}[5s])',
     ):
         with pytest.raises(PromqlError, match="same labels"):
-            run(text, both, 1)
-        assert run(text, in_turns, 1, 21).keys == [()]
-    assert run('max_over_time({__name__=~"a|b"}[5s])', in_turns, 1, 21).values.tolist() == [[1, 2]]
+            evaluate_times(text, both, 1)
+        assert evaluate_times(text, in_turns, 1, 21).keys == [()]
+    assert evaluate_times('max_over_time({__name__=~"a|b"}[5s])', in_turns, 1, 21).values.tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -115,36 +127,36 @@ def test_metrics_that_differ_by_name_only_clash_once_names_are_dropped() -> None
     ],
 )
 def test_instant_functions(call: str, value: float, expected: float | None) -> None:
-    found = number(call, pages({"m": [(0, value)]}), 1)
+    found = single_value(call, make_pages({"m": [(0, value)]}), 1)
 
     assert found == (None if expected is None else pytest.approx(expected, rel=1e-15, nan_ok=True))
 
 
 def test_instant_functions_drop_the_name() -> None:
-    assert run("abs(m)", pages({"m{x=1}": [(0, -1)]}), 1).keys == [labels("x=1")]
+    assert evaluate_times("abs(m)", make_pages({"m{x=1}": [(0, -1)]}), 1).keys == [parse_labels("x=1")]
 
 
 def test_time_is_in_seconds() -> None:
-    assert run("time()", Pages(), 1.5, 2).values.tolist() == [[1.5, 2]]
+    assert evaluate_times("time()", PageList(), 1.5, 2).values.tolist() == [[1.5, 2]]
 
 
 def test_timestamp_is_that_of_the_sample_or_of_the_evaluation() -> None:
-    series = pages({"slow{x=1}": [(1.25, 5)], "fast": every(1, range(9))}, {"slow{x=2}": [(2.5, 5)]})
+    series = make_pages({"slow{x=1}": [(1.25, 5)], "fast": evenly_spaced(1, range(9))}, {"slow{x=2}": [(2.5, 5)]})
 
-    assert at("timestamp(slow)", series, 8) == {labels("x=1"): 1.25, labels("x=2"): 2.5}
-    assert at("timestamp((slow))", series, 8) == {labels("x=1"): 1.25, labels("x=2"): 2.5}
-    assert at("timestamp(slow + 1)", series, 8) == {labels("x=1"): 8, labels("x=2"): 8}
-    assert run("timestamp(fast)", series, 3, 4.5).keys == [()]
-    assert run("timestamp(fast)", series, 3, 4.5).values.tolist() == [[3, 4]]
+    assert instant_vector("timestamp(slow)", series, 8) == {parse_labels("x=1"): 1.25, parse_labels("x=2"): 2.5}
+    assert instant_vector("timestamp((slow))", series, 8) == {parse_labels("x=1"): 1.25, parse_labels("x=2"): 2.5}
+    assert instant_vector("timestamp(slow + 1)", series, 8) == {parse_labels("x=1"): 8, parse_labels("x=2"): 8}
+    assert evaluate_times("timestamp(fast)", series, 3, 4.5).keys == [()]
+    assert evaluate_times("timestamp(fast)", series, 3, 4.5).values.tolist() == [[3, 4]]
 
 
 def test_vector_and_scalar() -> None:
-    series = pages({"one{x=1}": [(0, 7)], "two{x=1}": [(0, 1)], "two{x=2}": [(0, 2), (10, GONE)]})
+    series = make_pages({"one{x=1}": [(0, 7)], "two{x=1}": [(0, 1)], "two{x=2}": [(0, 2), (10, STALE_MARKER)]})
 
-    assert at("vector(3)", series, 1) == {(): 3}
-    assert number("scalar(one) + 1", series, 1) == 8
-    assert number("scalar(nobody)", series, 1) == pytest.approx(nan, nan_ok=True)
-    assert run("scalar(two)", series, 1, 10).values.tolist() == [pytest.approx([nan, 1], nan_ok=True)]
+    assert instant_vector("vector(3)", series, 1) == {(): 3}
+    assert single_value("scalar(one) + 1", series, 1) == 8
+    assert single_value("scalar(nobody)", series, 1) == pytest.approx(nan, nan_ok=True)
+    assert evaluate_times("scalar(two)", series, 1, 10).values.tolist() == [pytest.approx([nan, 1], nan_ok=True)]
 
 
 @pytest.mark.parametrize(
@@ -152,26 +164,26 @@ def test_vector_and_scalar() -> None:
     [
         ("absent(m)", {}),
         ("absent(nobody)", {(): 1}),
-        ('absent(nobody{x="1", y!="2", z=~"3"})', {labels("x=1"): 1}),
+        ('absent(nobody{x="1", y!="2", z=~"3"})', {parse_labels("x=1"): 1}),
         ('absent(nobody{x="1", x="2"})', {(): 1}),
-        ('absent((nobody{x="1"}))', {labels("x=1"): 1}),
+        ('absent((nobody{x="1"}))', {parse_labels("x=1"): 1}),
         ("absent(m > 5)", {(): 1}),
         ("absent(sum(nobody))", {(): 1}),
-        ('absent_over_time(nobody{x="1"}[5m])', {labels("x=1"): 1}),
+        ('absent_over_time(nobody{x="1"}[5m])', {parse_labels("x=1"): 1}),
         ("absent_over_time(m[5m])", {}),
         ("absent_over_time(m[5s])", {(): 1}),
     ],
 )
 def test_absent(text: str, expected: dict[object, float]) -> None:
-    assert at(text, pages({"m{x=1}": [(0, 1)]}), 10) == expected
+    assert instant_vector(text, make_pages({"m{x=1}": [(0, 1)]}), 10) == expected
 
 
 def test_absent_turns_with_time() -> None:
-    series = pages({"m": [(10, 1), (20, GONE)]})
+    series = make_pages({"m": [(10, 1), (20, STALE_MARKER)]})
 
-    assert run("absent(m)", series, 5, 15, 25).present.tolist() == [[True, False, True]]
+    assert evaluate_times("absent(m)", series, 5, 15, 25).present.tolist() == [[True, False, True]]
 
 
 def test_a_number_is_a_result_too() -> None:
-    assert at("2 * 3", Pages(), 1) == {(): 6}
-    assert at("-(2)", Pages(), 1) == {(): -2}
+    assert instant_vector("2 * 3", PageList(), 1) == {(): 6}
+    assert instant_vector("-(2)", PageList(), 1) == {(): -2}

@@ -6,11 +6,19 @@ import math
 
 import pytest
 
-from tests.promql.written import at, every, key, labels, number, pages, run
-from watchdog.promql import Pages, PromqlError, can_be_many, parse
+from tests.promql.written import (
+    evaluate_times,
+    evenly_spaced,
+    instant_vector,
+    make_pages,
+    parse_labels,
+    series_key,
+    single_value,
+)
+from watchdog.promql import PageList, PromqlError, may_return_multiple_series, parse
 
 nan, inf = math.nan, math.inf
-M = pages(
+M = make_pages(
     {
         "m{x=1,y=a}": [(0, 1)],
         "m{x=2,y=a}": [(0, 2)],
@@ -51,32 +59,36 @@ M = pages(
 def test_answers(text: str, expected: dict[str, float | None]) -> None:
     if None in expected.values():
         with pytest.raises(PromqlError, match="same labels"):
-            at(text, M, 1)
+            instant_vector(text, M, 1)
         return
-    assert at(text, M, 1) == {labels(name): pytest.approx(value) for name, value in expected.items()}
+    assert instant_vector(text, M, 1) == {parse_labels(name): pytest.approx(value) for name, value in expected.items()}
 
 
 def test_the_one_must_be_one() -> None:
     with pytest.raises(PromqlError, match="several series on the right of"):
-        at("n * on (y) group_left m", M, 1)
+        instant_vector("n * on (y) group_left m", M, 1)
     with pytest.raises(PromqlError, match="several series on the left of"):
-        at("m * on (y) group_right n", M, 1)
+        instant_vector("m * on (y) group_right n", M, 1)
 
 
 def test_topk_of_nan_series_is_an_error_and_nan_values_come_last() -> None:
-    series = pages({"m{x=1}": [(0, nan)], "m{x=2}": [(0, -inf)]})
+    series = make_pages({"m{x=1}": [(0, nan)], "m{x=2}": [(0, -inf)]})
 
-    assert at("topk(1, m)", series, 1) == at("bottomk(1, m)", series, 1) == {labels("x=2"): -inf}
+    assert (
+        instant_vector("topk(1, m)", series, 1)
+        == instant_vector("bottomk(1, m)", series, 1)
+        == {parse_labels("x=2"): -inf}
+    )
     with pytest.raises(PromqlError, match="topk of nan series"):
-        at("topk(NaN, m)", series, 1)
+        instant_vector("topk(NaN, m)", series, 1)
 
 
 def test_one_time_has_an_order() -> None:
-    assert run("sort(m)", M, 1).values.tolist() == [[1], [2], [6]]
-    assert run("sort_desc(m)", M, 1).keys[0] == key("m{x=3,y=b}")
+    assert evaluate_times("sort(m)", M, 1).values.tolist() == [[1], [2], [6]]
+    assert evaluate_times("sort_desc(m)", M, 1).keys[0] == series_key("m{x=3,y=b}")
 
 
-B = pages(
+B = make_pages(
     {f"b{{le={le}}}": [(0, count)] for le, count in {"0.5": 2.0, "1": 6.0, "2": 8.0, "+Inf": 10.0, "odd": 99.0}.items()}
 )
 
@@ -108,13 +120,13 @@ B = pages(
     ],
 )
 def test_classic_histograms(text: str, expected: float) -> None:
-    assert number(text, B, 1) == pytest.approx(expected, nan_ok=True)
+    assert single_value(text, B, 1) == pytest.approx(expected, nan_ok=True)
 
 
 def test_buckets_that_fall_are_lifted() -> None:
-    falling = pages({"b{le=1}": [(0, 5)], "b{le=2}": [(0, 4)], "b{le=+Inf}": [(0, 5)]})
+    falling = make_pages({"b{le=1}": [(0, 5)], "b{le=2}": [(0, 4)], "b{le=+Inf}": [(0, 5)]})
 
-    assert number("histogram_quantile(1, b)", falling, 1) == 1
+    assert single_value("histogram_quantile(1, b)", falling, 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -133,23 +145,29 @@ def test_buckets_that_fall_are_lifted() -> None:
 def test_the_29th_of_february_2032_at_14_26_is_a_sunday(func: str, expected: float) -> None:
     seconds = 1_961_677_617.9
 
-    assert number(f"{func}()", Pages(), seconds) == expected
-    assert number(f"{func}(vector({seconds}))", Pages(), 0) == expected
-    assert number(f"{func}(vector(NaN))", Pages(), 0) == pytest.approx(nan, nan_ok=True)
+    assert single_value(f"{func}()", PageList(), seconds) == expected
+    assert single_value(f"{func}(vector({seconds}))", PageList(), 0) == expected
+    assert single_value(f"{func}(vector(NaN))", PageList(), 0) == pytest.approx(nan, nan_ok=True)
 
 
 def test_regressions_and_quantiles_over_time() -> None:
-    series = pages({"m": every(10, [1, 3, 5, 7]), "flat": every(10, [0.1] * 4), "odd": every(10, [5, 1, 100, 3])})
+    series = make_pages(
+        {
+            "m": evenly_spaced(10, [1, 3, 5, 7]),
+            "flat": evenly_spaced(10, [0.1] * 4),
+            "odd": evenly_spaced(10, [5, 1, 100, 3]),
+        }
+    )
 
-    assert number("deriv(m[1m])", series, 35) == pytest.approx(0.2)
-    assert number("predict_linear(m[1m], 15)", series, 35) == pytest.approx(11)
-    assert number("predict_linear(m[1m] offset 1m, 15)", series, 95) == pytest.approx(23)
-    assert number("deriv(flat[1m])", series, 35) == 0
-    assert number("predict_linear(flat[1m], 1e6)", series, 35) == 0.1
-    assert number("deriv(m[5s])", series, 30) is None
-    assert number("quantile_over_time(0.5, odd[1m])", series, 35) == 4
-    assert number("quantile_over_time(2, odd[1m])", series, 35) == inf
-    assert number("mad_over_time(odd[1m])", series, 35) == 2
+    assert single_value("deriv(m[1m])", series, 35) == pytest.approx(0.2)
+    assert single_value("predict_linear(m[1m], 15)", series, 35) == pytest.approx(11)
+    assert single_value("predict_linear(m[1m] offset 1m, 15)", series, 95) == pytest.approx(23)
+    assert single_value("deriv(flat[1m])", series, 35) == 0
+    assert single_value("predict_linear(flat[1m], 1e6)", series, 35) == 0.1
+    assert single_value("deriv(m[5s])", series, 30) is None
+    assert single_value("quantile_over_time(0.5, odd[1m])", series, 35) == 4
+    assert single_value("quantile_over_time(2, odd[1m])", series, 35) == inf
+    assert single_value("mad_over_time(odd[1m])", series, 35) == 2
 
 
 @pytest.mark.parametrize(
@@ -164,7 +182,7 @@ def test_regressions_and_quantiles_over_time() -> None:
     ],
 )
 def test_can_be_many(text: str) -> None:
-    assert can_be_many(parse(text))
+    assert may_return_multiple_series(parse(text))
 
 
 @pytest.mark.parametrize(
@@ -182,4 +200,4 @@ def test_can_be_many(text: str) -> None:
     ],
 )
 def test_cannot_be_many(text: str) -> None:
-    assert not can_be_many(parse(text))
+    assert not may_return_multiple_series(parse(text))

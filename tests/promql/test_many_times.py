@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.promql.test_properties import bits, by_source
-from tests.promql.written import GONE, key
-from watchdog.promql import Page, Pages, Result, evaluate, page_of, parse
-from watchdog.promql.columns import Buckets
-from watchdog.promql.pages import ABSENT_BITS, missing
+from tests.promql.test_properties import float_bits, pages_by_source
+from tests.promql.written import STALE_MARKER, series_key
+from watchdog.promql import PageList, QueryResult, SeriesPage, evaluate, page_from_samples, parse
+from watchdog.promql.columns import BucketSearch
+from watchdog.promql.pages import ABSENT_BITS, is_missing
 
 FUNCTIONS = [
     *(
@@ -50,7 +50,7 @@ ABSENT = float(np.array(ABSENT_BITS, np.int64).view(np.float64))
 SHAPES = ("walk", "constant", "counter", "returns", "wild", "holes", "steps", "debt")
 
 
-def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
+def random_values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
     walk = np.abs(100 + np.cumsum(rng.normal(0, 1, n)))
     match shape:
         case "constant":
@@ -68,7 +68,7 @@ def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
             )
         case "holes":
             v = walk.copy()
-            v[rng.random(n) < 0.2] = GONE
+            v[rng.random(n) < 0.2] = STALE_MARKER
             v.view(np.int64)[rng.random(n) < 0.2] = ABSENT_BITS
             return v
         case "steps":
@@ -79,7 +79,7 @@ def values(rng: np.random.Generator, shape: str, n: int) -> np.ndarray:
 
 
 @st.composite
-def pages(draw: st.DrawFn) -> Pages:
+def random_pages(draw: st.DrawFn) -> PageList:
     rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
     n = draw(st.one_of(st.integers(1, 220), st.integers(100, 300)))
     step = draw(st.sampled_from([250, 1_000, 1_700, 5_000]))
@@ -92,18 +92,20 @@ def pages(draw: st.DrawFn) -> Pages:
         case "bursts":
             t = t[0] + np.cumsum(rng.choice([1, 10, 100, 9_000], n))
     shapes = draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3))
-    v = np.array([values(rng, shape, n) for shape in shapes])
+    v = np.array([random_values(rng, shape, n) for shape in shapes])
     if draw(st.booleans()):
         drop = draw(st.integers(0, n - 1))
-        page = Page(t[drop:], v[:, drop:].copy(), [key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1)
-        page.trimmed = int(t[drop]) - 1
+        page = SeriesPage(
+            t[drop:], v[:, drop:].copy(), [series_key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1
+        )
+        page.trimmed_until = int(t[drop]) - 1
     else:
-        page = Page(t, v, [key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1)
-    return Pages([page])
+        page = SeriesPage(t, v, [series_key(f"a{{x={i}}}") for i in range(len(shapes))], int(t[0]) - 1)
+    return PageList([page])
 
 
 @st.composite
-def looks(draw: st.DrawFn, series: Pages) -> np.ndarray:
+def random_times(draw: st.DrawFn, series: PageList) -> np.ndarray:
     t = series.pages[0].t
     if t.size > 60 and draw(st.booleans()):  # among the samples: that is where windows slide
         start, stop = (int(t[draw(st.integers(*places))]) for places in ((0, 30), (50, t.size - 1)))
@@ -116,11 +118,11 @@ def looks(draw: st.DrawFn, series: Pages) -> np.ndarray:
     return times
 
 
-def said(result: Result, i: int) -> list[object]:
+def answer_at(result: QueryResult, i: int) -> list[object]:
     rows = np.flatnonzero(result.present[:, i])
     return [
-        {result.keys[row]: bits(result.values[row, i]) for row in rows},
-        *(int(x[i]) for x in (result.newest, result.have, result.need)),
+        {result.keys[row]: float_bits(result.values[row, i]) for row in rows},
+        *(int(x[i]) for x in (result.newest, result.covered_ms, result.window_ms)),
     ]
 
 
@@ -129,20 +131,20 @@ def test_many_times_are_answered_like_one(text: str) -> None:
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def check(data: st.DataObject) -> None:
-        series = data.draw(pages())
-        times = data.draw(looks(series))
+        series = data.draw(random_pages())
+        times = data.draw(random_times(series))
         since = data.draw(st.none() | st.sampled_from(times.tolist()))
         expr = parse(text.replace("RANGE", data.draw(st.sampled_from(["1s", "5s", "30s", "17s", "2m"]))))
         whole = evaluate(expr, series, times, since)
         # Some of the times, each alone.
         for i in range(0, times.size, data.draw(st.integers(1, 5))):
-            assert said(evaluate(expr, series, times[i : i + 1], since), 0) == said(whole, i)
+            assert answer_at(evaluate(expr, series, times[i : i + 1], since), 0) == answer_at(whole, i)
         # In chunks, cut anywhere.
         cut = data.draw(st.integers(1, times.size - 1))
         parts = [evaluate(expr, series, part, since) for part in (times[:cut], times[cut:])]
         assert [
-            said(part, i) for part, size in zip(parts, (cut, times.size - cut), strict=True) for i in range(size)
-        ] == [said(whole, i) for i in range(times.size)]
+            answer_at(part, i) for part, size in zip(parts, (cut, times.size - cut), strict=True) for i in range(size)
+        ] == [answer_at(whole, i) for i in range(times.size)]
 
     check()
 
@@ -153,17 +155,17 @@ def test_looks_at_each_second_and_each_sample_are_answered_like_one(text: str, j
     rng = np.random.default_rng(1)
     t = 1_767_225_600_000 + 1_000 * np.arange(400, dtype=np.int64) + rng.integers(-jitter, jitter + 1, 400)
     for shape in ("walk", "wild", "holes"):
-        series = Pages([Page(t, values(rng, shape, 400)[None], [key("a")], int(t[0]) - 1)])
+        series = PageList([SeriesPage(t, random_values(rng, shape, 400)[None], [series_key("a")], int(t[0]) - 1)])
         times = np.union1d(np.arange(int(t[0]) + 150, int(t[-1]), 1_000), t if jitter else t[:0])
         times.flags.writeable = False
         for some in (times[40:], times):  # windows begin among the samples, and before them
             expr = parse(text.replace("RANGE", "70s"))
             whole = evaluate(expr, series, some)
-            assert whole.age is None or whole.age == (some - whole.newest).max()
+            assert whole.newest_age is None or whole.newest_age == (some - whole.newest).max()
             if shape == "walk" and not jitter and some is not times:
-                assert whole.age == 150
+                assert whole.newest_age == 150
             for i in range(0, some.size, 47):
-                assert said(evaluate(expr, series, some[i : i + 1]), 0) == said(whole, i)
+                assert answer_at(evaluate(expr, series, some[i : i + 1]), 0) == answer_at(whole, i)
 
 
 GAPS = st.lists(st.sampled_from([1, 2, 300, 1_000, 1_001, 90_000, 40_000_000]), min_size=1, max_size=80)
@@ -173,22 +175,22 @@ GAPS = st.lists(st.sampled_from([1, 2, 300, 1_000, 1_001, 90_000, 40_000_000]), 
 def test_a_search_in_buckets_finds_what_halving_finds(apart: list[int], asked: list[int], off: int) -> None:
     t, times = np.cumsum(apart), np.cumsum(asked) + off
 
-    assert Buckets(t).searchsorted(times).tolist() == t.searchsorted(times, "right").tolist()
+    assert BucketSearch(t).searchsorted(times).tolist() == t.searchsorted(times, "right").tolist()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_sums_and_means_are_what_exact_arithmetic_says(data: st.DataObject) -> None:
-    series = data.draw(pages())
+    series = data.draw(random_pages())
     page = series.pages[0]
-    times = data.draw(looks(series))
+    times = data.draw(random_times(series))
     span = 30_000
     found = {
         name: evaluate(parse(f"{name}_over_time(a[{span}ms])"), series, times) for name in ("sum", "avg", "stdvar")
     }
     for row in range(len(page.keys)):
         for i in range(0, times.size, 7):
-            inside = (page.t > times[i] - span) & (page.t <= times[i]) & ~missing(page.v[row])
+            inside = (page.t > times[i] - span) & (page.t <= times[i]) & ~is_missing(page.v[row])
             window = page.v[row, inside]
             if not window.size or not np.isfinite(window).all() or np.abs(window).max() > 1e100:
                 continue
@@ -207,7 +209,7 @@ def test_a_great_outlier_does_not_spoil_the_windows_beside_it() -> None:
     v = np.full(4_000, 0.1)
     v[1_500] = 1e15
     t = np.arange(4_000, dtype=np.int64) * 1_000
-    result = evaluate(parse("avg_over_time(a[5m])"), Pages([Page(t, v[None], [key("a")], 0)]), t[300:])
+    result = evaluate(parse("avg_over_time(a[5m])"), PageList([SeriesPage(t, v[None], [series_key("a")], 0)]), t[300:])
     clear = np.abs(np.arange(300, 4_000) - 1_650) > 151
 
     assert (result.values[0, clear] == 0.1).all()
@@ -218,24 +220,24 @@ def test_long_stretches_are_answered_like_single_times(text: str) -> None:
     rng = np.random.default_rng(3)
     t = np.arange(60_000, dtype=np.int64) * 1_000
     v = 1e4 + np.cumsum(rng.normal(0, 1, t.size))
-    series = Pages([Page(t, v[None], [key("a")], 0)])
+    series = PageList([SeriesPage(t, v[None], [series_key("a")], 0)])
     whole = evaluate(parse(text), series, t)
     for i in rng.integers(0, t.size, 60).tolist():
         alone = evaluate(parse(text), series, t[i : i + 1])
-        assert said(whole, i) == said(alone, 0)
+        assert answer_at(whole, i) == answer_at(alone, 0)
 
 
 def test_pages_of_the_same_samples_answer_alike() -> None:
     """A hole that another series of the page brings changes nothing."""
     rng = np.random.default_rng(4)
     samples = {
-        key("a{x=1,source=p}"): {1_000 * i: v for i, v in enumerate(rng.normal(5, 1, 600))},
-        key("a{x=2,source=p}"): {1_300 * i + 7: v for i, v in enumerate(rng.normal(5, 1, 400))},
+        series_key("a{x=1,source=p}"): {1_000 * i: v for i, v in enumerate(rng.normal(5, 1, 600))},
+        series_key("a{x=2,source=p}"): {1_300 * i + 7: v for i, v in enumerate(rng.normal(5, 1, 400))},
     }
     times = np.arange(100, 500, dtype=np.int64) * 1_000
-    together = evaluate(parse("avg_over_time(a[1m])"), by_source(samples), times)
+    together = evaluate(parse("avg_over_time(a[1m])"), pages_by_source(samples), times)
     apart = evaluate(
-        parse("avg_over_time(a[1m])"), Pages(page_of({k: p.items()}, 0) for k, p in samples.items()), times
+        parse("avg_over_time(a[1m])"), PageList(page_from_samples({k: p.items()}, 0) for k, p in samples.items()), times
     )
 
     assert together.keys == apart.keys
@@ -256,18 +258,18 @@ def test_windows_in_blocks_are_answered_like_single_times(shape: str, n: int) ->
         "holes": np.where(rng.random(size) < 0.3, np.nan, walk),
     }[shape]
     t = np.arange(size, dtype=np.int64) * 1_000
-    series = Pages([Page(t, v[None], [key("a")], 0)])
+    series = PageList([SeriesPage(t, v[None], [series_key("a")], 0)])
     for name in ("max", "min", "max_drawdown"):
         expr = parse(f"{name}_over_time(a[{n}s])")
         whole = evaluate(expr, series, t)
         for i in rng.integers(0, size, 12).tolist():
-            assert said(whole, i) == said(evaluate(expr, series, t[i : i + 1]), 0)
+            assert answer_at(whole, i) == answer_at(evaluate(expr, series, t[i : i + 1]), 0)
 
 
 def test_a_maximum_drawdown_is_the_greatest_that_plain_promql_says_of_its_samples() -> None:
     v = 1e4 + np.random.default_rng(5).normal(0, 1, 3_000).cumsum()
     t = np.arange(3_000, dtype=np.int64) * 1_000
-    series = Pages([Page(t, v[None], [key("a")], 0)])
+    series = PageList([SeriesPage(t, v[None], [series_key("a")], 0)])
     now = evaluate(parse("1 - a / max_over_time(a[1h])"), series, t)
     greatest = evaluate(parse("max_drawdown_over_time(a[1h])"), series, t)
 

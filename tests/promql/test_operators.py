@@ -4,8 +4,16 @@ import math
 
 import pytest
 
-from tests.promql.written import GONE, at, key, labels, number, pages, run
-from watchdog.promql import Pages, PromqlError
+from tests.promql.written import (
+    STALE_MARKER,
+    evaluate_times,
+    instant_vector,
+    make_pages,
+    parse_labels,
+    series_key,
+    single_value,
+)
+from watchdog.promql import PageList, PromqlError
 
 nan, inf = math.nan, math.inf
 
@@ -40,15 +48,17 @@ nan, inf = math.nan, math.inf
     ],
 )
 def test_scalars(text: str, expected: float) -> None:
-    assert number(text, Pages(), 1) == pytest.approx(expected, nan_ok=True)
+    assert single_value(text, PageList(), 1) == pytest.approx(expected, nan_ok=True)
     # the same between a vector and a scalar, and between two vectors
     if "^" not in text and "-7" not in text and text.count(" ") == 2:
         left, op, right = text.split(" ")
-        assert number(f"vector({left}) {op} {right}", Pages(), 1) == pytest.approx(expected, nan_ok=True)
-        assert number(f"vector({left}) {op} vector({right})", Pages(), 1) == pytest.approx(expected, nan_ok=True)
+        assert single_value(f"vector({left}) {op} {right}", PageList(), 1) == pytest.approx(expected, nan_ok=True)
+        assert single_value(f"vector({left}) {op} vector({right})", PageList(), 1) == pytest.approx(
+            expected, nan_ok=True
+        )
 
 
-M = pages(
+M = make_pages(
     {"m{x=1}": [(0, 1)], "m{x=2}": [(0, 2)], "m{x=3}": [(0, nan)]},
     {"n{x=1}": [(0, 10)], "n{x=2}": [(0, 0)], "n{x=9}": [(0, 9)]},
 )
@@ -88,9 +98,11 @@ M = pages(
 def test_vectors(text: str, expected: dict[str, float] | str) -> None:
     if isinstance(expected, str):
         with pytest.raises(PromqlError, match=expected):
-            at(text, M, 1)
+            instant_vector(text, M, 1)
         return
-    assert at(text, M, 1) == {labels(name): pytest.approx(value, nan_ok=True) for name, value in expected.items()}
+    assert instant_vector(text, M, 1) == {
+        parse_labels(name): pytest.approx(value, nan_ok=True) for name, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -108,12 +120,12 @@ def test_vectors(text: str, expected: dict[str, float] | str) -> None:
     ],
 )
 def test_names_stay_where_a_series_is_only_chosen(text: str, keys: list[str]) -> None:
-    expected = [tuple(pair for pair in key(name) if pair != ("__name__", "")) for name in keys]
+    expected = [tuple(pair for pair in series_key(name) if pair != ("__name__", "")) for name in keys]
 
-    assert sorted(run(text, M, 1).keys) == sorted(expected)
+    assert sorted(evaluate_times(text, M, 1).keys) == sorted(expected)
 
 
-MATCHED = pages(
+MATCHED = make_pages(
     {
         "hit{path=a,code=200}": [(0, 6)],
         "hit{path=a,code=500}": [(0, 3)],
@@ -137,7 +149,7 @@ MATCHED = pages(
     ],
 )
 def test_matching_on_and_ignoring(text: str, expected: dict[str, float]) -> None:
-    assert at(text, MATCHED, 1) == {labels(name): value for name, value in expected.items()}
+    assert instant_vector(text, MATCHED, 1) == {parse_labels(name): value for name, value in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -153,18 +165,18 @@ def test_several_partners_are_an_error_not_a_guess(text: str, side: str) -> None
     with pytest.raises(
         PromqlError, match=f"several series on the {side} match .* — match on more labels, (or )?aggregate"
     ):
-        at(text, MATCHED, 1)
+        instant_vector(text, MATCHED, 1)
 
 
 def test_no_error_where_the_other_side_is_empty() -> None:
-    assert at("nobody / on () hit", MATCHED, 1) == {}
-    assert at("hit / on () nobody", MATCHED, 1) == {}
+    assert instant_vector("nobody / on () hit", MATCHED, 1) == {}
+    assert instant_vector("hit / on () nobody", MATCHED, 1) == {}
 
 
 def test_partners_may_take_turns() -> None:
-    series = pages({"a": [(0, 8), (20, 8)], "b{pid=1}": [(0, 2), (10, GONE)], "b{pid=2}": [(15, 4)]})
+    series = make_pages({"a": [(0, 8), (20, 8)], "b{pid=1}": [(0, 2), (10, STALE_MARKER)], "b{pid=2}": [(15, 4)]})
 
-    forth, back = run("a / on () b", series, 5, 12, 20), run("b / on () a", series, 5, 12, 20)
+    forth, back = evaluate_times("a / on () b", series, 5, 12, 20), evaluate_times("b / on () a", series, 5, 12, 20)
 
     assert forth.keys == back.keys == [()]
     assert forth.values.tolist() == [pytest.approx([4, nan, 2], nan_ok=True)]
@@ -173,16 +185,16 @@ def test_partners_may_take_turns() -> None:
 
 
 def test_one_series_from_either_side_of_or_is_one_series() -> None:
-    series = pages({"a": [(0, 1), (10, GONE)], "b": [(0, 5)]})
+    series = make_pages({"a": [(0, 1), (10, STALE_MARKER)], "b": [(0, 5)]})
 
-    result = run("(a or a offset 5s)", series, 5, 12)
+    result = evaluate_times("(a or a offset 5s)", series, 5, 12)
 
-    assert result.keys == [key("a")]
+    assert result.keys == [series_key("a")]
     assert result.values.tolist() == [[1, 1]]
 
 
 def test_thousands_of_partners_are_refused_before_they_fill_the_memory() -> None:
-    crowd = pages({f"a{{x={i}}}": [(0, 1)] for i in range(400)} | {f"b{{x={i}}}": [(0, 1)] for i in range(400)})
+    crowd = make_pages({f"a{{x={i}}}": [(0, 1)] for i in range(400)} | {f"b{{x={i}}}": [(0, 1)] for i in range(400)})
 
     with pytest.raises(PromqlError, match="400 × 400 series"):
-        at("a + on () b", crowd, 1)
+        instant_vector("a + on () b", crowd, 1)

@@ -10,15 +10,15 @@ import pytest
 from watchdog.model import WatchdogError
 from watchdog.promql import PromqlError, parse
 from watchdog.promql.nodes import (
-    Aggregate,
-    Binary,
-    Call,
+    AggregateExpr,
+    BinaryExpr,
+    FunctionCall,
     Matcher,
-    Negate,
-    Number,
-    RangeCall,
-    Selector,
+    NumberLiteral,
+    RangeFunctionCall,
     Subquery,
+    UnaryMinus,
+    VectorSelector,
 )
 
 
@@ -32,42 +32,46 @@ def test_two_readings_of_one_text_are_equal() -> None:
 
 
 def test_minus_binds_weaker_than_power() -> None:
-    assert parse("-a^2").node == Negate(Binary("^", Selector("a", ()), Number(2.0)))
+    assert parse("-a^2").node == UnaryMinus(BinaryExpr("^", VectorSelector("a", ()), NumberLiteral(2.0)))
 
 
 def test_parentheses_and_plus_signs_leave_nothing_behind() -> None:
-    assert parse("((+a))").node == Selector("a", ())
+    assert parse("((+a))").node == VectorSelector("a", ())
 
 
 def test_offsets_and_ranges_are_milliseconds() -> None:
-    assert parse("rate(a[1h30m] offset 5m)").node == RangeCall("rate", Selector("a", (), 300_000), 5_400_000)
-    assert parse("a offset -1m500ms").node == Selector("a", (), -60_500)
-    assert parse("rate((a[1ms]))").node == RangeCall("rate", Selector("a", ()), 1)
+    assert parse("rate(a[1h30m] offset 5m)").node == RangeFunctionCall(
+        "rate", VectorSelector("a", (), 300_000), 5_400_000
+    )
+    assert parse("a offset -1m500ms").node == VectorSelector("a", (), -60_500)
+    assert parse("rate((a[1ms]))").node == RangeFunctionCall("rate", VectorSelector("a", ()), 1)
 
 
 def test_subqueries_and_fixed_times() -> None:
-    inner = RangeCall("rate", Selector("a", ()), 300_000)
-    assert parse("max_over_time(rate(a[5m])[1h:30s] offset 1m)").node == RangeCall(
+    inner = RangeFunctionCall("rate", VectorSelector("a", ()), 300_000)
+    assert parse("max_over_time(rate(a[5m])[1h:30s] offset 1m)").node == RangeFunctionCall(
         "max_over_time", Subquery(inner, 30_000, 60_000), 3_600_000
     )
-    assert parse("min_over_time(a[1h:] @ 7.5)").node == RangeCall(
-        "min_over_time", Subquery(Selector("a", ()), 60_000, 0, 7_500), 3_600_000
+    assert parse("min_over_time(a[1h:] @ 7.5)").node == RangeFunctionCall(
+        "min_over_time", Subquery(VectorSelector("a", ()), 60_000, 0, 7_500), 3_600_000
     )
-    assert parse("a @ start()").node == parse("a @ end()").node == Selector("a", (), 0, "query")
-    assert parse("a @ 1700000000.1234 offset 1m").node == Selector("a", (), 60_000, 1_700_000_000_123)
+    assert parse("a @ start()").node == parse("a @ end()").node == VectorSelector("a", (), 0, "query")
+    assert parse("a @ 1700000000.1234 offset 1m").node == VectorSelector("a", (), 60_000, 1_700_000_000_123)
 
 
 def test_a_name_may_be_written_as_a_matcher() -> None:
-    assert parse('{__name__="a", x!="1"}').node == Selector("a", (Matcher("x", "!=", "1"),))
-    assert parse('{"a b"}').node == Selector("a b", ())
+    assert parse('{__name__="a", x!="1"}').node == VectorSelector("a", (Matcher("x", "!=", "1"),))
+    assert parse('{"a b"}').node == VectorSelector("a b", ())
 
 
 def test_groupings_keep_their_labels() -> None:
-    assert parse("sum by (x, y) (a)").node == Aggregate("sum", Selector("a", ()), False, ("x", "y"))
-    assert parse("max(a) without (x)").node == Aggregate("max", Selector("a", ()), True, ("x",))
-    assert parse("a / on (x) b").node == Binary("/", Selector("a", ()), Selector("b", ()), False, True, ("x",))
-    assert parse("a > bool 1").node == Binary(">", Selector("a", ()), Number(1.0), True)
-    assert parse("clamp_min(a, 1)").node == Call("clamp_min", (Selector("a", ()), Number(1.0)))
+    assert parse("sum by (x, y) (a)").node == AggregateExpr("sum", VectorSelector("a", ()), False, ("x", "y"))
+    assert parse("max(a) without (x)").node == AggregateExpr("max", VectorSelector("a", ()), True, ("x",))
+    assert parse("a / on (x) b").node == BinaryExpr(
+        "/", VectorSelector("a", ()), VectorSelector("b", ()), False, True, ("x",)
+    )
+    assert parse("a > bool 1").node == BinaryExpr(">", VectorSelector("a", ()), NumberLiteral(1.0), True)
+    assert parse("clamp_min(a, 1)").node == FunctionCall("clamp_min", (VectorSelector("a", ()), NumberLiteral(1.0)))
 
 
 @pytest.mark.parametrize(
@@ -159,4 +163,4 @@ def test_a_deep_expression_is_refused(text: str) -> None:
 
 def test_brackets_inside_strings_and_comments_do_not_count() -> None:
     brackets = "(" * 500
-    assert parse(f'a{{x="{brackets}"}} # {brackets}').node == Selector("a", (Matcher("x", "=", brackets),))
+    assert parse(f'a{{x="{brackets}"}} # {brackets}').node == VectorSelector("a", (Matcher("x", "=", brackets),))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.promql.written import GONE, key
+from tests.promql.written import STALE_MARKER, series_key
 from watchdog.model import Labels
-from watchdog.promql import LOOKBACK, Page, Pages, evaluate, page_of, parse
-from watchdog.promql.pages import missing
+from watchdog.promql import LOOKBACK_DELTA, PageList, SeriesPage, evaluate, page_from_samples, parse
+from watchdog.promql.pages import is_missing
 
 EXPRESSIONS = [
     "a",
@@ -96,35 +96,37 @@ PARSED = [parse(text) for text in EXPRESSIONS]
 
 SERIES = [f"{name}{{x={x},y={y},source={source}}}" for source in "pq" for name in "ab" for x in "12" for y in "1"]
 FLOATS = st.one_of(
-    st.sampled_from([0.0, -0.0, 0.1, 0.3, 1.0, 1e15, -1e15, 1e-300, math.nan, math.inf, -math.inf, GONE]),
+    st.sampled_from([0.0, -0.0, 0.1, 0.3, 1.0, 1e15, -1e15, 1e-300, math.nan, math.inf, -math.inf, STALE_MARKER]),
     st.floats(-1e6, 1e6, allow_subnormal=False),
 )
 POINTS = st.dictionaries(st.integers(0, 900_000).map(lambda t: t - t % 997), FLOATS, max_size=30)
 DENSE = st.builds(lambda values: {15_000 * i + 7: v for i, v in enumerate(values)}, st.lists(FLOATS, max_size=60))
-SAMPLES = st.dictionaries(st.sampled_from(SERIES).map(key), st.one_of(POINTS, DENSE), min_size=1)
+SAMPLES = st.dictionaries(st.sampled_from(SERIES).map(series_key), st.one_of(POINTS, DENSE), min_size=1)
 TIMES = st.lists(st.integers(-10_000, 1_300_000), min_size=1, max_size=12).map(lambda found: np.array(found, np.int64))
 Samples = Mapping[Labels, Mapping[int, float]]
 
-GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-EACH = settings(GENTLE, max_examples=6)
+SLOW_SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PER_EXPRESSION_SETTINGS = settings(SLOW_SETTINGS, max_examples=6)
 """For tests that are repeated for every expression."""
 
 
-def by_source(samples: Samples) -> Pages:
+def pages_by_source(samples: Samples) -> PageList:
     """A page for each source, as the store has them."""
     sources = dict.fromkeys(dict(name)["source"] for name in samples)
-    return Pages(
-        page_of({name: points.items() for name, points in samples.items() if dict(name)["source"] == source}, 0)
+    return PageList(
+        page_from_samples(
+            {name: points.items() for name, points in samples.items() if dict(name)["source"] == source}, 0
+        )
         for source in sources
     )
 
 
-def bits(v: float) -> bytes:
+def float_bits(v: float) -> bytes:
     return struct.pack("<d", v)
 
 
-def answers(
-    number: int, series: Pages, times: np.ndarray, since: int | None = None, *, read: bool = True
+def evaluate_bits(
+    number: int, series: PageList, times: np.ndarray, since: int | None = None, *, read: bool = True
 ) -> list[object]:
     """Everything that is said of each time, as bits."""
     result = evaluate(PARSED[number], series, times, since)
@@ -133,70 +135,72 @@ def answers(
     said: list[object] = []
     for i in range(times.size):
         rows = np.flatnonzero(result.present[:, i])
-        values = {result.keys[row]: bits(result.values[row, i]) for row in rows}
-        about = (result.newest[i], result.have[i], result.need[i]) if read else ()
+        values = {result.keys[row]: float_bits(result.values[row, i]) for row in rows}
+        about = (result.newest[i], result.covered_ms[i], result.window_ms[i]) if read else ()
         said.append((values, *map(int, about)))
     return said
 
 
 @pytest.mark.parametrize("number", range(len(EXPRESSIONS)), ids=EXPRESSIONS)
 def test_chunks_order_and_company_change_nothing(number: int) -> None:
-    @EACH
+    @PER_EXPRESSION_SETTINGS
     @given(SAMPLES, TIMES, st.data())
     def check(samples: Samples, times: np.ndarray, data: st.DataObject) -> None:
         since = data.draw(st.none() | st.integers(0, 900_000))
-        series = by_source(samples)
-        whole = answers(number, series, times, since)
+        series = pages_by_source(samples)
+        whole = evaluate_bits(number, series, times, since)
 
-        assert [answers(number, series, times[i : i + 1], since)[0] for i in range(times.size)] == whole
-        assert answers(number, series, times[::-1], since) == whole[::-1]
+        assert [evaluate_bits(number, series, times[i : i + 1], since)[0] for i in range(times.size)] == whole
+        assert evaluate_bits(number, series, times[::-1], since) == whole[::-1]
         names = data.draw(st.permutations(list(samples)))
-        assert answers(number, by_source({name: samples[name] for name in names}), times, since) == whole
+        assert evaluate_bits(number, pages_by_source({name: samples[name] for name in names}), times, since) == whole
         # Each series in a page of its own: nothing of the layout shows, but for what was read from which page.
-        apart = Pages(page_of({name: points.items()}, 0) for name, points in samples.items())
-        assert answers(number, apart, times, since, read=False) == [said[:1] for said in whole]  # type: ignore[index]
+        apart = PageList(page_from_samples({name: points.items()}, 0) for name, points in samples.items())
+        assert evaluate_bits(number, apart, times, since, read=False) == [said[:1] for said in whole]  # type: ignore[index]
 
     check()
 
 
-MOVABLE = [text for text in EXPRESSIONS if not re.search(r"@ \d|time\(\)", text)]
+SHIFTABLE_EXPRESSIONS = [text for text in EXPRESSIONS if not re.search(r"@ \d|time\(\)", text)]
 """Those that speak of no absolute time."""
 
 
-@pytest.mark.parametrize("number", [EXPRESSIONS.index(text) for text in MOVABLE], ids=MOVABLE)
+@pytest.mark.parametrize(
+    "number", [EXPRESSIONS.index(text) for text in SHIFTABLE_EXPRESSIONS], ids=SHIFTABLE_EXPRESSIONS
+)
 def test_a_shift_in_time_changes_nothing(number: int) -> None:
-    @EACH
+    @PER_EXPRESSION_SETTINGS
     @given(SAMPLES, TIMES, st.integers(1, 1 << 41))
     def check(samples: Samples, times: np.ndarray, shift: int) -> None:
         if ":" in EXPRESSIONS[number]:
             shift += -shift % 420_000  # the steps of subqueries are aligned to absolute time
         moved = {name: {t + shift: v for t, v in points.items()} for name, points in samples.items()}
-        there = by_source(moved)
+        there = pages_by_source(moved)
         for page in there.pages:
-            page.begins += shift
+            page.watched_since += shift
 
-        assert answers(number, by_source(samples), times, read=False) == answers(
+        assert evaluate_bits(number, pages_by_source(samples), times, read=False) == evaluate_bits(
             number, there, times + shift, read=False
         )
-        before = evaluate(PARSED[number], by_source(samples), times)
+        before = evaluate(PARSED[number], pages_by_source(samples), times)
         after = evaluate(PARSED[number], there, times + shift)
-        assert (after.have == before.have).all()
+        assert (after.covered_ms == before.covered_ms).all()
         assert (after.newest == np.where(before.newest == 0, 0, before.newest + shift))[before.newest != 0].all()
 
     check()
 
 
-def naive(points: Mapping[int, float], start: int, end: int) -> list[float]:
+def points_within(points: Mapping[int, float], start: int, end: int) -> list[float]:
     """The samples of a window, read one by one."""
-    return [v for t, v in sorted(points.items()) if start < t <= end and not missing(np.array([v]))[0]]
+    return [v for t, v in sorted(points.items()) if start < t <= end and not is_missing(np.array([v]))[0]]
 
 
-@GENTLE
+@SLOW_SETTINGS
 @given(SAMPLES, TIMES, st.sampled_from([1, 15_000, 60_000, 300_000]), st.none() | st.integers(0, 900_000))
 def test_windows_hold_what_a_plain_loop_finds(
     samples: Samples, times: np.ndarray, span: int, since: int | None
 ) -> None:
-    series = by_source(samples)
+    series = pages_by_source(samples)
     folds: dict[str, Callable[[list[float]], float]] = {
         "count": len,
         "last": lambda w: w[-1],
@@ -209,7 +213,7 @@ def test_windows_hold_what_a_plain_loop_finds(
         expected = {}
         for full, points in samples.items():
             for i, t in enumerate(times):
-                window = naive(points, max(int(t) - span, -1 if since is None else since), int(t))
+                window = points_within(points, max(int(t) - span, -1 if since is None else since), int(t))
                 if dict(full)["__name__"] == "a" and window:
                     expected[full, i] = fold(window)
         assert len(found) == len(expected)
@@ -218,20 +222,21 @@ def test_windows_hold_what_a_plain_loop_finds(
             assert value == pytest.approx(expected[full, i], rel=0, abs=0, nan_ok=True)
 
 
-@GENTLE
+@SLOW_SETTINGS
 @given(SAMPLES, TIMES)
 def test_an_instant_selector_finds_what_a_plain_loop_finds(samples: Samples, times: np.ndarray) -> None:
-    result = evaluate(parse('{source!=""}'), by_source(samples), times)
+    result = evaluate(parse('{source!=""}'), pages_by_source(samples), times)
     found = {
-        (result.keys[row], i): bits(result.values[row, i]) for row, i in zip(*np.nonzero(result.present), strict=True)
+        (result.keys[row], i): float_bits(result.values[row, i])
+        for row, i in zip(*np.nonzero(result.present), strict=True)
     }
 
     expected = {}
     for name, points in samples.items():
         for i, at in enumerate(times):
-            seen = [v for t, v in sorted(points.items()) if at - LOOKBACK < t <= at]
-            if seen and not missing(np.array(seen[-1:]))[0]:
-                expected[name, i] = bits(seen[-1] if seen[-1] == seen[-1] else math.nan)
+            seen = [v for t, v in sorted(points.items()) if at - LOOKBACK_DELTA < t <= at]
+            if seen and not is_missing(np.array(seen[-1:]))[0]:
+                expected[name, i] = float_bits(seen[-1] if seen[-1] == seen[-1] else math.nan)
     assert found == expected
 
 
@@ -239,11 +244,11 @@ def test_an_instant_selector_finds_what_a_plain_loop_finds(samples: Samples, tim
 @settings(deadline=None)
 def test_sums_and_means_are_right_to_the_last_places(values: list[float], exponent: int) -> None:
     values = [v * 10.0 ** (100 * exponent) for v in values]
-    series = Pages([page_of({key("a"): enumerate(values, 1)}, 0)])
+    series = PageList([page_from_samples({series_key("a"): enumerate(values, 1)}, 0)])
     exact = math.fsum(values)
 
     def ask(name: str) -> float:
-        return evaluate(parse(f"{name}_over_time(a[1h])"), series, np.array([1_000])).at(0)[()]
+        return evaluate(parse(f"{name}_over_time(a[1h])"), series, np.array([1_000])).vector_at(0)[()]
 
     assert ask("sum") == pytest.approx(exact, rel=1e-9, abs=0)
     assert ask("avg") == pytest.approx(exact / len(values), rel=1e-9, abs=0)
@@ -253,8 +258,8 @@ def test_a_window_is_summed_alike_wherever_it_lies_in_memory() -> None:
     rng = np.random.default_rng(7)
     v = rng.normal(size=(5, 1_000))
     t = np.arange(1_000, dtype=np.int64) * 1_000
-    names = [key(f"a{{x={row}}}") for row in range(5)]
-    series = Pages([Page(t, v, names, 0)])
+    names = [series_key(f"a{{x={row}}}") for row in range(5)]
+    series = PageList([SeriesPage(t, v, names, 0)])
     for text in (
         "sum_over_time(a[333s])",
         "avg_over_time(a[333s])",
@@ -264,6 +269,6 @@ def test_a_window_is_summed_alike_wherever_it_lies_in_memory() -> None:
     ):
         for end in range(340, 999, 7):
             here = evaluate(parse(text), series, np.array([end * 1_000]))
-            copy = Page(t[end - 332 : end + 1].copy(), v[:, end - 332 : end + 1].copy(), names, 0)
-            there = evaluate(parse(text), Pages([copy]), np.array([end * 1_000]))
+            copy = SeriesPage(t[end - 332 : end + 1].copy(), v[:, end - 332 : end + 1].copy(), names, 0)
+            there = evaluate(parse(text), PageList([copy]), np.array([end * 1_000]))
             assert here.values.tobytes() == there.values.tobytes()

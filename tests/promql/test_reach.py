@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.promql import Pages, bounds, evaluate, never, page_of, parse
+from watchdog.promql import PageList, evaluate, is_never_true, page_from_samples, parse, value_bounds
 
 SECOND = 1_000
-LEAVES = [
+LEAF_EXPRESSIONS = [
     "a",
     "up",
     "rate(total[10s])",
@@ -30,7 +30,7 @@ LEAVES = [
     "max_over_time(rate(total[5s])[10s:1s])",
     "hour()",
 ]
-WRAPS = [
+WRAPPERS = [
     "-({0})",
     "abs({0})",
     "sum({0})",
@@ -44,7 +44,7 @@ WRAPS = [
     "sqrt({0})",
     "clamp_max({0}, 1)",
 ]
-JOINS = [
+OPERATORS = [
     "{0} + on() {1}",
     "{0} - on() {1}",
     "{0} * on() {1}",
@@ -59,10 +59,12 @@ JOINS = [
 def expressions() -> st.SearchStrategy[str]:
     """Vectors, each of one series at most."""
     return st.recursive(
-        st.sampled_from(LEAVES),
+        st.sampled_from(LEAF_EXPRESSIONS),
         lambda inner: st.one_of(
-            st.builds(str.format, st.sampled_from(WRAPS), inner),
-            st.builds(lambda join, one, other: f"({join.format(one, other)})", st.sampled_from(JOINS), inner, inner),
+            st.builds(str.format, st.sampled_from(WRAPPERS), inner),
+            st.builds(
+                lambda join, one, other: f"({join.format(one, other)})", st.sampled_from(OPERATORS), inner, inner
+            ),
         ),
         max_leaves=4,
     )
@@ -79,9 +81,11 @@ def test_no_value_lies_beyond_the_bounds(text: str, a: list[float], up: list[boo
     times = [number * SECOND for number in range(1, 13)]
     # total: a counter is never below zero
     points = {"a": a, "up": [float(each) for each in up], "total": [abs(each) for each in a]}
-    series = Pages([page_of({(("__name__", name),): zip(times, v, strict=True) for name, v in points.items()}, 0)])
-    can = bounds(expr, SECOND)
-    for value in evaluate(expr, series, np.array([12 * SECOND])).at(0).values():
+    series = PageList(
+        [page_from_samples({(("__name__", name),): zip(times, v, strict=True) for name, v in points.items()}, 0)]
+    )
+    can = value_bounds(expr, SECOND)
+    for value in evaluate(expr, series, np.array([12 * SECOND])).vector_at(0).values():
         if math.isfinite(value):
             assert can.low - 1e-9 <= value <= can.high + 1e-9, (text, can)
 
@@ -105,4 +109,4 @@ def test_no_value_lies_beyond_the_bounds(text: str, a: list[float], up: list[boo
     ],
 )
 def test_what_can_never_be_true_is_known(text: str, is_never: bool) -> None:
-    assert never(parse(text), SECOND) is is_never
+    assert is_never_true(parse(text), SECOND) is is_never

@@ -3,40 +3,40 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promql.written import at, every, labels, number, pages
+from tests.promql.written import evenly_spaced, instant_vector, make_pages, parse_labels, single_value
 from watchdog.promql import (
     Expr,
-    Pages,
+    PageList,
     PromqlError,
-    Recording,
-    can_be_many,
+    RecordingRule,
     evaluate,
-    expand,
+    expand_recordings,
+    may_return_multiple_series,
     metric_names,
     parse,
-    windows,
+    required_lookback,
 )
 
 STEP = 30_000
 
 
-def recording(name: str, text: str, step: int = STEP, **said: str) -> Recording:
-    return Recording(name, parse(text), tuple(sorted(said.items())), step)
+def make_recording(name: str, text: str, step: int = STEP, **said: str) -> RecordingRule:
+    return RecordingRule(name, parse(text), tuple(sorted(said.items())), step)
 
 
-def read(text: str, *recorded: Recording) -> Expr:
-    listed: dict[str, list[Recording]] = {}
+def parse_with_recordings(text: str, *recorded: RecordingRule) -> Expr:
+    listed: dict[str, list[RecordingRule]] = {}
     for each in recorded:
         listed.setdefault(each.name, []).append(each)
-    return expand(parse(text), listed)
+    return expand_recordings(parse(text), listed)
 
 
-def values(expr: Expr, series: Pages, t: float) -> dict[tuple[tuple[str, str], ...], float]:
-    return evaluate(expr, series, np.array([round(t * 1_000)])).at(0)
+def evaluate_values(expr: Expr, series: PageList, t: float) -> dict[tuple[tuple[str, str], ...], float]:
+    return evaluate(expr, series, np.array([round(t * 1_000)])).vector_at(0)
 
 
-RISING = pages({"m{job=a}": every(10, range(100)), "m{job=b}": every(10, range(0, 200, 2))})
-SUM = recording("job:m:sum", "sum by (job) (m)", team="x")
+RISING = make_pages({"m{job=a}": evenly_spaced(10, range(100)), "m{job=b}": evenly_spaced(10, range(0, 200, 2))})
+SUM = make_recording("job:m:sum", "sum by (job) (m)", team="x")
 
 
 @pytest.mark.parametrize(
@@ -68,37 +68,46 @@ SUM = recording("job:m:sum", "sum by (job) (m)", team="x")
 )
 def test_a_recorded_metric_is_what_its_expression_says_at_that_time(recorded: str, written: str) -> None:
     for t in (605, 630, 901):
-        assert values(read(recorded, SUM), RISING, t) == at(written, RISING, t)
+        assert evaluate_values(parse_with_recordings(recorded, SUM), RISING, t) == instant_vector(written, RISING, t)
 
 
 def test_a_recording_may_read_another_whatever_their_order() -> None:
-    twice = recording("m:twice", "job:m:sum * 2")
+    twice = make_recording("m:twice", "job:m:sum * 2")
 
-    assert values(read("sum(m:twice)", twice, SUM), RISING, 600) == {(): 2 * (60 + 120)}
+    assert evaluate_values(parse_with_recordings("sum(m:twice)", twice, SUM), RISING, 600) == {(): 2 * (60 + 120)}
 
 
 def test_recordings_of_one_name_are_joined() -> None:
-    parts = recording("m:part", 'm{job="a"}', part="one"), recording("m:part", 'm{job="b"}', part="two")
+    parts = make_recording("m:part", 'm{job="a"}', part="one"), make_recording("m:part", 'm{job="b"}', part="two")
 
-    assert values(read("m:part", *parts), RISING, 600) == {labels("job=a,part=one"): 60, labels("job=b,part=two"): 120}
-    assert values(read('m:part{part="two"}', *parts), RISING, 600) == {labels("job=b,part=two"): 120}
+    assert evaluate_values(parse_with_recordings("m:part", *parts), RISING, 600) == {
+        parse_labels("job=a,part=one"): 60,
+        parse_labels("job=b,part=two"): 120,
+    }
+    assert evaluate_values(parse_with_recordings('m:part{part="two"}', *parts), RISING, 600) == {
+        parse_labels("job=b,part=two"): 120
+    }
 
 
 def test_an_empty_label_is_taken_away_and_a_scalar_becomes_a_series() -> None:
-    assert values(read("m:one", recording("m:one", 'm{job="a"}', job="")), RISING, 600) == {(): 60}
-    assert values(read("answer", recording("answer", "42", unit="none")), RISING, 600) == {labels("unit=none"): 42}
+    assert evaluate_values(
+        parse_with_recordings("m:one", make_recording("m:one", 'm{job="a"}', job="")), RISING, 600
+    ) == {(): 60}
+    assert evaluate_values(
+        parse_with_recordings("answer", make_recording("answer", "42", unit="none")), RISING, 600
+    ) == {parse_labels("unit=none"): 42}
 
 
 def test_the_age_and_the_cover_of_what_is_recorded_are_those_of_the_samples_beneath() -> None:
-    late = pages({"m": every(10, range(10))}, begin=0)
-    expr = read("avg_over_time(m:rate[1h])", recording("m:rate", "rate(m[1m])"))
+    late = make_pages({"m": evenly_spaced(10, range(10))}, begin=0)
+    expr = parse_with_recordings("avg_over_time(m:rate[1h])", make_recording("m:rate", "rate(m[1m])"))
 
     result = evaluate(expr, late, np.array([200_000]))
 
     assert result.newest[0] < 200_000
-    assert result.have[0] < result.need[0]
+    assert result.covered_ms[0] < result.window_ms[0]
     assert metric_names(expr) == {"m"}
-    assert windows(expr)["m"] >= 3_660_000
+    assert required_lookback(expr)["m"] >= 3_660_000
 
 
 @pytest.mark.parametrize(
@@ -110,28 +119,28 @@ def test_the_age_and_the_cover_of_what_is_recorded_are_those_of_the_samples_bene
 )
 def test_what_is_recorded_from_itself_is_refused(recorded: list[tuple[str, str]], said: str) -> None:
     with pytest.raises(PromqlError, match=said.replace("(", r"\(").replace(")", r"\)")):
-        read("a", *(recording(name, text) for name, text in recorded))
+        parse_with_recordings("a", *(make_recording(name, text) for name, text in recorded))
 
 
 def test_recordings_that_multiply_each_other_are_refused() -> None:
-    doubled = [recording(f"r{i}", f"r{i - 1} + r{i - 1}") for i in range(1, 40)]
+    doubled = [make_recording(f"r{i}", f"r{i - 1} + r{i - 1}") for i in range(1, 40)]
 
     with pytest.raises(PromqlError, match="more than 5000 parts"):
-        read("r39", *doubled)
+        parse_with_recordings("r39", *doubled)
 
 
 def test_two_series_under_one_label_set_are_an_error_as_in_prometheus() -> None:
     with pytest.raises(PromqlError, match="same labels"):
-        values(read("m:bare", recording("m:bare", "m", job="")), RISING, 600)
+        evaluate_values(parse_with_recordings("m:bare", make_recording("m:bare", "m", job="")), RISING, 600)
 
 
 def test_an_expression_that_reads_nothing_recorded_stays_the_same_object() -> None:
     expr = parse("sum(rate(m[5m])) > 1 and max_over_time(m[1h:1m]) < -m")
 
-    assert expand(expr, {"other": [SUM]}) is expr
+    assert expand_recordings(expr, {"other": [SUM]}) is expr
 
 
 def test_the_shape_of_what_is_recorded_is_known() -> None:
-    assert not can_be_many(read("m:all", recording("m:all", "sum(m)")))
-    assert can_be_many(read("job:m:sum", SUM))
-    assert number("sum(m)", RISING, 600) == 180
+    assert not may_return_multiple_series(parse_with_recordings("m:all", make_recording("m:all", "sum(m)")))
+    assert may_return_multiple_series(parse_with_recordings("job:m:sum", SUM))
+    assert single_value("sum(m)", RISING, 600) == 180

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from watchdog.promql import can_be_many, extremes, metric_names, parse, windows
-from watchdog.promql.shape import FOREVER
+from watchdog.promql import (
+    may_return_multiple_series,
+    metric_names,
+    metrics_read_for_extremes,
+    parse,
+    required_lookback,
+)
+from watchdog.promql.shape import UNBOUNDED_LOOKBACK
 
 M, H = 60_000, 3_600_000
 
@@ -30,13 +36,13 @@ M, H = 60_000, 3_600_000
         ("sum_over_time((a + b offset 1h)[1h:1m])", {"a": H + 5 * M, "b": 2 * H + 5 * M}),
         ("max_over_time((a @ end())[1h:])", {"a": 5 * M}),
         ("rate(a[1h] @ end() offset 1h)", {"a": 2 * H + 5 * M}),
-        ("a @ 1700000000", {"a": FOREVER + 5 * M}),
-        ("max_over_time(a[1h:] @ 1700000000)", {"a": FOREVER + H + 5 * M}),
+        ("a @ 1700000000", {"a": UNBOUNDED_LOOKBACK + 5 * M}),
+        ("max_over_time(a[1h:] @ 1700000000)", {"a": UNBOUNDED_LOOKBACK + H + 5 * M}),
         ("sum_over_time(vector(time())[1h:])", {}),
     ],
 )
 def test_windows_say_how_far_back_each_metric_is_read(text: str, expected: dict[str, int]) -> None:
-    assert windows(parse(text)) == expected
+    assert required_lookback(parse(text)) == expected
     assert metric_names(parse(text)) == set(expected)
 
 
@@ -52,7 +58,7 @@ def test_windows_say_how_far_back_each_metric_is_read(text: str, expected: dict[
     ],
 )
 def test_extremes_name_what_must_outlive_a_restart(text: str, expected: set[tuple[str, str]]) -> None:
-    assert extremes(parse(text)) == expected
+    assert metrics_read_for_extremes(parse(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_extremes_name_what_must_outlive_a_restart(text: str, expected: set[tupl
     ],
 )
 def test_can_be_many(text: str) -> None:
-    assert can_be_many(parse(text))
+    assert may_return_multiple_series(parse(text))
 
 
 @pytest.mark.parametrize(
@@ -117,4 +123,4 @@ def test_can_be_many(text: str) -> None:
     ],
 )
 def test_cannot_be_many(text: str) -> None:
-    assert not can_be_many(parse(text))
+    assert not may_return_multiple_series(parse(text))

@@ -3,10 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promql.written import GONE, at, every, key, labels, number, pages, run
+from tests.promql.written import (
+    STALE_MARKER,
+    evaluate_times,
+    evenly_spaced,
+    instant_vector,
+    make_pages,
+    parse_labels,
+    series_key,
+    single_value,
+)
 from watchdog.promql import PromqlError, evaluate, parse, subqueries
 
-RISING = pages({"m": every(10, range(100))})  # at t it is t / 10
+RISING = make_pages({"m": evenly_spaced(10, range(100))})  # at t it is t / 10
 
 
 @pytest.mark.parametrize(
@@ -39,30 +48,32 @@ RISING = pages({"m": every(10, range(100))})  # at t it is t / 10
     ],
 )
 def test_values(text: str, t: float, expected: float | None) -> None:
-    assert number(text, RISING, t) == (None if expected is None else pytest.approx(expected))
+    assert single_value(text, RISING, t) == (None if expected is None else pytest.approx(expected))
 
 
 def test_an_answer_that_is_not_there_leaves_a_hole_and_a_nan_does_not() -> None:
-    series = pages({"m": [*every(60, [1, float("nan"), 3, GONE], 60)]})
+    series = make_pages({"m": [*evenly_spaced(60, [1, float("nan"), 3, STALE_MARKER], 60)]})
 
-    assert number("count_over_time(m[5m:1m])", series, 300) == 3
-    assert number("count_over_time((m > 1)[5m:1m])", series, 300) == 1
+    assert single_value("count_over_time(m[5m:1m])", series, 300) == 3
+    assert single_value("count_over_time((m > 1)[5m:1m])", series, 300) == 1
 
 
 def test_names_are_kept_by_last_over_time_only() -> None:
-    assert run("last_over_time(m[5m:1m])", RISING, 605).keys == [key("m")]
-    assert run("max_over_time(m[5m:1m])", RISING, 605).keys == [()]
-    assert at('absent_over_time(n{x="1"}[5m:1m])', RISING, 605) == {labels(""): 1}  # not labelled, unlike a selector
+    assert evaluate_times("last_over_time(m[5m:1m])", RISING, 605).keys == [series_key("m")]
+    assert evaluate_times("max_over_time(m[5m:1m])", RISING, 605).keys == [()]
+    assert instant_vector('absent_over_time(n{x="1"}[5m:1m])', RISING, 605) == {
+        parse_labels(""): 1
+    }  # not labelled, unlike a selector
 
 
 def test_evidence_is_one_piece_per_step_and_fresh_until_the_next() -> None:
-    seen = run("max_over_time(m[5m:1m])", RISING, 600, 605, 659, 660)
+    seen = evaluate_times("max_over_time(m[5m:1m])", RISING, 600, 605, 659, 660)
 
     assert seen.newest.tolist() == [660_000, 660_000, 660_000, 720_000]
-    assert run("max_over_time(nobody[5m:1m])", RISING, 600).newest.tolist() == [0]
-    assert run("m @ 300", RISING, 600).newest.tolist() == [600_000]
-    assert run("m @ 305", RISING, 600).newest.tolist() == [595_000]
-    assert run("nobody offset -1m", RISING, 600).newest.tolist() == [0]
+    assert evaluate_times("max_over_time(nobody[5m:1m])", RISING, 600).newest.tolist() == [0]
+    assert evaluate_times("m @ 300", RISING, 600).newest.tolist() == [600_000]
+    assert evaluate_times("m @ 305", RISING, 600).newest.tolist() == [595_000]
+    assert evaluate_times("nobody offset -1m", RISING, 600).newest.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -79,23 +90,23 @@ def test_evidence_is_one_piece_per_step_and_fresh_until_the_next() -> None:
     ],
 )
 def test_coverage_counts_the_whole_way_back(text: str, have: float, need: float) -> None:
-    result = run(text, RISING, 100)
+    result = evaluate_times(text, RISING, 100)
 
-    assert (result.have.tolist(), result.need.tolist()) == ([have * 1_000], [need * 1_000])
+    assert (result.covered_ms.tolist(), result.window_ms.tolist()) == ([have * 1_000], [need * 1_000])
 
 
 def test_many_times_come_in_chunks_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     times = np.arange(0, 1_000_000, 25_003, dtype=np.int64)
     expr = parse("sum_over_time(rate(m[1m])[5m:7s])")
     whole = evaluate(expr, RISING, times)
-    monkeypatch.setattr(subqueries, "_STEPS", 100)
+    monkeypatch.setattr(subqueries, "_MAX_STEPS_AT_ONCE", 100)
     chunks = evaluate(expr, RISING, times)
 
     assert whole.present.any()
     assert chunks.values.tobytes() == whole.values.tobytes()
-    assert (chunks.newest.tolist(), chunks.have.tolist()) == (whole.newest.tolist(), whole.have.tolist())
+    assert (chunks.newest.tolist(), chunks.covered_ms.tolist()) == (whole.newest.tolist(), whole.covered_ms.tolist())
 
 
 def test_an_absurd_number_of_steps_is_refused() -> None:
     with pytest.raises(PromqlError, match="take a longer step"):
-        run("max_over_time(m[1y:1ms])", RISING, 100)
+        evaluate_times("max_over_time(m[1y:1ms])", RISING, 100)

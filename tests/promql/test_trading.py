@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tests.promql.written import at, every, number, pages
-from watchdog.promql import extremes, parse
+from tests.promql.written import evenly_spaced, instant_vector, make_pages, single_value
+from watchdog.promql import metrics_read_for_extremes, parse
 
 nan, inf = math.nan, math.inf
 
@@ -40,26 +40,26 @@ nan, inf = math.nan, math.inf
     ],
 )
 def test_values(text: str, values: list[float], expected: float | None) -> None:
-    assert number(text, pages({"m": every(1, values)}), 30) == (
+    assert single_value(text, make_pages({"m": evenly_spaced(1, values)}), 30) == (
         None if expected is None else pytest.approx(expected, rel=1e-7, nan_ok=True)
     )
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 123456.789])
 def test_the_weighted_mean_of_a_constant_is_that_constant(value: float) -> None:
-    assert number("ewma_over_time(m[5m], 7)", pages({"m": every(1, [value] * 100)}), 100) == value
+    assert single_value("ewma_over_time(m[5m], 7)", make_pages({"m": evenly_spaced(1, [value] * 100)}), 100) == value
 
 
 def test_what_can_be_said_in_plain_promql_is_the_same() -> None:
-    series = pages({"m": every(10, [5, 3, 3, 8, 1, 1, 9, 2, 2, 4])})
+    series = make_pages({"m": evenly_spaced(10, [5, 3, 3, 8, 1, 1, 9, 2, 2, 4])})
 
     for t in (45, 62, 90):
         share, plain = "change_share_over_time(m[1m])", "changes(m[1m]) / (count_over_time(m[1m]) - 1)"
-        assert number(share, series, t) == number(plain, series, t)
-        assert at("max_drawdown_over_time((m)[1m:10s])", series, t) == at(
+        assert single_value(share, series, t) == single_value(plain, series, t)
+        assert instant_vector("max_drawdown_over_time((m)[1m:10s])", series, t) == instant_vector(
             "max_drawdown_over_time(m[1m])", series, t - t % 10
         )
 
 
 def test_a_restart_must_not_forget_the_peak_of_a_drawdown() -> None:
-    assert extremes(parse("max_drawdown_over_time(equity[30d])")) == {("equity", "max")}
+    assert metrics_read_for_extremes(parse("max_drawdown_over_time(equity[30d])")) == {("equity", "max")}

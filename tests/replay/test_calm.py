@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from tests.replay.test_replay_equals_live import RULES, T
 from watchdog import config
 from watchdog.config import Config
-from watchdog.promql import Page, Pages
+from watchdog.promql import PageList, SeriesPage
 from watchdog.promql.pages import STALE
-from watchdog.replay import Report, calm, replay
-from watchdog.replay.calm import Calm, Part
-from watchdog.replay.looks import Course
+from watchdog.replay import ReplayReport, calm, replay
+from watchdog.replay.calm import Segment, Segmenter
+from watchdog.replay.looks import ThresholdReplay
 from watchdog.rules import Check
 
-MORE = """\
+MORE_RULES = """\
   - {name: share, kpi: share, crit: {above: 0.2, for: 3s, plan: mend}}
   - {name: falls, kpi: falls, warn: {above: 0.2, for: 20s}, crit: {above: 0.4, clear_for: 10s}, only: {when: "c > 20"}}
   - {name: rises, kpi: rises, warn: {below: 0.01}, crit: {outside: [0.001, 3]}}
@@ -33,15 +33,15 @@ KPIS = """\
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Config:
+def loaded_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     path = tmp_path_factory.mktemp("calm") / "rules.yaml"
-    path.write_text(RULES.replace("defaults:", KPIS + "defaults:").replace("plans:\n", MORE + "plans:\n"))
-    known, problems = config.check([path], environ={})
+    path.write_text(RULES.replace("defaults:", KPIS + "defaults:").replace("plans:\n", MORE_RULES + "plans:\n"))
+    known, problems = config.check_files([path], environ={})
     assert known is not None, problems
     return known
 
 
-def recorded(seed: int, size: int, jitter: int) -> Pages:
+def random_history(seed: int, size: int, jitter: int) -> PageList:
     """What `RULES` read: hours in which little happens, and minutes in which much does."""
     dice = random.Random(seed)
     wild = np.zeros(size, np.bool_)
@@ -67,24 +67,26 @@ def recorded(seed: int, size: int, jitter: int) -> Pages:
         (("__name__", name), *((("x", x),) if x else ()))
         for name, x in [("a", ""), ("b", ""), ("c", ""), ("d", "1"), ("d", "2")]
     ]
-    return Pages([Page(t, v, keys, int(t[0]))])
+    return PageList([SeriesPage(t, v, keys, int(t[0]))])
 
 
-def told(loaded: Config, pages: Pages, patch: pytest.MonkeyPatch, every: int | None = None) -> tuple[list[Any], Report]:
-    courses: list[Course] = []
-    make = Course.__init__
+def replay_changes(
+    loaded_config: Config, pages: PageList, patch: pytest.MonkeyPatch, every: int | None = None
+) -> tuple[list[Any], ReplayReport]:
+    courses: list[ThresholdReplay] = []
+    make = ThresholdReplay.__init__
 
-    def noted(self: Course, check: Check, index: int) -> None:
+    def noted(self: ThresholdReplay, check: Check, index: int) -> None:
         make(self, check, index)
         courses.append(self)
 
-    patch.setattr(Course, "__init__", noted)
-    report = replay(loaded, pages, every=every)
+    patch.setattr(ThresholdReplay, "__init__", noted)
+    report = replay(loaded_config, pages, every=every)
     # How long something pended that needs N of M is said from where it was looked at closely.
     said = [
-        (c.t, c.key, c.kind, c.reason, not course.check.patience.m and c.lasting, verdict)
+        (c.time, c.key, c.kind, c.reason, not course.check.patience.m and c.duration, verdict)
         for course in courses
-        for c, verdict in course.happened
+        for c, verdict in course.changes
     ]
     return sorted(said, key=lambda one: one[:3]), report
 
@@ -99,36 +101,38 @@ def told(loaded: Config, pages: Pages, patch: pytest.MonkeyPatch, every: int | N
     st.sampled_from([1, 3]),
 )
 def test_what_happens_is_the_same_whether_or_not_calm_stretches_are_passed_over(
-    loaded: Config, seed: int, size: int, jitter: int, every: int | None, looks: int, worth: int
+    loaded_config: Config, seed: int, size: int, jitter: int, every: int | None, looks: int, worth: int
 ) -> None:
-    pages = recorded(seed, size, jitter)
+    pages = random_history(seed, size, jitter)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calm, "LOOKS", looks)
-        patch.setattr(calm, "WORTH", worth)
-        passed = told(loaded, pages, patch, every)
+        patch.setattr(calm, "ROUNDS_PER_STRETCH", looks)
+        patch.setattr(calm, "MIN_STRETCHES", worth)
+        passed = replay_changes(loaded_config, pages, patch, every)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Calm, "parts", lambda self, *_: [Part(int(self._over.firsts[0]), self._end, False)])
-        assert passed == told(loaded, pages, patch, every)
+        patch.setattr(
+            Segmenter, "segments", lambda self, *_: [Segment(int(self._stretches.starts[0]), self._end, False)]
+        )
+        assert passed == replay_changes(loaded_config, pages, patch, every)
 
 
-def test_a_quiet_day_is_passed_over(loaded: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_day_is_passed_over(loaded_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    go = Course.go
+    go = ThresholdReplay.process
 
-    def counted(self: Course, seen: Any, *rest: Any) -> None:
+    def counted(self: ThresholdReplay, seen: Any, *rest: Any) -> None:
         looked.append(seen.times.size)
         go(self, seen, *rest)
 
-    monkeypatch.setattr(Course, "go", counted)
+    monkeypatch.setattr(ThresholdReplay, "process", counted)
     size = 86_400
     t = T + 1_000 * np.arange(size, dtype=np.int64)
     rows = np.array([np.full(size, 1.5), np.full(size, 10.0), np.arange(size) * 0.5, np.full(size, 2.0)])
     keys = [(("__name__", name), *((("x", "1"),) if name == "d" else ())) for name in "abcd"]
-    replay(loaded, Pages([Page(t, rows, keys, int(t[0]))]))
-    assert 0 < sum(looked) < 0.1 * size * len(loaded.checks)
+    replay(loaded_config, PageList([SeriesPage(t, rows, keys, int(t[0]))]))
+    assert 0 < sum(looked) < 0.1 * size * len(loaded_config.checks)
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a history of an hour has several."""
-    monkeypatch.setattr("watchdog.replay._AT_ONCE", 1_000)
+    monkeypatch.setattr("watchdog.replay._CHUNK_ROUNDS", 1_000)

@@ -10,9 +10,9 @@ import pytest
 from watchdog import config, history
 from watchdog.cli import main
 from watchdog.history import HistoryError
-from watchdog.replay import Report, replay
-from watchdog.replay.labels import Label, labels, score
-from watchdog.replay.story import Trip
+from watchdog.replay import ReplayReport, replay
+from watchdog.replay.labels import LabelledIncident, load_labels, score_labels
+from watchdog.replay.story import ReplayTrip
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "hmm_bot"
@@ -33,18 +33,18 @@ plans:
 """
 
 
-def replayed(tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h", cooldown: str = "0s") -> Report:
+def replay_csv(tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h", cooldown: str = "0s") -> ReplayReport:
     """One character a second and series: ``1`` is bad, ``.`` is not."""
     (tmp_path / "rules.yaml").write_text(RULES.format(budget=budget, cooldown=cooldown))
     both = zip(a, b.ljust(len(a), "."), strict=True)
     rows = [f"{T + 1_000 * i},{int(x == '1')},{int(y == '1')}" for i, (x, y) in enumerate(both)]
     (tmp_path / "h.csv").write_text("time,a,b\n" + "\n".join(rows) + "\n")
-    loaded, problems = config.check([tmp_path / "rules.yaml"], environ={})
+    loaded, problems = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None, problems
     return replay(loaded, history.load([str(tmp_path / "h.csv")]))
 
 
-def plans(report: Report) -> list[tuple[int, str, str | None]]:
+def replayed_plans(report: ReplayReport) -> list[tuple[int, str, str | None]]:
     return [((one.t - T) // 1_000, one.plan, one.refused and one.refused.partition(" ")[0]) for one in report.plans]
 
 
@@ -105,39 +105,39 @@ def test_the_table_says_when_how_long_and_how_often(tmp_path: Path, capsys: pyte
 
 
 def test_a_trip_starts_its_plan_once_an_incident(tmp_path: Path) -> None:
-    report = replayed(tmp_path, "..111..111..")
+    report = replay_csv(tmp_path, "..111..111..")
 
     assert [((trip.start - T) // 1_000, ((trip.end or 0) - T) // 1_000) for trip in report.trips] == [(3, 5), (8, 10)]
-    assert plans(report) == [(3, "mend", None), (8, "mend", None)]
+    assert replayed_plans(report) == [(3, "mend", None), (8, "mend", None)]
 
 
 def test_a_trip_at_the_end_is_open(tmp_path: Path) -> None:
-    (trip,) = replayed(tmp_path, "..111").trips
+    (trip,) = replay_csv(tmp_path, "..111").trips
 
     assert trip.end is None
 
 
 def test_within_the_cooldown_a_repair_waits_and_starts_when_it_is_over(tmp_path: Path) -> None:
-    report = replayed(tmp_path, "..111..1111111..", cooldown="8s")
+    report = replay_csv(tmp_path, "..111..1111111..", cooldown="8s")
 
-    assert plans(report) == [(3, "mend", None), (8, "mend", "the"), (11, "mend", None)]
+    assert replayed_plans(report) == [(3, "mend", None), (8, "mend", "the"), (11, "mend", None)]
 
 
 def test_over_budget_a_repair_is_refused(tmp_path: Path) -> None:
-    report = replayed(tmp_path, "..111..111..111..", budget="2 per 1h")
+    report = replay_csv(tmp_path, "..111..111..111..", budget="2 per 1h")
 
-    assert plans(report) == [(3, "mend", None), (8, "mend", None), (13, "mend", "the")]
+    assert replayed_plans(report) == [(3, "mend", None), (8, "mend", None), (13, "mend", "the")]
 
 
 def test_after_a_halt_no_repair_starts_in_the_incident_and_in_the_next_it_does(tmp_path: Path) -> None:
-    report = replayed(tmp_path, "..11111....111..", ".11111..........")
+    report = replay_csv(tmp_path, "..11111....111..", ".11111..........")
 
-    assert plans(report) == [(1, "halt", None), (3, "mend", "a"), (12, "mend", None)]
+    assert replayed_plans(report) == [(1, "halt", None), (3, "mend", "a"), (12, "mend", None)]
 
 
 def test_a_step_of_its_own_looks_less_often(tmp_path: Path) -> None:
-    replayed(tmp_path, "." * 10 + "1" * 30 + "." * 10)
-    loaded, _ = config.check([tmp_path / "rules.yaml"], environ={})
+    replay_csv(tmp_path, "." * 10 + "1" * 30 + "." * 10)
+    loaded, _ = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None
 
     report = replay(loaded, history.load([str(tmp_path / "h.csv")]), every=7_000)
@@ -151,7 +151,7 @@ def test_from_and_to_judge_only_what_lies_between_and_windows_reach_before(tmp_p
         "rules: [{name: mean, kpi: mean, target: bot, warn: {above: 0.5}}]\n"
     )
     (tmp_path / "h.csv").write_text("t,a\n" + "".join(f"{i},{int(i < 25)}\n" for i in range(60)))
-    loaded, problems = config.check([tmp_path / "rules.yaml"], environ={})
+    loaded, problems = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None, problems
 
     report = replay(loaded, history.load([str(tmp_path / "h.csv")]), start=20_000, end=40_000)
@@ -161,8 +161,8 @@ def test_from_and_to_judge_only_what_lies_between_and_windows_reach_before(tmp_p
 
 
 def test_progress_goes_up_to_one(tmp_path: Path) -> None:
-    replayed(tmp_path, "..11..")
-    loaded, _ = config.check([tmp_path / "rules.yaml"], environ={})
+    replay_csv(tmp_path, "..11..")
+    loaded, _ = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None
     shares: list[float] = []
 
@@ -175,15 +175,19 @@ def test_progress_goes_up_to_one(tmp_path: Path) -> None:
 # ─ labelled incidents ─
 
 
-def trip(start: int, end: int | None, rule: str = "r") -> Trip:
-    return Trip(rule, "crit", "bot", (), start, end, "why", None, 0)
+def make_trip(start: int, end: int | None, rule: str = "r") -> ReplayTrip:
+    return ReplayTrip(rule, "crit", "bot", (), start, end, "why", None, 0)
 
 
 def test_hits_misses_false_alarms_and_delays() -> None:
-    known = [Label(100, 200, "one"), Label(300, 400, "two"), Label(900, 1_000, "three")]
-    trips = [trip(150, 160), trip(170, 180), trip(250, 320), trip(500, 510)]
+    known = [
+        LabelledIncident(100, 200, "one"),
+        LabelledIncident(300, 400, "two"),
+        LabelledIncident(900, 1_000, "three"),
+    ]
+    trips = [make_trip(150, 160), make_trip(170, 180), make_trip(250, 320), make_trip(500, 510)]
 
-    mine, silent, together = score(trips, known, [("r", "crit"), ("s", "crit")], 1_100)
+    mine, silent, together = score_labels(trips, known, [("r", "crit"), ("s", "crit")], 1_100)
 
     assert (mine.hits, mine.misses, mine.false_alarms, mine.delays, mine.missed) == (2, 1, 1, (50, 0), ("three",))
     assert (silent.hits, silent.misses, silent.delay) == (0, 3, None)
@@ -191,7 +195,7 @@ def test_hits_misses_false_alarms_and_delays() -> None:
 
 
 def test_a_trip_that_still_fires_meets_what_comes_later() -> None:
-    (mine, _) = score([trip(50, None)], [Label(100, 200, "one")], [("r", "crit")], 1_000)
+    (mine, _) = score_labels([make_trip(50, None)], [LabelledIncident(100, 200, "one")], [("r", "crit")], 1_000)
 
     assert (mine.hits, mine.false_alarms, mine.delays) == (1, 0, (0,))
 
@@ -200,7 +204,10 @@ def test_labels_are_read_with_and_without_names_and_ends(tmp_path: Path) -> None
     path = tmp_path / "l.csv"
     path.write_text("start,end\n1970-01-01T00:05:00Z,\n100,200\n")
 
-    assert labels(path, 999_000) == [Label(100_000, 200_000, "incident 2"), Label(300_000, 999_000, "incident 1")]
+    assert load_labels(path, 999_000) == [
+        LabelledIncident(100_000, 200_000, "incident 2"),
+        LabelledIncident(300_000, 999_000, "incident 1"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +224,7 @@ def test_labels_that_are_wrong_are_named_with_their_line(tmp_path: Path, text: s
     path.write_text(text)
 
     with pytest.raises(HistoryError, match=cure) as refused:
-        labels(path, 0)
+        load_labels(path, 0)
     assert str(refused.value).startswith(f"{path}:{line}: ")
 
 
@@ -242,9 +249,9 @@ rules: [{name: clash, kpi: clash, warn: {above: 10}}]
 """)
     rows = [f"{T + 1_000 * i},{20 if i in (5, 40) else 1},1,{1 if 20 <= i < 30 else 'stale'}" for i in range(60)]
     (tmp_path / "h.csv").write_text('time,a,"d{x=""1""}","d{x=""2""}"\n' + "\n".join(rows) + "\n")
-    loaded, problems = config.check([tmp_path / "rules.yaml"], environ={})
+    loaded, problems = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None, problems
     report = replay(loaded, history.load([str(tmp_path / "h.csv")]))
 
     assert [((trip.start - T) // 1_000, (trip.end or 0) - T) for trip in report.trips] == [(5, 6_000), (40, 41_000)]
-    assert report.blank["clash", "warn"] == [(T + 20_000, T + 30_000)]
+    assert report.no_data["clash", "warn"] == [(T + 20_000, T + 30_000)]

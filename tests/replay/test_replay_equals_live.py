@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from watchdog import config, history
 from watchdog.config import Config
-from watchdog.incidents import Change
+from watchdog.incidents import Transition
 from watchdog.journal import Journal, runs
 from watchdog.model import Sample, Verdict
 from watchdog.pipeline import Pipeline
-from watchdog.replay import Report, replay
-from watchdog.replay.looks import Course
+from watchdog.replay import ReplayReport, replay
+from watchdog.replay.looks import ThresholdReplay
 from watchdog.rules import Check
 from watchdog.telemetry import Telemetry
 
@@ -62,54 +62,54 @@ plans:
   halt: {kind: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}], verify: {that: [a < 3], give_up: 5s}}]}
 """
 
-Row = dict[str, float] | None
+SourceRow = dict[str, float] | None
 """Values by series; None: the source cannot be read."""
 
 
-def configured(folder: Path, every: int, text: str = RULES) -> Config:
+def write_config(folder: Path, every: int, text: str = RULES) -> Config:
     (folder / "rules").mkdir()
     (folder / "watchdog.yaml").write_text(MAIN.replace("EVERY", f"{every}ms"))
     (folder / "rules" / "rules.yaml").write_text(text)
     return config.load(folder, environ={})
 
 
-def live(
-    folder: Path, loaded: Config, rows: list[tuple[int, Row]], *, act: bool = False
+def run_live(
+    folder: Path, loaded: Config, rows: list[tuple[int, SourceRow]], *, act: bool = False
 ) -> tuple[list[Any], list[Any]]:
     """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second."""
     journal = Journal(folder / "journal.db")
     start, end = rows[0][0], rows[-1][0]
-    pipeline = Pipeline(loaded, journal, Telemetry("0"), start - 1, rules_act=act)
+    pipeline = Pipeline(loaded, journal, Telemetry("0"), start - 1, automatic_plans=act)
     told: list[Any] = []
-    record = pipeline.ledger.record
+    record = pipeline.incident_manager.record_changes
 
-    def spy(db: Any, changes: list[tuple[Check, Change, Verdict]], now: int) -> Any:
+    def spy(db: Any, changes: list[tuple[Check, Transition, Verdict]], now: int) -> Any:
         # Replay passes over what pended and came to nothing.
-        told.extend((c.t, c.key, c.kind, c.reason) for _, c, _ in changes if c.kind != "dropped")
+        told.extend((c.time, c.key, c.kind, c.reason) for _, c, _ in changes if c.kind != "dropped")
         return record(db, changes, now)
 
-    pipeline.ledger.record = spy  # type: ignore[method-assign,assignment]
+    pipeline.incident_manager.record_changes = spy  # type: ignore[method-assign,assignment]
     reads = dict(rows)
     for now in sorted(reads.keys() | set(range(start, end + 1, 1_000))):
         if now in reads:
             if (row := reads[now]) is None:
-                pipeline.lose("bot", now)
+                pipeline.mark_source_down("bot", now)
             else:
-                pipeline.keep("bot", [sample(name, now, v) for name, v in row.items()], now)
+                pipeline.add_samples("bot", [make_sample(name, now, v) for name, v in row.items()], now)
             pipeline.judge(now, "bot")
         if (now - start) % 1_000 == 0:
             pipeline.judge(now)
-    plans = [(run.queued, run.plan) for run in runs.recent(journal, "bot", 0)]
+    plans = [(run.queued, run.plan) for run in runs.list_recent_automatic(journal, "bot", 0)]
     journal.close()
     return told, plans
 
 
-def sample(series: str, t: int, v: float) -> Sample:
+def make_sample(series: str, t: int, v: float) -> Sample:
     name, _, rest = series.partition("{")
     return Sample(name, (("x", rest[3:-2]),) if rest else (), t, v)
 
 
-def told_by_replay(loaded: Config, path: Path, rows: list[tuple[int, Row]]) -> tuple[list[Any], Report]:
+def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) -> tuple[list[Any], ReplayReport]:
     """The same rows as a CSV file."""
     names = sorted({name for _, row in rows if row for name in row})
     lines = ["time," + ",".join('"' + name.replace('"', '""') + '"' for name in names)]
@@ -119,23 +119,23 @@ def told_by_replay(loaded: Config, path: Path, rows: list[tuple[int, Row]]) -> t
         )
         lines.append(f"{t}," + ",".join(cells))
     path.write_text("\n".join(lines) + "\n")
-    courses: list[Course] = []
-    make = Course.__init__
+    courses: list[ThresholdReplay] = []
+    make = ThresholdReplay.__init__
 
-    def noted(self: Course, check: Check, index: int) -> None:
+    def noted(self: ThresholdReplay, check: Check, index: int) -> None:
         make(self, check, index)
         courses.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Course, "__init__", noted)
+        patch.setattr(ThresholdReplay, "__init__", noted)
         report = replay(loaded, history.load([str(path)], source="bot"))
-    return [(c.t, c.key, c.kind, c.reason) for course in courses for c, _ in course.happened], report
+    return [(c.time, c.key, c.kind, c.reason) for course in courses for c, _ in course.changes], report
 
 
-def random_rows(seed: int, count: int, every: int) -> list[tuple[int, Row]]:
+def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:
     """A walk with quiet and wild stretches, failed reads, and NaN now and then."""
     dice = random.Random(seed)
-    rows: list[tuple[int, Row]] = []
+    rows: list[tuple[int, SourceRow]] = []
     a, b, c, lost = 1.0, 10.0, 0.0, 0
     for i in range(count):
         if dice.random() < 0.15:
@@ -155,16 +155,16 @@ def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, eve
     rows = random_rows(seed, 80, every)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        loaded = configured(folder, every)
-        expected, _ = live(folder, loaded, rows)
-        told, _ = told_by_replay(loaded, folder / "h.csv", rows)
+        loaded = write_config(folder, every)
+        expected, _ = run_live(folder, loaded, rows)
+        told, _ = run_replay(loaded, folder / "h.csv", rows)
 
     assert sorted(told) == sorted(expected)
 
 
 def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
-    loaded = configured(tmp_path, 1_000)
-    told, report = told_by_replay(loaded, tmp_path / "h.csv", random_rows(7, 600, 1_000))
+    loaded = write_config(tmp_path, 1_000)
+    told, report = run_replay(loaded, tmp_path / "h.csv", random_rows(7, 600, 1_000))
 
     assert {kind for _, _, kind, _ in told} == {"tripped", "cleared", "lost", "back", "gone"}
     assert {trip.rule for trip in report.trips} >= {
@@ -185,21 +185,21 @@ def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_first_plan_is_the_one_that_the_daemon_starts(tmp_path: Path, seed: int) -> None:
-    loaded = configured(tmp_path, 1_000)
+    loaded = write_config(tmp_path, 1_000)
     rows = random_rows(seed, 90, 1_000)
-    _, plans = live(tmp_path, loaded, rows, act=True)
-    _, report = told_by_replay(loaded, tmp_path / "h.csv", rows)
+    _, plans = run_live(tmp_path, loaded, rows, act=True)
+    _, report = run_replay(loaded, tmp_path / "h.csv", rows)
 
     assert plans
     assert next((one.t, one.plan) for one in report.plans if one.refused is None) == min(plans)
 
 
 def test_how_the_looks_are_cut_into_chunks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = configured(tmp_path, 300)
+    loaded = write_config(tmp_path, 300)
     rows = random_rows(3, 300, 300)
-    whole, _ = told_by_replay(loaded, tmp_path / "h.csv", rows)
-    monkeypatch.setattr("watchdog.replay._AT_ONCE", 7)
-    parts, _ = told_by_replay(loaded, tmp_path / "h.csv", rows)
+    whole, _ = run_replay(loaded, tmp_path / "h.csv", rows)
+    monkeypatch.setattr("watchdog.replay._CHUNK_ROUNDS", 7)
+    parts, _ = run_replay(loaded, tmp_path / "h.csv", rows)
 
     assert whole
     assert parts == whole

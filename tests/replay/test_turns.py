@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.replay.test_calm import told
-from tests.replay.test_replay_equals_live import T, configured, live, told_by_replay
+from tests.replay.test_calm import replay_changes
+from tests.replay.test_replay_equals_live import T, run_live, run_replay, write_config
 from watchdog import config
 from watchdog.config import Config
-from watchdog.promql import Page, Pages
+from watchdog.promql import PageList, SeriesPage
 from watchdog.promql.pages import STALE, Floats
 from watchdog.replay import replay
-from watchdog.replay.looks import Course
+from watchdog.replay.looks import ThresholdReplay
 
 RULES = """\
 targets: {bot: {}}
@@ -42,7 +42,7 @@ rules:
 """
 
 
-def noisy(seed: int, size: int) -> Floats:
+def noisy_values(seed: int, size: int) -> Floats:
     """[4, n] rows that cross their limits all the time, sometimes for long; some of them missing now and then."""
     dice = np.random.default_rng(seed)
     rows = dice.normal(0, 1, (4, size))
@@ -58,10 +58,10 @@ KEYS = [(("__name__", name), *((("x", x),) if x else ())) for name, x in [("a", 
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Config:
+def loaded_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     path = tmp_path_factory.mktemp("turns") / "rules.yaml"
     path.write_text(RULES)
-    known, problems = config.check([path], environ={})
+    known, problems = config.check_files([path], environ={})
     assert known is not None, problems
     return known
 
@@ -75,23 +75,23 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Config:
     st.sampled_from([40, 333, 100_000]),
 )
 def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
-    loaded: Config, seed: int, size: int, jitter: int, every: int, at_once: int
+    loaded_config: Config, seed: int, size: int, jitter: int, every: int, at_once: int
 ) -> None:
     t = T + every * np.arange(size, dtype=np.int64)
     if jitter:
         t += np.random.default_rng(seed).integers(0, min(jitter, every), size)
-    pages = Pages([Page(t, noisy(seed, size), KEYS, int(t[0]))])
+    pages = PageList([SeriesPage(t, noisy_values(seed, size), KEYS, int(t[0]))])
 
     def happened(patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-        patch.setattr("watchdog.replay._AT_ONCE", at_once)
-        said, report = told(loaded, pages, patch)
-        return said, report.trips, report.plans, report.blank
+        patch.setattr("watchdog.replay._CHUNK_ROUNDS", at_once)
+        said, report = replay_changes(loaded_config, pages, patch)
+        return said, report.trips, report.plans, report.no_data
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("watchdog.replay.looks._MANY", 0)
+        patch.setattr("watchdog.replay.looks._MIN_CROSSINGS", 0)
         passed = happened(patch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Course, "_settled", lambda *_: None)
+        patch.setattr(ThresholdReplay, "_steady_rows", lambda *_: None)
         assert passed == happened(patch)
 
 
@@ -101,28 +101,30 @@ def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) ->
     names = ["a", "b", 'd{x="1"}', 'd{x="2"}']
     rows: list[tuple[int, dict[str, float] | None]] = [
         (T + every * i, {name: v if v == v else math.nan for name, v in zip(names, column, strict=True)})
-        for i, column in enumerate(noisy(seed, 150).T.tolist())
+        for i, column in enumerate(noisy_values(seed, 150).T.tolist())
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        known = configured(folder, every, RULES)
-        expected, _ = live(folder, known, rows)
-        replayed, _ = told_by_replay(known, folder / "h.csv", rows)
+        known = write_config(folder, every, RULES)
+        expected, _ = run_live(folder, known, rows)
+        replayed, _ = run_replay(known, folder / "h.csv", rows)
     assert sorted(replayed) == sorted(expected)
 
 
-def test_of_a_day_of_noise_at_the_limit_few_looks_are_taken(loaded: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_day_of_noise_at_the_limit_few_looks_are_taken(
+    loaded_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken: list[int] = []
-    look = Course._look
+    look = ThresholdReplay._evaluate_round
 
-    def counted(self: Course, *args: Any) -> bool:
+    def counted(self: ThresholdReplay, *args: Any) -> bool:
         taken.append(1)
         return look(self, *args)
 
-    monkeypatch.setattr(Course, "_look", counted)
+    monkeypatch.setattr(ThresholdReplay, "_evaluate_round", counted)
     size = 86_400
     t = T + 1_000 * np.arange(size, dtype=np.int64)
     noise = np.random.default_rng(1).normal(0, 1, (1, size))
-    report = replay(loaded, Pages([Page(t, noise, KEYS[:1], int(t[0]))]))
+    report = replay(loaded_config, PageList([SeriesPage(t, noise, KEYS[:1], int(t[0]))]))
     assert {trip.rule for trip in report.trips} >= {"at-once", "often"}
     assert len(taken) < size

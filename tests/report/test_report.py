@@ -14,9 +14,9 @@ from watchdog import config, report
 from watchdog.cli import main
 from watchdog.config import Config
 from watchdog.journal import Journal, incidents, runs
-from watchdog.promql import Pages, page_of
+from watchdog.promql import PageList, page_from_samples
 from watchdog.report.blocks import Bullets, Code, Paragraph, Table
-from watchdog.report.picture import spark
+from watchdog.report.picture import sparkline
 
 T = 1_800_000_000_000
 S = 1_000
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def loaded(folder: Path) -> Config:
+def loaded_config(folder: Path) -> Config:
     return config.load(folder, environ={})
 
 
@@ -60,14 +60,14 @@ def journal(folder: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def night(journal: Journal, *, latched: bool = False, closed: bool = True) -> int:
+def record_incident(journal: Journal, *, latched: bool = False, closed: bool = True) -> int:
     """Level 1 did not help, level 2 did."""
-    incidents.standing(journal, "bot", T)
-    with journal.write() as db:
+    incidents.get_target_state(journal, "bot", T)
+    with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "flapping: rate 20 % is above 15 %", T)
-        incidents.trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
-        incidents.event(db, "tripped", "flapping (crit) tripped", T, incident=number, target="bot")
-        run = runs.queue(
+        incidents.add_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
+        incidents.add_event(db, "tripped", "flapping (crit) tripped", T, incident=number, target="bot")
+        run = runs.queue_run(
             db,
             incident=number,
             target="bot",
@@ -87,108 +87,116 @@ def night(journal: Journal, *, latched: bool = False, closed: bool = True) -> in
                 db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
             )
             runs.end_step(db, run, "level", level, n, "done", "it is so", t + 2 * S)
-        runs.move(db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S)
-        incidents.event(db, "watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
+        runs.update_run(
+            db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S
+        )
+        incidents.add_event(db, "watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
         if closed:
-            incidents.clear(db, number, "flapping", "crit", (("pair", "<b>|x"),), T + 200 * S)
-            incidents.close(db, number, T + 400 * S)
+            incidents.clear_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), T + 200 * S)
+            incidents.close_incident(db, number, T + 400 * S)
         if latched:
-            incidents.stand(db, "bot", latched=T + S, latch_why="v2 exhausted")
+            incidents.update_target(db, "bot", latched=T + S, latch_why="v2 exhausted")
     return number
 
 
-def samples() -> Pages:
+def make_samples() -> PageList:
     """5 % until ten seconds before the trip, then 20 %, and 5 % again once level 2 was done."""
     points = [(T + i * S, 0.2 if -10 <= i < 122 else 0.05) for i in range(-500, 900)]
-    return Pages([page_of({(("__name__", "rate_now"), ("source", "host")): points}, T - 500 * S)])
+    return PageList([page_from_samples({(("__name__", "rate_now"), ("source", "host")): points}, T - 500 * S)])
 
 
-def told(journal: Journal, loaded: Config, *, now: int = T + 500 * S, pages: Pages | None = None) -> str:
-    facts = report.gather(journal, 1, loaded, pages, now)
+def render_report(
+    journal: Journal, loaded_config: Config, *, now: int = T + 500 * S, pages: PageList | None = None
+) -> str:
+    facts = report.collect_data(journal, 1, loaded_config, pages, now)
     assert facts is not None
-    return report.markdown(report.report(facts)[1])
+    return report.render_markdown(report.build_report(facts)[1])
 
 
-def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded: Config) -> None:
-    night(journal)
-    facts = report.gather(journal, 1, loaded, samples(), T + 500 * S)
+def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = report.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
     assert facts is not None
 
-    assert report.took(facts) == {
+    assert report.durations(facts) == {
         "rolled back": 122 * S,
         "back at the baseline": 300 * S,
         "root cause known": None,
         "fixed": None,
     }
-    text = report.markdown(report.report(facts)[1])
+    text = report.render_markdown(report.build_report(facts)[1])
     assert "| rolled back | 2 m 2 s | < 30 m | met |" in text
     assert "| root cause known | not yet | < 4 h | open |" in text
     assert "after it went bad" in text
 
 
-def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: Journal, loaded: Config) -> None:
-    night(journal)
+def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
 
-    assert "| root cause known | not yet | < 4 h | missed |" in told(journal, loaded, now=T + 5 * 3_600 * S)
+    assert "| root cause known | not yet | < 4 h | missed |" in render_report(
+        journal, loaded_config, now=T + 5 * 3_600 * S
+    )
 
 
-def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(journal: Journal, loaded: Config) -> None:
-    night(journal)
-    with journal.write() as db:
-        incidents.event(db, "cause", "one random start", T + 3_600 * S, incident=1)
+def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    with journal.transaction() as db:
+        incidents.add_event(db, "cause", "one random start", T + 3_600 * S, incident=1)
 
-    text = told(journal, loaded, now=T + 90 * 60 * S)
+    text = render_report(journal, loaded_config, now=T + 90 * 60 * S)
 
     assert "| root cause known | 1 h | < 4 h | met |" in text
     assert "What was the root cause?" not in text
 
 
-def test_kpis_are_shown_before_during_and_after(journal: Journal, loaded: Config) -> None:
-    night(journal)
+def test_kpis_are_shown_before_during_and_after(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
 
-    assert "| rate | 5 % | 5 % | 20 % | 5 % |" in told(journal, loaded, pages=samples(), now=T + 800 * S)
-
-
-def test_without_samples_it_says_so(journal: Journal, loaded: Config) -> None:
-    night(journal)
-
-    assert "not kept any more" in told(journal, loaded)
+    assert "| rate | 5 % | 5 % | 20 % | 5 % |" in render_report(
+        journal, loaded_config, pages=make_samples(), now=T + 800 * S
+    )
 
 
-def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded: Config) -> None:
-    night(journal)
-    facts = report.gather(journal, 1, loaded, None, T + 500 * S)
+def test_without_samples_it_says_so(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+
+    assert "not kept any more" in render_report(journal, loaded_config)
+
+
+def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = report.collect_data(journal, 1, loaded_config, None, T + 500 * S)
     assert facts is not None
 
-    codes = [block for block in report.report(facts)[1] if isinstance(block, Code) and block.language == "sh"]
+    codes = [block for block in report.build_report(facts)[1] if isinstance(block, Code) and block.language == "sh"]
 
     assert codes[0].text.splitlines()[0] == f"git -C /bot revert {'b' * 12}"
 
 
-def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded: Config) -> None:
-    night(journal)
-    with journal.write() as db:
-        run = runs.queue(
+def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    with journal.transaction() as db:
+        run = runs.queue_run(
             db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann", now=T + 450 * S
         )
-        runs.move(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
+        runs.update_run(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
 
-    text = told(journal, loaded)
+    text = render_report(journal, loaded_config)
 
     assert "undo 1: proven." in text
     assert "To deploy it again" not in text
 
 
-def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded: Config) -> None:
-    night(journal, latched=True, closed=False)
-    with journal.write() as db:
+def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal, latched=True, closed=False)
+    with journal.transaction() as db:
         runs.end_step(db, 1, "level", 1, 0, "unknown", "lost connection", T)
-    facts = report.gather(journal, 1, loaded, None, T + 500 * S)
+    facts = report.collect_data(journal, 1, loaded_config, None, T + 500 * S)
     assert facts is not None
 
     asked = [
         item
-        for block in report.report(facts)[1]
+        for block in report.build_report(facts)[1]
         if isinstance(block, Bullets) and not block.boxes
         for item in block.items
     ]
@@ -197,7 +205,7 @@ def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded: Config) -
         assert any(words in item for item in asked), words
 
 
-class _Tags(HTMLParser):
+class _TagChecker(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
@@ -213,14 +221,14 @@ class _Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_what_labels_hold_is_text(journal: Journal, loaded: Config) -> None:
-    night(journal)
-    facts = report.gather(journal, 1, loaded, samples(), T + 500 * S)
+def test_the_page_is_whole_and_what_labels_hold_is_text(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = report.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
     assert facts is not None
-    title, blocks = report.report(facts, report.draw(facts))
+    title, blocks = report.build_report(facts, report.draw_chart(facts))
 
-    tags = _Tags()
-    tags.feed(report.page(title, blocks))
+    tags = _TagChecker()
+    tags.feed(report.render_html(title, blocks))
 
     assert not tags.open
     assert "b" not in tags.seen
@@ -228,20 +236,20 @@ def test_the_page_is_whole_and_what_labels_hold_is_text(journal: Journal, loaded
 
 
 def test_a_cell_does_not_break_its_table() -> None:
-    text = report.markdown([Table(("a",), (("x | y\nz",),)), Paragraph("after")])
+    text = report.render_markdown([Table(("a",), (("x | y\nz",),)), Paragraph("after")])
 
     assert text.splitlines()[2] == "| x \\| y z |"
 
 
 def test_a_line_in_words_has_a_gap_where_there_was_nothing() -> None:
-    assert spark(np.array([0.0, np.nan, 1.0])) == "▁ █"
-    assert spark(np.array([np.nan])) == ""
+    assert sparkline(np.array([0.0, np.nan, 1.0])) == "▁ █"
+    assert sparkline(np.array([np.nan])) == ""
 
 
 def test_the_command_line_writes_it_and_knows_what_there_is(
     journal: Journal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    night(journal)
+    record_incident(journal)
 
     assert main(["report", "1", "--config", str(folder), "--format", "html", "-o", str(folder / "r.html")]) == 0
     assert (folder / "r.html").read_text().startswith("<!doctype html>")

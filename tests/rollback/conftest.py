@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import Rig
+from tests.rollback.rig import RollbackHarness
 
 
 @pytest.fixture(autouse=True)
-def no_power_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes die here, disks do not: nothing waits for them."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Callable[[], Path]:
+def make_folder(tmp_path: Path) -> Callable[[], Path]:
     """A new folder for each life that a test tries."""
     numbers = itertools.count()
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Callable[[], Path]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
+def harness(tmp_path: Path) -> Iterator[RollbackHarness]:
+    made = RollbackHarness(tmp_path)
     yield made
     made.journal.close()

@@ -8,47 +8,53 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import Rig, halt, once
+from tests.rollback.rig import RollbackHarness, command_step, make_halt
 
 
-class Full(Rig):
+class FullDiskHarness(RollbackHarness):
     """The n-th commit fails, as on a full disk."""
 
-    fails_at = 0
+    failing_commit = 0
 
-    def fill(self, n: int) -> None:
-        self.fails_at = n
-        seen = self.boundary.__call__
+    def fail_commit(self, n: int) -> None:
+        self.failing_commit = n
+        seen = self.crash_points.__call__
 
         def boundary(what: str) -> None:
             seen(what)
             if what == "commit":
-                self.fails_at -= 1
-                if self.fails_at == 0:
+                self.failing_commit -= 1
+                if self.failing_commit == 0:
                     raise sqlite3.OperationalError("database or disk is full")
 
-        self.boundary_at(boundary)
+        self.replace_crash_points(boundary)
 
-    def boundary_at(self, call: Callable[[str], None]) -> None:
-        self.journal._boundary = call  # type: ignore[assignment]
+    def replace_crash_points(self, call: Callable[[str], None]) -> None:
+        self.journal._crash_points = call  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("kind", ["ladder", "halt"])
-def test_a_run_goes_on_when_the_disk_has_room_again(folder: Callable[[], Path], kind: str) -> None:
+def test_a_run_goes_on_when_the_disk_has_room_again(make_folder: Callable[[], Path], kind: str) -> None:
     failed = 0
     for n in range(1, 60):
-        rig = Full(folder())
-        rig.plans["halt"] = halt(
-            levels=[{"name": "stop", "steps": [once("stopped")], "verify": {"that": ["alive == 1"], "give_up": "5s"}}]
+        rig = FullDiskHarness(make_folder())
+        rig.plans["halt"] = make_halt(
+            levels=[
+                {
+                    "name": "stop",
+                    "steps": [command_step("stopped")],
+                    "verify": {"that": ["alive == 1"], "give_up": "5s"},
+                }
+            ]
         )
-        number = rig.queue(kind)
-        rig.fill(n)
-        rig.play()
-        assert rig.run(number).outcome == "proven", n
+        number = rig.queue_run(kind)
+        rig.fail_commit(n)
+        rig.run_to_end()
+        assert rig.get_run(number).outcome == "proven", n
         assert rig.effects() == (["stopped"] if kind == "halt" else [])
-        assert len(rig.changes) == len(set(rig.changes))
-        failed += rig.fails_at <= 0
+        assert len(rig.changed_steps) == len(set(rig.changed_steps))
+        failed += rig.failing_commit <= 0
         rig.journal.close()
-        if rig.fails_at > 0:
+        if rig.failing_commit > 0:
             break
     assert failed >= 5

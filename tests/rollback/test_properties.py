@@ -18,35 +18,35 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.desk import RULES, SECOND, WATCHDOG, Desk
+from tests.desk import MAIN_YAML, RULES_YAML, SECOND, PipelineHarness
 from watchdog import config
 from watchdog.config import Config
 from watchdog.journal import incidents, runs
 from watchdog.journal.outbox import Request
-from watchdog.journal.runs import NOTHING_DONE
+from watchdog.journal.runs import NO_EFFECT_OUTCOMES
 from watchdog.model import ActionError
-from watchdog.rollback import Hands, Rollback
+from watchdog.rollback import RollbackContext, RollbackRunner
 
 NAN = float("nan")
 HOUR = 3_600 * SECOND
-NIGHT = (
-    RULES.replace("cooldown: 1m", "cooldown: 3s")
+PROPERTY_RULES = (
+    RULES_YAML.replace("cooldown: 1m", "cooldown: 3s")
     .replace("2 per 1h", "1 per 1h")
     .replace("quiet: 1s, watch: 10s", "quiet: 1s, watch: 4s, give_up: 8s")
 )
 
 
 @cache
-def night() -> Config:
+def load_config() -> Config:
     """Read once: a night is about what is decided, not about files."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "rules").mkdir()
-        (Path(folder) / "watchdog.yaml").write_text(WATCHDOG)
-        (Path(folder) / "rules" / "rules.yaml").write_text(NIGHT)
+        (Path(folder) / "watchdog.yaml").write_text(MAIN_YAML)
+        (Path(folder) / "rules" / "rules.yaml").write_text(PROPERTY_RULES)
         return config.load(Path(folder), environ={})
 
 
-class Spell(NamedTuple):
+class Episode(NamedTuple):
     """For some seconds the bot shows this and steps do or do not work; then a person may speak, or the watchdog die."""
 
     errors: float
@@ -57,8 +57,8 @@ class Spell(NamedTuple):
     ends: str
 
 
-SPELL = st.builds(
-    Spell,
+EPISODES = st.builds(
+    Episode,
     errors=st.sampled_from([0.01, 0.07, 0.5, 0.5, 0.5, NAN]),
     equity=st.sampled_from([1_000, 1_000, 1_000, 1_000, 850, NAN]),
     age=st.sampled_from([1, 1, 1, 61, NAN]),
@@ -68,75 +68,75 @@ SPELL = st.builds(
 )
 
 
-class Town(Desk):
+class PropertyHarness(PipelineHarness):
     """A pipeline and a rollback that carries out what it queues, as the daemon joins them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, make_folder: Path) -> None:
         self.broken = False
-        self.so: set[str] = set()
+        self.done_steps: set[str] = set()
         """Steps that have been done: the world that they change."""
-        super().__init__(folder)
+        super().__init__(make_folder)
 
-    def write(self, rules: str, watchdog: str = "") -> None:
-        self.config = night()
+    def write_config(self, rules: str, watchdog: str = "") -> None:
+        self.config = load_config()
 
     def open(self) -> None:
         super().open()
-        self.rollback = Rollback(self._hands())
+        self.rollback = RollbackRunner(self._make_context())
 
-    async def live(self, spells: Sequence[Spell], look: Callable[[], None]) -> None:
-        self.rollback.tend("bot")
-        for spell in spells:
+    async def run_episodes(self, episodes: Sequence[Episode], check_invariants: Callable[[], None]) -> None:
+        self.rollback.start_target("bot")
+        for spell in episodes:
             self.broken = spell.broken
             for _ in range(spell.seconds):
                 self.round(error_ratio=spell.errors, equity=spell.equity, tick_age=spell.age)
-                self.people.tick(self.now)
-                look()
+                self.requests.end_suppressions(self.now)
+                check_invariants()
                 self.rollback.wake()
                 for _ in range(8):
                     await asyncio.sleep(0)
-                look()
-            await self._end(spell.ends)
-        await self._die()
+                check_invariants()
+            await self._end_episode(spell.ends)
+        await self._kill()
 
-    async def _end(self, how: str) -> None:
+    async def _end_episode(self, how: str) -> None:
         ask: dict[str, dict[str, Any]] = {
             "hold": {"target": "bot", "for": 3 * SECOND},
             "abort": {"what": "bot"},
             "silence": {"rule": "errors", "for": 3 * SECOND},
         }
         if how in ask:
-            self.people.answer(Request(1, self.now, how, ask[how], "ann"), self.now)
+            self.requests.answer(Request(1, self.now, how, ask[how], "ann"), self.now)
         if how == "dies":
-            await self._die()
+            await self._kill()
             self.restart(7 * SECOND)
-            self.rollback.tend("bot")
+            self.rollback.start_target("bot")
 
-    async def _die(self) -> None:
+    async def _kill(self) -> None:
         """Not one more step is taken by this process."""
         for task in self.rollback.tasks:
             task.cancel()
         await asyncio.gather(*self.rollback.tasks, return_exceptions=True)
 
-    def _hands(self) -> Hands:
+    def _make_context(self) -> RollbackContext:
         async def offload(key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            return self._world(call)
+            return self._simulate_call(call)
 
-        return self.hands(offload, ended=lambda _: None)
+        return self.make_context(offload, run_ended=lambda _: None)
 
-    def _world(self, call: Callable[..., Any]) -> Any:
+    def _simulate_call(self, call: Callable[..., Any]) -> Any:
         """What a step would find and do."""
         step = getattr(call, "__self__", None)
-        name = "" if step is None else step.say()
+        name = "" if step is None else step.describe()
         match call.__name__:
-            case "before":
+            case "capture":
                 return {"file": "/nowhere"}
             case "state":
-                return "after" if name in self.so else "before"
+                return "after" if name in self.done_steps else "before"
             case "apply":
                 if self.broken:
                     raise ActionError("it does not work tonight")
-                self.so.add(name)
+                self.done_steps.add(name)
                 return name
         return ""
 
@@ -144,89 +144,95 @@ class Town(Desk):
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(SPELL, min_size=3, max_size=8))
-def test_what_must_hold_in_every_night(spells: list[Spell]) -> None:
+@given(st.lists(EPISODES, min_size=3, max_size=8))
+def test_what_must_hold_in_every_night(spells: list[Episode]) -> None:
     """No repair on missing data, no latch that opens by itself, no budget exceeded, no level repeated, no halt refused."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        town = Town(Path(folder))
+        town = PropertyHarness(Path(folder))
         try:
-            asyncio.run(town.live(spells, Watcher(town).look))
-            holds(town)
+            asyncio.run(town.run_episodes(spells, InvariantChecker(town).check))
+            assert_final_invariants(town)
         finally:
             town.journal.close()
 
 
-class Watcher:
+class InvariantChecker:
     """What must hold at every moment."""
 
-    def __init__(self, town: Town) -> None:
-        self._town = town
+    def __init__(self, harness: PropertyHarness) -> None:
+        self._town = harness
         self._known: set[int] = set()
         self._latched: int | None = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         town = self._town
         for run in town.runs:
             if run.id not in self._known and run.kind == "repair" and run.by.startswith("rule "):
                 crit = [machine for key, machine in town.pipeline.machines.items() if key[:2] == ("errors", "crit")]
-                assert any(one.fires and one.outcome == "bad" for one in crit), "a repair was queued on missing data"
+                assert any(one.is_firing and one.outcome == "bad" for one in crit), (
+                    "a repair was queued on missing data"
+                )
                 assert self._latched is None, "a repair was queued on a latched target"
-                assert town.pipeline.ledger.held("bot", town.now) is None, "a repair was queued while it was held"
+                assert town.pipeline.incident_manager.hold_reason("bot", town.now) is None, (
+                    "a repair was queued while it was held"
+                )
             self._known.add(run.id)
-        since = incidents.standing(town.journal, "bot", town.now).latched
+        since = incidents.get_target_state(town.journal, "bot", town.now).latched
         assert self._latched in (None, since), "a latch opened by itself"
         self._latched = since
         if town.incident is None:
-            town.so.clear()  # a person deploys the bad version again
+            town.done_steps.clear()  # a person deploys the bad version again
 
 
-def holds(town: Town) -> None:
+def assert_final_invariants(harness: PropertyHarness) -> None:
     """What must hold when the night is over."""
-    every = town.runs
+    every = harness.runs
     for repair in [run for run in every if run.kind == "repair" and run.by.startswith("rule ")]:
         lately = [
             run
             for run in every
             if run.by.startswith("rule ")
             and run.id < repair.id
-            and run.outcome not in NOTHING_DONE
+            and run.outcome not in NO_EFFECT_OUTCOMES
             and repair.queued - run.queued < HOUR
         ]
         assert not lately, "the budget was exceeded"
-    for incident in incidents.listing(town.journal):
-        mine = runs.of_incident(town.journal, incident.id)
+    for incident in incidents.list_incidents(harness.journal):
+        mine = runs.list_for_incident(harness.journal, incident.id)
         tried = [
-            Counter({(run.plan, step.level) for step in runs.steps(town.journal, run.id) if step.phase == "level"})
+            Counter(
+                {(run.plan, step.level) for step in runs.list_steps(harness.journal, run.id) if step.phase == "level"}
+            )
             for run in mine
             if run.kind == "repair"
         ]
         assert all(count == 1 for count in sum(tried, Counter()).values()), "a level was repeated"
         halts = [run for run in mine if run.kind == "halt"]
-        for trip in incidents.trips(town.journal, incident.id):
+        for trip in incidents.list_trips(harness.journal, incident.id):
             if trip.plan == "halt":
                 assert [run for run in halts if run.ended is None or run.ended >= trip.t], "a halt was refused"
         for run in mine:
             late = [
                 step
-                for step in runs.steps(town.journal, run.id)
+                for step in runs.list_steps(harness.journal, run.id)
                 if run.kind == "repair" and halts and (step.started or 0) > halts[0].queued
             ]
             assert not late, "a repair went on after the halt was queued"
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    made = Town(tmp_path)
+def harness(tmp_path: Path) -> Iterator[PropertyHarness]:
+    made = PropertyHarness(tmp_path)
     yield made
     made.journal.close()
 
 
-def test_a_night_of_this_kind_repairs_relapses_and_halts(town: Town) -> None:
+def test_a_night_of_this_kind_repairs_relapses_and_halts(harness: PropertyHarness) -> None:
     """What the nights above are made of does come to pass in them."""
-    well, bad = Spell(0.01, 1_000, 1, 6, False, ""), Spell(0.5, 1_000, 1, 6, False, "")
+    well, bad = Episode(0.01, 1_000, 1, 6, False, ""), Episode(0.5, 1_000, 1, 6, False, "")
 
-    asyncio.run(town.live([well, bad, well, bad, well, well, bad._replace(equity=850), bad], lambda: None))
+    asyncio.run(harness.run_episodes([well, bad, well, bad, well, well, bad._replace(equity=850), bad], lambda: None))
 
-    assert ("ladder", "proven") in [(run.plan, run.outcome) for run in town.runs]
-    assert ("halt", "proven") in [(run.plan, run.outcome) for run in town.runs]
-    holds(town)
+    assert ("ladder", "proven") in [(run.plan, run.outcome) for run in harness.runs]
+    assert ("halt", "proven") in [(run.plan, run.outcome) for run in harness.runs]
+    assert_final_invariants(harness)

@@ -10,136 +10,140 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.rollback.rig import Rig, again, flag, halt, once, repair
-from watchdog.actions.plan import write_plan
+from tests.rollback.rig import RollbackHarness, command_step, flag_step, make_halt, make_repair, restart
+from watchdog.actions.plan import serialize_plan
 from watchdog.journal import runs
 from watchdog.model import Target
 
-QUIET = {"that": ["alive == 1"], "quiet": "2s", "give_up": "10s"}
+VERIFY_QUIET = {"that": ["alive == 1"], "quiet": "2s", "give_up": "10s"}
 STAGES = [
-    {"name": "small", "steps": [flag("other.yaml", size=1), once("restarted")], "verify": QUIET},
-    {"name": "trading", "steps": [flag(TRADING=True)], "verify": QUIET},
+    {"name": "small", "steps": [flag_step("other.yaml", size=1), command_step("restarted")], "verify": VERIFY_QUIET},
+    {"name": "trading", "steps": [flag_step(TRADING=True)], "verify": VERIFY_QUIET},
 ]
 
 
-def resumed(rig: Rig, **said: Any) -> int:
+def queue_recovery(harness: RollbackHarness, **said: Any) -> int:
     """A halt was resumed: its stages are to be carried out."""
-    rig.plans["halt"] = halt(recover=STAGES, **said)
-    place = rig.target()
+    harness.plans["halt"] = make_halt(recover=STAGES, **said)
+    place = harness.make_target()
     (place / "config.py").write_text((place / "config.py").read_text().replace("TRADING = True", "TRADING = False"))
-    with rig.journal.write() as db:
-        return runs.queue(
+    with harness.journal.transaction() as db:
+        return runs.queue_run(
             db,
             incident=None,
             target="bot",
             plan="halt",
             kind="repair",
-            text=write_plan(rig.plans["halt"]),
+            text=serialize_plan(harness.plans["halt"]),
             place=Target(repo=str(place)).model_dump_json(include={"repo"}),
             by="person ann",
-            now=rig.now,
+            now=harness.now,
             part="recover",
         )
 
 
-def stages(rig: Rig, number: int) -> list[tuple[str, int, str]]:
-    return [(step.phase, step.level, step.status) for step in rig.steps(number)]
+def recovery_steps(harness: RollbackHarness, number: int) -> list[tuple[str, int, str]]:
+    return [(step.phase, step.level, step.status) for step in harness.steps(number)]
 
 
-def test_after_resume_each_stage_is_proven_before_the_next_one_starts(rig: Rig) -> None:
-    number = resumed(rig)
+def test_after_resume_each_stage_is_proven_before_the_next_one_starts(harness: RollbackHarness) -> None:
+    number = queue_recovery(harness)
     seen: list[tuple[str, int]] = []
-    rig.that = lambda _: bool(seen.append((rig.config()["TRADING"], rig.now))) or True  # type: ignore[func-returns-value]
+    harness.condition_result = lambda _: bool(seen.append((harness.config_values()["TRADING"], harness.now))) or True  # type: ignore[func-returns-value]
 
-    rig.play()
+    harness.run_to_end()
 
-    assert (rig.run(number).outcome, rig.latched()) == ("proven", None)
-    assert stages(rig, number) == [("recover", 0, "done"), ("recover", 0, "done"), ("recover", 1, "done")]
+    assert (harness.get_run(number).outcome, harness.latch_reason()) == ("proven", None)
+    assert recovery_steps(harness, number) == [("recover", 0, "done"), ("recover", 0, "done"), ("recover", 1, "done")]
     waited = [now for trading, now in seen if trading == "False"]
     assert waited[-1] - waited[0] >= 2_000
-    assert rig.config()["TRADING"] == "True"
+    assert harness.config_values()["TRADING"] == "True"
 
 
-def test_a_stage_during_which_a_rule_trips_is_taken_back_and_the_target_is_latched(rig: Rig) -> None:
-    number = resumed(rig)
-    rig.trips = lambda: "drawdown" if rig.config()["TRADING"] == "True" else None
+def test_a_stage_during_which_a_rule_trips_is_taken_back_and_the_target_is_latched(harness: RollbackHarness) -> None:
+    number = queue_recovery(harness)
+    harness.tripped_rule = lambda: "drawdown" if harness.config_values()["TRADING"] == "True" else None
 
-    rig.play()
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "stopped"
-    assert rig.run(number).reason == "stage trading: disproven: drawdown tripped; it was taken back"
-    assert rig.config()["TRADING"] == "False"
-    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 1\n"  # the stage before it stays
-    assert "drawdown tripped" in (rig.latched() or "")
-    assert any("stage trading goes back" in page for page in rig.pages())
-
-
-def test_a_stage_that_cannot_be_proven_is_taken_back_with_its_restarts(rig: Rig) -> None:
-    number = resumed(rig)
-    rig.that = lambda _: None
-
-    rig.play()
-
-    assert rig.run(number).outcome == "stopped"
-    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 5\n"
-    assert next(step.say for step in rig.steps(number) if step.phase == "back").startswith("put back")
-    assert len([step for step in rig.steps(number) if step.phase == "back"]) == 2
+    assert harness.get_run(number).outcome == "stopped"
+    assert harness.get_run(number).reason == "stage trading: disproven: drawdown tripped; it was taken back"
+    assert harness.config_values()["TRADING"] == "False"
+    assert (harness.folder / "bot" / "other.yaml").read_text() == "size: 1\n"  # the stage before it stays
+    assert "drawdown tripped" in (harness.latch_reason() or "")
+    assert any("stage trading goes back" in page for page in harness.critical_messages())
 
 
-def test_a_halt_goes_ahead_of_the_way_back(rig: Rig) -> None:
-    number = resumed(rig)
+def test_a_stage_that_cannot_be_proven_is_taken_back_with_its_restarts(harness: RollbackHarness) -> None:
+    number = queue_recovery(harness)
+    harness.condition_result = lambda _: None
+
+    harness.run_to_end()
+
+    assert harness.get_run(number).outcome == "stopped"
+    assert (harness.folder / "bot" / "other.yaml").read_text() == "size: 5\n"
+    assert next(step.say for step in harness.steps(number) if step.phase == "back").startswith("put back")
+    assert len([step for step in harness.steps(number) if step.phase == "back"]) == 2
+
+
+def test_a_halt_goes_ahead_of_the_way_back(harness: RollbackHarness) -> None:
+    number = queue_recovery(harness)
 
     def that(_: str) -> None:
-        if rig.unended() == [number]:
-            rig.queue("halt", incident=None)
+        if harness.open_runs() == [number]:
+            harness.queue_run("halt", incident=None)
 
-    rig.that = that
+    harness.condition_result = that
 
-    rig.play(number)
+    harness.run_to_end(number)
 
-    assert rig.run(number).outcome == "overtaken"
-
-
-def test_a_repair_goes_back_to_work_in_stages_after_it_helped(rig: Rig) -> None:
-    rig.plans["ladder"] = repair(recover=[{"name": "size", "steps": [flag("other.yaml", size=9)], "verify": QUIET}])
-    number = rig.queue()
-
-    rig.play()
-
-    assert rig.run(number).outcome == "proven"
-    assert ("recover", 1, "done") in stages(rig, number)
-    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 9\n"
+    assert harness.get_run(number).outcome == "overtaken"
 
 
-def test_a_repair_whose_way_back_trips_stops_and_latches(rig: Rig) -> None:
-    rig.plans["ladder"] = repair(recover=[{"name": "size", "steps": [flag("other.yaml", size=9)], "verify": QUIET}])
-    rig.trips = lambda: "drawdown" if "9" in (rig.folder / "bot" / "other.yaml").read_text() else None
-    number = rig.queue()
+def test_a_repair_goes_back_to_work_in_stages_after_it_helped(harness: RollbackHarness) -> None:
+    harness.plans["ladder"] = make_repair(
+        recover=[{"name": "size", "steps": [flag_step("other.yaml", size=9)], "verify": VERIFY_QUIET}]
+    )
+    number = harness.queue_run()
 
-    rig.play()
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "stopped"
-    assert rig.latched() is not None
-    assert (rig.folder / "bot" / "other.yaml").read_text() == "size: 1\n"
+    assert harness.get_run(number).outcome == "proven"
+    assert ("recover", 1, "done") in recovery_steps(harness, number)
+    assert (harness.folder / "bot" / "other.yaml").read_text() == "size: 9\n"
 
 
-def trips_while_trading(rig: Rig) -> str | None:
-    return "drawdown" if rig.config()["TRADING"] == "True" else None
+def test_a_repair_whose_way_back_trips_stops_and_latches(harness: RollbackHarness) -> None:
+    harness.plans["ladder"] = make_repair(
+        recover=[{"name": "size", "steps": [flag_step("other.yaml", size=9)], "verify": VERIFY_QUIET}]
+    )
+    harness.tripped_rule = lambda: "drawdown" if "9" in (harness.folder / "bot" / "other.yaml").read_text() else None
+    number = harness.queue_run()
+
+    harness.run_to_end()
+
+    assert harness.get_run(number).outcome == "stopped"
+    assert harness.latch_reason() is not None
+    assert (harness.folder / "bot" / "other.yaml").read_text() == "size: 1\n"
+
+
+def trips_while_trading(harness: RollbackHarness) -> str | None:
+    return "drawdown" if harness.config_values()["TRADING"] == "True" else None
 
 
 @pytest.mark.parametrize("trips", [False, True])
-def test_wherever_it_dies_the_end_is_the_same(folder: Callable[[], Path], trips: bool) -> None:
+def test_wherever_it_dies_the_end_is_the_same(make_folder: Callable[[], Path], trips: bool) -> None:
     for n in range(1, 60):
-        rig = Rig(folder())
-        number = resumed(rig)
-        rig.trips = partial(trips_while_trading, rig) if trips else lambda: None
-        rig.boundary.kill_at = n
-        died = rig.dies()
-        heir = again(rig)
-        heir.trips = partial(trips_while_trading, heir) if trips else lambda: None
-        heir.play()
-        assert heir.run(number).outcome == ("stopped" if trips else "proven"), n
-        assert heir.config()["TRADING"] == ("False" if trips else "True"), n
+        rig = RollbackHarness(make_folder())
+        number = queue_recovery(rig)
+        rig.tripped_rule = partial(trips_while_trading, rig) if trips else lambda: None
+        rig.crash_points.crash_after = n
+        died = rig.crashes()
+        heir = restart(rig)
+        heir.tripped_rule = partial(trips_while_trading, heir) if trips else lambda: None
+        heir.run_to_end()
+        assert heir.get_run(number).outcome == ("stopped" if trips else "proven"), n
+        assert heir.config_values()["TRADING"] == ("False" if trips else "True"), n
         assert heir.effects().count("restarted") == 1
         heir.journal.close()
         if not died:
@@ -149,4 +153,4 @@ def test_wherever_it_dies_the_end_is_the_same(folder: Callable[[], Path], trips:
 
 def test_a_stage_says_how_long_all_must_be_quiet() -> None:
     with pytest.raises(ValidationError, match="stage small has no quiet"):
-        halt(recover=[{"name": "small", "steps": [flag(TRADING=True)], "verify": {"that": ["alive == 1"]}}])
+        make_halt(recover=[{"name": "small", "steps": [flag_step(TRADING=True)], "verify": {"that": ["alive == 1"]}}])

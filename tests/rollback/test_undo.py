@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import Rig, again, flag, repair
-from watchdog.journal import dump, incidents, runs, saved
+from tests.rollback.rig import RollbackHarness, flag_step, make_repair, restart
+from watchdog.journal import incidents, runs, saved, to_json
 from watchdog.model import Target
 
 V2 = b"# v2\r\nTRADING = True\nFEATURE = True\nMODEL = 2   # fitted by hand\n"
-REVERT = {"do": "git", "revert": "v2-merge"}
+REVERT_STEP = {"do": "git", "revert": "v2-merge"}
 
 
 def git(repo: Path, *args: str) -> str:
@@ -25,9 +25,9 @@ def git(repo: Path, *args: str) -> str:
     ).stdout.strip()
 
 
-def deployed(rig: Rig) -> Path:
+def make_deployed_bot(harness: RollbackHarness) -> Path:
     """A repository of a v1 onto which v2 was merged."""
-    place = rig.target()
+    place = harness.make_target()
     git(place, "init", "-q", "-b", "main")
     git(place, "config", "user.email", "ann")
     git(place, "config", "user.name", "ann")
@@ -46,29 +46,29 @@ def deployed(rig: Rig) -> Path:
     return place
 
 
-LADDER = repair(
+REVERT_LADDER = make_repair(
     levels=[
-        {"name": "feature", "steps": [flag(FEATURE=False)]},
-        {"name": "version", "steps": [REVERT]},
+        {"name": "feature", "steps": [flag_step(FEATURE=False)]},
+        {"name": "version", "steps": [REVERT_STEP]},
     ]
 )
 
 
-def repaired(rig: Rig) -> Path:
+def make_repaired_bot(harness: RollbackHarness) -> Path:
     """The night is over: v2 was reverted, and its flag is off."""
-    rig.plans["ladder"] = LADDER
-    place = deployed(rig)
-    number = rig.queue()
-    rig.play()
-    assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
-    assert rig.config()["MODEL"] == "1"
+    harness.plans["ladder"] = REVERT_LADDER
+    place = make_deployed_bot(harness)
+    number = harness.queue_run()
+    harness.run_to_end()
+    assert (harness.get_run(number).outcome, harness.get_run(number).level) == ("proven", 1)
+    assert harness.config_values()["MODEL"] == "1"
     return place
 
 
-def undo(rig: Rig) -> int:
-    place = Target(repo=str(rig.folder / "bot")).model_dump_json(include={"repo"})
-    with rig.journal.write() as db:
-        return runs.queue(
+def queue_undo(harness: RollbackHarness) -> int:
+    place = Target(repo=str(harness.folder / "bot")).model_dump_json(include={"repo"})
+    with harness.journal.transaction() as db:
+        return runs.queue_run(
             db,
             incident=1,
             target="bot",
@@ -76,20 +76,20 @@ def undo(rig: Rig) -> int:
             kind="repair",
             part="undo",
             place=place,
-            text=dump({"incident": 1}),
+            text=to_json({"incident": 1}),
             by="person ann",
-            now=rig.now,
+            now=harness.now,
         )
 
 
-def test_after_a_rollback_undo_puts_the_version_and_its_flag_back_byte_for_byte(rig: Rig) -> None:
-    place = repaired(rig)
+def test_after_a_rollback_undo_puts_the_version_and_its_flag_back_byte_for_byte(harness: RollbackHarness) -> None:
+    place = make_repaired_bot(harness)
     reverted = git(place, "rev-parse", "HEAD")
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
     assert (place / "config.py").read_bytes() == V2
     assert (place / "config.py").stat().st_mode & 0o777 == 0o640
     assert git(place, "rev-parse", "HEAD^{tree}") == git(place, "rev-parse", "v2-merge^{tree}")
@@ -98,85 +98,85 @@ def test_after_a_rollback_undo_puts_the_version_and_its_flag_back_byte_for_byte(
     assert git(place, "symbolic-ref", "HEAD") == "refs/heads/main"
 
 
-def test_what_was_dirty_before_the_incident_is_dirty_again(rig: Rig) -> None:
-    rig.plans["ladder"] = repair(levels=[{"name": "model", "steps": [flag(MODEL=1)]}])
-    place = deployed(rig)
+def test_what_was_dirty_before_the_incident_is_dirty_again(harness: RollbackHarness) -> None:
+    harness.plans["ladder"] = make_repair(levels=[{"name": "model", "steps": [flag_step(MODEL=1)]}])
+    place = make_deployed_bot(harness)
     dirty = V2.replace(b"by hand", b"by ann, not committed")
     (place / "config.py").write_bytes(dirty)
     (place / "notes.txt").write_text("mine")
-    rig.queue()
-    rig.play()
+    harness.queue_run()
+    harness.run_to_end()
     assert (place / "config.py").read_bytes() != dirty
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
     assert (place / "config.py").read_bytes() == dirty
-    copies = rig.folder / ".backups" / "1" / "level-0"
+    copies = harness.folder / ".backups" / "1" / "level-0"
     assert (copies / "git-head").read_text().strip() == git(place, "rev-parse", "HEAD")
-    assert "not committed" in (rig.folder / ".backups" / "1" / "before-0" / "git-dirty.patch").read_text()
+    assert "not committed" in (harness.folder / ".backups" / "1" / "before-0" / "git-dirty.patch").read_text()
     assert (copies / "git-untracked").read_text() == "notes.txt\n"
 
 
-def test_what_somebody_changed_since_is_refused_and_nothing_is_touched(rig: Rig) -> None:
-    place = repaired(rig)
+def test_what_somebody_changed_since_is_refused_and_nothing_is_touched(harness: RollbackHarness) -> None:
+    place = make_repaired_bot(harness)
     config = place / "config.py"
     config.write_bytes(config.read_bytes() + b"RISK = 1\n")
     before, head = config.read_bytes(), git(place, "rev-parse", "HEAD")
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "stopped"
-    assert "changed since by somebody else" in rig.run(number).reason
+    assert harness.get_run(number).outcome == "stopped"
+    assert "changed since by somebody else" in harness.get_run(number).reason
     assert config.read_bytes() == before
     assert git(place, "rev-parse", "HEAD") == head
-    assert rig.latched() is None
+    assert harness.latch_reason() is None
 
 
-def test_commits_since_are_refused(rig: Rig) -> None:
-    place = repaired(rig)
+def test_commits_since_are_refused(harness: RollbackHarness) -> None:
+    place = make_repaired_bot(harness)
     git(place, "commit", "-q", "--allow-empty", "-m", "hotfix")
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "stopped"
-    assert "has had commits since" in rig.run(number).reason
-
-
-def test_an_undone_incident_has_nothing_left_to_undo(rig: Rig) -> None:
-    repaired(rig)
-    undo(rig)
-    rig.play()
-
-    assert saved.of_incident(rig.journal, 1) == []
+    assert harness.get_run(number).outcome == "stopped"
+    assert "has had commits since" in harness.get_run(number).reason
 
 
-def test_no_undo_while_the_target_is_latched(rig: Rig) -> None:
-    place = repaired(rig)
-    with rig.journal.write() as db:
-        incidents.stand(db, "bot", latched=rig.now, latch_why="halt")
+def test_an_undone_incident_has_nothing_left_to_undo(harness: RollbackHarness) -> None:
+    make_repaired_bot(harness)
+    queue_undo(harness)
+    harness.run_to_end()
+
+    assert saved.list_for_incident(harness.journal, 1) == []
+
+
+def test_no_undo_while_the_target_is_latched(harness: RollbackHarness) -> None:
+    place = make_repaired_bot(harness)
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt")
     before = (place / "config.py").read_bytes()
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "stopped"
+    assert harness.get_run(number).outcome == "stopped"
     assert (place / "config.py").read_bytes() == before
 
 
-def test_wherever_undo_dies_the_end_is_the_same(folder: Callable[[], Path]) -> None:
+def test_wherever_undo_dies_the_end_is_the_same(make_folder: Callable[[], Path]) -> None:
     for n in range(1, 40):
-        rig = Rig(folder())
-        place = repaired(rig)
-        number = undo(rig)
-        rig.boundary.kill_at = n
-        died = rig.dies()
-        heir = again(rig)
-        heir.play()
-        assert heir.run(number).outcome == "proven", (n, heir.run(number).reason)
+        rig = RollbackHarness(make_folder())
+        place = make_repaired_bot(rig)
+        number = queue_undo(rig)
+        rig.crash_points.crash_after = n
+        died = rig.crashes()
+        heir = restart(rig)
+        heir.run_to_end()
+        assert heir.get_run(number).outcome == "proven", (n, heir.get_run(number).reason)
         assert (place / "config.py").read_bytes() == V2, n
         assert git(place, "rev-parse", "HEAD^{tree}") == git(place, "rev-parse", "v2-merge^{tree}")
         assert git(place, "rev-list", "--count", "--first-parent", "HEAD") == "4"
@@ -186,52 +186,52 @@ def test_wherever_undo_dies_the_end_is_the_same(folder: Callable[[], Path]) -> N
     raise AssertionError("it never came to its end alive")
 
 
-def test_what_cannot_be_saved_is_not_changed_and_the_next_level_is_tried(rig: Rig) -> None:
-    place = deployed(rig)
-    rig.plans["ladder"] = LADDER.model_copy(update={"exhausted": "leave-running"})
-    (rig.folder / ".backups").write_text("a file stands in the way")
+def test_what_cannot_be_saved_is_not_changed_and_the_next_level_is_tried(harness: RollbackHarness) -> None:
+    place = make_deployed_bot(harness)
+    harness.plans["ladder"] = REVERT_LADDER.model_copy(update={"exhausted": "leave-running"})
+    (harness.folder / ".backups").write_text("a file stands in the way")
     before = (place / "config.py").read_bytes()
-    number = rig.queue()
+    number = harness.queue_run()
 
-    rig.play(number)
+    harness.run_to_end(number)
 
-    assert rig.run(number).outcome == "exhausted"
+    assert harness.get_run(number).outcome == "exhausted"
     assert (place / "config.py").read_bytes() == before
-    assert any("cannot be saved" in row["text"] for row in rig.journal.rows("SELECT text FROM event"))
+    assert any("cannot be saved" in row["text"] for row in harness.journal.query("SELECT text FROM event"))
 
 
-def test_a_halt_is_carried_out_when_nothing_can_be_saved(rig: Rig) -> None:
-    (rig.folder / ".backups").write_text("a file stands in the way")
-    number = rig.queue("halt")
+def test_a_halt_is_carried_out_when_nothing_can_be_saved(harness: RollbackHarness) -> None:
+    (harness.folder / ".backups").write_text("a file stands in the way")
+    number = harness.queue_run("halt")
 
-    rig.play()
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "proven"
+    assert harness.get_run(number).outcome == "proven"
 
 
-def relapse(rig: Rig) -> None:
+def make_relapse(harness: RollbackHarness) -> None:
     """A person edits by hand what the plan will take back by a flag."""
-    config = rig.folder / "bot" / "config.py"
+    config = harness.folder / "bot" / "config.py"
     config.write_bytes(config.read_bytes().replace(b"MODEL = 1", b"MODEL = 2"))
-    rig.plans["ladder"] = repair(levels=[{"name": "model", "steps": [flag(MODEL=1)]}])
+    harness.plans["ladder"] = make_repair(levels=[{"name": "model", "steps": [flag_step(MODEL=1)]}])
 
 
-def test_copies_are_kept_for_a_week_and_then_make_room(rig: Rig) -> None:
-    repaired(rig)
-    kept = rig.folder / ".backups" / "1"
-    rig.now += saved.KEPT - 600_000
-    relapse(rig)
-    rig.play(rig.queue(incident=None))
+def test_copies_are_kept_for_a_week_and_then_make_room(harness: RollbackHarness) -> None:
+    make_repaired_bot(harness)
+    kept = harness.folder / ".backups" / "1"
+    harness.now += saved.RETENTION - 600_000
+    make_relapse(harness)
+    harness.run_to_end(harness.queue_run(incident=None))
     assert kept.exists()
 
-    rig.now += 1_200_000
-    relapse(rig)
-    rig.play(rig.queue(incident=None))
+    harness.now += 1_200_000
+    make_relapse(harness)
+    harness.run_to_end(harness.queue_run(incident=None))
     assert not kept.exists()
 
 
-def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig: Rig) -> None:
-    place = deployed(rig)
+def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(harness: RollbackHarness) -> None:
+    place = make_deployed_bot(harness)
     inner = place / "strategies"
     inner.mkdir()
     (place / ".git" / "info" / "exclude").write_text("strategies\n")
@@ -240,21 +240,21 @@ def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig:
         (inner / "hmm.py").write_bytes(size)
         git(inner, "add", ".")
         git(inner, "commit", "-q", "-m", "size")
-    rig.plans["ladder"] = repair(
+    harness.plans["ladder"] = make_repair(
         levels=[
-            {"name": "feature", "steps": [flag(FEATURE=False)]},
-            {"name": "both", "steps": [REVERT, {"do": "git", "revert": "HEAD", "repo": "strategies"}]},
+            {"name": "feature", "steps": [flag_step(FEATURE=False)]},
+            {"name": "both", "steps": [REVERT_STEP, {"do": "git", "revert": "HEAD", "repo": "strategies"}]},
         ]
     )
-    number = rig.queue()
-    rig.play()
-    assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
+    number = harness.queue_run()
+    harness.run_to_end()
+    assert (harness.get_run(number).outcome, harness.get_run(number).level) == ("proven", 1)
     assert (inner / "hmm.py").read_bytes() == b"SIZE = 1\n"
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
     assert (inner / "hmm.py").read_bytes() == b"SIZE = 2\n"
     assert (place / "config.py").read_bytes() == V2
     assert git(place, "rev-parse", "HEAD^{tree}") == git(place, "rev-parse", "v2-merge^{tree}")
@@ -262,45 +262,45 @@ def test_each_work_tree_in_which_there_were_commits_gets_its_own_files_back(rig:
     assert (git(place, "status", "--porcelain"), git(inner, "status", "--porcelain")) == ("", "")
 
 
-def test_undo_of_what_went_to_an_emergency_branch_stays_on_it(rig: Rig) -> None:
-    place = deployed(rig)
-    rig.plans["ladder"] = repair(
+def test_undo_of_what_went_to_an_emergency_branch_stays_on_it(harness: RollbackHarness) -> None:
+    place = make_deployed_bot(harness)
+    harness.plans["ladder"] = make_repair(
         levels=[
-            {"name": "feature", "steps": [flag(FEATURE=False)]},
+            {"name": "feature", "steps": [flag_step(FEATURE=False)]},
             {
                 "name": "version",
                 "steps": [{"do": "git", "files": ["config.py"], "from": "v2-merge^", "branch": "emergency/v2"}],
             },
         ]
     )
-    number = rig.queue()
-    rig.play()
-    assert (rig.run(number).outcome, rig.run(number).level) == ("proven", 1)
+    number = harness.queue_run()
+    harness.run_to_end()
+    assert (harness.get_run(number).outcome, harness.get_run(number).level) == ("proven", 1)
 
-    number = undo(rig)
-    rig.play()
+    number = queue_undo(harness)
+    harness.run_to_end()
 
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
     assert (place / "config.py").read_bytes() == V2
     assert git(place, "symbolic-ref", "HEAD") == "refs/heads/emergency/v2"
     assert git(place, "rev-parse", "main") == git(place, "rev-parse", "v2-merge")
     assert git(place, "status", "--porcelain") == ""
 
 
-def test_a_repository_that_git_says_nothing_about_keeps_no_flag_from_being_taken_back(rig: Rig) -> None:
-    place = rig.target()
+def test_a_repository_that_git_says_nothing_about_keeps_no_flag_from_being_taken_back(harness: RollbackHarness) -> None:
+    place = harness.make_target()
     git(place, "init", "-q")  # no commit yet: there is no HEAD to note
-    rig.plans["ladder"] = repair(levels=[{"name": "model", "steps": [flag(MODEL=1)]}])
+    harness.plans["ladder"] = make_repair(levels=[{"name": "model", "steps": [flag_step(MODEL=1)]}])
 
-    number = rig.queue()
-    rig.play()
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
-    assert rig.config()["MODEL"] == "1"
+    number = harness.queue_run()
+    harness.run_to_end()
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
+    assert harness.config_values()["MODEL"] == "1"
 
-    number = undo(rig)
-    rig.play()
-    assert rig.run(number).outcome == "proven", rig.run(number).reason
-    assert rig.config()["MODEL"] == "2"
+    number = queue_undo(harness)
+    harness.run_to_end()
+    assert harness.get_run(number).outcome == "proven", harness.get_run(number).reason
+    assert harness.config_values()["MODEL"] == "2"
 
 
 @pytest.mark.parametrize("kind", ["link", "gone"])
@@ -310,11 +310,11 @@ def test_links_and_files_that_were_not_there_come_back_as_such(tmp_path: Path, k
     path = tmp_path / "file"
     if kind == "link":
         path.symlink_to("elsewhere")
-    (copy,) = backup.save(tmp_path / "copies", [path], None)
+    (copy,) = backup.back_up(tmp_path / "copies", [path], None)
     path.unlink(missing_ok=True)
     path.write_text("something else")
 
-    backup.put_back(path, copy.was, copy.copy)
+    backup.restore_file(path, copy.was, copy.copy)
 
     assert path.is_symlink() == (kind == "link")
     assert not path.exists()

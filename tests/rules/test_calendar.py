@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from watchdog.rules import Only, inside, inside_at
+from watchdog.rules import Only, in_schedule, in_schedule_at
 
 
-def awake(only: Only, at: str, zone: str = "UTC") -> bool:
+def is_active(only: Only, at: str, zone: str = "UTC") -> bool:
     t = datetime.fromisoformat(at).replace(tzinfo=ZoneInfo(zone))
-    return inside(only.between, only.days, only.timezone, round(t.timestamp() * 1_000))
+    return in_schedule(only.between, only.days, only.timezone, round(t.timestamp() * 1_000))
 
 
 def test_hours_are_those_of_the_place_in_summer_and_in_winter() -> None:
@@ -25,22 +25,22 @@ def test_hours_are_those_of_the_place_in_summer_and_in_winter() -> None:
 
     for day in ("2024-01-10", "2024-07-10"):
         assert [
-            awake(only, f"{day}T{hour}", "America/New_York") for hour in ("09:29:59", "09:30", "15:59:59", "16:00")
+            is_active(only, f"{day}T{hour}", "America/New_York") for hour in ("09:29:59", "09:30", "15:59:59", "16:00")
         ] == [
             False,
             True,
             True,
             False,
         ]
-    assert awake(only, "2024-01-10T14:30")  # 09:30 in winter
-    assert not awake(only, "2024-01-10T13:30")
-    assert awake(only, "2024-07-10T13:30")  # 09:30 in summer
+    assert is_active(only, "2024-01-10T14:30")  # 09:30 in winter
+    assert not is_active(only, "2024-01-10T13:30")
+    assert is_active(only, "2024-07-10T13:30")  # 09:30 in summer
 
 
 def test_days_without_hours_are_whole_days_and_go_round_the_weekend() -> None:
     weekend = Only(days=("fri-mon",))
 
-    assert [awake(weekend, f"2024-01-{day:02}T23:59") for day in range(8, 15)] == [
+    assert [is_active(weekend, f"2024-01-{day:02}T23:59") for day in range(8, 15)] == [
         True,
         False,
         False,
@@ -55,15 +55,15 @@ def test_hours_over_midnight_belong_to_the_day_they_begin_on() -> None:
     only = Only(between="22:00-06:00", days=("fri",))
 
     assert [
-        awake(only, at) for at in ("2024-01-12T21:59", "2024-01-12T22:00", "2024-01-13T05:59", "2024-01-13T06:00")
+        is_active(only, at) for at in ("2024-01-12T21:59", "2024-01-12T22:00", "2024-01-13T05:59", "2024-01-13T06:00")
     ] == [
         False,
         True,
         True,
         False,
     ]
-    assert not awake(only, "2024-01-12T05:00")
-    assert awake(Only(between="18:00-24:00"), "2024-01-12T23:59")
+    assert not is_active(only, "2024-01-12T05:00")
+    assert is_active(Only(between="18:00-24:00"), "2024-01-12T23:59")
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,9 +76,9 @@ def test_hours_over_midnight_belong_to_the_day_they_begin_on() -> None:
 def test_many_times_at_once_are_as_each_for_itself_and_as_the_wall_clock_there(
     times: list[int], zone: str, between: str | None, days: tuple[str, ...] | None
 ) -> None:
-    at_once = inside_at(between, days, zone, np.array(times, np.int64))
+    at_once = in_schedule_at(between, days, zone, np.array(times, np.int64))
 
-    assert at_once.tolist() == [inside(between, days, zone, t) for t in times]
+    assert at_once.tolist() == [in_schedule(between, days, zone, t) for t in times]
     if between == "09:30-16:00" and days is None:
         clocks = [datetime.fromtimestamp(t / 1_000, UTC).astimezone(ZoneInfo(zone)) for t in times]
         assert at_once.tolist() == [(9, 30) <= (clock.hour, clock.minute) < (16, 0) for clock in clocks]

@@ -11,29 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.rules.asked import BTC, ETH, NOW, made, reading
+from tests.rules.asked import BTC, ETH, NOW, make_check, make_reading
 from watchdog.model import Labels, Verdict
 from watchdog.rules import (
+    BaselineState,
     Check,
     Kpi,
     Learn,
-    Normal,
     Rule,
     Threshold,
     ThresholdError,
-    check,
-    fill,
+    compile_check,
     judge,
-    kinds,
-    questions,
+    queries,
+    render_summary,
     unknown_placeholders,
+    verdict_kinds,
 )
 
 ANY = settings(max_examples=50, deadline=None)
 
 
-def says(check_: Check, values: dict[Labels, float] | float, **keys: Any) -> Verdict:
-    (verdict,) = judge(check_, reading(values, **keys), NOW)
+def judge_values(check_: Check, values: dict[Labels, float] | float, **keys: Any) -> Verdict:
+    (verdict,) = judge(check_, make_reading(values, **keys), NOW)
     return verdict
 
 
@@ -41,9 +41,12 @@ def says(check_: Check, values: dict[Labels, float] | float, **keys: Any) -> Ver
 
 
 def test_outside_is_bad_on_either_side_and_names_the_limit_that_was_crossed() -> None:
-    c = made({"outside": ["20%", "80%"], "clear": ["25%", "75%"]}, Kpi(expr="x", unit="ratio"))
+    c = make_check({"outside": ["20%", "80%"], "clear": ["25%", "75%"]}, Kpi(expr="x", unit="ratio"))
 
-    found = [(says(c, v).outcome, says(c, v).cleared, says(c, v).limit) for v in (0.1, 0.2, 0.25, 0.5, 0.76, 0.8, 0.9)]
+    found = [
+        (judge_values(c, v).outcome, judge_values(c, v).cleared, judge_values(c, v).limit)
+        for v in (0.1, 0.2, 0.25, 0.5, 0.76, 0.8, 0.9)
+    ]
 
     assert found == [
         ("bad", False, 0.2),
@@ -54,26 +57,26 @@ def test_outside_is_bad_on_either_side_and_names_the_limit_that_was_crossed() ->
         ("ok", False, 0.8),
         ("bad", False, 0.8),
     ]
-    assert says(c, 0.1).reason == "k 10 % is outside 20 % to 80 %"
+    assert judge_values(c, 0.1).reason == "k 10 % is outside 20 % to 80 %"
 
 
 def test_equals_is_bad_at_exactly_that_value() -> None:
-    c = made({"equals": 3})
+    c = make_check({"equals": 3})
 
-    assert [(says(c, v).outcome, says(c, v).cleared) for v in (2.9, 3, 3.1)] == [
+    assert [(judge_values(c, v).outcome, judge_values(c, v).cleared) for v in (2.9, 3, 3.1)] == [
         ("ok", True),
         ("bad", False),
         ("ok", True),
     ]
-    assert says(c, 3).reason == "k 3 is equal to 3"
+    assert judge_values(c, 3).reason == "k 3 is equal to 3"
 
 
 def test_outside_may_lean_on_the_baseline_on_both_sides() -> None:
-    c = made({"outside": ["0.5x baseline", "2x baseline"], "ceiling": [2, 15]}, Kpi(expr="x", baseline=10))
+    c = make_check({"outside": ["0.5x baseline", "2x baseline"], "ceiling": [2, 15]}, Kpi(expr="x", baseline=10))
 
-    assert (c.low, c.limit) == (5, 15)
-    c = made({"outside": ["0.1x baseline", "2x baseline"], "ceiling": [2, 35]}, Kpi(expr="x", baseline=10))
-    assert (c.low, c.limit) == (2, 20)
+    assert (c.low_limit, c.limit) == (5, 15)
+    c = make_check({"outside": ["0.1x baseline", "2x baseline"], "ceiling": [2, 35]}, Kpi(expr="x", baseline=10))
+    assert (c.low_limit, c.limit) == (2, 20)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_limits_that_contradict_each_other_name_the_key_and_the_cure(
     threshold: dict[str, Any], key: str, cure: str
 ) -> None:
     with pytest.raises(ThresholdError, match=cure) as caught:
-        made(threshold, Kpi(expr="x", baseline=10))
+        make_check(threshold, Kpi(expr="x", baseline=10))
 
     assert caught.value.key == key
 
@@ -116,8 +119,8 @@ def test_limits_that_contradict_each_other_name_the_key_and_the_cure(
 
 
 def test_a_condition_is_bad_for_what_it_returns_and_well_for_the_known_rest() -> None:
-    c = made({"expr": "x > 5"})
-    verdicts = judge(c, reading({BTC: 7.0}), NOW, [BTC, ETH])
+    c = make_check({"expr": "x > 5"})
+    verdicts = judge(c, make_reading({BTC: 7.0}), NOW, [BTC, ETH])
 
     assert {v.labels: (v.outcome, v.cleared, v.value) for v in verdicts} == {
         BTC: ("bad", False, 7.0),
@@ -128,10 +131,11 @@ def test_a_condition_is_bad_for_what_it_returns_and_well_for_the_known_rest() ->
 
 
 def test_a_condition_that_returns_nothing_is_well_only_where_there_is_fresh_and_full_data() -> None:
-    c = made({"expr": "x > 5"})
+    c = make_check({"expr": "x > 5"})
 
     assert [
-        says(c, {}, **lack).outcome for lack in ({}, {"newest": 0}, {"newest": NOW - 3_001}, {"have": 1, "need": 2})
+        judge_values(c, {}, **lack).outcome
+        for lack in ({}, {"newest_sample": 0}, {"newest_sample": NOW - 3_001}, {"covered": 1, "window": 2})
     ] == [
         "ok",
         "nodata",
@@ -141,21 +145,21 @@ def test_a_condition_that_returns_nothing_is_well_only_where_there_is_fresh_and_
 
 
 def test_a_condition_about_absence_speaks_where_there_is_no_sample_but_is_no_evidence() -> None:
-    verdict = says(made({"expr": "absent(x)"}), 1.0, newest=0)
+    verdict = judge_values(make_check({"expr": "absent(x)"}), 1.0, newest_sample=0)
 
     assert (verdict.outcome, verdict.evidence) == ("bad", 0)
 
 
 def test_a_condition_beside_a_kpi_shows_the_kpi_and_needs_what_it_needs() -> None:
     kpi = Kpi(expr="x", unit="ratio", needs="bars > 250", since="resume")
-    c = made({"expr": "y > 5"}, kpi)
+    c = make_check({"expr": "y > 5"}, kpi)
     rule = Rule.model_validate({"name": "r", "kpi": "k", "target": "bot", "crit": {"expr": "y > 5"}})
 
-    beside = reading({BTC: 7.0}, shown={BTC: 0.5, ETH: 0.1}, evidence={(): 1.0})
+    beside = make_reading({BTC: 7.0}, kpi_values={BTC: 0.5, ETH: 0.1}, evidence={(): 1.0})
     assert judge(c, beside, NOW)[0].reason == "k 50 %: y > 5"
-    assert says(c, {}, shown={(): 0.5}, evidence={(): 1.0}).reason == "k 50 %: not y > 5"
-    assert says(c, {}, shown={}, evidence={}).outcome == "nodata"
-    asked = questions({"k": kpi}, {"r": rule})[c.reads]
+    assert judge_values(c, {}, kpi_values={(): 0.5}, evidence={(): 1.0}).reason == "k 50 %: not y > 5"
+    assert judge_values(c, {}, kpi_values={}, evidence={}).outcome == "nodata"
+    asked = queries({"k": kpi}, {"r": rule})[c.query]
     assert (asked.expr, asked.needs, asked.since) == ("y > 5", "bars > 250", "resume")
 
 
@@ -168,56 +172,62 @@ def test_missing_data_trips_a_level_that_has_no_condition_of_its_own() -> None:
     rule = Rule.model_validate(
         {"name": "r", "target": "bot", "warn": {"expr": "x > 5"}, "if_missing": {"then": "crit"}}
     )
-    c = check(rule, "crit", None)
+    c = compile_check(rule, "crit", None)
 
     assert c is not None
-    assert (c.reads, c.operator) == ("r: x > 5", None)
+    assert (c.query, c.operator) == ("r: x > 5", None)
 
 
 # ─ baselines that move ─
 
 
-MEMORY = Kpi(expr="x", unit="bytes", baseline=Learn(learn=604_800_000))
-DOUBLED: dict[str, Any] = {"above": "2x baseline", "ceiling": "3GiB", "clear": "1.5x baseline"}
+MEMORY_KPI = Kpi(expr="x", unit="bytes", baseline=Learn(learn=604_800_000))
+DOUBLE_BASELINE: dict[str, Any] = {"above": "2x baseline", "ceiling": "3GiB", "clear": "1.5x baseline"}
 GIB = 2.0**30
 
 
 def test_until_a_baseline_is_learned_the_ceiling_counts_and_it_says_so() -> None:
-    c = made(DOUBLED, MEMORY, Normal(None, "learning 3 d of 7 d"))
+    c = make_check(DOUBLE_BASELINE, MEMORY_KPI, BaselineState(None, "learning 3 d of 7 d"))
 
-    assert [(says(c, v * GIB).outcome, says(c, v * GIB).cleared) for v in (2.9, 3.1)] == [("ok", True), ("bad", False)]
-    assert says(c, 2.9 * GIB).reason == "k 2.9 GiB is not above 3 GiB (its ceiling; learning 3 d of 7 d)"
+    assert [(judge_values(c, v * GIB).outcome, judge_values(c, v * GIB).cleared) for v in (2.9, 3.1)] == [
+        ("ok", True),
+        ("bad", False),
+    ]
+    assert judge_values(c, 2.9 * GIB).reason == "k 2.9 GiB is not above 3 GiB (its ceiling; learning 3 d of 7 d)"
 
 
 def test_a_learned_baseline_makes_the_limit_and_never_lifts_it_over_the_ceiling() -> None:
-    c = made(DOUBLED, MEMORY, Normal(GIB, ""))
-    assert (c.limit, c.clear, c.waits) == (2 * GIB, 1.5 * GIB, None)
+    c = make_check(DOUBLE_BASELINE, MEMORY_KPI, BaselineState(GIB, ""))
+    assert (c.limit, c.clear, c.limit_unknown) == (2 * GIB, 1.5 * GIB, None)
 
-    c = made(DOUBLED, MEMORY, Normal(5 * GIB, ""))
+    c = make_check(DOUBLE_BASELINE, MEMORY_KPI, BaselineState(5 * GIB, ""))
     assert (c.limit, c.clear) == (3 * GIB, 3 * GIB)
 
 
 def test_a_learned_baseline_needs_a_ceiling_beside_it_and_a_captured_one_does_not() -> None:
     with pytest.raises(ThresholdError, match="add a ceiling"):
-        made({"above": "2x baseline"}, MEMORY)
+        make_check({"above": "2x baseline"}, MEMORY_KPI)
 
-    verdict = says(
-        made({"above": "2x baseline"}, Kpi(expr="x", baseline="captured"), Normal(None, "not captured yet")), 5
+    verdict = judge_values(
+        make_check(
+            {"above": "2x baseline"}, Kpi(expr="x", baseline="captured"), BaselineState(None, "not captured yet")
+        ),
+        5,
     )
     assert (verdict.outcome, verdict.reason) == ("nodata", "k: not captured yet")
 
 
 def test_a_multiple_of_a_learned_baseline_that_is_not_above_zero_leaves_the_ceiling() -> None:
-    c = made(DOUBLED, MEMORY, Normal(0.0, ""))
+    c = make_check(DOUBLE_BASELINE, MEMORY_KPI, BaselineState(0.0, ""))
 
     assert c.limit == 3 * GIB
-    assert "needs a baseline above zero" in says(c, GIB).reason
+    assert "needs a baseline above zero" in judge_values(c, GIB).reason
 
 
 @pytest.mark.parametrize("crit", [{"above": "15"}, {"above": "2x baseline", "ceiling": 3}, {"above": "baseline + 3%"}])
 def test_units_are_checked_before_anything_is_learned(crit: dict[str, Any]) -> None:
     with pytest.raises(ThresholdError):
-        made({"ceiling": "3GiB", **crit}, MEMORY)
+        make_check({"ceiling": "3GiB", **crit}, MEMORY_KPI)
 
 
 def test_what_could_never_be_learned_is_refused() -> None:
@@ -243,10 +253,10 @@ NUMBERS = st.one_of(st.sampled_from([5.0, 6.0, 8.0, 9.0, 10.0, 12.0, math.nan, m
 @ANY
 @given(values=st.lists(NUMBERS, min_size=1, max_size=20))
 def test_what_is_said_of_many_values_at_once_is_what_is_said_of_each(crit: dict[str, Any], values: list[float]) -> None:
-    c = made(crit)
-    found = kinds(c, np.array([values]), np.ones((1, len(values)), np.bool_))[0]
+    c = make_check(crit)
+    found = verdict_kinds(c, np.array([values]), np.ones((1, len(values)), np.bool_))[0]
 
-    verdicts = [says(c, value) for value in values]
+    verdicts = [judge_values(c, value) for value in values]
     assert [{1: "nodata", 2: "bad", 3: "ok", 4: "ok"}[int(kind)] for kind in found] == [v.outcome for v in verdicts]
     assert [kind == 4 for kind in found] == [v.cleared for v in verdicts]
 
@@ -256,19 +266,19 @@ def test_what_is_said_of_many_values_at_once_is_what_is_said_of_each(crit: dict[
 @given(value=st.floats(-100, 100), limit=st.floats(-100, 100), further=st.floats(0, 100))
 def test_every_operator_is_monotone_in_its_limit(operator: str, value: float, limit: float, further: float) -> None:
     away = further if operator in ("above", "at_least") else -further
-    near, far = made({operator: f"{limit:f}"}), made({operator: f"{limit + away:f}"})
+    near, far = make_check({operator: f"{limit:f}"}), make_check({operator: f"{limit + away:f}"})
 
-    assert says(far, value).outcome == "ok" or says(near, value).outcome == "bad"
+    assert judge_values(far, value).outcome == "ok" or judge_values(near, value).outcome == "bad"
 
 
 # ─ summaries ─
 
 
 def test_a_summary_knows_single_labels_the_rule_and_how_long_it_was_bad() -> None:
-    c = made({"outside": ["10%", "20%"]}, Kpi(expr="x", unit="ratio"))
-    (verdict,) = judge(c, reading({BTC: 0.25}), NOW)
+    c = make_check({"outside": ["10%", "20%"]}, Kpi(expr="x", unit="ratio"))
+    (verdict,) = judge(c, make_reading({BTC: 0.25}), NOW)
 
-    text = fill(
+    text = render_summary(
         "{{ name }}/{{level}} of {{ target }}: {{ labels.pair }} of {{labels.team}}, {{ labels.none }}, "
         "{{ kpi }} {{ value }} {{ limit }} for {{ duration }}",
         c,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.rules.asked import BTC, ETH, NOW, made, reading
+from tests.rules.asked import BTC, ETH, NOW, make_check, make_reading
 from watchdog.model import Labels, Verdict
 from watchdog.rules import (
     Check,
@@ -21,18 +21,18 @@ from watchdog.rules import (
     Rule,
     Threshold,
     ThresholdError,
-    check,
-    fill,
+    compile_check,
     judge,
     parse_patience,
+    render_summary,
     unknown_placeholders,
 )
 
 ANY = settings(max_examples=30, deadline=None)
 
 
-def one(check_: Check, what: Reading, known: tuple[Labels, ...] = ()) -> Verdict:
-    (verdict,) = judge(check_, what, NOW, known)
+def judge_one(check_: Check, reading: Reading, known: tuple[Labels, ...] = ()) -> Verdict:
+    (verdict,) = judge(check_, reading, NOW, known)
     return verdict
 
 
@@ -49,9 +49,9 @@ def one(check_: Check, what: Reading, known: tuple[Labels, ...] = ()) -> Verdict
     ],
 )
 def test_above_and_below_are_strict_and_the_others_are_not(operator: str, below: str, at: str, over: str) -> None:
-    c = made({operator: 10})
+    c = make_check({operator: 10})
 
-    assert [one(c, reading(value)).outcome for value in (9.999, 10, 10.001)] == [below, at, over]
+    assert [judge_one(c, make_reading(value)).outcome for value in (9.999, 10, 10.001)] == [below, at, over]
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_above_and_below_are_strict_and_the_others_are_not(operator: str, below:
 def test_between_limit_and_clear_it_is_neither_bad_nor_recovered(
     threshold: dict[str, Any], recovered: list[float], between: list[float]
 ) -> None:
-    c = made(threshold)
+    c = make_check(threshold)
 
     for value in recovered:
-        assert one(c, reading(value))[3:4] == ("ok",)
-        assert one(c, reading(value)).cleared
+        assert judge_one(c, make_reading(value))[3:4] == ("ok",)
+        assert judge_one(c, make_reading(value)).cleared
     for value in between:
-        assert one(c, reading(value)).outcome == "ok"
-        assert not one(c, reading(value)).cleared
+        assert judge_one(c, make_reading(value)).outcome == "ok"
+        assert not judge_one(c, make_reading(value)).cleared
 
 
 @pytest.mark.parametrize("operator", ["above", "below", "at_least", "at_most"])
 @ANY
 @given(value=st.floats(-100, 100))
 def test_without_a_clear_what_is_not_bad_has_recovered(operator: str, value: float) -> None:
-    verdict = one(made({operator: 10}), reading(value))
+    verdict = judge_one(make_check({operator: 10}), make_reading(value))
 
     assert verdict.cleared == (verdict.outcome == "ok")
 
@@ -88,23 +88,23 @@ def test_without_a_clear_what_is_not_bad_has_recovered(operator: str, value: flo
 @ANY
 @given(value=st.floats(-100, 100), limit=st.floats(-100, 100), further=st.floats(0, 100))
 def test_a_limit_further_away_is_never_crossed_sooner(value: float, limit: float, further: float) -> None:
-    near, far = made({"above": f"{limit:f}"}), made({"above": f"{limit + further:f}"})
+    near, far = make_check({"above": f"{limit:f}"}), make_check({"above": f"{limit + further:f}"})
 
-    if one(far, reading(value)).outcome == "bad":
-        assert one(near, reading(value)).outcome == "bad"
+    if judge_one(far, make_reading(value)).outcome == "bad":
+        assert judge_one(near, make_reading(value)).outcome == "bad"
 
 
 def test_the_reason_says_value_limit_and_baseline() -> None:
-    c = made({"above": "15%"}, Kpi(expr="x", unit="ratio", baseline="8.3%"))
+    c = make_check({"above": "15%"}, Kpi(expr="x", unit="ratio", baseline="8.3%"))
 
-    assert one(c, reading(0.152)).reason == f"{c.kpi} 15.2 % is above 15 % (baseline 8.3 %)"
-    assert one(c, reading(0.1)).reason == f"{c.kpi} 10 % is not above 15 % (baseline 8.3 %)"
-    assert made({"at_least": 7}).operator == "at_least"
-    assert one(made({"at_least": 7}), reading(9)).reason == "k 9 is at least 7"
+    assert judge_one(c, make_reading(0.152)).reason == f"{c.kpi} 15.2 % is above 15 % (baseline 8.3 %)"
+    assert judge_one(c, make_reading(0.1)).reason == f"{c.kpi} 10 % is not above 15 % (baseline 8.3 %)"
+    assert make_check({"at_least": 7}).operator == "at_least"
+    assert judge_one(make_check({"at_least": 7}), make_reading(9)).reason == "k 9 is at least 7"
 
 
 def test_a_verdict_carries_the_evidence_it_was_judged_by() -> None:
-    assert one(made({"above": 10}), reading(11, age=1_500)).evidence == NOW - 1_500
+    assert judge_one(make_check({"above": 10}), make_reading(11, age=1_500)).evidence == NOW - 1_500
 
 
 # ─ unreadable is never bad ─
@@ -113,11 +113,11 @@ def test_a_verdict_carries_the_evidence_it_was_judged_by() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_are_no_data(value: float) -> None:
     for operator in ("above", "below"):
-        assert one(made({operator: 10}), reading(value)).outcome == "nodata"
+        assert judge_one(make_check({operator: 10}), make_reading(value)).outcome == "nodata"
 
 
 def test_an_error_is_an_error_for_every_label_set() -> None:
-    verdicts = judge(made({"above": 10}), reading({BTC: 99.0}, error="no such thing"), NOW, [BTC, ETH])
+    verdicts = judge(make_check({"above": 10}), make_reading({BTC: 99.0}, error="no such thing"), NOW, [BTC, ETH])
 
     assert [(v.labels, v.outcome, v.reason) for v in verdicts] == [
         (BTC, "error", "no such thing"),
@@ -126,54 +126,54 @@ def test_an_error_is_an_error_for_every_label_set() -> None:
 
 
 def test_without_any_sample_there_is_no_data() -> None:
-    verdict = one(made({"above": 10}), reading({}, newest=0))
+    verdict = judge_one(make_check({"above": 10}), make_reading({}, newest_sample=0))
 
     assert (verdict.labels, verdict.outcome, verdict.reason) == ((), "nodata", "k has no samples")
 
 
 def test_a_value_from_samples_that_are_too_old_is_not_believed() -> None:
-    assert one(made({"above": 10}), reading(99, age=3_000)).outcome == "bad"
-    old = one(made({"above": 10}), reading(99, age=3_001))
+    assert judge_one(make_check({"above": 10}), make_reading(99, age=3_000)).outcome == "bad"
+    old = judge_one(make_check({"above": 10}), make_reading(99, age=3_001))
 
     assert old.outcome == "nodata"
     assert old.reason == "newest sample of k is 3 s old, at most 3 s is believed"
 
 
 def test_a_window_that_is_not_covered_is_no_data_and_says_what_it_has() -> None:
-    verdict = one(made({"above": 10}), reading(99, have=3 * 3_600_000, need=24 * 3_600_000))
+    verdict = judge_one(make_check({"above": 10}), make_reading(99, covered=3 * 3_600_000, window=24 * 3_600_000))
 
     assert (verdict.outcome, verdict.reason) == ("nodata", "k has 3 h of 1 d")
 
 
 @pytest.mark.parametrize("kpi", [Kpi(expr="x", needs="y > 1"), Kpi(expr="x", since="resume")])
 def test_who_says_what_evidence_is_needed_or_forgets_on_purpose_needs_no_covered_window(kpi: Kpi) -> None:
-    short = reading(99, have=1, need=1_000, evidence={(): 1.0})
+    short = make_reading(99, covered=1, window=1_000, evidence={(): 1.0})
 
-    assert one(made({"above": 10}, kpi), short).outcome == "bad"
+    assert judge_one(make_check({"above": 10}, kpi), short).outcome == "bad"
 
 
 def test_a_label_set_without_the_evidence_it_needs_is_no_data() -> None:
-    c = made({"above": 10}, Kpi(expr="x", needs="y > 1"))
-    what = reading({BTC: 99.0, ETH: 99.0}, evidence={(("pair", "BTC"), ("source", "bot")): 5.0})
+    c = make_check({"above": 10}, Kpi(expr="x", needs="y > 1"))
+    what = make_reading({BTC: 99.0, ETH: 99.0}, evidence={(("pair", "BTC"), ("source", "bot")): 5.0})
 
     assert {v.labels: v.outcome for v in judge(c, what, NOW)} == {BTC: "bad", ETH: "nodata"}
 
 
 def test_evidence_without_labels_counts_for_all_and_no_evidence_for_none() -> None:
-    c = made({"above": 10}, Kpi(expr="x", needs="y > 1"))
+    c = make_check({"above": 10}, Kpi(expr="x", needs="y > 1"))
 
-    assert {v.outcome for v in judge(c, reading({BTC: 99.0, ETH: 1.0}, evidence={(): 5.0}), NOW)} == {"bad", "ok"}
-    assert {v.outcome for v in judge(c, reading({BTC: 99.0, ETH: 1.0}, evidence={}), NOW)} == {"nodata"}
+    assert {v.outcome for v in judge(c, make_reading({BTC: 99.0, ETH: 1.0}, evidence={(): 5.0}), NOW)} == {"bad", "ok"}
+    assert {v.outcome for v in judge(c, make_reading({BTC: 99.0, ETH: 1.0}, evidence={}), NOW)} == {"nodata"}
 
 
 def test_a_known_label_set_that_is_gone_is_no_data_and_the_others_are_judged() -> None:
-    verdicts = judge(made({"above": 10}), reading({BTC: 99.0}), NOW, [BTC, ETH])
+    verdicts = judge(make_check({"above": 10}), make_reading({BTC: 99.0}), NOW, [BTC, ETH])
 
     assert {v.labels: v.outcome for v in verdicts} == {BTC: "bad", ETH: "nodata"}
 
 
 def test_when_every_series_is_gone_each_known_label_set_is_told_so() -> None:
-    verdicts = judge(made({"above": 10}), reading({}), NOW, [BTC, ETH])
+    verdicts = judge(make_check({"above": 10}), make_reading({}), NOW, [BTC, ETH])
 
     assert [(v.labels, v.outcome, v.reason) for v in verdicts] == [
         (BTC, "nodata", "k has no value"),
@@ -182,33 +182,33 @@ def test_when_every_series_is_gone_each_known_label_set_is_told_so() -> None:
 
 
 def test_there_is_always_a_verdict() -> None:
-    assert one(made({"above": 10}), reading({})).outcome == "nodata"
+    assert judge_one(make_check({"above": 10}), make_reading({})).outcome == "nodata"
 
 
 def test_series_that_appear_end_what_was_missing_before_any_was_known() -> None:
-    verdicts = judge(made({"above": 10}), reading({BTC: 99.0}), NOW, [()])
+    verdicts = judge(make_check({"above": 10}), make_reading({BTC: 99.0}), NOW, [()])
 
     assert {v.labels: (v.outcome, v.cleared) for v in verdicts} == {BTC: ("bad", False), (): ("ok", True)}
 
 
-LOST: list[dict[str, Any]] = [
+MISSING_CASES: list[dict[str, Any]] = [
     {"error": "boom"},
-    {"newest": 0},
+    {"newest_sample": 0},
     {"age": 3_001},
-    {"have": 1, "need": 2},
+    {"covered": 1, "window": 2},
     {"values": {}},
     {"values": math.nan},
     {"evidence": {}},
 ]
 
 
-@pytest.mark.parametrize("lost", LOST, ids=lambda lost: next(iter(lost)))
+@pytest.mark.parametrize("lost", MISSING_CASES, ids=lambda lost: next(iter(lost)))
 @pytest.mark.parametrize("then", ["hold", "ok", "warn", "crit"])
 def test_what_cannot_be_read_is_never_bad_and_never_recovered(lost: dict[str, Any], then: str) -> None:
     """What missing data does to a rule is the state machine's business, with patience of its own."""
-    c = made({"above": 10}, if_missing={"after": "1m", "then": then})
+    c = make_check({"above": 10}, if_missing={"after": "1m", "then": then})
 
-    verdict = one(c, reading(**{"values": 99.0, **lost}), ((),))
+    verdict = judge_one(c, make_reading(**{"values": 99.0, **lost}), ((),))
 
     assert verdict.outcome in ("nodata", "error")
     assert not verdict.cleared
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_never_bad_and_never_recovered(lost: dict[str, An
 
 
 def test_without_each_every_label_set_is_judged_for_itself() -> None:
-    verdicts = judge(made({"above": 10}), reading({BTC: 9.0, ETH: 11.0}), NOW)
+    verdicts = judge(make_check({"above": 10}), make_reading({BTC: 9.0, ETH: 11.0}), NOW)
 
     assert {v.labels: v.outcome for v in verdicts} == {BTC: "ok", ETH: "bad"}
 
@@ -237,7 +237,7 @@ def test_without_each_every_label_set_is_judged_for_itself() -> None:
     )
 )
 def test_under_each_the_worst_series_speaks_for_its_state(series: list[tuple[Labels, float]]) -> None:
-    verdicts = judge(made({"above": 10}, each=["pair"]), reading(dict(series)), NOW)
+    verdicts = judge(make_check({"above": 10}, each=["pair"]), make_reading(dict(series)), NOW)
 
     assert {v.labels: v.outcome for v in verdicts} == {BTC: "bad", ETH: "ok"}
 
@@ -245,9 +245,9 @@ def test_under_each_the_worst_series_speaks_for_its_state(series: list[tuple[Lab
 @ANY
 @given(st.permutations([((("i", "1"),), 3.0), ((("i", "2"),), 13.0), ((("i", "3"),), 4.0)]))
 def test_under_each_a_state_has_recovered_only_when_all_its_series_have(series: list[tuple[Labels, float]]) -> None:
-    c = made({"above": 15, "clear": 12}, each=["pair"])
+    c = make_check({"above": 15, "clear": 12}, each=["pair"])
 
-    verdict = one(c, reading(dict(series)))
+    verdict = judge_one(c, make_reading(dict(series)))
 
     assert (verdict.labels, verdict.outcome, verdict.cleared, verdict.value) == ((), "ok", False, 13.0)
 
@@ -260,9 +260,9 @@ def test_of_a_relative_limit_and_its_ceiling_the_stricter_counts() -> None:
     rising = {"above": "2x baseline", "ceiling": "3GiB"}
     falling = {"below": "baseline - 512MiB", "ceiling": "768MiB"}
 
-    assert made(rising, memory).limit == 2 * 2**30
-    assert made(rising, Kpi(expr="x", unit="bytes", baseline="2GiB")).limit == 3 * 2**30
-    assert made(falling, memory).limit == 768 * 2**20
+    assert make_check(rising, memory).limit == 2 * 2**30
+    assert make_check(rising, Kpi(expr="x", unit="bytes", baseline="2GiB")).limit == 3 * 2**30
+    assert make_check(falling, memory).limit == 768 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_of_a_relative_limit_and_its_ceiling_the_stricter_counts() -> None:
 )
 def test_a_limit_that_does_not_fit_names_its_key_and_the_cure(crit: dict[str, Any], key: str, cure: str) -> None:
     with pytest.raises(ThresholdError, match=cure) as caught:
-        made(crit, Kpi(expr="x", unit="ratio"))
+        make_check(crit, Kpi(expr="x", unit="ratio"))
 
     assert (caught.value.level, caught.value.key) == ("crit", key)
 
@@ -287,11 +287,14 @@ def test_a_level_without_a_threshold_is_checked_only_when_missing_data_trips_it(
     quiet = Rule.model_validate(rule)
     fresh = Rule.model_validate({**rule, "if_missing": {"after": "1m", "then": "crit"}})
 
-    assert check(quiet, "crit", Kpi(expr="x")) is None
-    only_missing = check(fresh, "crit", Kpi(expr="x"))
+    assert compile_check(quiet, "crit", Kpi(expr="x")) is None
+    only_missing = compile_check(fresh, "crit", Kpi(expr="x"))
     assert only_missing is not None
-    assert (one(only_missing, reading(1e9)).outcome, one(only_missing, reading(1e9)).cleared) == ("ok", True)
-    assert one(only_missing, reading({}, newest=0)).outcome == "nodata"
+    assert (judge_one(only_missing, make_reading(1e9)).outcome, judge_one(only_missing, make_reading(1e9)).cleared) == (
+        "ok",
+        True,
+    )
+    assert judge_one(only_missing, make_reading({}, newest_sample=0)).outcome == "nodata"
 
 
 @pytest.mark.parametrize(
@@ -320,10 +323,10 @@ def test_a_rule_judges_something_and_only_crit_starts_a_plan() -> None:
 
 
 def test_patience_is_a_duration_or_n_of_m() -> None:
-    assert parse_patience("5m") == Patience(hold=300_000)
+    assert parse_patience("5m") == Patience(duration=300_000)
     assert parse_patience("3 of 5") == Patience(n=3, m=5)
     assert Threshold.model_validate({"above": 1}).for_ == Patience()
-    assert [Patience(hold=300_000).say(), Patience(n=3, m=5).say()] == ["5 m", "3 of 5 evaluations"]
+    assert [Patience(duration=300_000).describe(), Patience(n=3, m=5).describe()] == ["5 m", "3 of 5 evaluations"]
 
 
 @pytest.mark.parametrize("text", ["0 of 3", "4 of 3", "3 of 1001", "3 of", "soon", ""])
@@ -343,19 +346,22 @@ def test_a_threshold_reads_back_as_it_was_written_to_the_journal(text: str) -> N
 
 
 def test_a_summary_is_filled_in() -> None:
-    c = made({"above": "15%"}, Kpi(expr="x", unit="ratio", baseline="8.3%"))
-    verdict = one(c, reading({BTC: 0.152}))
+    c = make_check({"above": "15%"}, Kpi(expr="x", unit="ratio", baseline="8.3%"))
+    verdict = judge_one(c, make_reading({BTC: 0.152}))
 
-    text = fill("{{ labels }}: {{value}} of {{  limit }}, usually {{ baseline }}", c, verdict)
+    text = render_summary("{{ labels }}: {{value}} of {{  limit }}, usually {{ baseline }}", c, verdict)
 
     assert text == "pair=BTC: 15.2 % of 15 %, usually 8.3 %"
 
 
 def test_a_summary_without_value_labels_or_baseline_says_so() -> None:
-    c = made({"above": 15})
-    verdict = one(c, reading({}, newest=0))
+    c = make_check({"above": 15})
+    verdict = judge_one(c, make_reading({}, newest_sample=0))
 
-    assert fill("{{ value }}, {{ limit }}, {{ baseline }}, {{ labels }}", c, verdict) == "no value, 15, none, none"
+    assert (
+        render_summary("{{ value }}, {{ limit }}, {{ baseline }}, {{ labels }}", c, verdict)
+        == "no value, 15, none, none"
+    )
 
 
 def test_what_means_nothing_in_a_summary_is_found() -> None:

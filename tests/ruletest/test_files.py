@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from watchdog.cli import main
-from watchdog.ruletest import read, run
+from watchdog.ruletest import load_test_file, run_tests
 
 GOOD = """\
 tests:
@@ -52,7 +52,7 @@ def test_a_mistake_is_shown_where_it_stands(text: str, said: str, tmp_path: Path
     path = tmp_path / "test.yml"
     path.write_text(text)
 
-    file, problems = read(path, {})
+    file, problems = load_test_file(path, {})
 
     assert file is None
     assert any(str(problem).startswith(f"{path}:{said}") for problem in problems), problems
@@ -77,7 +77,7 @@ def test_a_mistake_in_a_rule_file_is_shown_where_it_stands(rule: str, said: str,
     (tmp_path / "rules.yml").write_text(f"groups:\n  - name: g\n    rules:\n      - {rule}\n")
     (tmp_path / "test.yml").write_text("rule_files: [rules.yml]\n" + GOOD)
 
-    _, problems = read(tmp_path / "test.yml", {})
+    _, problems = load_test_file(tmp_path / "test.yml", {})
 
     assert [str(problem) for problem in problems if str(problem).startswith(f"{tmp_path / 'rules.yml'}:{said}")], (
         problems
@@ -88,7 +88,7 @@ def test_a_mistake_in_a_rule_file_of_ours_is_shown_too(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES.replace("above: 1}", "above: 1%}"))
     (tmp_path / "test.yml").write_text("rule_files: [rules.yaml]\n" + GOOD)
 
-    file, problems = read(tmp_path / "test.yml", {})
+    file, problems = load_test_file(tmp_path / "test.yml", {})
 
     assert file is None
     assert [(problem.line, Path(problem.file).name) for problem in problems] == [(6, "rules.yaml")]
@@ -101,10 +101,10 @@ def test_a_rule_that_cannot_be_evaluated_fails_its_test(tmp_path: Path) -> None:
         "      - {series: 'up{a=\"1\"}', values: 1}\n      - {series: 'up{a=\"2\"}', values: 1}\n"
         "    promql_expr_test: [{expr: one}]\n"
     )
-    file, _ = read(tmp_path / "test.yml", {})
+    file, _ = load_test_file(tmp_path / "test.yml", {})
     assert file is not None
 
-    (case,) = run(file)
+    (case,) = run_tests(file)
 
     assert (case.kind, case.passed) == ("evaluation", False)
     assert "same labelset" in case.got[0]
@@ -114,10 +114,10 @@ def test_nan_equals_nan_and_values_differ_by_a_billionth(tmp_path: Path) -> None
     expects = [("0 / 0", ".nan", True), ("0.1 + 0.2", "0.3", True), ("1", "1.00000001", False), ("1", ".nan", False)]
     entries = "".join(f"      - {{expr: {expr}, exp_samples: [{{value: {value}}}]}}\n" for expr, value, _ in expects)
     (tmp_path / "test.yml").write_text(f"tests:\n  - promql_expr_test:\n{entries}")
-    file, problems = read(tmp_path / "test.yml", {})
+    file, problems = load_test_file(tmp_path / "test.yml", {})
     assert file is not None, problems
 
-    assert [case.passed for case in run(file)] == [passed for _, _, passed in expects]
+    assert [case.passed for case in run_tests(file)] == [passed for _, _, passed in expects]
 
 
 def test_a_failure_is_shown_with_what_was_expected_and_what_came(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from watchdog.config.prometheus.words import parse_millis
+from watchdog.config.prometheus.words import parse_prometheus_duration
 from watchdog.ruletest.notation import parse_series, parse_values
 
 
@@ -89,10 +89,10 @@ def test_what_is_no_series_is_refused(text: str) -> None:
     ("text", "millis"), [("0", 0), ("5m", 300_000), ("1h30m", 5_400_000), ("1d12h", 129_600_000), ("9ms", 9)]
 )
 def test_durations_are_those_of_prometheus(text: str, millis: int) -> None:
-    assert parse_millis(text) == millis
+    assert parse_prometheus_duration(text) == millis
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "30m1h", "1.5h", "-5m"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
-        parse_millis(text)
+        parse_prometheus_duration(text)

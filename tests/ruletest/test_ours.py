@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.ruletest import Case, read, run
+from watchdog.ruletest import CaseResult, load_test_file, run_tests
 
 RULES = """\
 targets: {bot: {unit: bot.service}}
@@ -21,19 +21,19 @@ rules:
 """
 
 
-def outcome(folder: Path, series: str, *expected: str) -> list[Case]:
+def run_rule_test(folder: Path, series: str, *expected: str) -> list[CaseResult]:
     (folder / "rules.yaml").write_text(RULES)
     entries = "".join(f"      - {{{entry}}}\n" for entry in expected)
     (folder / "test.yaml").write_text(
         "rule_files: [rules.yaml]\nevaluation_interval: 10s\ntests:\n  - interval: 10s\n    input_series:\n"
         f"{series}    watchdog_rule_test:\n{entries}"
     )
-    file, problems = read(folder / "test.yaml", {})
+    file, problems = load_test_file(folder / "test.yaml", {})
     assert file is not None, problems
-    return list(run(file))
+    return list(run_tests(file))
 
 
-def one(values: str, name: str = "errors_total") -> str:
+def one_series(values: str, name: str = "errors_total") -> str:
     return f"      - {{series: '{name}', values: '{values}'}}\n"
 
 
@@ -49,21 +49,21 @@ def one(values: str, name: str = "errors_total") -> str:
     ],
 )
 def test_states_follow_the_samples(expected: str, tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one("0x5 9x11 0x20"), expected)
+    (case,) = run_rule_test(tmp_path, one_series("0x5 9x11 0x20"), expected)
 
-    assert case.passed, (case.got, case.why)
+    assert case.passed, (case.got, case.detail)
 
 
 def test_a_warning_starts_nothing(tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one("2x30"), "rule: errors, eval_time: 5m, state: warn, plan: none")
+    (case,) = run_rule_test(tmp_path, one_series("2x30"), "rule: errors, eval_time: 5m, state: warn, plan: none")
 
     assert case.passed, case.got
 
 
 def test_evaluations_are_counted_by_reads(tmp_path: Path) -> None:
-    cases = outcome(
+    cases = run_rule_test(
         tmp_path,
-        one("0 0 9 9 9"),
+        one_series("0 0 9 9 9"),
         "rule: counted, eval_time: 20s, state: pending",
         "rule: counted, eval_time: 30s, state: crit",
     )
@@ -72,9 +72,9 @@ def test_evaluations_are_counted_by_reads(tmp_path: Path) -> None:
 
 
 def test_labels_choose_among_states(tmp_path: Path) -> None:
-    series = one("0x30", 'errors_total{bot="a"}') + one("9x30", 'errors_total{bot="b"}')
+    series = one_series("0x30", 'errors_total{bot="a"}') + one_series("9x30", 'errors_total{bot="b"}')
 
-    cases = outcome(
+    cases = run_rule_test(
         tmp_path,
         series,
         "rule: errors, labels: {bot: a}, eval_time: 5m, state: ok",
@@ -88,23 +88,25 @@ def test_labels_choose_among_states(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["stale _x30", "_x30", ""])
 def test_what_is_not_read_is_nodata(end: str, tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one(f"0x10 {end}"), "rule: errors, eval_time: 5m, state: nodata, plan: none")
+    (case,) = run_rule_test(
+        tmp_path, one_series(f"0x10 {end}"), "rule: errors, eval_time: 5m, state: nodata, plan: none"
+    )
 
     assert case.passed, case.got
 
 
 def test_what_fires_goes_on_firing_without_data(tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one("9x10 stale"), "rule: errors, eval_time: 5m, state: crit, plan: stop")
+    (case,) = run_rule_test(tmp_path, one_series("9x10 stale"), "rule: errors, eval_time: 5m, state: crit, plan: stop")
 
     assert case.passed, case.got
 
 
 def test_a_wrong_expectation_says_why(tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one("9x30"), "rule: errors, eval_time: 5m, state: ok, plan: none")
+    (case,) = run_rule_test(tmp_path, one_series("9x30"), "rule: errors, eval_time: 5m, state: ok, plan: none")
 
     assert not case.passed
     assert case.got == {"state": "crit", "plan": "stop"}
-    assert "errors 9 is above 5" in case.why
+    assert "errors 9 is above 5" in case.detail
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,9 @@ def test_a_wrong_expectation_says_why(tmp_path: Path) -> None:
     ],
 )
 def test_a_condition_is_tested_for_what_it_names_and_what_it_does_not(expected: str, tmp_path: Path) -> None:
-    (case,) = outcome(tmp_path, one("1x5 9x10 1x10", 'spread{pair="a"}') + one("1x30", 'spread{pair="b"}'), expected)
+    (case,) = run_rule_test(
+        tmp_path, one_series("1x5 9x10 1x10", 'spread{pair="a"}') + one_series("1x30", 'spread{pair="b"}'), expected
+    )
 
     assert case.passed, case
 
@@ -126,6 +130,6 @@ def test_a_condition_is_tested_for_what_it_names_and_what_it_does_not(expected: 
 @pytest.mark.parametrize(("at", "state"), [("50s", "nodata"), ("1m10s", "pending"), ("1m30s", "warn"), ("3m", "warn")])
 def test_hours_are_those_of_the_first_of_january_1970(at: str, state: str, tmp_path: Path) -> None:
     """Outside them nothing is judged, and what fires goes on firing."""
-    (case,) = outcome(tmp_path, one("9x11 9x20"), f"rule: hours, eval_time: {at}, state: {state}")
+    (case,) = run_rule_test(tmp_path, one_series("9x11 9x20"), f"rule: hours, eval_time: {at}, state: {state}")
 
     assert case.passed, case

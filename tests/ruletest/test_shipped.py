@@ -9,33 +9,33 @@ from pathlib import Path
 import pytest
 
 from watchdog.cli import main
-from watchdog.config import check
-from watchdog.ruletest import Case, read, run
+from watchdog.config import check_files
+from watchdog.ruletest import CaseResult, load_test_file, run_tests
 
 RULES = Path(__file__).parents[2] / "rules"
 FILES = sorted((RULES / "tests").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases() -> list[CaseResult]:
     found = []
     for path in FILES:
-        file, problems = read(path, {})
+        file, problems = load_test_file(path, {})
         assert problems == []
         assert file is not None
-        found += list(run(file))
+        found += list(run_tests(file))
     return found
 
 
-def test_they_pass(cases: list[Case]) -> None:
+def test_they_pass(cases: list[CaseResult]) -> None:
     assert [case for case in cases if not case.passed] == []
 
 
-def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[Case]) -> None:
-    config, _ = check([RULES], environ={})
+def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[CaseResult]) -> None:
+    config, _ = check_files([RULES], environ={})
     assert config is not None
     for rule in config.rules.values():
-        mine = [case for case in cases if re.match(rf"{rule.name}[ {{]", case.what)]
+        mine = [case for case in cases if re.match(rf"{rule.name}[ {{]", case.subject)]
         worst = "warn" if rule.crit is None else "crit"
         states = [case.expected.get("state") for case in mine]
         assert {worst, "ok", "nodata"} <= set(states), rule.name
@@ -44,7 +44,7 @@ def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[Cas
 
 
 def test_tests_are_no_rules() -> None:
-    config, problems = check([RULES], environ={})
+    config, problems = check_files([RULES], environ={})
 
     assert problems == []
     assert config is not None

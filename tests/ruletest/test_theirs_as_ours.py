@@ -10,15 +10,15 @@ from watchdog import config
 from watchdog.journal import Journal
 from watchdog.model import Sample
 from watchdog.pipeline import Pipeline
-from watchdog.ruletest import read, run
+from watchdog.ruletest import load_test_file, run_tests
 from watchdog.telemetry import Telemetry
 
-OURS = """\
+OWN_RULES = """\
 targets: {bot: {}}
 plans:
   stop: {kind: halt, levels: [{name: a, steps: [{do: command, run: ["true"]}], verify: {that: [up == 0]}}]}
 """
-THEIRS = """\
+PROMETHEUS_RULES = """\
 groups:
   - name: g
     interval: 10s
@@ -41,8 +41,8 @@ groups:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "ours.yaml").write_text(OURS)
-    (tmp_path / "theirs.yml").write_text(THEIRS)
+    (tmp_path / "ours.yaml").write_text(OWN_RULES)
+    (tmp_path / "theirs.yml").write_text(PROMETHEUS_RULES)
     return tmp_path
 
 
@@ -70,25 +70,27 @@ tests:
       - {eval_time: 5m10s, rule: Late, state: warn}
 """)
 
-    file, problems = read(folder / "test.yml", {})
+    file, problems = load_test_file(folder / "test.yml", {})
 
     assert not problems
     assert file is not None
-    assert [f"{case.what}: {case.got} {case.why}" for case in run(file) if not case.passed] == []
+    assert [f"{case.subject}: {case.got} {case.detail}" for case in run_tests(file) if not case.passed] == []
 
 
 def test_people_read_what_the_annotations_say(folder: Path) -> None:
-    known, problems = config.check([folder], environ={})
+    known, problems = config.check_files([folder], environ={})
     assert not problems
     assert known is not None
     journal = Journal(folder / "journal.db")
     pipeline = Pipeline(known, journal, Telemetry("test"), 0)
     for t in range(1_000, 200_000, 1_000):
-        pipeline.keep("test", [Sample("errors_total", (("job", "bot"),), t, t / 250), Sample("beat", (), t, 1)], t)
+        pipeline.add_samples(
+            "test", [Sample("errors_total", (("job", "bot"),), t, t / 250), Sample("beat", (), t, 1)], t
+        )
         pipeline.judge(t)
     said = [
         line
-        for row in journal.rows("SELECT * FROM message")
+        for row in journal.query("SELECT * FROM message")
         for value in tuple(row)
         if isinstance(value, str)
         for line in [value]

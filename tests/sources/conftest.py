@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.server import Behaviour, Server
+from tests.sources.server import Behaviour, RawHttpServer
 
-Serve = Callable[[Behaviour], Server]
-Start = Callable[..., "subprocess.Popen[bytes]"]
-Systemctl = Callable[[str], None]
+StartServer = Callable[[Behaviour], RawHttpServer]
+StartProcess = Callable[..., "subprocess.Popen[bytes]"]
+MakeSystemctl = Callable[[str], None]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def start_server() -> Iterator[StartServer]:
     """Starts loopback servers; they end with the test."""
-    servers: list[Server] = []
+    servers: list[RawHttpServer] = []
 
-    def start(behave: Behaviour) -> Server:
-        servers.append(Server(behave))
+    def start(behave: Behaviour) -> RawHttpServer:
+        servers.append(RawHttpServer(behave))
         return servers[-1]
 
     yield start
@@ -29,7 +29,7 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start_process() -> Iterator[StartProcess]:
     """Starts real processes; they end with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -48,7 +48,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemctl:
+def fake_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSystemctl:
     """Puts a `systemctl` of the test's own first in PATH: a shell script with the given body."""
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-Behaviour = Callable[["Server", socket.socket], object]
+Behaviour = Callable[["RawHttpServer", socket.socket], object]
 
 
-class Server:
+class RawHttpServer:
     """Answers each request by calling `behave`; a behaviour that returns True keeps the connection."""
 
     def __init__(self, behave: Behaviour) -> None:
-        self.behave = behave
+        self.behaviour = behave
         self.requests: list[str] = []
         """Request line and headers of each request."""
         self.connections = 0
@@ -49,17 +49,17 @@ class Server:
                 return
             self.connections += 1
             self._open.append(connection)
-            self._start(lambda connection=connection: self._talk(connection))  # type: ignore[misc]
+            self._start(lambda connection=connection: self._serve_connection(connection))  # type: ignore[misc]
 
-    def _talk(self, connection: socket.socket) -> None:
+    def _serve_connection(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            while head := _head(connection):
+            while head := _read_head(connection):
                 self.requests.append(head)
-                if not self.behave(self, connection):
+                if not self.behaviour(self, connection):
                     return
 
 
-def _head(connection: socket.socket) -> str:
+def _read_head(connection: socket.socket) -> str:
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
@@ -69,7 +69,7 @@ def _head(connection: socket.socket) -> str:
     return data.decode("latin-1")
 
 
-def page(
+def respond_with(
     body: bytes | str, status: str = "200 OK", headers: Mapping[str, str] | None = None, length: int | None = None
 ) -> Behaviour:
     """A whole, well-formed answer; `length` says another Content-Length than the true one."""
@@ -77,23 +77,23 @@ def page(
     lines = {"Content-Type": "text/plain; version=0.0.4", "Content-Length": str(length or len(data)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
-    def behave(server: Server, connection: socket.socket) -> bool:
+    def behave(server: RawHttpServer, connection: socket.socket) -> bool:
         connection.sendall(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + data)
         return length is None
 
     return behave
 
 
-def hang(server: Server, connection: socket.socket) -> None:
+def never_respond(server: RawHttpServer, connection: socket.socket) -> None:
     """Takes the request and says nothing."""
     server.stopping.wait()
 
 
-def drip(start: bytes, byte: bytes) -> Behaviour:
+def respond_slowly(start_process: bytes, byte: bytes) -> Behaviour:
     """`start`, then one byte every 5 ms without end: each single read succeeds."""
 
-    def behave(server: Server, connection: socket.socket) -> None:
-        connection.sendall(start)
+    def behave(server: RawHttpServer, connection: socket.socket) -> None:
+        connection.sendall(start_process)
         while not server.stopping.wait(0.005):
             connection.sendall(byte)
 

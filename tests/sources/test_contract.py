@@ -12,79 +12,83 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.parts import ROOT, examples, undocumented
-from tests.sources.conftest import Serve, Systemctl
-from tests.sources.server import hang, page
+from tests.parts import ROOT, undocumented_fields, yaml_examples
+from tests.sources.conftest import MakeSystemctl, StartServer
+from tests.sources.server import never_respond, respond_with
 from watchdog import model
-from watchdog.model import Labels, Memo, SourceError
-from watchdog.sources import Source, proc
+from watchdog.model import Labels, SourceError, SourceState
+from watchdog.sources import AnySource, proc
 
 NOW = 1_700_000_000_000
-MEMBERS: tuple[type[model.Part], ...] = get_args(get_args(Source)[0])
-TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in MEMBERS}
-ADAPTER: TypeAdapter[model.Source] = TypeAdapter(Source)
+SOURCE_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnySource)[0])
+TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in SOURCE_CLASSES}
+ADAPTER: TypeAdapter[model.Source] = TypeAdapter(AnySource)
 
 
-class World:
+class Environment:
     """What the examples may lean on."""
 
-    def __init__(self, serve: Serve, systemctl: Systemctl, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.serve, self.systemctl, self.folder, self.monkeypatch = serve, systemctl, folder, monkeypatch
+    def __init__(
+        self, start_server: StartServer, fake_systemctl: MakeSystemctl, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.serve, self.systemctl, self.folder, self.monkeypatch = start_server, fake_systemctl, folder, monkeypatch
 
 
 @pytest.fixture
-def world(serve: Serve, systemctl: Systemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(serve, systemctl, tmp_path, monkeypatch)
+def environment(
+    start_server: StartServer, fake_systemctl: MakeSystemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Environment:
+    return Environment(start_server, fake_systemctl, tmp_path, monkeypatch)
 
 
-Make = Callable[[World], dict[str, Any]]
+Make = Callable[[Environment], dict[str, Any]]
 
 
-def _own_pid_file(world: World) -> dict[str, Any]:
-    (world.folder / "pid").write_text(str(os.getpid()))
-    return {"pid_file": str(world.folder / "pid")}
+def _own_pid_file(environment: Environment) -> dict[str, Any]:
+    (environment.folder / "pid").write_text(str(os.getpid()))
+    return {"pid_file": str(environment.folder / "pid")}
 
 
-def _two_disks(world: World) -> dict[str, Any]:
-    return {"disks": ["/", str(world.folder / "gone")]}
+def _two_disks(environment: Environment) -> dict[str, Any]:
+    return {"disks": ["/", str(environment.folder / "gone")]}
 
 
-def _hung_systemctl(world: World) -> dict[str, Any]:
-    world.systemctl("exec sleep 100")
-    world.monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
+def _hung_systemctl(environment: Environment) -> dict[str, Any]:
+    environment.systemctl("exec sleep 100")
+    environment.monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
     return {"unit": "bot.service"}
 
 
-def _without_proc(world: World) -> dict[str, Any]:
-    world.monkeypatch.setattr("psutil.PROCFS_PATH", str(world.folder))
+def _without_proc(environment: Environment) -> dict[str, Any]:
+    environment.monkeypatch.setattr("psutil.PROCFS_PATH", str(environment.folder))
     return {}
 
 
-WELL: dict[str, Make] = {
+WORKING: dict[str, Make] = {
     "scrape": lambda world: {
-        "url": world.serve(page('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url,
+        "url": world.serve(respond_with('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url,
         "timeout": "20s",
     },
     "process": _own_pid_file,
     "host": _two_disks,
 }
 BROKEN: dict[str, Make] = {
-    "scrape": lambda world: {"url": world.serve(page("half a li")).url, "timeout": "20s"},
+    "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
     "process": lambda world: {"pid_file": str(world.folder)},
     "host": _without_proc,
 }
 HUNG: dict[str, Make | None] = {
-    "scrape": lambda world: {"url": world.serve(hang).url, "timeout": "60ms"},
+    "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
     "process": _hung_systemctl,
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
 }
 
 
-def source(kind: str, fields: dict[str, Any]) -> model.Source:
+def make_source(kind: str, fields: dict[str, Any]) -> model.Source:
     return ADAPTER.validate_python({"type": kind, **fields})
 
 
-@pytest.mark.parametrize("table", [WELL, BROKEN, HUNG], ids=["well", "broken", "hung"])
+@pytest.mark.parametrize("table", [WORKING, BROKEN, HUNG], ids=["well", "broken", "hung"])
 def test_every_member_of_the_union_is_tried_here(table: dict[str, object]) -> None:
     assert set(table) == set(TYPES)
 
@@ -97,29 +101,31 @@ def test_a_source_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_the_page_explains_every_key_and_every_series(kind: str, world: World) -> None:
+def test_the_page_explains_every_key_and_every_series(kind: str, environment: Environment) -> None:
     text = (ROOT / f"docs/sources/{kind}.md").read_text()
     missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
     if kind in ("process", "host"):  # the names are theirs, not the bot's
-        missing += [each.name for each in source(kind, WELL[kind](world)).read({}, NOW) if each.name not in text]
+        missing += [
+            each.name for each in make_source(kind, WORKING[kind](environment)).read({}, NOW) if each.name not in text
+        ]
 
     assert missing == []
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_example_of_the_page_is_valid(kind: str) -> None:
-    for fields in examples(f"sources/{kind}.md", "sources"):
+    for fields in yaml_examples(f"sources/{kind}.md", "sources"):
         ADAPTER.validate_python(fields)  # raises
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_key_has_a_docstring(kind: str) -> None:
-    assert undocumented(TYPES[kind]) == []
+    assert undocumented_fields(TYPES[kind]) == []
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_samples_are_well_formed(kind: str, world: World) -> None:
-    part, memo = source(kind, WELL[kind](world)), Memo()
+def test_samples_are_well_formed(kind: str, environment: Environment) -> None:
+    part, memo = make_source(kind, WORKING[kind](environment)), SourceState()
     for now in (NOW, NOW + 1_000):
         found = list(part.read(memo, now))
         assert found
@@ -138,8 +144,10 @@ def test_samples_are_well_formed(kind: str, world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_what_cannot_be_read_is_a_source_error_with_a_cure_and_no_cause_behind_it(kind: str, world: World) -> None:
-    part = source(kind, BROKEN[kind](world))
+def test_what_cannot_be_read_is_a_source_error_with_a_cure_and_no_cause_behind_it(
+    kind: str, environment: Environment
+) -> None:
+    part = make_source(kind, BROKEN[kind](environment))
 
     with pytest.raises(SourceError, match=r".+ — .+") as caught:
         list(part.read({}, NOW))
@@ -149,17 +157,17 @@ def test_what_cannot_be_read_is_a_source_error_with_a_cure_and_no_cause_behind_i
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if HUNG.get(kind)])
-def test_a_read_that_hangs_ends_by_itself(kind: str, world: World) -> None:
+def test_a_read_that_hangs_ends_by_itself(kind: str, environment: Environment) -> None:
     make = HUNG[kind]
     assert make
 
     with pytest.raises(SourceError, match="within"):
-        list(source(kind, make(world)).read({}, NOW))
+        list(make_source(kind, make(environment)).read({}, NOW))
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_source_is_frozen_and_its_state_is_in_the_memo(kind: str, world: World) -> None:
-    part = source(kind, WELL[kind](world))
+def test_a_source_is_frozen_and_its_state_is_in_the_memo(kind: str, environment: Environment) -> None:
+    part = make_source(kind, WORKING[kind](environment))
     before = repr(part)
     list(part.read({}, NOW))
 
@@ -169,6 +177,6 @@ def test_a_source_is_frozen_and_its_state_is_in_the_memo(kind: str, world: World
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_misspelt_key_is_refused(kind: str, world: World) -> None:
+def test_a_misspelt_key_is_refused(kind: str, environment: Environment) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
-        source(kind, {**WELL[kind](world), "evry": "1s"})
+        make_source(kind, {**WORKING[kind](environment), "evry": "1s"})

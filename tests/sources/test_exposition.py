@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
 from watchdog.model import Labels, Sample, SourceError
-from watchdog.sources.exposition import Remembered, samples
+from watchdog.sources.exposition import PageCache, parse_samples
 
 NOW = 1_700_000_000_000
 
 
 def read(text: str) -> list[Sample]:
-    return samples(text.encode(), NOW)
+    return parse_samples(text.encode(), NOW)
 
 
 def test_a_sample_without_a_timestamp_is_from_now() -> None:
@@ -105,12 +105,12 @@ def test_a_page_without_a_sample_is_refused() -> None:
 
 def test_an_empty_page_is_refused() -> None:
     with pytest.raises(SourceError, match="empty"):
-        samples(b"", NOW)
+        parse_samples(b"", NOW)
 
 
 def test_a_page_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(SourceError, match=r"byte 2 .* not UTF-8"):
-        samples(b"a \xff\n", NOW)
+        parse_samples(b"a \xff\n", NOW)
 
 
 def test_a_page_cut_anywhere_within_a_line_is_refused() -> None:
@@ -119,13 +119,13 @@ def test_a_page_cut_anywhere_within_a_line_is_refused() -> None:
         if whole[:end].endswith(b"\n"):
             continue
         with pytest.raises(SourceError):
-            samples(whole[:end], NOW)
+            parse_samples(whole[:end], NOW)
 
 
 def test_a_line_of_a_megabyte_is_refused_in_one_pass() -> None:
     for line in (b"a{" + b'b="c",' * 150_000, b'a{b="' + b"\\\\" * 500_000, b"a " + b"1" * 1_000_000 + b"x"):
         with pytest.raises(SourceError):
-            samples(line + b"\n", NOW)
+            parse_samples(line + b"\n", NOW)
 
 
 def test_a_page_of_the_client_library_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_a_page_of_the_client_library_is_read_whole(monkeypatch: pytest.MonkeyPa
     Histogram("latency_seconds", "Latency", buckets=(0.1, 1), registry=registry).observe(0.5)
     Summary("size", "Size", registry=registry).observe(2)
 
-    found = {(name, labels): value for name, labels, _, value in samples(generate_latest(registry), NOW)}
+    found = {(name, labels): value for name, labels, _, value in parse_samples(generate_latest(registry), NOW)}
 
     assert found["trades_total", (("side", "buy"),)] == 3
     assert found["equity", ()] == -0.1
@@ -176,7 +176,7 @@ def test_what_is_written_by_the_format_is_read_back_exactly(
 @given(st.binary(max_size=200) | st.text('a{}=",\\ \n1eN#', max_size=60).map(str.encode))
 def test_any_bytes_are_either_samples_or_a_source_error(page: bytes) -> None:
     try:
-        found = samples(page, NOW)
+        found = parse_samples(page, NOW)
     except SourceError:
         return
     assert found
@@ -223,27 +223,27 @@ VALUES_AFTER = st.sampled_from(
 
 @given(st.lists(st.lists(LINES, max_size=6), max_size=3), st.lists(VALUES_AFTER, max_size=6))
 def test_what_is_remembered_of_the_last_page_changes_no_sample(pages: list[list[str]], values: list[str]) -> None:
-    last = Remembered()
+    last = PageCache()
     if pages:
         heads = [line.rpartition(" ")[0] for line in pages[-1]]
         pages.append([f"{head} {value}" for head, value in zip(heads, values, strict=False)])
         pages.insert(-1, pages[-2])
     for lines in pages:
         text = "".join(f"{line}\n" for line in lines).encode()
-        assert said(text, last) == said(text, None)
+        assert parse_or_error(text, last) == parse_or_error(text, None)
 
 
-def said(page: bytes, last: Remembered | None) -> object:
+def parse_or_error(page: bytes, last: PageCache | None) -> object:
     try:
-        return [(each.name, each.labels, each.t, repr(each.v)) for each in samples(page, NOW, last)]
+        return [(each.name, each.labels, each.t, repr(each.v)) for each in parse_samples(page, NOW, last)]
     except SourceError as fault:
         return str(fault)
 
 
 def test_a_page_like_the_last_one_keeps_its_series_as_they_are() -> None:
-    last = Remembered()
-    first = samples(b'# TYPE a gauge\na{x="1"} 1\na{x="2"} 2\n', NOW, last)
-    second = samples(b'# TYPE a gauge\na{x="1"} 3\na{x="2"} NaN\n', NOW + 1, last)
+    last = PageCache()
+    first = parse_samples(b'# TYPE a gauge\na{x="1"} 1\na{x="2"} 2\n', NOW, last)
+    second = parse_samples(b'# TYPE a gauge\na{x="1"} 3\na{x="2"} NaN\n', NOW + 1, last)
 
     assert [(each.t, each.v) for each in second][:1] == [(NOW + 1, 3.0)]
     assert all(one.labels is two.labels for one, two in zip(first, second, strict=True))

@@ -9,24 +9,24 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from watchdog.model import Memo, SourceError
-from watchdog.sources import Host
+from watchdog.model import SourceError, SourceState
+from watchdog.sources import HostSource
 
 NOW = 1_700_000_000_000
 Times = namedtuple("Times", "user nice system idle iowait guest")
 
 
-def part(**fields: object) -> Host:
-    return Host.model_validate({"type": "host", **fields})
+def make_source(**fields: object) -> HostSource:
+    return HostSource.model_validate({"type": "host", **fields})
 
 
-def read(source: Host, memo: Memo | None = None) -> dict[str, float]:
+def read(source: HostSource, memo: SourceState | None = None) -> dict[str, float]:
     found = source.read({} if memo is None else memo, NOW)
     return {f"{name}{dict(labels).get('disk', '')}": value for name, labels, _, value in found}
 
 
 def test_the_machine_is_measured() -> None:
-    found = read(part())
+    found = read(make_source())
 
     assert set(found) == {
         "host_load1",
@@ -50,7 +50,7 @@ def test_the_machine_is_measured() -> None:
 
 def test_free_space_is_what_an_ordinary_user_may_still_fill(tmp_path: Path) -> None:
     room = os.statvfs(tmp_path)
-    found = read(part(disks=[str(tmp_path)]))
+    found = read(make_source(disks=[str(tmp_path)]))
 
     assert found[f"host_disk_total_bytes{tmp_path}"] == room.f_blocks * room.f_frsize
     assert found[f"host_disk_free_bytes{tmp_path}"] == pytest.approx(room.f_bavail * room.f_frsize, rel=0.05)
@@ -60,38 +60,38 @@ def test_free_space_is_what_an_ordinary_user_may_still_fill(tmp_path: Path) -> N
 def test_the_share_of_busy_processors_is_counted_since_the_last_read(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([Times(10, 0, 10, 100, 0, 10), Times(13, 0, 11, 104, 2, 12)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(answers))
-    memo = Memo()
+    memo = SourceState()
 
-    assert "host_cpu_ratio" not in read(part(), memo)
-    assert read(part(), memo)["host_cpu_ratio"] == pytest.approx(0.4)  # 4 of 10 s; guest is part of user
+    assert "host_cpu_ratio" not in read(make_source(), memo)
+    assert read(make_source(), memo)["host_cpu_ratio"] == pytest.approx(0.4)  # 4 of 10 s; guest is part of user
 
 
 def test_two_sources_do_not_disturb_each_others_share(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [Times(0, 0, 0, 0, 0, 0)]
     monkeypatch.setattr(psutil, "cpu_times", lambda: now[0])
-    often, seldom = Memo(), Memo()
-    read(part(), often)
-    read(part(), seldom)
+    often, seldom = SourceState(), SourceState()
+    read(make_source(), often)
+    read(make_source(), seldom)
     now[0] = Times(10, 0, 0, 0, 0, 0)
-    read(part(), often)
+    read(make_source(), often)
     now[0] = Times(10, 0, 0, 10, 0, 0)
 
-    assert read(part(), often)["host_cpu_ratio"] == 0
-    assert read(part(), seldom)["host_cpu_ratio"] == 0.5
+    assert read(make_source(), often)["host_cpu_ratio"] == 0
+    assert read(make_source(), seldom)["host_cpu_ratio"] == 0.5
 
 
 def test_an_idle_time_that_steps_back_keeps_the_share_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([Times(10, 0, 0, 100, 0, 0), Times(12, 0, 0, 99, 0, 0)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(answers))
-    memo = Memo()
-    read(part(), memo)
+    memo = SourceState()
+    read(make_source(), memo)
 
-    assert read(part(), memo)["host_cpu_ratio"] == 1
+    assert read(make_source(), memo)["host_cpu_ratio"] == 1
 
 
 def test_a_disk_that_is_gone_is_down_and_spoils_nothing_else(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
-    found = read(part(disks=["/", gone]))
+    found = read(make_source(disks=["/", gone]))
 
     assert found["host_disk_up/"] == 1
     assert [name for name in found if name.endswith(gone)] == [f"host_disk_up{gone}"]
@@ -100,7 +100,7 @@ def test_a_disk_that_is_gone_is_down_and_spoils_nothing_else(tmp_path: Path) -> 
 
 
 def test_a_file_system_without_a_size_has_no_free_share() -> None:
-    found = read(part(disks=["/proc"]))
+    found = read(make_source(disks=["/proc"]))
 
     assert found["host_disk_up/proc"] == 1
     assert "host_disk_free_ratio/proc" not in found
@@ -110,10 +110,10 @@ def test_a_machine_without_proc_is_unreadable(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
 
     with pytest.raises(SourceError, match="is /proc mounted"):
-        read(part())
+        read(make_source())
 
 
 @pytest.mark.parametrize(("disks", "said"), [(["data"], "absolute path"), (["/", "/"], "twice")])
 def test_disks_that_cannot_be_told_apart_are_refused_at_load(disks: list[str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        part(disks=disks)
+        make_source(disks=disks)

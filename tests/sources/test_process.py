@@ -11,24 +11,24 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from tests.sources.conftest import Start, Systemctl
-from watchdog.model import Memo, SourceError
-from watchdog.sources import Process, proc
+from tests.sources.conftest import MakeSystemctl, StartProcess
+from watchdog.model import SourceError, SourceState
+from watchdog.sources import ProcessSource, proc
 
 NOW = 1_700_000_000_000
 USE = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_threads", "process_open_fds"}
 TIMES = {"process_start_time_seconds", "process_age_seconds"}
 
 
-def part(**fields: object) -> Process:
-    return Process.model_validate({"type": "process", **fields})
+def make_source(**fields: object) -> ProcessSource:
+    return ProcessSource.model_validate({"type": "process", **fields})
 
 
-def read(source: Process, memo: Memo | None = None, now: int = NOW) -> dict[str, float]:
+def read(source: ProcessSource, memo: SourceState | None = None, now: int = NOW) -> dict[str, float]:
     return {name: value for name, _, _, value in source.read({} if memo is None else memo, now)}
 
 
-def eventually(holds: Callable[[], object]) -> None:
+def wait_until(holds: Callable[[], object]) -> None:
     until = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < until, "did not come about"
@@ -40,11 +40,11 @@ def pid_file(tmp_path: Path) -> Path:
     return tmp_path / "bot.pid"
 
 
-def test_a_process_is_measured(start: Start, pid_file: Path) -> None:
-    bot = start("sleep", "100")
+def test_a_process_is_measured(start_process: StartProcess, pid_file: Path) -> None:
+    bot = start_process("sleep", "100")
     pid_file.write_text(f"{bot.pid}\n")
 
-    found = read(part(pid_file=str(pid_file)), now=int(time.time() * 1000))
+    found = read(make_source(pid_file=str(pid_file)), now=int(time.time() * 1000))
 
     assert set(found) == {"process_up", "process_restarts_total"} | USE | TIMES
     assert found["process_up"] == 1
@@ -55,20 +55,20 @@ def test_a_process_is_measured(start: Start, pid_file: Path) -> None:
     assert 0 <= found["process_age_seconds"] < 60
 
 
-def test_processor_time_is_a_share_of_one_core_since_the_last_read(start: Start, pid_file: Path) -> None:
-    bot = start("sh", "-c", "while :; do :; done")
+def test_processor_time_is_a_share_of_one_core_since_the_last_read(start_process: StartProcess, pid_file: Path) -> None:
+    bot = start_process("sh", "-c", "while :; do :; done")
     pid_file.write_text(str(bot.pid))
-    source, memo = part(pid_file=str(pid_file)), Memo()
+    source, memo = make_source(pid_file=str(pid_file)), SourceState()
 
     first = read(source, memo, NOW)
     assert "process_cpu_ratio" not in first
-    eventually(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= first["process_cpu_seconds_total"] + 0.1)
+    wait_until(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= first["process_cpu_seconds_total"] + 0.1)
     bot.kill()  # before the next assertion can fail and leave it spinning
-    bot = start("sh", "-c", "while :; do :; done")
+    bot = start_process("sh", "-c", "while :; do :; done")
     pid_file.write_text(str(bot.pid))
     second = read(source, memo, NOW + 2_000)
     assert "process_cpu_ratio" not in second  # another process: nothing to compare with
-    eventually(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= second["process_cpu_seconds_total"] + 0.1)
+    wait_until(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= second["process_cpu_seconds_total"] + 0.1)
     third = read(source, memo, NOW + 4_000)
 
     spent = third["process_cpu_seconds_total"] - second["process_cpu_seconds_total"]
@@ -76,9 +76,9 @@ def test_processor_time_is_a_share_of_one_core_since_the_last_read(start: Start,
     assert third["process_cpu_ratio"] == pytest.approx(spent / 2)
 
 
-def test_a_clock_that_stood_still_or_went_back_gives_no_share(start: Start, pid_file: Path) -> None:
-    pid_file.write_text(str(start("sleep", "100").pid))
-    source, memo = part(pid_file=str(pid_file)), Memo()
+def test_a_clock_that_stood_still_or_went_back_gives_no_share(start_process: StartProcess, pid_file: Path) -> None:
+    pid_file.write_text(str(start_process("sleep", "100").pid))
+    source, memo = make_source(pid_file=str(pid_file)), SourceState()
     read(source, memo, NOW)
 
     assert "process_cpu_ratio" not in read(source, memo, NOW)
@@ -86,10 +86,10 @@ def test_a_clock_that_stood_still_or_went_back_gives_no_share(start: Start, pid_
 
 
 def test_a_start_time_does_not_move_while_the_process_lives(
-    start: Start, pid_file: Path, monkeypatch: pytest.MonkeyPatch
+    start_process: StartProcess, pid_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pid_file.write_text(str(start("sleep", "100").pid))
-    source, memo = part(pid_file=str(pid_file)), Memo()
+    pid_file.write_text(str(start_process("sleep", "100").pid))
+    source, memo = make_source(pid_file=str(pid_file)), SourceState()
     before = read(source, memo)
     real = psutil._pslinux.boot_time
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() - 1)
@@ -101,7 +101,7 @@ def test_a_start_time_does_not_move_while_the_process_lives(
 
 
 def test_a_pid_file_that_is_not_there_means_down_and_is_no_error(pid_file: Path) -> None:
-    assert read(part(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
+    assert read(make_source(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
 
 
 def test_a_process_that_ended_is_down(pid_file: Path) -> None:
@@ -109,26 +109,26 @@ def test_a_process_that_ended_is_down(pid_file: Path) -> None:
     ended.wait(20)
     pid_file.write_text(str(ended.pid))
 
-    assert read(part(pid_file=str(pid_file)))["process_up"] == 0
+    assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
 
 
 def test_a_zombie_is_down(pid_file: Path) -> None:
     zombie = subprocess.Popen(["true"])
     try:
-        eventually(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
         pid_file.write_text(str(zombie.pid))
 
-        assert read(part(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
+        assert read(make_source(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
     finally:
         zombie.wait(20)
 
 
-def test_a_process_younger_than_its_pid_file_is_a_stranger(start: Start, pid_file: Path) -> None:
-    pid_file.write_text(str(start("sleep", "100").pid))
+def test_a_process_younger_than_its_pid_file_is_a_stranger(start_process: StartProcess, pid_file: Path) -> None:
+    pid_file.write_text(str(start_process("sleep", "100").pid))
     long_ago = time.time() - 3_600
     os.utime(pid_file, (long_ago, long_ago))
 
-    assert read(part(pid_file=str(pid_file)))["process_up"] == 0
+    assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
 
 
 def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:
     try:
         pid_file.write_text(str(thread.native_id))
 
-        assert read(part(pid_file=str(pid_file)))["process_up"] == 0
+        assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
     finally:
         done.set()
         thread.join(20)
@@ -147,7 +147,7 @@ def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:
 def test_a_number_beyond_all_processes_is_no_process(pid_file: Path) -> None:
     pid_file.write_text("4194304999")
 
-    assert read(part(pid_file=str(pid_file)))["process_up"] == 0
+    assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
 
 
 @pytest.mark.parametrize("held", ["", "abc", "0", "-1", "12a", "99999999999", "\xff"])
@@ -155,29 +155,29 @@ def test_a_pid_file_that_holds_no_process_id_is_unreadable_not_down(held: str, p
     pid_file.write_text(held)
 
     with pytest.raises(SourceError, match="not a process id"):
-        read(part(pid_file=str(pid_file)))
+        read(make_source(pid_file=str(pid_file)))
 
 
 def test_a_pid_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="Is a directory — the daemon's user must be able"):
-        read(part(pid_file=str(tmp_path)))
+        read(make_source(pid_file=str(tmp_path)))
 
 
 def test_a_process_that_proc_hides_is_unreadable_not_down(
-    start: Start, pid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_process: StartProcess, pid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pid_file.write_text(str(start("sleep", "100").pid))
+    pid_file.write_text(str(start_process("sleep", "100").pid))
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
 
     with pytest.raises(SourceError, match="hidepid"):
-        read(part(pid_file=str(pid_file)))
+        read(make_source(pid_file=str(pid_file)))
 
 
-def test_every_new_process_counts_as_a_restart(start: Start, pid_file: Path) -> None:
-    source, memo = part(pid_file=str(pid_file)), Memo()
+def test_every_new_process_counts_as_a_restart(start_process: StartProcess, pid_file: Path) -> None:
+    source, memo = make_source(pid_file=str(pid_file)), SourceState()
     counted = []
     for _ in range(3):
-        pid_file.write_text(str(start("sleep", "100").pid))
+        pid_file.write_text(str(start_process("sleep", "100").pid))
         counted += [read(source, memo)["process_restarts_total"] for _ in range(2)]
         pid_file.unlink()
         counted.append(read(source, memo)["process_restarts_total"])
@@ -185,31 +185,33 @@ def test_every_new_process_counts_as_a_restart(start: Start, pid_file: Path) -> 
     assert counted == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def test_children_are_added_when_wanted(start: Start, pid_file: Path) -> None:
-    bot = start("sh", "-c", "sleep 100 & sleep 100 & wait")
-    eventually(lambda: [child.name() for child in psutil.Process(bot.pid).children()] == ["sleep", "sleep"])
+def test_children_are_added_when_wanted(start_process: StartProcess, pid_file: Path) -> None:
+    bot = start_process("sh", "-c", "sleep 100 & sleep 100 & wait")
+    wait_until(lambda: [child.name() for child in psutil.Process(bot.pid).children()] == ["sleep", "sleep"])
     pid_file.write_text(str(bot.pid))
 
-    alone = read(part(pid_file=str(pid_file)))["process_resident_memory_bytes"]
-    together = read(part(pid_file=str(pid_file), children=True))["process_resident_memory_bytes"]
+    alone = read(make_source(pid_file=str(pid_file)))["process_resident_memory_bytes"]
+    together = read(make_source(pid_file=str(pid_file), children=True))["process_resident_memory_bytes"]
 
     assert together > alone
 
 
-def test_processor_time_of_an_ended_child_is_not_lost(start: Start, pid_file: Path) -> None:
-    bot = start("sh", "-c", "sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done' & wait; sleep 100; :")
-    eventually(lambda: [child.name() for child in psutil.Process(bot.pid).children()] == ["sleep"])
+def test_processor_time_of_an_ended_child_is_not_lost(start_process: StartProcess, pid_file: Path) -> None:
+    bot = start_process("sh", "-c", "sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done' & wait; sleep 100; :")
+    wait_until(lambda: [child.name() for child in psutil.Process(bot.pid).children()] == ["sleep"])
     pid_file.write_text(str(bot.pid))
 
-    alone = read(part(pid_file=str(pid_file)))["process_cpu_seconds_total"]
-    together = read(part(pid_file=str(pid_file), children=True))["process_cpu_seconds_total"]
+    alone = read(make_source(pid_file=str(pid_file)))["process_cpu_seconds_total"]
+    together = read(make_source(pid_file=str(pid_file), children=True))["process_cpu_seconds_total"]
 
     assert together > alone
 
 
-def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(start: Start, pid_file: Path) -> None:
-    pid_file.write_text(str(start("sleep", "100").pid))
-    source, memo = part(pid_file=str(pid_file), children=True), Memo()
+def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(
+    start_process: StartProcess, pid_file: Path
+) -> None:
+    pid_file.write_text(str(start_process("sleep", "100").pid))
+    source, memo = make_source(pid_file=str(pid_file), children=True), SourceState()
     read(source, memo, NOW)
     memo["cpu"] = (500.0, NOW)  # what a child that is gone had used
 
@@ -218,44 +220,48 @@ def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(start: 
     assert (found["process_cpu_seconds_total"], found["process_cpu_ratio"]) == (500.0, 0.0)
 
 
-def test_a_command_line_finds_the_process_within_its_wrapper(start: Start) -> None:
-    wrapper = start("sh", "-c", "sleep 1234.5; true")
-    eventually(lambda: psutil.Process(wrapper.pid).children())
+def test_a_command_line_finds_the_process_within_its_wrapper(start_process: StartProcess) -> None:
+    wrapper = start_process("sh", "-c", "sleep 1234.5; true")
+    wait_until(lambda: psutil.Process(wrapper.pid).children())
 
-    found = read(part(cmdline=r"sleep 1234\.5"))
+    found = read(make_source(cmdline=r"sleep 1234\.5"))
 
     child = psutil.Process(wrapper.pid).children()[0]
     assert found["process_start_time_seconds"] == pytest.approx(child.create_time(), abs=1.5)
     assert found["process_resident_memory_bytes"] == child.memory_info().rss
 
 
-def test_a_command_line_finds_the_parent_of_forked_workers(start: Start) -> None:
-    bot = start("sh", "-c", "(while :; do sleep 50; done) & (while :; do sleep 50; done) & wait # unique-bot-77")
-    eventually(lambda: len(psutil.Process(bot.pid).children()) == 2)
-    memo = Memo()
+def test_a_command_line_finds_the_parent_of_forked_workers(start_process: StartProcess) -> None:
+    bot = start_process(
+        "sh", "-c", "(while :; do sleep 50; done) & (while :; do sleep 50; done) & wait # unique-bot-77"
+    )
+    wait_until(lambda: len(psutil.Process(bot.pid).children()) == 2)
+    memo = SourceState()
 
-    assert read(part(cmdline="unique-bot-77"), memo)["process_up"] == 1
+    assert read(make_source(cmdline="unique-bot-77"), memo)["process_up"] == 1
     assert memo["process"].pid == bot.pid
 
 
 def test_a_command_line_that_nobody_has_is_down() -> None:
-    assert read(part(cmdline="no such bot [0-9]{9}$")) == {"process_up": 0, "process_restarts_total": 0}
+    assert read(make_source(cmdline="no such bot [0-9]{9}$")) == {"process_up": 0, "process_restarts_total": 0}
 
 
-def test_a_command_line_that_two_processes_have_is_an_error_that_names_them(start: Start) -> None:
-    one, other = start("sleep", "4321.25"), start("sleep", "4321.25")
+def test_a_command_line_that_two_processes_have_is_an_error_that_names_them(start_process: StartProcess) -> None:
+    one, other = start_process("sleep", "4321.25"), start_process("sleep", "4321.25")
     both = [one.pid, other.pid]
-    eventually(lambda: all(psutil.Process(pid).cmdline() == ["sleep", "4321.25"] for pid in both))
+    wait_until(lambda: all(psutil.Process(pid).cmdline() == ["sleep", "4321.25"] for pid in both))
 
     with pytest.raises(SourceError, match=rf"2 processes match .*{one.pid}.*make cmdline narrower"):
-        read(part(cmdline=r"^sleep 4321\.25"))
+        read(make_source(cmdline=r"^sleep 4321\.25"))
 
 
-def test_a_unit_is_measured_by_its_main_process(start: Start, systemctl: Systemctl) -> None:
-    bot = start("sleep", "100")
-    systemctl(f"printf 'LoadState=loaded\\nMainPID={bot.pid}\\nNRestarts=3\\nResult=success\\nActiveState=active\\n'")
+def test_a_unit_is_measured_by_its_main_process(start_process: StartProcess, fake_systemctl: MakeSystemctl) -> None:
+    bot = start_process("sleep", "100")
+    fake_systemctl(
+        f"printf 'LoadState=loaded\\nMainPID={bot.pid}\\nNRestarts=3\\nResult=success\\nActiveState=active\\n'"
+    )
 
-    found = read(part(unit="trading-bot.service"))
+    found = read(make_source(unit="trading-bot.service"))
 
     assert set(found) == {
         "process_up",
@@ -269,10 +275,10 @@ def test_a_unit_is_measured_by_its_main_process(start: Start, systemctl: Systemc
     assert (found["process_unit_active"], found["process_unit_result_success"]) == (1, 1)
 
 
-def test_a_unit_that_crashed_is_down_inactive_and_without_success(systemctl: Systemctl) -> None:
-    systemctl("printf 'LoadState=loaded\\nMainPID=0\\nNRestarts=5\\nResult=exit-code\\nActiveState=failed\\n'")
+def test_a_unit_that_crashed_is_down_inactive_and_without_success(fake_systemctl: MakeSystemctl) -> None:
+    fake_systemctl("printf 'LoadState=loaded\\nMainPID=0\\nNRestarts=5\\nResult=exit-code\\nActiveState=failed\\n'")
 
-    assert read(part(unit="trading-bot.service")) == {
+    assert read(make_source(unit="trading-bot.service")) == {
         "process_up": 0,
         "process_unit_active": 0,
         "process_unit_result_success": 0,
@@ -280,10 +286,10 @@ def test_a_unit_that_crashed_is_down_inactive_and_without_success(systemctl: Sys
     }
 
 
-def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(systemctl: Systemctl) -> None:
-    systemctl("printf 'LoadState=loaded\\nMainPID=0\\nResult=success\\nActiveState=inactive\\n'")
+def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(fake_systemctl: MakeSystemctl) -> None:
+    fake_systemctl("printf 'LoadState=loaded\\nMainPID=0\\nResult=success\\nActiveState=inactive\\n'")
 
-    assert "process_restarts_total" not in read(part(unit="trading-bot.service"))
+    assert "process_restarts_total" not in read(make_source(unit="trading-bot.service"))
 
 
 @pytest.mark.parametrize(
@@ -299,26 +305,30 @@ def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(systemctl: 
         ("echo MainPID=what", "answered what no systemd answers"),
     ],
 )
-def test_a_systemd_that_gives_no_facts_is_unreadable_not_down(body: str, said: str, systemctl: Systemctl) -> None:
-    systemctl(body)
+def test_a_systemd_that_gives_no_facts_is_unreadable_not_down(
+    body: str, said: str, fake_systemctl: MakeSystemctl
+) -> None:
+    fake_systemctl(body)
 
     with pytest.raises(SourceError, match=said):
-        read(part(unit="trading-bot.service"))
+        read(make_source(unit="trading-bot.service"))
 
 
 def test_a_machine_without_systemctl_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(SourceError, match="systemctl is not on this machine — use pid_file"):
-        read(part(unit="trading-bot.service"))
+        read(make_source(unit="trading-bot.service"))
 
 
-def test_a_systemctl_that_hangs_is_reported_not_awaited(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    systemctl("exec sleep 100")
+def test_a_systemctl_that_hangs_is_reported_not_awaited(
+    fake_systemctl: MakeSystemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_systemctl("exec sleep 100")
     monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
 
     with pytest.raises(SourceError, match=r"no answer within 0\.1 s"):
-        read(part(unit="trading-bot.service"))
+        read(make_source(unit="trading-bot.service"))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +337,7 @@ def test_a_systemctl_that_hangs_is_reported_not_awaited(systemctl: Systemctl, mo
 )
 def test_exactly_one_way_to_find_it_must_be_said(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="exactly one of unit, pid_file and cmdline"):
-        part(**fields)
+        make_source(**fields)
 
 
 @pytest.mark.parametrize(
@@ -342,4 +352,4 @@ def test_exactly_one_way_to_find_it_must_be_said(fields: dict[str, str]) -> None
 )
 def test_what_cannot_find_a_process_is_refused_at_load(fields: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        part(**fields)
+        make_source(**fields)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).parents[2]
-SANDBOX = Path(__file__).with_name("sandbox.sh")
-UNIT = CHECKOUT / "systemd" / "trading-watchdog.service"
+SANDBOX_SCRIPT = Path(__file__).with_name("sandbox.sh")
+UNIT_FILE = CHECKOUT / "systemd" / "trading-watchdog.service"
 
 _PROBE = """\
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/up /mnt/work /mnt/root &&
@@ -26,7 +26,7 @@ ExecStart=/usr/bin/env PYTHONPATH={checkout} {python} -m watchdog run --config /
 """
 
 
-def why_not() -> str | None:
+def sandbox_unavailable() -> str | None:
     """What is missing for a box, or None."""
     if os.geteuid() != 0:
         return "needs root"
@@ -37,7 +37,7 @@ def why_not() -> str | None:
     return f"needs namespaces: {probe.stderr.strip()}" if probe.returncode else None
 
 
-class Facts(dict[str, Any]):
+class ScenarioResults(dict[str, Any]):
     """By name. Asking for one that was not told fails with the end of what the story printed."""
 
     def __init__(self, printed: str) -> None:
@@ -48,36 +48,36 @@ class Facts(dict[str, Any]):
         raise AssertionError(f"the story did not come to {name!r}:\n{self._end}")
 
 
-class Box:
+class SystemdSandbox:
     """Begins to tell its story at once; `facts` waits for its end."""
 
-    def __init__(self, story: str, folder: Path) -> None:
-        drop_in = folder / f"{UNIT.name}.d" / "checkout.conf"
+    def __init__(self, scenario: str, folder: Path) -> None:
+        drop_in = folder / f"{UNIT_FILE.name}.d" / "checkout.conf"
         drop_in.parent.mkdir()
         drop_in.write_text(_DROP_IN.format(checkout=CHECKOUT, python=sys.executable))
-        shutil.copy(UNIT, folder)
+        shutil.copy(UNIT_FILE, folder)
         (folder / "run.sh").write_text(
-            f"PYTHONPATH={CHECKOUT} exec {sys.executable} -B -m tests.systemd.stories {story}\n"
+            f"PYTHONPATH={CHECKOUT} exec {sys.executable} -B -m tests.systemd.stories {scenario}\n"
         )
         # A base installation may lie on a file system of its own, which the box does not see by itself.
         shown = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)} - {Path("/usr")}
         binds = [word for path in sorted(shown) for word in ("-b", f"{path}:{path}")]
         self._output = folder.with_suffix(".log")
         with self._output.open("wb") as output:
-            self._box = subprocess.Popen(
-                ["bash", SANDBOX, "-t", "300", *binds, folder, "run.sh"],
+            self._process = subprocess.Popen(
+                ["bash", SANDBOX_SCRIPT, "-t", "300", *binds, folder, "run.sh"],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
 
-    def facts(self) -> Facts:
+    def wait_for_results(self) -> ScenarioResults:
         """What the story found out, once it has come to its end."""
-        self._box.wait(330)
-        return Facts(self._output.read_text(errors="replace"))
+        self._process.wait(330)
+        return ScenarioResults(self._output.read_text(errors="replace"))
 
     def close(self) -> None:
-        if self._box.poll() is None:
-            os.killpg(self._box.pid, signal.SIGTERM)
-            self._box.wait(30)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(30)

@@ -17,28 +17,28 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.e2e.night import RULES, TOYBOT, Night, until
-from watchdog.actions import Systemd
+from tests.e2e.night import RULES_TEMPLATE, TOY_BOT, E2EHarness, wait_until
+from watchdog.actions import SystemdAction
 from watchdog.journal import Journal, incidents, runs
-from watchdog.journal.incidents import Standing
+from watchdog.journal.incidents import TargetState
 from watchdog.model import ActionError
 
 SERVICE = "trading-watchdog.service"
-CONFIG = Path("/etc/trading-watchdog")
-STATE = Path("/var/lib/trading-watchdog")
-UNITS = Path("/etc/systemd/system")
+CONFIG_DIR = Path("/etc/trading-watchdog")
+STATE_DIR = Path("/var/lib/trading-watchdog")
+UNIT_DIR = Path("/etc/systemd/system")
 CHECKOUT = Path(__file__).parents[2]
 
-BAD = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 
-WATCHDOG = """\
+MAIN_TEMPLATE = """\
 sources:
   bot: {{type: scrape, url: "http://127.0.0.1:${{BOT_PORT}}/metrics", every: 200ms}}
 {more}
 web: {{listen: "127.0.0.1:{web}"}}
 """
 
-BOUNCE = """\
+BOUNCE_PLAN = """\
   bounce:
     kind: repair
     mode: auto
@@ -56,7 +56,7 @@ ExecStart={python} -B {toybot} {port}
 """
 
 
-def tell(name: str, value: object) -> None:
+def report(name: str, value: object) -> None:
     sys.stdout.write(json.dumps([name, value]) + "\n")
     sys.stdout.flush()
 
@@ -65,25 +65,25 @@ def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
 
 
-def show(unit: str, name: str) -> str:
+def get_property(unit: str, name: str) -> str:
     return systemctl("show", "--value", "-p", name, unit).stdout.strip()
 
 
-def log(*options: str) -> str:
+def service_log(*options: str) -> str:
     """What the service, and systemd about it, have written so far."""
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
     asked = ["journalctl", "-u", SERVICE, "-o", "cat", *options]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 
-def drop_in(unit: str, name: str, lines: str) -> None:
-    folder = UNITS / f"{unit}.d"
+def write_drop_in(unit: str, name: str, lines: str) -> None:
+    folder = UNIT_DIR / f"{unit}.d"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.conf").write_text(f"[Service]\n{lines}\n")
     systemctl("daemon-reload")
 
 
-class Machine(Night):
+class SystemdHarness(E2EHarness):
     """A night on a machine with systemd: the repository is not root's, and the watchdog is the shipped service."""
 
     def __init__(self, name: str = "toy") -> None:
@@ -96,7 +96,7 @@ class Machine(Night):
 
     def git(self, *args: str) -> str:
         if args[0] == "init":
-            self._theirs(self.repo)
+            self._chown_to_owner(self.repo)
         ran = subprocess.run(
             ["git", *args],
             cwd=self.repo,
@@ -110,49 +110,49 @@ class Machine(Night):
         )
         return ran.stdout.strip()
 
-    def write(self, name: str, text: str) -> None:
-        super().write(name, text)
-        self._theirs(self.repo / name)
+    def write_repo_file(self, name: str, text: str) -> None:
+        super().write_repo_file(name, text)
+        self._chown_to_owner(self.repo / name)
 
-    def _theirs(self, path: Path) -> None:
+    def _chown_to_owner(self, path: Path) -> None:
         os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
-    def strangers(self) -> list[str]:
+    def foreign_files(self) -> list[str]:
         """What in the repository does not belong to its owner."""
         return [str(path) for path in self.repo.rglob("*") if path.lstat().st_uid != self.owner.pw_uid]
 
     # the bot
 
-    def install(self, more: str = "") -> None:
+    def install_bot_unit(self, more: str = "") -> None:
         """Makes the bot a unit of its own, and starts it. `more`: further lines of its [Service]."""
-        known = {"repo": self.repo, "python": sys.executable, "toybot": TOYBOT, "port": self.port, "more": more}
-        (UNITS / self.unit).write_text(BOT_UNIT.format(**known))
+        known = {"repo": self.repo, "python": sys.executable, "toybot": TOY_BOT, "port": self.bot_port, "more": more}
+        (UNIT_DIR / self.unit).write_text(BOT_UNIT.format(**known))
         systemctl("daemon-reload")
         self.restart_bot()
 
     def restart_bot(self) -> None:
         systemctl("restart", self.unit)
-        until(lambda: self.page() is not None, "the bot answers")
+        wait_until(lambda: self.bot_metrics() is not None, "the bot answers")
 
     # the watchdog
 
-    def describe(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
+    def write_service_config(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
         """`more`: sources. The bot is a unit once it was installed, else a plain process."""
-        is_unit = (UNITS / self.unit).exists()
+        is_unit = (UNIT_DIR / self.unit).exists()
         place = (
             f"unit: {self.unit}"
             if is_unit
             else (
-                f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOYBOT}", "{self.port}"], log: ../bot.log}}'
+                f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOY_BOT}", "{self.bot_port}"], log: ../bot.log}}'
             )
         )
-        (CONFIG / "rules").mkdir(parents=True, exist_ok=True)
-        (CONFIG / "watchdog.yaml").write_text(WATCHDOG.format(web=self.web, more=more))
-        (CONFIG / "environment").write_text(f"BOT_PORT={self.port}\n")
-        self.environ["BOT_PORT"] = str(self.port)
+        (CONFIG_DIR / "rules").mkdir(parents=True, exist_ok=True)
+        (CONFIG_DIR / "watchdog.yaml").write_text(MAIN_TEMPLATE.format(web=self.web_port, more=more))
+        (CONFIG_DIR / "environment").write_text(f"BOT_PORT={self.bot_port}\n")
+        self.environ["BOT_PORT"] = str(self.bot_port)
         restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
-        (CONFIG / "rules" / f"{self.name}.yaml").write_text(
-            RULES.format(
+        (CONFIG_DIR / "rules" / f"{self.name}.yaml").write_text(
+            RULES_TEMPLATE.format(
                 name=self.name,
                 repo=self.repo,
                 place=place,
@@ -160,60 +160,60 @@ class Machine(Night):
                 rules=rules,
                 settle=settle,
                 give_up="2m",
-                plans=BOUNCE.format(restart=restart),
+                plans=BOUNCE_PLAN.format(restart=restart),
                 restart=restart,
             )
         )
 
-    def edit(self, old: str, new: str) -> int:
+    def edit_rules(self, old: str, new: str) -> int:
         """Replaces text in the rules; returns the number of its line."""
-        path = CONFIG / "rules" / f"{self.name}.yaml"
+        path = CONFIG_DIR / "rules" / f"{self.name}.yaml"
         text = path.read_text()
         assert text.count(old) == 1, (old, text)
         path.write_text(text.replace(old, new))
         return text[: text.index(old)].count("\n") + 1
 
-    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def run_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ, timeout=60
         )
 
-    def incidents(self, number: int | None = None) -> list[dict[str, Any]]:
+    def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
         """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
-        journal = Journal(STATE / "journal.db")
+        journal = Journal(STATE_DIR / "journal.db")
         try:
             return [
                 {
                     **asdict(one),
-                    "trips": [trip.rule for trip in incidents.trips(journal, one.id)],
+                    "trips": [trip.rule for trip in incidents.list_trips(journal, one.id)],
                     "runs": [
-                        {**asdict(run), "steps": [asdict(step) for step in runs.steps(journal, run.id)]}
-                        for run in runs.of_incident(journal, one.id)
+                        {**asdict(run), "steps": [asdict(step) for step in runs.list_steps(journal, run.id)]}
+                        for run in runs.list_for_incident(journal, one.id)
                     ],
                 }
-                for one in incidents.listing(journal, number)
+                for one in incidents.list_incidents(journal, number)
             ]
         finally:
             journal.close()
 
-    def runs(self) -> list[dict[str, Any]]:
-        return [run for run in super().runs() if run["target"] == self.name]
+    def list_runs(self) -> list[dict[str, Any]]:
+        return [run for run in super().list_runs() if run["target"] == self.name]
 
-    def standing(self) -> Standing:
-        journal = Journal(STATE / "journal.db")
+    def target_state(self) -> TargetState:
+        journal = Journal(STATE_DIR / "journal.db")
         try:
-            return incidents.standing(journal, self.name, 0)
+            return incidents.get_target_state(journal, self.name, 0)
         finally:
             journal.close()
 
-    def metric(self, name: str) -> float | None:
+    def watchdog_metric(self, name: str) -> float | None:
         """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""
-        found = re.search(rf"^{re.escape(name)} (\S+)$", self.metrics() or "", re.MULTILINE)
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.watchdog_metrics() or "", re.MULTILINE)
         return None if found is None else float(found[1])
 
 
 def main_pid(unit: str = SERVICE) -> int:
-    return int(show(unit, "MainPID"))
+    return int(get_property(unit, "MainPID"))
 
 
 # ─ the service ─
@@ -221,144 +221,152 @@ def main_pid(unit: str = SERVICE) -> int:
 
 def service() -> None:
     """The shipped unit: started, reloaded, killed, hung, broken and mended."""
-    night = Machine()
-    night.describe()
+    night = SystemdHarness()
+    night.write_service_config()
     verified = subprocess.run(
-        ["systemd-analyze", "verify", UNITS / SERVICE], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", UNIT_DIR / SERVICE], capture_output=True, text=True, check=False
     )
-    tell("systemd-analyze verify", verified.stderr)
-    starts(night)
-    bot = starts_a_bot(night)
-    reloads(night)
-    dies(night, bot)
-    hangs(night)
-    tell("bot survived all of it", bot.is_running())
-    is_mended(night)
+    report("systemd-analyze verify", verified.stderr)
+    check_start(night)
+    bot = check_bot_start(night)
+    check_reload(night)
+    check_sigkill(night, bot)
+    check_hang(night)
+    report("bot survived all of it", bot.is_running())
+    check_mended_config(night)
 
 
-def starts(night: Machine) -> None:
+def check_start(harness: SystemdHarness) -> None:
     os.mkfifo("/run/gate")
-    begin = (CONFIG.parent / "systemd/system" / f"{SERVICE}.d" / "checkout.conf").read_text().splitlines()[-1]
+    begin = (CONFIG_DIR.parent / "systemd/system" / f"{SERVICE}.d" / "checkout.conf").read_text().splitlines()[-1]
     command = begin.removeprefix("ExecStart=")
-    drop_in(SERVICE, "gate", f"ExecStart=\nExecStart=/bin/sh -c 'read -r _ </run/gate; exec {command}'")
+    write_drop_in(SERVICE, "gate", f"ExecStart=\nExecStart=/bin/sh -c 'read -r _ </run/gate; exec {command}'")
     systemctl("start", "--no-block", SERVICE)
-    pid = until(main_pid, "it has begun")
-    tell("before READY=1", [show(SERVICE, "ActiveState"), show(SERVICE, "SubState")])
-    (UNITS / f"{SERVICE}.d" / "gate.conf").unlink()
+    pid = wait_until(main_pid, "it has begun")
+    report("before READY=1", [get_property(SERVICE, "ActiveState"), get_property(SERVICE, "SubState")])
+    (UNIT_DIR / f"{SERVICE}.d" / "gate.conf").unlink()
     Path("/run/gate").write_text("open\n")
     begun = systemctl("start", SERVICE)  # joins the start that is under way, and waits for its end
-    with urllib.request.urlopen(f"http://127.0.0.1:{night.web}/healthz", timeout=60) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=60) as page:
         answers = page.status  # refused at once, were it not there yet: READY=1 is said when it answers
     systemctl("daemon-reload")
-    tell("start", [begun.returncode, show(SERVICE, "ActiveState"), answers, main_pid() == pid])
-    tell("StatusText", show(SERVICE, "StatusText"))
-    tell("WatchdogUSec", show(SERVICE, "WatchdogUSec"))
-    tell("state folder", [oct(STATE.stat().st_mode & 0o7777), sorted(path.name for path in STATE.iterdir())])
-    alive_again()
-    tell("said to be alive", True)
+    report("start", [begun.returncode, get_property(SERVICE, "ActiveState"), answers, main_pid() == pid])
+    report("StatusText", get_property(SERVICE, "StatusText"))
+    report("WatchdogUSec", get_property(SERVICE, "WatchdogUSec"))
+    report("state folder", [oct(STATE_DIR.stat().st_mode & 0o7777), sorted(path.name for path in STATE_DIR.iterdir())])
+    wait_for_watchdog_pings()
+    report("said to be alive", True)
 
 
-def alive_again() -> None:
+def wait_for_watchdog_pings() -> None:
     """Waits until systemd has heard WATCHDOG=1 twice more."""
     for _ in range(2):
-        last = show(SERVICE, "WatchdogTimestampMonotonic")
-        until(lambda last=last: show(SERVICE, "WatchdogTimestampMonotonic") != last, "WATCHDOG=1 is heard")  # type: ignore[misc]
+        last = get_property(SERVICE, "WatchdogTimestampMonotonic")
+        wait_until(lambda last=last: get_property(SERVICE, "WatchdogTimestampMonotonic") != last, "WATCHDOG=1 is heard")  # type: ignore[misc]
 
 
-def starts_a_bot(night: Machine) -> psutil.Process:
-    ran = night.command("rollback", "bounce", "--reason", "start the bot", "--json")
-    tell("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
-    bot = psutil.Process(int((night.folder / "bot.pid").read_text()))
-    tell("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
-    tell("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
+def check_bot_start(harness: SystemdHarness) -> psutil.Process:
+    ran = harness.run_cli("rollback", "bounce", "--reason", "start the bot", "--json")
+    report("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
+    bot = psutil.Process(int((harness.folder / "bot.pid").read_text()))
+    report("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
+    report("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
     scores = [Path(f"/proc/{pid}/oom_score_adj").read_text().strip() for pid in (main_pid(), bot.pid)]
-    tell("oom_score_adj of watchdog and bot", scores)
+    report("oom_score_adj of watchdog and bot", scores)
     return bot
 
 
-def reloads(night: Machine) -> None:
-    night.healthy()
+def check_reload(harness: SystemdHarness) -> None:
+    harness.wait_until_healthy()
     pid = main_pid()
     good = "watchdog_config_last_reload_successful"
     limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"}'
-    night.edit("above: 10%", "above: 20%")
-    tell("reload", systemctl("reload", SERVICE).returncode)
-    until(lambda: night.metric(limit) == 0.2, "the new limit is in force")
-    tell("after a good reload", [night.metric(good), main_pid() == pid])
+    harness.edit_rules("above: 10%", "above: 20%")
+    report("reload", systemctl("reload", SERVICE).returncode)
+    wait_until(lambda: harness.watchdog_metric(limit) == 0.2, "the new limit is in force")
+    report("after a good reload", [harness.watchdog_metric(good), main_pid() == pid])
 
-    line = night.edit("above: 20%", "above: 20 parsecs")
-    tell("broken line", f"{CONFIG}/rules/toy.yaml:{line}:")
+    line = harness.edit_rules("above: 20%", "above: 20 parsecs")
+    report("broken line", f"{CONFIG_DIR}/rules/toy.yaml:{line}:")
     systemctl("reload", SERVICE)
-    until(lambda: night.metric(good) == 0, "the reload has failed")
-    until(lambda: show(SERVICE, "ActiveState") == "active", "the reload is over")
-    tell("after a broken reload", [night.metric(limit), main_pid() == pid, show(SERVICE, "StatusText")])
-    tell("log of a broken reload", [text for text in log().splitlines() if "not reloaded" in text])
-    words = {text.partition(" ")[0] for text in log("-p", "warning").splitlines()}
-    tell("levels at priority warning", sorted(words & {"INFO", "WARNING", "ERROR"}))
-
-    night.edit("above: 20 parsecs", "above: 15%")
-    systemctl("reload", SERVICE)
-    until(lambda: night.metric(good) == 1, "the mended files are read")
-    tell("after a mended reload", [night.metric(limit), show(SERVICE, "StatusText")])
-
-
-def dies(night: Machine, bot: psutil.Process) -> None:
-    night.equity(800)
-    until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in night.runs()), "halted")
-    before, pid = night.incidents(), main_pid()
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: show(SERVICE, "NRestarts") == "1" and show(SERVICE, "ActiveState") == "active", "started again")
-    tell("latched after kill -9", night.metric('watchdog_target_latched{target="toy"}'))
-    tell("pid after kill -9 is new", main_pid() != pid)
-    tell("bot survived kill -9", bot.is_running())
-    until(lambda: {rule["outcome"] for rule in night.status()["rules"]} == {"ok", "bad"}, "it judges again")
-    tell("judges after kill -9", True)
-    tell(
-        "incidents after kill -9 are the same",
-        [one["id"] for one in night.incidents()] == [one["id"] for one in before],
+    wait_until(lambda: harness.watchdog_metric(good) == 0, "the reload has failed")
+    wait_until(lambda: get_property(SERVICE, "ActiveState") == "active", "the reload is over")
+    report(
+        "after a broken reload",
+        [harness.watchdog_metric(limit), main_pid() == pid, get_property(SERVICE, "StatusText")],
     )
-    tell("halts after kill -9", [run["outcome"] for run in night.runs() if run["plan"] == "halt"])
+    report("log of a broken reload", [text for text in service_log().splitlines() if "not reloaded" in text])
+    words = {text.partition(" ")[0] for text in service_log("-p", "warning").splitlines()}
+    report("levels at priority warning", sorted(words & {"INFO", "WARNING", "ERROR"}))
+
+    harness.edit_rules("above: 20 parsecs", "above: 15%")
+    systemctl("reload", SERVICE)
+    wait_until(lambda: harness.watchdog_metric(good) == 1, "the mended files are read")
+    report("after a mended reload", [harness.watchdog_metric(limit), get_property(SERVICE, "StatusText")])
 
 
-def hangs(night: Machine) -> None:
+def check_sigkill(harness: SystemdHarness, bot: psutil.Process) -> None:
+    harness.set_equity(800)
+    wait_until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in harness.list_runs()), "halted")
+    before, pid = harness.list_incidents(), main_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: get_property(SERVICE, "NRestarts") == "1" and get_property(SERVICE, "ActiveState") == "active",
+        "started again",
+    )
+    report("latched after kill -9", harness.watchdog_metric('watchdog_target_latched{target="toy"}'))
+    report("pid after kill -9 is new", main_pid() != pid)
+    report("bot survived kill -9", bot.is_running())
+    wait_until(lambda: {rule["outcome"] for rule in harness.status()["rules"]} == {"ok", "bad"}, "it judges again")
+    report("judges after kill -9", True)
+    report(
+        "incidents after kill -9 are the same",
+        [one["id"] for one in harness.list_incidents()] == [one["id"] for one in before],
+    )
+    report("halts after kill -9", [run["outcome"] for run in harness.list_runs() if run["plan"] == "halt"])
+
+
+def check_hang(harness: SystemdHarness) -> None:
     git = Path("/srv/bin/git")
     git.parent.mkdir()
     git.write_text(
         '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
     )
     git.chmod(0o755)
-    drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    write_drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     systemctl("restart", SERVICE)
-    tell("end on request", "Deactivated successfully" in log().split("Stopping")[-1])
+    report("end on request", "Deactivated successfully" in service_log().split("Stopping")[-1])
     pid = main_pid()
     Path("/run/hang").touch()
     hung = Path("/tmp/hung")
-    until(lambda: hung.exists() and hung.read_text(), "git hangs")
-    alive_again()
-    tell("alive while git hangs", main_pid() == pid)
+    wait_until(lambda: hung.exists() and hung.read_text(), "git hangs")
+    wait_for_watchdog_pings()
+    report("alive while git hangs", main_pid() == pid)
     Path("/run/hang").unlink()
 
-    drop_in(SERVICE, "hurry", "WatchdogSec=2")
+    write_drop_in(SERVICE, "hurry", "WatchdogSec=2")
     systemctl("restart", SERVICE)
-    tell("restarted while git hangs", psutil.pid_exists(int(hung.read_text())))
+    report("restarted while git hangs", psutil.pid_exists(int(hung.read_text())))
     os.kill(int(hung.read_text()), signal.SIGKILL)
     pid = main_pid()
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: main_pid() not in (0, pid) and show(SERVICE, "ActiveState") == "active", "started again")
-    until(lambda: night.metrics() is not None, "it answers")
-    told = log()
-    tell("hung", ["Watchdog timeout" in told, "with result 'watchdog'" in told, "Fatal Python error: Aborted" in told])
+    wait_until(lambda: main_pid() not in (0, pid) and get_property(SERVICE, "ActiveState") == "active", "started again")
+    wait_until(lambda: harness.watchdog_metrics() is not None, "it answers")
+    told = service_log()
+    report(
+        "hung", ["Watchdog timeout" in told, "with result 'watchdog'" in told, "Fatal Python error: Aborted" in told]
+    )
 
 
-def is_mended(night: Machine) -> None:
-    night.edit("above: 15%", "above: 15 parsecs")
+def check_mended_config(harness: SystemdHarness) -> None:
+    harness.edit_rules("above: 15%", "above: 15 parsecs")
     systemctl("stop", SERVICE)
     begun = systemctl("start", SERVICE)
-    until(lambda: int(show(SERVICE, "NRestarts")) >= 1, "it is tried again")
-    tell("start with broken files", [begun.returncode != 0, f"\n{CONFIG}/rules/toy.yaml:" in log()])
-    night.edit("above: 15 parsecs", "above: 15%")
-    until(lambda: show(SERVICE, "ActiveState") == "active", "mended")
-    tell("starts by itself once the files are mended", True)
+    wait_until(lambda: int(get_property(SERVICE, "NRestarts")) >= 1, "it is tried again")
+    report("start with broken files", [begun.returncode != 0, f"\n{CONFIG_DIR}/rules/toy.yaml:" in service_log()])
+    harness.edit_rules("above: 15 parsecs", "above: 15%")
+    wait_until(lambda: get_property(SERVICE, "ActiveState") == "active", "mended")
+    report("starts by itself once the files are mended", True)
 
 
 # ─ the bot is a unit ─
@@ -366,98 +374,118 @@ def is_mended(night: Machine) -> None:
 
 def ladder() -> None:
     """A bad merge, a person at work, and crashes."""
-    night = Machine()
-    night.install("Restart=on-failure\nRestartSec=1")
+    night = SystemdHarness()
+    night.install_bot_unit("Restart=on-failure\nRestartSec=1")
     crashes = yaml.safe_load((CHECKOUT / "rules" / "process.yaml").read_text())["kpis"]["crashes"]
-    night.describe(
+    night.write_service_config(
         more=f"  process: {{type: process, unit: {night.unit}, every: 500ms}}",
         kpis=f"  crashes: {json.dumps(crashes)}",
         rules="  - {name: crash, kpi: crashes, crit: {above: 0, for: 600ms, clear: 0}}",
     )
     systemctl("start", SERVICE)
-    night.healthy()
-    deployed = person(night)
-    rolled_back(night, deployed)
-    crashed(night)
+    night.wait_until_healthy()
+    deployed = check_external_restart(night)
+    check_rollback(night, deployed)
+    check_bot_crash(night)
 
 
-def person(night: Machine) -> str:
+def check_external_restart(harness: SystemdHarness) -> str:
     """Somebody restarts the bot, and then deploys what is bad: the repair waits for as long as it is settling.
 
     Returns the invocation that was deployed.
     """
-    night.edit("settling: 1s", "settling: 1h")
-    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), "the bot's invocation was noted")
+    harness.edit_rules("settling: 1s", "settling: 1h")
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "the bot's invocation was noted",
+    )
     systemctl("reload", SERVICE)
-    until(lambda: "reloaded" in log(), "reloaded")
-    tell("settling before", night.standing().unsettled)
-    night.restart_bot()
-    until(lambda: night.standing().unsettled, "the person's restart was seen")
-    tell("log of a person's restart", [text for text in log().splitlines() if "somebody else" in text])
-    night.deploy_v2(BAD)
-    until(lambda: "plan ladder refused" in log(), "the ladder is refused")
-    tell("refused", [text for text in log().splitlines() if "plan ladder refused" in text])
-    tell("runs while settling", len(night.runs()))
-    deployed = show(night.unit, "InvocationID")
-    night.edit("settling: 1h", "settling: 1s")
+    wait_until(lambda: "reloaded" in service_log(), "reloaded")
+    report("settling before", harness.target_state().unsettled)
+    harness.restart_bot()
+    wait_until(lambda: harness.target_state().unsettled, "the person's restart was seen")
+    report("log of a person's restart", [text for text in service_log().splitlines() if "somebody else" in text])
+    harness.deploy_v2(BAD_MODEL)
+    wait_until(lambda: "plan ladder refused" in service_log(), "the ladder is refused")
+    report("refused", [text for text in service_log().splitlines() if "plan ladder refused" in text])
+    report("runs while settling", len(harness.list_runs()))
+    deployed = get_property(harness.unit, "InvocationID")
+    harness.edit_rules("settling: 1h", "settling: 1s")
     systemctl("reload", SERVICE)
     return deployed
 
 
-def rolled_back(night: Machine, deployed: str) -> None:
-    until(lambda: night.runs() and night.runs()[-1]["outcome"], "the ladder has ended")
-    (run,) = night.runs()
-    tell("ladder", [run["outcome"], run["level"], run["reason"]])
-    tell("ladder's steps", [[step["phase"], step["level"], step["say"], step["status"]] for step in run["steps"]])
+def check_rollback(harness: SystemdHarness, deployed: str) -> None:
+    wait_until(lambda: harness.list_runs() and harness.list_runs()[-1]["outcome"], "the ladder has ended")
+    (run,) = harness.list_runs()
+    report("ladder", [run["outcome"], run["level"], run["reason"]])
+    report("ladder's steps", [[step["phase"], step["level"], step["say"], step["status"]] for step in run["steps"]])
     restarts = [step["before"]["invocation"] for step in run["steps"] if step["say"].startswith("restart")]
-    tell("invocations differ", len({*restarts, show(night.unit, "InvocationID")}) == 3 and restarts[0] == deployed)
-    tell("tree is v1's", night.git("rev-parse", "HEAD^{tree}") == night.git("rev-parse", "v1^{tree}"))
-    tell("git status", night.git("status", "--porcelain"))
-    tell("reverts", night.reverts())
-    tell("page", (night.page() or "").splitlines()[0])
-    tell("strangers in the repository", night.strangers())
-    until(lambda: all(one["closed"] for one in night.incidents()), "the incident is closed")
-    tell("trips", [one["trips"] for one in night.incidents()])
+    report(
+        "invocations differ",
+        len({*restarts, get_property(harness.unit, "InvocationID")}) == 3 and restarts[0] == deployed,
+    )
+    report("tree is v1's", harness.git("rev-parse", "HEAD^{tree}") == harness.git("rev-parse", "v1^{tree}"))
+    report("git status", harness.git("status", "--porcelain"))
+    report("reverts", harness.revert_commits())
+    report("page", (harness.bot_metrics() or "").splitlines()[0])
+    report("strangers in the repository", harness.foreign_files())
+    wait_until(lambda: all(one["closed"] for one in harness.list_incidents()), "the incident is closed")
+    report("trips", [one["trips"] for one in harness.list_incidents()])
 
 
-def crashed(night: Machine) -> None:
+def check_bot_crash(harness: SystemdHarness) -> None:
     state, value = 'watchdog_rule_state{rule="crash"}', 'watchdog_kpi_value{kpi="crashes"}'
-    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), "our own restart was noted")
-    tell("before any crash", [night.metric(state), night.metric(value), show(night.unit, "NRestarts")])
-    settled = night.standing().unsettled
-    os.kill(main_pid(night.unit), signal.SIGKILL)
-    until(lambda: show(night.unit, "NRestarts") == "1" and show(night.unit, "ActiveState") == "active", "restarted")
-    until(lambda: night.metric(state) == 2, "the crash is seen")
-    until(lambda: round(night.metric(value) or 0) == 1, "systemd's restart is counted")
-    until(lambda: night.standing().invocation == show(night.unit, "InvocationID"), "systemd's restart was seen")
-    tell("a crash is nobody's restart", night.standing().unsettled == settled)
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "our own restart was noted",
+    )
+    report(
+        "before any crash",
+        [harness.watchdog_metric(state), harness.watchdog_metric(value), get_property(harness.unit, "NRestarts")],
+    )
+    settled = harness.target_state().unsettled
+    os.kill(main_pid(harness.unit), signal.SIGKILL)
+    wait_until(
+        lambda: (
+            get_property(harness.unit, "NRestarts") == "1" and get_property(harness.unit, "ActiveState") == "active"
+        ),
+        "restarted",
+    )
+    wait_until(lambda: harness.watchdog_metric(state) == 2, "the crash is seen")
+    wait_until(lambda: round(harness.watchdog_metric(value) or 0) == 1, "systemd's restart is counted")
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "systemd's restart was seen",
+    )
+    report("a crash is nobody's restart", harness.target_state().unsettled == settled)
 
-    drop_in(night.unit, "left", "Restart=no")
-    os.kill(main_pid(night.unit), signal.SIGKILL)
-    until(lambda: show(night.unit, "ActiveState") == "failed", "left dead")
-    until(lambda: round(night.metric(value) or 0) == 2, "a unit that stays down counts, too")
-    tell("crashes", night.incidents()[0]["trips"])
+    write_drop_in(harness.unit, "left", "Restart=no")
+    os.kill(main_pid(harness.unit), signal.SIGKILL)
+    wait_until(lambda: get_property(harness.unit, "ActiveState") == "failed", "left dead")
+    wait_until(lambda: round(harness.watchdog_metric(value) or 0) == 2, "a unit that stays down counts, too")
+    report("crashes", harness.list_incidents()[0]["trips"])
 
 
 def falls() -> None:
     """Bots that cannot start at level one: systemd leaves one dead, and starts the other again and again."""
     for name, restart in (("dead", "Restart=no"), ("looping", "Restart=always\nRestartSec=5")):
-        night = Machine(name)
-        night.install(restart)
-        night.describe(settle="1m")
+        night = SystemdHarness(name)
+        night.install_bot_unit(restart)
+        night.write_service_config(settle="1m")
         systemctl("restart", SERVICE)
-        night.healthy()
-        night.deploy_v2(BAD + "CRASH = True\n")
-        until(lambda night=night: night.runs() and night.runs()[0]["outcome"], "the ladder has ended")  # type: ignore[misc]
-        run = night.runs()[0]
+        night.wait_until_healthy()
+        night.deploy_v2(BAD_MODEL + "CRASH = True\n")
+        wait_until(lambda night=night: night.list_runs() and night.list_runs()[0]["outcome"], "the ladder has ended")  # type: ignore[misc]
+        run = night.list_runs()[0]
         rungs = [step for step in run["steps"] if step["phase"] == "level"]
         last_of_first = max(step["ended"] for step in rungs if step["level"] == 0)
         first_of_second = min([step["started"] for step in rungs if step["level"] == 1], default=None)
-        tell(f"{name}: ladder", [run["outcome"], run["level"], run["reason"]])
-        tell(f"{name}: ms from level one to level two", first_of_second and first_of_second - last_of_first)
+        report(f"{name}: ladder", [run["outcome"], run["level"], run["reason"]])
+        report(f"{name}: ms from level one to level two", first_of_second and first_of_second - last_of_first)
         said = f"WARNING {name}: ladder: level feature disproven: "
-        tell(f"{name}: level one", [text for text in log().splitlines() if text.startswith(said)])
-        (CONFIG / "rules" / f"{name}.yaml").unlink()
+        report(f"{name}: level one", [text for text in service_log().splitlines() if text.startswith(said)])
+        (CONFIG_DIR / "rules" / f"{name}.yaml").unlink()
 
 
 def units() -> None:
@@ -466,56 +494,59 @@ def units() -> None:
     local.mkdir(parents=True, exist_ok=True)
     sleeps = "[Service]\nExecStart=/bin/sleep infinity\n"
     (local / "kept.service").write_text(sleeps)
-    (UNITS / "own.service").write_text(sleeps)
+    (UNIT_DIR / "own.service").write_text(sleeps)
     crashes = (
         "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=300\n[Service]\nType=notify\nExecStart=/bin/sh -c '{}'\n"
     )
-    (UNITS / "crashing.service").write_text(crashes.format("exit 3"))
+    (UNIT_DIR / "crashing.service").write_text(crashes.format("exit 3"))
     systemctl("daemon-reload")
     systemctl("start", "kept", "own")
 
     for name in ("kept", "own"):
-        stop = Systemd(do="systemd", stop=f"{name}.service", mask=True)
-        before = stop.before()
+        stop = SystemdAction(do="systemd", stop=f"{name}.service", mask=True)
+        before = stop.capture()
         states = [stop.state(before)]
         said = stop.apply(before, "k")
-        tell(f"{name}: masked", [*states, stop.state(before), show(name, "ActiveState"), show(name, "LoadState")])
-        tell(f"{name}: said", said)
-    start = Systemd(do="systemd", start="kept.service")
+        report(
+            f"{name}: masked",
+            [*states, stop.state(before), get_property(name, "ActiveState"), get_property(name, "LoadState")],
+        )
+        report(f"{name}: said", said)
+    start = SystemdAction(do="systemd", start="kept.service")
     try:
-        start.before()
+        start.capture()
     except ActionError as error:
-        tell("masked: start", str(error))
+        report("masked: start", str(error))
     systemctl("unmask", "kept")
-    before = start.before()
+    before = start.capture()
     start.apply(before, "k")
-    tell("unmasked: start", start.state(before))
+    report("unmasked: start", start.state(before))
 
-    start = Systemd(do="systemd", start="crashing.service")
-    before = start.before()
+    start = SystemdAction(do="systemd", start="crashing.service")
+    before = start.capture()
     errors = []
     for _ in range(4):
         try:
             start.apply(before, "k")
         except ActionError as error:
             errors.append(str(error))
-    tell("crashing: said", errors)
-    (UNITS / "crashing.service").write_text(
+    report("crashing: said", errors)
+    (UNIT_DIR / "crashing.service").write_text(
         crashes.format("[ ! -e /tmp/mended ] || exec /bin/sleep infinity; exit 3").replace("Type=notify", "Type=exec")
     )
     systemctl("daemon-reload")
     for _ in range(4):
         systemctl("start", "crashing")
     Path("/tmp/mended").touch()
-    tell("crashing: by hand", [systemctl("start", "crashing").returncode, show("crashing", "ActiveState")])
-    tell("crashing: mended", [start.apply(before, "k"), start.state(before), show("crashing", "ActiveState")])
+    report("crashing: by hand", [systemctl("start", "crashing").returncode, get_property("crashing", "ActiveState")])
+    report("crashing: mended", [start.apply(before, "k"), start.state(before), get_property("crashing", "ActiveState")])
 
 
-STORIES = {story.__name__: story for story in (service, ladder, falls, units)}
+SCENARIOS = {story.__name__: story for story in (service, ladder, falls, units)}
 
 if __name__ == "__main__":
     try:
-        STORIES[sys.argv[1]]()
+        SCENARIOS[sys.argv[1]]()
     except BaseException:
-        sys.stdout.write(log())
+        sys.stdout.write(service_log())
         raise

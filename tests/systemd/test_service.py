@@ -6,50 +6,53 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.box import Box, Facts, why_not
+from tests.systemd.box import ScenarioResults, SystemdSandbox, sandbox_unavailable
 
 pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture(scope="module")
-def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Box]]:
+def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SystemdSandbox]]:
     """All stories at once: they mostly wait."""
-    if missing := why_not():
+    if missing := sandbox_unavailable():
         pytest.skip(missing)
-    started = {story: Box(story, tmp_path_factory.mktemp(story)) for story in ("service", "ladder", "falls", "units")}
+    started = {
+        story: SystemdSandbox(story, tmp_path_factory.mktemp(story))
+        for story in ("service", "ladder", "falls", "units")
+    }
     yield started
     for box in started.values():
         box.close()
 
 
 @pytest.fixture(scope="module")
-def service(boxes: dict[str, Box]) -> Facts:
-    return boxes["service"].facts()
+def service(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["service"].wait_for_results()
 
 
 @pytest.fixture(scope="module")
-def ladder(boxes: dict[str, Box]) -> Facts:
-    return boxes["ladder"].facts()
+def ladder(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["ladder"].wait_for_results()
 
 
 @pytest.fixture(scope="module")
-def falls(boxes: dict[str, Box]) -> Facts:
-    return boxes["falls"].facts()
+def falls(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["falls"].wait_for_results()
 
 
 @pytest.fixture(scope="module")
-def units(boxes: dict[str, Box]) -> Facts:
-    return boxes["units"].facts()
+def units(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["units"].wait_for_results()
 
 
 # ─ the service ─
 
 
-def test_systemd_finds_nothing_to_say_about_the_unit_file(service: Facts) -> None:
+def test_systemd_finds_nothing_to_say_about_the_unit_file(service: ScenarioResults) -> None:
     assert service["systemd-analyze verify"] == ""
 
 
-def test_the_service_is_active_when_it_says_so_and_not_before(service: Facts) -> None:
+def test_the_service_is_active_when_it_says_so_and_not_before(service: ScenarioResults) -> None:
     begun, active, answers, same_process = service["start"]
 
     assert service["before READY=1"] == ["activating", "start"]
@@ -58,25 +61,25 @@ def test_the_service_is_active_when_it_says_so_and_not_before(service: Facts) ->
     assert answers == 200
 
 
-def test_systemd_is_told_what_is_watched_and_every_so_often_that_the_daemon_lives(service: Facts) -> None:
+def test_systemd_is_told_what_is_watched_and_every_so_often_that_the_daemon_lives(service: ScenarioResults) -> None:
     assert service["StatusText"] == "watching 2 rules"
     assert service["WatchdogUSec"] == "30s"
     assert service["said to be alive"]
 
 
-def test_the_state_lies_where_systemd_says_when_the_files_do_not_say(service: Facts) -> None:
+def test_the_state_lies_where_systemd_says_when_the_files_do_not_say(service: ScenarioResults) -> None:
     mode, files = service["state folder"]
 
     assert mode == "0o750"
     assert {"journal.db", "lock"} <= set(files)
 
 
-def test_a_good_reload_is_in_force_in_the_same_process(service: Facts) -> None:
+def test_a_good_reload_is_in_force_in_the_same_process(service: ScenarioResults) -> None:
     assert service["reload"] == 0
     assert service["after a good reload"] == [1, True]
 
 
-def test_a_broken_reload_changes_nothing_and_says_where(service: Facts) -> None:
+def test_a_broken_reload_changes_nothing_and_says_where(service: ScenarioResults) -> None:
     limit, same_process, status = service["after a broken reload"]
 
     assert (limit, same_process) == (0.2, True)
@@ -86,15 +89,15 @@ def test_a_broken_reload_changes_nothing_and_says_where(service: Facts) -> None:
     assert "parsecs" in line
 
 
-def test_the_log_tells_systemd_what_is_serious(service: Facts) -> None:
+def test_the_log_tells_systemd_what_is_serious(service: ScenarioResults) -> None:
     assert service["levels at priority warning"] == ["ERROR", "WARNING"]
 
 
-def test_files_that_were_mended_are_reloaded(service: Facts) -> None:
+def test_files_that_were_mended_are_reloaded(service: ScenarioResults) -> None:
     assert service["after a mended reload"] == [0.15, "watching 2 rules"]
 
 
-def test_a_bot_started_by_the_watchdog_stands_on_its_own_feet(service: Facts) -> None:
+def test_a_bot_started_by_the_watchdog_stands_on_its_own_feet(service: ScenarioResults) -> None:
     code, outcome, said = service["rollback by hand"]
 
     assert (code, outcome) == (0, "proven"), said
@@ -103,7 +106,7 @@ def test_a_bot_started_by_the_watchdog_stands_on_its_own_feet(service: Facts) ->
     assert service["oom_score_adj of watchdog and bot"] in (["-500", "0"], ["0", "0"])  # the box may be refused -500
 
 
-def test_kill_nine_of_the_watchdog_is_followed_by_a_new_one_that_goes_on(service: Facts) -> None:
+def test_kill_nine_of_the_watchdog_is_followed_by_a_new_one_that_goes_on(service: ScenarioResults) -> None:
     assert service["pid after kill -9 is new"]
     assert service["latched after kill -9"] == 1
     assert service["incidents after kill -9 are the same"]
@@ -111,24 +114,24 @@ def test_kill_nine_of_the_watchdog_is_followed_by_a_new_one_that_goes_on(service
     assert service["halts after kill -9"] == ["proven"]  # one, and not again
 
 
-def test_a_bot_started_by_the_watchdog_survives_its_kill_nine_restart_hang_and_stop(service: Facts) -> None:
+def test_a_bot_started_by_the_watchdog_survives_its_kill_nine_restart_hang_and_stop(service: ScenarioResults) -> None:
     assert service["bot survived kill -9"]
     assert service["bot survived all of it"]
 
 
-def test_the_service_ends_well_when_asked_to(service: Facts) -> None:
+def test_the_service_ends_well_when_asked_to(service: ScenarioResults) -> None:
     assert service["end on request"]
 
 
-def test_a_git_that_hangs_does_not_make_the_watchdog_look_dead(service: Facts) -> None:
+def test_a_git_that_hangs_does_not_make_the_watchdog_look_dead(service: ScenarioResults) -> None:
     assert service["alive while git hangs"]
 
 
-def test_a_git_that_hangs_does_not_keep_the_watchdog_from_ending(service: Facts) -> None:
+def test_a_git_that_hangs_does_not_keep_the_watchdog_from_ending(service: ScenarioResults) -> None:
     assert service["restarted while git hangs"]
 
 
-def test_a_watchdog_that_hangs_is_ended_says_where_it_hung_and_is_started_again(service: Facts) -> None:
+def test_a_watchdog_that_hangs_is_ended_says_where_it_hung_and_is_started_again(service: ScenarioResults) -> None:
     timed_out, result, where = service["hung"]
 
     assert timed_out
@@ -136,7 +139,7 @@ def test_a_watchdog_that_hangs_is_ended_says_where_it_hung_and_is_started_again(
     assert where
 
 
-def test_broken_files_keep_the_service_from_starting_until_they_are_mended(service: Facts) -> None:
+def test_broken_files_keep_the_service_from_starting_until_they_are_mended(service: ScenarioResults) -> None:
     refused, said_where = service["start with broken files"]
 
     assert refused
@@ -147,7 +150,7 @@ def test_broken_files_keep_the_service_from_starting_until_they_are_mended(servi
 # ─ a bot that is a unit ─
 
 
-def test_a_person_who_restarts_the_bot_makes_repairs_wait(ladder: Facts) -> None:
+def test_a_person_who_restarts_the_bot_makes_repairs_wait(ladder: ScenarioResults) -> None:
     assert ladder["settling before"] is None
     assert ladder["log of a person's restart"] == [
         "INFO toy: somebody else restarted the bot: repairs wait, halts do not"
@@ -157,7 +160,7 @@ def test_a_person_who_restarts_the_bot_makes_repairs_wait(ladder: Facts) -> None
     assert ladder["runs while settling"] == 0
 
 
-def test_a_bad_merge_is_reverted_when_its_flag_did_not_help_and_the_unit_runs_what_was(ladder: Facts) -> None:
+def test_a_bad_merge_is_reverted_when_its_flag_did_not_help_and_the_unit_runs_what_was(ladder: ScenarioResults) -> None:
     outcome, level, _ = ladder["ladder"]
 
     assert (outcome, level) == ("proven", 1)
@@ -175,27 +178,27 @@ def test_a_bad_merge_is_reverted_when_its_flag_did_not_help_and_the_unit_runs_wh
     assert ladder["page"] == "error_ratio 0.01"
 
 
-def test_each_restart_is_another_invocation(ladder: Facts) -> None:
+def test_each_restart_is_another_invocation(ladder: ScenarioResults) -> None:
     assert ladder["invocations differ"]
 
 
-def test_a_watchdog_that_is_root_leaves_nothing_of_roots_in_somebody_elses_repository(ladder: Facts) -> None:
+def test_a_watchdog_that_is_root_leaves_nothing_of_roots_in_somebody_elses_repository(ladder: ScenarioResults) -> None:
     assert ladder["strangers in the repository"] == []
 
 
-def test_neither_a_persons_restarts_nor_ours_count_as_crashes(ladder: Facts) -> None:
+def test_neither_a_persons_restarts_nor_ours_count_as_crashes(ladder: ScenarioResults) -> None:
     assert ladder["trips"] == [["errors-high"]]
     assert ladder["before any crash"] == [0, 0, "0"]
 
 
-def test_a_crash_is_seen_whether_systemd_starts_the_bot_again_or_leaves_it(ladder: Facts) -> None:
+def test_a_crash_is_seen_whether_systemd_starts_the_bot_again_or_leaves_it(ladder: ScenarioResults) -> None:
     assert ladder["crashes"] == ["crash"]
     assert ladder["a crash is nobody's restart"]
 
 
 @pytest.mark.parametrize("bot", ["dead", "looping"])
 def test_a_unit_that_cannot_start_at_level_one_goes_to_level_two_before_it_would_have_settled(
-    falls: Facts, bot: str
+    falls: ScenarioResults, bot: str
 ) -> None:
     outcome, level, _ = falls[f"{bot}: ladder"]
 
@@ -209,19 +212,19 @@ def test_a_unit_that_cannot_start_at_level_one_goes_to_level_two_before_it_would
 # ─ units ─
 
 
-def test_a_masked_unit_stays_down_until_it_is_unmasked(units: Facts) -> None:
+def test_a_masked_unit_stays_down_until_it_is_unmasked(units: ScenarioResults) -> None:
     assert units["kept: masked"] == ["before", "after", "inactive", "masked"]
     assert units["kept: said"].endswith("systemctl unmask kept.service && systemctl start kept.service")
     assert units["masked: start"] == "kept.service is masked — systemctl unmask kept.service"
     assert units["unmasked: start"] == "after"
 
 
-def test_a_unit_that_cannot_be_masked_is_stopped_all_the_same(units: Facts) -> None:
+def test_a_unit_that_cannot_be_masked_is_stopped_all_the_same(units: ScenarioResults) -> None:
     assert units["own: masked"] == ["before", "after", "inactive", "loaded"]
     assert "not masked, since its file is /etc/systemd/system/own.service" in units["own: said"]
 
 
-def test_a_unit_that_hit_its_start_limit_can_be_started_once_it_is_mended(units: Facts) -> None:
+def test_a_unit_that_hit_its_start_limit_can_be_started_once_it_is_mended(units: ScenarioResults) -> None:
     said, state, active = units["crashing: mended"]
 
     assert units["crashing: by hand"] == [1, "failed"]
@@ -229,6 +232,6 @@ def test_a_unit_that_hit_its_start_limit_can_be_started_once_it_is_mended(units:
     assert (state, active) == ("after", "active")
 
 
-def test_a_unit_that_cannot_start_is_told_each_time(units: Facts) -> None:
+def test_a_unit_that_cannot_start_is_told_each_time(units: ScenarioResults) -> None:
     assert len(units["crashing: said"]) == 4
     assert all("ended with 1" in text for text in units["crashing: said"])

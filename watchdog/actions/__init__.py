@@ -6,15 +6,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from watchdog.actions.archive import Archive
-from watchdog.actions.command import Command
-from watchdog.actions.flag import Flag
-from watchdog.actions.git import Git
-from watchdog.actions.http import Http
-from watchdog.actions.process import Process
-from watchdog.actions.restore import Restore
-from watchdog.actions.systemd import Systemd
+from watchdog.actions.archive import ArchiveAction
+from watchdog.actions.command import CommandAction
+from watchdog.actions.flag import FlagAction
+from watchdog.actions.git import GitAction
+from watchdog.actions.http import HttpAction
+from watchdog.actions.process import ProcessAction
+from watchdog.actions.restore import RestoreAction
+from watchdog.actions.systemd import SystemdAction
 
-__all__ = ["Action", "Archive", "Command", "Flag", "Git", "Http", "Process", "Restore", "Systemd"]
+__all__ = [
+    "AnyAction",
+    "ArchiveAction",
+    "CommandAction",
+    "FlagAction",
+    "GitAction",
+    "HttpAction",
+    "ProcessAction",
+    "RestoreAction",
+    "SystemdAction",
+]
 
-Action = Annotated[Flag | Git | Systemd | Process | Http | Archive | Restore | Command, Field(discriminator="do")]
+AnyAction = Annotated[
+    FlagAction | GitAction | SystemdAction | ProcessAction | HttpAction | ArchiveAction | RestoreAction | CommandAction,
+    Field(discriminator="do"),
+]

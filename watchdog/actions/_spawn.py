@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-FASTER = 3
+EXIT_ALREADY_STARTED = 3
 
 
 def main() -> int:
@@ -32,40 +32,40 @@ def main() -> int:
         # of the first.
         folder = os.open(os.path.dirname(pid_file), os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(folder, fcntl.LOCK_EX)
-        if _content(pid_file) != order["seen"]:
-            return _say(f"{pid_file} was written meanwhile: another start was faster", FASTER)
+        if _read_text(pid_file) != order["seen"]:
+            return _report(f"{pid_file} was written meanwhile: another start was faster", EXIT_ALREADY_STARTED)
         fails, tells = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(fails)
-            _become(order, tells)
+            _exec_program(order, tells)
         os.close(tells)
         problem = b"".join(iter(lambda: os.read(fails, 4096), b""))
         if problem:
             os.waitpid(pid, 0)
-            _forget(pid_file, pid)
-            return _say(problem.decode(), 1)
+            _remove_pid_file(pid_file, pid)
+            return _report(problem.decode(), 1)
     except OSError as error:
-        return _say(f"{pid_file} cannot be written: {error.strerror}", 1)
+        return _report(f"{pid_file} cannot be written: {error.strerror}", 1)
     deadline = time.monotonic() + order["alive_for"]
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            _forget(pid_file, pid)
+            _remove_pid_file(pid_file, pid)
             code = os.waitstatus_to_exitcode(status)
-            return _say(f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}", 1)
+            return _report(f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}", 1)
         if time.monotonic() >= deadline:
             os.write(1, b"%d\n" % pid)
             return 0
         time.sleep(0.01)
 
 
-def _become(order: dict[str, object], tells: int) -> None:
+def _exec_program(order: dict[str, object], error_pipe: int) -> None:
     """In the child: pid file, streams, then the bot's program. Never returns."""
     what = "nothing"
     try:
         os.setsid()
-        _as_mortal_as_others()
+        _reset_oom_score()
         what = str(order["pid_file"])
         beside = f"{what}.trading-watchdog"
         with open(beside, "w") as file:
@@ -88,22 +88,22 @@ def _become(order: dict[str, object], tells: int) -> None:
         what = str(command[0])
         os.execvp(what, command)  # noqa: S606 - no shell, on purpose
     except OSError as error:
-        os.write(tells, f"{what}: {error.strerror}".encode())
+        os.write(error_pipe, f"{what}: {error.strerror}".encode())
     finally:
         os._exit(127)
 
 
-def _as_mortal_as_others() -> None:
+def _reset_oom_score() -> None:
     """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); a bot that leaks must not be."""
     try:
-        if (_content("/proc/self/oom_score_adj") or "0").startswith("-"):
+        if (_read_text("/proc/self/oom_score_adj") or "0").startswith("-"):
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("0")
     except OSError:
         pass  # then it is as it was
 
 
-def _content(pid_file: str) -> str | None:
+def _read_text(pid_file: str) -> str | None:
     try:
         with open(pid_file) as file:
             return file.read()
@@ -111,12 +111,12 @@ def _content(pid_file: str) -> str | None:
         return None
 
 
-def _forget(pid_file: str, pid: int) -> None:
-    if _content(pid_file) == f"{pid}\n":
+def _remove_pid_file(pid_file: str, pid: int) -> None:
+    if _read_text(pid_file) == f"{pid}\n":
         os.unlink(pid_file)
 
 
-def _say(text: str, code: int) -> int:
+def _report(text: str, code: int) -> int:
     os.write(2, text.encode() + b"\n")
     return code
 

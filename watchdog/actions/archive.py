@@ -16,25 +16,25 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from watchdog.actions import files
-from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
+from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, FrozenList, JsonObject, StepState, Target
 
 if TYPE_CHECKING:
     import tarfile
 
 _CHUNK = 1 << 20
-_ENTRIES = 100_000
+_MAX_ENTRIES = 100_000
 
 
-class Archive(StepPart):
+class ArchiveAction(ActionModel):
     """Moves state into a dated archive: written, read back, and only then are the originals removed.
 
     Killed or failed anywhere, the originals are whole under their names, or the archive is.
     """
 
-    lasting: ClassVar[bool] = False  # the bot makes itself new state
+    persistent: ClassVar[bool] = False  # the bot makes itself new state
 
     do: Literal["archive"]
-    paths: Annotated[Seq[str], Field(min_length=1)]
+    paths: Annotated[FrozenList[str], Field(min_length=1)]
     """Files and folders, relative to the target's repo. All of them must be there."""
     into: str
     """Folder of the archives, relative to the target's repo; made when it is not there."""
@@ -43,25 +43,25 @@ class Archive(StepPart):
     timeout: Duration = 60_000
     """For all of it; what is not done by then is put back."""
 
-    def at(self, target: Target) -> Archive:
-        return self.model_copy(update={"repo": files.base(target.repo, self.repo, *self.paths, self.into)})
+    def bind(self, target: Target) -> ArchiveAction:
+        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, *self.paths, self.into)})
 
-    def say(self) -> str:
+    def describe(self) -> str:
         return f"archive {', '.join(self.paths[:3])}{' …' if len(self.paths) > 3 else ''} into {self.into}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"paths": {path: digest of names, sizes and times below it}, "base", "archive": path, "files", "bytes"}``."""
-        paths = [self._path(name) for name in self.paths]
+        paths = [self._resolve(name) for name in self.paths]
         into = Path(os.path.realpath(Path(self.repo or "", self.into)))
         for path in paths:
             if any(other == path or other in path.parents for other in paths if other is not path):
                 raise ActionError(f"{path} is named twice — name it, or a folder above it, once")
             if path == into or path in into.parents:
                 raise ActionError(f"{into} lies within {path}, which goes away — say another place in into")
-        seen = {str(path): _look(path) for path in paths}
-        files.refuse_writers(paths)
+        seen = {str(path): _scan(path) for path in paths}
+        files.ensure_no_writers(paths)
         entries = [entry for look in seen.values() for entry in look]
-        digests = {path: _digest(look) for path, look in seen.items()}
+        digests = {path: _digest_entries(look) for path, look in seen.items()}
         newest = datetime.fromtimestamp(max(entry.mtime for entry in entries) // 1_000_000_000, UTC)
         short = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
         name = f"{paths[0].name.lstrip('.') or 'state'}-{newest:%Y%m%dT%H%M%SZ}-{short}.tar.gz"
@@ -73,47 +73,53 @@ class Archive(StepPart):
             "bytes": sum(entry.size for entry in entries),
         }
 
-    def touches(self, before: Json) -> tuple[Path, ...]:
-        return (*map(Path, before["paths"]), Path(before["archive"]))
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
+        return (*map(Path, captured["paths"]), Path(captured["archive"]))
 
-    def preview(self, before: Json) -> str:
-        count = "1 file" if before["files"] == 1 else f"{before['files']} files"
-        return f"{', '.join(before['paths'])} ({count}, {before['bytes']} bytes) would go into {before['archive']}"
+    def preview(self, captured: JsonObject) -> str:
+        count = "1 file" if captured["files"] == 1 else f"{captured['files']} files"
+        return (
+            f"{', '.join(captured['paths'])} ({count}, {captured['bytes']} bytes) would go into {captured['archive']}"
+        )
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
-        archive, paths = Path(before["archive"]), [Path(path) for path in before["paths"]]
-        _settle(archive, paths)
+        archive, paths = Path(captured["archive"]), [Path(path) for path in captured["paths"]]
+        _finish_or_roll_back(archive, paths)
         if not archive.exists():
-            part = _beside(archive)
+            part = _hidden_path(archive)
             try:
-                self._pack(before, part, until)
-                _set_aside(before["paths"])
+                self._write_archive(captured, part, until)
+                _hide_originals(captured["paths"])
                 try:
                     part.replace(archive)
-                    files.sync_folder(archive.parent)
+                    files.fsync_directory(archive.parent)
                 finally:
-                    _settle(archive, paths)
+                    _finish_or_roll_back(archive, paths)
             except OSError as problem:
                 raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
             finally:
                 with contextlib.suppress(OSError):
                     part.unlink()
-        base = before["base"]
+        base = captured["base"]
         return f"{', '.join(self.paths)} → {archive}; back with: tar -xzf {archive} -C {base}"
 
-    def state(self, before: Json) -> State:
+    def state(self, captured: JsonObject) -> StepState:
         """Ends what a crash left open, too: either all is back under its name, or the rest is removed."""
-        archive, paths = Path(before["archive"]), [Path(path) for path in before["paths"]]
+        archive, paths = Path(captured["archive"]), [Path(path) for path in captured["paths"]]
         try:
-            _settle(archive, paths)
+            _finish_or_roll_back(archive, paths)
             if archive.exists():
                 return "after"
-            return "before" if all(_digest(_look(path)) == before["paths"][str(path)] for path in paths) else "other"
+            return (
+                "before"
+                if all(_digest_entries(_scan(path)) == captured["paths"][str(path)] for path in paths)
+                else "other"
+            )
         except ActionError:
             return "other" if not all(os.path.lexists(path) for path in paths) else "unknown"
 
-    def _path(self, name: str) -> Path:
+    def _resolve(self, name: str) -> Path:
         """Where it really is; what lies behind a link is not ours to move."""
         path = Path(self.repo or "", name)
         real = Path(os.path.realpath(path.parent)) / path.name
@@ -121,38 +127,38 @@ class Archive(StepPart):
             raise ActionError(f"there is no {path} — name it relative to the target's repo")
         return real
 
-    def _pack(self, before: Json, part: Path, until: float) -> None:
+    def _write_archive(self, captured: JsonObject, part: Path, deadline: float) -> None:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
         import gzip  # paid by who archives
         import tarfile
 
-        _make_folder(part.parent)
-        looks = {path: _look(Path(path)) for path in before["paths"]}
-        _refuse_changed(before["paths"], looks)
-        files.refuse_writers([Path(path) for path in looks])
+        _make_directories(part.parent)
+        scans = {path: _scan(Path(path)) for path in captured["paths"]}
+        _ensure_unchanged(captured["paths"], scans)
+        files.ensure_no_writers([Path(path) for path in scans])
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         sums: dict[str, str] = {}
-        base = Path(before["base"])
+        base = Path(captured["base"])
         with part.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)  # state may hold keys
-            owner = Path(next(iter(looks))).lstat()
+            owner = Path(next(iter(scans))).lstat()
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
-                for look in looks.values():
+                for look in scans.values():
                     for entry in look:
-                        sums[_name(entry.path, base)] = _add(tar, entry, base, until)
+                        sums[_member_name(entry.path, base)] = _add_entry(tar, entry, base, deadline)
             file.flush()
             os.fsync(file.fileno())
-        if _read_back(part, until) != sums:
+        if _read_archive(part, deadline) != sums:
             raise ActionError(
                 f"{part} does not hold what was written to it — is the disk broken? (nothing was removed)"
             )
-        _refuse_changed(before["paths"], {path: _look(Path(path)) for path in looks})
+        _ensure_unchanged(captured["paths"], {path: _scan(Path(path)) for path in scans})
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     path: Path
     kind: Literal["file", "folder", "link"]
     size: int
@@ -161,10 +167,10 @@ class Entry(NamedTuple):
     """Inode, mode, owner: a file that was replaced by another of the same size and time is another."""
 
 
-def _look(top: Path) -> list[Entry]:
+def _scan(top: Path) -> list[ArchiveEntry]:
     """Everything at and below the path, in order. Raises ActionError for what cannot be kept in an archive."""
     device = _lstat(top.parent).st_dev
-    found: list[Entry] = []
+    found: list[ArchiveEntry] = []
     left = [top]
     while left:
         path = left.pop()
@@ -180,9 +186,9 @@ def _look(top: Path) -> list[Entry]:
         if kind is None or (kind == "link" and path == top):
             raise ActionError(f"{path} is no file or folder — name the real ones, without sockets, devices and links")
         size = seen.st_size if kind == "file" else 0
-        found.append(Entry(path, kind, size, seen.st_mtime_ns, (seen.st_ino, seen.st_mode, seen.st_uid)))
-        if len(found) > _ENTRIES:
-            raise ActionError(f"{top} holds more than {_ENTRIES} files — archive it by hand")
+        found.append(ArchiveEntry(path, kind, size, seen.st_mtime_ns, (seen.st_ino, seen.st_mode, seen.st_uid)))
+        if len(found) > _MAX_ENTRIES:
+            raise ActionError(f"{top} holds more than {_MAX_ENTRIES} files — archive it by hand")
         if kind == "folder":
             try:
                 left += sorted(path.iterdir(), reverse=True)
@@ -191,7 +197,7 @@ def _look(top: Path) -> list[Entry]:
     return found
 
 
-def _make_folder(folder: Path) -> None:
+def _make_directories(folder: Path) -> None:
     """The folder and those above it, owned like the folder that was there."""
     for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
         missing.mkdir(exist_ok=True)
@@ -207,56 +213,56 @@ def _lstat(path: Path) -> os.stat_result:
         raise ActionError(f"{path} cannot be looked at: {problem.strerror}") from None
 
 
-def _digest(look: Sequence[Entry]) -> str:
-    top = look[0].path
-    lines = [repr((os.fsencode(entry.path.relative_to(top)), entry[1:])) for entry in look]
+def _digest_entries(entries: Sequence[ArchiveEntry]) -> str:
+    top = entries[0].path
+    lines = [repr((os.fsencode(entry.path.relative_to(top)), entry[1:])) for entry in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _refuse_changed(digests: Mapping[str, str], looks: Mapping[str, Sequence[Entry]]) -> None:
+def _ensure_unchanged(digests: Mapping[str, str], scans: Mapping[str, Sequence[ArchiveEntry]]) -> None:
     for path, digest in digests.items():
-        if _digest(looks[path]) != digest:
+        if _digest_entries(scans[path]) != digest:
             raise ActionError(f"{path} was changed meanwhile (nothing was removed) — stop the bot first")
 
 
-def _name(path: Path, base: Path) -> str:
+def _member_name(path: Path, base: Path) -> str:
     return str(path.relative_to(base if path.is_relative_to(base) else "/"))
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, base: Path, until: float) -> str:
+def _add_entry(tar: tarfile.TarFile, entry: ArchiveEntry, base: Path, until: float) -> str:
     """The entry goes into the archive; what was read of it."""
     tar.inodes.clear()  # type: ignore[attr-defined]  # a hard link is packed as the file that it is
-    member = tar.gettarinfo(str(entry.path), _name(entry.path, base))
+    member = tar.gettarinfo(str(entry.path), _member_name(entry.path, base))
     if entry.kind != "file":
         tar.addfile(member)
         return f"{entry.kind} {member.linkname}"
     handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(handle, "rb") as file:  # noqa: PTH123 - a handle
-        reading = _Reading(file, until)
+        reading = _HashingReader(file, until)
         try:
             tar.addfile(member, reading)
         except OSError as problem:
             if problem.errno is None:
                 raise ActionError(f"{entry.path} was changed meanwhile (nothing was removed)") from None
             raise
-    return f"file {reading.sum.hexdigest()}"
+    return f"file {reading.digest.hexdigest()}"
 
 
-class _Reading:
+class _HashingReader:
     """A file that is read: its checksum, and the deadline."""
 
     def __init__(self, file: IO[bytes], until: float) -> None:
-        self._file, self._until, self.sum = file, until, hashlib.sha256()
+        self._file, self._until, self.digest = file, until, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         if time.monotonic() >= self._until:
             raise ActionError("not done in time (nothing was removed) — raise timeout, or archive less")
         chunk = self._file.read(size)
-        self.sum.update(chunk)
+        self.digest.update(chunk)
         return chunk
 
 
-def _read_back(part: Path, until: float) -> dict[str, str]:
+def _read_archive(part: Path, until: float) -> dict[str, str]:
     """What the archive really holds: by name, what `_add` said of it. Of a broken one, less."""
     import gzip
     import tarfile
@@ -269,52 +275,52 @@ def _read_back(part: Path, until: float) -> dict[str, str]:
             if content is None:
                 found[member.name] = f"{kind} {member.linkname}"
                 continue
-            reading = _Reading(content, until)
+            reading = _HashingReader(content, until)
             while reading.read(_CHUNK):
                 pass
-            found[member.name] = f"file {reading.sum.hexdigest()}"
+            found[member.name] = f"file {reading.digest.hexdigest()}"
     return found
 
 
 # Removing: every original gets another name in one step, then the archive its own; only then anything is deleted.
 
 
-def _beside(path: Path) -> Path:
+def _hidden_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.trading-watchdog")
 
 
-def _set_aside(digests: Mapping[str, str]) -> None:
+def _hide_originals(digests: Mapping[str, str]) -> None:
     """Give the originals another name. ActionError, with all of them back, when somebody wrote to them meanwhile."""
     try:
         for path in map(Path, digests):
-            path.rename(_beside(path))
-        hidden = [_beside(Path(path)) for path in digests]
-        _refuse_changed(digests, {path: _look(_beside(Path(path))) for path in digests})
-        files.refuse_writers(hidden)
+            path.rename(_hidden_path(path))
+        hidden = [_hidden_path(Path(path)) for path in digests]
+        _ensure_unchanged(digests, {path: _scan(_hidden_path(Path(path))) for path in digests})
+        files.ensure_no_writers(hidden)
     except (ActionError, OSError):
         for path in map(Path, digests):
-            if os.path.lexists(_beside(path)):
-                _back(path)
+            if os.path.lexists(_hidden_path(path)):
+                _unhide(path)
         raise
 
 
-def _settle(archive: Path, paths: Sequence[Path]) -> None:
+def _finish_or_roll_back(archive: Path, paths: Sequence[Path]) -> None:
     """With the archive in place what was set aside is deleted, without it put back. Raises ActionError."""
     with contextlib.suppress(OSError):
-        _beside(archive).unlink()  # half of one
+        _hidden_path(archive).unlink()  # half of one
     for path in paths:
-        hidden = _beside(path)
+        hidden = _hidden_path(path)
         if not os.path.lexists(hidden):
             continue
         if not archive.exists():
-            _back(path)
+            _unhide(path)
             continue
         try:
             if hidden.is_dir():
                 shutil.rmtree(hidden)
             else:
                 hidden.unlink()
-            files.sync_folder(hidden.parent)
+            files.fsync_directory(hidden.parent)
         except OSError as problem:
             raise ActionError(
                 f"{problem.filename}: {problem.strerror} — it stands in {archive} and can be removed",
@@ -322,8 +328,8 @@ def _settle(archive: Path, paths: Sequence[Path]) -> None:
             ) from None
 
 
-def _back(path: Path) -> None:
-    hidden = _beside(path)
+def _unhide(path: Path) -> None:
+    hidden = _hidden_path(path)
     if os.path.lexists(path):
         raise ActionError(f"{path} was made anew meanwhile; the old one is {hidden} — put back what is right")
     try:

@@ -15,17 +15,17 @@ from typing import IO, Any, NamedTuple
 
 from watchdog.model import ActionError
 
-on_child: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
+on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
 because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
 the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
 
-SAME_START = 2.0
+START_TIME_TOLERANCE = 2.0
 """Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
 follows the clock."""
 
-_POLITE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
-_POLL = 0.05
+_TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
+_POLL_INTERVAL = 0.05
 _CHUNK = 65_536
 
 # What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
@@ -44,7 +44,7 @@ _NOT_INHERITED = (
 )
 
 
-class Owner(NamedTuple):
+class RunAs(NamedTuple):
     """Whom a program runs as; only root may say so."""
 
     uid: int
@@ -53,14 +53,14 @@ class Owner(NamedTuple):
     home: str
 
 
-class Ran(NamedTuple):
-    code: int
+class CommandResult(NamedTuple):
+    exit_code: int
     """Exit status; ``-9`` when signal 9 ended it."""
-    out: str
-    err: str
-    raw: bytes
+    stdout: str
+    stderr: str
+    stdout_bytes: bytes
     """stdout, byte for byte."""
-    cut: bool
+    truncated: bool
     """stdout was longer than the limit: only its end is here."""
 
 
@@ -72,38 +72,38 @@ def run(
     timeout_ms: float,
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
-    owner: Owner | None = None,
-) -> Ran:
+    run_as: RunAs | None = None,
+) -> CommandResult:
     """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
 
     Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
     whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    child = _start(argv, cwd, environment(env), input is not None, owner)
+    child = _spawn(argv, cwd, child_environment(env), input is not None, run_as)
     try:
-        note, began = on_child.get(), started(child.pid)
+        note, began = on_child_started.get(), start_time(child.pid)
         if note is not None and began is not None:
             note(child.pid, began)
-        streams = _talk(child, input, deadline, output_limit)
+        streams = _communicate(child, input, deadline, output_limit)
         if streams is None:
             seconds = f"{timeout_ms / 1_000:g} s"
             raise ActionError(
-                f"{_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
+                f"{_display_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
                 may_have_happened=True,
             )
     finally:
         if child.poll() is None:
-            _end(child)
+            _terminate_group(child)
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
     out, err = streams
-    return Ran(child.returncode, _text(out.kept), _text(err.kept), bytes(out.kept), out.cut)
+    return CommandResult(child.returncode, _decode(out.data), _decode(err.data), bytes(out.data), out.truncated)
 
 
-def environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
+def child_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
     """Our environment without what systemd meant for us alone, and with `env` over it."""
     merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
@@ -122,16 +122,16 @@ def boot_time() -> float:
     return float(next(line for line in lines if line.startswith("btime ")).split()[1])
 
 
-def started(pid: int) -> float | None:
+def start_time(pid: int) -> float | None:
     """When a process began, in seconds since the epoch, as psutil tells it; None when there is none."""
     found = _state_and_start(pid)
     return None if found is None else found[1]
 
 
-def living(pid: int, create_time: float) -> bool:
+def is_running(pid: int, create_time: float) -> bool:
     """Whether that very process lives, not another one that got its number. A zombie has ended."""
     found = _state_and_start(pid)
-    return found is not None and found[0] not in "ZX" and abs(found[1] - create_time) <= SAME_START
+    return found is not None and found[0] not in "ZX" and abs(found[1] - create_time) <= START_TIME_TOLERANCE
 
 
 def _state_and_start(pid: int) -> tuple[str, float] | None:
@@ -142,16 +142,16 @@ def _state_and_start(pid: int) -> tuple[str, float] | None:
     return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK") + boot_time()
 
 
-def leftover(pid: int, create_time: float, wait_s: float) -> None:
+def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
     """At boot: wait up to `wait_s` seconds for a child that outlived us, then end its process group.
 
     Returns when that process is no more. Raises ActionError when it cannot be ended.
     """
     deadline = time.monotonic() + wait_s
-    while living(pid, create_time):
+    while is_running(pid, create_time):
         if time.monotonic() >= deadline:
             break
-        time.sleep(_POLL)
+        time.sleep(_POLL_INTERVAL)
     else:
         return
     deadline = time.monotonic() + 10
@@ -163,27 +163,27 @@ def leftover(pid: int, create_time: float, wait_s: float) -> None:
                 os.kill(pid, signal.SIGKILL)
         except PermissionError as problem:
             raise ActionError(f"process {pid}, left over, cannot be ended: {problem}", may_have_happened=True) from None
-    while living(pid, create_time):
+    while is_running(pid, create_time):
         if time.monotonic() >= deadline:
             raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True)
-        time.sleep(_POLL)
+        time.sleep(_POLL_INTERVAL)
 
 
-def _start(
-    argv: Sequence[str], cwd: str | Path | None, env: dict[str, str], talk: bool, owner: Owner | None
+def _spawn(
+    argv: Sequence[str], cwd: str | Path | None, env: dict[str, str], with_stdin: bool, run_as: RunAs | None
 ) -> subprocess.Popen[bytes]:
     if cwd is not None and not Path(cwd).is_dir():
-        raise ActionError(f"{_name(argv)} was not started: there is no folder {cwd}")
+        raise ActionError(f"{_display_name(argv)} was not started: there is no folder {cwd}")
     who: dict[str, Any] = {}
-    if owner is not None:
-        who = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
+    if run_as is not None:
+        who = {"user": run_as.uid, "group": run_as.gid, "extra_groups": run_as.groups}
     try:
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=env,
             start_new_session=True,
-            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             **who,
@@ -197,26 +197,26 @@ def _start(
         raise ActionError(f"{argv[0]} was not started: {problem} — {cure}") from None
 
 
-class _Tail:
+class _TailBuffer:
     """The last bytes of a stream, whatever its length."""
 
     def __init__(self, limit: int) -> None:
-        self.kept, self.limit, self.cut = bytearray(), limit, False
+        self.data, self.limit, self.truncated = bytearray(), limit, False
 
     def add(self, chunk: bytes) -> None:
-        self.kept += chunk
-        if len(self.kept) > self.limit:
-            self.cut = True
-            del self.kept[: -self.limit or None]
+        self.data += chunk
+        if len(self.data) > self.limit:
+            self.truncated = True
+            del self.data[: -self.limit or None]
 
 
-def _talk(
+def _communicate(
     child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int
-) -> tuple[_Tail, _Tail] | None:
+) -> tuple[_TailBuffer, _TailBuffer] | None:
     """Feed stdin and read both pipes until the child has ended; None when the deadline came first."""
     assert child.stdout is not None
     assert child.stderr is not None
-    out, err = _Tail(limit), _Tail(limit)
+    out, err = _TailBuffer(limit), _TailBuffer(limit)
     left_to_say = memoryview(data or b"")
     with selectors.DefaultSelector() as selector:
         for pipe, tail in ((child.stdout, out), (child.stderr, err)):
@@ -232,12 +232,12 @@ def _talk(
             if remaining <= 0:
                 return None
             ended = child.poll() is not None  # asked first: what it wrote before its end is in the pipes by then
-            events = selector.select(0 if ended else min(remaining, _POLL))
+            events = selector.select(0 if ended else min(remaining, _POLL_INTERVAL))
             for key, _ in events:
                 if key.fileobj is child.stdin:
-                    left_to_say = _write(selector, child.stdin, left_to_say)
+                    left_to_say = _write_stdin(selector, child.stdin, left_to_say)
                 else:
-                    _read(selector, key)
+                    _read_pipe(selector, key)
             if ended:
                 after_its_end -= 1
                 if not events or not after_its_end:
@@ -249,7 +249,7 @@ def _talk(
     return out, err
 
 
-def _read(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+def _read_pipe(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     chunk = os.read(key.fd, _CHUNK)
     if chunk:
         key.data.add(chunk)
@@ -257,7 +257,7 @@ def _read(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         selector.unregister(key.fileobj)
 
 
-def _write(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memoryview) -> memoryview:
+def _write_stdin(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memoryview) -> memoryview:
     assert stdin is not None
     try:
         data = data[os.write(stdin.fileno(), data[:_CHUNK]) :]
@@ -270,31 +270,31 @@ def _write(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memo
     return data
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _terminate_group(child: subprocess.Popen[bytes]) -> None:
     """SIGTERM, then SIGKILL to the whole group. The leader is reaped last, so that its number cannot be another's."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _POLITE
-        while time.monotonic() < deadline and not _ended(child.pid):
-            time.sleep(_POLL / 5)
+        deadline = time.monotonic() + _TERM_GRACE
+        while time.monotonic() < deadline and not _has_exited(child.pid):
+            time.sleep(_POLL_INTERVAL / 5)
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(10)  # only a program stuck inside the kernel takes longer
 
 
-def _ended(pid: int) -> bool:
+def _has_exited(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
-def _text(kept: bytearray) -> str:
+def _decode(kept: bytearray) -> str:
     return kept.decode("utf-8", "replace")
 
 
-def _name(argv: Sequence[str]) -> str:
+def _display_name(argv: Sequence[str]) -> str:
     return last_lines(" ".join(argv), limit=80)
 
 
-def waiting(deadline: float, every: float = _POLL) -> Iterator[None]:
+def poll_until(deadline: float, every: float = _POLL_INTERVAL) -> Iterator[None]:
     """``for _ in waiting(deadline)``: goes round until the monotonic `deadline`, at least once."""
     while True:
         yield

@@ -10,20 +10,20 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from watchdog.actions import child
-from watchdog.model import ActionError, Done, Duration, Json, Seq, State, StepPart, Target
+from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, FrozenList, JsonObject, StepState, Target
 
-_CHECK_MS = 20_000  # whoever asks for the state does not wait long
+_CHECK_TIMEOUT_MS = 20_000  # whoever asks for the state does not wait long
 
 
-class Command(StepPart):
+class CommandAction(ActionModel):
     """Runs a program without a shell, in its own process group. Without a `check` it is never tried twice."""
 
-    lasting: ClassVar[bool] = False
+    persistent: ClassVar[bool] = False
 
     do: Literal["command"]
-    run: Annotated[Seq[str], Field(min_length=1)]
+    run: Annotated[FrozenList[str], Field(min_length=1)]
     """Program and arguments. Exit code 0 is success."""
-    check: Annotated[Seq[str], Field(min_length=1)] | None = None
+    check: Annotated[FrozenList[str], Field(min_length=1)] | None = None
     """Asks whether it is so already: exit code 0 yes, 1 no, anything else cannot tell. Must change nothing."""
     cwd: str | None = None
     """Working directory, relative to the target's repo; the repo itself when not said."""
@@ -32,43 +32,45 @@ class Command(StepPart):
     timeout: Duration = 60_000
     """After it the program and its children are ended; `check` has at most 20s of it."""
 
-    def at(self, target: Target) -> Command:
+    def bind(self, target: Target) -> CommandAction:
         cwd = Path(target.repo or "", self.cwd or "")
         if self.cwd is not None and not cwd.is_absolute():
             raise ActionError(f"{self.cwd} is relative, to nothing — give the target a repo, or write the full path")
         return self.model_copy(update={"cwd": str(cwd) if cwd.parts else None})
 
-    def say(self) -> str:
+    def describe(self) -> str:
         return f"run {child.last_lines(shlex.join(self.run), limit=120)}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
-        return {"check": None if self.check is None else self._check(self.check)}
+        return {"check": None if self.check is None else self._run_check(self.check)}
 
-    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
 
-    def preview(self, before: Json) -> str:  # noqa: ARG002
-        return self.say()
+    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
+        return self.describe()
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
-        ran = child.run(self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": key}, timeout_ms=self.timeout)
-        words = child.last_lines(ran.err) or child.last_lines(ran.out)
-        if ran.code != 0:
-            raise ActionError(f"{self.say()} ended with {ran.code}{f': {words}' if words else ''}")
-        if self.check is not None and (code := self._check(self.check)) != 0:
-            raise ActionError(f"{self.say()} ended well, yet its check ended with {code}")
-        said = child.last_lines(ran.out, lines=1)
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
+        ran = child.run(
+            self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": idempotency_key}, timeout_ms=self.timeout
+        )
+        words = child.last_lines(ran.stderr) or child.last_lines(ran.stdout)
+        if ran.exit_code != 0:
+            raise ActionError(f"{self.describe()} ended with {ran.exit_code}{f': {words}' if words else ''}")
+        if self.check is not None and (code := self._run_check(self.check)) != 0:
+            raise ActionError(f"{self.describe()} ended well, yet its check ended with {code}")
+        said = child.last_lines(ran.stdout, lines=1)
         return f"{shlex.join(self.run)[:120]} ended well{f': {said}' if said else ''}"
 
-    def state(self, before: Json) -> State:  # noqa: ARG002
+    def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
         if self.check is None:
             return "unknown"
         try:
-            code = self._check(self.check)
+            code = self._run_check(self.check)
         except ActionError:
             return "unknown"
         return "after" if code == 0 else "before" if code == 1 else "unknown"
 
-    def _check(self, check: Sequence[str]) -> int:
-        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_MS)).code
+    def _run_check(self, check: Sequence[str]) -> int:
+        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_TIMEOUT_MS)).exit_code

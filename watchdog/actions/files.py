@@ -12,14 +12,14 @@ from pathlib import Path
 
 from watchdog.model import ActionError
 
-LIMIT = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""
 
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def base(repo: str | None, within: str | None, *names: str) -> str | None:
+def resolve_base(repo: str | None, within: str | None, *names: str) -> str | None:
     """The folder that a step's paths are relative to: `within` the target's `repo`; None for full paths alone."""
     folder = Path(repo or "", within or "")
     for name in names:
@@ -34,8 +34,8 @@ def read_bytes(path: Path) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ActionError(f"{path} is no regular file")
-        if found.st_size > LIMIT:
-            raise ActionError(f"{path} has {found.st_size} bytes — flags are edited in files up to {LIMIT} bytes")
+        if found.st_size > MAX_BYTES:
+            raise ActionError(f"{path} has {found.st_size} bytes — flags are edited in files up to {MAX_BYTES} bytes")
         return path.read_bytes()
     except FileNotFoundError:
         raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def replace(path: Path, content: bytes, seen: bytes | None = None) -> None:
+def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> None:
     """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError.
 
     `seen` is what it held when `content` was made of it: when it holds something else now, that is somebody's work.
@@ -55,20 +55,20 @@ def replace(path: Path, content: bytes, seen: bytes | None = None) -> None:
             raise ActionError(f"{path} has other hard links, which would keep the old content — make it a plain file")
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()  # left over from a crash
-        with open(os.open(beside, _NEW, 0o600), "wb") as file:  # noqa: PTH123 - nobody else reads it before its mode is set
+        with open(os.open(beside, _CREATE_FLAGS, 0o600), "wb") as file:  # noqa: PTH123 - nobody else reads it before its mode is set
             file.write(content)
-            alike(file.fileno(), was)
-            for name in _attributes(path):
+            copy_mode_and_owner(file.fileno(), was)
+            for name in _xattrs(path):
                 with contextlib.suppress(OSError):
                     os.setxattr(file.fileno(), name, os.getxattr(path, name))
             file.flush()
-            fresh(file.fileno(), was)
+            ensure_newer_mtime(file.fileno(), was)
             os.fsync(file.fileno())
-        if seen is not None and path.read_bytes() != seen:
+        if expected is not None and path.read_bytes() != expected:
             beside.unlink()
             raise ActionError(f"{path} was changed by somebody else this very moment — look at it")
         os.replace(beside, path)  # noqa: PTH105 - one spelling for what the tests count
-        sync_folder(path.parent)
+        fsync_directory(path.parent)
     except OSError as problem:
         with contextlib.suppress(OSError):
             beside.unlink()
@@ -76,7 +76,7 @@ def replace(path: Path, content: bytes, seen: bytes | None = None) -> None:
         raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
 
 
-def diff(old: bytes, new: bytes, name: str) -> str:
+def unified_diff(old: bytes, new: bytes, name: str) -> str:
     """A unified diff, as `diff -u` and `patch` know it; empty when nothing differs."""
     if old == new:
         return ""
@@ -87,7 +87,7 @@ def diff(old: bytes, new: bytes, name: str) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def refuse_writers(paths: Sequence[Path]) -> None:
+def ensure_no_writers(paths: Sequence[Path]) -> None:
     """ActionError when a process that we may look into has a file at or below the paths open for writing."""
     import psutil  # 2 MB: paid by who archives
 
@@ -99,7 +99,7 @@ def refuse_writers(paths: Sequence[Path]) -> None:
                     raise ActionError(f"{there} is being written by {process.name()} ({process.pid}) — stop that first")
 
 
-def alike(file: int, was: os.stat_result) -> None:
+def copy_mode_and_owner(file: int, was: os.stat_result) -> None:
     """Mode and owner as they were. OSError when that is not ours to give."""
     now = os.fstat(file)
     if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid):
@@ -107,14 +107,14 @@ def alike(file: int, was: os.stat_result) -> None:
     os.fchmod(file, stat.S_IMODE(was.st_mode))
 
 
-def fresh(file: int, was: os.stat_result) -> None:
+def ensure_newer_mtime(file: int, was: os.stat_result) -> None:
     """Python takes a source for unchanged when its size and the second of its time are: make it a second newer."""
     now = os.fstat(file)
     if now.st_size == was.st_size and int(now.st_mtime) <= int(was.st_mtime):
         os.utime(file, ns=(now.st_atime_ns, was.st_mtime_ns + 1_000_000_000))
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """A rename survives a power cut only when its folder was flushed too."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -123,7 +123,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _attributes(path: Path) -> list[str]:
+def _xattrs(path: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return os.listxattr(path)
     return []

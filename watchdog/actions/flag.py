@@ -10,16 +10,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import files, scalars
-from watchdog.actions.scalars import Value, edited, read
-from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
+from watchdog.actions.scalars import Value, get_values, set_values
+from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
 
-__all__ = ["Flag", "edited", "read"]
+__all__ = ["FlagAction", "get_values", "set_values"]
 
 
-class Flag(StepPart):
+class FlagAction(ActionModel):
     """Sets values in a Python, YAML, JSON, TOML, INI or .env file: one line of difference each, the rest stays."""
 
-    lasting: ClassVar[bool] = True
+    persistent: ClassVar[bool] = True
 
     do: Literal["flag"]
     file: str
@@ -33,64 +33,64 @@ class Flag(StepPart):
 
     @field_validator("file")
     @classmethod
-    def _known_kind(cls, file: str) -> str:
-        scalars.kind(file)
+    def _validate_format(cls, file: str) -> str:
+        scalars.file_format(file)
         return file
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Flag:
-        scalars.check_names(self.file, self.set)
+    def _validate_names(self) -> FlagAction:
+        scalars.validate_values(self.file, self.set)
         return self
 
-    def at(self, target: Target) -> Flag:
-        return self.model_copy(update={"repo": files.base(target.repo, self.repo, self.file)})
+    def bind(self, target: Target) -> FlagAction:
+        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, self.file)})
 
-    def say(self) -> str:
-        return f"set {listed(self.set)} in {self.file}"
+    def describe(self) -> str:
+        return f"set {format_assignments(self.set)} in {self.file}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002 - other people's edits on other lines may stay
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002 - other people's edits on other lines may stay
         """``{"file": real path, "was": {name: literal as written}, "sha": SHA-256 of the content}``."""
-        path = self._path()
+        path = self._resolved_path()
         content = files.read_bytes(path)
-        was = read(content, self.file, self.set)
-        edited(content, self.file, self.set)  # what cannot be done is said before anything is
+        was = get_values(content, self.file, self.set)
+        set_values(content, self.file, self.set)  # what cannot be done is said before anything is
         return {"file": str(path), "was": was, "sha": hashlib.sha256(content).hexdigest()}
 
-    def touches(self, before: Json) -> tuple[Path, ...]:
-        return (Path(before["file"]),)
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
+        return (Path(captured["file"]),)
 
-    def preview(self, before: Json) -> str:
-        path = Path(before["file"])
+    def preview(self, captured: JsonObject) -> str:
+        path = Path(captured["file"])
         content = files.read_bytes(path)
-        return files.diff(content, edited(content, self.file, self.set), str(path))
+        return files.unified_diff(content, set_values(content, self.file, self.set), str(path))
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         """One rename. Refuses when a value is neither what it was nor what it should be."""
-        path = Path(before["file"])
+        path = Path(captured["file"])
         content = files.read_bytes(path)
-        if scalars.holds(content, self.file, self.set):
-            return f"{listed(self.set)} in {self.file}"
-        if (now := read(content, self.file, self.set)) != before["was"]:
-            changed = ", ".join(name for name in now if now[name] != before["was"].get(name))
+        if scalars.has_values(content, self.file, self.set):
+            return f"{format_assignments(self.set)} in {self.file}"
+        if (now := get_values(content, self.file, self.set)) != captured["was"]:
+            changed = ", ".join(name for name in now if now[name] != captured["was"].get(name))
             raise ActionError(f"{changed} in {self.file} was changed by somebody else in the meantime — look at it")
-        files.replace(path, edited(content, self.file, self.set), content)
-        was = ", ".join(f"{name} was {text}" for name, text in before["was"].items())
-        return f"{listed(self.set)} in {self.file} ({was})"
+        files.replace_file(path, set_values(content, self.file, self.set), content)
+        was = ", ".join(f"{name} was {text}" for name, text in captured["was"].items())
+        return f"{format_assignments(self.set)} in {self.file} ({was})"
 
-    def state(self, before: Json) -> State:
-        path = Path(before["file"])
+    def state(self, captured: JsonObject) -> StepState:
+        path = Path(captured["file"])
         try:
             content = files.read_bytes(path)
         except ActionError:
             return "unknown"
         try:
-            if scalars.holds(content, self.file, self.set):
+            if scalars.has_values(content, self.file, self.set):
                 return "after"
-            return "before" if read(content, self.file, self.set) == before["was"] else "other"
+            return "before" if get_values(content, self.file, self.set) == captured["was"] else "other"
         except ActionError:
             return "other"  # the file is there, and what we noted is not in it any more
 
-    def _path(self) -> Path:
+    def _resolved_path(self) -> Path:
         """The file itself: a rename over a symbolic link would leave the file it points to as it was."""
         path = Path(self.repo or "", self.file)
         try:
@@ -99,14 +99,14 @@ class Flag(StepPart):
             raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
 
 
-def listed(values: Mapping[str, Value]) -> str:
+def format_assignments(values: Mapping[str, Value]) -> str:
     """``FEATURE_X = false, SIZE = 5``: the same words in every message, whatever the file's language."""
-    return ", ".join(f"{name} = {_shown(value)}" for name, value in values.items())
+    return ", ".join(f"{name} = {_format_literal(value)}" for name, value in values.items())
 
 
-def _shown(value: Value) -> str:
+def _format_literal(value: Value) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_format_literal, value))}]"
     if value is None:
         return "null"
     if isinstance(value, bool):

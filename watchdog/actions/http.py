@@ -14,13 +14,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions import child, web
-from watchdog.model import ActionError, Done, Duration, Json, Part, Seq, State, StepPart, Target
+from watchdog.model import (
+    ActionError,
+    ActionModel,
+    CompletedStep,
+    ConfigModel,
+    Duration,
+    FrozenList,
+    JsonObject,
+    StepState,
+    Target,
+)
 
-_CHECK_MS = 15_000  # whoever asks for the state does not wait long
-_SECRET = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
+_CHECK_TIMEOUT_MS = 15_000  # whoever asks for the state does not wait long
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
 
 
-def _address(url: str) -> str:
+def _validate_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
         raise ValueError(f"{url!r} is no address such as http://127.0.0.1:8080/api/v1/stop")
@@ -33,41 +43,41 @@ def _address(url: str) -> str:
     return url
 
 
-class Expect(Part):
+class ExpectedResponse(ConfigModel):
     """What an answer must be."""
 
-    status: Seq[int] = ()
+    status: FrozenList[int] = ()
     """HTTP status codes; any of 200 to 299 when not said."""
     answer: dict[str, Any] = Field(default_factory=dict)
     """Values in the JSON answer, by dotted path: ``{status: stopped, bots.0.open_trades: 0}``."""
 
-    def differs(self, answer: web.Answer) -> str | None:
+    def mismatch(self, answer: web.HttpResponse) -> str | None:
         """What is not as expected, in words; None when all is."""
         if answer.status not in self.status if self.status else not 200 <= answer.status < 300:
             return f"it answered {answer.status}"
         said = answer.json() if self.answer else None
         for path, value in self.answer.items():
-            found = _at(said, path)
+            found = _value_at_path(said, path)
             if found != value or isinstance(found, bool) is not isinstance(value, bool):
                 return f"{path} is {'not there' if found is ... else child.last_lines(json.dumps(found), limit=60)}"
         return None
 
 
-class Check(Part):
+class HttpStateCheck(ConfigModel):
     """A second request that tells whether it is so. Must change nothing."""
 
     url: str
     """Asked with GET and the step's own headers."""
-    expect: Expect = Expect()
+    expect: ExpectedResponse = ExpectedResponse()
     """What the answer is when it is so; another answer means that it is not."""
 
-    _is_address = field_validator("url")(_address)
+    _is_address = field_validator("url")(_validate_url)
 
 
-class Http(StepPart):
+class HttpAction(ActionModel):
     """Sends one HTTP request, and reads back by a second one. Without a `check` it is sent at most once."""
 
-    lasting: ClassVar[bool] = False
+    persistent: ClassVar[bool] = False
 
     do: Literal["http"]
     url: str
@@ -84,26 +94,26 @@ class Http(StepPart):
     """File that holds a token, sent as `Authorization: Bearer`; with `user` a password."""
     user: str | None = None
     """Makes `token_file` the password of HTTP basic authentication."""
-    expect: Expect = Expect()
+    expect: ExpectedResponse = ExpectedResponse()
     """What the answer must be."""
-    check: Check | None = None
+    check: HttpStateCheck | None = None
     """Asks whether it is so already."""
     timeout: Duration = 60_000
     """For all of it; the check is asked until it holds or this has passed."""
 
-    _is_address = field_validator("url")(_address)
+    _is_address = field_validator("url")(_validate_url)
 
     @field_validator("headers")
     @classmethod
-    def _public(cls, headers: dict[str, str]) -> dict[str, str]:
+    def _validate_public_headers(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
-            if name.lower() in _SECRET:
+            if name.lower() in _SECRET_HEADERS:
                 raise ValueError(f"the plan's text stands in the journal: put {name} in headers_file or token_file")
-            _header(name, value)
+            _validate_header(name, value)
         return headers
 
     @model_validator(mode="after")
-    def _fits(self) -> Http:
+    def _validate_request(self) -> HttpAction:
         if self.user is not None and self.token_file is None:
             raise ValueError("user needs a token_file that holds the password")
         try:
@@ -112,74 +122,80 @@ class Http(StepPart):
             raise ValueError("body is no JSON: quote dates, leave out .nan") from None
         return self
 
-    def at(self, target: Target) -> Http:
-        found = {key: _place(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
+    def bind(self, target: Target) -> HttpAction:
+        found = {key: _resolve_secret_path(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
         return self.model_copy(update=found)
 
-    def say(self) -> str:
-        return f"{self.method} {child.last_lines(web.shown(self.url), limit=100)}"
+    def describe(self) -> str:
+        return f"{self.method} {child.last_lines(web.redact_url(self.url), limit=100)}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": whether it held, or null}``; for people, `state` asks anew."""
         headers, until = (
-            self._headers(),
-            time.monotonic() + _CHECK_MS / 1_000,
+            self._request_headers(),
+            time.monotonic() + _CHECK_TIMEOUT_MS / 1_000,
         )  # a missing secret is said ahead of the act
-        return {"check": None if self.check is None else _differs(self.check, headers, until) is None}
+        return {"check": None if self.check is None else _check_mismatch(self.check, headers, until) is None}
 
-    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
 
-    def preview(self, before: Json) -> str:  # noqa: ARG002
-        return self.say() if self.body is None else f"{self.say()} {json.dumps(self.body, ensure_ascii=False)}"
+    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
+        return (
+            self.describe() if self.body is None else f"{self.describe()} {json.dumps(self.body, ensure_ascii=False)}"
+        )
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
-        headers = self._headers()
-        answer = web.request(self.method, self.url, headers, self.body, until)
-        said = self._quoted(answer, headers)
-        wrong = self.expect.differs(answer)
+        headers = self._request_headers()
+        answer = web.send_request(self.method, self.url, headers, self.body, until)
+        said = self._redacted_excerpt(answer, headers)
+        wrong = self.expect.mismatch(answer)
         if wrong is not None:
             # A server that refuses says 4xx; one that breaks may have done it first.
             refused = 300 <= answer.status < 500 and answer.status not in (408, 409, 425)
-            raise ActionError(f"{self.say()}: {wrong}{f': {said}' if said else ''}", may_have_happened=not refused)
+            raise ActionError(f"{self.describe()}: {wrong}{f': {said}' if said else ''}", may_have_happened=not refused)
         if self.check is not None:
-            for _ in child.waiting(until, every=0.5):
+            for _ in child.poll_until(until, every=0.5):
                 now = time.monotonic()  # the last look has its time, too
-                differs = _differs(self.check, headers, min(max(until, now + 2), now + _CHECK_MS / 1_000))
+                differs = _check_mismatch(
+                    self.check, headers, min(max(until, now + 2), now + _CHECK_TIMEOUT_MS / 1_000)
+                )
                 if differs is None:
                     break
             else:
-                raise ActionError(f"{self.say()} was answered {answer.status}, yet {differs}", may_have_happened=True)
-        return f"{self.say()}: {answer.status}{f' {said}' if said else ''}"
+                raise ActionError(
+                    f"{self.describe()} was answered {answer.status}, yet {differs}", may_have_happened=True
+                )
+        return f"{self.describe()}: {answer.status}{f' {said}' if said else ''}"
 
-    def state(self, before: Json) -> State:  # noqa: ARG002
+    def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
         if self.check is None:
             return "unknown"
         try:
-            until = time.monotonic() + min(self.timeout, _CHECK_MS) / 1_000
-            answer = web.request("GET", self.check.url, self._headers(), None, until)
+            until = time.monotonic() + min(self.timeout, _CHECK_TIMEOUT_MS) / 1_000
+            answer = web.send_request("GET", self.check.url, self._request_headers(), None, until)
         except ActionError:
             return "unknown"
-        if self.check.expect.differs(answer) is None:
+        if self.check.expect.mismatch(answer) is None:
             return "after"
         return "before" if 200 <= answer.status < 300 or answer.status in (404, 410) else "unknown"
 
-    def _headers(self) -> dict[str, str]:
+    def _request_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
         if self.headers_file is not None:
-            for number, line in enumerate(_secret("headers_file", self.headers_file).splitlines(), 1):
+            for number, line in enumerate(_load_secret("headers_file", self.headers_file).splitlines(), 1):
                 name, colon, value = line.partition(":")
                 if line.strip() and not line.startswith("#"):
                     try:
                         if not colon:
                             raise ValueError
-                        _header(name, value.strip())
+                        _validate_header(name, value.strip())
                     except ValueError:
                         raise ActionError(f"line {number} of {self.headers_file} is no Name: value") from None
                     headers[name] = value.strip()
         if self.token_file is not None:
-            token = _secret("token_file", self.token_file).strip()
+            token = _load_secret("token_file", self.token_file).strip()
             if self.user is not None:
                 token = base64.b64encode(f"{self.user}:{token}".encode()).decode()
             headers["Authorization"] = f"{'Bearer' if self.user is None else 'Basic'} {token}"
@@ -187,7 +203,7 @@ class Http(StepPart):
                 raise ActionError(f"token_file {self.token_file} holds no token — one line, nothing else")
         return headers
 
-    def _quoted(self, answer: web.Answer, headers: Mapping[str, str]) -> str:
+    def _redacted_excerpt(self, answer: web.HttpResponse, headers: Mapping[str, str]) -> str:
         """The end of what it said, without our own secrets."""
         words = answer.body.decode("utf-8", "replace")
         for name, value in headers.items():
@@ -196,16 +212,16 @@ class Http(StepPart):
         return child.last_lines(words, limit=120)
 
 
-def _differs(check: Check, headers: Mapping[str, str], until: float) -> str | None:
+def _check_mismatch(check: HttpStateCheck, headers: Mapping[str, str], deadline: float) -> str | None:
     """None when it is so; else what is not, in words."""
     try:
-        differs = check.expect.differs(web.request("GET", check.url, headers, None, until))
+        differs = check.expect.mismatch(web.send_request("GET", check.url, headers, None, deadline))
     except ActionError as error:
         return str(error)
-    return None if differs is None else f"by {web.shown(check.url)} {differs}"
+    return None if differs is None else f"by {web.redact_url(check.url)} {differs}"
 
 
-def _header(name: str, value: str) -> None:
+def _validate_header(name: str, value: str) -> None:
     """Raises ValueError for what cannot be sent as a header."""
     if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
         raise ValueError(f"{name!r} is no name of a header")
@@ -213,7 +229,7 @@ def _header(name: str, value: str) -> None:
         raise ValueError(f"the value of {name} cannot be sent in a header")
 
 
-def _place(key: str, file: str | None, target: Target) -> str | None:
+def _resolve_secret_path(key: str, file: str | None, target: Target) -> str | None:
     """Absolute: as it is, among systemd's credentials, or in the target's repo."""
     if file is None or Path(file).is_absolute():
         return file
@@ -224,7 +240,7 @@ def _place(key: str, file: str | None, target: Target) -> str | None:
     raise ActionError(f"{key} {file} is relative, to nothing — write the full path")
 
 
-def _secret(key: str, file: str) -> str:
+def _load_secret(key: str, file: str) -> str:
     try:
         return Path(file).read_text()
     except (OSError, UnicodeError) as problem:
@@ -232,7 +248,7 @@ def _secret(key: str, file: str) -> str:
         raise ActionError(f"{key} {file} cannot be read: {why}") from None
 
 
-def _at(value: object, path: str) -> Any:
+def _value_at_path(value: object, path: str) -> Any:
     """What stands at the dotted path; an ellipsis when nothing does."""
     for part in path.split("."):
         if isinstance(value, dict) and part in value:

@@ -14,24 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from watchdog.actions import child
-from watchdog.actions.repository import PRIVATE, Repository
+from watchdog.actions.repository import PRIVATE_DIR, Repository
 from watchdog.model import ActionError
 
-_OLD = 600.0
-_PATIENCE = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
-_MARK = b"trading-watchdog "
-_held: set[Path] = set()  # by threads of this process
-_holding = threading.Lock()
+_STALE_AFTER = 600.0
+_LOCK_TIMEOUT = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
+_LOCK_SIGNATURE = b"trading-watchdog "
+_held_locks: set[Path] = set()  # by threads of this process
+_held_locks_guard = threading.Lock()
 
 
-def private(repo: Repository) -> Path:
+def private_dir(repo: Repository) -> Path:
     """Our own folder beside the index, owned like the repository."""
-    folder = repo.dir / PRIVATE
-    make_folder(repo, folder)
+    folder = repo.git_dir / PRIVATE_DIR
+    make_directories(repo, folder)
     return folder
 
 
-def make_folder(repo: Repository, folder: Path) -> None:
+def make_directories(repo: Repository, folder: Path) -> None:
     """The folder and those above it. Raises ActionError."""
     try:
         for missing in [f for f in (*reversed(folder.parents), folder) if not f.exists()]:
@@ -45,51 +45,51 @@ def make_folder(repo: Repository, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def index_locked(repo: Repository) -> Iterator[None]:
+def hold_index_lock(repo: Repository) -> Iterator[None]:
     """Hold the index lock. ActionError when somebody else does, and goes on doing so."""
-    lock = repo.dir / "index.lock"
-    for _ in child.waiting(time.monotonic() + _PATIENCE):
-        with _holding:
-            if lock not in _held and _take(repo, lock):
-                _held.add(lock)
+    lock = repo.git_dir / "index.lock"
+    for _ in child.poll_until(time.monotonic() + _LOCK_TIMEOUT):
+        with _held_locks_guard:
+            if lock not in _held_locks and _acquire(repo, lock):
+                _held_locks.add(lock)
                 break
     else:
-        raise _busy(lock)
+        raise _lock_error(lock)
     try:
         yield
     finally:
-        with _holding:
-            _held.discard(lock)
+        with _held_locks_guard:
+            _held_locks.discard(lock)
             with contextlib.suppress(OSError):
                 lock.unlink()
 
 
-def refuse_locked(repo: Repository) -> None:
+def ensure_unlocked(repo: Repository) -> None:
     """Looks only: ActionError when the index stays locked by somebody who may be alive."""
-    lock = repo.dir / "index.lock"
-    for _ in child.waiting(time.monotonic() + _PATIENCE):
-        if lock not in _held and (not lock.exists() or _dead(repo, lock)):
+    lock = repo.git_dir / "index.lock"
+    for _ in child.poll_until(time.monotonic() + _LOCK_TIMEOUT):
+        if lock not in _held_locks and (not lock.exists() or _is_stale(repo, lock)):
             return
-    raise _busy(lock)
+    raise _lock_error(lock)
 
 
-def clear_own(repo: Repository) -> None:
+def remove_stale_lock(repo: Repository) -> None:
     """Remove an index lock that we left behind when we were killed: it would keep everybody out."""
-    lock = repo.dir / "index.lock"
-    with _holding, contextlib.suppress(OSError):
-        if lock not in _held and lock.read_bytes().startswith(_MARK) and _dead(repo, lock):
+    lock = repo.git_dir / "index.lock"
+    with _held_locks_guard, contextlib.suppress(OSError):
+        if lock not in _held_locks and lock.read_bytes().startswith(_LOCK_SIGNATURE) and _is_stale(repo, lock):
             lock.unlink()
 
 
-def _take(repo: Repository, lock: Path) -> bool:
+def _acquire(repo: Repository, lock: Path) -> bool:
     """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
     if lock.exists():
-        if not _dead(repo, lock):
+        if not _is_stale(repo, lock):
             return False
         lock.unlink(missing_ok=True)
-    marked = private(repo) / f"lock-{os.getpid()}"  # of its own: another watchdog may be marking one, too
+    marked = private_dir(repo) / f"lock-{os.getpid()}"  # of its own: another watchdog may be marking one, too
     try:
-        marked.write_bytes(_MARK + f"{os.getpid()} {child.started(os.getpid()) or 0:.2f}\n".encode())
+        marked.write_bytes(_LOCK_SIGNATURE + f"{os.getpid()} {child.start_time(os.getpid()) or 0:.2f}\n".encode())
         try:
             lock.hardlink_to(marked)
         except PermissionError:  # a file system without hard links
@@ -105,41 +105,41 @@ def _take(repo: Repository, lock: Path) -> bool:
     return True
 
 
-def free_refs(repo: Repository, began: Path, *others: str) -> None:
+def remove_stale_ref_locks(repo: Repository, began: Path, *others: str) -> None:
     """Clear locks of HEAD, its branch and other refs that nobody holds; `began` is what we write just before git takes them."""
-    branch = repo.line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-    refs = (repo.dir / "HEAD", repo.common / (branch or "HEAD"), *(repo.common / ref for ref in others))
+    branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    refs = (repo.git_dir / "HEAD", repo.common_dir / (branch or "HEAD"), *(repo.common_dir / ref for ref in others))
     for lock in (ref.with_name(f"{ref.name}.lock") for ref in refs):
         with contextlib.suppress(FileNotFoundError):
             after = lock.stat().st_mtime - began.stat().st_mtime
-            if 0 <= after < 60 and _user_of(repo, lock) is None:
+            if 0 <= after < 60 and _lock_holder(repo, lock) is None:
                 lock.unlink()  # our own git was killed while it held it
 
 
-def _dead(repo: Repository, lock: Path) -> bool:
+def _is_stale(repo: Repository, lock: Path) -> bool:
     try:
         content, changed = lock.read_bytes()[:100], lock.stat().st_mtime
     except OSError:
         return not lock.exists()
-    if content.startswith(_MARK):
-        pid, _, started = content[len(_MARK) :].decode("ascii", "replace").strip().partition(" ")
+    if content.startswith(_LOCK_SIGNATURE):
+        pid, _, started = content[len(_LOCK_SIGNATURE) :].decode("ascii", "replace").strip().partition(" ")
         if not pid.isdecimal() or int(pid) == os.getpid():
             return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
-        return not child.living(int(pid), float(started or 0))
-    if changed < child.boot_time() - child.SAME_START:
+        return not child.is_running(int(pid), float(started or 0))
+    if changed < child.boot_time() - child.START_TIME_TOLERANCE:
         return True
-    return _now(repo) - changed > _OLD and _user_of(repo, lock) is None
+    return _filesystem_time(repo) - changed > _STALE_AFTER and _lock_holder(repo, lock) is None
 
 
-def _now(repo: Repository) -> float:
+def _filesystem_time(repo: Repository) -> float:
     """The file system's own time, in which the lock's age is measured."""
-    probe = private(repo) / "now"
+    probe = private_dir(repo) / "now"
     probe.write_bytes(b"")
     os.utime(probe)
     return probe.stat().st_mtime
 
 
-def _user_of(repo: Repository, lock: Path) -> str | None:
+def _lock_holder(repo: Repository, lock: Path) -> str | None:
     """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it)."""
     import psutil  # 2 MB: paid by who meets a lock
 
@@ -149,7 +149,9 @@ def _user_of(repo: Repository, lock: Path) -> str | None:
             if name.startswith("git"):
                 with contextlib.suppress(psutil.AccessDenied):
                     here = Path(process.cwd())
-                    if not any(root == here or root in here.parents for root in (repo.top, repo.dir, repo.common)):
+                    if not any(
+                        root == here or root in here.parents for root in (repo.work_tree, repo.git_dir, repo.common_dir)
+                    ):
                         continue
                 return f"{name} ({process.pid})"
             if any(file.path == str(lock) for file in process.open_files()):
@@ -157,5 +159,5 @@ def _user_of(repo: Repository, lock: Path) -> str | None:
     return None
 
 
-def _busy(lock: Path) -> ActionError:
+def _lock_error(lock: Path) -> ActionError:
     return ActionError(f"git is at work here: {lock} exists — wait for it to end, or remove the file if nothing runs")

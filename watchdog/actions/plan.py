@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
-from watchdog.actions import Action, web
-from watchdog.model import Duration, Part, Seq
+from watchdog.actions import AnyAction, web
+from watchdog.model import ConfigModel, Duration, FrozenList
 
 
-class HttpCheck(Part):
+class HttpCheck(ConfigModel):
     """A page that must answer as said."""
 
     url: str
@@ -25,22 +25,22 @@ class HttpCheck(Part):
 
     @field_validator("url")
     @classmethod
-    def _address(cls, url: str) -> str:
+    def _validate_url(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
             raise ValueError("an url begins with http:// or https://")
         return url
 
     @field_validator("body")
     @classmethod
-    def _pattern(cls, body: str | None) -> str | None:
-        return _compiled(body)
+    def _validate_body(cls, body: str | None) -> str | None:
+        return _validate_regex(body)
 
-    def say(self) -> str:
+    def describe(self) -> str:
         found = "" if self.body is None else f" with /{self.body}/"
-        return f"{web.shown(self.url)} answers {self.expect}{found}"
+        return f"{web.redact_url(self.url)} answers {self.expect}{found}"
 
 
-class LogCheck(Part):
+class LogCheck(ConfigModel):
     """Lines of a log file that must not, or must, have been written since the level's last step."""
 
     file: str
@@ -52,20 +52,20 @@ class LogCheck(Part):
 
     @field_validator("absent", "present")
     @classmethod
-    def _pattern(cls, pattern: str | None) -> str | None:
-        return _compiled(pattern)
+    def _validate_patterns(cls, pattern: str | None) -> str | None:
+        return _validate_regex(pattern)
 
     @model_validator(mode="after")
-    def _something_is_asked(self) -> LogCheck:
+    def _validate_not_empty(self) -> LogCheck:
         if self.absent is None and self.present is None:
             raise ValueError("say absent: or present:, or both")
         return self
 
-    def say(self) -> str:
+    def describe(self) -> str:
         return f"{self.file} says /{self.present}/"
 
 
-def _compiled(pattern: str | None) -> str | None:
+def _validate_regex(pattern: str | None) -> str | None:
     try:
         re.compile(pattern or "")
     except re.error as error:
@@ -73,16 +73,16 @@ def _compiled(pattern: str | None) -> str | None:
     return pattern
 
 
-class Verify(Part):
+class Verify(ConfigModel):
     """Evidence, gathered after the change. Keys that a level does not say come from its plan."""
 
     settle: Duration = 0
     """How long the bot is left alone after the last step before anything is judged."""
-    that: Seq[str] = ()
+    that: FrozenList[str] = ()
     """PromQL conditions that must be true."""
-    run: Seq[str] = ()
+    run: FrozenList[str] = ()
     """A command that must end with exit code 0."""
-    rules: Seq[str] = ()
+    rules: FrozenList[str] = ()
     """Rules that must be quiet, beside those that tripped."""
     http: HttpCheck | None = None
     """A page that must answer as said."""
@@ -96,37 +96,37 @@ class Verify(Part):
     """After proof: a rule that trips again within it goes on at the next level."""
 
 
-class Level(Part):
+class Level(ConfigModel):
     """A rung of the ladder."""
 
     name: str
     """Unique in its plan; the journal and people call it so."""
-    steps: Annotated[Seq[Action], Field(min_length=1)]
+    steps: Annotated[FrozenList[AnyAction], Field(min_length=1)]
     """Changes to the world, one after the other."""
     verify: Verify | None = None
     """What differs from the plan's own `verify`."""
 
 
-class Halt(Part):
+class Halt(ConfigModel):
     """Makes it safe. Nothing refuses it, and it latches the target until a person says resume."""
 
     kind: Literal["halt"]
-    levels: Annotated[Seq[Level], Field(min_length=1)]
+    levels: Annotated[FrozenList[Level], Field(min_length=1)]
     """Carried out in this order, whatever becomes of the one before."""
     verify: Verify = Verify(give_up=30_000)
     """How each level is proven."""
-    recover: Seq[Level] = ()
+    recover: FrozenList[Level] = ()
     """The way back to work, stage by stage, after a person has said resume."""
 
     @model_validator(mode="after")
-    def _stages(self) -> Halt:
-        _check_stages(self)
+    def _validate_stages(self) -> Halt:
+        _check_recovery_stages(self)
         return self
 
     @model_validator(mode="after")
-    def _provable(self) -> Halt:
+    def _validate_provable(self) -> Halt:
         for level in self.levels:
-            verify = verify_of(self, level)
+            verify = effective_verify(self, level)
             if not (verify.that or verify.run or verify.http or verify.log):
                 raise ValueError(
                     f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone"
@@ -138,7 +138,7 @@ class Halt(Part):
         return self
 
 
-class Repair(Part):
+class Repair(ConfigModel):
     """The rollback ladder: each level is verified, and the next one tried when it did not help."""
 
     kind: Literal["repair"]
@@ -147,49 +147,49 @@ class Repair(Part):
     never assumed."""
     approve_within: Duration = 15 * 60_000
     """`mode: approve`: so long it waits; without an answer the plan is exhausted."""
-    disturbs: Seq[str] = ()
+    disturbs: FrozenList[str] = ()
     """Rules that the plan itself makes trip: not judged while it works. Never one whose plan is a halt."""
     exhausted: str
     """What happens when no level helped: the name of a halt plan, or `leave-running`."""
-    before: Seq[Action] = ()
+    before: FrozenList[AnyAction] = ()
     """Steps ahead of the first level, such as: stop opening positions while repairing."""
-    proven: Seq[Action] = ()
+    proven: FrozenList[AnyAction] = ()
     """Steps once a level has helped, such as: open positions again."""
     verify: Verify = Verify()
     """How each level is proven; a level's own `verify` wins key by key."""
-    levels: Annotated[Seq[Level], Field(min_length=1)]
+    levels: Annotated[FrozenList[Level], Field(min_length=1)]
     """From the mildest to the strongest: the next one is tried when one did not help."""
     latch: Literal["on_failure", "always", "never"] = "on_failure"
     """When repairs stay refused until a person says `resume`."""
-    recover: Seq[Level] = ()
+    recover: FrozenList[Level] = ()
     """The way back to work, stage by stage, after `proven`; and after a person has said resume."""
 
     @model_validator(mode="after")
-    def _masks_nothing(self) -> Repair:
+    def _validate_no_mask(self) -> Repair:
         for step in (*self.before, *self.proven, *(step for level in self.levels for step in level.steps)):
             if getattr(step, "mask", False):
                 raise ValueError("mask is for halts: a repair has to start the bot again")
         return self
 
     @model_validator(mode="after")
-    def _quiet_is_said(self) -> Repair:
-        _check_stages(self)
+    def _validate_quiet(self) -> Repair:
+        _check_recovery_stages(self)
         for level in self.levels:
-            if not verify_of(self, level).quiet:
+            if not effective_verify(self, level).quiet:
                 raise ValueError(f"level {level.name} has no quiet: say how long all must be well, such as quiet: 5m")
         return self
 
 
-def _check_stages(plan: Halt | Repair) -> None:
+def _check_recovery_stages(plan: Halt | Repair) -> None:
     for stage in plan.recover:
-        if not verify_of(plan, stage).quiet:
+        if not effective_verify(plan, stage).quiet:
             raise ValueError(f"stage {stage.name} has no quiet: say how long all must be well, such as quiet: 10m")
 
 
 Plan = Annotated[Halt | Repair, Field(discriminator="kind")]
 
 
-def verify_of(plan: Halt | Repair, level: Level) -> Verify:
+def effective_verify(plan: Halt | Repair, level: Level) -> Verify:
     """The level's verify over its plan's: what the level says wins, key by key."""
     if level.verify is None:
         return plan.verify
@@ -197,20 +197,20 @@ def verify_of(plan: Halt | Repair, level: Level) -> Verify:
     return plan.verify.model_copy(update=said)
 
 
-_PLAN: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)
+_PLAN_ADAPTER: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)
 
 
-def write_plan(plan: Halt | Repair) -> str:
+def serialize_plan(plan: Halt | Repair) -> str:
     """A plan for the journal: only what was said, since what a level does not say comes from its plan."""
     return plan.model_dump_json(by_alias=True, exclude_unset=True)
 
 
-def read_plan(text: str) -> Halt | Repair:
+def parse_plan(text: str) -> Halt | Repair:
     """A plan as the journal keeps it (JSON)."""
-    return _PLAN.validate_json(text)
+    return _PLAN_ADAPTER.validate_json(text)
 
 
-def steps_of(plan: Halt | Repair, phase: str, level: int) -> tuple[Action, ...]:
+def phase_steps(plan: Halt | Repair, phase: str, level: int) -> tuple[AnyAction, ...]:
     """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`, counted on after each level."""
     if phase == "recover":
         return plan.recover[level % len(plan.recover)].steps

@@ -15,17 +15,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from watchdog.actions import files
-from watchdog.model import ActionError, Done, Duration, Json, State, StepPart, Target
+from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
 
 _CHUNK = 1 << 20
 _JSON_LIMIT = 64 << 20
-_BESIDE_A_DATABASE = ("-wal", "-journal")
+_DATABASE_SUFFIXES = ("-wal", "-journal")
 
 
-class Restore(StepPart):
+class RestoreAction(ActionModel):
     """Puts a verified backup in a file's place, in one step; the replaced file is kept beside it."""
 
-    lasting: ClassVar[bool] = False  # the bot writes on in it
+    persistent: ClassVar[bool] = False  # the bot writes on in it
 
     do: Literal["restore"]
     file: str
@@ -39,76 +39,76 @@ class Restore(StepPart):
     timeout: Duration = 60_000
     """For copying; what is not done by then is not done at all."""
 
-    def at(self, target: Target) -> Restore:
-        return self.model_copy(update={"repo": files.base(target.repo, self.repo, self.file, self.from_)})
+    def bind(self, target: Target) -> RestoreAction:
+        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, self.file, self.from_)})
 
-    def say(self) -> str:
+    def describe(self) -> str:
         return f"restore {self.file} from {self.from_}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path}``."""
         until = time.monotonic() + self.timeout / 1_000
-        path, backup = Path(os.path.realpath(Path(self.repo or "", self.file))), self._backup()
+        path, backup = Path(os.path.realpath(Path(self.repo or "", self.file))), self._backup_path()
         if not path.parent.is_dir():
             raise ActionError(f"there is no folder {path.parent} — make it, or mend the name")
-        old, new = _sum(path, until), _sum(backup, until)
+        old, new = _sha256(path, until), _sha256(backup, until)
         if new is None:
             raise ActionError(f"there is no backup {backup} — see whether the bot writes one")
-        self._verify(backup, new)
-        _refuse_unsafe(path)
+        self._verify_backup(backup, new)
+        _ensure_not_in_use(path)
         aside = None if old is None else str(path.with_name(f"{path.name}.replaced-{old[:12]}"))
         return {"file": str(path), "from": str(backup), "old": old, "new": new, "aside": aside}
 
-    def touches(self, before: Json) -> tuple[Path, ...]:
-        return tuple(Path(path) for path in (before["file"], before["aside"]) if path is not None)
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
+        return tuple(Path(path) for path in (captured["file"], captured["aside"]) if path is not None)
 
-    def preview(self, before: Json) -> str:
-        if before["old"] == before["new"]:
+    def preview(self, captured: JsonObject) -> str:
+        if captured["old"] == captured["new"]:
             return ""
-        path, backup = Path(before["file"]), Path(before["from"])
+        path, backup = Path(captured["file"]), Path(captured["from"])
         with contextlib.suppress(ActionError):
-            if before["old"] is not None:
-                return files.diff(files.read_bytes(path), files.read_bytes(backup), str(path))
+            if captured["old"] is not None:
+                return files.unified_diff(files.read_bytes(path), files.read_bytes(backup), str(path))
         return f"{path} would be replaced by {backup}, {backup.stat().st_size} bytes\n"
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
-        path, backup = Path(before["file"]), Path(before["from"])
-        now = _sum(path, until)
-        if now == before["new"]:
+        path, backup = Path(captured["file"]), Path(captured["from"])
+        now = _sha256(path, until)
+        if now == captured["new"]:
             return f"{self.file} is as in {self.from_}"
-        if now != before["old"]:
+        if now != captured["old"]:
             raise ActionError(f"{path} was changed by somebody else in the meantime — stop the bot first")
-        _refuse_unsafe(path)
+        _ensure_not_in_use(path)
         beside = path.with_name(f".{path.name}.trading-watchdog")
         try:
-            if _copy(backup, beside, path if now is not None else backup, until) != before["new"]:
+            if _copy_file(backup, beside, path if now is not None else backup, until) != captured["new"]:
                 raise ActionError(f"the backup {backup} was changed in the meantime — look at it")
             if now is not None:
-                _keep(path, Path(before["aside"]))
-            if _sum(path, until) != before["old"]:
+                _keep_replaced(path, Path(captured["aside"]))
+            if _sha256(path, until) != captured["old"]:
                 raise ActionError(f"{path} was changed by somebody else this very moment — stop the bot first")
             beside.replace(path)
-            files.sync_folder(path.parent)
+            files.fsync_directory(path.parent)
         except OSError as problem:
             raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
         finally:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
-        kept = f"; the replaced one is {before['aside']}" if before["aside"] else ""
+        kept = f"; the replaced one is {captured['aside']}" if captured["aside"] else ""
         return f"{self.file} from {self.from_}, {path.stat().st_size} bytes{kept}"
 
-    def state(self, before: Json) -> State:
+    def state(self, captured: JsonObject) -> StepState:
         try:
-            now = _sum(Path(before["file"]), time.monotonic() + 20)
+            now = _sha256(Path(captured["file"]), time.monotonic() + 20)
         except ActionError:
             return "unknown"
-        return "after" if now == before["new"] else "before" if now == before["old"] else "other"
+        return "after" if now == captured["new"] else "before" if now == captured["old"] else "other"
 
-    def _backup(self) -> Path:
+    def _backup_path(self) -> Path:
         return Path(os.path.realpath(Path(self.repo or "", self.from_)))
 
-    def _verify(self, backup: Path, found: str) -> None:
+    def _verify_backup(self, backup: Path, found: str) -> None:
         """A backup that was cut off would make things worse. Raises ActionError."""
         if self.sha256 is not None and found != self.sha256:
             raise ActionError(
@@ -127,14 +127,14 @@ class Restore(StepPart):
             raise ActionError(f"the backup {backup} is no whole JSON: {problem} — an older one may be") from None
 
 
-def _refuse_unsafe(path: Path) -> None:
-    for end in _BESIDE_A_DATABASE:
+def _ensure_not_in_use(path: Path) -> None:
+    for end in _DATABASE_SUFFIXES:
         if os.path.lexists(f"{path}{end}"):
             raise ActionError(f"{path}{end} is there: the database is open, or was not closed — stop the bot first")
-    files.refuse_writers([path])
+    files.ensure_no_writers([path])
 
 
-def _sum(path: Path, until: float) -> str | None:
+def _sha256(path: Path, deadline: float) -> str | None:
     """SHA-256 of the content; None when there is no file. Raises ActionError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -143,7 +143,7 @@ def _sum(path: Path, until: float) -> str | None:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 found.update(chunk)
-                _in_time(until)
+                _check_deadline(deadline)
         return found.hexdigest()
     except FileNotFoundError:
         return None
@@ -151,24 +151,24 @@ def _sum(path: Path, until: float) -> str | None:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def _copy(backup: Path, beside: Path, like: Path, until: float) -> str:
+def _copy_file(backup: Path, destination: Path, metadata_from: Path, deadline: float) -> str:
     """`backup` as a new file, on the disk, with the mode and owner of `like`; its SHA-256. Raises OSError, ActionError."""
     with contextlib.suppress(FileNotFoundError):
-        beside.unlink()  # left over from a crash
+        destination.unlink()  # left over from a crash
     found = hashlib.sha256()
-    with backup.open("rb") as source, beside.open("xb") as file:
+    with backup.open("rb") as source, destination.open("xb") as file:
         os.fchmod(file.fileno(), 0o600)
         while chunk := source.read(_CHUNK):
             file.write(chunk)
             found.update(chunk)
-            _in_time(until)
-        files.alike(file.fileno(), like.stat())
+            _check_deadline(deadline)
+        files.copy_mode_and_owner(file.fileno(), metadata_from.stat())
         file.flush()
         os.fsync(file.fileno())
     return found.hexdigest()
 
 
-def _keep(path: Path, aside: Path) -> None:
+def _keep_replaced(path: Path, aside: Path) -> None:
     """A second name for the file that is replaced; where there can be none, a copy."""
     if aside.exists():
         return  # from an earlier try: its name says its content
@@ -176,10 +176,10 @@ def _keep(path: Path, aside: Path) -> None:
         aside.hardlink_to(path)
     except OSError:
         half = aside.with_name(f".{aside.name}")
-        _copy(path, half, path, time.monotonic() + 60)
+        _copy_file(path, half, path, time.monotonic() + 60)
         half.replace(aside)
 
 
-def _in_time(until: float) -> None:
-    if time.monotonic() >= until:
+def _check_deadline(deadline: float) -> None:
+    if time.monotonic() >= deadline:
         raise ActionError("not done in time (nothing was changed) — raise timeout")

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from watchdog.model import ActionError
 
-LIMIT = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 """Bytes of an answer."""
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     status: int
     body: bytes
 
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
             return None
 
 
-def request(method: str, url: str, headers: Mapping[str, str], body: object, until: float) -> Answer:
+def send_request(method: str, url: str, headers: Mapping[str, str], body: object, deadline: float) -> HttpResponse:
     """Ask `url`; `body`, unless None, goes as JSON. `until` is monotonic seconds.
 
     Raises ActionError, with `may_have_happened` from the moment at which the first byte was sent.
@@ -45,7 +45,7 @@ def request(method: str, url: str, headers: Mapping[str, str], body: object, unt
     connection = http.client.HTTPConnection(host, port)
     sent = False
     try:
-        with contextlib.closing(_connected(host, port, until)) as plain, _ended_at(until, plain):
+        with contextlib.closing(_connect(host, port, deadline)) as plain, _abort_at(deadline, plain):
             wire = (
                 ssl.create_default_context().wrap_socket(plain, server_hostname=host)
                 if parts.scheme == "https"
@@ -58,37 +58,39 @@ def request(method: str, url: str, headers: Mapping[str, str], body: object, unt
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request(method, target, data, {**own, **headers, "Connection": "close"})
                 with contextlib.closing(connection.getresponse()) as response:
-                    read = response.read(LIMIT + 1)
-                if time.monotonic() >= until:
+                    read = response.read(MAX_BODY_BYTES + 1)
+                if time.monotonic() >= deadline:
                     raise TimeoutError  # cut off at the deadline: what was read may be half of it
     except (OSError, http.client.HTTPException, ValueError) as problem:
-        late = isinstance(problem, TimeoutError) or time.monotonic() >= until
+        late = isinstance(problem, TimeoutError) or time.monotonic() >= deadline
         why = (
             "no answer in time"
             if late
             else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
         )
         cure = "see whether it runs, and hears on that address" if not sent else "look whether it did what it was asked"
-        raise ActionError(f"{shown(url)}: {why} — {cure}", may_have_happened=sent) from None
-    if len(read) > LIMIT:
-        raise ActionError(f"{shown(url)} answers with more than {LIMIT >> 10} KiB", may_have_happened=True)
-    return Answer(response.status, read)
+        raise ActionError(f"{redact_url(url)}: {why} — {cure}", may_have_happened=sent) from None
+    if len(read) > MAX_BODY_BYTES:
+        raise ActionError(
+            f"{redact_url(url)} answers with more than {MAX_BODY_BYTES >> 10} KiB", may_have_happened=True
+        )
+    return HttpResponse(response.status, read)
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The address without what may be secret in it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _connected(host: str, port: int, until: float) -> socket.socket:
-    connected = socket.create_connection((host, port), max(until - time.monotonic(), 0.001))
-    connected.settimeout(max(until - time.monotonic(), 0.001))
+def _connect(host: str, port: int, deadline: float) -> socket.socket:
+    connected = socket.create_connection((host, port), max(deadline - time.monotonic(), 0.001))
+    connected.settimeout(max(deadline - time.monotonic(), 0.001))
     return connected
 
 
 @contextlib.contextmanager
-def _ended_at(until: float, wire: socket.socket) -> Iterator[None]:
+def _abort_at(deadline: float, wire: socket.socket) -> Iterator[None]:
     """A socket's time-out counts anew for every read: a server that drips would hold us for ever. This ends it."""
     handle = wire.dup()
 
@@ -96,7 +98,7 @@ def _ended_at(until: float, wire: socket.socket) -> Iterator[None]:
         with contextlib.suppress(OSError):
             handle.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(until - time.monotonic(), 0), end)
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), end)
     timer.daemon = True
     timer.start()
     try:

@@ -18,12 +18,12 @@ from watchdog.config import ConfigError
 from watchdog.model import WatchdogError
 from watchdog.units import parse_duration
 
-_CONFIG = Path("/etc/trading-watchdog")
+_DEFAULT_CONFIG = Path("/etc/trading-watchdog")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    options = parser().parse_args(argv)
+    options = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -41,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _duration(text: str) -> int:
+def _parse_duration(text: str) -> int:
     try:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-class _Commands:
+class _LazyCommands:
     """A file of commands, imported when one of them runs: `run` carries nothing of the others about."""
 
     def __init__(self, file: str) -> None:
@@ -61,11 +61,13 @@ class _Commands:
         return call
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The whole command line; `--help` and the docs are made from it."""
-    act, baseline, check, drill, look, query = map(_Commands, ("act", "baseline", "check", "drill", "look", "query"))
+    control, baseline, check, drill, status, query = map(
+        _LazyCommands, ("act", "baseline", "check", "drill", "look", "query")
+    )
     replay, report, run, schema, snapshot, test = map(
-        _Commands, ("replay", "report", "run", "schema", "snapshot", "test")
+        _LazyCommands, ("replay", "report", "run", "schema", "snapshot", "test")
     )
     top = argparse.ArgumentParser(
         prog="trading-watchdog",
@@ -86,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
             "--config",
             type=Path,
             metavar="DIR",
-            default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _CONFIG)),
+            default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _DEFAULT_CONFIG)),
             help="folder that holds watchdog.yaml and rules/ ($TRADING_WATCHDOG_CONFIG, else %(default)s)",
         )
 
@@ -112,16 +114,19 @@ def parser() -> argparse.ArgumentParser:
     configured(command)
 
     command = add(
-        "schema", schema.show, "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.", as_json=False
+        "schema",
+        schema.print_schema,
+        "Print the JSON Schema of rule files, or of watchdog.yaml, for editors.",
+        as_json=False,
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--rules", action="store_true", help="of the files in rules/ (this is the default)")
     which.add_argument("--main", action="store_true", help="of watchdog.yaml")
 
-    command = add("status", look.status, "What is so now: sources, KPIs, rules, latches, plans at work.")
+    command = add("status", status.status, "What is so now: sources, KPIs, rules, latches, plans at work.")
     configured(command)
 
-    command = add("incidents", look.list_incidents, "Incidents, the newest first; with an ID, its timeline.")
+    command = add("incidents", status.list_incidents, "Incidents, the newest first; with an ID, its timeline.")
     command.add_argument("id", nargs="?", type=int, metavar="ID")
     configured(command)
 
@@ -135,7 +140,9 @@ def parser() -> argparse.ArgumentParser:
     configured(command)
 
     command = add(
-        "snapshot", snapshot.handle, "Before a deploy: tag the commit and save files; --restore undoes the deploy."
+        "snapshot",
+        snapshot.run_snapshot,
+        "Before a deploy: tag the commit and save files; --restore undoes the deploy.",
     )
     command.add_argument("target", nargs="?", metavar="TARGET", help="needed when there are several")
     which = command.add_mutually_exclusive_group()
@@ -153,7 +160,9 @@ def parser() -> argparse.ArgumentParser:
     configured(command)
 
     command = add(
-        "report", report.tell, "Tell one incident whole: seen, decided, done, proven, how long it took, what is open."
+        "report",
+        report.print_report,
+        "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.",
     )
     command.add_argument("incident", type=int, metavar="INCIDENT", help="its number, as `incidents` lists it")
     command.add_argument(
@@ -169,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     )
     configured(command)
 
-    command = add("rollback", act.rollback, "Run a plan now, through the daemon or, when none runs, without it.")
+    command = add("rollback", control.rollback, "Run a plan now, through the daemon or, when none runs, without it.")
     command.add_argument("plan", metavar="PLAN")
     command.add_argument("--target", metavar="NAME", help="needed when there are several")
     command.add_argument("--level", metavar="NAME", help="start at this level")
@@ -179,14 +188,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--takeover", action="store_true", help="end a daemon that hangs, and do it without it")
     configured(command)
 
-    command = add("undo", act.undo, "Put back the files that an incident's repairs changed; git gets one more commit.")
+    command = add(
+        "undo", control.undo, "Put back the files that an incident's repairs changed; git gets one more commit."
+    )
     command.add_argument("incident", type=int, metavar="INCIDENT")
     command.add_argument("--reason", metavar="TEXT", help="why; stands in the journal")
     command.add_argument("--yes", action="store_true", help="do not ask")
     configured(command)
 
     command = add(
-        "resume", act.resume, "Open a target's latch: repairs may start again, and its rules are judged anew."
+        "resume", control.resume, "Open a target's latch: repairs may start again, and its rules are judged anew."
     )
     command.add_argument("target", metavar="TARGET")
     command.add_argument("--reason", metavar="TEXT", required=True, help="why; stands in the journal")
@@ -198,37 +209,41 @@ def parser() -> argparse.ArgumentParser:
         configured(command)
         return command
 
-    command = person("approve", act.approve, "Let a plan run that waits for approval begin.")
+    command = person("approve", control.approve, "Let a plan run that waits for approval begin.")
     command.add_argument("run", type=int, metavar="RUN", help="its number, as in the message and in `status`")
-    command = person("deny", act.deny, "End a plan run that waits for approval; nothing is touched.")
+    command = person("deny", control.deny, "End a plan run that waits for approval; nothing is touched.")
     command.add_argument("run", type=int, metavar="RUN")
     command = person(
-        "abort", act.abort, "End a plan at its next step. What it has done stays, and the target is latched."
+        "abort", control.abort, "End a plan at its next step. What it has done stays, and the target is latched."
     )
     command.add_argument("what", metavar="RUN|TARGET", help="one run, or all of a target")
 
     command = add(
-        "ack", act.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline."
+        "ack", control.ack, "Say that somebody is on it, or what was found out; stands in the incident's timeline."
     )
     command.add_argument("incident", type=int, metavar="INCIDENT")
-    said = command.add_mutually_exclusive_group()
-    said.add_argument("--note", metavar="TEXT", help="what others should know")
-    said.add_argument(
+    finding = command.add_mutually_exclusive_group()
+    finding.add_argument("--note", metavar="TEXT", help="what others should know")
+    finding.add_argument(
         "--cause", metavar="TEXT", help="the root cause; the report measures how long it took to be found"
     )
-    said.add_argument("--fix", metavar="TEXT", help="what fixes it for good; the report measures how long that took")
+    finding.add_argument("--fix", metavar="TEXT", help="what fixes it for good; the report measures how long that took")
     configured(command)
 
     def stay(command: Any) -> None:
         length = command.add_mutually_exclusive_group(required=True)
-        length.add_argument("--for", dest="span", type=_duration, metavar="DURATION", help="such as 2h; at most 30d")
+        length.add_argument(
+            "--for", dest="span", type=_parse_duration, metavar="DURATION", help="such as 2h; at most 30d"
+        )
         length.add_argument("--off", action="store_true", help="end it now")
 
-    command = person("hold", act.hold, "Rules start no repair of a target for a while. Halts they do, unless --all.")
+    command = person(
+        "hold", control.hold, "Rules start no repair of a target for a while. Halts they do, unless --all."
+    )
     command.add_argument("target", metavar="TARGET")
     stay(command)
     command.add_argument("--all", action="store_true", help="no halts either")
-    command = person("silence", act.silence, "A rule is not told for a while. It is still judged and acted upon.")
+    command = person("silence", control.silence, "A rule is not told for a while. It is still judged and acted upon.")
     command.add_argument("rule", metavar="RULE")
     stay(command)
     command.add_argument("--until-well", action="store_true", help="or until it is well again, if that is sooner")
@@ -295,13 +310,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--incidents", type=Path, metavar="FILE", help="labelled incidents: CSV with start,end[,name]")
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a timeline, too")
 
-    command = add("test", test.test, "Unit tests of rules: promtool's own test files, and ours.")
+    command = add("test", test.run_test_files, "Unit tests of rules: promtool's own test files, and ours.")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="test files; see docs/testing.md")
     command.add_argument("--run", metavar="REGEX", help="only tests whose name it finds something in")
     command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for CI systems")
 
     command = add(
-        "demo", run.show, "Watch a real HMM trading bot go bad, get rolled back, and recover (about a minute)."
+        "demo",
+        run.run_demo_command,
+        "Watch a real HMM trading bot go bad, get rolled back, and recover (about a minute).",
     )
     command.add_argument(
         "--keep", type=Path, metavar="DIR", help="leave the repository, the journal and the logs there"

@@ -7,18 +7,18 @@ import json
 import time
 from typing import Any
 
-from watchdog.cli.act import ask
-from watchdog.cli.look import ask_status, opened
+from watchdog.cli.act import send_request
+from watchdog.cli.look import fetch_status, open_journal
 from watchdog.config import Config
-from watchdog.journal import Journal, Lock, baselines
+from watchdog.journal import Journal, StateLock, baselines
 from watchdog.journal.baselines import Baseline
 from watchdog.model import WatchdogError
-from watchdog.pipeline.baselines import asked
-from watchdog.rules import Kpi, Learn, learned
-from watchdog.shown import when
-from watchdog.units import parse_duration, show, show_duration
+from watchdog.pipeline.baselines import expression_digest
+from watchdog.rules import Kpi, Learn, learn_baseline
+from watchdog.shown import format_time
+from watchdog.units import format_duration, format_value, parse_duration
 
-_PATIENCE = 30
+_ANSWER_TIMEOUT_S = 30
 """s after the end of a capture before nobody is thought to answer."""
 
 
@@ -28,28 +28,28 @@ def capture(options: argparse.Namespace) -> int:
         span = parse_duration(options.span)
     except ValueError as error:
         raise WatchdogError(str(error)) from None
-    loaded, journal = opened(options.config)
-    lock = Lock(loaded.state)
-    if lock.take():
+    loaded, journal = open_journal(options.config)
+    lock = StateLock(loaded.state)
+    if lock.acquire():
         lock.release()
         raise WatchdogError("no watchdog runs — start it first: it is the one that reads the KPIs")
-    last = journal.row("SELECT max(id) FROM event")
+    last = journal.query_one("SELECT max(id) FROM event")
     seen = (last[0] if last is not None else None) or 0
-    ok, text = ask(journal, "capture", {"kpis": options.kpis, "for": span})
+    ok, text = send_request(journal, "capture", {"kpis": options.kpis, "for": span})
     if not ok:
         raise WatchdogError(text)
     waiting = set(text.split(", "))
     if not options.json:
-        print(f"capturing {text}" + (f" for {show_duration(span)}" if span else ""), flush=True)
-    told: dict[str, str] = {}
-    deadline = time.monotonic() + span / 1_000 + _PATIENCE
+        print(f"capturing {text}" + (f" for {format_duration(span)}" if span else ""), flush=True)
+    results: dict[str, str] = {}
+    deadline = time.monotonic() + span / 1_000 + _ANSWER_TIMEOUT_S
     while waiting and time.monotonic() < deadline:
-        for event in journal.rows("SELECT id, text FROM event WHERE kind = 'baseline' AND id > ? ORDER BY id", seen):
+        for event in journal.query("SELECT id, text FROM event WHERE kind = 'baseline' AND id > ? ORDER BY id", seen):
             seen = event["id"]
-            name, _, words = event["text"].partition(": ")
+            name, _, result = event["text"].partition(": ")
             if name in waiting:
                 waiting.discard(name)
-                told[name] = words
+                results[name] = result
                 if not options.json:
                     print(event["text"], flush=True)
         time.sleep(0.2)
@@ -58,14 +58,14 @@ def capture(options: argparse.Namespace) -> int:
             f"nothing was heard of {', '.join(sorted(waiting))} — was the watchdog stopped or reloaded?"
         )
     if options.json:
-        print(json.dumps(told))
-    return 0 if all(words.startswith("captured") for words in told.values()) else 1
+        print(json.dumps(results))
+    return 0 if all(words.startswith("captured") for words in results.values()) else 1
 
 
 def show_all(options: argparse.Namespace) -> int:
     """What is in force, where it comes from, and since when."""
-    loaded, journal = opened(options.config)
-    rows = {name: _row(name, kpi, journal) for name, kpi in loaded.kpis.items() if kpi.baseline is not None}
+    loaded, journal = open_journal(options.config)
+    rows = {name: _baseline_row(name, kpi, journal) for name, kpi in loaded.kpis.items() if kpi.baseline is not None}
     if options.json:
         print(json.dumps(rows))
         return 0
@@ -76,16 +76,20 @@ def show_all(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
-    if not kpi.moving:
-        return {"value": kpi.normal(), "text": show(kpi.normal(), kpi.unit), "from": "pinned in the file"}
+def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
+    if not kpi.has_dynamic_baseline:
+        return {
+            "value": kpi.pinned_baseline(),
+            "text": format_value(kpi.pinned_baseline(), kpi.unit),
+            "from": "pinned in the file",
+        }
     kind = "learned" if isinstance(kpi.baseline, Learn) else "captured"
-    kept = next((each for each in baselines.known(journal) if (each.kpi, each.kind) == (name, kind)), None)
-    if kept is not None and kept.asked == asked(kpi):
+    kept = next((each for each in baselines.list_baselines(journal) if (each.kpi, each.kind) == (name, kind)), None)
+    if kept is not None and kept.asked == expression_digest(kpi):
         return {
             "value": kept.value,
-            "text": show(kept.value, kpi.unit),
-            "from": _origin(kept),
+            "text": format_value(kept.value, kpi.unit),
+            "from": _format_origin(kept),
             "t": kept.t,
             "samples": kept.samples,
             "who": kept.who,
@@ -93,23 +97,23 @@ def _row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
         }
     why = "not captured yet" if kept is None else "captured of another expression: capture it anew"
     if isinstance(kpi.baseline, Learn):
-        points = baselines.points(journal, name, asked(kpi))
-        why = learned(kpi.baseline, points, time.time_ns() // 1_000_000).why
+        points = baselines.list_points(journal, name, expression_digest(kpi))
+        why = learn_baseline(kpi.baseline, points, time.time_ns() // 1_000_000).reason
     return {"value": None, "text": "none", "from": why}
 
 
-def _origin(kept: Baseline) -> str:
+def _format_origin(kept: Baseline) -> str:
     count = "1 sample" if kept.samples == 1 else f"{kept.samples} samples"
-    over = f" over {show_duration(kept.span)}" if kept.span else ""
+    over = f" over {format_duration(kept.span)}" if kept.span else ""
     by = f" by {kept.who}" if kept.who else ""
     at = f" at {kept.revision[:10]}" if kept.revision else ""
-    return f"{kept.kind} {when(kept.t)}{by}, {count}{over}{at}"
+    return f"{kept.kind} {format_time(kept.t)}{by}, {count}{over}{at}"
 
 
 def diff(options: argparse.Namespace) -> int:
     """What is so now beside what is normal. 1 when something is more than twenty times off."""
-    loaded, _ = opened(options.config)
-    known = ask_status(loaded)["kpis"]
+    loaded, _ = open_journal(options.config)
+    known = fetch_status(loaded)["kpis"]
     rows = {name: known[name] for name in loaded.kpis if name in known and known[name]["baseline"] is not None}
     if options.json:
         print(json.dumps(rows))
@@ -117,7 +121,7 @@ def diff(options: argparse.Namespace) -> int:
         for name, row in rows.items():
             now = (
                 ", ".join(
-                    f"{each['text']}{_away(loaded, name, each['value'], row['baseline_value'])}"
+                    f"{each['text']}{_format_deviation(loaded, name, each['value'], row['baseline_value'])}"
                     for each in row["values"]
                 )
                 or "no data"
@@ -131,7 +135,7 @@ def diff(options: argparse.Namespace) -> int:
     return 1 if any(row["warning"] for row in rows.values()) else 0
 
 
-def _away(loaded: Config, name: str, value: float | None, baseline: float | None) -> str:
+def _format_deviation(loaded: Config, name: str, value: float | None, baseline: float | None) -> str:
     """``, +3.2 pp`` on a share, ``, 1.3 ×`` elsewhere."""
     if value is None or baseline is None:
         return ""
@@ -139,4 +143,4 @@ def _away(loaded: Config, name: str, value: float | None, baseline: float | None
     if unit in ("ratio", "percent"):
         points = (value - baseline) * (100 if unit == "ratio" else 1)
         return f", {points:+.1f} pp"
-    return f", {show(value / baseline, 'count')} ×" if baseline else ""
+    return f", {format_value(value / baseline, 'count')} ×" if baseline else ""

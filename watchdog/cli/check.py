@@ -12,36 +12,38 @@ from collections.abc import Mapping
 from watchdog import config
 from watchdog.cli.export import export_rules
 from watchdog.config import Config
-from watchdog.config.latency import Delay, delays
-from watchdog.config.plain import describe
-from watchdog.config.probe import Delivered, ask
-from watchdog.config.problem import unknown
+from watchdog.config.latency import Delay, worst_delays
+from watchdog.config.plain import explain_rule
+from watchdog.config.probe import ProbeResult, probe_sources
+from watchdog.config.problem import unknown_name
 from watchdog.journal import Journal, JournalError
 from watchdog.model import Source, WatchdogError
-from watchdog.pipeline.targets import left_behind
+from watchdog.pipeline.targets import describe_unconfigured
 
-_PAUSE = 1.0
+_PROBE_INTERVAL_S = 1.0
 """Seconds between the two reads of a probe."""
 
 
 def check(options: argparse.Namespace) -> int:
-    probed: list[Delivered] = []
+    probed: list[ProbeResult] = []
 
-    def probe(sources: Mapping[str, Source]) -> Delivered:
-        probed.append(ask(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PAUSE)))
+    def probe(sources: Mapping[str, Source]) -> ProbeResult:
+        probed.append(
+            probe_sources(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PROBE_INTERVAL_S))
+        )
         return probed[0]
 
     if not options.paths and options.config.is_file():
-        config.ours(options.config)
+        config.require_files(options.config)
     paths = options.paths or [options.config]
-    checked, problems = config.check(paths, environ=os.environ, ask=probe if options.probe else None)
+    checked, problems = config.check_files(paths, environ=os.environ, probe=probe if options.probe else None)
     if options.export and checked is not None:
         return export_rules(checked)
     if options.explain is not None and checked is not None:
         return _explain(checked, options.explain, as_json=options.json)
     warnings = () if checked is None else checked.warnings
     found = probed[0] if probed else None
-    late = [] if checked is None else delays(checked, None if found is None else found.metrics())
+    late = [] if checked is None else worst_delays(checked, None if found is None else found.metrics())
     failed = {} if found is None else found.failed
     if options.json:
         print(
@@ -61,8 +63,8 @@ def check(options: argparse.Namespace) -> int:
         print(f"{warning} (warning)")
     if checked is not None:
         for delay in late:
-            print(_row(delay))
-        for note in _left_behind(checked):
+            print(_format_delay(delay))
+        for note in _orphaned_targets(checked):
             print(f"note: {note}")
         for source, why in failed.items():
             print(f"note: the source {source} could not be read: {why}")
@@ -76,7 +78,7 @@ def check(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _left_behind(checked: Config) -> list[str]:
+def _orphaned_targets(checked: Config) -> list[str]:
     """Of targets that are gone from the files, what the daemon's journal still says; nothing where it cannot be asked."""
     path = checked.state / "journal.db"
     if not checked.sources or not os.access(path, os.W_OK):
@@ -86,19 +88,19 @@ def _left_behind(checked: Config) -> list[str]:
     except JournalError:
         return []
     try:
-        return left_behind(checked, journal)
+        return describe_unconfigured(checked, journal)
     finally:
         journal.close()
 
 
-def _row(delay: Delay) -> str:
-    return f"{delay.rule:<24} {delay.level} → {delay.plan or 'told':<14} {delay.say()}"
+def _format_delay(delay: Delay) -> str:
+    return f"{delay.rule:<24} {delay.level} → {delay.plan or 'told':<14} {delay.describe()}"
 
 
 def _explain(checked: Config, name: str, *, as_json: bool) -> int:
     if name not in checked.rules:
-        raise WatchdogError(unknown("rule", name, checked.rules))
-    text = describe(checked, name)
+        raise WatchdogError(unknown_name("rule", name, checked.rules))
+    text = explain_rule(checked, name)
     print(json.dumps({"rule": name, "text": text}) if as_json else text)
     return 0
 

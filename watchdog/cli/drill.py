@@ -7,36 +7,36 @@ import dataclasses
 import json
 
 from watchdog import drill
-from watchdog.cli.look import opened
+from watchdog.cli.look import open_journal
 from watchdog.config import Config
-from watchdog.config.problem import unknown
+from watchdog.config.problem import unknown_name
 from watchdog.model import WatchdogError
 
-_SHOWN = 40
+_MAX_DIFF_LINES = 40
 """Lines of a diff; --json has them all."""
 
 
 def rehearse(options: argparse.Namespace) -> int:
-    loaded, journal = opened(options.config)
+    loaded, journal = open_journal(options.config)
     plan = loaded.plans.get(options.plan)
     if plan is None:
-        raise WatchdogError(unknown("plan", options.plan, loaded.plans))
+        raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
     names = [options.target] if options.target else _targets_of(loaded, options.plan)
     rows = {}
     for name in names:
         if name not in loaded.targets:
-            raise WatchdogError(unknown("target", name, loaded.targets))
-        rows[name] = drill.drill(plan, loaded.targets[name])
+            raise WatchdogError(unknown_name("target", name, loaded.targets))
+        rows[name] = drill.rehearse_plan(plan, loaded.targets[name])
         latched = next(
             (
                 row["latch_why"]
-                for row in journal.rows("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)
+                for row in journal.query("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)
             ),
             None,
         )
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'
-            rows[name].append(drill.Row("guard", (), (f"{name} is latched ({latched}): {cure}",)))
+            rows[name].append(drill.RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))
     wrong = any(row.problems for listed in rows.values() for row in listed)
     if options.json:
         print(json.dumps({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()}))
@@ -44,7 +44,7 @@ def rehearse(options: argparse.Namespace) -> int:
     for name, listed in rows.items():
         print(f"{options.plan} on {name}")
         for row in listed:
-            _show(row)
+            _print_row(row)
     print("it would fail tonight" if wrong else "it would work tonight, as far as can be told without doing it")
     return int(wrong)
 
@@ -56,16 +56,16 @@ def _targets_of(loaded: Config, plan: str) -> list[str]:
     return [name for name in loaded.targets if name in found] or list(loaded.targets)
 
 
-def _show(row: drill.Row) -> None:
+def _print_row(row: drill.RowResult) -> None:
     print(f"\n{row.name}{'' if not row.problems else ': WOULD FAIL'}")
     for step in row.steps:
         if step.how == "fails":
             continue  # it stands among the problems
         print(f"  {step.say}: {step.how}{f' — {step.detail}' if step.detail else ''}")
         lines = step.diff.splitlines()
-        for line in lines[:_SHOWN]:
+        for line in lines[:_MAX_DIFF_LINES]:
             print(f"      {line}")
-        if len(lines) > _SHOWN:
-            print(f"      … {len(lines) - _SHOWN} more lines")
+        if len(lines) > _MAX_DIFF_LINES:
+            print(f"      … {len(lines) - _MAX_DIFF_LINES} more lines")
     for problem in row.problems:
         print(f"  ✗ {problem}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 from watchdog.config import Config
-from watchdog.config.prometheus.export import export, told
+from watchdog.config.prometheus.export import describe_export, export_prometheus
 
 
 def export_rules(checked: Config) -> int:
-    made = export(checked)
+    made = export_prometheus(checked)
     print(made.text, end="")
-    print(told(made.alerts, made.unsaid), file=sys.stderr)
+    print(describe_export(made.alerts, made.unsupported), file=sys.stderr)
     return 0

@@ -12,63 +12,67 @@ from typing import Any
 
 from watchdog import config, history
 from watchdog.config import Config, ConfigError
-from watchdog.history.ask import duration, moment
+from watchdog.history.ask import parse_moment, parse_step
 from watchdog.model import Labels, Millis, WatchdogError
 from watchdog.pipeline import longest_windows
-from watchdog.promql import Pages
-from watchdog.replay import Report, Trip, replay
-from watchdog.replay.labels import Label, Score, labels, score
-from watchdog.shown import when
-from watchdog.units import show_duration
+from watchdog.promql import PageList
+from watchdog.replay import ReplayReport, ReplayTrip, replay
+from watchdog.replay.labels import LabelledIncident, Score, load_labels, score_labels
+from watchdog.shown import format_time
+from watchdog.units import format_duration
 
-_BAR = 30
-_SERVER_STEP: Millis = 15_000
-_LONGEST: Millis = 400 * 86_400_000
+_BAR_WIDTH = 30
+_DEFAULT_SERVER_STEP: Millis = 15_000
+_MAX_WINDOW: Millis = 400 * 86_400_000
 
 
 def run(options: argparse.Namespace) -> int:
-    checked, problems = config.check(options.rules, environ=os.environ)
+    checked, problems = config.check_files(options.rules, environ=os.environ)
     if checked is None:
         raise ConfigError(problems)
-    every = None if options.every is None else duration(options.every)
-    pages, end = _history(options, checked, every)
-    start = None if options.start is None else moment(options.start, end)
-    over = moment(options.end, end) if options.end is not None else end
+    every = None if options.every is None else parse_step(options.every)
+    pages, end = _load_history(options, checked, every)
+    start = None if options.start is None else parse_moment(options.start, end)
+    over = parse_moment(options.end, end) if options.end is not None else end
     if start is not None and over < start:
         raise WatchdogError("--to lies before --from — swap them")
-    report = replay(checked, pages, start=start, end=over, every=every, drawn=options.png is not None, progress=_bar())
-    known = [] if options.incidents is None else labels(options.incidents, report.end)
+    report = replay(
+        checked, pages, start=start, end=over, every=every, with_lines=options.png is not None, progress=_progress_bar()
+    )
+    known = [] if options.incidents is None else load_labels(options.incidents, report.end)
     thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]
-    scores = [] if options.incidents is None else score(report.trips, known, thresholds, report.end)
+    scores = [] if options.incidents is None else score_labels(report.trips, known, thresholds, report.end)
     if options.png is not None:
-        from watchdog.replay.picture import draw  # matplotlib takes its time
+        from watchdog.replay.picture import draw_timeline  # matplotlib takes its time
 
-        draw(report, known, options.png)
+        draw_timeline(report, known, options.png)
     if options.json:
-        print(json.dumps(_json(report, known, scores)))
+        print(json.dumps(_report_json(report, known, scores)))
     else:
-        _print(report, known, scores)
+        _print_report(report, known, scores)
     return 0
 
 
-def _history(options: argparse.Namespace, checked: Config, every: Millis | None) -> tuple[Pages, Millis]:
+def _load_history(options: argparse.Namespace, checked: Config, every: Millis | None) -> tuple[PageList, Millis]:
     """The history, and when it ends."""
     now = time.time_ns() // 1_000_000
     read = longest_windows(checked)
     span = None
     if options.start is not None:
-        before = min(max(read.values(), default=0), _LONGEST)
-        span = history.Span(
-            moment(options.start, now) - before, moment(options.end or "now", now), every or _SERVER_STEP
+        before = min(max(read.values(), default=0), _MAX_WINDOW)
+        span = history.QueryRange(
+            parse_moment(options.start, now) - before,
+            parse_moment(options.end or "now", now),
+            every or _DEFAULT_SERVER_STEP,
         )
-    within = history.EVER
-    if options.start is not None and (last := history.end_of(options.history)) is not None:
-        within = (moment(options.start, last) - max(read.values(), default=0), last)
+    within = history.ALL_TIME
+    if options.start is not None and (last := history.last_sample_time(options.history)) is not None:
+        within = (parse_moment(options.start, last) - max(read.values(), default=0), last)
     pages = history.load(options.history, metrics=read, span=span, within=within)
-    return pages, history.span_of(pages)[1]
+    return pages, history.time_span(pages)[1]
 
 
-def _bar() -> Callable[[float], None]:
+def _progress_bar() -> Callable[[float], None]:
     """Draws how far it has come, on a terminal, once it takes longer than a moment."""
     if not sys.stderr.isatty():
         return lambda _: None
@@ -79,17 +83,19 @@ def _bar() -> Callable[[float], None]:
         now = time.monotonic()
         if now - began > 1 and (now - drawn > 0.1 or share >= 1):
             drawn = now
-            full = round(min(share, 1) * _BAR)
-            print(f"\r[{'#' * full}{' ' * (_BAR - full)}] {min(share, 1):4.0%}", end="", file=sys.stderr, flush=True)
+            full = round(min(share, 1) * _BAR_WIDTH)
+            print(
+                f"\r[{'#' * full}{' ' * (_BAR_WIDTH - full)}] {min(share, 1):4.0%}", end="", file=sys.stderr, flush=True
+            )
             if share >= 1:
-                print(f"\r{' ' * (_BAR + 8)}\r", end="", file=sys.stderr, flush=True)
+                print(f"\r{' ' * (_BAR_WIDTH + 8)}\r", end="", file=sys.stderr, flush=True)
 
     return progress
 
 
-def _print(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> None:
+def _print_report(report: ReplayReport, labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> None:
     print(
-        f"{when(report.start)} to {when(report.end)}, {show_duration(report.end - report.start)}, "
+        f"{format_time(report.start)} to {format_time(report.end)}, {format_duration(report.end - report.start)}, "
         f"{len({check.rule for check in report.checks})} rules"
     )
     for rule, why in report.unjudged.items():
@@ -97,33 +103,44 @@ def _print(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> N
     if not report.trips:
         print("no trips")
     else:
-        _trips(report)
-        _totals(report)
-    if known:
-        _scores(known, scores)
+        _print_trips(report)
+        _print_totals(report)
+    if labels:
+        _print_scores(labels, scores)
 
 
-def _trips(report: Report) -> None:
+def _print_trips(report: ReplayReport) -> None:
     rows = [("tripped", "for", "level", "rule", "why")]
     rows += [
-        (when(trip.start), _lasted(trip, report.end), trip.level, trip.rule + _labelled(trip.labels), trip.reason)
+        (
+            format_time(trip.start),
+            _format_length(trip, report.end),
+            trip.level,
+            trip.rule + _format_labels(trip.labels),
+            trip.reason,
+        )
         for trip in report.trips
     ]
-    _table(rows)
+    _print_table(rows)
     if report.plans:
         print()
-        _table(
+        _print_table(
             [
                 ("plan", "at", "for", ""),
                 *(
-                    (one.plan, when(one.t), one.rule, "starts" if one.refused is None else f"refused: {one.refused}")
+                    (
+                        one.plan,
+                        format_time(one.t),
+                        one.rule,
+                        "starts" if one.refused is None else f"refused: {one.refused}",
+                    )
                     for one in report.plans
                 ),
             ]
         )
 
 
-def _totals(report: Report) -> None:
+def _print_totals(report: ReplayReport) -> None:
     print()
     rows = [("rule", "level", "trips", "a week", "fired", "longest")]
     for rule, level, mine in _by_threshold(report):
@@ -135,15 +152,15 @@ def _totals(report: Report) -> None:
                     level,
                     str(len(mine)),
                     f"{len(mine) / report.weeks:.3g}",
-                    show_duration(sum(spans)),
-                    show_duration(max(spans)),
+                    format_duration(sum(spans)),
+                    format_duration(max(spans)),
                 )
             )
-    _table(rows)
+    _print_table(rows)
 
 
-def _scores(known: Sequence[Label], scores: Sequence[Score]) -> None:
-    print(f"\n{len(known)} labelled incident{'' if len(known) == 1 else 's'}")
+def _print_scores(labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> None:
+    print(f"\n{len(labels)} labelled incident{'' if len(labels) == 1 else 's'}")
     rows = [("rule", "level", "hits", "misses", "false alarms", "delay")]
     rows += [
         (
@@ -152,40 +169,40 @@ def _scores(known: Sequence[Label], scores: Sequence[Score]) -> None:
             str(one.hits),
             str(one.misses),
             str(one.false_alarms),
-            "-" if one.delay is None else show_duration(one.delay),
+            "-" if one.delay is None else format_duration(one.delay),
         )
         for one in scores
         if one.hits or one.false_alarms or one.rule == "any"
     ]
-    _table(rows)
+    _print_table(rows)
     for name in scores[-1].missed:
         print(f"missed by all: {name}")
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _lasted(trip: Trip, end: Millis) -> str:
-    return f"{show_duration(end - trip.start)}+" if trip.end is None else show_duration(trip.end - trip.start)
+def _format_length(trip: ReplayTrip, end: Millis) -> str:
+    return f"{format_duration(end - trip.start)}+" if trip.end is None else format_duration(trip.end - trip.start)
 
 
-def _labelled(labels: Labels) -> str:
+def _format_labels(labels: Labels) -> str:
     shown = ",".join(f"{name}={text}" for name, text in labels if name != "source")
     return f"{{{shown}}}" if shown else ""
 
 
-def _by_threshold(report: Report) -> list[tuple[str, str, list[Trip]]]:
+def _by_threshold(report: ReplayReport) -> list[tuple[str, str, list[ReplayTrip]]]:
     return [
         (check.rule, check.level, [t for t in report.trips if (t.rule, t.level) == (check.rule, check.level)])
         for check in report.checks
     ]
 
 
-def _json(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _report_json(report: ReplayReport, labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> dict[str, Any]:
+    result: dict[str, Any] = {
         "from": report.start,
         "to": report.end,
         "rules": [
@@ -225,8 +242,8 @@ def _json(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> di
         ],
     }
     if scores:
-        told["incidents"] = [one._asdict() for one in known]
-        told["scores"] = [
+        result["incidents"] = [one._asdict() for one in labels]
+        result["scores"] = [
             {
                 "rule": one.rule,
                 "level": one.level,
@@ -238,4 +255,4 @@ def _json(report: Report, known: Sequence[Label], scores: Sequence[Score]) -> di
             }
             for one in scores
         ]
-    return told
+    return result

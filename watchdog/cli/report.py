@@ -9,33 +9,33 @@ import sys
 import time
 
 from watchdog import history, report
-from watchdog.cli.look import opened
+from watchdog.cli.look import open_journal
 from watchdog.config import Config
 from watchdog.journal import incidents
 from watchdog.model import WatchdogError
-from watchdog.promql import Pages
+from watchdog.promql import PageList
 
 
-def tell(options: argparse.Namespace) -> int:
-    loaded, journal = opened(options.config)
+def print_report(options: argparse.Namespace) -> int:
+    loaded, journal = open_journal(options.config)
     now = time.time_ns() // 1_000_000
-    facts = report.gather(journal, options.incident, loaded, None, now)
-    if facts is None:
-        raise WatchdogError(incidents.unknown(journal, options.incident))
-    pages = _samples(loaded, options.history)
+    data = report.collect_data(journal, options.incident, loaded, None, now)
+    if data is None:
+        raise WatchdogError(incidents.describe_unknown(journal, options.incident))
+    pages = _load_samples(loaded, options.history)
     if pages is not None:
-        facts = report.gather(journal, options.incident, loaded, pages, now) or facts
+        data = report.collect_data(journal, options.incident, loaded, pages, now) or data
     if options.json:
-        print(json.dumps(_as_json(facts)))
+        print(json.dumps(_report_json(data)))
         return 0
-    picture = None
-    if options.format == "html" and facts.lines:
+    chart = None
+    if options.format == "html" and data.lines:
         try:
-            picture = report.draw(facts)
+            chart = report.draw_chart(data)
         except WatchdogError as error:  # matplotlib is an extra; a report without a picture is one all the same
             print(f"trading-watchdog: {error}", file=sys.stderr)
-    title, blocks = report.report(facts, picture)
-    text = report.page(title, blocks) if options.format == "html" else report.markdown(blocks)
+    title, blocks = report.build_report(data, chart)
+    text = report.render_html(title, blocks) if options.format == "html" else report.render_markdown(blocks)
     if options.output is None:
         print(text, end="")
         return 0
@@ -46,7 +46,7 @@ def tell(options: argparse.Namespace) -> int:
     return 0
 
 
-def _samples(config: Config, given: list[str] | None) -> Pages | None:
+def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     """The samples of that time: from what was named, else from the daemon's own history. None where nothing is kept."""
     own = config.state / "series.db"
     if given is None and not own.is_file():
@@ -60,11 +60,11 @@ def _samples(config: Config, given: list[str] | None) -> Pages | None:
         return None
 
 
-def _as_json(facts: report.Facts) -> dict[str, object]:
-    known = dataclasses.asdict(facts)
+def _report_json(data: report.IncidentData) -> dict[str, object]:
+    known = dataclasses.asdict(data)
     for line in known["lines"]:
         line["times"] = line["times"].tolist()
         line["values"] = [value if value == value else None for value in line["values"].tolist()]
-    known["events"] = [event._asdict() for event in facts.events]
-    known["took"] = report.took(facts)
+    known["events"] = [event._asdict() for event in data.events]
+    known["took"] = report.durations(data)
     return known

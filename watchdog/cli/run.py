@@ -22,13 +22,13 @@ def run(options: argparse.Namespace) -> int:
     sys.setswitchinterval(0.000_5)
 
     async def watch() -> None:
-        await _built(options.config).run()
+        await _build_daemon(options.config).run()
 
     asyncio.run(watch())
     return 0
 
 
-def _built(path: Path) -> Daemon:
+def _build_daemon(path: Path) -> Daemon:
     """What is made here stays: modules, configuration and plans are never looked through for garbage, which would take
     longer than an action may be kept waiting."""
     gc.disable()
@@ -45,8 +45,8 @@ def log_to_stderr(level: int) -> None:
     """To stderr. To systemd's journal without the time, which it has itself, and with the priority that it asks for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _ForJournal("%(levelname)s %(message)s")
-        if _is_journal(sys.stderr)
+        _JournaldFormatter("%(levelname)s %(message)s")
+        if _is_journald(sys.stderr)
         else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler])
@@ -54,18 +54,18 @@ def log_to_stderr(level: int) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-class _ForJournal(logging.Formatter):
+class _JournaldFormatter(logging.Formatter):
     """Each line begins with ``<3>`` and the like, see sd-daemon(3): `journalctl -p warning` leaves out the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
-        rank = next((rank for least, rank in _RANKS if record.levelno >= least), 7)
+        rank = next((rank for least, rank in _SYSLOG_PRIORITIES if record.levelno >= least), 7)
         return "\n".join(f"<{rank}>{line}" for line in super().format(record).splitlines())
 
 
-_RANKS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
-def _is_journal(stream: TextIO) -> bool:
+def _is_journald(stream: TextIO) -> bool:
     try:
         found = os.fstat(stream.fileno())
     except OSError:
@@ -73,7 +73,7 @@ def _is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def show(options: argparse.Namespace) -> int:
-    from watchdog.demo import demo
+def run_demo_command(options: argparse.Namespace) -> int:
+    from watchdog.demo import run_demo
 
-    return demo(as_json=options.json, keep=options.keep)
+    return run_demo(as_json=options.json, keep=options.keep)

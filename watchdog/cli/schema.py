@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from watchdog.config.schema import schema
+from watchdog.config.schema import json_schema
 
 
-def show(options: argparse.Namespace) -> int:
-    print(json.dumps(schema("main" if options.main else "rules"), indent=2, ensure_ascii=False))
+def print_schema(options: argparse.Namespace) -> int:
+    print(json.dumps(json_schema("main" if options.main else "rules"), indent=2, ensure_ascii=False))
     return 0

@@ -8,19 +8,19 @@ import time
 from pathlib import Path
 
 from watchdog import snapshot
-from watchdog.actions.git import deployed_again, standing_reverts
-from watchdog.cli.act import ask, be_sure
-from watchdog.cli.look import opened
+from watchdog.actions.git import redeployed_commits, reverts_in_force
+from watchdog.cli.act import confirm, send_request
+from watchdog.cli.look import open_journal
 from watchdog.config import Config
-from watchdog.config.problem import listed, unknown
-from watchdog.journal import Journal, Lock, runs
+from watchdog.config.problem import format_names, unknown_name
+from watchdog.journal import Journal, StateLock, runs
 from watchdog.model import ActionError, Target, WatchdogError
-from watchdog.shown import when
+from watchdog.shown import format_time
 
 
-def handle(options: argparse.Namespace) -> int:
+def run_snapshot(options: argparse.Namespace) -> int:
     """Takes one, goes back to one, or lists what there is."""
-    loaded, journal = opened(options.config)
+    loaded, journal = open_journal(options.config)
     if options.tag is not None:
         return _take(options, loaded, journal)
     if options.restore is not None:
@@ -34,7 +34,9 @@ def handle(options: argparse.Namespace) -> int:
         )
         return 0
     for one in known:
-        print(f"{one.name:<32} {one.target:<12} {when(one.taken)}  {(one.commit or '')[:10]}  {len(one.saved)} files")
+        print(
+            f"{one.name:<32} {one.target:<12} {format_time(one.taken)}  {(one.commit or '')[:10]}  {len(one.saved)} files"
+        )
     if not known:
         print("there is no snapshot yet: trading-watchdog snapshot --tag before-v3")
     return 0
@@ -44,17 +46,17 @@ def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
     name, target = _target(loaded, options.target)
     wanted = [Path(target.repo or "", file) for file in options.save]
     wanted += [path for path in snapshot.flag_files(loaded.plans.values(), target) if path not in wanted]
-    made = snapshot.take(loaded.state / "snapshots", options.tag, name, target, wanted, _now())
-    notes = _notes(target)
-    captured = _capture(loaded, journal)
+    taken = snapshot.take(loaded.state / "snapshots", options.tag, name, target, wanted, _now_ms())
+    notes = _deploy_notes(target)
+    captured = _capture_baselines(loaded, journal)
     if options.json:
-        files = [one.path for one in made.saved]
+        files = [one.path for one in taken.saved]
         print(
             json.dumps(
                 {
-                    "name": made.name,
+                    "name": taken.name,
                     "target": name,
-                    "commit": made.commit,
+                    "commit": taken.commit,
                     "files": files,
                     "baselines": captured,
                     "notes": notes,
@@ -62,36 +64,36 @@ def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
             )
         )
         return 0
-    print(f"snapshot {made.name} of {name}" + (f": tag {made.name} on {made.commit[:10]}" if made.commit else ""))
-    for one in made.saved:
+    print(f"snapshot {taken.name} of {name}" + (f": tag {taken.name} on {taken.commit[:10]}" if taken.commit else ""))
+    for one in taken.saved:
         print(f"  saved {one.path}")
     print(f"  baselines: {captured}")
     for note in notes:
         print(f"  note: {note}")
-    print(f"back to it: trading-watchdog snapshot --restore {made.name}")
+    print(f"back to it: trading-watchdog snapshot --restore {taken.name}")
     return 0
 
 
 def _restore(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
     folder = loaded.state / "snapshots"
-    made = snapshot.find(folder, options.restore)
-    _, target = _target(loaded, made.target)
-    if at_work := runs.unended(journal, made.target):
-        raise WatchdogError(f"plan {at_work[0].plan} is at work on {made.target}: wait for its end, or abort it")
-    diff, other = snapshot.changes(made)
+    chosen = snapshot.find(folder, options.restore)
+    _, target = _target(loaded, chosen.target)
+    if at_work := runs.list_unfinished(journal, chosen.target):
+        raise WatchdogError(f"plan {at_work[0].plan} is at work on {chosen.target}: wait for its end, or abort it")
+    diff, other = snapshot.pending_changes(chosen)
     if not options.json:
         print(diff, end="")
         for one in other:
-            print(f" {one.path}: {one.what}")
+            print(f" {one.path}: {one.effect}")
     if diff.strip() or other:
-        be_sure(options, f"Put {made.target} back to {made.name}?")
-    said, aside = snapshot.restore(folder, made, target, _now())
+        confirm(options, f"Put {chosen.target} back to {chosen.name}?")
+    done, replaced_name = snapshot.restore(folder, chosen, target, _now_ms())
     if options.json:
-        print(json.dumps({"done": said, "replaced": aside}))
+        print(json.dumps({"done": done, "replaced": replaced_name}))
         return 0
-    print(said)
-    if aside is not None:
-        print(f"what was replaced is snapshot {aside}; restart the bot: it goes on with what it has loaded")
+    print(done)
+    if replaced_name is not None:
+        print(f"what was replaced is snapshot {replaced_name}; restart the bot: it goes on with what it has loaded")
     return 0
 
 
@@ -99,38 +101,38 @@ def _target(loaded: Config, name: str | None) -> tuple[str, Target]:
     if name is None and len(loaded.targets) == 1:
         (name,) = loaded.targets
     if name is None:
-        raise WatchdogError(f"say which target: {listed(loaded.targets)}")
+        raise WatchdogError(f"say which target: {format_names(loaded.targets)}")
     if name not in loaded.targets:
-        raise WatchdogError(unknown("target", name, loaded.targets))
+        raise WatchdogError(unknown_name("target", name, loaded.targets))
     return name, loaded.targets[name]
 
 
-def _notes(target: Target) -> list[str]:
+def _deploy_notes(target: Target) -> list[str]:
     """What a person should know who is about to deploy on top of this."""
     if target.repo is None:
         return []
     try:
-        again, standing = deployed_again(target.repo), standing_reverts(target.repo)
+        redeployed, reverts = redeployed_commits(target.repo), reverts_in_force(target.repo)
     except ActionError as error:
         return [f"what was rolled back before cannot be told: {error}"]
-    return [f"{bad[:10]} ({subject}) was rolled back before, and runs again" for bad, subject in again] + [
-        f"{one.bad[:10]} ({one.subject}) is taken back by {one.by[:10]}: merging it anew brings nothing; "
-        f"git revert {one.by[:10]} does"
-        for one in standing
+    return [f"{bad[:10]} ({subject}) was rolled back before, and runs again" for bad, subject in redeployed] + [
+        f"{one.reverted_commit[:10]} ({one.subject}) is taken back by {one.reverting_commit[:10]}: merging it anew brings nothing; "
+        f"git revert {one.reverting_commit[:10]} does"
+        for one in reverts
     ]
 
 
-def _capture(loaded: Config, journal: Journal) -> str:
+def _capture_baselines(loaded: Config, journal: Journal) -> str:
     kpis = [name for name, kpi in loaded.kpis.items() if kpi.baseline == "captured"]
     if not kpis:
         return "no KPI says baseline: captured"
-    lock = Lock(loaded.state)
-    if lock.take():
+    lock = StateLock(loaded.state)
+    if lock.acquire():
         lock.release()
         return "not captured: no watchdog runs"
-    granted, text = ask(journal, "capture", {"kpis": kpis, "for": 0})
+    granted, text = send_request(journal, "capture", {"kpis": kpis, "for": 0})
     return f"capturing {text}" if granted else f"not captured: {text}"
 
 
-def _now() -> int:
+def _now_ms() -> int:
     return time.time_ns() // 1_000_000

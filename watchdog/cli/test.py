@@ -14,30 +14,30 @@ from typing import Any
 from xml.etree import ElementTree
 
 from watchdog.config import Problem
-from watchdog.ruletest import Case, read, run
+from watchdog.ruletest import CaseResult, load_test_file, run_tests
 from watchdog.telemetry import log
 
 
-def test(options: argparse.Namespace) -> int:
+def run_test_files(options: argparse.Namespace) -> int:
     try:
         only = None if options.run is None else re.compile(options.run)
     except re.error as error:
         print(f"trading-watchdog: --run is no regular expression: {error}", file=sys.stderr)
         return 2
     log.addHandler(logging.NullHandler())  # what the pipeline logs of incidents is no news here
-    cases: list[Case] = []
+    cases: list[CaseResult] = []
     problems: list[Problem] = []
     for path in options.files:
-        file, wrong = read(path, os.environ)
+        file, wrong = load_test_file(path, os.environ)
         problems += [problem for problem in wrong if problem not in problems]
-        mine: list[Case] = []
-        for case in run(file, only) if file is not None else ():
+        mine: list[CaseResult] = []
+        for case in run_tests(file, only) if file is not None else ():
             mine.append(case)
             if options.json:
-                print(json.dumps(_json(case), ensure_ascii=False), flush=True)
+                print(json.dumps(_case_json(case), ensure_ascii=False), flush=True)
         cases += mine
         if file is not None and not options.json and (mine or only is None):
-            _tell(path, mine)
+            _print_cases(path, mine)
     for problem in problems:
         print(problem, file=sys.stderr)
     if options.junit is not None:
@@ -52,7 +52,7 @@ def test(options: argparse.Namespace) -> int:
     return 1 if failed or problems else 0
 
 
-def _json(case: Case) -> dict[str, Any]:
+def _case_json(case: CaseResult) -> dict[str, Any]:
     return {
         "file": case.file,
         "name": case.name,
@@ -63,22 +63,22 @@ def _json(case: Case) -> dict[str, Any]:
     }
 
 
-def _tell(path: Path, cases: Sequence[Case]) -> None:
+def _print_cases(path: Path, cases: Sequence[CaseResult]) -> None:
     failed = [case for case in cases if not case.passed]
     print(f"{path}: {f'{len(failed)} of {len(cases)} failed' if failed else f'{len(cases)} passed'}")
     for case in failed:
         print(f"  FAILED  {case.name}")
-        print("\n".join(_difference(case)))
+        print("\n".join(_format_difference(case)))
 
 
-def _difference(case: Case) -> list[str]:
-    lines = [f"      expected  {line}" for line in _lines(case.expected)] + [
-        f"      got       {line}" for line in _lines(case.got)
+def _format_difference(case: CaseResult) -> list[str]:
+    lines = [f"      expected  {line}" for line in _format_value(case.expected)] + [
+        f"      got       {line}" for line in _format_value(case.got)
     ]
-    return lines + ([f"      because   {case.why}"] if case.why else [])
+    return lines + ([f"      because   {case.detail}"] if case.detail else [])
 
 
-def _lines(value: Any) -> list[str]:
+def _format_value(value: Any) -> list[str]:
     if not value:
         return ["nothing"]
     if isinstance(value, dict):
@@ -96,7 +96,7 @@ def _lines(value: Any) -> list[str]:
     return lines
 
 
-def _write_junit(path: Path, cases: Sequence[Case], problems: Sequence[Problem]) -> None:
+def _write_junit(path: Path, cases: Sequence[CaseResult], problems: Sequence[Problem]) -> None:
     """One suite a file, one case an expectation; a file that cannot be read is an error of its suite."""
     top = ElementTree.Element("testsuites")
     for file in dict.fromkeys([*(case.file for case in cases), *(problem.file for problem in problems)]):
@@ -115,8 +115,8 @@ def _write_junit(path: Path, cases: Sequence[Case], problems: Sequence[Problem])
                 suite, "testcase", classname=case.kind, name=_printable(case.name), file=file
             )
             if not case.passed:
-                failure = ElementTree.SubElement(entry, "failure", message=_printable(case.what))
-                failure.text = _printable("\n".join(_difference(case)))
+                failure = ElementTree.SubElement(entry, "failure", message=_printable(case.subject))
+                failure.text = _printable("\n".join(_format_difference(case)))
         for problem in wrong:
             entry = ElementTree.SubElement(suite, "testcase", classname="file", name=f"line {problem.line}", file=file)
             ElementTree.SubElement(entry, "error", message=_printable(str(problem)))

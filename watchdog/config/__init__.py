@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from watchdog.config.changes import Looks, changes, looks
-from watchdog.config.load import check, load, ours, salvage
+from watchdog.config.changes import FileStats, describe_changes, stat_files
+from watchdog.config.load import check_files, load, load_partial, require_files
 from watchdog.config.problem import ConfigError, Problem
 from watchdog.config.shape import Config, Defaults, Reload, Web
 
@@ -11,14 +11,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "Defaults",
-    "Looks",
+    "FileStats",
     "Problem",
     "Reload",
     "Web",
-    "changes",
-    "check",
+    "check_files",
+    "describe_changes",
     "load",
-    "looks",
-    "ours",
-    "salvage",
+    "load_partial",
+    "require_files",
+    "stat_files",
 ]

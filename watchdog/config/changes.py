@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from watchdog.config.load import found
+from watchdog.config.load import find_files
 from watchdog.config.shape import Config
 
 SECTIONS = ("rules", "kpis", "plans", "targets", "sources", "channels")
-_ONE = {
+_SECTION_NOUNS = {
     "rules": "rule",
     "kpis": "KPI",
     "plans": "plan",
@@ -19,42 +19,44 @@ _ONE = {
     "sources": "source",
     "channels": "channel",
 }
-_FEW = 5
+_MAX_NAMES = 5
 
-Looks = dict[str, tuple[int, ...] | None]
+FileStats = dict[str, tuple[int, ...] | None]
 """File or folder → what changes when somebody writes it, moves another in its place, or changes who may write it."""
 
 
-def changes(old: Config, new: Config) -> list[str]:
+def describe_changes(old: Config, new: Config) -> list[str]:
     """``3 rules changed: a, b, c``, ``1 plan added: d`` …; empty when the files say the same."""
     found: list[str] = []
     for section in SECTIONS:
         before, after = getattr(old, section), getattr(new, section)
-        for verb, names in _moved(before, after):
+        for verb, names in _diff_names(before, after):
             if names:
-                few = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
-                found.append(f"{len(names)} {_ONE[section]}{'' if len(names) == 1 else 's'} {verb}: {few}")
+                few = ", ".join(names[:_MAX_NAMES]) + (
+                    f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+                )
+                found.append(f"{len(names)} {_SECTION_NOUNS[section]}{'' if len(names) == 1 else 's'} {verb}: {few}")
     return found
 
 
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _diff_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "changed", [name for name, model in after.items() if name in before and before[name] != model]
     yield "added", [name for name in after if name not in before]
     yield "removed", [name for name in before if name not in after]
 
 
-def looks(path: Path) -> Looks:
+def stat_files(path: Path) -> FileStats:
     """How the files that `load(path)` reads look from outside. Their content is not read."""
-    files = found(path)
-    mine = [*([files.main] if files.main else []), *files.rules, files.folder, files.folder / "rules"]
-    return {str(each): _look(each) for each in mine}
+    files = find_files(path)
+    watched = [*([files.main] if files.main else []), *files.rules, files.folder, files.folder / "rules"]
+    return {str(each): _stat_file(each) for each in watched}
 
 
-def _look(path: Path) -> tuple[int, ...] | None:
+def _stat_file(path: Path) -> tuple[int, ...] | None:
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    owned = (told.st_ino, told.st_dev, told.st_mode, told.st_uid, told.st_gid)
+    identity = (status.st_ino, status.st_dev, status.st_mode, status.st_uid, status.st_gid)
     # Of a folder the names that count are in the list; an editor's own files there are nobody's business.
-    return owned if stat.S_ISDIR(told.st_mode) else (*owned, told.st_size, told.st_mtime_ns)
+    return identity if stat.S_ISDIR(status.st_mode) else (*identity, status.st_size, status.st_mtime_ns)

@@ -13,27 +13,34 @@ from pydantic import ValidationError
 from watchdog.actions.plan import Plan
 from watchdog.config import fill
 from watchdog.config.document import Document
-from watchdog.config.explain import Spot, explain, report_bare_durations, report_tag
-from watchdog.config.fields import Model, parts_in, tags
-from watchdog.config.problem import nearest, short
+from watchdog.config.explain import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
+from watchdog.config.fields import ModelClass, model_tags, models_in
+from watchdog.config.problem import shorten, suggest
 from watchdog.config.shape import Defaults, History, Reload, Web
 from watchdog.model import Target
-from watchdog.notifiers import Channel
-from watchdog.promql import Recordings
+from watchdog.notifiers import AnyNotifier
+from watchdog.promql import RecordingRules
 from watchdog.rules import Kpi, Rule
-from watchdog.sources import Source
+from watchdog.sources import AnySource
 
 MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
-ONE = {"sources": "source", "channels": "channel", "targets": "target", "kpis": "KPI", "rules": "rule", "plans": "plan"}
+SECTION_NOUNS = {
+    "sources": "source",
+    "channels": "channel",
+    "targets": "target",
+    "kpis": "KPI",
+    "rules": "rule",
+    "plans": "plan",
+}
 
-MODELS: dict[str, tuple[Model, ...]] = {
-    "sources": parts_in(Source),
-    "channels": parts_in(Channel),
+SECTION_MODELS: dict[str, tuple[ModelClass, ...]] = {
+    "sources": models_in(AnySource),
+    "channels": models_in(AnyNotifier),
     "targets": (Target,),
     "kpis": (Kpi,),
     "rules": (Rule,),
-    "plans": parts_in(Plan),
+    "plans": models_in(Plan),
 }
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """Names become labels, parts of file names and words in chat commands."""
@@ -44,15 +51,15 @@ class Entry:
     """One named thing."""
 
     name: str
-    spot: Spot
-    said: Any
+    node: ConfigNode
+    raw: Any
     """As it stands in the file."""
     model: Any = None
     """None: something is wrong with it."""
 
     @property
-    def where(self) -> str:
-        return f"{self.spot.document.file}:{self.spot.key().line}"
+    def file_line(self) -> str:
+        return f"{self.node.document.file}:{self.node.key_position().line}"
 
 
 @dataclass
@@ -63,10 +70,10 @@ class Draft:
     main: Document | None
     folder: Path
     environ: Mapping[str, str]
-    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in ONE})
+    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in SECTION_NOUNS})
     defaults: list[Entry] = field(default_factory=list)
-    recordings: Recordings = field(default_factory=dict)
-    alerts: Collection[str] = ()
+    recordings: RecordingRules = field(default_factory=dict)
+    prometheus_rules: Collection[str] = ()
     """Rules that stand in Prometheus's format."""
     state: str | None = None
     web: Web = field(default_factory=Web)
@@ -74,9 +81,9 @@ class Draft:
     history: History | None = field(default_factory=History)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Every file was read to its end; what is defined nowhere is defined nowhere."""
-        return all(document.whole and not document.full for document in self.documents)
+        return all(document.complete and not document.has_too_many_problems for document in self.documents)
 
     def model(self, section: str, name: str) -> Any:
         """None also when it is there but not well."""
@@ -87,143 +94,143 @@ class Draft:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 
 
-def draft(
+def build_draft(
     main: Document | None,
     rules: Sequence[Document],
     folder: Path,
     environ: Mapping[str, str],
-    recordings: Recordings | None = None,
+    recordings: RecordingRules | None = None,
 ) -> Draft:
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
-    made = Draft(documents, main, folder, environ, recordings=recordings or {})
+    result = Draft(documents, main, folder, environ, recordings=recordings or {})
     for document in documents:
-        if _top(document, document is main):
-            _read(made, document)
-    return made
+        if _check_top_level(document, document is main):
+            _add_document(result, document)
+    return result
 
 
-def _top(document: Document, is_main: bool) -> bool:
+def _check_top_level(document: Document, is_main: bool) -> bool:
     """Whether the document is a set of keys; unknown ones are reported."""
     if document.data is None:
         return False
-    top = Spot(document, (), document.data)
+    top = ConfigNode(document, (), document.data)
     if not isinstance(document.data, dict):
         known = MAIN_KEYS if is_main else RULE_KEYS
-        top.report(top.value(), "a file holds a set of keys", f"known: {', '.join(known)}")
+        top.report(top.value_position(), "a file holds a set of keys", f"known: {', '.join(known)}")
         return False
-    mine, others, home = (
+    own_keys, other_keys, other_file = (
         (MAIN_KEYS, RULE_KEYS, "a file in rules/") if is_main else (RULE_KEYS, MAIN_KEYS, "watchdog.yaml")
     )
     for key in document.data:
-        if document.full:
+        if document.has_too_many_problems:
             break
-        if key in others:
-            top.report(top.key(key), f"{key} does not belong in this file", f"move it to {home}")
-        elif key not in mine and not top.is_spoilt((key,)):
-            top.report(top.key(key), f"{short(key)} is not known here", nearest(key, mine))
+        if key in other_keys:
+            top.report(top.key_position(key), f"{key} does not belong in this file", f"move it to {other_file}")
+        elif key not in own_keys and not top.is_rejected((key,)):
+            top.report(top.key_position(key), f"{shorten(key)} is not known here", suggest(key, own_keys))
     return True
 
 
-def _read(made: Draft, document: Document) -> None:
-    defaults = _defaults(made, document)
-    keys = MAIN_KEYS if document is made.main else RULE_KEYS
-    for section in ONE:
+def _add_document(draft: Draft, document: Document) -> None:
+    defaults = _defaults(draft, document)
+    keys = MAIN_KEYS if document is draft.main else RULE_KEYS
+    for section in SECTION_NOUNS:
         if section in keys:
             for entry in _entries(document, section):
-                if document.full:
+                if document.has_too_many_problems:
                     break
-                _add(made, section, entry, defaults)
-    if document is made.main:
-        _settings(made, document)
+                _add_entry(draft, section, entry, defaults)
+    if document is draft.main:
+        _settings(draft, document)
 
 
-def _section(document: Document, key: str, shape: type) -> Any:
+def _section(document: Document, key: str, kind: type) -> Any:
     """What stands under a key of the file; empty when nothing does, or when it has another shape."""
-    said = document.data.get(key)
-    if said is None or document.is_spoilt((key,)):
-        return shape()
-    if not isinstance(said, shape):
-        top = Spot(document, (key,), said)
-        what, cure = (
-            ("a list", "start each with a dash: - name: …") if shape is list else ("a set of keys", "name: {…}")
-        )
-        top.report(top.value(), f"{key} should be {what}", cure)
-        return shape()
-    return said
+    value = document.data.get(key)
+    if value is None or document.is_rejected((key,)):
+        return kind()
+    if not isinstance(value, kind):
+        top = ConfigNode(document, (key,), value)
+        what, cure = ("a list", "start each with a dash: - name: …") if kind is list else ("a set of keys", "name: {…}")
+        top.report(top.value_position(), f"{key} should be {what}", cure)
+        return kind()
+    return value
 
 
 def _entries(document: Document, section: str) -> Iterator[Entry]:
     if section == "rules":
-        for index, said in enumerate(_section(document, section, list)):
-            name = said.get("name") if isinstance(said, dict) else None
-            spot = Spot(document, (section, index), said)
-            yield Entry(name if isinstance(name, str) else "", spot, said)
+        for index, value in enumerate(_section(document, section, list)):
+            name = value.get("name") if isinstance(value, dict) else None
+            node = ConfigNode(document, (section, index), value)
+            yield Entry(name if isinstance(name, str) else "", node, value)
         return
-    for name, said in _section(document, section, dict).items():
-        yield Entry(name, Spot(document, (section, name), said), said)
+    for name, value in _section(document, section, dict).items():
+        yield Entry(name, ConfigNode(document, (section, name), value), value)
 
 
-def _add(made: Draft, section: str, entry: Entry, defaults: Mapping[str, Any]) -> None:
-    known = made.entries[section]
-    place = entry.spot.value("name") if section == "rules" else entry.spot.key()
+def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, Any]) -> None:
+    known = draft.entries[section]
+    position = entry.node.value_position("name") if section == "rules" else entry.node.key_position()
     if entry.name in known:
-        entry.spot.report(
-            place,
-            f"{ONE[section]} {short(entry.name)} is defined twice, first at {known[entry.name].where}",
+        entry.node.report(
+            position,
+            f"{SECTION_NOUNS[section]} {shorten(entry.name)} is defined twice, first at {known[entry.name].file_line}",
             "rename one of them",
         )
     elif entry.name:
         known[entry.name] = entry
     if (entry.name or section != "rules") and not _NAME.fullmatch(entry.name):
-        entry.spot.report(
-            place, f"{short(entry.name) or 'nothing'} is no name for a {ONE[section]}", "use letters, digits, - and _"
+        entry.node.report(
+            position,
+            f"{shorten(entry.name) or 'nothing'} is no name for a {SECTION_NOUNS[section]}",
+            "use letters, digits, - and _",
         )
     if section == "plans" and entry.name == "leave-running":
-        entry.spot.report(place, "leave-running is a word, not a plan", "rename the plan")
+        entry.node.report(position, "leave-running is a word, not a plan", "rename the plan")
     if section in ("sources", "channels"):
-        entry.model = _outward(made, section, entry)
+        entry.model = _build_with_environment(draft, section, entry)
         return
-    raw = entry.said
+    raw = entry.raw
     if section == "rules":
         raw = _with_defaults(raw, defaults)
     elif section == "targets":
-        raw = _target_paths(raw, made.folder)
-    entry.spot = replace(entry.spot, raw=raw)
-    entry.model = build(entry.spot, MODELS[section])
+        raw = _target_paths(raw, draft.folder)
+    entry.node = replace(entry.node, raw=raw)
+    entry.model = build_model(entry.node, SECTION_MODELS[section])
 
 
-def _outward(made: Draft, section: str, entry: Entry) -> Any:
+def _build_with_environment(draft: Draft, section: str, entry: Entry) -> Any:
     """A source or channel: the only ones that may hold secrets."""
-    problems = entry.spot.document.problems
+    problems = entry.node.document.problems
     start = len(problems)
-    raw, used = fill.environment(entry.spot, made.environ)
-    entry.spot = replace(entry.spot, raw=fill.paths(raw, made.folder, made.environ))
-    model = build(entry.spot, MODELS[section])
-    problems[start:] = [fill.hide(problem, used) for problem in problems[start:]]
+    raw, used = fill.expand_environment(entry.node, draft.environ)
+    entry.node = replace(entry.node, raw=fill.absolute_paths(raw, draft.folder, draft.environ))
+    model = build_model(entry.node, SECTION_MODELS[section])
+    problems[start:] = [fill.redact(problem, used) for problem in problems[start:]]
     return model
 
 
-def build(spot: Spot, models: Sequence[Model]) -> Any:
+def build_model(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
     """The model of what stands at a spot, or None when that is not well; why is reported."""
-    if spot.is_spoilt(()):
+    if node.is_rejected(()):
         return None
     choice = models
-    tag = next((tag for tag in tags(models[0])), None)
+    tag = next((tag for tag in model_tags(models[0])), None)
     if tag is not None:
-        known = {name: model for model in models for name in tags(model)[tag]}
-        said = spot.raw.get(tag) if isinstance(spot.raw, dict) else None
-        if not isinstance(said, str) or said not in known:
-            report_tag(spot, (), tag, list(known))
+        known = {name: model for model in models for name in model_tags(model)[tag]}
+        tag_value = node.raw.get(tag) if isinstance(node.raw, dict) else None
+        if not isinstance(tag_value, str) or tag_value not in known:
+            report_bad_tag(node, (), tag, list(known))
             return None
-        choice = (known[said],)
-    report_bare_durations(spot, choice)
+        choice = (known[tag_value],)
+    report_bare_durations(node, choice)
     try:
-        model = choice[0].model_validate(spot.raw, by_alias=True, by_name=False)  # in a file it is `for`, never `for_`
+        model = choice[0].model_validate(node.raw, by_alias=True, by_name=False)  # in a file it is `for`, never `for_`
     except ValidationError as error:
-        explain(error, spot, choice)
+        report_model_errors(error, node, choice)
         return None
-    return None if spot.document.holds_spoilt(spot.path) else model
+    return None if node.document.contains_rejected(node.path) else model
 
 
 def _with_defaults(raw: Any, defaults: Mapping[str, Any]) -> Any:
@@ -239,22 +246,26 @@ def _with_defaults(raw: Any, defaults: Mapping[str, Any]) -> Any:
     return filled
 
 
-def _defaults(made: Draft, document: Document) -> Mapping[str, Any]:
+def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     """What the file's rules inherit: those defaults that are well."""
-    said = document.data.get("defaults") if document is not made.main else None
-    if said is None:
+    raw_defaults = document.data.get("defaults") if document is not draft.main else None
+    if raw_defaults is None:
         return {}
-    spot = Spot(document, ("defaults",), said)
-    model = build(spot, (Defaults,))
-    made.defaults.append(Entry("defaults", spot, said, model))
-    if not isinstance(said, dict):
+    node = ConfigNode(document, ("defaults",), raw_defaults)
+    model = build_model(node, (Defaults,))
+    draft.defaults.append(Entry("defaults", node, raw_defaults, model))
+    if not isinstance(raw_defaults, dict):
         return {"target": ""}  # reported once; each rule would only repeat that it has no target
-    good = {key: value for key, value in said.items() if value is not None and (model or _is_well(spot, key, value))}
-    return good if model or "target" not in said else {"target": ""} | good
+    valid = {
+        key: value
+        for key, value in raw_defaults.items()
+        if value is not None and (model or _is_valid(node, key, value))
+    }
+    return valid if model or "target" not in raw_defaults else {"target": ""} | valid
 
 
-def _is_well(spot: Spot, key: str, value: Any) -> bool:
-    if spot.document.holds_spoilt((*spot.path, key)):
+def _is_valid(node: ConfigNode, key: str, value: Any) -> bool:
+    if node.document.contains_rejected((*node.path, key)):
         return False
     try:
         Defaults.model_validate({key: value}, by_alias=True, by_name=False)
@@ -275,23 +286,25 @@ def _target_paths(raw: Any, folder: Path) -> Any:
     return filled
 
 
-def _settings(made: Draft, document: Document) -> None:
-    said = document.data.get("web")
-    if said is not None:
-        made.web = build(Spot(document, ("web",), said), (Web,)) or made.web
-    if (said := document.data.get("reload")) is not None:
-        made.reload = build(Spot(document, ("reload",), said), (Reload,)) or made.reload
-    said, spot = document.data.get("history"), Spot(document, ("history",), document.data.get("history"))
-    if isinstance(said, dict):
-        made.history = build(spot, (History,))
-    elif said == "off":
-        made.history = None
-    elif said is not None:
-        spot.report(
-            spot.value(), "history should be a set of keys, or off", "history: {raw: 30d, coarse: 2y, max: 2GiB}"
+def _settings(draft: Draft, document: Document) -> None:
+    value = document.data.get("web")
+    if value is not None:
+        draft.web = build_model(ConfigNode(document, ("web",), value), (Web,)) or draft.web
+    if (value := document.data.get("reload")) is not None:
+        draft.reload = build_model(ConfigNode(document, ("reload",), value), (Reload,)) or draft.reload
+    value, node = document.data.get("history"), ConfigNode(document, ("history",), document.data.get("history"))
+    if isinstance(value, dict):
+        draft.history = build_model(node, (History,))
+    elif value == "off":
+        draft.history = None
+    elif value is not None:
+        node.report(
+            node.value_position(),
+            "history should be a set of keys, or off",
+            "history: {raw: 30d, coarse: 2y, max: 2GiB}",
         )
     state = document.data.get("state")
-    spot = Spot(document, ("state",), state)
+    node = ConfigNode(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):
-        spot.report(spot.value(), "state should be the path of a folder", "put it in quotes")
-    made.state = state if isinstance(state, str) and state else None
+        node.report(node.value_position(), "state should be the path of a folder", "put it in quotes")
+    draft.state = state if isinstance(state, str) and state else None

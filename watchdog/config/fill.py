@@ -9,28 +9,28 @@ from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from watchdog.config.document import Loc
-from watchdog.config.explain import Spot
-from watchdog.config.problem import Problem, short
+from watchdog.config.document import KeyPath
+from watchdog.config.explain import ConfigNode
+from watchdog.config.problem import Problem, shorten
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def environment(spot: Spot, environ: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+def expand_environment(node: ConfigNode, environ: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
     """What the spot says with every ``${VAR}`` replaced, and the variables that were used. Undefined ones are reported."""
     used: dict[str, str] = {}
 
-    def fill(text: str, path: Loc) -> str:
+    def fill(text: str, path: KeyPath) -> str:
         def value(found: re.Match[str]) -> str:
             if found[0] == "$${":
                 return "${"
             name = found[1]
             if not _NAME.fullmatch(name) or not found[2]:
-                _refuse(f"{short(found[0])} names no variable", "write ${NAME}, or $${ where ${ is meant")
+                _refuse(f"{shorten(found[0])} names no variable", "write ${NAME}, or $${ where ${ is meant")
             elif name not in environ:
                 _refuse(
-                    f"the environment has no {short(name)}",
+                    f"the environment has no {shorten(name)}",
                     f"set it for the service, or write $${{{name}}} where the text is meant",
                 )
             else:
@@ -39,12 +39,12 @@ def environment(spot: Spot, environ: Mapping[str, str]) -> tuple[Any, dict[str, 
             return ""
 
         def _refuse(what: str, cure: str) -> None:
-            spot.report(spot.value(*path), what, cure)
-            spot.document.spoil((*spot.path, *path))
+            node.report(node.value_position(*path), what, cure)
+            node.document.reject((*node.path, *path))
 
         return _VARIABLE.sub(value, text)
 
-    def walk(raw: Any, path: Loc) -> Any:
+    def walk(raw: Any, path: KeyPath) -> Any:
         if isinstance(raw, str):
             return fill(raw, path)
         if isinstance(raw, dict):
@@ -53,10 +53,10 @@ def environment(spot: Spot, environ: Mapping[str, str]) -> tuple[Any, dict[str, 
             return [walk(value, (*path, index)) for index, value in enumerate(raw)]
         return raw
 
-    return walk(spot.raw, ()), used
+    return walk(node.raw, ()), used
 
 
-def hide(problem: Problem, used: Mapping[str, str]) -> Problem:
+def redact(problem: Problem, used: Mapping[str, str]) -> Problem:
     """The same problem without what the environment holds: that may be a password."""
     what, cure = problem.what, problem.cure
     for name, value in sorted(used.items(), key=lambda pair: -len(pair[1])):
@@ -69,7 +69,7 @@ def _is_path(key: str) -> bool:
     return key in ("file", "cwd") or key.endswith("_file")
 
 
-def paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
+def absolute_paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
     """The same with relative paths made absolute: beside the file, or among systemd's credentials when it is there."""
     if not isinstance(raw, dict):
         return raw
@@ -78,7 +78,7 @@ def paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
         if _is_path(key) and isinstance(value, str) and value:
             filled[key] = _absolute(value, folder, environ)
         elif isinstance(value, dict):
-            filled[key] = paths(value, folder, environ)
+            filled[key] = absolute_paths(value, folder, environ)
     return filled
 
 
@@ -92,21 +92,21 @@ def _absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
     return str(folder / text)
 
 
-def without_secrets(raw: Any, made: Any) -> Any:
+def without_secrets(raw: Any, model: Any) -> Any:
     """What the file says, with everything left out that its model calls a secret."""
-    if isinstance(made, SecretStr | SecretBytes):
+    if isinstance(model, SecretStr | SecretBytes):
         return "**********"
     if isinstance(raw, dict):
-        return {key: without_secrets(value, _under(made, key)) for key, value in raw.items()}
+        return {key: without_secrets(value, _value_under(model, key)) for key, value in raw.items()}
     if isinstance(raw, list):
-        inner = list(made) if isinstance(made, tuple | list) and len(made) == len(raw) else [None] * len(raw)
+        inner = list(model) if isinstance(model, tuple | list) and len(model) == len(raw) else [None] * len(raw)
         return [without_secrets(value, each) for value, each in zip(raw, inner, strict=True)]
     return raw
 
 
-def _under(made: Any, key: str) -> Any:
-    if isinstance(made, BaseModel):
-        for name, field in type(made).model_fields.items():
+def _value_under(model: Any, key: str) -> Any:
+    if isinstance(model, BaseModel):
+        for name, field in type(model).model_fields.items():
             if key in (field.alias, name):
-                return getattr(made, name)
-    return made.get(key) if isinstance(made, dict) else None
+                return getattr(model, name)
+    return model.get(key) if isinstance(model, dict) else None

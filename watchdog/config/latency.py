@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from watchdog.config.doubts import said_source, selectors
+from watchdog.config.doubts import named_source, selectors
 from watchdog.config.shape import Config
 from watchdog.model import Millis
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.rules import Check, questions
-from watchdog.units import show_duration
+from watchdog.rules import Check, queries
+from watchdog.units import format_duration
 
-TICK: Millis = 1_000
+ROUND_INTERVAL: Millis = 1_000
 """From one look at timers to the next; new samples are judged as they come."""
-BELIEVED = 3
+STALE_AFTER_READS = 3
 """Reads of its source for which a sample is believed."""
 
 
@@ -39,40 +39,42 @@ class Delay(NamedTuple):
         """From a value that is beyond the limit."""
         return None if self.read is None or not self.judged else self.read + self.patience
 
-    def say(self) -> str:
+    def describe(self) -> str:
         """``within 5 m 2 s (next read 1 s + patience 5 m 1 s)``."""
         if self.read is None:
             return "how soon is not known without sources"
         if not self.judged:
-            return f"without data within {show_duration(self.missing or 0)}"
-        hold = f" + patience {show_duration(self.patience)}" if self.patience else ""
-        text = f"within {show_duration(self.read + self.patience)} (next read {show_duration(self.read)}{hold})"
-        return text if self.missing is None else f"{text}, without data within {show_duration(self.missing)}"
+            return f"without data within {format_duration(self.missing or 0)}"
+        hold = f" + patience {format_duration(self.patience)}" if self.patience else ""
+        text = f"within {format_duration(self.read + self.patience)} (next read {format_duration(self.read)}{hold})"
+        return text if self.missing is None else f"{text}, without data within {format_duration(self.missing)}"
 
 
-def delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
+def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
     every: dict[str, Millis] = {
         name: step for name, source in config.sources.items() if (step := getattr(source, "every", None)) is not None
     }
-    asked = questions(config.kpis, config.rules)
+    kpis = queries(config.kpis, config.rules)
     reads: dict[str, Millis | None] = {}
-    for name, kpi in asked.items():
+    for name, kpi in kpis.items():
         try:
-            reads[name] = _read([parse(text) for text in (kpi.expr, kpi.needs) if text is not None], every, delivered)
+            reads[name] = _read_interval(
+                [parse(text) for text in (kpi.expr, kpi.needs) if text is not None], every, delivered
+            )
         except PromqlError:
             reads[name] = None
-    return [_delay(check, reads.get(check.reads)) for check in config.checks]
+    return [_delay(check, reads.get(check.query)) for check in config.checks]
 
 
-def _read(
+def _read_interval(
     exprs: list[Expr], every: Mapping[str, Millis], delivered: Mapping[str, Collection[str]] | None
 ) -> Millis | None:
     """The interval of the slowest source that is read."""
     steps: list[Millis] = []
     for selector in (each for expr in exprs for each in selectors(expr)):
-        name = said_source(selector)
+        name = named_source(selector)
         if name is not None:
             steps += [every[name]] if name in every else []
         elif delivered is not None and selector.name is not None:
@@ -84,8 +86,8 @@ def _read(
 
 def _delay(check: Check, read: Millis | None) -> Delay:
     patience = check.patience
-    by_time = patience.hold + TICK if patience.hold else 0
+    by_time = patience.duration + ROUND_INTERVAL if patience.duration else 0
     held = (patience.n - 1) * (read or 0) if patience.m else by_time
     trips = check.missing.then == check.level and read is not None
-    missing = BELIEVED * (read or 0) + check.missing.after + 2 * TICK if trips else None
+    missing = STALE_AFTER_READS * (read or 0) + check.missing.after + 2 * ROUND_INTERVAL if trips else None
     return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None)

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.actions.plan import Plan
-from watchdog.config.crosscheck import crosscheck
-from watchdog.config.entries import MAIN_KEYS, ONE, RULE_KEYS, Draft, draft
+from watchdog.config.crosscheck import validate
+from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft
 from watchdog.config.fill import without_secrets
-from watchdog.config.marks import read
-from watchdog.config.probe import Delivered, unseen
+from watchdog.config.marks import load_document
+from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.problem import ConfigError, Problem
-from watchdog.config.shape import STATE, Config, History
-from watchdog.config.theirs import Translation, translated
-from watchdog.config.trust import distrusted
+from watchdog.config.shape import DEFAULT_STATE_FOLDER, Config, History
+from watchdog.config.theirs import ImportedRules, import_prometheus_rules
+from watchdog.config.trust import find_unsafe_files
 from watchdog.model import Source
 from watchdog.rules import Check
 
-MAIN = "watchdog.yaml"
-_YAML = (".yaml", ".yml")
+MAIN_FILE = "watchdog.yaml"
+_YAML_SUFFIXES = (".yaml", ".yml")
 
 
-class Files(NamedTuple):
+class ConfigFiles(NamedTuple):
     """The files of one configuration."""
 
     main: Path | None
     rules: list[Path]
-    beside: list[Path]
+    neighbours: list[Path]
     """Rule files that were not asked for: names defined there count, mistakes do not."""
     folder: Path
     """Where relative paths start."""
@@ -45,58 +45,60 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> C
     `uid`: whom the daemon runs as; what somebody else could write is refused. None: everything is read.
     Raises ConfigError, which lists every mistake of every file.
     """
-    files = ours(path)
-    problems = [] if uid is None else distrusted(_guarded(files), uid)
+    files = require_files(path)
+    problems = [] if uid is None else find_unsafe_files(_files_to_protect(files), uid)
     config, more = _build(files, environ)
     if config is None or problems:
         raise ConfigError([*problems, *more])
     return config
 
 
-def salvage(path: Path, *, environ: Mapping[str, str]) -> Config:
+def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     """What is well in files of which some are not: where the journal is, and how the running watchdog is reached.
 
     Nothing is judged or started by it. Raises ConfigError when watchdog.yaml does not even tell where the journal is.
     """
-    files = ours(path)
-    main = None if files.main is None else read(files.main, _shown(files.main))
-    made = draft(main, [read(each, _shown(each)) for each in files.rules], files.folder.absolute(), environ)
-    said = {} if main is None or main.data is None else main.data
-    lost = main is None or not main.whole or not isinstance(said, dict)
-    if lost or (said.get("state") is not None and made.state is None):
+    files = require_files(path)
+    main = None if files.main is None else load_document(files.main, _display_path(files.main))
+    partial = build_draft(
+        main, [load_document(each, _display_path(each)) for each in files.rules], files.folder.absolute(), environ
+    )
+    settings = {} if main is None or main.data is None else main.data
+    unreadable = main is None or not main.complete or not isinstance(settings, dict)
+    if unreadable or (settings.get("state") is not None and partial.state is None):
         raise ConfigError([] if main is None else main.problems)
-    well = {section: made.models(section) for section in ONE}
+    models = {section: partial.models(section) for section in SECTION_NOUNS}
     return Config(
-        sources=well["sources"],
-        channels=well["channels"],
-        state=_state(made),
-        web=made.web,
-        reload=made.reload,
-        history=made.history,
-        targets=well["targets"],
-        kpis=well["kpis"],
-        rules=well["rules"],
-        plans=well["plans"],
+        sources=models["sources"],
+        channels=models["channels"],
+        state=_state_folder(partial),
+        web=partial.web,
+        reload=partial.reload,
+        history=partial.history,
+        targets=models["targets"],
+        kpis=models["kpis"],
+        rules=models["rules"],
+        plans=models["plans"],
         checks=(),
         fingerprint="",
         files=(),
     )
 
 
-def found(path: Path) -> Files:
+def find_files(path: Path) -> ConfigFiles:
     """What `load` reads."""
-    main = path / MAIN if _is(Path.is_dir, path) else path
-    return Files(main, _yaml_in(main.parent / "rules"), [], main.parent)
+    main = path / MAIN_FILE if _path_test(Path.is_dir, path) else path
+    return ConfigFiles(main, _rule_files(main.parent / "rules"), [], main.parent)
 
 
-def ours(path: Path) -> Files:
+def require_files(path: Path) -> ConfigFiles:
     """As `found`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead of what it says."""
-    files = found(path)
+    files = find_files(path)
     main = files.main
     if (
         main is not None
-        and main.name != MAIN
-        and (document := read(main, _shown(main))).whole
+        and main.name != MAIN_FILE
+        and (document := load_document(main, _display_path(main))).complete
         and not document.problems
     ):
         data = document.data
@@ -104,25 +106,28 @@ def ours(path: Path) -> Files:
             raise ConfigError(
                 [
                     Problem(
-                        _shown(main),
+                        _display_path(main),
                         1,
                         1,
-                        f"is no {MAIN}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
-                        f"name the folder that holds {MAIN}, or that file",
+                        f"is no {MAIN_FILE}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
+                        f"name the folder that holds {MAIN_FILE}, or that file",
                     )
                 ]
             )
     return files
 
 
-def _guarded(files: Files) -> list[Path]:
+def _files_to_protect(files: ConfigFiles) -> list[Path]:
     """The files, and the folder in which a file that somebody adds would count."""
     rules = files.folder / "rules"
-    return [*([files.main] if files.main else []), *files.rules, *([rules] if _is(Path.is_dir, rules) else [])]
+    return [*([files.main] if files.main else []), *files.rules, *([rules] if _path_test(Path.is_dir, rules) else [])]
 
 
-def check(
-    paths: Iterable[Path], *, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None = None
+def check_files(
+    paths: Iterable[Path],
+    *,
+    environ: Mapping[str, str],
+    probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
 ) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
 
@@ -132,53 +137,61 @@ def check(
     that single rule files refer to may be defined in other files of their folder.
     """
     mains: dict[Path, Path] = {}
-    asked: dict[Path, Path] = {}
+    requested: dict[Path, Path] = {}
     beside: dict[Path, Path] = {}
     problems = []
     for path in paths:
-        if _is(Path.is_dir, path):
-            main = path / MAIN
-            whole = _is(Path.exists, main)
-            there = _yaml_in(path / "rules") if whole or not _yaml_in(path) else _yaml_in(path)
+        if _path_test(Path.is_dir, path):
+            main = path / MAIN_FILE
+            whole = _path_test(Path.exists, main)
+            rule_files = _rule_files(path / "rules") if whole or not _rule_files(path) else _rule_files(path)
             if whole:
-                mains.setdefault(_same(main), main)
-            elif not there:
-                problems.append(Problem(_shown(path), 1, 1, f"holds neither {MAIN} nor a rule file", "check the path"))
-            for each in there:
-                asked.setdefault(_same(each), each)
-        elif _is_main(path):
-            mains.setdefault(_same(path), path)
-            for each in _yaml_in(path.parent / "rules"):
-                asked.setdefault(_same(each), each)
+                mains.setdefault(_canonical(main), main)
+            elif not rule_files:
+                problems.append(
+                    Problem(_display_path(path), 1, 1, f"holds neither {MAIN_FILE} nor a rule file", "check the path")
+                )
+            for each in rule_files:
+                requested.setdefault(_canonical(each), each)
+        elif _is_main_file(path):
+            mains.setdefault(_canonical(path), path)
+            for each in _rule_files(path.parent / "rules"):
+                requested.setdefault(_canonical(each), each)
         else:
-            asked.setdefault(_same(path), path)
-            beside |= {_same(each): each for each in _yaml_in(path.parent) if each.name != MAIN}
-    listed = list(mains.values())
+            requested.setdefault(_canonical(path), path)
+            beside |= {_canonical(each): each for each in _rule_files(path.parent) if each.name != MAIN_FILE}
+    main_files = list(mains.values())
     problems += [
-        Problem(_shown(each), 1, 1, f"is a second {MAIN}; the first is {_shown(listed[0])}", "check one at a time")
-        for each in listed[1:]
+        Problem(
+            _display_path(each),
+            1,
+            1,
+            f"is a second {MAIN_FILE}; the first is {_display_path(main_files[0])}",
+            "check one at a time",
+        )
+        for each in main_files[1:]
     ]
-    first = listed[0] if listed else next(iter(asked.values()), Path())
-    files = Files(
-        listed[0] if listed else None,
-        [path for key, path in asked.items() if key not in mains],
-        [path for key, path in beside.items() if key not in asked and key not in mains and not _is_main(path)],
-        first.parent if listed else first.parent.parent,
+    first = main_files[0] if main_files else next(iter(requested.values()), Path())
+    files = ConfigFiles(
+        main_files[0] if main_files else None,
+        [path for key, path in requested.items() if key not in mains],
+        [path for key, path in beside.items() if key not in requested and key not in mains and not _is_main_file(path)],
+        first.parent if main_files else first.parent.parent,
     )
-    config, found_problems = _build(files, environ, ask)
+    config, found_problems = _build(files, environ, probe)
     problems += found_problems
     return (None if problems else config), sorted(set(problems))
 
 
 def _build(
-    files: Files, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None = None
+    files: ConfigFiles, environ: Mapping[str, str], probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None
 ) -> tuple[Config | None, list[Problem]]:
-    with _no_collection():
-        return _build_at_once(files, environ, ask)
+    with _gc_paused():
+        return _build_config(files, environ, probe)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """Thousands of rules are millions of small things that all stay: looking for garbage among them takes a third of the time."""
     was = gc.isenabled()
     gc.disable()
@@ -189,78 +202,88 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _build_at_once(
-    files: Files, environ: Mapping[str, str], ask: Callable[[Mapping[str, Source]], Delivered] | None
+def _build_config(
+    files: ConfigFiles, environ: Mapping[str, str], probe: Callable[[Mapping[str, Source]], ProbeResult] | None
 ) -> tuple[Config | None, list[Problem]]:
-    main = read(files.main, _shown(files.main)) if files.main is not None else None
-    asked = [read(path, _shown(path)) for path in files.rules]
-    beside = [read(path, _shown(path)) for path in files.beside]
-    theirs = translated(
-        [(path, document) for path, document in zip([*files.beside, *files.rules], [*beside, *asked], strict=True)]
+    main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
+    requested = [load_document(path, _display_path(path)) for path in files.rules]
+    beside = [load_document(path, _display_path(path)) for path in files.neighbours]
+    imported = import_prometheus_rules(
+        [
+            (path, document)
+            for path, document in zip([*files.neighbours, *files.rules], [*beside, *requested], strict=True)
+        ]
     )
-    asked, beside = ([theirs.instead.get(id(document), document) for document in each] for each in (asked, beside))
-    made = draft(main, [*beside, *asked], files.folder.absolute(), environ, theirs.recordings)
-    made.alerts = theirs.alerts
-    checks, warnings = crosscheck(made)
-    mine = [*([main] if main is not None else []), *asked]
-    problems = sorted({problem for document in mine for problem in document.problems})
+    requested, beside = (
+        [imported.replacements.get(id(document), document) for document in each] for each in (requested, beside)
+    )
+    draft = build_draft(main, [*beside, *requested], files.folder.absolute(), environ, imported.recordings)
+    draft.prometheus_rules = imported.prometheus_alerts
+    checks, warnings = validate(draft)
+    documents = [*([main] if main is not None else []), *requested]
+    problems = sorted({problem for document in documents for problem in document.problems})
     if problems:
         return None, problems
-    if ask is not None and main is not None:
-        warnings += unseen(made, ask(made.models("sources")))
-    names = {document.file for document in mine}
+    if probe is not None and main is not None:
+        warnings += lint_probe(draft, probe(draft.models("sources")))
+    names = {document.file for document in documents}
     unsafe = (
         []
         if files.main is None
-        else [each._replace(what=f"run will refuse this: {each.what}") for each in distrusted(_guarded(files), None)]
+        else [
+            each._replace(what=f"run will refuse this: {each.what}")
+            for each in find_unsafe_files(_files_to_protect(files), None)
+        ]
     )
-    own = {name for name, entry in made.entries["rules"].items() if entry.spot.document.file in names}
-    models = {section: made.models(section) for section in ONE}
-    unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN} beside the rules"]
-    unchecked += theirs.notes
+    own_rules = {name for name, entry in draft.entries["rules"].items() if entry.node.document.file in names}
+    models = {section: draft.models(section) for section in SECTION_NOUNS}
+    unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN_FILE} beside the rules"]
+    unchecked += imported.notes
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
         sources=models["sources"],
         channels=models["channels"],
-        state=_state(made),
-        web=made.web,
-        history=made.history,
-        reload=made.reload,
+        state=_state_folder(draft),
+        web=draft.web,
+        history=draft.history,
+        reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
         plans=models["plans"],
-        rules={name: rule for name, rule in models["rules"].items() if name in own},
+        rules={name: rule for name, rule in models["rules"].items() if name in own_rules},
         checks=tuple(
-            _as_theirs(check, models["plans"]) if check.rule in theirs.alerts else check
+            _with_prometheus_semantics(check, models["plans"]) if check.rule in imported.prometheus_alerts else check
             for check in checks
-            if check.rule in own
+            if check.rule in own_rules
         ),
-        fingerprint=_fingerprint(made, names, theirs),
+        fingerprint=_fingerprint(draft, names, imported),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
         unchecked=tuple(unchecked),
         warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
-        alerts={name: alert for name, alert in theirs.alerts.items() if name in own},
-        recordings=theirs.recordings,
+        prometheus_alerts={name: alert for name, alert in imported.prometheus_alerts.items() if name in own_rules},
+        recordings=imported.recordings,
     )
     return config, []
 
 
-def _as_theirs(check: Check, plans: Mapping[str, Plan]) -> Check:
+def _with_prometheus_semantics(check: Check, plans: Mapping[str, Plan]) -> Check:
     """Prometheus judges by however much of a window there is, and so do its alerts here. Not those that start a repair:
     they are what proves it, and little evidence is no proof."""
     plan = plans.get(check.plan or "")
-    return check if plan is not None and plan.kind == "repair" else replace(check, demands_cover=False)
+    return check if plan is not None and plan.kind == "repair" else replace(check, requires_full_window=False)
 
 
-def _yaml_in(folder: Path) -> list[Path]:
+def _rule_files(folder: Path) -> list[Path]:
     """Rule files of a folder in the order in which they count: by name. Hidden files are an editor's."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix in _YAML and not path.name.startswith("."))
+        return sorted(
+            path for path in folder.iterdir() if path.suffix in _YAML_SUFFIXES and not path.name.startswith(".")
+        )
     except OSError:
         return []
 
 
-def _is(what: Callable[[Path], bool], path: Path) -> bool:
+def _path_test(what: Callable[[Path], bool], path: Path) -> bool:
     """What cannot be looked at is not so; whoever opens it says why."""
     try:
         return what(path)
@@ -268,7 +291,7 @@ def _is(what: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def _same(path: Path) -> Path:
+def _canonical(path: Path) -> Path:
     """One name for a file, however it was reached."""
     try:
         return path.resolve()
@@ -276,44 +299,44 @@ def _same(path: Path) -> Path:
         return path.absolute()
 
 
-def _is_main(path: Path) -> bool:
+def _is_main_file(path: Path) -> bool:
     """By name, or because it holds what only watchdog.yaml holds."""
-    if path.name == MAIN:
+    if path.name == MAIN_FILE:
         return True
-    data = read(path, "").data
+    data = load_document(path, "").data
     return (
         isinstance(data, dict) and any(key in data for key in MAIN_KEYS) and not any(key in data for key in RULE_KEYS)
     )
 
 
-def _state(made: Draft) -> Path:
-    if made.state is not None:
-        return made.folder / made.state
-    given = made.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd joins several by colons
-    return Path(given) if given else Path(STATE)
+def _state_folder(draft: Draft) -> Path:
+    if draft.state is not None:
+        return draft.folder / draft.state
+    given = draft.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd joins several by colons
+    return Path(given) if given else Path(DEFAULT_STATE_FOLDER)
 
 
-def _fingerprint(made: Draft, files: Iterable[str], theirs: Translation) -> str:
-    said: dict[str, object] = {"state": made.state, "web": made.web.listen, "reload": made.reload.watch}
-    if made.history != History():
-        said["history"] = None if made.history is None else made.history.model_dump()
-    for section, entries in made.entries.items():
-        outward = section in ("sources", "channels")  # nothing else may hold secrets
+def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) -> str:
+    content: dict[str, object] = {"state": draft.state, "web": draft.web.listen, "reload": draft.reload.watch}
+    if draft.history != History():
+        content["history"] = None if draft.history is None else draft.history.model_dump()
+    for section, entries in draft.entries.items():
+        may_hold_secrets = section in ("sources", "channels")  # nothing else may hold secrets
         listed = [
-            (name, without_secrets(entry.said, entry.model) if outward else entry.said)
+            (name, without_secrets(entry.raw, entry.model) if may_hold_secrets else entry.raw)
             for name, entry in entries.items()
-            if entry.spot.document.file in files
+            if entry.node.document.file in files
         ]
-        said[section] = listed if section == "rules" else dict(listed)
-    said["defaults"] = [entry.said for entry in made.defaults if entry.spot.document.file in files]
-    said["alerts"] = {name: alert.said() for name, alert in theirs.alerts.items()}
-    said["recordings"] = {
+        content[section] = listed if section == "rules" else dict(listed)
+    content["defaults"] = [entry.raw for entry in draft.defaults if entry.node.document.file in files]
+    content["alerts"] = {name: alert.template_texts() for name, alert in imported.prometheus_alerts.items()}
+    content["recordings"] = {
         name: [(each.expr.text, each.labels, each.step) for each in listed]
-        for name, listed in theirs.recordings.items()
+        for name, listed in imported.recordings.items()
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """As it was named; what cannot be printed is replaced."""
     return "".join(char if char.isprintable() else "�" for char in str(path))

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from watchdog.config.doubts import expressions, said_source, selectors, warn
+from watchdog.config.doubts import expressions, lint_warning, named_source, selectors
 from watchdog.config.entries import Draft
-from watchdog.config.problem import Problem, nearest, short
-from watchdog.model import Labels, Memo, Millis, Source, SourceError
-from watchdog.promql import PromqlError, can_be_many, expand, parse
-from watchdog.promql.nodes import Selector
+from watchdog.config.problem import Problem, shorten, suggest
+from watchdog.model import Labels, Millis, Source, SourceError, SourceState
+from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_series, parse
+from watchdog.promql.nodes import VectorSelector
 
 
-class Delivered(NamedTuple):
+class ProbeResult(NamedTuple):
     """What each source said when it was asked."""
 
     series: Mapping[str, frozenset[tuple[str, Labels]]]
@@ -26,15 +26,15 @@ class Delivered(NamedTuple):
         return {source: frozenset(name for name, _ in series) for source, series in self.series.items()}
 
 
-def ask(sources: Mapping[str, Source], clock: Callable[[], Millis], pause: Callable[[], None]) -> Delivered:
+def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pause: Callable[[], None]) -> ProbeResult:
     """Reads each source twice, with `pause` in between: some figures are differences of two reads."""
     series: dict[str, frozenset[tuple[str, Labels]]] = {}
     failed: dict[str, str] = {}
-    memos: dict[str, Memo] = {name: {} for name in sources}
+    states: dict[str, SourceState] = {name: {} for name in sources}
 
     def read(name: str) -> set[tuple[str, Labels]] | str:
         try:
-            return {(sample.name, sample.labels) for sample in sources[name].read(memos[name], clock())}
+            return {(sample.name, sample.labels) for sample in sources[name].read(states[name], clock())}
         except SourceError as error:
             return str(error)
 
@@ -44,52 +44,57 @@ def ask(sources: Mapping[str, Source], clock: Callable[[], Millis], pause: Calla
             pause()
         second = dict(zip(sources, pool.map(read, sources), strict=True))
     for name in sources:
-        seen = [each for each in (first[name], second[name]) if not isinstance(each, str)]
-        if seen:
-            series[name] = frozenset[tuple[str, Labels]]().union(*seen, {("up", ())})
+        results = [each for each in (first[name], second[name]) if not isinstance(each, str)]
+        if results:
+            series[name] = frozenset[tuple[str, Labels]]().union(*results, {("up", ())})
         else:
             failed[name] = str(second[name])
-    return Delivered(series, failed)
+    return ProbeResult(series, failed)
 
 
-def unseen(draft: Draft, found: Delivered) -> Iterator[Problem]:
+def lint_probe(draft: Draft, probe_result: ProbeResult) -> Iterator[Problem]:
     """Metrics that no source delivered, and rules whose KPI is one number only as long as nobody looks."""
-    every = {name for series in found.series.values() for name, _ in series}
+    every = {name for series in probe_result.series.values() for name, _ in series}
     for entry, path, text in expressions(draft):
         try:
-            expr = expand(parse(text), draft.recordings)
+            expr = expand_recordings(parse(text), draft.recordings)
         except PromqlError:
             continue  # reported as a mistake
-        for name, source in dict.fromkeys((each.name, said_source(each)) for each in selectors(expr)):
-            asked = [source] if source is not None else list(draft.entries["sources"])
-            if name is None or any(each not in found.series for each in asked):
+        for name, source in dict.fromkeys((each.name, named_source(each)) for each in selectors(expr)):
+            source_names = [source] if source is not None else list(draft.entries["sources"])
+            if name is None or any(each not in probe_result.series for each in source_names):
                 continue  # what cannot be read cannot be known
-            if not any((name in {seen for seen, _ in found.series[each]}) for each in asked):
-                who = f"the source {short(source)} does not deliver" if source is not None else "no source delivers"
-                yield warn(entry.spot, entry.spot.value(*path), f"{who} {short(name)}", nearest(name, every))
+            if not any((name in {seen for seen, _ in probe_result.series[each]}) for each in source_names):
+                who = f"the source {shorten(source)} does not deliver" if source is not None else "no source delivers"
+                yield lint_warning(
+                    entry.node, entry.node.value_position(*path), f"{who} {shorten(name)}", suggest(name, every)
+                )
     for entry in draft.entries["rules"].values():
         rule = entry.model
         kpi = None if rule is None or rule.kpi is None else draft.model("kpis", rule.kpi)
-        if kpi is None or rule.each is not None or entry.name in draft.alerts:
+        if kpi is None or rule.each is not None or entry.name in draft.prometheus_rules:
             continue
-        expr = expand(parse(kpi.expr), draft.recordings)
-        if can_be_many(expr) and (most := max((_count(each, found) for each in selectors(expr)), default=0)) > 1:
-            yield warn(
-                entry.spot,
-                entry.spot.value("kpi"),
+        expr = expand_recordings(parse(kpi.expr), draft.recordings)
+        if (
+            may_return_multiple_series(expr)
+            and (most := max((_count_series(each, probe_result) for each in selectors(expr)), default=0)) > 1
+        ):
+            yield lint_warning(
+                entry.node,
+                entry.node.value_position("kpi"),
                 f"{rule.kpi} reads {most} series and the rule has no each: every label "
                 "then tells one state from another",
                 "say each: with those that should",
             )
 
 
-def _count(selector: Selector, found: Delivered) -> int:
+def _count_series(selector: VectorSelector, probe_result: ProbeResult) -> int:
     return sum(
         name == selector.name
         and all(
-            each.accepts(dict(labels).get(each.label, source if each.label == "source" else ""))
+            each.matches(dict(labels).get(each.label, source if each.label == "source" else ""))
             for each in selector.matchers
         )
-        for source, series in found.series.items()
+        for source, series in probe_result.series.items()
         for name, labels in series
     )

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from watchdog.model import WatchdogError
 
-MOST_NAMES = 300
+MAX_COMPARED_NAMES = 300
 """Names that are compared with one that is not known: each costs some 5 µs, and a file may hold thousands of both."""
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Counted from 1, as editors do."""
 
     line: int
@@ -47,40 +47,40 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
 
 
-def short(value: object) -> str:
+def shorten(value: object) -> str:
     """Something from a file as it may stand in a sentence."""
     text = one_line(str(value))
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def nearest(name: object, known: Collection[str]) -> str:
+def suggest(name: object, known: Collection[str]) -> str:
     """The cure for a name that is not known: the one that was probably meant, or those that there are."""
     if not known:
         return ""
-    few = list(known)[:MOST_NAMES]
+    few = list(known)[:MAX_COMPARED_NAMES]
     close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in few], n=1)
     if close:
         return f"did you mean {next(each for each in known if each.lower() == close[0])}?"
-    return f"known: {listed(sorted(known))}"
+    return f"known: {format_names(sorted(known))}"
 
 
-def listed(names: Collection[str]) -> str:
+def format_names(names: Collection[str]) -> str:
     """The first dozen, and how many more there are."""
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"{', '.join(map(short, list(names)[:12]))}{more}"
+    return f"{', '.join(map(shorten, list(names)[:12]))}{more}"
 
 
-def unknown(what: str, name: str, known: Collection[str]) -> str:
+def unknown_name(what: str, name: str, known: Collection[str]) -> str:
     """For a person who named something that there is not: the few names that were probably meant, or those that there are."""
     text = name[:100].lower()
     close = [each for each in known if text and text in each.lower()][:3]
     if not close:
         # As much is compared as takes no time worth speaking of: the daemon answers this between two looks at the bot.
-        some = heapq.nsmallest(3 * MOST_NAMES, known, key=lambda each: abs(len(each) - len(text)))
+        some = heapq.nsmallest(3 * MAX_COMPARED_NAMES, known, key=lambda each: abs(len(each) - len(text)))
         near = difflib.get_close_matches(text, [each.lower() for each in some], n=3)
         close = sorted((each for each in some if each.lower() in near), key=lambda each: near.index(each.lower()))
     if close:
         cure = f"did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?"
     else:
-        cure = f"known: {listed(list(known))}" if known else "none is there yet"
-    return f"there is no {what} {short(name)!r} — {cure}"
+        cure = f"known: {format_names(list(known))}" if known else "none is there yet"
+    return f"there is no {what} {shorten(name)!r} — {cure}"

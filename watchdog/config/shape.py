@@ -12,20 +12,20 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from watchdog.actions.plan import Plan
 from watchdog.config.problem import Problem
-from watchdog.model import Duration, Part, Seq, Target
-from watchdog.notifiers import Channel
-from watchdog.promql import Expr, Recordings, expand, parse
+from watchdog.model import ConfigModel, Duration, FrozenList, Target
+from watchdog.notifiers import AnyNotifier
+from watchdog.promql import Expr, RecordingRules, expand_recordings, parse
 from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
-from watchdog.sources import Source
+from watchdog.sources import AnySource
 from watchdog.units import parse_quantity
 
 if TYPE_CHECKING:
-    from watchdog.config.prometheus.translate import Alert
+    from watchdog.config.prometheus.translate import PrometheusAlert
 
-STATE = "/var/lib/trading-watchdog"
+DEFAULT_STATE_FOLDER = "/var/lib/trading-watchdog"
 
 
-class Web(Part):
+class Web(ConfigModel):
     """Where the dashboard, the API and our own metrics are served."""
 
     listen: str = "127.0.0.1:9464"
@@ -48,7 +48,7 @@ class Web(Part):
         return int(self.listen.rpartition(":")[2])
 
 
-class Reload(Part):
+class Reload(ConfigModel):
     """When files that were edited come into force."""
 
     watch: bool = True
@@ -65,7 +65,7 @@ def _parse_size(value: object) -> object:
     return size
 
 
-class History(Part):
+class History(ConfigModel):
     """How much of the past series.db keeps."""
 
     raw: Duration = 30 * 86_400_000
@@ -76,14 +76,14 @@ class History(Part):
     """Bytes; the oldest goes first."""
 
 
-class Defaults(Part):
+class Defaults(ConfigModel):
     """What the rules of one file say unless they say it themselves."""
 
     target: str | None = None
     """The target that they speak for."""
     if_missing: Missing | None = None
     """What to do when there is nothing to judge by."""
-    notify: Seq[str] | None = None
+    notify: FrozenList[str] | None = None
     """Channels that are told."""
     only: Only | None = None
     """When they are awake."""
@@ -101,8 +101,8 @@ class Defaults(Part):
 class Config:
     """Everything the files say, checked. Mappings keep the order of the files."""
 
-    sources: Mapping[str, Source]
-    channels: Mapping[str, Channel]
+    sources: Mapping[str, AnySource]
+    channels: Mapping[str, AnyNotifier]
     state: Path
     """Absolute folder of the journal and the series."""
     web: Web
@@ -123,10 +123,10 @@ class Config:
     """What could not be checked, and why."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed but probably not meant."""
-    alerts: Mapping[str, Alert] = field(default_factory=dict)
+    prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
-    recordings: Recordings = field(default_factory=dict)
+    recordings: RecordingRules = field(default_factory=dict)
 
-    def expr(self, text: str) -> Expr:
+    def parse_expr(self, text: str) -> Expr:
         """An expression of this configuration, with all that is recorded filled in. Raises PromqlError."""
-        return expand(parse(text), self.recordings)
+        return expand_recordings(parse(text), self.recordings)

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchdog.config.document import Document
-from watchdog.promql import Recording
+from watchdog.promql import RecordingRule
 
 if TYPE_CHECKING:
-    from watchdog.config.prometheus.translate import Alert
+    from watchdog.config.prometheus.translate import PrometheusAlert
 
 
 @dataclass
-class Translation:
-    instead: dict[int, Document] = field(default_factory=dict)
+class ImportedRules:
+    replacements: dict[int, Document] = field(default_factory=dict)
     """By the id of the document as it was read first."""
-    alerts: dict[str, Alert] = field(default_factory=dict)
+    prometheus_alerts: dict[str, PrometheusAlert] = field(default_factory=dict)
     """By the name of our rule."""
-    recordings: dict[str, list[Recording]] = field(default_factory=dict)
+    recordings: dict[str, list[RecordingRule]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def translated(read: Sequence[tuple[Path, Document]]) -> Translation:
+def import_prometheus_rules(read: Sequence[tuple[Path, Document]]) -> ImportedRules:
     """Those of the documents that are Prometheus's, translated. Their mistakes stand in the new documents' ``problems``."""
     if not any(isinstance(document.data, dict) and "groups" in document.data for _, document in read):
-        return Translation()
+        return ImportedRules()
     from watchdog.config.prometheus.translate import (
-        read_theirs,  # their templates, groups and labels: a twentieth of a start
+        import_documents,  # their templates, groups and labels: a twentieth of a start
     )
 
-    return read_theirs(read)
+    return import_documents(read)

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from watchdog.actions.plan import Halt, Repair, verify_of
-from watchdog.drill.stage import Stage
-from watchdog.model import ActionError, Done, Target
+from watchdog.actions.plan import Halt, Repair, effective_verify
+from watchdog.drill.stage import Sandbox
+from watchdog.model import ActionError, CompletedStep, Target
 
-__all__ = ["Rehearsed", "Row", "drill"]
+__all__ = ["RowResult", "StepResult", "rehearse_plan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class StepResult:
     """What became of one step."""
 
     say: str
@@ -32,32 +32,32 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RowResult:
     """The steps ahead of the levels, one level, or the steps after proof."""
 
     name: str
-    steps: tuple[Rehearsed, ...]
+    steps: tuple[StepResult, ...]
     problems: tuple[str, ...]
     """Why it would fail tonight."""
 
 
-def drill(plan: Halt | Repair, target: Target) -> list[Row]:
+def rehearse_plan(plan: Halt | Repair, target: Target) -> list[RowResult]:
     """Rehearses every row of a plan in order, as one night would climb it. Nothing but a temporary folder is written."""
     with tempfile.TemporaryDirectory(prefix="trading-watchdog-drill-") as folder:
-        stage = Stage(Path(folder).resolve())
-        rows = [(level.name, level.steps, verify_of(plan, level).run) for level in plan.levels]
+        sandbox = Sandbox(Path(folder).resolve())
+        rows = [(level.name, level.steps, effective_verify(plan, level).run) for level in plan.levels]
         if isinstance(plan, Repair):
             rows = [("before", plan.before, ()), *rows, ("proven", plan.proven, ())]
-        done: list[Done] = []
-        broken = _prepare(stage, [step for _, steps, _ in rows for step in steps], target)
+        done: list[CompletedStep] = []
+        broken = _prepare_sandbox(sandbox, [step for _, steps, _ in rows for step in steps], target)
         if broken is not None:
-            return [Row("copies", (), (broken,))]
-        return [_rehearse(name, steps, run, target, stage, done) for name, steps, run in rows if steps]
+            return [RowResult("copies", (), (broken,))]
+        return [_rehearse_row(name, steps, run, target, sandbox, done) for name, steps, run in rows if steps]
 
 
-def _prepare(stage: Stage, steps: Sequence[Any], target: Target) -> str | None:
+def _prepare_sandbox(sandbox: Sandbox, steps: Sequence[Any], target: Target) -> str | None:
     try:
-        stage.prepare([step.at(target) for step in steps if stage.takes(step)])
+        sandbox.prepare([step.bind(target) for step in steps if sandbox.supports(step)])
     except ActionError as error:
         return str(error)
     except OSError as error:
@@ -65,62 +65,64 @@ def _prepare(stage: Stage, steps: Sequence[Any], target: Target) -> str | None:
     return None
 
 
-def _rehearse(
-    name: str, steps: Sequence[Any], run: Sequence[str], target: Target, stage: Stage, done: list[Done]
-) -> Row:
-    shown = []
+def _rehearse_row(
+    name: str, steps: Sequence[Any], run: Sequence[str], target: Target, sandbox: Sandbox, done: list[CompletedStep]
+) -> RowResult:
+    results = []
     problems = []
     for step in steps:
         try:
-            seen = (
-                _on_stage(step, target, stage, done, stands=name == "before")
-                if stage.takes(step)
-                else _look(step, target)
+            result = (
+                _run_in_sandbox(step, target, sandbox, done, persists=name == "before")
+                if sandbox.supports(step)
+                else _inspect_step(step, target)
             )
         except ActionError as error:
-            seen = Rehearsed(step.say(), "fails", stage.real(str(error)))
+            result = StepResult(step.describe(), "fails", sandbox.original_paths(str(error)))
         except OSError as error:
-            seen = Rehearsed(step.say(), "fails", f"no copy could be made: {error}")
-        shown.append(seen)
-        if seen.how == "fails":
-            problems.append(f"{seen.say}: {seen.detail}")
+            result = StepResult(step.describe(), "fails", f"no copy could be made: {error}")
+        results.append(result)
+        if result.how == "fails":
+            problems.append(f"{result.say}: {result.detail}")
             if step.on_error != "continue":
                 break  # the night would not get any further in this row
-        elif seen.how == "so already" and step.do == "git":
-            problems.append(f"{seen.say} changes nothing: what it would take back is not part of what runs")
-    if run and not _found(run[0], Path(target.repo or "/")):
+        elif result.how == "so already" and step.do == "git":
+            problems.append(f"{result.say} changes nothing: what it would take back is not part of what runs")
+    if run and not _program_exists(run[0], Path(target.repo or "/")):
         problems.append(f"verify: there is no program {run[0]}")
-    return Row(name, tuple(shown), tuple(problems))
+    return RowResult(name, tuple(results), tuple(problems))
 
 
-def _on_stage(step: Any, target: Target, stage: Stage, done: list[Done], *, stands: bool) -> Rehearsed:
-    action = stage.moved(step.at(target))
-    before = action.before(done)
+def _run_in_sandbox(
+    step: Any, target: Target, sandbox: Sandbox, done: list[CompletedStep], *, persists: bool
+) -> StepResult:
+    action = sandbox.redirected(step.bind(target))
+    before = action.capture(done)
     if action.state(before) == "after":
-        return Rehearsed(step.say(), "so already")
-    diff = stage.real(action.preview(before))
-    detail = stage.real(action.apply(before, "drill"))
+        return StepResult(step.describe(), "so already")
+    diff = sandbox.original_paths(action.preview(before))
+    detail = sandbox.original_paths(action.apply(before, "drill"))
     if (state := action.state(before)) != "after":
         raise ActionError(f"it was done, and yet the files are {state}")
-    done.append(Done(action, before, stands))
-    return Rehearsed(step.say(), "done", detail, diff)
+    done.append(CompletedStep(action, before, persists))
+    return StepResult(step.describe(), "done", detail, diff)
 
 
-def _look(step: Any, target: Target) -> Rehearsed:
+def _inspect_step(step: Any, target: Target) -> StepResult:
     """Read-only: what the step itself asks before it acts, and whether its program is there."""
-    action = step.at(target)
-    for argv in _programs(action):
-        if argv and not _found(argv[0], Path(getattr(action, "cwd", None) or target.repo or "/")):
+    action = step.bind(target)
+    for argv in _programs_of(action):
+        if argv and not _program_exists(argv[0], Path(getattr(action, "cwd", None) or target.repo or "/")):
             raise ActionError(f"there is no program {argv[0]}")
-    action.before()
-    return Rehearsed(step.say(), "looked at", "touches the outside: not done")
+    action.capture()
+    return StepResult(step.describe(), "looked at", "touches the outside: not done")
 
 
-def _programs(action: Any) -> Iterator[Sequence[str]]:
+def _programs_of(action: Any) -> Iterator[Sequence[str]]:
     if action.do == "command":
         yield action.run
         yield getattr(action, "check", None) or ()
 
 
-def _found(program: str, folder: Path) -> bool:
+def _program_exists(program: str, folder: Path) -> bool:
     return shutil.which(program if "/" not in program else str(folder / program)) is not None

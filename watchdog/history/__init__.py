@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from watchdog.history import own, server, table, text
-from watchdog.history.file import Chunk, chunks_of, is_table, lines_of
-from watchdog.history.gather import Gathered, HistoryError, Span
+from watchdog.history.file import Chunk, is_csv, read_chunks, read_lines
+from watchdog.history.gather import HistoryError, PageBuilder, QueryRange
 from watchdog.model import Millis
-from watchdog.promql import Pages
-from watchdog.promql.columns import paced
+from watchdog.promql import PageList
+from watchdog.promql.columns import cached_spacing
 from watchdog.promql.pages import Ints
-from watchdog.series.past import EVER as _EVER
+from watchdog.series.past import TIME_MAX as _EVER
 
-__all__ = ["HistoryError", "Span", "end_of", "load", "spacing", "spacings", "span_of"]
+__all__ = ["HistoryError", "QueryRange", "last_sample_time", "load", "page_intervals", "sample_interval", "time_span"]
 
-EVER = (-_EVER, _EVER)
-SOURCE = "history"
+ALL_TIME = (-_EVER, _EVER)
+DEFAULT_SOURCE = "history"
 """The `source` label of series that bring none."""
 
 
@@ -32,47 +32,47 @@ def load(
     names: Sequence[str],
     *,
     metrics: Collection[str] = (),
-    span: Span | None = None,
-    source: str = SOURCE,
-    within: tuple[Millis, Millis] = EVER,
-) -> Pages:
+    span: QueryRange | None = None,
+    source: str = DEFAULT_SOURCE,
+    within: tuple[Millis, Millis] = ALL_TIME,
+) -> PageList:
     """Everything that files and servers know of the past, as one.
 
     `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
     server is asked for, and when; it cannot be asked for everything. Of a series.db, `metrics` are read and what lies
     `within` (after, until). Raises HistoryError with the place and the cure.
     """
-    if len(names) == 1 and own.is_own(Path(names[0])):
-        return Pages(own.read(Path(names[0]), metrics, *within))
-    found = Gathered(source)
+    if len(names) == 1 and own.is_series_db(Path(names[0])):
+        return PageList(own.read_pages(Path(names[0]), metrics, *within))
+    found = PageBuilder(source)
     for name in names:
         if name.startswith(("http://", "https://")):
             if span is None:
                 raise HistoryError(f"{name}: a server is asked for a time — say --from, --to and --step")
-            server.read(name, sorted(metrics), span, found)
+            server.fetch_series(name, sorted(metrics), span, found)
             continue
         path = Path(name)
-        if own.is_own(path):
-            for page in own.read(path, metrics, *within):
-                found.take(page)
+        if own.is_series_db(path):
+            for page in own.read_pages(path, metrics, *within):
+                found.add_page(page)
             continue
-        chunks = chunks_of(path)
+        chunks = read_chunks(path)
         first = next(chunks, Chunk(1, ""))
-        if is_table(path, first.text.partition("\n")[0]):
-            table.read(name, itertools.chain([first], chunks), found)
+        if is_csv(path, first.text.partition("\n")[0]):
+            table.parse_csv(name, itertools.chain([first], chunks), found)
         else:
-            text.read(name, lines_of(path), found)
-    return found.pages()
+            text.parse_openmetrics(name, read_lines(path), found)
+    return found.build()
 
 
-def end_of(names: Sequence[str]) -> Millis | None:
+def last_sample_time(names: Sequence[str]) -> Millis | None:
     """When the history ends, where all of it is a series.db: known without reading it. Raises HistoryError."""
-    if not all(own.is_own(Path(name)) for name in names):
+    if not all(own.is_series_db(Path(name)) for name in names):
         return None
-    return max((t for name in names if (t := own.newest(Path(name))) is not None), default=None)
+    return max((t for name in names if (t := own.last_sample_time(Path(name))) is not None), default=None)
 
 
-def span_of(pages: Pages) -> tuple[int, int]:
+def time_span(pages: PageList) -> tuple[int, int]:
     """First and last sample time, ms. Raises HistoryError when there is no sample at all."""
     held = [page.t for page in pages.pages if page.t.size]
     if not held:
@@ -80,26 +80,28 @@ def span_of(pages: Pages) -> tuple[int, int]:
     return min(int(t[0]) for t in held), max(int(t[-1]) for t in held)
 
 
-def spacings(pages: Pages) -> dict[int, int]:
+def page_intervals(pages: PageList) -> dict[int, int]:
     """By the id of a page: ms between two of its samples, where it has two."""
-    return {id(page): paced(page, 0, page.t.size) or _apart(page.t) for page in pages.pages if page.t.size > 1}
+    return {
+        id(page): cached_spacing(page, 0, page.t.size) or _median_gap(page.t) for page in pages.pages if page.t.size > 1
+    }
 
 
-def spacing(pages: Pages, metrics: Collection[str], known: Mapping[int, int]) -> int:
+def sample_interval(pages: PageList, metrics: Collection[str], intervals: Mapping[int, int]) -> int:
     """ms between two samples, where they come slowest: over the pages that hold one of these metrics, else over all.
 
     0 when nowhere two samples are held. ``""`` among the metrics: all pages. `known`: the `spacings` of the pages.
     """
     named = [
-        known[id(page)]
+        intervals[id(page)]
         for page in pages.pages
-        if id(page) in known and any(any(True for _ in page.rows_named(name)) for name in metrics if name)
+        if id(page) in intervals and any(any(True for _ in page.rows_named(name)) for name in metrics if name)
     ]
-    chosen = named if named and "" not in metrics else known.values()
+    chosen = named if named and "" not in metrics else intervals.values()
     return max(chosen, default=0)
 
 
-def _apart(t: Ints) -> int:
+def _median_gap(t: Ints) -> int:
     """The median distance of neighbours; of a hundred thousand of them, spread over all, where they are more."""
     some = max(1, t.size // 100_000)
     gaps = t[1::some] - t[:-1:some][: t[1::some].size]

@@ -20,10 +20,10 @@ _KEY = r"[a-zA-Z_][a-zA-Z0-9_]*"
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
 _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _PAIR = re.compile(rf"\s*({_KEY})\s*=\s*({_QUOTED})\s*")
-SERIES = re.compile(rf"\s*({_NAME})\s*(?:\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?\s*")
+SERIES_PATTERN = re.compile(rf"\s*({_NAME})\s*(?:\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?\s*")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
-EPOCH_MS = 100_000_000_000
+MIN_EPOCH_MS = 100_000_000_000
 """A number from here on counts milliseconds: as seconds it would lie beyond the year 5000."""
 
 
@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
     text: str
 
 
-def chunks_of(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
+def read_chunks(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
     """A text file in parts that fit into memory, unpacked when it is gzip. Raises HistoryError."""
     line = 1
     try:
@@ -46,11 +46,11 @@ def chunks_of(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
                 rest = b""
                 while data := file.read(size):
                     rest += data
-                    if cut := _cut(rest):
-                        yield _chunk(path, line, rest[:cut])
+                    if cut := _last_line_end(rest):
+                        yield _decode_chunk(path, line, rest[:cut])
                         line, rest = line + rest.count(b"\n", 0, cut), rest[cut:]
                 if rest:
-                    yield _chunk(path, line, rest)
+                    yield _decode_chunk(path, line, rest)
     except gzip.BadGzipFile:
         raise HistoryError(f"{path}: the gzip file is damaged or cut short — copy it again") from None
     except (EOFError, zlib.error):
@@ -59,7 +59,7 @@ def chunks_of(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
         raise HistoryError(f"{path}: {error.strerror} — check the path") from None
 
 
-def _cut(data: bytes) -> int:
+def _last_line_end(data: bytes) -> int:
     """Where the last line ends that leaves no quote open; 0 where that is not to be found quickly."""
     cut = data.rfind(b"\n") + 1
     quotes = data.count(b'"', 0, cut)
@@ -72,7 +72,7 @@ def _cut(data: bytes) -> int:
     return 0
 
 
-def _chunk(path: Path, line: int, raw: bytes) -> Chunk:
+def _decode_chunk(path: Path, line: int, raw: bytes) -> Chunk:
     try:
         return Chunk(line, raw.decode("utf-8-sig" if line == 1 else "utf-8").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
@@ -80,20 +80,20 @@ def _chunk(path: Path, line: int, raw: bytes) -> Chunk:
         raise HistoryError(f"{path}:{line}: is not UTF-8 — is this CSV, or text in Prometheus's format?") from None
 
 
-def lines_of(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """The lines of a text file, unpacked when it is gzip. Raises HistoryError."""
     # splitlines() would split label values
-    return [line for chunk in chunks_of(path) for line in chunk.text.removesuffix("\n").split("\n")]
+    return [line for chunk in read_chunks(path) for line in chunk.text.removesuffix("\n").split("\n")]
 
 
-def is_table(path: Path, first: str) -> bool:
+def is_csv(path: Path, first: str) -> bool:
     """CSV by its name, or because its first line names a column of times."""
     names = [suffix.lower() for suffix in path.suffixes]
     column = first.split(",")[0].strip().strip('"').lower()
     return ".csv" in names or ("," in first and column in _TIME_COLUMNS)
 
 
-def time_column(header: list[str]) -> int | None:
+def find_time_column(header: list[str]) -> int | None:
     """Where the times stand."""
     lowered = [name.strip().lower() for name in header]
     return next((lowered.index(name) for name in _TIME_COLUMNS if name in lowered), None)
@@ -112,7 +112,7 @@ def parse_time(text: str) -> Millis:
     else:
         if not abs(number) < 1e15:
             raise ValueError(f"{text!r} is no time — say seconds or milliseconds since 1970, or 2026-01-31T12:00:00Z")
-        return round(number) if abs(number) >= EPOCH_MS else round(number * 1_000)
+        return round(number) if abs(number) >= MIN_EPOCH_MS else round(number * 1_000)
     try:
         stamp = datetime.fromisoformat(text)
     except ValueError:
@@ -124,22 +124,22 @@ def parse_time(text: str) -> Millis:
 
 def parse_series(text: str) -> tuple[str, Labels]:
     """``name{label="v"}`` → name and labels. Raises ValueError with the cure."""
-    found = SERIES.fullmatch(text)
+    found = SERIES_PATTERN.fullmatch(text)
     if found is None:
-        raise ValueError(f'{_short(text)} is no series — write a metric\'s name, or name{{label="value"}}')
-    pairs = labels_of(found[2] or "")
+        raise ValueError(f'{_shorten(text)} is no series — write a metric\'s name, or name{{label="value"}}')
+    pairs = parse_labels(found[2] or "")
     return found[1], pairs
 
 
-def labels_of(text: str) -> Labels:
+def parse_labels(text: str) -> Labels:
     """``a="x",b="y"`` → pairs sorted by name. Raises ValueError when a label stands there twice."""
     pairs = _PAIR.findall(text)
     if len({name for name, _ in pairs}) < len(pairs) or any(name == "__name__" for name, _ in pairs):
-        raise ValueError(f"{_short(text)} repeats or reserves a label name — each label stands once")
+        raise ValueError(f"{_shorten(text)} repeats or reserves a label name — each label stands once")
     return tuple(
         sorted((name, _ESCAPE.sub(lambda m: "\n" if m[1] == "n" else m[1], quoted[1:-1])) for name, quoted in pairs)
     )
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")

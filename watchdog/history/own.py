@@ -13,19 +13,19 @@ import numpy as np
 
 from watchdog.history.gather import HistoryError
 from watchdog.model import Labels, Millis
-from watchdog.promql import Page
-from watchdog.promql.nodes import NAME
-from watchdog.promql.pages import WATCHED, Floats, Ints
+from watchdog.promql import SeriesPage
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.promql.pages import NO_DOWNTIME, Floats, Ints
 from watchdog.series import past
-from watchdog.series.codec import DamagedError
-from watchdog.series.schema import APPLICATION_ID, VERSION
+from watchdog.series.codec import CorruptDataError
+from watchdog.series.schema import APPLICATION_ID, SCHEMA_VERSION
 
 _MAGIC = b"SQLite format 3\x00"
-_SIDES: dict[str, past.What] = {":min": "min", ":max": "max"}
+_AGGREGATE_SUFFIXES: dict[str, past.Statistic] = {":min": "min", ":max": "max"}
 """What a name may end with, to read the least or the greatest where five minutes are one mean."""
 
 
-def is_own(path: Path) -> bool:
+def is_series_db(path: Path) -> bool:
     """A database, by its first bytes."""
     try:
         with path.open("rb") as file:
@@ -34,62 +34,67 @@ def is_own(path: Path) -> bool:
         return False
 
 
-def newest(path: Path) -> Millis | None:
+def last_sample_time(path: Path) -> Millis | None:
     """Time of the last sample."""
-    with _opened(path) as db:
+    with _open_transaction(path) as db:
         found = db.execute("SELECT max(until) FROM block UNION ALL SELECT max(until) FROM fresh").fetchall()
     return max((t for (t,) in found if t is not None), default=None)
 
 
-def read(
+def read_pages(
     path: Path,
     metrics: Collection[str] = (),
-    after: Millis = -past.EVER,
-    until: Millis = past.EVER,
-    most: int | None = None,
-) -> list[Page]:
+    after: Millis = -past.TIME_MAX,
+    until: Millis = past.TIME_MAX,
+    max_samples: int | None = None,
+) -> list[SeriesPage]:
     """What it holds of these metrics (none named, or ``""``: of all) with ``after < t <= until``.
 
     `most`: more samples than that are refused. Raises HistoryError with the cure.
     """
-    pages: list[Page] = []
-    with _opened(path) as db:
-        for what, known in _wanted(db, metrics):
-            if most is not None and (found := past.count(db, [one.id for one in known], after, until)) > most:
+    pages: list[SeriesPage] = []
+    with _open_transaction(path) as db:
+        for what, known in _select_series(db, metrics):
+            if (
+                max_samples is not None
+                and (found := past.count_samples(db, [one.id for one in known], after, until)) > max_samples
+            ):
                 cure = "ask for less, or ask the file itself: --history series.db"
-                raise HistoryError(f"that reads {found:,} samples, more than {most:,} — {cure}")
+                raise HistoryError(f"that reads {found:,} samples, more than {max_samples:,} — {cure}")
             for source in sorted({one.source for one in known}):
                 mine = {one.id: one.key for one in known if one.source == source}
-                for ids, t, v in past.read(db, list(mine), after, until, what=what):
-                    pages.append(_page(db, source, [mine[id_] for id_ in ids], t, v))
+                for ids, t, v in past.read_samples(db, list(mine), after, until, statistic=what):
+                    pages.append(_build_page(db, source, [mine[id_] for id_ in ids], t, v))
     return pages
 
 
-def _page(db: sqlite3.Connection, source: str, keys: list[Labels], t: Ints, v: Floats) -> Page:
-    spans = past.watched(db, source, past.EVER)
-    page = Page(t, v, keys, min(spans[0][0], int(t[0])) if spans else int(t[0]))
-    downs = [(before[1], after[0]) for before, after in itertools.pairwise(spans)]
-    page.unwatched = np.array(downs, np.int64) if downs else WATCHED
+def _build_page(db: sqlite3.Connection, source: str, keys: list[Labels], t: Ints, v: Floats) -> SeriesPage:
+    spans = past.read_watched_spans(db, source, past.TIME_MAX)
+    page = SeriesPage(t, v, keys, min(spans[0][0], int(t[0])) if spans else int(t[0]))
+    gaps = [(before[1], after[0]) for before, after in itertools.pairwise(spans)]
+    page.downtimes = np.array(gaps, np.int64) if gaps else NO_DOWNTIME
     return page
 
 
-def _wanted(db: sqlite3.Connection, metrics: Collection[str]) -> Iterator[tuple[past.What, list[past.Known]]]:
+def _select_series(
+    db: sqlite3.Connection, metrics: Collection[str]
+) -> Iterator[tuple[past.Statistic, list[past.StoredSeries]]]:
     if not metrics or "" in metrics:
-        yield "mean", past.known(db)
+        yield "mean", past.list_series(db)
         return
-    plain = past.known(db, metrics)
+    plain = past.list_series(db, metrics)
     yield "mean", plain
-    for name in sorted(set(metrics) - {dict(one.key)[NAME] for one in plain}):
-        if (what := _SIDES.get(name[-4:])) is not None:
-            yield what, [one._replace(key=_named(one.key, name)) for one in past.known(db, [name[:-4]])]
+    for name in sorted(set(metrics) - {dict(one.key)[METRIC_NAME_LABEL] for one in plain}):
+        if (what := _AGGREGATE_SUFFIXES.get(name[-4:])) is not None:
+            yield what, [one._replace(key=_with_name(one.key, name)) for one in past.list_series(db, [name[:-4]])]
 
 
-def _named(key: Labels, name: str) -> Labels:
-    return tuple((label, name if label == NAME else value) for label, value in key)
+def _with_name(key: Labels, name: str) -> Labels:
+    return tuple((label, name if label == METRIC_NAME_LABEL else value) for label, value in key)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _open_transaction(path: Path) -> Iterator[sqlite3.Connection]:
     """As it is at one moment."""
     try:
         db = _connect(path)
@@ -99,11 +104,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         owner, version = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version"))
         if owner != APPLICATION_ID:
             raise HistoryError(f"{path} is some other program's database — the watchdog's own is series.db")
-        if version != VERSION:
-            raise HistoryError(f"{path} has schema {version}, this is for {VERSION} — use the version that wrote it")
+        if version != SCHEMA_VERSION:
+            raise HistoryError(
+                f"{path} has schema {version}, this is for {SCHEMA_VERSION} — use the version that wrote it"
+            )
         db.execute("BEGIN")
         yield db
-    except (sqlite3.Error, DamagedError, ValueError, TypeError) as error:
+    except (sqlite3.Error, CorruptDataError, ValueError, TypeError) as error:
         cure = "the daemon sets a damaged one aside and begins a new one"
         raise HistoryError(f"{path} cannot be read: {error} — {cure}") from None
     finally:

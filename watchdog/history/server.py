@@ -9,29 +9,33 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from watchdog.history.gather import Gathered, HistoryError, Span
+from watchdog.history.gather import HistoryError, PageBuilder, QueryRange
 from watchdog.model import Millis, SourceError
-from watchdog.sources.fetch import Fetcher, shown
+from watchdog.sources.fetch import HttpFetcher, redact_url
 
-_POINTS = 10_000
+_MAX_POINTS = 10_000
 """Steps that are asked for at once; Prometheus refuses more than 11,000."""
 _TIMEOUT: Millis = 60_000
 _MAX_BYTES = 512 * 1024 * 1024
 
 
-def read(url: str, metrics: Collection[str], span: Span, found: Gathered) -> None:
+def fetch_series(url: str, metrics: Collection[str], span: QueryRange, builder: PageBuilder) -> None:
     """Asks for each metric, as the server sees it at each step from `span.start` to `span.end`."""
     if not metrics:
-        raise HistoryError(f"{shown(url)}: there is no metric to ask for — a server is asked for what expressions name")
+        raise HistoryError(
+            f"{redact_url(url)}: there is no metric to ask for — a server is asked for what expressions name"
+        )
     if "" in metrics:
         cure = "write the names out, or read from a file"
-        raise HistoryError(f"{shown(url)}: a selector without a metric's name cannot be asked of a server — {cure}")
-    base, fetcher = url.rstrip("/"), Fetcher()
+        raise HistoryError(
+            f"{redact_url(url)}: a selector without a metric's name cannot be asked of a server — {cure}"
+        )
+    base, fetcher = url.rstrip("/"), HttpFetcher()
     for metric in metrics:
-        for start in range(span.start, span.end + 1, span.step * _POINTS):
-            end = min(span.end, start + span.step * (_POINTS - 1))
+        for start in range(span.start, span.end + 1, span.step * _MAX_POINTS):
+            end = min(span.end, start + span.step * (_MAX_POINTS - 1))
             asked = {"query": metric, "start": start / 1_000, "end": end / 1_000, "step": span.step / 1_000}
-            for series in _matrix(fetcher, f"{base}/api/v1/query_range?{urlencode(asked)}"):
+            for series in _fetch_matrix(fetcher, f"{base}/api/v1/query_range?{urlencode(asked)}"):
                 try:
                     labels = dict(series["metric"])
                     name = labels.pop("__name__", metric)
@@ -40,11 +44,13 @@ def read(url: str, metrics: Collection[str], span: Span, found: Gathered) -> Non
                     v = np.array([float(value) for _, value in points], np.float64)
                 except (KeyError, TypeError, ValueError):
                     what = "native histograms, which" if "histograms" in series else "what"
-                    raise HistoryError(f"{shown(url)} answers {what} cannot be read as numbers: {metric}") from None
-                found.add(found.key(name, tuple(sorted(labels.items()))), t, v, begin=span.start)
+                    raise HistoryError(
+                        f"{redact_url(url)} answers {what} cannot be read as numbers: {metric}"
+                    ) from None
+                builder.add(builder.series_key(name, tuple(sorted(labels.items()))), t, v, begin=span.start)
 
 
-def _matrix(fetcher: Fetcher, url: str) -> list[dict[str, Any]]:
+def _fetch_matrix(fetcher: HttpFetcher, url: str) -> list[dict[str, Any]]:
     try:
         answer = json.loads(
             fetcher.get(url, {"Accept": "application/json", "Accept-Encoding": "gzip"}, _TIMEOUT, _MAX_BYTES).body
@@ -53,10 +59,10 @@ def _matrix(fetcher: Fetcher, url: str) -> list[dict[str, Any]]:
         raise HistoryError(str(error)) from None
     except ValueError:
         raise HistoryError(
-            f"{shown(url)} answers no JSON — name the server's root, such as http://127.0.0.1:9090"
+            f"{redact_url(url)} answers no JSON — name the server's root, such as http://127.0.0.1:9090"
         ) from None
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or data.get("resultType") != "matrix":
         why = answer.get("error", "no matrix") if isinstance(answer, dict) else "no matrix"
-        raise HistoryError(f"{shown(url)} answers {why} — is it a Prometheus-compatible server?")
+        raise HistoryError(f"{redact_url(url)} answers {why} — is it a Prometheus-compatible server?")
     return list(data["result"])

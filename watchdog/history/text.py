@@ -6,21 +6,21 @@ import re
 
 import numpy as np
 
-from watchdog.history.file import SERIES, labels_of
-from watchdog.history.gather import Gathered, HistoryError
+from watchdog.history.file import SERIES_PATTERN, parse_labels
+from watchdog.history.gather import HistoryError, PageBuilder
 from watchdog.model import Labels
 
 _NUMBER = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
 _LINE = re.compile(
-    rf"(?P<series>{SERIES.pattern})[ \t]+(?P<v>{_NUMBER})(?:[ \t]+(?P<t>{_NUMBER}))?(?:[ \t]+#.*)?[ \t]*"
+    rf"(?P<series>{SERIES_PATTERN.pattern})[ \t]+(?P<v>{_NUMBER})(?:[ \t]+(?P<t>{_NUMBER}))?(?:[ \t]+#.*)?[ \t]*"
 )
-_END = "# EOF"
+_EOF_MARKER = "# EOF"
 
 
-def read(name: str, lines: list[str], found: Gathered) -> None:
+def parse_openmetrics(name: str, lines: list[str], builder: PageBuilder) -> None:
     """`name`: of the file, for errors. A file that ends with ``# EOF`` is OpenMetrics, and its times are seconds."""
     last = next((line for line in reversed(lines) if line.strip()), "")
-    unit = 1_000 if last.strip() == _END else 1
+    unit = 1_000 if last.strip() == _EOF_MARKER else 1
     keys: dict[str, Labels] = {}
     points: dict[Labels, tuple[list[int], list[float]]] = {}
     for number, line in enumerate(lines, 1):
@@ -34,23 +34,25 @@ def read(name: str, lines: list[str], found: Gathered) -> None:
             raise HistoryError(f"{name}:{number}: has no timestamp — {cure}")
         t = float(match["t"]) * unit
         if not abs(t) < 1e15:
-            raise HistoryError(f"{name}:{number}: {match['t']} is no time — {_times(unit)}")
+            raise HistoryError(f"{name}:{number}: {match['t']} is no time — {_time_unit_hint(unit)}")
         if abs(t) < 1e11 and unit == 1 and "." in match["t"]:
-            raise HistoryError(f"{name}:{number}: {match['t']} is no whole number of milliseconds — {_times(unit)}")
+            raise HistoryError(
+                f"{name}:{number}: {match['t']} is no whole number of milliseconds — {_time_unit_hint(unit)}"
+            )
         series = match["series"]
         if series not in keys:
             try:
-                keys[series] = found.key(match[2], labels_of(match[3] or ""))
+                keys[series] = builder.series_key(match[2], parse_labels(match[3] or ""))
             except ValueError as error:
                 raise HistoryError(f"{name}:{number}: {error}") from None
         times, values = points.setdefault(keys[series], ([], []))
         times.append(round(t))
         values.append(float(match["v"]))
     for key, (times, values) in points.items():
-        found.add(key, np.array(times, np.int64), np.array(values, np.float64))
+        builder.add(key, np.array(times, np.int64), np.array(values, np.float64))
 
 
-def _times(unit: int) -> str:
+def _time_unit_hint(unit: int) -> str:
     if unit == 1:
         return "without '# EOF' at its end a file counts milliseconds; end it with '# EOF' if they are seconds"
     return "a file that ends with '# EOF' counts seconds"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from watchdog.journal.runs import Run, Step
+from watchdog.journal.runs import PlanRun, Step
 
 
-def redeploy(told: Iterable[tuple[Run, Sequence[Step]]]) -> tuple[list[str], list[str]]:
+def redeploy_hints(runs: Iterable[tuple[PlanRun, Sequence[Step]]]) -> tuple[list[str], list[str]]:
     """(commands, the newest commit first; changes to files, in words): of what was not undone."""
     commits: list[str] = []
     files: list[str] = []
-    for run, steps in told:
+    for run, steps in runs:
         if run.part == "undo" and run.outcome == "proven":
             return [], []
         for step in steps:

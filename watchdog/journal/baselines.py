@@ -13,13 +13,13 @@ from typing import Literal
 from watchdog.journal import Journal
 from watchdog.model import Millis
 
-Kind = Literal["captured", "learned"]
+BaselineKind = Literal["captured", "learned"]
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
     kpi: str
-    kind: Kind
+    kind: BaselineKind
     asked: str
     value: float
     t: Millis
@@ -31,14 +31,14 @@ class Baseline:
     """HEAD of the target's repository at that time."""
 
 
-def known(journal: Journal) -> list[Baseline]:
-    rows = journal.rows(
+def list_baselines(journal: Journal) -> list[Baseline]:
+    rows = journal.query(
         "SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind"
     )
     return [Baseline(*row) for row in rows]
 
 
-def keep(db: sqlite3.Connection, baseline: Baseline) -> None:
+def save_baseline(db: sqlite3.Connection, baseline: Baseline) -> None:
     """In place of the one of its kind that was there."""
     db.execute(
         "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
@@ -56,13 +56,15 @@ def keep(db: sqlite3.Connection, baseline: Baseline) -> None:
     )
 
 
-def points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]:
+def list_points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]:
     """Values taken of a KPI, oldest first."""
-    rows = journal.rows("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
+    rows = journal.query("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
     return [(row[0], row[1]) for row in rows]
 
 
-def take(db: sqlite3.Connection, kpi: str, asked: str, taken: Iterable[tuple[Millis, float]], before: Millis) -> None:
+def save_points(
+    db: sqlite3.Connection, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis
+) -> None:
     """Adds values; those from `before`, and those of another expression, are no longer needed."""
-    db.execute("DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", (kpi, before, asked))
-    db.executemany("INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in taken])
+    db.execute("DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", (kpi, delete_before, asked))
+    db.executemany("INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in points])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.journal import Journal, dump, load
+from watchdog.journal import Journal, from_json, to_json
 from watchdog.model import Labels, Millis, Severity
 
 
@@ -24,7 +24,7 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class TripRecord:
     """A threshold that tripped within an incident."""
 
     rule: str
@@ -37,7 +37,7 @@ class Trip:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TargetState:
     """What the journal knows of a target."""
 
     name: str
@@ -63,8 +63,8 @@ def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title
     return int(row[0])
 
 
-def current(journal: Journal, target: str) -> Incident | None:
-    row = journal.row(
+def find_open(journal: Journal, target: str) -> Incident | None:
+    row = journal.query_one(
         "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident"
         " WHERE target = ? AND closed IS NULL",
         target,
@@ -72,9 +72,9 @@ def current(journal: Journal, target: str) -> Incident | None:
     return None if row is None else Incident(*row)
 
 
-def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> list[Incident]:
+def list_incidents(journal: Journal, incident: int | None = None, limit: int = 50) -> list[Incident]:
     """The newest first; only one when its id is given."""
-    rows = journal.rows(
+    rows = journal.query(
         "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident WHERE ? IS NULL OR id = ?"
         " ORDER BY id DESC LIMIT ?",
         incident,
@@ -84,26 +84,26 @@ def listing(journal: Journal, incident: int | None = None, limit: int = 50) -> l
     return [Incident(*row) for row in rows]
 
 
-def unknown(journal: Journal, incident: int) -> str:
+def describe_unknown(journal: Journal, incident: int) -> str:
     """For a person who named one that there is not."""
-    newest = ", ".join(str(one.id) for one in listing(journal, limit=10)) or "none yet"
+    newest = ", ".join(str(one.id) for one in list_incidents(journal, limit=10)) or "none yet"
     return f"there is no incident {incident} — the newest: {newest}"
 
 
-def worsen(db: sqlite3.Connection, incident: int) -> None:
+def raise_to_critical(db: sqlite3.Connection, incident: int) -> None:
     db.execute("UPDATE incident SET severity = 'crit' WHERE id = ?", (incident,))
 
 
-def close(db: sqlite3.Connection, incident: int, now: Millis) -> None:
+def close_incident(db: sqlite3.Connection, incident: int, now: Millis) -> None:
     db.execute("UPDATE incident SET closed = ? WHERE id = ? AND closed IS NULL", (now, incident))
 
 
-def ack(db: sqlite3.Connection, incident: int, by: str, now: Millis) -> None:
+def acknowledge(db: sqlite3.Connection, incident: int, by: str, now: Millis) -> None:
     """The first who says that they are on it; what is said later stands in the timeline."""
     db.execute("UPDATE incident SET acked = ?, acked_by = ? WHERE id = ? AND acked IS NULL", (now, by, incident))
 
 
-def trip(
+def add_trip(
     db: sqlite3.Connection,
     incident: int,
     rule: str,
@@ -115,29 +115,29 @@ def trip(
 ) -> None:
     db.execute(
         "INSERT INTO trip (incident, rule, level, labels, t, reason, plan) VALUES (?,?,?,?,?,?,?)",
-        (incident, rule, level, dump(labels), t, reason, plan),
+        (incident, rule, level, to_json(labels), t, reason, plan),
     )
 
 
-def clear(db: sqlite3.Connection, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None:
+def clear_trip(db: sqlite3.Connection, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None:
     db.execute(
         "UPDATE trip SET cleared = ? WHERE incident = ? AND rule = ? AND level = ? AND labels = ? AND cleared IS NULL",
-        (t, incident, rule, level, dump(labels)),
+        (t, incident, rule, level, to_json(labels)),
     )
 
 
-def trips(journal: Journal, incident: int) -> list[Trip]:
-    rows = journal.rows(
+def list_trips(journal: Journal, incident: int) -> list[TripRecord]:
+    rows = journal.query(
         "SELECT rule, level, labels, t, cleared, reason, plan FROM trip WHERE incident = ? ORDER BY t, rowid", incident
     )
-    return [Trip(row[0], row[1], _labels(row[2]), *row[3:]) for row in rows]
+    return [TripRecord(row[0], row[1], _labels(row[2]), *row[3:]) for row in rows]
 
 
 def _labels(text: str) -> Labels:
-    return tuple((name, value) for name, value in load(text))
+    return tuple((name, value) for name, value in from_json(text))
 
 
-def event(
+def add_event(
     db: sqlite3.Connection,
     kind: str,
     text: str,
@@ -154,16 +154,16 @@ def event(
     )
 
 
-def events(journal: Journal, incident: int) -> list[sqlite3.Row]:
+def list_events(journal: Journal, incident: int) -> list[sqlite3.Row]:
     """Rows of t, kind, text; oldest first."""
-    return journal.rows("SELECT t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
+    return journal.query("SELECT t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
 
 
-def last_event(journal: Journal, target: str, kinds: Collection[str]) -> str | None:
+def last_event_kind(journal: Journal, target: str, kinds: Collection[str]) -> str | None:
     """The kind of the newest event of a target that is one of these."""
-    marks = ", ".join("?" * len(kinds))
-    sql = f"SELECT kind FROM event WHERE target = ? AND kind IN ({marks}) ORDER BY id DESC LIMIT 1"  # noqa: S608 – marks only
-    row = journal.row(sql, target, *kinds)
+    placeholders = ", ".join("?" * len(kinds))
+    sql = f"SELECT kind FROM event WHERE target = ? AND kind IN ({placeholders}) ORDER BY id DESC LIMIT 1"  # noqa: S608 – marks only
+    row = journal.query_one(sql, target, *kinds)
     return None if row is None else str(row[0])
 
 
@@ -171,41 +171,47 @@ def save_machines(db: sqlite3.Connection, states: Mapping[tuple[str, str, Labels
     """States by (rule, level, labels); None forgets one."""
     for (rule, level, labels), state in states.items():
         if state is None:
-            db.execute("DELETE FROM machine WHERE rule = ? AND level = ? AND labels = ?", (rule, level, dump(labels)))
+            db.execute(
+                "DELETE FROM machine WHERE rule = ? AND level = ? AND labels = ?", (rule, level, to_json(labels))
+            )
         else:
-            db.execute("INSERT OR REPLACE INTO machine VALUES (?,?,?,?)", (rule, level, dump(labels), dump(state)))
+            db.execute(
+                "INSERT OR REPLACE INTO machine VALUES (?,?,?,?)", (rule, level, to_json(labels), to_json(state))
+            )
 
 
-def machines(journal: Journal) -> Iterable[tuple[tuple[str, str, Labels], dict[str, Any]]]:
-    for rule, level, labels, state in journal.rows("SELECT rule, level, labels, state FROM machine"):
-        yield (rule, level, _labels(labels)), load(state)
+def list_machines(journal: Journal) -> Iterable[tuple[tuple[str, str, Labels], dict[str, Any]]]:
+    for rule, level, labels, state in journal.query("SELECT rule, level, labels, state FROM machine"):
+        yield (rule, level, _labels(labels)), from_json(state)
 
 
-_STANDING = "name, epoch, latched, latch_why, head, invocation, unsettled, quiet_for, place"
+_TARGET_COLUMNS = "name, epoch, latched, latch_why, head, invocation, unsettled, quiet_for, place"
 
 
-def standing(journal: Journal, target: str, now: Millis) -> Standing:
+def get_target_state(journal: Journal, target: str, now: Millis) -> TargetState:
     """What is known of a target; a new one starts its epoch now."""
-    row = journal.row(f"SELECT {_STANDING} FROM target WHERE name = ?", target)  # noqa: S608 – our own column list
+    row = journal.query_one(f"SELECT {_TARGET_COLUMNS} FROM target WHERE name = ?", target)  # noqa: S608 – our own column list
     if row is not None:
-        return Standing(*row)
-    with journal.write() as db:
+        return TargetState(*row)
+    with journal.transaction() as db:
         db.execute("INSERT INTO target (name, epoch) VALUES (?, ?)", (target, now))
-    return Standing(target, now)
+    return TargetState(target, now)
 
 
-def latched(journal: Journal) -> list[Standing]:
+def list_latched(journal: Journal) -> list[TargetState]:
     """Targets whose latch is closed, whether a file still names them or not."""
-    rows = journal.rows(f"SELECT {_STANDING} FROM target WHERE latched IS NOT NULL ORDER BY name")  # noqa: S608 – our own
-    return [Standing(*row) for row in rows]
+    rows = journal.query(f"SELECT {_TARGET_COLUMNS} FROM target WHERE latched IS NOT NULL ORDER BY name")  # noqa: S608 – our own
+    return [TargetState(*row) for row in rows]
 
 
-def open_targets(journal: Journal) -> list[str]:
+def list_targets_with_open_incident(journal: Journal) -> list[str]:
     """Targets with an open incident, whether a file still names them or not."""
-    return [row[0] for row in journal.rows("SELECT DISTINCT target FROM incident WHERE closed IS NULL ORDER BY target")]
+    return [
+        row[0] for row in journal.query("SELECT DISTINCT target FROM incident WHERE closed IS NULL ORDER BY target")
+    ]
 
 
-def stand(db: sqlite3.Connection, target: str, **fields: object) -> None:
+def update_target(db: sqlite3.Connection, target: str, **fields: object) -> None:
     """Sets columns of a target."""
     names = ", ".join(f"{name} = ?" for name in fields)
     db.execute(f"UPDATE target SET {names} WHERE name = ?", (*fields.values(), target))  # noqa: S608 – our own names
@@ -214,7 +220,7 @@ def stand(db: sqlite3.Connection, target: str, **fields: object) -> None:
 HOUR = 3_600_000
 
 
-def keep_peak(db: sqlite3.Connection, series: str, side: str, t: Millis, v: float) -> None:
+def save_peak(db: sqlite3.Connection, series: str, side: str, t: Millis, v: float) -> None:
     """Remembers the highest (`max`) or lowest (`min`) sample of each hour of a series that money depends on."""
     db.execute(
         "INSERT INTO peak VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET t = excluded.t, v = excluded.v"
@@ -223,10 +229,10 @@ def keep_peak(db: sqlite3.Connection, series: str, side: str, t: Millis, v: floa
     )
 
 
-def forget_peaks(db: sqlite3.Connection, before: Millis) -> None:
+def delete_peaks(db: sqlite3.Connection, before: Millis) -> None:
     db.execute("DELETE FROM peak WHERE t < ?", (before,))
 
 
-def peaks(journal: Journal) -> list[tuple[str, Millis, float]]:
+def list_peaks(journal: Journal) -> list[tuple[str, Millis, float]]:
     """(series as JSON, t, v), oldest first."""
-    return [(row[0], row[1], row[2]) for row in journal.rows("SELECT series, t, v FROM peak ORDER BY t")]
+    return [(row[0], row[1], row[2]) for row in journal.query("SELECT series, t, v FROM peak ORDER BY t")]

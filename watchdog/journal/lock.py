@@ -12,11 +12,11 @@ from pathlib import Path
 
 from watchdog.model import Millis, WatchdogError
 
-STALE = 10.0
+STALE_AFTER = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""
 
 
-class Lock:
+class StateLock:
     """An flock that dies with its holder; the file says who that is, and when it was last seen alive.
 
     A holder that hangs can be fenced off: the file is replaced by another one. From then on `held` is false for the
@@ -26,10 +26,10 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
         self._fd: int | None = None
-        self.seen: Millis | None = None
+        self.last_heartbeat: Millis | None = None
         """When whoever held it before gave its last sign of life, by the clock on the wall; None: nobody did, or it is not ours."""
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """True when we hold it now. Raises WatchdogError when the folder cannot be made or written."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,54 +44,54 @@ class Lock:
         except OSError:
             os.close(fd)
             return False
-        if not self._is_ours(fd):  # replaced between the two calls
+        if not self._is_current_file(fd):  # replaced between the two calls
             os.close(fd)
             return False
         known = os.fstat(fd)
-        self.seen = known.st_mtime_ns // 1_000_000 if known.st_size else None
-        self._sign(fd)
+        self.last_heartbeat = known.st_mtime_ns // 1_000_000 if known.st_size else None
+        self._write_owner(fd)
         return True
 
     def take_over(self) -> bool:
         """Takes it from a holder that hangs, and ends that one. False while it is alive, or when nobody holds it."""
-        age, holder = self.silent_for(), self._holder()
-        if age is None or age < STALE:
+        age, holder = self.heartbeat_age(), self._read_owner()
+        if age is None or age < STALE_AFTER:
             return False
-        self.seen = self._path.stat().st_mtime_ns // 1_000_000
+        self.last_heartbeat = self._path.stat().st_mtime_ns // 1_000_000
         new = self._path.with_suffix(f".{os.getpid()}")
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         fcntl.flock(fd, fcntl.LOCK_EX)
-        self._sign(fd)
+        self._write_owner(fd)
         new.replace(self._path)
-        if holder is not None and _started(holder[0]) == holder[1]:
+        if holder is not None and _start_time(holder[0]) == holder[1]:
             with contextlib.suppress(OSError):  # one that cannot be ended is fenced off all the same
                 os.kill(holder[0], signal.SIGKILL)
         return True
 
-    def beat(self) -> OSError | None:
+    def heartbeat(self) -> OSError | None:
         """Says that we are alive, by the machine's steady clock: one that sleeps, or whose date is set, hangs nobody.
 
         What the disk had against it, if anything.
         """
         try:
             if self._fd is not None:
-                os.pwrite(self._fd, _signature(), 0)
+                os.pwrite(self._fd, _owner_line(), 0)
         except OSError as error:
             return error
         return None
 
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether it is still ours; false once somebody took it over."""
-        return self._fd is not None and self._is_ours(self._fd)
+        return self._fd is not None and self._is_current_file(self._fd)
 
-    def holder(self) -> int | None:
+    def holder_pid(self) -> int | None:
         """Pid of whoever holds it, when somebody does."""
-        known = self._holder()
+        known = self._read_owner()
         return None if known is None else known[0]
 
-    def silent_for(self) -> float | None:
+    def heartbeat_age(self) -> float | None:
         """Seconds since the holder was last seen alive; None when nobody holds it."""
-        known = self._holder()
+        known = self._read_owner()
         return None if known is None else max(0.0, time.monotonic() - known[2])
 
     def release(self) -> None:
@@ -99,39 +99,39 @@ class Lock:
             os.close(self._fd)
             self._fd = None
 
-    def _sign(self, fd: int) -> None:
+    def _write_owner(self, fd: int) -> None:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, _signature(), 0)
+        os.pwrite(fd, _owner_line(), 0)
         self._fd = fd
 
-    def _is_ours(self, fd: int) -> bool:
+    def _is_current_file(self, fd: int) -> bool:
         try:
             return os.fstat(fd).st_ino == self._path.stat().st_ino
         except OSError:
             return False
 
-    def _holder(self) -> tuple[int, str, float] | None:
+    def _read_owner(self) -> tuple[int, str, float] | None:
         """Pid, start and last sign of whoever signed it and still lives."""
         try:
             pid, started, beat = self._path.read_text().split()
             known = int(pid), started, float(beat)
         except (OSError, ValueError):
             return None
-        return known if _started(known[0]) == started else None
+        return known if _start_time(known[0]) == started else None
 
 
-def _signature() -> bytes:
+def _owner_line() -> bytes:
     """Always of one length, so that it is overwritten as a whole."""
-    return f"{os.getpid():>10} {_own_start(os.getpid()):>20} {time.monotonic():>20.3f}\n".encode()
+    return f"{os.getpid():>10} {_own_start_time(os.getpid()):>20} {time.monotonic():>20.3f}\n".encode()
 
 
 @functools.cache
-def _own_start(pid: int) -> str:
+def _own_start_time(pid: int) -> str:
     """Of ourselves; it never changes, and every tick signs."""
-    return _started(pid)
+    return _start_time(pid)
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When a process began, in the kernel's own ticks: a pid alone may be somebody else's by now. Empty: it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.journal import Journal, dump, load
+from watchdog.journal import Journal, from_json, to_json
 from watchdog.model import Millis, Severity
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutboxMessage:
     """A message to one channel that is not known to be delivered."""
 
     id: int
@@ -25,7 +25,7 @@ class Letter:
     tries: int
 
 
-def post(
+def enqueue(
     db: sqlite3.Connection,
     channels: Iterable[str],
     severity: Severity,
@@ -35,7 +35,7 @@ def post(
     incident: int | None = None,
 ) -> None:
     """One row a channel; part of the transaction that made it worth telling."""
-    text = dump(list(lines))
+    text = to_json(list(lines))
     for channel in channels:
         db.execute(
             "INSERT INTO message (incident, channel, severity, title, lines, created, next_try) VALUES (?,?,?,?,?,?,?)",
@@ -43,7 +43,7 @@ def post(
         )
 
 
-_FIRST = (
+_HEAD_OF_LINE = (
     " FROM message m WHERE sent IS NULL AND failed IS NULL AND NOT EXISTS"
     " (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id"
     "  AND e.sent IS NULL AND e.failed IS NULL)"
@@ -51,27 +51,27 @@ _FIRST = (
 """Unsent, and nothing unsent before it: of one channel and incident nothing overtakes an earlier message."""
 
 
-def due(journal: Journal, now: Millis, channel: str | None = None) -> list[Letter]:
+def due(journal: Journal, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
     """What is to be tried now, on one channel or on all: critical ones first, then the oldest."""
-    rows = journal.rows(
-        f"SELECT id, incident, channel, severity, title, lines, created, tries{_FIRST} AND next_try <= ?"
+    rows = journal.query(
+        f"SELECT id, incident, channel, severity, title, lines, created, tries{_HEAD_OF_LINE} AND next_try <= ?"
         " AND (? IS NULL OR channel = ?) ORDER BY severity != 'crit', id LIMIT 20",
         now,
         channel,
         channel,
     )
-    return [Letter(**{**dict(row), "lines": tuple(load(row["lines"]))}) for row in rows]
+    return [OutboxMessage(**{**dict(row), "lines": tuple(from_json(row["lines"]))}) for row in rows]
 
 
 def next_due(journal: Journal) -> dict[str, Millis]:
     """For each channel with something unsent: when it is to be tried."""
-    rows = journal.rows(f"SELECT channel, min(next_try){_FIRST} GROUP BY channel")
+    rows = journal.query(f"SELECT channel, min(next_try){_HEAD_OF_LINE} GROUP BY channel")
     return {row[0]: row[1] for row in rows}
 
 
-def thread(journal: Journal, channel: str, incident: int | None) -> str | None:
+def thread_handle(journal: Journal, channel: str, incident: int | None) -> str | None:
     """Handle of the incident's first message on a channel."""
-    row = journal.row(
+    row = journal.query_one(
         "SELECT handle FROM message WHERE channel = ? AND incident = ? AND handle IS NOT NULL ORDER BY id LIMIT 1",
         channel,
         incident,
@@ -79,21 +79,21 @@ def thread(journal: Journal, channel: str, incident: int | None) -> str | None:
     return None if row is None else row[0]
 
 
-def sent(db: sqlite3.Connection, letter: int, handle: str | None, now: Millis) -> None:
-    db.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", (now, handle, letter))
+def mark_sent(db: sqlite3.Connection, message: int, handle: str | None, now: Millis) -> None:
+    db.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", (now, handle, message))
 
 
-def postponed(db: sqlite3.Connection, letter: int, until: Millis, error: str) -> None:
-    db.execute("UPDATE message SET tries = tries + 1, next_try = ?, error = ? WHERE id = ?", (until, error, letter))
+def mark_postponed(db: sqlite3.Connection, message: int, until: Millis, error: str) -> None:
+    db.execute("UPDATE message SET tries = tries + 1, next_try = ?, error = ? WHERE id = ?", (until, error, message))
 
 
-def failed(db: sqlite3.Connection, letter: int, error: str, now: Millis) -> None:
-    db.execute("UPDATE message SET tries = tries + 1, failed = ?, error = ? WHERE id = ?", (now, error, letter))
+def mark_failed(db: sqlite3.Connection, message: int, error: str, now: Millis) -> None:
+    db.execute("UPDATE message SET tries = tries + 1, failed = ?, error = ? WHERE id = ?", (now, error, message))
 
 
-def told(journal: Journal, incident: int) -> int:
+def count_sent(journal: Journal, incident: int) -> int:
     """How many messages of an incident were delivered."""
-    (row,) = journal.rows("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
+    (row,) = journal.query("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
     return int(row[0])
 
 
@@ -108,22 +108,22 @@ class Request:
     by: str
 
 
-def ask(db: sqlite3.Connection, kind: str, args: dict[str, Any], by: str, now: Millis) -> int:
+def add_request(db: sqlite3.Connection, kind: str, args: dict[str, Any], by: str, now: Millis) -> int:
     row = db.execute(
-        "INSERT INTO request (t, kind, args, by) VALUES (?,?,?,?) RETURNING id", (now, kind, dump(args), by)
+        "INSERT INTO request (t, kind, args, by) VALUES (?,?,?,?) RETURNING id", (now, kind, to_json(args), by)
     ).fetchone()
     return int(row[0])
 
 
-def asked(journal: Journal) -> list[Request]:
-    rows = journal.rows("SELECT id, t, kind, args, by FROM request WHERE answered IS NULL ORDER BY id")
-    return [Request(row[0], row[1], row[2], load(row[3]), row[4]) for row in rows]
+def list_unanswered(journal: Journal) -> list[Request]:
+    rows = journal.query("SELECT id, t, kind, args, by FROM request WHERE answered IS NULL ORDER BY id")
+    return [Request(row[0], row[1], row[2], from_json(row[3]), row[4]) for row in rows]
 
 
-def answer(db: sqlite3.Connection, request: int, ok: bool, text: str, now: Millis) -> None:
+def answer_request(db: sqlite3.Connection, request: int, ok: bool, text: str, now: Millis) -> None:
     db.execute("UPDATE request SET answered = ?, ok = ?, answer = ? WHERE id = ?", (now, ok, text, request))
 
 
-def answered(journal: Journal, request: int) -> tuple[bool, str] | None:
-    row = journal.row("SELECT ok, answer FROM request WHERE id = ? AND answered IS NOT NULL", request)
+def find_answer(journal: Journal, request: int) -> tuple[bool, str] | None:
+    row = journal.query_one("SELECT ok, answer FROM request WHERE id = ? AND answered IS NOT NULL", request)
     return None if row is None else (bool(row[0]), row[1])

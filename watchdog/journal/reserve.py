@@ -5,31 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-SIZE = 8 << 20
+RESERVE_BYTES = 8 << 20
 """Bytes. A halt with its messages takes some tens of kilobytes, and SQLite's log up to 4 MB before it is reused."""
-_LEAST = 1 << 20
+_MIN_FREE_BYTES = 1 << 20
 """Bytes free on the disk below which the room is given up ahead of a write."""
 
 
-class Reserve:
+class DiskReserve:
     """A file of `SIZE` bytes beside the journal, deleted when the disk is full."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
-    def there(self) -> bool:
+    def exists(self) -> bool:
         return self.path.exists()
 
     def fill(self) -> bool:
         """Takes the room when the disk has plenty; True when it was not there before and is now."""
-        if self.there or self._free() < 2 * SIZE:
+        if self.exists or self._free_bytes() < 2 * RESERVE_BYTES:
             return False
         part = self.path.with_suffix(".part")
         try:
             fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(fd, 0, SIZE)
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
             finally:
                 os.close(fd)
             part.replace(self.path)
@@ -38,9 +38,9 @@ class Reserve:
             return False
         return True
 
-    def make_room(self) -> None:
+    def release_if_low(self) -> None:
         """Ahead of a write: gives the room up when less than a write may need is left."""
-        if self._free() < _LEAST:
+        if self._free_bytes() < _MIN_FREE_BYTES:
             self.release()
 
     def release(self) -> None:
@@ -49,10 +49,10 @@ class Reserve:
         except OSError:
             return  # a disk that can only be read: the write will say so
 
-    def _free(self) -> int:
+    def _free_bytes(self) -> int:
         """Bytes that we may still take; a disk that cannot be asked counts as roomy, since the write itself will tell."""
         try:
             disk = os.statvfs(self.path.parent)
         except OSError:
-            return 2 * SIZE
+            return 2 * RESERVE_BYTES
         return disk.f_bavail * disk.f_frsize

@@ -6,27 +6,27 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Literal
 
-from watchdog.journal import Journal, dump, load
-from watchdog.model import Json, Millis
+from watchdog.journal import Journal, from_json, to_json
+from watchdog.model import JsonObject, Millis
 
-Status = Literal["queued", "running", "watching", "ended"]
+RunStatus = Literal["queued", "running", "watching", "ended"]
 """`watching`: proven, but a rule that trips again soon goes on at the next level."""
 
-Outcome = Literal["proven", "exhausted", "overtaken", "stopped", "dry-run", "not-needed", "denied", "aborted"]
+RunOutcome = Literal["proven", "exhausted", "overtaken", "stopped", "dry-run", "not-needed", "denied", "aborted"]
 """`stopped`: the world is other than expected, a person must look. `not-needed`: it was quiet before its turn came."""
 
-NOTHING_DONE = ("not-needed", "dry-run", "denied")
+NO_EFFECT_OUTCOMES = ("not-needed", "dry-run", "denied")
 """Outcomes of runs that touched nothing: they count for no budget and use up no level."""
 
-Part = Literal["ladder", "recover", "undo"]
+RunPart = Literal["ladder", "recover", "undo"]
 """What of a plan a run carries out: its levels, the stages back to work, or the undoing of an incident."""
 
-Phase = Literal["before", "level", "proven", "recover", "back"]
+StepPhase = Literal["before", "level", "proven", "recover", "back"]
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PlanRun:
     id: int
     incident: int | None
     target: str
@@ -37,8 +37,8 @@ class Run:
     place: str
     """The target as it was then."""
     by: str
-    status: Status
-    outcome: Outcome | None
+    status: RunStatus
+    outcome: RunOutcome | None
     reason: str
     level: int
     """Level at work, or the next one."""
@@ -47,25 +47,25 @@ class Run:
     queued: Millis
     ended: Millis | None
     watch_until: Millis | None
-    part: Part = "ladder"
+    part: RunPart = "ladder"
     approval: Literal["approved", "denied"] | None = None
     approve_by: Millis | None = None
     """Until when a person may approve it; None when nobody was asked."""
     abort: str | None = None
     """Who wants it ended, and why."""
-    marks: Json = field(default_factory=dict)
+    marks: JsonObject = field(default_factory=dict)
     """How far a log had been written when the last step began and ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     run: int
-    phase: Phase
+    phase: StepPhase
     level: int
     n: int
     say: str
     status: StepStatus
-    before: Json | None
+    before: JsonObject | None
     detail: str
     started: Millis | None
     ended: Millis | None
@@ -76,7 +76,7 @@ class Step:
     """The lines it changes, without what stands around them: those may be nobody else's business."""
 
 
-def queue(
+def queue_run(
     db: sqlite3.Connection,
     *,
     incident: int | None,
@@ -88,7 +88,7 @@ def queue(
     by: str,
     now: Millis,
     level: int = 0,
-    part: Part = "ladder",
+    part: RunPart = "ladder",
 ) -> int:
     row = db.execute(
         "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued, part)"
@@ -98,79 +98,79 @@ def queue(
     return int(row[0])
 
 
-_RUN = (
+_RUN_COLUMNS = (
     "id, incident, target, plan, kind, text, place, by, status, outcome, reason, level, acted, queued, ended,"
     " watch_until, part, approval, approve_by, abort, marks"
 )
 
 
-def _run(row: sqlite3.Row) -> Run:
-    return Run(**{**dict(row), "marks": load(row["marks"]) or {}})
+def _run_from_row(row: sqlite3.Row) -> PlanRun:
+    return PlanRun(**{**dict(row), "marks": from_json(row["marks"]) or {}})
 
 
-def get(journal: Journal, run: int) -> Run:
-    (row,) = journal.rows(f"SELECT {_RUN} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
-    return _run(row)
+def get_run(journal: Journal, run: int) -> PlanRun:
+    (row,) = journal.query(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+    return _run_from_row(row)
 
 
-def find(journal: Journal, run: int) -> Run | None:
+def find_run(journal: Journal, run: int) -> PlanRun | None:
     """As `get`; None when there is no such run."""
-    row = journal.row(f"SELECT {_RUN} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
-    return None if row is None else _run(row)
+    row = journal.query_one(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+    return None if row is None else _run_from_row(row)
 
 
-def last_ended(journal: Journal, target: str) -> Run | None:
+def find_last_ended(journal: Journal, target: str) -> PlanRun | None:
     """The run that left the target as it is: one that never began did not."""
-    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND ended IS NOT NULL
+    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND ended IS NOT NULL
         AND (outcome NOT IN ('not-needed', 'dry-run', 'denied', 'overtaken', 'aborted')
              OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id))
         ORDER BY ended DESC, id DESC LIMIT 1"""  # noqa: S608 – our own column list
-    row = journal.row(sql, target)
-    return None if row is None else _run(row)
+    row = journal.query_one(sql, target)
+    return None if row is None else _run_from_row(row)
 
 
-def at_work(journal: Journal) -> list[str]:
+def list_targets_with_unfinished_runs(journal: Journal) -> list[str]:
     """Targets with runs that are not over, whether a file still names them or not."""
-    return [row[0] for row in journal.rows("SELECT DISTINCT target FROM run WHERE status != 'ended' ORDER BY target")]
+    return [row[0] for row in journal.query("SELECT DISTINCT target FROM run WHERE status != 'ended' ORDER BY target")]
 
 
-def unended(journal: Journal, target: str) -> list[Run]:
+def list_unfinished(journal: Journal, target: str) -> list[PlanRun]:
     """Runs of a target that are not over: halts first, then what is under way, then people's, then in the order queued.
 
     A rule's repair may wait for hours, held or for approval; what a person asks for does not wait behind it.
     """
-    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND status != 'ended'
+    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND status != 'ended'
         ORDER BY kind != 'halt', status = 'queued', by LIKE 'rule %', id"""  # noqa: S608 – our own column list
-    return [_run(row) for row in journal.rows(sql, target)]
+    return [_run_from_row(row) for row in journal.query(sql, target)]
 
 
-def of_incident(journal: Journal, incident: int) -> list[Run]:
-    sql = f"SELECT {_RUN} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
-    return [_run(row) for row in journal.rows(sql, incident)]
+def list_for_incident(journal: Journal, incident: int) -> list[PlanRun]:
+    sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
+    return [_run_from_row(row) for row in journal.query(sql, incident)]
 
 
-def recent(journal: Journal, target: str, since: Millis) -> list[Run]:
+def list_recent_automatic(journal: Journal, target: str, since: Millis) -> list[PlanRun]:
     """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
-    sql = f"""SELECT {_RUN} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
+    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
         AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
-    return [_run(row) for row in journal.rows(sql, target, since, since)]
+    return [_run_from_row(row) for row in journal.query(sql, target, since, since)]
 
 
-def move(db: sqlite3.Connection, run: int, **fields: object) -> None:
+def update_run(db: sqlite3.Connection, run: int, **fields: object) -> None:
     """Sets columns of a run."""
     names = ", ".join(f"{name} = ?" for name in fields)
     db.execute(f"UPDATE run SET {names} WHERE id = ?", (*fields.values(), run))  # noqa: S608 – our own names
 
 
-def steps(journal: Journal, run: int) -> list[Step]:
+def list_steps(journal: Journal, run: int) -> list[Step]:
     """In the order they were done."""
-    rows = journal.rows(
+    rows = journal.query(
         "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
         " tries, diff FROM step"
         " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
         run,
     )
-    return [Step(**{**dict(row), "before": load(row["before"])}) for row in rows]
+    return [Step(**{**dict(row), "before": from_json(row["before"])}) for row in rows]
 
 
 def start_step(db: sqlite3.Connection, step: Step) -> None:
@@ -185,7 +185,7 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
             step.n,
             step.say,
             step.status,
-            dump(step.before),
+            to_json(step.before),
             step.detail,
             step.started,
             step.tries,
@@ -195,7 +195,7 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
 
 
 def end_step(
-    db: sqlite3.Connection, run: int, phase: Phase, level: int, n: int, status: StepStatus, detail: str, now: Millis
+    db: sqlite3.Connection, run: int, phase: StepPhase, level: int, n: int, status: StepStatus, detail: str, now: Millis
 ) -> None:
     db.execute(
         "UPDATE step SET status = ?, detail = ?, ended = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
@@ -203,7 +203,7 @@ def end_step(
     )
 
 
-def note_child(db: sqlite3.Connection, step: tuple[int, Phase, int, int], pid: int, started: float) -> None:
+def record_child(db: sqlite3.Connection, step: tuple[int, StepPhase, int, int], pid: int, started: float) -> None:
     """The process that a step started: it may outlive us."""
     db.execute(
         "UPDATE step SET child_pid = ?, child_started = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",

@@ -7,24 +7,24 @@ deployment "settles" until then, and hold messages back, and believe no sample a
 from __future__ import annotations
 
 from watchdog.journal import Journal
-from watchdog.journal.incidents import keep_peak
+from watchdog.journal.incidents import save_peak
 from watchdog.model import Millis
 
-_SLACK = 60_000
+_TOLERANCE = 60_000
 """ms ahead that are nothing to speak of."""
 
 
-def set_back(journal: Journal, now: Millis) -> None:
+def handle_clock_jump(journal: Journal, now: Millis) -> None:
     """Not at boot: a machine may begin with a clock that is behind, and then the journal is right."""
-    ahead = now + _SLACK
+    ahead = now + _TOLERANCE
     # A peak from before an epoch is forgotten on purpose, and one from after it is not.
     peaks = [
         tuple(row)
-        for row in journal.rows(
+        for row in journal.query(
             "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
         )
     ]
-    with journal.write() as db:
+    with journal.transaction() as db:
         db.execute("UPDATE target SET unsettled = ? WHERE unsettled > ?", (now, ahead))
         db.execute("UPDATE target SET epoch = ? WHERE epoch > ?", (now - 1, ahead))
         db.execute("UPDATE run SET queued = ? WHERE queued > ?", (now, ahead))
@@ -37,4 +37,4 @@ def set_back(journal: Journal, now: Millis) -> None:
         )
         db.execute("DELETE FROM peak WHERE t > ?", (ahead,))
         for series, side, v in peaks:
-            keep_peak(db, series, side, now, v)
+            save_peak(db, series, side, now, v)

@@ -9,13 +9,13 @@ from typing import Literal
 from watchdog.journal import Journal
 from watchdog.model import Millis
 
-Kind = Literal["hold", "silence"]
+SuppressionKind = Literal["hold", "silence"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
+class Suppression:
     id: int
-    kind: Kind
+    kind: SuppressionKind
     subject: str
     """The target that is held, or the rule that is silenced."""
     t: Millis
@@ -28,12 +28,12 @@ class Stay:
     """A silence that ends as soon as the rule is well again."""
 
 
-_STAY = "id, kind, subject, t, until, who, halts, until_well"
+_COLUMNS = "id, kind, subject, t, until, who, halts, until_well"
 
 
-def add(
+def add_suppression(
     db: sqlite3.Connection,
-    kind: Kind,
+    kind: SuppressionKind,
     subject: str,
     until: Millis,
     who: str,
@@ -43,24 +43,30 @@ def add(
     until_well: bool = False,
 ) -> None:
     """The newest one of a subject counts; what stood before is over."""
-    end(db, kind, subject, now)
+    end_suppression(db, kind, subject, now)
     db.execute(
         "INSERT INTO stay (kind, subject, t, until, who, halts, until_well) VALUES (?,?,?,?,?,?,?)",
         (kind, subject, now, until, who, halts, until_well),
     )
 
 
-def end(db: sqlite3.Connection, kind: Kind, subject: str, now: Millis) -> None:
+def end_suppression(db: sqlite3.Connection, kind: SuppressionKind, subject: str, now: Millis) -> None:
     db.execute("UPDATE stay SET ended = ? WHERE kind = ? AND subject = ? AND ended IS NULL", (now, kind, subject))
 
 
-def unended(journal: Journal) -> list[Stay]:
+def list_unended(journal: Journal) -> list[Suppression]:
     """All that nobody has ended; some may be past their time."""
-    rows = journal.rows(f"SELECT {_STAY} FROM stay WHERE ended IS NULL ORDER BY id")  # noqa: S608 – our own columns
-    return [Stay(**{**dict(row), "halts": bool(row["halts"]), "until_well": bool(row["until_well"])}) for row in rows]
+    rows = journal.query(f"SELECT {_COLUMNS} FROM stay WHERE ended IS NULL ORDER BY id")  # noqa: S608 – our own columns
+    return [
+        Suppression(**{**dict(row), "halts": bool(row["halts"]), "until_well": bool(row["until_well"])}) for row in rows
+    ]
 
 
-def standing(journal: Journal, kind: Kind, subject: str, now: Millis) -> Stay | None:
+def find_active(journal: Journal, kind: SuppressionKind, subject: str, now: Millis) -> Suppression | None:
     """The one that holds now."""
-    mine = [stay for stay in unended(journal) if (stay.kind, stay.subject) == (kind, subject) and now < stay.until]
-    return mine[-1] if mine else None
+    matching = [
+        suppression
+        for suppression in list_unended(journal)
+        if (suppression.kind, suppression.subject) == (kind, subject) and now < suppression.until
+    ]
+    return matching[-1] if matching else None

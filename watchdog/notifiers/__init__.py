@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from watchdog.notifiers.slack import Slack
-from watchdog.notifiers.telegram import Telegram
+from watchdog.notifiers.slack import SlackNotifier
+from watchdog.notifiers.telegram import TelegramNotifier
 
-Channel = Annotated[Slack | Telegram, Field(discriminator="type")]
+AnyNotifier = Annotated[SlackNotifier | TelegramNotifier, Field(discriminator="type")]
 
-__all__ = ["Channel", "Slack", "Telegram"]
+__all__ = ["AnyNotifier", "SlackNotifier", "TelegramNotifier"]

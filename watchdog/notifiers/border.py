@@ -11,33 +11,33 @@ from pydantic import SecretStr
 from watchdog.model import NotifyError
 
 
-def read_token(token: SecretStr | None, token_file: str | None, shape: re.Pattern[str], kind: str) -> str:
+def load_token(token: SecretStr | None, token_file: str | None, pattern: re.Pattern[str], description: str) -> str:
     """The token itself, read when it is needed. Raises NotifyError, which never quotes what it found.
 
     A token of the wrong shape must not reach a client library: it would be quoted in the library's own error.
     """
     if token is not None:
-        place, text = "token", token.get_secret_value().strip()
+        origin, text = "token", token.get_secret_value().strip()
     else:
         path = Path(token_file or "")
-        place = f"token_file {path}"
+        origin = f"token_file {path}"
         try:
             text = path.read_text("utf-8", errors="replace").strip()
         except OSError as fault:
-            raise NotifyError(f"{place}: {fault.strerror} — the daemon's user must be able to read it") from None
-    if not shape.fullmatch(text):
-        raise NotifyError(f"{place} holds no {kind} — check that it was copied whole, on one line")
+            raise NotifyError(f"{origin}: {fault.strerror} — the daemon's user must be able to read it") from None
+    if not pattern.fullmatch(text):
+        raise NotifyError(f"{origin} holds no {description} — check that it was copied whole, on one line")
     return text
 
 
-def shaped(token: SecretStr | None, shape: re.Pattern[str], kind: str) -> SecretStr | None:
+def validate_token(token: SecretStr | None, pattern: re.Pattern[str], description: str) -> SecretStr | None:
     """A token written in the file itself; ValueError, without it, when it cannot be one."""
-    if token is not None and not shape.fullmatch(token.get_secret_value().strip()):
-        raise ValueError(f"this is no {kind} — check that it was copied whole")
+    if token is not None and not pattern.fullmatch(token.get_secret_value().strip()):
+        raise ValueError(f"this is no {description} — check that it was copied whole")
     return token
 
 
-def scrub(text: str, *secrets: str) -> str:
+def redact(text: str, *secrets: str) -> str:
     """Somebody else's words as one short line without our secrets."""
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -45,18 +45,18 @@ def scrub(text: str, *secrets: str) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def passing(status: int) -> bool:
+def is_transient_status(status: int) -> bool:
     """Whether an HTTP status is about this moment only. Other 4xx say that asking again cannot help."""
     return status in (408, 425, 429) or status >= 500
 
 
-def seconds(text: object) -> float | None:
+def parse_retry_after(text: object) -> float | None:
     """A Retry-After; None when it is no number (it may be a date)."""
     match = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]+)?)\s*", str(text))
     return float(match[1]) if match else None
 
 
-def web_address(url: str, example: str) -> str:
+def validate_base_url(url: str, example: str) -> str:
     """A base URL, or ValueError that does not quote it."""
     try:
         parts = urlsplit(url)

@@ -9,31 +9,31 @@ from urllib.error import URLError
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from watchdog.model import Message, NotifyError, Part, Severity
+from watchdog.model import ConfigModel, Message, NotifyError, Severity
 from watchdog.notifiers import border
-from watchdog.notifiers.wording import clip, head, plain, utf16
+from watchdog.notifiers.wording import sanitize, title_line, truncate, utf16_length
 
 if TYPE_CHECKING:
     from slack_sdk.errors import SlackApiError
 
 TIMEOUT = 10
 """Seconds that the network may be silent."""
-BLOCK = 3_000
+MAX_BLOCK_CHARACTERS = 3_000
 """Characters that Slack takes in the text of one block."""
 
-KIND = "bot token (xoxb-…)"
-Body = dict[str, Any]
+CREDENTIAL_DESCRIPTION = "bot token (xoxb-…)"
+Payload = dict[str, Any]
 
-_SHAPE = re.compile(r"[!-~]{8,}")
-_NEW_BOT = "make a new bot token (xoxb-…) and put it in token or token_file"
-_NEW_HOOK = "make a new incoming webhook and put its address in webhook"
+_TOKEN_PATTERN = re.compile(r"[!-~]{8,}")
+_BOT_CURE = "make a new bot token (xoxb-…) and put it in token or token_file"
+_WEBHOOK_CURE = "make a new incoming webhook and put its address in webhook"
 _CURES = {
-    "invalid_auth": _NEW_BOT,
-    "not_authed": _NEW_BOT,
-    "account_inactive": _NEW_BOT,
-    "token_revoked": _NEW_BOT,
-    "token_expired": _NEW_BOT,
-    "not_allowed_token_type": _NEW_BOT,
+    "invalid_auth": _BOT_CURE,
+    "not_authed": _BOT_CURE,
+    "account_inactive": _BOT_CURE,
+    "token_revoked": _BOT_CURE,
+    "token_expired": _BOT_CURE,
+    "not_allowed_token_type": _BOT_CURE,
     "missing_scope": "give the app the scope chat:write and install it anew",
     "no_permission": "give the app the scope chat:write and install it anew",
     "channel_not_found": "check channel (an id such as C0123456) and invite the bot into it",
@@ -42,14 +42,14 @@ _CURES = {
     "channel_is_archived": "unarchive the channel, or make a webhook for another",
     "restricted_action": "ask a workspace admin to let the bot post there",
     "action_prohibited": "ask a workspace admin to let the app post there",
-    "invalid_token": _NEW_HOOK,
-    "no_service": _NEW_HOOK,
-    "no_service_id": _NEW_HOOK,
-    "no_active_hooks": _NEW_HOOK,
-    "no_team": _NEW_HOOK,
+    "invalid_token": _WEBHOOK_CURE,
+    "no_service": _WEBHOOK_CURE,
+    "no_service_id": _WEBHOOK_CURE,
+    "no_active_hooks": _WEBHOOK_CURE,
+    "no_team": _WEBHOOK_CURE,
     "team_disabled": "the workspace is disabled: ask its owner",
 }
-_LATER = {
+_TRANSIENT_CODES = {
     "ratelimited",
     "rate_limited",
     "message_limit_exceeded",
@@ -60,7 +60,7 @@ _LATER = {
     "team_added_to_org",
     "rollup_error",
 }
-_THREAD = {
+_THREAD_CODES = {
     "cannot_reply_to_message",
     "thread_not_found",
     "message_not_found",
@@ -68,13 +68,13 @@ _THREAD = {
     "restricted_action_thread_locked",
     "restricted_action_non_threadable_channel",
 }
-_LAYOUT = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
+_LAYOUT_CODES = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
 
 # The client logs addresses, and a webhook's address is its secret. What there is to say is in NotifyError.
-_SILENT = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
+_SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
 
 
-class Slack(Part):
+class SlackNotifier(ConfigModel):
     """Messages in a Slack channel, one thread per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -95,23 +95,23 @@ class Slack(Part):
 
     @field_validator("api")
     @classmethod
-    def _api_address(cls, api: str) -> str:
-        return border.web_address(api, "https://slack.com/api/").rstrip("/") + "/"
+    def _validate_api(cls, api: str) -> str:
+        return border.validate_base_url(api, "https://slack.com/api/").rstrip("/") + "/"
 
     @field_validator("token")
     @classmethod
-    def _token_shape(cls, token: SecretStr | None) -> SecretStr | None:
-        return border.shaped(token, _SHAPE, KIND)
+    def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return border.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("webhook")
     @classmethod
-    def _webhook_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+    def _validate_webhook(cls, webhook: SecretStr | None) -> SecretStr | None:
         if webhook is not None:
-            border.web_address(webhook.get_secret_value(), "https://hooks.slack.com/services/…")
+            border.validate_base_url(webhook.get_secret_value(), "https://hooks.slack.com/services/…")
         return webhook
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Slack:
+    def _validate_credentials(self) -> SlackNotifier:
         if sum(way is not None for way in (self.token, self.token_file, self.webhook)) != 1:
             raise ValueError("say exactly one of token, token_file and webhook")
         if self.webhook is None and not self.channel:
@@ -128,11 +128,11 @@ class Slack(Part):
             raise NotifyError(
                 "the package slack_sdk is missing — pip install 'trading-watchdog[slack]'", permanent=True
             ) from None
-        body = layout(message)
+        body = render_message(message)
         if self.webhook is not None:
             _post_to_webhook(self.webhook.get_secret_value(), body)
             return None
-        token = border.read_token(self.token, self.token_file, _SHAPE, KIND)
+        token = border.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
         body |= {"channel": self.channel, "unfurl_links": False, "unfurl_media": False}
         if message.thread is not None:
             # A reply is seen only by those who follow the thread: a critical one goes to the channel as well.
@@ -140,19 +140,23 @@ class Slack(Part):
         return _post(self.api, token, body)
 
 
-def layout(message: Message) -> Body:
+def render_message(message: Message) -> Payload:
     """``text`` (what notifications show) and ``blocks``, escaped and within Slack's limits."""
-    title = clip(head(message), 300, _cost)
-    lines = clip(plain("\n".join(message.lines)), BLOCK - _cost(title) - 3, _cost)
+    title = truncate(title_line(message), 300, _escaped_length)
+    lines = truncate(
+        sanitize("\n".join(message.lines)), MAX_BLOCK_CHARACTERS - _escaped_length(title) - 3, _escaped_length
+    )
     bold = _escape(title).replace("*", "∗")  # an asterisk would end the bold
-    facts = clip(plain(" · ".join(f"{name}: {value}" for name, value in message.facts.items())), 2_000, _cost)
-    blocks: list[Body] = [{"type": "section", "text": _mrkdwn(f"*{bold}*\n{_escape(lines)}".rstrip())}]
+    facts = truncate(
+        sanitize(" · ".join(f"{name}: {value}" for name, value in message.facts.items())), 2_000, _escaped_length
+    )
+    blocks: list[Payload] = [{"type": "section", "text": _mrkdwn(f"*{bold}*\n{_escape(lines)}".rstrip())}]
     if facts:
         blocks.append({"type": "context", "elements": [_mrkdwn(_escape(facts))]})
     return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks}
 
 
-def _mrkdwn(text: str) -> Body:
+def _mrkdwn(text: str) -> Payload:
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
@@ -160,66 +164,66 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _cost(text: str) -> int:
-    return utf16(_escape(text))
+def _escaped_length(text: str) -> int:
+    return utf16_length(_escape(text))
 
 
-def _post(api: str, token: str, body: Body) -> str | None:
+def _post(api: str, token: str, body: Payload) -> str | None:
     """Post; without what Slack objects to where that is only form: better told plainly than not at all."""
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError
 
-    client = WebClient(token, base_url=api, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT)
+    client = WebClient(token, base_url=api, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT_LOGGER)
     while True:
         try:
             response = client.api_call("chat.postMessage", json=body)
         except SlackApiError as fault:
-            code, refusal = _refused(fault)
-            if code in _THREAD and "thread_ts" in body:
+            code, refusal = _parse_refusal(fault)
+            if code in _THREAD_CODES and "thread_ts" in body:
                 body = {key: value for key, value in body.items() if key not in ("thread_ts", "reply_broadcast")}
-            elif code in _LAYOUT and "blocks" in body:
+            elif code in _LAYOUT_CODES and "blocks" in body:
                 body = {key: value for key, value in body.items() if key != "blocks"}
             else:
                 raise refusal from None
         except Exception as fault:  # whatever the client lets through of urllib, http.client, ssl and json
-            raise _unreachable(fault) from None
+            raise _connection_error(fault) from None
         else:
             ts = response.get("ts")
             return body.get("thread_ts") or (ts if isinstance(ts, str) else None)
 
 
-def _post_to_webhook(url: str, body: Body) -> None:
+def _post_to_webhook(url: str, body: Payload) -> None:
     from slack_sdk import WebhookClient
 
-    client = WebhookClient(url, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT)
+    client = WebhookClient(url, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT_LOGGER)
     while True:
         try:
             response = client.send_dict(body)
         except Exception as fault:
-            raise _unreachable(fault) from None
+            raise _connection_error(fault) from None
         if response.status_code == 200:
             return
         code = response.body.strip()
-        if code in _LAYOUT and "blocks" in body:
+        if code in _LAYOUT_CODES and "blocks" in body:
             body = {"text": body["text"]}
             continue
-        raise _refusal(response.status_code, code, border.seconds(response.headers.get("Retry-After")))
+        raise _refusal_error(response.status_code, code, border.parse_retry_after(response.headers.get("Retry-After")))
 
 
-def _refused(fault: SlackApiError) -> tuple[str, NotifyError]:
+def _parse_refusal(fault: SlackApiError) -> tuple[str, NotifyError]:
     response: Any = fault.response
     data = response.data if isinstance(response.data, dict) else {}
     code = str(data.get("error") or "")
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return code, _refusal(response.status_code, code, border.seconds(headers.get("retry-after")))
+    return code, _refusal_error(response.status_code, code, border.parse_retry_after(headers.get("retry-after")))
 
 
-def _refusal(status: int, code: str, retry_after: float | None) -> NotifyError:
+def _refusal_error(status: int, code: str, retry_after: float | None) -> NotifyError:
     """What Slack's answer means for us. A code that is not in our tables is Slack's final word."""
     known = re.fullmatch(r"[a-z][a-z0-9_]{2,60}", code) is not None
     if status == 429 or code in ("ratelimited", "rate_limited"):
         return NotifyError("Slack asks to slow down (rate limit)", retry_after=retry_after)
-    if border.passing(status) or code in _LATER:
+    if border.is_transient_status(status) or code in _TRANSIENT_CODES:
         return NotifyError(f"Slack is in trouble ({code if known else f'HTTP {status}'}) — it is tried again")
     if not known:
         what = f"HTTP {status}" if status != 200 else "what Slack never answers"
@@ -230,7 +234,7 @@ def _refusal(status: int, code: str, retry_after: float | None) -> NotifyError:
     return NotifyError(f"Slack refused: {code} — {cure}", permanent=True)
 
 
-def _unreachable(fault: Exception) -> NotifyError:
+def _connection_error(fault: Exception) -> NotifyError:
     """In our own words: those of the client may quote the address, and with it a webhook's secret."""
     reason = fault.reason if isinstance(fault, URLError) else fault
     if isinstance(reason, TimeoutError):

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from watchdog.model import Message, NotifyError, Part, Severity
+from watchdog.model import ConfigModel, Message, NotifyError, Severity
 from watchdog.notifiers import border
-from watchdog.notifiers.wording import clip, head, plain, utf16
+from watchdog.notifiers.wording import sanitize, title_line, truncate, utf16_length
 
 if TYPE_CHECKING:
-    from watchdog.notifiers.telegram_client import AnswerError
+    from watchdog.notifiers.telegram_client import TelegramApiError
 
 TIMEOUT = 10.0
 """Seconds for one message in all."""
-MESSAGE = 4_096
+MAX_MESSAGE_CHARACTERS = 4_096
 """Characters that Telegram takes in one message, markup not counted."""
 
-_SHAPE = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
-KIND = "bot token (123456:ABC…)"
+_TOKEN_PATTERN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
+CREDENTIAL_DESCRIPTION = "bot token (123456:ABC…)"
 
 
-class Telegram(Part):
+class TelegramNotifier(ConfigModel):
     """Messages in a Telegram chat, one chain of replies per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -44,23 +44,23 @@ class Telegram(Part):
 
     @field_validator("api")
     @classmethod
-    def _api_address(cls, api: str) -> str:
-        return border.web_address(api, "https://api.telegram.org/bot")
+    def _validate_api(cls, api: str) -> str:
+        return border.validate_base_url(api, "https://api.telegram.org/bot")
 
     @field_validator("token")
     @classmethod
-    def _token_shape(cls, token: SecretStr | None) -> SecretStr | None:
-        return border.shaped(token, _SHAPE, KIND)
+    def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return border.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("chat")
     @classmethod
-    def _chat_id(cls, chat: int | str) -> int | str:
+    def _validate_chat(cls, chat: int | str) -> int | str:
         if isinstance(chat, str) and not re.fullmatch(r"@[A-Za-z0-9_]+|-?[0-9]+", chat):
             raise ValueError("a chat is a number such as -1001234, or the @name of a public channel")
         return chat
 
     @model_validator(mode="after")
-    def _one_token(self) -> Telegram:
+    def _validate_credentials(self) -> TelegramNotifier:
         if (self.token is None) == (self.token_file is None):
             raise ValueError("say exactly one of token and token_file")
         return self
@@ -71,34 +71,34 @@ class Telegram(Part):
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_client as client
 
-        token = border.read_token(self.token, self.token_file, _SHAPE, KIND)
-        title, lines = layout(message)
+        token = border.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        title, lines = render_message(message)
         marked_up = f"<b>{html.escape(title, quote=False)}</b>\n{html.escape(lines, quote=False)}".rstrip()
         reply_to = int(message.thread) if message.thread is not None and message.thread.isdecimal() else None
         try:
             async with asyncio.timeout(TIMEOUT):
                 try:
-                    sent = await client.post(self.api, token, self.chat, marked_up, "HTML", reply_to)
-                except client.AnswerError as fault:
+                    sent = await client.send_message(self.api, token, self.chat, marked_up, "HTML", reply_to)
+                except client.TelegramApiError as fault:
                     if fault.code != 400 or "parse entities" not in fault.description:
                         raise
-                    sent = await client.post(self.api, token, self.chat, f"{title}\n{lines}", None, reply_to)
+                    sent = await client.send_message(self.api, token, self.chat, f"{title}\n{lines}", None, reply_to)
         except TimeoutError:
             raise NotifyError(f"Telegram gave no answer within {TIMEOUT:g} s — it is tried again") from None
-        except client.AnswerError as fault:
-            raise _refusal(fault, token) from None
+        except client.TelegramApiError as fault:
+            raise _refusal_error(fault, token) from None
         except Exception as fault:  # whatever the client lets through of httpx, ssl and json
-            why = border.scrub(str(fault) or type(fault).__name__, token, token.partition(":")[2])
+            why = border.redact(str(fault) or type(fault).__name__, token, token.partition(":")[2])
             raise NotifyError(f"Telegram cannot be reached ({why}) — check the network, and api") from None
         return message.thread if reply_to is not None else str(sent)
 
 
-def layout(message: Message) -> tuple[str, str]:
+def render_message(message: Message) -> tuple[str, str]:
     """Title and the lines below it: plain text that fits once Telegram has taken the markup out."""
-    title = clip(head(message), 300, utf16)
+    title = truncate(title_line(message), 300, utf16_length)
     facts = "\n".join(f"{name}: {value}" for name, value in message.facts.items())
     lines = "\n\n".join(part for part in ("\n".join(message.lines), facts) if part)
-    return title, clip(plain(lines), MESSAGE - utf16(title) - 1, utf16)
+    return title, truncate(sanitize(lines), MAX_MESSAGE_CHARACTERS - utf16_length(title) - 1, utf16_length)
 
 
 def _load_client() -> None:
@@ -110,11 +110,11 @@ def _load_client() -> None:
         ) from None
 
 
-def _refusal(fault: AnswerError, token: str) -> NotifyError:
-    said = border.scrub(fault.description, token, token.partition(":")[2])
+def _refusal_error(fault: TelegramApiError, token: str) -> NotifyError:
+    said = border.redact(fault.description, token, token.partition(":")[2])
     if fault.code == 429:
         return NotifyError("Telegram asks to slow down (rate limit)", retry_after=fault.retry_after)
-    if border.passing(fault.code):
+    if border.is_transient_status(fault.code):
         return NotifyError(f"Telegram is in trouble (HTTP {fault.code}) — it is tried again")
     if fault.new_chat is not None:
         cure = f"the group became a supergroup: say chat: {fault.new_chat}"

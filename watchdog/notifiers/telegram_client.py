@@ -20,10 +20,10 @@ TIMEOUT = 10.0
 for _name in ("httpx", "httpcore", "telegram"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-_TLS = httpx.create_ssl_context()  # 70 ms each: one for all
+_TLS_CONTEXT = httpx.create_ssl_context()  # 70 ms each: one for all
 
 
-class AnswerError(TelegramError):
+class TelegramApiError(TelegramError):
     """An answer that is no success, with what the library drops: the status, and seconds as a plain number."""
 
     def __init__(self, code: int, payload: bytes) -> None:
@@ -38,7 +38,7 @@ class AnswerError(TelegramError):
             parameters = {}
         self.code = code
         self.description = str(answer.get("description") or f"HTTP {code}")
-        self.retry_after = border.seconds(parameters.get("retry_after"))
+        self.retry_after = border.parse_retry_after(parameters.get("retry_after"))
         new_chat = parameters.get("migrate_to_chat_id")
         self.new_chat = new_chat if isinstance(new_chat, int) else None
         super().__init__(self.description)
@@ -48,11 +48,13 @@ class _Request(HTTPXRequest):
     async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
         code, payload = await super().do_request(*args, **kwargs)
         if not 200 <= code <= 299:
-            raise AnswerError(code, payload)
+            raise TelegramApiError(code, payload)
         return code, payload
 
 
-async def post(api: str, token: str, chat: int | str, text: str, parse_mode: str | None, reply_to: int | None) -> int:
+async def send_message(
+    api: str, token: str, chat: int | str, text: str, parse_mode: str | None, reply_to: int | None
+) -> int:
     """Send; return the message's id. Raises AnswerError, and TelegramError when there is no answer.
 
     Only the request is opened, not the Bot: opening that asks Telegram who we are before every message.
@@ -62,7 +64,7 @@ async def post(api: str, token: str, chat: int | str, text: str, parse_mode: str
         read_timeout=TIMEOUT,
         write_timeout=TIMEOUT,
         pool_timeout=TIMEOUT,
-        httpx_kwargs={"verify": _TLS},
+        httpx_kwargs={"verify": _TLS_CONTEXT},
     )
     async with request:
         bot = Bot(token, base_url=api, request=request, get_updates_request=request)

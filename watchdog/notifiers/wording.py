@@ -7,44 +7,44 @@ from collections.abc import Callable
 
 from watchdog.model import Message, Severity
 
-SYMBOL: dict[Severity, str] = {"info": "ℹ️", "warn": "⚠️", "crit": "🚨"}
+SEVERITY_SYMBOLS: dict[Severity, str] = {"info": "ℹ️", "warn": "⚠️", "crit": "🚨"}
 
-_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
-def head(message: Message) -> str:
+def title_line(message: Message) -> str:
     """Symbol and title, on one line."""
-    return f"{SYMBOL[message.severity]} {' '.join(plain(message.title).split())}".rstrip()
+    return f"{SEVERITY_SYMBOLS[message.severity]} {' '.join(sanitize(message.title).split())}".rstrip()
 
 
-def plain(text: str) -> str:
+def sanitize(text: str) -> str:
     """Without characters that no chat shows and some refuse: controls, and halves of what was no UTF-8."""
-    return _UNSHOWABLE.sub("�", text.replace("\r\n", "\n"))
+    return _UNPRINTABLE.sub("�", text.replace("\r\n", "\n"))
 
 
-def utf16(text: str) -> int:
+def utf16_length(text: str) -> int:
     """Length as chat services count it: an emoji counts two."""
     return len(text.encode("utf-16-le")) // 2
 
 
-def clip(text: str, room: int, cost: Callable[[str], int]) -> str:
+def truncate(text: str, limit: int, measure: Callable[[str], int]) -> str:
     """`text`, or its beginning and the number of characters left out, within `room`.
 
     `cost` is the room a piece of plain text takes once it is marked up: cut first and mark up then, and no
     entity or tag is ever cut in half.
     """
-    if cost(text) <= room:
+    if measure(text) <= limit:
         return text
-    room -= cost(_left_out(len(text)))
+    limit -= measure(_omission_note(len(text)))
     kept = 0
     for character in text:
-        room -= cost(character)
-        if room < 0:
+        limit -= measure(character)
+        if limit < 0:
             break
         kept += 1
     kept = len(text[:kept].rstrip())
-    return text[:kept] + _left_out(len(text) - kept)
+    return text[:kept] + _omission_note(len(text) - kept)
 
 
-def _left_out(number: int) -> str:
+def _omission_note(number: int) -> str:
     return f"… ({number} characters left out)"

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.promql import Expr, extremes, metric_names, windows
+from watchdog.promql import Expr, metric_names, metrics_read_for_extremes, required_lookback
 
 
 def longest_windows(config: Config) -> dict[str, int]:
     """Metric name → how long its samples are needed, over every expression of the configuration."""
     kept: dict[str, int] = {}
-    for expr in map(config.expr, expressions(config)):
-        for name, span in windows(expr).items():
+    for expr in map(config.parse_expr, expressions(config)):
+        for name, span in required_lookback(expr).items():
             kept[name] = max(span, kept.get(name, 0))
     return kept
 
 
-def metrics_of(asked: rules.Kpi, parsed: Mapping[str, Expr]) -> frozenset[str]:
+def metrics_of(kpi: rules.Kpi, parsed: Mapping[str, Expr]) -> frozenset[str]:
     """Every metric that it reads, and that says whether it may be believed."""
-    texts = [asked.expr] if asked.needs is None else [asked.expr, asked.needs]
+    texts = [kpi.expr] if kpi.needs is None else [kpi.expr, kpi.needs]
     return frozenset[str]().union(*(metric_names(parsed[text]) for text in texts))
 
 
@@ -30,13 +30,13 @@ def expressions(config: Config) -> Iterable[str]:
         yield kpi.expr
         if kpi.needs is not None:
             yield kpi.needs
-    for name, asked in rules.questions(config.kpis, config.rules).items():
+    for name, effective in rules.queries(config.kpis, config.rules).items():
         if name not in config.kpis:
-            yield asked.expr
+            yield effective.expr
     for rule in config.rules.values():
         if rule.only is not None and rule.only.when is not None:
             yield rule.only.when
-    for alert in config.alerts.values():
+    for alert in config.prometheus_alerts.values():
         yield from alert.queries()
     for plan in config.plans.values():
         yield from plan.verify.that
@@ -44,6 +44,6 @@ def expressions(config: Config) -> Iterable[str]:
             yield from level.verify.that if level.verify else ()
 
 
-def compared(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[tuple[str, str]]:
+def peak_metrics(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[tuple[str, str]]:
     """What `since: resume` KPIs compare with: (metric, max | min) pairs."""
-    return {peak for kpi in kpis if kpi.since == "resume" for peak in extremes(parsed[kpi.expr])}
+    return {peak for kpi in kpis if kpi.since == "resume" for peak in metrics_read_for_extremes(parsed[kpi.expr])}

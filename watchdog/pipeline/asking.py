@@ -6,18 +6,18 @@ import numpy as np
 
 from watchdog.config import Config
 from watchdog.model import Millis
-from watchdog.promql import Pages, PromqlError, evaluate
+from watchdog.promql import PageList, PromqlError, evaluate
 from watchdog.rules import Reading
 from watchdog.telemetry import log
 
 
-def ask(config: Config, series: Pages, text: str, now: Millis) -> list[dict[str, object]]:
+def run_template_query(config: Config, series: PageList, text: str, now: Millis) -> list[dict[str, object]]:
     """What ``query`` returns. Raises TemplateError."""
     from watchdog.config.prometheus.helpers import TemplateError  # only templates of theirs ask
     from watchdog.config.prometheus.templates import LabelMap
 
     try:
-        result = evaluate(config.expr(text), series, np.array([now]))
+        result = evaluate(config.parse_expr(text), series, np.array([now]))
     except PromqlError as error:
         raise TemplateError(f"error calling query: {error}") from None
     return [
@@ -26,11 +26,11 @@ def ask(config: Config, series: Pages, text: str, now: Millis) -> list[dict[str,
     ]
 
 
-def broken(kpi: str, why: Exception, before: Reading | None) -> str:
+def describe_evaluation_error(kpi: str, error: Exception, previous: Reading | None) -> str:
     """Why it cannot be evaluated. A mistake of ours is logged, once; `before` is what was read last."""
-    if isinstance(why, PromqlError):  # what only the samples tell: two series that match one, for instance
-        return f"{kpi} cannot be evaluated: {why}"
-    text = f"{kpi} cannot be evaluated: internal error: {why!r}"
-    if before is None or before.error != text:
-        log.error("%s", text, exc_info=why)
+    if isinstance(error, PromqlError):  # what only the samples tell: two series that match one, for instance
+        return f"{kpi} cannot be evaluated: {error}"
+    text = f"{kpi} cannot be evaluated: internal error: {error!r}"
+    if previous is None or previous.error != text:
+        log.error("%s", text, exc_info=error)
     return text

@@ -7,15 +7,15 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from watchdog.journal import Journal, incidents, runs
-from watchdog.journal.again import redeploy
+from watchdog.journal.again import redeploy_hints
 from watchdog.journal.incidents import Incident
-from watchdog.journal.runs import Run
+from watchdog.journal.runs import PlanRun
 from watchdog.model import Millis, Severity
-from watchdog.units import show_duration
+from watchdog.units import format_duration
 
-_MOST = 20
+_MAX_LINES = 20
 """Lines of recoveries in one message."""
-_NAMES = 3
+_MAX_NAMES = 3
 
 
 class Recovery(NamedTuple):
@@ -27,47 +27,52 @@ class Recovery(NamedTuple):
     fired: Millis
 
 
-def recovered(those: Sequence[Recovery]) -> tuple[str, list[str]]:
+def recovery_message(recoveries: Sequence[Recovery]) -> tuple[str, list[str]]:
     """(title, lines) of what recovered at once."""
-    if len(those) == 1:
-        return f"{those[0].rule} recovered", [those[0].reason, f"fired for {show_duration(those[0].fired)}"]
-    lines = [f"{one.rule}: {one.reason}, fired for {show_duration(one.fired)}" for one in those]
-    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
-    return f"{_named(those)} recovered", [*lines[:_MOST], *more]
+    if len(recoveries) == 1:
+        return f"{recoveries[0].rule} recovered", [
+            recoveries[0].reason,
+            f"fired for {format_duration(recoveries[0].fired)}",
+        ]
+    lines = [f"{one.rule}: {one.reason}, fired for {format_duration(one.fired)}" for one in recoveries]
+    rest = [f"and {len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []
+    return f"{_join_names(recoveries)} recovered", [*lines[:_MAX_LINES], *rest]
 
 
-def closed(
-    journal: Journal, incident: Incident, those: Sequence[Recovery], now: Millis, *, configured: bool
+def closing_message(
+    journal: Journal, incident: Incident, recoveries: Sequence[Recovery], now: Millis, *, configured: bool
 ) -> tuple[str, list[str]]:
     """(title, lines) of an incident's end: what recovered just now, what helped, how long it took, what is to be done."""
-    ran = runs.of_incident(journal, incident.id)
-    title = f"incident {incident.id} closed after {show_duration(now - incident.opened)}"
-    title = f"{_named(those)} recovered, {title}" if those else title
+    plan_runs = runs.list_for_incident(journal, incident.id)
+    title = f"incident {incident.id} closed after {format_duration(now - incident.opened)}"
+    title = f"{_join_names(recoveries)} recovered, {title}" if recoveries else title
     if not configured:
         title += ": its target is no longer configured"
-    elif helped := next((run for run in reversed(ran) if run.part == "ladder" and run.outcome == "proven"), None):
-        title += f": level {_level(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'is in force'}"
-    lines = [incident.title, *dict.fromkeys(one.reason for one in those[:_MOST])]
+    elif helped := next((run for run in reversed(plan_runs) if run.part == "ladder" and run.outcome == "proven"), None):
+        title += (
+            f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'is in force'}"
+        )
+    lines = [incident.title, *dict.fromkeys(one.reason for one in recoveries[:_MAX_LINES])]
     lines += [
-        f"{run.plan}: {run.outcome} after {show_duration((run.ended or now) - run.queued)} ({run.reason})"
-        for run in ran
+        f"{run.plan}: {run.outcome} after {format_duration((run.ended or now) - run.queued)} ({run.reason})"
+        for run in plan_runs
     ]
-    standing = incidents.standing(journal, incident.target, now)
-    if standing.latched is not None:
+    state = incidents.get_target_state(journal, incident.target, now)
+    if state.latched is not None:
         lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')
-    commits, left = redeploy((run, runs.steps(journal, run.id)) for run in ran)
+    commits, file_changes = redeploy_hints((run, runs.list_steps(journal, run.id)) for run in plan_runs)
     lines += [f"to deploy it again, once its cause is fixed: {command}" for command in commits]
-    lines += [f"still in force: {say}" for say in left]
-    return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if ran else lines
+    lines += [f"still in force: {say}" for say in file_changes]
+    return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if plan_runs else lines
 
 
-def _named(those: Sequence[Recovery]) -> str:
-    names = list(dict.fromkeys(one.rule for one in those))
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return f"{', '.join(names[:_NAMES])}{more}"
+def _join_names(recoveries: Sequence[Recovery]) -> str:
+    names = list(dict.fromkeys(one.rule for one in recoveries))
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"{', '.join(names[:_MAX_NAMES])}{more}"
 
 
-def _level(run: Run) -> str:
+def _level_name(run: PlanRun) -> str:
     try:
         return str(json.loads(run.text)["levels"][run.level]["name"])
     except (ValueError, LookupError, TypeError):  # another version wrote it

@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from watchdog.config import Config
-from watchdog.incidents import Key, Machine
+from watchdog.incidents import MachineState, StateKey
 from watchdog.journal import Journal, incidents
 from watchdog.rules import Check, Reading
-from watchdog.telemetry import Picture
+from watchdog.telemetry import MetricsSnapshot
 
-SEVERITY = {"warn": "warning", "crit": "critical"}
+SEVERITY_LABEL = {"warn": "warning", "crit": "critical"}
 
 
-_BOUNDS = {
+_BOUND_OF_OPERATOR = {
     "above": "upper",
     "at_least": "upper",
     "below": "lower",
@@ -24,24 +24,24 @@ _BOUNDS = {
 }
 
 
-def limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
+def rule_limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
     """(rule, severity, bound) → the limit in force, raw; `outside` has two."""
     found = {}
     for check in checks:
         if check.operator == "outside":
-            found[check.rule, SEVERITY[check.level], "lower"] = check.low
-        if (bound := _BOUNDS.get(check.operator or "")) is not None:
-            found[check.rule, SEVERITY[check.level], bound] = check.limit
+            found[check.rule, SEVERITY_LABEL[check.level], "lower"] = check.low_limit
+        if (bound := _BOUND_OF_OPERATOR.get(check.operator or "")) is not None:
+            found[check.rule, SEVERITY_LABEL[check.level], bound] = check.limit
     return found
 
 
-def picture(
+def metrics_snapshot(
     config: Config,
     checks: Sequence[Check],
     readings: Mapping[str, Reading],
-    machines: Mapping[Key, Machine],
+    machines: Mapping[StateKey, MachineState],
     journal: Journal,
-) -> Picture:
+) -> MetricsSnapshot:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
     rules = config.rules
     kpis = {
@@ -57,14 +57,21 @@ def picture(
     for key, machine in machines.items():
         if key.rule not in state:
             continue
-        if machine.fires:
+        if machine.is_firing:
             state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
         missing[key.rule] |= machine.outcome in ("nodata", "error")
         if machine.phase != "ok":
             labels = tuple(sorted((dict(key.labels) | rules[key.rule].labels).items()))
-            alerts[key.rule, SEVERITY[key.level], labels] = "firing" if machine.fires else "pending"
+            alerts[key.rule, SEVERITY_LABEL[key.level], labels] = "firing" if machine.is_firing else "pending"
     baselines = {check.kpi: check.baseline for check in checks if check.baseline is not None}
-    latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in incidents.latched(journal)}
-    return Picture(
-        kpis, state, missing, alerts, baselines, limits(checks), latched, len(incidents.open_targets(journal))
+    latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in incidents.list_latched(journal)}
+    return MetricsSnapshot(
+        kpis,
+        state,
+        missing,
+        alerts,
+        baselines,
+        rule_limits(checks),
+        latched,
+        len(incidents.list_targets_with_open_incident(journal)),
     )

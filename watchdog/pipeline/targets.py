@@ -11,83 +11,85 @@ import sqlite3
 
 from watchdog.config import Config
 from watchdog.journal import Journal, incidents
-from watchdog.journal.incidents import Standing
-from watchdog.journal.setback import set_back
+from watchdog.journal.incidents import TargetState
+from watchdog.journal.setback import handle_clock_jump
 from watchdog.model import Millis
-from watchdog.pipeline.ledger import Ledger, place_of
+from watchdog.pipeline.ledger import IncidentManager, location_json
 from watchdog.telemetry import log
 
 
-def standings(
-    config: Config, journal: Journal, ledger: Ledger, now: Millis, *, jumped: bool = False
-) -> dict[str, Standing]:
+def reconcile_targets(
+    config: Config, journal: Journal, ledger: IncidentManager, now: Millis, *, clock_jumped: bool = False
+) -> dict[str, TargetState]:
     """What the journal knows of each target, after its latches have found their targets again; people are told of those
     that have not. `jumped`: the clock has, and what the journal knows of a time to come was just now."""
-    with journal.write() as db:
-        if jumped:
-            set_back(journal, now)
-        for one in incidents.latched(journal):
-            _find(db, config, journal, ledger, one, now)
+    with journal.transaction() as db:
+        if clock_jumped:
+            handle_clock_jump(journal, now)
+        for state in incidents.list_latched(journal):
+            _reconcile_latch(db, config, journal, ledger, state, now)
         for name, target in config.targets.items():
-            if incidents.standing(journal, name, now).place != (place := place_of(target)):
-                incidents.stand(db, name, place=place)
-    return {target: incidents.standing(journal, target, now) for target in config.targets}
+            if incidents.get_target_state(journal, name, now).place != (location := location_json(target)):
+                incidents.update_target(db, name, place=location)
+    return {target: incidents.get_target_state(journal, target, now) for target in config.targets}
 
 
-def _find(db: sqlite3.Connection, config: Config, journal: Journal, ledger: Ledger, one: Standing, now: Millis) -> None:
-    was_away = incidents.last_event(journal, one.name, ("away", "here", "moved", "resumed")) == "away"
-    heirs = [] if one.name in config.targets else heirs_of(config, one.place)
+def _reconcile_latch(
+    db: sqlite3.Connection, config: Config, journal: Journal, ledger: IncidentManager, state: TargetState, now: Millis
+) -> None:
+    was_unconfigured = incidents.last_event_kind(journal, state.name, ("away", "here", "moved", "resumed")) == "away"
+    successors = [] if state.name in config.targets else successors_of(config, state.place)
 
     def say(name: str, kind: str, text: str, *lines: str) -> None:
-        log.warning("%s: %s (%s)", name, text, one.latch_why)
-        incidents.event(db, kind, f"{text}: {one.latch_why}", now, target=name)
-        ledger.tell(db, "warn", f"{name}: {text}", [one.latch_why or "", *lines], now)
+        log.warning("%s: %s (%s)", name, text, state.latch_why)
+        incidents.add_event(db, kind, f"{text}: {state.latch_why}", now, target=name)
+        ledger.notify(db, "warn", f"{name}: {text}", [state.latch_why or "", *lines], now)
 
-    if heirs:
-        incidents.stand(db, one.name, latched=None, latch_why=None)
-        incidents.event(db, "moved", f"its latch is that of {', '.join(heirs)} now", now, target=one.name)
-    for heir in heirs:
-        if incidents.standing(journal, heir, now).latched is None:
-            incidents.stand(db, heir, latched=one.latched, latch_why=one.latch_why)
-        say(heir, "here", f"latched, as {one.name} was, which had this place", _resume(heir))
-    if one.name not in config.targets and not heirs and not was_away:
+    if successors:
+        incidents.update_target(db, state.name, latched=None, latch_why=None)
+        incidents.add_event(db, "moved", f"its latch is that of {', '.join(successors)} now", now, target=state.name)
+    for successor in successors:
+        if incidents.get_target_state(journal, successor, now).latched is None:
+            incidents.update_target(db, successor, latched=state.latched, latch_why=state.latch_why)
+        say(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
+    if state.name not in config.targets and not successors and not was_unconfigured:
         say(
-            one.name,
+            state.name,
             "away",
             "latched, and no longer configured",
             "the latch holds again when the target is back",
-            _resume(one.name),
+            _resume_hint(state.name),
         )
-    elif one.name in config.targets and was_away:
-        say(one.name, "here", "configured again, and still latched", _resume(one.name))
+    elif state.name in config.targets and was_unconfigured:
+        say(state.name, "here", "configured again, and still latched", _resume_hint(state.name))
 
 
-def heirs_of(config: Config, place: str | None) -> list[str]:
+def successors_of(config: Config, location: str | None) -> list[str]:
     """Targets that are the same bot under another name."""
     return [
         name
         for name, target in config.targets.items()
-        if place_of(target) == place and (target.unit or target.process or target.repo)
+        if location_json(target) == location and (target.unit or target.process or target.repo)
     ]
 
 
-def left_behind(config: Config, journal: Journal) -> list[str]:
+def describe_unconfigured(config: Config, journal: Journal) -> list[str]:
     """What stands in the journal of targets that no file names any more, in words, ahead of a reload."""
     found = []
-    for one in incidents.latched(journal):
-        if one.name not in config.targets:
-            heirs = heirs_of(config, one.place)
+    for state in incidents.list_latched(journal):
+        if state.name not in config.targets:
+            successors = successors_of(config, state.place)
             then = "the latch holds again when the target is back"
-            if heirs:
-                then = f"{', '.join(heirs)} is at its place and will be latched"
-            found.append(f"target {one.name} is latched ({one.latch_why}) and no longer configured: {then}")
+            if successors:
+                then = f"{', '.join(successors)} is at its place and will be latched"
+            found.append(f"target {state.name} is latched ({state.latch_why}) and no longer configured: {then}")
     found += [
         f"target {name} has an open incident and is no longer configured: a reload closes it"
-        for name in incidents.open_targets(journal)
+        for name in incidents.list_targets_with_open_incident(journal)
         if name not in config.targets
     ]
     return found
 
 
-def _resume(name: str) -> str:
+def _resume_hint(name: str) -> str:
     return f'repairs wait for trading-watchdog resume {name} --reason "…"'

@@ -10,40 +10,47 @@ from here, `shape` what can be told of an expression without samples. Semantics 
 
 from __future__ import annotations
 
-from watchdog.promql.engine import Result, evaluate
+from watchdog.promql.engine import QueryResult, evaluate
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.live import Instant, Live, Tick, Values
-from watchdog.promql.nodes import LOOKBACK, Expr
-from watchdog.promql.pages import Page, Pages, Series, page_of
+from watchdog.promql.live import EvaluationRound, Evaluator, InstantResult, InstantVector
+from watchdog.promql.nodes import LOOKBACK_DELTA, Expr
+from watchdog.promql.pages import PageList, Querier, SeriesPage, page_from_samples
 from watchdog.promql.parser import parse
-from watchdog.promql.reach import bounds, never
-from watchdog.promql.recorded import Recording, Recordings, expand
-from watchdog.promql.shape import can_be_many, extremes, has_labels, metric_names, tells_absence, windows
+from watchdog.promql.reach import is_never_true, value_bounds
+from watchdog.promql.recorded import RecordingRule, RecordingRules, expand_recordings
+from watchdog.promql.shape import (
+    detects_absence,
+    may_have_labels,
+    may_return_multiple_series,
+    metric_names,
+    metrics_read_for_extremes,
+    required_lookback,
+)
 
 __all__ = [
-    "LOOKBACK",
+    "LOOKBACK_DELTA",
+    "EvaluationRound",
+    "Evaluator",
     "Expr",
-    "Instant",
-    "Live",
-    "Page",
-    "Pages",
+    "InstantResult",
+    "InstantVector",
+    "PageList",
     "PromqlError",
-    "Recording",
-    "Recordings",
-    "Result",
-    "Series",
-    "Tick",
-    "Values",
-    "bounds",
-    "can_be_many",
+    "Querier",
+    "QueryResult",
+    "RecordingRule",
+    "RecordingRules",
+    "SeriesPage",
+    "detects_absence",
     "evaluate",
-    "expand",
-    "extremes",
-    "has_labels",
+    "expand_recordings",
+    "is_never_true",
+    "may_have_labels",
+    "may_return_multiple_series",
     "metric_names",
-    "never",
-    "page_of",
+    "metrics_read_for_extremes",
+    "page_from_samples",
     "parse",
-    "tells_absence",
-    "windows",
+    "required_lookback",
+    "value_bounds",
 ]

@@ -15,35 +15,35 @@ import numpy.typing as npt
 from watchdog.model import Labels
 from watchdog.promql import numeric
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.nodes import NAME, Aggregate
+from watchdog.promql.nodes import METRIC_NAME_LABEL, AggregateExpr
 from watchdog.promql.pages import Bools, Floats, Ints
 from watchdog.promql.vectors import Keys, Scalar, Vector
 
-KERNELS: dict[str, Callable[[Floats], Floats]] = {
-    "sum": numeric.total,
-    "avg": numeric.mean,
-    "min": numeric.lowest,
-    "max": numeric.highest,
+AGGREGATION_KERNELS: dict[str, Callable[[Floats], Floats]] = {
+    "sum": numeric.row_sum,
+    "avg": numeric.row_mean,
+    "min": numeric.row_min,
+    "max": numeric.row_max,
     "count": lambda w: np.full(len(w), float(w.shape[1])),
     "group": lambda w: np.ones(len(w)),
-    "stdvar": numeric.variance,
-    "stddev": lambda w: np.sqrt(numeric.variance(w)),
+    "stdvar": numeric.row_variance,
+    "stddev": lambda w: np.sqrt(numeric.row_variance(w)),
 }
 """[rows, members] → [rows]; there is at least one member."""
 
-WITH_PARAM = frozenset({"quantile", "topk", "bottomk", "count_values"})
+PARAMETRIZED_AGGREGATIONS = frozenset({"quantile", "topk", "bottomk", "count_values"})
 
 Groups = tuple[Keys, list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]]
 """Result keys; for each size of group the result rows and, per row, the members in order of their labels."""
 
 
-def aggregate(node: Aggregate, vector: Vector, param: Scalar | str | None) -> Vector:
+def aggregate(node: AggregateExpr, vector: Vector, param: Scalar | str | None) -> Vector:
     """`param`: what stands before the vector; a scalar for all but ``count_values``."""
     if isinstance(param, str):
         return _count_values(node, vector, param)
     if param is not None and node.op != "quantile":
-        return _ranked(node, vector, param)
-    keys, sizes = node.memo.of(vector.keys, None, lambda: _group(node, vector.keys))
+        return _topk_or_bottomk(node, vector, param)
+    keys, sizes = node.plan_cache.get(vector.keys, None, lambda: _plan_groups(node, vector.keys))
     times = vector.v.shape[1]
     values = np.full((len(keys), times), np.nan)
     there = np.zeros(values.shape, np.bool_)
@@ -51,8 +51,8 @@ def aggregate(node: Aggregate, vector: Vector, param: Scalar | str | None) -> Ve
         # [rows, members, times] → one line per row and time, its members side by side
         size = members.shape[1]
         lines = np.ascontiguousarray(vector.v[members].transpose(0, 2, 1)).reshape(-1, size)
-        held = vector.there[members].transpose(0, 2, 1).reshape(-1, size)
-        kernel = _kernel(node.op, None if param is None else np.tile(param, len(rows)))
+        held = vector.present[members].transpose(0, 2, 1).reshape(-1, size)
+        kernel = _select_kernel(node.op, None if param is None else np.tile(param, len(rows)))
         counts = held.sum(axis=1)
         result = np.full(len(lines), np.nan)
         whole = counts == size
@@ -65,24 +65,24 @@ def aggregate(node: Aggregate, vector: Vector, param: Scalar | str | None) -> Ve
     return Vector(keys, values, there)
 
 
-def _kernel(op: str, quantiles: Floats | None) -> Callable[[Floats, Bools | slice], Floats]:
+def _select_kernel(op: str, quantiles: Floats | None) -> Callable[[Floats, Bools | slice], Floats]:
     """A function of lines, and of which of all lines they are."""
     if quantiles is not None:
-        return lambda lines, which: numeric.quantile(lines, quantiles[which])
-    kernel = KERNELS[op]
+        return lambda lines, which: numeric.row_quantile(lines, quantiles[which])
+    kernel = AGGREGATION_KERNELS[op]
     return lambda lines, _: kernel(lines)
 
 
-def _ranked(node: Aggregate, vector: Vector, how_many: Scalar) -> Vector:
+def _topk_or_bottomk(node: AggregateExpr, vector: Vector, how_many: Scalar) -> Vector:
     """``topk`` and ``bottomk``: the series themselves. Equal values are taken in the order of their labels, NaN last."""
     if not (np.abs(how_many) < 2.0**63).all():
         raise PromqlError(
             f"{node.op} of {how_many[~(np.abs(how_many) < 2.0**63)][0]:g} series — give it a whole number"
         )
-    _, sizes = node.memo.of(vector.keys, None, lambda: _group(node, vector.keys))
-    chosen = np.zeros(vector.there.shape, np.bool_)
+    _, sizes = node.plan_cache.get(vector.keys, None, lambda: _plan_groups(node, vector.keys))
+    chosen = np.zeros(vector.present.shape, np.bool_)
     for _, members in sizes:
-        v, there = vector.v[members], vector.there[members]  # [rows, members, times]
+        v, there = vector.v[members], vector.present[members]  # [rows, members, times]
         order = np.argsort(-v if node.op == "topk" else v, axis=1, kind="stable")  # NaN last either way
         order = np.take_along_axis(
             order, np.argsort(~np.take_along_axis(there, order, axis=1), axis=1, kind="stable"), axis=1
@@ -92,23 +92,23 @@ def _ranked(node: Aggregate, vector: Vector, how_many: Scalar) -> Vector:
     return Vector(vector.keys, vector.v, chosen)
 
 
-def _count_values(node: Aggregate, vector: Vector, label: str) -> Vector:
+def _count_values(node: AggregateExpr, vector: Vector, label: str) -> Vector:
     """How many series have each value; the value goes into the label."""
     groups: dict[Labels, Ints] = {}
     dropped = node.without and label in node.labels
     for row, key in enumerate(vector.keys):
         base = tuple(pair for pair in group_key(node, key) if pair[0] != label)
         values = vector.v[row]
-        for value in np.unique(values[vector.there[row]]):
+        for value in np.unique(values[vector.present[row]]):
             same = np.isnan(values) if np.isnan(value) else values == value
-            name = base if dropped else tuple(sorted([*base, (label, _written(float(value)))]))
+            name = base if dropped else tuple(sorted([*base, (label, _format_float(float(value)))]))
             count = groups.setdefault(name, np.zeros(values.size, np.int64))
-            count += vector.there[row] & same
+            count += vector.present[row] & same
     counts = np.array(list(groups.values()), np.int64).reshape(len(groups), vector.v.shape[1])
     return Vector(tuple(groups), counts.astype(np.float64), counts > 0)
 
 
-def _written(value: float) -> str:
+def _format_float(value: float) -> str:
     """As Go writes a float: the shortest that reads back, without an exponent."""
     if not np.isfinite(value):
         return "NaN" if np.isnan(value) else "+Inf" if value > 0 else "-Inf"
@@ -116,13 +116,13 @@ def _written(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def group_key(node: Aggregate, key: Labels) -> Labels:
+def group_key(node: AggregateExpr, key: Labels) -> Labels:
     if node.without:
-        return tuple(pair for pair in key if pair[0] not in node.labels and pair[0] != NAME)
+        return tuple(pair for pair in key if pair[0] not in node.labels and pair[0] != METRIC_NAME_LABEL)
     return tuple(pair for pair in key if pair[0] in node.labels)
 
 
-def _group(node: Aggregate, keys: Keys) -> Groups:
+def _plan_groups(node: AggregateExpr, keys: Keys) -> Groups:
     groups: dict[Labels, list[int]] = {}
     for row in sorted(range(len(keys)), key=keys.__getitem__):
         groups.setdefault(group_key(node, keys[row]), []).append(row)

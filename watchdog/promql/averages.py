@@ -15,191 +15,191 @@ import numpy as np
 
 from watchdog.promql import blocks, folds, numeric
 from watchdog.promql.pages import Bools, Floats, Ints
-from watchdog.promql.windows import Places, Window, Windows, array
+from watchdog.promql.windows import IndexArray, Window, WindowBatch, to_array
 
-LOSES = 512.0
+LOSSY_RATIO = 512.0
 """The greatest of the values is so many times their mean: a plain fold may lose a thirteenth digit."""
-_CANCELS = 2.0**40
+_CANCELLATION_RATIO = 2.0**40
 """… and here twice the digits may not be enough."""
-NARROW = 2.0**-24
+NARROW_VARIANCE_RATIO = 2.0**-24
 """The variance is so much less than the square of the mean: sums have lost what makes it up."""
 
 
-class Summed(Protocol):
+class WindowSums(Protocol):
     """Windows, whichever they are: the arrays are [windows]."""
 
     counts: Ints | int
 
-    def plain(self) -> Floats:
+    def plain_sums(self) -> Floats:
         """Sums."""
 
-    def within(self, sums: Floats) -> bool:
+    def surely_accurate(self, sums: Floats) -> bool:
         """A cheap look: surely all sums are finite, and none is small beside what was summed."""
 
-    def doubtful(self, bound: Floats) -> Places:
+    def exceeding(self, bound: Floats) -> IndexArray:
         """Those whose greatest absolute value is above the bound, and finite."""
 
-    def twice(self, which: Places) -> Floats:
+    def compensated_sums(self, which: IndexArray) -> Floats:
         """Sums of these with twice the digits."""
 
-    def values(self, i: int) -> Floats:
+    def samples(self, i: int) -> Floats:
         """[n] of one window."""
 
-    def constant(self) -> tuple[Places, Floats]:
+    def constant_windows(self) -> tuple[IndexArray, Floats]:
         """Those whose samples are all equal, and to what."""
 
-    def strange(self, which: Places) -> tuple[Bools, Bools, Bools]:
+    def find_non_finite(self, which: IndexArray) -> tuple[Bools, Bools, Bools]:
         """Which of these hold a NaN, an infinity above, one below."""
 
     def moments(self) -> tuple[Floats, Floats]:
         """Sums, and sums of squared distances from the mean."""
 
-    def variances(self, which: Places) -> Floats:
+    def variances(self, which: IndexArray) -> Floats:
         """Of these, in two passes: mean first."""
 
 
-def total(windows: Summed) -> Floats:
+def window_sums(windows: WindowSums) -> Floats:
     """Sums."""
-    return _settled(windows, mean=False)
+    return _sums_or_means(windows, mean=False)
 
 
-def mean(windows: Summed) -> Floats:
+def window_means(windows: WindowSums) -> Floats:
     """Means; they do not overflow where the sum would."""
-    return _settled(windows, mean=True)
+    return _sums_or_means(windows, mean=True)
 
 
-def _settled(windows: Summed, *, mean: bool) -> Floats:
+def _sums_or_means(windows: WindowSums, *, mean: bool) -> Floats:
     n = windows.counts
-    sums = windows.plain()
+    sums = windows.plain_sums()
     result = sums / n if mean else sums + 0.0  # -0 is 0
-    if not windows.within(sums):
-        _mind(windows, sums, result, mean=mean)
-    same, value = windows.constant()
+    if not windows.surely_accurate(sums):
+        _correct(windows, sums, result, mean=mean)
+    same, value = windows.constant_windows()
     if same.size:
         result[same] = value + 0.0 if mean else value * (n if isinstance(n, int) else n[same]) + 0.0
     return result
 
 
-def _mind(windows: Summed, sums: Floats, result: Floats, *, mean: bool) -> None:
+def _correct(windows: WindowSums, sums: Floats, result: Floats, *, mean: bool) -> None:
     """Corrects what cancelled out, and what is not finite."""
     n = windows.counts
-    lossy = windows.doubtful(np.abs(sums) * (LOSES / n))
+    lossy = windows.exceeding(np.abs(sums) * (LOSSY_RATIO / n))
     if lossy.size:
         count = n if isinstance(n, int) else n[lossy]
-        sums = windows.twice(lossy)
+        sums = windows.compensated_sums(lossy)
         result[lossy] = sums / count if mean else sums
-        for i in windows.doubtful(_spread(np.abs(sums) * (_CANCELS / count), lossy, result.size)).tolist():
-            exact = _exactly(windows.values(i))
-            result[i] = exact / windows.values(i).size if mean else exact
+        for i in windows.exceeding(_scatter(np.abs(sums) * (_CANCELLATION_RATIO / count), lossy, result.size)).tolist():
+            exact = _exact_sum(windows.samples(i))
+            result[i] = exact / windows.samples(i).size if mean else exact
     finite = np.isfinite(result)
     if not finite.all():
         which = np.flatnonzero(~finite)
-        nan, above, below = windows.strange(which)
+        nan, above, below = windows.find_non_finite(which)
         result[which] = np.where(nan | (above & below), np.nan, np.where(above, np.inf, -np.inf))
         for i in which[~(nan | above | below)].tolist():
-            values = windows.values(i)
-            result[i] = _exactly(values / values.size) if mean else _exactly(values)
+            values = windows.samples(i)
+            result[i] = _exact_sum(values / values.size) if mean else _exact_sum(values)
 
 
-def _spread(some: Floats, which: Places, size: int) -> Floats:
+def _scatter(some: Floats, which: IndexArray, size: int) -> Floats:
     whole = np.full(size, np.inf)
     whole[which] = some
     return whole
 
 
-def _exactly(values: Floats) -> float:
+def _exact_sum(values: Floats) -> float:
     try:
         return math.fsum(values)
     except OverflowError:  # on the way, though perhaps not in the end
         return math.fsum(values / 2.0**60) * 2.0**60
 
 
-def variance(windows: Summed) -> Floats:
+def window_variances(windows: WindowSums) -> Floats:
     """Population variances."""
     n = windows.counts
     sums, squares = windows.moments()
     middle, result = sums / n, squares / n
-    same, value = windows.constant()
+    same, value = windows.constant_windows()
     if same.size:
         result[same] = np.where(np.isfinite(value), 0.0, np.nan)
         middle[same] = 0.0
-    narrow = np.flatnonzero(~(middle * middle * NARROW <= result) | ~np.isfinite(result))
+    narrow = np.flatnonzero(~(middle * middle * NARROW_VARIANCE_RATIO <= result) | ~np.isfinite(result))
     narrow = np.setdiff1d(narrow, same, assume_unique=True) if same.size else narrow
     if narrow.size:
         result[narrow] = windows.variances(narrow)
     return result
 
 
-class One:
+class SingleWindowSums:
     """One window of several rows."""
 
     def __init__(self, v: Floats) -> None:
         self._v = v
         self.counts = v.shape[1]
 
-    def plain(self) -> Floats:
+    def plain_sums(self) -> Floats:
         return folds.fold_sum(self._v)
 
-    def within(self, sums: Floats) -> bool:
+    def surely_accurate(self, sums: Floats) -> bool:
         return not sums.size  # a look costs as much as being sure
 
-    def doubtful(self, bound: Floats) -> Places:
+    def exceeding(self, bound: Floats) -> IndexArray:
         v = self._v
         if v.shape[1] <= 2:  # nothing but the last place is rounded
             return np.zeros(0, np.intp)
         greatest = np.maximum(np.maximum.reduce(v, axis=1), -np.minimum.reduce(v, axis=1))
         return np.flatnonzero((greatest > bound) & (greatest < np.inf))
 
-    def twice(self, which: Places) -> Floats:
+    def compensated_sums(self, which: IndexArray) -> Floats:
         v = self._v[which]
-        high, low = folds.fold((v, np.zeros_like(v)), folds.exact_plus, plain=True)
+        high, low = folds.fold((v, np.zeros_like(v)), folds.add_compensated, scalar_combine=True)
         return np.asarray(high + low)
 
-    def values(self, i: int) -> Floats:
+    def samples(self, i: int) -> Floats:
         return np.asarray(self._v[i])
 
-    def constant(self) -> tuple[Places, Floats]:
+    def constant_windows(self) -> tuple[IndexArray, Floats]:
         v = self._v
         which = np.flatnonzero(v[:, 0] == v[:, -1])
         if which.size and v.shape[1] > 2:
             which = which[(v[which] == v[which, :1]).all(axis=1)]
         return which, v[which, 0]
 
-    def strange(self, which: Places) -> tuple[Bools, Bools, Bools]:
+    def find_non_finite(self, which: IndexArray) -> tuple[Bools, Bools, Bools]:
         v = self._v[which]
         nan, above, below = (np.asarray(flags.any(axis=1)) for flags in (np.isnan(v), v == np.inf, v == -np.inf))
         return nan, above, below
 
     def moments(self) -> tuple[Floats, Floats]:
-        sums, squares = folds.fold((self._v, np.zeros_like(self._v)), folds.moments, plain=True)
+        sums, squares = folds.fold((self._v, np.zeros_like(self._v)), folds.combine_moments, scalar_combine=True)
         return sums, np.array(squares)
 
-    def variances(self, which: Places) -> Floats:
-        return numeric.variance(self._v[which])
+    def variances(self, which: IndexArray) -> Floats:
+        return numeric.row_variance(self._v[which])
 
 
-class Several:
+class WindowBatchSums:
     """Many windows of one row."""
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: WindowBatch) -> None:
         self._windows = windows
-        self._base = windows.reach()
+        self._base = windows.sample_slice()
         self._v = windows.v[self._base]
         self.counts = windows.counts
 
-    def _fold(self, leaf: folds.Node, merge: folds.Merge) -> folds.Node:
+    def _fold(self, leaf: folds.FoldNode, merge: folds.Combine) -> folds.FoldNode:
         windows = self._windows
         if windows.step:
-            return tuple(x[:: windows.step] for x in folds.slide(leaf, windows.n, merge))
-        return folds.pick(leaf, array(windows.firsts) - self._base.start, np.asarray(windows.counts), merge)
+            return tuple(x[:: windows.step] for x in folds.fold_sliding(leaf, windows.samples_per_window, merge))
+        return folds.fold_windows(leaf, to_array(windows.firsts) - self._base.start, np.asarray(windows.counts), merge)
 
-    def plain(self) -> Floats:
+    def plain_sums(self) -> Floats:
         windows = self._windows
         if windows.step:
-            return folds.slide_sum(self._v, windows.n)[:: windows.step]
-        return self._fold((self._v,), folds.plus)[0]
+            return folds.sum_sliding(self._v, windows.samples_per_window)[:: windows.step]
+        return self._fold((self._v,), folds.add)[0]
 
-    def within(self, sums: Floats) -> bool:
+    def surely_accurate(self, sums: Floats) -> bool:
         low, high = float(np.minimum.reduce(self._v)), float(np.maximum.reduce(self._v))  # NaN goes through
         greatest = max(high, -low)
         longest = self.counts if isinstance(self.counts, int) else int(self.counts.max())
@@ -207,27 +207,27 @@ class Several:
             return True  # a mean is no less than the least
         low, high = float(np.minimum.reduce(sums)), float(np.maximum.reduce(sums))
         least = low if low > 0 else -high if high < 0 else 0.0
-        return high - low < np.inf and greatest <= least * (LOSES / longest)
+        return high - low < np.inf and greatest <= least * (LOSSY_RATIO / longest)
 
-    def doubtful(self, bound: Floats) -> Places:
-        greatest = extreme(self._windows, np.maximum, np.abs(self._windows.v))
+    def exceeding(self, bound: Floats) -> IndexArray:
+        greatest = window_extremes(self._windows, np.maximum, np.abs(self._windows.v))
         return np.flatnonzero((greatest > bound) & (greatest < np.inf) & (np.asarray(self.counts) > 2))
 
-    def twice(self, which: Places) -> Floats:
+    def compensated_sums(self, which: IndexArray) -> Floats:
         leaf = self._v, np.zeros_like(self._v)
         if 4 * which.size > self._windows.size:
-            high, low = (x[which] for x in self._fold(leaf, folds.exact_plus))
+            high, low = (x[which] for x in self._fold(leaf, folds.add_compensated))
         else:
-            high, low = Several(self._windows.those(which))._anywhere(folds.exact_plus)
+            high, low = WindowBatchSums(self._windows.subset(which))._fold_with_zeros(folds.add_compensated)
         return np.asarray(high + low)
 
-    def _anywhere(self, merge: folds.Merge) -> folds.Node:
+    def _fold_with_zeros(self, merge: folds.Combine) -> folds.FoldNode:
         return self._fold((self._v, np.zeros_like(self._v)), merge)
 
-    def values(self, i: int) -> Floats:
+    def samples(self, i: int) -> Floats:
         return self._windows.v[self._windows.firsts[i] : self._windows.lasts[i]]
 
-    def constant(self) -> tuple[Places, Floats]:
+    def constant_windows(self) -> tuple[IndexArray, Floats]:
         windows, v = self._windows, self._v
         least = self.counts if isinstance(self.counts, int) else int(self.counts.min(initial=2))
         if least > 1 and not (v[1:] == v[:-1]).any():
@@ -238,77 +238,86 @@ class Several:
             moved = np.zeros(v.size, np.int64)
             np.cumsum(~(v[1:] == v[:-1]), out=moved[1:])
             start = self._base.start
-            which = which[moved[array(windows.firsts)[which] - start] == moved[array(windows.lasts)[which] - 1 - start]]
+            which = which[
+                moved[to_array(windows.firsts)[which] - start] == moved[to_array(windows.lasts)[which] - 1 - start]
+            ]
         return which, first[which]
 
-    def strange(self, which: Places) -> tuple[Bools, Bools, Bools]:
+    def find_non_finite(self, which: IndexArray) -> tuple[Bools, Bools, Bools]:
         windows, v = self._windows, self._v
-        firsts, lasts = array(windows.firsts)[which] - self._base.start, array(windows.lasts)[which] - self._base.start
-        nan, above, below = (_held(flags, firsts, lasts) for flags in (np.isnan(v), v == np.inf, v == -np.inf))
+        firsts, lasts = (
+            to_array(windows.firsts)[which] - self._base.start,
+            to_array(windows.lasts)[which] - self._base.start,
+        )
+        nan, above, below = (_any_flagged(flags, firsts, lasts) for flags in (np.isnan(v), v == np.inf, v == -np.inf))
         return nan, above, below
 
     def moments(self) -> tuple[Floats, Floats]:
-        sums, squares = self._anywhere(folds.moments)
+        sums, squares = self._fold_with_zeros(folds.combine_moments)
         return sums, np.array(squares)
 
-    def variances(self, which: Places) -> Floats:
+    def variances(self, which: IndexArray) -> Floats:
         result = np.empty(which.size)
-        for some, rows in self._windows.those(which).rows():
-            result[some] = numeric.variance(rows)
+        for some, rows in self._windows.subset(which).sample_rows():
+            result[some] = numeric.row_variance(rows)
         return result
 
 
-def _held(flags: Bools, firsts: Ints, lasts: Ints) -> Bools:
+def _any_flagged(flags: Bools, firsts: Ints, lasts: Ints) -> Bools:
     """Whether some of the samples from `firsts` until before `lasts` is flagged."""
     count = np.zeros(flags.size + 1, np.int64)
     np.cumsum(flags, out=count[1:])
     return count[lasts] > count[firsts]
 
 
-def in_pieces(of: Callable[[Windows], Floats], windows: Windows) -> Floats:
+def in_chunks(of: Callable[[WindowBatch], Floats], windows: WindowBatch) -> Floats:
     """So many windows at a time as fit the cache."""
-    if windows.size <= max(2 * windows.n, 2_048):
+    if windows.size <= max(2 * windows.samples_per_window, 2_048):
         return of(windows)
     result = np.empty(windows.size)
-    for some, part in windows.pieces():
+    for some, part in windows.chunks():
         result[some] = of(part)
     return result
 
 
-def extreme(windows: Windows, of: np.ufunc, v: Floats) -> Floats:
+def window_extremes(windows: WindowBatch, of: np.ufunc, v: Floats) -> Floats:
     """`np.maximum` and its like, of the values `v` of each sample."""
-    base = windows.reach()
+    base = windows.sample_slice()
     if windows.step:
-        return blocks.widest(v[base], windows.n, of)[:: windows.step]
-    return blocks.widest_of(v[base], array(windows.firsts) - base.start, np.asarray(windows.counts), of)
+        return blocks.sliding_extreme(v[base], windows.samples_per_window, of)[:: windows.step]
+    return blocks.window_extremes(v[base], to_array(windows.firsts) - base.start, np.asarray(windows.counts), of)
 
 
-def extremes(windows: Windows, of: np.ufunc, past_nan: np.ufunc) -> Floats:
+def window_min_or_max(windows: WindowBatch, of: np.ufunc, past_nan: np.ufunc) -> Floats:
     """Maximum or minimum of each window, NaN only when all is NaN. Adding zero makes -0 and 0 one value."""
-    result = extreme(windows, of, windows.v)
+    result = window_extremes(windows, of, windows.v)
     if np.isnan(np.minimum.reduce(result, initial=np.inf)):
-        result = extreme(windows, past_nan, windows.v)
+        result = window_extremes(windows, past_nan, windows.v)
     return np.add(result, 0.0, out=result)
 
 
-def of_one(window: Window, what: Callable[[Summed], Floats]) -> Floats:
+def aggregate_window(window: Window, what: Callable[[WindowSums], Floats]) -> Floats:
     v = window.v
-    if len(v) == 1 and what is not variance and (plain := _plainly(v, mean=what is mean)) is not None:
+    if (
+        len(v) == 1
+        and what is not window_variances
+        and (plain := _sum_or_mean_as_float(v, mean=what is window_means)) is not None
+    ):
         return np.array([plain])
-    return what(One(v))
+    return what(SingleWindowSums(v))
 
 
-def _plainly(v: Floats, *, mean: bool) -> float | None:
+def _sum_or_mean_as_float(v: Floats, *, mean: bool) -> float | None:
     """`_settled` of one row in plain floats, where nothing is strange about it; None: it is."""
     n = v.shape[1]
     low, high = float(np.minimum.reduce(v, axis=None)), float(np.maximum.reduce(v, axis=None))
     if low == high:
         return low + 0.0 if mean else low * n + 0.0
     total = float(folds.fold_sum(v)[0])
-    if not (-math.inf < total < math.inf and max(high, -low) <= abs(total) * (LOSES / n)):  # neither does NaN
+    if not (-math.inf < total < math.inf and max(high, -low) <= abs(total) * (LOSSY_RATIO / n)):  # neither does NaN
         return None
     return total / n if mean else total + 0.0
 
 
-def of_many(windows: Windows, what: Callable[[Summed], Floats]) -> Floats:
-    return in_pieces(lambda some: what(Several(some)), windows)
+def aggregate_windows(windows: WindowBatch, what: Callable[[WindowSums], Floats]) -> Floats:
+    return in_chunks(lambda some: what(WindowBatchSums(some)), windows)

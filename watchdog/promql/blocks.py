@@ -13,40 +13,40 @@ import numpy.typing as npt
 
 from watchdog.promql.pages import Floats, Ints
 
-LEAST = 64
+MIN_WINDOW_SAMPLES = 64
 """Windows of fewer samples are not worth it."""
-_GREATEST = 256
+_MAX_BLOCK_SIZE = 256
 
-Places = npt.NDArray[np.intp]
+IndexArray = npt.NDArray[np.intp]
 
 
-class Blocks:
+class WindowBlocks:
     """The samples under all windows of `n` that follow each other, in blocks of `size`.
 
     Windows of group g begin in block g. Their core is the `whole` blocks from g + 1 on; beyond it they reach `over` to
     `over + size - 1` samples into the two blocks that follow.
     """
 
-    __slots__ = ("_grid", "_tail", "count", "groups", "over", "size", "whole")
+    __slots__ = ("_grid", "_tail", "core_blocks", "count", "groups", "overhang", "size")
 
     def __init__(self, x: Floats, n: int) -> None:
         """`n` is at least `LEAST`."""
-        self.size = size = min(_GREATEST, 1 << (n.bit_length() - 3))
+        self.size = size = min(_MAX_BLOCK_SIZE, 1 << (n.bit_length() - 3))
         self.count = x.size - n + 1
         self.groups = -(-self.count // size)
-        self.whole, self.over = n // size - 1, n % size
+        self.core_blocks, self.overhang = n // size - 1, n % size
         filled = x.size // size
         self._grid = x[: filled * size].reshape(filled, size)
         # The last sample stands for those that are not there: it lies in the last windows anyway.
-        self._tail = np.full((self.groups + self.whole + 2 - filled, size), x[-1])
+        self._tail = np.full((self.groups + self.core_blocks + 2 - filled, size), x[-1])
         left = x[filled * size :]
         self._tail.ravel()[: left.size] = left
 
-    def parts(self) -> tuple[Floats, Floats]:
+    def block_arrays(self) -> tuple[Floats, Floats]:
         """All blocks, [some, size] each."""
         return self._grid, self._tail
 
-    def rows(self, which: Places) -> Floats:
+    def copy_blocks(self, which: IndexArray) -> Floats:
         """A copy of these blocks."""
         filled = len(self._grid)
         if not which.size or int(which[-1]) < filled:
@@ -54,66 +54,66 @@ class Blocks:
         split = int(which.searchsorted(filled))
         return np.concatenate((self._grid[which[:split]], self._tail[which[split:] - filled]))
 
-    def beyond(self, which: Places, first: Floats) -> Floats:
+    def samples_after_core(self, which: IndexArray, first: Floats) -> Floats:
         """Of these groups what follows the core, with `first` ahead of it. [those, over + size]"""
         found = np.empty((which.size, 1 + 2 * self.size))
         found[:, 0] = first
-        found[:, 1 : 1 + self.size] = self.rows(which + self.whole + 1)
-        found[:, 1 + self.size :] = self.rows(which + self.whole + 2)
-        return found[:, : self.over + self.size]
+        found[:, 1 : 1 + self.size] = self.copy_blocks(which + self.core_blocks + 1)
+        found[:, 1 + self.size :] = self.copy_blocks(which + self.core_blocks + 2)
+        return found[:, : self.overhang + self.size]
 
-    def told(self, core: Floats) -> Floats:
+    def repeat_per_window(self, core: Floats) -> Floats:
         """What the cores say, said of each window. [groups, size]"""
         return np.repeat(core, self.size).reshape(self.groups, self.size)
 
 
-def backwards(of: np.ufunc, rows: Floats) -> Floats:
+def accumulate_backwards(of: np.ufunc, rows: Floats) -> Floats:
     """`of` of each sample and those after it in its row."""
     return np.asarray(of.accumulate(rows[:, ::-1], axis=1)[:, ::-1])
 
 
-def widest(x: Floats, n: int, extreme: np.ufunc) -> Floats:
+def sliding_extreme(x: Floats, n: int, extreme: np.ufunc) -> Floats:
     """`extreme` (any of max and min) of all windows of `n` samples that follow each other: [m] → [m - n + 1]."""
-    if n < LEAST:
-        return _doubled(x, n, extreme)
-    blocks = Blocks(x, n)
-    groups, whole, size = blocks.groups, blocks.whole, blocks.size
-    most = np.concatenate([extreme.reduce(part, axis=1) for part in blocks.parts()])
-    core = widest(most[1:-2], whole, extreme)
+    if n < MIN_WINDOW_SAMPLES:
+        return _sliding_extreme_by_doubling(x, n, extreme)
+    blocks = WindowBlocks(x, n)
+    groups, whole, size = blocks.groups, blocks.core_blocks, blocks.size
+    most = np.concatenate([extreme.reduce(part, axis=1) for part in blocks.block_arrays()])
+    core = sliding_extreme(most[1:-2], whole, extreme)
     further = extreme(most[whole + 1 :][:groups], most[whole + 2 :][:groups])
     which = np.flatnonzero(extreme(extreme(most[:groups], further), core) != core)  # NaN too is looked at
     if 2 * which.size > groups:  # two pieces at the right end and one at the left reach everywhere
-        ends, many = _doubled(x, size, extreme), blocks.count
+        ends, many = _sliding_extreme_by_doubling(x, size, extreme), blocks.count
         right = extreme(ends[n - size :][:many], ends[n - 2 * size :][:many])
         extreme(right, ends[:many], out=right)
         return np.asarray(extreme(right, np.repeat(core, size)[:many], out=right))
-    result = blocks.told(core)
+    result = blocks.repeat_per_window(core)
     if which.size:
-        after = extreme.accumulate(blocks.beyond(which, core[which]), axis=1)
-        result[which] = extreme(backwards(extreme, blocks.rows(which)), after[:, blocks.over :])
+        after = extreme.accumulate(blocks.samples_after_core(which, core[which]), axis=1)
+        result[which] = extreme(accumulate_backwards(extreme, blocks.copy_blocks(which)), after[:, blocks.overhang :])
     return result.reshape(-1)[: blocks.count]
 
 
-def _doubled(x: Floats, n: int, extreme: np.ufunc) -> Floats:
+def _sliding_extreme_by_doubling(x: Floats, n: int, extreme: np.ufunc) -> Floats:
     """The same, two overlapping pieces each."""
     result = np.empty(x.size - n + 1)
     size = 1 << max(0, (n - 1).bit_length() - 1)  # of the pieces
-    for start in range(0, result.size, _PIECE):
-        out = result[start : start + _PIECE]
-        some, at = x[start : start + _PIECE + n - 1], 1
+    for start in range(0, result.size, _CHUNK_SIZE):
+        out = result[start : start + _CHUNK_SIZE]
+        some, at = x[start : start + _CHUNK_SIZE + n - 1], 1
         while at < size:
             some, at = extreme(some[:-at], some[at:]), 2 * at
         extreme(some[: out.size], some[n - size :][: out.size], out=out)
     return result
 
 
-_PIECE = 16_384
+_CHUNK_SIZE = 16_384
 """Windows that are worked out together: what is touched on the way stays in the processor's cache."""
 
 
-def widest_of(x: Floats, firsts: Ints, counts: Ints, extreme: np.ufunc) -> Floats:
+def window_extremes(x: Floats, firsts: Ints, counts: Ints, extreme: np.ufunc) -> Floats:
     """The same of any windows: two overlapping pieces each."""
-    if (first := common(firsts)) is not None:
+    if (first := common_start(firsts)) is not None:
         return np.asarray(extreme.accumulate(x[first:])[counts - 1])
     result = np.empty(firsts.size)
     top, size = int(counts.max(initial=0)), 1
@@ -128,6 +128,6 @@ def widest_of(x: Floats, firsts: Ints, counts: Ints, extreme: np.ufunc) -> Float
     return result
 
 
-def common(firsts: Ints) -> int | None:
+def common_start(firsts: Ints) -> int | None:
     """Where all windows begin, such as at the beginning of history; None where they begin here and there."""
     return int(firsts[0]) if firsts.size and bool((firsts == firsts[0]).all()) else None

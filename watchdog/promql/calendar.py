@@ -9,7 +9,7 @@ import numpy as np
 from watchdog.promql.pages import Floats, Ints
 
 _DAY = 86_400
-_FAR = 4e11
+_MAX_SECONDS = 4e11
 """Seconds, some 12,000 years: beyond it there is no calendar, and the answer is NaN."""
 
 
@@ -22,28 +22,28 @@ def _months(seconds: Ints) -> Ints:
     return _days(seconds).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
-def _first(months: Ints) -> Ints:
+def _first_day(months: Ints) -> Ints:
     """Days from the epoch to the first of a month."""
     return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
 
 
-def _part(of: Callable[[Ints], Ints]) -> Callable[[Floats], Floats]:
+def _date_part(of: Callable[[Ints], Ints]) -> Callable[[Floats], Floats]:
     def read(v: Floats) -> Floats:
-        known = np.abs(v) < _FAR  # NaN is not
+        known = np.abs(v) < _MAX_SECONDS  # NaN is not
         seconds = np.where(known, v, 0.0).astype(np.int64)  # cut towards zero, as in Prometheus
         return np.where(known, of(seconds).astype(np.float64), np.nan)
 
     return read
 
 
-CLOCK: dict[str, Callable[[Floats], Floats]] = {
-    "minute": _part(lambda s: s // 60 % 60),
-    "hour": _part(lambda s: s // 3_600 % 24),
-    "day_of_week": _part(lambda s: (_days(s) + 4) % 7),  # 1970 began on a Thursday; 0 is Sunday
-    "day_of_month": _part(lambda s: _days(s) - _first(_months(s)) + 1),
-    "day_of_year": _part(lambda s: _days(s) - _first(_months(s) // 12 * 12) + 1),
-    "days_in_month": _part(lambda s: _first(_months(s) + 1) - _first(_months(s))),
-    "month": _part(lambda s: _months(s) % 12 + 1),
-    "year": _part(lambda s: _months(s) // 12 + 1970),
+DATE_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "minute": _date_part(lambda s: s // 60 % 60),
+    "hour": _date_part(lambda s: s // 3_600 % 24),
+    "day_of_week": _date_part(lambda s: (_days(s) + 4) % 7),  # 1970 began on a Thursday; 0 is Sunday
+    "day_of_month": _date_part(lambda s: _days(s) - _first_day(_months(s)) + 1),
+    "day_of_year": _date_part(lambda s: _days(s) - _first_day(_months(s) // 12 * 12) + 1),
+    "days_in_month": _date_part(lambda s: _first_day(_months(s) + 1) - _first_day(_months(s))),
+    "month": _date_part(lambda s: _months(s) % 12 + 1),
+    "year": _date_part(lambda s: _months(s) // 12 + 1970),
 }
 """Each works on a vector; without an argument on the time of evaluation."""

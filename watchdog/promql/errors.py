@@ -9,10 +9,10 @@ class PromqlError(WatchdogError):
     """An expression that cannot be read or evaluated: what is wrong with it and, where known, the cure."""
 
 
-def unsupported(what: str, cure: str = "") -> PromqlError:
+def unsupported_error(feature: str, hint: str = "") -> PromqlError:
     """`what` is PromQL, but not ours. Said by name and at load, never at three in the morning."""
-    cure = (
-        cure
+    hint = (
+        hint
         or "rewrite the expression without it, or let a Prometheus evaluate it (engine: {type: prometheus, url: …})"
     )
-    return PromqlError(f"{what} is not supported by the embedded engine — {cure}")
+    return PromqlError(f"{feature} is not supported by the embedded engine — {hint}")

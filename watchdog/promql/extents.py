@@ -14,213 +14,226 @@ import numpy as np
 from watchdog.model import Millis
 from watchdog.promql import blocks, drawdowns, folds
 from watchdog.promql.pages import Bools, Floats, Ints
-from watchdog.promql.summaries import BLOCK, Summary
-from watchdog.promql.trading import differ
+from watchdog.promql.summaries import BLOCK_SIZE, BlockSummary
+from watchdog.promql.trading import differs
 
-_ROUNDS = 1e-12
+_ROUNDING_ERROR = 1e-12
 """What sums may be off, as a share of what was summed; they are off by far less."""
 
 
-class Columns(NamedTuple):
+class SpanColumns(NamedTuple):
     """The first column that the windows of a stretch read, and the one after the last: the least and greatest of each."""
 
-    first: Ints
-    first_late: Ints
+    first_min: Ints
+    first_max: Ints
     newest: Ints
     """The newest sample at the beginning of the stretch."""
-    after_early: Ints
-    after: Ints
-    fewest: Floats
+    after_min: Ints
+    after_max: Ints
+    min_samples: Floats
     """How many samples the windows of a stretch hold."""
-    most: Floats
+    max_samples: Floats
 
 
-class Read(NamedTuple):
+class RowWindows(NamedTuple):
     """What the windows of all stretches read of one row."""
 
-    summary: Summary
+    summary: BlockSummary
     row: int
-    at: Columns
+    columns: SpanColumns
     low: Floats
     """Least and greatest of the samples that are read."""
     high: Floats
 
 
-Range = Callable[..., tuple[Floats, Floats]]
+BoundFunction = Callable[..., tuple[Floats, Floats]]
 """Of a row and the length of the windows in ms, and scalars where the function takes any: least and greatest of each stretch."""
 
 
-def newest(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def newest_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return read.low, read.high
 
 
-def _between(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def _mean_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """A mean; that of a constant is that constant."""
-    return rounded(read.low, read.high, read.low == read.high)
+    return widen_for_rounding(read.low, read.high, read.low == read.high)
 
 
-def _core(x: Floats, at: Columns, extreme: np.ufunc) -> Floats:
+def _common_extreme(x: Floats, at: SpanColumns, extreme: np.ufunc) -> Floats:
     """`extreme` of what all windows of a stretch hold; NaN where that is no whole block."""
-    first, after = -(-at.first_late // BLOCK), at.after_early // BLOCK
+    first, after = -(-at.first_max // BLOCK_SIZE), at.after_min // BLOCK_SIZE
     held = after > first
     found = np.full(first.size, np.nan)
     if held.any():
-        found[held] = blocks.widest_of(x, first[held], (after - first)[held], extreme)
+        found[held] = blocks.window_extremes(x, first[held], (after - first)[held], extreme)
     return found
 
 
-def _greatest(read: Read, _: Millis) -> tuple[Floats, Floats]:
-    return np.fmax(read.low, _core(read.summary.extremes(read.row)[1], read.at, np.maximum)), read.high
+def _max_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+    return np.fmax(
+        read.low, _common_extreme(read.summary.block_min_max(read.row)[1], read.columns, np.maximum)
+    ), read.high
 
 
-def _least(read: Read, _: Millis) -> tuple[Floats, Floats]:
-    return read.low, np.fmin(read.high, _core(read.summary.extremes(read.row)[0], read.at, np.minimum))
-
-
-def _total(read: Read, _: Millis) -> tuple[Floats, Floats]:
-    low, high, at = read.low, read.high, read.at
-    return rounded(
-        np.minimum(low * at.fewest, low * at.most),
-        np.maximum(high * at.fewest, high * at.most),
-        (low == high) & (at.fewest == at.most),
+def _min_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+    return read.low, np.fmin(
+        read.high, _common_extreme(read.summary.block_min_max(read.row)[0], read.columns, np.minimum)
     )
 
 
-def _count(read: Read, _: Millis) -> tuple[Floats, Floats]:
-    return np.asarray(read.at.fewest, np.float64), np.asarray(read.at.most, np.float64)
+def _sum_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+    low, high, at = read.low, read.high, read.columns
+    return widen_for_rounding(
+        np.minimum(low * at.min_samples, low * at.max_samples),
+        np.maximum(high * at.min_samples, high * at.max_samples),
+        (low == high) & (at.min_samples == at.max_samples),
+    )
 
 
-def _present(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def _count_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+    return np.asarray(read.columns.min_samples, np.float64), np.asarray(read.columns.max_samples, np.float64)
+
+
+def _present_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return np.ones(read.low.size), np.ones(read.low.size)
 
 
-def _spread(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def _stddev_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """A standard deviation is no more than half of the range."""
     off = np.where(read.low == read.high, 0.0, np.maximum(np.abs(read.low), np.abs(read.high)) * 1e-9)
     return np.zeros(read.low.size), (read.high - read.low) / 2 + off
 
 
-def _lost(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def _drawdown_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """The maximum drawdown: over all that is read at most, over what all windows hold at least."""
-    at = read.at
-    low, high = read.summary.extremes(read.row)
-    first = np.minimum(at.first // BLOCK, low.size - 1)
-    left = folds.pick((high, low, low / high), first, np.maximum(-(-at.after // BLOCK) - first, 1), drawdowns.fall)[2]
-    first, after = -(-at.first_late // BLOCK), at.after_early // BLOCK
+    at = read.columns
+    low, high = read.summary.block_min_max(read.row)
+    first = np.minimum(at.first_min // BLOCK_SIZE, low.size - 1)
+    left = folds.fold_windows(
+        (high, low, low / high),
+        first,
+        np.maximum(-(-at.after_max // BLOCK_SIZE) - first, 1),
+        drawdowns.combine_drawdowns,
+    )[2]
+    first, after = -(-at.first_max // BLOCK_SIZE), at.after_min // BLOCK_SIZE
     held = after > first
     kept = np.ones(first.size)
     if held.any():
-        kept[held] = folds.pick((high, low, np.ones(low.size)), first[held], (after - first)[held], drawdowns.fall)[2]
+        kept[held] = folds.fold_windows(
+            (high, low, np.ones(low.size)), first[held], (after - first)[held], drawdowns.combine_drawdowns
+        )[2]
     return np.where(read.low > 0, 1.0 - kept, np.nan), np.where(read.low > 0, 1.0 - left, np.nan)
 
 
-def _added(read: Read, of: Callable[[Floats, Floats], Floats | Bools]) -> tuple[Floats, Floats]:
+def _accumulated_bounds(read: RowWindows, of: Callable[[Floats, Floats], Floats | Bools]) -> tuple[Floats, Floats]:
     """What `of` says of each sample and the one before it, none of it below zero, added up over a window."""
-    sums, at = read.summary.sums(read.row, of), read.at
-    start, end = at.first // BLOCK, -(-at.after // BLOCK)
-    inner, over = np.minimum(-(-(at.first_late + 1) // BLOCK), sums.size - 1), at.after_early // BLOCK
+    sums, at = read.summary.cumulative_sums(read.row, of), read.columns
+    start, end = at.first_min // BLOCK_SIZE, -(-at.after_max // BLOCK_SIZE)
+    inner, over = np.minimum(-(-(at.first_max + 1) // BLOCK_SIZE), sums.size - 1), at.after_min // BLOCK_SIZE
     least, most = (
         np.where(over > inner, sums[over] - sums[inner], 0.0),
         sums[end] - sums[np.minimum(start, sums.size - 1)],
     )
     # Windows that are shorter than the stretch: the busiest blocks in a row that one can touch, the calmest that it holds.
-    few, many = int(np.median(at.fewest)), int(np.median(at.most))
+    few, many = int(np.median(at.min_samples)), int(np.median(at.max_samples))
     start, count = np.minimum(start, sums.size - 2), np.maximum(end - start, 1)
-    touched, held = -(-many // BLOCK) + 1, (few - BLOCK) // BLOCK
+    touched, held = -(-many // BLOCK_SIZE) + 1, (few - BLOCK_SIZE) // BLOCK_SIZE
     most = np.where(
-        at.most <= many, np.minimum(most, blocks.widest_of(_in_a_row(sums, touched), start, count, np.maximum)), most
+        at.max_samples <= many,
+        np.minimum(most, blocks.window_extremes(_consecutive_block_sums(sums, touched), start, count, np.maximum)),
+        most,
     )
     if held > 0:
-        calm = blocks.widest_of(_in_a_row(sums, held), start, count, np.minimum)
-        least = np.where(at.fewest >= few, np.maximum(least, calm), least)
+        calm = blocks.window_extremes(_consecutive_block_sums(sums, held), start, count, np.minimum)
+        least = np.where(at.min_samples >= few, np.maximum(least, calm), least)
     return least, most
 
 
-def _in_a_row(sums: Floats, count: int) -> Floats:
+def _consecutive_block_sums(sums: Floats, count: int) -> Floats:
     """[blocks] what so many blocks in a row have, from each of them on."""
     return np.concatenate((sums[count:], np.full(min(count, sums.size) - 1, sums[-1]))) - sums[:-1]
 
 
-def _steps(read: Read, _: Millis, flag: Callable[[Floats, Floats], Bools]) -> tuple[Floats, Floats]:
+def _flag_count_bounds(read: RowWindows, _: Millis, flag: Callable[[Floats, Floats], Bools]) -> tuple[Floats, Floats]:
     """How many samples are flagged when compared with the one before."""
-    fewest, most = _added(read, flag)
-    return fewest, np.minimum(most, np.maximum(read.at.most - 1, 0))
+    fewest, most = _accumulated_bounds(read, flag)
+    return fewest, np.minimum(most, np.maximum(read.columns.max_samples - 1, 0))
 
 
-def _share(read: Read, span: Millis) -> tuple[Floats, Floats]:
-    fewest, most = _steps(read, span, differ)
-    few, many = read.at.fewest - 1, read.at.most - 1
+def _change_share_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
+    fewest, most = _flag_count_bounds(read, span, differs)
+    few, many = read.columns.min_samples - 1, read.columns.max_samples - 1
     return np.where(few > 0, fewest / many, np.nan), np.where(few > 0, np.minimum(most / few, 1.0), np.nan)
 
 
-def _falls(before: Floats, after: Floats) -> Bools:
+def _decreased(before: Floats, after: Floats) -> Bools:
     return np.asarray(after < before)
 
 
-def _rises(before: Floats, after: Floats) -> Floats:
+def _counter_increase(before: Floats, after: Floats) -> Floats:
     """Of a counter, which begins at zero after a fall; what lies below zero is none."""
     return np.maximum(np.where(after < before, after, after - before), 0.0)
 
 
-def _increase(read: Read, _: Millis) -> tuple[Floats, Floats]:
+def _increase_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """Stretched to the window's edges by two distances at most."""
-    at = read.at
-    least, most = _added(read, _rises)
-    off = (read.summary.sums(read.row, _rises)[-1] + read.high) * 1e-10
-    stretch = (1 + 2.2 / np.maximum(at.fewest - 1, 1)) * (1 + _ROUNDS)
-    still, known = read.low == read.high, (at.fewest > 1) & (read.low >= 0)
+    at = read.columns
+    least, most = _accumulated_bounds(read, _counter_increase)
+    off = (read.summary.cumulative_sums(read.row, _counter_increase)[-1] + read.high) * 1e-10
+    stretch = (1 + 2.2 / np.maximum(at.min_samples - 1, 1)) * (1 + _ROUNDING_ERROR)
+    still, known = read.low == read.high, (at.min_samples > 1) & (read.low >= 0)
     return (
         np.where(known, np.where(still, 0.0, np.maximum(least - off, 0.0)), np.nan),
         np.where(known, np.where(still, 0.0, (most + off) * stretch), np.nan),
     )
 
 
-def _rate(read: Read, span: Millis) -> tuple[Floats, Floats]:
-    low, high = _increase(read, span)
-    return low / (span / 1_000) * (1 - _ROUNDS), high / (span / 1_000) * (1 + _ROUNDS)
+def _rate_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
+    low, high = _increase_bounds(read, span)
+    return low / (span / 1_000) * (1 - _ROUNDING_ERROR), high / (span / 1_000) * (1 + _ROUNDING_ERROR)
 
 
-def _quantile(read: Read, _: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
-    low, high = rounded(read.low, read.high)
+def _quantile_bounds(read: RowWindows, _: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
+    low, high = widen_for_rounding(read.low, read.high)
     known = 0 <= args[0] <= 1
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def _smoothed(read: Read, span: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
-    low, high = _between(read, span)
+def _ewma_bounds(read: RowWindows, span: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
+    low, high = _mean_bounds(read, span)
     return np.where(args[0] > 0, low, np.nan), np.where(args[0] > 0, high, np.nan)
 
 
-def _streak(read: Read, _: Millis, args: Sequence[float], holds: np.ufunc) -> tuple[Floats, Floats]:
-    (limit,), at = args, read.at
-    low, high = read.summary.within(read.row, at.newest, at.after)
+def _streak_bounds(read: RowWindows, _: Millis, args: Sequence[float], holds: np.ufunc) -> tuple[Floats, Floats]:
+    (limit,), at = args, read.columns
+    low, high = read.summary.column_min_max(read.row, at.newest, at.after_max)
     whole = holds(read.low, limit) & holds(read.high, limit)
-    return np.where(whole, at.fewest, 0.0), np.where(holds(low, limit) | holds(high, limit), at.most, 0.0)
+    return np.where(whole, at.min_samples, 0.0), np.where(holds(low, limit) | holds(high, limit), at.max_samples, 0.0)
 
 
-RANGES: dict[str, Range] = {
-    "avg_over_time": _between,
-    "quantile_over_time": _quantile,
-    "last_over_time": newest,
-    "max_over_time": _greatest,
-    "min_over_time": _least,
-    "sum_over_time": _total,
-    "count_over_time": _count,
-    "present_over_time": _present,
-    "stddev_over_time": _spread,
-    "changes": partial(_steps, flag=differ),
-    "resets": partial(_steps, flag=_falls),
-    "increase": _increase,
-    "rate": _rate,
-    "max_drawdown_over_time": _lost,
-    "change_share_over_time": _share,
-    "ewma_over_time": _smoothed,
-    "streak_below_over_time": partial(_streak, holds=np.less),
-    "streak_above_over_time": partial(_streak, holds=np.greater),
+BOUND_FUNCTIONS: dict[str, BoundFunction] = {
+    "avg_over_time": _mean_bounds,
+    "quantile_over_time": _quantile_bounds,
+    "last_over_time": newest_bounds,
+    "max_over_time": _max_bounds,
+    "min_over_time": _min_bounds,
+    "sum_over_time": _sum_bounds,
+    "count_over_time": _count_bounds,
+    "present_over_time": _present_bounds,
+    "stddev_over_time": _stddev_bounds,
+    "changes": partial(_flag_count_bounds, flag=differs),
+    "resets": partial(_flag_count_bounds, flag=_decreased),
+    "increase": _increase_bounds,
+    "rate": _rate_bounds,
+    "max_drawdown_over_time": _drawdown_bounds,
+    "change_share_over_time": _change_share_bounds,
+    "ewma_over_time": _ewma_bounds,
+    "streak_below_over_time": partial(_streak_bounds, holds=np.less),
+    "streak_above_over_time": partial(_streak_bounds, holds=np.greater),
 }
 
 
-def rounded(low: Floats, high: Floats, exact: Bools | bool = False) -> tuple[Floats, Floats]:
+def widen_for_rounding(low: Floats, high: Floats, exact: Bools | bool = False) -> tuple[Floats, Floats]:
     """As wide as what rounding may do to sums of such numbers; where they are `exact` it does nothing."""
-    off = np.where(exact, 0.0, np.maximum(np.abs(low), np.abs(high)) * _ROUNDS)
+    off = np.where(exact, 0.0, np.maximum(np.abs(low), np.abs(high)) * _ROUNDING_ERROR)
     return low - off, high + off

@@ -18,19 +18,19 @@ import numpy as np
 
 from watchdog.promql.pages import Floats, Ints
 
-Node = tuple[Floats, ...]
-Merge = Callable[[Node, Any, Node, Any], Node]
+FoldNode = tuple[Floats, ...]
+Combine = Callable[[FoldNode, Any, FoldNode, Any], FoldNode]
 """Left node, of how many samples, right node, of how many. The two numbers are equal ints but for what is left over,
 where the left one is the greater, and either may be an array."""
 
 
-def fold(leaf: Node, merge: Merge, *, plain: bool = False) -> Node:
+def fold(leaf: FoldNode, merge: Combine, *, scalar_combine: bool = False) -> FoldNode:
     """One window of several rows: [rows, n] each → [rows] each. `plain`: `merge` takes floats as well as arrays."""
     n, size = leaf[0].shape[-1], 1
-    rest: Node | None = None
+    rest: FoldNode | None = None
     held = 0
     while True:
-        if plain and n <= _FEW and len(leaf[0]) == 1:
+        if scalar_combine and n <= _SCALAR_FOLD_SIZE and len(leaf[0]) == 1:
             return _fold_floats(list(zip(*(x[0].tolist() for x in leaf), strict=True)), size, rest, held, merge)
         if n & 1:
             last = tuple(x[..., n - 1] for x in leaf)
@@ -44,7 +44,7 @@ def fold(leaf: Node, merge: Merge, *, plain: bool = False) -> Node:
         size *= 2
 
 
-def _fold_floats(nodes: list[Any], size: int, rest: Any, held: int, merge: Merge) -> Node:
+def _fold_floats(nodes: list[Any], size: int, rest: Any, held: int, merge: Combine) -> FoldNode:
     """The upper levels of one row's tree."""
     if rest is not None:
         rest = tuple(float(x[0]) for x in rest)
@@ -60,10 +60,10 @@ def _fold_floats(nodes: list[Any], size: int, rest: Any, held: int, merge: Merge
         size *= 2
 
 
-def slide(leaf: Node, n: int, merge: Merge) -> Node:
+def fold_sliding(leaf: FoldNode, n: int, merge: Combine) -> FoldNode:
     """All windows of `n` samples that follow each other: [m] each → [m - n + 1] each."""
     many, size, count = leaf[0].size - n + 1, 1, n
-    rest: Node | None = None
+    rest: FoldNode | None = None
     held = 0
     while True:
         if count & 1:
@@ -79,11 +79,11 @@ def slide(leaf: Node, n: int, merge: Merge) -> Node:
         size *= 2
 
 
-def slide_sum(x: Floats, n: int) -> Floats:
+def sum_sliding(x: Floats, n: int) -> Floats:
     """`slide` with `plus`, in buffers that stay in the cache."""
     many, size, count = x.size - n + 1, 1, n
     rest = None
-    result, here, there, other = _lined_up(4, x.size)
+    result, here, there, other = _aligned_buffers(4, x.size)
     while True:
         if count & 1:
             piece = x[(count - 1) * size :][:many]
@@ -100,7 +100,7 @@ def slide_sum(x: Floats, n: int) -> Floats:
         size *= 2
 
 
-def _lined_up(count: int, size: int) -> list[Floats]:
+def _aligned_buffers(count: int, size: int) -> list[Floats]:
     """So many empty arrays that begin where a line of the cache does: adding is twice as fast there."""
     wide = -(-size // 8) * 8
     room = np.empty(count * wide + 7)
@@ -108,12 +108,12 @@ def _lined_up(count: int, size: int) -> list[Floats]:
     return [room[start : start + size] for start in range(first, first + count * wide, wide)]
 
 
-def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:
+def fold_windows(leaf: FoldNode, firsts: Ints, counts: Ints, merge: Combine) -> FoldNode:
     """Any windows: [m] each → [windows] each. `firsts`: where each begins; `counts`: how many samples, at least one."""
     top = int(counts.max(initial=1))
     least = int(counts.min(initial=top))
-    if top - least < _LENGTHS:
-        return _of_lengths(leaf, firsts, counts, range(least, top + 1), merge)
+    if top - least < _MAX_LENGTHS:
+        return _fold_lengths(leaf, firsts, counts, range(least, top + 1), merge)
     size = 1
     rest = tuple(np.empty(firsts.size, x.dtype) for x in leaf)
     while size <= top:
@@ -138,13 +138,13 @@ def pick(leaf: Node, firsts: Ints, counts: Ints, merge: Merge) -> Node:
     return rest
 
 
-_LENGTHS = 12
+_MAX_LENGTHS = 12
 """Windows of so many lengths: each length is folded everywhere, and read off where it is asked for."""
 
 
-def _of_lengths(leaf: Node, firsts: Ints, counts: Ints, lengths: range, merge: Merge) -> Node:
+def _fold_lengths(leaf: FoldNode, firsts: Ints, counts: Ints, lengths: range, merge: Combine) -> FoldNode:
     whole, size = leaf[0].size, 1
-    rest: dict[int, Node] = {}
+    rest: dict[int, FoldNode] = {}
     while size <= lengths[-1]:
         for n in lengths:
             if n & size:
@@ -174,9 +174,9 @@ def fold_sum(w: Floats) -> Floats:
     """`fold` with `plus`, said shorter: [rows, n] → [rows]."""
     n = w.shape[1]
     if len(w) != 1:
-        return fold((w,), plus)[0]
+        return fold((w,), add)[0]
     x, rest, begun = w[0], 0.0, False
-    while n > _FEW:
+    while n > _SCALAR_FOLD_SIZE:
         if n & 1:
             rest, begun = float(x[n - 1]) + rest if begun else float(x[n - 1]), True
         n >>= 1
@@ -191,16 +191,16 @@ def fold_sum(w: Floats) -> Floats:
         plain = [plain[i] + plain[i + 1] for i in range(0, 2 * n, 2)]
 
 
-_FEW = 24
+_SCALAR_FOLD_SIZE = 24
 """So few floats are added faster one by one."""
 
 
-def plus(left: Node, _: object, right: Node, __: object) -> Node:
+def add(left: FoldNode, _: object, right: FoldNode, __: object) -> FoldNode:
     """Sums."""
     return (left[0] + right[0],)
 
 
-def exact_plus(left: Node, _: object, right: Node, __: object) -> Node:
+def add_compensated(left: FoldNode, _: object, right: FoldNode, __: object) -> FoldNode:
     """Sums with what rounding took from them: as if summed with twice the digits."""
     (a, low_a), (b, low_b) = left, right
     s = a + b
@@ -208,7 +208,7 @@ def exact_plus(left: Node, _: object, right: Node, __: object) -> Node:
     return s, (low_a + low_b) + ((a - (s - back)) + (b - back))
 
 
-def moments(left: Node, m: Any, right: Node, n: Any) -> Node:
+def combine_moments(left: FoldNode, m: Any, right: FoldNode, n: Any) -> FoldNode:
     """Sums, and sums of squared distances from the mean. Nothing but squares is added, so nothing cancels out."""
     (a, far_a), (b, far_b) = left, right
     if m is n:

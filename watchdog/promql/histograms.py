@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from watchdog.model import Labels
-from watchdog.promql.nodes import Call
-from watchdog.promql.pages import bare
-from watchdog.promql.vectors import Keys, Merge, Scalar, Vector, merge, merge_plan
+from watchdog.promql.nodes import FunctionCall
+from watchdog.promql.pages import labels_without_name
+from watchdog.promql.vectors import Keys, MergePlan, Scalar, Vector, make_merge_plan, merge_series
 
 Buckets = list[tuple[float, float]]
 """(upper bound, count), ascending, one per bound; never empty."""
 
-_SAME = 1e-12
+_COUNT_TOLERANCE = 1e-12
 """Counts that differ by less are the same: sums of rates are never exact."""
 
 
-def quantile(buckets: Buckets, q: float) -> float:
+def histogram_quantile(buckets: Buckets, q: float) -> float:
     """Linear within a bucket; the lowest begins at 0 when its bound is positive."""
     if math.isnan(q):
         return math.nan
@@ -43,17 +43,17 @@ def quantile(buckets: Buckets, q: float) -> float:
     return begin + (bounds[low] - begin) * float(np.divide(rank - before, counts[low] - before))
 
 
-def fraction(buckets: Buckets, lower: float, upper: float) -> float:
+def histogram_fraction(buckets: Buckets, lower: float, upper: float) -> float:
     """Share of the observations between two values."""
     count = buckets[-1][1]
     if buckets[-1][0] != math.inf or count == 0 or math.isnan(lower) or math.isnan(upper):
         return math.nan
     if lower >= upper:
         return 0.0
-    return (min(_rank(buckets, upper), count) - min(_rank(buckets, lower), count)) / count
+    return (min(_count_below(buckets, upper), count) - min(_count_below(buckets, lower), count)) / count
 
 
-def _rank(buckets: Buckets, value: float) -> float:
+def _count_below(buckets: Buckets, value: float) -> float:
     """How many observations are below it."""
     begin, rank = 0.0 if buckets[0][0] > 0 else -math.inf, 0.0
     for bound, count in buckets:
@@ -70,30 +70,33 @@ def _rank(buckets: Buckets, value: float) -> float:
 def _monotonic(counts: list[float]) -> list[float]:
     previous, rising = counts[0], counts[:1]
     for count in counts[1:]:
-        close = abs(count - previous) < _SAME * (abs(count) + abs(previous)) and count != 0 != previous
+        close = abs(count - previous) < _COUNT_TOLERANCE * (abs(count) + abs(previous)) and count != 0 != previous
         if not (count < previous or close):
             previous = count
         rising.append(previous)
     return rising
 
 
-KERNELS: dict[str, Callable[..., float]] = {"histogram_quantile": quantile, "histogram_fraction": fraction}
+HISTOGRAM_KERNELS: dict[str, Callable[..., float]] = {
+    "histogram_quantile": histogram_quantile,
+    "histogram_fraction": histogram_fraction,
+}
 
-_Plan = tuple[Merge, list[list[tuple[float, int]]]]
+_HistogramPlan = tuple[MergePlan, list[list[tuple[float, int]]]]
 """The results' keys; for each histogram its buckets' bounds, ascending, and rows."""
 
 
-def over_buckets(node: Call, vector: Vector, args: Sequence[Scalar]) -> Vector:
-    plan, histograms = node.memo.of(vector.keys, None, lambda: _group(vector.keys))
+def evaluate_histogram(node: FunctionCall, vector: Vector, args: Sequence[Scalar]) -> Vector:
+    plan, histograms = node.plan_cache.get(vector.keys, None, lambda: _plan_histograms(vector.keys))
     times = vector.v.shape[1]
     values = np.full((len(histograms), times), np.nan)
     there = np.zeros(values.shape, np.bool_)
-    kernel = KERNELS[node.func]
+    kernel = HISTOGRAM_KERNELS[node.func]
     for number, rows in enumerate(histograms):
-        for i in np.flatnonzero(vector.there[[row for _, row in rows]].any(axis=0)):
+        for i in np.flatnonzero(vector.present[[row for _, row in rows]].any(axis=0)):
             buckets: Buckets = []
             for bound, row in rows:
-                if not vector.there[row, i]:
+                if not vector.present[row, i]:
                     continue
                 count = float(vector.v[row, i])
                 if buckets and buckets[-1][0] == bound:  # le="1" and le="1.0"
@@ -102,21 +105,21 @@ def over_buckets(node: Call, vector: Vector, args: Sequence[Scalar]) -> Vector:
                     buckets.append((bound, count))
             values[number, i] = kernel(buckets, *(float(arg[i]) for arg in args))
             there[number, i] = True
-    return merge(plan, values, there)
+    return merge_series(plan, values, there)
 
 
-def _group(keys: Keys) -> _Plan:
+def _plan_histograms(keys: Keys) -> _HistogramPlan:
     histograms: dict[Labels, list[tuple[float, int]]] = {}
     for row, key in enumerate(keys):
-        bound = _bound(dict(key).get("le", ""))
+        bound = _parse_bound(dict(key).get("le", ""))
         if bound is not None:
             histograms.setdefault(tuple(pair for pair in key if pair[0] != "le"), []).append((bound, row))
-    return merge_plan(tuple(map(bare, histograms))), [
+    return make_merge_plan(tuple(map(labels_without_name, histograms))), [
         sorted(rows, key=lambda bucket: (bucket[0], keys[bucket[1]])) for rows in histograms.values()
     ]
 
 
-def _bound(text: str) -> float | None:
+def _parse_bound(text: str) -> float | None:
     try:
         bound = float(text)
     except ValueError:

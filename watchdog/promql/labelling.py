@@ -6,49 +6,51 @@ import re
 import warnings
 
 from watchdog.model import Labels
-from watchdog.promql.errors import unsupported
-from watchdog.promql.nodes import Call, Text
-from watchdog.promql.vectors import Vector, merge, merge_plan
+from watchdog.promql.errors import unsupported_error
+from watchdog.promql.nodes import FunctionCall, StringLiteral
+from watchdog.promql.vectors import Vector, make_merge_plan, merge_series
 
-RELABELLING = frozenset({"label_replace", "label_join"})
+LABEL_FUNCTIONS = frozenset({"label_replace", "label_join"})
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-def compiled(text: str) -> re.Pattern[str]:
+def compile_regex(text: str) -> re.Pattern[str]:
     """A regular expression as PromQL means it, to be matched as a whole. Raises PromqlError where Python differs."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what Python only warns of, it reads in another way than Prometheus
             return re.compile(text, re.DOTALL | re.ASCII)
     except (re.error, Warning) as error:
-        raise unsupported(f"the regular expression {text!r} ({error})", "write it in plainer terms") from None
+        raise unsupported_error(f"the regular expression {text!r} ({error})", "write it in plainer terms") from None
 
 
-def relabel(node: Call, vector: Vector) -> Vector:
-    texts = [arg.value for arg in node.args if isinstance(arg, Text)]
-    make = _replaced if node.func == "label_replace" else _joined
-    plan = node.memo.of(vector.keys, None, lambda: merge_plan(tuple(make(key, *texts) for key in vector.keys)))
-    return merge(plan, vector.v, vector.there)
+def apply_label_function(node: FunctionCall, vector: Vector) -> Vector:
+    texts = [arg.value for arg in node.args if isinstance(arg, StringLiteral)]
+    make = _label_replace if node.func == "label_replace" else _label_join
+    plan = node.plan_cache.get(
+        vector.keys, None, lambda: make_merge_plan(tuple(make(key, *texts) for key in vector.keys))
+    )
+    return merge_series(plan, vector.v, vector.present)
 
 
-def _replaced(key: Labels, to: str, replacement: str, source: str, pattern: str) -> Labels:
-    found = compiled(pattern).fullmatch(dict(key).get(source, ""))
-    return key if found is None else _with(key, to, _expand(replacement, found))
+def _label_replace(key: Labels, to: str, replacement: str, source: str, pattern: str) -> Labels:
+    found = compile_regex(pattern).fullmatch(dict(key).get(source, ""))
+    return key if found is None else _set_label(key, to, _expand_template(replacement, found))
 
 
-def _joined(key: Labels, to: str, separator: str, *sources: str) -> Labels:
+def _label_join(key: Labels, to: str, separator: str, *sources: str) -> Labels:
     labels = dict(key)
-    return _with(key, to, separator.join(labels.get(source, "") for source in sources))
+    return _set_label(key, to, separator.join(labels.get(source, "") for source in sources))
 
 
-def _with(key: Labels, label: str, value: str) -> Labels:
+def _set_label(key: Labels, label: str, value: str) -> Labels:
     """An empty value is no label."""
     kept = [pair for pair in key if pair[0] != label]
     return tuple(sorted([*kept, (label, value)] if value else kept))
 
 
-def _expand(template: str, found: re.Match[str]) -> str:
+def _expand_template(template: str, found: re.Match[str]) -> str:
     """``$1``, ``${1}`` and ``${name}`` as Go expands them: the longest word after the $; unknown groups are empty."""
 
     def group(reference: re.Match[str]) -> str:

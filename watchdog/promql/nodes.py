@@ -13,24 +13,24 @@ from typing import Any, Literal, TypeVar
 
 from watchdog.model import Millis
 
-P = TypeVar("P")
+Plan = TypeVar("Plan")
 
-NAME = "__name__"
+METRIC_NAME_LABEL = "__name__"
 """The label that carries the metric's name."""
 
-LOOKBACK: Millis = 300_000
+LOOKBACK_DELTA: Millis = 300_000
 """How old the newest sample of an instant selector may be, exclusively."""
 
 
-At = Millis | Literal["query"] | None
+AtModifier = Millis | Literal["query"] | None
 """``@``: the fixed time from which a selector reads; ``start()`` and ``end()`` are the time that the whole expression is
 asked for, because every time is a query of its own, as in a rule. None: the time of evaluation."""
 
-STEP: Millis = 60_000
+DEFAULT_SUBQUERY_STEP: Millis = 60_000
 """The step of a subquery that does not say one: Prometheus's own default evaluation interval."""
 
 
-class Memo:
+class PlanCache:
     """The last plan that was made, for as long as its two inputs are the same objects."""
 
     __slots__ = ("_entry",)
@@ -38,12 +38,12 @@ class Memo:
     def __init__(self) -> None:
         self._entry: tuple[object, object, Any] | None = None
 
-    def of(self, first: object, second: object, make: Callable[[], P]) -> P:
+    def get(self, first: object, second: object, build: Callable[[], Plan]) -> Plan:
         entry = self._entry
         if entry is not None and entry[0] is first and entry[1] is second:
-            plan: P = entry[2]
+            plan: Plan = entry[2]
             return plan
-        plan = make()
+        plan = build()
         self._entry = (first, second, plan)  # one assignment: a second thread sees the old entry or the new one
         return plan
 
@@ -57,35 +57,35 @@ class Matcher:
     value: str
     pattern: re.Pattern[str] | None = None
 
-    def accepts(self, value: str) -> bool:
+    def matches(self, value: str) -> bool:
         if self.pattern is not None:
             return (self.pattern.fullmatch(value) is not None) == (self.op == "=~")
         return (value == self.value) == (self.op == "=")
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberLiteral:
     value: float
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class StringLiteral:
     """A string: only ever an argument."""
 
     value: str
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
+class VectorSelector:
     """Series by name and matchers, read `offset` ms before the evaluation time."""
 
     name: str | None
     """None: chosen by matchers alone."""
     matchers: tuple[Matcher, ...]
     offset: Millis = 0
-    at: At = None
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
-    memo_keys: Memo = field(default_factory=Memo, compare=False, repr=False)
+    at: AtModifier = None
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
+    merge_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,56 +95,56 @@ class Subquery:
     expr: Node
     step: Millis
     offset: Millis = 0
-    at: At = None
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    at: AtModifier = None
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class RangeCall:
+class RangeFunctionCall:
     """A function over the samples in ``(t - span, t]`` of each selected series."""
 
     func: str
-    selector: Selector | Subquery
+    selector: VectorSelector | Subquery
     span: Millis
     args: tuple[Node, ...] = ()
     """Scalars."""
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """Every other function."""
 
     func: str
     args: tuple[Node, ...]
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Negate:
+class UnaryMinus:
     expr: Node
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryExpr:
     op: str
     lhs: Node
     rhs: Node
-    as_bool: bool = False
+    return_bool: bool = False
     """``bool``: a comparison gives 0 or 1 where it would drop the series."""
-    on: bool = False
+    uses_on: bool = False
     """Series are matched on `labels`, rather than on all labels but those."""
     labels: tuple[str, ...] = ()
-    many: Literal["left", "right"] | None = None
+    many_side: Literal["left", "right"] | None = None
     """``group_left``, ``group_right``: the side of which several series may match one of the other side."""
-    include: tuple[str, ...] = ()
+    group_labels: tuple[str, ...] = ()
     """Labels that the many get from the one."""
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
+class AggregateExpr:
     op: str
     expr: Node
     without: bool = False
@@ -152,24 +152,34 @@ class Aggregate:
     labels: tuple[str, ...] = ()
     param: Node | None = None
     """How many, which quantile, which label."""
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedMetric:
     """A recorded metric, read where it is asked for. The parser makes none: see `recorded.expand`."""
 
     expr: Node
     name: str
     labels: tuple[tuple[str, str], ...]
     matchers: tuple[Matcher, ...]
-    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    plan_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
-Node = Number | Text | Selector | RangeCall | Call | Negate | Binary | Aggregate | Recorded
+Node = (
+    NumberLiteral
+    | StringLiteral
+    | VectorSelector
+    | RangeFunctionCall
+    | FunctionCall
+    | UnaryMinus
+    | BinaryExpr
+    | AggregateExpr
+    | RecordedMetric
+)
 
-COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
-SETS = ("and", "or", "unless")
+COMPARISON_OPERATORS = ("==", "!=", ">", "<", ">=", "<=")
+SET_OPERATORS = ("and", "or", "unless")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,26 +189,26 @@ class Expr:
     text: str
     """As it was written."""
     node: Node
-    names: Memo = field(default_factory=Memo, compare=False, repr=False)
+    names_cache: PlanCache = field(default_factory=PlanCache, compare=False, repr=False)
 
 
-def children(node: Node) -> Iterator[Node]:
+def child_nodes(node: Node) -> Iterator[Node]:
     """The expressions right beneath one."""
     match node:
-        case Call(args=args):
+        case FunctionCall(args=args):
             yield from args
-        case RangeCall(selector=Subquery(expr=inner), args=args):
+        case RangeFunctionCall(selector=Subquery(expr=inner), args=args):
             yield inner
             yield from args
-        case RangeCall(args=args):
+        case RangeFunctionCall(args=args):
             yield from args
-        case Negate(expr=inner) | Recorded(expr=inner):
+        case UnaryMinus(expr=inner) | RecordedMetric(expr=inner):
             yield inner
-        case Aggregate(expr=inner, param=param):
+        case AggregateExpr(expr=inner, param=param):
             yield inner
             if param is not None:
                 yield param
-        case Binary(lhs=lhs, rhs=rhs):
+        case BinaryExpr(lhs=lhs, rhs=rhs):
             yield lhs
             yield rhs
 
@@ -206,12 +216,12 @@ def children(node: Node) -> Iterator[Node]:
 def is_scalar(node: Node) -> bool:
     """Whether PromQL calls its result a scalar, not an instant vector."""
     match node:
-        case Number():
+        case NumberLiteral():
             return True
-        case Call(func=func):
+        case FunctionCall(func=func):
             return func in ("time", "scalar", "pi")
-        case Negate(expr=inner):
+        case UnaryMinus(expr=inner):
             return is_scalar(inner)
-        case Binary(lhs=lhs, rhs=rhs):
+        case BinaryExpr(lhs=lhs, rhs=rhs):
             return is_scalar(lhs) and is_scalar(rhs)
     return False

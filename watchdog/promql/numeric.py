@@ -17,11 +17,11 @@ import numpy as np
 
 from watchdog.promql.pages import Floats
 
-_SPLIT = 134_217_729.0  # 2**27 + 1: parts a float into two halves whose products are exact
-_CANCELS = 2.0**20  # the sum is so much smaller than what was summed: 20 of 53 bits are lost
+_SPLIT_FACTOR = 134_217_729.0  # 2**27 + 1: parts a float into two halves whose products are exact
+_CANCELLATION_RATIO = 2.0**20  # the sum is so much smaller than what was summed: 20 of 53 bits are lost
 
 
-def total(w: Floats) -> Floats:
+def row_sum(w: Floats) -> Floats:
     """Sum of each row. [rows, n] → [rows]"""
     n = w.shape[1]
     plain: Floats = np.add.reduce(w, axis=1)
@@ -30,50 +30,50 @@ def total(w: Floats) -> Floats:
     mean = plain / n
     rest = np.add.reduce(w - mean[:, None], axis=1)
     product = mean * n
-    scaled = mean * _SPLIT
+    scaled = mean * _SPLIT_FACTOR
     high = scaled - (scaled - mean)
     error = (high * n - product) + (mean - high) * n  # what rounding took from the product
     exact = product + (error + rest)
     sums = np.where(np.isfinite(exact), exact, plain)
-    for row in _cancelled(w, sums / n):
-        sums[row] = _exactly(w[row])
+    for row in _cancelling_rows(w, sums / n):
+        sums[row] = _exact_sum(w[row])
     return sums
 
 
-def mean(w: Floats) -> Floats:
+def row_mean(w: Floats) -> Floats:
     """Mean of each row; does not overflow where the sum would. [rows, n] → [rows]"""
     n = w.shape[1]
     first: Floats = np.add.reduce(w, axis=1) / n
     result: Floats = first + np.add.reduce(w - first[:, None], axis=1) / n
     wild = ~np.isfinite(result)
     if wild.any():
-        shared = total(w[wild] / n)
+        shared = row_sum(w[wild] / n)
         result[wild] = np.where(np.isfinite(w[wild]).all(axis=1), shared, first[wild])
-    for row in _cancelled(w, result) if n > 2 else ():
-        result[row] = _exactly(w[row]) / n
+    for row in _cancelling_rows(w, result) if n > 2 else ():
+        result[row] = _exact_sum(w[row]) / n
     return result
 
 
-def _cancelled(w: Floats, means: Floats) -> Iterable[int]:
+def _cancelling_rows(w: Floats, means: Floats) -> Iterable[int]:
     """Rows whose greatest value dwarfs their mean."""
     greatest = np.maximum(np.maximum.reduce(w, axis=1), -np.minimum.reduce(w, axis=1))
-    cancelled = (greatest > np.abs(means) * _CANCELS) & (greatest < np.inf)
+    cancelled = (greatest > np.abs(means) * _CANCELLATION_RATIO) & (greatest < np.inf)
     return np.flatnonzero(cancelled).tolist() if cancelled.any() else ()
 
 
-def _exactly(row: Floats) -> float:
+def _exact_sum(row: Floats) -> float:
     try:
         return math.fsum(row)
     except OverflowError:  # on the way, though perhaps not in the end
-        return math.fsum(row / _CANCELS**3) * _CANCELS**3
+        return math.fsum(row / _CANCELLATION_RATIO**3) * _CANCELLATION_RATIO**3
 
 
-def variance(w: Floats) -> Floats:
+def row_variance(w: Floats) -> Floats:
     """Population variance of each row. [rows, n] → [rows]"""
-    return np.asarray(np.add.reduce(np.square(w - mean(w)[:, None]), axis=1) / w.shape[1])
+    return np.asarray(np.add.reduce(np.square(w - row_mean(w)[:, None]), axis=1) / w.shape[1])
 
 
-def quantile(w: Floats, q: Floats | float) -> Floats:
+def row_quantile(w: Floats, q: Floats | float) -> Floats:
     """Quantile of each row, between two values by their weighted mean; NaN is less than every number. `q`: for all, or
     one each; beyond 0 and 1 it gives an infinity."""
     q = np.broadcast_to(np.asarray(q, np.float64), w.shape[:1])
@@ -89,13 +89,13 @@ def quantile(w: Floats, q: Floats | float) -> Floats:
     return np.where(inside, found, np.where(np.isnan(q), np.nan, np.where(q < 0, -np.inf, np.inf)))
 
 
-def regression(t: Floats, v: Floats) -> tuple[Floats, Floats]:
+def linear_regression(t: Floats, v: Floats) -> tuple[Floats, Floats]:
     """Least squares of each row of `v` [rows, n] over the times `t` [n]: slope, and the value at time 0. [rows] each.
 
     Distances from the means, not sums of squares: nothing great cancels out."""
-    at = float(mean(t[None, :])[0])
+    at = float(row_mean(t[None, :])[0])
     apart = t - at
-    middle = mean(v)
+    middle = row_mean(v)
     slope = np.add.reduce(apart * (v - middle[:, None]), axis=1) / np.add.reduce(np.square(apart))
     constant = (v == v[:, :1]).all(axis=1)
     flat = np.where(np.isinf(v[:, 0]), np.nan, 0.0)
@@ -103,12 +103,12 @@ def regression(t: Floats, v: Floats) -> tuple[Floats, Floats]:
     return slope, np.where(constant, v[:, 0] + flat, middle - slope * at)
 
 
-def highest(w: Floats) -> Floats:
+def row_max(w: Floats) -> Floats:
     """Maximum of each row, NaN only when all is NaN. Adding zero makes -0 and 0 one value, whatever the order."""
     return np.asarray(np.fmax.reduce(w, axis=1) + 0.0)
 
 
-def lowest(w: Floats) -> Floats:
+def row_min(w: Floats) -> Floats:
     """Minimum of each row, NaN only when all is NaN."""
     return np.asarray(np.fmin.reduce(w, axis=1) + 0.0)
 

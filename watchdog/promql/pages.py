@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.model import Labels, Millis
-from watchdog.promql.nodes import NAME, Matcher
+from watchdog.promql.nodes import METRIC_NAME_LABEL, Matcher
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -32,35 +32,35 @@ STALE = np.array(STALE_BITS, np.int64).view(np.float64)
 ABSENT = np.array(ABSENT_BITS, np.int64).view(np.float64)
 """0-d arrays, not scalars: they are copied bit by bit, never through a float register that might quieten them."""
 
-_EITHER = STALE_BITS >> 1
-NEVER: Millis = -(1 << 62)
+_MISSING_BITS = STALE_BITS >> 1
+TIME_MIN: Millis = -(1 << 62)
 
 
-WATCHED: Ints = np.zeros((0, 2), np.int64)
+NO_DOWNTIME: Ints = np.zeros((0, 2), np.int64)
 """Nothing was missed."""
 
 
-def missing(v: Floats) -> Bools:
+def is_missing(v: Floats) -> Bools:
     """Which cells hold no value. Same shape; a measured NaN is a value."""
-    return np.asarray((v.view(np.int64) >> 1) == _EITHER)
+    return np.asarray((v.view(np.int64) >> 1) == _MISSING_BITS)
 
 
-class Page:
+class SeriesPage:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
     __slots__ = (
-        "begins",
-        "forgotten",
-        "gap",
-        "gap_max",
+        "downtimes",
         "keys",
-        "looked",
-        "paced",
-        "rewritten",
+        "last_gap",
+        "lookup_cache",
+        "newest_gap",
+        "rewrite_count",
+        "spacing_cache",
         "t",
-        "trimmed",
-        "unwatched",
+        "trimmed_columns",
+        "trimmed_until",
         "v",
+        "watched_since",
     )
 
     t: Ints
@@ -69,49 +69,49 @@ class Page:
     """[rows, n]; `STALE` and `ABSENT` where there is no value."""
     keys: list[Labels]
     """One per row, with `__name__`, sorted by label name."""
-    begins: Ints
+    watched_since: Ints
     """[rows] ms: since when each series has been watched, whether or not it was there. Survives trimming."""
-    trimmed: Millis
+    trimmed_until: Millis
     """Samples up to this time may have been forgotten."""
-    gap: Ints
+    last_gap: Ints
     """[rows] ms: newest cell without a value. Windows that begin later need no second look."""
-    gap_max: Millis
+    newest_gap: Millis
     """The greatest of `gap`."""
-    unwatched: Ints
+    downtimes: Ints
     """[n, 2] ms, ascending: when nobody watched since `begins`, from and until; the watchdog was down."""
-    forgotten: int
+    trimmed_columns: int
     """Columns that were there and are gone on the left."""
-    rewritten: int
+    rewrite_count: int
     """Another number whenever anything changed but for columns that came on the right or went on the left."""
 
-    paced: tuple[Ints, int, int, Millis] | None
+    spacing_cache: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
-    looked: list[tuple[Ints, Ints, dict[str, Any]]]
+    lookup_cache: list[tuple[Ints, Ints, dict[str, Any]]]
     """These very `t`, the times they were last asked for, and where those lie."""
 
-    def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], begin: Millis | Ints) -> None:
+    def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], watched_since: Millis | Ints) -> None:
         """`begin`: for all rows, or one each."""
-        self.paced = None
-        self.looked = []
-        self.t, self.v, self.keys, self.trimmed = t, v, list(keys), NEVER
-        self.begins = np.array(np.broadcast_to(np.asarray(begin, np.int64), (len(self.keys),)))
-        self.unwatched = WATCHED
-        self.forgotten = self.rewritten = 0
-        self.mind_gaps()
+        self.spacing_cache = None
+        self.lookup_cache = []
+        self.t, self.v, self.keys, self.trimmed_until = t, v, list(keys), TIME_MIN
+        self.watched_since = np.array(np.broadcast_to(np.asarray(watched_since, np.int64), (len(self.keys),)))
+        self.downtimes = NO_DOWNTIME
+        self.trimmed_columns = self.rewrite_count = 0
+        self.update_gaps()
 
     @property
-    def begin(self) -> Millis:
+    def first_watched(self) -> Millis:
         """Since when the longest watched series of the page has been watched."""
-        return int(self.begins.min()) if self.begins.size else NEVER
+        return int(self.watched_since.min()) if self.watched_since.size else TIME_MIN
 
-    def mind_gaps(self) -> None:
+    def update_gaps(self) -> None:
         """Works out `gap` and `gap_max` anew from all cells."""
-        self.gap = np.full(len(self.keys), NEVER, np.int64)
-        holes = missing(self.v)
+        self.last_gap = np.full(len(self.keys), TIME_MIN, np.int64)
+        holes = is_missing(self.v)
         rows = np.flatnonzero(holes.any(axis=1))
         if rows.size:
-            self.gap[rows] = self.t[self.t.size - 1 - np.argmax(holes[rows, ::-1], axis=1)]
-        self.gap_max = int(self.gap.max()) if self.gap.size else NEVER
+            self.last_gap[rows] = self.t[self.t.size - 1 - np.argmax(holes[rows, ::-1], axis=1)]
+        self.newest_gap = int(self.last_gap.max()) if self.last_gap.size else TIME_MIN
 
     def rows_where(self, accepts: Callable[[Labels], bool]) -> list[int]:
         """Rows whose key is accepted, ascending."""
@@ -119,10 +119,10 @@ class Page:
 
     def rows_named(self, name: str) -> Iterable[int]:
         """Rows of one metric, ascending. Pages with many rows keep an index."""
-        return self.rows_where(lambda key: (NAME, name) in key)
+        return self.rows_where(lambda key: (METRIC_NAME_LABEL, name) in key)
 
 
-def page_of(samples: Mapping[Labels, Iterable[tuple[Millis, float]]], begin: Millis) -> Page:
+def page_from_samples(samples: Mapping[Labels, Iterable[tuple[Millis, float]]], watched_since: Millis) -> SeriesPage:
     """A page from whole series: key (with `__name__`, sorted) → points, in any order. For replays and tests."""
     series = {key: sorted(dict(points).items()) for key, points in samples.items()}
     t = np.array(sorted({at for points in series.values() for at, _ in points}), np.int64)
@@ -130,24 +130,24 @@ def page_of(samples: Mapping[Labels, Iterable[tuple[Millis, float]]], begin: Mil
     for row, points in enumerate(series.values()):
         if points:
             v[row, np.searchsorted(t, [at for at, _ in points])] = np.array([value for _, value in points], np.float64)
-    return Page(t, v, list(series), begin)
+    return SeriesPage(t, v, list(series), watched_since)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picked:
+class PageSelection:
     """The rows of one page that a selector reads."""
 
-    page: Page
+    page: SeriesPage
     rows: Rows
     """A slice where they lie side by side, which costs no copy."""
     keys: tuple[Labels, ...]
-    bare: tuple[Labels, ...]
+    keys_without_name: tuple[Labels, ...]
     """The keys without `__name__`."""
-    begin: Millis
+    watched_since: Millis
     """Since when all of them have been watched."""
 
 
-class Series(Protocol):
+class Querier(Protocol):
     """Where an evaluation finds its pages."""
 
     @property
@@ -155,44 +155,46 @@ class Series(Protocol):
         """Another object whenever a selector might pick other rows than before."""
         ...
 
-    def select(self, name: str | None, matchers: tuple[Matcher, ...]) -> Sequence[Picked]:
+    def select(self, name: str | None, matchers: tuple[Matcher, ...]) -> Sequence[PageSelection]:
         """The pages with series that match, and their rows there. `name` None: any metric."""
         ...
 
 
-class Pages:
+class PageList:
     """Series held as a plain list of pages. Call `changed` after rows or pages came or went."""
 
-    def __init__(self, pages: Iterable[Page] = ()) -> None:
-        self.pages: list[Page] = list(pages)
+    def __init__(self, pages: Iterable[SeriesPage] = ()) -> None:
+        self.pages: list[SeriesPage] = list(pages)
         self.generation: object = object()
 
-    def changed(self) -> None:
+    def invalidate(self) -> None:
         self.generation = object()
 
-    def select(self, name: str | None, matchers: tuple[Matcher, ...]) -> Sequence[Picked]:
+    def select(self, name: str | None, matchers: tuple[Matcher, ...]) -> Sequence[PageSelection]:
         picked = []
         for page in self.pages:
-            rows = list(page.rows_where(partial(_all, matchers)) if name is None else page.rows_named(name))
+            rows = list(page.rows_where(partial(_matches_all, matchers)) if name is None else page.rows_named(name))
             if name is not None and matchers:
-                rows = [row for row in rows if _all(matchers, page.keys[row])]
+                rows = [row for row in rows if _matches_all(matchers, page.keys[row])]
             if rows:
-                picked.append(_pick(page, rows))
+                picked.append(_select_rows(page, rows))
         return picked
 
 
-def _all(matchers: tuple[Matcher, ...], key: Labels) -> bool:
+def _matches_all(matchers: tuple[Matcher, ...], key: Labels) -> bool:
     labels = dict(key)
-    return all(matcher.accepts(labels.get(matcher.label, "")) for matcher in matchers)
+    return all(matcher.matches(labels.get(matcher.label, "")) for matcher in matchers)
 
 
-def _pick(page: Page, rows: list[int]) -> Picked:
+def _select_rows(page: SeriesPage, rows: list[int]) -> PageSelection:
     keys = tuple(page.keys[row] for row in rows)
     together = rows[-1] - rows[0] + 1 == len(rows)
     chosen: Rows = slice(rows[0], rows[-1] + 1) if together else np.array(rows, np.intp)
-    return Picked(page, chosen, keys, tuple(map(bare, keys)), int(page.begins[chosen].max()))
+    return PageSelection(
+        page, chosen, keys, tuple(map(labels_without_name, keys)), int(page.watched_since[chosen].max())
+    )
 
 
-def bare(key: Labels) -> Labels:
+def labels_without_name(key: Labels) -> Labels:
     """The labels without the metric's name."""
-    return tuple(pair for pair in key if pair[0] != NAME)
+    return tuple(pair for pair in key if pair[0] != METRIC_NAME_LABEL)

@@ -17,206 +17,231 @@ import numpy as np
 
 from watchdog.model import Labels, Millis
 from watchdog.promql import operators
-from watchdog.promql.calendar import CLOCK
-from watchdog.promql.functions import INSTANT, KEEPS_NAME
-from watchdog.promql.look import Common, Look, Shared, Spot, Unusual
-from watchdog.promql.nodes import LOOKBACK, SETS, At, Binary, Call, Negate, Node, Number, RangeCall, Selector
-from watchdog.promql.pages import Page, Picked, Series, bare
-from watchdog.promql.selectors import NONE
+from watchdog.promql.calendar import DATE_FUNCTIONS
+from watchdog.promql.functions import INSTANT_FUNCTIONS, KEEPS_METRIC_NAME
+from watchdog.promql.look import FastPathUnavailable, PlanRegistry, RoundCache, SharedRangeCall, WindowKey
+from watchdog.promql.nodes import (
+    LOOKBACK_DELTA,
+    SET_OPERATORS,
+    AtModifier,
+    BinaryExpr,
+    FunctionCall,
+    Node,
+    NumberLiteral,
+    RangeFunctionCall,
+    UnaryMinus,
+    VectorSelector,
+)
+from watchdog.promql.pages import PageSelection, Querier, SeriesPage, labels_without_name
+from watchdog.promql.selectors import NO_SAMPLE
 
-Step = Callable[[Look], float | None]
+CompiledNode = Callable[[RoundCache], float | None]
 """What a node says: a number, or None where the series is not there."""
 
 
-class Cover(NamedTuple):
+class CoverageWindow(NamedTuple):
     """A window whose coverage is minded."""
 
-    page: Page
-    begin: Millis
-    number: int
+    page: SeriesPage
+    watched_since: Millis
+    window_number: int
     span: Millis
 
 
-class Plan:
+class CompiledExpr:
     """An expression as closures, for as long as the series stay the same."""
 
-    __slots__ = ("_common", "_series", "covers", "names", "numbers", "still", "value")
+    __slots__ = (
+        "_registry",
+        "_series",
+        "coverage_windows",
+        "depends_on_samples_only",
+        "evaluate",
+        "label_sets",
+        "window_numbers",
+    )
 
-    def __init__(self, node: Node, series: Series, common: Common) -> None:
+    def __init__(self, node: Node, series: Querier, common: PlanRegistry) -> None:
         """Raises Unusual when the expression is not about single series."""
-        self._series, self._common = series, common
-        self.numbers: list[int] = []
+        self._series, self._registry = series, common
+        self.window_numbers: list[int] = []
         """Of the spots where it reads."""
-        self.covers: list[Cover] = []
-        self.still = True
+        self.coverage_windows: list[CoverageWindow] = []
+        self.depends_on_samples_only = True
         """Whether the answer depends on nothing but the samples that are read."""
-        key, self.value = self._compile(node)
-        self.names: tuple[Labels, ...] = (() if key is None else bare(key),)
+        key, self.evaluate = self._compile(node)
+        self.label_sets: tuple[Labels, ...] = (() if key is None else labels_without_name(key),)
 
-    def _compile(self, node: Node) -> tuple[Labels | None, Step]:
+    def _compile(self, node: Node) -> tuple[Labels | None, CompiledNode]:
         """The labels, with the name where PromQL keeps it, None for a scalar; and the closure."""
         match node:
-            case Number(value=value):
+            case NumberLiteral(value=value):
                 return None, lambda _: value
-            case Selector():
-                return self._selector(node)
-            case RangeCall():
-                return self._range(node)
-            case Binary():
-                return self._binary(node)
-            case Negate(expr=inner):
+            case VectorSelector():
+                return self._compile_selector(node)
+            case RangeFunctionCall():
+                return self._compile_range_call(node)
+            case BinaryExpr():
+                return self._compile_binary(node)
+            case UnaryMinus(expr=inner):
                 key, step = self._compile(inner)
-                return None if key is None else bare(key), _mapped(step, operator.neg)
-            case Call():
-                return self._call(node)
-        raise Unusual
+                return None if key is None else labels_without_name(key), _apply_function(step, operator.neg)
+            case FunctionCall():
+                return self._compile_call(node)
+        raise FastPathUnavailable
 
-    def _pick(self, selector: Selector) -> Picked:
-        picked = selector.memo.of(
+    def _select_single_series(self, selector: VectorSelector) -> PageSelection:
+        picked = selector.plan_cache.get(
             self._series.generation, None, lambda: self._series.select(selector.name, selector.matchers)
         )
         if len(picked) != 1 or len(picked[0].keys) != 1:
-            raise Unusual
+            raise FastPathUnavailable
         return picked[0]
 
-    def _spot(self, page: Page, selector: Selector, span: Millis, *, whole: bool) -> tuple[int, Spot]:
-        at: At = selector.at
+    def _register_window(
+        self, page: SeriesPage, selector: VectorSelector, span: Millis, *, whole: bool
+    ) -> tuple[int, WindowKey]:
+        at: AtModifier = selector.at
         if at is not None or selector.offset:
-            self.still = False
-        spot = Spot(id(page), at if isinstance(at, int) else None, selector.offset, span, whole)
-        number = self._common.numbers.setdefault(spot, len(self._common.numbers))
-        if number not in self.numbers:
-            self.numbers.append(number)
+            self.depends_on_samples_only = False
+        spot = WindowKey(id(page), at if isinstance(at, int) else None, selector.offset, span, whole)
+        number = self._registry.window_numbers.setdefault(spot, len(self._registry.window_numbers))
+        if number not in self.window_numbers:
+            self.window_numbers.append(number)
         return number, spot
 
-    def _selector(self, selector: Selector, *, stamp: bool = False) -> tuple[Labels, Step]:
-        picked = self._pick(selector)
-        page, row = picked.page, _row(picked)
-        number, spot = self._spot(page, selector, LOOKBACK, whole=False)
+    def _compile_selector(self, selector: VectorSelector, *, timestamps: bool = False) -> tuple[Labels, CompiledNode]:
+        picked = self._select_single_series(selector)
+        page, row = picked.page, _row_index(picked)
+        number, spot = self._register_window(page, selector, LOOKBACK_DELTA, whole=False)
 
-        def cell(look: Look) -> float | None:
-            view = look.views.get(number) or look.view(number, page, spot)
+        def cell(look: RoundCache) -> float | None:
+            view = look.window_views.get(number) or look.window_view(number, page, spot)
             last = view.last
             if view.first >= last:
                 return None
-            x = view.cell(row, last - 1)
+            x = view.read_cell(row, last - 1)
             if x != x:
-                raise Unusual  # a NaN that was measured, or a cell without a value
+                raise FastPathUnavailable  # a NaN that was measured, or a cell without a value
             return x
 
-        def sampled(look: Look) -> float | None:
-            return None if cell(look) is None else look.views[number].sampled / 1_000
+        def sampled(look: RoundCache) -> float | None:
+            return None if cell(look) is None else look.window_views[number].newest_sample_time / 1_000
 
-        return picked.keys[0], sampled if stamp else cell
+        return picked.keys[0], sampled if timestamps else cell
 
-    def _range(self, node: RangeCall) -> tuple[Labels, Step]:
+    def _compile_range_call(self, node: RangeFunctionCall) -> tuple[Labels, CompiledNode]:
         selector = node.selector
-        if not isinstance(selector, Selector) or node.func == "absent_over_time":
-            raise Unusual
+        if not isinstance(selector, VectorSelector) or node.func == "absent_over_time":
+            raise FastPathUnavailable
         args = []
         for arg in node.args:
-            if not isinstance(arg, Number):
-                raise Unusual
+            if not isinstance(arg, NumberLiteral):
+                raise FastPathUnavailable
             args.append(arg.value)
-        picked = self._pick(selector)
-        row, (number, spot) = _row(picked), self._spot(picked.page, selector, node.span, whole=True)
-        self.covers.append(Cover(picked.page, picked.begin, number, node.span))
-        self.still = self.still and node.func in _STILL
+        picked = self._select_single_series(selector)
+        row, (number, spot) = _row_index(picked), self._register_window(picked.page, selector, node.span, whole=True)
+        self.coverage_windows.append(CoverageWindow(picked.page, picked.watched_since, number, node.span))
+        self.depends_on_samples_only = self.depends_on_samples_only and node.func in _SAMPLE_ONLY_FUNCTIONS
         what = (node.func, tuple(map(repr, args)), spot)
-        shared = self._common.shared.get(what)
+        shared = self._registry.shared_calls.get(what)
         if shared is None:
-            shared = self._common.shared[what] = Shared(node, picked.page, number, spot, tuple(args), self._common.room)
+            shared = self._registry.shared_calls[what] = SharedRangeCall(
+                node, picked.page, number, spot, tuple(args), self._registry.memory_budget
+            )
         if row not in shared.rows:
             shared.rows.append(row)
             shared.rows.sort()
 
-        def over(look: Look) -> float | None:
-            known = look.kernels.get(shared)
+        def over(look: RoundCache) -> float | None:
+            known = look.call_results.get(shared)
             if known is None:
-                known = look.kernels[shared] = shared.values(look, row)
+                known = look.call_results[shared] = shared.evaluate(look, row)
             elif row not in known:
-                known.update(shared.values(look, row))
+                known.update(shared.evaluate(look, row))
             return known[row]
 
-        return picked.keys[0] if node.func in KEEPS_NAME else picked.bare[0], over
+        return picked.keys[0] if node.func in KEEPS_METRIC_NAME else picked.keys_without_name[0], over
 
-    def _binary(self, node: Binary) -> tuple[Labels | None, Step]:
+    def _compile_binary(self, node: BinaryExpr) -> tuple[Labels | None, CompiledNode]:
         (mine, left), (theirs, right) = self._compile(node.lhs), self._compile(node.rhs)
-        if node.op in SETS:
-            return self._set(node, mine, left, theirs, right)
+        if node.op in SET_OPERATORS:
+            return self._compile_set_operator(node, mine, left, theirs, right)
         if mine is None or theirs is None:
             key = mine if theirs is None else theirs
-            nameless = key is not None and (node.op in operators.ARITHMETIC or node.as_bool)
+            nameless = key is not None and (node.op in operators.ARITHMETIC_FUNCTIONS or node.return_bool)
             # What a comparison keeps is the value of the vector, wherever it stands.
             keeps = "left" if theirs is None else "right"
-            return bare(key) if key is not None and nameless else key, _joined(
+            return labels_without_name(key) if key is not None and nameless else key, _apply_operator(
                 node, left, right, keeps, scalar=key is None
             )
-        pairs = operators.pair(node, (mine,), (theirs,))
+        pairs = operators.match_series(node, (mine,), (theirs,))
         if not pairs.many.size:
-            raise Unusual
-        return pairs.result.keys[0], _joined(node, left, right, "left", scalar=False)
+            raise FastPathUnavailable
+        return pairs.result.keys[0], _apply_operator(node, left, right, "left", scalar=False)
 
-    def _set(
-        self, node: Binary, mine: Labels | None, left: Step, theirs: Labels | None, right: Step
-    ) -> tuple[Labels, Step]:
+    def _compile_set_operator(
+        self, node: BinaryExpr, mine: Labels | None, left: CompiledNode, theirs: Labels | None, right: CompiledNode
+    ) -> tuple[Labels, CompiledNode]:
         if mine is None or theirs is None or node.op == "or":  # what `or` is labelled by depends on who is there
-            raise Unusual
+            raise FastPathUnavailable
         met = operators.signature(node, mine) == operators.signature(node, theirs)
         wanted = node.op == "and"
 
-        def step(look: Look) -> float | None:
+        def step(look: RoundCache) -> float | None:
             x, y = left(look), right(look)
             return x if (met and y is not None) == wanted else None
 
         return mine, step
 
-    def _call(self, node: Call) -> tuple[Labels | None, Step]:
+    def _compile_call(self, node: FunctionCall) -> tuple[Labels | None, CompiledNode]:
         func, args = node.func, node.args
         if func == "pi":
             return None, lambda _: math.pi
         if func == "time":
-            self.still = False
+            self.depends_on_samples_only = False
             return None, lambda look: look.now / 1_000
         if func == "vector":
             return (), self._compile(args[0])[1]
-        if func == "timestamp" and isinstance(args[0], Selector):
-            name, stamped = self._selector(args[0], stamp=True)
-            return bare(name), stamped
+        if func == "timestamp" and isinstance(args[0], VectorSelector):
+            name, stamped = self._compile_selector(args[0], timestamps=True)
+            return labels_without_name(name), stamped
         if func == "scalar":
             _, step = self._compile(args[0])
             return None, lambda look: math.nan if (x := step(look)) is None else x
-        function = INSTANT.get(func) or CLOCK.get(func)
+        function = INSTANT_FUNCTIONS.get(func) or DATE_FUNCTIONS.get(func)
         if function is None or func == "clamp":
-            raise Unusual
+            raise FastPathUnavailable
         labels, step = self._compile(args[0])
         if labels is None:
-            raise Unusual
+            raise FastPathUnavailable
         rest = [self._compile(arg)[1] for arg in args[1:]]
-        return bare(labels), _applied(function, step, rest)
+        return labels_without_name(labels), _apply_numpy_function(function, step, rest)
 
     # ─ at one time, after `value` ─
 
-    def about(self, look: Look) -> tuple[Millis, Millis]:
+    def freshness(self, look: RoundCache) -> tuple[Millis, Millis]:
         """How old the answer is (as `Result.newest`), and until when it stays as it is, exclusively, as long as no samples
         come; `now`: nothing is known."""
-        views, newest, until = look.views, NONE, NONE
-        for number in self.numbers:
+        views, newest, until = look.window_views, NO_SAMPLE, NO_SAMPLE
+        for number in self.window_numbers:
             view = views[number]
             if view.newest < newest:
                 newest = view.newest
-            if view.until < until:
-                until = view.until
-        return (0 if newest == NONE else newest), (until if self.still and until != NONE else look.now)
+            if view.valid_until < until:
+                until = view.valid_until
+        return (0 if newest == NO_SAMPLE else newest), (
+            until if self.depends_on_samples_only and until != NO_SAMPLE else look.now
+        )
 
-    def coverage(self, look: Look) -> tuple[Millis, Millis]:
+    def coverage(self, look: RoundCache) -> tuple[Millis, Millis]:
         """How much of the window is covered that lacks the greatest share, and how long it is."""
         worst_have = worst_span = 0
-        for page, begin, number, span in self.covers:
-            end = look.views[number].end
-            if page.unwatched.size and page.unwatched[-1, 1] > end - span:
-                raise Unusual  # some of the window may have been missed
-            have = end - max(begin, page.trimmed, look.since)
+        for page, begin, number, span in self.coverage_windows:
+            end = look.window_views[number].end
+            if page.downtimes.size and page.downtimes[-1, 1] > end - span:
+                raise FastPathUnavailable  # some of the window may have been missed
+            have = end - max(begin, page.trimmed_until, look.samples_after)
             have = span if have > span else max(have, 0)
             if worst_span:
                 share, before = have / span, worst_have / worst_span
@@ -226,7 +251,7 @@ class Plan:
         return worst_have, worst_span
 
 
-_STILL = frozenset(
+_SAMPLE_ONLY_FUNCTIONS = frozenset(
     {
         "avg_over_time",
         "sum_over_time",
@@ -252,19 +277,21 @@ _STILL = frozenset(
 """Functions of the samples alone: where the window's edges lie does not matter to them."""
 
 
-def _row(picked: Picked) -> int:
+def _row_index(picked: PageSelection) -> int:
     rows = picked.rows
     return int(rows.start) if isinstance(rows, slice) else int(rows[0])
 
 
-def _mapped(step: Step, function: Callable[[float], float]) -> Step:
+def _apply_function(step: CompiledNode, function: Callable[[float], float]) -> CompiledNode:
     return lambda look: None if (x := step(look)) is None else function(x)
 
 
-def _applied(function: Callable[..., object], step: Step, rest: list[Step]) -> Step:
+def _apply_numpy_function(
+    function: Callable[..., object], step: CompiledNode, rest: list[CompiledNode]
+) -> CompiledNode:
     """A function of vectors on one cell, by numpy: its sines and logarithms are not those of the C library."""
 
-    def call(look: Look) -> float | None:
+    def call(look: RoundCache) -> float | None:
         x = step(look)
         given = [np.array([number(look)]) for number in rest]
         if x is None:
@@ -275,20 +302,22 @@ def _applied(function: Callable[..., object], step: Step, rest: list[Step]) -> S
     return call
 
 
-def _joined(node: Binary, left: Step, right: Step, keeps: str, *, scalar: bool) -> Step:
+def _apply_operator(
+    node: BinaryExpr, left: CompiledNode, right: CompiledNode, keeps: str, *, scalar: bool
+) -> CompiledNode:
     """One operator between two numbers; both sides are always read."""
-    if node.op in operators.ARITHMETIC:
-        function = _ARITHMETIC.get(node.op) or _by_numpy(node.op)
+    if node.op in operators.ARITHMETIC_FUNCTIONS:
+        function = _FLOAT_ARITHMETIC.get(node.op) or _numpy_operator(node.op)
 
-        def arithmetic(look: Look) -> float | None:
+        def arithmetic(look: RoundCache) -> float | None:
             x, y = left(look), right(look)
             return None if x is None or y is None else function(x, y)
 
         return arithmetic
-    holds = _COMPARE[node.op]
-    as_number, keeps_left = scalar or node.as_bool, keeps == "left"
+    holds = _FLOAT_COMPARISONS[node.op]
+    as_number, keeps_left = scalar or node.return_bool, keeps == "left"
 
-    def compare(look: Look) -> float | None:
+    def compare(look: RoundCache) -> float | None:
         x, y = left(look), right(look)
         if x is None or y is None:
             return None
@@ -305,8 +334,8 @@ def _divide(x: float, y: float) -> float:
     return math.copysign(math.inf, x) * math.copysign(1.0, y) if x and x == x else math.nan
 
 
-def _by_numpy(op: str) -> Callable[[float, float], float]:
-    function = operators.ARITHMETIC[op]
+def _numpy_operator(op: str) -> Callable[[float, float], float]:
+    function = operators.ARITHMETIC_FUNCTIONS[op]
 
     def apply(x: float, y: float) -> float:
         with np.errstate(all="ignore"):
@@ -315,13 +344,13 @@ def _by_numpy(op: str) -> Callable[[float, float], float]:
     return apply
 
 
-_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+_FLOAT_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
     "/": _divide,
 }
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_FLOAT_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,

@@ -19,95 +19,105 @@ from typing import Protocol
 
 import numpy as np
 
-from watchdog.promql.averages import LOSES, NARROW
-from watchdog.promql.folds import moments
-from watchdog.promql.pages import Floats, Page
+from watchdog.promql.averages import LOSSY_RATIO, NARROW_VARIANCE_RATIO
+from watchdog.promql.folds import combine_moments
+from watchdog.promql.pages import Floats, SeriesPage
 
-_FEW = 64
+_MAX_NEW_SAMPLES = 64
 """New samples that are folded in one by one; more are folded anew."""
-_ROOM = 4_000_000
+_MAX_NUMBERS = 4_000_000
 """Numbers that are remembered, all windows together: 32 MB."""
 
 
-class Room:
+class MemoryBudget:
     """How much is remembered for one set of series."""
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.used = 0
 
 
-class Kept(Protocol):
+class IncrementalState(Protocol):
     """What is remembered of a window [begin, end); places are counted since the page began."""
 
-    base: int
+    min_begin: int
     """Windows that begin earlier are none of its business, …"""
-    until: float
+    max_begin: float
     """… nor those that begin here or later, …"""
-    most: int
+    max_samples: int
     """… or hold so many samples or more."""
 
     def push(self, x: float, at: int) -> None:
         """One more sample, at that place."""
 
-    def tell(self, begin: int, end: int, /) -> float | None:
+    def result(self, begin: int, end: int, /) -> float | None:
         """The value; None: it is not plain."""
 
 
-class Running:
+class IncrementalWindow:
     """One function over one window of one row, from look to look."""
 
-    __slots__ = ("_end", "_kept", "_kind", "_page", "_rewritten", "_room", "_row", "_taken", "_takes")
+    __slots__ = (
+        "_end",
+        "_memory_budget",
+        "_numbers_per_sample",
+        "_page",
+        "_reserved",
+        "_rewrite_count",
+        "_row",
+        "_state",
+        "_state_factory",
+    )
 
-    def __init__(self, func: str, page: Page, row: int, room: Room) -> None:
-        self._kind, self._takes = KINDS[func]
-        self._page, self._row, self._room = page, row, room
-        self._kept: Kept | None = None
-        self._end = self._rewritten = self._taken = 0
+    def __init__(self, func: str, page: SeriesPage, row: int, room: MemoryBudget) -> None:
+        self._state_factory, self._numbers_per_sample = INCREMENTAL_STATES[func]
+        self._page, self._row, self._memory_budget = page, row, room
+        self._state: IncrementalState | None = None
+        self._end = self._rewrite_count = self._reserved = 0
 
     def value(self, first: int, last: int) -> float | None:
         """Of the columns from `first` until before `last`, at least one, all of them with a value. None: ask the kernel."""
-        page, kept = self._page, self._kept
-        begin, end = page.forgotten + first, page.forgotten + last
+        page, kept = self._page, self._state
+        begin, end = page.trimmed_columns + first, page.trimmed_columns + last
         new = end - self._end
         if (
             kept is None
-            or page.rewritten != self._rewritten
-            or not 0 <= new <= _FEW
-            or not kept.base <= begin < kept.until
-            or end - begin >= kept.most
+            or page.rewrite_count != self._rewrite_count
+            or not 0 <= new <= _MAX_NEW_SAMPLES
+            or not kept.min_begin <= begin < kept.max_begin
+            or end - begin >= kept.max_samples
         ):
-            if not self._fits(last - first):
+            if not self._reserve(last - first):
                 return None
-            kept = self._kept = self._kind(page.v[self._row, first:last], end)
-            self._rewritten = page.rewritten
+            kept = self._state = self._state_factory(page.v[self._row, first:last], end)
+            self._rewrite_count = page.rewrite_count
         elif new == 1:
             kept.push(page.v.item(self._row, last - 1), end - 1)
         elif new:
             for at, x in enumerate(page.v[self._row, last - new : last].tolist(), end - new):
                 kept.push(x, at)
         self._end = end
-        return kept.tell(begin, end)
+        return kept.result(begin, end)
 
-    def _fits(self, n: int) -> bool:
-        cost = self._takes * n
-        if self._room.taken - self._taken + cost > _ROOM:
-            self._kept = None
+    def _reserve(self, n: int) -> bool:
+        cost = self._numbers_per_sample * n
+        if self._memory_budget.used - self._reserved + cost > _MAX_NUMBERS:
+            self._state = None
             cost = 0
-        self._room.taken += cost - self._taken
-        self._taken = cost
+        self._memory_budget.used += cost - self._reserved
+        self._reserved = cost
         return cost > 0
 
 
-def _top(n: int) -> int:
+def _greatest_power_of_two(n: int) -> int:
     """The greatest power of two that is not above n."""
     return 1 << n.bit_length() - 1
 
 
-def _filled(node: tuple[Floats, ...], end: int, merge: Callable[..., tuple[Floats, ...]]) -> list[array[float]]:
+def _build_levels(node: tuple[Floats, ...], end: int, merge: Callable[..., tuple[Floats, ...]]) -> list[array[float]]:
     """The newest nodes of each level, for samples that end before `end`. The node of `size` samples that ends at a place
     stands at ``size + place % size``."""
     n, size = node[0].size, 1
-    rings = [array("d", bytes(16 * _top(n))) for _ in node]
+    rings = [array("d", bytes(16 * _greatest_power_of_two(n))) for _ in node]
     views = [np.frombuffer(ring) for ring in rings]
     while True:
         many = min(size, node[0].size)
@@ -120,29 +130,29 @@ def _filled(node: tuple[Floats, ...], end: int, merge: Callable[..., tuple[Float
         size *= 2
 
 
-def _since(v: Floats) -> int:
+def _constant_since(v: Floats) -> int:
     """From where on all samples are equal to the last one."""
     moved = np.flatnonzero(v[1:] != v[:-1])
     return int(moved[-1]) + 1 if moved.size else 0
 
 
-class _Sums:
+class _SumState:
     """Sums and means."""
 
     def __init__(self, v: Floats, end: int, *, mean: bool) -> None:
         n = v.size
-        self._mean, self._top = mean, _top(n)
-        self.base, self.until, self.most = end - n, math.inf, 2 * self._top
+        self._mean, self._top = mean, _greatest_power_of_two(n)
+        self.min_begin, self.max_begin, self.max_samples = end - n, math.inf, 2 * self._top
         with np.errstate(all="ignore"):
-            (self._rings,) = _filled((v,), end, lambda left, _, right, __: (left[0] + right[0],))
+            (self._rings,) = _build_levels((v,), end, lambda left, _, right, __: (left[0] + right[0],))
             self._greatest = float(np.maximum.reduce(np.abs(v)))
         self._greatest_at = end - 1
-        self._moved = self.base + _since(v)
+        self._last_change = self.min_begin + _constant_since(v)
         self._last = float(v[-1])
 
     def push(self, x: float, at: int) -> None:
         if x != self._last:
-            self._moved, self._last = at, x
+            self._last_change, self._last = at, x
         size_of = abs(x)
         if not size_of < self._greatest:
             self._greatest, self._greatest_at = size_of, at
@@ -154,9 +164,9 @@ class _Sums:
             x = before + x
             size += size
 
-    def tell(self, begin: int, end: int) -> float | None:
+    def result(self, begin: int, end: int) -> float | None:
         n = end - begin
-        if self._moved <= begin:
+        if self._last_change <= begin:
             same = self._last
             if not -math.inf < same * n < math.inf:
                 return None
@@ -170,28 +180,28 @@ class _Sums:
             size = left & -left
             total = rings[size | (at & (size - 1))] + total
             left -= size
-        if not (-math.inf < total < math.inf and self._greatest <= abs(total) * (LOSES / n)):
+        if not (-math.inf < total < math.inf and self._greatest <= abs(total) * (LOSSY_RATIO / n)):
             if self._greatest_at < begin:
-                self.most = 0  # it is greater than anything in there: to be looked up anew
+                self.max_samples = 0  # it is greater than anything in there: to be looked up anew
             return None
         return total / n if self._mean else total + 0.0
 
 
-class _Moments:
+class _VarianceState:
     """Variances, and their roots."""
 
     def __init__(self, v: Floats, end: int, *, root: bool) -> None:
         n = v.size
-        self._root, self._top = root, _top(n)
-        self.base, self.until, self.most = end - n, math.inf, 2 * self._top
+        self._root, self._top = root, _greatest_power_of_two(n)
+        self.min_begin, self.max_begin, self.max_samples = end - n, math.inf, 2 * self._top
         with np.errstate(all="ignore"):
-            self._sums, self._squares = _filled((v, np.zeros(n)), end, moments)
-        self._moved = self.base + _since(v)
+            self._sums, self._squares = _build_levels((v, np.zeros(n)), end, combine_moments)
+        self._last_change = self.min_begin + _constant_since(v)
         self._last = float(v[-1])
 
     def push(self, x: float, at: int) -> None:
         if x != self._last:
-            self._moved, self._last = at, x
+            self._last_change, self._last = at, x
         sums, squares, size, top = self._sums, self._squares, 1, self._top
         square = 0.0
         while size <= top:
@@ -202,9 +212,9 @@ class _Moments:
             x, square = before + x, (apart + square) + distance * distance * (0.5 / size)
             size += size
 
-    def tell(self, begin: int, end: int) -> float | None:
+    def result(self, begin: int, end: int) -> float | None:
         n = end - begin
-        if self._moved <= begin:
+        if self._last_change <= begin:
             return 0.0 if -math.inf < self._last < math.inf else None
         sums, squares, at = self._sums, self._squares, end - 1
         size = n & -n
@@ -219,44 +229,44 @@ class _Moments:
             total, square = before + total, (squares[place] + square) + apart * apart * (size * held / (size + held))
             held, left = held + size, left - size
         middle, result = total / n, square / n
-        if not (middle * middle * NARROW <= result < math.inf):
+        if not (middle * middle * NARROW_VARIANCE_RATIO <= result < math.inf):
             return None
         return math.sqrt(result) if self._root else result
 
 
-class _Extremes:
+class _ExtremeState:
     """Maxima and minima: of each place in the past until its end, and of what came since then."""
 
     def __init__(self, v: Floats, end: int, *, sign: float) -> None:
         self._sign = sign
         """-1: the least, which is the greatest of the negatives."""
-        self.base, self.until, self.most = end - v.size, float(end), 1 << 62
-        self._odd = -1
+        self.min_begin, self.max_begin, self.max_samples = end - v.size, float(end), 1 << 62
+        self._last_invalid = -1
         if math.isnan(np.minimum.reduce(v)):
-            self._odd = self.base + int(np.flatnonzero(np.isnan(v))[-1])
-        self._past: Callable[[int], float] = np.maximum.accumulate((v * sign)[::-1])[::-1].item
-        self._since = -math.inf
+            self._last_invalid = self.min_begin + int(np.flatnonzero(np.isnan(v))[-1])
+        self._suffix_max: Callable[[int], float] = np.maximum.accumulate((v * sign)[::-1])[::-1].item
+        self._max_since = -math.inf
 
     def push(self, x: float, at: int) -> None:
         x *= self._sign
-        if x > self._since:
-            self._since = x
+        if x > self._max_since:
+            self._max_since = x
         elif x != x:
-            self._odd = at
+            self._last_invalid = at
 
-    def tell(self, begin: int, _: int) -> float | None:
-        if self._odd >= begin:
+    def result(self, begin: int, _: int) -> float | None:
+        if self._last_invalid >= begin:
             return None
-        return max(self._past(begin - self.base), self._since) * self._sign + 0.0
+        return max(self._suffix_max(begin - self.min_begin), self._max_since) * self._sign + 0.0
 
 
-class _Drawdowns:
+class _DrawdownState:
     """Greatest losses from a peak, of numbers above zero: as for extremes, with what is left of a peak at least."""
 
     def __init__(self, v: Floats, end: int) -> None:
-        self.base, self.until, self.most = end - v.size, float(end), 1 << 62
+        self.min_begin, self.max_begin, self.max_samples = end - v.size, float(end), 1 << 62
         odd = np.flatnonzero(~((v > 0) & (v < np.inf)))
-        self._odd = self.base + int(odd[-1]) if odd.size else -1
+        self._last_invalid = self.min_begin + int(odd[-1]) if odd.size else -1
         back = v[::-1]
         with np.errstate(all="ignore"):
             left = np.minimum.accumulate(back) / back
@@ -266,7 +276,7 @@ class _Drawdowns:
 
     def push(self, x: float, at: int) -> None:
         if not 0.0 < x < math.inf:
-            self._odd = at  # when it has left the window, so has all that was before
+            self._last_invalid = at  # when it has left the window, so has all that was before
             return
         if x > self._peak:
             self._peak = x
@@ -274,20 +284,20 @@ class _Drawdowns:
             self._left = left
         self._low = min(self._low, x)
 
-    def tell(self, begin: int, _: int) -> float | None:
-        if self._odd >= begin:
+    def result(self, begin: int, _: int) -> float | None:
+        if self._last_invalid >= begin:
             return None
-        place = begin - self.base
+        place = begin - self.min_begin
         return 1.0 - min(self._low / self._peaks(place), self._lefts(place), self._left)
 
 
-KINDS: dict[str, tuple[Callable[[Floats, int], Kept], int]] = {
-    "avg_over_time": (partial(_Sums, mean=True), 2),
-    "sum_over_time": (partial(_Sums, mean=False), 2),
-    "stdvar_over_time": (partial(_Moments, root=False), 4),
-    "stddev_over_time": (partial(_Moments, root=True), 4),
-    "max_drawdown_over_time": (_Drawdowns, 2),
-    "max_over_time": (partial(_Extremes, sign=1.0), 1),
-    "min_over_time": (partial(_Extremes, sign=-1.0), 1),
+INCREMENTAL_STATES: dict[str, tuple[Callable[[Floats, int], IncrementalState], int]] = {
+    "avg_over_time": (partial(_SumState, mean=True), 2),
+    "sum_over_time": (partial(_SumState, mean=False), 2),
+    "stdvar_over_time": (partial(_VarianceState, root=False), 4),
+    "stddev_over_time": (partial(_VarianceState, root=True), 4),
+    "max_drawdown_over_time": (_DrawdownState, 2),
+    "max_over_time": (partial(_ExtremeState, sign=1.0), 1),
+    "min_over_time": (partial(_ExtremeState, sign=-1.0), 1),
 }
 """Function → how its windows are remembered, and at most how many numbers for each sample."""

@@ -11,141 +11,167 @@ from collections.abc import Sequence
 import numpy as np
 
 from watchdog.model import Millis
-from watchdog.promql.columns import SEVERAL, Bounds, columns, newest_of
-from watchdog.promql.nodes import LOOKBACK, At, Selector, Subquery
-from watchdog.promql.pages import ABSENT_BITS, NEVER, Bools, Floats, Ints, Page, Picked, Rows, Series, missing
-from watchdog.promql.vectors import Keys, Merge, Vector, merge, merge_plan
-from watchdog.promql.windows import array
+from watchdog.promql.columns import MIN_VECTORIZED_TIMES, WindowColumns, find_window_columns, newest_sample_times
+from watchdog.promql.nodes import LOOKBACK_DELTA, AtModifier, Subquery, VectorSelector
+from watchdog.promql.pages import (
+    ABSENT_BITS,
+    TIME_MIN,
+    Bools,
+    Floats,
+    Ints,
+    PageSelection,
+    Querier,
+    Rows,
+    SeriesPage,
+    is_missing,
+)
+from watchdog.promql.vectors import Keys, MergePlan, Vector, make_merge_plan, merge_series
+from watchdog.promql.windows import to_array
 
-SPARE = 20
+DOWNTIME_TOLERANCE = 20
 """A window may miss so many parts of a whole (5 %) while nobody watched, and still counts as covered."""
-NONE = -NEVER
+NO_SAMPLE = -TIME_MIN
 """Newer than every sample: the neutral element of "the oldest of"."""
 
 
-class Run:
+class EvaluationContext:
     """One evaluation: what is read, and what was noticed while reading.
 
     A subquery, and a chunk of times, is a run inside of one: it reads at other times, but what it notices about
     coverage is said of the outermost.
     """
 
-    def __init__(self, series: Series, times: Ints, since: Millis | None) -> None:
+    def __init__(self, series: Querier, times: Ints, since: Millis | None) -> None:
         self.series = series
         self.times = times
-        self.since = NEVER if since is None else since
-        self.query = times
+        self.samples_after = TIME_MIN if since is None else since
+        self.query_times = times
         """[times] what ``start()`` and ``end()`` are."""
         self._newest: Ints | None = None
-        self._lent = False  # `_newest` is somebody else's
-        self.age: Millis | None = None
+        self._newest_is_borrowed = False  # `_newest` is somebody else's
+        self.newest_age: Millis | None = None
         """How old what was read is at most, where that is known of all times at once."""
-        self.have: Ints = _always(0, times.size) if times.size >= SEVERAL else np.zeros(times.size, np.int64)
-        self.need: Ints | None = None
+        self.covered_ms: Ints = (
+            _constant_ints(0, times.size) if times.size >= MIN_VECTORIZED_TIMES else np.zeros(times.size, np.int64)
+        )
+        self.window_ms: Ints | None = None
         """None until a range has been read."""
-        self._outermost: Run | None = None
+        self._parent_root: EvaluationContext | None = None
         """None: this one. If it held itself, what it read would stay until the collector comes."""
         self._ends, self._span = (
             times,
             0,
         )  # per time of the outermost: until when this run reads, and how far back from there
-        self._bounds: dict[tuple[int, Millis, At, Millis], Bounds] = {}
+        self._window_columns: dict[tuple[int, Millis, AtModifier, Millis], WindowColumns] = {}
 
     @property
-    def _top(self) -> Run:
-        return self._outermost or self
+    def _root(self) -> EvaluationContext:
+        return self._parent_root or self
 
     @property
     def newest(self) -> Ints:
         """Oldest of the newest sample times so far, `NONE` where nothing was read."""
         if self._newest is None:
-            self._newest = np.full(self.times.size, NONE, np.int64)
-        if self._lent:
-            self._newest, self._lent = self._newest.copy(), False
+            self._newest = np.full(self.times.size, NO_SAMPLE, np.int64)
+        if self._newest_is_borrowed:
+            self._newest, self._newest_is_borrowed = self._newest.copy(), False
         return self._newest
 
-    def told(self) -> Ints:
+    def newest_or_zero(self) -> Ints:
         """`newest`, to be read only; 0 where nothing was read."""
         if self._newest is None:
-            return _always(0, self.times.size)
-        if self._newest.flags.writeable and self._newest.size and self._newest.max() == NONE:
-            return np.where(self._newest == NONE, 0, self._newest)
+            return _constant_ints(0, self.times.size)
+        if self._newest.flags.writeable and self._newest.size and self._newest.max() == NO_SAMPLE:
+            return np.where(self._newest == NO_SAMPLE, 0, self._newest)
         return self._newest
 
-    def inside(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> Run:
+    def nested(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> EvaluationContext:
         """A run at other times; `within` the range of a subquery, or for some of the times."""
-        run = Run(self.series, times, self.since)
-        run.query, run._outermost, run._ends, run._span = query, self._top, self._ends, self._span
+        run = EvaluationContext(self.series, times, self.samples_after)
+        run.query_times, run._parent_root, run._ends, run._span = query, self._root, self._ends, self._span
         if within is not None:
-            run._ends, run._span = self._reach(*within)
+            run._ends, run._span = self._coverage_range(*within)
         return run
 
-    def ends(self, node: Selector | Subquery) -> Ints:
+    def window_ends(self, node: VectorSelector | Subquery) -> Ints:
         """[times] until when it reads, inclusive."""
-        at = self.times if node.at is None else self.query if node.at == "query" else np.full_like(self.times, node.at)
+        at = (
+            self.times
+            if node.at is None
+            else self.query_times
+            if node.at == "query"
+            else np.full_like(self.times, node.at)
+        )
         return at - node.offset if node.offset else at
 
-    def bounds(self, page: Page, selector: Selector, span: Millis) -> Bounds:
+    def window_columns(self, page: SeriesPage, selector: VectorSelector, span: Millis) -> WindowColumns:
         key = (id(page), selector.offset, selector.at, span)
-        if (known := self._bounds.get(key)) is None:
-            known = self._bounds[key] = columns(page, self.ends(selector), span, self.since)
+        if (known := self._window_columns.get(key)) is None:
+            known = self._window_columns[key] = find_window_columns(
+                page, self.window_ends(selector), span, self.samples_after
+            )
         return known
 
-    def saw(self, newest: Ints, node: Selector | Subquery, late: Millis = 0, age: Millis | None = None) -> None:
+    def note_newest(
+        self, newest: Ints, node: VectorSelector | Subquery, lateness: Millis = 0, age: Millis | None = None
+    ) -> None:
         """Newest sample time that one selector read from one page, per time; `NONE` for none. `age`: how long before the
         end it lies at all times, where that is known.
 
         What was asked for as it was before (offset, @) is as fresh as it could be: its age counts from there.
         """
-        before = 0 if self._newest is None else self.age
-        self.age = None if age is None or before is None else max(age, before)
-        if late or node.offset or node.at is not None:
-            newest = np.where(newest == NONE, NONE, newest + late + (self.times - self.ends(node)))
+        before = 0 if self._newest is None else self.newest_age
+        self.newest_age = None if age is None or before is None else max(age, before)
+        if lateness or node.offset or node.at is not None:
+            newest = np.where(newest == NO_SAMPLE, NO_SAMPLE, newest + lateness + (self.times - self.window_ends(node)))
         if self._newest is None:
-            self._newest, self._lent = newest, True
+            self._newest, self._newest_is_borrowed = newest, True
         elif self._newest is not newest:
-            self._newest, self._lent = np.minimum(self._newest, newest, out=None if self._lent else self._newest), False
+            self._newest, self._newest_is_borrowed = (
+                np.minimum(self._newest, newest, out=None if self._newest_is_borrowed else self._newest),
+                False,
+            )
 
-    def covers(self, picked: Picked, selector: Selector, span: Millis) -> None:
+    def note_coverage(self, picked: PageSelection, selector: VectorSelector, span: Millis) -> None:
         """Notes the coverage of one window; the one with the least share of it covered is reported."""
-        ends, span = self._reach(selector, span)
+        ends, span = self._coverage_range(selector, span)
         if not span:
             return
-        begin = max(picked.begin, picked.page.trimmed, self.since)
-        downs = picked.page.unwatched
-        earliest = int(ends.min(initial=-NEVER)) - span
+        begin = max(picked.watched_since, picked.page.trimmed_until, self.samples_after)
+        downs = picked.page.downtimes
+        earliest = int(ends.min(initial=-TIME_MIN)) - span
         missed = downs.size and int(downs[-1, 1]) > earliest
         if earliest >= begin and not missed:  # the usual case: all of it, at all times
-            self._top._worst(_always(span, ends.size), span)
+            self._root._note_worst_coverage(_constant_ints(span, ends.size), span)
             return
         have = np.minimum(np.maximum(ends - begin, 0), span)
         if missed:
-            lost = _missed(downs, np.maximum(ends - span, begin), ends)
-            have = have - np.where(lost * SPARE > span, lost, 0)
-        self._top._worst(have, span)
+            lost = _downtime_between(downs, np.maximum(ends - span, begin), ends)
+            have = have - np.where(lost * DOWNTIME_TOLERANCE > span, lost, 0)
+        self._root._note_worst_coverage(have, span)
 
-    def _reach(self, node: Selector | Subquery, span: Millis) -> tuple[Ints, Millis]:
+    def _coverage_range(self, node: VectorSelector | Subquery, span: Millis) -> tuple[Ints, Millis]:
         if node.at is None:
             return self._ends - node.offset if node.offset else self._ends, self._span + span
         if node.at == "query":
-            return self._top.times - node.offset, span
-        return np.full_like(self._top.times, node.at - node.offset), span
+            return self._root.times - node.offset, span
+        return np.full_like(self._root.times, node.at - node.offset), span
 
-    def _worst(self, have: Ints, span: Millis) -> None:
-        if self.need is None:
-            self.have, self.need = have, _always(span, have.size)
+    def _note_worst_coverage(self, have: Ints, span: Millis) -> None:
+        if self.window_ms is None:
+            self.covered_ms, self.window_ms = have, _constant_ints(span, have.size)
             return
-        share, before = have / span, self.have / self.need
-        worse = (share < before) | ((share == before) & (span > self.need))
-        self.have, self.need = np.where(worse, have, self.have), np.where(worse, span, self.need)
+        share, before = have / span, self.covered_ms / self.window_ms
+        worse = (share < before) | ((share == before) & (span > self.window_ms))
+        self.covered_ms, self.window_ms = np.where(worse, have, self.covered_ms), np.where(worse, span, self.window_ms)
 
-    def select(self, selector: Selector) -> Sequence[Picked]:
-        return selector.memo.of(
+    def select_pages(self, selector: VectorSelector) -> Sequence[PageSelection]:
+        return selector.plan_cache.get(
             self.series.generation, None, lambda: self.series.select(selector.name, selector.matchers)
         )
 
 
-def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:
+def _downtime_between(downs: Ints, starts: Ints, ends: Ints) -> Ints:
     """[times] ms from `starts` to `ends` in which nobody watched."""
     until = np.zeros(downs.size)  # how much was missed until each down and each back
     until[1::2] = np.cumsum(downs[:, 1] - downs[:, 0])
@@ -154,66 +180,81 @@ def _missed(downs: Ints, starts: Ints, ends: Ints) -> Ints:
     return np.maximum(np.rint(missed).astype(np.int64), 0)
 
 
-def _always(value: Millis, size: int) -> Ints:
+def _constant_ints(value: Millis, size: int) -> Ints:
     """One number, so many times, in the space of one."""
-    if size < SEVERAL:
+    if size < MIN_VECTORIZED_TIMES:
         return np.full(size, value)
     many = np.ndarray((size,), np.int64, np.array(value, np.int64), strides=(0,))
     many.flags.writeable = False
     return many
 
 
-def instant(run: Run, selector: Selector) -> tuple[Vector, Floats | Ints]:
+def evaluate_selector(run: EvaluationContext, selector: VectorSelector) -> tuple[Vector, Floats | Ints]:
     """The vector of an instant selector, names kept, and the sample time of each value: [keys or 1, times] ms."""
-    picked = run.select(selector)
-    parts = [_instant(run, one, selector) for one in picked]
+    picked = run.select_pages(selector)
+    parts = [_evaluate_page(run, one, selector) for one in picked]
     if len(parts) == 1:
         v, there, at = parts[0]
         return Vector(picked[0].keys, v, there), at
-    plan = selector.memo_keys.of(picked, None, lambda: join([one.keys for one in picked]))
-    v, there = stack([part[0] for part in parts], run, np.float64), stack([part[1] for part in parts], run, np.bool_)
+    plan = selector.merge_cache.get(picked, None, lambda: plan_union([one.keys for one in picked]))
+    v, there = (
+        stack_rows([part[0] for part in parts], run, np.float64),
+        stack_rows([part[1] for part in parts], run, np.bool_),
+    )
     times = [np.broadcast_to(part[2], part[0].shape) for part in parts]
-    return merge(plan, v, there), merge(plan, stack(times, run, np.float64), there).v
+    return merge_series(plan, v, there), merge_series(plan, stack_rows(times, run, np.float64), there).v
 
 
-def _instant(run: Run, picked: Picked, selector: Selector) -> tuple[Floats, Bools, Ints]:
+def _evaluate_page(
+    run: EvaluationContext, picked: PageSelection, selector: VectorSelector
+) -> tuple[Floats, Bools, Ints]:
     page, rows = picked.page, picked.rows
-    run.covers(picked, selector, 0)
-    bounds = run.bounds(page, selector, LOOKBACK)
+    run.note_coverage(picked, selector, 0)
+    bounds = run.window_columns(page, selector, LOOKBACK_DELTA)
     if isinstance(bounds.lasts, range):
         freshest = slice(bounds.lasts.start - 1, bounds.lasts.stop - 1, bounds.step)
-        cells, at = page.v[:, freshest][rows], newest_of(page, run.ends(selector), bounds.lasts)
+        cells, at = page.v[:, freshest][rows], newest_sample_times(page, run.window_ends(selector), bounds.lasts)
         cells.flags.writeable = False
-        if page.gap_max < page.t[freshest.start] or not np.isnan(np.minimum.reduce(cells, axis=None, initial=np.inf)):
-            run.saw(at, selector, age=bounds.age)
+        if page.newest_gap < page.t[freshest.start] or not np.isnan(
+            np.minimum.reduce(cells, axis=None, initial=np.inf)
+        ):
+            run.note_newest(at, selector, age=bounds.newest_age)
             return cells, np.ones(cells.shape, np.bool_), at[None, :]
-    first, last = array(bounds.firsts), array(bounds.lasts)
+    first, last = to_array(bounds.firsts), to_array(bounds.lasts)
     live = last > first
     if not live.any():
         shape = (len(picked.keys), run.times.size)
         return np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros((1, run.times.size), np.int64)
     column = np.maximum(last - 1, 0)
-    cells = _cells(page, rows, column)
+    cells = _read_cells(page, rows, column)
     always = bool(live.all())
-    at = newest_of(page, run.ends(selector), bounds.lasts)[None, :] if always else page.t[column][None, :]
+    at = (
+        newest_sample_times(page, run.window_ends(selector), bounds.lasts)[None, :]
+        if always
+        else page.t[column][None, :]
+    )
     there = np.repeat(live[None, :], len(cells), axis=0)
     earliest = first.min()
-    if earliest < page.t.size and page.gap_max < page.t[earliest]:
-        newest = newest_of(page, run.ends(selector), bounds.lasts) if always else np.where(live, at[0], NONE)
+    if earliest < page.t.size and page.newest_gap < page.t[earliest]:
+        newest = (
+            newest_sample_times(page, run.window_ends(selector), bounds.lasts)
+            if always
+            else np.where(live, at[0], NO_SAMPLE)
+        )
     else:
         look_back = np.flatnonzero(((cells.view(np.int64) == ABSENT_BITS) & live).any(axis=1))
         if look_back.size:
             at = np.repeat(at, len(cells), axis=0)
             lines = np.arange(page.v.shape[0])[rows][look_back]
-            cells[look_back], at[look_back], there[look_back] = _look_back(page, lines, first, last, live)
-        there &= ~missing(cells)
-        newest = np.where(there, at, NEVER).max(axis=0)
-        newest = np.where(newest == NEVER, NONE, newest)
-    run.saw(newest, selector)
+            cells[look_back], at[look_back], there[look_back] = _find_previous_values(page, lines, first, last, live)
+        there &= ~is_missing(cells)
+        newest = np.where(there, at, TIME_MIN).max(axis=0)
+        newest = np.where(newest == TIME_MIN, NO_SAMPLE, newest)
+    run.note_newest(newest, selector)
     return cells, there, at
 
 
-def _cells(page: Page, rows: Rows, column: Ints) -> Floats:
+def _read_cells(page: SeriesPage, rows: Rows, column: Ints) -> Floats:
     """The cells of these rows and columns, as a copy. [rows, times]"""
     if column.size == 1:
         return page.v[rows, int(column[0])].copy()[:, None]
@@ -222,7 +263,9 @@ def _cells(page: Page, rows: Rows, column: Ints) -> Floats:
     return page.v[rows[:, None], column[None, :]]
 
 
-def _look_back(page: Page, lines: Ints, first: Ints, last: Ints, live: Bools) -> tuple[Floats, Ints, Bools]:
+def _find_previous_values(
+    page: SeriesPage, lines: Ints, first: Ints, last: Ints, live: Bools
+) -> tuple[Floats, Ints, Bools]:
     """For rows whose newest cells are absent: the newest cell that is not, if it lies within the window."""
     low, high = int(first[live].min()), int(last[live].max())
     block = page.v[lines, low:high]
@@ -233,9 +276,9 @@ def _look_back(page: Page, lines: Ints, first: Ints, last: Ints, live: Bools) ->
     return np.take_along_axis(block, found - low, axis=1), page.t[found], there
 
 
-def join(keys: Sequence[Keys]) -> Merge:
-    return merge_plan(tuple(key for part in keys for key in part))
+def plan_union(keys: Sequence[Keys]) -> MergePlan:
+    return make_merge_plan(tuple(key for part in keys for key in part))
 
 
-def stack(parts: Sequence[np.ndarray], run: Run, kind: type) -> np.ndarray:
+def stack_rows(parts: Sequence[np.ndarray], run: EvaluationContext, kind: type) -> np.ndarray:
     return np.concatenate(parts, dtype=kind) if parts else np.zeros((0, run.times.size), kind)

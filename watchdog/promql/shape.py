@@ -7,48 +7,48 @@ from typing import Literal
 
 from watchdog.model import Millis
 from watchdog.promql.nodes import (
-    LOOKBACK,
-    NAME,
-    SETS,
-    Aggregate,
-    Binary,
-    Call,
+    LOOKBACK_DELTA,
+    METRIC_NAME_LABEL,
+    SET_OPERATORS,
+    AggregateExpr,
+    BinaryExpr,
     Expr,
-    Negate,
+    FunctionCall,
     Node,
-    Number,
-    RangeCall,
-    Recorded,
-    Selector,
+    NumberLiteral,
+    RangeFunctionCall,
+    RecordedMetric,
+    StringLiteral,
     Subquery,
-    Text,
-    children,
+    UnaryMinus,
+    VectorSelector,
+    child_nodes,
     is_scalar,
 )
 
-FOREVER: Millis = 100 * 365 * 86_400_000
+UNBOUNDED_LOOKBACK: Millis = 100 * 365 * 86_400_000
 """How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
 
 
-def windows(expr: Expr) -> dict[str, Millis]:
+def required_lookback(expr: Expr) -> dict[str, Millis]:
     """Metric name → how far back its samples may be read: range + offset + lookback, the longest of them.
 
     A subquery adds its own range and offset to what it asks. The key ``""`` stands for a selector without a name:
     every metric.
     """
     longest: dict[str, Millis] = {}
-    for selector, reach, _ in _reads(expr.node, 0):
+    for selector, lookback, _ in _selector_reads(expr.node, 0):
         name = selector.name or ""
-        longest[name] = max(longest.get(name, 0), LOOKBACK + max(reach, 0))
+        longest[name] = max(longest.get(name, 0), LOOKBACK_DELTA + max(lookback, 0))
     return longest
 
 
 def metric_names(expr: Expr) -> set[str]:
     """The metrics that are read; ``""`` for a selector without a name."""
-    return {selector.name or "" for selector, _, _ in _reads(expr.node, 0)}
+    return {selector.name or "" for selector, _, _ in _selector_reads(expr.node, 0)}
 
 
-def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
+def metrics_read_for_extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
     """The metrics of which the highest or the lowest sample of a window is read.
 
     Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
@@ -58,109 +58,109 @@ def extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
         "min_over_time": "min",
         "max_drawdown_over_time": "max",
     }
-    return {(selector.name or "", sides[func]) for selector, _, func in _reads(expr.node, 0) if func in sides}
+    return {(selector.name or "", sides[func]) for selector, _, func in _selector_reads(expr.node, 0) if func in sides}
 
 
-def tells_absence(expr: Expr) -> bool:
+def detects_absence(expr: Expr) -> bool:
     """Whether it may return something because there are no samples."""
 
     def within(node: Node) -> bool:
-        is_absence = isinstance(node, Call | RangeCall) and node.func in ("absent", "absent_over_time")
-        return is_absence or any(map(within, children(node)))
+        is_absence = isinstance(node, FunctionCall | RangeFunctionCall) and node.func in ("absent", "absent_over_time")
+        return is_absence or any(map(within, child_nodes(node)))
 
     return within(expr.node)
 
 
-def has_labels(expr: Expr) -> bool:
+def may_have_labels(expr: Expr) -> bool:
     """Whether its series may have labels, judged by its shape alone."""
-    return not _many(expr.node)[1]
+    return not _cardinality(expr.node)[1]
 
 
-def can_be_many(expr: Expr) -> bool:
+def may_return_multiple_series(expr: Expr) -> bool:
     """Whether it may return several series, judged by its shape alone: a selector may, an aggregation into one not."""
-    return _many(expr.node)[0]
+    return _cardinality(expr.node)[0]
 
 
-def _reads(node: Node, behind: Millis) -> Iterator[tuple[Selector, Millis, str]]:
+def _selector_reads(node: Node, behind: Millis) -> Iterator[tuple[VectorSelector, Millis, str]]:
     """Each selector, how long before the evaluation its oldest sample may lie, and the function on its range.
 
     `behind`: how much earlier than the evaluation the node itself may be asked.
     """
     match node:
-        case Selector():
-            yield node, _back(node, behind), ""
-        case RangeCall(func=func, selector=Selector() as selector, span=span):
-            yield selector, _back(selector, behind) + span, func
-        case RangeCall(selector=Subquery(expr=inner) as sub, span=span):
-            yield from _reads(inner, _back(sub, behind) + span)
-    for child in () if isinstance(node, RangeCall) else children(node):
-        yield from _reads(child, behind)
-    for arg in node.args if isinstance(node, RangeCall) else ():
-        yield from _reads(arg, behind)
+        case VectorSelector():
+            yield node, _lookback_of(node, behind), ""
+        case RangeFunctionCall(func=func, selector=VectorSelector() as selector, span=span):
+            yield selector, _lookback_of(selector, behind) + span, func
+        case RangeFunctionCall(selector=Subquery(expr=inner) as sub, span=span):
+            yield from _selector_reads(inner, _lookback_of(sub, behind) + span)
+    for child in () if isinstance(node, RangeFunctionCall) else child_nodes(node):
+        yield from _selector_reads(child, behind)
+    for arg in node.args if isinstance(node, RangeFunctionCall) else ():
+        yield from _selector_reads(arg, behind)
 
 
-def _back(node: Selector | Subquery, behind: Millis) -> Millis:
+def _lookback_of(node: VectorSelector | Subquery, behind: Millis) -> Millis:
     if node.at is None:
         return behind + node.offset
-    return node.offset if node.at == "query" else FOREVER
+    return node.offset if node.at == "query" else UNBOUNDED_LOOKBACK
 
 
-def _many(node: Node) -> tuple[bool, bool]:
+def _cardinality(node: Node) -> tuple[bool, bool]:
     """Whether there may be several series, and whether none of them has a label."""
     if is_scalar(node):
         return False, True
     match node:
-        case Call(func="vector"):
+        case FunctionCall(func="vector"):
             return False, True
-        case Call(func="absent", args=args):
-            return False, not (isinstance(args[0], Selector) and _labelled(args[0]))
-        case RangeCall(func="absent_over_time", selector=selector):
-            return False, not (isinstance(selector, Selector) and _labelled(selector))
-        case Call(func=func) if func in ("histogram_quantile", "histogram_fraction"):
-            return _many(node.args[-1])[0], False
-        case Call(func="label_replace" | "label_join", args=args):
-            return _many(args[0])[0], False
-        case Call(args=args):
-            return _many(args[0])
-        case Negate(expr=inner):
-            return _many(inner)
-        case Aggregate(op="count_values"):
+        case FunctionCall(func="absent", args=args):
+            return False, not (isinstance(args[0], VectorSelector) and _has_equality_matcher(args[0]))
+        case RangeFunctionCall(func="absent_over_time", selector=selector):
+            return False, not (isinstance(selector, VectorSelector) and _has_equality_matcher(selector))
+        case FunctionCall(func=func) if func in ("histogram_quantile", "histogram_fraction"):
+            return _cardinality(node.args[-1])[0], False
+        case FunctionCall(func="label_replace" | "label_join", args=args):
+            return _cardinality(args[0])[0], False
+        case FunctionCall(args=args):
+            return _cardinality(args[0])
+        case UnaryMinus(expr=inner):
+            return _cardinality(inner)
+        case AggregateExpr(op="count_values"):
             return True, False
-        case Aggregate(op="topk" | "bottomk", expr=inner, without=without, labels=labels, param=param):
-            many, bare = _many(inner)
-            alone = param == Number(1.0) and ((not without and not labels) or bare)
+        case AggregateExpr(op="topk" | "bottomk", expr=inner, without=without, labels=labels, param=param):
+            many, bare = _cardinality(inner)
+            alone = param == NumberLiteral(1.0) and ((not without and not labels) or bare)
             return many and not alone, bare
-        case Aggregate(expr=inner, without=without, labels=labels):
-            many, bare = _many(inner)
+        case AggregateExpr(expr=inner, without=without, labels=labels):
+            many, bare = _cardinality(inner)
             if bare or (not without and not labels):
                 return False, True
             return many, False
-        case Binary():
-            return _many_of_two(node)
-        case Recorded(expr=inner):
-            return _many(inner)[0], False
-        case RangeCall(selector=Subquery(expr=inner)):
-            return _many(inner)
-        case Selector() | RangeCall() | Number() | Text():
+        case BinaryExpr():
+            return _binary_cardinality(node)
+        case RecordedMetric(expr=inner):
+            return _cardinality(inner)[0], False
+        case RangeFunctionCall(selector=Subquery(expr=inner)):
+            return _cardinality(inner)
+        case VectorSelector() | RangeFunctionCall() | NumberLiteral() | StringLiteral():
             pass
     return True, False
 
 
-def _many_of_two(node: Binary) -> tuple[bool, bool]:
+def _binary_cardinality(node: BinaryExpr) -> tuple[bool, bool]:
     if is_scalar(node.lhs) or is_scalar(node.rhs):
-        return _many(node.rhs if is_scalar(node.lhs) else node.lhs)
-    (many, bare), (others, bare_too) = _many(node.lhs), _many(node.rhs)
+        return _cardinality(node.rhs if is_scalar(node.lhs) else node.lhs)
+    (many, bare), (others, bare_too) = _cardinality(node.lhs), _cardinality(node.rhs)
     if node.op == "or":
-        one_signature = (bare and bare_too) or (node.on and not node.labels)
+        one_signature = (bare and bare_too) or (node.uses_on and not node.labels)
         return (many or others) if one_signature else True, bare and bare_too
-    if node.op in SETS:
+    if node.op in SET_OPERATORS:
         return many, bare
-    if node.many is not None:
-        return (many, False) if node.many == "left" else (others, False)
-    if node.on and not node.labels:
+    if node.many_side is not None:
+        return (many, False) if node.many_side == "left" else (others, False)
+    if node.uses_on and not node.labels:
         return False, True
     return many and others, bare
 
 
-def _labelled(selector: Selector) -> bool:
-    return any(matcher.op == "=" and matcher.label != NAME for matcher in selector.matchers)
+def _has_equality_matcher(selector: VectorSelector) -> bool:
+    return any(matcher.op == "=" and matcher.label != METRIC_NAME_LABEL for matcher in selector.matchers)

@@ -7,77 +7,92 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from watchdog.model import Labels
-from watchdog.promql.columns import Bounds, columns
+from watchdog.promql.columns import WindowColumns, find_window_columns
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.nodes import Node, RangeCall, Selector, Subquery, children
-from watchdog.promql.pages import ABSENT, NEVER, Ints, Page, bare
-from watchdog.promql.ranges import over
-from watchdog.promql.selectors import NONE, Run
-from watchdog.promql.vectors import Scalar, Vector, merge, merge_plan
-from watchdog.promql.windows import Kernel, array
+from watchdog.promql.nodes import Node, RangeFunctionCall, Subquery, VectorSelector, child_nodes
+from watchdog.promql.pages import ABSENT, TIME_MIN, Ints, SeriesPage, labels_without_name
+from watchdog.promql.ranges import apply_kernel
+from watchdog.promql.selectors import NO_SAMPLE, EvaluationContext
+from watchdog.promql.vectors import Scalar, Vector, make_merge_plan, merge_series
+from watchdog.promql.windows import RangeKernel, to_array
 
-_STEPS = 50_000
+_MAX_STEPS_AT_ONCE = 50_000
 """Steps that one subquery is asked for at once: many times come in chunks."""
-_TOO_MANY = 2_000_000
+_MAX_STEPS = 2_000_000
 """Steps in one range: a mistake."""
 
-Value = Callable[[Node, Run], Vector]
+EvaluateNode = Callable[[Node, EvaluationContext], Vector]
 
 
-def over_steps(
-    run: Run, node: RangeCall, kernel: Kernel, args: Sequence[Scalar], value: Value, *, named: bool
+def evaluate_subquery(
+    run: EvaluationContext,
+    node: RangeFunctionCall,
+    kernel: RangeKernel,
+    args: Sequence[Scalar],
+    evaluate_node: EvaluateNode,
+    *,
+    named: bool,
 ) -> Vector:
     """`kernel` over the answers of a subquery, at each time. What is said of one time does not depend on the others."""
     sub = node.selector
     assert isinstance(sub, Subquery)
     steps = node.span // sub.step + 1
-    if steps > _TOO_MANY:
+    if steps > _MAX_STEPS:
         raise PromqlError(f"a subquery of {steps} steps — take a longer step, as in [1d:1m]")
-    if asks_for_query(sub.expr):
+    if uses_query_time(sub.expr):
         size = 1  # start() and end() are another time for each
     else:
         apart = int(np.abs(np.diff(run.times)).max()) if run.times.size > 1 else 0
         fresh = min(steps, apart // sub.step + 1)  # steps that one more time brings
-        size = max(1, (_STEPS - steps) // fresh)
+        size = max(1, (_MAX_STEPS_AT_ONCE - steps) // fresh)
     if size >= run.times.size:
-        return _at_once(run, node, sub, kernel, args, value, named=named)
+        return _evaluate_chunk(run, node, sub, kernel, args, evaluate_node, named=named)
     parts = []
     for start in range(0, run.times.size, size):
         some = slice(start, start + size)
-        part = run.inside(run.times[some], run.query[some])
-        parts.append(_at_once(part, node, sub, kernel, [arg[some] for arg in args], value, named=named))
+        part = run.nested(run.times[some], run.query_times[some])
+        parts.append(_evaluate_chunk(part, node, sub, kernel, [arg[some] for arg in args], evaluate_node, named=named))
         np.minimum(run.newest[some], part.newest, out=run.newest[some])
-        run.age = None
-    return _side_by_side(parts)
+        run.newest_age = None
+    return _concatenate_times(parts)
 
 
-def asks_for_query(node: Node) -> bool:
+def uses_query_time(node: Node) -> bool:
     """Whether ``start()`` or ``end()`` is written somewhere in it."""
-    if isinstance(node, Selector):
+    if isinstance(node, VectorSelector):
         return node.at == "query"
-    if isinstance(node, RangeCall) and (node.selector.at == "query"):
+    if isinstance(node, RangeFunctionCall) and (node.selector.at == "query"):
         return True
-    return any(map(asks_for_query, children(node)))
+    return any(map(uses_query_time, child_nodes(node)))
 
 
-def _at_once(
-    run: Run, node: RangeCall, sub: Subquery, kernel: Kernel, args: Sequence[Scalar], value: Value, *, named: bool
+def _evaluate_chunk(
+    run: EvaluationContext,
+    node: RangeFunctionCall,
+    sub: Subquery,
+    kernel: RangeKernel,
+    args: Sequence[Scalar],
+    evaluate_node: EvaluateNode,
+    *,
+    named: bool,
 ) -> Vector:
-    ends = run.ends(sub)
-    times = _grid(ends, node.span, sub.step)
-    query = np.full_like(times, run.query[0]) if run.query.size == 1 else times
-    inner = run.inside(times, query, within=(sub, node.span))
-    found = value(sub.expr, inner)
-    names = node.memo.of(found.keys, named, lambda: merge_plan(found.keys if named else tuple(map(bare, found.keys))))
-    answers = np.where(found.there, np.where(np.isnan(found.v), np.nan, found.v), ABSENT)
-    page = Page(times, answers, found.keys, NEVER)
-    bounds = columns(page, ends, node.span)
-    v, there, _ = over(page, slice(0, len(found.keys)), bounds, run, ends, node.span, kernel, args)
-    run.saw(_newest(inner.newest, bounds), sub, late=sub.step)
-    return merge(names, v, there)
+    ends = run.window_ends(sub)
+    times = _step_times(ends, node.span, sub.step)
+    query = np.full_like(times, run.query_times[0]) if run.query_times.size == 1 else times
+    inner = run.nested(times, query, within=(sub, node.span))
+    found = evaluate_node(sub.expr, inner)
+    names = node.plan_cache.get(
+        found.keys, named, lambda: make_merge_plan(found.keys if named else tuple(map(labels_without_name, found.keys)))
+    )
+    answers = np.where(found.present, np.where(np.isnan(found.v), np.nan, found.v), ABSENT)
+    page = SeriesPage(times, answers, found.keys, TIME_MIN)
+    bounds = find_window_columns(page, ends, node.span)
+    v, there, _ = apply_kernel(page, slice(0, len(found.keys)), bounds, run, ends, node.span, kernel, args)
+    run.note_newest(_newest_per_window(inner.newest, bounds), sub, lateness=sub.step)
+    return merge_series(names, v, there)
 
 
-def _grid(ends: Ints, span: int, step: int) -> Ints:
+def _step_times(ends: Ints, span: int, step: int) -> Ints:
     """Every multiple of `step` that lies in one of the windows ``(end - span, end]``; ascending."""
     first, last = (ends - span) // step + 1, ends // step
     if ends.size == 1:
@@ -90,18 +105,18 @@ def _grid(ends: Ints, span: int, step: int) -> Ints:
     return np.concatenate(pieces) * step if pieces else np.zeros(0, np.int64)
 
 
-def _newest(inner: Ints, bounds: Bounds) -> Ints:
+def _newest_per_window(inner: Ints, bounds: WindowColumns) -> Ints:
     """Newest sample time of the last step that read one, per window. An hourly step is not stale after a minute: it
     counts as fresh until the next one is due (`late`), and each step is one piece of evidence."""
-    read = np.where(inner == NONE, -1, np.arange(inner.size))
-    firsts, lasts = array(bounds.firsts), array(bounds.lasts)
+    read = np.where(inner == NO_SAMPLE, -1, np.arange(inner.size))
+    firsts, lasts = to_array(bounds.firsts), to_array(bounds.lasts)
     if not inner.size:
-        return np.full(firsts.shape, NONE, np.int64)
+        return np.full(firsts.shape, NO_SAMPLE, np.int64)
     newest = np.maximum.accumulate(read)[np.maximum(lasts - 1, 0)]
-    return np.where((newest >= firsts) & (lasts > firsts), inner[np.maximum(newest, 0)], NONE)
+    return np.where((newest >= firsts) & (lasts > firsts), inner[np.maximum(newest, 0)], NO_SAMPLE)
 
 
-def _side_by_side(parts: Sequence[Vector]) -> Vector:
+def _concatenate_times(parts: Sequence[Vector]) -> Vector:
     """The same vector over times that follow each other."""
     rows: dict[Labels, int] = {}
     for part in parts:
@@ -112,6 +127,6 @@ def _side_by_side(parts: Sequence[Vector]) -> Vector:
     start = 0
     for part, width in zip(parts, widths, strict=True):
         mine = [rows[key] for key in part.keys]
-        values[mine, start : start + width], there[mine, start : start + width] = part.v, part.there
+        values[mine, start : start + width], there[mine, start : start + width] = part.v, part.present
         start += width
     return Vector(tuple(rows), values, there)

@@ -11,25 +11,33 @@ from functools import partial
 
 import numpy as np
 
-from watchdog.promql.averages import in_pieces
-from watchdog.promql.drawdowns import drawdown, drawdowns
+from watchdog.promql.averages import in_chunks
+from watchdog.promql.drawdowns import max_drawdown, max_drawdowns
 from watchdog.promql.pages import Bools, Floats
-from watchdog.promql.windows import Kernel, Many, Window, Windows, array, by_even_rows, flagged
+from watchdog.promql.windows import (
+    BatchKernel,
+    RangeKernel,
+    Window,
+    WindowBatch,
+    apply_to_even_rows,
+    count_flagged,
+    to_array,
+)
 
 
-def _change_share(window: Window) -> Floats | None:
+def _change_share_over_time(window: Window) -> Floats | None:
     """Share of samples that differ from the one before."""
     n = window.t.size
     if n < 2:
         return None
-    return np.asarray(np.add.reduce(differ(window.v[:, :-1], window.v[:, 1:]), axis=1, dtype=np.float64) / (n - 1))
+    return np.asarray(np.add.reduce(differs(window.v[:, :-1], window.v[:, 1:]), axis=1, dtype=np.float64) / (n - 1))
 
 
-def differ(before: Floats, after: Floats) -> Bools:
+def differs(before: Floats, after: Floats) -> Bools:
     return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
 
 
-def _streak(holds: Callable[[Floats, float], Bools]) -> Kernel:
+def _streak_kernel(holds: Callable[[Floats, float], Bools]) -> RangeKernel:
     """How many of the newest samples in a row are on one side of a limit."""
 
     def length(window: Window, limit: float) -> Floats:
@@ -39,11 +47,11 @@ def _streak(holds: Callable[[Floats, float], Bools]) -> Kernel:
     return length
 
 
-def _streaks(windows: Windows, limit: float, *, holds: Callable[[Floats, float], Bools]) -> Floats:
-    base = windows.reach()
+def _streak_lengths(windows: WindowBatch, limit: float, *, holds: Callable[[Floats, float], Bools]) -> Floats:
+    base = windows.sample_slice()
     ended = ~holds(windows.v[base], limit)
     newest = np.maximum.accumulate(np.where(ended, np.arange(base.start, base.stop), -1))
-    last = array(windows.lasts) - 1
+    last = to_array(windows.lasts) - 1
     return np.asarray(np.minimum(last - newest[last - base.start], windows.counts), np.float64)
 
 
@@ -55,7 +63,7 @@ def _above(v: Floats, limit: float) -> Bools:
     return v > limit
 
 
-def _moments(window: Window, half_life: float) -> tuple[Floats, Floats]:
+def _weighted_moments(window: Window, half_life: float) -> tuple[Floats, Floats]:
     """Mean and variance; a sample weighs half as much as one that is `half_life` seconds younger."""
     if not half_life > 0:
         return np.full(len(window.v), np.nan), np.full(len(window.v), np.nan)
@@ -71,31 +79,33 @@ def _moments(window: Window, half_life: float) -> tuple[Floats, Floats]:
     return origin[:, 0] + shift, variance
 
 
-def _average(window: Window, half_life: float) -> Floats:
-    return _moments(window, half_life)[0]
+def _ewma(window: Window, half_life: float) -> Floats:
+    return _weighted_moments(window, half_life)[0]
 
 
-def _volatility(window: Window, half_life: float) -> Floats:
-    return np.sqrt(_moments(window, half_life)[1])
+def _ewm_volatility(window: Window, half_life: float) -> Floats:
+    return np.sqrt(_weighted_moments(window, half_life)[1])
 
 
-TRADING: dict[str, Kernel] = {
-    "max_drawdown_over_time": drawdown,
-    "change_share_over_time": _change_share,
-    "streak_below_over_time": _streak(_below),
-    "streak_above_over_time": _streak(_above),
-    "ewma_over_time": _average,
-    "ewm_volatility_over_time": _volatility,
+TRADING_FUNCTIONS: dict[str, RangeKernel] = {
+    "max_drawdown_over_time": max_drawdown,
+    "change_share_over_time": _change_share_over_time,
+    "streak_below_over_time": _streak_kernel(_below),
+    "streak_above_over_time": _streak_kernel(_above),
+    "ewma_over_time": _ewma,
+    "ewm_volatility_over_time": _ewm_volatility,
 }
 
-TRADING_MANY: dict[Kernel, Many] = {
-    drawdown: partial(in_pieces, drawdowns),
-    _change_share: lambda windows: flagged(windows, differ) / (windows.counts - 1),
-    TRADING["streak_below_over_time"]: partial(_streaks, holds=_below),
-    TRADING["streak_above_over_time"]: partial(_streaks, holds=_above),
-    _average: partial(by_even_rows, kernel=_average),
-    _volatility: partial(by_even_rows, kernel=_volatility),
+TRADING_BATCH_KERNELS: dict[RangeKernel, BatchKernel] = {
+    max_drawdown: partial(in_chunks, max_drawdowns),
+    _change_share_over_time: lambda windows: count_flagged(windows, differs) / (windows.counts - 1),
+    TRADING_FUNCTIONS["streak_below_over_time"]: partial(_streak_lengths, holds=_below),
+    TRADING_FUNCTIONS["streak_above_over_time"]: partial(_streak_lengths, holds=_above),
+    _ewma: partial(apply_to_even_rows, kernel=_ewma),
+    _ewm_volatility: partial(apply_to_even_rows, kernel=_ewm_volatility),
 }
 
-SCALARS = {name: 0 if name in ("max_drawdown_over_time", "change_share_over_time") else 1 for name in TRADING}
+SCALAR_ARGUMENT_COUNTS = {
+    name: 0 if name in ("max_drawdown_over_time", "change_share_over_time") else 1 for name in TRADING_FUNCTIONS
+}
 """How many scalars follow the range."""

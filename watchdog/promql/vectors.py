@@ -8,8 +8,8 @@ import numpy as np
 
 from watchdog.model import Labels
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.nodes import Memo
-from watchdog.promql.pages import Bools, Floats, bare
+from watchdog.promql.nodes import PlanCache
+from watchdog.promql.pages import Bools, Floats, labels_without_name
 
 Keys = tuple[Labels, ...]
 
@@ -21,7 +21,7 @@ class Vector:
     keys: Keys
     v: Floats
     """[keys, times]; anything where the series is not there."""
-    there: Bools
+    present: Bools
     """[keys, times]"""
 
 
@@ -29,7 +29,7 @@ Scalar = Floats
 """[times]; a scalar is always there."""
 
 
-def constant(value: float, size: int) -> Scalar:
+def constant_scalar(value: float, size: int) -> Scalar:
     """One number, so many times; of many, in the space of one."""
     if size < 64:
         return np.full(size, value)
@@ -39,7 +39,7 @@ def constant(value: float, size: int) -> Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class MergePlan:
     """How rows become rows with unique keys."""
 
     keys: Keys
@@ -47,26 +47,26 @@ class Merge:
     """Rows of each key; None: row by row."""
 
 
-def merge_plan(keys: Keys) -> Merge:
+def make_merge_plan(keys: Keys) -> MergePlan:
     rows: dict[Labels, list[int]] = {}
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
     if len(rows) == len(keys):
-        return Merge(keys, None)
-    return Merge(tuple(rows), tuple(tuple(group) for group in rows.values()))
+        return MergePlan(keys, None)
+    return MergePlan(tuple(rows), tuple(tuple(group) for group in rows.values()))
 
 
-def merge(plan: Merge, v: Floats, there: Bools) -> Vector:
+def merge_series(plan: MergePlan, v: Floats, present_cells: Bools) -> Vector:
     """Series that differ by name only may take turns, but not be there at one time: as in Prometheus, an error."""
     if plan.groups is None:
-        return Vector(plan.keys, v, there)
+        return Vector(plan.keys, v, present_cells)
     values = np.empty((len(plan.keys), v.shape[1]))
     present = np.zeros(values.shape, np.bool_)
     for row, group in enumerate(plan.groups):
-        members = there[list(group)]
+        members = present_cells[list(group)]
         if (members.sum(axis=0) > 1).any():
             raise PromqlError(
-                f"several metrics would end up with the same labels {show(plan.keys[row])} once their names are dropped"
+                f"several metrics would end up with the same labels {format_labels(plan.keys[row])} once their names are dropped"
                 " — select one metric, or aggregate"
             )
         present[row] = members.any(axis=0)
@@ -74,19 +74,19 @@ def merge(plan: Merge, v: Floats, there: Bools) -> Vector:
     return Vector(plan.keys, values, present)
 
 
-def without_name(vector: Vector, memo: Memo) -> Vector:
-    plan = memo.of(vector.keys, None, lambda: merge_plan(tuple(map(bare, vector.keys))))
-    return merge(plan, vector.v, vector.there)
+def drop_metric_name(vector: Vector, memo: PlanCache) -> Vector:
+    plan = memo.get(vector.keys, None, lambda: make_merge_plan(tuple(map(labels_without_name, vector.keys))))
+    return merge_series(plan, vector.v, vector.present)
 
 
-def nameless(keys: Keys) -> Keys:
+def strip_metric_names(keys: Keys) -> Keys:
     """The keys without their names. Raises PromqlError when two of them are then the same."""
-    names = tuple(map(bare, keys))
+    names = tuple(map(labels_without_name, keys))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise PromqlError(f"several metrics have the labels {show(twice)} — select one metric, or aggregate")
+        raise PromqlError(f"several metrics have the labels {format_labels(twice)} — select one metric, or aggregate")
     return names
 
 
-def show(key: Labels) -> str:
+def format_labels(key: Labels) -> str:
     return "{" + ", ".join(f'{name}="{value}"' for name, value in key) + "}"

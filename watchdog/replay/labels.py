@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from watchdog.history.file import lines_of, parse_time
+from watchdog.history.file import parse_time, read_lines
 from watchdog.history.gather import HistoryError
 from watchdog.model import Millis
-from watchdog.replay.story import Trip
+from watchdog.replay.story import ReplayTrip
 
 
-class Label(NamedTuple):
+class LabelledIncident(NamedTuple):
     start: Millis
     end: Millis
     name: str
@@ -41,9 +41,9 @@ class Score:
         return round(median(self.delays)) if self.delays else None
 
 
-def labels(path: Path, end: Millis) -> list[Label]:
+def load_labels(path: Path, end: Millis) -> list[LabelledIncident]:
     """``start,end[,name]``, times as in history; an empty end is `end`. Raises HistoryError with line and cure."""
-    rows = csv.reader(line + "\n" for line in lines_of(path) if line.strip())
+    rows = csv.reader(line + "\n" for line in read_lines(path) if line.strip())
     header = [cell.strip().lower() for cell in next(rows, [])]
     if "start" not in header or "end" not in header:
         raise HistoryError(f"{path}:1: no columns start and end — the first line reads start,end,name")
@@ -53,41 +53,45 @@ def labels(path: Path, end: Millis) -> list[Label]:
             raise HistoryError(
                 f"{path}:{line}: has {len(row)} cells, the first line {len(header)} — is a comma missing?"
             )
-        said = dict(zip(header, row, strict=True))
+        cells = dict(zip(header, row, strict=True))
         try:
-            start = parse_time(said["start"])
-            over = parse_time(said["end"]) if said["end"].strip() else end
+            start = parse_time(cells["start"])
+            over = parse_time(cells["end"]) if cells["end"].strip() else end
         except ValueError as error:
             raise HistoryError(f"{path}:{line}: {error}") from None
         if over < start:
             raise HistoryError(f"{path}:{line}: ends before it starts — swap start and end")
-        found.append(Label(start, over, said.get("name", "").strip() or f"incident {line - 1}"))
+        found.append(LabelledIncident(start, over, cells.get("name", "").strip() or f"incident {line - 1}"))
     return sorted(found)
 
 
-def score(trips: Sequence[Trip], known: Sequence[Label], rules: Sequence[tuple[str, str]], end: Millis) -> list[Score]:
+def score_labels(
+    trips: Sequence[ReplayTrip], labels: Sequence[LabelledIncident], rules: Sequence[tuple[str, str]], end: Millis
+) -> list[Score]:
     """For each (rule, level), and at the end for all together under the name ``any``.
 
     An incident is found by the first trip that fires at any time of it.
     """
     scores = [
-        _score(rule, level, [trip for trip in trips if (trip.rule, trip.level) == (rule, level)], known, end)
+        _score_threshold(rule, level, [trip for trip in trips if (trip.rule, trip.level) == (rule, level)], labels, end)
         for rule, level in rules
     ]
-    return [*scores, _score("any", "", trips, known, end)]
+    return [*scores, _score_threshold("any", "", trips, labels, end)]
 
 
-def _score(rule: str, level: str, trips: Sequence[Trip], known: Sequence[Label], end: Millis) -> Score:
+def _score_threshold(
+    rule: str, level: str, trips: Sequence[ReplayTrip], labels: Sequence[LabelledIncident], end: Millis
+) -> Score:
     delays, missed = [], []
-    for label in known:
-        starts = [trip.start for trip in trips if _meet(trip, label, end)]
+    for label in labels:
+        starts = [trip.start for trip in trips if _overlaps(trip, label, end)]
         if starts:
             delays.append(max(0, min(starts) - label.start))
         else:
             missed.append(label.name)
-    false = sum(not any(_meet(trip, label, end) for label in known) for trip in trips)
+    false = sum(not any(_overlaps(trip, label, end) for label in labels) for trip in trips)
     return Score(rule, level, len(delays), len(missed), false, tuple(delays), tuple(missed))
 
 
-def _meet(trip: Trip, label: Label, end: Millis) -> bool:
+def _overlaps(trip: ReplayTrip, label: LabelledIncident, end: Millis) -> bool:
     return trip.start <= label.end and (end if trip.end is None else trip.end) >= label.start

@@ -9,55 +9,61 @@ from typing import Any
 import numpy as np
 
 from watchdog import plots
-from watchdog.replay import Report
-from watchdog.replay.labels import Label
+from watchdog.replay import ReplayReport
+from watchdog.replay.labels import LabelledIncident
 
 _COLOURS = {"warn": "#e8a33d", "crit": "#c8372d"}
-_LABEL, _BLANK, _PLAN = "#4a78b5", "#dddddd", "#5b2a86"
-_KPIS = 4
+_LABEL_COLOUR, _NO_DATA_COLOUR, _PLAN_COLOUR = "#4a78b5", "#dddddd", "#5b2a86"
+_MAX_KPIS = 4
 """KPIs that are drawn below at most."""
 
 
-def draw(report: Report, known: Sequence[Label], path: Path) -> None:
+def draw_timeline(report: ReplayReport, labels: Sequence[LabelledIncident], path: Path) -> None:
     """Writes a PNG. Raises WatchdogError where matplotlib is missing or the file cannot be written."""
     rules = list(dict.fromkeys(check.rule for check in report.checks if check.rule not in report.unjudged))
     tripped = {trip.rule for trip in report.trips}
-    kpis = list(dict.fromkeys(check.kpi for check in report.checks if check.rule in tripped))[:_KPIS]
+    kpis = list(dict.fromkeys(check.kpi for check in report.checks if check.rule in tripped))[:_MAX_KPIS]
     tall = 1.3 + 0.32 * len(rules)
-    figure = plots.blank(12, tall + 1.9 * len(kpis) + 0.6)
+    figure = plots.new_figure(12, tall + 1.9 * len(kpis) + 0.6)
     rows = figure.subplots(1 + len(kpis), 1, sharex=True, squeeze=False, height_ratios=[tall, *[1.9] * len(kpis)])[:, 0]
     for axes in rows:
-        for label in known:
-            axes.axvspan(*_ends(label.start, label.end), color=_LABEL, alpha=0.18, linewidth=0)
+        for label in labels:
+            axes.axvspan(*_date_range(label.start, label.end), color=_LABEL_COLOUR, alpha=0.18, linewidth=0)
         for plan in report.plans:
-            axes.axvline(*plots.dates([plan.t]), color=_PLAN, linewidth=1, linestyle=":" if plan.refused else "-")
-    _lanes(rows[0], report, rules, known)
+            axes.axvline(
+                *plots.to_datetimes([plan.t]), color=_PLAN_COLOUR, linewidth=1, linestyle=":" if plan.refused else "-"
+            )
+    _draw_lanes(rows[0], report, rules, labels)
     for axes, kpi in zip(rows[1:], kpis, strict=True):
-        _kpi(axes, report, kpi)
-    rows[0].set_xlim(*_ends(report.start, max(report.end, report.start + 1)))
+        _draw_kpi(axes, report, kpi)
+    rows[0].set_xlim(*_date_range(report.start, max(report.end, report.start + 1)))
     rows[-1].set_xlabel("UTC", fontsize=8)
     figure.autofmt_xdate(rotation=0, ha="center")
-    plots.save(figure, path)
+    plots.save_figure(figure, path)
 
 
-def _lanes(axes: Any, report: Report, rules: Sequence[str], known: Sequence[Label]) -> None:
+def _draw_lanes(axes: Any, report: ReplayReport, rules: Sequence[str], labels: Sequence[LabelledIncident]) -> None:
     lane = {rule: len(rules) - 1 - n for n, rule in enumerate(rules)}
     for check in report.checks:
         if check.rule in lane:
-            for start, end in report.blank[check.rule, check.level]:
-                _bar(axes, lane[check.rule], start, end, _BLANK, 0.25)
+            for start, end in report.no_data[check.rule, check.level]:
+                _draw_bar(axes, lane[check.rule], start, end, _NO_DATA_COLOUR, 0.25)
     for trip in sorted(report.trips, key=lambda trip: trip.level, reverse=True):  # crit is drawn over warn
-        _bar(axes, lane[trip.rule], trip.start, report.end if trip.end is None else trip.end, _COLOURS[trip.level], 0.7)
+        _draw_bar(
+            axes, lane[trip.rule], trip.start, report.end if trip.end is None else trip.end, _COLOURS[trip.level], 0.7
+        )
     top = len(rules) - 0.35
-    for label in known:
-        axes.text(*plots.dates([label.start]), top, label.name, fontsize=8, color=_LABEL, parse_math=False)
+    for label in labels:
+        axes.text(
+            *plots.to_datetimes([label.start]), top, label.name, fontsize=8, color=_LABEL_COLOUR, parse_math=False
+        )
     for n, plan in enumerate(report.plans):  # at different heights: plans may start close together
         axes.text(
-            *plots.dates([plan.t]),
+            *plots.to_datetimes([plan.t]),
             -0.62 - 0.42 * (n % 3),
             f" {plan.plan}{' refused' if plan.refused else ''}",
             fontsize=8,
-            color=_PLAN,
+            color=_PLAN_COLOUR,
             va="top",
             parse_math=False,
         )
@@ -71,9 +77,9 @@ def _lanes(axes: Any, report: Report, rules: Sequence[str], known: Sequence[Labe
     axes.grid(axis="x", alpha=0.3)
 
 
-def _kpi(axes: Any, report: Report, kpi: str) -> None:
-    t, v = report.lines[kpi]
-    axes.plot(plots.dates(t), v, color="#333333", linewidth=1.1)
+def _draw_kpi(axes: Any, report: ReplayReport, kpi: str) -> None:
+    t, v = report.kpi_lines[kpi]
+    axes.plot(plots.to_datetimes(t), v, color="#333333", linewidth=1.1)
     for check in report.checks:
         if check.kpi == kpi and check.operator is not None:
             axes.axhline(check.limit, color=_COLOURS[check.level], linewidth=0.9, linestyle="--")
@@ -82,11 +88,11 @@ def _kpi(axes: Any, report: Report, kpi: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _bar(axes: Any, lane: int, start: int, end: int, colour: str, height: float) -> None:
-    left, right = _ends(start, end)
+def _draw_bar(axes: Any, lane: int, start: int, end: int, colour: str, height: float) -> None:
+    left, right = _date_range(start, end)
     axes.fill_between(np.array([left, right]), lane - height / 2, lane + height / 2, color=colour, linewidth=0)
 
 
-def _ends(start: int, end: int) -> tuple[Any, Any]:
-    left, right = plots.dates([start, end])
+def _date_range(start: int, end: int) -> tuple[Any, Any]:
+    left, right = plots.to_datetimes([start, end])
     return left, right

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from watchdog import guard
 from watchdog.config import Config
-from watchdog.guard import Allowed, Refused, may_act
+from watchdog.guard import Allowed, Refused, may_start_plan
 from watchdog.model import Labels, Millis
-from watchdog.replay.looks import Course
-from watchdog.rules import Level
+from watchdog.replay.looks import ThresholdReplay
+from watchdog.rules import ThresholdLevel
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class ReplayTrip:
     """One threshold that fired."""
 
     rule: str
-    level: Level
+    level: ThresholdLevel
     target: str
     labels: Labels
     start: Millis
@@ -32,7 +32,7 @@ class Trip:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class PlanStart:
     """A plan that would have started, or why it would not have."""
 
     t: Millis
@@ -44,54 +44,54 @@ class Started:
     """None: it starts."""
 
 
-def trips_of(courses: Iterable[Course]) -> list[Trip]:
+def collect_trips(thresholds: Iterable[ThresholdReplay]) -> list[ReplayTrip]:
     trips = []
-    for course in courses:
+    for course in thresholds:
         check = course.check
         open_: dict[Labels, tuple[Millis, str]] = {}
-        for change, _ in course.happened:
+        for change, _ in course.changes:
             if change.kind == "tripped":
-                open_[change.key.labels] = (change.t, change.reason)
+                open_[change.key.labels] = (change.time, change.reason)
             elif change.kind == "cleared" or (change.kind == "gone" and change.key.labels in open_):
                 start, reason = open_.pop(change.key.labels)
                 trips.append(
-                    Trip(
+                    ReplayTrip(
                         check.rule,
                         check.level,
                         check.target,
                         change.key.labels,
                         start,
-                        change.t,
+                        change.time,
                         reason,
                         check.plan,
                         course.index,
                     )
                 )
         trips += [
-            Trip(check.rule, check.level, check.target, labels, start, None, reason, check.plan, course.index)
+            ReplayTrip(check.rule, check.level, check.target, labels, start, None, reason, check.plan, course.index)
             for labels, (start, reason) in open_.items()
         ]
     return sorted(trips, key=lambda trip: (trip.start, trip.index, trip.labels))
 
 
-def plans_of(config: Config, courses: Sequence[Course], end: Millis) -> list[Started]:
+def simulate_plans(config: Config, thresholds: Sequence[ThresholdReplay], end: Millis) -> list[PlanStart]:
     """Asks the guard as the daemon would.
 
     The past is what it was: a plan takes no time and changes nothing, each plan starts once an incident, and after a
     halt a person resumes as soon as the incident is over.
     """
-    trips = trips_of(courses)
-    told: list[Started] = []
+    trips = collect_trips(thresholds)
+    starts: list[PlanStart] = []
     for target in dict.fromkeys(trip.target for trip in trips):
-        mine = [trip for trip in trips if trip.target == target]
-        told += _of_target(config, target, mine, end)
-    return sorted(told, key=lambda one: one.t)
+        target_trips = [trip for trip in trips if trip.target == target]
+        starts += _simulate_target(config, target, target_trips, end)
+    return sorted(starts, key=lambda one: one.t)
 
 
-def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) -> list[Started]:
-    told: list[Started] = []
-    past: list[guard.Past] = []
-    incidents = _incidents(trips, end)
+def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], end: Millis) -> list[PlanStart]:
+    starts: list[PlanStart] = []
+    past: list[guard.PastRun] = []
+    incidents = _merge_incidents(trips, end)
     freshness = {rule.name for rule in config.rules.values() if rule.if_missing.then == "crit"}
     # Halts first, then file order, as in the ledger.
     queue = [
@@ -104,9 +104,11 @@ def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) 
         trip = trips[n]
         assert trip.plan is not None
         number = next(i for i, (start, over) in enumerate(incidents) if start <= trip.start <= over)
-        mine = [one for one in told if one.refused is None and incidents[number][0] <= one.t <= incidents[number][1]]
+        incident_starts = [
+            one for one in starts if one.refused is None and incidents[number][0] <= one.t <= incidents[number][1]
+        ]
         plan = config.plans[trip.plan]
-        if any(one.plan == trip.plan for one in mine):
+        if any(one.plan == trip.plan for one in incident_starts):
             continue
         blind = next(
             (
@@ -116,31 +118,36 @@ def _of_target(config: Config, target: str, trips: Sequence[Trip], end: Millis) 
             ),
             None,
         )
-        facts = guard.Facts(
-            latched=None,
-            blind=blind,
-            fresh=True,
-            unsettled=None,
-            halted=any(one.kind == "halt" for one in mine),
-            past=past,
+        facts = guard.GuardInputs(
+            latch_reason=None,
+            blind_reason=blind,
+            has_fresh_data=True,
+            last_external_change=None,
+            halt_ran=any(one.kind == "halt" for one in incident_starts),
+            past_runs=past,
         )
-        verdict = may_act(plan.kind, config.targets[target], facts, now)
+        verdict = may_start_plan(plan.kind, config.targets[target], facts, now)
         if isinstance(verdict, Allowed):
             refused.pop(trip.plan, None)
-            told.append(Started(now, target, trip.plan, plan.kind, trip.rule, None))
-            past.append(guard.Past(plan.kind, now, now, number))
+            starts.append(PlanStart(now, target, trip.plan, plan.kind, trip.rule, None))
+            past.append(guard.PastRun(plan.kind, now, now, number))
             continue
         if refused.get(trip.plan) != verdict.code:
             refused[trip.plan] = verdict.code
-            told.append(Started(now, target, trip.plan, plan.kind, trip.rule, verdict.why))
-        again = _again(verdict, config, target, past, trips, now)
-        if again is not None and again < (end if trip.end is None else trip.end):
-            heapq.heappush(queue, (again, plan.kind != "halt", trip.index, n))
-    return told
+            starts.append(PlanStart(now, target, trip.plan, plan.kind, trip.rule, verdict.reason))
+        retry_at = _retry_time(verdict, config, target, past, trips, now)
+        if retry_at is not None and retry_at < (end if trip.end is None else trip.end):
+            heapq.heappush(queue, (retry_at, plan.kind != "halt", trip.index, n))
+    return starts
 
 
-def _again(
-    verdict: Refused, config: Config, target: str, past: Sequence[guard.Past], trips: Sequence[Trip], now: Millis
+def _retry_time(
+    verdict: Refused,
+    config: Config,
+    target: str,
+    past: Sequence[guard.PastRun],
+    trips: Sequence[ReplayTrip],
+    now: Millis,
 ) -> Millis | None:
     """When it is worth asking again; None: not in this incident."""
     known = config.targets[target]
@@ -156,7 +163,7 @@ def _again(
     return None
 
 
-def _incidents(trips: Sequence[Trip], end: Millis) -> list[tuple[Millis, Millis]]:
+def _merge_incidents(trips: Sequence[ReplayTrip], end: Millis) -> list[tuple[Millis, Millis]]:
     """From the first trip until nothing fires any more; both ends included."""
     merged: list[tuple[Millis, Millis]] = []
     for trip in trips:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from watchdog.incidents import Terms
+from watchdog.incidents import MachineConfig
 from watchdog.promql.pages import Bools, Ints
-from watchdog.rules import BAD
+from watchdog.rules import KIND_BAD
 
 
-class Turns(NamedTuple):
+class Crossings(NamedTuple):
     """The turns of some rows at many times."""
 
     edges: Ints
@@ -28,21 +28,25 @@ class Turns(NamedTuple):
     """[rows, n]; None: always the same."""
 
 
-class Row:
+class LabelSetRow:
     """One label set: how it may trip while it does not fire, and clear while it does."""
 
-    def __init__(self, kinds: npt.NDArray[np.int8], times: Ints, newest: Ints, terms: Terms, well: int) -> None:
+    def __init__(self, kinds: npt.NDArray[np.int8], times: Ints, newest: Ints, terms: MachineConfig, well: int) -> None:
         patience = terms.patience
-        bad: Bools = kinds == BAD
-        self._trips = _Often(bad, newest, patience.n, patience.m) if patience.m else _Lasting(bad, times, patience.hold)
-        self._clears = _Lasting(kinds == well, times, terms.clear_for)
+        bad: Bools = kinds == KIND_BAD
+        self._trips = (
+            _CountWindow(bad, newest, patience.n, patience.m)
+            if patience.m
+            else _LastingRuns(bad, times, patience.duration)
+        )
+        self._clears = _LastingRuns(kinds == well, times, terms.clear_for)
 
-    def due(self, fires: bool, start: int, stop: int) -> int | None:
+    def next_relevant(self, fires: bool, start: int, stop: int) -> int | None:
         """From where on to look closely, from `start` until before `stop`; None: nothing comes of it."""
-        return (self._clears if fires else self._trips).due(start, stop)
+        return (self._clears if fires else self._trips).next_relevant(start, stop)
 
 
-class _Lasting:
+class _LastingRuns:
     """Runs of what must last a while."""
 
     def __init__(self, held: Bools, times: Ints, least: int) -> None:
@@ -53,7 +57,7 @@ class _Lasting:
         self._starts, self._stops = starts[mine], stops[mine]
         self._long = self._starts[times[self._stops - 1] - times[self._starts] >= least]
 
-    def due(self, start: int, stop: int) -> int | None:
+    def next_relevant(self, start: int, stop: int) -> int | None:
         """Where the first run begins that lasts, or that goes on at the end."""
         at = int(self._long.searchsorted(start))
         found = int(self._long[at]) if at < self._long.size and self._long[at] < stop else None
@@ -63,36 +67,40 @@ class _Lasting:
         return found
 
 
-class _Often:
+class _CountWindow:
     """Places at which N of the last M evaluations were bad."""
 
     def __init__(self, bad: Bools, newest: Ints, n: int, m: int) -> None:
         fresh = np.ones(bad.size, np.bool_)
         np.greater(newest[1:], newest[:-1], out=fresh[1:])
-        self._places, self._m = np.flatnonzero(fresh), m
-        count = np.zeros(self._places.size + 1, np.int64)
-        np.cumsum(bad[self._places], out=count[1:])
+        self._evaluated, self._m = np.flatnonzero(fresh), m
+        count = np.zeros(self._evaluated.size + 1, np.int64)
+        np.cumsum(bad[self._evaluated], out=count[1:])
         evaluated = np.cumsum(fresh)
         self._enough = np.flatnonzero(bad & (count[evaluated] - count[np.maximum(evaluated - m, 0)] >= n))
 
-    def due(self, start: int, stop: int) -> int | None:
+    def next_relevant(self, start: int, stop: int) -> int | None:
         """So far ahead of the first one, or of the end, that none of those M is missed."""
         at = int(self._enough.searchsorted(start))
         until = min(int(self._enough[at]) + 1, stop) if at < self._enough.size else stop
-        back = int(self._places.searchsorted(until)) - self._m - 1
-        return max(start, int(self._places[back]) if back >= 0 else 0)
+        back = int(self._evaluated.searchsorted(until)) - self._m - 1
+        return max(start, int(self._evaluated[back]) if back >= 0 else 0)
 
 
-def due(rows: Sequence[Row], fires: Sequence[bool], turns: Turns, edge: int, size: int) -> int:
+def next_relevant(
+    rows: Sequence[LabelSetRow], fires: Sequence[bool], crossings: Crossings, edge: int, size: int
+) -> int:
     """From where on, not before an edge, some row must be looked at closely, when none of them is half-way to anything now.
 
     `size`: how many times there are.
     """
-    at = int(turns.hard.searchsorted(edge))
-    stop = int(turns.hard[at]) if at < turns.hard.size else size
+    at = int(crossings.hard.searchsorted(edge))
+    stop = int(crossings.hard[at]) if at < crossings.hard.size else size
     if stop <= edge:
         return edge
     found = [
-        place for row, firing in zip(rows, fires, strict=True) if (place := row.due(firing, edge, stop)) is not None
+        place
+        for row, firing in zip(rows, fires, strict=True)
+        if (place := row.next_relevant(firing, edge, stop)) is not None
     ]
-    return min(found) if found else int(turns.edges[int(turns.edges.searchsorted(stop)) - 1])
+    return min(found) if found else int(crossings.edges[int(crossings.edges.searchsorted(stop)) - 1])

@@ -7,31 +7,40 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from watchdog.journal.again import redeploy
+from watchdog.journal.again import redeploy_hints
 from watchdog.model import Millis
-from watchdog.report.blocks import Block, Bullets, Code, Heading, Paragraph, Picture, Table, markdown, page
-from watchdog.report.facts import GOALS, Facts, Line, Ran, gather, span
-from watchdog.report.picture import draw, spark
-from watchdog.units import show, show_duration
+from watchdog.report.blocks import Block, Bullets, Code, Heading, Image, Paragraph, Table, render_html, render_markdown
+from watchdog.report.facts import TIME_GOALS, IncidentData, KpiSeries, RunWithSteps, chart_range, collect_data
+from watchdog.report.picture import draw_chart, sparkline
+from watchdog.units import format_duration, format_value
 
-__all__ = ["Facts", "draw", "gather", "markdown", "page", "report", "span", "took"]
+__all__ = [
+    "IncidentData",
+    "build_report",
+    "chart_range",
+    "collect_data",
+    "draw_chart",
+    "durations",
+    "render_html",
+    "render_markdown",
+]
 
-_WELL = "proven"
-_ENOUGH = 20
+_PROVEN = "proven"
+_MIN_VALUES = 20
 """Values ahead of a trip, of which the first half tells what was usual."""
 
 
-def report(facts: Facts, picture: bytes | None = None) -> tuple[str, list[Block]]:
+def build_report(data: IncidentData, chart: bytes | None = None) -> tuple[str, list[Block]]:
     """(title, what the report says). `picture`: a PNG of the KPIs, if one could be drawn. Pure; times are UTC."""
-    title = f"Incident {facts.incident.id} — {facts.incident.target}: {facts.incident.title}"
-    return title, list(_blocks(facts, title, picture))
+    title = f"Incident {data.incident.id} — {data.incident.target}: {data.incident.title}"
+    return title, list(_report_blocks(data, title, chart))
 
 
-def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
-    incident = facts.incident
+def _report_blocks(data: IncidentData, title: str, picture: bytes | None) -> Iterator[Block]:
+    incident = data.incident
     yield Heading(title, 1)
-    yield Paragraph(_short(facts))
-    yield Table(("time", "took", "goal", ""), tuple(_times(facts)))
+    yield Paragraph(_summary(data))
+    yield Table(("time", "took", "goal", ""), tuple(_duration_rows(data)))
     yield Heading("What was seen")
     yield Table(
         ("rule", "level", "tripped", "what it saw", "recovered", "plan"),
@@ -39,33 +48,34 @@ def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
             (
                 trip.rule + "".join(f" {k}={v}" for k, v in trip.labels),
                 trip.level,
-                _clock(trip.t),
+                _format_time(trip.t),
                 trip.reason,
-                "not yet" if trip.cleared is None else f"after {show_duration(trip.cleared - trip.t)}",
+                "not yet" if trip.cleared is None else f"after {format_duration(trip.cleared - trip.t)}",
                 trip.plan or "–",
             )
-            for trip in facts.trips
+            for trip in data.trips
         ),
     )
-    if facts.lines:
+    if data.lines:
         yield Table(
-            ("KPI", "baseline", "before", "during", "at the end", ""), tuple(_kpi(line, facts) for line in facts.lines)
+            ("KPI", "baseline", "before", "during", "at the end", ""),
+            tuple(_kpi_row(line, data) for line in data.lines),
         )
     else:
         yield Paragraph("The samples of that time are not kept any more, so there are no KPIs to show.")
     if picture is not None:
-        yield Picture(picture, "The KPIs before, during and after the incident.")
+        yield Image(picture, "The KPIs before, during and after the incident.")
     yield Heading("What was decided and done")
-    for ran in facts.runs:
-        yield from _run(ran)
-    if not facts.runs:
+    for ran in data.runs:
+        yield from _run_blocks(ran)
+    if not data.runs:
         yield Paragraph("No plan ran.")
     yield Heading("Timeline")
-    yield Table(("UTC", "", "what"), tuple((_clock(event.t), event.kind, event.text) for event in facts.events))
-    if questions := _questions(facts):
+    yield Table(("UTC", "", "what"), tuple((_format_time(event.t), event.kind, event.text) for event in data.events))
+    if questions := _open_questions(data):
         yield Heading("Open questions")
         yield Bullets(tuple(questions))
-    if again := _redeploy(facts):
+    if again := _redeploy_commands(data):
         yield Heading("To deploy it again")
         yield Code("\n".join(again), "sh")
         yield Bullets(
@@ -81,72 +91,77 @@ def _blocks(facts: Facts, title: str, picture: bytes | None) -> Iterator[Block]:
         )
 
 
-def _short(facts: Facts) -> str:
-    incident = facts.incident
-    state = f"closed after {show_duration(incident.closed - incident.opened)}" if incident.closed else "still open"
-    parts = [f"Opened {_clock(incident.opened)} UTC on {_day(incident.opened)}, {state}."]
-    for ran in facts.runs:
+def _summary(data: IncidentData) -> str:
+    incident = data.incident
+    state = f"closed after {format_duration(incident.closed - incident.opened)}" if incident.closed else "still open"
+    parts = [f"Opened {_format_time(incident.opened)} UTC on {_format_date(incident.opened)}, {state}."]
+    for ran in data.runs:
         run = ran.run
         if run.part != "ladder":
             parts.append(f"{run.plan}: {run.outcome or run.status}.")
-        elif run.outcome == _WELL:
-            parts.append(f"{run.plan} ({run.kind}) was proven at level {ran.level}.")
+        elif run.outcome == _PROVEN:
+            parts.append(f"{run.plan} ({run.kind}) was proven at level {ran.level_name}.")
         else:
             parts.append(
                 f"{run.plan} ({run.kind}): {run.outcome or run.status}{f' — {run.reason}' if run.reason else ''}."
             )
-    if not facts.runs:
+    if not data.runs:
         parts.append("No plan ran.")
-    told = "1 message was" if facts.told == 1 else f"{facts.told} messages were"
-    return " ".join([*parts, f"{told} delivered."])
+    deliveries = "1 message was" if data.told == 1 else f"{data.told} messages were"
+    return " ".join([*parts, f"{deliveries} delivered."])
 
 
 # ─ how long it took ─
 
 
-def took(facts: Facts) -> dict[str, Millis | None]:
+def durations(data: IncidentData) -> dict[str, Millis | None]:
     """ms from when it was detected, by the names of the goals; None: not yet."""
-    reached = (_acted(facts), _proven(facts), _said(facts, "cause"), _said(facts, "fix"))
-    return {name: None if t is None else t - facts.incident.opened for name, t in zip(GOALS, reached, strict=True)}
+    reached = (_rolled_back_at(data), _proven_at(data), _acknowledged_at(data, "cause"), _acknowledged_at(data, "fix"))
+    return {name: None if t is None else t - data.incident.opened for name, t in zip(TIME_GOALS, reached, strict=True)}
 
 
-def _times(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
-    opened = facts.incident.opened
-    began = _began(facts)
-    yield ("detected", "not known" if began is None else f"{show_duration(opened - began)} after it went bad", "–", "")
-    for name, after in took(facts).items():
-        goal = GOALS[name]
-        late = (facts.now - opened if after is None else after) > goal
+def _duration_rows(data: IncidentData) -> Iterator[tuple[str, str, str, str]]:
+    opened = data.incident.opened
+    began = _deviation_start(data)
+    yield (
+        "detected",
+        "not known" if began is None else f"{format_duration(opened - began)} after it went bad",
+        "–",
+        "",
+    )
+    for name, after in durations(data).items():
+        goal = TIME_GOALS[name]
+        late = (data.now - opened if after is None else after) > goal
         yield (
             name,
-            "not yet" if after is None else show_duration(after),
-            f"< {show_duration(goal)}",
+            "not yet" if after is None else format_duration(after),
+            f"< {format_duration(goal)}",
             "missed" if late else "open" if after is None else "met",
         )
 
 
-def _began(facts: Facts) -> Millis | None:
+def _deviation_start(data: IncidentData) -> Millis | None:
     """When the KPI that tripped first began to leave its course, for as far as samples are kept: its first value in a
     row, up to the trip, that is farther from the baseline than anything in the time before."""
-    trip = facts.trips[0] if facts.trips else None
-    line = facts.lines[0] if facts.lines else None
+    trip = data.trips[0] if data.trips else None
+    line = data.lines[0] if data.lines else None
     if trip is None or line is None or line.baseline is None:
         return None
-    away = np.abs(line.values - line.baseline)
+    deviation = np.abs(line.values - line.baseline)
     at = int(line.times.searchsorted(trip.t, "right")) - 1
-    known = np.flatnonzero(np.isfinite(away[: at + 1]))
-    if known.size < _ENOUGH:
+    known = np.flatnonzero(np.isfinite(deviation[: at + 1]))
+    if known.size < _MIN_VALUES:
         return None
-    quiet = away[known[: known.size // 2]]
-    usual = float(quiet.max())
-    while at > 0 and away[at - 1] > usual:
+    quiet = deviation[known[: known.size // 2]]
+    usual_deviation = float(quiet.max())
+    while at > 0 and deviation[at - 1] > usual_deviation:
         at -= 1
-    return int(line.times[at]) if away[at] > usual else None
+    return int(line.times[at]) if deviation[at] > usual_deviation else None
 
 
-def _acted(facts: Facts) -> Millis | None:
+def _rolled_back_at(data: IncidentData) -> Millis | None:
     """End of the last step of the level that helped."""
-    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL and ran.run.part == "ladder"), None)
+    helped = next((ran for ran in data.runs if ran.run.outcome == _PROVEN and ran.run.part == "ladder"), None)
     ended = (
         []
         if helped is None
@@ -159,41 +174,43 @@ def _acted(facts: Facts) -> Millis | None:
     return max(ended, default=None)
 
 
-def _proven(facts: Facts) -> Millis | None:
-    helped = next((ran for ran in facts.runs if ran.run.outcome == _WELL and ran.run.part == "ladder"), None)
+def _proven_at(data: IncidentData) -> Millis | None:
+    helped = next((ran for ran in data.runs if ran.run.outcome == _PROVEN and ran.run.part == "ladder"), None)
     if helped is None:
-        return facts.incident.closed if not facts.runs else None
-    found = [event.t for event in facts.events if event.kind == "watch"]
+        return data.incident.closed if not data.runs else None
+    found = [event.t for event in data.events if event.kind == "watch"]
     return max(found) if found else helped.run.ended
 
 
-def _said(facts: Facts, kind: str) -> Millis | None:
+def _acknowledged_at(data: IncidentData, kind: str) -> Millis | None:
     """When a person said so: `ack --cause`, `ack --fix`."""
-    said = facts.first(kind)
-    return None if said is None else said.t
+    event = data.first_event(kind)
+    return None if event is None else event.t
 
 
 # ─ KPIs ─
 
 
-def _kpi(line: Line, facts: Facts) -> tuple[str, ...]:
+def _kpi_row(line: KpiSeries, data: IncidentData) -> tuple[str, ...]:
     unit = line.unit
-    opened, end = facts.incident.opened, facts.until
-    before, during, after = (_part(line, low, high) for low, high in ((0, opened), (opened, end), (end, 1 << 62)))
+    opened, end = data.incident.opened, data.end
+    before, during, after = (
+        _values_between(line, low, high) for low, high in ((0, opened), (opened, end), (end, 1 << 62))
+    )
     last = line.values[np.isfinite(line.values)]
-    away = during[np.argmax(np.abs(during - (line.baseline or 0.0)))] if during.size else None
+    farthest = during[np.argmax(np.abs(during - (line.baseline or 0.0)))] if during.size else None
     settled = float(np.median(after)) if after.size else float(last[-1]) if last.size else None
     return (
         line.name,
-        "–" if line.baseline is None else show(line.baseline, unit),
-        show(float(np.median(before)), unit) if before.size else "–",
-        show(float(away), unit) if away is not None else "–",
-        show(settled, unit) if settled is not None else "–",
-        spark(line.values),
+        "–" if line.baseline is None else format_value(line.baseline, unit),
+        format_value(float(np.median(before)), unit) if before.size else "–",
+        format_value(float(farthest), unit) if farthest is not None else "–",
+        format_value(settled, unit) if settled is not None else "–",
+        sparkline(line.values),
     )
 
 
-def _part(line: Line, low: Millis, high: Millis) -> np.ndarray:
+def _values_between(line: KpiSeries, low: Millis, high: Millis) -> np.ndarray:
     inside = line.values[(line.times >= low) & (line.times < high)]
     return np.asarray(inside[np.isfinite(inside)])
 
@@ -201,7 +218,7 @@ def _part(line: Line, low: Millis, high: Millis) -> np.ndarray:
 # ─ plans ─
 
 
-def _run(ran: Ran) -> Iterator[Block]:
+def _run_blocks(ran: RunWithSteps) -> Iterator[Block]:
     run = ran.run
     outcome = run.outcome or run.status
     yield Heading(f"{run.plan} ({run.kind}), for {run.by}: {outcome}{f' — {run.reason}' if run.reason else ''}", 3)
@@ -212,11 +229,11 @@ def _run(ran: Ran) -> Iterator[Block]:
         ("row", "step", "result", "began", "took"),
         tuple(
             (
-                _row_name(ran, step.phase, step.level),
+                _phase_name(ran, step.phase, step.level),
                 step.say,
                 f"{step.status}{f': {step.detail}' if step.detail else ''}",
-                "–" if step.started is None else _clock(step.started),
-                "–" if step.started is None or step.ended is None else show_duration(step.ended - step.started),
+                "–" if step.started is None else _format_time(step.started),
+                "–" if step.started is None or step.ended is None else format_duration(step.ended - step.started),
             )
             for step in ran.steps
         ),
@@ -226,50 +243,50 @@ def _run(ran: Ran) -> Iterator[Block]:
             yield Code(step.diff, "diff")
 
 
-def _row_name(ran: Ran, phase: str, level: int) -> str:
+def _phase_name(ran: RunWithSteps, phase: str, level: int) -> str:
     if phase != "level":
         return phase
     return f"level {ran.levels[level]}" if level < len(ran.levels) else f"level {level + 1}"
 
 
-def _questions(facts: Facts) -> list[str]:
+def _open_questions(data: IncidentData) -> list[str]:
     questions = []
-    incident = facts.incident
-    if facts.first("cause") is None:
+    incident = data.incident
+    if data.first_event("cause") is None:
         questions.append(f'What was the root cause? trading-watchdog ack {incident.id} --cause "…" answers it.')
-    if facts.first("fix") is None:
+    if data.first_event("fix") is None:
         questions.append(f'What fixes it for good? trading-watchdog ack {incident.id} --fix "…" answers it.')
     if incident.closed is None:
         questions.append("The incident is still open.")
-    if facts.standing.latched is not None:
+    if data.standing.latched is not None:
         questions.append(
-            f"{incident.target} is latched ({facts.standing.latch_why}): repairs are refused until a person "
+            f"{incident.target} is latched ({data.standing.latch_why}): repairs are refused until a person "
             f'says trading-watchdog resume {incident.target} --reason "…".'
         )
-    for ran in facts.runs:
+    for ran in data.runs:
         questions += [
             f"Nobody knows whether “{step.say}” took place: look."
             for step in ran.steps
             if step.status in ("started", "unknown")
         ]
-    questions += [f"{trip.rule} has not recovered." for trip in facts.trips if trip.cleared is None]
-    questions += [f"A message to {channel} never arrived: {why}" for channel, why in facts.unsent]
+    questions += [f"{trip.rule} has not recovered." for trip in data.trips if trip.cleared is None]
+    questions += [f"A message to {channel} never arrived: {why}" for channel, why in data.unsent]
     return questions
 
 
-def _redeploy(facts: Facts) -> list[str]:
+def _redeploy_commands(data: IncidentData) -> list[str]:
     """The commands that bring back what was taken back: git first, then the flags."""
-    commits, flags = redeploy((ran.run, ran.steps) for ran in facts.runs)
+    commits, flags = redeploy_hints((ran.run, ran.steps) for ran in data.runs)
     return [*commits, *(f"# and turn back on: {say}" for say in flags)]
 
 
-def _clock(t: Millis) -> str:
-    return _utc(t).strftime("%H:%M:%S")
+def _format_time(t: Millis) -> str:
+    return _utc_datetime(t).strftime("%H:%M:%S")
 
 
-def _day(t: Millis) -> str:
-    return _utc(t).strftime("%Y-%m-%d")
+def _format_date(t: Millis) -> str:
+    return _utc_datetime(t).strftime("%Y-%m-%d")
 
 
-def _utc(t: Millis) -> datetime:
+def _utc_datetime(t: Millis) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=t)

@@ -39,21 +39,21 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Image:
     """A PNG; Markdown, which cannot hold one, gets its words."""
 
     png: bytes
     text: str
 
 
-Block = Heading | Paragraph | Bullets | Table | Code | Picture
+Block = Heading | Paragraph | Bullets | Table | Code | Image
 
 
-def markdown(blocks: Iterable[Block]) -> str:
-    return "\n\n".join(_as_markdown(block) for block in blocks) + "\n"
+def render_markdown(blocks: Iterable[Block]) -> str:
+    return "\n\n".join(_block_markdown(block) for block in blocks) + "\n"
 
 
-def _as_markdown(block: Block) -> str:
+def _block_markdown(block: Block) -> str:
     match block:
         case Heading(text=text, level=level):
             return f"{'#' * level} {text}"
@@ -62,17 +62,17 @@ def _as_markdown(block: Block) -> str:
         case Bullets(items=items, boxes=boxes):
             return "\n".join(f"- {'[ ] ' if boxes else ''}{item}" for item in items)
         case Table(head=head, rows=rows):
-            return "\n".join(_row(cells) for cells in (head, ("---",) * len(head), *rows))
+            return "\n".join(_markdown_row(cells) for cells in (head, ("---",) * len(head), *rows))
         case Code(text=text, language=language):
             fence = "```"
             while fence in text:
                 fence += "`"
             return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-        case Picture(text=text):
+        case Image(text=text):
             return text
 
 
-def _row(cells: Sequence[str]) -> str:
+def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
@@ -89,16 +89,16 @@ pre { background: #f3f5f7; padding: .7rem; overflow-x: auto; font-size: .85rem }
 """
 
 
-def page(title: str, blocks: Iterable[Block]) -> str:
+def render_html(title: str, blocks: Iterable[Block]) -> str:
     """A whole HTML page that needs nothing from elsewhere."""
-    body = "\n".join(_as_html(block) for block in blocks)
+    body = "\n".join(_block_html(block) for block in blocks)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
     )
 
 
-def _as_html(block: Block) -> str:
+def _block_html(block: Block) -> str:
     match block:
         case Heading(text=text, level=level):
             return f"<h{level}>{html.escape(text)}</h{level}>"
@@ -112,14 +112,14 @@ def _as_html(block: Block) -> str:
             lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
             return f"<table><tr>{top}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
         case Code(text=text, language=language):
-            inner = _diff(text) if language == "diff" else html.escape(text)
+            inner = _diff_html(text) if language == "diff" else html.escape(text)
             return f"<pre>{inner}</pre>"
-        case Picture(png=png, text=text):
+        case Image(png=png, text=text):
             data = base64.b64encode(png).decode()
             return f'<p><img alt="{html.escape(text)}" src="data:image/png;base64,{data}"></p>'
 
 
-def _diff(text: str) -> str:
+def _diff_html(text: str) -> str:
     kinds = {"+": "add", "-": "del"}
     return "\n".join(
         f'<span class="{kinds[line[0]]}">{html.escape(line)}</span>' if line[:1] in kinds else html.escape(line)

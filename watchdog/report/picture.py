@@ -8,13 +8,13 @@ import numpy as np
 
 from watchdog import plots
 from watchdog.promql.pages import Floats
-from watchdog.report.facts import Facts
+from watchdog.report.facts import IncidentData
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
 
 
-def spark(values: Floats) -> str:
+def sparkline(values: Floats) -> str:
     """The course of the values in a few characters; a space where there was none."""
     columns = [part[np.isfinite(part)] for part in np.array_split(values, min(_WIDTH, max(1, values.size)))]
     known = np.array([float(np.mean(part)) if part.size else np.nan for part in columns])
@@ -25,24 +25,24 @@ def spark(values: Floats) -> str:
     return "".join(" " if v != v else _BARS[int((v - low) / scale * (len(_BARS) - 1))] for v in known)
 
 
-def draw(facts: Facts) -> bytes:
+def draw_chart(data: IncidentData) -> bytes:
     """One strip a KPI over one axis of time; what happened stands as lines. Raises WatchdogError without matplotlib."""
-    shown = [line for line in facts.lines if np.isfinite(line.values).any()][:6] or facts.lines[:1]
-    figure = plots.blank(10, 1.2 + 1.5 * len(shown))
-    strips = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    opened, until = plots.dates([facts.incident.opened, facts.until])
-    moments = [
+    drawn_series = [line for line in data.lines if np.isfinite(line.values).any()][:6] or data.lines[:1]
+    figure = plots.new_figure(10, 1.2 + 1.5 * len(drawn_series))
+    strips = figure.subplots(len(drawn_series), 1, sharex=True, squeeze=False)[:, 0]
+    opened, until = plots.to_datetimes([data.incident.opened, data.end])
+    markers = [
         (event.t, "tab:red" if event.kind == "tripped" else "tab:blue" if event.kind == "step" else "tab:green")
-        for event in facts.events
+        for event in data.events
         if event.kind in ("tripped", "step", "watch")
     ]
-    for axes, line in zip(strips, shown, strict=True):
-        axes.plot(plots.dates(line.times), line.values, linewidth=1.3, color="black")
+    for axes, line in zip(strips, drawn_series, strict=True):
+        axes.plot(plots.to_datetimes(line.times), line.values, linewidth=1.3, color="black")
         axes.axvspan(opened, until, color="tab:red", alpha=0.07)
         if line.baseline is not None:
             axes.axhline(line.baseline, color="tab:green", linewidth=0.8, linestyle="--")
-        for t, colour in moments:
-            axes.axvline(plots.dates([t])[0], color=colour, linewidth=0.8, alpha=0.7)
+        for t, colour in markers:
+            axes.axvline(plots.to_datetimes([t])[0], color=colour, linewidth=0.8, alpha=0.7)
         axes.set_title(line.name, fontsize=9, loc="left", parse_math=False)
         axes.grid(alpha=0.25)
     strips[0].annotate(
@@ -54,6 +54,6 @@ def draw(facts: Facts) -> bytes:
         fontsize=8,
     )
     figure.autofmt_xdate()
-    made = io.BytesIO()
-    figure.savefig(made, format="png")
-    return made.getvalue()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

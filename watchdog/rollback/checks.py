@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.actions.plan import HttpCheck, LogCheck
-from watchdog.model import Json, SourceError, Target
-from watchdog.sources.fetch import Fetcher
+from watchdog.model import JsonObject, SourceError, Target
+from watchdog.sources.fetch import HttpFetcher
 
-_MOST = 1 << 20
+_MAX_BYTES = 1 << 20
 """Bytes of a page, and of a log at one look."""
 
 
-def answers(check: HttpCheck) -> bool:
+def http_check_passes(check: HttpCheck) -> bool:
     """Whether the page answers as it should. Blocks for `timeout` at most."""
-    fetcher = Fetcher()
+    fetcher = HttpFetcher()
     try:
-        page = fetcher.get(check.url, {}, check.timeout, _MOST, expect=check.expect)
+        page = fetcher.get(check.url, {}, check.timeout, _MAX_BYTES, expect=check.expect)
     except SourceError:
         return False
     return check.body is None or re.search(check.body, page.body.decode(errors="replace")) is not None
 
 
-def log_of(check: LogCheck, place: Target) -> Path:
-    return Path(place.repo or "", check.file)
+def log_path(check: LogCheck, location: Target) -> Path:
+    return Path(location.repo or "", check.file)
 
 
-def mark(path: Path) -> list[int]:
+def log_position(path: Path) -> list[int]:
     """``[inode, size]`` of a log; zeros when there is none yet."""
     try:
         found = path.stat()
@@ -37,51 +37,56 @@ def mark(path: Path) -> list[int]:
     return [found.st_ino, found.st_size]
 
 
-class Lines(NamedTuple):
-    bad: str | None
+class LogMatches(NamedTuple):
+    forbidden_line: str | None
     """The first line that must not be there."""
-    good: bool
+    required_found: bool
     """The line that must be there is."""
 
 
 class LogReader:
     """Reads what was written since the marks, a bit further at each look."""
 
-    def __init__(self, check: LogCheck, path: Path, marks: Json) -> None:
+    def __init__(self, check: LogCheck, path: Path, positions: JsonObject) -> None:
         """`marks`: ``{"began": mark, "ended": mark}`` of the last step; what is missing is as of now."""
         self._check = check
         self._path = path
-        began: list[int] = marks.get("began") or mark(path)
-        self._inode, self._at = began[0], began[1]
-        self._ended: list[int] = marks.get("ended") or began
-        self._rest = b""
-        self._bad: str | None = None
-        self._good = check.present is None
+        began: list[int] = positions.get("began") or log_position(path)
+        self._inode, self._offset = began[0], began[1]
+        self._step_end: list[int] = positions.get("ended") or began
+        self._partial_line = b""
+        self._forbidden_line: str | None = None
+        self._required_found = check.present is None
 
-    def look(self) -> Lines:
+    def poll(self) -> LogMatches:
         """Blocks for as long as reading 1 MB takes. A log that was rotated or cut is read from its start."""
         try:
             with self._path.open("rb") as file:
-                inode, size = mark(self._path)
-                if inode != self._inode or size < self._at:
-                    self._inode, self._at, self._rest, self._ended = inode, 0, b"", [inode, 0]
-                file.seek(self._at)
-                read = file.read(_MOST)
+                inode, size = log_position(self._path)
+                if inode != self._inode or size < self._offset:
+                    self._inode, self._offset, self._partial_line, self._step_end = inode, 0, b"", [inode, 0]
+                file.seek(self._offset)
+                read = file.read(_MAX_BYTES)
         except OSError:
-            return Lines(self._bad, self._good)
-        *lines, self._rest = (self._rest + read).split(b"\n")
-        at = self._at + len(read) - len(self._rest) - sum(len(line) + 1 for line in lines)
-        self._at += len(read)
-        if len(self._rest) > _MOST:  # a log that never ends its line is not collected for ever
-            lines.append(self._rest)
-            self._rest = b""
+            return LogMatches(self._forbidden_line, self._required_found)
+        *lines, self._partial_line = (self._partial_line + read).split(b"\n")
+        at = self._offset + len(read) - len(self._partial_line) - sum(len(line) + 1 for line in lines)
+        self._offset += len(read)
+        if len(self._partial_line) > _MAX_BYTES:  # a log that never ends its line is not collected for ever
+            lines.append(self._partial_line)
+            self._partial_line = b""
         for line in lines:
             at += len(line) + 1
-            self._see(line.decode(errors="replace"), after=at > self._ended[1])
-        return Lines(self._bad, self._good)
+            self._match_line(line.decode(errors="replace"), after=at > self._step_end[1])
+        return LogMatches(self._forbidden_line, self._required_found)
 
-    def _see(self, line: str, *, after: bool) -> None:
+    def _match_line(self, line: str, *, after: bool) -> None:
         if self._check.present is not None and re.search(self._check.present, line):
-            self._good = True
-        if after and self._bad is None and self._check.absent is not None and re.search(self._check.absent, line):
-            self._bad = line.strip()[:300]
+            self._required_found = True
+        if (
+            after
+            and self._forbidden_line is None
+            and self._check.absent is not None
+            and re.search(self._check.absent, line)
+        ):
+            self._forbidden_line = line.strip()[:300]

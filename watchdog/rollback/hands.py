@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from watchdog.incidents import Key, Terms
+from watchdog.incidents import MachineConfig, StateKey
 from watchdog.journal import Journal
-from watchdog.journal.runs import Run
+from watchdog.journal.runs import PlanRun
 from watchdog.model import Millis, Severity, Verdict
 from watchdog.telemetry import Telemetry
 
 
-class Tell(Protocol):
+class Notify(Protocol):
     """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
 
     def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
 
 
-class Hands(NamedTuple):
+class RollbackContext(NamedTuple):
     """What the rollback needs of the others; handed in by the daemon."""
 
     journal: Journal
@@ -27,28 +27,28 @@ class Hands(NamedTuple):
     clock: Callable[[], Millis]
     offload: Callable[..., Awaitable[object]]
     """(key, deadline seconds, call, *args) → result, in a thread."""
-    terms: Callable[[int, str], Mapping[Key, Terms]]
+    incident_terms: Callable[[int, str], Mapping[StateKey, MachineConfig]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
-        [str, Sequence[Key], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
+        [str, Sequence[StateKey], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
     ]
     """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
-    wanted: Callable[[Run], bool | None]
+    still_needed: Callable[[PlanRun], bool | None]
     """Whether a queued repair still has a reason; None while that is not known, as at boot."""
-    halt: Callable[[str, str, str, int | None], bool]
+    queue_halt: Callable[[str, str, str, int | None], bool]
     """(target, plan, by, incident): queues a halt; False when there is no such plan."""
-    tell: Tell
-    ended: Callable[[str], None]
+    notify: Notify
+    run_ended: Callable[[str], None]
     """(target): a run is over; what is so now is our own doing."""
-    over: Callable[[Run], bool] = lambda _: False
+    close_if_over: Callable[[PlanRun], bool] = lambda _: False
     """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
-    named: Callable[[str, Collection[str]], Mapping[Key, Terms]] = lambda *_: {}
+    rule_terms: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
     """(target, rules) → what is known of these rules, for a level that names them."""
-    mute: Callable[[str, Collection[str]], None] = lambda *_: None
+    mute_rules: Callable[[str, Collection[str]], None] = lambda *_: None
     """(target, rules): these are not judged from now on; none: all are again."""
-    held: Callable[[str], str | None] = lambda _: None
+    hold_reason: Callable[[str], str | None] = lambda _: None
     """(target) → why no repair of a rule's may start now."""
-    trips: Callable[[str, Millis], str | None] = lambda *_: None
+    tripped_since: Callable[[str, Millis], str | None] = lambda *_: None
     """(target, since) → a rule with a plan that has tripped since then; None when none has."""
-    backups: Path | None = None
+    backup_folder: Path | None = None
     """Folder for what a repair saves ahead of its changes; None: nothing is saved."""

@@ -6,100 +6,102 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.actions.plan import Halt, Repair, read_plan, steps_of, verify_of
+from watchdog.actions.plan import Halt, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.journal import Journal, runs, saved
-from watchdog.journal.runs import Run
+from watchdog.journal.runs import PlanRun
 from watchdog.model import Severity
-from watchdog.rollback.hands import Hands
-from watchdog.rollback.proof import Proof
-from watchdog.rollback.steps import Ladder, StepFailedError, StoppedError
-from watchdog.rollback.undo import PutBack
-from watchdog.rollback.words import said
+from watchdog.rollback.hands import RollbackContext
+from watchdog.rollback.proof import Verifier
+from watchdog.rollback.steps import StepExecutor, StepFailedError, StoppedError
+from watchdog.rollback.undo import UndoStep
+from watchdog.rollback.words import describe_step
 
-Say = Callable[[Severity, str, Sequence[str]], None]
+NotifyRun = Callable[[Severity, str, Sequence[str]], None]
 
 
-class Stages:
+class RecoveryRunner:
     """The stages of one run."""
 
-    def __init__(self, run: Run, hands: Hands, proof: Proof, say: Say) -> None:
+    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyRun) -> None:
         self._run = run
-        self._hands = hands
-        self._proof = proof
-        self._say = say
+        self._context = context
+        self._verifier = verifier
+        self._notify = notify
 
-    async def recover(self, plan: Halt | Repair, ladder: Ladder, after: int = 0) -> str | None:
+    async def recover(self, plan: Halt | Repair, executor: StepExecutor, proven_level: int = 0) -> str | None:
         """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew.
 
         `after`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
         """
-        rows = runs.steps(self._hands.journal, self._run.id)
-        first, count = after * len(plan.recover), len(plan.recover)
+        rows = runs.list_steps(self._context.journal, self._run.id)
+        first, count = proven_level * len(plan.recover), len(plan.recover)
         begun = max((row.level for row in rows if row.phase == "recover"), default=first)
-        gone_back = max((row.level for row in rows if row.phase == "back"), default=-1)
+        last_taken_back = max((row.level for row in rows if row.phase == "back"), default=-1)
         for number in range(max(begun, first), first + count):
             stage = plan.recover[number - first]
-            if gone_back == number:
-                return await self._back(stage.name, number, "it had tripped", ladder)
+            if last_taken_back == number:
+                return await self._take_back(stage.name, number, "it had tripped", executor)
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
-                    self._say(
+                    self._notify(
                         "warn",
                         f"{self._run.plan}: stage {stage.name} starts",
-                        [said(step, ladder.place) for step in stage.steps],
+                        [describe_step(step, executor.location) for step in stage.steps],
                     )
-                mine = [
+                start_times = [
                     row.started
                     for row in rows
                     if (row.phase, row.level) == ("recover", number) and row.started is not None
                 ]
-                began = min([self._hands.clock(), *mine])  # what tripped ahead of a crash has tripped
-                verify = verify_of(plan, stage)
-                ladder.watch_log(verify.log, "recover", number)
-                await ladder.do("recover", number, stage.steps)
-                finding = await self._proof.verify(verify, ladder, partial(self._trips, began))
+                began = min([self._context.clock(), *start_times])  # what tripped ahead of a crash has tripped
+                verify = effective_verify(plan, stage)
+                executor.watch_log(verify.log, "recover", number)
+                await executor.run_steps("recover", number, stage.steps)
+                finding = await self._verifier.verify(verify, executor, partial(self._find_trip, began))
             except StepFailedError as failure:
-                return await self._back(stage.name, number, str(failure), ladder)
+                return await self._take_back(stage.name, number, str(failure), executor)
             if finding.outcome != "proven":
-                return await self._back(stage.name, number, f"{finding.outcome}: {finding.reason}", ladder)
-            self._say("info", f"{self._run.plan}: stage {stage.name} proven", [finding.reason])
+                return await self._take_back(stage.name, number, f"{finding.outcome}: {finding.reason}", executor)
+            self._notify("info", f"{self._run.plan}: stage {stage.name} proven", [finding.reason])
         return None
 
-    def _trips(self, since: int) -> str | None:
-        rule = self._hands.trips(self._run.target, since)
+    def _find_trip(self, since: int) -> str | None:
+        rule = self._context.tripped_since(self._run.target, since)
         return None if rule is None else f"{rule} tripped"
 
-    async def _back(self, name: str, number: int, why: str, ladder: Ladder) -> str:
+    async def _take_back(self, name: str, number: int, why: str, executor: StepExecutor) -> str:
         """The files of the stage as they were before it, and its restarts once more."""
-        self._say("crit", f"{self._run.plan}: stage {name} goes back", [why])
+        self._notify("crit", f"{self._run.plan}: stage {name} goes back", [why])
         try:
-            await ladder.do("back", number, back_of(self._hands.journal, self._run)("back", number) or ())
+            await executor.run_steps(
+                "back", number, take_back_steps(self._context.journal, self._run)("back", number) or ()
+            )
         except (StepFailedError, StoppedError) as failure:
             return f"stage {name}: {why}; it could not be taken back: {failure}"
         return f"stage {name}: {why}; it was taken back"
 
 
-def back_of(journal: Journal, run: Run) -> Callable[[str, int], Sequence[Any] | None]:
+def take_back_steps(journal: Journal, run: PlanRun) -> Callable[[str, int], Sequence[Any] | None]:
     """What takes a stage back: the same whenever it is asked, since the journal says what was saved ahead of it."""
 
     def steps(phase: str, level: int) -> Sequence[Any] | None:
         if phase != "back":
             return None
         files = [
-            PutBack(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
-            for row in sorted(saved.of_row(journal, run.id, "recover", level), key=lambda row: row.path)
+            UndoStep(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
+            for row in sorted(saved.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
         ]
-        stage = steps_of(read_plan(run.text), "recover", level)
-        return [*files, *(step for step in stage if not step.lasting)]
+        stage = phase_steps(parse_plan(run.text), "recover", level)
+        return [*files, *(step for step in stage if not step.persistent)]
 
     return steps
 
 
-def is_on_its_way_back(journal: Journal, run: Run, plan: Halt | Repair) -> bool:
+def is_level_proven(journal: Journal, run: PlanRun, plan: Halt | Repair) -> bool:
     """Whether steps after the proof of the level at work had begun: then it was proven, ahead of a crash."""
     return any(
         row.level == run.level
         if row.phase == "proven"
         else row.phase == "recover" and row.level // len(plan.recover) == run.level
-        for row in runs.steps(journal, run.id)
+        for row in runs.list_steps(journal, run.id)
     )

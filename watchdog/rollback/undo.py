@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from watchdog.actions import Git, repository
-from watchdog.actions.plan import read_plan, steps_of
+from watchdog.actions import GitAction, repository
+from watchdog.actions.plan import parse_plan, phase_steps
 from watchdog.journal import Journal, runs, saved
-from watchdog.journal.saved import Row
-from watchdog.model import ActionError, Done, Json, State, StepPart
+from watchdog.journal.saved import FileBackup
+from watchdog.model import ActionError, ActionModel, CompletedStep, JsonObject, StepState
 from watchdog.rollback import backup
 
-_GIT_MS = 25_000
+_GIT_TIMEOUT_MS = 25_000
 
 
-class PutBack(StepPart):
+class UndoStep(ActionModel):
     """One file, as it was before the incident. Never written in a plan: undo makes it."""
 
-    lasting: ClassVar[bool] = True
+    persistent: ClassVar[bool] = True
 
     path: str
     was: dict[str, Any]
@@ -30,116 +30,118 @@ class PutBack(StepPart):
     repo: str | None
     timeout: int = 60_000
 
-    def at(self, target: object) -> PutBack:  # noqa: ARG002
+    def bind(self, target: object) -> UndoStep:  # noqa: ARG002
         return self
 
-    def say(self) -> str:
+    def describe(self) -> str:
         return f"{'remove' if self.was['kind'] == 'absent' else 'put back'} {self.path}"
 
-    def before(self, done: Sequence[Done] = ()) -> Json:  # noqa: ARG002
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"seen": what is there}``. Raises ActionError when somebody else changed it since."""
-        seen = backup.standing(Path(self.path))
-        if not (backup.same(seen, self.was) or backup.same(seen, self.left) or self._is_of_git(seen)):
+        seen = backup.file_state(Path(self.path))
+        if not (
+            backup.same_content(seen, self.was) or backup.same_content(seen, self.left) or self._matches_head(seen)
+        ):
             raise ActionError(f"{self.path} was changed since by somebody else — look at it, it is left as it is")
         return {"seen": seen}
 
-    def touches(self, before: Json) -> tuple[Path, ...]:  # noqa: ARG002
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return (Path(self.path),)
 
-    def preview(self, before: Json) -> str:  # noqa: ARG002
-        return f"{self.say()}\n"
+    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
+        return f"{self.describe()}\n"
 
-    def apply(self, before: Json, key: str, incident: Json | None = None) -> str:  # noqa: ARG002
-        if not backup.same(backup.standing(Path(self.path)), before["seen"]):
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
+        if not backup.same_content(backup.file_state(Path(self.path)), captured["seen"]):
             raise ActionError(f"{self.path} was changed by somebody else in the meantime — look at it")
-        backup.put_back(Path(self.path), self.was, self.copy_of)
-        return self.say()
+        backup.restore_file(Path(self.path), self.was, self.copy_of)
+        return self.describe()
 
-    def state(self, before: Json) -> State:
+    def state(self, captured: JsonObject) -> StepState:
         try:
-            seen = backup.standing(Path(self.path))
+            seen = backup.file_state(Path(self.path))
         except ActionError:
             return "unknown"
         if seen == self.was:
             return "after"
-        return "before" if backup.same(seen, before["seen"]) else "other"
+        return "before" if backup.same_content(seen, captured["seen"]) else "other"
 
-    def _is_of_git(self, seen: Json) -> bool:
+    def _matches_head(self, seen: JsonObject) -> bool:
         """Undo's own commit put it there: it is what HEAD says."""
         if self.repo is None or not Path(self.path).is_relative_to(self.repo):
             return False
-        repo = repository.repository(self.repo, _GIT_MS)
+        repo = repository.open_repository(self.repo, _GIT_TIMEOUT_MS)
         name = str(Path(self.path).relative_to(self.repo))
-        if not repo.git("ls-tree", "HEAD", "--", name).out.strip():
+        if not repo.git("ls-tree", "HEAD", "--", name).stdout.strip():
             return bool(seen["kind"] == "absent")
-        content = repository.content_of(repo, repository.head_of(repo), name)
+        content = repository.file_content(repo, repository.resolve_head(repo), name)
         return bool(seen.get("sha") == hashlib.sha256(content).hexdigest())
 
 
-def steps(journal: Journal, incident: int) -> list[Any]:
+def undo_steps(journal: Journal, incident: int) -> list[Any]:
     """What undoes an incident, in order; the same whenever it is asked. Empty: nothing was saved, or it is undone."""
-    rows = saved.of_incident(journal, incident)
-    commits = _commits(journal, incident)
-    made: list[Any] = [Git(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
-    first: dict[str, Row] = {}
+    rows = saved.list_for_incident(journal, incident)
+    commits = _commit_ranges(journal, incident)
+    result: list[Any] = [GitAction(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
+    oldest_rows: dict[str, FileBackup] = {}
     for row in rows:
-        first.setdefault(row.path, row)
-    made += [
-        PutBack(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_repo_of(path, commits))
-        for path, row in sorted(first.items())
+        oldest_rows.setdefault(row.path, row)
+    result += [
+        UndoStep(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_innermost_repo(path, commits))
+        for path, row in sorted(oldest_rows.items())
     ]
-    return made
+    return result
 
 
-def _repo_of(path: str, repos: Iterable[str]) -> str | None:
+def _innermost_repo(path: str, repos: Iterable[str]) -> str | None:
     """The innermost of the work trees that hold the path."""
     return max((repo for repo in repos if Path(path).is_relative_to(repo)), key=len, default=None)
 
 
-def check(journal: Journal, incident: int) -> None:
+def check_undoable(journal: Journal, incident: int) -> None:
     """Blocks. Raises ActionError when somebody else has changed what would be undone: then nothing is touched."""
-    wrong = []
-    for path, commit in _commits(journal, incident).items():
-        repo = repository.repository(path, _GIT_MS)
-        head = repository.head_of(repo)
-        if head != commit.new and repository.tree_of(repo, head) != repository.tree_of(repo, commit.old):
-            wrong.append(
+    conflicts = []
+    for path, commit in _commit_ranges(journal, incident).items():
+        repo = repository.open_repository(path, _GIT_TIMEOUT_MS)
+        head = repository.resolve_head(repo)
+        if head != commit.new and repository.resolve_tree(repo, head) != repository.resolve_tree(repo, commit.old):
+            conflicts.append(
                 f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
                 "undo those first, or go back with git"
             )
-    for step in steps(journal, incident):
-        if isinstance(step, PutBack):
+    for step in undo_steps(journal, incident):
+        if isinstance(step, UndoStep):
             try:
-                step.model_copy(update={"repo": None}).before()
+                step.model_copy(update={"repo": None}).capture()
             except ActionError as error:
-                wrong.append(str(error))
+                conflicts.append(str(error))
             if step.copy_of is not None and not Path(step.copy_of).is_file():
-                wrong.append(f"what was saved of {step.path} is not kept any more")
-    if wrong:
-        raise ActionError("; ".join(wrong))
+                conflicts.append(f"what was saved of {step.path} is not kept any more")
+    if conflicts:
+        raise ActionError("; ".join(conflicts))
 
 
-class _Commits(NamedTuple):
+class _CommitRange(NamedTuple):
     old: str
     """HEAD before the incident, and HEAD that it left."""
     new: str
 
 
-def _commits(journal: Journal, incident: int) -> dict[str, _Commits]:
+def _commit_ranges(journal: Journal, incident: int) -> dict[str, _CommitRange]:
     """For each work tree in which the incident made commits; a plan's steps may name several."""
-    found: dict[str, _Commits] = {}
-    for run in runs.of_incident(journal, incident):
+    found: dict[str, _CommitRange] = {}
+    for run in runs.list_for_incident(journal, incident):
         if run.part == "undo":
             continue
         try:
-            plan = read_plan(run.text)
+            plan = parse_plan(run.text)
         except ValueError:
             continue
-        for row in runs.steps(journal, run.id):
-            kinds = steps_of(plan, row.phase, row.level)
-            if row.status != "done" or row.n >= len(kinds) or not isinstance(kinds[row.n], Git) or not row.before:
+        for row in runs.list_steps(journal, run.id):
+            kinds = phase_steps(plan, row.phase, row.level)
+            if row.status != "done" or row.n >= len(kinds) or not isinstance(kinds[row.n], GitAction) or not row.before:
                 continue
             if not row.before["already"]:
                 repo = row.before["repo"]
-                found[repo] = _Commits(found[repo].old if repo in found else row.before["old"], row.before["new"])
+                found[repo] = _CommitRange(found[repo].old if repo in found else row.before["old"], row.before["new"])
     return found

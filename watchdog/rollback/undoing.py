@@ -5,36 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from watchdog.journal import load, runs, saved
-from watchdog.journal.runs import Outcome, Run
+from watchdog.journal import from_json, runs, saved
+from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.model import ActionError
 from watchdog.rollback import undo
-from watchdog.rollback.hands import Hands
-from watchdog.rollback.steps import Ladder, StepFailedError
+from watchdog.rollback.hands import RollbackContext
+from watchdog.rollback.steps import StepExecutor, StepFailedError
 
-Steps = Callable[[str, int], Sequence[Any] | None]
+StepSource = Callable[[str, int], Sequence[Any] | None]
 
 
-async def carry_out(
-    run: Run, hands: Hands, latched: str | None, ladder_of: Callable[[Run, Steps], Ladder]
-) -> tuple[Outcome, str]:
+async def run_undo(
+    run: PlanRun,
+    context: RollbackContext,
+    latched: str | None,
+    executor_of: Callable[[PlanRun, StepSource], StepExecutor],
+) -> tuple[RunOutcome, str]:
     """`latched`: why the target is, when it is; then nothing is undone."""
-    incident = load(run.text)["incident"]
+    incident = from_json(run.text)["incident"]
     if latched is not None:
         return "stopped", f"{run.target} is latched: {latched}"
-    steps = undo.steps(hands.journal, incident)
-    ladder = ladder_of(run, lambda *_: steps)
+    steps = undo.undo_steps(context.journal, incident)
+    executor = executor_of(run, lambda *_: steps)
     if run.status == "queued":
         try:
-            await ladder.blocking(undo.check, hands.journal, incident)
+            await executor.run_in_thread(undo.check_undoable, context.journal, incident)
         except ActionError as error:
             return "stopped", f"nothing was touched: {error}"
-        with hands.journal.write() as db:
-            runs.move(db, run.id, status="running")
+        with context.journal.transaction() as db:
+            runs.update_run(db, run.id, status="running")
     try:
-        await ladder.do("level", 0, steps)
+        await executor.run_steps("level", 0, steps)
     except StepFailedError as failure:
         return "stopped", str(failure)
-    with hands.journal.write() as db:
-        saved.undo(db, incident, hands.clock())
+    with context.journal.transaction() as db:
+        saved.mark_undone(db, incident, context.clock())
     return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"

@@ -8,15 +8,15 @@ from watchdog.actions.plan import Repair
 from watchdog.model import Action, ActionError, Target
 
 
-def said(template: Any, place: Target) -> str:
+def describe_step(template: Any, location: Target) -> str:
     """A step in words, for its target; of one that does not fit that target, why."""
     try:
-        return cast(Action, template).at(place).say()
+        return cast(Action, template).bind(location).describe()
     except ActionError as error:
-        return f"{template.say()} ({error})"
+        return f"{template.describe()} ({error})"
 
 
-def rows(plan: Repair, place: Target) -> list[str]:
+def describe_plan(plan: Repair, location: Target) -> list[str]:
     """What a repair would do, a line a step."""
     found = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
-    return [f"{name}: {said(step, place)}" for name, steps in found for step in steps]
+    return [f"{name}: {describe_step(step, location)}" for name, steps in found for step in steps]

@@ -8,15 +8,24 @@ models (what people write) ─check→ Check (limits in numbers) ─judge(readin
 
 from __future__ import annotations
 
-from watchdog.hours import inside, inside_at
-from watchdog.rules.baseline import believed, far_off, learned, middle
-from watchdog.rules.check import NOT_YET, Check, Normal, ThresholdError, check
-from watchdog.rules.judge import ABSENT, BAD, NO_NUMBER, WELL, Reading, judge, kinds, quiet, settled
+from watchdog.hours import in_schedule, in_schedule_at
+from watchdog.rules.baseline import baseline_mismatch, central_value, learn_baseline, trusted_values
+from watchdog.rules.check import BASELINE_UNKNOWN, BaselineState, Check, ThresholdError, compile_check
+from watchdog.rules.judge import (
+    KIND_ABSENT,
+    KIND_BAD,
+    KIND_NOT_FINITE,
+    KIND_OK,
+    Reading,
+    clearly_ok,
+    judge,
+    same_kind,
+    verdict_kinds,
+)
 from watchdog.rules.models import (
     OPERATORS,
     Kpi,
     Learn,
-    Level,
     Missing,
     Only,
     Operator,
@@ -24,26 +33,26 @@ from watchdog.rules.models import (
     Rule,
     StaticLabels,
     Threshold,
+    ThresholdLevel,
     parse_patience,
-    questions,
-    reads,
+    queries,
+    query_name,
 )
-from watchdog.rules.summary import PLACEHOLDERS, fill, say_labels, unknown_placeholders
+from watchdog.rules.summary import PLACEHOLDERS, format_labels, render_summary, unknown_placeholders
 
 __all__ = [
-    "ABSENT",
-    "BAD",
-    "NOT_YET",
-    "NO_NUMBER",
+    "BASELINE_UNKNOWN",
+    "KIND_ABSENT",
+    "KIND_BAD",
+    "KIND_NOT_FINITE",
+    "KIND_OK",
     "OPERATORS",
     "PLACEHOLDERS",
-    "WELL",
+    "BaselineState",
     "Check",
     "Kpi",
     "Learn",
-    "Level",
     "Missing",
-    "Normal",
     "Only",
     "Operator",
     "Patience",
@@ -52,21 +61,22 @@ __all__ = [
     "StaticLabels",
     "Threshold",
     "ThresholdError",
-    "believed",
-    "check",
-    "far_off",
-    "fill",
-    "inside",
-    "inside_at",
+    "ThresholdLevel",
+    "baseline_mismatch",
+    "central_value",
+    "clearly_ok",
+    "compile_check",
+    "format_labels",
+    "in_schedule",
+    "in_schedule_at",
     "judge",
-    "kinds",
-    "learned",
-    "middle",
+    "learn_baseline",
     "parse_patience",
-    "questions",
-    "quiet",
-    "reads",
-    "say_labels",
-    "settled",
+    "queries",
+    "query_name",
+    "render_summary",
+    "same_kind",
+    "trusted_values",
     "unknown_placeholders",
+    "verdict_kinds",
 ]

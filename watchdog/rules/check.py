@@ -7,19 +7,31 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from watchdog.model import Millis
-from watchdog.rules.models import Kpi, Learn, Level, Missing, Operator, Patience, Rule, Threshold, Unit, Written, reads
-from watchdog.units import is_relative, parse_limit, show
+from watchdog.rules.models import (
+    Kpi,
+    Learn,
+    Missing,
+    Operator,
+    Patience,
+    RawLimit,
+    Rule,
+    Threshold,
+    ThresholdLevel,
+    Unit,
+    query_name,
+)
+from watchdog.units import format_value, is_relative, parse_limit
 
 
-class Normal(NamedTuple):
+class BaselineState(NamedTuple):
     """What is known of a baseline that no file says: captured or learned."""
 
     value: float | None
-    why: str
+    reason: str
     """Without a value: why there is none yet, such as ``learning 3 d of 7 d``."""
 
 
-NOT_YET = Normal(None, "its baseline is not known yet")
+BASELINE_UNKNOWN = BaselineState(None, "its baseline is not known yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +39,7 @@ class Check:
     """One level of one rule, compiled."""
 
     rule: str
-    level: Level
+    level: ThresholdLevel
     target: str
     kpi: str
     """What the number is called: the KPI, or the rule itself when it has none."""
@@ -41,28 +53,28 @@ class Check:
     patience: Patience
     clear_for: Millis
     missing: Missing
-    demands_cover: bool
+    requires_full_window: bool
     each: tuple[str, ...] | None
     plan: str | None
-    reads: str = ""
+    query: str = ""
     """Name of what is evaluated, in `questions`; the KPI's own but for `expr`."""
-    low: float = -math.inf
+    low_limit: float = -math.inf
     """The lower limit of `outside`, …"""
     clear_low: float = -math.inf
     """… and the lower one that it must be back above."""
-    forget: Millis = 86_400_000
-    waits: str | None = None
+    forget_after: Millis = 86_400_000
+    limit_unknown: str | None = None
     """Why the relative limit is not known yet; the ceiling, when there is one, counts already."""
 
-    def bad(self, value: Any) -> Any:
+    def is_bad(self, value: Any) -> Any:
         """Whether a value is beyond the limit; for an array of values an array of answers."""
-        return self._beyond(value, self.low, self.limit)
+        return self._is_beyond(value, self.low_limit, self.limit)
 
-    def uncleared(self, value: Any) -> Any:
+    def is_uncleared(self, value: Any) -> Any:
         """Whether a value is on the bad side of the recovery threshold."""
-        return self._beyond(value, self.clear_low, self.clear)
+        return self._is_beyond(value, self.clear_low, self.clear)
 
-    def _beyond(self, value: Any, low: float, limit: float) -> Any:
+    def _is_beyond(self, value: Any, low: float, limit: float) -> Any:
         match self.operator:
             case "above":
                 return value > limit
@@ -84,13 +96,15 @@ class Check:
 class ThresholdError(ValueError):
     """A limit that does not fit, with the level and key it stands under."""
 
-    def __init__(self, level: Level, key: str, what: str) -> None:
+    def __init__(self, level: ThresholdLevel, key: str, what: str) -> None:
         super().__init__(what)
         self.level = level
         self.key = key
 
 
-def check(rule: Rule, level: Level, kpi: Kpi | None, normal: Normal = NOT_YET) -> Check | None:
+def compile_check(
+    rule: Rule, level: ThresholdLevel, kpi: Kpi | None, baseline_state: BaselineState = BASELINE_UNKNOWN
+) -> Check | None:
     """The check of one level, or None when the rule has nothing to say there.
 
     `kpi`: the one that the rule shows. `normal`: its baseline, when that is captured or learned.
@@ -100,97 +114,99 @@ def check(rule: Rule, level: Level, kpi: Kpi | None, normal: Normal = NOT_YET) -
     if threshold is None and rule.if_missing.then != level:
         return None
     kpi = kpi or Kpi(expr="")
-    limits = _Limits() if threshold is None else _limits(threshold, level, kpi, normal)
+    limits = _Limits() if threshold is None else _compile_limits(threshold, level, kpi, baseline_state)
     return Check(
         rule=rule.name,
         level=level,
         target=rule.target,
-        kpi=rule.shown,
+        kpi=rule.value_name,
         unit=kpi.unit,
         operator=threshold.operator if threshold else None,
         limit=limits.limit,
         clear=limits.clear,
-        baseline=_baseline(kpi, normal),
+        baseline=_baseline_value(kpi, baseline_state),
         patience=threshold.for_ if threshold else Patience(),
         clear_for=threshold.clear_for if threshold else 0,
         missing=rule.if_missing,
-        demands_cover=kpi.needs is None and kpi.since is None,
+        requires_full_window=kpi.needs is None and kpi.since is None,
         each=rule.each,
         plan=threshold.plan if threshold else None,
-        reads=reads(rule, level),
-        low=limits.low,
+        query=query_name(rule, level),
+        low_limit=limits.low_limit,
         clear_low=limits.clear_low,
-        forget=rule.forget,
-        waits=limits.waits,
+        forget_after=rule.forget,
+        limit_unknown=limits.limit_unknown,
     )
 
 
 class _Limits(NamedTuple):
     limit: float = 0.0
     clear: float = 0.0
-    low: float = -math.inf
+    low_limit: float = -math.inf
     clear_low: float = -math.inf
-    waits: str | None = None
+    limit_unknown: str | None = None
 
 
-def _baseline(kpi: Kpi, normal: Normal) -> float | None:
+def _baseline_value(kpi: Kpi, baseline_state: BaselineState) -> float | None:
     try:
-        return normal.value if kpi.moving else kpi.normal()
+        return baseline_state.value if kpi.has_dynamic_baseline else kpi.pinned_baseline()
     except ValueError:
         return None  # reported at the KPI itself, once
 
 
-def _limits(threshold: Threshold, level: Level, kpi: Kpi, normal: Normal) -> _Limits:
+def _compile_limits(threshold: Threshold, level: ThresholdLevel, kpi: Kpi, baseline_state: BaselineState) -> _Limits:
     if threshold.operator == "expr":
         return _Limits()
-    baseline = _baseline(kpi, normal)
+    baseline = _baseline_value(kpi, baseline_state)
 
-    def number(key: str, written: Written) -> float:
+    def number(key: str, written: RawLimit) -> float:
         """NaN when it leans on a baseline that is not known yet, or does not go with it."""
         try:
-            limit = parse_limit(written, kpi.unit, baseline, moving=kpi.moving)
+            limit = parse_limit(written, kpi.unit, baseline, dynamic_baseline=kpi.has_dynamic_baseline)
         except ValueError as error:
             raise ThresholdError(level, key, str(error)) from None
         return limit.value(baseline) if baseline is not None or not limit.factor else math.nan
 
     key: str = threshold.operator
-    _settle(threshold, level, kpi)
+    _check_ceiling(threshold, level, kpi)
     if threshold.outside is not None:
         low, high = (number(key, written) for written in threshold.outside)
         if low >= high:
             raise ThresholdError(
                 level,
                 key,
-                f"outside is {show(low, kpi.unit)} to {show(high, kpi.unit)} — the smaller limit comes first",
+                f"outside is {format_value(low, kpi.unit)} to {format_value(high, kpi.unit)} — the smaller limit comes first",
             )
     else:
         low, high = -math.inf, number(key, getattr(threshold, key))
-    waits = None
+    limit_unknown = None
     if math.isnan(high) or math.isnan(low):
-        waits = normal.why if baseline is None else f"{_words(threshold)} needs a baseline above zero"
+        limit_unknown = (
+            baseline_state.reason if baseline is None else f"{_written_limit(threshold)} needs a baseline above zero"
+        )
     up, pair = key in ("above", "at_least"), threshold.outside is not None
-    floors, ceilings = _pair(threshold.ceiling, pair, up)
+    floors, ceilings = _floor_and_ceiling(threshold.ceiling, pair, up)
     if ceilings is not None:
         high = _stricter(min, high, number("ceiling", ceilings))
     if floors is not None:
         at = number("ceiling", floors)
         low, high = (_stricter(max, low, at), high) if pair else (low, _stricter(max, high, at))
-    if waits is not None and threshold.ceiling is None:
-        return _Limits(math.nan, math.nan, math.nan, math.nan, waits)
+    if limit_unknown is not None and threshold.ceiling is None:
+        return _Limits(math.nan, math.nan, math.nan, math.nan, limit_unknown)
     clear, clear_low = high, low
-    inner, outer = _pair(threshold.clear, pair, up)
+    inner, outer = _floor_and_ceiling(threshold.clear, pair, up)
     if outer is not None:
-        clear = _inside(level, kpi, threshold, number("clear", outer), high, most=True)
+        clear = _check_recovery_threshold(level, kpi, threshold, number("clear", outer), high, is_upper=True)
     if inner is not None:
         at = number("clear", inner)
         if pair:
-            clear_low = _inside(level, kpi, threshold, at, low, most=False)
+            clear_low = _check_recovery_threshold(level, kpi, threshold, at, low, is_upper=False)
         else:
-            clear = _inside(level, kpi, threshold, at, high, most=False)
-    return _Limits(high, clear, low, clear_low, waits)
+            clear = _check_recovery_threshold(level, kpi, threshold, at, high, is_upper=False)
+    return _Limits(high, clear, low, clear_low, limit_unknown)
 
 
-def _pair(written: Any, pair: bool, up: bool) -> tuple[Written | None, Written | None]:
+def _floor_and_ceiling(written: Any, pair: bool, up: bool) -> tuple[RawLimit | None, RawLimit | None]:
     """(what bounds from below, what bounds from above)."""
     if pair:
         return (None, None) if written is None else written
@@ -201,38 +217,42 @@ def _stricter(choose: Any, relative: float, absolute: float) -> float:
     return absolute if math.isnan(relative) else float(choose(relative, absolute))
 
 
-def _inside(level: Level, kpi: Kpi, threshold: Threshold, clear: float, limit: float, *, most: bool) -> float:
+def _check_recovery_threshold(
+    level: ThresholdLevel, kpi: Kpi, threshold: Threshold, clear: float, limit: float, *, is_upper: bool
+) -> float:
     """The recovery threshold; one that a moving baseline has pushed to the far side of the limit is the limit."""
     if math.isnan(clear):
         return limit
-    if clear > limit if most else clear < limit:
-        if kpi.moving:
+    if clear > limit if is_upper else clear < limit:
+        if kpi.has_dynamic_baseline:
             return limit
         raise ThresholdError(
             level,
             "clear",
             f"clear is on the bad side of {threshold.operator}: it must be "
-            f"{'at most' if most else 'at least'} {show(limit, kpi.unit)}",
+            f"{'at most' if is_upper else 'at least'} {format_value(limit, kpi.unit)}",
         )
     return clear
 
 
-def _settle(threshold: Threshold, level: Level, kpi: Kpi) -> None:
+def _check_ceiling(threshold: Threshold, level: ThresholdLevel, kpi: Kpi) -> None:
     """A ceiling is absolute; a learned baseline, which drifts with what it watches, needs one."""
     ceilings = threshold.ceiling if isinstance(threshold.ceiling, tuple) else (threshold.ceiling,)
     if any(is_relative(written) for written in ceilings):
         raise ThresholdError(level, "ceiling", "a ceiling is absolute — say one that leans on no baseline")
-    said = getattr(threshold, threshold.operator)
-    relative = any(is_relative(written) for written in (said if isinstance(said, tuple) else (said,)))
+    written_limit = getattr(threshold, threshold.operator)
+    relative = any(
+        is_relative(written) for written in (written_limit if isinstance(written_limit, tuple) else (written_limit,))
+    )
     if relative and isinstance(kpi.baseline, Learn) and threshold.ceiling is None:
         raise ThresholdError(
             level,
             threshold.operator,
-            f"{_words(threshold)!r} leans on a learned baseline, which may "
+            f"{_written_limit(threshold)!r} leans on a learned baseline, which may "
             "drift with what it watches — add a ceiling: beside it, an absolute limit",
         )
 
 
-def _words(threshold: Threshold) -> str:
-    said = getattr(threshold, threshold.operator)
-    return ", ".join(map(str, said)) if isinstance(said, tuple) else str(said)
+def _written_limit(threshold: Threshold) -> str:
+    limit = getattr(threshold, threshold.operator)
+    return ", ".join(map(str, limit)) if isinstance(limit, tuple) else str(limit)

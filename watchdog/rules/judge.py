@@ -11,36 +11,36 @@ import numpy.typing as npt
 
 from watchdog.model import Labels, Millis, Verdict
 from watchdog.rules.check import Check
-from watchdog.rules.summary import show_limit
-from watchdog.units import show, show_duration
+from watchdog.rules.summary import format_limit
+from watchdog.units import format_duration, format_value
 
 
 class Reading(NamedTuple):
     """What the evaluator said about one KPI at one time."""
 
     values: Mapping[Labels, float]
-    newest: Millis = 0
+    newest_sample: Millis = 0
     """Oldest of the newest sample times read; 0 = none."""
-    have: Millis = 0
-    need: Millis = 0
+    covered: Millis = 0
+    window: Millis = 0
     """How much of the longest window is covered by samples, and how long it is."""
     evidence: Mapping[Labels, float] | None = None
     """What `needs` returned: a label set without a partner here lacks evidence. None: the KPI has no `needs`."""
     max_age: Millis = 0
     error: str | None = None
-    shown: Mapping[Labels, float] | None = None
+    kpi_values: Mapping[Labels, float] | None = None
     """Beside an `expr`: the values of the KPI that its rule shows."""
-    until: Millis = 0
+    valid_until: Millis = 0
     """As long as no samples come, the same is read up to this time, exclusively."""
 
-    def stale(self, name: str, now: Millis) -> str | None:
+    def stale_reason(self, name: str, now: Millis) -> str | None:
         """Why nobody can see at `now` what the KPI of that name is; None when one can."""
         if self.error is not None:
             return self.error
-        if not self.newest:
+        if not self.newest_sample:
             return f"{name} has no samples"
-        if (age := now - self.newest) > self.max_age:
-            return f"the newest sample of {name} is {show_duration(age)} old"
+        if (age := now - self.newest_sample) > self.max_age:
+            return f"the newest sample of {name} is {format_duration(age)} old"
         return None
 
 
@@ -55,48 +55,50 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
 
     if reading.error is not None:
         return missing("error", reading.error, known)
-    asked = check.operator == "expr"
-    if not reading.newest and not (asked and reading.values):  # absent() and its like speak where there is no sample
+    is_expr = check.operator == "expr"
+    if not reading.newest_sample and not (
+        is_expr and reading.values
+    ):  # absent() and its like speak where there is no sample
         return missing("nodata", f"{check.kpi} has no samples", known)
-    if reading.newest and (age := now - reading.newest) > reading.max_age:
+    if reading.newest_sample and (age := now - reading.newest_sample) > reading.max_age:
         return missing(
             "nodata",
-            f"newest sample of {check.kpi} is {show_duration(age)} old, "
-            f"at most {show_duration(reading.max_age)} is believed",
+            f"newest sample of {check.kpi} is {format_duration(age)} old, "
+            f"at most {format_duration(reading.max_age)} is believed",
             known,
         )
-    if reading.newest and check.demands_cover and reading.have < reading.need:
-        covered = f"{check.kpi} has {show_duration(reading.have)} of {show_duration(reading.need)}"
+    if reading.newest_sample and check.requires_full_window and reading.covered < reading.window:
+        covered = f"{check.kpi} has {format_duration(reading.covered)} of {format_duration(reading.window)}"
         return missing("nodata", covered, known)
     verdicts: dict[Labels, Verdict] = {}
     for labels, value in reading.values.items():
         key = labels if check.each is None else tuple(pair for pair in labels if pair[0] in check.each)
         verdict = _judge_one(check, reading, key, labels, value)
-        if key not in verdicts or _weight(verdict) > _weight(verdicts[key]):
+        if key not in verdicts or _severity(verdict) > _severity(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
-    if asked:
+    if is_expr:
         rest = [labels for labels in dict.fromkeys([*known, ()]) if labels not in verdicts]
-        return [*verdicts.values(), *(_not_so(check, reading, labels) for labels in rest)]
+        return [*verdicts.values(), *(_expr_ok_verdict(check, reading, labels) for labels in rest)]
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
         verdicts[()] = Verdict(
-            check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True, evidence=reading.newest
+            check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True, evidence=reading.newest_sample
         )
     gone = [labels for labels in known if labels not in verdicts]
     if not verdicts:
         return missing("nodata", f"{check.kpi} has no value", gone)
-    lost = [
+    gone_verdicts = [
         Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone
     ]
-    return [*verdicts.values(), *lost]
+    return [*verdicts.values(), *gone_verdicts]
 
 
-def quiet(check: Check, reading: Reading, now: Millis, low: float, high: float) -> bool:
+def clearly_ok(check: Check, reading: Reading, now: Millis, low: float, high: float) -> bool:
     """Whether `judge` would find nothing but ok, told from the least and the greatest value; both are NaN when one of the
     values is NaN or there is none. False: ask `judge`."""
-    if reading.error is not None or not reading.newest or now - reading.newest > reading.max_age:
+    if reading.error is not None or not reading.newest_sample or now - reading.newest_sample > reading.max_age:
         return False
-    if check.demands_cover and reading.have < reading.need:
+    if check.requires_full_window and reading.covered < reading.window:
         return False
     if reading.evidence is not None and not all(_has_evidence(labels, reading.evidence) for labels in reading.values):
         return False
@@ -108,14 +110,14 @@ def quiet(check: Check, reading: Reading, now: Millis, low: float, high: float) 
     if operator == "below" or operator == "at_most":
         return check.limit < low and high < math.inf
     if operator == "outside":
-        return check.low < low and high < check.limit and -math.inf < low and high < math.inf
+        return check.low_limit < low and high < check.limit and -math.inf < low and high < math.inf
     return operator is None and -math.inf < low and high < math.inf
 
 
 _RANK = {"ok": 0, "nodata": 1, "error": 2, "bad": 3}
 
 
-def _weight(verdict: Verdict) -> tuple[int, bool]:
+def _severity(verdict: Verdict) -> tuple[int, bool]:
     return _RANK[verdict.outcome], not verdict.cleared
 
 
@@ -130,20 +132,22 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
             check.level,
             key,
             "ok",
-            f"{check.kpi} is {show(value, check.unit)}",
+            f"{check.kpi} is {format_value(value, check.unit)}",
             value,
             None,
             True,
-            reading.newest,
+            reading.newest_sample,
         )
     if check.operator == "expr":
-        seen = value if reading.shown is None else _shown(labels, reading.shown)
-        reason = f"{check.kpi} {show(seen, check.unit)}: {_condition(check)}"
-        return Verdict(check.rule, check.level, key, "bad", reason, seen, None, False, reading.newest)
-    if check.waits is not None and math.isnan(check.limit):
-        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi}: {check.waits}", value)
-    bad = check.bad(value)
-    limit = check.low if check.operator == "outside" and value < (check.low + check.limit) / 2 else check.limit
+        shown_value = value if reading.kpi_values is None else _value_for(labels, reading.kpi_values)
+        reason = f"{check.kpi} {format_value(shown_value, check.unit)}: {_condition_text(check)}"
+        return Verdict(check.rule, check.level, key, "bad", reason, shown_value, None, False, reading.newest_sample)
+    if check.limit_unknown is not None and math.isnan(check.limit):
+        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi}: {check.limit_unknown}", value)
+    bad = check.is_bad(value)
+    limit = (
+        check.low_limit if check.operator == "outside" and value < (check.low_limit + check.limit) / 2 else check.limit
+    )
     return Verdict(
         check.rule,
         check.level,
@@ -152,49 +156,49 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
         _reason(check, value, bad),
         value,
         limit,
-        not bad and not check.uncleared(value),
-        reading.newest,
+        not bad and not check.is_uncleared(value),
+        reading.newest_sample,
     )
 
 
-_WORDS = {"equals": "equal to", "at_least": "at least", "at_most": "at most"}
+_OPERATOR_PHRASES = {"equals": "equal to", "at_least": "at least", "at_most": "at most"}
 
 
 def _reason(check: Check, value: float, bad: bool) -> str:
-    words = _WORDS.get(check.operator or "", check.operator)
-    beside = "" if check.baseline is None else f" (baseline {show(check.baseline, check.unit)})"
-    beside = beside if check.waits is None else f" (its ceiling; {check.waits})"
-    return f"{check.kpi} {show(value, check.unit)} is {'' if bad else 'not '}{words} {show_limit(check)}{beside}"
+    phrase = _OPERATOR_PHRASES.get(check.operator or "", check.operator)
+    beside = "" if check.baseline is None else f" (baseline {format_value(check.baseline, check.unit)})"
+    beside = beside if check.limit_unknown is None else f" (its ceiling; {check.limit_unknown})"
+    return f"{check.kpi} {format_value(value, check.unit)} is {'' if bad else 'not '}{phrase} {format_limit(check)}{beside}"
 
 
-def _not_so(check: Check, reading: Reading, labels: Labels) -> Verdict:
+def _expr_ok_verdict(check: Check, reading: Reading, labels: Labels) -> Verdict:
     """What an `expr` that says nothing of a label set says about it."""
     if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
         return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} lacks the evidence it needs")
-    if not reading.newest:
+    if not reading.newest_sample:
         return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no samples")
-    seen = None if reading.shown is None else _shown(labels, reading.shown)
-    told = "" if seen is None else f" {show(seen, check.unit)}"
+    shown_value = None if reading.kpi_values is None else _value_for(labels, reading.kpi_values)
+    value_text = "" if shown_value is None else f" {format_value(shown_value, check.unit)}"
     return Verdict(
         check.rule,
         check.level,
         labels,
         "ok",
-        f"{check.kpi}{told}: not {_condition(check)}",
-        seen,
+        f"{check.kpi}{value_text}: not {_condition_text(check)}",
+        shown_value,
         None,
         True,
-        reading.newest,
+        reading.newest_sample,
     )
 
 
-def _shown(labels: Labels, values: Mapping[Labels, float]) -> float | None:
+def _value_for(labels: Labels, values: Mapping[Labels, float]) -> float | None:
     """The value beside a label set: its own, or the only one there is."""
     return values.get(labels, next(iter(values.values())) if len(values) == 1 else None)
 
 
-def _condition(check: Check) -> str:
-    text = " ".join(check.reads.removeprefix(f"{check.kpi}: ").split())
+def _condition_text(check: Check) -> str:
+    text = " ".join(check.query.removeprefix(f"{check.kpi}: ").split())
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
@@ -204,34 +208,36 @@ def _has_evidence(labels: Labels, evidence: Mapping[Labels, float]) -> bool:
     return any(all(mine.get(name, text) == text for name, text in other) for other in evidence)
 
 
-ABSENT, NO_NUMBER, BAD, UNCLEARED, WELL = range(5)
+KIND_ABSENT, KIND_NOT_FINITE, KIND_BAD, KIND_UNCLEARED, KIND_OK = range(5)
 """The kinds of verdicts: the series is not there, its value is none, is bad, has not recovered, is well."""
 
 
-def kinds(check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+def verdict_kinds(
+    check: Check, values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
     """Of which kind the verdicts on many values are, [keys, times].
 
     While the kind stays the same and data stays fresh, nothing but timers moves.
     """
     with np.errstate(invalid="ignore"):
-        bad: Any = check.bad(values)
-        uncleared: Any = check.uncleared(values)
-    found: npt.NDArray[np.int8] = WELL - np.maximum(
-        np.asarray(uncleared, np.int8), (WELL - BAD) * np.asarray(bad, np.int8)
+        bad: Any = check.is_bad(values)
+        uncleared: Any = check.is_uncleared(values)
+    found: npt.NDArray[np.int8] = KIND_OK - np.maximum(
+        np.asarray(uncleared, np.int8), (KIND_OK - KIND_BAD) * np.asarray(bad, np.int8)
     )
-    found[~np.isfinite(values)] = NO_NUMBER
-    found[~present] = ABSENT
+    found[~np.isfinite(values)] = KIND_NOT_FINITE
+    found[~present] = KIND_ABSENT
     return found
 
 
-def settled(check: Check, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def same_kind(check: Check, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Whether all finite values from `low` to `high` are of one kind: that of `low`."""
     everywhere = np.ones(low.shape, np.bool_)
-    same: npt.NDArray[np.bool_] = kinds(check, low, everywhere) == kinds(check, high, everywhere)
+    same: npt.NDArray[np.bool_] = verdict_kinds(check, low, everywhere) == verdict_kinds(check, high, everywhere)
     if check.operator == "equals":
         for limit in (check.limit, check.clear):
             same &= (low == high) | (high < limit) | (low > limit)
     elif check.operator == "outside":  # from below the one limit to above the other
-        same &= ~check.uncleared(low) | (high < check.clear_low) | (low > check.clear)
-        same &= ~check.bad(low) | (high < check.low) | (low > check.limit)
+        same &= ~check.is_uncleared(low) | (high < check.clear_low) | (low > check.clear)
+        same &= ~check.is_bad(low) | (high < check.low_limit) | (low > check.limit)
     return same

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from watchdog.hours import parse_between, parse_days, parse_zone
-from watchdog.model import Duration, Millis, Part, Seq
-from watchdog.units import UNITS, parse_duration, parse_quantity, parse_unit, show_duration
+from watchdog.model import ConfigModel, Duration, FrozenList, Millis
+from watchdog.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
 
-Level = Literal["warn", "crit"]
-Written = str | int | float
+ThresholdLevel = Literal["warn", "crit"]
+RawLimit = str | int | float
 """A limit or a quantity as it stands in the file; its unit is checked against the KPI."""
 
 Unit = Annotated[
@@ -24,7 +24,7 @@ Unit = Annotated[
 ]
 
 
-class Learn(Part):
+class Learn(ConfigModel):
     """A baseline that is learned: the KPI's own values over a window, as long as all is well."""
 
     learn: Duration
@@ -40,7 +40,7 @@ class Learn(Part):
     def _can_be_met(self) -> Learn:
         if (most := self.learn // self.step) < self.min_samples:
             raise ValueError(
-                f"learn: {show_duration(self.learn)} holds {most} values, fewer than min_samples "
+                f"learn: {format_duration(self.learn)} holds {most} values, fewer than min_samples "
                 f"{self.min_samples} — lower min_samples or learn for longer"
             )
         return self
@@ -51,7 +51,7 @@ class Learn(Part):
         return max(1_000, self.learn // 2_000)
 
 
-class Kpi(Part):
+class Kpi(ConfigModel):
     """A named PromQL expression with what is needed to judge it."""
 
     expr: str
@@ -61,7 +61,7 @@ class Kpi(Part):
     expression reads must be covered whole."""
     unit: Unit = "count"
     """What the number means; limits and baselines are checked against it."""
-    baseline: Written | Learn | None = None
+    baseline: RawLimit | Learn | None = None
     """What the KPI is when all is well: a number, `captured`, or `{learn: 7d}`."""
     since: Literal["resume"] | None = None
     """`resume`: samples from before the target's last `resume` are forgotten."""
@@ -69,13 +69,13 @@ class Kpi(Part):
     """One line for people."""
 
     @property
-    def moving(self) -> bool:
+    def has_dynamic_baseline(self) -> bool:
         """The baseline is no number in the file: it is captured or learned."""
         return isinstance(self.baseline, Learn) or self.baseline == "captured"
 
-    def normal(self) -> float | None:
+    def pinned_baseline(self) -> float | None:
         """The pinned baseline as a raw number, None when there is none. Raises ValueError when its unit does not fit."""
-        if self.baseline is None or self.moving:
+        if self.baseline is None or self.has_dynamic_baseline:
             return None
         if isinstance(self.baseline, str) and self.baseline.strip().isalpha():
             near = get_close_matches(self.baseline, ("captured", "learn"), 1)
@@ -87,12 +87,12 @@ class Kpi(Part):
 class Patience(NamedTuple):
     """How long, or how often, a threshold must be crossed: a duration, or `n` of the last `m` evaluations."""
 
-    hold: Millis = 0
+    duration: Millis = 0
     n: int = 0
     m: int = 0
 
-    def say(self) -> str:
-        return f"{self.n} of {self.m} evaluations" if self.m else show_duration(self.hold)
+    def describe(self) -> str:
+        return f"{self.n} of {self.m} evaluations" if self.m else format_duration(self.duration)
 
 
 def parse_patience(value: object) -> object:
@@ -103,7 +103,7 @@ def parse_patience(value: object) -> object:
         return Patience(*value)  # read back from the journal
     counts = re.fullmatch(r"\s*([0-9]{1,6})\s+of\s+([0-9]{1,6})\s*", str(value))
     if counts is None:
-        return Patience(hold=parse_duration(value))
+        return Patience(duration=parse_duration(value))
     n, m = int(counts[1]), int(counts[2])
     if not 1 <= n <= m <= 1_000:
         raise ValueError(f"{value!r}: say N of M with 1 ≤ N ≤ M ≤ 1000")
@@ -114,30 +114,30 @@ Operator = Literal["above", "below", "at_least", "at_most", "outside", "equals",
 OPERATORS: tuple[Operator, ...] = ("above", "below", "at_least", "at_most", "outside", "equals", "expr")
 
 
-class Threshold(Part):
+class Threshold(ConfigModel):
     """When a KPI is bad, how patiently, and when it is well again."""
 
-    above: Written | None = None
+    above: RawLimit | None = None
     """Bad when the value is greater."""
-    below: Written | None = None
+    below: RawLimit | None = None
     """Bad when the value is smaller."""
-    at_least: Written | None = None
+    at_least: RawLimit | None = None
     """Bad when the value is this or greater."""
-    at_most: Written | None = None
+    at_most: RawLimit | None = None
     """Bad when the value is this or smaller."""
-    outside: Seq[Written] | None = None
+    outside: FrozenList[RawLimit] | None = None
     """`[a, b]`: bad when the value is smaller than `a` or greater than `b`."""
-    equals: Written | None = None
+    equals: RawLimit | None = None
     """Bad when the value is exactly this."""
     expr: str | None = None
     """A whole PromQL condition: bad for each label set that it returns."""
     for_: Annotated[Patience, BeforeValidator(parse_patience)] = Field(default=Patience(), alias="for")
     """How long it must be bad: a duration, or `3 of 5` evaluations. A crit that starts a repair must say it."""
-    clear: Written | Seq[Written] | None = None
+    clear: RawLimit | FrozenList[RawLimit] | None = None
     """Recovery threshold; the limit itself when not said. Of `outside` a pair."""
     clear_for: Duration = 0
     """How long it must be on the good side of `clear`."""
-    ceiling: Written | Seq[Written] | None = None
+    ceiling: RawLimit | FrozenList[RawLimit] | None = None
     """Absolute limit beside a relative one: whichever is stricter counts. Beside `below` and `at_most` it is a floor,
     of `outside` a pair."""
     plan: str | None = None
@@ -145,9 +145,9 @@ class Threshold(Part):
 
     @model_validator(mode="after")
     def _one_operator(self) -> Threshold:
-        said = [name for name in OPERATORS if getattr(self, name) is not None]
-        if len(said) != 1:
-            found = " and ".join(said) or "none"
+        operators = [name for name in OPERATORS if getattr(self, name) is not None]
+        if len(operators) != 1:
+            found = " and ".join(operators) or "none"
             raise ValueError(f"a threshold needs exactly one of {', '.join(OPERATORS)}; found {found}")
         if self.outside is not None and len(self.outside) != 2:
             raise ValueError("outside takes two limits — say outside: [10%, 30%]")
@@ -166,7 +166,7 @@ class Threshold(Part):
         return next(name for name in OPERATORS if getattr(self, name) is not None)
 
 
-class Missing(Part):
+class Missing(ConfigModel):
     """What to do when there is nothing to judge by."""
 
     after: Duration = 120_000
@@ -175,14 +175,14 @@ class Missing(Part):
     """`hold`: keep the state; `ok`: a rule that is not firing counts as ok; `warn`, `crit`: missing data trips it."""
 
 
-class Only(Part):
+class Only(ConfigModel):
     """When the rule is awake: while all that is said here is so. Else its state is held and its timers stand still."""
 
     when: str | None = None
     """PromQL that must return something. While it cannot be read the rule is awake."""
     between: Annotated[str | None, BeforeValidator(parse_between)] = None
     """Hours of the day, `"09:30-16:00"`; `"22:00-06:00"` goes over midnight and belongs to the day it begins on."""
-    days: Annotated[Seq[str] | None, BeforeValidator(parse_days)] = None
+    days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
     """Days of the week: `[mon-fri]`, `[sat, sun]`."""
     timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
     """Whose clock `between` and `days` mean: `Europe/Berlin`."""
@@ -211,7 +211,7 @@ def _parse_labels(value: object) -> object:
 StaticLabels = Annotated[dict[str, str], BeforeValidator(_parse_labels)]
 
 
-class Rule(Part):
+class Rule(ConfigModel):
     """Thresholds on one KPI of one target."""
 
     name: str
@@ -228,7 +228,7 @@ class Rule(Part):
     """What to do when there is nothing to judge by."""
     only: Only | None = None
     """When the rule is awake; always when not said."""
-    each: Seq[str] | None = None
+    each: FrozenList[str] | None = None
     """Labels that tell one state from another, when the KPI returns several series."""
     forget: Duration = 86_400_000
     """A label set without a value for so long, while others have one, leaves with a message."""
@@ -238,30 +238,30 @@ class Rule(Part):
     """One line for people; `{{ value }}`, `{{ limit }}`, `{{ baseline }}`, `{{ labels.x }}` … are filled in."""
     runbook: str | None = None
     """Where it stands what a person does then."""
-    notify: Seq[str] | None = None
+    notify: FrozenList[str] | None = None
     """Channels that are told; every channel when not said."""
 
     @model_validator(mode="after")
     def _something_to_judge(self) -> Rule:
-        said = [threshold for threshold in (self.warn, self.crit) if threshold is not None]
-        if not said:
+        thresholds = [threshold for threshold in (self.warn, self.crit) if threshold is not None]
+        if not thresholds:
             raise ValueError("a rule needs warn, crit or both")
-        if self.kpi is None and any(threshold.expr is None for threshold in said):
+        if self.kpi is None and any(threshold.expr is None for threshold in thresholds):
             raise ValueError("a rule needs a kpi, or an expr in each of its thresholds")
         if self.warn is not None and self.warn.plan is not None:
             raise ValueError("a plan is started by crit only: move plan to crit")
         return self
 
-    def threshold(self, level: Level) -> Threshold | None:
+    def threshold(self, level: ThresholdLevel) -> Threshold | None:
         return self.warn if level == "warn" else self.crit
 
     @property
-    def shown(self) -> str:
+    def value_name(self) -> str:
         """What the judged number is called: the KPI, or the rule itself when it has none."""
         return self.kpi or self.name
 
 
-def reads(rule: Rule, level: Level) -> str:
+def query_name(rule: Rule, level: ThresholdLevel) -> str:
     """Under which name in `questions` the level's values stand."""
     threshold = rule.threshold(level)
     if threshold is None and rule.kpi is None:
@@ -269,20 +269,22 @@ def reads(rule: Rule, level: Level) -> str:
     if threshold is None or threshold.expr is None:
         assert rule.kpi is not None
         return rule.kpi
-    return f"{rule.shown}: {threshold.expr}"
+    return f"{rule.value_name}: {threshold.expr}"
 
 
-def questions(kpis: Mapping[str, Kpi], rules: Mapping[str, Rule]) -> dict[str, Kpi]:
+def queries(kpis: Mapping[str, Kpi], rules: Mapping[str, Rule]) -> dict[str, Kpi]:
     """Everything that is evaluated to judge: the KPIs, and each `expr:` as a KPI without a name of its own.
 
     Evidence and memory of a condition are those of the KPI that its rule shows.
     """
-    asked: dict[str, Kpi] = dict(kpis)
+    found: dict[str, Kpi] = dict(kpis)
     for rule in rules.values():
         for threshold in (rule.warn, rule.crit):
             if threshold is None or threshold.expr is None:
                 continue
-            like = kpis.get(rule.kpi or "")
-            same: dict[str, Any] = {} if like is None else {"needs": like.needs, "since": like.since, "unit": like.unit}
-            asked[f"{rule.shown}: {threshold.expr}"] = Kpi(expr=threshold.expr, **same)
-    return asked
+            base_kpi = kpis.get(rule.kpi or "")
+            inherited: dict[str, Any] = (
+                {} if base_kpi is None else {"needs": base_kpi.needs, "since": base_kpi.since, "unit": base_kpi.unit}
+            )
+            found[f"{rule.value_name}: {threshold.expr}"] = Kpi(expr=threshold.expr, **inherited)
+    return found

@@ -7,34 +7,34 @@ from collections.abc import Mapping
 
 from watchdog.model import Labels, Millis, Verdict
 from watchdog.rules.check import Check
-from watchdog.units import show, show_duration
+from watchdog.units import format_duration, format_value
 
 PLACEHOLDERS = ("value", "limit", "baseline", "labels", "labels.x", "duration", "name", "level", "target", "kpi")
-_PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
-_KNOWN = re.compile(r"(?:value|limit|baseline|labels(?:\.[a-zA-Z_]\w*)?|duration|name|level|target|kpi)")
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
+_KNOWN_PLACEHOLDER = re.compile(r"(?:value|limit|baseline|labels(?:\.[a-zA-Z_]\w*)?|duration|name|level|target|kpi)")
 
 
-def fill(summary: str, check: Check, verdict: Verdict, lasting: Millis = 0, labels: Labels = ()) -> str:
+def render_summary(summary: str, check: Check, verdict: Verdict, bad_for: Millis = 0, labels: Labels = ()) -> str:
     """The summary with its placeholders filled in. Unknown placeholders were refused at load.
 
     `lasting`: how long it has been bad. `labels`: the rule's own, beside those of the series.
     """
-    told = dict(verdict.labels) | dict(labels)
+    label_values = dict(verdict.labels) | dict(labels)
 
     def text(found: re.Match[str]) -> str:
         match found[1].partition(".")[0]:
             case "value":
-                return show(verdict.value, check.unit)
+                return format_value(verdict.value, check.unit)
             case "limit":
-                return "none" if verdict.limit is None and check.operator in (None, "expr") else show_limit(check)
+                return "none" if verdict.limit is None and check.operator in (None, "expr") else format_limit(check)
             case "baseline":
-                return "none" if check.baseline is None else show(check.baseline, check.unit)
+                return "none" if check.baseline is None else format_value(check.baseline, check.unit)
             case "labels" if "." in found[1]:
-                return told.get(found[1].partition(".")[2], "none")
+                return label_values.get(found[1].partition(".")[2], "none")
             case "labels":
-                return say_labels(told) or "none"
+                return format_labels(label_values) or "none"
             case "duration":
-                return show_duration(lasting)
+                return format_duration(bad_for)
             case "name":
                 return check.rule
             case "level":
@@ -45,25 +45,25 @@ def fill(summary: str, check: Check, verdict: Verdict, lasting: Millis = 0, labe
                 return check.kpi
         return found[0]  # refused at load; here it would only hide the rest
 
-    return _PLACE.sub(text, summary)
+    return _PLACEHOLDER.sub(text, summary)
 
 
-def say_labels(labels: Mapping[str, str]) -> str:
+def format_labels(labels: Mapping[str, str]) -> str:
     """``disk=/data, team=infra``"""
     return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
-def show_limit(check: Check) -> str:
+def format_limit(check: Check) -> str:
     """``15 %``; of `outside` both, ``10 % to 30 %``."""
     if check.operator == "outside":
-        return f"{show(check.low, check.unit)} to {show(check.limit, check.unit)}"
-    return show(check.limit, check.unit)
+        return f"{format_value(check.low_limit, check.unit)} to {format_value(check.limit, check.unit)}"
+    return format_value(check.limit, check.unit)
 
 
 def unknown_placeholders(summary: str) -> list[str]:
     """What stands in ``{{ }}`` and means nothing; also an unclosed ``{{`` and a ``}}`` that closes nothing."""
     found = re.findall(r"\{\{(.*?)\}\}", summary, re.DOTALL)
     rest = re.sub(r"\{\{.*?\}\}", "", summary, flags=re.DOTALL)
-    wrong = [text.strip() for text in found if not _KNOWN.fullmatch(text.strip())]
+    wrong = [text.strip() for text in found if not _KNOWN_PLACEHOLDER.fullmatch(text.strip())]
     wrong += ["an unclosed {{"] if "{{" in rest else []
     return wrong + (["a }} that closes nothing"] if "}}" in rest else [])

@@ -9,7 +9,7 @@ holds the samples, `evaluation` does with them what Prometheus does, and `ours` 
 
 from __future__ import annotations
 
-from watchdog.ruletest.cases import TestFile, read
-from watchdog.ruletest.run import Case, run
+from watchdog.ruletest.cases import TestFile, load_test_file
+from watchdog.ruletest.run import CaseResult, run_tests
 
-__all__ = ["Case", "TestFile", "read", "run"]
+__all__ = ["CaseResult", "TestFile", "load_test_file", "run_tests"]

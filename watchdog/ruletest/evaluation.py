@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from watchdog.config.prometheus.groups import Group, Rule, with_step
+from watchdog.config.prometheus.groups import PrometheusRule, RuleGroup, fill_subquery_steps
 from watchdog.config.prometheus.helpers import TemplateError
 from watchdog.config.prometheus.templates import LabelMap
 from watchdog.model import Labels, Millis
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.promql.nodes import NAME
-from watchdog.ruletest.tape import DuplicateError, Tape
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.ruletest.tape import DuplicateError, SampleFeed
 
 _RETENTION: Millis = 15 * 60_000
 """How long a resolved alert is remembered."""
@@ -23,23 +23,25 @@ class Alert:
     labels: Labels
     """With `alertname`."""
     annotations: Labels
-    active: Millis
+    active_since: Millis
     state: Literal["pending", "firing", "inactive"] = "pending"
-    kept: Millis | None = None
+    keep_firing_since: Millis | None = None
     """Since when it only fires on because of `keep_firing_for`."""
-    resolved: Millis | None = None
+    resolved_at: Millis | None = None
 
 
-class RuleError(Exception):
+class RuleEvaluationError(Exception):
     """A rule that could not be evaluated."""
 
 
-class Rules:
+class PrometheusRuleEvaluator:
     """Groups of rules on a tape."""
 
-    def __init__(self, groups: Sequence[Group], tape: Tape, step: Millis, external: Labels = (), url: str = "") -> None:
+    def __init__(
+        self, groups: Sequence[RuleGroup], feed: SampleFeed, step: Millis, external: Labels = (), url: str = ""
+    ) -> None:
         self._groups = groups
-        self._tape = tape
+        self._feed = feed
         self._step = step
         self._external = LabelMap(external)
         self._url = url
@@ -53,8 +55,8 @@ class Rules:
         for group in self._groups:
             for rule in group.rules:
                 try:
-                    self._one(group, rule, t)
-                except (RuleError, PromqlError, DuplicateError) as error:
+                    self._evaluate_rule(group, rule, t)
+                except (RuleEvaluationError, PromqlError, DuplicateError) as error:
                     wrong.append(f"rule {rule.name} of group {group.name}: {error}")
         return wrong
 
@@ -69,35 +71,37 @@ class Rules:
             if alert.state == "firing"
         ]
 
-    def _one(self, group: Group, rule: Rule, t: Millis) -> None:
-        at = t - group.offset
-        found = self._tape.ask(rule.expr, at)
-        samples = self._alert(group, rule, found, t) if rule.is_alert else _record(group, rule, found)
+    def _evaluate_rule(self, group: RuleGroup, rule: PrometheusRule, t: Millis) -> None:
+        at = t - group.query_offset
+        found = self._feed.query(rule.expr, at)
+        samples = (
+            self._evaluate_alert(group, rule, found, t) if rule.is_alert else _evaluate_recording(group, rule, found)
+        )
         before = self._recorded.get(id(rule), [])
         # As Prometheus does: what can be written is written, the first that cannot makes the rule fail.
         failed: DuplicateError | None = None
         written: dict[Labels, None] = {}
         for key, value in samples:
             try:
-                self._tape.write(key, at, value)
+                self._feed.write(key, at, value)
                 written[key] = None
             except DuplicateError as error:
                 failed = error
         for key in before:
             if key not in written:
-                self._tape.mark_gone(key, at)
+                self._feed.mark_stale(key, at)
         self._recorded[id(rule)] = list(written)
         if failed is not None:
             raise failed
 
-    def _alert(
-        self, group: Group, rule: Rule, found: Mapping[Labels, float], t: Millis
+    def _evaluate_alert(
+        self, group: RuleGroup, rule: PrometheusRule, found: Mapping[Labels, float], t: Millis
     ) -> Iterable[tuple[Labels, float]]:
         now: dict[Labels, Alert] = {}
         for key, value in found.items():
-            labels, annotations = self._dressed(rule, key, value, t - group.offset)
+            labels, annotations = self._render_alert(rule, key, value, t - group.query_offset)
             if labels in now:
-                raise RuleError("vector contains metrics with the same labelset after applying alert labels")
+                raise RuleEvaluationError("vector contains metrics with the same labelset after applying alert labels")
             now[labels] = Alert(labels, annotations, t)
         active = self._active.setdefault(id(rule), {})
         for labels, alert in now.items():
@@ -110,20 +114,22 @@ class Rules:
         alive = 0
         for labels, alert in list(active.items()):
             if labels in now:
-                alert.kept = None
-            elif not _fires_on(active, alert, rule, t):
+                alert.keep_firing_since = None
+            elif not _keeps_firing(active, alert, rule, t):
                 continue
             alive += 1
-            if alert.state == "pending" and t - alert.active >= rule.hold:
+            if alert.state == "pending" and t - alert.active_since >= rule.for_duration:
                 alert.state = "firing"
-            samples.append((_key(labels, {NAME: "ALERTS", "alertstate": alert.state}), 1.0))
-            samples.append((_key(labels, {NAME: "ALERTS_FOR_STATE"}), float(alert.active // 1_000)))
+            samples.append((_merge_labels(labels, {METRIC_NAME_LABEL: "ALERTS", "alertstate": alert.state}), 1.0))
+            samples.append(
+                (_merge_labels(labels, {METRIC_NAME_LABEL: "ALERTS_FOR_STATE"}), float(alert.active_since // 1_000))
+            )
         if group.limit and alive > group.limit:
             self._active[id(rule)] = {}
-            raise RuleError(f"exceeded limit of {group.limit} with {alive} alerts")
+            raise RuleEvaluationError(f"exceeded limit of {group.limit} with {alive} alerts")
         return samples
 
-    def _dressed(self, rule: Rule, key: Labels, value: float, t: Millis) -> tuple[Labels, Labels]:
+    def _render_alert(self, rule: PrometheusRule, key: Labels, value: float, t: Millis) -> tuple[Labels, Labels]:
         """The alert's labels and annotations, templates filled in."""
         labels = LabelMap(key)
         data = {"Labels": labels, "ExternalLabels": self._external, "ExternalURL": self._url, "Value": value}
@@ -132,12 +138,13 @@ class Rules:
         def query(text: str) -> list[dict[str, Any]]:
             if text not in self._parsed:
                 try:
-                    self._parsed[text] = parse(with_step(text, self._step))
+                    self._parsed[text] = parse(fill_subquery_steps(text, self._step))
                 except PromqlError as error:
                     raise TemplateError(f"error calling query: {error}") from None
             try:
                 return [
-                    {"Labels": LabelMap(each), "Value": v} for each, v in self._tape.ask(self._parsed[text], t).items()
+                    {"Labels": LabelMap(each), "Value": v}
+                    for each, v in self._feed.query(self._parsed[text], t).items()
                 ]
             except PromqlError as error:
                 raise TemplateError(f"error calling query: {error}") from None
@@ -146,37 +153,41 @@ class Rules:
             filled = {}
             for name, template in pairs:
                 try:
-                    filled[name] = template.fill(data, variables, query)
+                    filled[name] = template.render(data, variables, query)
                 except TemplateError as error:
                     filled[name] = f"<error expanding template: {error}>"
             return filled
 
-        bare = tuple(pair for pair in key if pair[0] != NAME)
-        return _key(bare, {**fill(rule.labels), "alertname": rule.name}), _key((), fill(rule.annotations))
+        bare = tuple(pair for pair in key if pair[0] != METRIC_NAME_LABEL)
+        return _merge_labels(bare, {**fill(rule.labels), "alertname": rule.name}), _merge_labels(
+            (), fill(rule.annotations)
+        )
 
 
-def _fires_on(active: dict[Labels, Alert], alert: Alert, rule: Rule, t: Millis) -> bool:
+def _keeps_firing(active: dict[Labels, Alert], alert: Alert, rule: PrometheusRule, t: Millis) -> bool:
     """What becomes of an alert whose expression no longer returns it."""
-    if alert.state == "firing" and rule.keep:
-        alert.kept = t if alert.kept is None else alert.kept
-        if t - alert.kept < rule.keep:
+    if alert.state == "firing" and rule.keep_firing_for:
+        alert.keep_firing_since = t if alert.keep_firing_since is None else alert.keep_firing_since
+        if t - alert.keep_firing_since < rule.keep_firing_for:
             return True
-    if alert.state == "pending" or (alert.resolved is not None and t - alert.resolved > _RETENTION):
+    if alert.state == "pending" or (alert.resolved_at is not None and t - alert.resolved_at > _RETENTION):
         del active[alert.labels]
     if alert.state != "inactive":
-        alert.state, alert.resolved = "inactive", t
+        alert.state, alert.resolved_at = "inactive", t
     return False
 
 
-def _record(group: Group, rule: Rule, found: Mapping[Labels, float]) -> Iterable[tuple[Labels, float]]:
-    said = {NAME: rule.name, **{name: template.text for name, template in rule.labels}}
-    samples = {_key(key, said): value for key, value in found.items()}
+def _evaluate_recording(
+    group: RuleGroup, rule: PrometheusRule, found: Mapping[Labels, float]
+) -> Iterable[tuple[Labels, float]]:
+    added_labels = {METRIC_NAME_LABEL: rule.name, **{name: template.text for name, template in rule.labels}}
+    samples = {_merge_labels(key, added_labels): value for key, value in found.items()}
     if len(samples) < len(found):
-        raise RuleError("vector contains metrics with the same labelset after applying rule labels")
+        raise RuleEvaluationError("vector contains metrics with the same labelset after applying rule labels")
     if group.limit and len(samples) > group.limit:
-        raise RuleError(f"exceeded limit of {group.limit} with {len(samples)} series")
+        raise RuleEvaluationError(f"exceeded limit of {group.limit} with {len(samples)} series")
     return samples.items()
 
 
-def _key(labels: Labels, more: Mapping[str, str]) -> Labels:
+def _merge_labels(labels: Labels, more: Mapping[str, str]) -> Labels:
     return tuple(sorted((name, text) for name, text in {**dict(labels), **more}.items() if text))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from watchdog.config.prometheus.words import unescape
+from watchdog.config.prometheus.words import unescape_go_string
 from watchdog.model import Labels
-from watchdog.promql.nodes import NAME
+from watchdog.promql.nodes import METRIC_NAME_LABEL
 
-Value = float | None | Literal["stale"]
+SeriesValue = float | None | Literal["stale"]
 """A sample; None: there is none at that time; ``stale``: the series is gone from then on."""
 
-MOST_VALUES: Final = 1_000_000
+MAX_VALUES: Final = 1_000_000
 """Values of one series: what is longer is a slip of the keyboard."""
 
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -27,18 +27,18 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"|\'((?:\\.|[^\'\\\n])*)\'|`([^`]*)`')
 
 
-def parse_values(text: str) -> list[Value]:
+def parse_values(text: str) -> list[SeriesValue]:
     """``0+1x9 _x3 stale`` → eleven samples… A step is added again and again, as promtool does it. Raises ValueError."""
-    values: list[Value] = []
+    values: list[SeriesValue] = []
     for word in text.split():
         if word.startswith("{{"):
             raise ValueError("native histograms are not supported — say the buckets as series of their own")
         found = _SAMPLE.fullmatch(word)
         if found is None:
-            raise ValueError(f"{word!r} is no value: {_cure(word)}")
+            raise ValueError(f"{word!r} is no value: {_hint(word)}")
         count = int(found["blanks"] or found["times"] or 0)
-        if len(values) + count > MOST_VALUES:
-            raise ValueError(f"{word!r} makes more than {MOST_VALUES} values of one series")
+        if len(values) + count > MAX_VALUES:
+            raise ValueError(f"{word!r} makes more than {MAX_VALUES} values of one series")
         if found["blank"]:
             values += [None] * (count if found["blanks"] else 1)
         elif found["stale"]:
@@ -52,7 +52,7 @@ def parse_values(text: str) -> list[Value]:
     return values
 
 
-def _cure(word: str) -> str:
+def _hint(word: str) -> str:
     if re.fullmatch(r"(?i)[+-]?(stale|inf|nan)x\d+", word):
         return "only numbers and _ can be repeated, write it out"
     if re.fullmatch(rf"[+-]?{_NUMBER}[+-]{_NUMBER}", word):
@@ -64,14 +64,14 @@ def parse_series(text: str) -> Labels:
     """``up{job="a"}``, ``{__name__="up"}``, ``{"up"}`` or ``{}`` → labels with the name, sorted. Raises ValueError."""
     rest, labels = text.strip(), {}
     if name := _METRIC.match(rest):
-        labels[NAME] = name[0]
+        labels[METRIC_NAME_LABEL] = name[0]
         rest = rest[name.end() :].lstrip()
     if rest:
         if not rest.startswith("{"):
             raise ValueError(f'{text!r} is no series: write it as name{{label="value"}}')
         rest = rest[1:].lstrip()
         while not rest.startswith("}"):
-            label, value, rest = _pair(rest, text)
+            label, value, rest = _parse_pair(rest, text)
             if label in labels:
                 raise ValueError(f"{text!r} says {label} twice")
             labels[label] = value
@@ -84,14 +84,14 @@ def parse_series(text: str) -> Labels:
     return tuple(sorted((label, value) for label, value in labels.items() if value))
 
 
-def _pair(rest: str, text: str) -> tuple[str, str, str]:
+def _parse_pair(rest: str, text: str) -> tuple[str, str, str]:
     """One ``label="value"``, and what follows it; a text alone is the metric's name."""
     quoted = _STRING.match(rest)
     label = _LABEL.match(rest)
     if quoted is not None:
         name, rest = _unquote(quoted), rest[quoted.end() :].lstrip()
         if not rest.startswith("="):
-            return NAME, name, rest
+            return METRIC_NAME_LABEL, name, rest
     elif label is not None:
         name, rest = label[0], rest[label.end() :].lstrip()
     else:
@@ -104,4 +104,4 @@ def _pair(rest: str, text: str) -> tuple[str, str, str]:
 
 def _unquote(found: re.Match[str]) -> str:
     double, single, raw = found.groups()
-    return raw if raw is not None else unescape(double if double is not None else single)
+    return raw if raw is not None else unescape_go_string(double if double is not None else single)

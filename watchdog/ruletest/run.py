@@ -8,24 +8,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.config.prometheus.gofmt import shortest
+from watchdog.config.prometheus.gofmt import format_float
 from watchdog.model import Labels, Millis
 from watchdog.promql import PromqlError
-from watchdog.promql.nodes import NAME
-from watchdog.ruletest.cases import AlertTest, ExprTest, Test, TestFile, WatchTest
-from watchdog.ruletest.evaluation import Rules
-from watchdog.ruletest.ours import Watch
-from watchdog.ruletest.tape import Tape
-from watchdog.units import promql_duration
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.ruletest.cases import AlertTest, ExprTest, Test, TestFile, WatchdogRuleTest
+from watchdog.ruletest.evaluation import PrometheusRuleEvaluator
+from watchdog.ruletest.ours import RuleRunner
+from watchdog.ruletest.tape import SampleFeed
+from watchdog.units import format_promql_duration
 
 TOLERANCE = 1e-9
 """Relative."""
 
-Sampled = Sequence[tuple[Labels, float]]
+SampleVector = Sequence[tuple[Labels, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CaseResult:
     """One expectation, and whether it was met."""
 
     file: str
@@ -33,121 +33,139 @@ class Case:
     """Name of the test that it belongs to."""
     kind: str
     """`promql_expr_test`, `alert_rule_test`, `watchdog_rule_test`; or `evaluation`: a rule could not be evaluated."""
-    what: str
+    subject: str
     """The expression, the alert or the rule, and when."""
     passed: bool
     got: Any
     """What JSON can hold, as `expected`; numbers are text, since JSON knows no NaN."""
     expected: Any
-    why: str = ""
+    detail: str = ""
     """What is known beside it."""
 
     @property
     def name(self) -> str:
-        return f"{self.test}: {self.what}"
+        return f"{self.test}: {self.subject}"
 
 
-def run(file: TestFile, only: re.Pattern[str] | None = None) -> Iterator[Case]:
+def run_tests(file: TestFile, only: re.Pattern[str] | None = None) -> Iterator[CaseResult]:
     """One case for each expectation. `only`: tests whose name it finds something in."""
     for test in file.tests:
         if only is None or only.search(test.name):
-            yield from _prometheus(file, test)
-            yield from _ours(file, test)
+            yield from _run_prometheus_tests(file, test)
+            yield from _run_watchdog_tests(file, test)
 
 
-def _prometheus(file: TestFile, test: Test) -> Iterator[Case]:
-    if not test.exprs and not test.alerts:
+def _run_prometheus_tests(file: TestFile, test: Test) -> Iterator[CaseResult]:
+    if not test.expr_tests and not test.alert_tests:
         return
-    end = max([each.at for each in test.exprs] + [each.at for each in test.alerts])
-    ticks = range(0, end + 1, file.step)
-    offsets = {0, *(group.offset for group in file.groups)}
-    tape = Tape(test.series, test.interval, (t - offset for t in ticks for offset in offsets))
-    rules = Rules(file.groups, tape, file.step, test.external, test.url)
+    end = max([each.at for each in test.expr_tests] + [each.at for each in test.alert_tests])
+    ticks = range(0, end + 1, file.evaluation_interval)
+    offsets = {0, *(group.query_offset for group in file.groups)}
+    feed = SampleFeed(test.series, test.interval, (t - offset for t in ticks for offset in offsets))
+    rules = PrometheusRuleEvaluator(
+        file.groups, feed, file.evaluation_interval, test.external_labels, test.external_url
+    )
     for t in ticks:
-        tape.play(t)
+        feed.advance_to(t)
         if wrong := rules.evaluate(t):
-            yield Case(file.file, test.name, "evaluation", f"at {promql_duration(t)}", False, wrong, [])
+            yield CaseResult(file.file, test.name, "evaluation", f"at {format_promql_duration(t)}", False, wrong, [])
             return
-        for each in test.alerts:
-            if t <= each.at < t + file.step:
+        for each in test.alert_tests:
+            if t <= each.at < t + file.evaluation_interval:
                 yield _alert_case(file, test, each, rules)
-    for asked in test.exprs:
-        yield _expr_case(file, test, asked, tape)
+    for asked in test.expr_tests:
+        yield _expr_case(file, test, asked, feed)
 
 
-def _alert_case(file: TestFile, test: Test, asked: AlertTest, rules: Rules) -> Case:
-    got = sorted(rules.firing(asked.name))
-    what = f"{asked.name} at {promql_duration(asked.at)}"
-    return Case(
-        file.file, test.name, "alert_rule_test", what, got == sorted(asked.alerts), _alerts(got), _alerts(asked.alerts)
+def _alert_case(file: TestFile, test: Test, alert_test: AlertTest, rules: PrometheusRuleEvaluator) -> CaseResult:
+    got = sorted(rules.firing(alert_test.name))
+    what = f"{alert_test.name} at {format_promql_duration(alert_test.at)}"
+    return CaseResult(
+        file.file,
+        test.name,
+        "alert_rule_test",
+        what,
+        got == sorted(alert_test.alerts),
+        _alerts_json(got),
+        _alerts_json(alert_test.alerts),
     )
 
 
-def _alerts(alerts: Iterable[tuple[Labels, Labels]]) -> list[dict[str, Any]]:
+def _alerts_json(alerts: Iterable[tuple[Labels, Labels]]) -> list[dict[str, Any]]:
     return [
         {"labels": {name: text for name, text in labels if name != "alertname"}, "annotations": dict(notes)}
         for labels, notes in alerts
     ]
 
 
-def _expr_case(file: TestFile, test: Test, asked: ExprTest, tape: Tape) -> Case:
-    what = f"{asked.text} at {promql_duration(asked.at)}"
-    expected = _samples(asked.samples)
+def _expr_case(file: TestFile, test: Test, expr_test: ExprTest, feed: SampleFeed) -> CaseResult:
+    what = f"{expr_test.text} at {format_promql_duration(expr_test.at)}"
+    expected = _samples_json(expr_test.samples)
     try:
-        found = sorted(tape.ask(asked.expr, asked.at).items(), key=lambda pair: pair[0])
+        found = sorted(feed.query(expr_test.expr, expr_test.at).items(), key=lambda pair: pair[0])
     except PromqlError as error:
-        return Case(file.file, test.name, "promql_expr_test", what, False, None, expected, str(error))
-    return Case(file.file, test.name, "promql_expr_test", what, _same(found, asked.samples), _samples(found), expected)
+        return CaseResult(file.file, test.name, "promql_expr_test", what, False, None, expected, str(error))
+    return CaseResult(
+        file.file,
+        test.name,
+        "promql_expr_test",
+        what,
+        _matches(found, expr_test.samples),
+        _samples_json(found),
+        expected,
+    )
 
 
-def _same(got: Sampled, expected: Sampled) -> bool:
+def _matches(got: SampleVector, expected: SampleVector) -> bool:
     """The same labels; values within the tolerance."""
     if [labels for labels, _ in got] != [labels for labels, _ in expected]:
         return False
-    return all(close(a, b) for (_, a), (_, b) in zip(got, expected, strict=True))
+    return all(is_close(a, b) for (_, a), (_, b) in zip(got, expected, strict=True))
 
 
-def close(a: float, b: float) -> bool:
+def is_close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=TOLERANCE) or (a != a and b != b)
 
 
-def _samples(samples: Sampled) -> list[dict[str, str]]:
-    return [{"labels": show_series(labels), "value": shortest(value)} for labels, value in samples]
+def _samples_json(samples: SampleVector) -> list[dict[str, str]]:
+    return [{"labels": format_series(labels), "value": format_float(value)} for labels, value in samples]
 
 
-def show_series(labels: Labels) -> str:
+def format_series(labels: Labels) -> str:
     """``name{label="value"}``"""
-    pairs = ", ".join(f'{name}="{_quoted(text)}"' for name, text in labels if name != NAME)
-    return dict(labels).get(NAME, "") + ("{" + pairs + "}" if pairs or NAME not in dict(labels) else "")
+    pairs = ", ".join(f'{name}="{_escape(text)}"' for name, text in labels if name != METRIC_NAME_LABEL)
+    return dict(labels).get(METRIC_NAME_LABEL, "") + (
+        "{" + pairs + "}" if pairs or METRIC_NAME_LABEL not in dict(labels) else ""
+    )
 
 
-def _quoted(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _ours(file: TestFile, test: Test) -> Iterator[Case]:
-    if not test.watched or file.rules is None:
+def _run_watchdog_tests(file: TestFile, test: Test) -> Iterator[CaseResult]:
+    if not test.watchdog_tests or file.config is None:
         return
-    times: dict[Millis, list[WatchTest]] = {}
-    for each in test.watched:
+    times: dict[Millis, list[WatchdogRuleTest]] = {}
+    for each in test.watchdog_tests:
         times.setdefault(each.at, []).append(each)
-    watch = Watch(file.rules, {each.rule for each in test.watched}, test.series, test.interval)
+    runner = RuleRunner(file.config, {each.rule for each in test.watchdog_tests}, test.series, test.interval)
     try:
-        for t in watch.until(max(times), file.step, times):
-            yield from (_watch_case(file, test, each, watch) for each in times[t])
+        for t in runner.run_until(max(times), file.evaluation_interval, times):
+            yield from (_watchdog_case(file, test, each, runner) for each in times[t])
     except PromqlError as error:
-        yield Case(file.file, test.name, "evaluation", "our rules", False, [str(error)], [])
+        yield CaseResult(file.file, test.name, "evaluation", "our rules", False, [str(error)], [])
     finally:
-        watch.close()
+        runner.close()
 
 
-def _watch_case(file: TestFile, test: Test, asked: WatchTest, watch: Watch) -> Case:
+def _watchdog_case(file: TestFile, test: Test, rule_test: WatchdogRuleTest, runner: RuleRunner) -> CaseResult:
     got, expected = {}, {}
-    state, why = watch.state(asked.rule, asked.labels)
-    if asked.state is not None:
-        got["state"], expected["state"] = str(state), asked.state
-    if asked.plan is not None:
-        got["plan"], expected["plan"] = watch.plan(asked.rule) or "none", asked.plan
-    labels = show_series(asked.labels) if asked.labels else ""
-    what = f"{asked.rule}{labels} at {promql_duration(asked.at)}"
-    return Case(file.file, test.name, "watchdog_rule_test", what, got == expected, got, expected, why)
+    state, why = runner.state(rule_test.rule, rule_test.labels)
+    if rule_test.state is not None:
+        got["state"], expected["state"] = str(state), rule_test.state
+    if rule_test.plan is not None:
+        got["plan"], expected["plan"] = runner.last_plan(rule_test.rule) or "none", rule_test.plan
+    labels = format_series(rule_test.labels) if rule_test.labels else ""
+    what = f"{rule_test.rule}{labels} at {format_promql_duration(rule_test.at)}"
+    return CaseResult(file.file, test.name, "watchdog_rule_test", what, got == expected, got, expected, why)

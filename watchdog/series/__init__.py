@@ -21,206 +21,214 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from watchdog.model import Labels, Millis, Sample
-from watchdog.promql import LOOKBACK, Pages
-from watchdog.promql.nodes import NAME
-from watchdog.promql.pages import NEVER, STALE, WATCHED, Floats, Ints, missing
-from watchdog.series.shelf import AHEAD, SLACK, Rows, Shelf, join
+from watchdog.promql import LOOKBACK_DELTA, PageList
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.promql.pages import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, is_missing
+from watchdog.series.shelf import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
 
-__all__ = ["OPEN", "Store"]
+__all__ = ["ONGOING", "Head"]
 
-OPEN: Millis = -NEVER
+ONGOING: Millis = -TIME_MIN
 """Until when a source is not watched that has not delivered again."""
 
 
-class _Batch:
+class _IngestPlan:
     """Where the samples of one read go. Worked out once; the next read mostly brings the same series in the same order."""
 
-    __slots__ = ("generation", "names", "parts", "silent", "whole")
+    __slots__ = ("generation", "other_pages", "parts", "series_names", "single_page")
 
     def __init__(self, names: list[tuple[str, Labels]], generation: object) -> None:
-        self.names = names
+        self.series_names = names
         self.generation = generation
-        self.parts: list[tuple[Shelf, Rows, Rows]] = []
+        self.parts: list[tuple[HeadPage, RowIndices, RowIndices]] = []
         """Shelf, row and position in the read of each sample that goes there."""
-        self.whole: Shelf | None = None
+        self.single_page: HeadPage | None = None
         """The one shelf that takes each sample of the read into the row of its position, if there is one, …"""
-        self.silent: list[Shelf] = []
+        self.other_pages: list[HeadPage] = []
         """… and the other shelves of the source."""
 
 
-class Store(Pages):
+class Head(PageList):
     """All series. Not for several threads: whoever keeps samples also evaluates."""
 
-    def __init__(self, windows: Mapping[str, Millis] | None = None) -> None:
+    def __init__(self, lookback_by_metric: Mapping[str, Millis] | None = None) -> None:
         """`windows`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said."""
         super().__init__()
-        self._windows = dict(windows or {})
-        self._forgot: dict[str, Millis] = {}
+        self._lookback_by_metric = dict(lookback_by_metric or {})
+        self._forgotten_before: dict[str, Millis] = {}
         """Metric name → time before which its samples may be forgotten, because its window was shorter then."""
-        self._shelves: dict[tuple[str, Millis, bool], Shelf] = {}
+        self._head_pages: dict[tuple[str, Millis, bool], HeadPage] = {}
         """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
-        self._watched: dict[str, Millis] = {}
-        self._unwatched: dict[str, Ints] = {}
+        self._watched_since: dict[str, Millis] = {}
+        self._downtimes: dict[str, Ints] = {}
         """By source: when we were down. The last of it is open until the source delivers for the first time."""
-        self._batches: dict[str, _Batch] = {}
-        self._now: Millis = NEVER
+        self._ingest_plans: dict[str, _IngestPlan] = {}
+        self._now: Millis = TIME_MIN
 
     # ─ in ─
 
-    def keep(self, source: str, now: Millis, samples: Iterable[Sample]) -> Millis:
+    def ingest(self, source: str, now: Millis, samples: Iterable[Sample]) -> Millis:
         """Takes one successful read of a source. Returns the newest sample time in it, 0 when it brought none.
 
         Every series gets the label ``source``; a label of that name in the data becomes ``exported_source``. Series
         of that source that are not among the samples are marked as gone, and ``up{source=…}`` is 1.
         """
-        self._pass(now)
-        self._watched.setdefault(source, now)
-        if (missed := self._unwatched.get(source)) is not None and missed[-1, 1] == OPEN:
+        self._advance_clock(now)
+        self._watched_since.setdefault(source, now)
+        if (missed := self._downtimes.get(source)) is not None and missed[-1, 1] == ONGOING:
             missed[-1, 1] = now
         read = list(samples)
         v = np.array([sample[3] for sample in read], np.float64)
-        batch = self._batch(source, read, now)
-        if batch.whole is not None and len(times := {sample[2] for sample in read}) == 1:
+        batch = self._ingest_plan(source, read, now)
+        if batch.single_page is not None and len(times := {sample[2] for sample in read}) == 1:
             (at,) = times
-            if batch.whole.extend(now, at, v):
-                self._close(source, now, batch.silent, 1.0)
-                return at if at <= now + AHEAD else 0
+            if batch.single_page.append_full_row(now, at, v):
+                self._finish_read(source, now, batch.other_pages, 1.0)
+                return at if at <= now + MAX_AHEAD else 0
         t = np.array([sample[2] for sample in read], np.int64)
-        rest = {id(shelf): shelf for (owner, _, is_up), shelf in self._shelves.items() if owner == source and not is_up}
+        rest = {
+            id(shelf): shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up
+        }
         for shelf, rows, places in batch.parts:
-            shelf.take(now, rows, t[places], v[places])
+            shelf.append(now, rows, t[places], v[places])
             rest.pop(id(shelf), None)
-        self._close(source, now, rest.values(), 1.0)
-        sane = t[t <= now + AHEAD]
+        self._finish_read(source, now, rest.values(), 1.0)
+        sane = t[t <= now + MAX_AHEAD]
         return int(sane.max()) if sane.size else 0
 
-    def lose(self, source: str, now: Millis) -> None:
+    def mark_source_down(self, source: str, now: Millis) -> None:
         """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
-        self._pass(now)
-        mine = [shelf for (owner, _, is_up), shelf in self._shelves.items() if owner == source and not is_up]
-        self._close(source, now, mine, 0.0)
+        self._advance_clock(now)
+        mine = [shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up]
+        self._finish_read(source, now, mine, 0.0)
 
-    def _pass(self, now: Millis) -> None:
+    def _advance_clock(self, now: Millis) -> None:
         """Time goes on. A clock that was set back would hide every new sample behind those from before: they go."""
-        if now < self._now - SLACK:
-            for shelf in self._shelves.values():
-                shelf.rewind(now)
-            self._watched = {source: min(since, now) for source, since in self._watched.items()}
+        if now < self._now - RETENTION_SLACK:
+            for shelf in self._head_pages.values():
+                shelf.truncate_after(now)
+            self._watched_since = {source: min(since, now) for source, since in self._watched_since.items()}
             self._now = now
-            self.changed()
+            self.invalidate()
         self._now = max(self._now, now)
 
-    def _close(self, source: str, now: Millis, silent: Iterable[Shelf], up: float) -> None:
+    def _finish_read(self, source: str, now: Millis, silent: Iterable[HeadPage], up: float) -> None:
         none = np.zeros(0, np.int64)
         for shelf in silent:
-            shelf.take(now, none.astype(np.intp), none, none.astype(np.float64))
-        key = _key("up", (), source)
-        shelf = self._shelf(source, "up", is_up=True)
+            shelf.append(now, none.astype(np.intp), none, none.astype(np.float64))
+        key = _series_key("up", (), source)
+        shelf = self._page_for(source, "up", is_up=True)
         if key not in shelf.row_of:
-            self._add(source, shelf, [key], now)
-        if len(shelf.keys) > 1 or not shelf.extend(now, now, np.array([up])):
-            shelf.take(now, np.array([shelf.row_of[key]]), np.array([now]), np.array([up]))
-        self._tidy(source, now)
+            self._add_series(source, shelf, [key], now)
+        if len(shelf.keys) > 1 or not shelf.append_full_row(now, now, np.array([up])):
+            shelf.append(now, np.array([shelf.row_of[key]]), np.array([now]), np.array([up]))
+        self._drop_expired(source, now)
 
-    def _tidy(self, source: str, now: Millis) -> None:
+    def _drop_expired(self, source: str, now: Millis) -> None:
         swept = False
-        for (owner, _, _), shelf in self._shelves.items():
-            swept |= shelf.sweep(now) if owner == source else shelf.now <= self._now - shelf.keep
+        for (owner, _, _), shelf in self._head_pages.items():
+            swept |= shelf.drop_gone_series(now) if owner == source else shelf.now <= self._now - shelf.retention
         if swept:
-            self._shelves = {
+            self._head_pages = {
                 place: shelf
-                for place, shelf in self._shelves.items()
-                if shelf.keys and shelf.now > self._now - shelf.keep
+                for place, shelf in self._head_pages.items()
+                if shelf.keys and shelf.now > self._now - shelf.retention
             }
-            for gone in self._watched.keys() - {owner for owner, _, _ in self._shelves}:
-                del self._watched[gone]
-                self._batches.pop(gone, None)
-                self._unwatched.pop(gone, None)
-            self._restock()
+            for gone in self._watched_since.keys() - {owner for owner, _, _ in self._head_pages}:
+                del self._watched_since[gone]
+                self._ingest_plans.pop(gone, None)
+                self._downtimes.pop(gone, None)
+            self._update_pages()
 
-    def _batch(self, source: str, read: list[Sample], now: Millis) -> _Batch:
+    def _ingest_plan(self, source: str, read: list[Sample], now: Millis) -> _IngestPlan:
         names = [sample[:2] for sample in read]
-        known = self._batches.get(source)
-        if known is not None and known.generation is self.generation and known.names == names:
+        known = self._ingest_plans.get(source)
+        if known is not None and known.generation is self.generation and known.series_names == names:
             return known
-        up = _key("up", (), source)
-        homes: dict[int, tuple[Shelf, list[Labels], list[int]]] = {}
+        up = _series_key("up", (), source)
+        homes: dict[int, tuple[HeadPage, list[Labels], list[int]]] = {}
         for place, (name, labels) in enumerate(names):
-            key = _key(name, labels, source)
+            key = _series_key(name, labels, source)
             if name and key != up:
-                shelf = self._shelf(source, name)
+                shelf = self._page_for(source, name)
                 _, keys, places = homes.setdefault(id(shelf), (shelf, [], []))
                 keys.append(key)
                 places.append(place)
         for shelf, keys, _ in homes.values():
             if fresh := [key for key in dict.fromkeys(keys) if key not in shelf.row_of]:
-                self._add(source, shelf, fresh, now)
-        batch = self._batches[source] = _Batch(names, self.generation)
+                self._add_series(source, shelf, fresh, now)
+        batch = self._ingest_plans[source] = _IngestPlan(names, self.generation)
         for shelf, keys, places in homes.values():
             batch.parts.append((shelf, np.array([shelf.row_of[key] for key in keys]), np.array(places)))
         if len(batch.parts) == 1:
             shelf, rows, places_ = batch.parts[0]
             if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
-                batch.whole = shelf
-                batch.silent = [
+                batch.single_page = shelf
+                batch.other_pages = [
                     other
-                    for (owner, _, is_up), other in self._shelves.items()
+                    for (owner, _, is_up), other in self._head_pages.items()
                     if owner == source and not is_up and other is not shelf
                 ]
         return batch
 
-    def _add(self, source: str, shelf: Shelf, keys: list[Labels], now: Millis) -> None:
-        since = self._watched.get(source, now)
-        anything = self._forgot.get("", NEVER)
-        begins = [max(since, anything, self._forgot.get(dict(key)[NAME], NEVER)) for key in keys]
-        shelf.add(keys, begins, now)
-        self.changed()
+    def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
+        since = self._watched_since.get(source, now)
+        anything = self._forgotten_before.get("", TIME_MIN)
+        begins = [
+            max(since, anything, self._forgotten_before.get(dict(key)[METRIC_NAME_LABEL], TIME_MIN)) for key in keys
+        ]
+        shelf.add_series(keys, begins, now)
+        self.invalidate()
 
-    def _shelf(self, source: str, name: str, *, is_up: bool = False) -> Shelf:
-        place = (source, _keeps(self._windows, name), is_up)
-        shelf = self._shelves.get(place)
+    def _page_for(self, source: str, name: str, *, is_up: bool = False) -> HeadPage:
+        place = (source, _retention_of(self._lookback_by_metric, name), is_up)
+        shelf = self._head_pages.get(place)
         if shelf is None:
-            shelf = self._shelves[place] = Shelf.empty(place[1])
-            self._restock()
+            shelf = self._head_pages[place] = HeadPage.empty(place[1])
+            self._update_pages()
         return shelf
 
-    def _restock(self) -> None:
-        for (source, _, _), shelf in self._shelves.items():
-            shelf.unwatched = self._unwatched.get(source, WATCHED)
-        self.pages[:] = self._shelves.values()
-        self.changed()
+    def _update_pages(self) -> None:
+        for (source, _, _), shelf in self._head_pages.items():
+            shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
+        self.pages[:] = self._head_pages.values()
+        self.invalidate()
 
     # ─ reload and boot ─
 
-    def names(self) -> dict[str, set[str]]:
+    def metrics_by_source(self) -> dict[str, set[str]]:
         """Source → the metrics that are held of it."""
         found: dict[str, set[str]] = {}
-        for (source, _, _), shelf in self._shelves.items():
-            found.setdefault(source, set()).update(dict(key)[NAME] for key in shelf.keys)
+        for (source, _, _), shelf in self._head_pages.items():
+            found.setdefault(source, set()).update(dict(key)[METRIC_NAME_LABEL] for key in shelf.keys)
         return found
 
-    def set_windows(self, windows: Mapping[str, Millis]) -> None:
+    def set_lookback(self, lookback_by_metric: Mapping[str, Millis]) -> None:
         """After a reload: how far back each metric is read from now on. Series move at once, with what they have."""
-        before, self._windows = self._windows, dict(windows)
-        for name in windows.keys() | before.keys():
-            old = _keeps(before, name)
-            if _keeps(windows, name) > old and self._now != NEVER:
-                self._forgot[name] = max(self._forgot.get(name, NEVER), self._now - old)
-        homes: dict[tuple[str, Millis, bool], list[tuple[Shelf, list[int]]]] = {}
-        for (source, _, is_up), shelf in self._shelves.items():
+        before, self._lookback_by_metric = self._lookback_by_metric, dict(lookback_by_metric)
+        for name in lookback_by_metric.keys() | before.keys():
+            old = _retention_of(before, name)
+            if _retention_of(lookback_by_metric, name) > old and self._now != TIME_MIN:
+                self._forgotten_before[name] = max(self._forgotten_before.get(name, TIME_MIN), self._now - old)
+        homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, list[int]]]] = {}
+        for (source, _, is_up), shelf in self._head_pages.items():
             for row, key in enumerate(shelf.keys):
-                parts = homes.setdefault((source, _keeps(self._windows, dict(key)[NAME]), is_up), [])
+                parts = homes.setdefault(
+                    (source, _retention_of(self._lookback_by_metric, dict(key)[METRIC_NAME_LABEL]), is_up), []
+                )
                 if not parts or parts[-1][0] is not shelf:
                     parts.append((shelf, []))
                 parts[-1][1].append(row)
         shelves = {}
         for place, parts in homes.items():
             shelf, rows = parts[0]
-            as_it_was = len(parts) == 1 and len(rows) == len(shelf.keys) and shelf.keep == place[1]
-            shelves[place] = shelf if as_it_was else join([(part, np.array(rows)) for part, rows in parts], place[1])
-        if any(self._shelves.get(place) is not shelf for place, shelf in shelves.items()):
-            self._shelves = shelves
-            self._restock()
+            as_it_was = len(parts) == 1 and len(rows) == len(shelf.keys) and shelf.retention == place[1]
+            shelves[place] = (
+                shelf if as_it_was else merge_head_pages([(part, np.array(rows)) for part, rows in parts], place[1])
+            )
+        if any(self._head_pages.get(place) is not shelf for place, shelf in shelves.items()):
+            self._head_pages = shelves
+            self._update_pages()
 
     def preload(
         self, source: str, name: str, labels: Labels, points: Iterable[tuple[Millis, float]], begin: Millis
@@ -229,32 +237,32 @@ class Store(Pages):
 
         They speak for the past only: the series counts as gone right after the newest of them.
         """
-        key = _key(name, labels, source)
-        place = (source, _keeps(self._windows, name), False)
-        shelf = self._shelves.get(place)
+        key = _series_key(name, labels, source)
+        place = (source, _retention_of(self._lookback_by_metric, name), False)
+        shelf = self._head_pages.get(place)
         row = None if shelf is None else shelf.row_of.get(key)
         held = dict(points)
         if shelf is not None and row is not None:  # it is remembered as a whole, from its first sample on
-            begin = int(shelf.begins[row])
-            there = np.flatnonzero(~missing(shelf.v[row]))
+            begin = int(shelf.watched_since[row])
+            there = np.flatnonzero(~is_missing(shelf.v[row]))
             held = {at: v for at, v in held.items() if not there.size or at + 1 < shelf.t[there[0]]}
         if not held:
             return
         t = np.array([*sorted(held), max(held) + 1], np.int64)
         v = np.append(np.array([held[at] for at in sorted(held)], np.float64), np.nan)[None, :]
         v[0, -1] = STALE
-        past = Shelf(place[1], t, v, [key], np.array([begin]), t[-1:].copy(), t[-1:].copy())
+        past = HeadPage(place[1], t, v, [key], np.array([begin]), t[-1:].copy(), t[-1:].copy())
         past.now = int(t[-1])
         parts = [(past, np.array([0]))]
         if shelf is not None:
             parts.insert(0, (shelf, np.arange(len(shelf.keys))))
-        self._shelves[place] = join(parts, place[1])
-        self._restock()
+        self._head_pages[place] = merge_head_pages(parts, place[1])
+        self._update_pages()
 
     def restore(
         self,
         source: str,
-        watched: Sequence[tuple[Millis, Millis]],
+        watched_spans: Sequence[tuple[Millis, Millis]],
         series: Iterable[tuple[list[Labels], list[Millis], Ints, Floats]],
         now: Millis,
     ) -> None:
@@ -265,73 +273,77 @@ class Store(Pages):
         `series`: keys, since when each is known (at the earliest), and their times [n] and values [keys, n]; everything
         from the windows until `now`.
         """
-        begin, end = watched[0][0], watched[-1][1]
-        downs = [(before[1], after[0]) for before, after in itertools.pairwise(watched)]
-        self._watched[source] = begin
-        self._unwatched[source] = np.array([*downs, (end, OPEN)], np.int64)
-        homes: dict[tuple[str, Millis, bool], list[tuple[Shelf, Rows]]] = {}
+        begin, end = watched_spans[0][0], watched_spans[-1][1]
+        downs = [(before[1], after[0]) for before, after in itertools.pairwise(watched_spans)]
+        self._watched_since[source] = begin
+        self._downtimes[source] = np.array([*downs, (end, ONGOING)], np.int64)
+        homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, RowIndices]]] = {}
         for keys, begins, t, v in series:
             rows: dict[tuple[Millis, bool], list[int]] = {}
             for row, key in enumerate(keys):
-                rows.setdefault((self.keeps(dict(key)[NAME]), key == _key("up", (), source)), []).append(row)
+                rows.setdefault(
+                    (self.retention_of(dict(key)[METRIC_NAME_LABEL]), key == _series_key("up", (), source)), []
+                ).append(row)
             for (keep, is_up), mine in rows.items():
                 known = [max(begin, begins[row]) for row in mine]
-                part = _past(keep, t, v[mine], [keys[row] for row in mine], known, end)
+                part = _page_of_gone_series(keep, t, v[mine], [keys[row] for row in mine], known, end)
                 homes.setdefault((source, keep, is_up), []).append((part, np.arange(len(mine))))
         for place, parts in homes.items():
-            shelf = self._shelves[place] = parts[0][0] if len(parts) == 1 else join(parts, place[1])
-            shelf.trimmed = max(shelf.trimmed, now - place[1])
-        self._restock()
+            shelf = self._head_pages[place] = parts[0][0] if len(parts) == 1 else merge_head_pages(parts, place[1])
+            shelf.trimmed_until = max(shelf.trimmed_until, now - place[1])
+        self._update_pages()
 
-    def keeps(self, name: str) -> Millis:
+    def retention_of(self, name: str) -> Millis:
         """How long samples of a metric are held."""
-        return _keeps(self._windows, name)
+        return _retention_of(self._lookback_by_metric, name)
 
-    def watches(self) -> dict[str, tuple[Millis, Millis]]:
+    def watched_spans(self) -> dict[str, tuple[Millis, Millis]]:
         """Source → since when it has been watched without a break, and until when. Those that have delivered."""
         spans = {}
-        for (source, _, is_up), shelf in self._shelves.items():
-            missed = self._unwatched.get(source, WATCHED)
-            begin = int(missed[-1, 1]) if missed.size else self._watched.get(source, OPEN)
-            if is_up and begin != OPEN and shelf.last.size:
-                spans[source] = (begin, int(shelf.last.max()))
+        for (source, _, is_up), shelf in self._head_pages.items():
+            missed = self._downtimes.get(source, NO_DOWNTIME)
+            begin = int(missed[-1, 1]) if missed.size else self._watched_since.get(source, ONGOING)
+            if is_up and begin != ONGOING and shelf.last_written.size:
+                spans[source] = (begin, int(shelf.last_written.max()))
         return spans
 
     # ─ out ─
 
-    def last(self, name: str | None = None) -> Iterator[tuple[Labels, Millis, float]]:
+    def latest_samples(self, name: str | None = None) -> Iterator[tuple[Labels, Millis, float]]:
         """Newest value of each series that is still held (all, or those of one metric): labels with the name, time, value.
 
         A series that is gone keeps its last one until it is forgotten: look at the time.
         """
-        for shelf in self._shelves.values():
+        for shelf in self._head_pages.values():
             for row in range(len(shelf.keys)) if name is None else shelf.rows_named(name):
-                if (newest := shelf.newest(row)) is not None:
+                if (newest := shelf.latest_sample(row)) is not None:
                     yield shelf.keys[row], *newest
 
 
-def _past(keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis) -> Shelf:
+def _page_of_gone_series(
+    keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis
+) -> HeadPage:
     """A shelf of what was, gone since `end`: all its series until they are delivered again."""
     over = max(end, int(t[-1])) + 1
     marks = np.full((len(keys), 1), STALE, np.float64)
     cells = np.ascontiguousarray(np.concatenate((v, marks), axis=1))
     last = np.full(len(keys), over, np.int64)
-    shelf = Shelf(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
+    shelf = HeadPage(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
     shelf.now = over
     return shelf
 
 
-def _key(name: str, labels: Labels, source: str) -> Labels:
+def _series_key(name: str, labels: Labels, source: str) -> Labels:
     """The labels under which a sample is kept: with its name and source, sorted, none of them empty."""
-    kept = {label: value for label, value in labels if value and label not in (NAME, "source")}
+    kept = {label: value for label, value in labels if value and label not in (METRIC_NAME_LABEL, "source")}
     theirs = dict(labels).get("source")
     if theirs:
         label = "exported_source"
         while label in kept:
             label = "exported_" + label
         kept[label] = theirs
-    return tuple(sorted({**kept, NAME: name, "source": source}.items()))
+    return tuple(sorted({**kept, METRIC_NAME_LABEL: name, "source": source}.items()))
 
 
-def _keeps(windows: Mapping[str, Millis], name: str) -> Millis:
-    return max(windows.get(name, 0), windows.get("", 0), LOOKBACK) + SLACK
+def _retention_of(lookback_by_metric: Mapping[str, Millis], name: str) -> Millis:
+    return max(lookback_by_metric.get(name, 0), lookback_by_metric.get("", 0), LOOKBACK_DELTA) + RETENTION_SLACK

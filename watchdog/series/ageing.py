@@ -11,40 +11,40 @@ from collections.abc import Callable
 import numpy as np
 
 from watchdog.model import Millis
-from watchdog.promql.pages import STALE_BITS, Bools, Floats, Ints, missing
+from watchdog.promql.pages import STALE_BITS, Bools, Floats, Ints, is_missing
 from watchdog.series import past
 from watchdog.series.codec import pack_times, pack_values, unpack_times, unpack_values
-from watchdog.series.schema import COARSE, RAW
+from watchdog.series.schema import DOWNSAMPLED, RAW
 
 HOUR: Millis = 3_600_000
 DAY: Millis = 24 * HOUR
-STEP: Millis = 300_000
+DOWNSAMPLE_STEP: Millis = 300_000
 """What is one mean: as long as PromQL looks back, so that it finds one at any time."""
-_MOST = 200
+_MAX_SERIES_AT_ONCE = 200
 """Series that age in one go."""
-_SHEETS = 200
+_MAX_FRESH_ROWS = 200
 """Flushes that are kept one by one at most."""
 
 
-def settle(db: sqlite3.Connection) -> None:
+def compact(db: sqlite3.Connection) -> None:
     """An hour of fresh samples becomes blocks: of a few hundred series at a time, so that ten thousand take turns."""
     (parts,) = db.execute("SELECT count(DISTINCT part) FROM fresh").fetchone()
     full = db.execute(
         "SELECT part FROM fresh GROUP BY part HAVING max(until) - min(start) >= ? OR count(*) >= ? "
         "ORDER BY min(start) LIMIT ?",
-        (HOUR, _SHEETS, max(2, parts // 20)),
+        (HOUR, _MAX_FRESH_ROWS, max(2, parts // 20)),
     ).fetchall()
     for (part,) in full:
-        ids = range(part * past.PART, (part + 1) * past.PART)
+        ids = range(part * past.SERIES_PER_PART, (part + 1) * past.SERIES_PER_PART)
         times: dict[bytes, int] = {}
-        for id_, (t, v) in sorted(past.fresh_of(db, ids, -past.EVER, past.EVER).items()):
-            t, v = past.ascending(t, v)
-            mine = _telling(v)
-            _put(db, id_, RAW, t[mine], pack_values(v[mine]), times)
+        for id_, (t, v) in sorted(past.read_fresh(db, ids, -past.TIME_MAX, past.TIME_MAX).items()):
+            t, v = past.sort_by_time(t, v)
+            mine = _first_stale_only(v)
+            _insert_block(db, id_, RAW, t[mine], pack_values(v[mine]), times)
         db.execute("DELETE FROM fresh WHERE part = ?", (part,))
 
 
-def _telling(v: Floats) -> Bools:
+def _first_stale_only(v: Floats) -> Bools:
     """A series that is gone says so once."""
     gone = v.view(np.int64) == STALE_BITS
     gone[1:] &= gone[:-1].copy()
@@ -52,7 +52,9 @@ def _telling(v: Floats) -> Bools:
     return np.asarray(~gone)
 
 
-def _put(db: sqlite3.Connection, series: int, kind: int, t: Ints, data: bytes, times: dict[bytes, int]) -> None:
+def _insert_block(
+    db: sqlite3.Connection, series: int, kind: int, t: Ints, data: bytes, times: dict[bytes, int]
+) -> None:
     """One block. `times`: rows of that table that are known; series of one scrape share theirs."""
     packed = pack_times(t)
     if packed not in times:
@@ -65,60 +67,64 @@ def _put(db: sqlite3.Connection, series: int, kind: int, t: Ints, data: bytes, t
     )
 
 
-def coarsen(db: sqlite3.Connection, now: Millis, raw: Callable[[str], Millis], coarse: Millis) -> None:
+def downsample(db: sqlite3.Connection, now: Millis, raw: Callable[[str], Millis], coarse: Millis) -> None:
     """Samples older than `raw` (of that metric) become means, a day at a time; means older than `coarse` go.
 
     What is more than can be done at once waits for the next time.
     """
     least = raw("")
-    due = db.execute(
+    candidates = db.execute(
         "SELECT DISTINCT block.series, series.name FROM block JOIN series ON series.id = block.series "
         "WHERE block.kind = ? AND block.until < ?",
         (RAW, now - least - DAY),
     ).fetchall()
-    due = [(series, name) for series, name in due if _oldest(db, series) < now - raw(name) - DAY]
+    candidates = [
+        (series, name) for series, name in candidates if _oldest_block_end(db, series) < now - raw(name) - DAY
+    ]
     times: dict[bytes, int] = {}
-    for series, name in due[:_MOST]:
-        _coarsen(db, series, now - raw(name), now - coarse, times)
-    if db.execute("DELETE FROM block WHERE kind = ? AND until < ?", (COARSE, now - coarse)).rowcount or due:
-        sweep(db)
+    for series, name in candidates[:_MAX_SERIES_AT_ONCE]:
+        _downsample_series(db, series, now - raw(name), now - coarse, times)
+    if db.execute("DELETE FROM block WHERE kind = ? AND until < ?", (DOWNSAMPLED, now - coarse)).rowcount or candidates:
+        delete_unused_times(db)
     db.execute("DELETE FROM watched WHERE until < ?", (now - max(coarse, least),))
 
 
-def _oldest(db: sqlite3.Connection, series: int) -> Millis:
+def _oldest_block_end(db: sqlite3.Connection, series: int) -> Millis:
     sql = "SELECT min(until) FROM block WHERE series = ? AND kind = ?"
     return int(db.execute(sql, (series, RAW)).fetchone()[0])
 
 
-def _coarsen(db: sqlite3.Connection, series: int, before: Millis, keep: Millis, times: dict[bytes, int]) -> None:
+def _downsample_series(
+    db: sqlite3.Connection, series: int, before: Millis, keep: Millis, times: dict[bytes, int]
+) -> None:
     blocks = db.execute(
         "SELECT block.id, n, times.data, block.data FROM block JOIN times ON times.id = block.times "
         "WHERE series = ? AND kind = ? AND until < ? ORDER BY start, block.id LIMIT 48",
         (series, RAW, before),
     ).fetchall()
-    t, v = past.ascending(
+    t, v = past.sort_by_time(
         np.concatenate([unpack_times(data, n) for _, n, data, _ in blocks]),
         np.concatenate([unpack_values(data, n) for _, n, _, data in blocks]),
     )
-    whole = t <= t[-1] // STEP * STEP  # five minutes that go on in the next block wait for it
+    whole = t <= t[-1] // DOWNSAMPLE_STEP * DOWNSAMPLE_STEP  # five minutes that go on in the next block wait for it
     if not whole.any():
         whole[:] = True
     if not whole.all():
-        _put(db, series, RAW, t[~whole], pack_values(v[~whole]), times)
+        _insert_block(db, series, RAW, t[~whole], pack_values(v[~whole]), times)
     until = int(t[whole][-1])
-    at, numbers = means(t[whole & ~missing(v)], v[whole & ~missing(v)])
+    at, numbers = downsampled_statistics(t[whole & ~is_missing(v)], v[whole & ~is_missing(v)])
     kept = at > keep
     if kept.any():
         packed = [pack_values(np.ascontiguousarray(row[kept])) for row in numbers]
         sizes = np.array([len(part) for part in packed], "<u4").tobytes()
-        _put(db, series, COARSE, at[kept], sizes + b"".join(packed), times)
+        _insert_block(db, series, DOWNSAMPLED, at[kept], sizes + b"".join(packed), times)
     db.executemany("DELETE FROM block WHERE id = ?", [(block[0],) for block in blocks])
-    _whole_from(db, {series: until})
+    _raise_whole_from(db, {series: until})
 
 
-def means(t: Ints, v: Floats) -> tuple[Ints, list[Floats]]:
+def downsampled_statistics(t: Ints, v: Floats) -> tuple[Ints, list[Floats]]:
     """Ends of the five minutes that hold samples; mean, least, greatest and number of each. NaN counts in none of them."""
-    ends = -(-t // STEP) * STEP
+    ends = -(-t // DOWNSAMPLE_STEP) * DOWNSAMPLE_STEP
     at, first = np.unique(ends, return_index=True)
     if not at.size:
         return at, [np.zeros(0)] * 4
@@ -130,13 +136,13 @@ def means(t: Ints, v: Floats) -> tuple[Ints, list[Floats]]:
         return at, [np.clip(mean, least, np.fmax.reduceat(v, first)), least, np.fmax.reduceat(v, first), n]
 
 
-def shed(db: sqlite3.Connection, most: int) -> bool:
+def enforce_size_limit(db: sqlite3.Connection, max_bytes: int) -> bool:
     """Deletes the oldest until the file holds less than `most` bytes. Says whether anything had to go."""
-    if held(db) <= most:
+    if used_bytes(db) <= max_bytes:
         return False
-    while held(db) > most * 0.95:
+    while used_bytes(db) > max_bytes * 0.95:
         sql = "SELECT until, id, series, kind FROM block WHERE kind = ? ORDER BY until LIMIT 200"
-        oldest = sorted(row for kind in (RAW, COARSE) for row in db.execute(sql, (kind,)))[:200]
+        oldest = sorted(row for kind in (RAW, DOWNSAMPLED) for row in db.execute(sql, (kind,)))[:200]
         if not oldest:
             first = db.execute("SELECT id, until FROM fresh ORDER BY id LIMIT 10").fetchall()
             if not first:
@@ -145,12 +151,12 @@ def shed(db: sqlite3.Connection, most: int) -> bool:
             db.execute("UPDATE series SET whole_from = max(whole_from, ?)", (max(until for _, until in first),))
             continue
         db.executemany("DELETE FROM block WHERE id = ?", [(id_,) for _, id_, _, _ in oldest])
-        _whole_from(db, {series: until for until, _, series, kind in oldest if kind == RAW})
-        sweep(db)
+        _raise_whole_from(db, {series: until for until, _, series, kind in oldest if kind == RAW})
+        delete_unused_times(db)
     return True
 
 
-def held(db: sqlite3.Connection) -> int:
+def used_bytes(db: sqlite3.Connection) -> int:
     """Bytes that are in use."""
     pages, free, size = (
         db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
@@ -158,12 +164,12 @@ def held(db: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def sweep(db: sqlite3.Connection) -> None:
+def delete_unused_times(db: sqlite3.Connection) -> None:
     """Times that no block has any more go."""
     db.execute("DELETE FROM times WHERE NOT EXISTS (SELECT 1 FROM block WHERE block.times = times.id)")
 
 
-def _whole_from(db: sqlite3.Connection, until: dict[int, Millis]) -> None:
+def _raise_whole_from(db: sqlite3.Connection, until: dict[int, Millis]) -> None:
     db.executemany(
         "UPDATE series SET whole_from = max(whole_from, ?) WHERE id = ?", [(t, id_) for id_, t in until.items()]
     )

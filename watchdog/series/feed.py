@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from watchdog.model import Labels, Millis
-from watchdog.promql import LOOKBACK
-from watchdog.promql.pages import ABSENT, NEVER, Floats, Ints
-from watchdog.series import Store
-from watchdog.series.shelf import AHEAD, Shelf
+from watchdog.promql import LOOKBACK_DELTA
+from watchdog.promql.pages import ABSENT, TIME_MIN, Floats, Ints
+from watchdog.series import Head
+from watchdog.series.shelf import MAX_AHEAD, HeadPage
 
 
-class Sheet(NamedTuple):
+class NewSamples(NamedTuple):
     """What is new of some series; `ABSENT` where there is nothing."""
 
     keys: list[Labels]
@@ -22,59 +22,59 @@ class Sheet(NamedTuple):
     """[keys, times]"""
 
 
-class Batch(NamedTuple):
+class WriteBatch(NamedTuple):
     """What is new since the last one."""
 
     now: Millis
     since: Millis
     """Everything after this time is in it; what was before is written down, or lost."""
-    sheets: list[Sheet]
+    samples: list[NewSamples]
     watched: dict[str, tuple[Millis, Millis]]
     """Source → since when it has been watched without a break, and until when."""
-    marks: dict[Labels, Millis]
+    written_until: dict[Labels, Millis]
     """Until when each series is in it."""
 
 
-class Feed:
+class WriteBuffer:
     """Remembers how far each series is written down. A series only moves forward, so one time says it all."""
 
-    def __init__(self, store: Store, now: Millis) -> None:
+    def __init__(self, store: Head, now: Millis) -> None:
         """`now`: of the boot. What is in the store by then was put back, and is written down somewhere."""
-        self._store = store
+        self._head = store
         self._since = now
-        self._marks: dict[Labels, Millis] = {}
+        self._written_until: dict[Labels, Millis] = {}
         for shelf in store.pages:
-            if isinstance(shelf, Shelf):
-                self._marks.update(zip(shelf.keys, shelf.last.tolist(), strict=True))
+            if isinstance(shelf, HeadPage):
+                self._written_until.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
 
-    def collect(self, now: Millis) -> Batch:
+    def collect(self, now: Millis) -> WriteBatch:
         """Everything since the last batch that was `done`, five minutes of it at most: so long everything is held."""
         back = now < self._since  # the clock was set back
-        since = now - LOOKBACK if back else max(self._since, now - LOOKBACK)
-        sheets: list[Sheet] = []
+        since = now - LOOKBACK_DELTA if back else max(self._since, now - LOOKBACK_DELTA)
+        sheets: list[NewSamples] = []
         marks: dict[Labels, Millis] = {}
-        for shelf in self._store.pages:
-            if isinstance(shelf, Shelf) and shelf.t.size:
-                known = np.array([self._marks.get(key, NEVER) for key in shelf.keys], np.int64)
-                sheets += _sheets(shelf, np.minimum(known, since) if back else known, since)
-                marks.update(zip(shelf.keys, shelf.last.tolist(), strict=True))
-        return Batch(now, since, sheets, self._store.watches(), marks)
+        for shelf in self._head.pages:
+            if isinstance(shelf, HeadPage) and shelf.t.size:
+                known = np.array([self._written_until.get(key, TIME_MIN) for key in shelf.keys], np.int64)
+                sheets += _new_samples(shelf, np.minimum(known, since) if back else known, since)
+                marks.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
+        return WriteBatch(now, since, sheets, self._head.watched_spans(), marks)
 
-    def done(self, batch: Batch) -> None:
+    def mark_written(self, batch: WriteBatch) -> None:
         """It is written down."""
-        self._since, self._marks = batch.now, batch.marks
+        self._since, self._written_until = batch.now, batch.written_until
 
 
-def _sheets(shelf: Shelf, known: Ints, since: Millis) -> list[Sheet]:
+def _new_samples(shelf: HeadPage, known: Ints, since: Millis) -> list[NewSamples]:
     found = []
-    fresh = np.flatnonzero(shelf.last > known)
-    marks = np.maximum(known[fresh], since - AHEAD)
+    fresh = np.flatnonzero(shelf.last_written > known)
+    marks = np.maximum(known[fresh], since - MAX_AHEAD)
     for mark in np.unique(marks):
         rows = fresh[marks == mark]
-        last = shelf.last[rows]
+        last = shelf.last_written[rows]
         columns = slice(int(shelf.t.searchsorted(mark, "right")), int(shelf.t.searchsorted(last.max(), "right")))
         t, v = shelf.t[columns].copy(), shelf.v[rows, columns]
         if t.size:
             v[t[None, :] > last[:, None]] = ABSENT  # what stands there is not theirs yet
-            found.append(Sheet([shelf.keys[row] for row in rows], t, v))
+            found.append(NewSamples([shelf.keys[row] for row in rows], t, v))
     return found

@@ -11,20 +11,20 @@ import numpy as np
 
 from watchdog.model import Labels, Millis
 from watchdog.promql.pages import ABSENT_BITS, Floats, Ints
-from watchdog.series.codec import DamagedError, unpack_sheet, unpack_times, unpack_values
-from watchdog.series.schema import COARSE, RAW
+from watchdog.series.codec import CorruptDataError, unpack_samples, unpack_times, unpack_values
+from watchdog.series.schema import DOWNSAMPLED, RAW
 
-EVER: Millis = 1 << 62
-PART = 256
+TIME_MAX: Millis = 1 << 62
+SERIES_PER_PART = 256
 """Series whose fresh samples are kept together, by their ids."""
 
-What = Literal["mean", "min", "max"]
+Statistic = Literal["mean", "min", "max"]
 """Which of the numbers is taken where five minutes are one."""
-_DATA = {"times": "SELECT data FROM times WHERE id = ?", "block": "SELECT data FROM block WHERE id = ?"}
-_WHAT: dict[What, int] = {"mean": 0, "min": 1, "max": 2}
+_DATA_QUERIES = {"times": "SELECT data FROM times WHERE id = ?", "block": "SELECT data FROM block WHERE id = ?"}
+_STATISTIC_INDEX: dict[Statistic, int] = {"mean": 0, "min": 1, "max": 2}
 
 
-class Known(NamedTuple):
+class StoredSeries(NamedTuple):
     """A series of the file."""
 
     id: int
@@ -41,7 +41,7 @@ class _Block(NamedTuple):
     times: int
 
 
-def known(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[Known]:
+def list_series(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[StoredSeries]:
     """The series of these metrics; None: all of them."""
     sql = "SELECT id, key, source, whole_from FROM series"
     rows = (
@@ -49,10 +49,10 @@ def known(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[
         if names is not None
         else (db.execute(sql).fetchall())
     )
-    return [Known(id_, read_key(key), source, whole_from) for id_, key, source, whole_from in rows]
+    return [StoredSeries(id_, decode_key(key), source, whole_from) for id_, key, source, whole_from in rows]
 
 
-def watched(db: sqlite3.Connection, source: str, now: Millis) -> list[tuple[Millis, Millis]]:
+def read_watched_spans(db: sqlite3.Connection, source: str, now: Millis) -> list[tuple[Millis, Millis]]:
     """The spans in which a source was watched, ascending and apart from each other."""
     spans: list[tuple[Millis, Millis]] = []
     for begin, until in db.execute("SELECT begin, until FROM watched WHERE source = ? ORDER BY begin", (source,)):
@@ -65,26 +65,26 @@ def watched(db: sqlite3.Connection, source: str, now: Millis) -> list[tuple[Mill
     return spans
 
 
-def count(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis) -> int:
+def count_samples(db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis) -> int:
     """How many samples there are at most in the blocks of these series."""
     sql = "SELECT coalesce(sum(n), 0) FROM block WHERE series = ? AND until > ? AND start <= ?"
     return sum(db.execute(sql, (id_, after, until)).fetchone()[0] for id_ in ids)
 
 
-def read(
+def read_samples(
     db: sqlite3.Connection,
     ids: Sequence[int],
     after: Millis,
     until: Millis,
     *,
     raw_only: bool = False,
-    what: What = "mean",
+    statistic: Statistic = "mean",
 ) -> Iterator[tuple[list[int], Ints, Floats]]:
     """Samples of these series with ``after < t <= until``: ids that have the same times, times [n], values [ids, n].
 
     Each series comes once, those without a sample not at all. Raises DamagedError.
     """
-    fresh = fresh_of(db, ids, after, until)
+    fresh = read_fresh(db, ids, after, until)
     alike: dict[tuple[object, ...], tuple[list[int], list[list[_Block]]]] = {}
     for id_ in ids:
         blocks = [
@@ -92,7 +92,7 @@ def read(
             for row in db.execute(
                 "SELECT id, kind, n, times FROM block WHERE series = ? AND until > ? AND start <= ? AND kind <= ? "
                 "ORDER BY start, id",
-                (id_, after, until, RAW if raw_only else COARSE),
+                (id_, after, until, RAW if raw_only else DOWNSAMPLED),
             )
         ]
         times = fresh[id_][0].tobytes() if id_ in fresh else b""
@@ -101,39 +101,39 @@ def read(
             group[0].append(id_)
             group[1].append(blocks)
     for mine, rows in alike.values():
-        yield from _together(db, mine, rows, [fresh[id_] for id_ in mine if id_ in fresh], after, until, what)
+        yield from _read_group(db, mine, rows, [fresh[id_] for id_ in mine if id_ in fresh], after, until, statistic)
 
 
-def _together(
+def _read_group(
     db: sqlite3.Connection,
     ids: list[int],
     rows: list[list[_Block]],
     fresh: list[tuple[Ints, Floats]],
     after: Millis,
     until: Millis,
-    what: What,
+    statistic: Statistic,
 ) -> Iterator[tuple[list[int], Ints, Floats]]:
     tail = fresh[0][0].size if fresh else 0
     n = sum(block.n for block in rows[0]) + tail
     t, v = np.empty(n, np.int64), np.empty((len(ids), n))
     at = 0
     for block in rows[0]:
-        t[at : at + block.n] = unpack_times(_data(db, "times", block.times), block.n)
+        t[at : at + block.n] = unpack_times(_read_data(db, "times", block.times), block.n)
         at += block.n
     for row, blocks in enumerate(rows):
         at = 0
         for block in blocks:
-            v[row, at : at + block.n] = _values(_data(db, "block", block.id), block, what)
+            v[row, at : at + block.n] = _unpack_block(_read_data(db, "block", block.id), block, statistic)
             at += block.n
     for row, (times, values) in enumerate(fresh):
         t[n - tail :], v[row, n - tail :] = times, values
-    t, v = ascending(t, v)
+    t, v = sort_by_time(t, v)
     first, last = t.searchsorted(after, "right"), t.searchsorted(until, "right")
     if last > first:
         yield ids, t[first:last], v[:, first:last]
 
 
-def ascending(t: Ints, v: Floats) -> tuple[Ints, Floats]:
+def sort_by_time(t: Ints, v: Floats) -> tuple[Ints, Floats]:
     """In order of time, the last axis of `v` as well. When the clock was set back, what was said last of a time counts."""
     if t.size < 2 or not (t[1:] <= t[:-1]).any():
         return t, v
@@ -142,35 +142,35 @@ def ascending(t: Ints, v: Floats) -> tuple[Ints, Floats]:
     return t[order], v[..., order]
 
 
-def _data(db: sqlite3.Connection, table: str, id_: int) -> bytes:
-    found = db.execute(_DATA[table], (id_,)).fetchone()
+def _read_data(db: sqlite3.Connection, table: str, id_: int) -> bytes:
+    found = db.execute(_DATA_QUERIES[table], (id_,)).fetchone()
     if found is None:
-        raise DamagedError(f"a row of {table} is missing")
+        raise CorruptDataError(f"a row of {table} is missing")
     return bytes(found[0])
 
 
-def _values(data: bytes, block: _Block, what: What) -> Floats:
-    return unpack_values(data if block.kind == RAW else four(data)[_WHAT[what]], block.n)
+def _unpack_block(data: bytes, block: _Block, statistic: Statistic) -> Floats:
+    return unpack_values(data if block.kind == RAW else split_statistics(data)[_STATISTIC_INDEX[statistic]], block.n)
 
 
-def four(data: bytes) -> list[bytes]:
+def split_statistics(data: bytes) -> list[bytes]:
     """Mean, least, greatest and number, each packed."""
     ends = np.cumsum(np.frombuffer(data[:16], "<u4")) + 16 if len(data) >= 16 else np.zeros(4, np.int64)
     if ends[-1] != len(data):
-        raise DamagedError("five minutes are not whole")
+        raise CorruptDataError("five minutes are not whole")
     return [data[start:end] for start, end in zip((16, *ends[:-1]), ends, strict=True)]
 
 
-def fresh_of(
+def read_fresh(
     db: sqlite3.Connection, ids: Iterable[int], after: Millis, until: Millis
 ) -> dict[int, tuple[Ints, Floats]]:
     """id → samples that are in no block yet, ascending."""
     wanted = set(ids)
     parts: dict[int, list[tuple[Ints, Floats]]] = {}
-    for part in {id_ // PART for id_ in wanted}:
+    for part in {id_ // SERIES_PER_PART for id_ in wanted}:
         sql = "SELECT rows, n, data FROM fresh WHERE part = ? AND until > ? AND start <= ? ORDER BY id"
         for rows, n, data in db.execute(sql, (part, after, until)):
-            sheet_ids, t, v = unpack_sheet(data, rows, n)
+            sheet_ids, t, v = unpack_samples(data, rows, n)
             there = v.view(np.int64) != ABSENT_BITS
             whole = there.all(axis=1)
             for row, id_ in enumerate(sheet_ids.tolist()):
@@ -182,13 +182,13 @@ def fresh_of(
     }
 
 
-def write_key(key: Labels) -> str:
+def encode_key(key: Labels) -> str:
     return json.dumps(key, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_key(text: str) -> Labels:
+def decode_key(text: str) -> Labels:
     """Raises DamagedError."""
     try:
         return tuple((str(label), str(value)) for label, value in json.loads(text))
     except (ValueError, TypeError):
-        raise DamagedError("a series has no labels") from None
+        raise CorruptDataError("a series has no labels") from None

@@ -1,9 +1,9 @@
 """The tables of series.db."""
 
 APPLICATION_ID = 0x54574453  # "TWDS"
-VERSION = 1
+SCHEMA_VERSION = 1
 
-RAW, COARSE = 0, 1
+RAW, DOWNSAMPLED = 0, 1
 """Kinds of block: samples as they were delivered; five minutes each, as mean, least, greatest and number."""
 
 SCHEMA = """

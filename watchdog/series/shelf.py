@@ -8,28 +8,40 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.model import Labels, Millis
-from watchdog.promql import Page
-from watchdog.promql.nodes import NAME
-from watchdog.promql.pages import ABSENT, ABSENT_BITS, NEVER, STALE, STALE_BITS, Floats, Ints, missing
+from watchdog.promql import SeriesPage
+from watchdog.promql.nodes import METRIC_NAME_LABEL
+from watchdog.promql.pages import ABSENT, ABSENT_BITS, STALE, STALE_BITS, TIME_MIN, Floats, Ints, is_missing
 
-SLACK: Millis = 60_000
+RETENTION_SLACK: Millis = 60_000
 """How much longer than asked for samples are kept: an evaluation may look a little into the past."""
-AHEAD: Millis = 600_000
+MAX_AHEAD: Millis = 600_000
 """How far ahead of `now` a sample may be."""
 
-Rows = npt.NDArray[np.intp]
+RowIndices = npt.NDArray[np.intp]
 
 
-class Shelf(Page):
+class HeadPage(SeriesPage):
     """A page that grows at the right and is trimmed at the left."""
 
-    __slots__ = ("_by_name", "_end", "_first", "_t", "_v", "gone", "keep", "last", "now", "row_of", "sweep_at")
+    __slots__ = (
+        "_by_name",
+        "_end",
+        "_first",
+        "_t",
+        "_v",
+        "gone_since",
+        "last_written",
+        "next_drop",
+        "now",
+        "retention",
+        "row_of",
+    )
 
-    keep: Millis
+    retention: Millis
     """Samples may be forgotten when they are this old."""
-    last: Ints
+    last_written: Ints
     """[rows] ms: newest mark of each series, a value or the note that it was gone."""
-    gone: Ints
+    gone_since: Ints
     """[rows] ms: since when each series is gone; `NEVER`: it is there."""
     row_of: dict[Labels, int]
 
@@ -37,23 +49,23 @@ class Shelf(Page):
         self, keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: Ints, last: Ints, gone: Ints
     ) -> None:
         super().__init__(t, v, keys, begins)
-        self.keep, self.last, self.gone = keep, last, gone
+        self.retention, self.last_written, self.gone_since = keep, last, gone
         self._t, self._v, self._first, self._end = t, v, 0, t.size
-        self.now = self.sweep_at = NEVER
-        self._index()
+        self.now = self.next_drop = TIME_MIN
+        self._build_index()
 
     @classmethod
-    def empty(cls, keep: Millis) -> Shelf:
+    def empty(cls, keep: Millis) -> HeadPage:
         none = np.zeros(0, np.int64)
         return cls(keep, none, np.zeros((0, 0)), [], none, none.copy(), none.copy())
 
-    def _index(self) -> None:
+    def _build_index(self) -> None:
         self.row_of = {key: row for row, key in enumerate(self.keys)}
         self._by_name: dict[str, list[int]] = {}
         for row, key in enumerate(self.keys):
-            self._by_name.setdefault(dict(key)[NAME], []).append(row)
+            self._by_name.setdefault(dict(key)[METRIC_NAME_LABEL], []).append(row)
 
-    def _expose(self) -> None:
+    def _update_views(self) -> None:
         self.t = self._t[self._first : self._end]
         self.v = self._v[: len(self.keys), self._first : self._end]
 
@@ -62,7 +74,7 @@ class Shelf(Page):
 
     # ─ rows ─
 
-    def add(self, keys: list[Labels], begins: list[Millis], now: Millis) -> None:
+    def add_series(self, keys: list[Labels], begins: list[Millis], now: Millis) -> None:
         """New series, not there yet."""
         height, old, new = len(self._v), len(self.keys), len(keys)
         if old + new > height:
@@ -72,45 +84,49 @@ class Shelf(Page):
         self._v[old : old + new, self._first : self._end] = STALE
         for key in keys:
             self.row_of[key] = len(self.keys)
-            self._by_name.setdefault(dict(key)[NAME], []).append(len(self.keys))
+            self._by_name.setdefault(dict(key)[METRIC_NAME_LABEL], []).append(len(self.keys))
             self.keys.append(key)
-        newest = int(self.t[-1]) if self.t.size else NEVER
-        self.begins = np.concatenate((self.begins, np.array(begins, np.int64)))
-        self.last = np.concatenate((self.last, np.full(new, NEVER)))
-        self.gone = np.concatenate((self.gone, np.full(new, now)))
-        self.gap = np.concatenate((self.gap, np.full(new, newest)))
-        self.gap_max = max(self.gap_max, newest)
-        self._expose()
+        newest = int(self.t[-1]) if self.t.size else TIME_MIN
+        self.watched_since = np.concatenate((self.watched_since, np.array(begins, np.int64)))
+        self.last_written = np.concatenate((self.last_written, np.full(new, TIME_MIN)))
+        self.gone_since = np.concatenate((self.gone_since, np.full(new, now)))
+        self.last_gap = np.concatenate((self.last_gap, np.full(new, newest)))
+        self.newest_gap = max(self.newest_gap, newest)
+        self._update_views()
 
-    def sweep(self, now: Millis) -> bool:
+    def drop_gone_series(self, now: Millis) -> bool:
         """Forgets series that are gone for good, every now and then. Says whether it did."""
-        if now < self.sweep_at:
+        if now < self.next_drop:
             return False
-        self.sweep_at = now + max(self.keep // 4, SLACK)
-        stays = np.flatnonzero((self.gone == NEVER) | (self.gone > now - self.keep))
+        self.next_drop = now + max(self.retention // 4, RETENTION_SLACK)
+        stays = np.flatnonzero((self.gone_since == TIME_MIN) | (self.gone_since > now - self.retention))
         if stays.size == len(self.keys):
             return False
         self._trim()
         self._v = self.v[stays]
         self._t, self._first, self._end = self.t.copy(), 0, self.t.size
         self.keys = [self.keys[row] for row in stays]
-        self.begins, self.last, self.gone = self.begins[stays], self.last[stays], self.gone[stays]
-        self.gap = self.gap[stays]
-        self.gap_max = int(self.gap.max()) if stays.size else NEVER
-        self._index()
-        self._expose()
+        self.watched_since, self.last_written, self.gone_since = (
+            self.watched_since[stays],
+            self.last_written[stays],
+            self.gone_since[stays],
+        )
+        self.last_gap = self.last_gap[stays]
+        self.newest_gap = int(self.last_gap.max()) if stays.size else TIME_MIN
+        self._build_index()
+        self._update_views()
         return True
 
     # ─ columns ─
 
     def _trim(self) -> None:
         """Lets go of the columns that nothing reads any more."""
-        old = int(self.t.searchsorted(self.now - self.keep, "right"))
+        old = int(self.t.searchsorted(self.now - self.retention, "right"))
         if old:
-            self.trimmed = int(self.t[old - 1])
+            self.trimmed_until = int(self.t[old - 1])
             self._first += old
-            self.forgotten += old
-            self._expose()
+            self.trimmed_columns += old
+            self._update_views()
 
     def _make_room(self) -> None:
         """For one more column. Moves what is left to the front of the buffer when that frees a quarter of it."""
@@ -124,29 +140,29 @@ class Shelf(Page):
         t[:length], v[: len(self.keys), :length] = self.t, self.v
         self._t, self._v, self._first, self._end = t, v, 0, length
 
-    def rewind(self, now: Millis) -> None:
+    def truncate_after(self, now: Millis) -> None:
         """The clock was set back: what was noted at times that have not come yet is forgotten."""
         self._end = self._first + int(self.t.searchsorted(now))
-        self.rewritten += 1
-        self._expose()
-        self.now, self.sweep_at = now, NEVER
-        self.trimmed = min(self.trimmed, now)
-        self.begins = np.minimum(self.begins, now)
-        self.last = np.minimum(self.last, now - 1)
-        self.gone = np.full(len(self.keys), now)
-        self.mind_gaps()
+        self.rewrite_count += 1
+        self._update_views()
+        self.now, self.next_drop = now, TIME_MIN
+        self.trimmed_until = min(self.trimmed_until, now)
+        self.watched_since = np.minimum(self.watched_since, now)
+        self.last_written = np.minimum(self.last_written, now - 1)
+        self.gone_since = np.full(len(self.keys), now)
+        self.update_gaps()
 
-    def column(self, t: Millis) -> int:
+    def find_or_add_column(self, t: Millis) -> int:
         """The column of that time, in `self.t`; made when there is none, without a value. What is gone is marked so."""
         self._make_room()
         if not self.t.size or t > self.t[-1]:
             self._t[self._end] = t
-            self._v[: len(self.keys), self._end] = np.where(self.gone == NEVER, ABSENT, STALE)
+            self._v[: len(self.keys), self._end] = np.where(self.gone_since == TIME_MIN, ABSENT, STALE)
             self._end += 1
             at = self._end - self._first - 1
         else:
             at = int(self.t.searchsorted(t))
-            self.rewritten += 1
+            self.rewrite_count += 1
             if self.t[at] == t:
                 return at
             here, rows = self._first + at, len(self.keys)
@@ -155,27 +171,27 @@ class Shelf(Page):
             self._t[here] = t
             self._v[:rows, here] = ABSENT
             self._end += 1
-        np.maximum(self.gap, t, out=self.gap)
-        self._expose()
+        np.maximum(self.last_gap, t, out=self.last_gap)
+        self._update_views()
         return at
 
-    def _fill(self, t: Millis, rows: Rows, v: Floats) -> None:
+    def _write_column(self, t: Millis, rows: RowIndices, v: Floats) -> None:
         """One cell of each of these rows."""
-        before = self.gap[rows]
-        column = self.column(t)
+        before = self.last_gap[rows]
+        column = self.find_or_add_column(t)
         self.v[rows, column] = v
-        self.gap[rows] = np.where(missing(self.v[rows, column]), np.maximum(before, t), before)
-        self.gap_max = int(self.gap.max())
-        self.last[rows] = t
+        self.last_gap[rows] = np.where(is_missing(self.v[rows, column]), np.maximum(before, t), before)
+        self.newest_gap = int(self.last_gap.max())
+        self.last_written[rows] = t
 
     # ─ samples ─
 
-    def extend(self, now: Millis, at: Millis, v: Floats) -> bool:
+    def append_full_row(self, now: Millis, at: Millis, v: Floats) -> bool:
         """The usual case of `take`: one sample for each row, in their order, all of one time that is newer than every
         other. False: nothing was taken, because it is not that simple."""
         if v.size != len(self.keys) or not self.t.size or at <= self.t[-1]:
             return False
-        if not max(self.now, now) - self.keep < at <= max(self.now, now) + AHEAD or (v != v).any():
+        if not max(self.now, now) - self.retention < at <= max(self.now, now) + MAX_AHEAD or (v != v).any():
             return False
         self.now = max(self.now, now)
         self._make_room()
@@ -183,98 +199,102 @@ class Shelf(Page):
         self._t[end] = at
         self._v[: v.size, end] = v
         self._end = end + 1
-        self.last[:] = at
-        self.gone[:] = NEVER
-        self._expose()
+        self.last_written[:] = at
+        self.gone_since[:] = TIME_MIN
+        self._update_views()
         return True
 
-    def take(self, now: Millis, rows: Rows, t: Ints, v: Floats) -> None:
+    def append(self, now: Millis, rows: RowIndices, t: Ints, v: Floats) -> None:
         """What one read of the source says of this shelf: row, time and value of each sample."""
         self.now = max(self.now, now)
-        there = self.gone == NEVER
+        there = self.gone_since == TIME_MIN
         there[rows] = False
         leaving = np.flatnonzero(there)
-        if rows.size and not leaving.size and self._at_once(rows, t, v):
+        if rows.size and not leaving.size and self._append_simple(rows, t, v):
             return
-        fresh = np.flatnonzero((t <= self.now + AHEAD) & (t > self.now - self.keep))
+        fresh = np.flatnonzero((t <= self.now + MAX_AHEAD) & (t > self.now - self.retention))
         fresh = fresh[np.argsort(t[fresh], kind="stable")]
         for same in np.split(fresh, np.flatnonzero(np.diff(t[fresh])) + 1) if fresh.size else ():
-            self._put(int(t[same[0]]), *_first_of_each(rows[same], v[same]))
+            self._append_at(int(t[same[0]]), *_drop_duplicates(rows[same], v[same]))
         if leaving.size:
-            self._leave(leaving, now)
+            self._mark_gone(leaving, now)
 
-    def _at_once(self, rows: Rows, t: Ints, v: Floats) -> bool:
+    def _append_simple(self, rows: RowIndices, t: Ints, v: Floats) -> bool:
         """The usual case: one time for all, newer than everything, one sample per series, and no marks among them."""
         at = int(t[0])
-        if (t != at).any() or (self.t.size and at <= self.t[-1]) or not self.now - self.keep < at <= self.now + AHEAD:
+        if (
+            (t != at).any()
+            or (self.t.size and at <= self.t[-1])
+            or not self.now - self.retention < at <= self.now + MAX_AHEAD
+        ):
             return False
-        if missing(v).any() or (at <= self.last[rows]).any() or np.bincount(rows).max() > 1:
+        if is_missing(v).any() or (at <= self.last_written[rows]).any() or np.bincount(rows).max() > 1:
             return False
-        self.gone[rows] = NEVER
-        self._fill(at, rows, v)
+        self.gone_since[rows] = TIME_MIN
+        self._write_column(at, rows, v)
         return True
 
-    def _put(self, at: Millis, rows: Rows, v: Floats) -> None:
-        forward = self.last[rows] < at
+    def _append_at(self, at: Millis, rows: RowIndices, v: Floats) -> None:
+        forward = self.last_written[rows] < at
         rows, v = rows[forward], v[forward].copy()
         if not rows.size:
             return
         bits = v.view(np.int64)
         bits[bits == ABSENT_BITS] = np.array(np.nan).view(np.int64)
-        self._fill(at, rows, v)
-        back = rows[self.gone[rows] != NEVER]
+        self._write_column(at, rows, v)
+        back = rows[self.gone_since[rows] != TIME_MIN]
         if back.size and at < self.t[-1]:  # as gone as it was, later columns had it gone as well
             self.v[back, int(self.t.searchsorted(at)) + 1 :] = ABSENT
-            self.rewritten += 1
-        self.gone[rows] = np.where(bits == STALE_BITS, at, NEVER)
+            self.rewrite_count += 1
+        self.gone_since[rows] = np.where(bits == STALE_BITS, at, TIME_MIN)
 
-    def _leave(self, rows: Rows, now: Millis) -> None:
+    def _mark_gone(self, rows: RowIndices, now: Millis) -> None:
         """These series are gone since `now`; one that is ahead of it, since its newest sample."""
-        when = np.maximum(self.last[rows] + 1, now)
+        when = np.maximum(self.last_written[rows] + 1, now)
         for at in np.unique(when):
             leaving = rows[when == at]
-            self._fill(int(at), leaving, STALE)
-            self.gone[leaving] = at
+            self._write_column(int(at), leaving, STALE)
+            self.gone_since[leaving] = at
 
-    def newest(self, row: int) -> tuple[Millis, float] | None:
+    def latest_sample(self, row: int) -> tuple[Millis, float] | None:
         """Newest value of a series, however old."""
-        if self.gone[row] == NEVER and self.t.size:
-            at = int(self.t.searchsorted(self.last[row]))
-            if at < self.t.size and self.t[at] == self.last[row]:
+        if self.gone_since[row] == TIME_MIN and self.t.size:
+            at = int(self.t.searchsorted(self.last_written[row]))
+            if at < self.t.size and self.t[at] == self.last_written[row]:
                 return int(self.t[at]), float(self.v[row, at])
-        held = np.flatnonzero(~missing(self.v[row]))
+        held = np.flatnonzero(~is_missing(self.v[row]))
         return (int(self.t[held[-1]]), float(self.v[row, held[-1]])) if held.size else None
 
 
-def _first_of_each(rows: Rows, v: Floats) -> tuple[Rows, Floats]:
+def _drop_duplicates(rows: RowIndices, v: Floats) -> tuple[RowIndices, Floats]:
     """A sample said twice counts once: the first one, as in Prometheus."""
     _, first = np.unique(rows, return_index=True)
     first.sort()
     return rows[first], v[first]
 
 
-def join(parts: list[tuple[Shelf, Rows]], keep: Millis) -> Shelf:
+def merge_head_pages(parts: list[tuple[HeadPage, RowIndices]], keep: Millis) -> HeadPage:
     """One shelf of these rows. Where a series is in several parts, the first part that has a value speaks."""
     t = np.unique(np.concatenate([shelf.t for shelf, _ in parts]))
     now = max(shelf.now for shelf, _ in parts)
     old = int(t.searchsorted(now - keep, "right"))
-    trimmed, t = int(t[old - 1]) if old else NEVER, t[old:]
+    trimmed, t = int(t[old - 1]) if old else TIME_MIN, t[old:]
     places: dict[Labels, int] = {}
     for shelf, rows in parts:
         for row in rows:
             places.setdefault(shelf.keys[row], len(places))
     v = np.full((len(places), t.size), ABSENT, np.float64)
-    begins, last, gone = (np.full(len(places), NEVER, np.int64) for _ in range(3))
+    begins, last, gone = (np.full(len(places), TIME_MIN, np.int64) for _ in range(3))
     for shelf, rows in reversed(parts):
         first = int(shelf.t.searchsorted(t[0])) if t.size else shelf.t.size
         columns = t.searchsorted(shelf.t[first:])
         for row in rows:
             place = places[shelf.keys[row]]
             cells = shelf.v[row, first:]
-            v[place, columns] = np.where(missing(cells), v[place, columns], cells)
-            v[place, columns] = np.where(missing(v[place, columns]), cells, v[place, columns])
-            begins[place] = max(begins[place], shelf.begins[row], shelf.trimmed)
-            last[place], gone[place] = max(last[place], shelf.last[row]), shelf.gone[row]
-    joined = Shelf(keep, t, v, list(places), begins, last, gone)
-    joined.now, joined.trimmed, joined.unwatched = now, trimmed, parts[0][0].unwatched
+            v[place, columns] = np.where(is_missing(cells), v[place, columns], cells)
+            v[place, columns] = np.where(is_missing(v[place, columns]), cells, v[place, columns])
+            begins[place] = max(begins[place], shelf.watched_since[row], shelf.trimmed_until)
+            last[place], gone[place] = max(last[place], shelf.last_written[row]), shelf.gone_since[row]
+    joined = HeadPage(keep, t, v, list(places), begins, last, gone)
+    joined.now, joined.trimmed_until, joined.downtimes = now, trimmed, parts[0][0].downtimes
     return joined

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from watchdog.sources.host import Host
-from watchdog.sources.process import Process
-from watchdog.sources.scrape import Scrape
+from watchdog.sources.host import HostSource
+from watchdog.sources.process import ProcessSource
+from watchdog.sources.scrape import ScrapeSource
 
-Source = Annotated[Scrape | Process | Host, Field(discriminator="type")]
+AnySource = Annotated[ScrapeSource | ProcessSource | HostSource, Field(discriminator="type")]
 
-__all__ = ["Host", "Process", "Scrape", "Source"]
+__all__ = ["AnySource", "HostSource", "ProcessSource", "ScrapeSource"]

@@ -11,29 +11,29 @@ import re
 
 from watchdog.model import Labels, Millis, Sample, SourceError
 
-_KEY = r"[a-zA-Z_][a-zA-Z0-9_]*+"
+_LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
-_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
-_LABELS = rf"(?:{_KEY}[ \t]*+=[ \t]*+{_QUOTED}[ \t]*+(?:,[ \t]*+|(?=\}})))*"
-_VALUE = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
+_QUOTED_VALUE = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_LABEL_PAIRS = rf"(?:{_LABEL_NAME}[ \t]*+=[ \t]*+{_QUOTED_VALUE}[ \t]*+(?:,[ \t]*+|(?=\}})))*"
+_NUMBER = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
 _LINE = re.compile(
     r"[ \t]*(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*+)"
-    rf"(?:[ \t]*\{{[ \t]*(?P<labels>{_LABELS})\}}[ \t]*|[ \t]+)"
-    rf"(?P<value>{_VALUE})(?:[ \t]+(?P<t>-?[0-9]{{1,15}}))?[ \t\r]*"
+    rf"(?:[ \t]*\{{[ \t]*(?P<labels>{_LABEL_PAIRS})\}}[ \t]*|[ \t]+)"
+    rf"(?P<value>{_NUMBER})(?:[ \t]+(?P<t>-?[0-9]{{1,15}}))?[ \t\r]*"
 )
-_PAIR = re.compile(rf"({_KEY})[ \t]*=[ \t]*({_QUOTED})")
+_LABEL_PAIR = re.compile(rf"({_LABEL_NAME})[ \t]*=[ \t]*({_QUOTED_VALUE})")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 
-class Remembered:
+class PageCache:
     """The lines of the last page: where a line begins as it did then, only its value is new."""
 
     def __init__(self) -> None:
-        self.heads: list[tuple[str, str, Labels] | None] = []
+        self.lines: list[tuple[str, str, Labels] | None] = []
         """For each line what stands before the value, and which series that is; None for a line without a sample."""
 
 
-def samples(page: bytes, now: Millis, last: Remembered | None = None) -> list[Sample]:
+def parse_samples(page: bytes, now: Millis, cache: PageCache | None = None) -> list[Sample]:
     """Every sample of a page, in its order; those without a timestamp of their own get `now`. `last`: what the page
     before looked like; it makes no difference but to the time that it takes.
 
@@ -51,47 +51,49 @@ def samples(page: bytes, now: Millis, last: Remembered | None = None) -> list[Sa
     except UnicodeDecodeError as fault:
         raise SourceError(f"byte {fault.start} of the page is not UTF-8 — is this the metrics page?") from None
     lines = text.split("\n")  # splitlines() would also split inside label values
-    if last is not None and (known := _as_before(lines, last.heads, now)) is not None:
+    if cache is not None and (known := _parse_unchanged_page(lines, cache.lines, now)) is not None:
         return known
     found: list[Sample] = []
     heads: list[tuple[str, str, Labels] | None] = []
     seen: set[tuple[str, Labels]] = set()
     for number, line in enumerate(lines, 1):
-        if _empty(line):
+        if _is_blank_or_comment(line):
             heads.append(None)
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            raise SourceError(f"line {number} of the page is no sample: {_short(line)} — is this the metrics page?")
-        labels = _labels(match["labels"] or "", number)
+            raise SourceError(f"line {number} of the page is no sample: {_excerpt(line)} — is this the metrics page?")
+        labels = _parse_labels(match["labels"] or "", number)
         name = match["name"]
         if (name, labels) in seen:
             raise SourceError(
-                f"line {number} of the page repeats a series: {_short(line)} — which of the two holds is unknown"
+                f"line {number} of the page repeats a series: {_excerpt(line)} — which of the two holds is unknown"
             )
         seen.add((name, labels))
         heads.append((line[: match.start("value")], name, labels))
         found.append(Sample(name, labels, int(match["t"]) if match["t"] else now, float(match["value"])))
     if not found:
         raise SourceError("the page holds no sample — nothing is measured there yet, or it is another page")
-    if last is not None:
-        last.heads = heads
+    if cache is not None:
+        cache.lines = heads
     return found
 
 
-def _empty(line: str) -> bool:
+def _is_blank_or_comment(line: str) -> bool:
     return not line.strip(" \t\r") or line.lstrip(" \t").startswith("#")
 
 
-def _as_before(lines: list[str], heads: list[tuple[str, str, Labels] | None], now: Millis) -> list[Sample] | None:
+def _parse_unchanged_page(
+    lines: list[str], known_lines: list[tuple[str, str, Labels] | None], now: Millis
+) -> list[Sample] | None:
     """The samples of a page whose series are those of the page before, line by line; None when it is not so, or when
     anything stands behind a value. Series that differed then differ now."""
-    if len(lines) != len(heads):
+    if len(lines) != len(known_lines):
         return None
     found: list[Sample] = []
-    for line, head in zip(lines, heads, strict=True):
+    for line, head in zip(lines, known_lines, strict=True):
         if head is None:
-            if not _empty(line):
+            if not _is_blank_or_comment(line):
                 return None
             continue
         start, name, labels = head
@@ -106,12 +108,12 @@ def _as_before(lines: list[str], heads: list[tuple[str, str, Labels] | None], no
     return found
 
 
-def _labels(text: str, number: int) -> Labels:
+def _parse_labels(text: str, number: int) -> Labels:
     """Pairs sorted by name. An empty value is no label, as in Prometheus."""
-    pairs = _PAIR.findall(text)
+    pairs = _LABEL_PAIR.findall(text)
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names) or "__name__" in names:
-        raise SourceError(f"line {number} of the page repeats or reserves a label name: {_short(text)}")
+        raise SourceError(f"line {number} of the page repeats or reserves a label name: {_excerpt(text)}")
     return tuple(sorted((name, _ESCAPE.sub(_unescape, quoted[1:-1])) for name, quoted in pairs if quoted != '""'))
 
 
@@ -119,5 +121,5 @@ def _unescape(match: re.Match[str]) -> str:
     return "\n" if match[1] == "n" else match[1]
 
 
-def _short(text: str) -> str:
+def _excerpt(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -6,34 +6,34 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from watchdog.model import Labels, Memo, Millis, Part, Sample, Seq
-from watchdog.sources.timing import Span
+from watchdog.model import ConfigModel, FrozenList, Labels, Millis, Sample, SourceState
+from watchdog.sources.timing import Interval
 
 
-class Host(Part):
+class HostSource(ConfigModel):
     """Processor, memory, load and disks of this machine."""
 
     type: Literal["host"]
-    every: Span = 5_000
+    every: Interval = 5_000
     """Time from one read to the next."""
-    disks: Seq[str] = ("/",)
+    disks: FrozenList[str] = ("/",)
     """Absolute paths; each stands for the file system that holds it."""
 
     @field_validator("disks")
     @classmethod
-    def _distinct_paths(cls, disks: tuple[str, ...]) -> tuple[str, ...]:
+    def _validate_disks(cls, disks: tuple[str, ...]) -> tuple[str, ...]:
         if any(not disk.startswith("/") for disk in disks):
             raise ValueError("a disk is named by an absolute path, such as / or /var/lib")
         if len(set(disks)) < len(disks):
             raise ValueError("a disk stands in the list twice")
         return disks
 
-    def read(self, memo: Memo, now: Millis) -> list[Sample]:
+    def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """All of it; a disk that cannot be read says ``host_disk_up 0`` and nothing else."""
-        from watchdog.sources.machine import disk_figures, figures  # psutil's 2 MB: paid when it is read
+        from watchdog.sources.machine import disk_metrics, host_metrics  # psutil's 2 MB: paid when it is read
 
-        found = [Sample(name, (), now, value) for name, value in figures(memo).items()]
+        found = [Sample(name, (), now, value) for name, value in host_metrics(state).items()]
         for disk in self.disks:
             labels: Labels = (("disk", disk),)
-            found += [Sample(name, labels, now, value) for name, value in disk_figures(disk).items()]
+            found += [Sample(name, labels, now, value) for name, value in disk_metrics(disk).items()]
         return found

@@ -7,18 +7,18 @@ from typing import Any
 
 import psutil
 
-from watchdog.model import Memo, SourceError
+from watchdog.model import SourceError, SourceState
 
 
-def figures(memo: Memo) -> dict[str, float]:
+def host_metrics(state: SourceState) -> dict[str, float]:
     """Processor, load and memory. Memo: the processor's seconds of the read before. Raises SourceError."""
     try:
-        return {**_processor(memo), **_memory(), "host_boot_time_seconds": float(psutil.boot_time())}
+        return {**_cpu_metrics(state), **_memory_metrics(), "host_boot_time_seconds": float(psutil.boot_time())}
     except (psutil.Error, OSError, ValueError, KeyError) as fault:
         raise SourceError(f"the kernel's figures cannot be read ({fault}) — is /proc mounted?") from None
 
 
-def _processor(memo: Memo) -> dict[str, float]:
+def _cpu_metrics(state: SourceState) -> dict[str, float]:
     times: Any = psutil.cpu_times()
     # The kernel counts a guest's time within user and nice as well: adding every column would count it twice.
     spent = {name: value for name, value in times._asdict().items() if name not in ("guest", "guest_nice")}
@@ -27,15 +27,15 @@ def _processor(memo: Memo) -> dict[str, float]:
     load = os.getloadavg()
     values = {"host_load1": load[0], "host_load5": load[1], "host_load15": load[2]}
     values["host_cpu_count"] = float(psutil.cpu_count() or 1)
-    before = memo.get("cpu")
-    memo["cpu"] = (busy, total)
+    before = state.get("cpu")
+    state["cpu"] = (busy, total)
     if before is not None and total > before[1]:
         # idle may step back by a tick on some kernels
         values["host_cpu_ratio"] = min(1.0, max(0.0, (busy - before[0]) / (total - before[1])))
     return values
 
 
-def _memory() -> dict[str, float]:
+def _memory_metrics() -> dict[str, float]:
     memory = psutil.virtual_memory()
     return {
         "host_memory_total_bytes": float(memory.total),
@@ -44,7 +44,7 @@ def _memory() -> dict[str, float]:
     }
 
 
-def disk_figures(path: str) -> dict[str, float]:
+def disk_metrics(path: str) -> dict[str, float]:
     """A disk that is gone is a fact like a process that is gone; the other disks are still worth reading."""
     try:
         usage = psutil.disk_usage(path)

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import psutil
 
-from watchdog.model import Memo, Millis, SourceError
+from watchdog.model import Millis, SourceError, SourceState
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
 PID_FILE_SLACK = 2.0
 """Seconds by which a start time, derived from the boot time, may be off against a file's time."""
 
-Values = dict[str, float]
+Metrics = dict[str, float]
 
 
-def of_unit(unit: str, values: Values) -> psutil.Process | None:
+def find_by_unit(unit: str, values: Metrics) -> psutil.Process | None:
     """The unit's main process; what systemd knows about the unit goes into `values`."""
-    facts = _systemctl_show(unit)
+    facts = _unit_properties(unit)
     if facts.get("LoadState") == "not-found":
         raise SourceError(f"systemd knows no unit {unit} — check unit, and that systemctl status {unit} finds it")
     if "MainPID" not in facts:
@@ -32,10 +32,10 @@ def of_unit(unit: str, values: Values) -> psutil.Process | None:
     if "NRestarts" in facts:  # systemd 235 and later
         values["process_restarts_total"] = float(facts["NRestarts"])
     pid = int(facts["MainPID"])
-    return _alive(pid) if pid else None
+    return _open_process(pid) if pid else None
 
 
-def _systemctl_show(unit: str) -> dict[str, str]:
+def _unit_properties(unit: str) -> dict[str, str]:
     wanted = "LoadState,MainPID,NRestarts,Result,ActiveState"
     try:
         answer = subprocess.run(
@@ -64,7 +64,7 @@ def _systemctl_show(unit: str) -> dict[str, str]:
     return facts
 
 
-def of_pid_file(path: Path) -> psutil.Process | None:
+def find_by_pid_file(path: Path) -> psutil.Process | None:
     """The process the file names, unless a later process has got that number since."""
     try:
         with path.open("rb") as file:
@@ -77,27 +77,27 @@ def of_pid_file(path: Path) -> psutil.Process | None:
     if not text or not re.fullmatch(r"[1-9][0-9]{0,9}", text[0]):
         held = repr(text[0][:20]) if text else "nothing"
         raise SourceError(f"pid_file {path} holds {held}, not a process id — is this the right file?")
-    process = _alive(int(text[0]))
+    process = _open_process(int(text[0]))
     try:
         return None if process is None or process.create_time() > written + PID_FILE_SLACK else process
     except psutil.NoSuchProcess:
         return None
 
 
-def _alive(pid: int) -> psutil.Process | None:
+def _open_process(pid: int) -> psutil.Process | None:
     try:
         if psutil.pid_exists(pid):  # Process() alone would take the id of a thread
             return psutil.Process(pid)
     except (psutil.NoSuchProcess, OverflowError):
         return None
-    if _hidden(pid):
+    if _is_hidden(pid):
         raise SourceError(
             f"process {pid} exists but /proc does not show it (hidepid) — add the daemon's user to /proc's group"
         )
     return None
 
 
-def _hidden(pid: int) -> bool:
+def _is_hidden(pid: int) -> bool:
     if Path(psutil.PROCFS_PATH, str(pid)).exists():
         return False  # a thread's id
     try:
@@ -109,7 +109,7 @@ def _hidden(pid: int) -> bool:
     return True
 
 
-def of_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
+def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
     """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it."""
     found: dict[int, tuple[psutil.Process, list[str], int]] = {}
     for process in psutil.process_iter(["cmdline", "ppid"]):
@@ -132,52 +132,54 @@ def of_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
     return left[0] if left else None
 
 
-def measured(process: psutil.Process | None, children: bool, memo: Memo, now: Millis, name: str) -> Values | None:
+def process_metrics(
+    process: psutil.Process | None, children: bool, state: SourceState, now: Millis, name: str
+) -> Metrics | None:
     """What the process uses; None when it does not live. Raises SourceError, which calls it by `name`."""
     try:
-        return _measure(process, children, memo, now) if process is not None else None
+        return _read_metrics(process, children, state, now) if process is not None else None
     except psutil.NoSuchProcess:  # ended between finding and measuring
         return None
     except (psutil.Error, OSError) as fault:
         raise SourceError(f"{name} cannot be measured ({fault}) — run the daemon as its user") from None
 
 
-def _measure(process: psutil.Process, children: bool, memo: Memo, now: Millis) -> Values | None:
+def _read_metrics(process: psutil.Process, children: bool, state: SourceState, now: Millis) -> Metrics | None:
     """What the process uses, or None for a zombie. Raises psutil's errors.
 
     `memo` keeps the first Process object seen: the kernel's start time of a process shifts by a second when the
     clock is set, and a start time that changes would look like a restart.
     """
-    known: psutil.Process | None = memo.get("process")
+    known: psutil.Process | None = state.get("process")
     with process.oneshot():
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
         if known != process:
-            memo["restarts"] = memo.get("restarts", 0) + (known is not None)
-            memo["process"] = process
-            memo["started"] = process.create_time()
-            memo.pop("cpu", None)
+            state["restarts"] = state.get("restarts", 0) + (known is not None)
+            state["process"] = process
+            state["started"] = process.create_time()
+            state.pop("cpu", None)
         values = {
             "process_threads": float(process.num_threads()),
-            "process_start_time_seconds": memo["started"],
-            "process_age_seconds": max(0.0, now / 1_000 - memo["started"]),
+            "process_start_time_seconds": state["started"],
+            "process_age_seconds": max(0.0, now / 1_000 - state["started"]),
         }
         with suppress(psutil.AccessDenied):  # another user's process: absent rather than wrong
             values["process_open_fds"] = float(process.num_fds())
-    memory, spent = _use(process, children)
+    memory, spent = _memory_and_cpu(process, children)
     values["process_resident_memory_bytes"] = memory
-    before = memo.get("cpu")
+    before = state.get("cpu")
     if before is not None:
         # A child that nobody waited for takes its seconds along; a counter that fell would look like a restart.
         spent = max(spent, before[0])
         if now > before[1]:
             values["process_cpu_ratio"] = (spent - before[0]) / ((now - before[1]) / 1_000)
-    memo["cpu"] = (spent, now)
+    state["cpu"] = (spent, now)
     values["process_cpu_seconds_total"] = spent
     return values
 
 
-def _use(process: psutil.Process, children: bool) -> tuple[float, float]:
+def _memory_and_cpu(process: psutil.Process, children: bool) -> tuple[float, float]:
     """Resident bytes and processor seconds; of the ended children too (their parents inherit the seconds)."""
     memory = float(process.memory_info().rss)
     times = process.cpu_times()

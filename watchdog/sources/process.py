@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.model import Memo, Millis, Part, Sample
-from watchdog.sources.timing import Span
+from watchdog.model import ConfigModel, Millis, Sample, SourceState
+from watchdog.sources.timing import Interval
 
 
-class Process(Part):
+class ProcessSource(ConfigModel):
     """Life, memory, processor time and restarts of one process."""
 
     type: Literal["process"]
@@ -24,19 +24,19 @@ class Process(Part):
     """Find it by a regular expression, searched in the command line (arguments joined by spaces)."""
     children: bool = False
     """Add memory and processor time of its descendants."""
-    every: Span = 1_000
+    every: Interval = 1_000
     """Time from one read to the next."""
 
     @field_validator("unit")
     @classmethod
-    def _unit_name(cls, unit: str | None) -> str | None:
+    def _validate_unit(cls, unit: str | None) -> str | None:
         if unit is not None and not re.fullmatch(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*", unit):
             raise ValueError("a unit reads like trading-bot.service, without wildcards")
         return unit
 
     @field_validator("cmdline")
     @classmethod
-    def _expression(cls, cmdline: str | None) -> str | None:
+    def _validate_cmdline(cls, cmdline: str | None) -> str | None:
         try:
             if cmdline is not None and not cmdline.strip():
                 raise ValueError("an empty expression finds every process — say what the command line holds")
@@ -46,28 +46,28 @@ class Process(Part):
         return cmdline
 
     @model_validator(mode="after")
-    def _one_way_to_find_it(self) -> Process:
+    def _validate_one_selector(self) -> ProcessSource:
         if sum(way is not None for way in (self.unit, self.pid_file, self.cmdline)) != 1:
             raise ValueError("say exactly one of unit, pid_file and cmdline")
         return self
 
-    def read(self, memo: Memo, now: Millis) -> list[Sample]:
+    def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """``process_up`` always; the rest when it is up. Memo: the process, its cpu seconds and what changed."""
         from watchdog.sources import proc  # psutil's 2 MB: paid when it is read
 
         values: dict[str, float] = {}
         if self.unit is not None:
-            process = proc.of_unit(self.unit, values)
+            process = proc.find_by_unit(self.unit, values)
         elif self.pid_file is not None:
-            process = proc.of_pid_file(Path(self.pid_file))
+            process = proc.find_by_pid_file(Path(self.pid_file))
         else:
-            process = proc.of_cmdline(re.compile(self.cmdline or ""))
-        measured = proc.measured(process, self.children, memo, now, self._name())
+            process = proc.find_by_cmdline(re.compile(self.cmdline or ""))
+        measured = proc.process_metrics(process, self.children, state, now, self._display_name())
         values["process_up"] = 0.0 if measured is None else 1.0
         values |= measured or {}
         if self.unit is None:  # systemd counts for its units
-            values["process_restarts_total"] = float(memo.get("restarts", 0))
+            values["process_restarts_total"] = float(state.get("restarts", 0))
         return [Sample(name, (), now, value) for name, value in values.items()]
 
-    def _name(self) -> str:
+    def _display_name(self) -> str:
         return self.unit or self.pid_file or f"the process {self.cmdline!r}"

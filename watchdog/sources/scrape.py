@@ -9,22 +9,22 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from watchdog.model import Memo, Millis, Part, Sample, SourceError
+from watchdog.model import ConfigModel, Millis, Sample, SourceError, SourceState
 from watchdog.sources import exposition
-from watchdog.sources.timing import Span
+from watchdog.sources.timing import Interval
 
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
 
-class Scrape(Part):
+class ScrapeSource(ConfigModel):
     """A metrics page in the Prometheus text format, the kind every client library writes."""
 
     type: Literal["scrape"]
     url: str
     """Address of the page; http or https. Redirects are not followed and proxies of the environment not used."""
-    every: Span = 1_000
+    every: Interval = 1_000
     """Time from one read to the next."""
-    timeout: Span | None = None
+    timeout: Interval | None = None
     """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
@@ -35,7 +35,7 @@ class Scrape(Part):
 
     @field_validator("url")
     @classmethod
-    def _plain_url(cls, url: str) -> str:
+    def _validate_url(cls, url: str) -> str:
         try:
             parts = urlsplit(url)
             well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -48,39 +48,39 @@ class Scrape(Part):
         return url
 
     @model_validator(mode="after")
-    def _one_authorization(self) -> Scrape:
+    def _validate_authorization(self) -> ScrapeSource:
         if self.token_file is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("token_file and an Authorization header say the same thing — keep one")
         return self
 
-    def read(self, memo: Memo, now: Millis) -> list[Sample]:
+    def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
-        from watchdog.sources.fetch import Fetcher, shown  # http.client and ssl: paid when a page is read
+        from watchdog.sources.fetch import HttpFetcher, redact_url  # http.client and ssl: paid when a page is read
 
-        if "fetcher" not in memo:
-            memo["fetcher"], memo["page"] = Fetcher(), exposition.Remembered()
-        fetcher: Fetcher = memo["fetcher"]
+        if "fetcher" not in state:
+            state["fetcher"], state["page"] = HttpFetcher(), exposition.PageCache()
+        fetcher: HttpFetcher = state["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
         page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
         if page.content_type and not page.content_type.startswith("text/"):
             # OpenMetrics looks alike but counts timestamps in seconds: never guess.
             raise SourceError(
-                f"{shown(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
+                f"{redact_url(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
             )
         try:
-            return exposition.samples(page.body, now, memo["page"])
+            return exposition.parse_samples(page.body, now, state["page"])
         except SourceError as fault:
-            raise SourceError(f"{shown(self.url)}: {fault}") from None
+            raise SourceError(f"{redact_url(self.url)}: {fault}") from None
 
     def _request_headers(self) -> dict[str, str]:
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
         headers |= {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token_file is not None:
-            headers["Authorization"] = f"Bearer {_token(Path(self.token_file))}"
+            headers["Authorization"] = f"Bearer {_load_token(Path(self.token_file))}"
         return headers
 
 
-def _token(path: Path) -> str:
+def _load_token(path: Path) -> str:
     try:
         token = path.read_text("ascii").strip()
     except OSError as fault:

@@ -7,17 +7,17 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from watchdog.model import Duration, Millis
-from watchdog.units import show_duration
+from watchdog.units import format_duration
 
-LEAST = 50
+MIN_INTERVAL_MS = 50
 """Milliseconds; below that the reading itself is what the machine would be busy with."""
 
 
-def _not_too_short(value: Millis) -> Millis:
-    if value < LEAST:
-        raise ValueError(f"{show_duration(value)} is too short — say at least {show_duration(LEAST)}")
+def _validate_interval(value: Millis) -> Millis:
+    if value < MIN_INTERVAL_MS:
+        raise ValueError(f"{format_duration(value)} is too short — say at least {format_duration(MIN_INTERVAL_MS)}")
     return value
 
 
-Span = Annotated[Duration, AfterValidator(_not_too_short)]
+Interval = Annotated[Duration, AfterValidator(_validate_interval)]
 """A duration that is long enough to do something in: ``every``, ``timeout``."""

@@ -22,77 +22,77 @@ from prometheus_client.exposition import choose_encoder
 
 from watchdog.model import WatchdogError
 from watchdog.telemetry import log
-from watchdog.web.front import front
+from watchdog.web.front import render_status_page
 
 Status = dict[str, Any]
 
-_MOST = 32
+_MAX_CONNECTIONS = 32
 """Readers at a time; one more is turned away, for each holds a thread."""
-_PATIENCE = 10.0
+_SOCKET_TIMEOUT = 10.0
 """Seconds that a reader may keep us waiting for its next byte; and for all of them, when others are turned away."""
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     body: str | bytes
     content_type: str = "text/plain; charset=utf-8"
     code: int = 200
 
 
-Page = Callable[[Mapping[str, str], str], Reply]
+PageHandler = Callable[[Mapping[str, str], str], Response]
 """What stands in the address, and the reader's Accept header → what it is told."""
 
 
-def pages(
+def build_routes(
     registry: CollectorRegistry,
     health: Callable[[], str | None],
     status: Callable[[], Status],
     query: Callable[[Mapping[str, str]], Status],
-) -> dict[str, Page]:
+) -> dict[str, PageHandler]:
     """By path. `health` says what is wrong, or None. `status` and `query` may block for a moment: they ask the daemon's
     own loop.
 
     `query` is given what stands in the address (expr, at, from, to, step); it raises WatchdogError where that is wrong.
     """
 
-    def metrics(_: Mapping[str, str], accept: str) -> Reply:
+    def metrics(_: Mapping[str, str], accept: str) -> Response:
         encode, content_type = choose_encoder(accept)
-        return Reply(encode(registry), content_type)
+        return Response(encode(registry), content_type)
 
-    def healthz(*_: object) -> Reply:
-        wrong = health()
-        return Reply("ok\n") if wrong is None else Reply(f"{wrong}\n", code=503)
+    def healthz(*_: object) -> Response:
+        problem = health()
+        return Response("ok\n") if problem is None else Response(f"{problem}\n", code=503)
 
-    def home(*_: object) -> Reply:
-        return Reply(front(status()), "text/html; charset=utf-8")
+    def home(*_: object) -> Response:
+        return Response(render_status_page(status()), "text/html; charset=utf-8")
 
-    def api_status(*_: object) -> Reply:
-        return _json(status())
+    def api_status(*_: object) -> Response:
+        return _json_response(status())
 
-    def api_query(asked: Mapping[str, str], _: str) -> Reply:
+    def api_query(asked: Mapping[str, str], _: str) -> Response:
         try:
-            return _json(query(asked))
+            return _json_response(query(asked))
         except WatchdogError as error:
-            return _json({"error": str(error)}, 400)
+            return _json_response({"error": str(error)}, 400)
 
     return {"/": home, "/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
 
 
-def _not_for_strangers(*_: object) -> Reply:
+def _forbid_cross_site(*_: object) -> Response:
     """Any web page can have a browser on this machine ask us what costs time."""
-    return Reply("these pages are not for other web sites\n", code=403)
+    return Response("these pages are not for other web sites\n", code=403)
 
 
-def _json(value: object, code: int = 200) -> Reply:
+def _json_response(value: object, code: int = 200) -> Response:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Reply(text, "application/json", code)
+    return Response(text, "application/json", code)
 
 
-class Server:
+class WebServer:
     """A running web server. `port` is the one that was really bound."""
 
-    def __init__(self, shown: Mapping[str, Page], host: str, port: int) -> None:
+    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int) -> None:
         """Binds at once. Raises OSError when the address is taken or not ours."""
-        self._server = _Threads(shown, host, port)
+        self._server = _ThreadedServer(routes, host, port)
         self.port: int = self._server.server_address[1]
         # It looks for its end once a poll: `close` wakes it instead, and an idle watchdog sleeps.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(3_600.0,), name="web", daemon=True)
@@ -106,7 +106,7 @@ class Server:
         self._server.server_close()
 
 
-class _Threads(socketserver.ThreadingTCPServer):
+class _ThreadedServer(socketserver.ThreadingTCPServer):
     """One thread a reader. Not HTTPServer, which asks the name service for our own name before it starts."""
 
     allow_reuse_address = True
@@ -114,24 +114,24 @@ class _Threads(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, shown: Mapping[str, Page], host: str, port: int) -> None:
+    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.shown = shown
-        self._free = threading.BoundedSemaphore(_MOST)
-        self._open: dict[socket.socket, float] = {}
-        super().__init__((host, port), _Reader)
+        self.routes = routes
+        self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._connections: dict[socket.socket, float] = {}
+        super().__init__((host, port), _HttpHandler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            self._open[request] = time.monotonic()
+        if self._slots.acquire(blocking=False):
+            self._connections[request] = time.monotonic()
             super().process_request(request, client_address)
             return
         self.shutdown_request(request)
         for (
             reader,
             since,
-        ) in self._open.copy().items():  # one that drips its request a byte at a time never falls silent
-            if time.monotonic() - since > _PATIENCE:
+        ) in self._connections.copy().items():  # one that drips its request a byte at a time never falls silent
+            if time.monotonic() - since > _SOCKET_TIMEOUT:
                 with contextlib.suppress(OSError):
                     reader.shutdown(socket.SHUT_RDWR)
 
@@ -139,35 +139,35 @@ class _Threads(socketserver.ThreadingTCPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._open.pop(request, None)
-            self._free.release()
+            self._connections.pop(request, None)
+            self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a reader went away, or is slow
         log.debug("web: a reader was lost", exc_info=True)
 
 
-class _Reader(BaseHTTPRequestHandler):
+class _HttpHandler(BaseHTTPRequestHandler):
     """One request; the connection is closed after it, so that no idle one holds a thread."""
 
-    server: _Threads
+    server: _ThreadedServer
     server_version = "trading-watchdog"
     sys_version = ""
-    timeout = _PATIENCE
+    timeout = _SOCKET_TIMEOUT
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
-        page = self.server.shown.get(address.path)
+        page = self.server.routes.get(address.path)
         if self.headers.get("Sec-Fetch-Site") == "cross-site" and self.headers.get("Sec-Fetch-Dest") != "document":
-            page = _not_for_strangers
+            page = _forbid_cross_site
         try:
             reply = (
-                Reply("Not Found", code=404)
+                Response("Not Found", code=404)
                 if page is None
                 else page(dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))
             )
         except Exception:
             log.exception("web: %s broke", address.path)
-            reply = Reply("Internal Server Error", code=500)
+            reply = Response("Internal Server Error", code=500)
         body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
         self.send_response(reply.code)
         self.send_header("Content-Type", reply.content_type)

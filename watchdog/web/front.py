@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from watchdog.shown import rows, when
+from watchdog.shown import build_status_rows, format_time
 
-_PAGE = """\
+_TEMPLATE = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -37,7 +37,7 @@ p {{ opacity: .7; font-size: .85rem; margin-top: 1.5rem }}
 <a href="/api/status">The same as JSON</a>, <a href="/metrics">metrics</a>.</p>
 </html>
 """
-_KINDS = {
+_SECTIONS = {
     "target": "Targets",
     "rule": "Rules",
     "kpi": "KPIs",
@@ -48,23 +48,27 @@ _KINDS = {
 """In this order: what matters most is seen without scrolling."""
 
 
-def front(known: Mapping[str, Any]) -> str:
+def render_status_page(status: Mapping[str, Any]) -> str:
     """`known`: what /api/status says. A whole page of HTML."""
-    listed: dict[str, list[str]] = {kind: [] for kind in _KINDS}
-    named: dict[str, list[str]] = {"crit": [], "warn": []}
+    rows_by_kind: dict[str, list[str]] = {kind: [] for kind in _SECTIONS}
+    names_by_state: dict[str, list[str]] = {"crit": [], "warn": []}
     kind = ""
-    for row in rows(known):
+    for row in build_status_rows(status):
         kind = row.kind or kind
-        if row.mood in named and kind in ("target", "rule", "source"):
-            named[row.mood].append(row.name)
-        listed[kind].append(f'<div class="{row.mood}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n')
-    worst = next((f"{mood}: {', '.join(names)}" for mood, names in named.items() if names), "nothing is wrong")
+        if row.state in names_by_state and kind in ("target", "rule", "source"):
+            names_by_state[row.state].append(row.name)
+        rows_by_kind[kind].append(
+            f'<div class="{row.state}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n'
+        )
+    worst = next((f"{mood}: {', '.join(names)}" for mood, names in names_by_state.items() if names), "nothing is wrong")
     sections = (
-        f"<h2>{title}</h2>\n<dl>\n{''.join(listed[kind])}</dl>\n" for kind, title in _KINDS.items() if listed[kind]
+        f"<h2>{title}</h2>\n<dl>\n{''.join(rows_by_kind[kind])}</dl>\n"
+        for kind, title in _SECTIONS.items()
+        if rows_by_kind[kind]
     )
-    return _PAGE.format(
+    return _TEMPLATE.format(
         title=escape(f"Trading Watchdog – {worst}"),
         sections="".join(sections),
-        now=when(known["now"]),
-        version=escape(known["version"]),
+        now=format_time(status["now"]),
+        version=escape(status["version"]),
     )

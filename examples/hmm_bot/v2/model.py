@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 VERSION = "v2"
 STATES = 5 if FEATURE_HMM_V2 else 3  # from calm to turbulent
-WINDOW = 1000  # bars to learn from
-MEMORY = 100  # bars that tell today's regime; what is older no longer moves the answer
+FIT_BARS = 1000  # bars to learn from
+PREDICT_BARS = 100  # bars that tell today's regime; what is older no longer moves the answer
 ITERATIONS = 10  # one feature needs fewer, and no fit takes long
 TOLERANCE = 1e-2
 SEED = 1
@@ -25,7 +25,7 @@ class Regimes:
 
     def fit(self, bar: int) -> None:
         """Learns from the WINDOW bars up to `bar`: no start made by hand, nothing carried from fit to fit."""
-        data = self.features[bar - WINDOW + 1 : bar + 1]
+        data = self.features[bar - FIT_BARS + 1 : bar + 1]
         hmm = GaussianHMM(STATES, "full", n_iter=ITERATIONS, tol=TOLERANCE, init_params="")
         hmm.startprob_ = np.full(STATES, 1 / STATES)
         hmm.transmat_ = np.full((STATES, STATES), 1 / STATES)
@@ -38,5 +38,5 @@ class Regimes:
     def predict(self, bar: int) -> tuple[int, float]:
         """Regime at `bar` and its probability, from the bars up to it."""
         assert self.hmm is not None
-        chances = self.hmm.predict_proba(self.features[bar - MEMORY + 1 : bar + 1])[-1]
+        chances = self.hmm.predict_proba(self.features[bar - PREDICT_BARS + 1 : bar + 1])[-1]
         return self.rank[chances.argmax()], float(chances.max())

@@ -16,13 +16,13 @@ from pathlib import PurePath
 from typing import Literal
 
 from watchdog.actions.scalars import env, ini, json_keys, python, toml_keys, yaml_keys
-from watchdog.actions.scalars.found import Found, Scalar, Value, alike
+from watchdog.actions.scalars.found import LocatedValue, Scalar, Value, same_value
 from watchdog.model import ActionError
 
-__all__ = ["Scalar", "Value", "check_names", "edited", "holds", "kind", "read"]
+__all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
 
-Kind = Literal["python", "yaml", "json", "toml", "ini", "env"]
-_SUFFIXES: Mapping[str, Kind] = {
+FileFormat = Literal["python", "yaml", "json", "toml", "ini", "env"]
+_SUFFIXES: Mapping[str, FileFormat] = {
     ".py": "python",
     ".yaml": "yaml",
     ".yml": "yaml",
@@ -35,7 +35,7 @@ _SUFFIXES: Mapping[str, Kind] = {
 }
 
 
-def kind(file_name: str) -> Kind:
+def file_format(file_name: str) -> FileFormat:
     """By the file's name. Raises ValueError with the cure."""
     name = PurePath(file_name).name.lower()
     found = _SUFFIXES.get(PurePath(name).suffix)
@@ -49,9 +49,9 @@ def kind(file_name: str) -> Kind:
     return found
 
 
-def check_names(file_name: str, values: Mapping[str, Value]) -> None:
+def validate_values(file_name: str, values: Mapping[str, Value]) -> None:
     """Refuse what could never be found or written in such a file. Raises ValueError with the cure."""
-    sort = kind(file_name)
+    sort = file_format(file_name)
     for name, value in values.items():
         if sort == "python" and not name.partition(".")[0].isidentifier():
             raise ValueError(f"{name!r} is no Python name — a flag there is a top-level NAME = value")
@@ -68,31 +68,31 @@ def check_names(file_name: str, values: Mapping[str, Value]) -> None:
             raise ValueError(f"{name}: {value} is no value for a flag")
 
 
-def read(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]:
+def get_values(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]:
     """Each name's literal as it is written in the file. Raises ActionError when one is not plainly there."""
-    text, _ = _decoded(content, file_name)
-    return {name: _find(text, file_name, name).text for name in names}
+    text, _ = _decode(content, file_name)
+    return {name: _find_value(text, file_name, name).text for name in names}
 
 
-def holds(content: bytes, file_name: str, values: Mapping[str, Value]) -> bool:
+def has_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bool:
     """Whether every name has its value already. Raises ActionError when one is not plainly there."""
-    text, _ = _decoded(content, file_name)
-    return all(_same(file_name, _find(text, file_name, name), value) for name, value in values.items())
+    text, _ = _decode(content, file_name)
+    return all(_has_value(file_name, _find_value(text, file_name, name), value) for name, value in values.items())
 
 
-def edited(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
+def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
     """`content` with each name set to its value; what has it already stays as it is written.
 
     One line of difference per name, at most; else ActionError.
     """
-    text, encoding = _decoded(content, file_name)
+    text, encoding = _decode(content, file_name)
     for name, value in values.items():
-        found = _find(text, file_name, name)
-        if _same(file_name, found, value):
+        found = _find_value(text, file_name, name)
+        if _has_value(file_name, found, value):
             continue
-        after = text[: found.start] + _written(file_name, name, value, found, encoding) + text[found.end :]
+        after = text[: found.start] + _format_literal(file_name, name, value, found, encoding) + text[found.end :]
         try:
-            arrived = _same(file_name, _find(after, file_name, name), value)
+            arrived = _has_value(file_name, _find_value(after, file_name, name), value)
         except ActionError:
             arrived = False
         before_lines, after_lines = text.split("\n"), after.split("\n")
@@ -106,11 +106,11 @@ def edited(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes
 # Encodings: what is decoded must come back byte for byte.
 
 
-def _decoded(content: bytes, file_name: str) -> tuple[str, str]:
+def _decode(content: bytes, file_name: str) -> tuple[str, str]:
     encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
     errors = "strict"
     try:
-        match kind(file_name):
+        match file_format(file_name):
             case "python":
                 encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
             case "env":
@@ -127,40 +127,40 @@ def _decoded(content: bytes, file_name: str) -> tuple[str, str]:
     return text, encoding
 
 
-def _find(text: str, file_name: str, name: str) -> Found:
-    match kind(file_name):
+def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    match file_format(file_name):
         case "python":
-            return python.find(text, file_name, name)
+            return python.find_value(text, file_name, name)
         case "yaml":
-            return yaml_keys.find(text, file_name, name)
+            return yaml_keys.find_value(text, file_name, name)
         case "json":
-            return json_keys.find(text, file_name, name)
+            return json_keys.find_value(text, file_name, name)
         case "toml":
-            return toml_keys.find(text, file_name, name)
+            return toml_keys.find_value(text, file_name, name)
         case "ini":
-            return ini.find(text, file_name, name)
+            return ini.find_value(text, file_name, name)
         case "env":
-            return env.find(text, file_name, name)
+            return env.find_value(text, file_name, name)
 
 
-def _same(file_name: str, found: Found, value: Value) -> bool:
-    if kind(file_name) in ("ini", "env"):
-        return not isinstance(value, tuple) and env.same(found, value)
-    return alike(found.value, value)
+def _has_value(file_name: str, found: LocatedValue, value: Value) -> bool:
+    if file_format(file_name) in ("ini", "env"):
+        return not isinstance(value, tuple) and env.has_value(found, value)
+    return same_value(found.value, value)
 
 
-def _written(file_name: str, name: str, value: Value, found: Found, encoding: str) -> str:
-    match kind(file_name):
+def _format_literal(file_name: str, name: str, value: Value, found: LocatedValue, encoding: str) -> str:
+    match file_format(file_name):
         case "python":
-            return python.write(value, found, encoding)
+            return python.format_literal(value, found, encoding)
         case "yaml":
-            return yaml_keys.write(value, found)
+            return yaml_keys.format_literal(value, found)
         case "json":
-            return json_keys.write(value)
+            return json_keys.format_literal(value)
         case "toml":
-            return toml_keys.write(value, file_name, name)
+            return toml_keys.format_literal(value, file_name, name)
         case "ini" if not isinstance(value, tuple):
-            return ini.write(value, found, file_name, name)
+            return ini.format_literal(value, found, file_name, name)
         case "env" if not isinstance(value, tuple):
-            return env.write(value, found, file_name, name)
+            return env.format_literal(value, found, file_name, name)
     raise ActionError(f"{name} in {file_name} cannot be a list")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from watchdog.actions.scalars import env
-from watchdog.actions.scalars.found import Found, Scalar, only
+from watchdog.actions.scalars.found import LocatedValue, Scalar, exactly_one
 from watchdog.model import ActionError
 
 _SECTION = re.compile(r"\[([^\]\r\n]+)\][ \t]*(?:[;#].*)?")
-_SETS = re.compile(r"([^\s=:;#\[][^=:]*?)[ \t]*[=:][ \t]*(.*?)[ \t]*")
+_ASSIGNMENT = re.compile(r"([^\s=:;#\[][^=:]*?)[ \t]*[=:][ \t]*(.*?)[ \t]*")
 
 
-def find(text: str, file_name: str, name: str) -> Found:
-    found: list[Found] = []
+def find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    found: list[LocatedValue] = []
     section, position, last = "", 1 if text.startswith("\ufeff") else 0, False
     for raw in text[position:].split("\n"):
         line = raw.rstrip("\r")
@@ -21,17 +21,17 @@ def find(text: str, file_name: str, name: str) -> Found:
             found.append(found.pop()._replace(end=-1))  # the value goes on here
         elif heading := _SECTION.fullmatch(line):
             section, last = heading[1], False
-        elif sets := _SETS.fullmatch(line.lstrip(" \t")):
+        elif sets := _ASSIGNMENT.fullmatch(line.lstrip(" \t")):
             indent = len(line) - len(line.lstrip(" \t"))
             # configparser takes keys in any case; two that differ in nothing else are one.
             last = (f"{section}.{sets[1]}" if section else sets[1]).lower() == name.lower()
             if last:
                 start = position + indent + sets.start(2)
-                found.append(_value(start, sets[2]))
+                found.append(_located(start, sets[2]))
         elif line.strip():
             last = False
         position += len(raw) + 1
-    place = only(found, file_name, name)
+    place = exactly_one(found, file_name, name)
     if place.end < 0:
         raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
     if re.search(r"(?:^|\s)[#;]", place.text) and place.text == place.value:
@@ -41,13 +41,13 @@ def find(text: str, file_name: str, name: str) -> Found:
     return place
 
 
-def _value(start: int, text: str) -> Found:
+def _located(start: int, text: str) -> LocatedValue:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]
-    return Found(start, start + len(text), text, text[1:-1] if quoted else text)
+    return LocatedValue(start, start + len(text), text, text[1:-1] if quoted else text)
 
 
-def write(value: Scalar, found: Found, file_name: str, name: str) -> str:
-    text = env.spelled(value, str(found.value))
+def format_literal(value: Scalar, found: LocatedValue, file_name: str, name: str) -> str:
+    text = env.to_text(value, str(found.value))
     quote = found.text[:1] if found.text != found.value else ""
     plain = text.isprintable() and text == text.strip() and not re.search(r"(?:^|\s)[#;]", text) and "%" not in text
     if not plain or (quote and quote in text):

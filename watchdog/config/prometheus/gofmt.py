@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 _VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\d+)?(?:\.(?P<precision>\d*))?(?P<verb>.)?", re.DOTALL)
-_KINDS = {bool: "bool", int: "int", float: "float64", str: "string"}
+_GO_TYPES = {bool: "bool", int: "int", float: "float64", str: "string"}
 
 
-def show(value: object) -> str:
+def format_value(value: object) -> str:
     """``%v``."""
     match value:
         case None:
@@ -18,17 +18,17 @@ def show(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return shortest(value)
+            return format_float(value)
         case Mapping():
-            return "map[" + " ".join(f"{key}:{show(value[key])}" for key in sorted(value)) + "]"
+            return "map[" + " ".join(f"{key}:{format_value(value[key])}" for key in sorted(value)) + "]"
         case str():
             return value
         case Sequence():
-            return "[" + " ".join(map(show, value)) + "]"
+            return "[" + " ".join(map(format_value, value)) + "]"
     return str(value)
 
 
-def shortest(value: float) -> str:
+def format_float(value: float) -> str:
     """``%v`` and ``%g`` of a float: the fewest digits that say it, with an exponent from 1e+06 on and below 1e-4."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
@@ -55,9 +55,9 @@ def _digits(value: float) -> tuple[str, str, int]:
     return "-" if math.copysign(1, value) < 0 else "", digits.rstrip("0") or "0", exponent
 
 
-def four(value: float) -> str:
+def format_4g(value: float) -> str:
     """``%.4g``."""
-    return shortest(value) if not math.isfinite(value) else f"{value:.4g}"
+    return format_float(value) if not math.isfinite(value) else f"{value:.4g}"
 
 
 def printf(format_: str, *args: object) -> str:
@@ -71,7 +71,7 @@ def printf(format_: str, *args: object) -> str:
             return "%!(NOVERB)"
         if not left:
             return f"%!{verb}(MISSING)"
-        text = _verb(verb, found, left.pop(0))
+        text = _format_verb(verb, found, left.pop(0))
         width = int(found["width"] or 0)
         if "-" in found["flags"]:
             return text.ljust(width)
@@ -82,28 +82,28 @@ def printf(format_: str, *args: object) -> str:
 
     text = _VERB.sub(one, format_)
     if left:
-        text += "%!(EXTRA " + ", ".join(f"{_kind(each)}={show(each)}" for each in left) + ")"
+        text += "%!(EXTRA " + ", ".join(f"{_go_type(each)}={format_value(each)}" for each in left) + ")"
     return text
 
 
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "interface {}")
+def _go_type(value: object) -> str:
+    return _GO_TYPES.get(type(value), "interface {}")
 
 
-def _verb(verb: str, found: re.Match[str], value: object) -> str:
+def _format_verb(verb: str, found: re.Match[str], value: object) -> str:
     flags, precision = found["flags"], found["precision"]
     plus = "+" if "+" in flags else " " if " " in flags else ""
     number = isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
     if verb in "eEfFgG" and isinstance(value, float):
         if not math.isfinite(value):
-            text = shortest(value)
+            text = format_float(value)
             return text if text.startswith(("-", "+")) or plus != "+" else "+" + text
         if precision is None and verb in "gG":
-            text = shortest(value)
+            text = format_float(value)
             return plus + text if value >= 0 else text
         return f"{value:{plus}.{6 if precision is None else int(precision or 0)}{verb}}"
     if verb == "v":
-        text = show(value)
+        text = format_value(value)
         return "+" + text if plus == "+" and number and not text.startswith(("-", "+")) else text
     if verb == "s" and isinstance(value, str):
         return value if precision is None else value[: int(precision or 0)]
@@ -112,9 +112,9 @@ def _verb(verb: str, found: re.Match[str], value: object) -> str:
     if verb in "dxXob" and isinstance(value, int) and not isinstance(value, bool):
         return f"{value:{plus}{verb}}"
     if verb == "t" and isinstance(value, bool):
-        return show(value)
+        return format_value(value)
     if verb == "T":
-        return _kind(value)
+        return _go_type(value)
     if verb == "s" and not number:
-        return show(value)
-    return f"%!{verb}({_kind(value)}={show(value)})"
+        return format_value(value)
+    return f"%!{verb}({_go_type(value)}={format_value(value)})"

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
-from watchdog.config.prometheus.gofmt import four, printf, shortest, show
-from watchdog.config.prometheus.words import parse_millis
+from watchdog.config.prometheus.gofmt import format_4g, format_float, format_value, printf
+from watchdog.config.prometheus.words import parse_prometheus_duration
 
 
 class TemplateError(Exception):
     """A template that cannot be read, or not be filled in."""
 
 
-def number(value: object) -> float:
+def to_float(value: object) -> float:
     if isinstance(value, str):
         try:
             return float(value)
@@ -25,31 +25,31 @@ def number(value: object) -> float:
             raise TemplateError(f"{value!r} is no number") from None
     if isinstance(value, int | float):
         return float(value)
-    raise TemplateError(f"{show(value)} is no number")
+    raise TemplateError(f"{format_value(value)} is no number")
 
 
 def humanize(value: object) -> str:
-    v = number(value)
+    v = to_float(value)
     if v == 0 or not math.isfinite(v):
-        return four(v)
-    return _scaled(v, "kMGTPEZY", 1_000) if abs(v) >= 1 else _small(v)
+        return format_4g(v)
+    return _with_large_prefix(v, "kMGTPEZY", 1_000) if abs(v) >= 1 else _with_small_prefix(v)
 
 
 def humanize1024(value: object) -> str:
-    v = number(value)
+    v = to_float(value)
     if abs(v) <= 1 or not math.isfinite(v):
-        return four(v)
-    return _scaled(v, ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"), 1_024)
+        return format_4g(v)
+    return _with_large_prefix(v, ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"), 1_024)
 
 
 def humanize_duration(value: object) -> str:
-    v = number(value)
+    v = to_float(value)
     if not math.isfinite(v):
-        return four(v)
+        return format_4g(v)
     if v == 0:
-        return four(v) + "s"
+        return format_4g(v) + "s"
     if abs(v) < 1:
-        return _small(v) + "s"
+        return _with_small_prefix(v) + "s"
     sign, v = ("-", -v) if v < 0 else ("", v)
     seconds = int(v)
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
@@ -59,38 +59,40 @@ def humanize_duration(value: object) -> str:
         return f"{sign}{hours}h {minutes}m {seconds % 60}s"
     if minutes:
         return f"{sign}{minutes}m {seconds % 60}s"
-    return f"{sign}{four(v)}s"
+    return f"{sign}{format_4g(v)}s"
 
 
 def humanize_timestamp(value: object) -> str:
-    v = number(value)
+    v = to_float(value)
     if not math.isfinite(v):
-        return four(v)
+        return format_4g(v)
     if abs(v) * 1e9 > 2**63 - 1:
-        raise TemplateError(f"{show(v)} cannot be represented as a nanoseconds timestamp since it overflows int64")
+        raise TemplateError(
+            f"{format_value(v)} cannot be represented as a nanoseconds timestamp since it overflows int64"
+        )
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(v * 1_000))
     part = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
     return f"{at:%Y-%m-%d %H:%M:%S}{part} +0000 UTC"
 
 
-def _scaled(v: float, prefixes: Sequence[str], size: int) -> str:
+def _with_large_prefix(v: float, prefixes: Sequence[str], size: int) -> str:
     prefix = ""
     for each in prefixes:
         if abs(v) < size:
             break
         prefix = each
         v /= size
-    return four(v) + prefix
+    return format_4g(v) + prefix
 
 
-def _small(v: float) -> str:
+def _with_small_prefix(v: float) -> str:
     prefix = ""
     for each in "munpfazy":
         if abs(v) >= 1:
             break
         prefix = each
         v *= 1_000
-    return four(v) + prefix
+    return format_4g(v) + prefix
 
 
 def _strip_port(text: str) -> str:
@@ -140,7 +142,7 @@ def _same_kind(first: object, second: object) -> None:
         raise TemplateError("incompatible types for comparison")
 
 
-def _order(compare: Callable[[Any, Any], bool]) -> Callable[[object, object], bool]:
+def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[object, object], bool]:
     def ordered(first: object, second: object) -> bool:
         _same_kind(first, second)
         return compare(first, second)
@@ -148,16 +150,16 @@ def _order(compare: Callable[[Any, Any], bool]) -> Callable[[object, object], bo
     return ordered
 
 
-def truth(value: object) -> bool:
+def is_true(value: object) -> bool:
     return bool(value) or (isinstance(value, float) and value != value)
 
 
 def _and(*values: object) -> object:
-    return next((value for value in values if not truth(value)), values[-1])
+    return next((value for value in values if not is_true(value)), values[-1])
 
 
 def _or(*values: object) -> object:
-    return next((value for value in values if truth(value)), values[-1])
+    return next((value for value in values if is_true(value)), values[-1])
 
 
 def _index(value: Any, *keys: Any) -> Any:
@@ -165,11 +167,11 @@ def _index(value: Any, *keys: Any) -> Any:
         try:
             value = value.get(key, "") if isinstance(value, Mapping) else value[key]
         except (TypeError, IndexError, KeyError):
-            raise TemplateError(f"there is no {show(key)} in {show(value)}") from None
+            raise TemplateError(f"there is no {format_value(key)} in {format_value(value)}") from None
     return value
 
 
-def _link(tab: int) -> Callable[[str], str]:
+def _graph_link(tab: int) -> Callable[[str], str]:
     return lambda expr: f"/graph?g0.expr={quote_plus(expr)}&g0.tab={tab}"
 
 
@@ -177,19 +179,19 @@ def _print(*values: object) -> str:
     text = ""
     for i, value in enumerate(values):
         spaced = i and not isinstance(value, str) and not isinstance(values[i - 1], str)
-        text += (" " if spaced else "") + show(value)
+        text += (" " if spaced else "") + format_value(value)
     return text
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+TEMPLATE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "humanize": humanize,
     "humanize1024": humanize1024,
     "humanizeDuration": humanize_duration,
-    "humanizePercentage": lambda value: four(number(value) * 100) + "%",
+    "humanizePercentage": lambda value: format_4g(to_float(value) * 100) + "%",
     "humanizeTimestamp": humanize_timestamp,
     "printf": printf,
     "print": _print,
-    "println": lambda *values: " ".join(map(show, values)) + "\n",
+    "println": lambda *values: " ".join(map(format_value, values)) + "\n",
     "title": lambda text: re.sub(r"(?<![^\W_])([^\W\d_])(?=\w*)", lambda found: found[1].upper(), text),
     "toUpper": lambda text: text.upper(),
     "toLower": lambda text: text.lower(),
@@ -197,9 +199,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reReplaceAll": _replace,
     "stripPort": _strip_port,
     "stripDomain": _strip_domain,
-    "parseDuration": lambda text: parse_millis(text) / 1_000,
-    "graphLink": _link(0),
-    "tableLink": _link(1),
+    "parseDuration": lambda text: parse_prometheus_duration(text) / 1_000,
+    "graphLink": _graph_link(0),
+    "tableLink": _graph_link(1),
     "urlquery": quote_plus,
     "safeHtml": lambda text: text,
     "first": _first,
@@ -209,15 +211,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sortByLabel": lambda name, samples: sorted(samples, key=lambda sample: sample["Labels"].get(name, "")),
     "eq": _equal,
     "ne": lambda first, second: not _equal(first, second),
-    "lt": _order(lambda a, b: a < b),
-    "le": _order(lambda a, b: a <= b),
-    "gt": _order(lambda a, b: not a <= b),
-    "ge": _order(lambda a, b: not a < b),  # true of NaN, as in Go
+    "lt": _comparison(lambda a, b: a < b),
+    "le": _comparison(lambda a, b: a <= b),
+    "gt": _comparison(lambda a, b: not a <= b),
+    "ge": _comparison(lambda a, b: not a < b),  # true of NaN, as in Go
     "and": _and,
     "or": _or,
-    "not": lambda value: not truth(value),
+    "not": lambda value: not is_true(value),
     "len": len,
     "index": _index,
 }
 
-__all__ = ["FUNCTIONS", "TemplateError", "shortest", "truth"]
+__all__ = ["TEMPLATE_FUNCTIONS", "TemplateError", "format_float", "is_true"]

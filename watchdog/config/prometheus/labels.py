@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-SEVERITY = "severity"
-PLAN = "watchdog_plan"
+SEVERITY_LABEL = "severity"
+PLAN_LABEL = "watchdog_plan"
 """Plan that the alert starts."""
-TARGET = "watchdog_target"
+TARGET_LABEL = "watchdog_target"
 """Target that the alert belongs to."""
-MISSING = "watchdog_missing"
+MISSING_LABEL = "watchdog_missing"
 """Set on what an exported alert says of missing data."""
 
-CRITICAL = ("critical", "page", "crit")
+CRITICAL_SEVERITIES = ("critical", "page", "crit")
 """Severities that are a crit; every other is a warn."""
-WARNING = "warning"
+WARNING_SEVERITY = "warning"
 
-OURS = (SEVERITY, PLAN, TARGET, "alertname", "alertstate")
+RULE_IDENTITY_LABELS = (SEVERITY_LABEL, PLAN_LABEL, TARGET_LABEL, "alertname", "alertstate")
 """Not kept among a rule's labels: they say what it is."""

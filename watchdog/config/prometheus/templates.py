@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from watchdog.config.prometheus.gofmt import show
-from watchdog.config.prometheus.helpers import FUNCTIONS, TemplateError, truth
-from watchdog.config.prometheus.words import unescape
+from watchdog.config.prometheus.gofmt import format_value
+from watchdog.config.prometheus.helpers import TEMPLATE_FUNCTIONS, TemplateError, is_true
+from watchdog.config.prometheus.words import unescape_go_string
 
 _ACTION = re.compile(
     r"""\{\{(?P<left>-(?=\s))?(?P<body>(?:"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|(?!\}\}).)*?)(?P<right>(?<=\s)-)?\}\}""",
@@ -20,9 +20,9 @@ _TOKEN = re.compile(
     r"""|(?P<name>\$?\w*(?:\.\w+)+|\$\w*|\w+|\.)|(?P<sign>:=|=|\||\(|\)|,))"""
 )
 _KEYWORDS = ("if", "with", "range", "else", "end")
-_REFUSED = ("define", "template", "block", "break", "continue")
+_UNSUPPORTED = ("define", "template", "block", "break", "continue")
 
-Query = Callable[[str], Sequence[Mapping[str, Any]]]
+QueryFunction = Callable[[str], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class _Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _Func:
+class _Function:
     name: str
 
 
@@ -54,7 +54,7 @@ class _Pipe:
 class _Block:
     """Text, actions and blocks in their order; `word` is if, with or range, or empty for the whole."""
 
-    word: str
+    keyword: str
     pipe: _Pipe | None
     body: list[Any] = field(default_factory=list)
     other: list[Any] = field(default_factory=list)
@@ -70,23 +70,23 @@ class Template:
         self, text: str, variables: Sequence[str] = ("labels", "externalLabels", "externalURL", "value")
     ) -> None:
         self.text = text
-        self._root = _read(text, {f"${name}" for name in variables} | {"$"}) if "{{" in text else None
+        self._root = _parse(text, {f"${name}" for name in variables} | {"$"}) if "{{" in text else None
 
     def queries(self) -> list[str]:
         """The expressions that it asks with `query "…"`."""
         return [] if self._root is None else list(_queries(self._root))
 
-    def fill(self, data: Mapping[str, Any], variables: Mapping[str, Any], query: Query) -> str:
+    def render(self, data: Mapping[str, Any], variables: Mapping[str, Any], query: QueryFunction) -> str:
         """The text with everything filled in. Raises TemplateError."""
         if self._root is None:
             return self.text
         out: list[str] = []
         scope = {"$": data, **{f"${name}": value for name, value in variables.items()}}
-        _Filling(query, out).walk(self._root.body, data, scope)
+        _Renderer(query, out).render(self._root.body, data, scope)
         return "".join(out)
 
 
-def _read(text: str, known: set[str]) -> _Block:
+def _parse(text: str, known: set[str]) -> _Block:
     root = _Block("", None)
     stack = [root]
     trim, position = False, 0
@@ -94,16 +94,16 @@ def _read(text: str, known: set[str]) -> _Block:
         between = text[position : found.start()]
         if "{{" in between:
             raise TemplateError("{{ is not closed")
-        _text(stack[-1], between.lstrip() if trim else between, strip=bool(found["left"]))
+        _add_text(stack[-1], between.lstrip() if trim else between, strip=bool(found["left"]))
         trim, position = bool(found["right"]), found.end()
         if not found["body"].strip().startswith("/*"):
-            _act(stack, _Words(found["body"], known))
+            _parse_action(stack, _ActionTokens(found["body"], known))
     rest = text[position:]
     if "{{" in rest:
         raise TemplateError("{{ is not closed")
-    _text(stack[-1], rest.lstrip() if trim else rest, strip=False)
+    _add_text(stack[-1], rest.lstrip() if trim else rest, strip=False)
     if len(stack) > 1:
-        raise TemplateError(f"{{{{ {stack[-1].word} }}}} has no {{{{ end }}}}")
+        raise TemplateError(f"{{{{ {stack[-1].keyword} }}}} has no {{{{ end }}}}")
     return root
 
 
@@ -114,87 +114,87 @@ def _queries(part: Any) -> Iterator[str]:
                 yield from _queries(each)
         case _Pipe(commands=commands):
             for command in commands:
-                if len(command) == 2 and command[0] == _Func("query") and isinstance(command[1], _Const):
+                if len(command) == 2 and command[0] == _Function("query") and isinstance(command[1], _Const):
                     yield str(command[1].value)
                 for operand in command:
                     yield from _queries(operand)
 
 
-def _text(block: _Block, text: str, *, strip: bool) -> None:
+def _add_text(block: _Block, text: str, *, strip: bool) -> None:
     if text := text.rstrip() if strip else text:
-        _into(block).append(text)
+        _current_body(block).append(text)
 
 
-def _into(block: _Block) -> list[Any]:
+def _current_body(block: _Block) -> list[Any]:
     return block.other if block.has_else else block.body
 
 
-def _act(stack: list[_Block], words: _Words) -> None:
-    word = words.peek()
-    if word in _REFUSED:
+def _parse_action(stack: list[_Block], tokens: _ActionTokens) -> None:
+    word = tokens.peek()
+    if word in _UNSUPPORTED:
         raise TemplateError(f"{word} is not supported in templates")
     if word == "end":
-        words.take()
-        words.done()
+        tokens.take()
+        tokens.expect_end()
         closed = stack.pop()
         while closed.nested:
             closed = stack.pop()
         if not stack:
             raise TemplateError("{{ end }} closes nothing")
     elif word == "else":
-        words.take()
+        tokens.take()
         block = stack[-1]
-        if not block.word or block.has_else:
+        if not block.keyword or block.has_else:
             raise TemplateError("{{ else }} belongs to nothing")
         block.has_else = True
-        if words.peek() is not None:
-            follow = words.take()
+        if tokens.peek() is not None:
+            follow = tokens.take()
             if follow != "if" and follow != "with":
                 raise TemplateError(f"{{{{ else {follow} }}}} means nothing")
-            inner = _Block(follow, words.pipe(), nested=True)
+            inner = _Block(follow, tokens.parse_pipe(), nested=True)
             block.other.append(inner)
             stack.append(inner)
     elif word in ("if", "with", "range"):
-        words.take()
-        block = _Block(word, words.pipe())
-        _into(stack[-1]).append(block)
+        tokens.take()
+        block = _Block(word, tokens.parse_pipe())
+        _current_body(stack[-1]).append(block)
         stack.append(block)
     elif word is None:
         raise TemplateError("{{ }} holds nothing")
     else:
-        _into(stack[-1]).append(words.pipe())
+        _current_body(stack[-1]).append(tokens.parse_pipe())
 
 
-class _Words:
+class _ActionTokens:
     """The words of one action."""
 
     def __init__(self, body: str, known: set[str]) -> None:
         self._known = known
-        self._words: list[tuple[str, str]] = []
+        self._tokens: list[tuple[str, str]] = []
         position = 0
         while body[position:].strip():
             found = _TOKEN.match(body, position)
             if found is None or found.lastgroup is None:
                 raise TemplateError(f"{{{{{body}}}}}: {body[position:].strip()[:20]!r} cannot be read")
-            self._words.append((found.lastgroup, found[found.lastgroup]))
+            self._tokens.append((found.lastgroup, found[found.lastgroup]))
             position = found.end()
 
     def peek(self, ahead: int = 0) -> str | None:
-        return self._words[ahead][1] if len(self._words) > ahead else None
+        return self._tokens[ahead][1] if len(self._tokens) > ahead else None
 
     def take(self) -> str:
-        return self._words.pop(0)[1]
+        return self._tokens.pop(0)[1]
 
-    def done(self) -> None:
-        if self._words:
-            raise TemplateError(f"{self._words[0][1]!r} is too much")
+    def expect_end(self) -> None:
+        if self._tokens:
+            raise TemplateError(f"{self._tokens[0][1]!r} is too much")
 
-    def pipe(self) -> _Pipe:
-        pipe = self._pipe()
-        self.done()
+    def parse_pipe(self) -> _Pipe:
+        pipe = self._parse_pipe()
+        self.expect_end()
         return pipe
 
-    def _pipe(self) -> _Pipe:
+    def _parse_pipe(self) -> _Pipe:
         variables: tuple[str, ...] = ()
         declares = True
         if (first := self.peek()) is not None and first.startswith("$"):
@@ -205,25 +205,25 @@ class _Words:
                 self.take()
                 variables = (name, self.take())
                 self.take()
-        commands = [self._command()]
+        commands = [self._parse_command()]
         while self.peek() == "|":
             self.take()
-            commands.append(self._command())
+            commands.append(self._parse_command())
         self._known.update(variables)
         return _Pipe(tuple(commands), variables, declares)
 
-    def _command(self) -> tuple[Any, ...]:
+    def _parse_command(self) -> tuple[Any, ...]:
         operands = []
-        while self._words and self._words[0][1] not in ("|", ")"):
-            operands.append(self._operand())
+        while self._tokens and self._tokens[0][1] not in ("|", ")"):
+            operands.append(self._parse_operand())
         if not operands:
             raise TemplateError("a value is missing")
         return tuple(operands)
 
-    def _operand(self) -> Any:
-        kind, text = self._words.pop(0)
+    def _parse_operand(self) -> Any:
+        kind, text = self._tokens.pop(0)
         if text == "(" and kind == "sign":
-            inner = self._pipe()
+            inner = self._parse_pipe()
             if self.peek() != ")":
                 raise TemplateError("a ) is missing")
             self.take()
@@ -232,7 +232,7 @@ class _Words:
             raise TemplateError(f"{text!r} has no place there")
         if kind == "text":
             try:
-                return _Const(unescape(text[1:-1]))
+                return _Const(unescape_go_string(text[1:-1]))
             except ValueError as error:
                 raise TemplateError(str(error)) from None
         if kind == "raw":
@@ -246,100 +246,100 @@ class _Words:
             if start and start not in self._known:
                 raise TemplateError(f"undefined variable {start!r}")
             return _Path(start, tuple(name for name in fields if name))
-        if text not in FUNCTIONS and text != "query":
+        if text not in TEMPLATE_FUNCTIONS and text != "query":
             raise TemplateError(f"the template function {text!r} is not supported")
-        return _Func(text)
+        return _Function(text)
 
 
-class _Filling:
-    def __init__(self, query: Query, out: list[str]) -> None:
+class _Renderer:
+    def __init__(self, query: QueryFunction, out: list[str]) -> None:
         self._query = query
         self._out = out
 
-    def walk(self, body: Sequence[Any], dot: Any, scope: dict[str, Any]) -> None:
+    def render(self, body: Sequence[Any], dot: Any, scope: dict[str, Any]) -> None:
         for part in body:
             match part:
                 case str():
                     self._out.append(part)
                 case _Pipe():
-                    value = self.value(part, dot, scope)
+                    value = self._pipe_value(part, dot, scope)
                     if part.variables:
                         self._assign(part, value, scope)
                     else:
-                        self._out.append(show(value))
+                        self._out.append(format_value(value))
                 case _Block():
-                    self._block(part, dot, scope)
+                    self._render_block(part, dot, scope)
 
     def _assign(self, pipe: _Pipe, value: Any, scope: dict[str, Any]) -> None:
         scope[pipe.variables[-1]] = value
 
-    def _block(self, block: _Block, dot: Any, scope: dict[str, Any]) -> None:
+    def _render_block(self, block: _Block, dot: Any, scope: dict[str, Any]) -> None:
         assert block.pipe is not None
-        value = self.value(block.pipe, dot, scope)
-        if block.word == "range":
-            self._range(block, value, dot, scope)
+        value = self._pipe_value(block.pipe, dot, scope)
+        if block.keyword == "range":
+            self._render_range(block, value, dot, scope)
             return
         inner = dict(scope)
         if block.pipe.variables:
             self._assign(block.pipe, value, inner)
-        if truth(value):
-            self.walk(block.body, value if block.word == "with" else dot, inner)
+        if is_true(value):
+            self.render(block.body, value if block.keyword == "with" else dot, inner)
         else:
-            self.walk(block.other, dot, inner)
-        self._keep(scope, inner, block)
+            self.render(block.other, dot, inner)
+        self._propagate_assignments(scope, inner, block)
 
-    def _range(self, block: _Block, value: Any, dot: Any, scope: dict[str, Any]) -> None:
+    def _render_range(self, block: _Block, value: Any, dot: Any, scope: dict[str, Any]) -> None:
         assert block.pipe is not None
         if isinstance(value, Mapping):
             entries = [(key, value[key]) for key in sorted(value)]
         elif isinstance(value, Sequence) and not isinstance(value, str):
             entries = list(enumerate(value))
         else:
-            raise TemplateError(f"range can't iterate over {show(value)}")
+            raise TemplateError(f"range can't iterate over {format_value(value)}")
         if not entries:
-            self.walk(block.other, dot, dict(scope))
+            self.render(block.other, dot, dict(scope))
         for key, each in entries:
             inner = dict(scope)
             inner |= dict(
                 zip(block.pipe.variables, (key, each) if len(block.pipe.variables) == 2 else (each,), strict=False)
             )
-            self.walk(block.body, each, inner)
-            self._keep(scope, inner, block)
+            self.render(block.body, each, inner)
+            self._propagate_assignments(scope, inner, block)
 
-    def _keep(self, scope: dict[str, Any], inner: Mapping[str, Any], block: _Block) -> None:
+    def _propagate_assignments(self, scope: dict[str, Any], inner: Mapping[str, Any], block: _Block) -> None:
         """``=`` inside a block changes the variable outside; ``:=`` makes one that ends with the block."""
         pipes = [part for part in (*block.body, *block.other) if isinstance(part, _Pipe) and part.declares]
         made = {name for pipe in pipes for name in pipe.variables}
         made |= set(block.pipe.variables) if block.pipe is not None else set()
         scope.update({name: inner[name] for name in scope if name not in made})
 
-    def value(self, pipe: _Pipe, dot: Any, scope: Mapping[str, Any]) -> Any:
+    def _pipe_value(self, pipe: _Pipe, dot: Any, scope: Mapping[str, Any]) -> Any:
         last: tuple[Any, ...] = ()
         for command in pipe.commands:
-            last = (self._run(command, last, dot, scope),)
+            last = (self._call(command, last, dot, scope),)
         return last[0]
 
-    def _run(self, command: Sequence[Any], last: tuple[Any, ...], dot: Any, scope: Mapping[str, Any]) -> Any:
+    def _call(self, command: Sequence[Any], last: tuple[Any, ...], dot: Any, scope: Mapping[str, Any]) -> Any:
         head = command[0]
-        if isinstance(head, _Func):
-            args = [*(self._operand(each, dot, scope) for each in command[1:]), *last]
-            call = self._query if head.name == "query" else FUNCTIONS[head.name]
+        if isinstance(head, _Function):
+            args = [*(self._operand_value(each, dot, scope) for each in command[1:]), *last]
+            call = self._query if head.name == "query" else TEMPLATE_FUNCTIONS[head.name]
             try:
                 return call(*args)
             except (TypeError, ValueError, AttributeError, KeyError) as error:
                 raise TemplateError(f"error calling {head.name}: {error}") from None
         if len(command) > 1 or last:
             raise TemplateError("can't give argument to non-function")
-        return self._operand(head, dot, scope)
+        return self._operand_value(head, dot, scope)
 
-    def _operand(self, operand: Any, dot: Any, scope: Mapping[str, Any]) -> Any:
+    def _operand_value(self, operand: Any, dot: Any, scope: Mapping[str, Any]) -> Any:
         match operand:
             case _Const(value=value):
                 return value
             case _Pipe():
-                return self.value(operand, dot, scope)
-            case _Func():
-                return self._run((operand,), (), dot, scope)
+                return self._pipe_value(operand, dot, scope)
+            case _Function():
+                return self._call((operand,), (), dot, scope)
         value = scope[operand.start] if operand.start else dot
         for name in operand.fields:
             if isinstance(value, LabelMap):

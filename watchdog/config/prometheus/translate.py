@@ -12,32 +12,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from watchdog.config.document import Document, Loc
-from watchdog.config.problem import short
-from watchdog.config.prometheus.cells import Cell, open_sheet
-from watchdog.config.prometheus.groups import LABEL, Group, Rule, is_prometheus, read_groups
+from watchdog.config.document import Document, KeyPath
+from watchdog.config.problem import shorten
+from watchdog.config.prometheus.cells import Cell, load_cells
+from watchdog.config.prometheus.groups import LABEL_NAME, PrometheusRule, RuleGroup, is_prometheus_file, parse_groups
 from watchdog.config.prometheus.helpers import TemplateError
-from watchdog.config.prometheus.hysteresis import split
-from watchdog.config.prometheus.labels import CRITICAL, OURS, PLAN, SEVERITY, TARGET, WARNING
-from watchdog.config.prometheus.templates import LabelMap, Query, Template
-from watchdog.config.theirs import Translation
+from watchdog.config.prometheus.hysteresis import parse_hysteresis
+from watchdog.config.prometheus.labels import (
+    CRITICAL_SEVERITIES,
+    PLAN_LABEL,
+    RULE_IDENTITY_LABELS,
+    SEVERITY_LABEL,
+    TARGET_LABEL,
+    WARNING_SEVERITY,
+)
+from watchdog.config.prometheus.templates import LabelMap, QueryFunction, Template
+from watchdog.config.theirs import ImportedRules
 from watchdog.model import Labels
-from watchdog.promql import PromqlError, Recording, Recordings, expand, metric_names, parse
-from watchdog.promql.nodes import STEP
+from watchdog.promql import PromqlError, RecordingRule, RecordingRules, expand_recordings, metric_names, parse
+from watchdog.promql.nodes import DEFAULT_SUBQUERY_STEP
 
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """What aliases may make of a file."""
 
-ALONE = "default"
+DEFAULT_TARGET = "default"
 """The target of alerts where no file defines one: they are told, and no plan can be started."""
 
-RUNBOOK = ("runbook_url", "runbook")
-_SYNTHETIC = ("ALERTS", "ALERTS_FOR_STATE")
-_UNLIKE_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+RUNBOOK_ANNOTATIONS = ("runbook_url", "runbook")
+_SYNTHETIC_METRICS = ("ALERTS", "ALERTS_FOR_STATE")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class PrometheusAlert:
     """What a rule from one of Prometheus's files says to people, beside what ours say."""
 
     name: str
@@ -46,14 +53,14 @@ class Alert:
     """Those that are filled in when it trips."""
     annotations: tuple[tuple[str, Template], ...]
 
-    def said(self) -> list[list[tuple[str, str]]]:
+    def template_texts(self) -> list[list[tuple[str, str]]]:
         return [[(key, template.text) for key, template in each] for each in (self.labels, self.annotations)]
 
     def queries(self) -> list[str]:
         """What its templates ask."""
         return [text for _, template in (*self.labels, *self.annotations) for text in template.queries()]
 
-    def lines(self, labels: Labels, value: float | None, query: Query) -> list[str]:
+    def render_lines(self, labels: Labels, value: float | None, run_query: QueryFunction) -> list[str]:
         """What people are told, filled in as Prometheus does it. A template that fails says so in its place."""
         held = LabelMap(labels)
         v = float("nan") if value is None else value
@@ -62,7 +69,7 @@ class Alert:
 
         def fill(template: Template) -> str:
             try:
-                return " ".join(template.fill(data, variables, query).split())
+                return " ".join(template.render(data, variables, run_query).split())
             except TemplateError as error:
                 return f"<error expanding template: {error}>"
 
@@ -78,84 +85,97 @@ class Alert:
 
 def _is_link(key: str, template: Template) -> bool:
     """A runbook that the rule itself carries."""
-    return key in RUNBOOK and "{{" not in template.text
+    return key in RUNBOOK_ANNOTATIONS and "{{" not in template.text
 
 
-def read_theirs(read: Sequence[tuple[Path, Document]]) -> Translation:
+def import_documents(documents: Sequence[tuple[Path, Document]]) -> ImportedRules:
     """Those of the documents that are Prometheus's, translated. Their mistakes stand in the new documents' ``problems``."""
-    theirs: list[tuple[Document, Cell]] = []
-    ours: list[dict[str, Any]] = []
-    for path, document in read:
+    prometheus_files: list[tuple[Document, Cell]] = []
+    own_data: list[dict[str, Any]] = []
+    for path, document in documents:
         if isinstance(document.data, dict) and "groups" in document.data:
-            sheet, top = open_sheet(path, document.file)
-            sheet.most = MOST_VALUES
-            if top is not None and is_prometheus(top):
-                theirs.append((document, top))
+            sheet, top = load_cells(path, document.file)
+            sheet.max_values = MAX_VALUES
+            if top is not None and is_prometheus_file(top):
+                prometheus_files.append((document, top))
                 continue
             document.problems += sheet.problems
         if isinstance(document.data, dict):
-            ours.append(document.data)
-    if not theirs:
-        return Translation()
-    taken = {name for data in ours for name in _names_in(data, "kpis")}
-    taken |= {rule["name"] for data in ours for rule in _listed(data, "rules") if isinstance(rule.get("name"), str)}
-    targets = list(dict.fromkeys(name for data in ours for name in _names_in(data, "targets")))
-    return _translate(theirs, targets, taken)
+            own_data.append(document.data)
+    if not prometheus_files:
+        return ImportedRules()
+    used_names = {name for data in own_data for name in _names_in(data, "kpis")}
+    used_names |= {
+        rule["name"] for data in own_data for rule in _entries_in(data, "rules") if isinstance(rule.get("name"), str)
+    }
+    targets = list(dict.fromkeys(name for data in own_data for name in _names_in(data, "targets")))
+    return _import_files(prometheus_files, targets, used_names)
 
 
 def _names_in(data: Mapping[str, Any], section: str) -> list[str]:
     return list(data[section]) if isinstance(data.get(section), dict) else []
 
 
-def _listed(data: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+def _entries_in(data: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
     return [each for each in data[section] if isinstance(each, dict)] if isinstance(data.get(section), list) else []
 
 
-def _translate(read: Sequence[tuple[Document, Cell]], targets: Sequence[str], taken: Collection[str]) -> Translation:
+def _import_files(
+    files_read: Sequence[tuple[Document, Cell]], targets: Sequence[str], used_names: Collection[str]
+) -> ImportedRules:
     """`targets`: those that our own files define. `taken`: names of our own rules and KPIs."""
-    made = Translation()
-    files = [(document, top, _groups(top)) for document, top in read]
+    imported = ImportedRules()
+    files = [(document, top, _parse_groups(top)) for document, top in files_read]
     for _, _, groups in files:
         for group in groups:
             for rule in group.rules:
                 if not rule.is_alert:
                     labels = tuple((name, template.text) for name, template in rule.labels)
-                    recording = Recording(rule.name, rule.expr, labels, group.interval or STEP)
-                    made.recordings.setdefault(rule.name, []).append(recording)
-    names = _names(
-        [(group, rule) for _, _, groups in files for group in groups for rule in group.rules if rule.is_alert], taken
+                    recording = RecordingRule(rule.name, rule.expr, labels, group.interval or DEFAULT_SUBQUERY_STEP)
+                    imported.recordings.setdefault(rule.name, []).append(recording)
+    names = _unique_names(
+        [(group, rule) for _, _, groups in files for group in groups for rule in group.rules if rule.is_alert],
+        used_names,
     )
     for document, top, groups in files:
-        page = _Page(Document(top.sheet.file, {"rules": [], "kpis": {}}, problems=top.sheet.problems))
-        page.at((), top)
+        builder = _DocumentBuilder(
+            Document(top.cell_file.file, {"rules": [], "kpis": {}}, problems=top.cell_file.problems)
+        )
+        builder.set_position((), top)
         for group in groups:
-            made.notes += _unheeded(top.sheet.file, group)
+            imported.notes += _ignored_settings(top.cell_file.file, group)
             for rule in group.rules:
-                if _can_be_asked(rule, made.recordings) and _can_be_told(rule, made.recordings) and rule.is_alert:
+                if (
+                    _can_evaluate_expr(rule, imported.recordings)
+                    and _can_evaluate_templates(rule, imported.recordings)
+                    and rule.is_alert
+                ):
                     name = names[id(rule)]
-                    made.alerts[name] = Alert(rule.name, tuple(_templated(rule)), rule.annotations)
-                    _alert(page, rule, name, targets or [ALONE])
-        if not targets and not made.instead:
-            page.document.data["targets"] = {ALONE: {}}
-            page.at(("targets", ALONE), top)
-        made.instead[id(document)] = page.document
-    return made
+                    imported.prometheus_alerts[name] = PrometheusAlert(
+                        rule.name, tuple(_templated_labels(rule)), rule.annotations
+                    )
+                    _import_alert(builder, rule, name, targets or [DEFAULT_TARGET])
+        if not targets and not imported.replacements:
+            builder.document.data["targets"] = {DEFAULT_TARGET: {}}
+            builder.set_position(("targets", DEFAULT_TARGET), top)
+        imported.replacements[id(document)] = builder.document
+    return imported
 
 
-def _groups(top: Cell) -> list[Group]:
+def _parse_groups(top: Cell) -> list[RuleGroup]:
     """None of a file that is too long: what was read of it so far is not all of it."""
-    groups = read_groups(top, 0)
-    return groups if top.sheet.cells <= top.sheet.most else []
+    groups = parse_groups(top, 0)
+    return groups if top.cell_file.value_count <= top.cell_file.max_values else []
 
 
-def _names(alerts: Sequence[tuple[Group, Rule]], taken: Collection[str]) -> dict[int, str]:
+def _unique_names(alerts: Sequence[tuple[RuleGroup, PrometheusRule]], used_names: Collection[str]) -> dict[int, str]:
     """Rule names are unique here, alert names are not: what is ambiguous gets its severity, then its group, then a number."""
-    used = set(taken)
+    used = set(used_names)
     forms = [
         [
-            _name(rule.name),
-            _name(f"{rule.name}.{_severity(rule) or 'none'}"),
-            _name(f"{group.name}.{rule.name}.{_severity(rule) or 'none'}"),
+            _sanitized_name(rule.name),
+            _sanitized_name(f"{rule.name}.{_severity(rule) or 'none'}"),
+            _sanitized_name(f"{group.name}.{rule.name}.{_severity(rule) or 'none'}"),
         ]
         for group, rule in alerts
     ]
@@ -170,34 +190,34 @@ def _names(alerts: Sequence[tuple[Group, Rule]], taken: Collection[str]) -> dict
     return names
 
 
-def _name(text: str) -> str:
-    return _UNLIKE_A_NAME.sub("-", text)[:80].strip("-.") or "alert"
+def _sanitized_name(text: str) -> str:
+    return _NOT_IN_NAMES.sub("-", text)[:80].strip("-.") or "alert"
 
 
-def _severity(rule: Rule) -> str:
-    return rule.cells[f"label {SEVERITY}"].text() if f"label {SEVERITY}" in rule.cells else ""
+def _severity(rule: PrometheusRule) -> str:
+    return rule.cells[f"label {SEVERITY_LABEL}"].as_text() if f"label {SEVERITY_LABEL}" in rule.cells else ""
 
 
-def _unheeded(file: str, group: Group) -> Iterator[str]:
-    for key, said in (("limit", group.limit), ("query_offset", group.offset)):
+def _ignored_settings(file: str, group: RuleGroup) -> Iterator[str]:
+    for key, said in (("limit", group.limit), ("query_offset", group.query_offset)):
         if said:
-            yield f"{file}: {key} of the group {short(group.name)} is not heeded; see docs/prometheus.md"
+            yield f"{file}: {key} of the group {shorten(group.name)} is not heeded; see docs/prometheus.md"
 
 
-def _templated(rule: Rule) -> Iterator[tuple[str, Template]]:
+def _templated_labels(rule: PrometheusRule) -> Iterator[tuple[str, Template]]:
     yield from ((name, template) for name, template in rule.labels if "{{" in template.text)
 
 
-def _can_be_asked(rule: Rule, recordings: Recordings) -> bool:
+def _can_evaluate_expr(rule: PrometheusRule, recordings: RecordingRules) -> bool:
     """Whether the expression can be evaluated here; what cannot is reported."""
     cell = rule.cells["expr"]
     try:
-        names = metric_names(expand(rule.expr, recordings))
+        names = metric_names(expand_recordings(rule.expr, recordings))
     except PromqlError as error:
         cell.report(str(error))
         return False
-    if synthetic := names.intersection(_SYNTHETIC):
-        if rule.is_alert and split(rule.text, rule.name) is not None:
+    if synthetic := names.intersection(_SYNTHETIC_METRICS):
+        if rule.is_alert and parse_hysteresis(rule.text, rule.name) is not None:
             return True
         cell.report(
             f"{min(synthetic)} is not kept as a series",
@@ -207,85 +227,92 @@ def _can_be_asked(rule: Rule, recordings: Recordings) -> bool:
     return True
 
 
-def _can_be_told(rule: Rule, recordings: Recordings) -> bool:
+def _can_evaluate_templates(rule: PrometheusRule, recordings: RecordingRules) -> bool:
     """Whether what its templates ask can be evaluated."""
     for key, template in rule.annotations:
         for text in template.queries():
             try:
-                expand(parse(text), recordings)
+                expand_recordings(parse(text), recordings)
             except PromqlError as error:
-                rule.cells["annotations"].keyed()[key].report(f"query {short(text)}: {error}")
+                rule.cells["annotations"].as_dict()[key].report(f"query {shorten(text)}: {error}")
                 return False
     return True
 
 
-def _alert(page: _Page, rule: Rule, name: str, targets: Sequence[str]) -> None:
+def _import_alert(builder: _DocumentBuilder, rule: PrometheusRule, name: str, targets: Sequence[str]) -> None:
     cells = rule.cells
     labels = {label: template.text for label, template in rule.labels if "{{" not in template.text}
-    level: Literal["warn", "crit"] = "crit" if labels.get(SEVERITY) in CRITICAL else "warn"
-    said: dict[str, Any] = {"name": name}
-    at: dict[Loc, Cell] = {(): cells[""], ("name",): cells["alert"]}
-    for key in (PLAN, TARGET):
+    level: Literal["warn", "crit"] = "crit" if labels.get(SEVERITY_LABEL) in CRITICAL_SEVERITIES else "warn"
+    rule_data: dict[str, Any] = {"name": name}
+    cells_by_path: dict[KeyPath, Cell] = {(): cells[""], ("name",): cells["alert"]}
+    for key in (PLAN_LABEL, TARGET_LABEL):
         if f"label {key}" in cells and not labels.get(key):
             cells[f"label {key}"].report(f"{key} is a name, and no template", "write the name itself")
-    said["target"] = labels.get(TARGET) or targets[0]
-    at["target",] = cells.get(f"label {TARGET}", cells["alert"])
-    if len(targets) > 1 and f"label {TARGET}" not in cells:
+    rule_data["target"] = labels.get(TARGET_LABEL) or targets[0]
+    cells_by_path["target",] = cells.get(f"label {TARGET_LABEL}", cells["alert"])
+    if len(targets) > 1 and f"label {TARGET_LABEL}" not in cells:
         cells["alert"].report(
-            f"it is not said which target {short(rule.name)} belongs to",
-            f"add the label {TARGET} to it or to its group, with one of {', '.join(targets)}",
+            f"it is not said which target {shorten(rule.name)} belongs to",
+            f"add the label {TARGET_LABEL} to it or to its group, with one of {', '.join(targets)}",
         )
         return
     threshold: dict[str, Any] = {}
-    said[level] = threshold
-    at[level,] = cells["alert"]
-    hysteresis = split(rule.text, rule.name)
+    rule_data[level] = threshold
+    cells_by_path[level,] = cells["alert"]
+    hysteresis = parse_hysteresis(rule.text, rule.name)
     if hysteresis is None:
         threshold["expr"] = rule.text
-        at[level, "expr"] = cells["expr"]
+        cells_by_path[level, "expr"] = cells["expr"]
     else:
-        page.document.data["kpis"][name] = {"expr": hysteresis.value} | (
+        builder.document.data["kpis"][name] = {"expr": hysteresis.value} | (
             {"needs": hysteresis.needs} if hysteresis.needs else {}
         )
         for path in ((), ("expr",), ("needs",)):
-            page.at(("kpis", name, *path), cells["expr"])
-        said["kpi"] = name
+            builder.set_position(("kpis", name, *path), cells["expr"])
+        rule_data["kpi"] = name
         threshold |= {hysteresis.operator: hysteresis.limit, "clear": hysteresis.clear}
-        if hysteresis.counts is not None:
-            threshold["for"] = hysteresis.counts
-    for key, ours, millis in (("for", "for", rule.hold), ("keep_firing_for", "clear_for", rule.keep)):
+        if hysteresis.n_of_m is not None:
+            threshold["for"] = hysteresis.n_of_m
+    for key, own_key, millis in (
+        ("for", "for", rule.for_duration),
+        ("keep_firing_for", "clear_for", rule.keep_firing_for),
+    ):
         if millis:
-            threshold[ours] = f"{millis}ms"
-            at[level, ours] = cells[key]
-    if plan := labels.get(PLAN):
+            threshold[own_key] = f"{millis}ms"
+            cells_by_path[level, own_key] = cells[key]
+    if plan := labels.get(PLAN_LABEL):
         threshold["plan"] = plan
-        at[level, "plan"] = cells[f"label {PLAN}"]
+        cells_by_path[level, "plan"] = cells[f"label {PLAN_LABEL}"]
         if level == "warn":
-            cells[f"label {PLAN}"].report(
-                f"a plan is started by a critical alert, and this one is {_shown(labels)}",
-                f"say {SEVERITY}: critical, or delete {PLAN}",
+            cells[f"label {PLAN_LABEL}"].report(
+                f"a plan is started by a critical alert, and this one is {_severity_name(labels)}",
+                f"say {SEVERITY_LABEL}: critical, or delete {PLAN_LABEL}",
             )
             return
-    if kept := {label: text for label, text in labels.items() if label not in OURS and text and LABEL.fullmatch(label)}:
-        said["labels"] = kept
-        at |= {("labels",): cells.get("labels", cells[""])}
-        at |= {("labels", label): cells[f"label {label}"] for label in kept}
-    runbook = next((template for key, template in rule.annotations if key in RUNBOOK), None)
+    if kept := {
+        label: text
+        for label, text in labels.items()
+        if label not in RULE_IDENTITY_LABELS and text and LABEL_NAME.fullmatch(label)
+    }:
+        rule_data["labels"] = kept
+        cells_by_path |= {("labels",): cells.get("labels", cells[""])}
+        cells_by_path |= {("labels", label): cells[f"label {label}"] for label in kept}
+    runbook = next((template for key, template in rule.annotations if key in RUNBOOK_ANNOTATIONS), None)
     if runbook is not None and "{{" not in runbook.text and runbook.text:
-        said["runbook"] = runbook.text
-    index = len(page.document.data["rules"])
-    page.document.data["rules"].append(said)
-    for loc, cell in at.items():
-        page.at(("rules", index, *loc), cell)
+        rule_data["runbook"] = runbook.text
+    index = len(builder.document.data["rules"])
+    builder.document.data["rules"].append(rule_data)
+    for loc, cell in cells_by_path.items():
+        builder.set_position(("rules", index, *loc), cell)
 
 
-def _shown(labels: Mapping[str, str]) -> str:
-    return short(labels[SEVERITY]) if labels.get(SEVERITY) else WARNING
+def _severity_name(labels: Mapping[str, str]) -> str:
+    return shorten(labels[SEVERITY_LABEL]) if labels.get(SEVERITY_LABEL) else WARNING_SEVERITY
 
 
 @dataclass
-class _Page:
+class _DocumentBuilder:
     document: Document
 
-    def at(self, loc: Loc, cell: Cell) -> None:
-        self.document.key_at[loc] = self.document.val_at[loc] = cell.place
+    def set_position(self, loc: KeyPath, cell: Cell) -> None:
+        self.document.key_positions[loc] = self.document.value_positions[loc] = cell.position
