@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import daemon, journal, replay, rivals, sampling, versus
+from benchmarks import comparison, competitors, daemon, journal, replay, sampling
 from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort
 from benchmarks.table import TableRow, format_markdown, format_plain
 
 SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[TableRow]]] = {
-    "evaluator": versus.measure_rows,
+    "evaluator": comparison.measure_rows,
     "sampling": lambda effort, _: sampling.measure_rows(effort.seconds),
     "journal": lambda effort, _: journal.measure_rows(effort.seconds),
     "daemon": daemon.measure_rows,
@@ -73,7 +73,7 @@ def describe_machine() -> str:
     parts += [
         f"{program} {found}"
         for program, package in _PACKAGES.items()
-        if (found := rivals.program_version(program, package))
+        if (found := competitors.program_version(program, package))
     ]
     cpus, memory, load = os.cpu_count(), psutil.virtual_memory().total / 2**30, os.getloadavg()[0]
     return f"{cpus} CPUs, {memory:.0f} GiB, load {load:.1f} before the run, {system}\n{', '.join(parts)}"

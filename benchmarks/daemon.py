@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from benchmarks.alerting import AlertingStack
-from benchmarks.bot import ROOT, SERIES_COUNT, MetricsServer
+from benchmarks.alerting_stack import AlertingStack
 from benchmarks.measure import Effort, Memory, cpu_seconds, fetch, memory_usage, running_process, wait_until
+from benchmarks.metrics_server import ROOT, SERIES_COUNT, MetricsServer
 from benchmarks.table import TableRow
 
 RULE_COUNT = 20

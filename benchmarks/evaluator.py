@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.data import SECOND, BenchmarkCase, SeriesHistory, make_gauges
+from benchmarks.cases import SECOND, BenchmarkCase, SeriesHistory, make_gauges
 from benchmarks.measure import measure_rate
 from watchdog import rules
 from watchdog.config import load
-from watchdog.journal import Journal
-from watchdog.model import Millis, Sample
-from watchdog.pipeline import Pipeline
+from watchdog.core.model import Millis, Sample
+from watchdog.core.telemetry import Telemetry
+from watchdog.journal.sqlite import Journal
+from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, parse
 from watchdog.rules import Check, Kpi, Reading, Rule, Threshold
-from watchdog.series import Head
-from watchdog.telemetry import Telemetry
+from watchdog.tsdb.head import Head
 
 _NOW: Millis = 1_700_000_000_000
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.table import TableRow
-from watchdog.journal import Journal, incidents, outbox
+from watchdog.journal import incidents, messages
+from watchdog.journal.sqlite import Journal
 
 _T = 1_700_000_000_000
 
@@ -41,7 +42,7 @@ def measure_rows(seconds: float) -> list[TableRow]:
                 number = incidents.open_incident(db, "bot", "crit", "drawdown", _T)
                 incidents.add_trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
                 incidents.add_event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
-                outbox.enqueue(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
+                messages.enqueue(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
                 incidents.close_incident(db, number, _T)
 
         try:

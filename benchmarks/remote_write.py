@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data import Floats
-from watchdog.model import Labels
+from benchmarks.cases import Floats
+from watchdog.core.model import Labels
 
 HEADERS = {
     "Content-Type": "application/x-protobuf",

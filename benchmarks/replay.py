@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import rivals
-from benchmarks.data import DAY, HOUR, SeriesHistory
+from benchmarks import competitors
+from benchmarks.cases import DAY, HOUR, SeriesHistory
 from benchmarks.measure import Effort, measure_rate
 from benchmarks.table import TableRow
 from watchdog import config
-from watchdog.promql import PageList, SeriesPage, evaluate, parse
-from watchdog.replay import replay
+from watchdog.offline.replay.engine import replay
+from watchdog.promql import evaluate, parse
+from watchdog.tsdb.page import PageList, SeriesPage
 
 _START = 1_700_000_000_000
 YEAR = 365 * DAY
@@ -54,7 +55,7 @@ def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
     found = []
     with (
         TemporaryDirectory(prefix="benchmarks-") as name,
-        rivals.running_competitors(Path(name), log, only_prometheus=True) as them,
+        competitors.running_competitors(Path(name), log, only_prometheus=True) as them,
     ):
         walk = _random_walk(DAY + HOUR if effort.full else 2 * HOUR)
         for rival in them:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.bot import metrics_text, separate_process
-from benchmarks.data import make_gauges
+from benchmarks.cases import make_gauges
 from benchmarks.evaluator import SampleFeed
 from benchmarks.measure import measure_rate, no_preparation
+from benchmarks.metrics_server import metrics_text, separate_process
 from benchmarks.table import TableRow
-from watchdog.series import Head
 from watchdog.sources import exposition
 from watchdog.sources.scrape import ScrapeSource
+from watchdog.tsdb.head import Head
 
 
 def measure_rows(seconds: float) -> list[TableRow]:

@@ -23,7 +23,7 @@ def main() -> int:
         )
         return 1
     gc.disable()  # what is imported stays: to look it through for garbage costs a tenth of a start, and stalls later on
-    from watchdog.cli import main as run
+    from watchdog.cli.command_line import main as run
 
     gc.freeze()
     gc.enable()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.helpers import CONFIG_V1, CONFIG_V2, GitRepo
-from watchdog.actions import repository
+from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo
+from watchdog.actions.git import repository
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.actions.helpers import failing_at, json_round_trip, killed_at, make_action
+from tests.support.actions import failing_at, json_round_trip, killed_at, make_action
 from watchdog.actions import archive as room
-from watchdog.model import Action, ActionError, JsonObject, Target
+from watchdog.core.model import Action, ActionError, JsonObject, Target
 
 
 @pytest.fixture

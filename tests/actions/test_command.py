@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import json_round_trip, make_action
-from watchdog.model import Action, ActionError, Target
+from tests.support.actions import json_round_trip, make_action
+from watchdog.core.model import Action, ActionError, Target
 
 
 def make_shell_step(script: str, check: str | None = None, repo: Path | None = None, **more: Any) -> Action:

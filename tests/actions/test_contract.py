@@ -16,14 +16,14 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.actions.helpers import GitRepo, json_round_trip, killed_at, make_action
 from tests.actions.test_http import FakeApi
 from tests.actions.test_process import BotFolder
 from tests.actions.test_systemd import FakeSystemctl
+from tests.support.actions import GitRepo, json_round_trip, killed_at, make_action
 from watchdog.actions import AnyAction as Union
-from watchdog.actions import child
-from watchdog.model import Action, ActionError, ActionModel, ConfigModel, JsonObject, ProcessSpec, Target
-from watchdog.units import parse_duration
+from watchdog.core.model import Action, ActionError, ActionModel, ConfigModel, JsonObject, ProcessSpec, Target
+from watchdog.core.units import parse_duration
+from watchdog.host import child_process
 
 DOCS = Path(__file__).parents[2] / "docs/actions"
 PACKAGE = Path(__file__).parents[2] / "watchdog/actions"
@@ -133,7 +133,7 @@ def test_every_action_has_a_test_and_a_page() -> None:
 
 def test_every_action_of_the_room_is_in_the_union() -> None:
     tag = re.compile(r'^    do: Literal\["(\w+)"\]$', re.MULTILINE)
-    found = {word for file in PACKAGE.glob("*.py") for word in tag.findall(file.read_text())}
+    found = {word for file in PACKAGE.rglob("*.py") for word in tag.findall(file.read_text())}
 
     assert found == set(CLASS_BY_NAME)
 
@@ -265,13 +265,13 @@ def apply_killed_at(nth: int, step: Action, before: JsonObject, note: Path) -> b
         for module, name in parts:
             real = getattr(module, name)
             setattr(module, name, lambda *args, real=real: count() and real(*args))
-        child.on_child_started.set(started)
+        child_process.on_child_started.set(started)
         step.apply(before, "k")
 
     died = killed_at(1_000_000, act)
     if died and note.exists():
         pid, at = note.read_text().split()
-        child.terminate_leftover(int(pid), float(at), 20)  # as the daemon does at boot
+        child_process.terminate_leftover(int(pid), float(at), 20)  # as the daemon does at boot
     return died
 
 

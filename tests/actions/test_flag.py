@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import json_round_trip, killed_at, make_action
+from tests.support.actions import json_round_trip, killed_at, make_action
 from watchdog.actions import FlagAction
-from watchdog.model import Action, ActionError, Target
+from watchdog.core.model import Action, ActionError, Target
 
 CONFIG_PY = "GLOBAL_TRADING = True  # the big switch\nFEATURE = True\n"
 

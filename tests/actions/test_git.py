@@ -14,16 +14,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import CONFIG_V1, CONFIG_V2, GitRepo, failing_at, json_round_trip, killed_at, make_action
-from watchdog.actions import child
-from watchdog.actions.git import (
-    current_commit,
-    record_good_commit,
-    redeploy_hint,
-    reverts_in_force,
-    rolled_back_commits,
-)
-from watchdog.model import Action, ActionError, CompletedStep, JsonObject, Target
+from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo, failing_at, json_round_trip, killed_at, make_action
+from watchdog.actions.git.action import redeploy_hint
+from watchdog.actions.git.commit_refs import current_commit, record_good_commit, reverts_in_force, rolled_back_commits
+from watchdog.core.model import Action, ActionError, CompletedStep, JsonObject, Target
+from watchdog.host import child_process
 
 
 def make_revert_step(bot: GitRepo, name: str = "x-merge") -> Action:
@@ -648,7 +643,7 @@ def test_a_step_without_a_repo_says_so() -> None:
 
 
 def test_a_git_at_work_is_waited_for_and_then_not_disturbed(bot: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchdog.actions.locks._LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("watchdog.actions.git.index_lock._LOCK_TIMEOUT", 0.3)
     step = make_revert_step(bot)
     before = step.capture()
     lock = bot.path / ".git/index.lock"
@@ -666,11 +661,13 @@ def test_a_git_at_work_is_waited_for_and_then_not_disturbed(bot: GitRepo, monkey
 def test_an_old_lock_is_removed_only_when_nobody_holds_it(
     bot: GitRepo, held: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.actions.locks._LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("watchdog.actions.git.index_lock._LOCK_TIMEOUT", 0.3)
     lock = bot.path / ".git/index.lock"
     lock.touch()
     os.utime(lock, (lock.stat().st_mtime - 700,) * 2)
-    monkeypatch.setattr(child, "boot_time", lambda: time.time() - 86_400)  # this machine may be up for ten seconds only
+    monkeypatch.setattr(
+        child_process, "boot_time", lambda: time.time() - 86_400
+    )  # this machine may be up for ten seconds only
     if held:
         with lock.open(), pytest.raises(ActionError, match=r"index\.lock exists"):
             make_revert_step(bot).capture()
@@ -683,7 +680,7 @@ def test_an_old_lock_is_removed_only_when_nobody_holds_it(
 def test_a_lock_from_before_the_boot_is_nobodys(bot: GitRepo) -> None:
     lock = bot.path / ".git/index.lock"
     lock.touch()
-    os.utime(lock, (child.boot_time() - 60,) * 2)
+    os.utime(lock, (child_process.boot_time() - 60,) * 2)
     apply_step(make_revert_step(bot))
 
     assert not lock.exists()
@@ -694,14 +691,14 @@ def test_locks_that_a_killed_git_of_ours_left_on_the_branch_are_ours_to_clear(
 ) -> None:
     step = make_revert_step(bot)
     before = step.capture()
-    run = child.run
+    run = child_process.run
 
-    def up_to_the_branch(argv: Sequence[str], **how: Any) -> child.CommandResult:
+    def up_to_the_branch(argv: Sequence[str], **how: Any) -> child_process.CommandResult:
         if "update-ref" in argv:
             os.kill(os.getpid(), signal.SIGKILL)
         return run(argv, **how)
 
-    monkeypatch.setattr(child, "run", up_to_the_branch)
+    monkeypatch.setattr(child_process, "run", up_to_the_branch)
     assert killed_at(-1, lambda: step.apply(before, "k"))
     monkeypatch.undo()
     for name in ("HEAD.lock", "refs/heads/main.lock"):
@@ -960,14 +957,14 @@ def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(
                     note.write_text(f"{pid} {started}")
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            child.on_child_started.set(noted)
+            child_process.on_child_started.set(noted)
             step.apply(before, "k")
 
         if not killed_at(-1, until_nth):
             assert nth > 8
             return
         left_over = note.read_text().split()
-        child.terminate_leftover(int(left_over[0]), float(left_over[1]), 30)
+        child_process.terminate_leftover(int(left_over[0]), float(left_over[1]), 30)
         if step.state(before) == "before":
             step.apply(before, "k")
         assert step.state(before) == "after", nth

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import json_round_trip, killed_at, make_action, wait_until
-from watchdog.actions import child
-from watchdog.model import Action, ActionError, ProcessSpec, Target
+from tests.support.actions import json_round_trip, killed_at, make_action, wait_until
+from watchdog.core.model import Action, ActionError, ProcessSpec, Target
+from watchdog.host import child_process
 
 SLEEPING_BOT = "import time; print('up', flush=True); time.sleep(600)"
 
@@ -363,16 +363,16 @@ def test_a_start_that_is_slow_to_begin_is_not_started_twice(bot_folder: BotFolde
     pid_file = bot_folder.folder / "bot.pid"
     step.apply(before, "k")
     bot = bot_folder.pid()
-    run = child.run
+    run = child_process.run
 
-    def late(argv: Sequence[str], **how: Any) -> child.CommandResult:
+    def late(argv: Sequence[str], **how: Any) -> child_process.CommandResult:
         late_argv = [word.replace(f'"seen": "{bot}\\n"', '"seen": null') for word in argv]
         return run(late_argv, **how)
 
     psutil.Process(bot).kill()
     wait_until(lambda: not bot_folder.running_bots())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(child, "run", late)
+        patch.setattr(child_process, "run", late)
         with pytest.raises(ActionError, match="another start was faster"):
             step.apply(before, "k")
 
@@ -396,7 +396,7 @@ def _apply_killed_at(nth: int, step: Action, before: Any, note: Path) -> None:
     def noted(pid: int, started: float) -> None:
         note.write_text(f"{pid} {started}")
 
-    child.on_child_started.set(noted)
+    child_process.on_child_started.set(noted)
     for module, name in ((os, "kill"), (os, "unlink"), (subprocess, "Popen"), (psutil, "Process")):
         setattr(module, name, point(getattr(module, name)))
     step.apply(before, "k")
@@ -412,7 +412,7 @@ def test_killed_at_any_point_of_a_restart_there_is_exactly_one_bot_in_the_end(bo
         survived = not killed_at(-1, partial(_apply_killed_at, nth, step, before, note))
         if note.exists():
             number, started = note.read_text().split()
-            child.terminate_leftover(int(number), float(started), 30)
+            child_process.terminate_leftover(int(number), float(started), 30)
         assert len(bot_folder.running_bots()) <= 1
         assert step.state(before) in ("before", "after")
         if step.state(before) == "before":

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.actions.helpers import failing_at, json_round_trip, killed_at, make_action
-from watchdog.actions import files
-from watchdog.model import Action, ActionError, Target
+from tests.support.actions import failing_at, json_round_trip, killed_at, make_action
+from watchdog.core.model import Action, ActionError, Target
+from watchdog.host import atomic_file
 
 OLD, NEW = b'{"n": 2}\n', b'{"n": 1}\n'
 
@@ -224,4 +224,4 @@ def test_without_hard_links_the_replaced_file_is_copied(bot_folder: Path, monkey
     step.apply(step.capture(), "k")
 
     assert (bot_folder / REPLACED_NAME).read_bytes() == OLD
-    assert files.read_bytes(bot_folder / "state.json") == NEW
+    assert atomic_file.read_bytes(bot_folder / "state.json") == NEW

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.actions.helpers import json_round_trip, make_action
-from watchdog.actions import child, systemd
-from watchdog.actions.plan import Plan
-from watchdog.model import Action, ActionError, Target
+from tests.support.actions import json_round_trip, make_action
+from watchdog.actions import systemd
+from watchdog.core.model import Action, ActionError, Target
+from watchdog.host import child_process
+from watchdog.plans.models import Plan
 
 FAKE_SYSTEMCTL = """\
 #!{python}
@@ -254,7 +255,7 @@ SANDBOX_PROGRAM = """\
 import json
 from pathlib import Path
 from watchdog.actions import SystemdAction
-from watchdog.model import ActionError, Target
+from watchdog.core.model import ActionError, Target
 
 told = []
 def tell(step, before):
@@ -373,9 +374,9 @@ def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
 ) -> None:
     real = systemd.SystemdAction._systemctl
 
-    def refusing(self: systemd.SystemdAction, verb: str, *rest: str, timeout_ms: int) -> child.CommandResult:
+    def refusing(self: systemd.SystemdAction, verb: str, *rest: str, timeout_ms: int) -> child_process.CommandResult:
         if verb == "mask":
-            return child.CommandResult(1, "", "Failed to mask unit: Access denied", b"", False)
+            return child_process.CommandResult(1, "", "Failed to mask unit: Access denied", b"", False)
         return real(self, verb, *rest, timeout_ms=timeout_ms)
 
     monkeypatch.setattr(systemd.SystemdAction, "_systemctl", refusing)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from watchdog import incidents
-from watchdog.actions.plan import Halt, Repair, Verify
 from watchdog.config import check_files
 from watchdog.config.entries import RULE_KEYS
-from watchdog.config.fields import field_by_key
-from watchdog.config.shape import Defaults
-from watchdog.model import Target
-from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold
+from watchdog.config.model_fields import field_by_key
+from watchdog.config.models import Defaults
+from watchdog.core.model import Target
+from watchdog.plans.models import Halt, Repair, Verify
+from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold, state_machine
 
 RULES = Path(__file__).parents[2] / "rules"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,7 +41,7 @@ def test_every_example_for_those_who_come_from_elsewhere_loads(tmp_path: Path) -
 
 
 def test_the_drawing_of_the_states_is_the_one_in_the_code() -> None:
-    (drawn,) = re.findall(r"^```\n(.*?)^```$", incidents.__doc__ or "", re.MULTILINE | re.DOTALL)
+    (drawn,) = re.findall(r"^```\n(.*?)^```$", state_machine.__doc__ or "", re.MULTILINE | re.DOTALL)
     assert drawn in PAGE
 
 

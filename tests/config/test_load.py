@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.config import Config, ConfigError, check_files, load, load_partial, require_files
+from tests.config.conftest import BASE_RULES, MAIN_YAML, WriteConfig
+from watchdog.config import Config, check_files, load, load_partial, require_files
+from watchdog.documents.problems import ConfigError
 from watchdog.notifiers import SlackNotifier
 from watchdog.rules import Missing, Patience
 from watchdog.sources import ProcessSource, ScrapeSource
-
-from .conftest import BASE_RULES, MAIN_YAML, WriteConfig
 
 
 def test_everything_that_is_said_arrives(write_config: WriteConfig) -> None:

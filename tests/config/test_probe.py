@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.config.conftest import WriteConfig
 from watchdog.cli import check as command
-from watchdog.cli import main
-
-from .conftest import WriteConfig
+from watchdog.cli.command_line import main
 
 METRICS = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
 RULES = """\

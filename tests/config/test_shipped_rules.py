@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.actions.plan import Repair, effective_verify
 from watchdog.config import Config, check_files
+from watchdog.plans.models import Repair, effective_verify
 from watchdog.promql import parse, required_lookback
 
 RULES = Path(__file__).parents[2] / "rules"

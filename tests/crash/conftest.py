@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.crash.lives import PHASES
+from tests.crash.harness import PHASES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

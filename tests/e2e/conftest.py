@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.night import E2EHarness
+from tests.e2e.harness import E2EHarness
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.night import RULES_TEMPLATE, E2EHarness, wait_until
+from tests.e2e.harness import RULES_TEMPLATE, E2EHarness, wait_until
 
 
 def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a_kill_nine(harness: E2EHarness) -> None:

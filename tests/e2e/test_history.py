@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.night import E2EHarness, wait_until
+from tests.e2e.harness import E2EHarness, wait_until
 
 
 def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_between(harness: E2EHarness) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.night import E2EHarness
+from tests.e2e.harness import E2EHarness
 
 
 def test_the_running_watchdog_answers_and_refuses_by_name(harness: E2EHarness) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.e2e.night import E2EHarness, wait_until
+from tests.e2e.harness import E2EHarness, wait_until
 
 BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 V2 = "TRADING = True  # new positions\nFEATURE_V2 = True\n"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.notifiers.fakes import FakeSlack, FakeTelegram
+from tests.support.fake_chats import FakeSlack, FakeTelegram
 
 
 @pytest.fixture(autouse=True)

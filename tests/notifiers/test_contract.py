@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, get_args
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, FakeServer, FakeSlack, FakeTelegram, Response
-from tests.parts import ROOT, undocumented_fields, yaml_examples
-from watchdog import model
-from watchdog.model import Message, NotifyError
+from tests.support.docs import ROOT, undocumented_fields, yaml_examples
+from tests.support.fake_chats import CLOSE_CONNECTION, HANG, FakeServer, FakeSlack, FakeTelegram, Response
+from watchdog.core import model
+from watchdog.core.model import Message, NotifyError
 from watchdog.notifiers import AnyNotifier, slack, telegram
 
 CHANNEL_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnyNotifier)[0])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, MESSAGE, FakeSlack
-from watchdog.model import Message, NotifyError
+from tests.support.fake_chats import CLOSE_CONNECTION, HANG, MESSAGE, FakeSlack
+from watchdog.core.model import Message, NotifyError
 from watchdog.notifiers import SlackNotifier, slack
 
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 import watchdog.notifiers
-from tests.notifiers.fakes import CLOSE_CONNECTION, HANG, MESSAGE, FakeTelegram, telegram_error
-from watchdog.model import Message, NotifyError
+from tests.support.fake_chats import CLOSE_CONNECTION, HANG, MESSAGE, FakeTelegram, telegram_error
+from watchdog.core.model import Message, NotifyError
 from watchdog.notifiers import TelegramNotifier, telegram
 
 

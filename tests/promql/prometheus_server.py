@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from watchdog.model import Labels
-from watchdog.promql.nodes import METRIC_NAME_LABEL
-from watchdog.promql.pages import is_missing
+from watchdog.core.model import Labels
+from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.page import is_missing
 
 Samples = Mapping[Labels, Mapping[int, float]]
 InstantVector = dict[Labels, float]

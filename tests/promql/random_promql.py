@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from random import Random
 
-from tests.promql.written import series_key
-from watchdog.model import Labels
+from tests.support.series_builders import series_key
+from watchdog.core.model import Labels
 
 START = 1_600_000_000_000
 """ms; before it there is nothing."""

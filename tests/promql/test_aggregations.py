@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from tests.promql.written import STALE_MARKER, evaluate_times, instant_vector, make_pages, parse_labels, series_key
+from tests.support.series_builders import (
+    STALE_MARKER,
+    evaluate_times,
+    instant_vector,
+    make_pages,
+    parse_labels,
+    series_key,
+)
 
 nan, inf = math.nan, math.inf
 M = make_pages(

@@ -32,10 +32,12 @@ import pytest
 
 from tests.promql import prometheus_server as prometheus
 from tests.promql.random_promql import LENGTH, START, ExpressionGenerator, random_series
-from watchdog.model import Labels
-from watchdog.promql import PageList, PromqlError, aggregations, evaluate, functions, numeric, page_from_samples, parse
-from watchdog.promql.pages import Floats
-from watchdog.promql.windows import Window
+from watchdog.core.model import Labels
+from watchdog.promql import PromqlError, evaluate, parse
+from watchdog.promql.eval import aggregations
+from watchdog.promql.functions import numeric, registry
+from watchdog.promql.functions.windows import Window
+from watchdog.tsdb.page import Floats, PageList, page_from_samples
 
 CASE_COUNT = int(os.environ.get("WATCHDOG_DIFFERENTIAL", "6000"))
 """Expressions; tens of thousands on demand."""
@@ -68,7 +70,7 @@ def _extrapolated_2_42(window: Window, *, per_second: bool) -> Floats | None:
 def emulate_prometheus_2_42(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our engine with what 2.42 does otherwise."""
     for name, per_second in (("rate", True), ("increase", False)):
-        monkeypatch.setitem(functions.RANGE_FUNCTIONS, name, partial(_extrapolated_2_42, per_second=per_second))
+        monkeypatch.setitem(registry.RANGE_FUNCTIONS, name, partial(_extrapolated_2_42, per_second=per_second))
 
     def stdvar(w: Floats) -> Floats:
         return np.zeros(len(w)) if w.shape[1] == 1 else numeric.row_variance(w)
@@ -110,9 +112,9 @@ def _is_rounding_jump(
     said = [_evaluate_ours(text, pages, at)]
     for by, across in ((-4e-15, 0.0), (4e-15, 0.0), (0.0, -4e-15), (0.0, 4e-15)):
         with monkeypatch.context() as patch:
-            for name, kernel in functions.RANGE_FUNCTIONS.items():
+            for name, kernel in registry.RANGE_FUNCTIONS.items():
                 if name.startswith(("avg", "sum", "std", "quantile", "rate", "increase", "delta", "deriv", "predict")):
-                    patch.setitem(functions.RANGE_FUNCTIONS, name, moved(kernel, by))
+                    patch.setitem(registry.RANGE_FUNCTIONS, name, moved(kernel, by))
             for name in ("sum", "avg", "stddev", "stdvar"):
                 patch.setitem(
                     aggregations.AGGREGATION_KERNELS, name, moved(aggregations.AGGREGATION_KERNELS[name], across)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.promql.written import (
+from tests.support.series_builders import (
     STALE_MARKER,
     evaluate_times,
     evenly_spaced,
@@ -14,7 +14,8 @@ from tests.promql.written import (
     series_key,
     single_value,
 )
-from watchdog.promql import PageList, PromqlError
+from watchdog.promql import PromqlError
+from watchdog.tsdb.page import PageList
 
 nan, inf = math.nan, math.inf
 

@@ -7,19 +7,19 @@ import time
 
 import pytest
 
-from watchdog.model import WatchdogError
+from watchdog.core.model import WatchdogError
 from watchdog.promql import PromqlError, parse
-from watchdog.promql.nodes import (
+from watchdog.promql.parse.nodes import (
     AggregateExpr,
     BinaryExpr,
     FunctionCall,
-    Matcher,
     NumberLiteral,
     RangeFunctionCall,
     Subquery,
     UnaryMinus,
     VectorSelector,
 )
+from watchdog.tsdb.labels import Matcher
 
 
 def test_an_expression_remembers_its_text() -> None:

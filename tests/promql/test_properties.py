@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.promql.written import STALE_MARKER, series_key
-from watchdog.model import Labels
-from watchdog.promql import LOOKBACK_DELTA, PageList, SeriesPage, evaluate, page_from_samples, parse
-from watchdog.promql.pages import is_missing
+from tests.support.series_builders import STALE_MARKER, series_key
+from watchdog.core.model import Labels
+from watchdog.promql import evaluate, parse
+from watchdog.tsdb.labels import LOOKBACK_DELTA
+from watchdog.tsdb.page import PageList, SeriesPage, is_missing, page_from_samples
 
 EXPRESSIONS = [
     "a",

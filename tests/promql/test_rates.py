@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.promql.written import STALE_MARKER, instant_vector, make_pages, single_value
+from tests.support.series_builders import STALE_MARKER, instant_vector, make_pages, single_value
 
 SAMPLE_TIMES = (5, 20, 35, 50)
 """45 s sampled in steps of 15 s: samples further than 16.5 s from an edge do not reach it."""

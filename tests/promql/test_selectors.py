@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.promql.written import (
+from tests.support.series_builders import (
     STALE_MARKER,
     evaluate_times,
     evenly_spaced,
@@ -17,8 +17,8 @@ from tests.promql.written import (
     series_key,
     single_value,
 )
-from watchdog.promql import PageList, PromqlError, SeriesPage
-from watchdog.promql.pages import ABSENT, STALE, is_missing
+from watchdog.promql import PromqlError
+from watchdog.tsdb.page import ABSENT, STALE, PageList, SeriesPage, is_missing
 
 LONG_AGO = -1e9
 

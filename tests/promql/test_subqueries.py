@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promql.written import (
+from tests.support.series_builders import (
     STALE_MARKER,
     evaluate_times,
     evenly_spaced,
@@ -13,7 +13,8 @@ from tests.promql.written import (
     series_key,
     single_value,
 )
-from watchdog.promql import PromqlError, evaluate, parse, subqueries
+from watchdog.promql import PromqlError, evaluate, parse
+from watchdog.promql.eval import subqueries
 
 RISING = make_pages({"m": evenly_spaced(10, range(100))})  # at t it is t / 10
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import RollbackHarness
+from tests.rollback.harness import RollbackHarness
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.rollback.rig import RollbackHarness, flag_step, make_halt, make_repair, restart
+from tests.rollback.harness import RollbackHarness, flag_step, make_halt, make_repair, restart
 
 FAILING_STEP: dict[str, Any] = {"do": "command", "run": ["false"]}
 

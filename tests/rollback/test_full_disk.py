@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import RollbackHarness, command_step, make_halt
+from tests.rollback.harness import RollbackHarness, command_step, make_halt
 
 
 class FullDiskHarness(RollbackHarness):

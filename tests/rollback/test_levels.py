@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.rollback.rig import (
+from tests.rollback.harness import (
     CONFIG_PY,
     LADDER_STEPS,
     START,
@@ -14,7 +14,7 @@ from tests.rollback.rig import (
     make_halt,
     make_repair,
 )
-from watchdog.model import ActionError
+from watchdog.core.model import ActionError
 
 # ─ one run from its start to its end ─
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.rollback.rig import RollbackHarness, command_step, flag_step, make_halt, make_repair, restart
-from watchdog.actions.plan import serialize_plan
+from tests.rollback.harness import RollbackHarness, command_step, flag_step, make_halt, make_repair, restart
+from watchdog.core.model import Target
 from watchdog.journal import runs
-from watchdog.model import Target
+from watchdog.plans.models import serialize_plan
 
 VERIFY_QUIET = {"that": ["alive == 1"], "quiet": "2s", "give_up": "10s"}
 STAGES = [

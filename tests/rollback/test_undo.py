@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollback.rig import RollbackHarness, flag_step, make_repair, restart
-from watchdog.journal import incidents, runs, saved, to_json
-from watchdog.model import Target
+from tests.rollback.harness import RollbackHarness, flag_step, make_repair, restart
+from watchdog.core.model import Target
+from watchdog.journal import backups, incidents, runs
+from watchdog.journal.sqlite import to_json
 
 V2 = b"# v2\r\nTRADING = True\nFEATURE = True\nMODEL = 2   # fitted by hand\n"
 REVERT_STEP = {"do": "git", "revert": "v2-merge"}
@@ -151,7 +152,7 @@ def test_an_undone_incident_has_nothing_left_to_undo(harness: RollbackHarness) -
     queue_undo(harness)
     harness.run_to_end()
 
-    assert saved.list_for_incident(harness.journal, 1) == []
+    assert backups.list_for_incident(harness.journal, 1) == []
 
 
 def test_no_undo_while_the_target_is_latched(harness: RollbackHarness) -> None:
@@ -219,7 +220,7 @@ def make_relapse(harness: RollbackHarness) -> None:
 def test_copies_are_kept_for_a_week_and_then_make_room(harness: RollbackHarness) -> None:
     make_repaired_bot(harness)
     kept = harness.folder / ".backups" / "1"
-    harness.now += saved.RETENTION - 600_000
+    harness.now += backups.RETENTION - 600_000
     make_relapse(harness)
     harness.run_to_end(harness.queue_run(incident=None))
     assert kept.exists()

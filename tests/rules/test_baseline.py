@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from watchdog.model import Labels
+from watchdog.core.model import Labels
 from watchdog.rules import BaselineState, Kpi, Learn, Reading, baseline_mismatch, learn_baseline, trusted_values
 from watchdog.rules.baseline import BaselinePoint
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.rules.asked import BTC, ETH, NOW, make_check, make_reading
-from watchdog.model import Labels, Verdict
+from tests.rules.builders import BTC, ETH, NOW, make_check, make_reading
+from watchdog.core.model import Labels, Verdict
 from watchdog.rules import (
     Check,
     Kpi,

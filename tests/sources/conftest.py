@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.server import Behaviour, RawHttpServer
+from tests.support.raw_http_server import Behaviour, RawHttpServer
 
 StartServer = Callable[[Behaviour], RawHttpServer]
 StartProcess = Callable[..., "subprocess.Popen[bytes]"]

@@ -12,12 +12,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.parts import ROOT, undocumented_fields, yaml_examples
 from tests.sources.conftest import MakeSystemctl, StartServer
-from tests.sources.server import never_respond, respond_with
-from watchdog import model
-from watchdog.model import Labels, SourceError, SourceState
-from watchdog.sources import AnySource, proc
+from tests.support.docs import ROOT, undocumented_fields, yaml_examples
+from tests.support.raw_http_server import never_respond, respond_with
+from watchdog.core import model
+from watchdog.core.model import Labels, SourceError, SourceState
+from watchdog.host import procfs
+from watchdog.sources import AnySource
 
 NOW = 1_700_000_000_000
 SOURCE_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnySource)[0])
@@ -55,7 +56,7 @@ def _two_disks(environment: Environment) -> dict[str, Any]:
 
 def _hung_systemctl(environment: Environment) -> dict[str, Any]:
     environment.systemctl("exec sleep 100")
-    environment.monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
+    environment.monkeypatch.setattr(procfs, "SYSTEMCTL_TIMEOUT", 0.1)
     return {"unit": "bot.service"}
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from watchdog.model import SourceError, SourceState
+from watchdog.core.model import SourceError, SourceState
 from watchdog.sources import HostSource
 
 NOW = 1_700_000_000_000

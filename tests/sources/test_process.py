@@ -12,8 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.sources.conftest import MakeSystemctl, StartProcess
-from watchdog.model import SourceError, SourceState
-from watchdog.sources import ProcessSource, proc
+from watchdog.core.model import SourceError, SourceState
+from watchdog.host import procfs
+from watchdog.sources import ProcessSource
 
 NOW = 1_700_000_000_000
 USE = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_threads", "process_open_fds"}
@@ -325,7 +326,7 @@ def test_a_systemctl_that_hangs_is_reported_not_awaited(
     fake_systemctl: MakeSystemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_systemctl("exec sleep 100")
-    monkeypatch.setattr(proc, "SYSTEMCTL_TIMEOUT", 0.1)
+    monkeypatch.setattr(procfs, "SYSTEMCTL_TIMEOUT", 0.1)
 
     with pytest.raises(SourceError, match=r"no answer within 0\.1 s"):
         read(make_source(unit="trading-bot.service"))

@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from tests.sources.conftest import StartServer
-from tests.sources.server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
-from watchdog.model import Sample, SourceError, SourceState
+from tests.support.raw_http_server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
+from watchdog.core.model import Sample, SourceError, SourceState
+from watchdog.net.fetch import redact_url
 from watchdog.sources import ScrapeSource
-from watchdog.sources.fetch import redact_url
 
 NOW = 1_700_000_000_000
 LONG_TIMEOUT = 20_000  # for servers that answer: a busy machine must not fail the test

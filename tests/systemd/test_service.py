@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.box import ScenarioResults, SystemdSandbox, sandbox_unavailable
+from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, sandbox_unavailable
 
 pytestmark = pytest.mark.systemd
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from watchdog.actions.archive import ArchiveAction
 from watchdog.actions.command import CommandAction
 from watchdog.actions.flag import FlagAction
-from watchdog.actions.git import GitAction
+from watchdog.actions.git.action import GitAction
 from watchdog.actions.http import HttpAction
 from watchdog.actions.process import ProcessAction
 from watchdog.actions.restore import RestoreAction

@@ -15,8 +15,17 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from watchdog.actions import files
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, FrozenList, JsonObject, StepState, Target
+from watchdog.core.model import (
+    ActionError,
+    ActionModel,
+    CompletedStep,
+    Duration,
+    FrozenList,
+    JsonObject,
+    StepState,
+    Target,
+)
+from watchdog.host import atomic_file
 
 if TYPE_CHECKING:
     import tarfile
@@ -44,7 +53,9 @@ class ArchiveAction(ActionModel):
     """For all of it; what is not done by then is put back."""
 
     def bind(self, target: Target) -> ArchiveAction:
-        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, *self.paths, self.into)})
+        return self.model_copy(
+            update={"repo": atomic_file.resolve_base(target.repo, self.repo, *self.paths, self.into)}
+        )
 
     def describe(self) -> str:
         return f"archive {', '.join(self.paths[:3])}{' …' if len(self.paths) > 3 else ''} into {self.into}"
@@ -59,7 +70,7 @@ class ArchiveAction(ActionModel):
             if path == into or path in into.parents:
                 raise ActionError(f"{into} lies within {path}, which goes away — say another place in into")
         seen = {str(path): _scan(path) for path in paths}
-        files.ensure_no_writers(paths)
+        atomic_file.ensure_no_writers(paths)
         entries = [entry for look in seen.values() for entry in look]
         digests = {path: _digest_entries(look) for path, look in seen.items()}
         newest = datetime.fromtimestamp(max(entry.mtime for entry in entries) // 1_000_000_000, UTC)
@@ -93,7 +104,7 @@ class ArchiveAction(ActionModel):
                 _hide_originals(captured["paths"])
                 try:
                     part.replace(archive)
-                    files.fsync_directory(archive.parent)
+                    atomic_file.fsync_directory(archive.parent)
                 finally:
                     _finish_or_roll_back(archive, paths)
             except OSError as problem:
@@ -135,7 +146,7 @@ class ArchiveAction(ActionModel):
         _make_directories(part.parent)
         scans = {path: _scan(Path(path)) for path in captured["paths"]}
         _ensure_unchanged(captured["paths"], scans)
-        files.ensure_no_writers([Path(path) for path in scans])
+        atomic_file.ensure_no_writers([Path(path) for path in scans])
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         sums: dict[str, str] = {}
@@ -296,7 +307,7 @@ def _hide_originals(digests: Mapping[str, str]) -> None:
             path.rename(_hidden_path(path))
         hidden = [_hidden_path(Path(path)) for path in digests]
         _ensure_unchanged(digests, {path: _scan(_hidden_path(Path(path))) for path in digests})
-        files.ensure_no_writers(hidden)
+        atomic_file.ensure_no_writers(hidden)
     except (ActionError, OSError):
         for path in map(Path, digests):
             if os.path.lexists(_hidden_path(path)):
@@ -320,7 +331,7 @@ def _finish_or_roll_back(archive: Path, paths: Sequence[Path]) -> None:
                 shutil.rmtree(hidden)
             else:
                 hidden.unlink()
-            files.fsync_directory(hidden.parent)
+            atomic_file.fsync_directory(hidden.parent)
         except OSError as problem:
             raise ActionError(
                 f"{problem.filename}: {problem.strerror} — it stands in {archive} and can be removed",

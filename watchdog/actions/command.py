@@ -9,8 +9,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from watchdog.actions import child
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, FrozenList, JsonObject, StepState, Target
+from watchdog.core.model import (
+    ActionError,
+    ActionModel,
+    CompletedStep,
+    Duration,
+    FrozenList,
+    JsonObject,
+    StepState,
+    Target,
+)
+from watchdog.host import child_process
 
 _CHECK_TIMEOUT_MS = 20_000  # whoever asks for the state does not wait long
 
@@ -39,7 +48,7 @@ class CommandAction(ActionModel):
         return self.model_copy(update={"cwd": str(cwd) if cwd.parts else None})
 
     def describe(self) -> str:
-        return f"run {child.last_lines(shlex.join(self.run), limit=120)}"
+        return f"run {child_process.last_lines(shlex.join(self.run), limit=120)}"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
@@ -52,15 +61,15 @@ class CommandAction(ActionModel):
         return self.describe()
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
-        ran = child.run(
+        ran = child_process.run(
             self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": idempotency_key}, timeout_ms=self.timeout
         )
-        words = child.last_lines(ran.stderr) or child.last_lines(ran.stdout)
+        words = child_process.last_lines(ran.stderr) or child_process.last_lines(ran.stdout)
         if ran.exit_code != 0:
             raise ActionError(f"{self.describe()} ended with {ran.exit_code}{f': {words}' if words else ''}")
         if self.check is not None and (code := self._run_check(self.check)) != 0:
             raise ActionError(f"{self.describe()} ended well, yet its check ended with {code}")
-        said = child.last_lines(ran.stdout, lines=1)
+        said = child_process.last_lines(ran.stdout, lines=1)
         return f"{shlex.join(self.run)[:120]} ended well{f': {said}' if said else ''}"
 
     def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
@@ -73,4 +82,6 @@ class CommandAction(ActionModel):
         return "after" if code == 0 else "before" if code == 1 else "unknown"
 
     def _run_check(self, check: Sequence[str]) -> int:
-        return child.run(check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_TIMEOUT_MS)).exit_code
+        return child_process.run(
+            check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_TIMEOUT_MS)
+        ).exit_code

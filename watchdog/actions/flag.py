@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from watchdog.actions import files, scalars
-from watchdog.actions.scalars import Value, get_values, set_values
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.actions.values import editor
+from watchdog.actions.values.editor import get_values, set_values
+from watchdog.actions.values.located_value import Value
+from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.host import atomic_file
 
 __all__ = ["FlagAction", "get_values", "set_values"]
 
@@ -34,16 +36,16 @@ class FlagAction(ActionModel):
     @field_validator("file")
     @classmethod
     def _validate_format(cls, file: str) -> str:
-        scalars.file_format(file)
+        editor.file_format(file)
         return file
 
     @model_validator(mode="after")
     def _validate_names(self) -> FlagAction:
-        scalars.validate_values(self.file, self.set)
+        editor.validate_values(self.file, self.set)
         return self
 
     def bind(self, target: Target) -> FlagAction:
-        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, self.file)})
+        return self.model_copy(update={"repo": atomic_file.resolve_base(target.repo, self.repo, self.file)})
 
     def describe(self) -> str:
         return f"set {format_assignments(self.set)} in {self.file}"
@@ -51,7 +53,7 @@ class FlagAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002 - other people's edits on other lines may stay
         """``{"file": real path, "was": {name: literal as written}, "sha": SHA-256 of the content}``."""
         path = self._resolved_path()
-        content = files.read_bytes(path)
+        content = atomic_file.read_bytes(path)
         was = get_values(content, self.file, self.set)
         set_values(content, self.file, self.set)  # what cannot be done is said before anything is
         return {"file": str(path), "was": was, "sha": hashlib.sha256(content).hexdigest()}
@@ -61,30 +63,30 @@ class FlagAction(ActionModel):
 
     def preview(self, captured: JsonObject) -> str:
         path = Path(captured["file"])
-        content = files.read_bytes(path)
-        return files.unified_diff(content, set_values(content, self.file, self.set), str(path))
+        content = atomic_file.read_bytes(path)
+        return atomic_file.unified_diff(content, set_values(content, self.file, self.set), str(path))
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         """One rename. Refuses when a value is neither what it was nor what it should be."""
         path = Path(captured["file"])
-        content = files.read_bytes(path)
-        if scalars.has_values(content, self.file, self.set):
+        content = atomic_file.read_bytes(path)
+        if editor.has_values(content, self.file, self.set):
             return f"{format_assignments(self.set)} in {self.file}"
         if (now := get_values(content, self.file, self.set)) != captured["was"]:
             changed = ", ".join(name for name in now if now[name] != captured["was"].get(name))
             raise ActionError(f"{changed} in {self.file} was changed by somebody else in the meantime — look at it")
-        files.replace_file(path, set_values(content, self.file, self.set), content)
+        atomic_file.replace_file(path, set_values(content, self.file, self.set), content)
         was = ", ".join(f"{name} was {text}" for name, text in captured["was"].items())
         return f"{format_assignments(self.set)} in {self.file} ({was})"
 
     def state(self, captured: JsonObject) -> StepState:
         path = Path(captured["file"])
         try:
-            content = files.read_bytes(path)
+            content = atomic_file.read_bytes(path)
         except ActionError:
             return "unknown"
         try:
-            if scalars.has_values(content, self.file, self.set):
+            if editor.has_values(content, self.file, self.set):
                 return "after"
             return "before" if get_values(content, self.file, self.set) == captured["was"] else "other"
         except ActionError:

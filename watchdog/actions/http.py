@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from watchdog.actions import child, web
-from watchdog.model import (
+from watchdog.core.model import (
     ActionError,
     ActionModel,
     CompletedStep,
@@ -25,6 +24,8 @@ from watchdog.model import (
     StepState,
     Target,
 )
+from watchdog.host import child_process
+from watchdog.net import http
 
 _CHECK_TIMEOUT_MS = 15_000  # whoever asks for the state does not wait long
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
@@ -51,7 +52,7 @@ class ExpectedResponse(ConfigModel):
     answer: dict[str, Any] = Field(default_factory=dict)
     """Values in the JSON answer, by dotted path: ``{status: stopped, bots.0.open_trades: 0}``."""
 
-    def mismatch(self, answer: web.HttpResponse) -> str | None:
+    def mismatch(self, answer: http.HttpResponse) -> str | None:
         """What is not as expected, in words; None when all is."""
         if answer.status not in self.status if self.status else not 200 <= answer.status < 300:
             return f"it answered {answer.status}"
@@ -59,7 +60,7 @@ class ExpectedResponse(ConfigModel):
         for path, value in self.answer.items():
             found = _value_at_path(said, path)
             if found != value or isinstance(found, bool) is not isinstance(value, bool):
-                return f"{path} is {'not there' if found is ... else child.last_lines(json.dumps(found), limit=60)}"
+                return f"{path} is {'not there' if found is ... else child_process.last_lines(json.dumps(found), limit=60)}"
         return None
 
 
@@ -127,7 +128,7 @@ class HttpAction(ActionModel):
         return self.model_copy(update=found)
 
     def describe(self) -> str:
-        return f"{self.method} {child.last_lines(web.redact_url(self.url), limit=100)}"
+        return f"{self.method} {child_process.last_lines(http.redact_url(self.url), limit=100)}"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": whether it held, or null}``; for people, `state` asks anew."""
@@ -148,7 +149,7 @@ class HttpAction(ActionModel):
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
         headers = self._request_headers()
-        answer = web.send_request(self.method, self.url, headers, self.body, until)
+        answer = http.send_request(self.method, self.url, headers, self.body, until)
         said = self._redacted_excerpt(answer, headers)
         wrong = self.expect.mismatch(answer)
         if wrong is not None:
@@ -156,7 +157,7 @@ class HttpAction(ActionModel):
             refused = 300 <= answer.status < 500 and answer.status not in (408, 409, 425)
             raise ActionError(f"{self.describe()}: {wrong}{f': {said}' if said else ''}", may_have_happened=not refused)
         if self.check is not None:
-            for _ in child.poll_until(until, every=0.5):
+            for _ in child_process.poll_until(until, every=0.5):
                 now = time.monotonic()  # the last look has its time, too
                 differs = _check_mismatch(
                     self.check, headers, min(max(until, now + 2), now + _CHECK_TIMEOUT_MS / 1_000)
@@ -174,7 +175,7 @@ class HttpAction(ActionModel):
             return "unknown"
         try:
             until = time.monotonic() + min(self.timeout, _CHECK_TIMEOUT_MS) / 1_000
-            answer = web.send_request("GET", self.check.url, self._request_headers(), None, until)
+            answer = http.send_request("GET", self.check.url, self._request_headers(), None, until)
         except ActionError:
             return "unknown"
         if self.check.expect.mismatch(answer) is None:
@@ -203,22 +204,22 @@ class HttpAction(ActionModel):
                 raise ActionError(f"token_file {self.token_file} holds no token — one line, nothing else")
         return headers
 
-    def _redacted_excerpt(self, answer: web.HttpResponse, headers: Mapping[str, str]) -> str:
+    def _redacted_excerpt(self, answer: http.HttpResponse, headers: Mapping[str, str]) -> str:
         """The end of what it said, without our own secrets."""
         words = answer.body.decode("utf-8", "replace")
         for name, value in headers.items():
             for secret in (value, *value.split()) if name not in self.headers else ():
                 words = words.replace(secret, "…") if len(secret) > 3 else words
-        return child.last_lines(words, limit=120)
+        return child_process.last_lines(words, limit=120)
 
 
 def _check_mismatch(check: HttpStateCheck, headers: Mapping[str, str], deadline: float) -> str | None:
     """None when it is so; else what is not, in words."""
     try:
-        differs = check.expect.mismatch(web.send_request("GET", check.url, headers, None, deadline))
+        differs = check.expect.mismatch(http.send_request("GET", check.url, headers, None, deadline))
     except ActionError as error:
         return str(error)
-    return None if differs is None else f"by {web.redact_url(check.url)} {differs}"
+    return None if differs is None else f"by {http.redact_url(check.url)} {differs}"
 
 
 def _validate_header(name: str, value: str) -> None:

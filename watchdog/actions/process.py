@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
 
-from watchdog.actions import _spawn, child
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, ProcessSpec, StepState, Target
+from watchdog.core.model import (
+    ActionError,
+    ActionModel,
+    CompletedStep,
+    Duration,
+    JsonObject,
+    ProcessSpec,
+    StepState,
+    Target,
+)
+from watchdog.host import child_process, detach
 
 if TYPE_CHECKING:
     import psutil
@@ -148,15 +157,15 @@ class ProcessAction(ActionModel):
             "alive_for": self.alive_for / 1_000,
         }
         left = max(deadline - time.monotonic(), 1) * 1_000
-        argv = [sys.executable, "-I", "-S", _spawn.__file__, json.dumps(order)]
-        ran = child.run(argv, cwd=spec.cwd, env=spec.env, timeout_ms=left)
+        argv = [sys.executable, "-I", "-S", detach.__file__, json.dumps(order)]
+        ran = child_process.run(argv, cwd=spec.cwd, env=spec.env, timeout_ms=left)
         bot = find_process(spec)
         if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
             return f"process {bot.pid} runs"
-        if ran.exit_code == _spawn.EXIT_ALREADY_STARTED and bot:
+        if ran.exit_code == detach.EXIT_ALREADY_STARTED and bot:
             return f"process {bot.pid} runs, started by somebody else"
-        end = child.last_lines(_log_since(log, written))
-        why = child.last_lines(ran.stderr) or "it ended"
+        end = child_process.last_lines(_log_since(log, written))
+        why = child_process.last_lines(ran.stderr) or "it ended"
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
 
     def _stop_bot(self, spec: ProcessSpec, bot: RunningProcess) -> str:
@@ -173,8 +182,8 @@ class ProcessAction(ActionModel):
             leads = os.getpgid(bot.pid) == bot.pid
             os.kill(bot.pid, signal.SIGTERM)
             told = False
-            for _ in child.poll_until(deadline, every=0.02):
-                if not child.is_running(bot.pid, bot.create_time):
+            for _ in child_process.poll_until(deadline, every=0.02):
+                if not child_process.is_running(bot.pid, bot.create_time):
                     rest = list(_group_members(bot.pid)) if leads else []
                     if not rest:
                         return f"process {bot.pid} ended"
@@ -192,8 +201,8 @@ class ProcessAction(ActionModel):
             raise ActionError(
                 f"process {bot.pid} belongs to another user — run the watchdog as that user, or as root"
             ) from None
-        for _ in child.poll_until(time.monotonic() + 5, every=0.02):
-            if not child.is_running(bot.pid, bot.create_time) and not (leads and any(_group_members(bot.pid))):
+        for _ in child_process.poll_until(time.monotonic() + 5, every=0.02):
+            if not child_process.is_running(bot.pid, bot.create_time) and not (leads and any(_group_members(bot.pid))):
                 return f"process {bot.pid} was killed after {self.grace / 1_000:g} s"
         raise ActionError(f"process {bot.pid} does not end, not even by SIGKILL", may_have_happened=True)
 
@@ -237,11 +246,11 @@ def find_process(spec: ProcessSpec) -> RunningProcess | None:
         since = created - pid_file_path(spec).stat().st_mtime
     except FileNotFoundError:
         return None
-    if abs(since) <= child.START_TIME_TOLERANCE or _matches_command(process, argv, spec, strict=since > 0):
+    if abs(since) <= child_process.START_TIME_TOLERANCE or _matches_command(process, argv, spec, strict=since > 0):
         return RunningProcess(process.pid, created)
     if since > 0:
         return None
-    shown = child.last_lines(" ".join(argv), limit=80)
+    shown = child_process.last_lines(" ".join(argv), limit=80)
     raise ActionError(
         f"{pid_file_path(spec)} names process {word}, which runs {shown!r} — remove the file if that is not the bot"
     )
@@ -267,7 +276,7 @@ def _executable(spec: ProcessSpec) -> str | None:
     """Full path of the command's program, or None when there is none."""
     first = next(iter(spec.command), "")
     there = Path(spec.cwd or "", first) if "/" in first else first
-    return shutil.which(there, path=child.child_environment(spec.env).get("PATH")) if first else None
+    return shutil.which(there, path=child_process.child_environment(spec.env).get("PATH")) if first else None
 
 
 def _group_members(leader: int) -> Iterator[int]:

@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from watchdog.actions import files
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.host import atomic_file
 
 _CHUNK = 1 << 20
 _JSON_LIMIT = 64 << 20
@@ -40,7 +40,7 @@ class RestoreAction(ActionModel):
     """For copying; what is not done by then is not done at all."""
 
     def bind(self, target: Target) -> RestoreAction:
-        return self.model_copy(update={"repo": files.resolve_base(target.repo, self.repo, self.file, self.from_)})
+        return self.model_copy(update={"repo": atomic_file.resolve_base(target.repo, self.repo, self.file, self.from_)})
 
     def describe(self) -> str:
         return f"restore {self.file} from {self.from_}"
@@ -68,7 +68,7 @@ class RestoreAction(ActionModel):
         path, backup = Path(captured["file"]), Path(captured["from"])
         with contextlib.suppress(ActionError):
             if captured["old"] is not None:
-                return files.unified_diff(files.read_bytes(path), files.read_bytes(backup), str(path))
+                return atomic_file.unified_diff(atomic_file.read_bytes(path), atomic_file.read_bytes(backup), str(path))
         return f"{path} would be replaced by {backup}, {backup.stat().st_size} bytes\n"
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
@@ -89,7 +89,7 @@ class RestoreAction(ActionModel):
             if _sha256(path, until) != captured["old"]:
                 raise ActionError(f"{path} was changed by somebody else this very moment — stop the bot first")
             beside.replace(path)
-            files.fsync_directory(path.parent)
+            atomic_file.fsync_directory(path.parent)
         except OSError as problem:
             raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
         finally:
@@ -131,7 +131,7 @@ def _ensure_not_in_use(path: Path) -> None:
     for end in _DATABASE_SUFFIXES:
         if os.path.lexists(f"{path}{end}"):
             raise ActionError(f"{path}{end} is there: the database is open, or was not closed — stop the bot first")
-    files.ensure_no_writers([path])
+    atomic_file.ensure_no_writers([path])
 
 
 def _sha256(path: Path, deadline: float) -> str | None:
@@ -162,7 +162,7 @@ def _copy_file(backup: Path, destination: Path, metadata_from: Path, deadline: f
             file.write(chunk)
             found.update(chunk)
             _check_deadline(deadline)
-        files.copy_mode_and_owner(file.fileno(), metadata_from.stat())
+        atomic_file.copy_mode_and_owner(file.fileno(), metadata_from.stat())
         file.flush()
         os.fsync(file.fileno())
     return found.hexdigest()

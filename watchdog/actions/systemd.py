@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.actions import child
-from watchdog.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.host import child_process
 
 _UNIT_PATTERN = re.compile(
     r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*"
@@ -145,7 +145,7 @@ class SystemdAction(ActionModel):
     def state(self, captured: JsonObject) -> StepState:
         deadline = time.monotonic() + _SETTLE_TIMEOUT
         facts: Mapping[str, str] = {}
-        for _ in child.poll_until(deadline, every=0.2):
+        for _ in child_process.poll_until(deadline, every=0.2):
             try:
                 facts = self._unit_properties()
             except ActionError:
@@ -200,9 +200,9 @@ class SystemdAction(ActionModel):
             return ""
         return f" — it crashed too often (StartLimitBurst=): mend what journalctl -u {self._unit_name} shows, then start it by hand"
 
-    def _systemctl(self, verb: str, *rest: str, timeout_ms: int) -> child.CommandResult:
+    def _systemctl(self, verb: str, *rest: str, timeout_ms: int) -> child_process.CommandResult:
         argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
-        return child.run(argv, env=_ENV, timeout_ms=timeout_ms)
+        return child_process.run(argv, env=_ENV, timeout_ms=timeout_ms)
 
 
 def _is_auto_restarting(facts: Mapping[str, str]) -> bool:
@@ -222,8 +222,12 @@ def _describe_status(facts: Mapping[str, str]) -> str:
     return f"{facts['ActiveState']} ({facts['SubState']})"
 
 
-def _describe_failure(ran: child.CommandResult, facts: Mapping[str, str]) -> str:
-    words = child.last_lines(ran.stderr, lines=2) or child.last_lines(ran.stdout, lines=2) or "it said nothing"
+def _describe_failure(ran: child_process.CommandResult, facts: Mapping[str, str]) -> str:
+    words = (
+        child_process.last_lines(ran.stderr, lines=2)
+        or child_process.last_lines(ran.stdout, lines=2)
+        or "it said nothing"
+    )
     if "authentication required" in words or "Access denied" in words:
         return f"{words} — allow the watchdog's user by a polkit rule, or run the watchdog as root"
     if "not been booted with systemd" in words or "connect to bus" in words:

@@ -7,16 +7,18 @@ import json
 import time
 from typing import Any
 
-from watchdog.cli.act import send_request
-from watchdog.cli.look import fetch_status, open_journal
+from watchdog.cli.control import send_request
+from watchdog.cli.status import fetch_status, open_journal
 from watchdog.config import Config
-from watchdog.journal import Journal, StateLock, baselines
+from watchdog.core.model import WatchdogError
+from watchdog.core.units import format_duration, format_value, parse_duration
+from watchdog.journal import baselines
 from watchdog.journal.baselines import Baseline
-from watchdog.model import WatchdogError
-from watchdog.pipeline.baselines import expression_digest
+from watchdog.journal.lock import StateLock
+from watchdog.journal.sqlite import Journal
+from watchdog.pipeline.baseline_tracker import expression_digest
 from watchdog.rules import Kpi, Learn, learn_baseline
-from watchdog.shown import format_time
-from watchdog.units import format_duration, format_value, parse_duration
+from watchdog.web.status_rows import format_time
 
 _ANSWER_TIMEOUT_S = 30
 """s after the end of a capture before nobody is thought to answer."""

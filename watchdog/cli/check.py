@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from watchdog import config
 from watchdog.cli.export import export_rules
 from watchdog.config import Config
+from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
-from watchdog.config.plain import explain_rule
 from watchdog.config.probe import ProbeResult, probe_sources
-from watchdog.config.problem import unknown_name
-from watchdog.journal import Journal, JournalError
-from watchdog.model import Source, WatchdogError
-from watchdog.pipeline.targets import describe_unconfigured
+from watchdog.core.model import Source, WatchdogError
+from watchdog.documents.problems import unknown_name
+from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.pipeline.target_reconciliation import describe_unconfigured
 
 _PROBE_INTERVAL_S = 1.0
 """Seconds between the two reads of a probe."""

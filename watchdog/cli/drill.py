@@ -6,11 +6,11 @@ import argparse
 import dataclasses
 import json
 
-from watchdog import drill
-from watchdog.cli.look import open_journal
+from watchdog.cli.status import open_journal
 from watchdog.config import Config
-from watchdog.config.problem import unknown_name
-from watchdog.model import WatchdogError
+from watchdog.core.model import WatchdogError
+from watchdog.documents.problems import unknown_name
+from watchdog.offline.drill.rehearse import RowResult, rehearse_plan
 
 _MAX_DIFF_LINES = 40
 """Lines of a diff; --json has them all."""
@@ -26,7 +26,7 @@ def rehearse(options: argparse.Namespace) -> int:
     for name in names:
         if name not in loaded.targets:
             raise WatchdogError(unknown_name("target", name, loaded.targets))
-        rows[name] = drill.rehearse_plan(plan, loaded.targets[name])
+        rows[name] = rehearse_plan(plan, loaded.targets[name])
         latched = next(
             (
                 row["latch_why"]
@@ -36,7 +36,7 @@ def rehearse(options: argparse.Namespace) -> int:
         )
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'
-            rows[name].append(drill.RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))
+            rows[name].append(RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))
     wrong = any(row.problems for listed in rows.values() for row in listed)
     if options.json:
         print(json.dumps({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()}))
@@ -56,7 +56,7 @@ def _targets_of(loaded: Config, plan: str) -> list[str]:
     return [name for name in loaded.targets if name in found] or list(loaded.targets)
 
 
-def _print_row(row: drill.RowResult) -> None:
+def _print_row(row: RowResult) -> None:
     print(f"\n{row.name}{'' if not row.problems else ': WOULD FAIL'}")
     for step in row.steps:
         if step.how == "fails":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from watchdog.config import Config
-from watchdog.config.prometheus.export import describe_export, export_prometheus
+from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
 
 
 def export_rules(checked: Config) -> int:

@@ -16,11 +16,13 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from watchdog import config, history, plots
-from watchdog.history.ask import QueryTimes, metrics_in, run_query
-from watchdog.model import Millis, WatchdogError
+from watchdog import config
+from watchdog.core.model import Millis, WatchdogError
+from watchdog.offline import plots
+from watchdog.offline.history import loader
+from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
 from watchdog.promql import parse, required_lookback
-from watchdog.promql.pages import Ints
+from watchdog.tsdb.page import Ints
 
 _MAX_WINDOW: Millis = 400 * 86_400_000
 """How far before the first time a server is asked at most."""
@@ -48,22 +50,22 @@ def _query_files(expr: str, files: list[str], query_times: QueryTimes) -> dict[s
     servers = any(name.startswith(("http://", "https://")) for name in files)
     now = time.time_ns() // 1_000_000
     span = _server_range(expr, query_times.times(now)) if servers and query_times.start else None
-    if (end := history.last_sample_time(files)) is not None:
+    if (end := loader.last_sample_time(files)) is not None:
         times = query_times.times(end)
         before = max(required_lookback(parse(expr)).values(), default=0)
-        pages = history.load(files, metrics=names, within=(int(times[0]) - before, int(times[-1])))
+        pages = loader.load(files, metrics=names, within=(int(times[0]) - before, int(times[-1])))
         return run_query(expr, pages, times)[1]
-    pages = history.load(files, metrics=names, span=span)
+    pages = loader.load(files, metrics=names, span=span)
     if not servers:
-        now = history.time_span(pages)[1]
+        now = loader.time_span(pages)[1]
     return run_query(expr, pages, query_times.times(now))[1]
 
 
-def _server_range(expr: str, times: Ints) -> history.QueryRange:
+def _server_range(expr: str, times: Ints) -> loader.QueryRange:
     """What a server is asked for: the times asked for, and the windows before the first of them."""
     step = int(times[1] - times[0]) if times.size > 1 else 1_000
     before = min(max(required_lookback(parse(expr)).values(), default=0), _MAX_WINDOW)
-    return history.QueryRange(int(times[0]) - before, int(times[-1]), step)
+    return loader.QueryRange(int(times[0]) - before, int(times[-1]), step)
 
 
 def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[str, Any]:

@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from watchdog import config, history
-from watchdog.config import Config, ConfigError
-from watchdog.history.ask import parse_moment, parse_step
-from watchdog.model import Labels, Millis, WatchdogError
-from watchdog.pipeline import longest_windows
-from watchdog.promql import PageList
-from watchdog.replay import ReplayReport, ReplayTrip, replay
-from watchdog.replay.labels import LabelledIncident, Score, load_labels, score_labels
-from watchdog.shown import format_time
-from watchdog.units import format_duration
+from watchdog import config
+from watchdog.config import Config
+from watchdog.core.model import Labels, Millis, WatchdogError
+from watchdog.core.units import format_duration
+from watchdog.documents.problems import ConfigError
+from watchdog.offline.history import loader
+from watchdog.offline.history.query import parse_moment, parse_step
+from watchdog.offline.replay.engine import ReplayReport, replay
+from watchdog.offline.replay.outcome import ReplayTrip
+from watchdog.offline.replay.scoring import LabelledIncident, Score, load_labels, score_labels
+from watchdog.pipeline.config_expressions import longest_windows
+from watchdog.tsdb.page import PageList
+from watchdog.web.status_rows import format_time
 
 _BAR_WIDTH = 30
 _DEFAULT_SERVER_STEP: Millis = 15_000
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]
     scores = [] if options.incidents is None else score_labels(report.trips, known, thresholds, report.end)
     if options.png is not None:
-        from watchdog.replay.picture import draw_timeline  # matplotlib takes its time
+        from watchdog.offline.replay.timeline import draw_timeline  # matplotlib takes its time
 
         draw_timeline(report, known, options.png)
     if options.json:
@@ -60,16 +63,16 @@ def _load_history(options: argparse.Namespace, checked: Config, every: Millis | 
     span = None
     if options.start is not None:
         before = min(max(read.values(), default=0), _MAX_WINDOW)
-        span = history.QueryRange(
+        span = loader.QueryRange(
             parse_moment(options.start, now) - before,
             parse_moment(options.end or "now", now),
             every or _DEFAULT_SERVER_STEP,
         )
-    within = history.ALL_TIME
-    if options.start is not None and (last := history.last_sample_time(options.history)) is not None:
+    within = loader.ALL_TIME
+    if options.start is not None and (last := loader.last_sample_time(options.history)) is not None:
         within = (parse_moment(options.start, last) - max(read.values(), default=0), last)
-    pages = history.load(options.history, metrics=read, span=span, within=within)
-    return pages, history.time_span(pages)[1]
+    pages = loader.load(options.history, metrics=read, span=span, within=within)
+    return pages, loader.time_span(pages)[1]
 
 
 def _progress_bar() -> Callable[[float], None]:

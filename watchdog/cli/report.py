@@ -8,34 +8,35 @@ import json
 import sys
 import time
 
-from watchdog import history, report
-from watchdog.cli.look import open_journal
+from watchdog.cli.status import open_journal
 from watchdog.config import Config
+from watchdog.core.model import WatchdogError
 from watchdog.journal import incidents
-from watchdog.model import WatchdogError
-from watchdog.promql import PageList
+from watchdog.offline.history import loader
+from watchdog.offline.report import build
+from watchdog.tsdb.page import PageList
 
 
 def print_report(options: argparse.Namespace) -> int:
     loaded, journal = open_journal(options.config)
     now = time.time_ns() // 1_000_000
-    data = report.collect_data(journal, options.incident, loaded, None, now)
+    data = build.collect_data(journal, options.incident, loaded, None, now)
     if data is None:
         raise WatchdogError(incidents.describe_unknown(journal, options.incident))
     pages = _load_samples(loaded, options.history)
     if pages is not None:
-        data = report.collect_data(journal, options.incident, loaded, pages, now) or data
+        data = build.collect_data(journal, options.incident, loaded, pages, now) or data
     if options.json:
         print(json.dumps(_report_json(data)))
         return 0
     chart = None
     if options.format == "html" and data.lines:
         try:
-            chart = report.draw_chart(data)
+            chart = build.draw_chart(data)
         except WatchdogError as error:  # matplotlib is an extra; a report without a picture is one all the same
             print(f"trading-watchdog: {error}", file=sys.stderr)
-    title, blocks = report.build_report(data, chart)
-    text = report.render_html(title, blocks) if options.format == "html" else report.render_markdown(blocks)
+    title, blocks = build.build_report(data, chart)
+    text = build.render_html(title, blocks) if options.format == "html" else build.render_markdown(blocks)
     if options.output is None:
         print(text, end="")
         return 0
@@ -52,19 +53,19 @@ def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     if given is None and not own.is_file():
         return None
     try:
-        return history.load(given or [str(own)])
-    except history.HistoryError as error:
+        return loader.load(given or [str(own)])
+    except loader.HistoryError as error:
         if given is not None:
             raise
         print(f"trading-watchdog: {error}", file=sys.stderr)
         return None
 
 
-def _report_json(data: report.IncidentData) -> dict[str, object]:
+def _report_json(data: build.IncidentData) -> dict[str, object]:
     known = dataclasses.asdict(data)
     for line in known["lines"]:
         line["times"] = line["times"].tolist()
         line["values"] = [value if value == value else None for value in line["values"].tolist()]
     known["events"] = [event._asdict() for event in data.events]
-    known["took"] = report.durations(data)
+    known["took"] = build.durations(data)
     return known

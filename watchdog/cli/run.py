@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from watchdog.daemon import Daemon
+    from watchdog.app.daemon import Daemon
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def _build_daemon(path: Path) -> Daemon:
     longer than an action may be kept waiting."""
     gc.disable()
     try:
-        from watchdog.daemon import Daemon  # what only `run` needs is imported by `run` only
+        from watchdog.app.daemon import Daemon  # what only `run` needs is imported by `run` only
 
         return Daemon(path, os.environ)
     finally:
@@ -74,6 +74,6 @@ def _is_journald(stream: TextIO) -> bool:
 
 
 def run_demo_command(options: argparse.Namespace) -> int:
-    from watchdog.demo import run_demo
+    from watchdog.offline.demo import run_demo
 
     return run_demo(as_json=options.json, keep=options.keep)

@@ -7,15 +7,17 @@ import json
 import time
 from pathlib import Path
 
-from watchdog import snapshot
-from watchdog.actions.git import redeployed_commits, reverts_in_force
-from watchdog.cli.act import confirm, send_request
-from watchdog.cli.look import open_journal
+from watchdog.actions.git.commit_refs import redeployed_commits, reverts_in_force
+from watchdog.cli.control import confirm, send_request
+from watchdog.cli.status import open_journal
 from watchdog.config import Config
-from watchdog.config.problem import format_names, unknown_name
-from watchdog.journal import Journal, StateLock, runs
-from watchdog.model import ActionError, Target, WatchdogError
-from watchdog.shown import format_time
+from watchdog.core.model import ActionError, Target, WatchdogError
+from watchdog.documents.problems import format_names, unknown_name
+from watchdog.journal import runs
+from watchdog.journal.lock import StateLock
+from watchdog.journal.sqlite import Journal
+from watchdog.offline import snapshot
+from watchdog.web.status_rows import format_time
 
 
 def run_snapshot(options: argparse.Namespace) -> int:

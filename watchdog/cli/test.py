@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from watchdog.config import Problem
-from watchdog.ruletest import CaseResult, load_test_file, run_tests
-from watchdog.telemetry import log
+from watchdog.core.telemetry import log
+from watchdog.documents.problems import Problem
+from watchdog.offline.ruletest.runner import CaseResult, run_tests
+from watchdog.offline.ruletest.test_definition import load_test_file
 
 
 def run_test_files(options: argparse.Namespace) -> int:

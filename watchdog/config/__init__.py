@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from watchdog.config.changes import FileStats, describe_changes, stat_files
+from watchdog.config.diff import FileStats, describe_changes, stat_files
 from watchdog.config.load import check_files, load, load_partial, require_files
-from watchdog.config.problem import ConfigError, Problem
-from watchdog.config.shape import Config, Defaults, Reload, Web
+from watchdog.config.models import Config, Defaults, Reload, Web
+from watchdog.documents.problems import ConfigError, Problem
 
 __all__ = [
     "Config",

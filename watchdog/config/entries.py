@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from watchdog.actions.plan import Plan
-from watchdog.config import fill
-from watchdog.config.document import Document
-from watchdog.config.explain import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
-from watchdog.config.fields import ModelClass, model_tags, models_in
-from watchdog.config.problem import shorten, suggest
-from watchdog.config.shape import Defaults, History, Reload, Web
-from watchdog.model import Target
+from watchdog.config import interpolate
+from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
+from watchdog.config.model_fields import ModelClass, model_tags, models_in
+from watchdog.config.models import Defaults, History, Reload, Web
+from watchdog.core.model import Target
+from watchdog.documents.document import Document
+from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier
+from watchdog.plans.models import Plan
 from watchdog.promql import RecordingRules
 from watchdog.rules import Kpi, Rule
 from watchdog.sources import AnySource
@@ -204,10 +204,10 @@ def _build_with_environment(draft: Draft, section: str, entry: Entry) -> Any:
     """A source or channel: the only ones that may hold secrets."""
     problems = entry.node.document.problems
     start = len(problems)
-    raw, used = fill.expand_environment(entry.node, draft.environ)
-    entry.node = replace(entry.node, raw=fill.absolute_paths(raw, draft.folder, draft.environ))
+    raw, used = interpolate.expand_environment(entry.node, draft.environ)
+    entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, draft.folder, draft.environ))
     model = build_model(entry.node, SECTION_MODELS[section])
-    problems[start:] = [fill.redact(problem, used) for problem in problems[start:]]
+    problems[start:] = [interpolate.redact(problem, used) for problem in problems[start:]]
     return model
 
 

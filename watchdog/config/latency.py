@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from watchdog.config.doubts import named_source, selectors
-from watchdog.config.shape import Config
-from watchdog.model import Millis
+from watchdog.config.lint import named_source, selectors
+from watchdog.config.models import Config
+from watchdog.core.model import Millis
+from watchdog.core.units import format_duration
 from watchdog.promql import Expr, PromqlError, parse
 from watchdog.rules import Check, queries
-from watchdog.units import format_duration
 
 ROUND_INTERVAL: Millis = 1_000
 """From one look at timers to the next; new samples are judged as they come."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.actions.plan import Plan
-from watchdog.config.crosscheck import validate
 from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft
-from watchdog.config.fill import without_secrets
-from watchdog.config.marks import load_document
+from watchdog.config.interpolate import without_secrets
+from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
+from watchdog.config.permissions import find_unsafe_files
 from watchdog.config.probe import ProbeResult, lint_probe
-from watchdog.config.problem import ConfigError, Problem
-from watchdog.config.shape import DEFAULT_STATE_FOLDER, Config, History
-from watchdog.config.theirs import ImportedRules, import_prometheus_rules
-from watchdog.config.trust import find_unsafe_files
-from watchdog.model import Source
+from watchdog.config.validate import validate
+from watchdog.core.model import Source
+from watchdog.documents.document import Document
+from watchdog.documents.problems import ConfigError, Problem
+from watchdog.documents.yaml_loader import load_document
+from watchdog.plans.models import Plan
+from watchdog.prometheus_rules.imported import ImportedRules
 from watchdog.rules import Check
 
 MAIN_FILE = "watchdog.yaml"
@@ -208,11 +209,8 @@ def _build_config(
     main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
     requested = [load_document(path, _display_path(path)) for path in files.rules]
     beside = [load_document(path, _display_path(path)) for path in files.neighbours]
-    imported = import_prometheus_rules(
-        [
-            (path, document)
-            for path, document in zip([*files.neighbours, *files.rules], [*beside, *requested], strict=True)
-        ]
+    imported = _import_prometheus_rules(
+        list(zip([*files.neighbours, *files.rules], [*beside, *requested], strict=True))
     )
     requested, beside = (
         [imported.replacements.get(id(document), document) for document in each] for each in (requested, beside)
@@ -264,6 +262,15 @@ def _build_config(
         recordings=imported.recordings,
     )
     return config, []
+
+
+def _import_prometheus_rules(documents: Sequence[tuple[Path, Document]]) -> ImportedRules:
+    """Prometheus's rule files among the documents, in our format."""
+    if not any(isinstance(document.data, dict) and "groups" in document.data for _, document in documents):
+        return ImportedRules()
+    from watchdog.prometheus_rules.importer import import_documents  # what reads them is loaded by who has some
+
+    return import_documents(documents)
 
 
 def _with_prometheus_semantics(check: Check, plans: Mapping[str, Plan]) -> Check:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from watchdog.config.doubts import expressions, lint_warning, named_source, selectors
 from watchdog.config.entries import Draft
-from watchdog.config.problem import Problem, shorten, suggest
-from watchdog.model import Labels, Millis, Source, SourceError, SourceState
+from watchdog.config.lint import expressions, lint_warning, named_source, selectors
+from watchdog.core.model import Labels, Millis, Source, SourceError, SourceState
+from watchdog.documents.problems import Problem, shorten, suggest
 from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_series, parse
-from watchdog.promql.nodes import VectorSelector
+from watchdog.promql.parse.nodes import VectorSelector
 
 
 class ProbeResult(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from watchdog.config.entries import SECTION_MODELS
-from watchdog.config.fields import TAG_KEYS, ModelClass, field_by_key, model_tags, models_in
-from watchdog.config.shape import DEFAULT_STATE_FOLDER, Defaults, History, Reload, Web
-from watchdog.units import format_promql_duration
+from watchdog.config.model_fields import TAG_KEYS, ModelClass, field_by_key, model_tags, models_in
+from watchdog.config.models import DEFAULT_STATE_FOLDER, Defaults, History, Reload, Web
+from watchdog.core.units import format_promql_duration
 
 Json = dict[str, Any]
 FileKind = Literal["rules", "main"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from watchdog.journal import Journal
-from watchdog.model import Millis
+from watchdog.core.model import Millis
+from watchdog.journal.sqlite import Journal
 
 BaselineKind = Literal["captured", "learned"]
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.journal import Journal, from_json, to_json
-from watchdog.model import Labels, Millis, Severity
+from watchdog.core.model import Labels, Millis, Severity
+from watchdog.journal.sqlite import Journal, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from watchdog.model import Millis, WatchdogError
+from watchdog.core.model import Millis, WatchdogError
 
 STALE_AFTER = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""

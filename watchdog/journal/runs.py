@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Literal
 
-from watchdog.journal import Journal, from_json, to_json
-from watchdog.model import JsonObject, Millis
+from watchdog.core.model import JsonObject, Millis
+from watchdog.journal.sqlite import Journal, from_json, to_json
 
 RunStatus = Literal["queued", "running", "watching", "ended"]
 """`watching`: proven, but a rule that trips again soon goes on at the next level."""

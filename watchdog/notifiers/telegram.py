@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from watchdog.model import ConfigModel, Message, NotifyError, Severity
-from watchdog.notifiers import border
-from watchdog.notifiers.wording import sanitize, title_line, truncate, utf16_length
+from watchdog.core.model import ConfigModel, Message, NotifyError, Severity
+from watchdog.net import secrets
+from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
 
 if TYPE_CHECKING:
     from watchdog.notifiers.telegram_client import TelegramApiError
@@ -45,12 +45,12 @@ class TelegramNotifier(ConfigModel):
     @field_validator("api")
     @classmethod
     def _validate_api(cls, api: str) -> str:
-        return border.validate_base_url(api, "https://api.telegram.org/bot")
+        return secrets.validate_base_url(api, "https://api.telegram.org/bot")
 
     @field_validator("token")
     @classmethod
     def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
-        return border.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        return secrets.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("chat")
     @classmethod
@@ -71,7 +71,7 @@ class TelegramNotifier(ConfigModel):
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_client as client
 
-        token = border.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        token = secrets.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
         title, lines = render_message(message)
         marked_up = f"<b>{html.escape(title, quote=False)}</b>\n{html.escape(lines, quote=False)}".rstrip()
         reply_to = int(message.thread) if message.thread is not None and message.thread.isdecimal() else None
@@ -88,7 +88,7 @@ class TelegramNotifier(ConfigModel):
         except client.TelegramApiError as fault:
             raise _refusal_error(fault, token) from None
         except Exception as fault:  # whatever the client lets through of httpx, ssl and json
-            why = border.redact(str(fault) or type(fault).__name__, token, token.partition(":")[2])
+            why = secrets.redact(str(fault) or type(fault).__name__, token, token.partition(":")[2])
             raise NotifyError(f"Telegram cannot be reached ({why}) — check the network, and api") from None
         return message.thread if reply_to is not None else str(sent)
 
@@ -111,10 +111,10 @@ def _load_client() -> None:
 
 
 def _refusal_error(fault: TelegramApiError, token: str) -> NotifyError:
-    said = border.redact(fault.description, token, token.partition(":")[2])
+    said = secrets.redact(fault.description, token, token.partition(":")[2])
     if fault.code == 429:
         return NotifyError("Telegram asks to slow down (rate limit)", retry_after=fault.retry_after)
-    if border.is_transient_status(fault.code):
+    if secrets.is_transient_status(fault.code):
         return NotifyError(f"Telegram is in trouble (HTTP {fault.code}) — it is tried again")
     if fault.new_chat is not None:
         cure = f"the group became a supergroup: say chat: {fault.new_chat}"

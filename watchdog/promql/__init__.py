@@ -10,15 +10,11 @@ from here, `shape` what can be told of an expression without samples. Semantics 
 
 from __future__ import annotations
 
-from watchdog.promql.engine import QueryResult, evaluate
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.live import EvaluationRound, Evaluator, InstantResult, InstantVector
-from watchdog.promql.nodes import LOOKBACK_DELTA, Expr
-from watchdog.promql.pages import PageList, Querier, SeriesPage, page_from_samples
-from watchdog.promql.parser import parse
-from watchdog.promql.reach import is_never_true, value_bounds
-from watchdog.promql.recorded import RecordingRule, RecordingRules, expand_recordings
-from watchdog.promql.shape import (
+from watchdog.promql.eval.engine import QueryResult, evaluate
+from watchdog.promql.eval.recording_rules import RecordingRule, RecordingRules, expand_recordings
+from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
+from watchdog.promql.parse.analysis import (
     detects_absence,
     may_have_labels,
     may_return_multiple_series,
@@ -26,21 +22,20 @@ from watchdog.promql.shape import (
     metrics_read_for_extremes,
     required_lookback,
 )
+from watchdog.promql.parse.nodes import Expr
+from watchdog.promql.parse.parser import parse
+from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
-    "LOOKBACK_DELTA",
     "EvaluationRound",
     "Evaluator",
     "Expr",
     "InstantResult",
     "InstantVector",
-    "PageList",
     "PromqlError",
-    "Querier",
     "QueryResult",
     "RecordingRule",
     "RecordingRules",
-    "SeriesPage",
     "detects_absence",
     "evaluate",
     "expand_recordings",
@@ -49,7 +44,6 @@ __all__ = [
     "may_return_multiple_series",
     "metric_names",
     "metrics_read_for_extremes",
-    "page_from_samples",
     "parse",
     "required_lookback",
     "value_bounds",

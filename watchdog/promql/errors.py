@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchdog.model import WatchdogError
+from watchdog.core.model import WatchdogError
 
 
 class PromqlError(WatchdogError):

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.actions import repository
-from watchdog.actions.files import fsync_directory
-from watchdog.model import ActionError, JsonObject
-from watchdog.telemetry import log
+from watchdog.actions.git import repository
+from watchdog.core.model import ActionError, JsonObject
+from watchdog.core.telemetry import log
+from watchdog.host.atomic_file import fsync_directory
 
 _MAX_BYTES = 1 << 30
 """Bytes that one step may have saved; what is larger is not a change to a configuration or a program."""

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.actions.plan import HttpCheck, LogCheck
-from watchdog.model import JsonObject, SourceError, Target
-from watchdog.sources.fetch import HttpFetcher
+from watchdog.core.model import JsonObject, SourceError, Target
+from watchdog.net.fetch import HttpFetcher
+from watchdog.plans.models import HttpCheck, LogCheck
 
 _MAX_BYTES = 1 << 20
 """Bytes of a page, and of a log at one look."""

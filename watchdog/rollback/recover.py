@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.actions.plan import Halt, Repair, effective_verify, parse_plan, phase_steps
-from watchdog.journal import Journal, runs, saved
+from watchdog.core.model import Severity
+from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun
-from watchdog.model import Severity
-from watchdog.rollback.hands import RollbackContext
-from watchdog.rollback.proof import Verifier
-from watchdog.rollback.steps import StepExecutor, StepFailedError, StoppedError
+from watchdog.journal.sqlite import Journal
+from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
+from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.descriptions import describe_step
+from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedError
 from watchdog.rollback.undo import UndoStep
-from watchdog.rollback.words import describe_step
+from watchdog.rollback.verify import Verifier
 
 NotifyRun = Callable[[Severity, str, Sequence[str]], None]
 
@@ -89,7 +90,7 @@ def take_back_steps(journal: Journal, run: PlanRun) -> Callable[[str, int], Sequ
             return None
         files = [
             UndoStep(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
-            for row in sorted(saved.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
+            for row in sorted(backups.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
         ]
         stage = phase_steps(parse_plan(run.text), "recover", level)
         return [*files, *(step for step in stage if not step.persistent)]

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from watchdog.actions import GitAction, repository
-from watchdog.actions.plan import parse_plan, phase_steps
-from watchdog.journal import Journal, runs, saved
-from watchdog.journal.saved import FileBackup
-from watchdog.model import ActionError, ActionModel, CompletedStep, JsonObject, StepState
+from watchdog.actions import GitAction
+from watchdog.actions.git import repository
+from watchdog.core.model import ActionError, ActionModel, CompletedStep, JsonObject, StepState
+from watchdog.journal import backups, runs
+from watchdog.journal.backups import FileBackup
+from watchdog.journal.sqlite import Journal
+from watchdog.plans.models import parse_plan, phase_steps
 from watchdog.rollback import backup
 
 _GIT_TIMEOUT_MS = 25_000
@@ -80,7 +82,7 @@ class UndoStep(ActionModel):
 
 def undo_steps(journal: Journal, incident: int) -> list[Any]:
     """What undoes an incident, in order; the same whenever it is asked. Empty: nothing was saved, or it is undone."""
-    rows = saved.list_for_incident(journal, incident)
+    rows = backups.list_for_incident(journal, incident)
     commits = _commit_ranges(journal, incident)
     result: list[Any] = [GitAction(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
     oldest_rows: dict[str, FileBackup] = {}

@@ -8,9 +8,9 @@ models (what people write) ─check→ Check (limits in numbers) ─judge(readin
 
 from __future__ import annotations
 
-from watchdog.hours import in_schedule, in_schedule_at
+from watchdog.core.schedule import in_schedule, in_schedule_at
 from watchdog.rules.baseline import baseline_mismatch, central_value, learn_baseline, trusted_values
-from watchdog.rules.check import BASELINE_UNKNOWN, BaselineState, Check, ThresholdError, compile_check
+from watchdog.rules.compile import BASELINE_UNKNOWN, BaselineState, Check, ThresholdError, compile_check
 from watchdog.rules.judge import (
     KIND_ABSENT,
     KIND_BAD,

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from watchdog.model import Labels, Millis
-from watchdog.rules.check import BaselineState, Check
+from watchdog.core.model import Labels, Millis
+from watchdog.core.units import format_duration
+from watchdog.rules.compile import BaselineState, Check
 from watchdog.rules.judge import Reading, judge
 from watchdog.rules.models import Kpi, Learn, Missing, Patience
-from watchdog.units import format_duration
 
 BaselinePoint = tuple[Millis, float]
 """A value that a KPI had at a time (ms)."""

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from watchdog.model import Labels, Millis, Verdict
-from watchdog.rules.check import Check
+from watchdog.core.model import Labels, Millis, Verdict
+from watchdog.core.units import format_duration, format_value
+from watchdog.rules.compile import Check
 from watchdog.rules.summary import format_limit
-from watchdog.units import format_duration, format_value
 
 
 class Reading(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from watchdog.hours import parse_between, parse_days, parse_zone
-from watchdog.model import ConfigModel, Duration, FrozenList, Millis
-from watchdog.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
+from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis
+from watchdog.core.schedule import parse_between, parse_days, parse_zone
+from watchdog.core.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
 
 ThresholdLevel = Literal["warn", "crit"]
 RawLimit = str | int | float

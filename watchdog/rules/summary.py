@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from watchdog.model import Labels, Millis, Verdict
-from watchdog.rules.check import Check
-from watchdog.units import format_duration, format_value
+from watchdog.core.model import Labels, Millis, Verdict
+from watchdog.core.units import format_duration, format_value
+from watchdog.rules.compile import Check
 
 PLACEHOLDERS = ("value", "limit", "baseline", "labels", "labels.x", "duration", "name", "level", "target", "kpi")
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from watchdog.model import ConfigModel, FrozenList, Labels, Millis, Sample, SourceState
-from watchdog.sources.timing import Interval
+from watchdog.core.model import ConfigModel, FrozenList, Labels, Millis, Sample, SourceState
+from watchdog.sources.interval import Interval
 
 
 class HostSource(ConfigModel):
@@ -30,7 +30,7 @@ class HostSource(ConfigModel):
 
     def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """All of it; a disk that cannot be read says ``host_disk_up 0`` and nothing else."""
-        from watchdog.sources.machine import disk_metrics, host_metrics  # psutil's 2 MB: paid when it is read
+        from watchdog.host.system_stats import disk_metrics, host_metrics  # psutil's 2 MB: paid when it is read
 
         found = [Sample(name, (), now, value) for name, value in host_metrics(state).items()]
         for disk in self.disks:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.model import ConfigModel, Millis, Sample, SourceState
-from watchdog.sources.timing import Interval
+from watchdog.core.model import ConfigModel, Millis, Sample, SourceState
+from watchdog.sources.interval import Interval
 
 
 class ProcessSource(ConfigModel):
@@ -53,16 +53,16 @@ class ProcessSource(ConfigModel):
 
     def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """``process_up`` always; the rest when it is up. Memo: the process, its cpu seconds and what changed."""
-        from watchdog.sources import proc  # psutil's 2 MB: paid when it is read
+        from watchdog.host import procfs  # psutil's 2 MB: paid when it is read
 
         values: dict[str, float] = {}
         if self.unit is not None:
-            process = proc.find_by_unit(self.unit, values)
+            process = procfs.find_by_unit(self.unit, values)
         elif self.pid_file is not None:
-            process = proc.find_by_pid_file(Path(self.pid_file))
+            process = procfs.find_by_pid_file(Path(self.pid_file))
         else:
-            process = proc.find_by_cmdline(re.compile(self.cmdline or ""))
-        measured = proc.process_metrics(process, self.children, state, now, self._display_name())
+            process = procfs.find_by_cmdline(re.compile(self.cmdline or ""))
+        measured = procfs.process_metrics(process, self.children, state, now, self._display_name())
         values["process_up"] = 0.0 if measured is None else 1.0
         values |= measured or {}
         if self.unit is None:  # systemd counts for its units

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from watchdog.model import ConfigModel, Millis, Sample, SourceError, SourceState
+from watchdog.core.model import ConfigModel, Millis, Sample, SourceError, SourceState
 from watchdog.sources import exposition
-from watchdog.sources.timing import Interval
+from watchdog.sources.interval import Interval
 
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
@@ -55,7 +55,7 @@ class ScrapeSource(ConfigModel):
 
     def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
-        from watchdog.sources.fetch import HttpFetcher, redact_url  # http.client and ssl: paid when a page is read
+        from watchdog.net.fetch import HttpFetcher, redact_url  # http.client and ssl: paid when a page is read
 
         if "fetcher" not in state:
             state["fetcher"], state["page"] = HttpFetcher(), exposition.PageCache()

@@ -1,0 +1,165 @@
+"""What other people change under us, and which commit has proved itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from watchdog.app.deploy_watch import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot
+from watchdog.core.model import Millis
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+
+START = 1_700_000_000_000
+INTERVAL = 5_000
+FIRST_SEEN = TargetSnapshot("c1", "i1", 0)
+
+
+class DeployWatchHarness:
+    """Looks every five seconds at one target."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = START
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.folder / "journal.db")
+        self.journal.query("PRAGMA synchronous=OFF")
+        self.deploy_watch = DeployWatch(self.journal)
+
+    def inspect(
+        self, seen: TargetSnapshot = FIRST_SEEN, *, by_watchdog: bool = False, after: Millis = INTERVAL
+    ) -> bool:
+        self.now += after
+        return self.deploy_watch.record("bot", seen, by_watchdog, self.now)
+
+    def becomes_known_good(self, time: Millis, seen: TargetSnapshot = FIRST_SEEN, *, every: Millis = 50_000) -> bool:
+        """Whether the commit became a good one within the time."""
+        return (
+            sum(self.inspect(seen, after=every) for _ in range(time // every)) > 0
+        )  # all of them, not until the first
+
+    @property
+    def target_state(self) -> incidents.TargetState:
+        return incidents.get_target_state(self.journal, "bot", self.now)
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[DeployWatchHarness]:
+    made = DeployWatchHarness(tmp_path)
+    yield made
+    made.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("seen", "settles"),
+    [
+        (TargetSnapshot("c2", "i1", 0), True),
+        (TargetSnapshot("c1", "i2", 0), True),
+        (TargetSnapshot("c1", "i2", 1), False),
+        (TargetSnapshot("c2", "i2", 1), True),
+        (TargetSnapshot(None, None, 0, False), False),
+        (TargetSnapshot("c1", None, 0, False), False),
+    ],
+    ids=["deployed", "restarted", "restarted by systemd", "deployed and crashed", "cannot be read", "stopped"],
+)
+def test_what_somebody_else_changes_settles_and_what_systemd_does_by_itself_does_not(
+    harness: DeployWatchHarness, seen: TargetSnapshot, settles: bool
+) -> None:
+    harness.inspect()
+    harness.inspect()
+    assert harness.target_state.unsettled is None
+
+    harness.inspect(seen)
+
+    assert (harness.target_state.unsettled == harness.now) is settles
+
+
+def test_what_we_changed_ourselves_is_nobodys_deployment(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+
+    harness.inspect(TargetSnapshot("c2", "i2", 0), by_watchdog=True)
+    harness.inspect(TargetSnapshot("c2", "i2", 0))
+
+    assert harness.target_state.unsettled is None
+    assert (harness.target_state.head, harness.target_state.invocation) == ("c2", "i2")
+
+
+def test_what_was_changed_while_the_watchdog_was_away_settles(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.journal.close()
+    harness.open()
+
+    harness.inspect(TargetSnapshot("c2", "i2", 0), after=3_600_000)
+
+    assert harness.target_state.unsettled == harness.now
+
+
+def test_a_commit_that_was_quiet_for_a_day_of_looks_is_good_once(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 100_000)
+
+    assert harness.becomes_known_good(200_000)
+    assert not harness.becomes_known_good(200_000)
+
+
+def test_looks_that_are_seconds_apart_add_up(harness: DeployWatchHarness) -> None:
+    for _ in range(30):
+        harness.inspect()
+
+    assert harness.target_state.quiet_for == 120_000  # of 145 s; the journal keeps whole minutes
+
+
+def test_quiet_adds_up_over_a_restart_without_the_time_in_between(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.becomes_known_good(LAST_GOOD_AFTER // 2)
+    harness.journal.close()
+    harness.open()
+    harness.inspect(after=LAST_GOOD_AFTER)
+
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER // 2 - 200_000)
+    assert harness.becomes_known_good(400_000)
+
+
+def test_a_night_asleep_is_no_night_of_quiet(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+
+    assert not harness.inspect(after=2 * LAST_GOOD_AFTER)
+    assert not harness.inspect(after=-LAST_GOOD_AFTER)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER // 2)
+
+
+@pytest.mark.parametrize(
+    "seen", [TargetSnapshot("c1", None, 0, False), TargetSnapshot(None, None, 0, False)], ids=["stopped", "unreadable"]
+)
+def test_nothing_speaks_for_the_commit_of_a_bot_that_does_not_run(
+    harness: DeployWatchHarness, seen: TargetSnapshot
+) -> None:
+    harness.inspect()
+
+    assert not harness.becomes_known_good(2 * LAST_GOOD_AFTER, seen)
+
+
+def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(harness: DeployWatchHarness) -> None:
+    harness.inspect()
+    harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
+    with harness.journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "warn", "errors", harness.now)
+    harness.inspect()
+    with harness.journal.transaction() as db:
+        incidents.close_incident(db, number, harness.now)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
+
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER)
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=None, latch_why=None)
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
+
+    harness.inspect(TargetSnapshot("c2", "i2", 0))
+    assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000, TargetSnapshot("c2", "i2", 0))
+    assert harness.becomes_known_good(1_000_000, TargetSnapshot("c2", "i2", 0))

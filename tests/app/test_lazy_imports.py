@@ -1,0 +1,81 @@
+"""What a daemon carries about: what its configuration does not use is not imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FILES = {
+    "watchdog.yaml": 'sources: {bot: {type: scrape, url: "http://127.0.0.1:9/metrics"}}\nstate: state\n',
+    "rules/bot.yaml": """\
+targets: {bot: {}}
+kpis: {equity: {expr: equity}}
+rules: [{name: equity, kpi: equity, target: bot, crit: {below: 1, for: 5s, plan: stop}}]
+plans:
+  stop:
+    kind: halt
+    levels: [{name: stop, steps: [{do: command, run: ["true"]}], verify: {that: [alive == 1], give_up: 30s}}]
+""",
+}
+DAEMON_PROGRAM = """\
+import os, sys
+from pathlib import Path
+import watchdog.cli.run
+from watchdog.app.daemon import Daemon
+daemon = Daemon(Path(sys.argv[1]), os.environ)
+from watchdog.net.fetch import HttpFetcher
+from watchdog.host.child_process import run
+run(["true"], timeout_ms=30_000)
+daemon.close()
+print(*sys.modules)
+"""
+"""Everything up to the first read, a read's and a command's own code included."""
+
+
+@pytest.fixture(scope="module")
+def imported_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    folder = tmp_path_factory.mktemp("lean")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    argv = [sys.executable, "-c", DAEMON_PROGRAM, str(folder)]
+    return set(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("client", ["slack_sdk", "telegram", "httpx", "requests"])
+def test_the_daemon_without_chat_imports_no_chat_client(imported_modules: set[str], client: str) -> None:
+    assert client not in imported_modules
+
+
+@pytest.mark.parametrize("library", ["psutil", "tarfile", "matplotlib", "scipy", "starlette", "uvicorn", "tomlkit"])
+def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(
+    imported_modules: set[str], library: str
+) -> None:
+    assert library not in imported_modules
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "offline.replay",
+        "offline.report",
+        "offline.ruletest",
+        "offline.drill",
+        "offline.demo",
+        "offline.snapshot",
+        "offline.history.query",
+        "config.schema",
+        "prometheus_rules.importer",
+        "prometheus_rules.template",
+    ],
+)
+def test_the_daemon_imports_no_module_of_another_command(imported_modules: set[str], module: str) -> None:
+    assert (ROOT / "watchdog" / module.replace(".", "/")).with_suffix(".py").exists() or (
+        ROOT / "watchdog" / module.replace(".", "/") / "__init__.py"
+    ).exists()
+    assert f"watchdog.{module}" not in imported_modules

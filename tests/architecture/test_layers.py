@@ -1,0 +1,131 @@
+"""The layers: a package imports only from packages below it, and who may read the clock, print, or speak SQL."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "watchdog"
+
+LAYERS = [
+    {"core"},
+    {"host", "net", "tsdb"},
+    {"documents", "journal", "promql"},
+    {"actions", "notifiers", "rules", "sources"},
+    {"plans", "prometheus_rules"},
+    {"config"},
+    {"pipeline", "rollback"},
+    {"offline"},
+    {"web"},
+    {"app"},
+    {"cli"},
+    {"__main__"},
+]
+LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+FILES = sorted(PACKAGE.rglob("*.py"))
+STANDALONE_PROGRAMS = {"detach.py"}
+"""Run as processes of their own, between us and a bot; they have no caller to return to."""
+MAY_READ_CLOCKS = {"app", "cli", "offline/demo.py"}
+MAY_PRINT = {"cli", "offline/demo.py", "__main__"}
+
+
+def package_of(path: Path) -> str:
+    """The first part of a file's place below `watchdog`."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_packages(tree: ast.AST) -> set[str]:
+    packages = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "watchdog":
+            packages |= {alias.name for alias in node.names if alias.name in LAYER_OF}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("watchdog."):
+            packages.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            packages |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("watchdog.")}
+    return packages
+
+
+def imported_modules(path: Path) -> set[Path]:
+    """Files of ours that are imported when this one is: not those that a function imports, or a type checker."""
+    found = set()
+    body = ast.parse(path.read_text()).body
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "watchdog":
+            base = PACKAGE.parent.joinpath(*node.module.split("."))
+            for alias in node.names:
+                for file in (base / f"{alias.name}.py", base / alias.name / "__init__.py"):
+                    if file.exists():
+                        found.add(file)
+            found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.exists()}
+    return found
+
+
+def called_names(tree: ast.AST) -> set[str]:
+    """Dotted names that are called."""
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def allowed(path: Path, places: set[str]) -> bool:
+    return package_of(path) in places or str(path.relative_to(PACKAGE)) in places
+
+
+def test_every_package_has_a_layer_and_a_sentence() -> None:
+    packages = {package_of(path) for path in FILES} - {"__init__"}
+
+    assert packages == set(LAYER_OF)
+    for package in packages - {"__main__"}:
+        for init in (PACKAGE / package).rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(init.read_text())), init
+
+
+def test_nothing_but_the_entry_point_stands_beside_the_packages() -> None:
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_packages_import_only_from_below(path: Path) -> None:
+    mine = package_of(path)
+    if mine == "__init__":
+        pytest.skip("the package itself holds names only")
+    others = imported_packages(ast.parse(path.read_text())) - {mine}
+
+    upwards = {other for other in others if LAYER_OF[other] >= LAYER_OF[mine]}
+
+    assert not upwards, f"{mine} (layer {LAYER_OF[mine]}) imports {upwards}"
+
+
+def test_no_module_is_imported_while_it_is_still_being_imported() -> None:
+    edges = {path: imported_modules(path) - {path} for path in FILES}
+    done: set[Path] = set()
+
+    def visit(path: Path, way: tuple[Path, ...]) -> None:
+        assert path not in way, " → ".join(str(one.relative_to(PACKAGE)) for one in (*way[way.index(path) :], path))
+        if path in done:
+            return
+        for other in edges[path]:
+            if other.name != "__init__.py":  # a package's own __init__ names what its files define
+                visit(other, (*way, path))
+        done.add(path)
+
+    for path in FILES:
+        visit(path, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints(path: Path) -> None:
+    called = called_names(ast.parse(path.read_text()))
+    clocks = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today", "datetime.today"}
+
+    if not allowed(path, MAY_READ_CLOCKS):
+        assert not called & clocks
+    if not allowed(path, MAY_PRINT) and path.name not in STANDALONE_PROGRAMS:
+        assert not called & {"print", "sys.exit", "exit"}
+
+
+def test_no_file_has_grown_beyond_one_subject() -> None:
+    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in FILES}
+
+    assert not {path: lines for path, lines in lengths.items() if lines > 490}

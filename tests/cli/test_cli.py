@@ -1,0 +1,106 @@
+"""The command line as people and programs meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watchdog.cli.command_line import build_parser, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_cli(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "watchdog", *args],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environ},
+        timeout=60,
+    )
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("run", "check", "status", "incidents", "rollback", "resume", "query", "replay", "demo"):
+        assert re.search(rf"^    {command}\s", text, re.MULTILINE)
+
+
+def test_wrong_usage_ends_with_two() -> None:
+    assert run_cli("walk").returncode == 2
+
+
+def test_the_shipped_rules_are_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(ROOT / "rules")]) == 0
+    assert "well: " in capsys.readouterr().out
+
+
+def test_a_wrong_unit_is_named_with_its_line_and_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "rules"
+    shutil.copytree(ROOT / "rules", folder)
+    path = folder / "model.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("above: 15%", "above: 15 parsecs", 1))
+    line, before = next(
+        (n, row.partition("15 parsecs")[0])
+        for n, row in enumerate(path.read_text().splitlines(), 1)
+        if "parsecs" in row
+    )
+
+    assert main(["check", str(folder)]) == 1
+    assert f"{path}:{line}:{len(before) + 1}: " in capsys.readouterr().out
+
+    assert main(["check", "--json", str(folder)]) == 1
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert (error["line"], error["column"]) == (line, len(before) + 1)
+
+
+def test_a_missing_configuration_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    for command in (["run"], ["status"], ["incidents"], ["rollback", "halt"], ["resume", "bot", "--reason", "x"]):
+        done = run_cli(*command, "--config", str(tmp_path / "nowhere"))
+
+        assert done.returncode == 1
+        assert "nowhere" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_status_without_a_daemon_says_so(tmp_path: Path) -> None:
+    (tmp_path / "watchdog.yaml").write_text('web: {listen: "127.0.0.1:9"}\nstate: state\n')
+
+    done = run_cli("status", "--config", str(tmp_path))
+
+    assert done.returncode == 1
+    assert "no watchdog answers at 127.0.0.1:9" in done.stderr
+
+
+def test_a_package_that_the_other_watchdog_overwrote_says_so(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "watchdog", tmp_path / "watchdog")
+    (tmp_path / "watchdog" / "__init__.py").write_text('"""file events"""\n')
+
+    done = subprocess.run(
+        [sys.executable, "-m", "watchdog", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 1
+    assert "was overwritten by PyPI's other 'watchdog'" in done.stderr
+    assert "venv" in done.stderr
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    known = {name for action in build_parser()._actions if action.choices for name in action.choices}
+
+    for line in text.splitlines():
+        if line.startswith("trading-watchdog "):
+            assert line.split()[1] in known, line

@@ -1,0 +1,67 @@
+"""Warnings: one doubt each, from lint_cases.txt, at its place; and what is sound stays without."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.config.conftest import MAIN_YAML, WriteConfig
+from watchdog.config import load
+from watchdog.documents.problems import Problem
+
+MAIN_WITH_SLOW_SOURCE = MAIN_YAML.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
+CASES = {
+    name: (text, fragment)
+    for name, fragment, text in re.findall(
+        r"^=== (.+?) \| (.+)\n((?:(?!===).*\n)+)", (Path(__file__).parent / "lint_cases.txt").read_text(), re.MULTILINE
+    )
+}
+
+
+def lint_warnings(write_config: WriteConfig, text: str, main: str = MAIN_WITH_SLOW_SOURCE) -> list[Problem]:
+    return list(load(write_config({"watchdog.yaml": main, "rules/x.yaml": text}), environ={}).warnings)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_doubt_is_named_once_at_its_place(name: str, write_config: WriteConfig) -> None:
+    text, fragment = CASES[name]
+    at = text.index("»")
+    (doubt,) = lint_warnings(write_config, text.replace("»", ""))
+
+    assert (doubt.line, doubt.column) == (text[:at].count("\n") + 1, at - text.rfind("\n", 0, at))
+    assert fragment in f"{doubt.what} — {doubt.cure}"
+    assert doubt.cure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: [{name: x, kpi: share, target: bot, warn: {above: 100%}}]",
+        "kpis: {x: {expr: 'increase(a[10s])', needs: 'increase(a[10s]) >= 250'}}",
+        "kpis: {x: {expr: '1 - equity / max_over_time(equity[1d])', unit: ratio}}\n"
+        "rules: [{name: x, kpi: x, target: bot, warn: {above: 7%}, crit: {at_least: 10%, clear: 8%}}]",
+        "kpis: {x: {expr: 'changes(a[1h])'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 0, clear: 0}}]",
+        "kpis: {x: {expr: 'streak_below_over_time(a[1h], 0)'}}\n"
+        "rules: [{name: x, kpi: x, target: bot, warn: {at_least: 5, clear: 1}}]",
+        "kpis: {x: {expr: up}}\nrules: [{name: x, kpi: x, target: bot, warn: {below: 1}, crit: {equals: 0}}]",
+        "kpis: {x: {expr: 'sum by (side) (a)'}}\nrules: [{name: x, kpi: x, target: bot, each: [side], warn: {above: 7}}]",
+        "kpis: {x: {expr: 'topk(1, a)'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 7}}]",
+        "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 2 of 3}, crit: {above: 8, for: 1s}}]",
+        "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7}, only: {when: 'market_open == 1 and hour() >= 9'}}]",
+        "kpis: {x: {expr: 'rate(a[2s])'}}",
+        "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
+    ],
+)
+def test_what_is_sound_raises_no_doubt(text: str, write_config: WriteConfig) -> None:
+    assert lint_warnings(write_config, text + "\n") == []
+
+
+def test_without_sources_nothing_is_said_about_their_rhythm(write_config: WriteConfig) -> None:
+    text = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 500ms}}]\nkpis: {x: {expr: 'a{source=\"y\"}'}}\n"
+
+    assert [each.what for each in lint_warnings(write_config, text, "channels: {}\n")] == [
+        "there is no channel: messages go to the log",
+        "there is no source: nothing can be judged",
+    ]

@@ -1,0 +1,988 @@
+"""The journal: all of a transaction or nothing, through kill -9, and never a guess."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watchdog.core.model import Labels, WatchdogError
+from watchdog.journal import incidents, messages, runs
+from watchdog.journal.lock import StateLock
+from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.rules.state_machine import MachineState
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_700_000_000_000
+HOUR = 3_600_000
+BTC: Labels = (("pair", "BTC"),)
+
+SHARED_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def journal_path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "journal.db"
+
+
+@pytest.fixture
+def journal(journal_path: Path) -> Iterator[Journal]:
+    opened = Journal(journal_path)
+    yield opened
+    opened.close()
+
+
+def event_texts(journal: Journal) -> list[str]:
+    return [row["text"] for row in journal.query("SELECT text FROM event ORDER BY id")]
+
+
+def add_event(db: sqlite3.Connection, text: str) -> None:
+    incidents.add_event(db, "noted", text, NOW)
+
+
+@contextmanager
+def expect_rollback(journal: Journal, error: type[Exception], says: str | None = None) -> Iterator[sqlite3.Connection]:
+    """A transaction that ends with an error."""
+    with pytest.raises(error, match=says), journal.transaction() as db:
+        yield db
+
+
+# ─ all or nothing ─
+
+
+def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: Journal) -> None:
+    with expect_rollback(journal, LookupError) as db:
+        number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
+        incidents.add_trip(db, number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
+        queue_run(db, incident=number)
+        messages.enqueue(db, ["slack"], "crit", "tripped", [], NOW, number)
+        raise LookupError
+
+    assert [
+        journal.query(f"SELECT count(*) FROM {table}")[0][0] for table in ("incident", "trip", "run", "message")
+    ] == [0] * 4
+
+
+def test_a_transaction_within_a_transaction_shares_its_fate(journal: Journal) -> None:
+    with expect_rollback(journal, LookupError) as outer:
+        add_event(outer, "outer")
+        with journal.transaction() as inner:
+            add_event(inner, "inner")
+        raise LookupError
+    assert event_texts(journal) == []
+
+    with journal.transaction() as outer:
+        add_event(outer, "outer")
+        with journal.transaction() as inner:
+            add_event(inner, "inner")
+    assert event_texts(journal) == ["outer", "inner"]
+
+
+def test_what_is_not_committed_is_seen_by_nobody_else(journal_path: Path, journal: Journal) -> None:
+    beside = Journal(journal_path)
+    with journal.transaction() as db:
+        add_event(db, "soon")
+        assert event_texts(beside) == []
+
+    assert event_texts(beside) == ["soon"]
+    beside.close()
+
+
+def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path, journal: Journal) -> None:
+    """A constraint that is checked at the end leaves the transaction open; what followed would silently join it."""
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
+        db.execute("PRAGMA defer_foreign_keys=ON")
+        incidents.add_trip(db, 99, "flapping", "crit", (), "of no incident", None, NOW)
+    with journal.transaction() as db:
+        add_event(db, "afterwards")
+    journal.close()
+
+    again = Journal(journal_path)
+    assert event_texts(again) == ["afterwards"]
+    assert again.query("SELECT * FROM trip") == []
+    again.close()
+
+
+def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: Journal) -> None:
+    (pages,) = journal.query("PRAGMA page_count")[0]
+    journal.query(f"PRAGMA max_page_count={pages + 20}")
+
+    with expect_rollback(journal, sqlite3.OperationalError, "full") as db:
+        for _ in range(1_000):
+            add_event(db, "x" * 1_000)
+
+    assert event_texts(journal) == []
+    with journal.transaction() as db:
+        add_event(db, "there is room again")
+    assert event_texts(journal) == ["there is room again"]
+
+
+def test_threads_write_one_after_the_other(journal: Journal) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with expect_rollback(journal, LookupError) as db:
+            add_event(db, "undone")
+            inside.set()
+            assert go_on.wait(30)
+            raise LookupError
+
+    def second() -> None:
+        with journal.transaction() as db:
+            add_event(db, "done")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+
+    assert event_texts(journal) == ["done"]
+
+
+def test_what_is_committed_survives_a_power_cut(journal: Journal) -> None:
+    """WAL with `synchronous=FULL` (2): the log is on disk before the commit returns."""
+    assert journal.query("PRAGMA journal_mode")[0][0] == "wal"
+    assert journal.query("PRAGMA synchronous")[0][0] == 2
+    assert journal.query("PRAGMA foreign_keys")[0][0] == 1
+
+
+def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(journal: Journal) -> None:
+    def waits(db: Any) -> int:
+        return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+    with journal.transaction(defer_sync=True) as db:
+        incidents.add_event(db, "note", "soon", NOW)
+        assert waits(db) == 1
+    with journal.transaction() as db, journal.transaction(defer_sync=True) as inner:
+        assert waits(inner) == 2
+    with pytest.raises(ZeroDivisionError), journal.transaction(defer_sync=True):
+        1 / 0  # noqa: B018
+
+    assert journal.query("PRAGMA synchronous")[0][0] == 2
+    assert event_texts(journal) == ["soon"]
+
+
+def test_everything_survives_closing_and_opening(journal_path: Path) -> None:
+    journal = Journal(journal_path)
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
+        incidents.add_trip(db, number, "flapping", "crit", BTC, "15 %", None, NOW)
+        run = queue_run(db, incident=number)
+        runs.start_step(db, make_step(run))
+        messages.enqueue(db, ["slack"], "crit", "tripped", ["one", "zwei – ✓"], NOW, number)
+        incidents.save_machines(db, {("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
+        incidents.save_peak(db, "equity", "max", NOW, 1_000.0)
+
+    def seen(journal: Journal) -> list[Any]:
+        return [
+            incidents.find_open(journal, "bot"),
+            incidents.list_trips(journal, number),
+            runs.get_run(journal, run),
+            runs.list_steps(journal, run),
+            messages.due(journal, NOW),
+            list(incidents.list_machines(journal)),
+            incidents.list_peaks(journal),
+        ]
+
+    before = seen(journal)
+    journal.close()
+    again = Journal(journal_path)
+    after = seen(again)
+    again.close()
+
+    assert after == before
+    assert all(before)
+
+
+# ─ kill -9 ─
+
+
+@contextmanager
+def run_program(script: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs `script`; killed with -9 at the end, if it still lives."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    text = process.stdout.readline().strip()
+    assert text, "the child died"
+    return text
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+
+
+MID_TRANSACTION_PROGRAM = """
+import sys, time
+from pathlib import Path
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+journal = Journal(Path(sys.argv[1]))
+with journal.transaction() as db:
+    incidents.add_event(db, "noted", "committed", 1)
+journal.query("PRAGMA cache_size=10")
+with journal.transaction() as db:
+    for n in range(500):
+        incidents.add_event(db, "noted", "x" * 1000, 1)
+    print("in the middle", flush=True)
+    time.sleep(600)
+"""
+
+WRITER_PROGRAM = """
+import sys
+from pathlib import Path
+from watchdog.journal import incidents, messages as outbox
+from watchdog.journal.sqlite import Journal
+journal = Journal(Path(sys.argv[1]))
+for n in range(1_000_000):
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, f"bot {n}", "crit", "flapping", 1)
+        outbox.enqueue(db, ["slack", "telegram"], "crit", "tripped", [], 1, number)
+    print(n, flush=True)
+"""
+
+
+def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing_of_it(journal_path: Path) -> None:
+    with run_program(MID_TRANSACTION_PROGRAM, journal_path) as process:
+        assert read_line(process) == "in the middle"
+        assert journal_path.with_name("journal.db-wal").stat().st_size > 100_000  # much of it is on the disk already
+        kill(process)
+
+    journal = Journal(journal_path)
+    assert event_texts(journal) == ["committed"]
+    with journal.transaction() as db:
+        add_event(db, "and on it goes")
+    assert event_texts(journal) == ["committed", "and on it goes"]
+    journal.close()
+
+
+def test_kill_9_at_any_moment_leaves_whole_transactions_and_every_one_that_was_reported(journal_path: Path) -> None:
+    with run_program(WRITER_PROGRAM, journal_path) as process:
+        reported = 0
+        while reported < 50:
+            reported = int(read_line(process))
+        kill(process)
+        assert process.stdout is not None
+        reported = max([reported, *(int(text) for text in process.stdout.read().split("\n")[:-1] if text)])
+
+    journal = Journal(journal_path)
+    whole = journal.query(
+        "SELECT i.id, count(m.id) FROM incident i LEFT JOIN message m ON m.incident = i.id GROUP BY i.id"
+    )
+    journal.close()
+    assert {row[1] for row in whole} == {2}
+    assert len(whole) >= reported + 1
+
+
+# ─ files that are not usable ─
+
+
+def make_foreign_database(journal_path: Path) -> None:
+    db = sqlite3.connect(journal_path)
+    db.execute("CREATE TABLE theirs (x)")
+    db.commit()
+    db.close()
+
+
+def make_unknown_schema(journal_path: Path) -> None:
+    """A journal of many pages."""
+    journal = Journal(journal_path)
+    with journal.transaction() as db:
+        for _ in range(300):
+            add_event(db, "x" * 1_000)
+    journal.close()
+
+
+def make_newer_schema(journal_path: Path) -> None:
+    Journal(journal_path).close()
+    db = sqlite3.connect(journal_path)
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    db.close()
+
+
+def make_garbage(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    with journal_path.open("r+b") as file:
+        file.seek(40 * 4_096)
+        file.write(b"\xa5" * 4_096 * 10)
+
+
+def make_truncated(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    os.truncate(journal_path, journal_path.stat().st_size // 2)
+
+
+UNUSABLE_FILES: list[tuple[Callable[[Path], object], str]] = [
+    (make_foreign_database, "some other program's database — name another state folder"),
+    (make_newer_schema, rf"written by a newer trading-watchdog \(schema {SCHEMA_VERSION + 1}\) — upgrade"),
+    (lambda path: path.write_text("not a database at all " * 100), "restore it from a backup, or move it away"),
+    (make_garbage, "restore it from a backup, or move it away"),
+    (make_truncated, "restore it from a backup, or move it away"),
+    (lambda path: path.mkdir(), "check the folder's owner, its mode and the room on its disk"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cure"), UNUSABLE_FILES, ids=["foreign", "newer", "text", "scribbled upon", "truncated", "a folder"]
+)
+def test_a_file_that_cannot_be_trusted_is_refused_with_the_cure_and_left_alone(
+    tmp_path: Path, spoil: Callable[[Path], object], cure: str
+) -> None:
+    path = tmp_path / "journal.db"
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else b""
+
+    with pytest.raises(JournalError, match=cure) as caught:
+        Journal(path)
+
+    assert str(path) in str(caught.value)
+    assert (path.read_bytes() if path.is_file() else b"") == before
+
+
+def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file stands in the way")
+
+    with pytest.raises(JournalError, match="check the folder's owner"):
+        Journal(tmp_path / "state" / "journal.db")
+
+
+def test_a_new_journal_is_marked_as_ours(journal_path: Path, journal: Journal) -> None:
+    assert journal.query("PRAGMA application_id")[0][0] == APPLICATION_ID
+    assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
+
+
+def test_two_who_create_the_journal_at_once_both_can_use_it(tmp_path: Path) -> None:
+    """The daemon and a command line, at the first start."""
+    for attempt in range(5):
+        path, gate = tmp_path / str(attempt) / "journal.db", threading.Barrier(4)
+        failures: list[Exception] = []
+
+        def create(path: Path = path, gate: threading.Barrier = gate, failures: list[Exception] = failures) -> None:
+            gate.wait(30)
+            try:
+                Journal(path).close()
+            except JournalError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        assert failures == []
+
+
+def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(journal_path: Path) -> None:
+    journal_path.parent.mkdir()
+    db = sqlite3.connect(journal_path)
+    db.executescript(MIGRATIONS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+    db.execute(
+        "INSERT INTO run (target, plan, kind, text, place, by, status, queued)"
+        " VALUES ('bot', 'p', 'halt', '', '', 'me', 'ended', 1)"
+    )
+    db.commit()
+    db.close()
+    before = journal_path.read_bytes()
+
+    with pytest.raises(JournalError, match="restart the service"):
+        Journal(journal_path, migrate=False)
+    assert journal_path.read_bytes() == before
+
+    journal = Journal(journal_path)
+    assert runs.get_run(journal, 1).plan == "p"
+    assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
+    journal.close()
+    kept = sqlite3.connect(journal_path.with_name("journal-v1.db"))
+    assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+    assert kept.execute("SELECT plan FROM run").fetchall() == [("p",)]
+    kept.close()
+
+
+def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(journal_path: Path) -> None:
+    journal_path.parent.mkdir()
+    db = sqlite3.connect(journal_path)
+    db.executescript(MIGRATIONS[0] + f"; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1")
+    db.close()
+    journal_path.with_name("journal-v1.db").mkdir()
+
+    with pytest.raises(JournalError, match="not changed without a copy"):
+        Journal(journal_path)
+
+    db = sqlite3.connect(journal_path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    db.close()
+
+
+def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(journal_path: Path) -> None:
+    make_unknown_schema(journal_path)
+    journal = Journal(journal_path)
+    with journal_path.open("r+b") as file:
+        file.seek(40 * 4_096)
+        file.write(b"\xa5" * 4_096 * 10)
+    journal.query("PRAGMA shrink_memory")  # what was read at the opening is read anew
+
+    with pytest.raises(JournalError, match="restore it from a backup"):
+        event_texts(journal)
+
+    with pytest.raises(JournalError, match="restore it from a backup"), journal.transaction():
+        raise AssertionError
+    with pytest.raises(JournalError):
+        journal.check()
+    journal.close()
+
+
+def test_a_journal_that_was_moved_away_while_in_use_is_noticed(journal_path: Path, journal: Journal) -> None:
+    journal.check()
+    journal_path.rename(journal_path.with_name("elsewhere.db"))
+
+    with pytest.raises(JournalError, match="moved, deleted or replaced"):
+        journal.check()
+
+
+# ─ a full disk ─
+
+
+FULL_DISK_PROGRAM = """
+import os, sys
+from pathlib import Path
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+state = Path(sys.argv[1])
+journal = Journal(state / "journal.db")
+assert journal.disk_reserve.fill() and not journal.disk_reserve.fill()
+with (state / "junk").open("wb", buffering=0) as junk:
+    try:
+        while True:
+            junk.write(bytes(4096))
+    except OSError as full:
+        print(full.strerror)
+for number in range(200):
+    with journal.transaction() as db:
+        incidents.add_event(db, "noted", "x" * 10_000, number)
+print(len(journal.query("SELECT id FROM event")), journal.disk_reserve.exists)
+(state / "junk").unlink()
+print(journal.disk_reserve.fill())
+"""
+
+
+def test_on_a_full_disk_the_reserve_is_given_up_and_what_must_be_written_is_written(tmp_path: Path) -> None:
+    """A file system of 40 MB in a mount namespace of its own."""
+    mount = f'mount -t tmpfs -o size=40m none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    try:
+        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root may mount a disk to fill")
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, FULL_DISK_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert ran.stdout.splitlines() == ["No space left on device", "200 False", "True"], ran.stderr
+
+
+# ─ the lock ─
+
+
+LOCK_HOLDER_PROGRAM = """
+import sys, time
+from pathlib import Path
+from watchdog.journal.lock import StateLock
+lock = StateLock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_lock_excludes_a_second_process_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+    mine = StateLock(tmp_path)
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
+        assert not mine.acquire()
+        assert mine.holder_pid() == process.pid
+        kill(process)
+
+        assert mine.acquire()
+        assert mine.holder_pid() == os.getpid()
+    mine.release()
+
+
+def test_the_lock_excludes_a_second_daemon_of_the_same_process_too(tmp_path: Path) -> None:
+    first, second = StateLock(tmp_path / "state"), StateLock(tmp_path / "state")
+
+    assert first.acquire()
+    assert not second.acquire()
+    assert not first.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(WatchdogError, match=r"file/state cannot be used: Not a directory — check its path \(state:"):
+        StateLock(tmp_path / "file" / "state").acquire()
+
+
+def test_the_lock_of_one_that_shows_signs_of_life_is_not_taken_over(tmp_path: Path) -> None:
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
+
+        assert not StateLock(tmp_path).take_over()
+        assert process.poll() is None
+
+
+def test_who_hangs_is_fenced_off_and_ended_and_its_journal_takes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.journal.lock.STALE_AFTER", -1.0)
+    old, new = StateLock(tmp_path), StateLock(tmp_path)
+    with run_program(LOCK_HOLDER_PROGRAM, tmp_path) as process:
+        assert read_line(process) == "True"
+        assert new.take_over()
+        assert process.wait(30) == -signal.SIGKILL
+    assert new.is_held()
+    monkeypatch.setattr(os, "kill", lambda *_: None)  # one that cannot be ended
+    journal = Journal(tmp_path / "journal.db")
+    journal.fencing_lock = new
+    with journal.transaction() as db:
+        add_event(db, "while it is ours")
+
+    assert old.take_over()
+
+    assert not new.is_held()
+    with pytest.raises(JournalError, match="took over"), journal.transaction():
+        raise AssertionError
+    with pytest.raises(JournalError, match="took over"):
+        journal.check()
+    assert not StateLock(tmp_path).acquire()
+    old.release()
+
+
+def test_the_lock_of_nobody_has_no_holder(tmp_path: Path) -> None:
+    lock = StateLock(tmp_path)
+
+    assert lock.holder_pid() is None
+    (tmp_path / "lock").write_text("999999999\n")
+    assert lock.holder_pid() is None
+    (tmp_path / "lock").write_text("")
+    assert lock.holder_pid() is None
+
+
+# ─ incidents ─
+
+
+def test_a_target_has_one_open_incident(journal: Journal) -> None:
+    with journal.transaction() as db:
+        first = incidents.open_incident(db, "bot", "warn", "flapping", NOW)
+        incidents.open_incident(db, "other", "warn", "flapping", NOW)
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
+        add_event(db, "undone with it")
+        incidents.open_incident(db, "bot", "crit", "again", NOW)
+
+    assert event_texts(journal) == []
+    with journal.transaction() as db:
+        incidents.raise_to_critical(db, first)
+        incidents.close_incident(db, first, NOW + 1)
+        incidents.close_incident(db, first, NOW + 2)
+        second = incidents.open_incident(db, "bot", "crit", "again", NOW + 3)
+    current = incidents.find_open(journal, "bot")
+    assert current is not None
+    assert (current.id, current.opened, current.closed) == (second, NOW + 3, None)
+    assert [(i.id, i.severity, i.closed) for i in incidents.list_incidents(journal, first)] == [
+        (first, "crit", NOW + 1)
+    ]
+    assert [i.id for i in incidents.list_incidents(journal, limit=2)] == [second, second - 1]
+    assert incidents.find_open(journal, "nobody") is None
+
+
+def test_a_trip_is_cleared_for_its_own_label_set_and_keeps_its_first_end(journal: Journal) -> None:
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
+        incidents.add_trip(db, number, "r", "crit", BTC, "first", "halt", NOW)
+        incidents.add_trip(db, number, "r", "crit", (), "other labels", None, NOW + 1)
+        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 2)
+        incidents.add_trip(db, number, "r", "crit", BTC, "again", "halt", NOW + 3)
+        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 4)
+
+    assert [(t.labels, t.reason, t.plan, t.cleared) for t in incidents.list_trips(journal, number)] == [
+        (BTC, "first", "halt", NOW + 2),
+        ((), "other labels", None, None),
+        (BTC, "again", "halt", NOW + 4),
+    ]
+
+
+def test_a_trip_belongs_to_an_incident(journal: Journal) -> None:
+    with expect_rollback(journal, sqlite3.IntegrityError) as db:
+        incidents.add_trip(db, 99, "r", "crit", (), "of no incident", None, NOW)
+
+
+def test_a_machine_is_read_back_as_it_was_and_forgotten_when_told(journal: Journal) -> None:
+    machine = asdict(MachineState("pending", NOW, NOW, 7, (True, False), NOW, "bad", reason="“ü”"))
+    with journal.transaction() as db:
+        incidents.save_machines(db, {("r", "crit", BTC): machine, ("r", "warn", ()): machine})
+        incidents.save_machines(db, {("r", "crit", BTC): {**machine, "held": 8}, ("r", "warn", ()): None})
+
+    ((key, state),) = incidents.list_machines(journal)
+    assert key == ("r", "crit", BTC)
+    assert MachineState(**{**state, "recent": tuple(state["recent"])}) == MachineState(**{**machine, "held": 8})
+
+
+def test_the_epoch_of_a_target_starts_when_it_is_first_seen(journal: Journal) -> None:
+    assert incidents.get_target_state(journal, "bot", NOW) == incidents.TargetState("bot", NOW)
+    with journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=NOW + 5, latch_why="exhausted")
+
+    assert incidents.get_target_state(journal, "bot", NOW + 9) == incidents.TargetState(
+        "bot", NOW, NOW + 5, "exhausted"
+    )
+
+
+@SHARED_SETTINGS
+@given(samples=st.lists(st.tuples(st.integers(0, 4 * HOUR), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
+@pytest.mark.parametrize(("side", "worst"), [("max", max), ("min", min)])
+def test_the_peak_of_each_hour_is_kept(
+    journal: Journal, side: str, worst: Callable[..., float], samples: list[tuple[int, float]]
+) -> None:
+    with journal.transaction() as db:
+        db.execute("DELETE FROM peak")
+        for t, v in samples:
+            incidents.save_peak(db, "equity", side, t, v)
+            incidents.save_peak(db, "other", "max" if side == "min" else "min", t, 0.0)
+    kept = [(t, v) for series, t, v in incidents.list_peaks(journal) if series == "equity"]
+
+    hours = {t // HOUR for t, _ in samples}
+    assert [t for t, _ in kept] == sorted(t for t, _ in kept)
+    assert set(kept) <= set(samples)
+    assert sorted(v for _, v in kept) == sorted(worst(v for t, v in samples if t // HOUR == hour) for hour in hours)
+
+
+def test_old_peaks_are_forgotten(journal: Journal) -> None:
+    with journal.transaction() as db:
+        incidents.save_peak(db, "equity", "max", NOW, 1.0)
+        incidents.save_peak(db, "equity", "max", NOW + 2 * HOUR, 2.0)
+        incidents.delete_peaks(db, NOW + HOUR)
+
+    assert incidents.list_peaks(journal) == [("equity", NOW + 2 * HOUR, 2.0)]
+
+
+def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
+        incidents.add_event(db, "tripped", "one", NOW, incident=number)
+        incidents.add_event(db, "noted", "of no incident", NOW)
+        incidents.add_event(db, "queued", "two", NOW, incident=number, run=7, target="bot")
+
+    assert [tuple(row) for row in incidents.list_events(journal, number)] == [
+        (NOW, "tripped", "one"),
+        (NOW, "queued", "two"),
+    ]
+
+
+# ─ runs ─
+
+
+def queue_run(db: sqlite3.Connection, **fields: Any) -> int:
+    known: dict[str, Any] = {
+        "incident": None,
+        "target": "bot",
+        "plan": "hmm-v2",
+        "kind": "repair",
+        "text": "{}",
+        "place": "{}",
+        "by": "rule flapping",
+        "now": NOW,
+    }
+    return runs.queue_run(db, **{**known, **fields})
+
+
+def make_step(run: int, n: int = 0, **fields: Any) -> Step:
+    known: dict[str, Any] = {
+        "phase": "level",
+        "level": 0,
+        "say": "restart",
+        "status": "started",
+        "before": {"pid": 7},
+        "detail": "",
+        "started": NOW,
+        "ended": None,
+        "child_pid": None,
+        "child_started": None,
+    }
+    return Step(run=run, n=n, **{**known, **fields})
+
+
+def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
+    with journal.transaction() as db:
+        run = queue_run(db, level=2, text='{"kind": "repair"}')
+
+    assert runs.get_run(journal, run) == PlanRun(
+        run,
+        None,
+        "bot",
+        "hmm-v2",
+        "repair",
+        '{"kind": "repair"}',
+        "{}",
+        "rule flapping",
+        "queued",
+        None,
+        "",
+        2,
+        0,
+        NOW,
+        None,
+        None,
+    )
+
+
+def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(journal: Journal) -> None:
+    with journal.transaction() as db:
+        ended = queue_run(db)
+        first, second, at_work = queue_run(db), queue_run(db), queue_run(db)
+        halt = queue_run(db, kind="halt", plan="halt")
+        queue_run(db, target="other")
+        runs.update_run(db, ended, status="ended", outcome="proven", ended=NOW)
+        runs.update_run(db, at_work, status="running")
+
+    assert [run.id for run in runs.list_unfinished(journal, "bot")] == [halt, at_work, first, second]
+
+
+def test_budgets_count_what_rules_started_and_what_came_of_it(journal: Journal) -> None:
+    with journal.transaction() as db:
+        counted = [queue_run(db, now=NOW), queue_run(db, now=NOW - 10), queue_run(db, now=NOW, kind="halt")]
+        runs.update_run(db, counted[1], status="ended", outcome="exhausted", ended=NOW)
+        queue_run(db, by="person anna")
+        queue_run(db, target="other")
+        for outcome in ("not-needed", "dry-run"):
+            runs.update_run(db, queue_run(db), status="ended", outcome=outcome, ended=NOW)
+        runs.update_run(db, queue_run(db, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
+
+    assert [run.id for run in runs.list_recent_automatic(journal, "bot", NOW - 5)] == counted
+
+
+def test_the_runs_of_an_incident_are_in_order(journal: Journal) -> None:
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
+        mine = [queue_run(db, incident=number), queue_run(db, incident=number, kind="halt")]
+        queue_run(db)
+
+    assert [run.id for run in runs.list_for_incident(journal, number)] == mine
+
+
+def test_a_step_says_started_before_the_act_and_its_end_after(journal: Journal) -> None:
+    with journal.transaction() as db:
+        run = queue_run(db)
+        runs.start_step(db, make_step(run))
+        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
+
+    (started,) = runs.list_steps(journal, run)
+    assert started == make_step(run, child_pid=4711, child_started=12.5)
+
+    with journal.transaction() as db:
+        runs.end_step(db, run, "level", 0, 0, "done", "restarted", NOW + 1)
+    (ended,) = runs.list_steps(journal, run)
+    assert (ended.status, ended.detail, ended.ended, ended.before) == ("done", "restarted", NOW + 1, {"pid": 7})
+
+
+def test_a_second_try_of_a_step_replaces_the_first(journal: Journal) -> None:
+    with journal.transaction() as db:
+        run = queue_run(db)
+        runs.start_step(db, make_step(run))
+        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
+        runs.end_step(db, run, "level", 0, 0, "failed", "no", NOW + 1)
+        runs.start_step(db, make_step(run, before=None, started=NOW + 2))
+
+    assert runs.list_steps(journal, run) == [make_step(run, before=None, started=NOW + 2)]
+
+
+def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
+    with journal.transaction() as db:
+        run = queue_run(db)
+        for phase, level, n, started in [
+            ("proven", 0, 0, NOW + 3),
+            ("level", 1, 0, NOW + 4),
+            ("level", 0, 1, NOW + 2),
+            ("level", 0, 0, NOW + 2),
+            ("before", 0, 0, NOW + 2),
+        ]:
+            runs.start_step(db, make_step(run, n, phase=phase, level=level, started=started))
+
+    assert [(s.phase, s.level, s.n) for s in runs.list_steps(journal, run)] == [
+        ("before", 0, 0),
+        ("level", 0, 0),
+        ("level", 0, 1),
+        ("proven", 0, 0),
+        ("level", 1, 0),
+    ]
+
+
+# ─ messages ─
+
+
+def due_messages(journal: Journal, now: int = NOW, channel: str | None = None) -> list[str]:
+    return [f"{letter.channel}: {letter.title}" for letter in messages.due(journal, now, channel)]
+
+
+def test_each_channel_gets_a_letter_of_its_own(journal: Journal) -> None:
+    with journal.transaction() as db:
+        messages.enqueue(db, ["slack", "telegram"], "warn", "hello", ["line", "– ✓"], NOW, None)
+
+    letter, other = messages.due(journal, NOW)
+    assert letter == messages.OutboxMessage(letter.id, None, "slack", "warn", "hello", ("line", "– ✓"), NOW, 0)
+    assert other.channel == "telegram"
+    assert due_messages(journal, NOW, "telegram") == ["telegram: hello"]
+    assert due_messages(journal, NOW - 1) == []
+
+
+def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journal: Journal) -> None:
+    with journal.transaction() as db:
+        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
+        for title in ("first", "second"):
+            messages.enqueue(db, ["slack", "telegram"], "info", f"{title} of one", [], NOW, one)
+            messages.enqueue(db, ["slack"], "info", f"{title} of none", [], NOW, None)
+        messages.enqueue(db, ["slack"], "info", "first of two", [], NOW, two)
+    ids = {row["title"] + row["channel"]: row["id"] for row in journal.query("SELECT * FROM message")}
+
+    assert due_messages(journal) == [
+        "slack: first of one",
+        "telegram: first of one",
+        "slack: first of none",
+        "slack: first of two",
+    ]
+    with journal.transaction() as db:
+        messages.mark_postponed(db, ids["first of oneslack"], NOW + 1_000, "busy")
+        messages.mark_sent(db, ids["first of onetelegram"], "42", NOW)
+        messages.mark_failed(db, ids["first of noneslack"], "no such chat", NOW)
+    assert due_messages(journal) == ["telegram: second of one", "slack: second of none", "slack: first of two"]
+    assert due_messages(journal, NOW + 1_000)[0] == "slack: first of one"
+
+
+def test_critical_messages_go_first(journal: Journal) -> None:
+    with journal.transaction() as db:
+        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
+        messages.enqueue(db, ["slack"], "info", "chat", [], NOW, one)
+        messages.enqueue(db, ["slack"], "crit", "halted", [], NOW, two)
+
+    assert due_messages(journal) == ["slack: halted", "slack: chat"]
+
+
+def test_a_postponed_message_counts_its_tries_and_a_failed_one_is_over(journal: Journal) -> None:
+    with journal.transaction() as db:
+        messages.enqueue(db, ["slack"], "info", "hello", [], NOW)
+        messages.mark_postponed(db, 1, NOW + 1_000, "busy")
+        messages.mark_postponed(db, 1, NOW + 2_000, "busy")
+
+    assert messages.next_due(journal) == {"slack": NOW + 2_000}
+    assert [letter.tries for letter in messages.due(journal, NOW + 2_000)] == [2]
+    with journal.transaction() as db:
+        messages.mark_failed(db, 1, "no such chat", NOW + 2_000)
+    assert messages.next_due(journal) == {}
+    assert messages.due(journal, NOW + 10**9) == []
+
+
+def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal) -> None:
+    """Else the outbox would wake up for it in vain, again and again."""
+    with journal.transaction() as db:
+        for title in ("first", "second"):
+            messages.enqueue(db, ["slack"], "info", title, [], NOW)
+        messages.mark_postponed(db, 1, NOW + 60_000, "busy")
+
+    assert messages.next_due(journal) == {"slack": NOW + 60_000}
+
+
+def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: Journal) -> None:
+    with journal.transaction() as db:
+        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
+        for incident in (one, one, one, two):
+            messages.enqueue(db, ["slack"], "info", "x", [], NOW, incident)
+        messages.enqueue(db, ["slack"], "info", "of none", [], NOW, None)
+        messages.mark_failed(db, 1, "no", NOW)
+        messages.mark_sent(db, 2, "1700.1", NOW)
+        messages.mark_sent(db, 3, "1700.2", NOW)
+        messages.mark_sent(db, 5, "1700.3", NOW)
+
+    assert messages.thread_handle(journal, "slack", one) == "1700.1"
+    assert messages.thread_handle(journal, "telegram", one) is None
+    assert messages.thread_handle(journal, "slack", two) is None
+    assert messages.thread_handle(journal, "slack", None) is None
+    assert messages.count_sent(journal, one) == 2
+
+
+OPERATION = st.sampled_from(["post", "sent", "failed", "postponed", "later"])
+OPERATIONS = st.lists(st.tuples(OPERATION, st.sampled_from("ab"), st.sampled_from([1, 2, None])), max_size=30)
+
+
+@SHARED_SETTINGS
+@given(acts=OPERATIONS)
+def test_whatever_happens_to_messages_each_stream_stays_in_order(
+    journal: Journal, acts: list[tuple[str, str, int | None]]
+) -> None:
+    now, numbers, streams = NOW, iter(range(1, 1_000)), dict[tuple[str, int | None], list[tuple[int, int]]]()
+    with expect_rollback(journal, LookupError) as db:
+        for act, channel, incident in acts:
+            stream = streams.setdefault((channel, incident), [])
+            if act == "post":
+                messages.enqueue(db, [channel], "info", "x", [], now, incident)
+                stream.append((next(numbers), now))
+            elif act == "later":
+                now += 1_000
+            elif stream and act == "postponed":
+                messages.mark_postponed(db, stream[0][0], now + 1_500, "busy")
+                stream[0] = (stream[0][0], now + 1_500)
+            elif stream:
+                number, _ = stream.pop(0)
+                if act == "sent":
+                    messages.mark_sent(db, number, None, now)
+                else:
+                    messages.mark_failed(db, number, "no", now)
+            first = [stream[0] for stream in streams.values() if stream]
+
+            assert [letter.id for letter in messages.due(journal, now)] == sorted(n for n, t in first if t <= now)
+            assert messages.next_due(journal) == {
+                name: min(stream[0][1] for (other, _), stream in streams.items() if other == name and stream)
+                for name in {other for (other, _), stream in streams.items() if stream}
+            }
+        raise LookupError  # nothing of it is kept: the next example starts empty
+
+
+def test_a_request_is_answered_once_and_kept(journal: Journal) -> None:
+    with journal.transaction() as db:
+        first = messages.add_request(db, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW)
+        second = messages.add_request(db, "abort", {}, "ben", NOW + 1)
+
+    assert [(r.id, r.kind, r.args, r.by, r.t) for r in messages.list_unanswered(journal)] == [
+        (first, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW),
+        (second, "abort", {}, "ben", NOW + 1),
+    ]
+    assert messages.find_answer(journal, first) is None
+    with journal.transaction() as db:
+        messages.answer_request(db, first, False, "its data is stale", NOW + 2)
+    assert [request.id for request in messages.list_unanswered(journal)] == [second]
+    assert messages.find_answer(journal, first) == (False, "its data is stale")

@@ -1,0 +1,207 @@
+"""The same samples through the daemon's pipeline and through replay: the same events at the same times."""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watchdog import config
+from watchdog.config import Config
+from watchdog.core.model import Sample, Verdict
+from watchdog.core.telemetry import Telemetry
+from watchdog.journal import runs
+from watchdog.journal.sqlite import Journal
+from watchdog.offline.history import loader
+from watchdog.offline.replay.engine import ReplayReport, replay
+from watchdog.offline.replay.threshold import ThresholdReplay
+from watchdog.pipeline.pipeline import Pipeline
+from watchdog.rules import Check
+from watchdog.rules.state_machine import Transition
+
+T = 1_767_225_600_000
+
+MAIN = """\
+sources: {bot: {type: scrape, url: "http://127.0.0.1:9/metrics", every: EVERY}}
+state: state
+web: {listen: "127.0.0.1:0"}
+"""
+
+RULES = """\
+targets: {bot: {repo: /nowhere, budget: [2 per 10m], cooldown: 30s}}
+kpis:
+  level: {expr: a}
+  mean: {expr: "avg_over_time(a[7s])"}
+  needy: {expr: "increase(c[8s])", needs: "count_over_time(b[6s]) >= 4"}
+  many: {expr: d}
+  ratio: {expr: "b / (b > 0)"}
+  peak: {expr: "1 - b / max_over_time(b[1h])", since: resume}
+defaults: {target: bot, if_missing: {after: 5s, then: hold}}
+rules:
+  - {name: hold, kpi: level, warn: {above: 2, for: 2s}, crit: {above: 4, for: 3s, clear: 3, clear_for: 2s, plan: mend}}
+  - {name: counts, kpi: level, crit: {below: 1, for: 3 of 5, clear: 2, clear_for: 4s, plan: halt}}
+  - {name: mean, kpi: mean, warn: {at_least: 3}, crit: {at_least: 3.5, for: 1500ms, clear: 2, plan: mend}}
+  - {name: needy, kpi: needy, crit: {at_most: 3, for: 2s}}
+  - {name: quiet, kpi: ratio, warn: {above: 0, for: 4s}, only: {when: "a > 2"}}
+  - {name: peak, kpi: peak, crit: {at_least: 0.5, for: 2 of 2, clear: 0.2}}
+  - {name: missing, kpi: level, if_missing: {after: 4s, then: crit}, crit: {above: 100}}
+  - {name: band, kpi: level, crit: {outside: [1, 4], clear: [2, 3], for: 1s}, if_missing: {after: 3s, then: ok}}
+  - {name: exactly, kpi: level, warn: {equals: 2.5, for: 2s, clear_for: 1s}}
+  - {name: asked, each: [x], warn: {expr: d > 4, for: 1s}, crit: {expr: "d > 5 and on() b > 9", for: 2 of 3}}
+  - {name: beside, kpi: mean, crit: {expr: "a > 2 and on() c > 3", for: 1s, clear_for: 2s}}
+  - {name: hours, kpi: level, warn: {above: 2, for: 3s}, only: {between: "00:00-00:01", when: "b > 2"}}
+  - {name: leaves, kpi: many, each: [x], forget: 9s, warn: {above: 4}}
+  - {name: each, kpi: many, each: [x], warn: {above: 4, for: 1s, clear_for: 3s}}
+plans:
+  mend: {kind: repair, mode: auto, exhausted: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}]}],
+         verify: {that: [a < 3], quiet: 1s, give_up: 5s, settle: 1s}}
+  halt: {kind: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}], verify: {that: [a < 3], give_up: 5s}}]}
+"""
+
+SourceRow = dict[str, float] | None
+"""Values by series; None: the source cannot be read."""
+
+
+def write_config(folder: Path, every: int, text: str = RULES) -> Config:
+    (folder / "rules").mkdir()
+    (folder / "watchdog.yaml").write_text(MAIN.replace("EVERY", f"{every}ms"))
+    (folder / "rules" / "rules.yaml").write_text(text)
+    return config.load(folder, environ={})
+
+
+def run_live(
+    folder: Path, loaded: Config, rows: list[tuple[int, SourceRow]], *, act: bool = False
+) -> tuple[list[Any], list[Any]]:
+    """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second."""
+    journal = Journal(folder / "journal.db")
+    start, end = rows[0][0], rows[-1][0]
+    pipeline = Pipeline(loaded, journal, Telemetry("0"), start - 1, automatic_plans=act)
+    told: list[Any] = []
+    record = pipeline.incident_manager.record_changes
+
+    def spy(db: Any, changes: list[tuple[Check, Transition, Verdict]], now: int) -> Any:
+        # Replay passes over what pended and came to nothing.
+        told.extend((c.time, c.key, c.kind, c.reason) for _, c, _ in changes if c.kind != "dropped")
+        return record(db, changes, now)
+
+    pipeline.incident_manager.record_changes = spy  # type: ignore[method-assign,assignment]
+    reads = dict(rows)
+    for now in sorted(reads.keys() | set(range(start, end + 1, 1_000))):
+        if now in reads:
+            if (row := reads[now]) is None:
+                pipeline.mark_source_down("bot", now)
+            else:
+                pipeline.add_samples("bot", [make_sample(name, now, v) for name, v in row.items()], now)
+            pipeline.judge(now, "bot")
+        if (now - start) % 1_000 == 0:
+            pipeline.judge(now)
+    plans = [(run.queued, run.plan) for run in runs.list_recent_automatic(journal, "bot", 0)]
+    journal.close()
+    return told, plans
+
+
+def make_sample(series: str, t: int, v: float) -> Sample:
+    name, _, rest = series.partition("{")
+    return Sample(name, (("x", rest[3:-2]),) if rest else (), t, v)
+
+
+def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) -> tuple[list[Any], ReplayReport]:
+    """The same rows as a CSV file."""
+    names = sorted({name for _, row in rows if row for name in row})
+    lines = ["time," + ",".join('"' + name.replace('"', '""') + '"' for name in names)]
+    for t, row in rows:
+        cells = (
+            ["stale"] * len(names) if row is None else [repr(row[name]) if name in row else "stale" for name in names]
+        )
+        lines.append(f"{t}," + ",".join(cells))
+    path.write_text("\n".join(lines) + "\n")
+    courses: list[ThresholdReplay] = []
+    make = ThresholdReplay.__init__
+
+    def noted(self: ThresholdReplay, check: Check, index: int) -> None:
+        make(self, check, index)
+        courses.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ThresholdReplay, "__init__", noted)
+        report = replay(loaded, loader.load([str(path)], source="bot"))
+    return [(c.time, c.key, c.kind, c.reason) for course in courses for c, _ in course.changes], report
+
+
+def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:
+    """A walk with quiet and wild stretches, failed reads, and NaN now and then."""
+    dice = random.Random(seed)
+    rows: list[tuple[int, SourceRow]] = []
+    a, b, c, lost = 1.0, 10.0, 0.0, 0
+    for i in range(count):
+        if dice.random() < 0.15:
+            a = dice.choice([0.0, 1.5, 2.5, 3.5, 5.0])
+        b = max(0.5, b + dice.choice([-3, -1, 0, 0, 1, 2]))
+        c = 0.0 if dice.random() < 0.03 else c + dice.choice([0, 0, 1, 1, 2])
+        lost = lost - 1 if lost else dice.choice([2, 7]) if i > 3 and dice.random() < 0.03 else 0
+        odd = math.nan if dice.random() < 0.03 else a
+        row = {"a": odd, "b": b, "c": c, 'd{x="1"}': a + 1} | ({} if i % 40 > 22 else {'d{x="2"}': 5 - a})
+        rows.append((T + every * i, None if lost else row))
+    return rows
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 10_000), st.sampled_from([300, 1_000, 2_500]))
+def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, every: int) -> None:
+    rows = random_rows(seed, 80, every)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        loaded = write_config(folder, every)
+        expected, _ = run_live(folder, loaded, rows)
+        told, _ = run_replay(loaded, folder / "h.csv", rows)
+
+    assert sorted(told) == sorted(expected)
+
+
+def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
+    loaded = write_config(tmp_path, 1_000)
+    told, report = run_replay(loaded, tmp_path / "h.csv", random_rows(7, 600, 1_000))
+
+    assert {kind for _, _, kind, _ in told} == {"tripped", "cleared", "lost", "back", "gone"}
+    assert {trip.rule for trip in report.trips} >= {
+        "hold",
+        "counts",
+        "mean",
+        "peak",
+        "missing",
+        "needy",
+        "band",
+        "exactly",
+        "asked",
+        "beside",
+        "hours",
+        "leaves",
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_plan_is_the_one_that_the_daemon_starts(tmp_path: Path, seed: int) -> None:
+    loaded = write_config(tmp_path, 1_000)
+    rows = random_rows(seed, 90, 1_000)
+    _, plans = run_live(tmp_path, loaded, rows, act=True)
+    _, report = run_replay(loaded, tmp_path / "h.csv", rows)
+
+    assert plans
+    assert next((one.t, one.plan) for one in report.plans if one.refused is None) == min(plans)
+
+
+def test_how_the_looks_are_cut_into_chunks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = write_config(tmp_path, 300)
+    rows = random_rows(3, 300, 300)
+    whole, _ = run_replay(loaded, tmp_path / "h.csv", rows)
+    monkeypatch.setattr("watchdog.offline.replay.engine._CHUNK_ROUNDS", 7)
+    parts, _ = run_replay(loaded, tmp_path / "h.csv", rows)
+
+    assert whole
+    assert parts == whole

@@ -1,0 +1,261 @@
+"""The report of an incident says what the journal and the samples know, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from watchdog import config
+from watchdog.cli.command_line import main
+from watchdog.config import Config
+from watchdog.journal import incidents, runs
+from watchdog.journal.sqlite import Journal
+from watchdog.offline.report import build
+from watchdog.offline.report.blocks import Bullets, Code, Paragraph, Table
+from watchdog.offline.report.chart import sparkline
+from watchdog.tsdb.page import PageList, page_from_samples
+
+T = 1_800_000_000_000
+S = 1_000
+
+_RULES = """
+targets: {bot: {repo: .}}
+kpis: {rate: {expr: rate_now, unit: ratio, baseline: 5%}}
+defaults: {target: bot}
+rules:
+  - {name: flapping, kpi: rate, crit: {above: 15%, for: 2s}}
+"""
+_PLAN = json.dumps(
+    {
+        "kind": "repair",
+        "mode": "auto",
+        "exhausted": "leave-running",
+        "levels": [{"name": "feature", "steps": []}, {"name": "version", "steps": []}],
+        "verify": {"quiet": 5_000},
+    }
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "watchdog.yaml").write_text("sources: {host: {type: host, every: 5s}}\nstate: state\n")
+    (tmp_path / "rules" / "r.yaml").write_text(_RULES)
+    (tmp_path / "state").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def loaded_config(folder: Path) -> Config:
+    return config.load(folder, environ={})
+
+
+@pytest.fixture
+def journal(folder: Path) -> Iterator[Journal]:
+    opened = Journal(folder / "state" / "journal.db")
+    yield opened
+    opened.close()
+
+
+def record_incident(journal: Journal, *, latched: bool = False, closed: bool = True) -> int:
+    """Level 1 did not help, level 2 did."""
+    incidents.get_target_state(journal, "bot", T)
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "flapping: rate 20 % is above 15 %", T)
+        incidents.add_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
+        incidents.add_event(db, "tripped", "flapping (crit) tripped", T, incident=number, target="bot")
+        run = runs.queue_run(
+            db,
+            incident=number,
+            target="bot",
+            plan="v2",
+            kind="repair",
+            text=_PLAN,
+            place="{}",
+            by="rule flapping",
+            now=T,
+        )
+        for level, n, say, before, diff in (
+            (0, 0, "set V2 = false in config.py", {"file": "/bot/config.py"}, "-V2 = True\n+V2 = False"),
+            (1, 0, "git revert v2", {"repo": "/bot", "old": "a" * 40, "new": "b" * 40, "already": False}, ""),
+        ):
+            t = T + (level + 1) * 60 * S
+            runs.start_step(
+                db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
+            )
+            runs.end_step(db, run, "level", level, n, "done", "it is so", t + 2 * S)
+        runs.update_run(
+            db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S
+        )
+        incidents.add_event(db, "watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
+        if closed:
+            incidents.clear_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), T + 200 * S)
+            incidents.close_incident(db, number, T + 400 * S)
+        if latched:
+            incidents.update_target(db, "bot", latched=T + S, latch_why="v2 exhausted")
+    return number
+
+
+def make_samples() -> PageList:
+    """5 % until ten seconds before the trip, then 20 %, and 5 % again once level 2 was done."""
+    points = [(T + i * S, 0.2 if -10 <= i < 122 else 0.05) for i in range(-500, 900)]
+    return PageList([page_from_samples({(("__name__", "rate_now"), ("source", "host")): points}, T - 500 * S)])
+
+
+def render_report(
+    journal: Journal, loaded_config: Config, *, now: int = T + 500 * S, pages: PageList | None = None
+) -> str:
+    facts = build.collect_data(journal, 1, loaded_config, pages, now)
+    assert facts is not None
+    return build.render_markdown(build.build_report(facts)[1])
+
+
+def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = build.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
+    assert facts is not None
+
+    assert build.durations(facts) == {
+        "rolled back": 122 * S,
+        "back at the baseline": 300 * S,
+        "root cause known": None,
+        "fixed": None,
+    }
+    text = build.render_markdown(build.build_report(facts)[1])
+    assert "| rolled back | 2 m 2 s | < 30 m | met |" in text
+    assert "| root cause known | not yet | < 4 h | open |" in text
+    assert "after it went bad" in text
+
+
+def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+
+    assert "| root cause known | not yet | < 4 h | missed |" in render_report(
+        journal, loaded_config, now=T + 5 * 3_600 * S
+    )
+
+
+def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    with journal.transaction() as db:
+        incidents.add_event(db, "cause", "one random start", T + 3_600 * S, incident=1)
+
+    text = render_report(journal, loaded_config, now=T + 90 * 60 * S)
+
+    assert "| root cause known | 1 h | < 4 h | met |" in text
+    assert "What was the root cause?" not in text
+
+
+def test_kpis_are_shown_before_during_and_after(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+
+    assert "| rate | 5 % | 5 % | 20 % | 5 % |" in render_report(
+        journal, loaded_config, pages=make_samples(), now=T + 800 * S
+    )
+
+
+def test_without_samples_it_says_so(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+
+    assert "not kept any more" in render_report(journal, loaded_config)
+
+
+def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = build.collect_data(journal, 1, loaded_config, None, T + 500 * S)
+    assert facts is not None
+
+    codes = [block for block in build.build_report(facts)[1] if isinstance(block, Code) and block.language == "sh"]
+
+    assert codes[0].text.splitlines()[0] == f"git -C /bot revert {'b' * 12}"
+
+
+def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    with journal.transaction() as db:
+        run = runs.queue_run(
+            db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann", now=T + 450 * S
+        )
+        runs.update_run(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
+
+    text = render_report(journal, loaded_config)
+
+    assert "undo 1: proven." in text
+    assert "To deploy it again" not in text
+
+
+def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal, latched=True, closed=False)
+    with journal.transaction() as db:
+        runs.end_step(db, 1, "level", 1, 0, "unknown", "lost connection", T)
+    facts = build.collect_data(journal, 1, loaded_config, None, T + 500 * S)
+    assert facts is not None
+
+    asked = [
+        item
+        for block in build.build_report(facts)[1]
+        if isinstance(block, Bullets) and not block.boxes
+        for item in block.items
+    ]
+
+    for words in ("root cause", "latched", "still open", "git revert v2", "flapping has not recovered"):
+        assert any(words in item for item in asked), words
+
+
+class _TagChecker(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        self.seen.append(tag)
+        if tag not in ("meta", "input", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_what_labels_hold_is_text(journal: Journal, loaded_config: Config) -> None:
+    record_incident(journal)
+    facts = build.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
+    assert facts is not None
+    title, blocks = build.build_report(facts, build.draw_chart(facts))
+
+    tags = _TagChecker()
+    tags.feed(build.render_html(title, blocks))
+
+    assert not tags.open
+    assert "b" not in tags.seen
+    assert "img" in tags.seen
+
+
+def test_a_cell_does_not_break_its_table() -> None:
+    text = build.render_markdown([Table(("a",), (("x | y\nz",),)), Paragraph("after")])
+
+    assert text.splitlines()[2] == "| x \\| y z |"
+
+
+def test_a_line_in_words_has_a_gap_where_there_was_nothing() -> None:
+    assert sparkline(np.array([0.0, np.nan, 1.0])) == "▁ █"
+    assert sparkline(np.array([np.nan])) == ""
+
+
+def test_the_command_line_writes_it_and_knows_what_there_is(
+    journal: Journal, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_incident(journal)
+
+    assert main(["report", "1", "--config", str(folder), "--format", "html", "-o", str(folder / "r.html")]) == 0
+    assert (folder / "r.html").read_text().startswith("<!doctype html>")
+    assert main(["report", "1", "--config", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["took"]["rolled back"] == 122 * S
+    assert main(["report", "7", "--config", str(folder)]) == 1
+    assert "there is no incident 7 — the newest: 1" in capsys.readouterr().err

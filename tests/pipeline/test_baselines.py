@@ -1,0 +1,198 @@
+"""Baselines through the pipeline: learned, frozen, captured, kept."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.pipeline_harness import RULES_YAML, SECOND, PipelineHarness
+from watchdog.app.status import build_status
+from watchdog.journal import baselines
+from watchdog.journal import incidents as records
+from watchdog.journal.messages import Request
+
+LEARNED_KPI = """\
+  latency: {expr: latency, unit: seconds, baseline: {learn: 20s, min_samples: 15}}
+"""
+CAPTURED_KPI = """\
+  latency: {expr: latency, unit: seconds, baseline: captured}
+"""
+SLOW_RULE = "  - {name: slow, kpi: latency, target: bot, crit: {above: 2x baseline, ceiling: 60s}}\n"
+
+
+def rules_yaml(kpi: str, rule: str = SLOW_RULE) -> str:
+    head, plans = RULES_YAML.split("rules:\n")[0], RULES_YAML[RULES_YAML.index("plans:\n") :]
+    return head + kpi + "rules:\n" + rule + plans
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
+    made = PipelineHarness(tmp_path, rules_yaml(LEARNED_KPI))
+    yield made
+    made.journal.close()
+
+
+def current_limit(harness: PipelineHarness) -> float | None:
+    labels = {"rule": "slow", "severity": "critical", "bound": "upper"}
+    return harness.pipeline.telemetry.registry.get_sample_value("watchdog_rule_limit", labels)
+
+
+def baseline_text(harness: PipelineHarness, kpi: str = "latency") -> str | None:
+    kpis = build_status(harness.config, harness.pipeline, harness.journal, {}, harness.now)["kpis"]
+    assert isinstance(kpis, dict)
+    return kpis[kpi]["baseline"] if kpis[kpi]["warning"] is None else f"{kpis[kpi]['baseline']}: {kpis[kpi]['warning']}"
+
+
+def play_learning_period(harness: PipelineHarness) -> None:
+    harness.rounds(100, latency=10)
+    assert current_limit(harness) == 20
+
+
+def test_a_baseline_is_learned_and_until_then_the_ceiling_counts(harness: PipelineHarness) -> None:
+    harness.rounds(5, latency=50)
+    assert not harness.is_firing("slow")
+    assert current_limit(harness) == 60
+    assert baseline_text(harness) == "learning 0 ms of 20 s"  # said anew once a minute
+    harness.round(latency=70)
+    assert harness.is_firing("slow")
+    harness.rounds(3, latency=10)
+    assert not harness.is_firing("slow")
+
+    harness.rounds(95)
+    assert current_limit(harness) == 20
+    assert baseline_text(harness) == "10 s"
+    harness.round(latency=21)
+    assert harness.is_firing("slow")
+
+
+def test_what_is_learned_is_frozen_while_something_fires_a_plan_works_or_the_target_is_latched(
+    harness: PipelineHarness,
+) -> None:
+    play_learning_period(harness)
+    assert harness.journal.query("SELECT count(*) FROM baseline_point")[0][0] >= 20
+    harness.rounds(700, latency=25)
+    assert harness.is_firing("slow")
+    assert current_limit(harness) == 20
+    assert harness.journal.query("SELECT count(*) FROM baseline_point WHERE v > 10")[0][0] == 0
+
+    with harness.journal.transaction() as db:
+        records.update_target(db, "bot", latched=harness.now, latch_why="test")
+    harness.rounds(400, latency=12)
+    assert not harness.is_firing("slow")
+    assert current_limit(harness) == 20
+
+
+def test_what_was_learned_outlives_a_restart_and_follows_what_is_normal(harness: PipelineHarness) -> None:
+    play_learning_period(harness)
+    harness.restart()
+    harness.round()
+    assert current_limit(harness) == 20
+
+    harness.rounds(700, latency=15)
+    assert current_limit(harness) == 30
+
+
+def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(
+    harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.rounds(30, latency=10)
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(baselines, "save_points", full)
+    harness.rounds(30)
+    monkeypatch.undo()
+    harness.rounds(41)
+
+    assert current_limit(harness) == 20
+    written = [row["t"] for row in harness.journal.query("SELECT t FROM baseline_point ORDER BY t")]
+    assert written[-1] >= harness.now - 10_000
+    assert all(after - before == SECOND for before, after in itertools.pairwise(written))
+
+
+def test_a_baseline_of_another_expression_is_none(harness: PipelineHarness) -> None:
+    play_learning_period(harness)
+    harness.reload(rules_yaml(LEARNED_KPI.replace("expr: latency", "expr: latency * 1")))
+
+    assert current_limit(harness) == 60
+
+
+def request_capture(harness: PipelineHarness, span: int = 0, *kpis: str) -> tuple[bool, str]:
+    return harness.requests.answer(
+        Request(1, harness.now, "capture", {"kpis": list(kpis), "for": span}, "anna"), harness.now
+    )
+
+
+def message_titles(harness: PipelineHarness) -> list[str]:
+    return [row["text"] for row in harness.journal.query("SELECT text FROM event WHERE kind = 'baseline' ORDER BY id")]
+
+
+def test_a_captured_baseline_says_who_when_how_much_and_of_which_revision(tmp_path: Path) -> None:
+    desk = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI, SLOW_RULE.replace(", ceiling: 60s", "")))
+    desk.rounds(2, latency=10)
+    (state,) = [m for key, m in desk.pipeline.machines.items() if key.rule == "slow"]
+    assert (state.outcome, state.reason) == (
+        "nodata",
+        "latency: not captured yet: trading-watchdog baseline capture latency",
+    )
+    with desk.journal.transaction() as db:
+        records.update_target(db, "bot", head="0123456789abcdef")
+
+    assert request_capture(desk, 5 * SECOND) == (True, "latency")
+    for value in (10, 11, 12, 90, 9):
+        assert message_titles(desk) == []
+        desk.round(latency=value)
+        desk.reload(
+            rules_yaml(CAPTURED_KPI, SLOW_RULE.replace(", ceiling: 60s", ""))
+        )  # a reload in between does no harm
+
+    assert message_titles(desk) == ["latency: captured 11 s from 5 samples over 5 s for anna"]
+    (kept,) = baselines.list_baselines(desk.journal)
+    assert (kept.kind, kept.who, kept.revision, kept.span) == ("captured", "anna", "0123456789abcdef", 5 * SECOND)
+    assert (kept.value, kept.samples, current_limit(desk)) == (11, 5, 22)
+    desk.restart()
+    desk.round()
+    assert current_limit(desk) == 22
+
+
+def test_what_is_not_normal_is_not_captured(tmp_path: Path) -> None:
+    desk = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI))
+    desk.rounds(2, latency=10)
+    assert request_capture(desk, 0, "latncy")[1].startswith("there is no KPI 'latncy'")
+    assert (
+        request_capture(desk, 0, "errors")[1]
+        == "the baseline of errors is not captured: say baseline: captured in its file first"
+    )
+
+    assert request_capture(desk, 10 * SECOND)[0]
+    desk.rounds(2, latency=70)
+    assert message_titles(desk) == ["latency: not captured: a rule of bot fires"]
+    assert (
+        request_capture(desk)[1] == "not now: a rule of bot fires, and what is so now is not how it is when all is well"
+    )
+
+    desk.rounds(2, latency=10)
+    assert request_capture(desk)[0]
+    desk.lost_sources = {"bot"}
+    desk.rounds(1)
+    assert message_titles(desk)[1:] == ["latency: not captured: latency has no samples"]
+
+
+def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) -> None:
+    desk = PipelineHarness(
+        tmp_path,
+        rules_yaml(
+            "  share: {expr: share, unit: ratio, baseline: 8.3%}\n",
+            "  - {name: s, kpi: share, target: bot, crit: {above: 99%}}\n",
+        ),
+    )
+    desk.rounds(2, share=8.3)
+
+    assert baseline_text(desk, "share") == (
+        "8.3 %: the value is 100 × its baseline; if it is always so, a ratio was taken for a percent"
+    )

@@ -1,0 +1,173 @@
+"""Where judging meets restarts, reloads and warm memories: what is not seen proves nothing and starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.support.pipeline_harness import MAIN_YAML, MINUTE, RULES_YAML, SECOND, PipelineHarness
+from watchdog.core.telemetry import Telemetry
+from watchdog.journal import incidents, runs
+from watchdog.journal.messages import Request
+from watchdog.pipeline.check_tracker import machine_configs_of_trips
+from watchdog.pipeline.pipeline import Pipeline
+from watchdog.promql import Expr
+from watchdog.rules.state_machine import ProofState, StateKey, prove
+
+AVERAGE_RULES = RULES_YAML.replace("expr: error_ratio", "expr: 'avg_over_time(error_ratio[3s])'")
+ERRORS_KEY = StateKey("errors", "crit", ())
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
+    made = PipelineHarness(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def test_what_is_put_back_at_boot_starts_no_repair_until_this_process_has_seen_the_bot_itself(tmp_path: Path) -> None:
+    """An average can be told from memory alone: the bot may be dead, or well, since."""
+    desk = PipelineHarness(tmp_path, AVERAGE_RULES)
+    desk.requests.hold_target("bot", 10 * MINUTE, "ann", desk.now)
+    desk.rounds(5, error_ratio=0.5)
+    assert desk.is_firing("errors")
+    desk.requests.hold_target("bot", None, "ann", desk.now)
+    seen = [(desk.now - age * SECOND, 0.5) for age in range(3, -1, -1)]
+    desk.journal.close()
+    desk.now += SECOND
+    desk.open()
+    desk.pipeline = Pipeline(
+        desk.config,
+        desk.journal,
+        Telemetry("test"),
+        desk.now,
+        restore_history=lambda store, _: store.preload("bot", "error_ratio", (), seen, seen[0][0]),
+    )
+    desk.lost_sources = {"bot"}
+
+    desk.round()
+
+    assert desk.runs == []
+    desk.lost_sources = set()
+    desk.rounds(2)
+    assert [run.plan for run in desk.runs] == ["ladder"]
+    desk.journal.close()
+
+
+def test_a_metric_that_its_source_no_longer_delivers_is_not_believed_at_the_pace_of_a_slower_source(
+    tmp_path: Path,
+) -> None:
+    """A bot that stops saying its errors is not well for a quarter of an hour because a host is read every five minutes."""
+    desk = PipelineHarness(
+        tmp_path, AVERAGE_RULES.replace("[3s]", "[20s]"), MAIN_YAML.replace("host, every: 1s", "host, every: 5m")
+    )
+    desk.rounds(25)
+
+    desk.rounds(6, error_ratio=float("nan"))
+
+    known = [machine for key, machine in desk.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")]
+    assert {machine.outcome for machine in known if machine.seen} == {"nodata"}
+    desk.journal.close()
+
+
+def test_nothing_is_proven_by_a_rule_that_was_renamed_while_its_plan_worked(harness: PipelineHarness) -> None:
+    """Otherwise a repair would be proven by nothing at all, and the bot would trade again."""
+    harness.rounds(5, error_ratio=0.5)
+    harness.reload(RULES_YAML.replace("name: errors", "name: mistakes"))
+    harness.rounds(2)
+
+    asked = machine_configs_of_trips(harness.config.checks, incidents.list_trips(harness.journal, 1), "bot")
+    verdicts, that = harness.pipeline.gather_evidence("bot", asked, [], harness.now - SECOND, harness.now)
+    trial, finding = prove(
+        ProofState(since=harness.now, last=harness.now, well=True, quiet=10**9), asked, verdicts, that, 0, harness.now
+    )
+
+    assert finding is None
+    assert trial.reason == "errors: nothing was read"
+
+
+def test_a_rule_that_sleeps_neither_proves_nor_disproves_a_repair(tmp_path: Path) -> None:
+    """The market closes during the watch, ticks cease as they should: that is no relapse that reverts a version."""
+    desk = PipelineHarness(
+        tmp_path, RULES_YAML.replace("plan: ladder}}", "plan: ladder}, only: {when: market_open == 1}}")
+    )
+    desk.rounds(5, error_ratio=0.5)
+    desk.rounds(2, market_open=0)
+    verdicts, _ = desk.pipeline.gather_evidence("bot", [ERRORS_KEY], [], desk.now - SECOND, desk.now)
+    assert [(verdict.outcome, verdict.cleared) for verdict in verdicts] == [("nodata", False)]
+
+    desk.rounds(2, error_ratio=0.01)
+    verdicts, _ = desk.pipeline.gather_evidence("bot", [ERRORS_KEY], [], desk.now - SECOND, desk.now)
+    assert [(verdict.outcome, verdict.cleared) for verdict in verdicts] == [("nodata", False)]
+    desk.journal.close()
+
+
+def test_a_rule_that_a_reload_gives_a_halt_is_judged_again_at_once_whatever_a_plan_at_work_disturbs(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(2)
+    harness.pipeline.mute_rules("bot", ["errors"])
+    harness.rounds(4, error_ratio=0.5)
+    assert harness.runs == []
+    harness.reload(RULES_YAML.replace("for: 2s, plan: ladder", "for: 2s, plan: halt"))
+
+    harness.rounds(4)
+    assert [run.plan for run in harness.runs] == ["halt"]
+
+    harness.pipeline.mute_rules("bot", [])
+    harness.pipeline.mute_rules("bot", ["errors", "drawdown"])  # a run that goes on after a restart knows the old file
+    harness.rounds(2, equity=500)
+    assert harness.is_firing("drawdown")
+
+
+def test_resume_goes_back_to_work_from_the_halt_and_not_from_a_repair_that_never_began(tmp_path: Path) -> None:
+    stages = (
+        "  halt:\n    kind: halt\n    recover: [{name: small, steps: [{do: flag, file: config.py, set: {SIZE: 1}}],"
+        " verify: {quiet: 1m}}]\n"
+    )
+    desk = PipelineHarness(tmp_path, RULES_YAML.replace("  halt:\n    kind: halt\n", stages))
+    desk.rounds(2)
+    desk.rounds(3, equity=800)
+    (halting,) = desk.runs
+    with desk.journal.transaction() as db:
+        runs.start_step(db, runs.Step(halting.id, "level", 0, 0, "set", "done", {}, "", desk.now, desk.now, None, None))
+    desk.end_run(halting, "proven")
+    with desk.journal.transaction() as db:
+        number = desk.pipeline.incident_manager.queue_run(db, "bot", "ladder", "rule errors", desk.now, incident=1)
+    desk.now += SECOND
+    desk.end_run(runs.get_run(desk.journal, number), "overtaken")
+    desk.rounds(2)
+
+    granted, text = desk.requests.resume_target("bot", "ann", desk.now)
+
+    assert granted
+    assert "halt goes back to work in 1 stage" in text
+    desk.journal.close()
+
+
+def test_a_kpi_that_breaks_us_is_an_error_of_its_own_rules_and_halts_of_others_still_start(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(2)
+    harness.pipeline._parsed["error_ratio"] = cast(Expr, object())
+
+    harness.rounds(2, equity=800)
+
+    assert [run.plan for run in harness.runs] == ["halt"]
+    (machine,) = [
+        machine for key, machine in harness.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")
+    ]
+    assert machine.outcome == "error"
+
+
+def test_a_request_that_breaks_us_is_refused_and_does_not_come_back_each_second(harness: PipelineHarness) -> None:
+    """It would keep the tick from telling systemd that we are alive, and the watchdog would be killed over and over."""
+    request = Request(1, harness.now, "hold", {"target": "bot", "for": "two hours"}, "ann")
+
+    granted, text = harness.requests.answer(request, harness.now)
+
+    assert not granted
+    assert "internal error" in text

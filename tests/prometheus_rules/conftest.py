@@ -1,0 +1,3 @@
+from tests.config.conftest import write_config
+
+__all__ = ["write_config"]

@@ -1,0 +1,152 @@
+"""How much a night says: what happens at once is one message, and the last one of an incident says what is left to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.harness import ScenarioHarness
+from tests.support.pipeline_harness import RULES_YAML, PipelineHarness
+from watchdog.journal import incidents
+
+PAIRS_RULES = RULES_YAML.replace(
+    "rules:\n",
+    """rules:
+  - {name: pair, kpi: left, target: bot, each: [side], warn: {above: 5}, notify: [chat]}
+  - {name: slow, kpi: age, target: bot, warn: {above: 3s}}
+""",
+).replace("kpis:\n", "kpis:\n  left: {expr: left}\n")
+
+MakeHarness = Callable[..., ScenarioHarness]
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
+    made = PipelineHarness(tmp_path, PAIRS_RULES)
+    made.rounds(2)
+    yield made
+    made.journal.close()
+
+
+def message_lines(harness: PipelineHarness, title: str, channel: str = "chat") -> list[str]:
+    (row,) = harness.journal.query("SELECT lines FROM message WHERE title = ? AND channel = ?", title, channel)
+    return list(json.loads(row["lines"]))
+
+
+def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_left_to_do(
+    make_harness: MakeHarness,
+) -> None:
+    night = make_harness()
+    night.advance_until(lambda: any(one.closed for one in night.list_incidents()))
+
+    told = night.message_titles()
+    assert [title.split(" closed after")[0] for title in told] == [
+        "bot: errors tripped",
+        "bot: ladder: level feature starts",
+        "bot: ladder: level feature disproven, level version starts",
+        "bot: errors recovered",
+        "bot: ladder: level version proven",
+        "bot: incident 1",
+    ]
+    assert told[-1].endswith(": level version of ladder helped")
+    what, how, again, still, more = message_lines(night, told[-1])
+    assert what == "errors: errors 50 % is above 10 %"
+    assert how.startswith("ladder: proven after ")
+    assert (
+        again
+        == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
+    )
+    assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
+    assert [row["text"].split(":")[0] for row in incidents.list_events(night.journal, 1)][-2:] == [
+        "ladder proven",
+        "closed after 12 s",
+    ]
+
+
+def test_what_recovers_at_once_is_one_message_and_with_it_the_end_of_the_incident(harness: PipelineHarness) -> None:
+    harness.labelled_series = [("left", (("side", f"{number:02}"),), 9) for number in range(30)]
+    harness.rounds(2, tick_age=5, error_ratio=0.07)
+    harness.labelled_series = [("left", (("side", f"{number:02}"),), 1) for number in range(30)]
+    before = len(harness.message_titles())
+    harness.round(tick_age=1)
+
+    assert harness.message_titles()[before:] == ["bot: pair, slow recovered"]
+    said = message_lines(harness, "bot: pair, slow recovered")
+    assert len(said) == 21
+    assert said[0] == "pair: left 1 is not above 5, fired for 2 s"
+    assert said[-1] == "and 11 more"
+
+    harness.round(error_ratio=0.01)
+    assert harness.message_titles()[before + 1 :] == ["bot: errors recovered, incident 1 closed after 3 s"]
+    assert "errors 1 % is not above 5 %" in message_lines(harness, harness.message_titles()[-1])
+
+
+def test_a_channel_for_what_is_critical_hears_nothing_of_warnings_that_recover_beside_it(
+    harness: PipelineHarness,
+) -> None:
+    harness.rounds(4, tick_age=5, error_ratio=0.5)
+    harness.round(tick_age=1, error_ratio=0.01)
+
+    assert harness.message_titles()[-1] == "bot: slow, errors recovered"
+    assert harness.message_titles("pager")[-1] == "bot: errors recovered"
+    assert message_lines(harness, "bot: errors recovered", "pager")[0] == "errors 1 % is not above 10 %"
+
+
+def test_of_a_rule_that_trips_at_both_levels_at_once_people_hear_once_and_critically(harness: PipelineHarness) -> None:
+    harness.reload(PAIRS_RULES.replace("warn: {above: 5%}", "warn: {above: 5%, for: 2s}"))
+    harness.rounds(3, error_ratio=0.5)
+
+    rows = harness.journal.query(
+        "SELECT severity, lines FROM message WHERE title = 'bot: errors tripped' AND channel = 'chat'"
+    )
+    assert [row["severity"] for row in rows] == ["crit"]
+    assert "incident 1: trading-watchdog incidents 1" in rows[0]["lines"]
+    assert harness.message_titles("pager") == ["bot: errors tripped"]
+    assert {trip.level for trip in incidents.list_trips(harness.journal, 1)} == {"warn", "crit"}
+
+
+def test_what_is_silenced_is_not_told_of_in_company_either(harness: PipelineHarness) -> None:
+    harness.requests.silence_rule("slow", 3_600_000, "ann: known", harness.now)
+    harness.rounds(2, tick_age=5, error_ratio=0.07)
+    harness.labelled_series = [("left", (), 9)]
+    harness.rounds(2)
+    harness.labelled_series = [("left", (), 1)]
+    harness.round(tick_age=1, error_ratio=0.01)
+
+    assert harness.message_titles()[-1].startswith("bot: pair, errors recovered, incident 1 closed")
+
+
+def test_a_latch_is_said_with_the_end_of_its_incident(harness: PipelineHarness) -> None:
+    harness.rounds(5, error_ratio=0.5)
+    with harness.journal.transaction() as db:
+        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    harness.end_run(harness.runs[0], "exhausted")
+    harness.rounds(1, error_ratio=0.01)
+
+    assert 'latched: repairs wait for trading-watchdog resume bot --reason "…"' in message_lines(
+        harness, harness.message_titles()[-1]
+    )
+
+
+def test_the_way_a_run_ended_is_told_by_itself_while_its_incident_goes_on(make_harness: MakeHarness) -> None:
+    night = make_harness(rules="  - {name: noisy, kpi: errors, warn: {above: 0.1%}}")
+    night.advance_until(lambda: ("ladder", "proven") in night.outcomes())
+
+    assert night.message_titles()[-1] == "bot: ladder proven"
+    assert night.incident is not None
+
+
+def test_the_pager_hears_of_an_exhausted_repair_though_its_level_is_not_told_apart(make_harness: MakeHarness) -> None:
+    night = make_harness(
+        levels="      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}\n"
+    )
+    night.advance_until(lambda: ("ladder", "exhausted") in night.outcomes())
+
+    assert "bot: ladder exhausted" in night.message_titles("pager")
+    assert message_lines(night, "bot: ladder exhausted", "pager")[0].startswith(
+        "level feature: errors: errors 50 % is above 10 %"
+    )
+    assert "bot: ladder: level feature disproven" not in night.message_titles()

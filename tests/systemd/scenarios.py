@@ -1,0 +1,553 @@
+"""Stories that happen inside a box; each tells what it found out as lines ``["name", value]``. See box.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.e2e.harness import RULES_TEMPLATE, TOY_BOT, E2EHarness, wait_until
+from watchdog.actions import SystemdAction
+from watchdog.core.model import ActionError
+from watchdog.journal import incidents, runs
+from watchdog.journal.incidents import TargetState
+from watchdog.journal.sqlite import Journal
+
+SERVICE = "trading-watchdog.service"
+CONFIG_DIR = Path("/etc/trading-watchdog")
+STATE_DIR = Path("/var/lib/trading-watchdog")
+UNIT_DIR = Path("/etc/systemd/system")
+CHECKOUT = Path(__file__).parents[2]
+
+BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+
+MAIN_TEMPLATE = """\
+sources:
+  bot: {{type: scrape, url: "http://127.0.0.1:${{BOT_PORT}}/metrics", every: 200ms}}
+{more}
+web: {{listen: "127.0.0.1:{web}"}}
+"""
+
+BOUNCE_PLAN = """\
+  bounce:
+    kind: repair
+    mode: auto
+    exhausted: leave-running
+    verify: {{that: [beats_total > 0], quiet: 200ms, give_up: 20s}}
+    levels:
+      - {{name: restart, steps: [{{{restart}}}]}}
+"""
+
+BOT_UNIT = """\
+[Service]
+WorkingDirectory={repo}
+ExecStart={python} -B {toybot} {port}
+{more}
+"""
+
+
+def report(name: str, value: object) -> None:
+    sys.stdout.write(json.dumps([name, value]) + "\n")
+    sys.stdout.flush()
+
+
+def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
+
+
+def get_property(unit: str, name: str) -> str:
+    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
+
+
+def service_log(*options: str) -> str:
+    """What the service, and systemd about it, have written so far."""
+    subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
+    asked = ["journalctl", "-u", SERVICE, "-o", "cat", *options]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+
+def write_drop_in(unit: str, name: str, lines: str) -> None:
+    folder = UNIT_DIR / f"{unit}.d"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.conf").write_text(f"[Service]\n{lines}\n")
+    systemctl("daemon-reload")
+
+
+class SystemdHarness(E2EHarness):
+    """A night on a machine with systemd: the repository is not root's, and the watchdog is the shipped service."""
+
+    def __init__(self, name: str = "toy") -> None:
+        self.name = name
+        self.unit = f"trading-{name}.service"
+        self.owner = pwd.getpwnam("nobody")
+        folder = Path("/srv") / name
+        folder.mkdir(parents=True)
+        super().__init__(folder)
+
+    def git(self, *args: str) -> str:
+        if args[0] == "init":
+            self._chown_to_owner(self.repo)
+        ran = subprocess.run(
+            ["git", *args],
+            cwd=self.repo,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=self.owner.pw_uid,
+            group=self.owner.pw_gid,
+            extra_groups=(),
+        )
+        return ran.stdout.strip()
+
+    def write_repo_file(self, name: str, text: str) -> None:
+        super().write_repo_file(name, text)
+        self._chown_to_owner(self.repo / name)
+
+    def _chown_to_owner(self, path: Path) -> None:
+        os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
+
+    def foreign_files(self) -> list[str]:
+        """What in the repository does not belong to its owner."""
+        return [str(path) for path in self.repo.rglob("*") if path.lstat().st_uid != self.owner.pw_uid]
+
+    # the bot
+
+    def install_bot_unit(self, more: str = "") -> None:
+        """Makes the bot a unit of its own, and starts it. `more`: further lines of its [Service]."""
+        known = {"repo": self.repo, "python": sys.executable, "toybot": TOY_BOT, "port": self.bot_port, "more": more}
+        (UNIT_DIR / self.unit).write_text(BOT_UNIT.format(**known))
+        systemctl("daemon-reload")
+        self.restart_bot()
+
+    def restart_bot(self) -> None:
+        systemctl("restart", self.unit)
+        wait_until(lambda: self.bot_metrics() is not None, "the bot answers")
+
+    # the watchdog
+
+    def write_service_config(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
+        """`more`: sources. The bot is a unit once it was installed, else a plain process."""
+        is_unit = (UNIT_DIR / self.unit).exists()
+        place = (
+            f"unit: {self.unit}"
+            if is_unit
+            else (
+                f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOY_BOT}", "{self.bot_port}"], log: ../bot.log}}'
+            )
+        )
+        (CONFIG_DIR / "rules").mkdir(parents=True, exist_ok=True)
+        (CONFIG_DIR / "watchdog.yaml").write_text(MAIN_TEMPLATE.format(web=self.web_port, more=more))
+        (CONFIG_DIR / "environment").write_text(f"BOT_PORT={self.bot_port}\n")
+        self.environ["BOT_PORT"] = str(self.bot_port)
+        restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
+        (CONFIG_DIR / "rules" / f"{self.name}.yaml").write_text(
+            RULES_TEMPLATE.format(
+                name=self.name,
+                repo=self.repo,
+                place=place,
+                kpis=kpis,
+                rules=rules,
+                settle=settle,
+                give_up="2m",
+                plans=BOUNCE_PLAN.format(restart=restart),
+                restart=restart,
+            )
+        )
+
+    def edit_rules(self, old: str, new: str) -> int:
+        """Replaces text in the rules; returns the number of its line."""
+        path = CONFIG_DIR / "rules" / f"{self.name}.yaml"
+        text = path.read_text()
+        assert text.count(old) == 1, (old, text)
+        path.write_text(text.replace(old, new))
+        return text[: text.index(old)].count("\n") + 1
+
+    def run_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ, timeout=60
+        )
+
+    def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
+        """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
+        journal = Journal(STATE_DIR / "journal.db")
+        try:
+            return [
+                {
+                    **asdict(one),
+                    "trips": [trip.rule for trip in incidents.list_trips(journal, one.id)],
+                    "runs": [
+                        {**asdict(run), "steps": [asdict(step) for step in runs.list_steps(journal, run.id)]}
+                        for run in runs.list_for_incident(journal, one.id)
+                    ],
+                }
+                for one in incidents.list_incidents(journal, number)
+            ]
+        finally:
+            journal.close()
+
+    def list_runs(self) -> list[dict[str, Any]]:
+        return [run for run in super().list_runs() if run["target"] == self.name]
+
+    def target_state(self) -> TargetState:
+        journal = Journal(STATE_DIR / "journal.db")
+        try:
+            return incidents.get_target_state(journal, self.name, 0)
+        finally:
+            journal.close()
+
+    def watchdog_metric(self, name: str) -> float | None:
+        """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.watchdog_metrics() or "", re.MULTILINE)
+        return None if found is None else float(found[1])
+
+
+def main_pid(unit: str = SERVICE) -> int:
+    return int(get_property(unit, "MainPID"))
+
+
+# ─ the service ─
+
+
+def service() -> None:
+    """The shipped unit: started, reloaded, killed, hung, broken and mended."""
+    night = SystemdHarness()
+    night.write_service_config()
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", UNIT_DIR / SERVICE], capture_output=True, text=True, check=False
+    )
+    report("systemd-analyze verify", verified.stderr)
+    check_start(night)
+    bot = check_bot_start(night)
+    check_reload(night)
+    check_sigkill(night, bot)
+    check_hang(night)
+    report("bot survived all of it", bot.is_running())
+    check_mended_config(night)
+
+
+def check_start(harness: SystemdHarness) -> None:
+    os.mkfifo("/run/gate")
+    begin = (CONFIG_DIR.parent / "systemd/system" / f"{SERVICE}.d" / "checkout.conf").read_text().splitlines()[-1]
+    command = begin.removeprefix("ExecStart=")
+    write_drop_in(SERVICE, "gate", f"ExecStart=\nExecStart=/bin/sh -c 'read -r _ </run/gate; exec {command}'")
+    systemctl("start", "--no-block", SERVICE)
+    pid = wait_until(main_pid, "it has begun")
+    report("before READY=1", [get_property(SERVICE, "ActiveState"), get_property(SERVICE, "SubState")])
+    (UNIT_DIR / f"{SERVICE}.d" / "gate.conf").unlink()
+    Path("/run/gate").write_text("open\n")
+    begun = systemctl("start", SERVICE)  # joins the start that is under way, and waits for its end
+    with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=60) as page:
+        answers = page.status  # refused at once, were it not there yet: READY=1 is said when it answers
+    systemctl("daemon-reload")
+    report("start", [begun.returncode, get_property(SERVICE, "ActiveState"), answers, main_pid() == pid])
+    report("StatusText", get_property(SERVICE, "StatusText"))
+    report("WatchdogUSec", get_property(SERVICE, "WatchdogUSec"))
+    report("state folder", [oct(STATE_DIR.stat().st_mode & 0o7777), sorted(path.name for path in STATE_DIR.iterdir())])
+    wait_for_watchdog_pings()
+    report("said to be alive", True)
+
+
+def wait_for_watchdog_pings() -> None:
+    """Waits until systemd has heard WATCHDOG=1 twice more."""
+    for _ in range(2):
+        last = get_property(SERVICE, "WatchdogTimestampMonotonic")
+        wait_until(lambda last=last: get_property(SERVICE, "WatchdogTimestampMonotonic") != last, "WATCHDOG=1 is heard")  # type: ignore[misc]
+
+
+def check_bot_start(harness: SystemdHarness) -> psutil.Process:
+    ran = harness.run_cli("rollback", "bounce", "--reason", "start the bot", "--json")
+    report("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
+    bot = psutil.Process(int((harness.folder / "bot.pid").read_text()))
+    report("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
+    report("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
+    scores = [Path(f"/proc/{pid}/oom_score_adj").read_text().strip() for pid in (main_pid(), bot.pid)]
+    report("oom_score_adj of watchdog and bot", scores)
+    return bot
+
+
+def check_reload(harness: SystemdHarness) -> None:
+    harness.wait_until_healthy()
+    pid = main_pid()
+    good = "watchdog_config_last_reload_successful"
+    limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical"}'
+    harness.edit_rules("above: 10%", "above: 20%")
+    report("reload", systemctl("reload", SERVICE).returncode)
+    wait_until(lambda: harness.watchdog_metric(limit) == 0.2, "the new limit is in force")
+    report("after a good reload", [harness.watchdog_metric(good), main_pid() == pid])
+
+    line = harness.edit_rules("above: 20%", "above: 20 parsecs")
+    report("broken line", f"{CONFIG_DIR}/rules/toy.yaml:{line}:")
+    systemctl("reload", SERVICE)
+    wait_until(lambda: harness.watchdog_metric(good) == 0, "the reload has failed")
+    wait_until(lambda: get_property(SERVICE, "ActiveState") == "active", "the reload is over")
+    report(
+        "after a broken reload",
+        [harness.watchdog_metric(limit), main_pid() == pid, get_property(SERVICE, "StatusText")],
+    )
+    report("log of a broken reload", [text for text in service_log().splitlines() if "not reloaded" in text])
+    words = {text.partition(" ")[0] for text in service_log("-p", "warning").splitlines()}
+    report("levels at priority warning", sorted(words & {"INFO", "WARNING", "ERROR"}))
+
+    harness.edit_rules("above: 20 parsecs", "above: 15%")
+    systemctl("reload", SERVICE)
+    wait_until(lambda: harness.watchdog_metric(good) == 1, "the mended files are read")
+    report("after a mended reload", [harness.watchdog_metric(limit), get_property(SERVICE, "StatusText")])
+
+
+def check_sigkill(harness: SystemdHarness, bot: psutil.Process) -> None:
+    harness.set_equity(800)
+    wait_until(lambda: any(run["plan"] == "halt" and run["outcome"] for run in harness.list_runs()), "halted")
+    before, pid = harness.list_incidents(), main_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: get_property(SERVICE, "NRestarts") == "1" and get_property(SERVICE, "ActiveState") == "active",
+        "started again",
+    )
+    report("latched after kill -9", harness.watchdog_metric('watchdog_target_latched{target="toy"}'))
+    report("pid after kill -9 is new", main_pid() != pid)
+    report("bot survived kill -9", bot.is_running())
+    wait_until(lambda: {rule["outcome"] for rule in harness.status()["rules"]} == {"ok", "bad"}, "it judges again")
+    report("judges after kill -9", True)
+    report(
+        "incidents after kill -9 are the same",
+        [one["id"] for one in harness.list_incidents()] == [one["id"] for one in before],
+    )
+    report("halts after kill -9", [run["outcome"] for run in harness.list_runs() if run["plan"] == "halt"])
+
+
+def check_hang(harness: SystemdHarness) -> None:
+    git = Path("/srv/bin/git")
+    git.parent.mkdir()
+    git.write_text(
+        '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
+    )
+    git.chmod(0o755)
+    write_drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    systemctl("restart", SERVICE)
+    report("end on request", "Deactivated successfully" in service_log().split("Stopping")[-1])
+    pid = main_pid()
+    Path("/run/hang").touch()
+    hung = Path("/tmp/hung")
+    wait_until(lambda: hung.exists() and hung.read_text(), "git hangs")
+    wait_for_watchdog_pings()
+    report("alive while git hangs", main_pid() == pid)
+    Path("/run/hang").unlink()
+
+    write_drop_in(SERVICE, "hurry", "WatchdogSec=2")
+    systemctl("restart", SERVICE)
+    report("restarted while git hangs", psutil.pid_exists(int(hung.read_text())))
+    os.kill(int(hung.read_text()), signal.SIGKILL)
+    pid = main_pid()
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: main_pid() not in (0, pid) and get_property(SERVICE, "ActiveState") == "active", "started again")
+    wait_until(lambda: harness.watchdog_metrics() is not None, "it answers")
+    told = service_log()
+    report(
+        "hung", ["Watchdog timeout" in told, "with result 'watchdog'" in told, "Fatal Python error: Aborted" in told]
+    )
+
+
+def check_mended_config(harness: SystemdHarness) -> None:
+    harness.edit_rules("above: 15%", "above: 15 parsecs")
+    systemctl("stop", SERVICE)
+    begun = systemctl("start", SERVICE)
+    wait_until(lambda: int(get_property(SERVICE, "NRestarts")) >= 1, "it is tried again")
+    report("start with broken files", [begun.returncode != 0, f"\n{CONFIG_DIR}/rules/toy.yaml:" in service_log()])
+    harness.edit_rules("above: 15 parsecs", "above: 15%")
+    wait_until(lambda: get_property(SERVICE, "ActiveState") == "active", "mended")
+    report("starts by itself once the files are mended", True)
+
+
+# ─ the bot is a unit ─
+
+
+def ladder() -> None:
+    """A bad merge, a person at work, and crashes."""
+    night = SystemdHarness()
+    night.install_bot_unit("Restart=on-failure\nRestartSec=1")
+    crashes = yaml.safe_load((CHECKOUT / "rules" / "process.yaml").read_text())["kpis"]["crashes"]
+    night.write_service_config(
+        more=f"  process: {{type: process, unit: {night.unit}, every: 500ms}}",
+        kpis=f"  crashes: {json.dumps(crashes)}",
+        rules="  - {name: crash, kpi: crashes, crit: {above: 0, for: 600ms, clear: 0}}",
+    )
+    systemctl("start", SERVICE)
+    night.wait_until_healthy()
+    deployed = check_external_restart(night)
+    check_rollback(night, deployed)
+    check_bot_crash(night)
+
+
+def check_external_restart(harness: SystemdHarness) -> str:
+    """Somebody restarts the bot, and then deploys what is bad: the repair waits for as long as it is settling.
+
+    Returns the invocation that was deployed.
+    """
+    harness.edit_rules("settling: 1s", "settling: 1h")
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "the bot's invocation was noted",
+    )
+    systemctl("reload", SERVICE)
+    wait_until(lambda: "reloaded" in service_log(), "reloaded")
+    report("settling before", harness.target_state().unsettled)
+    harness.restart_bot()
+    wait_until(lambda: harness.target_state().unsettled, "the person's restart was seen")
+    report("log of a person's restart", [text for text in service_log().splitlines() if "somebody else" in text])
+    harness.deploy_v2(BAD_MODEL)
+    wait_until(lambda: "plan ladder refused" in service_log(), "the ladder is refused")
+    report("refused", [text for text in service_log().splitlines() if "plan ladder refused" in text])
+    report("runs while settling", len(harness.list_runs()))
+    deployed = get_property(harness.unit, "InvocationID")
+    harness.edit_rules("settling: 1h", "settling: 1s")
+    systemctl("reload", SERVICE)
+    return deployed
+
+
+def check_rollback(harness: SystemdHarness, deployed: str) -> None:
+    wait_until(lambda: harness.list_runs() and harness.list_runs()[-1]["outcome"], "the ladder has ended")
+    (run,) = harness.list_runs()
+    report("ladder", [run["outcome"], run["level"], run["reason"]])
+    report("ladder's steps", [[step["phase"], step["level"], step["say"], step["status"]] for step in run["steps"]])
+    restarts = [step["before"]["invocation"] for step in run["steps"] if step["say"].startswith("restart")]
+    report(
+        "invocations differ",
+        len({*restarts, get_property(harness.unit, "InvocationID")}) == 3 and restarts[0] == deployed,
+    )
+    report("tree is v1's", harness.git("rev-parse", "HEAD^{tree}") == harness.git("rev-parse", "v1^{tree}"))
+    report("git status", harness.git("status", "--porcelain"))
+    report("reverts", harness.revert_commits())
+    report("page", (harness.bot_metrics() or "").splitlines()[0])
+    report("strangers in the repository", harness.foreign_files())
+    wait_until(lambda: all(one["closed"] for one in harness.list_incidents()), "the incident is closed")
+    report("trips", [one["trips"] for one in harness.list_incidents()])
+
+
+def check_bot_crash(harness: SystemdHarness) -> None:
+    state, value = 'watchdog_rule_state{rule="crash"}', 'watchdog_kpi_value{kpi="crashes"}'
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "our own restart was noted",
+    )
+    report(
+        "before any crash",
+        [harness.watchdog_metric(state), harness.watchdog_metric(value), get_property(harness.unit, "NRestarts")],
+    )
+    settled = harness.target_state().unsettled
+    os.kill(main_pid(harness.unit), signal.SIGKILL)
+    wait_until(
+        lambda: (
+            get_property(harness.unit, "NRestarts") == "1" and get_property(harness.unit, "ActiveState") == "active"
+        ),
+        "restarted",
+    )
+    wait_until(lambda: harness.watchdog_metric(state) == 2, "the crash is seen")
+    wait_until(lambda: round(harness.watchdog_metric(value) or 0) == 1, "systemd's restart is counted")
+    wait_until(
+        lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
+        "systemd's restart was seen",
+    )
+    report("a crash is nobody's restart", harness.target_state().unsettled == settled)
+
+    write_drop_in(harness.unit, "left", "Restart=no")
+    os.kill(main_pid(harness.unit), signal.SIGKILL)
+    wait_until(lambda: get_property(harness.unit, "ActiveState") == "failed", "left dead")
+    wait_until(lambda: round(harness.watchdog_metric(value) or 0) == 2, "a unit that stays down counts, too")
+    report("crashes", harness.list_incidents()[0]["trips"])
+
+
+def falls() -> None:
+    """Bots that cannot start at level one: systemd leaves one dead, and starts the other again and again."""
+    for name, restart in (("dead", "Restart=no"), ("looping", "Restart=always\nRestartSec=5")):
+        night = SystemdHarness(name)
+        night.install_bot_unit(restart)
+        night.write_service_config(settle="1m")
+        systemctl("restart", SERVICE)
+        night.wait_until_healthy()
+        night.deploy_v2(BAD_MODEL + "CRASH = True\n")
+        wait_until(lambda night=night: night.list_runs() and night.list_runs()[0]["outcome"], "the ladder has ended")  # type: ignore[misc]
+        run = night.list_runs()[0]
+        rungs = [step for step in run["steps"] if step["phase"] == "level"]
+        last_of_first = max(step["ended"] for step in rungs if step["level"] == 0)
+        first_of_second = min([step["started"] for step in rungs if step["level"] == 1], default=None)
+        report(f"{name}: ladder", [run["outcome"], run["level"], run["reason"]])
+        report(f"{name}: ms from level one to level two", first_of_second and first_of_second - last_of_first)
+        said = f"WARNING {name}: ladder: level feature disproven: "
+        report(f"{name}: level one", [text for text in service_log().splitlines() if text.startswith(said)])
+        (CONFIG_DIR / "rules" / f"{name}.yaml").unlink()
+
+
+def units() -> None:
+    """The action by itself: one unit that can be masked, one that cannot, one that crashes until its limit is hit."""
+    local = Path("/usr/local/lib/systemd/system")
+    local.mkdir(parents=True, exist_ok=True)
+    sleeps = "[Service]\nExecStart=/bin/sleep infinity\n"
+    (local / "kept.service").write_text(sleeps)
+    (UNIT_DIR / "own.service").write_text(sleeps)
+    crashes = (
+        "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=300\n[Service]\nType=notify\nExecStart=/bin/sh -c '{}'\n"
+    )
+    (UNIT_DIR / "crashing.service").write_text(crashes.format("exit 3"))
+    systemctl("daemon-reload")
+    systemctl("start", "kept", "own")
+
+    for name in ("kept", "own"):
+        stop = SystemdAction(do="systemd", stop=f"{name}.service", mask=True)
+        before = stop.capture()
+        states = [stop.state(before)]
+        said = stop.apply(before, "k")
+        report(
+            f"{name}: masked",
+            [*states, stop.state(before), get_property(name, "ActiveState"), get_property(name, "LoadState")],
+        )
+        report(f"{name}: said", said)
+    start = SystemdAction(do="systemd", start="kept.service")
+    try:
+        start.capture()
+    except ActionError as error:
+        report("masked: start", str(error))
+    systemctl("unmask", "kept")
+    before = start.capture()
+    start.apply(before, "k")
+    report("unmasked: start", start.state(before))
+
+    start = SystemdAction(do="systemd", start="crashing.service")
+    before = start.capture()
+    errors = []
+    for _ in range(4):
+        try:
+            start.apply(before, "k")
+        except ActionError as error:
+            errors.append(str(error))
+    report("crashing: said", errors)
+    (UNIT_DIR / "crashing.service").write_text(
+        crashes.format("[ ! -e /tmp/mended ] || exec /bin/sleep infinity; exit 3").replace("Type=notify", "Type=exec")
+    )
+    systemctl("daemon-reload")
+    for _ in range(4):
+        systemctl("start", "crashing")
+    Path("/tmp/mended").touch()
+    report("crashing: by hand", [systemctl("start", "crashing").returncode, get_property("crashing", "ActiveState")])
+    report("crashing: mended", [start.apply(before, "k"), start.state(before), get_property("crashing", "ActiveState")])
+
+
+SCENARIOS = {story.__name__: story for story in (service, ladder, falls, units)}
+
+if __name__ == "__main__":
+    try:
+        SCENARIOS[sys.argv[1]]()
+    except BaseException:
+        sys.stdout.write(service_log())
+        raise

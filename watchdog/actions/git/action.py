@@ -1,0 +1,377 @@
+"""Git: take a commit back, or bring files of a commit back. Always forward, by a new commit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from watchdog.actions.flag import FlagAction, format_assignments
+from watchdog.actions.git import index_lock, repository, worktree_update
+from watchdog.actions.git.commit_refs import (
+    current_commit,
+    last_good_commit,
+    record_good_commit,
+    redeployed_commits,
+    reverts_in_force,
+    rolled_back_commits,
+)
+from watchdog.actions.git.repository import PathChange, Repository
+from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
+from watchdog.actions.values.located_value import Value
+from watchdog.core.model import (
+    ActionError,
+    ActionModel,
+    CompletedStep,
+    Duration,
+    FrozenList,
+    JsonObject,
+    StepState,
+    Target,
+)
+
+__all__ = [
+    "GitAction",
+    "current_commit",
+    "record_good_commit",
+    "redeploy_hint",
+    "redeployed_commits",
+    "reverts_in_force",
+    "rolled_back_commits",
+]
+
+_QUERY_TIMEOUT_MS = 25_000
+_BRANCH_PATTERN = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9_./@+-]*")
+_DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
+
+
+class GitAction(ActionModel):
+    """Makes one new commit that takes a bad one back. History is never rewritten; other people's edits stay."""
+
+    persistent: ClassVar[bool] = True
+
+    do: Literal["git"]
+    revert: str | None = None
+    """Commit, tag or branch to take back. Of a merge, all that it brought; what came on top of it stays."""
+    to: str | None = None
+    """Tag or commit whose files come back; `last-good` is the newest commit that was seen well."""
+    files: FrozenList[str] = ()
+    """Files or folders that come back as they were in `from`; everything else stays."""
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """Tag or commit for `files`, or `last-good`."""
+    branch: str | None = None
+    """Emergency branch: the new commit goes there and HEAD with it, and the branch that was checked out stays as it is."""
+    push: str | None = None
+    """Remote that the branch is pushed to afterwards; that this failed is told, and no more. Nothing is pushed otherwise."""
+    repo: str | None = None
+    """The work tree, within the target's repo; the repo itself when not said."""
+    timeout: Duration = 60_000
+    """For all of it. What is not done by then is put back."""
+
+    @field_validator("revert", "to", "from_", "branch", "push")
+    @classmethod
+    def _validate_ref_name(cls, name: str | None) -> str | None:
+        if name is not None and (not name or name.startswith("-") or not name.isprintable() or " " in name):
+            raise ValueError(f"{name!r} is no name of a commit, branch or remote")
+        return name
+
+    @field_validator("push")
+    @classmethod
+    def _validate_remote(cls, remote: str | None) -> str | None:
+        if remote is not None and re.search(r"://[^/@]*:[^/@]*@", remote):
+            raise ValueError(
+                "an address with a password would stand in the journal and in messages; name a remote, as origin"
+            )
+        return remote
+
+    @model_validator(mode="after")
+    def _validate_one_operation(self) -> GitAction:
+        if sum((self.revert is not None, self.to is not None, bool(self.files))) != 1:
+            raise ValueError("say one of revert, to, files")
+        if bool(self.files) != (self.from_ is not None):
+            raise ValueError("files and from belong together: which files, and from which commit")
+        for name in self.files:
+            if not name or name.startswith("/") or ".." in Path(name).parts or Path(name) == Path():
+                raise ValueError(f"{name!r} is no file of the repository; its path starts at the repository's top")
+        if self.branch is not None and not _BRANCH_PATTERN.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} is no name of a branch such as emergency/hmm")
+        return self
+
+    def bind(self, target: Target) -> GitAction:
+        if self.repo is None and target.repo is None:
+            raise ActionError("the target has no repo — give it one, or say repo: in the step")
+        return self.model_copy(update={"repo": str(Path(target.repo or "", self.repo or ""))})
+
+    def describe(self) -> str:
+        where = "" if self.branch is None else f" on branch {self.branch}"
+        if self.files:
+            return f"git restore {worktree_update.format_list(self.files, 3)} from {self.from_}{where}"
+        return (f"git revert {self.revert}" if self.revert is not None else f"git back to {self.to}") + where
+
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
+        """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
+
+        ``{"repo", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new entry]},
+        "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is git's mode
+        and object id.
+        """
+        repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS))
+        repository.ensure_no_operation_in_progress(repo)
+        index_lock.ensure_unlocked(repo)
+        with repository.scratch_objects(repo) as looking:
+            return self._plan_change(looking, completed)
+
+    def _plan_change(self, repo: Repository, completed: Sequence[CompletedStep]) -> JsonObject:
+        old = repository.resolve_head(repo)
+        made = self._make_commit(repo, old, self._target_commit(repo, old))
+        note: JsonObject = {"repo": str(repo.work_tree), "old": old, "target": made.target, "bad": made.bad}
+        if made.commit is None:
+            return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
+        changes = repository.diff_commits(repo, old, made.commit)
+        edits, dropped = _own_edits(repo, old, made.commit, changes, completed)
+        _ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
+        return {
+            **note,
+            "new": made.commit,
+            "already": False,
+            "changes": {change.path: [change.old_entry, change.new_entry] for change in changes},
+            "edits": {path: {**edit._asdict(), "values": list(edit.values)} for path, edit in edits.items()},
+            "dropped": dropped,
+            "branch": None if self.branch is None else _unused_branch(repo, self.branch, made.commit),
+        }
+
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
+        return tuple(Path(captured["repo"], path) for path in captured["changes"])
+
+    def preview(self, captured: JsonObject) -> str:
+        if captured["already"]:
+            return ""
+        with repository.scratch_objects(repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)) as repo:
+            self._recreate_commit(repo, captured)
+            diff = repo.git("diff", *_DIFF_OPTIONS, captured["old"], captured["new"]).stdout
+        kept = [
+            f"# kept in {path}: {format_assignments(v)}\n"
+            for path, edit in captured["edits"].items()
+            for v in edit["values"]
+        ]
+        dropped = [f"# not in that version: {name}\n" for name in captured["dropped"]]
+        refs = [f"# on the new branch {captured['branch']}\n"] if captured["branch"] else []
+        return "".join((diff, *kept, *dropped, *refs))
+
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
+        if captured["already"]:
+            return f"{self.describe()}: nothing to change, it is so already"
+        repo = repository.open_repository(captured["repo"], self.timeout)
+        update = _update_from(captured)
+        if repository.resolve_head(repo) != update.new_commit:
+            self._recreate_commit(repo, captured)
+            worktree_update.apply_update(repo, update, f"{idempotency_key}: {self.describe()}")
+        kept = [format_assignments(values) for edits in update.edits.values() for values in edits.values]
+        files = "1 file" if len(update.changes) == 1 else f"{len(update.changes)} files"
+        return "".join(
+            (
+                f"{update.old_commit[:10]} → {update.new_commit[:10]}, {files}",
+                f"; kept {', '.join(kept)}" if kept else "",
+                f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
+                f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
+                "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
+                f"; redeploy: {redeploy_hint(captured)}",
+            )
+        )
+
+    def state(self, captured: JsonObject) -> StepState:
+        """Ends what a crash left open, too: an index lock of ours whose process is gone would keep everybody out."""
+        if captured["already"]:
+            return "after"
+        update = _update_from(captured)
+        try:
+            repo = repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)
+            now = repository.resolve_head(repo)
+            moved = now == update.new_commit or (
+                now != update.old_commit and repository.contains_commit(repo, now, update.new_commit)
+            )
+            still, _, neither = worktree_update.classify_paths(repo, update)
+            index_lock.remove_stale_lock(repo)
+        except ActionError:
+            return "unknown"
+        if moved and not still and not neither:
+            worktree_update.clean_up(repo)
+            return "after"
+        if moved:
+            return "other"
+        return "before" if now == update.old_commit and not neither else "other"
+
+    def _target_commit(self, repo: Repository, old: str) -> str:
+        """The commit that the step names, as of now."""
+        if self.revert is not None:
+            return repository.resolve_commit(repo, self.revert)
+        name = self.to or self.from_ or ""
+        return last_good_commit(repo, old) if name == "last-good" else repository.resolve_commit(repo, name)
+
+    def _make_commit(self, repo: Repository, old: str, target: str) -> _PlannedCommit:
+        if self.revert is not None:
+            return _revert_commit(repo, old, self.revert, target)
+        tree = (
+            repository.tree_with_files(repo, old, target, self.files)
+            if self.files
+            else repository.resolve_tree(repo, target)
+        )
+        if tree == repository.resolve_tree(repo, old):
+            return _PlannedCommit(None, target, old)
+        what = f"{worktree_update.format_list(self.files, 3)} from {self.from_}" if self.files else str(self.to)
+        which = (
+            f"These files are those of commit {target}:\n" + "\n".join(self.files)
+            if self.files
+            else (f"The files are those of commit {target}.")
+        )
+        message = f"Bring back {what}\n\n{which}\nThis replaces commit {old}.\n\n{_COMMIT_TRAILER}"
+        return _PlannedCommit(_create_commit(repo, tree, old, message), target, old)
+
+    def _recreate_commit(self, repo: Repository, captured: JsonObject) -> None:
+        """The commit that `before` has seen. Its date follows from its parent, so it is the same to the last bit."""
+        made = self._make_commit(repo, captured["old"], captured["target"])
+        if made.commit != captured["new"]:
+            raise ActionError(
+                f"{self.describe()} comes out differently now (another git?) — nothing was touched; try again"
+            )
+
+
+class _PlannedCommit(NamedTuple):
+    commit: str | None
+    """None: it is so already."""
+    target: str
+    bad: str
+
+
+_COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
+
+
+def redeploy_hint(captured: JsonObject) -> str:
+    """The command that brings back what was taken back."""
+    return f"git revert {captured['new'][:12]}"
+
+
+def _revert_commit(repo: Repository, old: str, name: str, bad: str) -> _PlannedCommit:
+    """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
+    if not repository.contains_commit(repo, old, bad):
+        return _PlannedCommit(None, bad, bad)  # it is not part of what runs
+    parents = repo.git_line("rev-list", "--parents", "-n", "1", bad).split()[1:]
+    if not parents:
+        shallow = repo.git_line("rev-parse", "--is-shallow-repository") == "true"
+        cure = "fetch more history (git fetch --unshallow)" if shallow else "there is nothing before it to go back to"
+        raise ActionError(f"{name} has no parent here — {cure}")
+    inverse = _create_commit(repo, repository.resolve_tree(repo, parents[0]), bad, "inverse")
+    merged = repo.git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", old, inverse, ok=(0, 1, 129))
+    tree, *conflicts = [field for field in os.fsdecode(merged.stdout_bytes).split("\0") if field] or [""]
+    if merged.exit_code == 129:
+        raise ActionError("this git is too old to revert safely — install git 2.38 or newer")
+    if merged.exit_code == 1:
+        raise ActionError(
+            f"{name} cannot be taken back by itself: later commits changed the same lines of "
+            f"{worktree_update.format_list(sorted(set(conflicts)))} — nothing was touched; go back further with to:"
+        )
+    if tree == repository.resolve_tree(repo, old):
+        return _PlannedCommit(None, bad, bad)
+    subject = repo.git_line("show", "-s", "--format=%s", bad)
+    reverts = f"This reverts commit {bad}"
+    reverts += f", reversing\nchanges made to {parents[0]}." if len(parents) > 1 else "."
+    message = f'Revert "{subject}"\n\n{reverts}\n\n{_COMMIT_TRAILER}'
+    return _PlannedCommit(_create_commit(repo, tree, old, message), bad, bad)
+
+
+def _create_commit(repo: Repository, tree: str, parent: str, message: str) -> str:
+    """A commit that nothing points to yet. The date follows from the parent, so the same asked twice is one commit."""
+    date = f"{int(repo.git_line('show', '-s', '--format=%ct', parent)) + 1} +0000"
+    env: dict[str, str | None] = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    return repo.git("commit-tree", tree, "-p", parent, data=f"{message}\n".encode(), env=env).stdout.strip()
+
+
+def _update_from(captured: JsonObject) -> WorktreeUpdate:
+    changes = [PathChange(path, old, new) for path, (old, new) in captured["changes"].items()]
+    edits = {path: KeptEdits(**edit) for path, edit in captured["edits"].items()}
+    return WorktreeUpdate(captured["old"], captured["new"], captured["bad"], changes, edits, captured.get("branch"))
+
+
+def _unused_branch(repo: Repository, name: str, commit: str) -> str:
+    """The branch's ref; with a number behind it when an earlier night has taken the name."""
+    for parent in list(Path(name).parents)[:-1]:
+        if repo.git_line("rev-parse", "--verify", "--quiet", f"{repository.BRANCH_REFS}{parent}", ok=(0, 1, 128)):
+            raise ActionError(
+                f"there is a branch {parent}, and so none can be called {name} — say another name in branch"
+            )
+    for number in range(1, 1000):
+        ref = f"{repository.BRANCH_REFS}{name}{f'-{number}' if number > 1 else ''}"
+        there = repo.git_line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))
+        if there in ("", commit):
+            return ref
+    raise ActionError(f"there are a thousand branches {name} — delete some")
+
+
+def _own_edits(
+    repo: Repository, old: str, new: str, changes: Sequence[PathChange], completed: Sequence[CompletedStep]
+) -> tuple[dict[str, KeptEdits], list[str]]:
+    """For each path that changes and holds nothing but our own flag edits: those that stand, and what comes of them."""
+    edits: dict[str, KeptEdits] = {}
+    dropped: list[str] = []
+    for path, ours in _flag_edits_by_path(repo.work_tree, completed).items():
+        change = next((change for change in changes if change.path == path), None)
+        if change is None or change.old_entry is None or not (repo.work_tree / path).is_file():
+            continue
+        all_of_them, _ = worktree_update.apply_edits(
+            repository.file_content(repo, old, path), path, [v for v, _ in ours]
+        )
+        if all_of_them != (repo.work_tree / path).read_bytes():
+            continue  # somebody else's edits are among them: refused below, by name
+        seen = repository.worktree_entries(repo, [path])[path]
+        stand = [values for values, stands in ours if stands]
+        if change.new_entry is None:
+            edits[path] = KeptEdits([], seen, None)
+            dropped += [name for values in stand for name in values]
+            continue
+        content, missing = worktree_update.apply_edits(repository.file_content(repo, new, path), path, stand)
+        blob = repo.git("hash-object", "--stdin", f"--path={path}", data=content).stdout.strip()
+        kept = [{n: v for n, v in values.items() if n not in missing} for values in stand]
+        edits[path] = KeptEdits([values for values in kept if values], seen, f"{change.new_entry.split()[0]} {blob}")
+        dropped += missing
+    return edits, sorted(set(dropped))
+
+
+def _flag_edits_by_path(
+    top: Path, completed: Sequence[CompletedStep]
+) -> Mapping[str, list[tuple[Mapping[str, Value], bool]]]:
+    """Per path, our flag edits in order and whether each stands. An earlier git step has dropped those that do not.
+
+    One of another run has kept what stood in that run; it is in its own note.
+    """
+    found: dict[str, list[tuple[Mapping[str, Value], bool]]] = {}
+    for step in completed:
+        action: Any = step.action
+        if isinstance(action, FlagAction):
+            file = Path(step.before["file"])
+            if file.is_relative_to(top):
+                found.setdefault(str(file.relative_to(top)), []).append((action.set, step.in_force))
+        elif isinstance(action, GitAction):
+            for path in step.before["changes"]:
+                kept = step.before["edits"].get(path, {}).get("values", ())
+                found[path] = [edit for edit in found.get(path, []) if edit[1]] or [(values, False) for values in kept]
+    return {path: edits for path, edits in found.items() if edits}
+
+
+def _ensure_clean(repo: Repository, update: WorktreeUpdate) -> None:
+    """Edits of other people in what the change touches are theirs: named, and left alone."""
+    index = repository.staged_entries(repo, update.old_commit)
+    dirty = [change.path for change in update.changes if change.path in index]
+    untouched = worktree_update.unmodified_paths(repo, update)
+    for change in update.changes:
+        old, new = worktree_update.expected_entries(update, change)
+        if change.path not in untouched and old != new:
+            dirty.append(change.path)
+    if dirty:
+        raise ActionError(
+            f"edited or in the way, and not by us: {worktree_update.format_list(sorted(set(dirty)))} — "
+            "commit, move or undo that first"
+        )

@@ -1,0 +1,166 @@
+"""One value in a text file, found and replaced, and not a byte beside it. Pure: bytes in, bytes out.
+
+Python (`NAME`, `Class.NAME`, `NAME.key`), YAML, TOML, JSON with comments (`a.b.c`, a path of keys), INI (`section.key`)
+and .env files (`NAME`). What is not plainly one literal in one place is refused with an ActionError: a guess could
+switch on what should be off.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import tokenize
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Literal
+
+from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
+from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
+from watchdog.core.model import ActionError
+
+__all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
+
+FileFormat = Literal["python", "yaml", "json", "toml", "ini", "env"]
+_SUFFIXES: Mapping[str, FileFormat] = {
+    ".py": "python",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".json": "json",
+    ".jsonc": "json",
+    ".toml": "toml",
+    ".ini": "ini",
+    ".cfg": "ini",
+    ".env": "env",
+}
+
+
+def file_format(file_name: str) -> FileFormat:
+    """By the file's name. Raises ValueError with the cure."""
+    name = PurePath(file_name).name.lower()
+    found = _SUFFIXES.get(PurePath(name).suffix)
+    if found is None and (name == ".env" or name.startswith(".env.")):
+        found = "env"
+    if found is None:
+        kinds = ", ".join(_SUFFIXES)
+        raise ValueError(
+            f"a flag lives in a file that ends in one of {kinds}, not in {file_name!r} — or use do: command"
+        )
+    return found
+
+
+def validate_values(file_name: str, values: Mapping[str, Value]) -> None:
+    """Refuse what could never be found or written in such a file. Raises ValueError with the cure."""
+    sort = file_format(file_name)
+    for name, value in values.items():
+        if sort == "python" and not name.partition(".")[0].isidentifier():
+            raise ValueError(f"{name!r} is no Python name — a flag there is a top-level NAME = value")
+        if sort == "env" and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise ValueError(f"{name!r} is no name for a .env file")
+        if not all(name.split(".")):
+            raise ValueError(f"{name!r} is no path of keys such as features.hmm_v2")
+        if isinstance(value, tuple) and sort in ("ini", "env"):
+            raise ValueError(f"{name}: {file_name} has no lists — write the text as it should stand there")
+        if any(
+            isinstance(each, float) and not math.isfinite(each)
+            for each in (value if isinstance(value, tuple) else [value])
+        ):
+            raise ValueError(f"{name}: {value} is no value for a flag")
+
+
+def get_values(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]:
+    """Each name's literal as it is written in the file. Raises ActionError when one is not plainly there."""
+    text, _ = _decode(content, file_name)
+    return {name: _find_value(text, file_name, name).text for name in names}
+
+
+def has_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bool:
+    """Whether every name has its value already. Raises ActionError when one is not plainly there."""
+    text, _ = _decode(content, file_name)
+    return all(_has_value(file_name, _find_value(text, file_name, name), value) for name, value in values.items())
+
+
+def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
+    """`content` with each name set to its value; what has it already stays as it is written.
+
+    One line of difference per name, at most; else ActionError.
+    """
+    text, encoding = _decode(content, file_name)
+    for name, value in values.items():
+        found = _find_value(text, file_name, name)
+        if _has_value(file_name, found, value):
+            continue
+        after = text[: found.start] + _format_literal(file_name, name, value, found, encoding) + text[found.end :]
+        try:
+            arrived = _has_value(file_name, _find_value(after, file_name, name), value)
+        except ActionError:
+            arrived = False
+        before_lines, after_lines = text.split("\n"), after.split("\n")
+        differ = sum(old != new for old, new in zip(before_lines, after_lines, strict=False))
+        if not arrived or differ != 1 or len(before_lines) != len(after_lines):
+            raise ActionError(f"{name} in {file_name} cannot be set to {value!r} by changing one line — do it by hand")
+        text = after
+    return text.encode(encoding, "surrogateescape")
+
+
+# Encodings: what is decoded must come back byte for byte.
+
+
+def _decode(content: bytes, file_name: str) -> tuple[str, str]:
+    encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
+    errors = "strict"
+    try:
+        match file_format(file_name):
+            case "python":
+                encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+            case "env":
+                errors = "surrogateescape"  # other people's lines need not be UTF-8
+            case "ini":
+                errors = "surrogateescape"
+            case "yaml" | "json" | "toml":
+                pass
+        text = content.decode(encoding, errors)
+    except (UnicodeError, SyntaxError, LookupError, ValueError) as problem:
+        raise ActionError(f"{file_name} cannot be read: {problem}") from None
+    if text.encode(encoding, errors) != content:
+        raise ActionError(f"{file_name} would not survive being read and written as {encoding} — save it as UTF-8")
+    return text, encoding
+
+
+def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    match file_format(file_name):
+        case "python":
+            return python_file.find_value(text, file_name, name)
+        case "yaml":
+            return yaml_file.find_value(text, file_name, name)
+        case "json":
+            return json_file.find_value(text, file_name, name)
+        case "toml":
+            return toml_file.find_value(text, file_name, name)
+        case "ini":
+            return ini_file.find_value(text, file_name, name)
+        case "env":
+            return env_file.find_value(text, file_name, name)
+
+
+def _has_value(file_name: str, found: LocatedValue, value: Value) -> bool:
+    if file_format(file_name) in ("ini", "env"):
+        return not isinstance(value, tuple) and env_file.has_value(found, value)
+    return same_value(found.value, value)
+
+
+def _format_literal(file_name: str, name: str, value: Value, found: LocatedValue, encoding: str) -> str:
+    match file_format(file_name):
+        case "python":
+            return python_file.format_literal(value, found, encoding)
+        case "yaml":
+            return yaml_file.format_literal(value, found)
+        case "json":
+            return json_file.format_literal(value)
+        case "toml":
+            return toml_file.format_literal(value, file_name, name)
+        case "ini" if not isinstance(value, tuple):
+            return ini_file.format_literal(value, found, file_name, name)
+        case "env" if not isinstance(value, tuple):
+            return env_file.format_literal(value, found, file_name, name)
+    raise ActionError(f"{name} in {file_name} cannot be a list")

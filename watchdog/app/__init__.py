@@ -1,0 +1,1 @@
+"""The daemon: builds everything once and keeps it going; the only clock."""

@@ -1,0 +1,480 @@
+"""Builds everything once and keeps it going: the scheduler, the signals, systemd, and the only clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from watchdog import __version__
+from watchdog.actions.git.commit_refs import record_good_commit
+from watchdog.app.deploy_watch import DeployWatch, inspect_target
+from watchdog.app.journal_health import JournalHealth
+from watchdog.app.reload import WATCH_INTERVAL, Reloader
+from watchdog.app.requests import RequestHandler
+from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
+from watchdog.app.status import build_status
+from watchdog.config import Config, load, stat_files
+from watchdog.core.model import Millis, Severity, SourceError, SourceState, WatchdogError
+from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
+from watchdog.core.telemetry import Telemetry, log
+from watchdog.host import sd_notify
+from watchdog.journal import incidents, messages, runs
+from watchdog.journal.lock import StateLock
+from watchdog.journal.outage import remedy
+from watchdog.journal.runs import PlanRun
+from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.notifiers.outbox import OutboxSender
+from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
+from watchdog.pipeline.pipeline import Pipeline
+from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.runner import RollbackRunner
+from watchdog.rules.state_machine import MachineConfig, StateKey
+from watchdog.tsdb.page import PageList
+from watchdog.web.server import WebServer, build_routes
+
+_ROUND_INTERVAL = 1.0
+_CLOCK_JUMP = 30_000
+"""ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
+_INSPECT_INTERVAL = 5.0
+
+
+def wall_clock() -> Millis:
+    return time.time_ns() // 1_000_000
+
+
+class Daemon:
+    """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
+
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], *, automatic_plans: bool = True, lock: StateLock | None = None
+    ) -> None:
+        """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
+
+        `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
+        """
+        fingerprint = stat_files(path)  # ahead of reading: what is written meanwhile is a change
+        self.config = load(path, environ=environ, uid=os.geteuid())
+        self._lock = lock or StateLock(self.config.state)  # one that took it over from a daemon that hung brings it
+        if not (self._lock.is_held() or self._lock.acquire()):
+            raise WatchdogError(
+                f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
+            )
+        try:
+            # The loop stands still while it waits for somebody else's transaction: not for long.
+            self.journal = Journal(self.config.state / "journal.db", busy_timeout=3.0)
+            self.journal.fencing_lock = self._lock
+            self.journal.disk_reserve.fill()
+            self.telemetry = Telemetry(__version__)
+            self.series_writer = SeriesWriter(
+                self.config, self.telemetry, lambda text: self._notify("warn", "history begins anew", [text])
+            )
+            self.pipeline = Pipeline(
+                self.config,
+                self.journal,
+                self.telemetry,
+                wall_clock(),
+                automatic_plans=automatic_plans,
+                restore_history=self.series_writer.restore,
+            )
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, sqlite3.OperationalError):
+                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {remedy(error)}") from None
+            raise
+        self._sampling = ThreadOffload(8, "sampling")
+        self._acting = ThreadOffload(
+            32, "acting"
+        )  # threads begin when they are needed: no halt waits for other targets' work
+        self._sending = ThreadOffload(4, "sending")
+        self._source_states: dict[str, SourceState] = {}
+        self._recently_acted: set[str] = set()
+        self._last_round = wall_clock()
+        self._last_monotonic = time.monotonic()
+        self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
+        self._journal_health = JournalHealth(
+            self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
+        )
+        self.rollback = RollbackRunner(self._rollback_context())
+        self.request_handler = RequestHandler(self.pipeline, self.journal)
+        self.deploy_watch = DeployWatch(self.journal)
+        self._reloader = Reloader(
+            path,
+            environ,
+            self.config,
+            fingerprint,
+            offload=self._sampling,
+            telemetry=self.telemetry,
+            apply_config=self._apply_config,
+            notify=self._notify,
+        )
+        self._stop_requested = asyncio.Event()
+        self._failure: str | None = None
+        self._server: WebServer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+    # ─ life ─
+
+    async def start(self, *, web: bool = True) -> None:
+        self._loop = asyncio.get_running_loop()
+        if web:
+            self._start_web()
+        self.telemetry.reload_ok.set(1)
+        self.request_handler.extend_approvals(self._lock.last_heartbeat, wall_clock())
+        # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
+        for target in dict.fromkeys([*self.config.targets, *runs.list_targets_with_unfinished_runs(self.journal)]):
+            self.rollback.start_target(target)
+        self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        self._schedule_sources()
+        self._scheduler.add_job(
+            self._reloader.check_files, "interval", seconds=WATCH_INTERVAL, id="files", max_instances=1
+        )
+        self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="tick", max_instances=1)
+        # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
+        self._scheduler.add_job(
+            self._inspect_targets,
+            "interval",
+            seconds=_INSPECT_INTERVAL,
+            id="look",
+            max_instances=1,
+            next_run_time=_utc_now(),
+        )
+        self._scheduler.add_job(
+            self._write_series,
+            "interval",
+            seconds=WRITE_INTERVAL,
+            id="history",
+            max_instances=1,
+            next_run_time=_utc_now(),
+        )
+        self._scheduler.start()
+        sd_notify.notify("READY=1", self._reloader.systemd_status())
+        log.info(
+            "watching: %d sources, %d KPIs, %d rules, %d plans",
+            len(self.config.sources),
+            len(self.config.kpis),
+            len(self.config.rules),
+            len(self.config.plans),
+        )
+
+    async def stop(self) -> None:
+        """What is started is finished and written down; the rest is left to the next start."""
+        sd_notify.notify("STOPPING=1")
+        if self._scheduler.running:
+            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
+            self._scheduler.shutdown(wait=False)
+        await self._reloader.stop()
+        await self.rollback.stop()
+        await self._journal_health.wait_for_alarm()
+        try:
+            await asyncio.wait_for(self.outbox.drain(), 5)
+        except (TimeoutError, JournalError, sqlite3.OperationalError):
+            log.warning("some messages are still to be sent; they go out at the next start")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await asyncio.to_thread(self._server.close)
+        await self.series_writer.stop(wall_clock())
+        self.close()
+
+    def close(self) -> None:
+        """Gives everything back; of a daemon that was never started, this alone."""
+        for pool in (self._sampling, self._acting, self._sending):
+            pool.close()
+        self.journal.close()
+        self._lock.release()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; SIGHUP reloads. Raises WatchdogError when a part of us broke."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_requested.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            await self.start()
+            await self._stop_requested.wait()
+        finally:
+            await self.stop()
+        if self._failure is not None:
+            raise WatchdogError(f"{self._failure} — see the log; systemd starts the watchdog again")
+
+    @property
+    def port(self) -> int | None:
+        return None if self._server is None else self._server.port
+
+    def _start_web(self) -> None:
+        host, port = self.config.web.host, self.config.web.port
+        try:
+            routes = build_routes(self.telemetry.registry, self.health, self._status_threadsafe, self._query_threadsafe)
+            self._server = WebServer(routes, host, port)
+        except OSError as error:
+            raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
+        log.info("http://%s:%d/metrics", host, self._server.port)
+
+    # ─ sampling ─
+
+    def _schedule_sources(self, previous: Config | None = None) -> None:
+        """One job a source; a reload replaces what differs from `before`."""
+        wanted = {f"source {name}": (name, source) for name, source in self.config.sources.items()}
+        for job in self._scheduler.get_jobs():
+            if job.id.startswith("source ") and job.id not in wanted:
+                job.remove()
+        for key, (name, source) in wanted.items():
+            if previous is not None and previous.sources.get(name) == source:
+                continue
+            self._scheduler.add_job(
+                self._sample,
+                "interval",
+                seconds=source.every / 1_000,
+                args=[name],
+                id=key,
+                replace_existing=True,
+                max_instances=1,
+                next_run_time=None if self._scheduler.running else _utc_now(),
+            )
+            self._scheduler.modify_job(key, next_run_time=_utc_now())
+
+    async def _sample(self, name: str) -> None:
+        source = self.config.sources.get(name)
+        if source is None:
+            return
+        now, started = wall_clock(), time.monotonic()
+        deadline = (
+            getattr(source, "timeout", None) or 10_000
+        ) / 1_000 + 1  # it keeps its own; this is for one that hangs
+        state = self._source_states.setdefault(name, {})
+        samples, error_text = None, ""
+        try:
+            samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(state, now)))
+        except SourceError as error:
+            error_text = str(error)
+        except DeadlineExceededError:
+            error_text = f"no answer within {deadline:g} s"
+        except StillBusyError:
+            error_text = "the last read still hangs"
+        if self.config.sources.get(name) != source:
+            return  # a reload has taken it away or made another of it meanwhile
+        if samples is None:
+            self._mark_source_down(name, error_text)
+        else:
+            self._mark_source_up(name)
+            self.pipeline.add_samples(name, samples, now)
+        self.telemetry.source_duration.labels(name).set(time.monotonic() - started)
+        self._judge(name)
+
+    def _mark_source_down(self, name: str, error_text: str) -> None:
+        self.pipeline.mark_source_down(name, wall_clock())
+        if self._source_states[name].get("__lost__") != error_text:
+            self._source_states[name]["__lost__"] = error_text
+            log.warning("source %s: %s", name, error_text)
+
+    def _mark_source_up(self, name: str) -> None:
+        if self._source_states[name].pop("__lost__", None) is not None:
+            log.info("source %s delivers again", name)
+
+    def _judge(self, source: str | None = None) -> None:
+        try:
+            with self.telemetry.evaluation_duration.time():
+                affected = self.pipeline.judge(wall_clock(), source)
+        except sqlite3.OperationalError as error:  # nothing of it was written down: it is judged anew
+            self._journal_health.record_failure(error)
+            return
+        self.rollback.wake()
+        if affected:
+            self.outbox.notify_pending()
+
+    async def _write_series(self) -> None:
+        await self.series_writer.write(wall_clock())
+
+    # ─ the tick: patience, missing data, people, systemd ─
+
+    async def _round(self) -> None:
+        now, monotonic = wall_clock(), time.monotonic()
+        if (
+            abs((now - self._last_round) - (monotonic - self._last_monotonic) * 1_000) > _CLOCK_JUMP
+            or now - self._last_round > _CLOCK_JUMP
+        ):
+            log.warning("the clock jumped, or the machine slept: timers start from here")
+            try:
+                self.pipeline.handle_clock_jump(now)
+                self.request_handler.extend_approvals(self._last_round, now)
+            except sqlite3.OperationalError as error:  # it is done at the next tick
+                self._journal_health.record_failure(error)
+                sd_notify.notify("WATCHDOG=1")
+                return
+        self._last_round, self._last_monotonic = now, monotonic
+        if not self._journal_health.check():
+            return
+        for task in [*self._tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
+            if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
+                self._fail(f"{task.get_name()} broke")
+                log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
+        self._judge()
+        try:
+            if self.request_handler.end_suppressions(now):
+                self.outbox.notify_pending()
+            for request in messages.list_unanswered(self.journal):
+                self._answer_request(request)
+        except sqlite3.OperationalError as error:
+            self._journal_health.record_failure(error)
+        sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        self._stop_requested.set()
+
+    def health(self) -> str | None:
+        """What is wrong with ourselves; None when nothing is."""
+        late = wall_clock() - self._last_round
+        return (
+            self._journal_health.describe_problem() if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
+        )
+
+    def _answer_request(self, request: messages.Request) -> None:
+        ok, text = self.request_handler.answer(request, wall_clock())
+        with self.journal.transaction() as db:
+            messages.answer_request(db, request.id, ok, text, wall_clock())
+        self._judge()
+        self.outbox.notify_pending()
+
+    async def _inspect_targets(self) -> None:
+        try:
+            await asyncio.gather(*(self._inspect_target(target) for target in self.config.targets))
+        except sqlite3.OperationalError as error:
+            self._journal_health.record_failure(error)
+
+    async def _inspect_target(self, target: str) -> None:
+        """Notices what other people deploy or restart, and which commit has proved itself."""
+        known, run_just_ended = self.config.targets[target], target in self._recently_acted
+        try:
+            deployment = await self._sampling(
+                f"place {target}", 10.0, inspect_target, known, self.deploy_watch.last_commit(target, wall_clock())
+            )
+        except (DeadlineExceededError, StillBusyError):
+            return
+        active = any(run.status == "running" for run in runs.list_unfinished(self.journal, target))
+        caused_by_us = active or target in self._recently_acted
+        if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
+            self._recently_acted.discard(target)
+        if deployment.redeployed and not caused_by_us:
+            self._notify("warn", f"{target}: what was rolled back runs again", deployment.redeployed)
+        if self.deploy_watch.record(target, deployment, caused_by_us, wall_clock()) and known.repo is not None:
+            await self._acting(f"place {target}", 30.0, record_good_commit, known.repo, wall_clock())
+
+    # ─ reload ─
+
+    def reload(self) -> None:
+        """Validates everything, then swaps; a bad file changes nothing."""
+        self._reloader.request_reload()
+
+    def _apply_config(self, config: Config) -> None:
+        for name, source in config.sources.items():
+            if self.config.sources.get(name) != source:
+                self._source_states[name] = {}  # what another source remembered means nothing to this one
+        old, self.config = self.config, config
+        self.pipeline.apply_config(config, wall_clock())
+        self.outbox.channels = config.channels
+        self._schedule_sources(old)
+        for target in config.targets:
+            self.rollback.start_target(target)
+
+    def _notify(
+        self, severity: Severity, title: str, lines: Sequence[str], *, filter_severity: Severity = "warn"
+    ) -> None:
+        """A message that belongs to no incident."""
+        with self.journal.transaction() as db:
+            self.pipeline.incident_manager.notify(
+                db, severity, title, lines, wall_clock(), filter_severity=filter_severity
+            )
+        self.outbox.notify_pending()
+
+    # ─ what the rollback needs of the rest ─
+
+    def _rollback_context(self) -> RollbackContext:
+        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+            if plan not in self.config.plans or target not in self.config.targets:
+                return False
+            with self.journal.transaction() as db:
+                self.pipeline.incident_manager.queue_run(db, target, plan, by, wall_clock(), incident=incident)
+            return True
+
+        def tell(severity: Any, title: str, lines: Any, *, incident: int | None) -> None:
+            with self.journal.transaction() as db:
+                self.pipeline.incident_manager.notify(
+                    db, severity, title, lines, wall_clock(), incident=incident, filter_severity="warn"
+                )
+            self._loop.call_soon_threadsafe(self.outbox.notify_pending)
+
+        def over(run: PlanRun) -> bool:
+            self.outbox.notify_pending()
+            return self.pipeline.close_incident_of(run, wall_clock())
+
+        def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
+            return machine_configs_of_trips(self.config.checks, incidents.list_trips(self.journal, incident), target)
+
+        def wanted(run: PlanRun) -> bool | None:
+            if run.incident is None or not run.by.startswith("rule "):
+                return True
+            return self.pipeline.still_firing(tripped(run.incident, run.target))
+
+        return RollbackContext(
+            journal=self.journal,
+            telemetry=self.telemetry,
+            clock=wall_clock,
+            offload=self._acting,
+            incident_terms=tripped,
+            evidence=self.pipeline.gather_evidence,
+            still_needed=wanted,
+            queue_halt=halt,
+            notify=tell,
+            run_ended=self._recently_acted.add,
+            close_if_over=over,
+            rule_terms=lambda target, names: machine_configs_of_rules(
+                self.config.checks, self.pipeline.machines, target, names
+            ),
+            mute_rules=self.pipeline.mute_rules,
+            hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),
+            backup_folder=self.config.state / "backups",
+            tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
+        )
+
+    def _status_threadsafe(self) -> dict[str, object]:
+        async def ask() -> dict[str, object]:
+            lost = {name: memo.get("__lost__") for name, memo in self._source_states.items()}
+            return build_status(self.config, self.pipeline, self.journal, lost, wall_clock()) | {
+                "history": self.series_writer.status()
+            }
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(5)
+
+    def _query_threadsafe(self, params: Mapping[str, str]) -> dict[str, object]:
+        """Only the copy is made in our own loop: what a stranger asks delays nothing."""
+        from watchdog.offline.history.query import QueryTimes, copy_pages, metrics_in, run_query, with_stored_history
+
+        expr = params.get("expr", "")
+        names = metrics_in(expr)
+        times = QueryTimes(params.get("at"), params.get("from"), params.get("to"), params.get("step")).times(
+            wall_clock()
+        )
+
+        async def copy() -> PageList:
+            return copy_pages(self.pipeline.store, names)
+
+        series = asyncio.run_coroutine_threadsafe(copy(), self._loop).result(5)
+        return run_query(expr, with_stored_history(self.series_writer.path, expr, series, times), times)[1]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,103 @@
+"""What of a target other people may change under us: its commit and its running instance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from watchdog.actions.git.commit_refs import current_commit, redeployed_commits
+from watchdog.actions.process import ProcessAction
+from watchdog.actions.systemd import SystemdAction
+from watchdog.core.model import ActionError, Millis, Target
+from watchdog.core.telemetry import log
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+
+LAST_GOOD_AFTER = 86_400_000
+"""ms that a commit must have been quiet under watch to be a last-good."""
+_MAX_INSPECTION_GAP = 60_000
+"""ms: looks are seconds apart; what lies between two that are further apart nobody watched."""
+
+
+class TargetSnapshot(NamedTuple):
+    commit: str | None
+    invocation: str | None
+    """What tells one run of the bot from the next; None when it does not run or cannot be told."""
+    restarts: int
+    """Restarts by systemd itself: those are nobody's deployment."""
+    healthy: bool = True
+    """False: the bot does not run, or the place could not be read. Then nothing speaks for its commit."""
+    redeployed: tuple[str, ...] = ()
+    """What was rolled back and is part of a commit that is new here."""
+
+
+def inspect_target(target: Target, last_commit: str | None) -> TargetSnapshot:
+    """Reads the place; blocks. What cannot be read is None. `last`: the commit that was there before."""
+    commit = None
+    try:
+        commit = None if target.repo is None else current_commit(target.repo)
+        redeployed: tuple[str, ...] = ()
+        if target.repo is not None and last_commit is not None and commit != last_commit:
+            redeployed = tuple(f"{bad[:10]} {subject}" for bad, subject in redeployed_commits(target.repo))
+        if target.unit is not None:
+            unit = SystemdAction(do="systemd", restart="unit").bind(target).capture()
+            runs = unit.get("active") == "active"
+            return TargetSnapshot(
+                commit, unit.get("invocation") or None, int(unit.get("restarts") or 0), runs, redeployed
+            )
+        if target.process is not None:
+            bot = ProcessAction(do="process", restart="process").bind(target).capture()
+            one = f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None
+            return TargetSnapshot(commit, one, 0, one is not None, redeployed)
+    except ActionError as error:
+        log.debug("%s", error)
+        return TargetSnapshot(commit, None, 0, healthy=False)
+    return TargetSnapshot(commit, None, 0, redeployed=redeployed)
+
+
+class DeployWatch:
+    """Tells our own doing from other people's."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._snapshots: dict[str, tuple[Millis, TargetSnapshot, Millis]] = {}
+        """When and what was seen last, and how long it had been quiet: the journal only knows the whole minutes."""
+
+    def last_commit(self, target: str, now: Millis) -> str | None:
+        """The commit that was there when somebody last looked."""
+        return incidents.get_target_state(self._journal, target, now).head
+
+    def record(self, target: str, snapshot: TargetSnapshot, own_change: bool, now: Millis) -> bool:
+        """Writes down what is so now, and `settling` when somebody else changed it.
+
+        True when the commit has just been quiet under watch for long enough to be a last-good.
+        """
+        target_state = incidents.get_target_state(self._journal, target, now)
+        when, last, before = self._snapshots.get(target, (now, snapshot, target_state.quiet_for))
+        deployed = snapshot.commit is not None and snapshot.commit != target_state.head
+        restarted = snapshot.invocation is not None and snapshot.invocation != target_state.invocation
+        by_systemd = snapshot.restarts > last.restarts
+        disturbed = (
+            deployed or target_state.latched is not None or incidents.find_open(self._journal, target) is not None
+        )
+        watched = now - when if snapshot.healthy and 0 <= now - when <= _MAX_INSPECTION_GAP else 0
+        quiet = 0 if disturbed else before + watched
+        self._snapshots[target] = (now, snapshot, quiet)
+        if not (deployed or restarted) and quiet // 60_000 == target_state.quiet_for // 60_000:
+            return False
+        with self._journal.transaction() as db:
+            incidents.update_target(
+                db,
+                target,
+                head=snapshot.commit or target_state.head,
+                quiet_for=quiet,
+                invocation=snapshot.invocation or target_state.invocation,
+            )
+            new_to_us = target_state.head is None and target_state.invocation is None
+            if not own_change and not new_to_us and (deployed or (restarted and not by_systemd)):
+                what = "deployed to" if deployed else "restarted"
+                log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
+                incidents.update_target(db, target, unsettled=now)
+                incidents.add_event(db, "settling", f"somebody else {what} the bot", now, target=target)
+        return (
+            quiet // LAST_GOOD_AFTER > before // LAST_GOOD_AFTER
+        )  # a mark that could not be made is tried again a day later

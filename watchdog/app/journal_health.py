@@ -1,0 +1,108 @@
+"""Looks after the journal, each second: its disk, its lock, and people when it takes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from watchdog.core.model import Millis, Severity
+from watchdog.core.telemetry import log
+from watchdog.journal import incidents
+from watchdog.journal.lock import StateLock
+from watchdog.journal.outage import JournalOutage
+from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.notifiers.outbox import OutboxSender
+
+
+class NotifyFunction(Protocol):
+    def __call__(self, severity: Severity, title: str, lines: list[str], *, filter_severity: Severity = "warn") -> None:
+        """A message by way of the journal."""
+
+
+class JournalHealth:
+    def __init__(
+        self,
+        journal: Journal,
+        lock: StateLock,
+        outbox: OutboxSender,
+        notify: NotifyFunction,
+        clock: Callable[[], Millis],
+        on_unusable: Callable[[str], None],
+    ) -> None:
+        """`broken`: told once the journal cannot be used any more."""
+        self._journal, self._lock, self._outbox = journal, lock, outbox
+        self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
+        self._outage = JournalOutage()
+        self._alarm_task: asyncio.Task[None] | None = None
+        self._had_room = True  # a disk that is full from the start is told of as well
+
+    def check(self) -> bool:
+        """False when the journal is damaged. Takes the reserve back when the disk has room again."""
+        heartbeat_error = self._lock.heartbeat()
+        try:
+            self._journal.check()
+            with self._journal.transaction():
+                pass
+            self._check_disk_space()
+            if heartbeat_error is not None:
+                self.record_failure(heartbeat_error)
+            elif self._outage.record_success():
+                self._notify(
+                    "warn",
+                    "the journal can be written again",
+                    ["what was wanted meanwhile is done now"],
+                    filter_severity="crit",
+                )
+        except JournalError as error:
+            log.critical("%s", error)
+            if self._lock.is_held():
+                self._alarm("the watchdog stops: its journal cannot be used", str(error))
+            self._on_unusable(str(error))
+            return False
+        except sqlite3.OperationalError as error:
+            self.record_failure(error)
+        return True
+
+    def record_failure(self, error: Exception) -> None:
+        """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
+        monotonic = time.monotonic()
+        if self._outage.record_failure(error, monotonic):
+            log.critical("the journal cannot be written: %s", self._outage.reason)
+        if self._outage.should_notify(monotonic):
+            self._alarm(
+                "the watchdog cannot act: its journal takes nothing",
+                f"{self._journal.path}: {self._outage.reason}; repairs and halts wait until then",
+            )
+
+    def describe_problem(self) -> str | None:
+        """What is wrong; None when nothing is, or has not been for long."""
+        duration = self._outage.duration(time.monotonic())
+        return None if duration <= 5 else f"the journal takes nothing since {duration:.0f} s: {self._outage.reason}"
+
+    async def wait_for_alarm(self) -> None:
+        """Ahead of the end: what is being told past the journal is told."""
+        if self._alarm_task is not None:
+            await asyncio.wait({self._alarm_task}, timeout=10)
+
+    def _check_disk_space(self) -> None:
+        reserve, had_room = self._journal.disk_reserve, self._had_room
+        reserve.fill()
+        if had_room == reserve.exists:
+            return
+        with self._journal.transaction() as db:
+            title = (
+                "the disk has room again" if reserve.exists else "the disk is full: the journal lives on its reserve"
+            )
+            folder = self._journal.path.parent
+            lines = [] if reserve.exists else [f"make room on the disk of {folder}; halts still work, for a while"]
+            self._notify("info" if reserve.exists else "crit", title, lines, filter_severity="crit")
+            incidents.add_event(db, "room", title, self._clock())
+        self._had_room = reserve.exists
+
+    def _alarm(self, title: str, line: str) -> None:
+        self._alarm_task = asyncio.get_running_loop().create_task(
+            self._outbox.send_unjournaled(title, [line]), name="cry"
+        )

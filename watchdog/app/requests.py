@@ -1,0 +1,393 @@
+"""What people ask for on the command line, and whether they get it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from watchdog.core.model import Millis
+from watchdog.core.telemetry import log
+from watchdog.core.units import format_duration
+from watchdog.documents.problems import format_names, unknown_name
+from watchdog.journal import backups, incidents, runs, suppressions
+from watchdog.journal.messages import Request
+from watchdog.journal.sqlite import Journal, JournalError, to_json
+from watchdog.pipeline.pipeline import Pipeline
+
+_REQUEST_LIFETIME = 60_000
+"""ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
+
+_REQUIRED_ARGS = {
+    "undo": "incident",
+    "approve": "run",
+    "deny": "run",
+    "abort": "what",
+    "ack": "incident",
+    "hold": "target",
+    "silence": "rule",
+}
+"""What a request cannot do without."""
+_MIN_DOWNTIME = 5_000
+"""ms: less than that is no absence."""
+_MAX_SUPPRESSION = 30 * 86_400_000
+"""ms: what is left alone for longer is better taken out of the rules, where it can be seen."""
+
+
+class RequestHandler:
+    """Answers requests; every yes is in the journal with who and why."""
+
+    def __init__(self, pipeline: Pipeline, journal: Journal) -> None:
+        self._pipeline = pipeline
+        self._journal = journal
+
+    def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
+        """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
+        try:
+            return self._dispatch(request, now)
+        except (JournalError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:
+            log.exception("request %s", request.kind)
+            return False, f"internal error: {bug!r}"
+
+    def _dispatch(self, request: Request, now: Millis) -> tuple[bool, str]:
+        if now - request.t > _REQUEST_LIFETIME:
+            return False, "too old: whoever asked for it does not wait for it any more"
+        who = f"{request.by}: {request.args.get('reason') or 'no reason given'}"
+        args = request.args
+        if (needed := _REQUIRED_ARGS.get(request.kind)) is not None and args.get(needed) is None:
+            return False, f"the request {request.kind!r} lacks its {needed}"  # a command line of another version
+        match request.kind:
+            case "resume":
+                return self.resume_target(args.get("target") or "", who, now)
+            case "rollback":
+                return self.start_plan(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
+            case "undo":
+                return self.undo_incident(args["incident"], who, now)
+            case "approve" | "deny":
+                return self.decide_approval(args["run"], request.kind == "approve", who, now)
+            case "abort":
+                return self.abort(str(args["what"]), who, now)
+            case "ack":
+                event_kind = next((kind for kind in ("cause", "fix") if args.get(kind)), "ack")
+                return self.acknowledge(
+                    args["incident"],
+                    request.by,
+                    args.get("note" if event_kind == "ack" else event_kind),
+                    now,
+                    kind=event_kind,
+                )
+            case "hold":
+                return self.hold_target(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
+            case "silence":
+                return self.silence_rule(
+                    args["rule"], args.get("for"), who, now, until_well=bool(args.get("until_well"))
+                )
+            case "capture":
+                return self._pipeline.baselines.start_capture(
+                    args.get("kpis") or [], int(args.get("for") or 0), request.by, self._pipeline.is_firing, now
+                )
+        return False, f"this watchdog knows no request {request.kind!r}"
+
+    # ─ runs ─
+
+    def decide_approval(self, run_id: int, approve: bool, who: str, now: Millis) -> tuple[bool, str]:
+        """Approves or denies a run that waits for it."""
+        run = runs.find_run(self._journal, run_id)
+        if run is None:
+            waiting = [
+                f"{run.id} ({run.plan})"
+                for target in runs.list_targets_with_unfinished_runs(self._journal)
+                for run in runs.list_unfinished(self._journal, target)
+                if run.approve_by is not None and run.approval is None
+            ]
+            return False, f"there is no plan run {run_id} — {', '.join(waiting) or 'none'} waits for approval"
+        if run.status != "queued" or run.approve_by is None or run.approval is not None:
+            return False, f"run {run_id} ({run.plan} {run.outcome or run.approval or run.status}) waits for no approval"
+        if now >= run.approve_by:
+            return False, f"run {run_id} was to be approved within its time, which is over"
+        word = "approved" if approve else "denied"
+        with self._journal.transaction() as db:
+            runs.update_run(db, run_id, approval=word)
+            self._record_and_notify(
+                db, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident
+            )
+        return True, f"run {run_id} ({run.plan}) {word}"
+
+    def extend_approvals(self, since: Millis | None, now: Millis) -> None:
+        """Time in which the watchdog or its machine was down since it was last seen counts for no approval: nobody could answer.
+
+        A clock that was set takes its jump along."""
+        if since is None or abs(downtime := now - since) < _MIN_DOWNTIME:
+            return
+        for target in runs.list_targets_with_unfinished_runs(self._journal):
+            for run in runs.list_unfinished(self._journal, target):
+                if (
+                    run.approve_by is None
+                    or run.approval is not None
+                    or run.status != "queued"
+                    or run.approve_by <= since
+                ):
+                    continue
+                left = format_duration(run.approve_by - since)
+                log.info("%s: %s waits for approval for another %s", target, run.plan, left)
+                with self._journal.transaction() as db:
+                    runs.update_run(db, run.id, approve_by=run.approve_by + downtime)
+                    incidents.add_event(
+                        db,
+                        "approval",
+                        f"the watchdog is back: {run.plan} waits for approval for another {left}",
+                        now,
+                        incident=run.incident,
+                        run=run.id,
+                        target=target,
+                    )
+
+    def abort(self, what: str, who: str, now: Millis) -> tuple[bool, str]:
+        """Ends a run by its number, or all of a target: each at its next boundary."""
+        if what.isdigit():
+            run = runs.find_run(self._journal, int(what))
+            aborted = [] if run is None or run.ended is not None else [run]
+        elif what in self._pipeline.config.targets:
+            aborted = runs.list_unfinished(self._journal, what)
+        else:
+            return False, f"{unknown_name('target', what, self._pipeline.config.targets)} Or say the number of a run"
+        if not aborted:
+            return False, f"no plan is at work as {what}" if what.isdigit() else f"no plan is at work on {what}"
+        with self._journal.transaction() as db:
+            for run in aborted:
+                runs.update_run(db, run.id, abort=who)
+                self._record_and_notify(
+                    db, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident
+                )
+        return True, f"{', '.join(f'run {run.id} ({run.plan})' for run in aborted)} ends at the next step"
+
+    # ─ incidents ─
+
+    def acknowledge(
+        self, incident_id: int, by: str, note: str | None, now: Millis, *, kind: str = "ack"
+    ) -> tuple[bool, str]:
+        """Somebody is on it, or has found out the `cause`, or has brought a `fix`: a line of the timeline with a name."""
+        incident = next(iter(incidents.list_incidents(self._journal, incident_id)), None)
+        if incident is None:
+            return False, incidents.describe_unknown(self._journal, incident_id)
+        title = {
+            "ack": f"incident {incident_id} acknowledged",
+            "cause": f"root cause of incident {incident_id} found",
+            "fix": f"incident {incident_id} fixed for good",
+        }[kind]
+        with self._journal.transaction() as db:
+            incidents.acknowledge(db, incident_id, by, now)
+            self._record_and_notify(
+                db, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=incident_id, kind=kind
+            )
+        return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
+
+    def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:
+        """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
+        incident = next(iter(incidents.list_incidents(self._journal, incident_id)), None)
+        if incident is None:
+            return False, incidents.describe_unknown(self._journal, incident_id)
+        state = incidents.get_target_state(self._journal, incident.target, now)
+        if state.latched is not None:
+            cure = f'trading-watchdog resume {incident.target} --reason "…" first'
+            return False, f"{incident.target} is latched ({state.latch_why}): {cure}"
+        if at_work := runs.list_unfinished(self._journal, incident.target):
+            return (
+                False,
+                f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}",
+            )
+        repairs = [
+            run
+            for run in runs.list_for_incident(self._journal, incident_id)
+            if run.kind == "repair" and run.part != "undo"
+        ]
+        if not repairs or not backups.list_for_incident(self._journal, incident_id):
+            return False, f"there is nothing to undo of incident {incident_id}: nothing was changed, or it was undone"
+        with self._journal.transaction() as db:
+            run = runs.queue_run(
+                db,
+                incident=incident_id,
+                target=incident.target,
+                plan=f"undo {incident_id}",
+                kind="repair",
+                part="undo",
+                text=to_json({"incident": incident_id}),
+                place=repairs[-1].place,
+                by=f"person {who}",
+                now=now,
+            )
+            self._record_and_notify(
+                db,
+                f"incident {incident_id} is to be undone",
+                who,
+                now,
+                target=incident.target,
+                run=run,
+                incident=incident_id,
+            )
+        return True, str(run)
+
+    # ─ to be left alone ─
+
+    def hold_target(
+        self, target: str, duration: Millis | None, who: str, now: Millis, *, halts: bool = False
+    ) -> tuple[bool, str]:
+        """Rules start no repair of the target for so long (ms), with `halts` no halt either; None ends it."""
+        if target not in self._pipeline.config.targets:
+            return False, unknown_name("target", target, self._pipeline.config.targets)
+        what = "repairs and halts" if halts else "repairs"
+        return self._suppress("hold", target, duration, who, now, f"no {what} on {target}", target, halts=halts)
+
+    def silence_rule(
+        self, rule: str, duration: Millis | None, who: str, now: Millis, *, until_well: bool = False
+    ) -> tuple[bool, str]:
+        """A rule is not told for so long (ms), or until it is well again; it is still acted upon. None ends it."""
+        known = self._pipeline.config.rules.get(rule)
+        if known is None:
+            return False, unknown_name("rule", rule, self._pipeline.config.rules)
+        if until_well and duration is not None and self._is_ok(rule):
+            return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
+        return self._suppress(
+            "silence", rule, duration, who, now, f"{rule} is not told", known.target, until_well=until_well
+        )
+
+    def _suppress(
+        self,
+        kind: suppressions.SuppressionKind,
+        subject: str,
+        duration: Millis | None,
+        who: str,
+        now: Millis,
+        effect: str,
+        target: str,
+        *,
+        halts: bool = False,
+        until_well: bool = False,
+    ) -> tuple[bool, str]:
+        if duration is None:
+            if suppressions.find_active(self._journal, kind, subject, now) is None:
+                return False, f"there is no {kind} on {subject}"
+            with self._journal.transaction() as db:
+                suppressions.end_suppression(db, kind, subject, now)
+                self._record_and_notify(db, f"{kind} on {subject} ended", who, now, target=target)
+            return True, f"{kind} on {subject} ended"
+        if not 0 < duration <= _MAX_SUPPRESSION:
+            return False, f"a {kind} lasts {format_duration(_MAX_SUPPRESSION)} at most: say --for with less"
+        text = f"{effect} for {format_duration(duration)}{', or until it is well' if until_well else ''}"
+        with self._journal.transaction() as db:
+            suppressions.add_suppression(
+                db, kind, subject, now + duration, who, now, halts=halts, until_well=until_well
+            )
+            self._record_and_notify(db, text, who, now, target=target)
+        return True, text
+
+    def end_suppressions(self, now: Millis) -> bool:
+        """Ends what is past its time, or well again; True when something ended."""
+        ended = [
+            (suppression, "its time is over")
+            for suppression in suppressions.list_unended(self._journal)
+            if now >= suppression.until
+        ]
+        ended += [
+            (stay, "it is well again")
+            for stay in suppressions.list_unended(self._journal)
+            if now < stay.until and stay.until_well and self._is_ok(stay.subject)
+        ]
+        if not ended:
+            return False
+        with self._journal.transaction() as db:
+            for stay, why in ended:
+                suppressions.end_suppression(db, stay.kind, stay.subject, now)
+                rule = self._pipeline.config.rules.get(stay.subject)
+                target = stay.subject if stay.kind == "hold" else rule.target if rule else ""
+                self._record_and_notify(db, f"{stay.kind} on {stay.subject} ended", why, now, target=target)
+        return True
+
+    def _is_ok(self, rule: str) -> bool:
+        """Judged, and neither firing nor on the way there: missing data is not well."""
+        mine = [machine for key, machine in self._pipeline.machines.items() if key.rule == rule]
+        return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
+
+    def _record_and_notify(
+        self,
+        db: sqlite3.Connection,
+        title: str,
+        reason: str,
+        now: Millis,
+        *,
+        target: str,
+        run: int | None = None,
+        incident: int | None = None,
+        kind: str = "person",
+    ) -> None:
+        """The same words in the log, in the timeline and in the chat."""
+        if incident is None and (current := incidents.find_open(self._journal, target)) is not None:
+            incident = current.id
+        log.warning("%s: %s (%s)", target, title, reason)
+        incidents.add_event(db, kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
+        self._pipeline.incident_manager.notify(
+            db, "info", f"{target}: {title}", [reason], now, incident=incident, filter_severity="warn"
+        )
+
+    # ─ targets ─
+
+    def resume_target(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
+        """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
+        unconfigured = next((one.name for one in incidents.list_latched(self._journal) if one.name == target), None)
+        if target not in self._pipeline.config.targets and unconfigured is None:
+            return False, unknown_name("target", target, self._pipeline.config.targets)
+        at_work = runs.list_unfinished(self._journal, target)
+        if at_work:
+            return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
+        if stale := self._pipeline.find_stale_rule(target, now):
+            return False, (
+                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
+                "if_missing: {after: 2m, then: ok}"
+            )
+        self._pipeline.resume(target, who, now)
+        if target not in self._pipeline.config.targets:
+            return True, f"{target} resumed; it is no longer configured"
+        ended = runs.find_last_ended(self._journal, target)
+        plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
+        if ended is None or plan is None or not plan.recover or ended.part == "undo":
+            return True, f"{target} resumed; its rules are judged anew"
+        count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
+        with self._journal.transaction() as db:
+            run = self._pipeline.incident_manager.queue_run(
+                db, target, ended.plan, f"person {who}", now, incident=None, part="recover"
+            )
+        return True, f"{target} resumed; {ended.plan} goes back to work in {count} (run {run})"
+
+    def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
+        """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""
+        config = self._pipeline.config
+        known = config.plans.get(plan)
+        if known is None:
+            return False, unknown_name("plan", plan, config.plans)
+        if target is None and len(config.targets) == 1:
+            (target,) = config.targets
+        if target is None:
+            return False, f"say which target with --target: {format_names(config.targets)}"
+        if target not in config.targets:
+            return False, unknown_name("target", target, config.targets)
+        names = [rung.name for rung in known.levels]
+        if level is not None and level not in names:
+            return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
+        state = incidents.get_target_state(self._journal, target, now)
+        if known.kind == "repair" and state.latched is not None:
+            return (
+                False,
+                f'{target} is latched ({state.latch_why}): trading-watchdog resume {target} --reason "…" first',
+            )
+        incident = incidents.find_open(self._journal, target)
+        with self._journal.transaction() as db:
+            run = self._pipeline.incident_manager.queue_run(
+                db,
+                target,
+                plan,
+                f"person {who}",
+                now,
+                incident=None if incident is None else incident.id,
+                level=0 if level is None else names.index(level),
+            )
+        return True, str(run)

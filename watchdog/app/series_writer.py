@@ -1,0 +1,74 @@
+"""Keeps the history: what the store holds goes to series.db, and comes back from there at boot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.config import Config
+from watchdog.core.model import Millis
+from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
+from watchdog.core.telemetry import Telemetry, log
+from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
+from watchdog.tsdb.head import Head
+from watchdog.tsdb.write_buffer import WriteBuffer
+
+WRITE_INTERVAL = 60.0
+"""s between two writes: what kill -9 may cost."""
+_WRITE_TIMEOUT = 600.0
+_FINAL_WRITE_TIMEOUT = 5.0
+"""s that a write may take, and the one at the end."""
+
+
+class SeriesWriter:
+    """Of one daemon. Does nothing when the configuration says `history: off`."""
+
+    def __init__(self, config: Config, telemetry: Telemetry, notify: Callable[[str], None]) -> None:
+        """`tell` takes a line for people, in the daemon's own loop."""
+        self._sources = config.sources
+        self._history = config.history
+        self._telemetry = telemetry
+        self._notify = notify
+        self._writer_thread = ThreadOffload(1, "saving")
+        self.path: Path = config.state / "series.db"
+        self._archive: SeriesArchive | None = None
+        self._write_buffer: WriteBuffer | None = None
+
+    def restore(self, store: Head, now: Millis) -> None:
+        """Puts back what expressions read of the past, before anything is kept or judged."""
+        if self._history is not None:
+            limits = RetentionLimits(self._history.raw, self._history.coarse, self._history.max)
+            self._archive = SeriesArchive(self.path, limits, store.retention_of)
+            self._archive.restore(store, self._sources, now)
+            self._write_buffer = WriteBuffer(store, now)
+            self._update_metrics(self._archive)
+
+    def status(self) -> dict[str, object] | None:
+        """For /api/status; None when nothing is kept."""
+        return None if self._archive is None else self._archive.status()
+
+    async def write(self, now: Millis, deadline: float = _WRITE_TIMEOUT) -> None:
+        """What is new goes to the file. Copied here, written in a thread."""
+        if self._archive is None or self._write_buffer is None:
+            return
+        batch = self._write_buffer.collect(now)
+        try:
+            if await self._writer_thread("history", deadline, self._archive.write, batch):
+                self._write_buffer.mark_written(batch)
+        except (DeadlineExceededError, StillBusyError):
+            log.warning("history: the disk is slow; what is not written down yet waits")
+        self._update_metrics(self._archive)
+        for text in self._archive.take_reports():
+            self._telemetry.history_lost.inc()
+            self._notify(text)
+
+    async def stop(self, now: Millis) -> None:
+        """The last write."""
+        await self.write(now, _FINAL_WRITE_TIMEOUT)
+        if self._archive is not None:
+            self._archive.close()
+        self._writer_thread.close()
+
+    def _update_metrics(self, archive: SeriesArchive) -> None:
+        self._telemetry.history_bytes.set(archive.used_bytes)
+        self._telemetry.history_oldest.set(float("nan") if archive.oldest is None else archive.oldest / 1_000)

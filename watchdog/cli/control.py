@@ -1,0 +1,200 @@
+"""`rollback` and `resume`: what people ask for, through the daemon or without one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from watchdog.cli.dry_run import dry_run
+from watchdog.cli.run import log_to_stderr
+from watchdog.cli.status import open_journal, run_as_json
+from watchdog.core.model import WatchdogError
+from watchdog.journal import messages, runs
+from watchdog.journal.lock import StateLock
+from watchdog.journal.sqlite import Journal
+from watchdog.web.status_rows import format_time
+
+
+def rollback(options: argparse.Namespace) -> int:
+    if options.dry_run:
+        return dry_run(options)
+    args = {"plan": options.plan, "target": options.target, "level": options.level, "reason": options.reason}
+    level = f" from level {options.level}" if options.level else ""
+    return _run_request(options, "rollback", args, f"Run plan {options.plan}{level} now?")
+
+
+def undo(options: argparse.Namespace) -> int:
+    args = {"incident": options.incident, "reason": options.reason}
+    return _run_request(options, "undo", args, f"Put back what incident {options.incident} changed?")
+
+
+def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], question: str) -> int:
+    """Through the daemon, or alone when none runs; asked for first when somebody sits there."""
+    loaded, journal = open_journal(options.config)
+    lock = StateLock(loaded.state)
+    if lock.acquire():
+        lock.release()
+        journal.close()
+        confirm(options, question)
+        return _run_without_daemon(options, kind, args)
+    if getattr(options, "takeover", False):
+        journal.close()
+        confirm(options, f"{question} The daemon (process {lock.holder_pid()}) is ended for it.")
+        if not lock.take_over():
+            raise WatchdogError(f"process {lock.holder_pid()} is alive: it does it itself — leave --takeover away")
+        return _run_without_daemon(options, kind, args, lock)
+    confirm(options, question)
+    ok, text = send_request(journal, kind, args)
+    if not ok:
+        raise WatchdogError(text)
+    run = int(text)
+    _follow_run(journal, run, quiet=options.json)
+    return _print_outcome(journal, run, options.json)
+
+
+def confirm(options: argparse.Namespace, question: str) -> None:
+    """Scripts are not asked: they have nobody to ask."""
+    if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise WatchdogError("nothing was done")
+
+
+def _run_without_daemon(
+    options: argparse.Namespace, kind: str, args: dict[str, Any], lock: StateLock | None = None
+) -> int:
+    """No daemon runs: this process is it, for one run, under the same lock and journal."""
+    from watchdog.app.daemon import Daemon, wall_clock
+
+    log_to_stderr(logging.WARNING if options.json else logging.INFO)
+
+    async def alone() -> int:
+        daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock)
+        await daemon.start(web=False)
+        try:
+            ok, text = daemon.request_handler.answer(
+                messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()
+            )
+            if not ok:
+                raise WatchdogError(text)
+            daemon.rollback.wake()
+            while runs.get_run(daemon.journal, int(text)).ended is None:
+                await asyncio.sleep(0.2)
+            return _print_outcome(daemon.journal, int(text), options.json)
+        finally:
+            await daemon.stop()
+
+    return asyncio.run(alone())
+
+
+def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
+    run = runs.get_run(journal, number)
+    print(json.dumps(run_as_json(journal, run)) if as_json else f"{run.plan} {run.outcome}: {run.reason}")
+    return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
+
+
+def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
+    """Prints the run's timeline as it grows, until it has ended."""
+    seen = 0
+    while True:
+        over = runs.get_run(journal, run).ended is not None
+        for event in journal.query("SELECT id, t, text FROM event WHERE run = ? AND id > ? ORDER BY id", run, seen):
+            seen = event["id"]
+            if not quiet:
+                print(f"{format_time(event['t'])}  {event['text']}", flush=True)
+        if over:
+            return
+        time.sleep(0.2)
+
+
+def resume(options: argparse.Namespace) -> int:
+    loaded, journal = open_journal(options.config)
+    lock = StateLock(loaded.state)
+    if lock.acquire():
+        lock.release()
+        raise WatchdogError("no watchdog runs — start it first: it must see the bot before repairs are allowed again")
+    return _print_answer(options, send_request(journal, "resume", {"target": options.target, "reason": options.reason}))
+
+
+def approve(options: argparse.Namespace) -> int:
+    return _submit(options, "approve", {"run": options.run, "reason": options.reason})
+
+
+def deny(options: argparse.Namespace) -> int:
+    return _submit(options, "deny", {"run": options.run, "reason": options.reason})
+
+
+def abort(options: argparse.Namespace) -> int:
+    return _submit(options, "abort", {"what": options.what, "reason": options.reason})
+
+
+def ack(options: argparse.Namespace) -> int:
+    finding = {"note": options.note, "cause": options.cause, "fix": options.fix}
+    return _submit(options, "ack", {"incident": options.incident, **finding})
+
+
+def hold(options: argparse.Namespace) -> int:
+    span = None if options.off else options.span
+    return _submit(
+        options, "hold", {"target": options.target, "for": span, "all": options.all, "reason": options.reason}
+    )
+
+
+def silence(options: argparse.Namespace) -> int:
+    span = None if options.off else options.span
+    args = {"rule": options.rule, "for": span, "until_well": options.until_well, "reason": options.reason}
+    return _submit(options, "silence", args)
+
+
+def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int:
+    """Through the daemon; when none runs, straight into the journal under the same lock."""
+    loaded, journal = open_journal(options.config)
+    lock = StateLock(loaded.state)
+    if not lock.acquire():
+        return _print_answer(options, send_request(journal, kind, args))
+    lock.release()
+    journal.close()
+    from watchdog.app.daemon import Daemon, wall_clock
+
+    log_to_stderr(logging.ERROR)
+    daemon = Daemon(options.config, os.environ, automatic_plans=False)
+    try:
+        return _print_answer(
+            options,
+            daemon.request_handler.answer(messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()),
+        )
+    finally:
+        daemon.close()
+
+
+def _print_answer(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
+    ok, text = answer
+    if options.json:
+        print(json.dumps({"ok": ok, "text": text}))
+    else:
+        print(text, file=sys.stdout if ok else sys.stderr)
+    return 0 if ok else 1
+
+
+def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
+    """Leaves a request in the journal and waits for the daemon's answer."""
+    with journal.transaction() as db:
+        request = messages.add_request(db, kind, args, _current_user(), time.time_ns() // 1_000_000)
+    for _ in range(150):
+        if (answer := messages.find_answer(journal, request)) is not None:
+            return answer
+        time.sleep(0.1)
+    with journal.transaction() as db:
+        messages.answer_request(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
+    raise WatchdogError("the daemon does not answer — see its log; nothing was done")
+
+
+def _current_user() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()

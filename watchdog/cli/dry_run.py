@@ -1,0 +1,61 @@
+"""`rollback --dry-run`: exactly what a plan would change now, row by row. Nothing is touched, not even a file time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any, cast
+
+from watchdog import config
+from watchdog.core.model import Action, ActionError, Target, WatchdogError
+from watchdog.documents.problems import format_names, unknown_name
+from watchdog.plans.models import Halt, Repair, phase_steps
+
+
+def dry_run(options: argparse.Namespace) -> int:
+    """Every step is looked at as things are now: what an earlier step would change is not done for the later ones."""
+    loaded = config.load(options.config, environ=os.environ)
+    plan = loaded.plans.get(options.plan)
+    if plan is None:
+        raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
+    name = options.target or (next(iter(loaded.targets)) if len(loaded.targets) == 1 else None)
+    if name is None:
+        raise WatchdogError(f"say which target with --target: {format_names(loaded.targets)}")
+    if name not in loaded.targets:
+        raise WatchdogError(unknown_name("target", name, loaded.targets))
+    names = [level.name for level in plan.levels]
+    if options.level is not None and options.level not in names:
+        raise WatchdogError(f"plan {options.plan} has no level {options.level!r}: {', '.join(names)}")
+    first = 0 if options.level is None else names.index(options.level)
+    previews = [
+        _preview_step(row, step, loaded.targets[name]) for row, steps in _plan_rows(plan, first) for step in steps
+    ]
+    failed = any(step["error"] for step in previews)
+    if options.json:
+        print(json.dumps({"plan": options.plan, "target": name, "steps": previews}))
+        return 1 if failed else 0
+    for step in previews:
+        print(f"{step['row']}: {step['say']}")
+        text = step["error"] or step["change"]
+        print("".join(f"    {line}\n" for line in text.splitlines()) or "    nothing to change\n", end="")
+    return 1 if failed else 0
+
+
+def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Any, ...]]]:
+    """In the order in which they would be done, were every level needed."""
+    levels = [(plan.levels[n].name, phase_steps(plan, "level", n)) for n in range(first, len(plan.levels))]
+    return [("before", phase_steps(plan, "before", 0)), *levels, ("proven", phase_steps(plan, "proven", 0))]
+
+
+def _preview_step(row: str, template: Any, location: Target) -> dict[str, Any]:
+    known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "error": None}
+    try:
+        action = cast(Action, template.bind(location))
+        known["say"] = action.describe()
+        before = action.capture(())
+        if action.state(before) != "after" or not action.persistent:
+            known["change"] = action.preview(before)
+    except ActionError as error:
+        known["error"] = f"would fail: {error}"
+    return known

@@ -1,0 +1,112 @@
+"""What stands in a file for something else: ``${VAR}``, and paths that start from the file's folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from watchdog.config.model_errors import ConfigNode
+from watchdog.documents.document import KeyPath
+from watchdog.documents.problems import Problem, shorten
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def expand_environment(node: ConfigNode, environ: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+    """What the spot says with every ``${VAR}`` replaced, and the variables that were used. Undefined ones are reported."""
+    used: dict[str, str] = {}
+
+    def fill(text: str, path: KeyPath) -> str:
+        def value(found: re.Match[str]) -> str:
+            if found[0] == "$${":
+                return "${"
+            name = found[1]
+            if not _NAME.fullmatch(name) or not found[2]:
+                _refuse(f"{shorten(found[0])} names no variable", "write ${NAME}, or $${ where ${ is meant")
+            elif name not in environ:
+                _refuse(
+                    f"the environment has no {shorten(name)}",
+                    f"set it for the service, or write $${{{name}}} where the text is meant",
+                )
+            else:
+                used[name] = environ[name]
+                return environ[name]
+            return ""
+
+        def _refuse(what: str, cure: str) -> None:
+            node.report(node.value_position(*path), what, cure)
+            node.document.reject((*node.path, *path))
+
+        return _VARIABLE.sub(value, text)
+
+    def walk(raw: Any, path: KeyPath) -> Any:
+        if isinstance(raw, str):
+            return fill(raw, path)
+        if isinstance(raw, dict):
+            return {key: walk(value, (*path, key)) for key, value in raw.items()}
+        if isinstance(raw, list):
+            return [walk(value, (*path, index)) for index, value in enumerate(raw)]
+        return raw
+
+    return walk(node.raw, ()), used
+
+
+def redact(problem: Problem, used: Mapping[str, str]) -> Problem:
+    """The same problem without what the environment holds: that may be a password."""
+    what, cure = problem.what, problem.cure
+    for name, value in sorted(used.items(), key=lambda pair: -len(pair[1])):
+        if len(value) >= 4:
+            what, cure = what.replace(value, f"${{{name}}}"), cure.replace(value, f"${{{name}}}")
+    return problem._replace(what=what, cure=cure)
+
+
+def _is_path(key: str) -> bool:
+    return key in ("file", "cwd") or key.endswith("_file")
+
+
+def absolute_paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
+    """The same with relative paths made absolute: beside the file, or among systemd's credentials when it is there."""
+    if not isinstance(raw, dict):
+        return raw
+    filled = dict(raw)
+    for key, value in raw.items():
+        if _is_path(key) and isinstance(value, str) and value:
+            filled[key] = _absolute(value, folder, environ)
+        elif isinstance(value, dict):
+            filled[key] = absolute_paths(value, folder, environ)
+    return filled
+
+
+def _absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        if credentials and (Path(credentials) / text).is_file():
+            return str(Path(credentials) / text)
+    except (OSError, ValueError):
+        pass  # too long a name, or one with odd characters: whoever opens it says so
+    return str(folder / text)
+
+
+def without_secrets(raw: Any, model: Any) -> Any:
+    """What the file says, with everything left out that its model calls a secret."""
+    if isinstance(model, SecretStr | SecretBytes):
+        return "**********"
+    if isinstance(raw, dict):
+        return {key: without_secrets(value, _value_under(model, key)) for key, value in raw.items()}
+    if isinstance(raw, list):
+        inner = list(model) if isinstance(model, tuple | list) and len(model) == len(raw) else [None] * len(raw)
+        return [without_secrets(value, each) for value, each in zip(raw, inner, strict=True)]
+    return raw
+
+
+def _value_under(model: Any, key: str) -> Any:
+    if isinstance(model, BaseModel):
+        for name, field in type(model).model_fields.items():
+            if key in (field.alias, name):
+                return getattr(model, name)
+    return model.get(key) if isinstance(model, dict) else None

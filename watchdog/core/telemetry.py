@@ -1,0 +1,131 @@
+"""A log line and our own Prometheus metrics for what happens. The names are an interface: docs/operations.md."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from watchdog.core.model import Labels
+
+log = logging.getLogger("watchdog")
+disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs
+"""When each counter was made: a Prometheus would keep one more series for each, and nobody asks for it."""
+
+
+class Telemetry:
+    """The metrics of one daemon, in a registry of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.trips = Counter("watchdog_rule_trips", "Times a rule tripped.", ["rule", "severity"], registry=registry)
+        self.plan_runs = Counter(
+            "watchdog_plan_runs", "Levels that ended, by outcome.", ["plan", "level", "outcome"], registry=registry
+        )
+        self.plan_duration = Histogram(
+            "watchdog_plan_duration_seconds",
+            "From the start of a plan run to its outcome.",
+            ["plan"],
+            buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200),
+            registry=registry,
+        )
+        self.notifications = Counter(
+            "watchdog_notifications", "Messages by what became of them.", ["channel", "outcome"], registry=registry
+        )
+        self.source_up = Gauge("watchdog_source_up", "1 when the last read succeeded.", ["source"], registry=registry)
+        self.source_duration = Gauge(
+            "watchdog_source_duration_seconds", "How long the last read took.", ["source"], registry=registry
+        )
+        self.source_last_sample = Gauge(
+            "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
+        )
+        self.history_bytes = Gauge("watchdog_history_bytes", "Size of series.db.", registry=registry)
+        self.history_oldest = Gauge(
+            "watchdog_history_oldest_timestamp_seconds", "Time of the oldest sample in series.db.", registry=registry
+        )
+        self.history_lost = Counter(
+            "watchdog_history_set_aside",
+            "Times that series.db could not be read and was begun anew.",
+            registry=registry,
+        )
+        self.evaluation_duration = Histogram(
+            "watchdog_evaluation_duration_seconds",
+            "One round of judging.",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+            registry=registry,
+        )
+        self.reload_ok = Gauge(
+            "watchdog_config_last_reload_successful", "0 when the files on disk are not what runs.", registry=registry
+        )
+        build = Gauge("watchdog_build_info", "Constant 1, with the version.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self.snapshot: Callable[[], MetricsSnapshot] = MetricsSnapshot
+        """Who tells what is so at the moment; asked only when somebody reads the metrics."""
+        registry.register(_SnapshotCollector(self))
+
+    def remove_source(self, source: str) -> None:
+        """One that is read no longer: what was last known of it is not so any more."""
+        for gauge in (self.source_up, self.source_duration, self.source_last_sample):
+            with contextlib.suppress(KeyError):
+                gauge.remove(source)
+
+
+class MetricsSnapshot(NamedTuple):
+    """What the configuration, the KPIs, the rules and the journal say at one moment."""
+
+    kpis: Mapping[str, float] = {}
+    """NaN where a KPI has no value, or several."""
+    states: Mapping[str, int] = {}
+    missing: Mapping[str, int] = {}
+    alerts: Mapping[tuple[str, str, Labels], str] = {}
+    """(rule, severity, labels) → pending | firing"""
+    baselines: Mapping[str, float] = {}
+    limits: Mapping[tuple[str, str, str], float] = {}
+    """(rule, severity, lower | upper | equal) → raw"""
+    latched: Mapping[str, int] = {}
+    incidents: int = 0
+
+
+class _SnapshotCollector(Collector):
+    """Thousands of rules change every second, and a page is read now and then: it is made when it is read. What a reload
+    took away is not on it."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        snapshot = self._telemetry.snapshot()
+        yield _gauge_family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", snapshot.kpis)
+        yield _gauge_family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", snapshot.states)
+        yield _gauge_family(
+            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", snapshot.missing
+        )
+        alerts = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
+        for (rule, severity, labels), state in snapshot.alerts.items():
+            own = {"alertname": rule, "alertstate": state, "severity": severity}
+            alerts.add_sample("ALERTS", {**dict(labels), **own}, 1)  # as Prometheus itself writes it
+        yield alerts
+        yield _gauge_family("watchdog_kpi_baseline", "What the KPI is when all is well.", "kpi", snapshot.baselines)
+        limits = GaugeMetricFamily("watchdog_rule_limit", "Limit in force, raw.", labels=["rule", "severity", "bound"])
+        for those, limit in snapshot.limits.items():
+            limits.add_metric(those, limit)
+        yield limits
+        yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", snapshot.incidents)
+        yield _gauge_family(
+            "watchdog_target_latched",
+            "1 while repairs stay refused until a person resumes.",
+            "target",
+            snapshot.latched,
+        )
+
+
+def _gauge_family(name: str, help_text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
+    for text, value in values.items():
+        family.add_metric([text], value)
+    return family

@@ -1,0 +1,1 @@
+"""This machine: child processes, systemd, /proc, files that are replaced as a whole."""

@@ -1,0 +1,304 @@
+"""Runs one program: no shell, own session, stdin empty, bounded output, a deadline that holds for its children too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from watchdog.core.model import ActionError
+
+on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
+"""Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
+because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
+the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
+
+START_TIME_TOLERANCE = 2.0
+"""Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
+follows the clock."""
+
+_TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
+_POLL_INTERVAL = 0.05
+_CHUNK = 65_536
+
+# What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
+# report to systemd in our name.
+_NOT_INHERITED = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "SYSTEMD_EXEC_PID",
+)
+
+
+class RunAs(NamedTuple):
+    """Whom a program runs as; only root may say so."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class CommandResult(NamedTuple):
+    exit_code: int
+    """Exit status; ``-9`` when signal 9 ended it."""
+    stdout: str
+    stderr: str
+    stdout_bytes: bytes
+    """stdout, byte for byte."""
+    truncated: bool
+    """stdout was longer than the limit: only its end is here."""
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str | None] | None = None,
+    timeout_ms: float,
+    input: bytes | None = None,  # noqa: A002 - subprocess's own word
+    output_limit: int = 64 * 1024,
+    run_as: RunAs | None = None,
+) -> CommandResult:
+    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
+
+    Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
+    whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
+    """
+    deadline = time.monotonic() + timeout_ms / 1_000
+    child = _spawn(argv, cwd, child_environment(env), input is not None, run_as)
+    try:
+        note, began = on_child_started.get(), start_time(child.pid)
+        if note is not None and began is not None:
+            note(child.pid, began)
+        streams = _communicate(child, input, deadline, output_limit)
+        if streams is None:
+            seconds = f"{timeout_ms / 1_000:g} s"
+            raise ActionError(
+                f"{_display_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
+                may_have_happened=True,
+            )
+    finally:
+        if child.poll() is None:
+            _terminate_group(child)
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+    out, err = streams
+    return CommandResult(child.returncode, _decode(out.data), _decode(err.data), bytes(out.data), out.truncated)
+
+
+def child_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Our environment without what systemd meant for us alone, and with `env` over it."""
+    merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
+    """The end of a program's output as one line for people; empty when it said nothing."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+    joined = " | ".join("".join(c for c in line if c.isprintable()) for line in kept)
+    return joined if len(joined) <= limit else "…" + joined[-limit:]
+
+
+def boot_time() -> float:
+    """When the kernel began, in seconds since the epoch; whole ones."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("btime ")).split()[1])
+
+
+def start_time(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch, as psutil tells it; None when there is none."""
+    found = _state_and_start(pid)
+    return None if found is None else found[1]
+
+
+def is_running(pid: int, create_time: float) -> bool:
+    """Whether that very process lives, not another one that got its number. A zombie has ended."""
+    found = _state_and_start(pid)
+    return found is not None and found[0] not in "ZX" and abs(found[1] - create_time) <= START_TIME_TOLERANCE
+
+
+def _state_and_start(pid: int) -> tuple[str, float] | None:
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK") + boot_time()
+
+
+def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
+    """At boot: wait up to `wait_s` seconds for a child that outlived us, then end its process group.
+
+    Returns when that process is no more. Raises ActionError when it cannot be ended.
+    """
+    deadline = time.monotonic() + wait_s
+    while is_running(pid, create_time):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_INTERVAL)
+    else:
+        return
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(ProcessLookupError):
+        try:
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
+            else:
+                os.kill(pid, signal.SIGKILL)
+        except PermissionError as problem:
+            raise ActionError(f"process {pid}, left over, cannot be ended: {problem}", may_have_happened=True) from None
+    while is_running(pid, create_time):
+        if time.monotonic() >= deadline:
+            raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True)
+        time.sleep(_POLL_INTERVAL)
+
+
+def _spawn(
+    argv: Sequence[str], cwd: str | Path | None, env: dict[str, str], with_stdin: bool, run_as: RunAs | None
+) -> subprocess.Popen[bytes]:
+    if cwd is not None and not Path(cwd).is_dir():
+        raise ActionError(f"{_display_name(argv)} was not started: there is no folder {cwd}")
+    who: dict[str, Any] = {}
+    if run_as is not None:
+        who = {"user": run_as.uid, "group": run_as.gid, "extra_groups": run_as.groups}
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+            stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **who,
+        )
+    except FileNotFoundError:
+        raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
+    except PermissionError:
+        raise ActionError(f"{argv[0]} may not be run — give it to the watchdog's user, or chmod +x it") from None
+    except (OSError, ValueError) as problem:
+        cure = "a script needs a first line such as #!/bin/sh"
+        raise ActionError(f"{argv[0]} was not started: {problem} — {cure}") from None
+
+
+class _TailBuffer:
+    """The last bytes of a stream, whatever its length."""
+
+    def __init__(self, limit: int) -> None:
+        self.data, self.limit, self.truncated = bytearray(), limit, False
+
+    def add(self, chunk: bytes) -> None:
+        self.data += chunk
+        if len(self.data) > self.limit:
+            self.truncated = True
+            del self.data[: -self.limit or None]
+
+
+def _communicate(
+    child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int
+) -> tuple[_TailBuffer, _TailBuffer] | None:
+    """Feed stdin and read both pipes until the child has ended; None when the deadline came first."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    out, err = _TailBuffer(limit), _TailBuffer(limit)
+    left_to_say = memoryview(data or b"")
+    with selectors.DefaultSelector() as selector:
+        for pipe, tail in ((child.stdout, out), (child.stderr, err)):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, tail)
+        if child.stdin is not None:
+            os.set_blocking(child.stdin.fileno(), False)
+            selector.register(child.stdin, selectors.EVENT_WRITE)
+        # A grandchild may keep the pipes open for ever: once the child is gone only what is there already is read.
+        after_its_end = 32
+        while selector.get_map():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            ended = child.poll() is not None  # asked first: what it wrote before its end is in the pipes by then
+            events = selector.select(0 if ended else min(remaining, _POLL_INTERVAL))
+            for key, _ in events:
+                if key.fileobj is child.stdin:
+                    left_to_say = _write_stdin(selector, child.stdin, left_to_say)
+                else:
+                    _read_pipe(selector, key)
+            if ended:
+                after_its_end -= 1
+                if not events or not after_its_end:
+                    break
+    try:
+        child.wait(max(deadline - time.monotonic(), 0.001))
+    except subprocess.TimeoutExpired:
+        return None
+    return out, err
+
+
+def _read_pipe(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, _CHUNK)
+    if chunk:
+        key.data.add(chunk)
+    else:
+        selector.unregister(key.fileobj)
+
+
+def _write_stdin(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memoryview) -> memoryview:
+    assert stdin is not None
+    try:
+        data = data[os.write(stdin.fileno(), data[:_CHUNK]) :]
+    except BrokenPipeError:
+        data = data[:0]
+    if not data:
+        selector.unregister(stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+    return data
+
+
+def _terminate_group(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL to the whole group. The leader is reaped last, so that its number cannot be another's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _TERM_GRACE
+        while time.monotonic() < deadline and not _has_exited(child.pid):
+            time.sleep(_POLL_INTERVAL / 5)
+        os.killpg(child.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(10)  # only a program stuck inside the kernel takes longer
+
+
+def _has_exited(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _decode(kept: bytearray) -> str:
+    return kept.decode("utf-8", "replace")
+
+
+def _display_name(argv: Sequence[str]) -> str:
+    return last_lines(" ".join(argv), limit=80)
+
+
+def poll_until(deadline: float, every: float = _POLL_INTERVAL) -> Iterator[None]:
+    """``for _ in waiting(deadline)``: goes round until the monotonic `deadline`, at least once."""
+    while True:
+        yield
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return
+        time.sleep(min(every, remaining))

@@ -1,0 +1,197 @@
+"""Finds a process of this machine and measures it, for the source `process`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from watchdog.core.model import Millis, SourceError, SourceState
+
+SYSTEMCTL_TIMEOUT = 5.0
+"""Seconds; systemd answers within milliseconds or is in trouble."""
+PID_FILE_SLACK = 2.0
+"""Seconds by which a start time, derived from the boot time, may be off against a file's time."""
+
+Metrics = dict[str, float]
+
+
+def find_by_unit(unit: str, values: Metrics) -> psutil.Process | None:
+    """The unit's main process; what systemd knows about the unit goes into `values`."""
+    facts = _unit_properties(unit)
+    if facts.get("LoadState") == "not-found":
+        raise SourceError(f"systemd knows no unit {unit} — check unit, and that systemctl status {unit} finds it")
+    if "MainPID" not in facts:
+        raise SourceError(f"{unit} has no main process — name a service, such as trading-bot.service")
+    values["process_unit_active"] = float(facts.get("ActiveState") in ("active", "reloading", "refreshing"))
+    values["process_unit_result_success"] = float(facts.get("Result") == "success")
+    if "NRestarts" in facts:  # systemd 235 and later
+        values["process_restarts_total"] = float(facts["NRestarts"])
+    pid = int(facts["MainPID"])
+    return _open_process(pid) if pid else None
+
+
+def _unit_properties(unit: str) -> dict[str, str]:
+    wanted = "LoadState,MainPID,NRestarts,Result,ActiveState"
+    try:
+        answer = subprocess.run(
+            ["systemctl", "show", "--no-pager", "-p", wanted, "--", unit],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SYSTEMCTL_TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise SourceError("systemctl is not on this machine — use pid_file or cmdline instead of unit") from None
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"systemctl gave no answer within {SYSTEMCTL_TIMEOUT:g} s — is systemd busy?") from None
+    except OSError as fault:
+        raise SourceError(f"systemctl cannot be started: {fault.strerror}") from None
+    if answer.returncode:
+        said = answer.stderr.decode(errors="replace").strip().splitlines()
+        raise SourceError(
+            f"systemctl show {unit} failed: {said[0] if said else f'exit {answer.returncode}'}"
+            " — use pid_file or cmdline where systemd does not run"
+        )
+    lines = answer.stdout.decode(errors="replace").splitlines()
+    facts = dict(line.split("=", 1) for line in lines if "=" in line)
+    if not all(facts.get(name, "0").isdecimal() for name in ("MainPID", "NRestarts")):
+        raise SourceError(f"systemctl show {unit} answered what no systemd answers — is another program first in PATH?")
+    return facts
+
+
+def find_by_pid_file(path: Path) -> psutil.Process | None:
+    """The process the file names, unless a later process has got that number since."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(1024).decode("ascii", "replace").split()
+            written = os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise SourceError(f"pid_file {path}: {fault.strerror} — the daemon's user must be able to read it") from None
+    if not text or not re.fullmatch(r"[1-9][0-9]{0,9}", text[0]):
+        held = repr(text[0][:20]) if text else "nothing"
+        raise SourceError(f"pid_file {path} holds {held}, not a process id — is this the right file?")
+    process = _open_process(int(text[0]))
+    try:
+        return None if process is None or process.create_time() > written + PID_FILE_SLACK else process
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _open_process(pid: int) -> psutil.Process | None:
+    try:
+        if psutil.pid_exists(pid):  # Process() alone would take the id of a thread
+            return psutil.Process(pid)
+    except (psutil.NoSuchProcess, OverflowError):
+        return None
+    if _is_hidden(pid):
+        raise SourceError(
+            f"process {pid} exists but /proc does not show it (hidepid) — add the daemon's user to /proc's group"
+        )
+    return None
+
+
+def _is_hidden(pid: int) -> bool:
+    if Path(psutil.PROCFS_PATH, str(pid)).exists():
+        return False  # a thread's id
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
+    """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it."""
+    found: dict[int, tuple[psutil.Process, list[str], int]] = {}
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        info = process.info
+        words: list[str] = info["cmdline"] or []  # none of a zombie, of a kernel thread, of what may not be seen
+        if words and process.pid != os.getpid() and pattern.search(" ".join(words)):
+            found[process.pid] = (process, words, info["ppid"])
+    firsts = {
+        pid: (process, parent)
+        for pid, (process, words, parent) in found.items()
+        if parent not in found or found[parent][1] != words
+    }
+    wrappers = {parent for _, parent in firsts.values()}
+    left = [process for pid, (process, _) in firsts.items() if pid not in wrappers]
+    if len(left) > 1:
+        pids = ", ".join(str(process.pid) for process in left[:5])
+        raise SourceError(
+            f"{len(left)} processes match {pattern.pattern!r} ({pids}) — make cmdline narrower, or use unit or pid_file"
+        )
+    return left[0] if left else None
+
+
+def process_metrics(
+    process: psutil.Process | None, children: bool, state: SourceState, now: Millis, name: str
+) -> Metrics | None:
+    """What the process uses; None when it does not live. Raises SourceError, which calls it by `name`."""
+    try:
+        return _read_metrics(process, children, state, now) if process is not None else None
+    except psutil.NoSuchProcess:  # ended between finding and measuring
+        return None
+    except (psutil.Error, OSError) as fault:
+        raise SourceError(f"{name} cannot be measured ({fault}) — run the daemon as its user") from None
+
+
+def _read_metrics(process: psutil.Process, children: bool, state: SourceState, now: Millis) -> Metrics | None:
+    """What the process uses, or None for a zombie. Raises psutil's errors.
+
+    `memo` keeps the first Process object seen: the kernel's start time of a process shifts by a second when the
+    clock is set, and a start time that changes would look like a restart.
+    """
+    known: psutil.Process | None = state.get("process")
+    with process.oneshot():
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        if known != process:
+            state["restarts"] = state.get("restarts", 0) + (known is not None)
+            state["process"] = process
+            state["started"] = process.create_time()
+            state.pop("cpu", None)
+        values = {
+            "process_threads": float(process.num_threads()),
+            "process_start_time_seconds": state["started"],
+            "process_age_seconds": max(0.0, now / 1_000 - state["started"]),
+        }
+        with suppress(psutil.AccessDenied):  # another user's process: absent rather than wrong
+            values["process_open_fds"] = float(process.num_fds())
+    memory, spent = _memory_and_cpu(process, children)
+    values["process_resident_memory_bytes"] = memory
+    before = state.get("cpu")
+    if before is not None:
+        # A child that nobody waited for takes its seconds along; a counter that fell would look like a restart.
+        spent = max(spent, before[0])
+        if now > before[1]:
+            values["process_cpu_ratio"] = (spent - before[0]) / ((now - before[1]) / 1_000)
+    state["cpu"] = (spent, now)
+    values["process_cpu_seconds_total"] = spent
+    return values
+
+
+def _memory_and_cpu(process: psutil.Process, children: bool) -> tuple[float, float]:
+    """Resident bytes and processor seconds; of the ended children too (their parents inherit the seconds)."""
+    memory = float(process.memory_info().rss)
+    times = process.cpu_times()
+    spent = times.user + times.system
+    if children:
+        spent += times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            try:
+                with child.oneshot():
+                    times = child.cpu_times()
+                    memory += child.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+            spent += times.user + times.system + times.children_user + times.children_system
+    return memory, spent

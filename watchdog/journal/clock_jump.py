@@ -1,0 +1,40 @@
+"""When the clock is set back: what the journal says of a time that has not come yet was just now.
+
+A machine whose clock is hours ahead until the network corrects it would else refuse repairs for those hours, since a
+deployment "settles" until then, and hold messages back, and believe no sample after an epoch that is still to come.
+"""
+
+from __future__ import annotations
+
+from watchdog.core.model import Millis
+from watchdog.journal.incidents import save_peak
+from watchdog.journal.sqlite import Journal
+
+_TOLERANCE = 60_000
+"""ms ahead that are nothing to speak of."""
+
+
+def handle_clock_jump(journal: Journal, now: Millis) -> None:
+    """Not at boot: a machine may begin with a clock that is behind, and then the journal is right."""
+    ahead = now + _TOLERANCE
+    # A peak from before an epoch is forgotten on purpose, and one from after it is not.
+    peaks = [
+        tuple(row)
+        for row in journal.query(
+            "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
+        )
+    ]
+    with journal.transaction() as db:
+        db.execute("UPDATE target SET unsettled = ? WHERE unsettled > ?", (now, ahead))
+        db.execute("UPDATE target SET epoch = ? WHERE epoch > ?", (now - 1, ahead))
+        db.execute("UPDATE run SET queued = ? WHERE queued > ?", (now, ahead))
+        db.execute("UPDATE run SET ended = ? WHERE ended > ?", (now, ahead))
+        # What lasts for a while lasts as long as was said.
+        db.execute("UPDATE stay SET until = until - (t - ?), t = ? WHERE t > ?", (now, now, ahead))
+        db.execute(
+            "UPDATE message SET created = ?, next_try = ? WHERE created > ? AND sent IS NULL AND failed IS NULL",
+            (now, now, ahead),
+        )
+        db.execute("DELETE FROM peak WHERE t > ?", (ahead,))
+        for series, side, v in peaks:
+            save_peak(db, series, side, now, v)

@@ -1,0 +1,233 @@
+"""journal.db: the durable record of incidents, plan runs, steps and messages. The truth; never deleted, never guessed.
+
+One connection, one writer at a time, WAL and ``synchronous=FULL``: what `write()` committed survives ``kill -9`` and a
+power cut (`soon=True`: kill -9). The command line may open the same file beside a running daemon: it reads, and it leaves requests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from watchdog.core.model import WatchdogError
+from watchdog.journal.disk_reserve import DiskReserve
+from watchdog.journal.lock import StateLock
+from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+__all__ = ["Journal", "JournalError", "JournalOutdatedError", "StateLock", "from_json", "to_json"]
+
+
+_SYNCHRONOUS_FULL = 2
+"""As SQLite counts: OFF, NORMAL, FULL."""
+
+
+class JournalError(WatchdogError):
+    """The journal cannot be used. Nobody acts blind: the daemon stops with the cure."""
+
+
+class JournalOutdatedError(JournalError):
+    """The journal is of an older version."""
+
+
+class Journal:
+    """An open journal. Use `write()` for changes that belong together and `rows` to read."""
+
+    def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0) -> None:
+        """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
+
+        One from an older version is copied beside and then brought up to date; with `migrate=False` it is refused.
+        `patience`: seconds to wait for another program's transaction to end, once; after that, hardly any until it has.
+        """
+        self.path = path
+        self.disk_reserve = DiskReserve(path.with_name("journal.reserve"))
+        self.unusable_reason: str | None = None
+        """Why it cannot be trusted any more. Nothing is read or written from then on: nobody acts blind."""
+        self.fencing_lock: StateLock | None = None
+        """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
+        self._may_migrate = migrate
+        self._busy_timeout = busy_timeout
+        self._short_timeout = False
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=busy_timeout)
+            self._db.row_factory = sqlite3.Row
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable_error(error) from None
+        try:
+            self._check_and_configure()
+            self._inode = path.stat().st_ino
+        except (OSError, sqlite3.Error) as error:
+            self._db.close()
+            raise self._unusable_error(error) from None
+        except JournalError:
+            self._db.close()
+            raise
+
+    def _unusable_error(self, why: object) -> JournalError:
+        cure = "restore it from a backup, or move it away to start with an empty one"
+        if isinstance(why, OSError | sqlite3.OperationalError):  # not to be reached, which says nothing against it
+            cure = "check the folder's owner, its mode and the room on its disk"
+        return JournalError(f"{self.path}: {why} — {cure}")
+
+    def _check_and_configure(self) -> None:
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (owner,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if tables and owner != APPLICATION_ID:
+            raise JournalError(f"{self.path} is some other program's database — name another state folder")
+        if version > SCHEMA_VERSION:
+            raise JournalError(f"{self.path} was written by a newer trading-watchdog (schema {version}) — upgrade")
+        if tables and version < SCHEMA_VERSION and not self._may_migrate:
+            raise JournalOutdatedError(
+                f"{self.path} was written by an older trading-watchdog (schema {version}) that may still "
+                "run — restart the service: it brings the journal up to date"
+            )
+        if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise self._unusable_error(damage)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        if version < SCHEMA_VERSION:
+            if tables:
+                self._backup_before_migration(version)
+            self._run_migrations()
+
+    def _backup_before_migration(self, version: int) -> None:
+        """The journal as it is, beside it: the way back when the newer program is taken off again."""
+        kept = self.path.with_name(f"journal-v{version}.db")
+        made = kept.with_suffix(".part")
+        try:
+            made.unlink(missing_ok=True)
+            copy = sqlite3.connect(made)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            made.replace(kept)
+        except (OSError, sqlite3.Error) as error:
+            made.unlink(missing_ok=True)
+            raise JournalError(
+                f"{kept}: {error} — the journal is of an older version and is not changed without a copy; "
+                "make room on its disk"
+            ) from None
+
+    def _run_migrations(self) -> None:
+        with self.transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";\n"):
+                    db.execute(statement)
+            if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                raise self._unusable_error("entries that belong to nothing")
+            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def check(self) -> None:
+        """Raises JournalError when the file is damaged, or is not the one that was opened any more."""
+        try:
+            moved = self.path.stat().st_ino != self._inode
+        except OSError:
+            moved = True
+        if self.unusable_reason is None:
+            self._check_fence()
+        if moved and self.unusable_reason is None:
+            self.unusable_reason = (
+                f"{self.path} was moved, deleted or replaced while in use — put it back, and start again"
+            )
+        if self.unusable_reason is not None:
+            raise JournalError(self.unusable_reason)
+
+    def _check_fence(self) -> None:
+        if self.fencing_lock is not None and not self.fencing_lock.is_held():
+            self.unusable_reason = f"process {self.fencing_lock.holder_pid()} took over — this one acts no more"
+            raise JournalError(self.unusable_reason)
+
+    @contextmanager
+    def _error_handling(self) -> Iterator[None]:
+        """Remembers when the database says that it is damaged."""
+        if self.unusable_reason is not None:
+            raise JournalError(self.unusable_reason)
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                self.disk_reserve.release()  # this transaction is lost; the next one has room
+            if code == sqlite3.SQLITE_BUSY:
+                self._set_busy_timeout(short=True)  # all of us stands still while we wait
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                self.unusable_reason = str(self._unusable_error(error))
+                raise JournalError(self.unusable_reason) from None
+            raise
+
+    @contextmanager
+    def transaction(self, *, defer_sync: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
+
+        `soon`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
+        transaction that does wait, which is flushed in the order of writing. For what is done or said again without harm
+        when it was forgotten, on the way to an action: waiting for a busy disk may take longer than everything else.
+        """
+        with self._lock:
+            if self._db.in_transaction:
+                yield self._db
+                return
+            self.disk_reserve.release_if_low()
+            with self._error_handling():
+                self._check_fence()
+                with self._deferred_sync(defer_sync):
+                    self._db.execute("BEGIN IMMEDIATE")
+                    try:
+                        self._set_busy_timeout(short=False)
+                        yield self._db
+                        self._db.execute("COMMIT")
+                    except BaseException:
+                        if self._db.in_transaction:  # a full disk has already undone it
+                            self._db.execute("ROLLBACK")
+                        raise
+
+    @contextmanager
+    def _deferred_sync(self, defer_sync: bool) -> Iterator[None]:
+        (usual,) = self._db.execute("PRAGMA synchronous").fetchone()
+        if not defer_sync or usual < _SYNCHRONOUS_FULL:
+            yield
+            return
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA synchronous={usual}")
+
+    def _set_busy_timeout(self, *, short: bool) -> None:
+        if short != self._short_timeout:
+            self._short_timeout = short
+            self._db.execute(f"PRAGMA busy_timeout={50 if short else round(self._busy_timeout * 1_000)}")
+
+    def query(self, sql: str, *args: object) -> list[sqlite3.Row]:
+        with self._lock, self._error_handling():
+            return self._db.execute(sql, args).fetchall()
+
+    def query_one(self, sql: str, *args: object) -> sqlite3.Row | None:
+        return next(iter(self.query(sql, *args)), None)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def to_json(value: object) -> str:
+    """JSON as it stands in the journal."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def from_json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

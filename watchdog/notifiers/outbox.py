@@ -1,0 +1,201 @@
+"""Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from watchdog.core.model import Message, Millis, NotifyError
+from watchdog.core.offload import DeadlineExceededError, StillBusyError
+from watchdog.core.telemetry import Telemetry, log
+from watchdog.journal import messages
+from watchdog.journal.messages import OutboxMessage
+from watchdog.journal.sqlite import Journal
+
+_SEND_TIMEOUT = 30.0
+"""Seconds that one delivery may take."""
+_JOURNAL_RETRY_PAUSE = 1.0
+"""Seconds between two tries to write into a journal that takes nothing."""
+_MAX_RETRY_PAUSE = 300_000
+"""Longest pause between two tries, ms."""
+
+
+class OutboxSender:
+    """Sends what the journal says is unsent."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        telemetry: Telemetry,
+        clock: Callable[[], Millis],
+        offload: Callable[..., Awaitable[Any]],
+        channels: Mapping[str, Any],
+    ) -> None:
+        self._journal = journal
+        self._telemetry = telemetry
+        self._clock = clock
+        self._offload = offload
+        self.channels = channels
+        self._pending = asyncio.Event()
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._failure: BaseException | None = None
+
+    def notify_pending(self) -> None:
+        """There may be something to send. A hint; the journal is the truth."""
+        self._pending.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises when the journal cannot be used."""
+        try:
+            while True:
+                due = self._start_due()
+                pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):  # wait_for would swallow a cancel that comes with news
+                        await self._pending.wait()
+                self._pending.clear()
+        finally:
+            for task in self._workers.values():
+                task.cancel()
+
+    async def drain(self) -> None:
+        """One try for everything that is due. Raises when the journal cannot be used."""
+        self._start_due()
+        while self._workers:
+            await asyncio.gather(*self._workers.values())
+            self._start_due()
+
+    def _start_due(self) -> Millis | None:
+        """Sets one task to work on each channel with something due: no channel waits for another.
+
+        Returns when the first of the other channels wants to be tried.
+        """
+        if self._failure is not None:
+            raise self._failure
+        later = []
+        for channel, due in messages.next_due(self._journal).items():
+            if channel in self._workers:
+                continue
+            if due > self._clock():
+                later.append(due)
+                continue
+            task = asyncio.create_task(self._send_due(channel), name=f"channel {channel}")
+            self._workers[channel] = task
+            task.add_done_callback(partial(self._worker_ended, channel))
+        return min(later, default=None)
+
+    async def _send_due(self, channel: str) -> None:
+        while letters := messages.due(self._journal, self._clock(), channel):
+            try:
+                with self._journal.transaction():
+                    pass  # what cannot be marked as sent is not sent: it would be sent again and again
+            except sqlite3.OperationalError:
+                await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
+                continue
+            await self._deliver(letters[0])
+
+    def _worker_ended(self, channel: str, task: asyncio.Task[None]) -> None:
+        del self._workers[channel]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+        self.notify_pending()
+
+    async def _deliver(self, queued: OutboxMessage) -> None:
+        handle, error = None, None
+        try:
+            handle = await self._send(queued)
+        except NotifyError as failure:
+            error = failure
+        except DeadlineExceededError:
+            error = NotifyError(f"no answer within {_SEND_TIMEOUT:.0f} s")
+        except StillBusyError:
+            error = NotifyError("the last delivery still hangs")
+        except Exception as bug:
+            # A mistake in one notifier must not silence the others; the message itself is not lost.
+            log.exception("channel %s: a mistake in its notifier", queued.channel)
+            error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
+        while True:
+            try:
+                self._record_result(queued, handle, error)
+                break
+            except sqlite3.OperationalError:  # it was sent: until that is written down, this channel waits
+                await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
+        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
+        self._telemetry.notifications.labels(queued.channel, outcome).inc()
+        if error is not None:
+            log.warning("channel %s: %s%s", queued.channel, error, "" if error.permanent else " (will try again)")
+
+    def _record_result(self, queued: OutboxMessage, handle: str | None, error: NotifyError | None) -> None:
+        now = self._clock()
+        with self._journal.transaction(
+            defer_sync=error is None
+        ) as db:  # forgotten, it is sent once more; actions wait for no chat
+            if error is None:
+                messages.mark_sent(db, queued.id, handle, now)
+            elif error.permanent:
+                messages.mark_failed(db, queued.id, str(error), now)
+                self._report_on_other_channels(db, queued, error, now)
+            else:
+                pause = min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
+                if error.retry_after is not None:
+                    pause = max(pause, round(error.retry_after * 1_000))
+                messages.mark_postponed(db, queued.id, now + pause, str(error))
+
+    async def send_unjournaled(self, title: str, lines: Sequence[str]) -> None:
+        """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
+        log.critical("%s: %s", title, "; ".join(lines))
+        message = Message(key="0", severity="crit", title=title, lines=tuple(lines))
+
+        async def on(name: str, channel: Any) -> None:
+            try:
+                await self._call_notifier(f"cry on {name}", channel, message)
+            except Exception as error:  # a mistake in one notifier must not silence the others
+                log.warning("channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, title)
+
+        await asyncio.gather(*(on(name, channel) for name, channel in self.channels.items()))
+
+    async def _send(self, queued: OutboxMessage) -> str | None:
+        channel = self.channels.get(queued.channel)
+        if channel is None:  # the log is a channel too; so is one that a reload took away
+            log.log({"info": 20, "warn": 30, "crit": 40}[queued.severity], "message: %s", format_line(queued))
+            return None
+        message = Message(
+            key=str(queued.id),
+            severity=queued.severity,
+            title=queued.title,
+            lines=queued.lines,
+            incident=queued.incident,
+            thread=messages.thread_handle(self._journal, queued.channel, queued.incident),
+        )
+        return await self._call_notifier(f"channel {queued.channel}", channel, message)
+
+    async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
+        if inspect.iscoroutinefunction(channel.send):
+            try:
+                async with asyncio.timeout(_SEND_TIMEOUT):
+                    answer = await channel.send(message)
+            except TimeoutError:
+                raise DeadlineExceededError(key) from None
+        else:
+            answer = await self._offload(key, _SEND_TIMEOUT, channel.send, message)
+        return None if answer is None else str(answer)
+
+    def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
+        """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
+        title = f"channel {queued.channel} does not deliver"
+        (said,) = self._journal.query(
+            "SELECT count(*) FROM message WHERE title = ? AND created > ?", title, now - 900_000
+        )
+        if not said[0]:
+            others = [name for name in self.channels if name != queued.channel]
+            messages.enqueue(db, others or ["log"], "warn", title, [str(error), f"not delivered: {queued.title}"], now)
+
+
+def format_line(queued: OutboxMessage) -> str:
+    """A message on one line, as it stands in the log when there is no channel."""
+    return " — ".join([queued.title, *queued.lines])

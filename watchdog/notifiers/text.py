@@ -1,0 +1,50 @@
+"""What every medium needs done to plain text before its own markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from watchdog.core.model import Message, Severity
+
+SEVERITY_SYMBOLS: dict[Severity, str] = {"info": "ℹ️", "warn": "⚠️", "crit": "🚨"}
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def title_line(message: Message) -> str:
+    """Symbol and title, on one line."""
+    return f"{SEVERITY_SYMBOLS[message.severity]} {' '.join(sanitize(message.title).split())}".rstrip()
+
+
+def sanitize(text: str) -> str:
+    """Without characters that no chat shows and some refuse: controls, and halves of what was no UTF-8."""
+    return _UNPRINTABLE.sub("�", text.replace("\r\n", "\n"))
+
+
+def utf16_length(text: str) -> int:
+    """Length as chat services count it: an emoji counts two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def truncate(text: str, limit: int, measure: Callable[[str], int]) -> str:
+    """`text`, or its beginning and the number of characters left out, within `room`.
+
+    `cost` is the room a piece of plain text takes once it is marked up: cut first and mark up then, and no
+    entity or tag is ever cut in half.
+    """
+    if measure(text) <= limit:
+        return text
+    limit -= measure(_omission_note(len(text)))
+    kept = 0
+    for character in text:
+        limit -= measure(character)
+        if limit < 0:
+            break
+        kept += 1
+    kept = len(text[:kept].rstrip())
+    return text[:kept] + _omission_note(len(text) - kept)
+
+
+def _omission_note(number: int) -> str:
+    return f"… ({number} characters left out)"

@@ -1,0 +1,55 @@
+"""Pictures. matplotlib is only needed here, and only imported when a picture is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from watchdog.core.model import Millis, WatchdogError
+from watchdog.tsdb.page import Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAX_LEGEND_ENTRIES = 12
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches. Raises WatchdogError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise WatchdogError("pictures need matplotlib — pip install 'trading-watchdog[plots]'") from None
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes the PNG. Raises WatchdogError."""
+    try:
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise WatchdogError(f"{path}: {error.strerror} — check the path") from None
+
+
+def to_datetimes(times: Ints | Sequence[Millis]) -> Any:
+    """ms → what matplotlib takes; UTC."""
+    return np.asarray(times, np.int64).astype("datetime64[ms]")
+
+
+def plot_lines(title: str, times: Ints, series: Mapping[str, tuple[Floats, Bools]], path: Path) -> None:
+    """One line for each series: values [times] and whether there is one, with a gap where there is none."""
+    figure = new_figure(10, 4.5)
+    axes = figure.subplots()
+    x = to_datetimes(times)
+    for name, (v, there) in series.items():
+        axes.plot(x, np.where(there, v, np.nan), label=name or "{}", marker="." if len(x) < 3 else "", linewidth=1.2)
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.grid(alpha=0.3)
+    if 0 < len(series) <= _MAX_LEGEND_ENTRIES:
+        for text in axes.legend(fontsize=8).get_texts():
+            text.set_parse_math(False)
+    figure.autofmt_xdate()
+    save_figure(figure, path)

@@ -1,0 +1,1 @@
+"""Rules over the past: what would have tripped, when, for how long, and which plan would have started."""

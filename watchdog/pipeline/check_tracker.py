@@ -1,0 +1,198 @@
+"""What is remembered of each check between two rounds, so that a rule that is plainly well costs next to nothing.
+
+A check is calm when all of its machines are ok and its new values are on the good side of the limit: then `judge` and
+`advance` would only note when they last looked. That note is kept here, once for all label sets, and `settle` writes it
+into the machines when somebody wants to see them or something moves. So nothing is left out, it is only done later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+
+from watchdog import rules
+from watchdog.config import Config
+from watchdog.core.model import Labels, Millis
+from watchdog.journal.incidents import TripRecord
+from watchdog.promql import InstantVector
+from watchdog.rules import Check, Patience, Reading, Rule
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance
+
+
+class CheckTracker:
+    """One check and its machines."""
+
+    __slots__ = (
+        "_flushed",
+        "_names",
+        "_reading",
+        "check",
+        "clearly_ok_at",
+        "has_display_kpi",
+        "has_only",
+        "machine_keys",
+        "reading_key",
+        "terms",
+    )
+
+    clearly_ok_at: Millis
+    """When it was last looked at and found calm; 0: it is not."""
+    machine_keys: list[StateKey]
+    """Of its machines."""
+    reading_key: tuple[str, str]
+    """What is evaluated for it, and for which target."""
+    has_only: bool
+    """Now and then it is not judged."""
+    has_display_kpi: bool
+    """Another number than the one that is judged is shown."""
+
+    def __init__(self, check: Check, terms: MachineConfig) -> None:
+        self.check, self.terms = check, terms
+        self.reading_key = check.query, check.target
+        self.has_only = self.has_display_kpi = False
+        self.machine_keys = []
+        self.clearly_ok_at = 0
+        self._reading: Reading | None = None
+        self._names: tuple[Labels, ...] = ()
+        self._flushed = True
+
+    def label_sets(self) -> list[Labels]:
+        return [key.labels for key in self.machine_keys]
+
+    def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
+        """Whether the check was calm and stays so; if it does, that is all there is to do about it."""
+        values = reading.values
+        if not self.clearly_ok_at or type(values) is not InstantVector:
+            return False
+        if values.label_sets is not self._names and values.label_sets != self._names:
+            return False
+        if not rules.clearly_ok(self.check, reading, now, values.min_value, values.max_value):
+            return False
+        self.clearly_ok_at, self._reading, self._flushed = now, reading, False
+        return True
+
+    def skippable(self, now: Millis) -> bool:
+        """Whether it is calm and cannot be anything else at `now`, as long as no samples have come: if so, that is all."""
+        reading = self._reading
+        if (
+            not self.clearly_ok_at
+            or reading is None
+            or not self.clearly_ok_at <= now < reading.valid_until
+            or now - reading.newest_sample > reading.max_age
+        ):
+            return False
+        self.clearly_ok_at, self._flushed = now, False
+        return True
+
+    def update(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> None:
+        """After a look that went all the way: is it calm from here?"""
+        self.clearly_ok_at, self._flushed = 0, True
+        if type(reading.values) is InstantVector and all(_is_plain_ok(machines[key]) for key in self.machine_keys):
+            self.clearly_ok_at, self._reading, self._names = now, reading, reading.values.label_sets
+
+    def flush(self, machines: MutableMapping[StateKey, MachineState]) -> None:
+        """Writes into the machines what the last calm look would have written."""
+        if self._flushed or self._reading is None:
+            return
+        for verdict in rules.judge(self.check, self._reading, self.clearly_ok_at, self.label_sets()):
+            key = StateKey(verdict.rule, verdict.level, verdict.labels)
+            machines[key], _ = advance(machines[key], verdict, self.terms, self.clearly_ok_at)
+        self._flushed = True
+
+
+def _is_plain_ok(machine: MachineState) -> bool:
+    return machine.phase == "ok" and machine.outcome == "ok" and not machine.lost and not machine.missing
+
+
+def machine_config(check: Check) -> MachineConfig:
+    """What the state machine must know of a check."""
+    missing = check.missing
+    return MachineConfig(
+        check.patience,
+        check.clear_for,
+        missing.after,
+        missing.then == check.level,
+        missing.then == "ok",
+        check.forget_after,
+    )
+
+
+def should_forget(check: Check, key: StateKey, machine: MachineState, changes: Iterable[Transition]) -> bool:
+    """A label set that is gone for good; or one that a condition named, once it is well: it will name it again."""
+    if any(change.kind == "gone" for change in changes):
+        return True
+    return check.operator == "expr" and key.labels != () and machine.phase == "ok" and not machine.lost
+
+
+def is_inactive(rule: Rule, condition_holds: Callable[[str, Millis], bool | None], now: Millis) -> bool:
+    """Whether it is not judged now. `true`: whether a condition holds."""
+    only = rule.only
+    if only is None:
+        return False
+    if (only.between or only.days) and not rules.in_schedule(only.between, only.days, only.timezone, now):
+        return True
+    return only.when is not None and condition_holds(only.when, now) is False
+
+
+def mutable_rules(names: Iterable[str], config: Config) -> frozenset[str]:
+    """Those of these rules that start no halt: a plan at work may have been written ahead of a reload that made one do so."""
+    found = {name: config.rules[name].crit for name in names if name in config.rules}
+    return frozenset(
+        name
+        for name, crit in found.items()
+        if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt"
+    )
+
+
+def blind_reason(config: Config, machines: Mapping[StateKey, MachineState], target: str) -> str | None:
+    """Why the bot cannot be seen: a rule on freshness fires."""
+    for key, machine in machines.items():
+        rule = config.rules[key.rule]
+        if machine.is_firing and rule.target == target and rule.if_missing.then == "crit":
+            return f"{key.rule} fires"
+    return None
+
+
+def keys_by_check(machines: Iterable[StateKey]) -> dict[tuple[str, str], list[StateKey]]:
+    known: dict[tuple[str, str], list[StateKey]] = {}
+    for key in machines:
+        known.setdefault((key.rule, key.level), []).append(key)
+    return known
+
+
+def machine_configs_of_rules(
+    checks: Iterable[Check], keys: Collection[StateKey], target: str, rule_names: Collection[str]
+) -> dict[StateKey, MachineConfig]:
+    """What is known of these rules of a target; of one that was never judged, its unlabelled self."""
+    found: dict[StateKey, MachineConfig] = {}
+    for check in checks:
+        if check.rule in rule_names and check.target == target:
+            known = [key for key in keys if (key.rule, key.level) == (check.rule, check.level)]
+            found |= {key: machine_config(check) for key in known or [StateKey(check.rule, check.level, ())]}
+    return found
+
+
+def machine_configs_of_trips(
+    checks: Iterable[Check], trips: Iterable[TripRecord], target: str
+) -> dict[StateKey, MachineConfig]:
+    """The thresholds that a plan answers. One that no file says any more stays among them: nobody can tell that it is
+    quiet, and a repair is not proven by nothing at all."""
+    known: dict[tuple[str, str], MachineConfig] = {
+        (check.rule, check.level): machine_config(check) for check in checks if check.target == target
+    }
+    return {
+        StateKey(trip.rule, trip.level, trip.labels): known.get((trip.rule, trip.level), MachineConfig(Patience()))
+        for trip in trips
+        if trip.plan is not None
+    }
+
+
+def tripped_since(
+    configured: Mapping[str, Rule], machines: Mapping[StateKey, MachineState], target: str, since: Millis
+) -> str | None:
+    """A rule of the target that wants a plan and has tripped since then."""
+    for key, machine in machines.items():
+        rule = configured[key.rule]
+        wants = key.level == "crit" and rule.crit is not None and rule.crit.plan is not None
+        if wants and rule.target == target and machine.phase == "firing" and machine.since > since:
+            return key.rule
+    return None

@@ -1,0 +1,442 @@
+"""What a round of judging means: incidents opened, joined and closed; plans queued or refused; people told.
+
+Everything here happens inside the caller's one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from watchdog.config import Config
+from watchdog.core.model import Millis, Severity, Target, Verdict
+from watchdog.core.telemetry import Telemetry, log
+from watchdog.core.units import format_duration
+from watchdog.journal import incidents, messages, runs, suppressions
+from watchdog.journal.sqlite import Journal
+from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
+from watchdog.plans.models import serialize_plan
+from watchdog.rules import Check, format_labels, guard, render_summary
+from watchdog.rules.guard import Allowed, may_start_plan
+from watchdog.rules.state_machine import MachineState, Transition
+
+_SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
+_WEEK = 7 * 86_400_000
+
+LOG_CHANNEL = "log"
+"""Channel that always exists: without any other, messages go to the log."""
+
+
+class Visibility(NamedTuple):
+    started_at: Millis
+    """When this daemon began to see."""
+    blind_reason: str | None
+    """Why the target cannot be seen at the moment."""
+
+
+class IncidentManager:
+    """Writes down what changed, and asks the guard what may be done about it."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        telemetry: Telemetry,
+        query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+    ) -> None:
+        """`query`: what the templates of Prometheus's alerts may ask."""
+        self._query = query
+        self._config = config
+        self._journal = journal
+        self._telemetry = telemetry
+        self._reported_refusals: dict[tuple[int, str], str] = {}
+        """(incident, plan) → the reason that people were told."""
+
+    def forget_refusals(self, incident: int | None = None) -> None:
+        """Of an incident that is over; or of all, when what was told last did not reach the journal."""
+        self._reported_refusals = {
+            key: code for key, code in self._reported_refusals.items() if incident not in (None, key[0])
+        }
+
+    def targets_with_open_incident(self) -> set[str]:
+        return set(incidents.list_targets_with_open_incident(self._journal))
+
+    def notify(
+        self,
+        db: sqlite3.Connection,
+        severity: Severity,
+        title: str,
+        lines: Iterable[str],
+        now: Millis,
+        *,
+        incident: int | None = None,
+        channels: Collection[str] | None = None,
+        filter_severity: Severity | None = None,
+    ) -> None:
+        """A message to every channel that wants messages of this weight.
+
+        `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
+        """
+        filtered_by = (
+            severity
+            if filter_severity is None or _SEVERITY_RANK[filter_severity] < _SEVERITY_RANK[severity]
+            else filter_severity
+        )
+        messages.enqueue(db, self._channels_for(filtered_by, channels), severity, title, lines, now, incident)
+
+    def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
+        known = self._config.channels
+        chosen = [name for name in (known if channels is None else channels) if name in known]
+        return (
+            [name for name in chosen if _SEVERITY_RANK[known[name].from_] <= _SEVERITY_RANK[severity]]
+            if known
+            else [LOG_CHANNEL]
+        )
+
+    def record_changes(
+        self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+    ) -> dict[str, list[Recovery]]:
+        """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
+        still to be told: `close_if_over` does."""
+        gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
+        recoveries: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
+        worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
+        # Critical ones first: of a rule that trips at both levels at once, people hear once.
+        for check, change, verdict in sorted(
+            changes, key=lambda one: one[1].kind == "tripped" and one[0].level == "warn"
+        ):
+            incident = incidents.find_open(self._journal, check.target)
+            if change.kind == "tripped":
+                should_notify = check.level == "crit" or change.key._replace(level="crit") not in worst
+                self._record_trip(db, check, change, verdict, incident, now, should_notify=should_notify)
+                continue
+            if change.kind == "gone":
+                gone.setdefault(check.rule, []).append((check, change, verdict))
+                if incident is not None:
+                    incidents.clear_trip(db, incident.id, check.rule, check.level, verdict.labels, now)
+            if change.kind == "cleared" and incident is not None:
+                incidents.clear_trip(db, incident.id, check.rule, check.level, verdict.labels, now)
+                if not self.is_silenced(check.rule, now):
+                    fired = now - _tripped_at(self._journal, incident, check)
+                    channels = self._config.rules[check.rule].notify
+                    recoveries[check.target].append(Recovery(check.rule, check.level, channels, verdict.reason, fired))
+            log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
+            text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
+            if incident is not None:
+                incidents.add_event(db, change.kind, text, now, incident=incident.id, target=check.target)
+        for rule, changes_of_rule in gone.items():
+            self._notify_gone(db, rule, changes_of_rule, now)
+        return recoveries
+
+    def _notify_recovered(
+        self, db: sqlite3.Connection, target: str, recoveries: Sequence[Recovery], incident: int, now: Millis
+    ) -> None:
+        """One message a channel, with what that channel heard of."""
+        by_channel: dict[str, list[Recovery]] = {}
+        for one in recoveries:
+            for channel in self._channels_for(one.level, one.channels):
+                by_channel.setdefault(channel, []).append(one)
+        for channel, mine in by_channel.items():
+            title, lines = recovery_message(mine)
+            messages.enqueue(db, [channel], "info", f"{target}: {title}", lines, now, incident)
+
+    def _notify_gone(
+        self, db: sqlite3.Connection, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+    ) -> None:
+        """Label sets that have left: one message a rule, however many they are."""
+        target = changes[0][0].target
+        fired = [check.level for check, change, _ in changes if change.machine.is_firing]
+        filter_severity: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
+        incident = incidents.find_open(self._journal, target)
+        lines = [
+            f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
+            for description, (lasting, firing) in _gone_by_labels(changes).items()
+        ]
+        self.notify(
+            db,
+            "info",
+            f"{target}: {rule} is no longer judged for what is gone",
+            lines[:20],
+            now,
+            filter_severity=filter_severity,
+            incident=incident.id if incident is not None and fired else None,
+            channels=self._config.rules[rule].notify,
+        )
+
+    def _record_trip(
+        self,
+        db: sqlite3.Connection,
+        check: Check,
+        change: Transition,
+        verdict: Verdict,
+        incident: incidents.Incident | None,
+        now: Millis,
+        *,
+        should_notify: bool,
+    ) -> None:
+        rule = self._config.rules[check.rule]
+        if incident is None:
+            number = incidents.open_incident(db, check.target, check.level, f"{check.rule}: {change.reason}", now)
+        else:
+            number = incident.id
+            if check.level == "crit":
+                incidents.raise_to_critical(db, number)
+        incidents.add_trip(db, number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
+        incidents.add_event(
+            db,
+            "tripped",
+            f"{check.rule} ({check.level}) tripped: {change.reason}",
+            now,
+            incident=number,
+            target=check.target,
+        )
+        self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
+        log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        if not should_notify or self.is_silenced(check.rule, now):
+            return
+        own = tuple(rule.labels.items())
+        lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
+        if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
+            lines += alert.render_lines(verdict.labels, verdict.value, lambda text: self._query(text, now))
+        lines.append(change.reason)
+        if labels := dict(verdict.labels) | rule.labels:
+            lines.append(format_labels(labels))
+        if check.plan is not None:
+            plan = self._config.plans[check.plan]
+            lines.append(f"plan: {check.plan} ({plan.kind})")
+        if rule.runbook is not None:
+            lines.append(rule.runbook)
+        if incident is None:  # the head of the thread; what follows belongs to the same incident
+            lines.append(f"incident {number}: trading-watchdog incidents {number}")
+        self.notify(
+            db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify
+        )
+
+    def start_plans(
+        self,
+        db: sqlite3.Connection,
+        target: str,
+        judged: Sequence[tuple[Check, MachineState, Verdict]],
+        visibility: Visibility,
+        now: Millis,
+    ) -> set[str]:
+        """Queues the plans that are wanted and allowed; halts first, then file order."""
+        incident = incidents.find_open(self._journal, target)
+        if incident is None:
+            return set()
+        wanted = [
+            (check, machine)
+            for check, machine, verdict in judged
+            if check.level == "crit"
+            and check.plan
+            and machine.is_firing
+            and (verdict.outcome == "bad" or (machine.lost and check.missing.then == "crit"))
+        ]
+        wanted.sort(key=lambda pair: self._config.plans[pair[0].plan or ""].kind != "halt")
+        affected = set()
+        for check, machine in wanted:
+            assert check.plan is not None
+            level = self._next_level(incident.id, check.plan, machine)
+            if level is None:
+                continue
+            verdict = self._ask_guard(
+                target, check.plan, incident.id, machine.seen > visibility.started_at or machine.lost, visibility, now
+            )
+            if isinstance(verdict, Allowed):
+                self._reported_refusals.pop((incident.id, check.plan), None)
+                self.queue_run(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
+                affected.add(target)
+            elif self._reported_refusals.get((incident.id, check.plan)) != verdict.code:
+                self._reported_refusals[incident.id, check.plan] = verdict.code
+                incidents.add_event(
+                    db, "refused", f"{check.plan} refused: {verdict.reason}", now, incident=incident.id, target=target
+                )
+                log.warning("%s: plan %s refused: %s", target, check.plan, verdict.reason)
+                lines = [verdict.reason]
+                if verdict.code == "latched":
+                    lines.append(f'trading-watchdog resume {target} --reason "…"')
+                self.notify(db, "crit", f"{target}: {check.plan} is not started", lines, now, incident=incident.id)
+        return affected
+
+    def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
+        """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
+        earlier = [
+            run
+            for run in runs.list_for_incident(self._journal, incident)
+            if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"
+        ]
+        if not earlier:
+            return 0
+        last = earlier[-1]
+        if last.ended is None or any(run.ended is None for run in earlier):
+            return None
+        # What tripped after the last step of a repair that helped is a relapse, even when its watch did not see it.
+        answered_until = last.acted if last.outcome == "proven" and last.kind == "repair" else last.ended
+        if answered_until > machine.since:
+            return None
+        if last.kind == "halt":
+            return 0
+        # It helped, and then the rule tripped again: no level is repeated within an incident.
+        following = max((run.level for run in earlier if run.outcome != "denied"), default=-1) + 1
+        return following if following < len(self._config.plans[plan].levels) else None
+
+    def is_silenced(self, rule: str, now: Millis) -> bool:
+        """Not told, still acted upon."""
+        return suppressions.find_active(self._journal, "silence", rule, now) is not None
+
+    def hold_reason(self, target: str, now: Millis) -> str | None:
+        """Why rules start no repair of this target now: a person's hold, or its maintenance."""
+        hold = suppressions.find_active(self._journal, "hold", target, now)
+        if hold is not None:
+            return f"{hold.who}, for another {format_duration(hold.until - now)}"
+        known = self._config.targets.get(target)
+        return next(
+            (f"maintenance: {window.why}" for window in (known.maintenance if known else ()) if window.active_at(now)),
+            None,
+        )
+
+    def _ask_guard(
+        self, target: str, plan: str, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
+    ) -> guard.Allowed | guard.Refused:
+        state = incidents.get_target_state(self._journal, target, now)
+        latched = None
+        if state.latched is not None:
+            latched = f"{format_duration(now - state.latched)} ago ({state.latch_why})"
+        hold = suppressions.find_active(self._journal, "hold", target, now)
+        known = guard.GuardInputs(
+            suppression_reason=self.hold_reason(target, now),
+            halts_suppressed=hold is not None and hold.halts,
+            latch_reason=latched,
+            blind_reason=visibility.blind_reason,
+            has_fresh_data=has_fresh_data,
+            last_external_change=state.unsettled,
+            halt_ran=any(run.kind == "halt" for run in runs.list_for_incident(self._journal, incident)),
+            past_runs=[
+                guard.PastRun(run.kind, run.queued, run.ended, run.incident)
+                for run in runs.list_recent_automatic(self._journal, target, now - _WEEK)
+            ],
+        )
+        return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
+
+    def queue_run(
+        self,
+        db: sqlite3.Connection,
+        target: str,
+        plan: str,
+        by: str,
+        now: Millis,
+        *,
+        incident: int | None,
+        level: int = 0,
+        part: runs.RunPart = "ladder",
+    ) -> int:
+        """A plan run, with the plan's text and the target's place as they are now."""
+        known = self._config.plans[plan]
+        kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
+        run = runs.queue_run(
+            db,
+            incident=incident,
+            target=target,
+            plan=plan,
+            kind=kind,
+            text=serialize_plan(known),
+            place=location_json(self._config.targets[target]),
+            by=by,
+            now=now,
+            level=level,
+            part=part,
+        )
+        incidents.add_event(
+            db,
+            "queued",
+            f"plan {plan} ({kind if part == 'ladder' else part}) for {by}",
+            now,
+            incident=incident,
+            run=run,
+            target=target,
+        )
+        log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
+        return run
+
+    def close_if_resolved(
+        self, db: sqlite3.Connection, target: str, fires: bool, now: Millis, recoveries: Sequence[Recovery] = ()
+    ) -> bool:
+        """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
+
+        That of a target that no file names any more is over as well: nobody judges its rules. `well` is told either way.
+        """
+        incident = incidents.find_open(self._journal, target)
+        if incident is None:
+            return False
+        if fires or runs.list_unfinished(self._journal, target):
+            self._notify_recovered(db, target, recoveries, incident.id, now)
+            return False
+        incidents.close_incident(db, incident.id, now)
+        self.forget_refusals(incident.id)
+        known = target in self._config.targets
+        title, lines = closing_message(self._journal, incident, recoveries, now, configured=known)
+        why = "" if known else ": its target is no longer configured"
+        description = f"closed after {format_duration(now - incident.opened)}{why}"
+        incidents.add_event(db, "closed", description, now, incident=incident.id, target=target)
+        log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
+        self.notify(
+            db,
+            "info" if known else "warn",
+            f"{target}: {title}",
+            lines,
+            now,
+            incident=incident.id,
+            filter_severity=incident.severity,
+        )
+        return True
+
+    def record_blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
+        """No source delivers any more, or one does again."""
+        title = "blind: no source delivers" if is_blind else "sources deliver again"
+        log.log(40 if is_blind else 20, "%s", title)
+        lines = ["no rule is judged and no repair starts until one does"] if is_blind else []
+        self.notify(db, "crit" if is_blind else "info", title, lines, now, filter_severity="crit")
+        incidents.add_event(db, "blind", title, now)
+
+    def record_resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
+        """Ends what was open, in a person's name."""
+        incident = incidents.find_open(self._journal, target)
+        number = None if incident is None else incident.id
+        incidents.add_event(db, "resumed", f"resumed by {who}", now, incident=number, target=target)
+        log.warning("%s: resumed by %s", target, who)
+        if number is not None:
+            incidents.close_incident(db, number, now)
+            self.forget_refusals(number)
+        self.notify(db, "info", f"{target}: resumed", [who], now, incident=number, filter_severity="warn")
+
+
+_CHANGE_TEXTS = {
+    "cleared": "recovered",
+    "lost": "cannot be judged",
+    "back": "can be judged again",
+    "dropped": "not tripped",
+    "gone": "forgotten",
+}
+
+
+def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dict[str, tuple[Millis, bool]]:
+    """Label set → how long it is gone, and whether one of its thresholds fired."""
+    found: dict[str, tuple[Millis, bool]] = {}
+    for _, change, verdict in changes:
+        description = format_labels(dict(verdict.labels))
+        lasting, fired = found.get(description, (0, False))
+        found[description] = max(lasting, change.duration), fired or change.machine.is_firing
+    return found
+
+
+def location_json(target: Target) -> str:
+    """Where the bot is, as the journal keeps it with each run."""
+    return target.model_dump_json(include={"unit", "repo", "process"})
+
+
+def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
+    return max(
+        (trip.t for trip in incidents.list_trips(journal, incident.id) if trip.rule == check.rule),
+        default=incident.opened,
+    )

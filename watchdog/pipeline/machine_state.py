@@ -1,0 +1,36 @@
+"""Which states of the machines the journal keeps, and how they are read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from watchdog.rules.state_machine import MachineState
+
+
+def needs_saving(machine: MachineState, previous: MachineState | None) -> bool:
+    """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
+    return _saved_part(machine) != _saved_part(previous or MachineState())
+
+
+def _saved_part(machine: MachineState) -> MachineState:
+    """The machine without what only says when it was last looked at.
+
+    The clock of missing data is written down every few seconds until it has run out, so that a watchdog that is killed
+    again and again still notices that it sees nothing.
+    """
+    missing = machine.missing // (_LOST_STEP if machine.lost else _MISSING_STEP)
+    if machine.phase == "ok":
+        return MachineState(lost=machine.lost, missing=missing)
+    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
+
+
+_MISSING_STEP = 5_000
+"""ms of missing data between two writes of its clock …"""
+_LOST_STEP = 3_600_000
+"""… and once it has run out, when it only counts for `forget`."""
+
+
+def machine_from_state(state: dict[str, object]) -> MachineState:
+    recent = state["recent"]
+    assert isinstance(recent, list)
+    return MachineState(**{**state, "recent": tuple(recent)})  # type: ignore[arg-type]  # our own asdict, read back

@@ -1,0 +1,78 @@
+"""What our own metrics say of KPIs, rules and targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from watchdog.config import Config
+from watchdog.core.telemetry import MetricsSnapshot
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+from watchdog.rules import Check, Reading
+from watchdog.rules.state_machine import MachineState, StateKey
+
+SEVERITY_LABEL = {"warn": "warning", "crit": "critical"}
+
+
+_BOUND_OF_OPERATOR = {
+    "above": "upper",
+    "at_least": "upper",
+    "below": "lower",
+    "at_most": "lower",
+    "outside": "upper",
+    "equals": "equal",
+}
+
+
+def rule_limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
+    """(rule, severity, bound) → the limit in force, raw; `outside` has two."""
+    found = {}
+    for check in checks:
+        if check.operator == "outside":
+            found[check.rule, SEVERITY_LABEL[check.level], "lower"] = check.low_limit
+        if (bound := _BOUND_OF_OPERATOR.get(check.operator or "")) is not None:
+            found[check.rule, SEVERITY_LABEL[check.level], bound] = check.limit
+    return found
+
+
+def metrics_snapshot(
+    config: Config,
+    checks: Sequence[Check],
+    readings: Mapping[str, Reading],
+    machines: Mapping[StateKey, MachineState],
+    journal: Journal,
+) -> MetricsSnapshot:
+    """The mappings must not change meanwhile: whoever asks sits in another thread."""
+    rules = config.rules
+    kpis = {
+        kpi: reading.values[names[0]]
+        if len(names := tuple(reading.values)) == 1 and reading.error is None
+        else math.nan
+        for kpi, reading in readings.items()
+        if kpi in config.kpis
+    }
+    state = dict.fromkeys(rules, 0)
+    missing = dict.fromkeys(rules, 0)
+    alerts = {}
+    for key, machine in machines.items():
+        if key.rule not in state:
+            continue
+        if machine.is_firing:
+            state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
+        missing[key.rule] |= machine.outcome in ("nodata", "error")
+        if machine.phase != "ok":
+            labels = tuple(sorted((dict(key.labels) | rules[key.rule].labels).items()))
+            alerts[key.rule, SEVERITY_LABEL[key.level], labels] = "firing" if machine.is_firing else "pending"
+    baselines = {check.kpi: check.baseline for check in checks if check.baseline is not None}
+    latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in incidents.list_latched(journal)}
+    return MetricsSnapshot(
+        kpis,
+        state,
+        missing,
+        alerts,
+        baselines,
+        rule_limits(checks),
+        latched,
+        len(incidents.list_targets_with_open_incident(journal)),
+    )

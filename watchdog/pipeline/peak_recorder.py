@@ -1,0 +1,38 @@
+"""Peaks that money depends on outlive a restart: the highest and lowest sample of each hour stand in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from watchdog.core.model import Millis
+from watchdog.journal import incidents as records
+from watchdog.journal.sqlite import Journal, from_json, to_json
+from watchdog.tsdb.head import Head
+
+
+class PeakRecorder:
+    """Puts remembered peaks back at boot, and remembers new ones."""
+
+    def __init__(self, journal: Journal, store: Head, sources: Collection[str]) -> None:
+        self._journal = journal
+        self._store = store
+        self._known: dict[tuple[str, str, int], float] = {}
+        points: dict[str, list[tuple[Millis, float]]] = {}
+        for series, t, v in records.list_peaks(journal):
+            points.setdefault(series, []).append((t, v))
+        for series, known in points.items():
+            labels = dict(from_json(series))
+            name, source = labels.pop("__name__"), labels.pop("source")
+            if source in sources:
+                store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
+
+    def save(self, wanted: Collection[tuple[str, str]], now: Millis) -> None:
+        """`wanted`: (metric, max | min) pairs that some KPI compares with."""
+        for name, side in wanted:
+            for labels, t, v in self._store.latest_samples(name):
+                at = (to_json(labels), side, t // records.HOUR)
+                known = self._known.get(at)
+                if v == v and t <= now and (known is None or (v > known if side == "max" else v < known)):
+                    with self._journal.transaction() as db:
+                        records.save_peak(db, at[0], side, t, v)
+                    self._known = {key: peak for key, peak in self._known.items() if key[:2] != at[:2]} | {at: v}

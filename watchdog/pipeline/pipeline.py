@@ -1,0 +1,460 @@
+"""The flow, on one screen. Decides nothing and touches nothing: it calls those who do, in this order.
+
+```
+source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge→ verdicts ─advance→ incident changes
+   ─guard→ allowed | refused(why) ─record→ journal (one transaction: change + plan run + steps + messages)
+        journal ─drain→ rollback (started → apply → verify → outcome) and notify (send → sent)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from watchdog import rules
+from watchdog.config import Config
+from watchdog.core.model import Labels, Millis, Sample, Verdict
+from watchdog.core.telemetry import Telemetry
+from watchdog.journal import incidents as records
+from watchdog.journal.runs import PlanRun
+from watchdog.journal.sqlite import Journal
+from watchdog.pipeline.baseline_tracker import BaselineTracker
+from watchdog.pipeline.check_tracker import (
+    CheckTracker,
+    blind_reason,
+    is_inactive,
+    keys_by_check,
+    machine_config,
+    mutable_rules,
+    should_forget,
+)
+from watchdog.pipeline.config_expressions import expressions, longest_windows, metrics_of, peak_metrics
+from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.machine_state import machine_from_state, needs_saving
+from watchdog.pipeline.metrics_snapshot import metrics_snapshot
+from watchdog.pipeline.peak_recorder import PeakRecorder
+from watchdog.pipeline.target_reconciliation import reconcile_targets
+from watchdog.pipeline.template_query import describe_evaluation_error, run_template_query
+from watchdog.promql import EvaluationRound, Evaluator, PromqlError, metric_names
+from watchdog.rules import Check, Reading
+from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
+from watchdog.tsdb.head import Head
+
+__all__ = ["BLIND_AFTER", "Pipeline", "expressions", "longest_windows", "machine_config", "should_forget"]
+
+BLIND_AFTER: Millis = 30_000
+"""ms without a single source before people are told that nobody sees the bot."""
+
+
+class Pipeline:
+    """What is known now, and the one way it changes."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        telemetry: Telemetry,
+        now: Millis,
+        *,
+        automatic_plans: bool = True,
+        restore_history: Callable[[Head, Millis], None] | None = None,
+    ) -> None:
+        """`rules_act=False`: rules are judged, and start no plan. `warm` puts samples of the past into the store."""
+        self.journal = journal
+        self.telemetry = telemetry
+        self.store = Head(longest_windows(config))
+        if restore_history is not None:
+            restore_history(self.store, now)
+        self.started_at = now
+        self._automatic_plans = automatic_plans
+        self._machines = {
+            StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in records.list_machines(journal)
+        }
+        self._trackers: list[CheckTracker] = []
+        self._evaluator = Evaluator(self.store)
+        self.readings: dict[str, Reading] = {}
+        self._lost_since: dict[str, Millis] = {}
+        self._reported_blind = False
+        self._delivered_metrics: dict[str, set[str]] = {}
+        self._known_metrics = (
+            self.store.metrics_by_source()
+        )  # delivered so far: how old it may be does not change when it ceases
+        self._muted: dict[str, frozenset[str]] = {}
+        self.baselines = BaselineTracker(config, journal, now)
+        self.apply_config(config, now)
+        self._peak_recorder = PeakRecorder(journal, self.store, config.sources)
+        telemetry.snapshot = lambda: metrics_snapshot(
+            self.config, self._checks, self.readings.copy(), self._machines.copy(), journal
+        )
+
+    def apply_config(self, config: Config, now: Millis) -> None:
+        """Swaps the configuration; states are carried over by rule name."""
+        machines = self.machines
+        self.config = config
+        self._muted = {target: mutable_rules(names, config) for target, names in self._muted.items()}
+        self.store.set_lookback(longest_windows(config))
+        self._parsed = {text: config.parse_expr(text) for text in expressions(config)}
+        before, self.baselines = self.baselines, BaselineTracker(config, self.journal, now)
+        self.baselines.carry_over(before)
+        self._checks = self.baselines.checks()
+        self._evaluated_kpis = rules.queries(config.kpis, config.rules)
+        self._metrics_by_kpi = {name: metrics_of(asked, self._parsed) for name, asked in self._evaluated_kpis.items()}
+        for source in self._delivered_metrics.keys() - config.sources.keys():
+            self.telemetry.remove_source(source)
+        self._delivered_metrics = {source: self._delivered_metrics.get(source, {"up"}) for source in config.sources}
+        self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
+        self.incident_manager = IncidentManager(
+            config, self.journal, self.telemetry, partial(run_template_query, config, self.store)
+        )
+        self._target_states = reconcile_targets(config, self.journal, self.incident_manager, now)
+        known = {(check.rule, check.level) for check in self._checks}
+        # What fires has an open incident. A rule that was given another target trips there.
+        without_incident = config.targets.keys() - self.incident_manager.targets_with_open_incident()
+        removed = [
+            key
+            for key, machine in machines.items()
+            if (key.rule, key.level) not in known
+            or (machine.is_firing and config.rules[key.rule].target in without_incident)
+        ]
+        with self.journal.transaction() as db:
+            records.save_machines(db, dict.fromkeys(removed))
+        for key in removed:
+            del machines[key]
+        self._reset_trackers()
+        self._peak_metrics = peak_metrics(self._evaluated_kpis.values(), self._parsed)
+
+    def is_firing(self, target: str) -> bool:
+        """Whether anything of a target does."""
+        return any(m.is_firing for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
+
+    def _update_baselines(self, now: Millis) -> None:
+        if self.baselines.update(lambda kpi, target: self.evaluate_kpi(kpi, target, now), self.is_firing, now):
+            self._checks = self.baselines.checks()
+            self._reset_trackers()
+
+    def handle_clock_jump(self, now: Millis) -> None:
+        """After a suspend or a clock jump: as after a restart."""
+        self.started_at, self._target_states = (
+            now,
+            reconcile_targets(self.config, self.journal, self.incident_manager, now, clock_jumped=True),
+        )
+        machines = self.machines
+        machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
+        self._reset_trackers()
+
+    @property
+    def machines(self) -> dict[StateKey, MachineState]:
+        """Where every threshold stands for every label set."""
+        for watch in self._trackers:
+            watch.flush(self._machines)
+        return self._machines
+
+    def _reset_trackers(self) -> None:
+        """Begins to watch anew: what is calm has to show it first."""
+        known = keys_by_check(self.machines)
+        self._trackers = [CheckTracker(check, machine_config(check)) for check in self._checks]
+        for tracker in self._trackers:
+            tracker.has_only = self.config.rules[tracker.check.rule].only is not None
+            tracker.has_display_kpi = self._has_display_kpi(tracker.check)
+            tracker.machine_keys = known.get((tracker.check.rule, tracker.check.level), [])
+        self._trackers_by_source: dict[str, list[CheckTracker]] = {}
+        self._max_ages: dict[str, Millis] = {}
+        self._unjudged_sources = {_ALL_SOURCES}
+
+    # ─ keep ─
+
+    def add_samples(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
+        listed = list(samples)
+        newest = self.store.ingest(source, now, listed)
+        self._unjudged_sources.add(source)
+        if (names := {sample.name for sample in listed} | {"up"}) != self._delivered_metrics.get(source):
+            self._delivered_metrics[source] = names
+            self._known_metrics.setdefault(source, set()).update(names)
+            self._trackers_by_source, self._max_ages = {}, {}
+            self._unjudged_sources.add(
+                _ALL_SOURCES
+            )  # what it no longer delivers is missed by rules that it does not touch
+        self._lost_since.pop(source, None)
+        self.telemetry.source_up.labels(source).set(1)
+        self.telemetry.source_last_sample.labels(source).set(newest / 1_000)
+
+    def mark_source_down(self, source: str, now: Millis) -> None:
+        self.store.mark_source_down(source, now)
+        self._unjudged_sources.add(source)
+        self._lost_since.setdefault(source, now)
+        self.telemetry.source_up.labels(source).set(0)
+
+    # ─ evaluate ─
+
+    def evaluate_kpi(
+        self, kpi: str, target: str, now: Millis, after: Millis | None = None, evaluation: EvaluationRound | None = None
+    ) -> Reading:
+        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
+        `tick`: where what is read at `now` is shared."""
+        effective, needs, evaluation = self._evaluated_kpis[kpi], None, evaluation or self._evaluator.start_round(now)
+        # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
+        since = self._target_states[target].epoch if effective.since == "resume" else after
+        try:
+            values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
+            if effective.needs is not None:
+                evidence = evaluation.evaluate(self._parsed[effective.needs], since)
+                needs, until = evidence.values, min(until, evidence.valid_until)
+        except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
+            return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get(kpi)))
+        if not self._metrics_by_kpi[kpi]:
+            newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
+        elif after is not None and newest <= after:
+            newest = 0
+        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until)
+
+    def _evaluate_check(
+        self,
+        check: Check,
+        readings: dict[tuple[str, str], Reading],
+        now: Millis,
+        after: Millis | None = None,
+        evaluation: EvaluationRound | None = None,
+    ) -> Reading:
+        """What the check is judged by; `readings` holds what this round has evaluated already."""
+        names = (check.query,) if not self._has_display_kpi(check) else (check.query, check.kpi)
+        for name in names:
+            if (name, check.target) not in readings:
+                readings[name, check.target] = self.evaluate_kpi(name, check.target, now, after, evaluation)
+        reading = readings[check.query, check.target]
+        if len(names) == 1:
+            return reading
+        shown = readings[check.kpi, check.target]
+        return reading._replace(kpi_values=shown.values, valid_until=min(reading.valid_until, shown.valid_until))
+
+    def _has_display_kpi(self, check: Check) -> bool:
+        """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
+        return check.operator == "expr" and check.kpi != check.query and check.kpi in self._evaluated_kpis
+
+    def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
+        """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
+        expr = self._parsed.get(text) or self.config.parse_expr(text)  # a plan keeps its conditions over a reload
+        try:
+            instant = self._evaluator.start_round(now).evaluate(expr, after)
+            if now - instant.newest > self._staleness_limit(metric_names(expr)):
+                return None
+            return bool(instant.values)
+        except PromqlError:
+            return None
+
+    def gather_evidence(
+        self, target: str, terms: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
+    ) -> tuple[list[Verdict], dict[str, bool | None]]:
+        """Verdicts and conditions on nothing but samples from after `since`."""
+        verdicts = []
+        for check in self._checks:
+            mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
+            if (
+                mine
+                and check.target == target
+                and is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+            ):
+                # What it is not meant for neither proves nor disproves anything.
+                verdicts += [
+                    Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine
+                ]
+            elif mine and check.target == target:
+                verdicts += rules.judge(check, self._evaluate_check(check, {}, now, since), now, mine)
+        return verdicts, {text: self.condition_holds(text, now, since) for text in conditions}
+
+    # ─ judge and record ─
+
+    def judge(self, now: Millis, source: str | None = None) -> set[str]:
+        """One round. With `source`: what its new samples touch; without: all, for patience, recovery and missing data.
+
+        Returns the targets for which something was recorded.
+        """
+        verdicts: list[tuple[Check, Verdict]] = []
+        before: dict[StateKey, MachineState | None] = {}
+        changes: list[tuple[Check, Transition, Verdict]] = []
+        readings: dict[tuple[str, str], Reading] = {}
+        evaluation, machines, muted = self._evaluator.start_round(now), self._machines, self._muted
+        for tracker in self._trackers_to_judge(now, source):
+            check = tracker.check
+            inactive = tracker.has_only and is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+            if inactive or (muted and check.rule in muted.get(check.target, ())):
+                tracker.flush(machines)
+                tracker.clearly_ok_at = 0
+                machines.update({key: skip_gap(machines[key], now) for key in tracker.machine_keys})
+                continue
+            reading = readings.get(tracker.reading_key)
+            if reading is None or tracker.has_display_kpi:
+                reading = self._evaluate_check(check, readings, now, evaluation=evaluation)
+            if tracker.still_clearly_ok(reading, now):
+                continue
+            tracker.flush(machines)
+            for verdict in rules.judge(check, reading, now, tracker.label_sets()):
+                key = StateKey(verdict.rule, verdict.level, verdict.labels)
+                machine = machines.get(key)
+                before.setdefault(key, machine)
+                if machine is None:
+                    tracker.machine_keys.append(key)
+                    machine = MachineState(since=now, last=now)
+                machines[key], new = advance(machine, verdict, tracker.terms, now)
+                changes += [(check, change, verdict) for change in new]
+                if should_forget(check, key, machines[key], new):
+                    del machines[key]
+                    tracker.machine_keys.remove(key)
+                else:
+                    verdicts.append((check, verdict))
+            tracker.update(reading, machines, now)
+        self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
+        try:
+            affected = self._record(before, verdicts, changes, now)
+        except BaseException:  # nothing of it was written down: the next round sees it anew
+            for key, machine in before.items():
+                if machine is None:
+                    machines.pop(key, None)
+                else:
+                    machines[key] = machine
+            self._reset_trackers()
+            self.incident_manager.forget_refusals()
+            raise
+        self._update_baselines(now)
+        return affected
+
+    def _trackers_to_judge(self, now: Millis, source: str | None) -> list[CheckTracker]:
+        """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
+        if source is None:
+            judge_all = bool(self._unjudged_sources)
+            self._unjudged_sources = set()
+            return (
+                self._trackers if judge_all else [tracker for tracker in self._trackers if not tracker.skippable(now)]
+            )
+        self._unjudged_sources.discard(source)
+        touched = self._trackers_by_source.get(source)
+        if touched is None:
+            names = self._delivered_metrics.get(source, set())
+            touched = self._trackers_by_source[source] = [
+                watch
+                for watch in self._trackers
+                if "" in (reads := self._metrics_by_kpi[watch.check.query]) or not names.isdisjoint(reads)
+            ]
+        return touched
+
+    def _record(
+        self,
+        before: Mapping[StateKey, MachineState | None],
+        verdicts: list[tuple[Check, Verdict]],
+        changes: list[tuple[Check, Transition, Verdict]],
+        now: Millis,
+    ) -> set[str]:
+        blind = bool(self.config.sources) and all(
+            now - self._lost_since.get(source, now) >= BLIND_AFTER for source in self.config.sources
+        )
+        states: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
+            key: asdict(machine)
+            for key, previous in before.items()
+            if (machine := self._machines.get(key)) is not None and needs_saving(machine, previous)
+        }
+        states |= {key: None for key, was in before.items() if was is not None and key not in self._machines}
+        if self._peak_metrics:
+            self._peak_recorder.save(self._peak_metrics, now)
+        busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
+        if not states and not busy and blind == self._reported_blind:
+            return set()
+        with self.journal.transaction() as db:
+            if blind != self._reported_blind:
+                self.incident_manager.record_blind(db, blind, now)
+            records.save_machines(db, states)
+            affected = set(recoveries := self.incident_manager.record_changes(db, changes, now))
+            for target in sorted(busy):
+                judged = [
+                    (check, self._machines[StateKey(verdict.rule, verdict.level, verdict.labels)], verdict)
+                    for check, verdict in verdicts
+                    if check.target == target
+                ]
+                if self._automatic_plans:
+                    blind_to = blind_reason(self.config, self._machines, target)
+                    affected |= self.incident_manager.start_plans(
+                        db, target, judged, Visibility(self.started_at, blind_to), now
+                    )
+                if self.incident_manager.close_if_resolved(
+                    db, target, self.is_firing(target), now, recoveries.get(target, ())
+                ):
+                    affected.add(target)
+            if affected - self.config.targets.keys():  # what was at work there may have latched it
+                self._target_states = reconcile_targets(self.config, self.journal, self.incident_manager, now)
+        self._reported_blind = blind
+        return affected
+
+    def close_incident_of(self, run: PlanRun, now: Millis) -> bool:
+        """Closes the incident of a run that has just ended, if that was all of it; True when it was."""
+        incident = records.find_open(self.journal, run.target)
+        if incident is None or incident.id != run.incident:
+            return False
+        with self.journal.transaction() as db:
+            return self.incident_manager.close_if_resolved(db, run.target, self.is_firing(run.target), now)
+
+    def still_firing(self, keys: Collection[StateKey]) -> bool | None:
+        """Whether any of these fires; None when those that do were not seen since we began to see."""
+        fire = [machine for key in keys if (machine := self._machines.get(key)) is not None and machine.is_firing]
+        if any(machine.seen > self.started_at and machine.outcome in ("ok", "bad") for machine in fire):
+            return True
+        return None if fire else False
+
+    def mute_rules(self, target: str, names: Collection[str]) -> None:
+        """These rules of the target are not judged from now on; with none, all are. Only a plan at work mutes."""
+        if self._muted.get(target, frozenset()) != (wanted := mutable_rules(names, self.config)):
+            self._muted[target] = wanted
+            self._reset_trackers()
+
+    def _staleness_limit(self, metrics: Collection[str]) -> Millis:
+        """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
+        every = [
+            source.every
+            for name, source in self.config.sources.items()
+            if "" in metrics or not self._known_metrics.get(name, set()).isdisjoint(metrics)
+        ]
+        return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
+
+    def _max_age(self, kpi: str) -> Millis:
+        age = self._max_ages.get(kpi)
+        if age is None:
+            age = self._max_ages[kpi] = self._staleness_limit(self._metrics_by_kpi[kpi])
+        return age
+
+    # ─ resume ─
+
+    def find_stale_rule(self, target: str, now: Millis) -> str | None:
+        """Which critical rule that is meant for now cannot be judged, and why; None when all can. Warnings start nothing."""
+        readings: dict[tuple[str, str], Reading] = {}
+        for check in self._checks:
+            if (
+                check.target != target
+                or check.level != "crit"
+                or is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+            ):
+                continue
+            reading = self._evaluate_check(check, readings, now)
+            why, may_be_absent = reading.stale_reason(check.query, now), check.missing.then == "ok"
+            if why is not None and (reading.error or reading.newest_sample or not may_be_absent):
+                return f"rule {check.rule} cannot be judged: {why}"
+        return None
+
+    def resume(self, target: str, who: str, now: Millis) -> None:
+        """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
+
+        One that no file names any more has no rules; its latch opens all the same.
+        """
+        mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
+        with self.journal.transaction() as db:
+            records.save_machines(db, dict.fromkeys(mine))
+            records.update_target(db, target, latched=None, latch_why=None, epoch=now)
+            self.incident_manager.record_resumed(db, target, who, now)
+        machines = self.machines
+        for key in mine:
+            del machines[key]
+        self._reset_trackers()
+        self._target_states = reconcile_targets(self.config, self.journal, self.incident_manager, now)
+
+
+_ALL_SOURCES = ""
+"""Among the sources whose news were not judged yet: whatever holds, everything is looked at."""

@@ -1,0 +1,96 @@
+"""Targets that the files name no longer. A latch is never lost with its target's name.
+
+It stays in the journal and holds again when the name is back. Where another target is at the same place by now (unit,
+process and repo are the same), it is that one which is latched: a bot that was halted is not free because it was renamed.
+Their incidents are closed by the ledger, as soon as no plan is at work.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from watchdog.config import Config
+from watchdog.core.model import Millis
+from watchdog.core.telemetry import log
+from watchdog.journal import incidents
+from watchdog.journal.clock_jump import handle_clock_jump
+from watchdog.journal.incidents import TargetState
+from watchdog.journal.sqlite import Journal
+from watchdog.pipeline.incident_manager import IncidentManager, location_json
+
+
+def reconcile_targets(
+    config: Config, journal: Journal, ledger: IncidentManager, now: Millis, *, clock_jumped: bool = False
+) -> dict[str, TargetState]:
+    """What the journal knows of each target, after its latches have found their targets again; people are told of those
+    that have not. `jumped`: the clock has, and what the journal knows of a time to come was just now."""
+    with journal.transaction() as db:
+        if clock_jumped:
+            handle_clock_jump(journal, now)
+        for state in incidents.list_latched(journal):
+            _reconcile_latch(db, config, journal, ledger, state, now)
+        for name, target in config.targets.items():
+            if incidents.get_target_state(journal, name, now).place != (location := location_json(target)):
+                incidents.update_target(db, name, place=location)
+    return {target: incidents.get_target_state(journal, target, now) for target in config.targets}
+
+
+def _reconcile_latch(
+    db: sqlite3.Connection, config: Config, journal: Journal, ledger: IncidentManager, state: TargetState, now: Millis
+) -> None:
+    was_unconfigured = incidents.last_event_kind(journal, state.name, ("away", "here", "moved", "resumed")) == "away"
+    successors = [] if state.name in config.targets else successors_of(config, state.place)
+
+    def say(name: str, kind: str, text: str, *lines: str) -> None:
+        log.warning("%s: %s (%s)", name, text, state.latch_why)
+        incidents.add_event(db, kind, f"{text}: {state.latch_why}", now, target=name)
+        ledger.notify(db, "warn", f"{name}: {text}", [state.latch_why or "", *lines], now)
+
+    if successors:
+        incidents.update_target(db, state.name, latched=None, latch_why=None)
+        incidents.add_event(db, "moved", f"its latch is that of {', '.join(successors)} now", now, target=state.name)
+    for successor in successors:
+        if incidents.get_target_state(journal, successor, now).latched is None:
+            incidents.update_target(db, successor, latched=state.latched, latch_why=state.latch_why)
+        say(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
+    if state.name not in config.targets and not successors and not was_unconfigured:
+        say(
+            state.name,
+            "away",
+            "latched, and no longer configured",
+            "the latch holds again when the target is back",
+            _resume_hint(state.name),
+        )
+    elif state.name in config.targets and was_unconfigured:
+        say(state.name, "here", "configured again, and still latched", _resume_hint(state.name))
+
+
+def successors_of(config: Config, location: str | None) -> list[str]:
+    """Targets that are the same bot under another name."""
+    return [
+        name
+        for name, target in config.targets.items()
+        if location_json(target) == location and (target.unit or target.process or target.repo)
+    ]
+
+
+def describe_unconfigured(config: Config, journal: Journal) -> list[str]:
+    """What stands in the journal of targets that no file names any more, in words, ahead of a reload."""
+    found = []
+    for state in incidents.list_latched(journal):
+        if state.name not in config.targets:
+            successors = successors_of(config, state.place)
+            then = "the latch holds again when the target is back"
+            if successors:
+                then = f"{', '.join(successors)} is at its place and will be latched"
+            found.append(f"target {state.name} is latched ({state.latch_why}) and no longer configured: {then}")
+    found += [
+        f"target {name} has an open incident and is no longer configured: a reload closes it"
+        for name in incidents.list_targets_with_open_incident(journal)
+        if name not in config.targets
+    ]
+    return found
+
+
+def _resume_hint(name: str) -> str:
+    return f'repairs wait for trading-watchdog resume {name} --reason "…"'

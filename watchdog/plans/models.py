@@ -1,0 +1,218 @@
+"""Plans as people write them: a halt makes the bot safe, a repair is the rollback ladder."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+
+from watchdog.actions import AnyAction
+from watchdog.core.model import ConfigModel, Duration, FrozenList
+from watchdog.net.http import redact_url
+
+
+class HttpCheck(ConfigModel):
+    """A page that must answer as said."""
+
+    url: str
+    """Asked with GET, again and again until it answers as it should."""
+    expect: Annotated[int, Field(ge=100, le=599)] = 200
+    """The status it must answer with."""
+    body: str | None = None
+    """A regular expression that must be found in the answer."""
+    timeout: Duration = 5_000
+    """For one try."""
+
+    @field_validator("url")
+    @classmethod
+    def _validate_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("an url begins with http:// or https://")
+        return url
+
+    @field_validator("body")
+    @classmethod
+    def _validate_body(cls, body: str | None) -> str | None:
+        return _validate_regex(body)
+
+    def describe(self) -> str:
+        found = "" if self.body is None else f" with /{self.body}/"
+        return f"{redact_url(self.url)} answers {self.expect}{found}"
+
+
+class LogCheck(ConfigModel):
+    """Lines of a log file that must not, or must, have been written since the level's last step."""
+
+    file: str
+    """The log, relative to the target's repo."""
+    absent: str | None = None
+    """A regular expression; a line with it, written after the last step, disproves the level."""
+    present: str | None = None
+    """A regular expression; a line with it must have been written since the last step began."""
+
+    @field_validator("absent", "present")
+    @classmethod
+    def _validate_patterns(cls, pattern: str | None) -> str | None:
+        return _validate_regex(pattern)
+
+    @model_validator(mode="after")
+    def _validate_not_empty(self) -> LogCheck:
+        if self.absent is None and self.present is None:
+            raise ValueError("say absent: or present:, or both")
+        return self
+
+    def describe(self) -> str:
+        return f"{self.file} says /{self.present}/"
+
+
+def _validate_regex(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+class Verify(ConfigModel):
+    """Evidence, gathered after the change. Keys that a level does not say come from its plan."""
+
+    settle: Duration = 0
+    """How long the bot is left alone after the last step before anything is judged."""
+    that: FrozenList[str] = ()
+    """PromQL conditions that must be true."""
+    run: FrozenList[str] = ()
+    """A command that must end with exit code 0."""
+    rules: FrozenList[str] = ()
+    """Rules that must be quiet, beside those that tripped."""
+    http: HttpCheck | None = None
+    """A page that must answer as said."""
+    log: LogCheck | None = None
+    """Lines of a log that must be absent or present."""
+    quiet: Duration = 0
+    """How long everything must have been well."""
+    give_up: Duration = 15 * 60_000
+    """Without proof or disproof by then, the answer is unknown and the plan is exhausted."""
+    watch: Duration = 0
+    """After proof: a rule that trips again within it goes on at the next level."""
+
+
+class Level(ConfigModel):
+    """A rung of the ladder."""
+
+    name: str
+    """Unique in its plan; the journal and people call it so."""
+    steps: Annotated[FrozenList[AnyAction], Field(min_length=1)]
+    """Changes to the world, one after the other."""
+    verify: Verify | None = None
+    """What differs from the plan's own `verify`."""
+
+
+class Halt(ConfigModel):
+    """Makes it safe. Nothing refuses it, and it latches the target until a person says resume."""
+
+    kind: Literal["halt"]
+    levels: Annotated[FrozenList[Level], Field(min_length=1)]
+    """Carried out in this order, whatever becomes of the one before."""
+    verify: Verify = Verify(give_up=30_000)
+    """How each level is proven."""
+    recover: FrozenList[Level] = ()
+    """The way back to work, stage by stage, after a person has said resume."""
+
+    @model_validator(mode="after")
+    def _validate_stages(self) -> Halt:
+        _check_recovery_stages(self)
+        return self
+
+    @model_validator(mode="after")
+    def _validate_provable(self) -> Halt:
+        for level in self.levels:
+            verify = effective_verify(self, level)
+            if not (verify.that or verify.run or verify.http or verify.log):
+                raise ValueError(
+                    f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone"
+                )
+            if any(step.on_error == "stop" for step in level.steps):
+                raise ValueError(
+                    f"level {level.name} says on_error: stop: a halt does not stop half-way — say escalate or continue"
+                )
+        return self
+
+
+class Repair(ConfigModel):
+    """The rollback ladder: each level is verified, and the next one tried when it did not help."""
+
+    kind: Literal["repair"]
+    mode: Literal["auto", "approve", "dry-run"]
+    """`approve` waits for a person; `dry-run` journals and tells what would be done and changes nothing. Always said,
+    never assumed."""
+    approve_within: Duration = 15 * 60_000
+    """`mode: approve`: so long it waits; without an answer the plan is exhausted."""
+    disturbs: FrozenList[str] = ()
+    """Rules that the plan itself makes trip: not judged while it works. Never one whose plan is a halt."""
+    exhausted: str
+    """What happens when no level helped: the name of a halt plan, or `leave-running`."""
+    before: FrozenList[AnyAction] = ()
+    """Steps ahead of the first level, such as: stop opening positions while repairing."""
+    proven: FrozenList[AnyAction] = ()
+    """Steps once a level has helped, such as: open positions again."""
+    verify: Verify = Verify()
+    """How each level is proven; a level's own `verify` wins key by key."""
+    levels: Annotated[FrozenList[Level], Field(min_length=1)]
+    """From the mildest to the strongest: the next one is tried when one did not help."""
+    latch: Literal["on_failure", "always", "never"] = "on_failure"
+    """When repairs stay refused until a person says `resume`."""
+    recover: FrozenList[Level] = ()
+    """The way back to work, stage by stage, after `proven`; and after a person has said resume."""
+
+    @model_validator(mode="after")
+    def _validate_no_mask(self) -> Repair:
+        for step in (*self.before, *self.proven, *(step for level in self.levels for step in level.steps)):
+            if getattr(step, "mask", False):
+                raise ValueError("mask is for halts: a repair has to start the bot again")
+        return self
+
+    @model_validator(mode="after")
+    def _validate_quiet(self) -> Repair:
+        _check_recovery_stages(self)
+        for level in self.levels:
+            if not effective_verify(self, level).quiet:
+                raise ValueError(f"level {level.name} has no quiet: say how long all must be well, such as quiet: 5m")
+        return self
+
+
+def _check_recovery_stages(plan: Halt | Repair) -> None:
+    for stage in plan.recover:
+        if not effective_verify(plan, stage).quiet:
+            raise ValueError(f"stage {stage.name} has no quiet: say how long all must be well, such as quiet: 10m")
+
+
+Plan = Annotated[Halt | Repair, Field(discriminator="kind")]
+
+
+def effective_verify(plan: Halt | Repair, level: Level) -> Verify:
+    """The level's verify over its plan's: what the level says wins, key by key."""
+    if level.verify is None:
+        return plan.verify
+    said = {name: getattr(level.verify, name) for name in level.verify.model_fields_set}
+    return plan.verify.model_copy(update=said)
+
+
+_PLAN_ADAPTER: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)
+
+
+def serialize_plan(plan: Halt | Repair) -> str:
+    """A plan for the journal: only what was said, since what a level does not say comes from its plan."""
+    return plan.model_dump_json(by_alias=True, exclude_unset=True)
+
+
+def parse_plan(text: str) -> Halt | Repair:
+    """A plan as the journal keeps it (JSON)."""
+    return _PLAN_ADAPTER.validate_json(text)
+
+
+def phase_steps(plan: Halt | Repair, phase: str, level: int) -> tuple[AnyAction, ...]:
+    """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`, counted on after each level."""
+    if phase == "recover":
+        return plan.recover[level % len(plan.recover)].steps
+    return plan.levels[level].steps if phase == "level" else getattr(plan, phase, ())

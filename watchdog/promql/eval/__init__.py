@@ -1,0 +1,1 @@
+"""Evaluates a syntax tree over arrays of times: selectors, operators, aggregations, subqueries."""

@@ -1,0 +1,1 @@
+"""The functions of PromQL, and those that trading asks for."""

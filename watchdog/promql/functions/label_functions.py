@@ -1,0 +1,63 @@
+"""`label_replace` and `label_join`: other labels, the same values."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from watchdog.core.model import Labels
+from watchdog.promql.errors import unsupported_error
+from watchdog.promql.eval.vectors import Vector, make_merge_plan, merge_series
+from watchdog.promql.parse.nodes import FunctionCall, StringLiteral
+
+LABEL_FUNCTIONS = frozenset({"label_replace", "label_join"})
+
+_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def compile_regex(text: str) -> re.Pattern[str]:
+    """A regular expression as PromQL means it, to be matched as a whole. Raises PromqlError where Python differs."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python only warns of, it reads in another way than Prometheus
+            return re.compile(text, re.DOTALL | re.ASCII)
+    except (re.error, Warning) as error:
+        raise unsupported_error(f"the regular expression {text!r} ({error})", "write it in plainer terms") from None
+
+
+def apply_label_function(node: FunctionCall, vector: Vector) -> Vector:
+    texts = [arg.value for arg in node.args if isinstance(arg, StringLiteral)]
+    make = _label_replace if node.func == "label_replace" else _label_join
+    plan = node.plan_cache.get(
+        vector.keys, None, lambda: make_merge_plan(tuple(make(key, *texts) for key in vector.keys))
+    )
+    return merge_series(plan, vector.v, vector.present)
+
+
+def _label_replace(key: Labels, to: str, replacement: str, source: str, pattern: str) -> Labels:
+    found = compile_regex(pattern).fullmatch(dict(key).get(source, ""))
+    return key if found is None else _set_label(key, to, _expand_template(replacement, found))
+
+
+def _label_join(key: Labels, to: str, separator: str, *sources: str) -> Labels:
+    labels = dict(key)
+    return _set_label(key, to, separator.join(labels.get(source, "") for source in sources))
+
+
+def _set_label(key: Labels, label: str, value: str) -> Labels:
+    """An empty value is no label."""
+    kept = [pair for pair in key if pair[0] != label]
+    return tuple(sorted([*kept, (label, value)] if value else kept))
+
+
+def _expand_template(template: str, found: re.Match[str]) -> str:
+    """``$1``, ``${1}`` and ``${name}`` as Go expands them: the longest word after the $; unknown groups are empty."""
+
+    def group(reference: re.Match[str]) -> str:
+        if reference[1]:
+            return "$"
+        name = reference[2] or reference[3]
+        known = int(name) <= found.re.groups if name.isdigit() else name in found.re.groupindex
+        return (found[int(name) if name.isdigit() else name] or "") if known else ""
+
+    return _REFERENCE.sub(group, template)

@@ -1,0 +1,165 @@
+"""What can be told of an expression without a single sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from watchdog.core.model import Millis
+from watchdog.promql.parse.nodes import (
+    SET_OPERATORS,
+    AggregateExpr,
+    BinaryExpr,
+    Expr,
+    FunctionCall,
+    Node,
+    NumberLiteral,
+    RangeFunctionCall,
+    RecordedMetric,
+    StringLiteral,
+    Subquery,
+    UnaryMinus,
+    VectorSelector,
+    child_nodes,
+    is_scalar,
+)
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
+
+UNBOUNDED_LOOKBACK: Millis = 100 * 365 * 86_400_000
+"""How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
+
+
+def required_lookback(expr: Expr) -> dict[str, Millis]:
+    """Metric name → how far back its samples may be read: range + offset + lookback, the longest of them.
+
+    A subquery adds its own range and offset to what it asks. The key ``""`` stands for a selector without a name:
+    every metric.
+    """
+    longest: dict[str, Millis] = {}
+    for selector, lookback, _ in _selector_reads(expr.node, 0):
+        name = selector.name or ""
+        longest[name] = max(longest.get(name, 0), LOOKBACK_DELTA + max(lookback, 0))
+    return longest
+
+
+def metric_names(expr: Expr) -> set[str]:
+    """The metrics that are read; ``""`` for a selector without a name."""
+    return {selector.name or "" for selector, _, _ in _selector_reads(expr.node, 0)}
+
+
+def metrics_read_for_extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
+    """The metrics of which the highest or the lowest sample of a window is read.
+
+    Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
+    """
+    sides: dict[str, Literal["max", "min"]] = {
+        "max_over_time": "max",
+        "min_over_time": "min",
+        "max_drawdown_over_time": "max",
+    }
+    return {(selector.name or "", sides[func]) for selector, _, func in _selector_reads(expr.node, 0) if func in sides}
+
+
+def detects_absence(expr: Expr) -> bool:
+    """Whether it may return something because there are no samples."""
+
+    def within(node: Node) -> bool:
+        is_absence = isinstance(node, FunctionCall | RangeFunctionCall) and node.func in ("absent", "absent_over_time")
+        return is_absence or any(map(within, child_nodes(node)))
+
+    return within(expr.node)
+
+
+def may_have_labels(expr: Expr) -> bool:
+    """Whether its series may have labels, judged by its shape alone."""
+    return not _cardinality(expr.node)[1]
+
+
+def may_return_multiple_series(expr: Expr) -> bool:
+    """Whether it may return several series, judged by its shape alone: a selector may, an aggregation into one not."""
+    return _cardinality(expr.node)[0]
+
+
+def _selector_reads(node: Node, behind: Millis) -> Iterator[tuple[VectorSelector, Millis, str]]:
+    """Each selector, how long before the evaluation its oldest sample may lie, and the function on its range.
+
+    `behind`: how much earlier than the evaluation the node itself may be asked.
+    """
+    match node:
+        case VectorSelector():
+            yield node, _lookback_of(node, behind), ""
+        case RangeFunctionCall(func=func, selector=VectorSelector() as selector, span=span):
+            yield selector, _lookback_of(selector, behind) + span, func
+        case RangeFunctionCall(selector=Subquery(expr=inner) as sub, span=span):
+            yield from _selector_reads(inner, _lookback_of(sub, behind) + span)
+    for child in () if isinstance(node, RangeFunctionCall) else child_nodes(node):
+        yield from _selector_reads(child, behind)
+    for arg in node.args if isinstance(node, RangeFunctionCall) else ():
+        yield from _selector_reads(arg, behind)
+
+
+def _lookback_of(node: VectorSelector | Subquery, behind: Millis) -> Millis:
+    if node.at is None:
+        return behind + node.offset
+    return node.offset if node.at == "query" else UNBOUNDED_LOOKBACK
+
+
+def _cardinality(node: Node) -> tuple[bool, bool]:
+    """Whether there may be several series, and whether none of them has a label."""
+    if is_scalar(node):
+        return False, True
+    match node:
+        case FunctionCall(func="vector"):
+            return False, True
+        case FunctionCall(func="absent", args=args):
+            return False, not (isinstance(args[0], VectorSelector) and _has_equality_matcher(args[0]))
+        case RangeFunctionCall(func="absent_over_time", selector=selector):
+            return False, not (isinstance(selector, VectorSelector) and _has_equality_matcher(selector))
+        case FunctionCall(func=func) if func in ("histogram_quantile", "histogram_fraction"):
+            return _cardinality(node.args[-1])[0], False
+        case FunctionCall(func="label_replace" | "label_join", args=args):
+            return _cardinality(args[0])[0], False
+        case FunctionCall(args=args):
+            return _cardinality(args[0])
+        case UnaryMinus(expr=inner):
+            return _cardinality(inner)
+        case AggregateExpr(op="count_values"):
+            return True, False
+        case AggregateExpr(op="topk" | "bottomk", expr=inner, without=without, labels=labels, param=param):
+            many, bare = _cardinality(inner)
+            alone = param == NumberLiteral(1.0) and ((not without and not labels) or bare)
+            return many and not alone, bare
+        case AggregateExpr(expr=inner, without=without, labels=labels):
+            many, bare = _cardinality(inner)
+            if bare or (not without and not labels):
+                return False, True
+            return many, False
+        case BinaryExpr():
+            return _binary_cardinality(node)
+        case RecordedMetric(expr=inner):
+            return _cardinality(inner)[0], False
+        case RangeFunctionCall(selector=Subquery(expr=inner)):
+            return _cardinality(inner)
+        case VectorSelector() | RangeFunctionCall() | NumberLiteral() | StringLiteral():
+            pass
+    return True, False
+
+
+def _binary_cardinality(node: BinaryExpr) -> tuple[bool, bool]:
+    if is_scalar(node.lhs) or is_scalar(node.rhs):
+        return _cardinality(node.rhs if is_scalar(node.lhs) else node.lhs)
+    (many, bare), (others, bare_too) = _cardinality(node.lhs), _cardinality(node.rhs)
+    if node.op == "or":
+        one_signature = (bare and bare_too) or (node.uses_on and not node.labels)
+        return (many or others) if one_signature else True, bare and bare_too
+    if node.op in SET_OPERATORS:
+        return many, bare
+    if node.many_side is not None:
+        return (many, False) if node.many_side == "left" else (others, False)
+    if node.uses_on and not node.labels:
+        return False, True
+    return many and others, bare
+
+
+def _has_equality_matcher(selector: VectorSelector) -> bool:
+    return any(matcher.op == "=" and matcher.label != METRIC_NAME_LABEL for matcher in selector.matchers)

@@ -1,0 +1,274 @@
+"""Text → nodes. `promql_parser` reads the language; what this engine does not know is refused here, by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import timedelta
+from typing import Any, Literal
+
+import promql_parser as pp
+
+from watchdog.core.model import Millis
+from watchdog.promql.errors import PromqlError, unsupported_error
+from watchdog.promql.eval.aggregations import AGGREGATION_KERNELS, PARAMETRIZED_AGGREGATIONS
+from watchdog.promql.eval.binary_operators import ARITHMETIC_FUNCTIONS
+from watchdog.promql.functions.calendar import DATE_FUNCTIONS
+from watchdog.promql.functions.label_functions import LABEL_FUNCTIONS, compile_regex
+from watchdog.promql.functions.registry import (
+    ENGINE_FUNCTIONS,
+    INSTANT_FUNCTIONS,
+    RANGE_ARGUMENT_INDEX,
+    RANGE_FUNCTIONS,
+)
+from watchdog.promql.functions.trading import SCALAR_ARGUMENT_COUNTS, TRADING_FUNCTIONS
+from watchdog.promql.parse.nodes import (
+    COMPARISON_OPERATORS,
+    DEFAULT_SUBQUERY_STEP,
+    SET_OPERATORS,
+    AggregateExpr,
+    AtModifier,
+    BinaryExpr,
+    Expr,
+    FunctionCall,
+    Node,
+    NumberLiteral,
+    RangeFunctionCall,
+    StringLiteral,
+    Subquery,
+    UnaryMinus,
+    VectorSelector,
+)
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, Matcher
+
+pp.register_extra_functions(
+    [
+        pp.Function(
+            name, [pp.ValueType.Matrix, *[pp.ValueType.Scalar] * SCALAR_ARGUMENT_COUNTS[name]], pp.ValueType.Vector
+        )
+        for name in TRADING_FUNCTIONS
+    ]
+)
+
+MAX_TOKENS = 1_000
+MAX_DEPTH = 100
+"""The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
+than any rule is refused before it gets there."""
+
+_TOKEN = re.compile(
+    r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL
+)
+_FUNCTION_NAMES = sorted(RANGE_FUNCTIONS.keys() | INSTANT_FUNCTIONS.keys() | ENGINE_FUNCTIONS | DATE_FUNCTIONS.keys())
+
+NATIVE_HISTOGRAMS_HINT = (
+    "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"
+)
+EXPERIMENTAL_HINT = "it is experimental in Prometheus"
+UNSUPPORTED_HINTS: dict[str, str] = {
+    **dict.fromkeys(
+        ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"),
+        NATIVE_HISTOGRAMS_HINT,
+    ),
+    **dict.fromkeys(("info", "step", "start", "end", "range", "min_of", "max_of"), EXPERIMENTAL_HINT),
+    "double_exponential_smoothing": f"{EXPERIMENTAL_HINT}: say ewma_over_time, or a mean",
+    "sort_by_label": f"{EXPERIMENTAL_HINT}, and rules do not mind the order",
+    "sort_by_label_desc": f"{EXPERIMENTAL_HINT}, and rules do not mind the order",
+    "first_over_time": f"{EXPERIMENTAL_HINT}: say offset",
+}
+"""Cures for what Prometheus knows and this engine does not."""
+
+
+def parse(text: str) -> Expr:
+    """Reads an expression. Raises PromqlError: what is wrong or not supported, and what to do."""
+    _check_size(text)
+    try:
+        tree = pp.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise PromqlError(_describe_parse_error(str(error))) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what a Rust library raises when it meets its own bug
+            raise
+        raise PromqlError(f"the expression cannot be read: {error} — check its numbers and durations") from None
+    node = _convert_node(tree, 0)
+    return Expr(text, node)
+
+
+def _check_size(text: str) -> None:
+    tokens = depth = deepest = 0
+    for word in _TOKEN.findall(text):
+        tokens += word[0] != "#"
+        depth += (word in "([{") - (word in ")]}")
+        deepest = max(deepest, depth)
+    if tokens > MAX_TOKENS or deepest > MAX_DEPTH:
+        raise PromqlError(
+            f"the expression has {tokens} parts nested {deepest} deep, at most {MAX_TOKENS} and {MAX_DEPTH} are read"
+            " — record parts of it as KPIs of their own"
+        )
+
+
+def _describe_parse_error(message: str) -> str:
+    if message == "unknown function with name 'holt_winters'":
+        return "there is no function holt_winters in Prometheus 3 — say ewma_over_time, or a mean"
+    if unknown := re.fullmatch(r"unknown function with name '(.*)'", message):
+        close = difflib.get_close_matches(unknown[1], _FUNCTION_NAMES, 1)
+        return f"there is no function {unknown[1]}" + (f" — did you mean {close[0]}?" if close else "")
+    if message == "invalid promql query":
+        message = "its words are in no order that PromQL knows"
+    return f"the expression cannot be read: {message} — check brackets, quotes and operators (equal is written ==)"
+
+
+def _convert_node(tree: Any, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise PromqlError(
+            f"the expression is nested more than {MAX_DEPTH} deep — record parts of it as KPIs of their own"
+        )
+    match tree:
+        case pp.ParenExpr():
+            return _convert_node(tree.expr, depth + 1)
+        case pp.NumberLiteral():
+            return NumberLiteral(float(tree.val))
+        case pp.UnaryExpr():  # the parser has dropped any plus
+            return UnaryMinus(_convert_node(tree.expr, depth + 1))
+        case pp.VectorSelector():
+            return _convert_selector(tree)
+        case pp.BinaryExpr():
+            return _convert_binary(tree, depth)
+        case pp.AggregateExpr():
+            return _convert_aggregate(tree, depth)
+        case pp.Call():
+            return _convert_call(tree, depth)
+        case pp.MatrixSelector():
+            raise PromqlError(f"a range alone has no value — wrap it in a function, as in avg_over_time({tree})")
+        case pp.SubqueryExpr():
+            raise PromqlError(
+                "a range alone has no value — wrap it in a function, as in max_over_time(rate(a[5m])[1h:1m])"
+            )
+        case pp.StringLiteral():
+            raise PromqlError(f"the string {tree} has no value that a rule could judge — remove its quotes")
+    raise unsupported_error(type(tree).__name__)
+
+
+def _convert_selector(tree: Any) -> VectorSelector:
+    if tree.matchers.or_matchers:
+        raise unsupported_error("`or` between matchers", "join two selectors with the operator or")
+    name, matchers = tree.name, []
+    for given in tree.matchers.matchers:
+        matcher = _convert_matcher(given)
+        if matcher.label == METRIC_NAME_LABEL and matcher.op == "=" and name is None:
+            name = matcher.value
+        else:
+            matchers.append(matcher)
+    return VectorSelector(name, tuple(matchers), *_convert_offset_and_at(tree))
+
+
+def _convert_offset_and_at(tree: Any) -> tuple[Millis, AtModifier]:
+    """Offset and ``@`` of a selector or a subquery."""
+    offset = _to_millis(tree.offset) if tree.offset is not None else 0
+    if tree.at is None:
+        return offset, None
+    if tree.at.type != pp.AtModifierType.At:
+        return offset, "query"
+    try:
+        at = tree.at.at.timestamp() * 1_000
+    except (OverflowError, ValueError) as error:
+        raise PromqlError(f"the time after @ cannot be read: {error}") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # the library beneath knows no time before 1970
+            raise
+        raise unsupported_error("a time before 1970 after @", "use offset") from None
+    return offset, round(at)
+
+
+def _convert_matcher(given: Any) -> Matcher:
+    if given.op == pp.MatchOp.Equal:
+        return Matcher(given.name, "=", given.value)
+    if given.op == pp.MatchOp.NotEqual:
+        return Matcher(given.name, "!=", given.value)
+    pattern = compile_regex(given.value)
+    return Matcher(given.name, "=~" if given.op == pp.MatchOp.Re else "!~", given.value, pattern)
+
+
+def _convert_binary(tree: Any, depth: int) -> BinaryExpr:
+    op = str(tree.op)
+    if op not in ARITHMETIC_FUNCTIONS and op not in COMPARISON_OPERATORS and op not in SET_OPERATORS:
+        raise unsupported_error(f"the operator {op}")
+    given, on = tree.modifier, False
+    labels: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    many: Literal["left", "right"] | None = None
+    if given is not None:
+        if given.fill_values is not None and (given.fill_values.lhs is not None or given.fill_values.rhs is not None):
+            raise unsupported_error("fill", "join a default with the operator or")
+        if given.matching is not None:
+            on = given.matching.type == pp.LabelModifierType.Include
+            labels = tuple(given.matching.labels)
+        if given.card == pp.VectorMatchCardinality.ManyToOne or given.card == pp.VectorMatchCardinality.OneToMany:
+            many = "left" if given.card == pp.VectorMatchCardinality.ManyToOne else "right"
+            include = tuple(given.group_labels or ())
+    as_bool = given is not None and given.return_bool
+    return BinaryExpr(
+        op, _convert_node(tree.lhs, depth + 1), _convert_node(tree.rhs, depth + 1), as_bool, on, labels, many, include
+    )
+
+
+def _convert_aggregate(tree: Any, depth: int) -> AggregateExpr:
+    op = str(tree.op)
+    if op not in AGGREGATION_KERNELS and op not in PARAMETRIZED_AGGREGATIONS:
+        raise unsupported_error(
+            f"the aggregation {op}", "it is experimental in Prometheus: use topk, or select fewer series"
+        )
+    without, labels = False, ()
+    if tree.modifier is not None:
+        without, labels = tree.modifier.type == pp.AggModifierType.Without, tuple(tree.modifier.labels)
+    param = None if tree.param is None else _convert_argument(tree.param, depth)
+    if op == "count_values" and isinstance(param, StringLiteral):
+        _check_label_name(param.value)
+    return AggregateExpr(op, _convert_node(tree.expr, depth + 1), without, labels, param)
+
+
+def _convert_argument(tree: Any, depth: int) -> Node:
+    while isinstance(tree, pp.ParenExpr):
+        tree = tree.expr
+    return StringLiteral(tree.val) if isinstance(tree, pp.StringLiteral) else _convert_node(tree, depth + 1)
+
+
+def _check_label_name(name: str) -> None:
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        raise PromqlError(f"{name!r} is no name for a label — letters, digits and _ only")
+
+
+def _convert_call(tree: Any, depth: int) -> FunctionCall | RangeFunctionCall:
+    func = tree.func.name
+    if func in RANGE_FUNCTIONS:
+        args = list(tree.args)
+        inner = args.pop(RANGE_ARGUMENT_INDEX.get(func, 0))
+        while isinstance(inner, pp.ParenExpr):
+            inner = inner.expr
+        rest = tuple(_convert_node(arg, depth + 1) for arg in args)
+        if isinstance(inner, pp.MatrixSelector):
+            return RangeFunctionCall(func, _convert_selector(inner.vector_selector), _to_millis(inner.range), rest)
+        step = DEFAULT_SUBQUERY_STEP if inner.step is None else _to_millis(inner.step)
+        sub = Subquery(_convert_node(inner.expr, depth + 1), step, *_convert_offset_and_at(inner))
+        return RangeFunctionCall(func, sub, _to_millis(inner.range), rest)
+    if func not in INSTANT_FUNCTIONS and func not in ENGINE_FUNCTIONS and func not in DATE_FUNCTIONS:
+        raise unsupported_error(f"the function {func}", UNSUPPORTED_HINTS.get(func, ""))
+    given = tuple(_convert_argument(arg, depth) for arg in tree.args)
+    if func in LABEL_FUNCTIONS:
+        _check_label_function(func, given)
+    if func in DATE_FUNCTIONS and not given:
+        given = (FunctionCall("vector", (FunctionCall("time", ()),)),)
+    return FunctionCall(func, given)
+
+
+def _check_label_function(func: str, args: tuple[Node, ...]) -> None:
+    texts = [arg.value for arg in args if isinstance(arg, StringLiteral)]
+    if func == "label_join" and len(texts) < 2:
+        raise PromqlError("label_join lacks words — say the label, the separator and the labels that are joined")
+    for name in texts[:1] if func == "label_replace" else [texts[0], *texts[2:]]:
+        _check_label_name(name)
+    if func == "label_replace":
+        compile_regex(texts[3])
+
+
+def _to_millis(given: timedelta) -> int:
+    return given // timedelta(milliseconds=1)

@@ -1,0 +1,54 @@
+"""What the rollback needs of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from watchdog.core.model import Millis, Severity, Verdict
+from watchdog.core.telemetry import Telemetry
+from watchdog.journal.runs import PlanRun
+from watchdog.journal.sqlite import Journal
+from watchdog.rules.state_machine import MachineConfig, StateKey
+
+
+class Notify(Protocol):
+    """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
+
+    def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
+
+
+class RollbackContext(NamedTuple):
+    """What the rollback needs of the others; handed in by the daemon."""
+
+    journal: Journal
+    telemetry: Telemetry
+    clock: Callable[[], Millis]
+    offload: Callable[..., Awaitable[object]]
+    """(key, deadline seconds, call, *args) → result, in a thread."""
+    incident_terms: Callable[[int, str], Mapping[StateKey, MachineConfig]]
+    """(incident, target) → the rules whose trip the plan answers."""
+    evidence: Callable[
+        [str, Sequence[StateKey], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
+    ]
+    """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
+    still_needed: Callable[[PlanRun], bool | None]
+    """Whether a queued repair still has a reason; None while that is not known, as at boot."""
+    queue_halt: Callable[[str, str, str, int | None], bool]
+    """(target, plan, by, incident): queues a halt; False when there is no such plan."""
+    notify: Notify
+    run_ended: Callable[[str], None]
+    """(target): a run is over; what is so now is our own doing."""
+    close_if_over: Callable[[PlanRun], bool] = lambda _: False
+    """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
+    rule_terms: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
+    """(target, rules) → what is known of these rules, for a level that names them."""
+    mute_rules: Callable[[str, Collection[str]], None] = lambda *_: None
+    """(target, rules): these are not judged from now on; none: all are again."""
+    hold_reason: Callable[[str], str | None] = lambda _: None
+    """(target) → why no repair of a rule's may start now."""
+    tripped_since: Callable[[str, Millis], str | None] = lambda *_: None
+    """(target, since) → a rule with a plan that has tripped since then; None when none has."""
+    backup_folder: Path | None = None
+    """Folder for what a repair saves ahead of its changes; None: nothing is saved."""

@@ -1,0 +1,22 @@
+"""What a plan would do, in words."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from watchdog.core.model import Action, ActionError, Target
+from watchdog.plans.models import Repair
+
+
+def describe_step(template: Any, location: Target) -> str:
+    """A step in words, for its target; of one that does not fit that target, why."""
+    try:
+        return cast(Action, template).bind(location).describe()
+    except ActionError as error:
+        return f"{template.describe()} ({error})"
+
+
+def describe_plan(plan: Repair, location: Target) -> list[str]:
+    """What a repair would do, a line a step."""
+    found = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
+    return [f"{name}: {describe_step(step, location)}" for name, steps in found for step in steps]

@@ -1,0 +1,440 @@
+"""Carries plans out, one run per target at a time, and picks up at boot where a dead process left off.
+
+The journal is the program counter: `carry` walks a plan from its start and passes over what is already written down as
+done, so a run that was cut off by ``kill -9`` is resumed by carrying it out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+from watchdog.core.model import Millis, Target
+from watchdog.core.telemetry import log
+from watchdog.core.units import format_duration
+from watchdog.journal import incidents, runs
+from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.journal.sqlite import JournalError
+from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
+from watchdog.rollback import undo_runner
+from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.descriptions import describe_plan, describe_step
+from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedError
+from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event
+from watchdog.rollback.recover import RecoveryRunner, is_level_proven, take_back_steps
+from watchdog.rollback.verify import Verifier, clock_jump
+from watchdog.rules.state_machine import ProofResult, skip_proof_gap
+
+__all__ = ["RollbackContext", "RollbackRunner"]
+
+
+class _AbortedError(Exception):
+    """A person ended the run."""
+
+
+class _OvertakenError(Exception):
+    """A halt waits and goes first, or the target was latched: no repair goes on."""
+
+
+class RollbackRunner:
+    """One task per target tends its runs."""
+
+    def __init__(self, context: RollbackContext) -> None:
+        self._context = context
+        self._stopping = False
+        self._wake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start_target(self, target: str) -> None:
+        """Starts tending a target, once; unfinished runs are resumed first."""
+        if target not in self._tasks:
+            self._wake[target] = asyncio.Event()
+            self._tasks[target] = asyncio.create_task(self._run_target(target), name=f"rollback {target}")
+
+    def wake(self, target: str | None = None) -> None:
+        """There is news: a run was queued, or samples came in. A hint; the journal is the truth."""
+        for name in self._wake if target is None else [target]:
+            self._wake[name].set()
+
+    @property
+    def tasks(self) -> Collection[asyncio.Task[None]]:
+        """One a target; none of them may end before `stop`."""
+        return self._tasks.values()
+
+    async def stop(self) -> None:
+        """Ends at the next step boundary; what is started is finished and written down first."""
+        self._stopping = True
+        self.wake()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _run_target(self, target: str) -> None:
+        while not self._stopping:
+            waiting = runs.list_unfinished(self._context.journal, target)
+            if waiting:
+                try:
+                    await self.execute(waiting[0])
+                except sqlite3.OperationalError as full:
+                    # Nothing was done that is not written down: the run goes on from there, as after a death.
+                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, full)
+                    await self._wait_for_wakeup(target, 1.0)
+            else:
+                await self._wait_for_wakeup(target, 60.0)
+
+    async def _wait_for_wakeup(self, target: str, timeout: float) -> None:
+        """Until something happens. The clock serves patience: nothing may depend on a wake-up being delivered."""
+        event = self._wake[target]
+        try:
+            await asyncio.wait_for(event.wait(), timeout)
+        except TimeoutError:
+            return
+        event.clear()
+
+    async def _wait(self, run: PlanRun, wait: Millis) -> None:
+        until = self._context.clock() + wait
+        while (left := until - self._context.clock()) > 0:
+            self._check_interrupted(run)
+            before = self._context.clock()
+            await self._wait_for_wakeup(run.target, min(1.0, left / 1_000))
+            until += clock_jump(self._context, before)
+
+    def _recovery(self, run: PlanRun) -> RecoveryRunner:
+        return RecoveryRunner(run, self._context, self._verifier(run), partial(notify, self._context, run))
+
+    def _verifier(self, run: PlanRun) -> Verifier:
+        return Verifier(
+            run,
+            self._context,
+            lambda: self._check_interrupted(run),
+            lambda seconds: self._wait_for_wakeup(run.target, seconds),
+        )
+
+    def _executor(self, run: PlanRun, generated_steps: Callable[[str, int], Sequence[Any] | None]) -> StepExecutor:
+        return StepExecutor(
+            run,
+            Target.model_validate_json(run.place),
+            self._context,
+            lambda: self._check_interrupted(run),
+            lambda wait: self._wait(run, wait),
+            generated_steps,
+        )
+
+    # ─ one run ─
+
+    async def execute(self, run: PlanRun) -> None:
+        """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
+        plan = executor = None
+        try:
+            if run.part == "undo":
+                outcome, reason = await undo_runner.run_undo(
+                    run, self._context, self._latch_reason(run.target), self._executor
+                )
+                self._end_run(run, None, outcome, reason)
+                return
+            plan = self._parse_plan(run)
+            executor = self._executor(run, take_back_steps(self._context.journal, run))
+            if run.kind == "repair" and (why := self._latch_reason(run.target)) is not None:
+                raise _OvertakenError(f"latched meanwhile: {why}")
+            if run.part == "recover":
+                with self._context.journal.transaction() as db:
+                    runs.update_run(db, run.id, status="running")
+                why = await self._recovery(run).recover(plan, executor)
+                self._end_run(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
+                return
+            if run.status == "queued" and not await self._begin_run(run, plan):
+                return
+            if isinstance(plan, Repair) and run.status != "watching":
+                self._context.mute_rules(run.target, plan.disturbs)
+            outcome, reason = await self._run_levels(run, plan, executor)
+        except _OvertakenError as overtaken:
+            outcome, reason = "overtaken", str(overtaken)
+            if executor is not None and (unknown := await executor.close_interrupted_step()):
+                outcome, reason = "stopped", f"{overtaken}; {unknown}"
+        except _AbortedError as abort:
+            outcome, reason = "aborted", str(abort)
+            if executor is not None and (unknown := await executor.close_interrupted_step()):
+                reason = f"{abort}; {unknown}"
+        except _PausedError:
+            return  # the daemon stops; the next one goes on from here
+        except StoppedError as stop:
+            outcome, reason = "stopped", str(stop)
+        except (JournalError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:
+            log.exception("%s: plan %s broke", run.target, run.plan)
+            outcome, reason = "stopped", f"internal error: {bug!r}"
+        self._end_run(run, plan, outcome, reason)
+
+    def _parse_plan(self, run: PlanRun) -> Halt | Repair:
+        try:
+            return parse_plan(run.text)
+        except ValueError:
+            log.exception("%s: plan %s", run.target, run.plan)
+            raise StoppedError("its text in the journal cannot be read: another version wrote it") from None
+
+    async def _begin_run(self, run: PlanRun, plan: Halt | Repair) -> bool:
+        """Marks a queued run as running; False when there is nothing to run, or not yet."""
+        context, now = self._context, self._context.clock()
+        self._check_interrupted(run)
+        wanted = context.still_needed(run) if isinstance(plan, Repair) else True
+        if wanted is None:
+            await self._wait_for_wakeup(run.target, 1.0)
+            return False
+        if not wanted:
+            self._end_run(run, plan, "not-needed", "quiet before its turn came")
+            return False
+        if isinstance(plan, Repair) and not await self._may_begin(run, plan):
+            return False
+        if isinstance(plan, Repair) and plan.mode == "dry-run":
+            location = Target.model_validate_json(run.place)
+            notify(
+                self._context,
+                run,
+                "info",
+                f"{run.plan} would run (dry-run: nothing is changed)",
+                describe_plan(plan, location),
+            )
+            self._end_run(run, plan, "dry-run", "nothing was changed")
+            return False
+        with context.journal.transaction(defer_sync=True) as db:  # flushed with `started` of the first step
+            runs.update_run(db, run.id, status="running")
+            # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
+            if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
+                incidents.update_target(db, run.target, latched=now, latch_why=f"halt {run.plan}")
+        return True
+
+    async def _may_begin(self, run: PlanRun, plan: Repair) -> bool:
+        """Whether people let a rule's repair begin. A person's own was approved by asking for it."""
+        if not run.by.startswith("rule "):
+            return True
+        context, now = self._context, self._context.clock()
+        if context.hold_reason(run.target) is not None:
+            if run.approve_by is not None and run.approval is None:
+                with (
+                    context.journal.transaction() as db
+                ):  # nobody decides while it is held: people are asked anew after it
+                    runs.update_run(db, run.id, approve_by=None)
+            await self._wait_for_wakeup(run.target, 1.0)
+            return False
+        if plan.mode != "approve" or run.approval == "approved":
+            return True
+        if run.approval == "denied":
+            self._end_run(run, plan, "denied", "a person denied it")
+            return False
+        if run.approve_by is None:
+            until = now + plan.approve_within
+            then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
+            with context.journal.transaction() as db:
+                runs.update_run(db, run.id, approve_by=until)
+                notify(
+                    self._context,
+                    run,
+                    "crit",
+                    f"{run.plan} waits for approval",
+                    [
+                        f"trading-watchdog approve {run.id}",
+                        f"trading-watchdog deny {run.id}",
+                        f"without an answer within {format_duration(plan.approve_within)} {then}",
+                        *describe_plan(plan, Target.model_validate_json(run.place)),
+                    ],
+                )
+        elif now >= run.approve_by:
+            self._end_run(run, plan, "exhausted", f"nobody approved it within {format_duration(plan.approve_within)}")
+            return False
+        await self._wait_for_wakeup(run.target, 1.0)
+        return False
+
+    async def _run_levels(self, run: PlanRun, plan: Halt | Repair, executor: StepExecutor) -> tuple[RunOutcome, str]:
+        run = runs.get_run(self._context.journal, run.id)
+        reason = "no level is left"
+        for number in range(run.level, len(plan.levels)):
+            level = plan.levels[number]
+            proven = number == run.level and (
+                run.status == "watching" or is_level_proven(self._context.journal, run, plan)
+            )
+            if not proven:
+                with self._context.journal.transaction(defer_sync=True) as db:
+                    runs.update_run(db, run.id, status="running", level=number)
+                finding = await self._try_level_guarded(run, plan, number, executor)
+                notify_level_ended(self._context, run, plan, number, finding)
+                reason = f"level {level.name}: {finding.reason}"
+                if finding.outcome == "unknown" and isinstance(plan, Repair):
+                    return "exhausted", reason
+                if finding.outcome != "proven":
+                    continue  # a halt goes on even when nobody can tell: what is safe is safe
+                if isinstance(plan, Halt):
+                    return "proven", reason
+            assert isinstance(plan, Repair)
+            tripped_again, reason = await self._confirm_repair(run, plan, number, executor)
+            if not tripped_again:
+                return "proven", f"level {level.name} helped, and {reason}"
+        return "exhausted", reason
+
+    async def _try_level_guarded(
+        self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor
+    ) -> ProofResult:
+        """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
+        try:
+            return await self._try_level(run, plan, number, executor)
+        except (_OvertakenError, _AbortedError, _PausedError, JournalError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:
+            if isinstance(plan, Repair):
+                raise
+            log.exception("%s: plan %s broke in level %s", run.target, run.plan, plan.levels[number].name)
+            return ProofResult("unknown", f"internal error: {bug!r}")
+
+    async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
+        """One level: its steps, then the evidence."""
+        level = plan.levels[number]
+        try:
+            if isinstance(plan, Repair):
+                await executor.check_unchanged()
+            step_rows = runs.list_steps(self._context.journal, run.id)
+            if isinstance(plan, Repair):
+                # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
+                undone = any(step.phase == "proven" and step.level == number - 1 for step in step_rows)
+                first = min((step.level for step in step_rows if step.phase == "before"), default=number)
+                await executor.run_steps("before", number if undone else first, plan.before)
+            if not any(
+                step.phase == "level" and step.level <= number for step in step_rows
+            ):  # after another level, it is said
+                with self._context.journal.transaction(defer_sync=True):
+                    notify(
+                        self._context,
+                        run,
+                        "warn" if isinstance(plan, Repair) else "crit",
+                        f"{run.plan}: level {level.name} starts",
+                        [describe_step(step, executor.location) for step in level.steps],
+                    )
+            executor.watch_log(effective_verify(plan, level).log, "level", number)
+            changed = await executor.run_steps("level", number, level.steps)
+        except StepFailedError as failure:
+            return ProofResult("disproven", str(failure))
+        except StoppedError as stop:
+            if isinstance(plan, Repair):
+                raise
+            return ProofResult("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
+        if not changed and isinstance(plan, Repair):
+            failed = "; ".join(executor.failures)
+            return ProofResult(
+                "disproven",
+                f"nothing was changed: {failed}" if failed else "nothing to change: all of it was so already",
+            )
+        return await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
+
+    async def _confirm_repair(
+        self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor
+    ) -> tuple[bool, str]:
+        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        watch = effective_verify(plan, plan.levels[number]).watch
+        known = runs.get_run(self._context.journal, run.id)
+        until = known.watch_until if known.status == "watching" else None
+        if until is None:
+            await executor.check_unchanged()
+            try:
+                await executor.run_steps("proven", number, plan.proven)
+            except StepFailedError as failure:
+                raise StoppedError(f"it is repaired, but {failure}") from None
+            if why := await self._recovery(run).recover(plan, executor, number):
+                raise StoppedError(why)
+            until = self._context.clock() + watch
+            with self._context.journal.transaction() as db:
+                runs.update_run(db, run.id, status="watching", watch_until=until)
+                incidents.add_event(
+                    db,
+                    "watch",
+                    f"watched for {format_duration(watch)}",
+                    self._context.clock(),
+                    incident=run.incident,
+                    run=run.id,
+                    target=run.target,
+                )
+        verifier = self._verifier(run)
+        self._context.mute_rules(run.target, ())
+        trial = verifier.start_trial()
+        while (now := self._context.clock()) < until:
+            self._check_interrupted(run)
+            if other := next(
+                (one for one in runs.list_unfinished(self._context.journal, run.target) if one.id != run.id), None
+            ):
+                return False, f"{other.plan} is wanted before the watch is over"
+            trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
+            if finding is not None and finding.outcome == "disproven":
+                with self._context.journal.transaction() as db:  # a restart must not take it for well again
+                    runs.update_run(db, run.id, status="running", level=number + 1)
+                    notify_next_level(
+                        self._context, run, plan, number + 1, "crit", "tripped again within the watch", finding.reason
+                    )
+                self._context.mute_rules(run.target, plan.disturbs)
+                return True, f"tripped again within the watch: {finding.reason}"
+            await self._wait_for_wakeup(run.target, min(1.0, (until - now) / 1_000))
+            if jump := clock_jump(self._context, now):
+                until, trial = until + jump, skip_proof_gap(trial, now + jump)
+                with self._context.journal.transaction() as db:
+                    runs.update_run(db, run.id, watch_until=until)
+        return False, f"all stayed well for {format_duration(watch)}"
+
+    # ─ boundaries and ends ─
+
+    def _check_interrupted(self, run: PlanRun) -> None:
+        """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
+        if self._stopping:
+            raise _PausedError
+        if (abort := runs.get_run(self._context.journal, run.id).abort) is not None:
+            raise _AbortedError(f"aborted by {abort}")
+        if run.kind == "repair" and any(
+            other.kind == "halt" for other in runs.list_unfinished(self._context.journal, run.target)
+        ):
+            raise _OvertakenError("a halt goes first")
+
+    def _latch_reason(self, target: str) -> str | None:
+        """Why it is latched; None when it is not."""
+        standing = incidents.get_target_state(self._context.journal, target, self._context.clock())
+        return None if standing.latched is None else standing.latch_why
+
+    def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
+        """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
+
+        `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
+        """
+        context, now = self._context, self._context.clock()
+        bad = outcome in ("exhausted", "stopped", "aborted")
+        policy = plan.latch if isinstance(plan, Repair) else "always"
+        policy = "never" if run.part == "undo" else "on_failure" if run.part == "recover" else policy
+        latch = policy == "always" or (policy == "on_failure" and bad)
+        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
+        latch = latch and not (
+            outcome == "aborted" and not runs.list_steps(context.journal, run.id)
+        )  # nothing was touched
+        with context.journal.transaction() as db:
+            runs.update_run(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
+            for step in runs.list_steps(context.journal, run.id):
+                if step.status == "started":  # a plan that cannot be read, or a mistake of ours
+                    runs.end_step(
+                        db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it", now
+                    )
+            if latch and self._latch_reason(run.target) is None:
+                incidents.update_target(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
+            lines = [reason]
+            if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
+                lines.append("the bot is left running")
+            if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
+                there = context.queue_halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
+                lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
+            if latch:
+                lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
+            record_event(context, run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            if bad or not context.close_if_over(run):  # the end of its incident says all of it
+                context.notify(
+                    "crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident
+                )
+        context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
+        context.mute_rules(run.target, ())
+        context.run_ended(run.target)
+
+
+class _PausedError(Exception):
+    """The daemon stops: the run stays as it is in the journal."""

@@ -1,0 +1,44 @@
+"""Carries an undo out: all that an incident changed is put back, or, when somebody else changed it since, nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from watchdog.core.model import ActionError
+from watchdog.journal import backups, runs
+from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.journal.sqlite import from_json
+from watchdog.rollback import undo
+from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.executor import StepExecutor, StepFailedError
+
+StepSource = Callable[[str, int], Sequence[Any] | None]
+
+
+async def run_undo(
+    run: PlanRun,
+    context: RollbackContext,
+    latched: str | None,
+    executor_of: Callable[[PlanRun, StepSource], StepExecutor],
+) -> tuple[RunOutcome, str]:
+    """`latched`: why the target is, when it is; then nothing is undone."""
+    incident = from_json(run.text)["incident"]
+    if latched is not None:
+        return "stopped", f"{run.target} is latched: {latched}"
+    steps = undo.undo_steps(context.journal, incident)
+    executor = executor_of(run, lambda *_: steps)
+    if run.status == "queued":
+        try:
+            await executor.run_in_thread(undo.check_undoable, context.journal, incident)
+        except ActionError as error:
+            return "stopped", f"nothing was touched: {error}"
+        with context.journal.transaction() as db:
+            runs.update_run(db, run.id, status="running")
+    try:
+        await executor.run_steps("level", 0, steps)
+    except StepFailedError as failure:
+        return "stopped", str(failure)
+    with context.journal.transaction() as db:
+        backups.mark_undone(db, incident, context.clock())
+    return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"

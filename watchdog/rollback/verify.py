@@ -1,0 +1,166 @@
+"""Evidence after a change: waits for proof, disproof, or the time to give up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import cast
+
+from watchdog.core.model import ActionError, Millis
+from watchdog.core.units import format_duration
+from watchdog.journal import runs
+from watchdog.journal.runs import PlanRun
+from watchdog.plans.models import HttpCheck, Verify
+from watchdog.rollback.checks import LogReader, http_check_passes, log_path
+from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.executor import StepExecutor
+from watchdog.rules.state_machine import MachineConfig, ProofResult, ProofState, StateKey, prove, skip_proof_gap
+
+_CLOCK_JUMP_MS = 60_000
+"""ms: looks are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
+slept, or its clock was set: nobody watched."""
+_POLL_MS = 1_000
+"""ms between two looks at whether what was restarted still runs, and at logs."""
+
+
+def clock_jump(context: RollbackContext, since: Millis) -> Millis:
+    """By how much the clock went on, or back, since that look, when that was more than a look takes; else 0."""
+    gone = context.clock() - since
+    return gone if abs(gone) > _CLOCK_JUMP_MS else 0
+
+
+class Verifier:
+    """The evidence of one run."""
+
+    def __init__(
+        self,
+        run: PlanRun,
+        context: RollbackContext,
+        check_interrupted: Callable[[], None],
+        wait: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """`boundary` raises when the run must not go on; `news` waits for that many seconds at most."""
+        self._run = run
+        self._context = context
+        self._check_interrupted = check_interrupted
+        self._wait = wait
+
+    def start_trial(self) -> ProofState:
+        now = self._context.clock()  # a clock that was set back would hide all evidence behind the last step
+        return ProofState(since=min(runs.get_run(self._context.journal, self._run.id).acted, now), last=now)
+
+    def evaluate_evidence(
+        self,
+        trial: ProofState,
+        conditions: Sequence[str],
+        quiet: Millis,
+        now: Millis,
+        *,
+        rules: Sequence[str] = (),
+        answered_conditions: Mapping[str, bool | None] | None = None,
+    ) -> tuple[ProofState, ProofResult | None]:
+        """One look. `also`: conditions that somebody else has answered."""
+        run = self._run
+        terms: dict[StateKey, MachineConfig] = {}
+        if run.kind == "repair" and run.incident and run.part == "ladder":
+            terms |= self._context.incident_terms(run.incident, run.target)
+        if rules:
+            terms |= self._context.rule_terms(run.target, rules)
+        verdicts, answers = self._context.evidence(run.target, list(terms), conditions, trial.since, now)
+        return prove(trial, terms, verdicts, {**answers, **(answered_conditions or {})}, quiet, now)
+
+    async def verify(self, verify: Verify, executor: StepExecutor, find_trip: Callable[[], str | None]) -> ProofResult:
+        """Until it is proven, disproven or given up. `trips`: something else that disproves it, looked at all the while."""
+        trial = self.start_trial()
+        settled = trial.since + verify.settle
+        give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
+        command_done, polled_at = not verify.run, 0
+        log = None
+        if verify.log is not None:
+            log = LogReader(verify.log, log_path(verify.log, executor.location), executor.log_positions())
+        answered_conditions: dict[str, bool | None] = {}
+        http_poller = None if verify.http is None else _HttpPoller(verify.http, self._context, self._run.target)
+        try:
+            while True:
+                self._check_interrupted()
+                now = self._context.clock()
+                if now >= polled_at + _POLL_MS:
+                    polled_at = now
+                    if not_running := await executor.find_not_running():
+                        return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if log is not None and verify.log is not None:
+                        lines = await executor.poll_log(log)
+                        if lines.forbidden_line is not None:
+                            return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
+                        if verify.log.present is not None:
+                            answered_conditions[verify.log.describe()] = lines.required_found
+                if why := find_trip():
+                    return ProofResult("disproven", why)
+                if now >= settled:
+                    if not command_done:
+                        try:
+                            failure = await executor.run_verify_command(verify.run, give_up - now)
+                        except ActionError as error:
+                            return ProofResult("unknown", str(error))
+                        if failure is not None:
+                            return ProofResult("disproven", failure)
+                        command_done = True
+                        continue
+                    if http_poller is not None:
+                        answered_conditions[http_poller.check.describe()] = http_poller.poll()
+                    trial, finding = self.evaluate_evidence(
+                        trial,
+                        verify.that,
+                        verify.quiet,
+                        now,
+                        rules=verify.rules,
+                        answered_conditions=answered_conditions,
+                    )
+                    if (
+                        finding is not None
+                        and finding.outcome == "proven"
+                        and (not_running := await executor.find_not_running())
+                    ):
+                        return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if finding is not None:
+                        return finding
+                if now >= give_up:
+                    return ProofResult("unknown", f"no proof within {format_duration(verify.give_up)}: {trial.reason}")
+                await self._wait(1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
+                if jump := clock_jump(self._context, now):
+                    settled, give_up, polled_at, trial = (
+                        settled + jump,
+                        give_up + jump,
+                        0,
+                        skip_proof_gap(trial, now + jump),
+                    )
+        finally:
+            if http_poller is not None:
+                http_poller.close()
+
+
+class _HttpPoller:
+    """Asks a page over and over, beside everything else: a halt does not wait for its answer."""
+
+    def __init__(self, check: HttpCheck, context: RollbackContext, target: str) -> None:
+        self.check = check
+        self._context = context
+        self._offload_key = f"page {target}"
+        self._pending: asyncio.Future[object] | None = None
+        self._last_result = False
+
+    def poll(self) -> bool:
+        """The newest answer there is; asks for the next one."""
+        if self._pending is not None and self._pending.done():
+            self._last_result = self._pending.exception() is None and cast(bool, self._pending.result())
+            self._pending = None
+        if self._pending is None:
+            awaitable = self._context.offload(
+                self._offload_key, self.check.timeout / 1_000 + 1, http_check_passes, self.check
+            )
+            self._pending = asyncio.ensure_future(awaitable)
+        return self._last_result
+
+    def close(self) -> None:
+        if self._pending is not None and not self._pending.cancel():
+            self._pending.exception()  # it has ended, and nobody asks for its answer any more

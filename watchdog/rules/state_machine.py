@@ -1,0 +1,284 @@
+"""The state machine of one threshold, and the proof of a repair. Pure: every answer is a value with a reason.
+
+```
+            bad                    `for` reached                cleared
+   ok ───────────────▶ pending ───────────────▶ firing ───────────────▶ easing ──▶ ok   (`clear_for` reached)
+    ◀───────────────                              ▲    ◀───────────────
+      not bad, or data                            │         not cleared
+      missing too long                            └── data missing and `if_missing` says so
+```
+Missing data moves nothing but its own clock: it neither adds to `for` or `clear_for` nor resets it, and it never clears
+what fires. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on. A label set
+that is gone while others are there leaves after `forget`, from any phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Protocol
+
+from watchdog.core.model import Labels, Millis, Outcome, Verdict
+
+Phase = Literal["ok", "pending", "firing", "easing"]
+
+
+class StateKey(NamedTuple):
+    """What has a state of its own."""
+
+    rule: str
+    level: str
+    labels: Labels
+
+
+class PatienceLike(Protocol):
+    """What the machine must know of a threshold; `rules.Check` has it."""
+
+    @property
+    def duration(self) -> Millis: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def m(self) -> int: ...
+
+
+class MachineConfig(NamedTuple):
+    """A threshold's patience in both directions, and what its missing data means."""
+
+    patience: PatienceLike
+    clear_for: Millis = 0
+    missing_after: Millis = 120_000
+    trip_when_missing: bool = False
+    ok_when_missing: bool = False
+    """Of what does not fire: then nothing is lost."""
+    forget_after: Millis = 0
+    """How long a label set may be gone before it leaves; 0 = for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """Where one threshold stands for one label set. Survives restarts in the journal."""
+
+    phase: Phase = "ok"
+    since: Millis = 0
+    """When the phase began."""
+    last: Millis = 0
+    """When it was last looked at; time before that counts only once."""
+    held: Millis = 0
+    """Pending: how long it has been bad. Easing: how long it has been cleared."""
+    recent: tuple[bool, ...] = ()
+    """The last M evaluations, newest last; true = bad."""
+    evidence: Millis = 0
+    outcome: Outcome = "ok"
+    cleared: bool = False
+    missing: Millis = 0
+    """How long there has been nothing to judge by."""
+    lost: bool = False
+    """Missing for longer than the rule puts up with."""
+    seen: Millis = 0
+    """When the newest of what it was judged by was sampled: what is put back at boot was seen by another process."""
+    value: float | None = None
+    limit: float | None = None
+    reason: str = ""
+
+    @property
+    def is_firing(self) -> bool:
+        return self.phase in ("firing", "easing")
+
+
+class Transition(NamedTuple):
+    """What a verdict changed: `tripped`, `cleared` and `gone` are told; `lost`, `back` and `dropped` stand in the log.
+
+    After `gone` there is no machine any more: whoever keeps them drops it.
+    """
+
+    key: StateKey
+    kind: Literal["tripped", "cleared", "lost", "back", "dropped", "gone"]
+    time: Millis
+    reason: str
+    machine: MachineState
+    duration: Millis = 0
+    """Tripped: since when it was pending; cleared: since when it was easing; gone: how long."""
+
+
+def advance(
+    machine: MachineState, verdict: Verdict, config: MachineConfig, now: Millis
+) -> tuple[MachineState, list[Transition]]:
+    """One verdict, one step. Calls at the same `now` with the same verdict change nothing more."""
+    key = StateKey(verdict.rule, verdict.level, verdict.labels)
+    elapsed = max(0, now - machine.last)
+    if verdict.outcome in ("nodata", "error"):
+        after = _without_data(machine, verdict, config, elapsed, now)
+        changes = []
+        if after.lost and not machine.lost:
+            changes.append(Transition(key, "lost", now, verdict.reason, after))
+        if verdict.gone and config.forget_after and after.missing >= config.forget_after:
+            return after, [*changes, Transition(key, "gone", now, verdict.reason, after, after.missing)]
+    else:
+        # What is said without any sample, by absent() for instance, is not seen.
+        updated = replace(
+            machine,
+            last=now,
+            outcome=verdict.outcome,
+            cleared=verdict.cleared,
+            reason=verdict.reason,
+            missing=0,
+            lost=False,
+            seen=max(machine.seen, min(verdict.evidence, now)),
+            value=verdict.value,
+            limit=verdict.limit,
+        )
+        after = _with_data(machine, updated, verdict, config, elapsed, now)
+        changes = [Transition(key, "back", now, verdict.reason, after)] if machine.lost else []
+    if after.is_firing and not machine.is_firing:
+        lasting = now - machine.since if machine.phase == "pending" else 0
+        changes.append(Transition(key, "tripped", now, verdict.reason, after, lasting))
+    elif machine.is_firing and not after.is_firing:
+        lasting = now - machine.since if machine.phase == "easing" else 0
+        changes.append(Transition(key, "cleared", now, verdict.reason, after, lasting))
+    elif machine.phase == "pending" and after.phase == "ok":
+        changes.append(Transition(key, "dropped", now, verdict.reason, after))
+    return after, changes
+
+
+def _without_data(
+    before: MachineState, verdict: Verdict, config: MachineConfig, elapsed: Millis, now: Millis
+) -> MachineState:
+    missing = before.missing + (elapsed if before.outcome in ("nodata", "error") else 0)
+    lost = missing >= config.missing_after
+    fine = config.ok_when_missing and not config.trip_when_missing and not before.is_firing
+    updated = replace(
+        before,
+        last=now,
+        outcome=verdict.outcome,
+        cleared=verdict.cleared,
+        reason=verdict.reason,
+        missing=missing,
+        lost=lost and not fine,
+    )
+    if lost and config.trip_when_missing and not before.is_firing:
+        return replace(updated, phase="firing", since=now, held=0, recent=())
+    if lost and before.phase == "pending":
+        return replace(updated, phase="ok", since=now, held=0, recent=())
+    if lost and before.phase == "easing":
+        return replace(updated, phase="firing", since=now, held=0)
+    return updated
+
+
+def _with_data(
+    before: MachineState, updated: MachineState, verdict: Verdict, config: MachineConfig, elapsed: Millis, now: Millis
+) -> MachineState:
+    bad = verdict.outcome == "bad"
+    patience = config.patience
+    new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
+    recent = (*before.recent, bad) if new else before.recent
+    # Cut on every look: a reload may have made M smaller since the last evaluation.
+    updated = replace(
+        updated, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
+    )
+    if not before.is_firing:
+        held = before.held + elapsed if bad and before.outcome == "bad" else before.held if bad else 0
+        enough = sum(updated.recent) >= patience.n if patience.m else held >= patience.duration
+        if bad and enough:
+            return replace(updated, phase="firing", since=now, held=0, recent=())
+        pending = bad or any(updated.recent)
+        phase: Phase = "pending" if pending else "ok"
+        return replace(updated, phase=phase, held=held, since=before.since if phase == before.phase else now)
+    if not verdict.cleared:
+        return replace(updated, phase="firing", held=0, since=before.since if before.phase == "firing" else now)
+    held = before.held + (elapsed if before.cleared else 0) if before.phase == "easing" else 0
+    if held >= config.clear_for:
+        return replace(updated, phase="ok", since=now, held=0, recent=())
+    return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
+
+
+def skip_gap(machine: MachineState, now: Millis) -> MachineState:
+    """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good.
+
+    What was seen at a time that is now in the future does not stand in the way of what is seen from now on.
+    """
+    return replace(machine, last=now, evidence=min(machine.evidence, now), seen=min(machine.seen, now))
+
+
+class ProofResult(NamedTuple):
+    outcome: Literal["proven", "disproven", "unknown"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofState:
+    """Evidence about one level, gathered from after its last step only."""
+
+    since: Millis
+    """End of the last step: older samples are not evidence."""
+    last: Millis = 0
+    quiet: Millis = 0
+    """How long all has been well, without the time that nothing was known."""
+    well: bool = False
+    machines: Mapping[StateKey, MachineState] = field(default_factory=dict)
+    reason: str = "no evidence yet"
+
+
+def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
+    """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
+    machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
+    return replace(state, since=min(state.since, now), last=now, machines=machines)
+
+
+def prove(
+    state: ProofState,
+    configs: Mapping[StateKey, MachineConfig],
+    verdicts: Sequence[Verdict],
+    conditions: Mapping[str, bool | None],
+    required_quiet: Millis,
+    now: Millis,
+) -> tuple[ProofState, ProofResult | None]:
+    """One look at the evidence. None = go on looking.
+
+    `terms`: the rules that tripped; each must be on the good side of its recovery threshold. `that`: conditions, with
+    None where they cannot be told. Unreadable is neither well nor bad.
+    """
+    machines = dict(state.machines)
+    unknown, unwell = [], []
+    cleared = set()
+    for verdict in verdicts:
+        key = StateKey(verdict.rule, verdict.level, verdict.labels)
+        if key not in configs:
+            continue
+        config = configs[key]._replace(
+            trip_when_missing=False
+        )  # missing data is no disproof, whatever the rule makes of it
+        machine, _ = advance(machines.get(key, MachineState(last=now, since=now)), verdict, config, now)
+        machines[key] = machine
+        if verdict.outcome in ("nodata", "error"):
+            unknown.append(verdict.reason)
+        elif verdict.level == "crit" and machine.is_firing:
+            why = f"{verdict.rule}: {verdict.reason}"
+            return replace(state, machines=machines, last=now), ProofResult("disproven", why)
+        elif verdict.cleared:
+            cleared.add(key)
+        else:
+            unwell.append(f"{verdict.rule}: {verdict.reason}")
+    unknown += [f"{key.rule}: nothing was read" for key in _without_verdict(configs, verdicts)]
+    for condition, answer in conditions.items():
+        if answer is None:
+            unknown.append(f"{condition}: nothing to tell by")
+        elif not answer:
+            unwell.append(f"{condition} is not so")
+    well = not unwell and not unknown
+    held = state.quiet + max(0, now - state.last) if well and state.well else 0 if unwell else state.quiet
+    reason = "; ".join(unwell + unknown) or "all is well"
+    state = replace(state, last=now, quiet=held, well=well, machines=machines, reason=reason)
+    if well and held >= required_quiet:
+        return state, ProofResult("proven", _proof_reason(cleared, conditions))
+    return state, None
+
+
+def _without_verdict(terms: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
+    judged = {StateKey(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
+    return [key for key in terms if key not in judged]
+
+
+def _proof_reason(cleared: Collection[StateKey], conditions: Mapping[str, bool | None]) -> str:
+    rules = ", ".join(sorted({key.rule for key in cleared}))
+    return " and ".join(filter(None, [f"{rules} quiet" if rules else "", ", ".join(conditions)])) or "nothing was asked"

@@ -1,0 +1,348 @@
+"""Samples in memory: what the sources delivered, for as long as some expression may read it.
+
+The series of one source that are kept equally long share a *shelf*: one row of times, one row of values each, in
+buffers with room to spare, so that every window is one slice and forgetting costs nothing most of the time.
+
+What is kept, and what is not:
+- A series only moves forward. A sample that is not newer than the newest mark of its series (a value, or the note that
+  it was gone) is dropped: sources may repeat what they have said.
+- A sample may be older than others of its source: it gets a column of its own between theirs.
+- Samples older than anything reads, or more than ten minutes ahead of `now`, are dropped.
+- A series that a source no longer delivers is marked as gone at `now`, and forgotten once nothing can read it any more.
+  So is all of a source that is neither kept nor lost any longer.
+- When the clock is set back by more than a minute, samples from the time that has not come yet are forgotten.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from watchdog.core.model import Labels, Millis, Sample
+from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
+from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
+
+__all__ = ["ONGOING", "Head"]
+
+ONGOING: Millis = -TIME_MIN
+"""Until when a source is not watched that has not delivered again."""
+
+
+class _IngestPlan:
+    """Where the samples of one read go. Worked out once; the next read mostly brings the same series in the same order."""
+
+    __slots__ = ("generation", "other_pages", "parts", "series_names", "single_page")
+
+    def __init__(self, names: list[tuple[str, Labels]], generation: object) -> None:
+        self.series_names = names
+        self.generation = generation
+        self.parts: list[tuple[HeadPage, RowIndices, RowIndices]] = []
+        """Shelf, row and position in the read of each sample that goes there."""
+        self.single_page: HeadPage | None = None
+        """The one shelf that takes each sample of the read into the row of its position, if there is one, …"""
+        self.other_pages: list[HeadPage] = []
+        """… and the other shelves of the source."""
+
+
+class Head(PageList):
+    """All series. Not for several threads: whoever keeps samples also evaluates."""
+
+    def __init__(self, lookback_by_metric: Mapping[str, Millis] | None = None) -> None:
+        """`windows`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said."""
+        super().__init__()
+        self._lookback_by_metric = dict(lookback_by_metric or {})
+        self._forgotten_before: dict[str, Millis] = {}
+        """Metric name → time before which its samples may be forgotten, because its window was shorter then."""
+        self._head_pages: dict[tuple[str, Millis, bool], HeadPage] = {}
+        """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
+        self._watched_since: dict[str, Millis] = {}
+        self._downtimes: dict[str, Ints] = {}
+        """By source: when we were down. The last of it is open until the source delivers for the first time."""
+        self._ingest_plans: dict[str, _IngestPlan] = {}
+        self._now: Millis = TIME_MIN
+
+    # ─ in ─
+
+    def ingest(self, source: str, now: Millis, samples: Iterable[Sample]) -> Millis:
+        """Takes one successful read of a source. Returns the newest sample time in it, 0 when it brought none.
+
+        Every series gets the label ``source``; a label of that name in the data becomes ``exported_source``. Series
+        of that source that are not among the samples are marked as gone, and ``up{source=…}`` is 1.
+        """
+        self._advance_clock(now)
+        self._watched_since.setdefault(source, now)
+        if (missed := self._downtimes.get(source)) is not None and missed[-1, 1] == ONGOING:
+            missed[-1, 1] = now
+        read = list(samples)
+        v = np.array([sample[3] for sample in read], np.float64)
+        batch = self._ingest_plan(source, read, now)
+        if batch.single_page is not None and len(times := {sample[2] for sample in read}) == 1:
+            (at,) = times
+            if batch.single_page.append_full_row(now, at, v):
+                self._finish_read(source, now, batch.other_pages, 1.0)
+                return at if at <= now + MAX_AHEAD else 0
+        t = np.array([sample[2] for sample in read], np.int64)
+        rest = {
+            id(shelf): shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up
+        }
+        for shelf, rows, places in batch.parts:
+            shelf.append(now, rows, t[places], v[places])
+            rest.pop(id(shelf), None)
+        self._finish_read(source, now, rest.values(), 1.0)
+        sane = t[t <= now + MAX_AHEAD]
+        return int(sane.max()) if sane.size else 0
+
+    def mark_source_down(self, source: str, now: Millis) -> None:
+        """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
+        self._advance_clock(now)
+        mine = [shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up]
+        self._finish_read(source, now, mine, 0.0)
+
+    def _advance_clock(self, now: Millis) -> None:
+        """Time goes on. A clock that was set back would hide every new sample behind those from before: they go."""
+        if now < self._now - RETENTION_SLACK:
+            for shelf in self._head_pages.values():
+                shelf.truncate_after(now)
+            self._watched_since = {source: min(since, now) for source, since in self._watched_since.items()}
+            self._now = now
+            self.invalidate()
+        self._now = max(self._now, now)
+
+    def _finish_read(self, source: str, now: Millis, silent: Iterable[HeadPage], up: float) -> None:
+        none = np.zeros(0, np.int64)
+        for shelf in silent:
+            shelf.append(now, none.astype(np.intp), none, none.astype(np.float64))
+        key = _series_key("up", (), source)
+        shelf = self._page_for(source, "up", is_up=True)
+        if key not in shelf.row_of:
+            self._add_series(source, shelf, [key], now)
+        if len(shelf.keys) > 1 or not shelf.append_full_row(now, now, np.array([up])):
+            shelf.append(now, np.array([shelf.row_of[key]]), np.array([now]), np.array([up]))
+        self._drop_expired(source, now)
+
+    def _drop_expired(self, source: str, now: Millis) -> None:
+        swept = False
+        for (owner, _, _), shelf in self._head_pages.items():
+            swept |= shelf.drop_gone_series(now) if owner == source else shelf.now <= self._now - shelf.retention
+        if swept:
+            self._head_pages = {
+                place: shelf
+                for place, shelf in self._head_pages.items()
+                if shelf.keys and shelf.now > self._now - shelf.retention
+            }
+            for gone in self._watched_since.keys() - {owner for owner, _, _ in self._head_pages}:
+                del self._watched_since[gone]
+                self._ingest_plans.pop(gone, None)
+                self._downtimes.pop(gone, None)
+            self._update_pages()
+
+    def _ingest_plan(self, source: str, read: list[Sample], now: Millis) -> _IngestPlan:
+        names = [sample[:2] for sample in read]
+        known = self._ingest_plans.get(source)
+        if known is not None and known.generation is self.generation and known.series_names == names:
+            return known
+        up = _series_key("up", (), source)
+        homes: dict[int, tuple[HeadPage, list[Labels], list[int]]] = {}
+        for place, (name, labels) in enumerate(names):
+            key = _series_key(name, labels, source)
+            if name and key != up:
+                shelf = self._page_for(source, name)
+                _, keys, places = homes.setdefault(id(shelf), (shelf, [], []))
+                keys.append(key)
+                places.append(place)
+        for shelf, keys, _ in homes.values():
+            if fresh := [key for key in dict.fromkeys(keys) if key not in shelf.row_of]:
+                self._add_series(source, shelf, fresh, now)
+        batch = self._ingest_plans[source] = _IngestPlan(names, self.generation)
+        for shelf, keys, places in homes.values():
+            batch.parts.append((shelf, np.array([shelf.row_of[key] for key in keys]), np.array(places)))
+        if len(batch.parts) == 1:
+            shelf, rows, places_ = batch.parts[0]
+            if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
+                batch.single_page = shelf
+                batch.other_pages = [
+                    other
+                    for (owner, _, is_up), other in self._head_pages.items()
+                    if owner == source and not is_up and other is not shelf
+                ]
+        return batch
+
+    def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
+        since = self._watched_since.get(source, now)
+        anything = self._forgotten_before.get("", TIME_MIN)
+        begins = [
+            max(since, anything, self._forgotten_before.get(dict(key)[METRIC_NAME_LABEL], TIME_MIN)) for key in keys
+        ]
+        shelf.add_series(keys, begins, now)
+        self.invalidate()
+
+    def _page_for(self, source: str, name: str, *, is_up: bool = False) -> HeadPage:
+        place = (source, _retention_of(self._lookback_by_metric, name), is_up)
+        shelf = self._head_pages.get(place)
+        if shelf is None:
+            shelf = self._head_pages[place] = HeadPage.empty(place[1])
+            self._update_pages()
+        return shelf
+
+    def _update_pages(self) -> None:
+        for (source, _, _), shelf in self._head_pages.items():
+            shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
+        self.pages[:] = self._head_pages.values()
+        self.invalidate()
+
+    # ─ reload and boot ─
+
+    def metrics_by_source(self) -> dict[str, set[str]]:
+        """Source → the metrics that are held of it."""
+        found: dict[str, set[str]] = {}
+        for (source, _, _), shelf in self._head_pages.items():
+            found.setdefault(source, set()).update(dict(key)[METRIC_NAME_LABEL] for key in shelf.keys)
+        return found
+
+    def set_lookback(self, lookback_by_metric: Mapping[str, Millis]) -> None:
+        """After a reload: how far back each metric is read from now on. Series move at once, with what they have."""
+        before, self._lookback_by_metric = self._lookback_by_metric, dict(lookback_by_metric)
+        for name in lookback_by_metric.keys() | before.keys():
+            old = _retention_of(before, name)
+            if _retention_of(lookback_by_metric, name) > old and self._now != TIME_MIN:
+                self._forgotten_before[name] = max(self._forgotten_before.get(name, TIME_MIN), self._now - old)
+        homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, list[int]]]] = {}
+        for (source, _, is_up), shelf in self._head_pages.items():
+            for row, key in enumerate(shelf.keys):
+                parts = homes.setdefault(
+                    (source, _retention_of(self._lookback_by_metric, dict(key)[METRIC_NAME_LABEL]), is_up), []
+                )
+                if not parts or parts[-1][0] is not shelf:
+                    parts.append((shelf, []))
+                parts[-1][1].append(row)
+        shelves = {}
+        for place, parts in homes.items():
+            shelf, rows = parts[0]
+            as_it_was = len(parts) == 1 and len(rows) == len(shelf.keys) and shelf.retention == place[1]
+            shelves[place] = (
+                shelf if as_it_was else merge_head_pages([(part, np.array(rows)) for part, rows in parts], place[1])
+            )
+        if any(self._head_pages.get(place) is not shelf for place, shelf in shelves.items()):
+            self._head_pages = shelves
+            self._update_pages()
+
+    def preload(
+        self, source: str, name: str, labels: Labels, points: Iterable[tuple[Millis, float]], begin: Millis
+    ) -> None:
+        """Puts remembered samples of a series back at boot, watched since `begin`, before it is kept for the first time.
+
+        They speak for the past only: the series counts as gone right after the newest of them.
+        """
+        key = _series_key(name, labels, source)
+        place = (source, _retention_of(self._lookback_by_metric, name), False)
+        shelf = self._head_pages.get(place)
+        row = None if shelf is None else shelf.row_of.get(key)
+        held = dict(points)
+        if shelf is not None and row is not None:  # it is remembered as a whole, from its first sample on
+            begin = int(shelf.watched_since[row])
+            there = np.flatnonzero(~is_missing(shelf.v[row]))
+            held = {at: v for at, v in held.items() if not there.size or at + 1 < shelf.t[there[0]]}
+        if not held:
+            return
+        t = np.array([*sorted(held), max(held) + 1], np.int64)
+        v = np.append(np.array([held[at] for at in sorted(held)], np.float64), np.nan)[None, :]
+        v[0, -1] = STALE
+        past = HeadPage(place[1], t, v, [key], np.array([begin]), t[-1:].copy(), t[-1:].copy())
+        past.now = int(t[-1])
+        parts = [(past, np.array([0]))]
+        if shelf is not None:
+            parts.insert(0, (shelf, np.arange(len(shelf.keys))))
+        self._head_pages[place] = merge_head_pages(parts, place[1])
+        self._update_pages()
+
+    def restore(
+        self,
+        source: str,
+        watched_spans: Sequence[tuple[Millis, Millis]],
+        series: Iterable[tuple[list[Labels], list[Millis], Ints, Floats]],
+        now: Millis,
+    ) -> None:
+        """Puts whole series back at boot, before anything else is kept: windows go on where they were.
+
+        `watched`: the spans in which the source was watched, ascending, at least one. What lies between two of them, and
+        from the last one's end until the source delivers again, was watched by nobody: see `Page.unwatched`.
+        `series`: keys, since when each is known (at the earliest), and their times [n] and values [keys, n]; everything
+        from the windows until `now`.
+        """
+        begin, end = watched_spans[0][0], watched_spans[-1][1]
+        downs = [(before[1], after[0]) for before, after in itertools.pairwise(watched_spans)]
+        self._watched_since[source] = begin
+        self._downtimes[source] = np.array([*downs, (end, ONGOING)], np.int64)
+        homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, RowIndices]]] = {}
+        for keys, begins, t, v in series:
+            rows: dict[tuple[Millis, bool], list[int]] = {}
+            for row, key in enumerate(keys):
+                rows.setdefault(
+                    (self.retention_of(dict(key)[METRIC_NAME_LABEL]), key == _series_key("up", (), source)), []
+                ).append(row)
+            for (keep, is_up), mine in rows.items():
+                known = [max(begin, begins[row]) for row in mine]
+                part = _page_of_gone_series(keep, t, v[mine], [keys[row] for row in mine], known, end)
+                homes.setdefault((source, keep, is_up), []).append((part, np.arange(len(mine))))
+        for place, parts in homes.items():
+            shelf = self._head_pages[place] = parts[0][0] if len(parts) == 1 else merge_head_pages(parts, place[1])
+            shelf.trimmed_until = max(shelf.trimmed_until, now - place[1])
+        self._update_pages()
+
+    def retention_of(self, name: str) -> Millis:
+        """How long samples of a metric are held."""
+        return _retention_of(self._lookback_by_metric, name)
+
+    def watched_spans(self) -> dict[str, tuple[Millis, Millis]]:
+        """Source → since when it has been watched without a break, and until when. Those that have delivered."""
+        spans = {}
+        for (source, _, is_up), shelf in self._head_pages.items():
+            missed = self._downtimes.get(source, NO_DOWNTIME)
+            begin = int(missed[-1, 1]) if missed.size else self._watched_since.get(source, ONGOING)
+            if is_up and begin != ONGOING and shelf.last_written.size:
+                spans[source] = (begin, int(shelf.last_written.max()))
+        return spans
+
+    # ─ out ─
+
+    def latest_samples(self, name: str | None = None) -> Iterator[tuple[Labels, Millis, float]]:
+        """Newest value of each series that is still held (all, or those of one metric): labels with the name, time, value.
+
+        A series that is gone keeps its last one until it is forgotten: look at the time.
+        """
+        for shelf in self._head_pages.values():
+            for row in range(len(shelf.keys)) if name is None else shelf.rows_named(name):
+                if (newest := shelf.latest_sample(row)) is not None:
+                    yield shelf.keys[row], *newest
+
+
+def _page_of_gone_series(
+    keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis
+) -> HeadPage:
+    """A shelf of what was, gone since `end`: all its series until they are delivered again."""
+    over = max(end, int(t[-1])) + 1
+    marks = np.full((len(keys), 1), STALE, np.float64)
+    cells = np.ascontiguousarray(np.concatenate((v, marks), axis=1))
+    last = np.full(len(keys), over, np.int64)
+    shelf = HeadPage(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
+    shelf.now = over
+    return shelf
+
+
+def _series_key(name: str, labels: Labels, source: str) -> Labels:
+    """The labels under which a sample is kept: with its name and source, sorted, none of them empty."""
+    kept = {label: value for label, value in labels if value and label not in (METRIC_NAME_LABEL, "source")}
+    theirs = dict(labels).get("source")
+    if theirs:
+        label = "exported_source"
+        while label in kept:
+            label = "exported_" + label
+        kept[label] = theirs
+    return tuple(sorted({**kept, METRIC_NAME_LABEL: name, "source": source}.items()))
+
+
+def _retention_of(lookback_by_metric: Mapping[str, Millis], name: str) -> Millis:
+    return max(lookback_by_metric.get(name, 0), lookback_by_metric.get("", 0), LOOKBACK_DELTA) + RETENTION_SLACK

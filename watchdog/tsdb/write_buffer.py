@@ -1,0 +1,80 @@
+"""What of the store is not written down yet: copied where samples are kept, written down by another thread."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from watchdog.core.model import Labels, Millis
+from watchdog.tsdb.head import Head
+from watchdog.tsdb.head_page import MAX_AHEAD, HeadPage
+from watchdog.tsdb.labels import LOOKBACK_DELTA
+from watchdog.tsdb.page import ABSENT, TIME_MIN, Floats, Ints
+
+
+class NewSamples(NamedTuple):
+    """What is new of some series; `ABSENT` where there is nothing."""
+
+    keys: list[Labels]
+    t: Ints
+    v: Floats
+    """[keys, times]"""
+
+
+class WriteBatch(NamedTuple):
+    """What is new since the last one."""
+
+    now: Millis
+    since: Millis
+    """Everything after this time is in it; what was before is written down, or lost."""
+    samples: list[NewSamples]
+    watched: dict[str, tuple[Millis, Millis]]
+    """Source → since when it has been watched without a break, and until when."""
+    written_until: dict[Labels, Millis]
+    """Until when each series is in it."""
+
+
+class WriteBuffer:
+    """Remembers how far each series is written down. A series only moves forward, so one time says it all."""
+
+    def __init__(self, store: Head, now: Millis) -> None:
+        """`now`: of the boot. What is in the store by then was put back, and is written down somewhere."""
+        self._head = store
+        self._since = now
+        self._written_until: dict[Labels, Millis] = {}
+        for shelf in store.pages:
+            if isinstance(shelf, HeadPage):
+                self._written_until.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
+
+    def collect(self, now: Millis) -> WriteBatch:
+        """Everything since the last batch that was `done`, five minutes of it at most: so long everything is held."""
+        back = now < self._since  # the clock was set back
+        since = now - LOOKBACK_DELTA if back else max(self._since, now - LOOKBACK_DELTA)
+        sheets: list[NewSamples] = []
+        marks: dict[Labels, Millis] = {}
+        for shelf in self._head.pages:
+            if isinstance(shelf, HeadPage) and shelf.t.size:
+                known = np.array([self._written_until.get(key, TIME_MIN) for key in shelf.keys], np.int64)
+                sheets += _new_samples(shelf, np.minimum(known, since) if back else known, since)
+                marks.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
+        return WriteBatch(now, since, sheets, self._head.watched_spans(), marks)
+
+    def mark_written(self, batch: WriteBatch) -> None:
+        """It is written down."""
+        self._since, self._written_until = batch.now, batch.written_until
+
+
+def _new_samples(shelf: HeadPage, known: Ints, since: Millis) -> list[NewSamples]:
+    found = []
+    fresh = np.flatnonzero(shelf.last_written > known)
+    marks = np.maximum(known[fresh], since - MAX_AHEAD)
+    for mark in np.unique(marks):
+        rows = fresh[marks == mark]
+        last = shelf.last_written[rows]
+        columns = slice(int(shelf.t.searchsorted(mark, "right")), int(shelf.t.searchsorted(last.max(), "right")))
+        t, v = shelf.t[columns].copy(), shelf.v[rows, columns]
+        if t.size:
+            v[t[None, :] > last[:, None]] = ABSENT  # what stands there is not theirs yet
+            found.append(NewSamples([shelf.keys[row] for row in rows], t, v))
+    return found

@@ -1,0 +1,110 @@
+"""What is so now, told to people: the rows of `trading-watchdog status` and of the page at `/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from watchdog.core.model import Millis
+from watchdog.core.units import format_duration, format_value
+
+_PHASE_ORDER = ("firing", "easing", "pending", "no data", "ok")
+
+
+class StatusRow(NamedTuple):
+    kind: str
+    name: str
+    """Empty where the row belongs to the one above it."""
+    text: str
+    state: str = ""
+    """`crit`, `warn`, `ok`, `none` (nobody can tell) or empty, where there is nothing to judge."""
+
+
+def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
+    """`known`: what /api/status says. What fires stands above what is well."""
+    for name, source in status["sources"].items():
+        yield StatusRow(
+            "source",
+            name,
+            "up" if source["up"] else source["error"] or "not read yet",
+            "ok" if source["up"] else "crit" if source["error"] else "none",
+        )
+    if (history := status.get("history")) is not None:
+        since = (
+            "nothing yet"
+            if history["oldest"] is None
+            else f"{format_value(history['bytes'], 'bytes')} since {format_time(history['oldest'])}"
+        )
+        paused = history["paused"]
+        yield StatusRow("history", "", since + (f"; pauses: {paused}" if paused else ""), "warn" if paused else "")
+    for name, kpi in status["kpis"].items():
+        texts = ", ".join(value["text"] for value in kpi["values"]) or (
+            "no data" if kpi["judged"] else "no rule judges it"
+        )
+        baseline = f"  (baseline {kpi['baseline']})" if kpi["baseline"] else ""
+        yield StatusRow("kpi", name, texts + baseline, "" if kpi["values"] or not kpi["judged"] else "none")
+        if kpi["warning"]:
+            yield StatusRow("", "", kpi["warning"], "warn")
+    for rule in sorted(status["rules"], key=_sort_key):
+        duration = format_duration(status["now"] - rule["since"])
+        yield StatusRow(
+            "rule",
+            _rule_with_labels(rule),
+            f"{rule['level']} {_display_phase(rule):<7} for {duration}: {rule['reason']}",
+            _rule_state(rule),
+        )
+    for name in status.get("unjudged", ()):
+        yield StatusRow("rule", name, "not judged: asleep (only), or nothing was read yet", "none")
+    for name, target in status["targets"].items():
+        details = [] if target["configured"] else ["no longer configured"]
+        details += [f"latched: {target['latched']}"] if target["latched"] else []
+        acked = f" (acknowledged by {target['acked_by']})" if target["acked_by"] else ""
+        details += [f"incident {target['incident']}{acked}"] if target["incident"] else []
+        details += [_describe_plan(target["plan"], status["now"])] if target["plan"] else []
+        details += [f"held by {target['held']}"] if target["held"] else []
+        yield StatusRow(
+            "target", name, "; ".join(details) or "quiet", "crit" if target["latched"] else "warn" if details else "ok"
+        )
+    for suppression in status["silenced"]:
+        until_ok = ", or until it is well" if suppression["until_well"] else ""
+        left = format_duration(suppression["until"] - status["now"])
+        yield StatusRow("silence", suppression["rule"], f"for another {left}{until_ok} ({suppression['who']})", "warn")
+
+
+def format_time(t: Millis) -> str:
+    """In the time zone of this machine."""
+    return datetime.fromtimestamp(t / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _rule_with_labels(rule: Mapping[str, Any]) -> str:
+    return str(rule["rule"]) + "".join(f" {name}={value}" for name, value in rule["labels"].items())
+
+
+def _display_phase(rule: Mapping[str, Any]) -> str:
+    """What holds, in a word. A rule that is ok because nothing speaks against it is not the same as one that is well."""
+    return "no data" if rule["phase"] == "ok" and rule["outcome"] in ("nodata", "error") else str(rule["phase"])
+
+
+def _rule_state(rule: Mapping[str, Any]) -> str:
+    phase = _display_phase(rule)
+    if phase in ("firing", "easing"):
+        return str(rule["level"])
+    return {"pending": "warn", "no data": "none"}.get(phase, "ok")
+
+
+def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, list[str]]:
+    """What fires comes first, what is well last."""
+    return (
+        _PHASE_ORDER.index(_display_phase(rule)),
+        rule["level"] != "crit",
+        rule["rule"],
+        list(rule["labels"].values()),
+    )
+
+
+def _describe_plan(plan: Mapping[str, Any], now: Millis) -> str:
+    if plan["approve_by"] is None:
+        return f"plan {plan['plan']} {plan['status']} (run {plan['run']})"
+    left = format_duration(max(0, plan["approve_by"] - now))
+    return f"plan {plan['plan']} waits for approval for another {left}: approve {plan['run']}, or deny {plan['run']}"
