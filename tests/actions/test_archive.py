@@ -14,7 +14,10 @@ import pytest
 
 from tests.support.actions import failing_at, json_round_trip, killed_at, make_action
 from watchdog.actions import archive as room
-from watchdog.core.model import Action, ActionError, JsonObject, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, make_action
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 
 
 def make_shell_step(script: str, check: str | None = None, repo: Path | None = None, **more: Any) -> Action:

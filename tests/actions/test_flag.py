@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, killed_at, make_action
 from watchdog.actions import FlagAction
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 
 CONFIG_PY = "GLOBAL_TRADING = True  # the big switch\nFEATURE = True\n"
 

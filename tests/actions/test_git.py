@@ -17,7 +17,10 @@ from pydantic import ValidationError
 from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo, failing_at, json_round_trip, killed_at, make_action
 from watchdog.actions.git.action import redeploy_hint
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, reverts_in_force, rolled_back_commits
-from watchdog.core.model import Action, ActionError, CompletedStep, JsonObject, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
+from watchdog.core.protocols import Action, CompletedStep
+from watchdog.core.target import Target
 from watchdog.host import child_process
 
 

@@ -12,7 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import GitRepo, json_round_trip, killed_at, make_action
-from watchdog.core.model import ActionError, CompletedStep, JsonObject, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
+from watchdog.core.protocols import CompletedStep
+from watchdog.core.target import Target
 
 
 @pytest.fixture

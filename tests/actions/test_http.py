@@ -13,7 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, make_action
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 
 
 class FakeApi:

@@ -18,7 +18,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, killed_at, make_action, wait_until
-from watchdog.core.model import Action, ActionError, ProcessSpec, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process
 
 SLEEPING_BOT = "import time; print('up', flush=True); time.sleep(600)"

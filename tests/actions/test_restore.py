@@ -11,7 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import failing_at, json_round_trip, killed_at, make_action
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
 OLD, NEW = b'{"n": 2}\n', b'{"n": 1}\n'

@@ -14,7 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tests.support.actions import json_round_trip, make_action
 from watchdog.actions import systemd
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.host import child_process
 from watchdog.plans.models import Plan
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from watchdog.actions.values.editor import get_values, has_values, set_values, validate_values
 from watchdog.actions.values.located_value import Value
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 EDITS: list[tuple[str, str, dict[str, Any], str]] = [
     # Python

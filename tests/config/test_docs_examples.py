@@ -9,7 +9,7 @@ from watchdog.config import check_files
 from watchdog.config.entries import RULE_KEYS
 from watchdog.config.model_fields import field_by_key
 from watchdog.config.models import Defaults
-from watchdog.core.model import Target
+from watchdog.core.target import Target
 from watchdog.plans.models import Halt, Repair, Verify
 from watchdog.rules import Kpi, Learn, Missing, Only, Rule, Threshold, state_machine
 

@@ -19,7 +19,8 @@ import psutil
 from tests.rollback.harness import command_step, flag_step
 from tests.support.actions import GitRepo
 from watchdog.actions.process import ProcessAction
-from watchdog.core.model import ActionError, ProcessSpec, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.target import ProcessSpec, Target
 
 CONFIG_V2 = "TRADING = True  # new positions\nFEATURE = True\nMODEL = 2\n"
 CONFIG_V1 = "TRADING = True  # new positions\nFEATURE = True\nMODEL = 1\n"

@@ -15,7 +15,8 @@ from tests.crash import harness
 from tests.crash.harness import CrashHarness
 from tests.crash.scenarios import SCENARIOS, Workspace, find_lost_user_data, setup_workspace
 from tests.support.actions import GitRepo, killed_at
-from watchdog.core.model import Target, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.target import Target
 from watchdog.journal import runs
 from watchdog.journal.sqlite import to_json
 from watchdog.offline import snapshot

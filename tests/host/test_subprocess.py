@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.actions import wait_until
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watchdog.core.model import Labels, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Labels
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.runs import PlanRun, Step

@@ -15,13 +15,14 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.fake_chats import CLOSE_CONNECTION, HANG, FakeServer, FakeSlack, FakeTelegram, Response
-from watchdog.core import model
-from watchdog.core.model import Message, NotifyError
+from watchdog.core import model, protocols
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message
 from watchdog.notifiers import AnyNotifier, slack, telegram
 
 CHANNEL_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnyNotifier)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in CHANNEL_CLASSES}
-ADAPTER: TypeAdapter[model.Notifier] = TypeAdapter(AnyNotifier)
+ADAPTER: TypeAdapter[protocols.Notifier] = TypeAdapter(AnyNotifier)
 MESSAGE = Message("k", "crit", "Drawdown 10 %", ("halt starts",), incident=7)
 
 
@@ -35,7 +36,7 @@ class Case(NamedTuple):
     threads: bool
 
     @property
-    def make_channel(self) -> model.Notifier:
+    def make_channel(self) -> protocols.Notifier:
         return ADAPTER.validate_python({"type": self.kind, **self.fields})
 
 
@@ -70,7 +71,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     made.server.close()
 
 
-def send(part: model.Notifier, message: Message = MESSAGE) -> str | None:
+def send(part: protocols.Notifier, message: Message = MESSAGE) -> str | None:
     """As the outbox does: awaited where it is a coroutine."""
     sent = part.send(message)
     handle = asyncio.run(sent) if inspect.iscoroutine(sent) else sent
@@ -78,7 +79,7 @@ def send(part: model.Notifier, message: Message = MESSAGE) -> str | None:
     return handle
 
 
-def send_error(part: model.Notifier) -> NotifyError:
+def send_error(part: protocols.Notifier) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
         send(part)
     return caught.value

@@ -13,7 +13,8 @@ from typing import ParamSpec
 
 import pytest
 
-from watchdog.core.model import Message, NotifyError, Severity
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import messages

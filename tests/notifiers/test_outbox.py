@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from watchdog.core.model import Message, Millis, NotifyError, Severity
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents, messages

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fake_chats import CLOSE_CONNECTION, HANG, MESSAGE, FakeSlack
-from watchdog.core.model import Message, NotifyError
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message
 from watchdog.notifiers import SlackNotifier, slack
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 import watchdog.notifiers
 from tests.support.fake_chats import CLOSE_CONNECTION, HANG, MESSAGE, FakeTelegram, telegram_error
-from watchdog.core.model import Message, NotifyError
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message
 from watchdog.notifiers import TelegramNotifier, telegram
 
 

@@ -13,7 +13,8 @@ from tests.support.actions import GitRepo, failing_at, make_action
 from watchdog.actions.git import repository
 from watchdog.actions.git.commit_refs import redeployed_commits
 from watchdog.cli.command_line import main
-from watchdog.core.model import Target, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.target import Target
 from watchdog.offline import snapshot
 
 V1 = "TRADING = True  # new positions\nSIZE = 1\n"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.promql import PromqlError, parse
 from watchdog.promql.parse.nodes import (
     AggregateExpr,

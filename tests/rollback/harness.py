@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.actions.values.editor import get_values
-from watchdog.core.model import Millis, Outcome, Severity, Target, Verdict
+from watchdog.core.model import Millis, Outcome, Severity, Verdict
 from watchdog.core.offload import ThreadOffload
+from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.runs import PlanRun, Step

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support.pipeline_harness import MAIN_YAML, RULES_YAML, SECOND, PipelineHarness
 from watchdog import config
 from watchdog.config import Config
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.journal import incidents, runs
 from watchdog.journal.messages import Request
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from watchdog.core.model import Target, Verdict
+from watchdog.core.model import Verdict
+from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents, runs
 from watchdog.journal.runs import PlanRun

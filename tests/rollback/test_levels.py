@@ -14,7 +14,7 @@ from tests.rollback.harness import (
     make_halt,
     make_repair,
 )
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 # ─ one run from its start to its end ─
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.rollback.harness import RollbackHarness, command_step, flag_step, make_halt, make_repair, restart
-from watchdog.core.model import Target
+from watchdog.core.target import Target
 from watchdog.journal import runs
 from watchdog.plans.models import serialize_plan
 

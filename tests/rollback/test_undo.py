@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.rollback.harness import RollbackHarness, flag_step, make_repair, restart
-from watchdog.core.model import Target
+from watchdog.core.target import Target
 from watchdog.journal import backups, incidents, runs
 from watchdog.journal.sqlite import to_json
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.core.model import Target
+from watchdog.core.target import Target
 from watchdog.rules.guard import Allowed, GuardInputs, PastRun, Refused, may_start_plan
 
 NOW = 1_700_000_000_000

@@ -18,7 +18,8 @@ from tests.scenarios.harness import ScenarioHarness
 from tests.support.actions import GitRepo, make_action
 from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.process import ProcessAction
-from watchdog.core.model import ActionError, ProcessSpec, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal import runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal

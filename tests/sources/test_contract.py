@@ -15,15 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 from tests.sources.conftest import MakeSystemctl, StartServer
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.raw_http_server import never_respond, respond_with
-from watchdog.core import model
-from watchdog.core.model import Labels, SourceError, SourceState
+from watchdog.core import model, protocols
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Labels
+from watchdog.core.protocols import SourceState
 from watchdog.host import procfs
 from watchdog.sources import AnySource
 
 NOW = 1_700_000_000_000
 SOURCE_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnySource)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in SOURCE_CLASSES}
-ADAPTER: TypeAdapter[model.Source] = TypeAdapter(AnySource)
+ADAPTER: TypeAdapter[protocols.Source] = TypeAdapter(AnySource)
 
 
 class Environment:
@@ -85,7 +87,7 @@ HUNG: dict[str, Make | None] = {
 }
 
 
-def make_source(kind: str, fields: dict[str, Any]) -> model.Source:
+def make_source(kind: str, fields: dict[str, Any]) -> protocols.Source:
     return ADAPTER.validate_python({"type": kind, **fields})
 
 

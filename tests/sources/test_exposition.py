@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
-from watchdog.core.model import Labels, Sample, SourceError
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Labels, Sample
 from watchdog.sources.exposition import PageCache, parse_samples
 
 NOW = 1_700_000_000_000

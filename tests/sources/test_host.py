@@ -9,7 +9,8 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from watchdog.core.model import SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.protocols import SourceState
 from watchdog.sources import HostSource
 
 NOW = 1_700_000_000_000

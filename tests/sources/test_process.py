@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.sources.conftest import MakeSystemctl, StartProcess
-from watchdog.core.model import SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.protocols import SourceState
 from watchdog.host import procfs
 from watchdog.sources import ProcessSource
 

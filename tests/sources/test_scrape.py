@@ -12,7 +12,9 @@ from pydantic import SecretStr, ValidationError
 
 from tests.sources.conftest import StartServer
 from tests.support.raw_http_server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
-from watchdog.core.model import Sample, SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Sample
+from watchdog.core.protocols import SourceState
 from watchdog.net.fetch import redact_url
 from watchdog.sources import ScrapeSource
 

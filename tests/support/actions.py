@@ -15,13 +15,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from watchdog.actions import AnyAction
-from watchdog.core import model
+from watchdog.core import model, protocols
 
 _ACTION: TypeAdapter[Any] = TypeAdapter(AnyAction)
 
 
-def make_action(**fields: Any) -> model.Action:
-    made: model.Action = _ACTION.validate_python(fields)
+def make_action(**fields: Any) -> protocols.Action:
+    made: protocols.Action = _ACTION.validate_python(fields)
     return made
 
 

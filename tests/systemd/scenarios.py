@@ -19,7 +19,7 @@ import yaml
 
 from tests.e2e.harness import RULES_TEMPLATE, TOY_BOT, E2EHarness, wait_until
 from watchdog.actions import SystemdAction
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.journal import incidents, runs
 from watchdog.journal.incidents import TargetState
 from watchdog.journal.sqlite import Journal

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.telemetry import Telemetry
 from watchdog.web.server import _MAX_CONNECTIONS, WebServer, build_routes
 

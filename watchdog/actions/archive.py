@@ -15,16 +15,10 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from watchdog.core.model import (
-    ActionError,
-    ActionModel,
-    CompletedStep,
-    Duration,
-    FrozenList,
-    JsonObject,
-    StepState,
-    Target,
-)
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
 if TYPE_CHECKING:

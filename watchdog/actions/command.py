@@ -9,16 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from watchdog.core.model import (
-    ActionError,
-    ActionModel,
-    CompletedStep,
-    Duration,
-    FrozenList,
-    JsonObject,
-    StepState,
-    Target,
-)
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import child_process
 
 _CHECK_TIMEOUT_MS = 20_000  # whoever asks for the state does not wait long

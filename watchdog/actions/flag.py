@@ -12,7 +12,10 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.actions.values import editor
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
-from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
 __all__ = ["FlagAction", "get_values", "set_values"]

@@ -13,17 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from watchdog.core.model import (
-    ActionError,
-    ActionModel,
-    CompletedStep,
-    ConfigModel,
-    Duration,
-    FrozenList,
-    JsonObject,
-    StepState,
-    Target,
-)
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, ConfigModel, Duration, FrozenList, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import child_process
 from watchdog.net import http
 

@@ -15,16 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
 
-from watchdog.core.model import (
-    ActionError,
-    ActionModel,
-    CompletedStep,
-    Duration,
-    JsonObject,
-    ProcessSpec,
-    StepState,
-    Target,
-)
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
 
 if TYPE_CHECKING:

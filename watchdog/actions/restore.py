@@ -14,7 +14,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
 _CHUNK = 1 << 20

@@ -10,7 +10,10 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ActionError, ActionModel, CompletedStep, Duration, JsonObject, StepState, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.host import child_process
 
 _UNIT_PATTERN = re.compile(

@@ -24,8 +24,10 @@ from watchdog.app.requests import RequestHandler
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
-from watchdog.core.model import Millis, Severity, SourceError, SourceState, WatchdogError
+from watchdog.core.errors import SourceError, WatchdogError
+from watchdog.core.model import Millis, Severity
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
+from watchdog.core.protocols import SourceState
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
 from watchdog.journal import incidents, messages, runs

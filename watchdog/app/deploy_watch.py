@@ -7,7 +7,9 @@ from typing import NamedTuple
 from watchdog.actions.git.commit_refs import current_commit, redeployed_commits
 from watchdog.actions.process import ProcessAction
 from watchdog.actions.systemd import SystemdAction
-from watchdog.core.model import ActionError, Millis, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import Millis
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal import incidents
 from watchdog.journal.sqlite import Journal

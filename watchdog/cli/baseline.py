@@ -10,7 +10,7 @@ from typing import Any
 from watchdog.cli.control import send_request
 from watchdog.cli.status import fetch_status, open_journal
 from watchdog.config import Config
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration, format_value, parse_duration
 from watchdog.journal import baselines
 from watchdog.journal.baselines import Baseline

@@ -15,7 +15,8 @@ from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
 from watchdog.config.probe import ProbeResult, probe_sources
-from watchdog.core.model import Source, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
 from watchdog.journal.sqlite import Journal, JournalError
 from watchdog.pipeline.target_reconciliation import describe_unconfigured

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import __version__
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.units import parse_duration
 from watchdog.documents.problems import ConfigError
 

@@ -15,7 +15,7 @@ from typing import Any
 from watchdog.cli.dry_run import dry_run
 from watchdog.cli.run import log_to_stderr
 from watchdog.cli.status import open_journal, run_as_json
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.journal import messages, runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal

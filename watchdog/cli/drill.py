@@ -8,7 +8,7 @@ import json
 
 from watchdog.cli.status import open_journal
 from watchdog.config import Config
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.documents.problems import unknown_name
 from watchdog.offline.drill.rehearse import RowResult, rehearse_plan
 

@@ -8,7 +8,9 @@ import os
 from typing import Any, cast
 
 from watchdog import config
-from watchdog.core.model import Action, ActionError, Target, WatchdogError
+from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.documents.problems import format_names, unknown_name
 from watchdog.plans.models import Halt, Repair, phase_steps
 

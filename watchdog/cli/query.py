@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 import numpy as np
 
 from watchdog import config
-from watchdog.core.model import Millis, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Millis
 from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query

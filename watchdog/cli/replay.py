@@ -12,7 +12,8 @@ from typing import Any
 
 from watchdog import config
 from watchdog.config import Config
-from watchdog.core.model import Labels, Millis, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Labels, Millis
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import ConfigError
 from watchdog.offline.history import loader

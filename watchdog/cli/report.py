@@ -10,7 +10,7 @@ import time
 
 from watchdog.cli.status import open_journal
 from watchdog.config import Config
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.journal import incidents
 from watchdog.offline.history import loader
 from watchdog.offline.report import build

@@ -11,7 +11,8 @@ from watchdog.actions.git.commit_refs import redeployed_commits, reverts_in_forc
 from watchdog.cli.control import confirm, send_request
 from watchdog.cli.status import open_journal
 from watchdog.config import Config
-from watchdog.core.model import ActionError, Target, WatchdogError
+from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.target import Target
 from watchdog.documents.problems import format_names, unknown_name
 from watchdog.journal import runs
 from watchdog.journal.lock import StateLock

@@ -13,7 +13,7 @@ from typing import Any
 
 from watchdog import config
 from watchdog.config import Config
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.lock import StateLock

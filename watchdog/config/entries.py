@@ -14,7 +14,7 @@ from watchdog.config import interpolate
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import Defaults, History, Reload, Web
-from watchdog.core.model import Target
+from watchdog.core.target import Target
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier

@@ -17,7 +17,7 @@ from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
 from watchdog.config.permissions import find_unsafe_files
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
-from watchdog.core.model import Source
+from watchdog.core.protocols import Source
 from watchdog.documents.document import Document
 from watchdog.documents.problems import ConfigError, Problem
 from watchdog.documents.yaml_loader import load_document

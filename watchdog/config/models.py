@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from watchdog.core.model import ConfigModel, Duration, FrozenList, Target
+from watchdog.core.model import ConfigModel, Duration, FrozenList
+from watchdog.core.target import Target
 from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
 from watchdog.notifiers import AnyNotifier

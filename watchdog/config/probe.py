@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from watchdog.config.entries import Draft
 from watchdog.config.lint import expressions, lint_warning, named_source, selectors
-from watchdog.core.model import Labels, Millis, Source, SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Labels, Millis
+from watchdog.core.protocols import Source, SourceState
 from watchdog.documents.problems import Problem, shorten, suggest
 from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_series, parse
 from watchdog.promql.parse.nodes import VectorSelector

@@ -10,7 +10,8 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.lint import lint, verify_blocks
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
-from watchdog.core.model import ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.target import Target
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, shorten, suggest
 from watchdog.plans.models import Halt, Level, Repair

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 
 MAX_COMPARED_NAMES = 300
 """Names that are compared with one that is not known: each costs some 5 µs, and a file may hold thousands of both."""

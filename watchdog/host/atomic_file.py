@@ -10,7 +10,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""

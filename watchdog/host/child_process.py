@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from watchdog.core.model import Millis, SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Millis
+from watchdog.core.protocols import SourceState
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""

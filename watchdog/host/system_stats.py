@@ -7,7 +7,8 @@ from typing import Any
 
 import psutil
 
-from watchdog.core.model import SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.protocols import SourceState
 
 
 def host_metrics(state: SourceState) -> dict[str, float]:

@@ -10,7 +10,8 @@ import signal
 import time
 from pathlib import Path
 
-from watchdog.core.model import Millis, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Millis
 
 STALE_AFTER = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""

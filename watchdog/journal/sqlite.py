@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.journal.disk_reserve import DiskReserve
 from watchdog.journal.lock import StateLock
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION

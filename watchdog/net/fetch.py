@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
-from watchdog.core.model import Millis, SourceError
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 
 CHUNK_BYTES = 64 * 1024

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 MAX_BODY_BYTES = 1 << 20
 """Bytes of an answer."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from watchdog.core.model import NotifyError
+from watchdog.core.errors import NotifyError
 
 
 def load_token(token: SecretStr | None, token_file: str | None, pattern: re.Pattern[str], description: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.core.model import Message, Millis, NotifyError
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal import messages

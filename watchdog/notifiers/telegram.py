@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from watchdog.core.model import ConfigModel, Message, NotifyError, Severity
+from watchdog.core.errors import NotifyError
+from watchdog.core.model import ConfigModel, Message, Severity
 from watchdog.net import secrets
 from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
 

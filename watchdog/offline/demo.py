@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.actions.process import ProcessAction
-from watchdog.core.model import ProcessSpec, Target, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal import incidents, runs
 from watchdog.journal.messages import count_sent
 from watchdog.journal.sqlite import Journal

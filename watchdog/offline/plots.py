@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from watchdog.core.model import Millis, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Millis
 from watchdog.tsdb.page import Bools, Floats, Ints
 
 if TYPE_CHECKING:

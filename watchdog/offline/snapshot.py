@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 from watchdog.actions import FlagAction, GitAction
 from watchdog.actions.git import repository
 from watchdog.actions.git.repository import Repository
-from watchdog.core.model import ActionError, JsonObject, Millis, Target, WatchdogError
+from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.model import JsonObject, Millis
+from watchdog.core.target import Target
 from watchdog.documents.problems import unknown_name
 from watchdog.host import atomic_file
 from watchdog.plans.models import Halt, Repair

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Millis, Severity, Target, Verdict
+from watchdog.core.model import Millis, Severity, Verdict
+from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs, suppressions

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
-from watchdog.core.model import Source
+from watchdog.core.protocols import Source
 from watchdog.core.units import format_promql_duration, format_value
 from watchdog.prometheus_rules.alert import PrometheusAlert
 from watchdog.prometheus_rules.conditions import (

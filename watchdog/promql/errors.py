@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 
 
 class PromqlError(WatchdogError):

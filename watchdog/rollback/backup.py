@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.actions.git import repository
-from watchdog.core.model import ActionError, JsonObject
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
 from watchdog.core.telemetry import log
 from watchdog.host.atomic_file import fsync_directory
 

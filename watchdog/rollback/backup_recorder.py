@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from watchdog.core.model import Action, ActionError, JsonObject, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal import backups
 from watchdog.journal.runs import PlanRun, StepPhase

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.core.model import JsonObject, SourceError, Target
+from watchdog.core.errors import SourceError
+from watchdog.core.model import JsonObject
+from watchdog.core.target import Target
 from watchdog.net.fetch import HttpFetcher
 from watchdog.plans.models import HttpCheck, LogCheck
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from watchdog.core.model import Action, ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.plans.models import Repair
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from watchdog.actions import SystemdAction
-from watchdog.core.model import Action, ActionError, CompletedStep, JsonObject, Millis, StepState, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
+from watchdog.core.protocols import Action, CompletedStep, StepState
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.host import child_process

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from watchdog.core.model import Severity, Target
+from watchdog.core.model import Severity
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.core.model import Millis, Target
+from watchdog.core.model import Millis
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs

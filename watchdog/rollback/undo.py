@@ -9,7 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from watchdog.actions import GitAction
 from watchdog.actions.git import repository
-from watchdog.core.model import ActionError, ActionModel, CompletedStep, JsonObject, StepState
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.journal import backups, runs
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.sqlite import Journal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.sqlite import from_json

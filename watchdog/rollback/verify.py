@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
-from watchdog.core.model import ActionError, Millis
+from watchdog.core.errors import ActionError
+from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun

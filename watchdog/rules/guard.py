@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from watchdog.core.model import Millis, Target
+from watchdog.core.model import Millis
+from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from watchdog.core.model import Labels, Millis, Sample, SourceError
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Labels, Millis, Sample
 
 _LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from watchdog.core.model import ConfigModel, FrozenList, Labels, Millis, Sample, SourceState
+from watchdog.core.model import ConfigModel, FrozenList, Labels, Millis, Sample
+from watchdog.core.protocols import SourceState
 from watchdog.sources.interval import Interval
 
 

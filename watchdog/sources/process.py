@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ConfigModel, Millis, Sample, SourceState
+from watchdog.core.model import ConfigModel, Millis, Sample
+from watchdog.core.protocols import SourceState
 from watchdog.sources.interval import Interval
 
 

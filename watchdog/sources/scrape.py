@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from watchdog.core.model import ConfigModel, Millis, Sample, SourceError, SourceState
+from watchdog.core.errors import SourceError
+from watchdog.core.model import ConfigModel, Millis, Sample
+from watchdog.core.protocols import SourceState
 from watchdog.sources import exposition
 from watchdog.sources.interval import Interval
 

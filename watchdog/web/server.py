@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from watchdog.core.model import WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.telemetry import log
 from watchdog.web.status_page import render_status_page
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from watchdog.cli.command_line import main
-from watchdog.core.model import ProcessSpec, Target
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.offline.drill.rehearse import RowResult, rehearse_plan
 from watchdog.plans.models import Plan
 

@@ -23,16 +23,10 @@ from watchdog.actions.git.commit_refs import (
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
-from watchdog.core.model import (
-    ActionError,
-    ActionModel,
-    CompletedStep,
-    Duration,
-    FrozenList,
-    JsonObject,
-    StepState,
-    Target,
-)
+from watchdog.core.errors import ActionError
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.target import Target
 
 __all__ = [
     "GitAction",

@@ -12,7 +12,7 @@ from watchdog.actions.git.repository import (
     resolve_head,
     resolve_tree,
 )
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 GOOD_REFS = "refs/trading-watchdog/good/"
 BAD_REFS = "refs/trading-watchdog/bad/"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from watchdog.actions.git.repository import PRIVATE_DIR, Repository
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 _STALE_AFTER = 600.0

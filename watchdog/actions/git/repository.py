@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 BRANCH_REFS = "refs/heads/"

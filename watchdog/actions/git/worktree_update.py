@@ -28,7 +28,7 @@ from watchdog.actions.git.repository import (
 )
 from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 from watchdog.host import atomic_file
 
 _STAGING_DIR_NAME = ".trading-watchdog"

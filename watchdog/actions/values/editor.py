@@ -17,7 +17,7 @@ from typing import Literal
 
 from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 __all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
 

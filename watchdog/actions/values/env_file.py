@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from watchdog.actions.values.located_value import LocatedValue, Scalar, exactly_one
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 _LINE = re.compile(r"[^\n]*\n?")
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*", re.ASCII)

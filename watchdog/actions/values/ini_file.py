@@ -6,7 +6,7 @@ import re
 
 from watchdog.actions.values import env_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, exactly_one
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 _SECTION = re.compile(r"\[([^\]\r\n]+)\][ \t]*(?:[;#].*)?")
 _ASSIGNMENT = re.compile(r"([^\s=:;#\[][^=:]*?)[ \t]*[=:][ \t]*(.*?)[ \t]*")

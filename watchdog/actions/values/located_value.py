@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeVar
 
-from watchdog.core.model import ActionError, FrozenList
+from watchdog.core.errors import ActionError
+from watchdog.core.model import FrozenList
 
 Scalar = bool | int | float | str | None
 Value = Scalar | FrozenList[Scalar]

@@ -14,7 +14,7 @@ from watchdog.actions.values.located_value import (
     nodes_at_path,
     value_at_node,
 )
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 

@@ -17,7 +17,7 @@ from watchdog.actions.values.located_value import (
     same_value,
     value_at_node,
 )
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from watchdog.actions.values.located_value import LocatedValue, Scalar, ValueNode, exactly_one, value_at_node
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 
 class _Composer(yaml.SafeLoader):

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from watchdog.core.model import ActionError, CompletedStep, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import CompletedStep
+from watchdog.core.target import Target
 from watchdog.offline.drill.sandbox import Sandbox
 from watchdog.plans.models import Halt, Repair, effective_verify
 

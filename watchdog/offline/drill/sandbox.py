@@ -10,7 +10,7 @@ from typing import Any
 
 from watchdog.actions.git import repository
 from watchdog.actions.git.repository import Repository
-from watchdog.core.model import ActionError
+from watchdog.core.errors import ActionError
 
 _MAX_BYTES = 2 << 30
 """Bytes: more is not copied for a rehearsal."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from watchdog.core.model import Labels, Millis, WatchdogError
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Labels, Millis
 from watchdog.tsdb.labels import METRIC_NAME_LABEL
 from watchdog.tsdb.page import ABSENT_BITS, Floats, Ints, PageList, SeriesPage
 

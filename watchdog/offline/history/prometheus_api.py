@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from watchdog.core.model import Millis, SourceError
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Millis
 from watchdog.net.fetch import HttpFetcher, redact_url
 from watchdog.offline.history.page_builder import HistoryError, PageBuilder, QueryRange
 

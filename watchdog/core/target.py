@@ -1,0 +1,91 @@
+"""What is protected: a bot, where it runs, and when it may be repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator, Field, Strict, model_validator
+
+from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis
+from watchdog.core.schedule import in_schedule, parse_between, parse_days, parse_zone
+from watchdog.core.units import parse_duration
+
+
+class ProcessSpec(ConfigModel):
+    """A bot that runs without systemd: how it is found, and how it is started."""
+
+    pid_file: str
+    """File that holds the bot's process id; relative to `cwd`."""
+    command: FrozenList[str]
+    """Program and arguments; run without a shell."""
+    cwd: str | None = None
+    """Working directory; the target's repo when not said."""
+    log: str | None = None
+    """File that receives stdout and stderr; thrown away when not said."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Variables that are set for it beside our own."""
+
+
+class Budget(NamedTuple):
+    runs: int
+    per: Millis
+    text: str
+
+
+def _parse_budget(value: object) -> object:
+    """``["3 per 1h", "7 per 1d"]`` or one such string → budgets. Raises ValueError with the cure."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str | Budget) for text in texts):
+        raise ValueError("a budget reads like 3 per 1h, or a list of such")
+    budgets = []
+    for text in texts:
+        if isinstance(text, Budget):
+            budgets.append(text)
+            continue
+        count, _, per = (part.strip() for part in text.partition("per"))
+        if not count.isdecimal() or len(count) > 6 or int(count) < 1 or not per:
+            raise ValueError(f"a budget reads like 3 per 1h, not {text!r}")
+        budgets.append(Budget(int(count), parse_duration(per), text))
+    return tuple(budgets)
+
+
+class Maintenance(ConfigModel):
+    """Hours in which no repair is started: somebody else is at work then, week for week. Halts are."""
+
+    between: Annotated[str | None, BeforeValidator(parse_between)] = None
+    """Hours of the day, `"22:00-23:30"`; over midnight belongs to the day it begins on."""
+    days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
+    """Days of the week: `[mon-fri]`, `[sat, sun]`."""
+    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    """Whose clock is meant."""
+    why: str
+    """Stands where people ask why nothing is repaired."""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Maintenance:
+        if self.between is None and self.days is None:
+            raise ValueError("maintenance needs between or days: it has an end")
+        return self
+
+    def active_at(self, t: Millis) -> bool:
+        return in_schedule(self.between, self.days, self.timezone, t)
+
+
+class Target(ConfigModel):
+    """What is protected: one bot. Key of locks, latches and incidents."""
+
+    unit: str | None = None
+    """systemd unit of the bot."""
+    process: ProcessSpec | None = None
+    """The bot's process, when it is no systemd unit."""
+    repo: str | None = None
+    """Git work tree the bot runs from."""
+    budget: Annotated[tuple[Budget, ...], BeforeValidator(_parse_budget), Strict(False)] = ()
+    """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""
+    cooldown: Duration = 15 * 60_000
+    """Least time from the end of one repair to the start of the next."""
+    settling: Duration = 10 * 60_000
+    """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
+    maintenance: FrozenList[Maintenance] = ()
+    """Hours in which rules start no repair. Halts run."""
