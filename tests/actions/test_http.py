@@ -142,7 +142,7 @@ def test_a_refusal_did_not_happen_and_a_breakdown_may_have(api: FakeApi, status:
 
 def test_nobody_there_is_known_not_to_have_happened(api: FakeApi) -> None:
     step = make_stop_step(api, url="http://127.0.0.1:1/stop")
-    with pytest.raises(ActionError, match="refused — see whether it runs") as caught:
+    with pytest.raises(ActionError, match="nobody listens there — is the server running") as caught:
         step.apply({}, "k")
 
     assert not caught.value.may_have_happened
@@ -154,7 +154,9 @@ def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
 ) -> None:
     api.hanging_paths.add("/stop")
     began = time.monotonic()
-    with pytest.raises(ActionError, match="no answer in time") as caught:
+    with pytest.raises(
+        ActionError, match="no whole answer within 300 ms — look whether it did what it was asked"
+    ) as caught:
         make_stop_step(api, check=check, timeout=300).apply({}, "k")
 
     assert time.monotonic() - began < 5
@@ -164,7 +166,7 @@ def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
 
 def test_a_long_answer_is_not_read_to_its_end(api: FakeApi) -> None:
     api.answers["/stop"] = (200, b"x" * (2 << 20))
-    with pytest.raises(ActionError, match="more than 1024 KiB") as caught:
+    with pytest.raises(ActionError, match="more than 1048576 bytes — look whether it did") as caught:
         make_stop_step(api).apply({}, "k")
 
     assert caught.value.may_have_happened
@@ -246,6 +248,7 @@ def test_a_secret_lies_among_systemds_credentials_or_in_the_repo(
     [
         ("token_file", None, "cannot be read: No such file"),
         ("token_file", b"\xff", "it is no text"),
+        ("headers_file", b"\xff", "it is no text"),
         ("token_file", b"two words", "holds no token"),
         ("headers_file", b"\nnonsense\n", "line 2 of .* is no Name: value"),
         ("headers_file", "X: ä\n".encode(), "line 1 of"),
@@ -265,9 +268,9 @@ def test_a_bad_secret_is_said_before_anything_is_done(
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"url": "ftp://x/"}, "no address"),
-        ({"url": "http://me:pw@x/"}, "stands in the journal"),
-        ({"url": "http://x:99999/"}, "no port"),
+        ({"url": "ftp://x/"}, "an address reads like http://127.0.0.1:8080/api/v1/stop"),
+        ({"url": "http://me:pw@x/"}, "shown in logs and in the journal — put the password in token_file"),
+        ({"url": "http://x:99999/"}, "its port from 1 to 65535"),
         ({"headers": {"Authorization": "Bearer x"}}, "stands in the journal"),
         ({"headers": {"X Y": "z"}}, "no name of a header"),
         ({"headers": {"X": "a\nb"}}, "cannot be sent"),

@@ -59,6 +59,43 @@ def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(
     assert library not in imported_modules
 
 
+ASK_PROGRAM = """\
+import sys
+from pydantic import TypeAdapter
+from watchdog.actions import AnyAction
+from watchdog.core.errors import WatchdogError
+from watchdog.core.target import Target
+from watchdog.offline.history.page_builder import PageBuilder, QueryRange
+from watchdog.offline.history.prometheus_api import fetch_series
+from watchdog.plans.models import HttpCheck
+from watchdog.rollback.checks import http_check_passes
+from watchdog.cli.daemon_api import ask_daemon
+
+url = "http://127.0.0.1:1/"
+action = TypeAdapter(AnyAction).validate_python({"do": "http", "url": url}).bind(Target())
+check = HttpCheck(url=url)
+action.capture()
+print("requests" in sys.modules)
+try:
+    {
+        "action": lambda: action.apply({}, "key"),
+        "check": lambda: http_check_passes(check),
+        "history": lambda: fetch_series(url, {"a"}, QueryRange(0, 0, 1_000), PageBuilder('history')),
+    }[sys.argv[1]]()
+except WatchdogError as error:
+    assert "nobody listens there" in str(error), error
+print("requests" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("who", ["action", "check", "history"])
+def test_requests_is_imported_when_somebody_asks_and_not_before(who: str) -> None:
+    argv = [sys.executable, "-c", ASK_PROGRAM, who]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -125,6 +125,20 @@ def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints(path: Pa
         assert not called & {"print", "sys.exit", "exit"}
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_net_speaks_http(path: Path) -> None:
+    """A chat's own library aside, which is imported where that chat is."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+
+    if package_of(path) != "net":
+        assert not imported & {"http.client", "requests", "urllib3", "urllib.request"}
+
+
 def test_no_file_has_grown_beyond_one_subject() -> None:
     lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in FILES}
 

@@ -7,25 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_http_server import Behaviour, RawHttpServer
+from tests.support.raw_http_server import StartServer, start_server
 
-StartServer = Callable[[Behaviour], RawHttpServer]
+__all__ = ["StartServer", "start_server"]
+
 StartProcess = Callable[..., "subprocess.Popen[bytes]"]
 MakeSystemctl = Callable[[str], None]
-
-
-@pytest.fixture
-def start_server() -> Iterator[StartServer]:
-    """Starts loopback servers; they end with the test."""
-    servers: list[RawHttpServer] = []
-
-    def start(behave: Behaviour) -> RawHttpServer:
-        servers.append(RawHttpServer(behave))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture

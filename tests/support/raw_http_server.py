@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+LOOPBACK_CERTIFICATE = Path(__file__).with_name("loopback_tls.pem")
+"""For 127.0.0.1 and localhost, with its key; known to nobody but who names this file."""
 
 Behaviour = Callable[["RawHttpServer", socket.socket], object]
 
@@ -13,8 +20,11 @@ Behaviour = Callable[["RawHttpServer", socket.socket], object]
 class RawHttpServer:
     """Answers each request by calling `behave`; a behaviour that returns True keeps the connection."""
 
-    def __init__(self, behave: Behaviour) -> None:
+    def __init__(self, behave: Behaviour, *, secure: bool = False) -> None:
         self.behaviour = behave
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if secure else None
+        if self._tls is not None:
+            self._tls.load_cert_chain(LOOPBACK_CERTIFICATE)
         self.requests: list[str] = []
         """Request line and headers of each request."""
         self.connections = 0
@@ -25,8 +35,13 @@ class RawHttpServer:
         self._start(self._accept)
 
     @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/metrics"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/metrics"
 
     def close(self) -> None:
         self.stopping.set()
@@ -53,6 +68,9 @@ class RawHttpServer:
 
     def _serve_connection(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
             while head := _read_head(connection):
                 self.requests.append(head)
                 if not self.behaviour(self, connection):
@@ -98,3 +116,20 @@ def respond_slowly(start_process: bytes, byte: bytes) -> Behaviour:
             connection.sendall(byte)
 
     return behave
+
+
+StartServer = Callable[[Behaviour], RawHttpServer]
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """Starts loopback servers; they end with the test."""
+    servers: list[RawHttpServer] = []
+
+    def start(behave: Behaviour) -> RawHttpServer:
+        servers.append(RawHttpServer(behave))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,23 +15,22 @@ from watchdog.core.model import ActionModel, ConfigModel, Duration, FrozenList, 
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
-from watchdog.net import http
+from watchdog.net import http, secrets
+from watchdog.net.address import redact_url, validate_url
+from watchdog.net.deadline import Deadline
+from watchdog.net.errors import HttpError
 
 _CHECK_TIMEOUT_MS = 15_000  # whoever asks for the state does not wait long
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
 
 
+_MAX_BYTES = 1 << 20
+"""Bytes of an answer."""
+
+
 def _validate_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
-        raise ValueError(f"{url!r} is no address such as http://127.0.0.1:8080/api/v1/stop")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("the plan's text stands in the journal: put the password in token_file, the name in user")
-    try:
-        parts.port  # noqa: B018 - it is read only here
-    except ValueError:
-        raise ValueError(f"{url!r} has no port between 1 and 65535") from None
-    return url
+    cure = "put the password in token_file, the name in user"
+    return validate_url(url, "http://127.0.0.1:8080/api/v1/stop", credentials_cure=cure)
 
 
 class ExpectedResponse(ConfigModel):
@@ -103,7 +99,7 @@ class HttpAction(ActionModel):
         for name, value in headers.items():
             if name.lower() in _SECRET_HEADERS:
                 raise ValueError(f"the plan's text stands in the journal: put {name} in headers_file or token_file")
-            _validate_header(name, value)
+            http.validate_header(name, value)
         return headers
 
     @model_validator(mode="after")
@@ -121,15 +117,14 @@ class HttpAction(ActionModel):
         return self.model_copy(update=found)
 
     def describe(self) -> str:
-        return f"{self.method} {child_process.last_lines(http.redact_url(self.url), limit=100)}"
+        return f"{self.method} {child_process.last_lines(redact_url(self.url), limit=100)}"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": whether it held, or null}``; for people, `state` asks anew."""
-        headers, until = (
-            self._request_headers(),
-            time.monotonic() + _CHECK_TIMEOUT_MS / 1_000,
-        )  # a missing secret is said ahead of the act
-        return {"check": None if self.check is None else _check_mismatch(self.check, headers, until) is None}
+        headers = self._request_headers()  # a missing secret is said ahead of the act
+        if self.check is None:
+            return {"check": None}
+        return {"check": _check_mismatch(self.check, headers, Deadline.after(_CHECK_TIMEOUT_MS)) is None}
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
@@ -140,9 +135,9 @@ class HttpAction(ActionModel):
         )
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
-        until = time.monotonic() + self.timeout / 1_000
+        deadline = Deadline.after(self.timeout)
         headers = self._request_headers()
-        answer = http.send_request(self.method, self.url, headers, self.body, until)
+        answer = _ask(self.method, self.url, headers, deadline, self.body)
         said = self._redacted_excerpt(answer, headers)
         wrong = self.expect.mismatch(answer)
         if wrong is not None:
@@ -150,11 +145,9 @@ class HttpAction(ActionModel):
             refused = 300 <= answer.status < 500 and answer.status not in (408, 409, 425)
             raise ActionError(f"{self.describe()}: {wrong}{f': {said}' if said else ''}", may_have_happened=not refused)
         if self.check is not None:
-            for _ in child_process.poll_until(until, every=0.5):
-                now = time.monotonic()  # the last look has its time, too
-                differs = _check_mismatch(
-                    self.check, headers, min(max(until, now + 2), now + _CHECK_TIMEOUT_MS / 1_000)
-                )
+            for _ in child_process.poll_until(deadline.expires_at, every=0.5):
+                left = max(deadline.milliseconds_left(), 2_000)  # the last look has its time, too
+                differs = _check_mismatch(self.check, headers, Deadline.after(min(left, _CHECK_TIMEOUT_MS)))
                 if differs is None:
                     break
             else:
@@ -167,8 +160,8 @@ class HttpAction(ActionModel):
         if self.check is None:
             return "unknown"
         try:
-            until = time.monotonic() + min(self.timeout, _CHECK_TIMEOUT_MS) / 1_000
-            answer = http.send_request("GET", self.check.url, self._request_headers(), None, until)
+            deadline = Deadline.after(min(self.timeout, _CHECK_TIMEOUT_MS))
+            answer = _ask("GET", self.check.url, self._request_headers(), deadline)
         except ActionError:
             return "unknown"
         if self.check.expect.mismatch(answer) is None:
@@ -178,23 +171,23 @@ class HttpAction(ActionModel):
     def _request_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
         if self.headers_file is not None:
-            for number, line in enumerate(_load_secret("headers_file", self.headers_file).splitlines(), 1):
+            text = _load_secret(secrets.read_secret, self.headers_file, "headers_file")
+            for number, line in enumerate(text.splitlines(), 1):
                 name, colon, value = line.partition(":")
                 if line.strip() and not line.startswith("#"):
                     try:
                         if not colon:
                             raise ValueError
-                        _validate_header(name, value.strip())
+                        http.validate_header(name, value.strip())
                     except ValueError:
                         raise ActionError(f"line {number} of {self.headers_file} is no Name: value") from None
                     headers[name] = value.strip()
         if self.token_file is not None:
-            token = _load_secret("token_file", self.token_file).strip()
-            if self.user is not None:
-                token = base64.b64encode(f"{self.user}:{token}".encode()).decode()
-            headers["Authorization"] = f"{'Bearer' if self.user is None else 'Basic'} {token}"
-            if not token or not token.isascii() or not token.isprintable() or " " in token:
-                raise ActionError(f"token_file {self.token_file} holds no token — one line, nothing else")
+            if self.user is None:
+                headers["Authorization"] = f"Bearer {_load_secret(secrets.read_token, self.token_file, 'token_file')}"
+            else:
+                password = _load_secret(secrets.read_secret, self.token_file, "token_file").strip()
+                headers["Authorization"] = secrets.basic_authorization(self.user, password)
         return headers
 
     def _redacted_excerpt(self, answer: http.HttpResponse, headers: Mapping[str, str]) -> str:
@@ -206,40 +199,45 @@ class HttpAction(ActionModel):
         return child_process.last_lines(words, limit=120)
 
 
-def _check_mismatch(check: HttpStateCheck, headers: Mapping[str, str], deadline: float) -> str | None:
+def _ask(
+    method: str, url: str, headers: Mapping[str, str], deadline: Deadline, body: object = None
+) -> http.HttpResponse:
+    """`body`, unless None, goes as JSON. Raises ActionError."""
+    data = None if body is None else json.dumps(body).encode()
+    own = {"Accept": "application/json"} | ({} if data is None else {"Content-Type": "application/json"})
+    try:
+        return http.request(method, url, headers={**own, **headers}, body=data, deadline=deadline, max_bytes=_MAX_BYTES)
+    except HttpError as error:
+        cure = "look whether it did what it was asked" if error.may_have_happened else error.cure
+        raise ActionError(f"{error.what} — {cure}", may_have_happened=error.may_have_happened) from None
+
+
+def _check_mismatch(check: HttpStateCheck, headers: Mapping[str, str], deadline: Deadline) -> str | None:
     """None when it is so; else what is not, in words."""
     try:
-        differs = check.expect.mismatch(http.send_request("GET", check.url, headers, None, deadline))
+        differs = check.expect.mismatch(_ask("GET", check.url, headers, deadline))
     except ActionError as error:
         return str(error)
-    return None if differs is None else f"by {http.redact_url(check.url)} {differs}"
-
-
-def _validate_header(name: str, value: str) -> None:
-    """Raises ValueError for what cannot be sent as a header."""
-    if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-        raise ValueError(f"{name!r} is no name of a header")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"the value of {name} cannot be sent in a header")
+    return None if differs is None else f"by {redact_url(check.url)} {differs}"
 
 
 def _resolve_secret_path(key: str, file: str | None, target: Target) -> str | None:
     """Absolute: as it is, among systemd's credentials, or in the target's repo."""
     if file is None or Path(file).is_absolute():
         return file
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    for folder in (credentials, target.repo):
-        if folder and Path(folder, file).is_absolute() and (folder == target.repo or Path(folder, file).is_file()):
-            return str(Path(folder, file))
-    raise ActionError(f"{key} {file} is relative, to nothing — write the full path")
+    found = secrets.find_credential(file, os.environ)
+    if found is None and target.repo and Path(target.repo).is_absolute():
+        found = Path(target.repo, file)
+    if found is None:
+        raise ActionError(f"{key} {file} is relative, to nothing — write the full path")
+    return str(found)
 
 
-def _load_secret(key: str, file: str) -> str:
+def _load_secret(read: Callable[[str, str], str], file: str, key: str) -> str:
     try:
-        return Path(file).read_text()
-    except (OSError, UnicodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "it is no text"
-        raise ActionError(f"{key} {file} cannot be read: {why}") from None
+        return read(file, key)
+    except secrets.SecretError as problem:
+        raise ActionError(str(problem)) from None
 
 
 def _value_at_path(value: object, path: str) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from urllib.parse import urlencode
 import numpy as np
 
 from watchdog import config
+from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
+from watchdog.net.errors import HttpError
 from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
@@ -72,8 +73,6 @@ def _server_range(expr: str, times: Ints) -> loader.QueryRange:
 def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[str, Any]:
     metrics_in(options.expr)  # a mistake in it is told without asking anybody
     loaded = config.load(options.config, environ=os.environ)
-    host = "127.0.0.1" if loaded.web.host in ("0.0.0.0", "::", "") else loaded.web.host  # noqa: S104 – where to ask
-    where = f"{f'[{host}]' if ':' in host else host}:{loaded.web.port}"
     args = {
         "expr": options.expr,
         "at": query_times.at,
@@ -82,26 +81,21 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
         "step": query_times.step,
     }
     query_string = urlencode({name: text for name, text in args.items() if text is not None})
-    try:
-        with urllib.request.urlopen(f"http://{where}/api/query?{query_string}", timeout=30) as page:
-            result: dict[str, Any] = json.load(page)
-    except urllib.error.HTTPError as error:
-        raise WatchdogError(_http_error_text(error)) from None
-    except (OSError, ValueError):
-        kept = loaded.state / "series.db"
+    result: dict[str, Any] | None = None
+    with contextlib.suppress(HttpError):
+        answer = ask_daemon(loaded, f"/api/query?{query_string}", 30_000)
+        result = answer.json()
+        if not 200 <= answer.status < 300:
+            why = result.get("error") if isinstance(result, dict) else None
+            raise WatchdogError(str(why or f"the watchdog answers {answer.status} — is it as new as this command?"))
+    if result is None:
+        where, kept = daemon_address(loaded), loaded.state / "series.db"
         if not kept.exists():
             cure = "is the service running? --history FILE asks files instead"
-            raise WatchdogError(f"no watchdog answers at {where} — {cure}") from None
+            raise WatchdogError(f"no watchdog answers at {where} — {cure}")
         print(f"no watchdog answers at {where}: {kept} does, and its end is now", file=sys.stderr)
         result = _query_files(options.expr, [str(kept)], query_times)
     return result
-
-
-def _http_error_text(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"the watchdog answers {error.code} — is it as new as this command?"
 
 
 def _print_table(result: dict[str, Any]) -> None:

@@ -6,18 +6,18 @@ import argparse
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal, JournalOutdatedError
+from watchdog.net.errors import HttpError
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _MAX_NAME_WIDTH = 40
@@ -26,13 +26,13 @@ _MAX_NAME_WIDTH = 40
 
 def fetch_status(loaded: Config) -> Any:
     """What the running watchdog says of itself."""
-    host = "127.0.0.1" if loaded.web.host in ("0.0.0.0", "::", "") else loaded.web.host  # noqa: S104 – where to ask
-    where = f"[{host}]" if ":" in host else host
     try:
-        with urllib.request.urlopen(f"http://{where}:{loaded.web.port}/api/status", timeout=5) as page:
-            return json.load(page)
-    except (OSError, urllib.error.URLError, ValueError):
-        raise WatchdogError(f"no watchdog answers at {where}:{loaded.web.port} — is the service running?") from None
+        answer = ask_daemon(loaded, "/api/status", 5_000)
+        if answer.status == 200 and (known := answer.json()) is not None:
+            return known
+    except HttpError:
+        pass
+    raise WatchdogError(f"no watchdog answers at {daemon_address(loaded)} — is the service running?")
 
 
 def load_or_salvage(folder: Path) -> Config:

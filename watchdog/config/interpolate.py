@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from watchdog.config.model_errors import ConfigNode
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, shorten
+from watchdog.net import secrets
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -83,13 +84,7 @@ def absolute_paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
 
 
 def _absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
-    credentials = environ.get("CREDENTIALS_DIRECTORY")
-    try:
-        if credentials and (Path(credentials) / text).is_file():
-            return str(Path(credentials) / text)
-    except (OSError, ValueError):
-        pass  # too long a name, or one with odd characters: whoever opens it says so
-    return str(folder / text)
+    return str(secrets.find_credential(text, environ) or folder / text)
 
 
 def without_secrets(raw: Any, model: Any) -> Any:

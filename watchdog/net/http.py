@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from watchdog.core.errors import ActionError
-
-MAX_BODY_BYTES = 1 << 20
-"""Bytes of an answer."""
+from watchdog.net.address import validate_url
+from watchdog.net.deadline import Deadline
+from watchdog.net.errors import HttpError
 
 
 class HttpResponse(NamedTuple):
     status: int
+    headers: Mapping[str, str]
+    """Names in any case."""
     body: bytes
+    """Unpacked."""
 
     def json(self) -> Any:
         """What it says as JSON; None when it is none."""
@@ -31,79 +26,38 @@ class HttpResponse(NamedTuple):
             return None
 
 
-def send_request(method: str, url: str, headers: Mapping[str, str], body: object, deadline: float) -> HttpResponse:
-    """Ask `url`; `body`, unless None, goes as JSON. `until` is monotonic seconds.
+def request(
+    method: str,
+    url: str,
+    *,
+    deadline: Deadline,
+    max_bytes: int,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    expect: int | None = None,
+) -> HttpResponse:
+    """Ask `url` once, on a connection of its own; certificates are verified against the system's.
 
-    Raises ActionError, with `may_have_happened` from the moment at which the first byte was sent.
+    `max_bytes`: of the answer, unpacked. `expect`: the only status that will do; None when any will. A name and a
+    password in the address are sent as basic authentication. Raises HttpError, with `may_have_happened` from the moment
+    at which the first byte is sent.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    data = None if body is None else json.dumps(body).encode()
-    own = {"User-Agent": "trading-watchdog", "Accept": "application/json"}
-    own |= {} if data is None else {"Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(host, port)
-    sent = False
+    headers = {name: value.strip() for name, value in (headers or {}).items()}
     try:
-        with contextlib.closing(_connect(host, port, deadline)) as plain, _abort_at(deadline, plain):
-            wire = (
-                ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-                if parts.scheme == "https"
-                else plain
-            )
-            with contextlib.closing(wire):
-                connection.sock = wire
-                connection.auto_open = 0
-                sent = True
-                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request(method, target, data, {**own, **headers, "Connection": "close"})
-                with contextlib.closing(connection.getresponse()) as response:
-                    read = response.read(MAX_BODY_BYTES + 1)
-                if time.monotonic() >= deadline:
-                    raise TimeoutError  # cut off at the deadline: what was read may be half of it
-    except (OSError, http.client.HTTPException, ValueError) as problem:
-        late = isinstance(problem, TimeoutError) or time.monotonic() >= deadline
-        why = (
-            "no answer in time"
-            if late
-            else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        )
-        cure = "see whether it runs, and hears on that address" if not sent else "look whether it did what it was asked"
-        raise ActionError(f"{redact_url(url)}: {why} — {cure}", may_have_happened=sent) from None
-    if len(read) > MAX_BODY_BYTES:
-        raise ActionError(
-            f"{redact_url(url)} answers with more than {MAX_BODY_BYTES >> 10} KiB", may_have_happened=True
-        )
-    return HttpResponse(response.status, read)
+        validate_url(url, "http://127.0.0.1:8080/")
+        for name, value in headers.items():
+            validate_header(name, value)
+    except ValueError as error:  # the library would say so in words that quote it
+        raise HttpError("invalid", "nothing was asked", str(error)) from None
+
+    from watchdog.net import session  # and with it requests, which a daemon that only scrapes goes without
+
+    return session.send_request(method, url, headers, body, deadline, max_bytes, expect)
 
 
-def redact_url(url: str) -> str:
-    """The address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _connect(host: str, port: int, deadline: float) -> socket.socket:
-    connected = socket.create_connection((host, port), max(deadline - time.monotonic(), 0.001))
-    connected.settimeout(max(deadline - time.monotonic(), 0.001))
-    return connected
-
-
-@contextlib.contextmanager
-def _abort_at(deadline: float, wire: socket.socket) -> Iterator[None]:
-    """A socket's time-out counts anew for every read: a server that drips would hold us for ever. This ends it."""
-    handle = wire.dup()
-
-    def end() -> None:
-        with contextlib.suppress(OSError):
-            handle.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(deadline - time.monotonic(), 0), end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        handle.close()
+def validate_header(name: str, value: str) -> None:
+    """Raises ValueError, without the value, for what cannot be sent as a header."""
+    if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+        raise ValueError(f"{name!r} is no name of a header")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"the value of {name} cannot be sent in a header")

@@ -1,40 +1,61 @@
-"""What the channels' borders have in common: tokens that are never shown, statuses that pass."""
+"""Secrets in files: where one lies, how it is read, and that it is never shown."""
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from watchdog.core.errors import WatchdogError
 
-from watchdog.core.errors import NotifyError
+TOKEN_PATTERN = re.compile(r"[!-~]+")
+"""What may stand in a header after `Bearer`."""
 
 
-def load_token(token: SecretStr | None, token_file: str | None, pattern: re.Pattern[str], description: str) -> str:
-    """The token itself, read when it is needed. Raises NotifyError, which never quotes what it found.
+class SecretError(WatchdogError):
+    """A secret that cannot be used. Names the file, and never quotes what is in it."""
+
+
+def find_credential(file: str, environ: Mapping[str, str]) -> Path | None:
+    """The file of that name among systemd's credentials; None when there is none, or `file` is a full path."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or not Path(folder).is_absolute() or Path(file).is_absolute():
+        return None
+    path = Path(folder, file)
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):
+        return None  # too long a name, or one with odd characters: whoever opens it says so
+
+
+def read_secret(file: str, key: str) -> str:
+    """The text of a file. `key`: the setting that names it. Raises SecretError."""
+    try:
+        return Path(file).read_text("utf-8")
+    except OSError as fault:
+        why = f"cannot be read: {fault.strerror} — the daemon's user must be able to read it"
+    except ValueError:
+        why = "cannot be read: it is no text — check that it was copied whole"
+    raise SecretError(f"{key} {file} {why}")
+
+
+def read_token(
+    file: str, key: str = "token_file", pattern: re.Pattern[str] = TOKEN_PATTERN, description: str = "token"
+) -> str:
+    """The token that stands in a file alone, read when it is needed. Raises SecretError.
 
     A token of the wrong shape must not reach a client library: it would be quoted in the library's own error.
     """
-    if token is not None:
-        origin, text = "token", token.get_secret_value().strip()
-    else:
-        path = Path(token_file or "")
-        origin = f"token_file {path}"
-        try:
-            text = path.read_text("utf-8", errors="replace").strip()
-        except OSError as fault:
-            raise NotifyError(f"{origin}: {fault.strerror} — the daemon's user must be able to read it") from None
-    if not pattern.fullmatch(text):
-        raise NotifyError(f"{origin} holds no {description} — check that it was copied whole, on one line")
-    return text
-
-
-def validate_token(token: SecretStr | None, pattern: re.Pattern[str], description: str) -> SecretStr | None:
-    """A token written in the file itself; ValueError, without it, when it cannot be one."""
-    if token is not None and not pattern.fullmatch(token.get_secret_value().strip()):
-        raise ValueError(f"this is no {description} — check that it was copied whole")
+    token = read_secret(file, key).strip()
+    if not pattern.fullmatch(token):
+        raise SecretError(f"{key} {file} holds no {description} — check that it was copied whole, on one line")
     return token
+
+
+def basic_authorization(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def redact(text: str, *secrets: str) -> str:
@@ -43,26 +64,3 @@ def redact(text: str, *secrets: str) -> str:
         text = text.replace(secret, "***")
     text = " ".join(text.split())
     return text if len(text) <= 200 else text[:200] + "…"
-
-
-def is_transient_status(status: int) -> bool:
-    """Whether an HTTP status is about this moment only. Other 4xx say that asking again cannot help."""
-    return status in (408, 425, 429) or status >= 500
-
-
-def parse_retry_after(text: object) -> float | None:
-    """A Retry-After; None when it is no number (it may be a date)."""
-    match = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]+)?)\s*", str(text))
-    return float(match[1]) if match else None
-
-
-def validate_base_url(url: str, example: str) -> str:
-    """A base URL, or ValueError that does not quote it."""
-    try:
-        parts = urlsplit(url)
-        well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
-    except ValueError:
-        well = False
-    if not well or re.search(r"[\s{}\x00-\x1f]", url):
-        raise ValueError(f"an address reads like {example}")
-    return url

@@ -11,8 +11,10 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import ConfigModel, Message, Severity
-from watchdog.net import secrets
+from watchdog.net.address import validate_url
+from watchdog.net.errors import is_transient_status, parse_retry_after
 from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
+from watchdog.notifiers.token import load_token, validate_token
 
 if TYPE_CHECKING:
     from slack_sdk.errors import SlackApiError
@@ -26,6 +28,7 @@ CREDENTIAL_DESCRIPTION = "bot token (xoxb-…)"
 Payload = dict[str, Any]
 
 _TOKEN_PATTERN = re.compile(r"[!-~]{8,}")
+_CREDENTIALS_CURE = "leave name and password out: Slack takes the token only"
 _BOT_CURE = "make a new bot token (xoxb-…) and put it in token or token_file"
 _WEBHOOK_CURE = "make a new incoming webhook and put its address in webhook"
 _CURES = {
@@ -97,18 +100,19 @@ class SlackNotifier(ConfigModel):
     @field_validator("api")
     @classmethod
     def _validate_api(cls, api: str) -> str:
-        return secrets.validate_base_url(api, "https://slack.com/api/").rstrip("/") + "/"
+        return validate_url(api, "https://slack.com/api/", credentials_cure=_CREDENTIALS_CURE).rstrip("/") + "/"
 
     @field_validator("token")
     @classmethod
     def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
-        return secrets.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("webhook")
     @classmethod
     def _validate_webhook(cls, webhook: SecretStr | None) -> SecretStr | None:
         if webhook is not None:
-            secrets.validate_base_url(webhook.get_secret_value(), "https://hooks.slack.com/services/…")
+            example = "https://hooks.slack.com/services/…"
+            validate_url(webhook.get_secret_value(), example, credentials_cure=_CREDENTIALS_CURE)
         return webhook
 
     @model_validator(mode="after")
@@ -133,7 +137,7 @@ class SlackNotifier(ConfigModel):
         if self.webhook is not None:
             _post_to_webhook(self.webhook.get_secret_value(), body)
             return None
-        token = secrets.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
         body |= {"channel": self.channel, "unfurl_links": False, "unfurl_media": False}
         if message.thread is not None:
             # A reply is seen only by those who follow the thread: a critical one goes to the channel as well.
@@ -208,7 +212,7 @@ def _post_to_webhook(url: str, body: Payload) -> None:
         if code in _LAYOUT_CODES and "blocks" in body:
             body = {"text": body["text"]}
             continue
-        raise _refusal_error(response.status_code, code, secrets.parse_retry_after(response.headers.get("Retry-After")))
+        raise _refusal_error(response.status_code, code, parse_retry_after(response.headers.get("Retry-After")))
 
 
 def _parse_refusal(fault: SlackApiError) -> tuple[str, NotifyError]:
@@ -216,7 +220,7 @@ def _parse_refusal(fault: SlackApiError) -> tuple[str, NotifyError]:
     data = response.data if isinstance(response.data, dict) else {}
     code = str(data.get("error") or "")
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return code, _refusal_error(response.status_code, code, secrets.parse_retry_after(headers.get("retry-after")))
+    return code, _refusal_error(response.status_code, code, parse_retry_after(headers.get("retry-after")))
 
 
 def _refusal_error(status: int, code: str, retry_after: float | None) -> NotifyError:
@@ -224,7 +228,7 @@ def _refusal_error(status: int, code: str, retry_after: float | None) -> NotifyE
     known = re.fullmatch(r"[a-z][a-z0-9_]{2,60}", code) is not None
     if status == 429 or code in ("ratelimited", "rate_limited"):
         return NotifyError("Slack asks to slow down (rate limit)", retry_after=retry_after)
-    if secrets.is_transient_status(status) or code in _TRANSIENT_CODES:
+    if is_transient_status(status) or code in _TRANSIENT_CODES:
         return NotifyError(f"Slack is in trouble ({code if known else f'HTTP {status}'}) — it is tried again")
     if not known:
         what = f"HTTP {status}" if status != 200 else "what Slack never answers"

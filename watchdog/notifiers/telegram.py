@@ -11,8 +11,11 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import ConfigModel, Message, Severity
-from watchdog.net import secrets
+from watchdog.net.address import validate_url
+from watchdog.net.errors import is_transient_status
+from watchdog.net.secrets import redact
 from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
+from watchdog.notifiers.token import load_token, validate_token
 
 if TYPE_CHECKING:
     from watchdog.notifiers.telegram_client import TelegramApiError
@@ -46,12 +49,15 @@ class TelegramNotifier(ConfigModel):
     @field_validator("api")
     @classmethod
     def _validate_api(cls, api: str) -> str:
-        return secrets.validate_base_url(api, "https://api.telegram.org/bot")
+        if "{" in api:  # the library would fill in the token there
+            raise ValueError("an address reads like https://api.telegram.org/bot, up to the token and without it")
+        cure = "leave name and password out: Telegram takes the token only"
+        return validate_url(api, "https://api.telegram.org/bot", credentials_cure=cure)
 
     @field_validator("token")
     @classmethod
     def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
-        return secrets.validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("chat")
     @classmethod
@@ -72,7 +78,7 @@ class TelegramNotifier(ConfigModel):
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_client as client
 
-        token = secrets.load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
         title, lines = render_message(message)
         marked_up = f"<b>{html.escape(title, quote=False)}</b>\n{html.escape(lines, quote=False)}".rstrip()
         reply_to = int(message.thread) if message.thread is not None and message.thread.isdecimal() else None
@@ -89,7 +95,7 @@ class TelegramNotifier(ConfigModel):
         except client.TelegramApiError as fault:
             raise _refusal_error(fault, token) from None
         except Exception as fault:  # whatever the client lets through of httpx, ssl and json
-            why = secrets.redact(str(fault) or type(fault).__name__, token, token.partition(":")[2])
+            why = redact(str(fault) or type(fault).__name__, token, token.partition(":")[2])
             raise NotifyError(f"Telegram cannot be reached ({why}) — check the network, and api") from None
         return message.thread if reply_to is not None else str(sent)
 
@@ -112,10 +118,10 @@ def _load_client() -> None:
 
 
 def _refusal_error(fault: TelegramApiError, token: str) -> NotifyError:
-    said = secrets.redact(fault.description, token, token.partition(":")[2])
+    said = redact(fault.description, token, token.partition(":")[2])
     if fault.code == 429:
         return NotifyError("Telegram asks to slow down (rate limit)", retry_after=fault.retry_after)
-    if secrets.is_transient_status(fault.code):
+    if is_transient_status(fault.code):
         return NotifyError(f"Telegram is in trouble (HTTP {fault.code}) — it is tried again")
     if fault.new_chat is not None:
         cure = f"the group became a supergroup: say chat: {fault.new_chat}"

@@ -11,7 +11,7 @@ from telegram import Bot, LinkPreviewOptions, ReplyParameters
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
-from watchdog.net import secrets
+from watchdog.net.errors import parse_retry_after
 
 TIMEOUT = 10.0
 """Seconds for each step of a request; the caller limits the whole."""
@@ -38,7 +38,7 @@ class TelegramApiError(TelegramError):
             parameters = {}
         self.code = code
         self.description = str(answer.get("description") or f"HTTP {code}")
-        self.retry_after = secrets.parse_retry_after(parameters.get("retry_after"))
+        self.retry_after = parse_retry_after(parameters.get("retry_after"))
         new_chat = parameters.get("migrate_to_chat_id")
         self.new_chat = new_chat if isinstance(new_chat, int) else None
         super().__init__(self.description)

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,8 @@ from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal import incidents, runs
 from watchdog.journal.messages import count_sent
 from watchdog.journal.sqlite import Journal
+from watchdog.net import http
+from watchdog.net.deadline import Deadline
 
 EXAMPLE_BOT = Path(__file__).parents[2] / "examples" / "hmm_bot"
 BARS_PER_SECOND = 50
@@ -324,8 +325,10 @@ class DemoEnvironment:
         action.apply(action.capture(), "demo")
 
     def _fetch_status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self._web}/api/status", timeout=30) as page:  # noqa: S310 – our own address
-            status: dict[str, Any] = json.load(page)
+        asked = http.request(
+            "GET", f"{self._web}/api/status", deadline=Deadline.after(30_000), max_bytes=1 << 24, expect=200
+        )
+        status: dict[str, Any] = json.loads(asked.body)
         return status
 
     def _wait_for(self, what: Any, name: str) -> Any:

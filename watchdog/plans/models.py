@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from watchdog.actions import AnyAction
 from watchdog.core.model import ConfigModel, Duration, FrozenList
-from watchdog.net.http import redact_url
+from watchdog.net.address import redact_url, validate_url
 
 
 class HttpCheck(ConfigModel):
@@ -27,9 +27,7 @@ class HttpCheck(ConfigModel):
     @field_validator("url")
     @classmethod
     def _validate_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("an url begins with http:// or https://")
-        return url
+        return validate_url(url, "http://127.0.0.1:8080/health")
 
     @field_validator("body")
     @classmethod

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.core.errors import SourceError
 from watchdog.core.model import JsonObject
 from watchdog.core.target import Target
-from watchdog.net.fetch import HttpFetcher
+from watchdog.net import http
+from watchdog.net.deadline import Deadline
+from watchdog.net.errors import HttpError
 from watchdog.plans.models import HttpCheck, LogCheck
 
 _MAX_BYTES = 1 << 20
@@ -18,10 +19,10 @@ _MAX_BYTES = 1 << 20
 
 def http_check_passes(check: HttpCheck) -> bool:
     """Whether the page answers as it should. Blocks for `timeout` at most."""
-    fetcher = HttpFetcher()
+    deadline = Deadline.after(check.timeout)
     try:
-        page = fetcher.get(check.url, {}, check.timeout, _MAX_BYTES, expect=check.expect)
-    except SourceError:
+        page = http.request("GET", check.url, deadline=deadline, max_bytes=_MAX_BYTES, expect=check.expect)
+    except HttpError:
         return False
     return check.body is None or re.search(check.body, page.body.decode(errors="replace")) is not None
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from watchdog.core.errors import SourceError
 from watchdog.core.model import ConfigModel, Millis, Sample
 from watchdog.core.protocols import SourceState
+from watchdog.net import secrets
+from watchdog.net.address import redact_url, validate_url
+from watchdog.net.errors import HttpError
 from watchdog.sources import exposition
 from watchdog.sources.interval import Interval
 
@@ -38,16 +38,8 @@ class ScrapeSource(ConfigModel):
     @field_validator("url")
     @classmethod
     def _validate_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            well = False
-        if not well or re.search(r"[\s\x00-\x1f]", url):
-            raise ValueError("a page's address reads like http://127.0.0.1:8000/metrics")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("an address is shown in logs — give its name and password as headers: {Authorization: …}")
-        return url
+        cure = "give its name and password as headers: {Authorization: …}"
+        return validate_url(url, "http://127.0.0.1:8000/metrics", credentials_cure=cure)
 
     @model_validator(mode="after")
     def _validate_authorization(self) -> ScrapeSource:
@@ -57,13 +49,16 @@ class ScrapeSource(ConfigModel):
 
     def read(self, state: SourceState, now: Millis) -> list[Sample]:
         """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
-        from watchdog.net.fetch import HttpFetcher, redact_url  # http.client and ssl: paid when a page is read
+        from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when a page is read
 
         if "fetcher" not in state:
             state["fetcher"], state["page"] = HttpFetcher(), exposition.PageCache()
         fetcher: HttpFetcher = state["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
-        page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
+        try:
+            page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
+        except (HttpError, secrets.SecretError) as error:
+            raise SourceError(str(error)) from None
         if page.content_type and not page.content_type.startswith("text/"):
             # OpenMetrics looks alike but counts timestamps in seconds: never guess.
             raise SourceError(
@@ -78,17 +73,5 @@ class ScrapeSource(ConfigModel):
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
         headers |= {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token_file is not None:
-            headers["Authorization"] = f"Bearer {_load_token(Path(self.token_file))}"
+            headers["Authorization"] = f"Bearer {secrets.read_token(self.token_file)}"
         return headers
-
-
-def _load_token(path: Path) -> str:
-    try:
-        token = path.read_text("ascii").strip()
-    except OSError as fault:
-        raise SourceError(f"token_file {path}: {fault.strerror} — the daemon's user must be able to read it") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not token or not token.isprintable() or " " in token:
-        raise SourceError(f"token_file {path} holds no token — one line of plain characters is expected")
-    return token

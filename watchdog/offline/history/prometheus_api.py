@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis
-from watchdog.net.fetch import HttpFetcher, redact_url
+from watchdog.net import http
+from watchdog.net.address import redact_url, validate_url
+from watchdog.net.deadline import Deadline
+from watchdog.net.errors import HttpError
 from watchdog.offline.history.page_builder import HistoryError, PageBuilder, QueryRange
 
 _MAX_POINTS = 10_000
@@ -22,6 +24,10 @@ _MAX_BYTES = 512 * 1024 * 1024
 
 def fetch_series(url: str, metrics: Collection[str], span: QueryRange, builder: PageBuilder) -> None:
     """Asks for each metric, as the server sees it at each step from `span.start` to `span.end`."""
+    try:
+        validate_url(url, "http://127.0.0.1:9090")
+    except ValueError as error:
+        raise HistoryError(str(error)) from None
     if not metrics:
         raise HistoryError(
             f"{redact_url(url)}: there is no metric to ask for — a server is asked for what expressions name"
@@ -31,12 +37,12 @@ def fetch_series(url: str, metrics: Collection[str], span: QueryRange, builder: 
         raise HistoryError(
             f"{redact_url(url)}: a selector without a metric's name cannot be asked of a server — {cure}"
         )
-    base, fetcher = url.rstrip("/"), HttpFetcher()
+    base = url.rstrip("/")
     for metric in metrics:
         for start in range(span.start, span.end + 1, span.step * _MAX_POINTS):
             end = min(span.end, start + span.step * (_MAX_POINTS - 1))
             asked = {"query": metric, "start": start / 1_000, "end": end / 1_000, "step": span.step / 1_000}
-            for series in _fetch_matrix(fetcher, f"{base}/api/v1/query_range?{urlencode(asked)}"):
+            for series in _fetch_matrix(f"{base}/api/v1/query_range?{urlencode(asked)}"):
                 try:
                     labels = dict(series["metric"])
                     name = labels.pop("__name__", metric)
@@ -51,12 +57,19 @@ def fetch_series(url: str, metrics: Collection[str], span: QueryRange, builder: 
                 builder.add(builder.series_key(name, tuple(sorted(labels.items()))), t, v, begin=span.start)
 
 
-def _fetch_matrix(fetcher: HttpFetcher, url: str) -> list[dict[str, Any]]:
+def _fetch_matrix(url: str) -> list[dict[str, Any]]:
     try:
         answer = json.loads(
-            fetcher.get(url, {"Accept": "application/json", "Accept-Encoding": "gzip"}, _TIMEOUT, _MAX_BYTES).body
+            http.request(
+                "GET",
+                url,
+                headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
+                deadline=Deadline.after(_TIMEOUT),
+                max_bytes=_MAX_BYTES,
+                expect=200,
+            ).body
         )
-    except SourceError as error:
+    except HttpError as error:
         raise HistoryError(str(error)) from None
     except ValueError:
         raise HistoryError(

@@ -1,0 +1,66 @@
+"""Sockets under a total deadline.
+
+Time-outs of sockets are counted anew for every read, so a server that drips a byte a second would hold a thread for ever.
+Here everything that may block is given what is left of the whole.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from typing import Any
+
+from watchdog.net.deadline import Deadline
+
+
+def open_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """A connection to the first address of `host` that takes one; its time-out is what is left. Raises OSError.
+
+    Each address is given its share of the time, so that one which answers nothing does not use up that of the others.
+    Looking up the name is not under the deadline: no resolver can be stopped.
+    """
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    problem: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        wire = socket.socket(family, kind, protocol)
+        try:
+            wire.settimeout(deadline.remaining() / (len(addresses) - number))
+            wire.connect(address)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.settimeout(deadline.remaining())
+        except OSError as error:
+            wire.close()
+            problem = error
+        except BaseException:
+            wire.close()
+            raise
+        else:
+            return wire
+    raise problem
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The reading end of a socket; every read may take only the time that is left in all."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, deadline: Deadline) -> None:
+        self._sock, self._raw, self._deadline = sock, raw, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.remaining())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def deadline_response(self: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+    """The `response_class` of a connection of http.client or urllib3: called as its method, reads until its `deadline`."""
+    response = http.client.HTTPResponse(sock, *args, **kwargs)
+    raw: Any = response.fp
+    response.fp = io.BufferedReader(_DeadlineReader(sock, raw.detach(), self.deadline))
+    return response
