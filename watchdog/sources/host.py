@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from watchdog.core.model import ConfigModel, FrozenList, Labels, Millis, Sample
+from watchdog.core.model import ConnectionModel, FrozenList, Labels, Millis, Sample
 from watchdog.core.protocols import SourceState
 from watchdog.sources.interval import Interval
 
 
-class HostSource(ConfigModel):
+class HostSource(ConnectionModel):
     """Processor, memory, load and disks of this machine."""
 
     type: Literal["host"]

@@ -8,18 +8,18 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ConfigModel, Millis, Sample
+from watchdog.core.model import ConnectionModel, FilePath, Millis, Sample
 from watchdog.core.protocols import SourceState
 from watchdog.sources.interval import Interval
 
 
-class ProcessSource(ConfigModel):
+class ProcessSource(ConnectionModel):
     """Life, memory, processor time and restarts of one process."""
 
     type: Literal["process"]
     unit: str | None = None
     """Find it as the main process of this systemd unit."""
-    pid_file: str | None = None
+    pid_file: FilePath | None = None
     """Find it by the process id in this file."""
     cmdline: str | None = None
     """Find it by a regular expression, searched in the command line (arguments joined by spaces)."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from watchdog.core.errors import SourceError
-from watchdog.core.model import ConfigModel, Millis, Sample
+from watchdog.core.model import ConnectionModel, Millis, Sample, Secret, SecretFile
 from watchdog.core.protocols import SourceState
 from watchdog.sources import exposition
 from watchdog.sources.interval import Interval
@@ -18,7 +18,7 @@ from watchdog.sources.interval import Interval
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
 
-class ScrapeSource(ConfigModel):
+class ScrapeSource(ConnectionModel):
     """A metrics page in the Prometheus text format, the kind every client library writes."""
 
     type: Literal["scrape"]
@@ -30,9 +30,9 @@ class ScrapeSource(ConfigModel):
     """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[str, Secret] = Field(default_factory=dict)
     """More request headers."""
-    token_file: str | None = None
+    token_file: SecretFile | None = None
     """File with a bearer token; read anew each time, so it may be rotated."""
 
     @field_validator("url")
