@@ -14,7 +14,7 @@ from tests.sources.conftest import StartServer
 from tests.support.raw_http_server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Sample
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache
 from watchdog.net.fetch import redact_url
 from watchdog.sources import ScrapeSource
 
@@ -30,7 +30,7 @@ def make_source(server: RawHttpServer | str, timeout: int = LONG_TIMEOUT, **fiel
 
 def read_error(behave: Behaviour, start_server: StartServer, timeout: int = LONG_TIMEOUT, **fields: object) -> str:
     with pytest.raises(SourceError) as caught:
-        make_source(start_server(behave), timeout, **fields).read({}, NOW)
+        make_source(start_server(behave), timeout, **fields).read({}, {}, NOW)
     return str(caught.value)
 
 
@@ -43,13 +43,13 @@ def close_connection(server: RawHttpServer, connection: socket.socket) -> None:
 
 
 def test_a_page_is_read(start_server: StartServer) -> None:
-    assert make_source(start_server(respond_with("equity 5\n"))).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(start_server(respond_with("equity 5\n"))).read({}, {}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_a_compressed_page_is_unpacked(start_server: StartServer) -> None:
     server = start_server(respond_with(gzip.compress(b"equity 5\n", mtime=0), headers={"Content-Encoding": "gzip"}))
 
-    assert make_source(server).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(server).read({}, {}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_a_chunked_page_is_read(start_server: StartServer) -> None:
@@ -58,35 +58,35 @@ def test_a_chunked_page_is_read(start_server: StartServer) -> None:
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nequit\r\n4\r\ny 5\n\r\n0\r\n\r\n"
         )
 
-    assert make_source(start_server(chunked)).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(start_server(chunked)).read({}, {}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_the_connection_is_kept_between_reads(start_server: StartServer) -> None:
-    server, memo = start_server(respond_with("equity 5\n")), SourceState()
+    server, cache = start_server(respond_with("equity 5\n")), SourceCache()
     for _ in range(3):
-        make_source(server).read(memo, NOW)
+        make_source(server).read({}, cache, NOW)
 
     assert (len(server.requests), server.connections) == (3, 1)
 
 
 def test_a_server_that_closed_the_connection_is_asked_on_a_new_one(start_server: StartServer) -> None:
-    answer, memo = respond_with("equity 5\n", headers={"Connection": "close"}), SourceState()
+    answer, cache = respond_with("equity 5\n", headers={"Connection": "close"}), SourceCache()
 
     def once(server: RawHttpServer, connection: socket.socket) -> None:
         answer(server, connection)
 
     server = start_server(once)
     for _ in range(3):
-        assert make_source(server).read(memo, NOW)
+        assert make_source(server).read({}, cache, NOW)
 
 
 def test_a_read_after_a_failed_one_starts_afresh(start_server: StartServer) -> None:
-    server, memo = start_server(never_respond), SourceState()
+    server, cache = start_server(never_respond), SourceCache()
     with pytest.raises(SourceError):
-        make_source(server, SHORT_TIMEOUT).read(memo, NOW)
+        make_source(server, SHORT_TIMEOUT).read({}, cache, NOW)
     server.behaviour = respond_with("equity 5\n")
 
-    assert make_source(server).read(memo, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(server).read({}, cache, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_a_server_that_is_down_is_told_with_the_cure() -> None:
@@ -94,7 +94,7 @@ def test_a_server_that_is_down_is_told_with_the_cure() -> None:
         port = taken.getsockname()[1]
 
     with pytest.raises(SourceError, match="nobody listens there — is the server running"):
-        make_source(f"http://127.0.0.1:{port}/metrics").read({}, NOW)
+        make_source(f"http://127.0.0.1:{port}/metrics").read({}, {}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_small_answer_that_unfolds_into_a_huge_page_stops_at_the_cap(start_ser
 def test_a_packed_page_is_unpacked(packed: bytes, encoding: str, start_server: StartServer) -> None:
     server = start_server(respond_with(packed, headers={"Content-Encoding": encoding}))
 
-    assert make_source(server).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(server).read({}, {}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 @pytest.mark.parametrize(
@@ -210,18 +210,18 @@ def test_what_is_not_wholly_unpacked_yields_nothing(
 
 def test_a_path_and_a_query_are_sent_as_they_are_written(start_server: StartServer) -> None:
     server = start_server(respond_with("equity 5\n"))
-    make_source(server.url + "/ä%20b;c?q=a+b&r=%C3%A4#part").read({}, NOW)
+    make_source(server.url + "/ä%20b;c?q=a+b&r=%C3%A4#part").read({}, {}, NOW)
 
     assert server.requests[0].startswith("GET /metrics/%C3%A4%20b;c?q=a+b&r=%C3%A4 HTTP/1.1\r\n")
 
 
 def test_a_connection_that_a_page_was_refused_on_is_not_used_again(start_server: StartServer) -> None:
-    server, memo = start_server(respond_with("equity 5\n" * 200)), SourceState()
+    server, cache = start_server(respond_with("equity 5\n" * 200)), SourceCache()
     with pytest.raises(SourceError):
-        make_source(server, max_bytes=1000).read(memo, NOW)
+        make_source(server, max_bytes=1000).read({}, cache, NOW)
     server.behaviour = respond_with("equity 5\n")
 
-    assert make_source(server).read(memo, NOW)
+    assert make_source(server).read({}, cache, NOW)
     assert server.connections == 2
 
 
@@ -229,13 +229,13 @@ def test_a_proxy_of_the_environment_is_not_used(start_server: StartServer, monke
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-    assert make_source(start_server(respond_with("equity 5\n"))).read({}, NOW)
+    assert make_source(start_server(respond_with("equity 5\n"))).read({}, {}, NOW)
 
 
 def test_headers_are_sent_and_never_shown(start_server: StartServer) -> None:
     server = start_server(respond_with("equity 5\n"))
     part = make_source(server, headers={"X-Key": SecretStr("hush")})
-    part.read({}, NOW)
+    part.read({}, {}, NOW)
 
     assert "X-Key: hush" in server.requests[0]
     assert "text/plain" in server.requests[0]
@@ -250,10 +250,10 @@ def test_a_header_that_http_does_not_allow_is_refused_without_showing_it(start_s
 
 
 def test_a_token_file_is_read_anew_each_time(start_server: StartServer, tmp_path: Path) -> None:
-    server, token, memo = start_server(respond_with("equity 5\n")), tmp_path / "token", SourceState()
+    server, token, cache = start_server(respond_with("equity 5\n")), tmp_path / "token", SourceCache()
     for text in ("first\n", "second\n"):
         token.write_text(text)
-        make_source(server, token_file=str(token)).read(memo, NOW)
+        make_source(server, token_file=str(token)).read({}, cache, NOW)
 
     assert "Authorization: Bearer first" in server.requests[0]
     assert "Authorization: Bearer second" in server.requests[1]
@@ -271,7 +271,7 @@ def test_a_token_file_without_a_token_is_told(
 
 def test_what_follows_the_question_mark_is_not_shown() -> None:
     with pytest.raises(SourceError) as caught:
-        make_source("http://127.0.0.1:9/metrics?key=hush").read({}, NOW)
+        make_source("http://127.0.0.1:9/metrics?key=hush").read({}, {}, NOW)
 
     assert "hush" not in str(caught.value)
 
@@ -286,7 +286,7 @@ def test_a_name_that_does_not_resolve_is_told(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(SourceError, match="could not be resolved — check url"):
-        make_source("http://bot.invalid/metrics").read({}, NOW)
+        make_source("http://bot.invalid/metrics").read({}, {}, NOW)
 
 
 def test_tls_spoken_to_a_plain_server_is_told() -> None:
@@ -302,7 +302,7 @@ def test_tls_spoken_to_a_plain_server_is_told() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(SourceError, match="TLS failed"):
-            make_source(f"https://127.0.0.1:{listener.getsockname()[1]}/metrics").read({}, NOW)
+            make_source(f"https://127.0.0.1:{listener.getsockname()[1]}/metrics").read({}, {}, NOW)
         thread.join(20)
 
 
