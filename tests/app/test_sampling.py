@@ -235,6 +235,19 @@ def test_a_read_that_comes_too_late_counts_for_nothing(hang: Hang) -> None:
     run(test)
 
 
+def test_a_source_that_remembers_nothing_has_no_state_and_one_that_forgets_has_an_empty_one() -> None:
+    def forget(state: SourceState, *_: object) -> list[Sample]:
+        state.clear()
+        return []
+
+    async def test(harness: SamplingHarness) -> None:
+        harness.sampler.apply({"a": CallableSource(forget), "b": CallableSource(forget)})
+        await harness.until(lambda: {"a", "b"} <= set(harness.judged))
+        assert harness.sampler.states() == {"b": StateSnapshot("test", "{}")}
+
+    run(test, {"b": StateSnapshot("test", '{"n":7}')})
+
+
 def test_what_a_source_keeps_hold_of_is_not_what_is_saved() -> None:
     held: list[SourceState] = []
 

@@ -274,6 +274,7 @@ def test_what_follows_the_question_mark_is_not_shown() -> None:
         make_source("http://127.0.0.1:9/metrics?key=hush").read({}, {}, NOW)
 
     assert "hush" not in str(caught.value)
+    assert make_source("http://127.0.0.1:9/metrics?key=hush#hush").identity == "http://127.0.0.1:9/metrics"
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:

@@ -101,7 +101,7 @@ class Sampler:
 
     def states(self) -> dict[str, StateSnapshot]:
         """What the sources remember, standing for exactly those samples that have gone to the sink by now."""
-        return {name: state for name, state in self._states.items() if state.text != _EMPTY_STATE}
+        return dict(self._states)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -115,6 +115,8 @@ class Sampler:
             await asyncio.wait(self._closing.values(), timeout=_RECEIVER_TIMEOUT / 2)
 
     def close(self) -> None:
+        for task in self._closing.values():
+            task.cancel()
         self._offload.close()
 
     def _begin(self, running: _Running) -> None:
@@ -153,7 +155,8 @@ class Sampler:
     def _keep(self, running: _Running, samples: Sequence[Sample], state: str, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
         self._sink.add_samples(running.name, samples, now)
-        self._states[running.name] = StateSnapshot(running.source.identity, state)
+        if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
+            self._states[running.name] = StateSnapshot(running.source.identity, state)
         if running.error is not None:
             log.info("source %s delivers again", running.name)
         running.answered, running.error = True, None

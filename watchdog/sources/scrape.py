@@ -64,7 +64,7 @@ class ScrapeSource(ConnectionModel):
 
     @property
     def identity(self) -> str:
-        return self.url
+        return re.split("[?#]", self.url)[0]
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """Every sample of the page, or SourceError and none. Cache: the connection, the lines of the last page."""
