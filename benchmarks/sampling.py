@@ -45,10 +45,10 @@ def measure_rows(seconds: float) -> list[TableRow]:
     with separate_process() as url:
         source, session = ScrapeSource(type="scrape", url=url), requests.Session()
         session.trust_env = False
-        memo: dict[str, object] = {}
+        cache: dict[str, object] = {}
 
         def read() -> int:
-            return min(1, len(source.read(memo, 0)))
+            return min(1, len(source.read({}, cache, 0)))
 
         def read_theirs() -> int:
             text = session.get(url, timeout=10).text

@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 
 from tests.config.conftest import WriteConfig
+from tests.support.sources import CallableSource, FakePush
 from watchdog.cli import check as command
 from watchdog.cli.command_line import main
+from watchdog.config.probe import probe_sources
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Millis, Sample
+from watchdog.core.protocols import SourceCache, SourceState
 
 METRICS = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
 RULES = """\
@@ -102,3 +107,42 @@ def test_without_a_probe_it_says_that_it_did_not_look(
 ) -> None:
     assert main(["check", str(write_config({"rules/x.yaml": RULES}))]) == 0
     assert "was not looked at: say --probe" in capsys.readouterr().out
+
+
+class ThriceRead(CallableSource):
+    reads_needed = 3
+
+
+def test_each_source_is_read_as_often_as_it_needs_and_goes_on_from_what_it_remembers() -> None:
+    reads: list[str] = []
+
+    def once(*_: object) -> list[Sample]:
+        reads.append("once")
+        return [Sample("a", (), 0, 1.0)]
+
+    def more(state: SourceState, cache: SourceCache, _: Millis) -> list[Sample]:
+        reads.append("more")
+        state["n"], cache["n"] = state.get("n", 0) + 1, cache.get("n", 0) + 10
+        return [Sample(f"b{state['n'] + cache['n']}", (), 0, 1.0)]
+
+    found = probe_sources({"one": CallableSource(once), "two": ThriceRead(more)}, lambda: 0, lambda: reads.append("-"))
+
+    assert sorted(reads[:2]) == ["more", "once"]
+    assert reads[2:] == ["-", "more", "-", "more"]
+    assert found.metrics() == {"one": {"a", "up"}, "two": {"b11", "b22", "b33", "up"}}
+    assert found.failed == {}
+
+
+def test_a_source_of_which_one_read_fails_is_known_by_the_other_and_a_receiver_is_left_to_the_daemon() -> None:
+    def second_only(_: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
+        cache["n"] = cache.get("n", 0) + 1
+        if cache["n"] == 1:
+            raise SourceError("not yet")
+        return [Sample("late", (), now, 1.0)]
+
+    push = FakePush()
+    found = probe_sources({"late": ThriceRead(second_only), "push": push}, lambda: 0, lambda: None)
+
+    assert found.metrics() == {"late": {"late", "up"}}
+    assert found.failed == {"push": "it listens to what others send — only the daemon can do that"}
+    assert push.opened == []

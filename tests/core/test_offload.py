@@ -36,7 +36,7 @@ class HangingCall:
 
 
 @contextmanager
-def make_pool(threads: int = 2, name: str = "tested") -> Iterator[tuple[ThreadOffload, HangingCall]]:
+def make_pool(threads: int | None = 2, name: str = "tested") -> Iterator[tuple[ThreadOffload, HangingCall]]:
     offload, hang = ThreadOffload(threads, name), HangingCall()
     try:
         yield offload, hang
@@ -181,6 +181,19 @@ def test_even_when_everything_hangs_there_are_no_more_threads_than_said() -> Non
 
             assert {type(each) for each in told} == {DeadlineExceededError}
             assert alive_threads("bounded") == 3
+
+    asyncio.run(main())
+
+
+def test_without_a_bound_no_call_waits_for_another_and_idle_threads_are_used_again() -> None:
+    async def main() -> None:
+        with make_pool(None, "unbounded") as (offload, hang):
+            hung = [asyncio.create_task(offload(f"key {n}", LONG_TIMEOUT, hang)) for n in range(60)]
+            await wait_until(lambda: hang.call_count == 60)
+            assert [await offload(f"well {n}", LONG_TIMEOUT, lambda: "well") for n in range(100)] == ["well"] * 100
+            assert alive_threads("unbounded") < 90  # a thread that has just answered is not idle yet
+            hang.release.set()
+            assert await asyncio.gather(*hung) == ["at last"] * 60
 
     asyncio.run(main())
 

@@ -31,6 +31,25 @@ def test_a_restart_goes_on_with_warm_windows_and_the_past_can_be_asked_in_betwee
     assert " since " in status
 
 
+def test_restarts_of_the_bot_are_counted_on_over_a_restart_of_the_watchdog(harness: E2EHarness) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.restart_bot()
+    wait_until(lambda: _query(harness, "process_restarts_total") == [1])
+    dog.terminate()
+    assert dog.wait(30) == 0
+
+    dog = harness.start_watchdog()
+    wait_until(lambda: _query(harness, "process_restarts_total") == [1])
+    assert _query(harness, "max_over_time(process_restarts_total[1m])") == [1]
+    dog.terminate()
+    assert dog.wait(30) == 0
+    harness.restart_bot()  # nobody watches
+
+    harness.start_watchdog()
+    wait_until(lambda: _query(harness, "process_restarts_total") == [2])
+
+
 def test_a_damaged_file_is_set_aside_people_are_told_and_the_night_goes_on(harness: E2EHarness) -> None:
     state = harness.folder / "state"
     state.mkdir()

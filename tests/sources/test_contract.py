@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -15,17 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 from tests.sources.conftest import MakeSystemctl, StartServer
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.raw_http_server import never_respond, respond_with
-from watchdog.core import model, protocols
+from watchdog.core import model
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import PulledSource, PushedSource, SourceCache, SourceState
 from watchdog.host import procfs
 from watchdog.sources import AnySource
 
 NOW = 1_700_000_000_000
 SOURCE_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnySource)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in SOURCE_CLASSES}
-ADAPTER: TypeAdapter[protocols.Source] = TypeAdapter(AnySource)
+ADAPTER: TypeAdapter[PulledSource] = TypeAdapter(AnySource)
 
 
 class Environment:
@@ -87,7 +88,7 @@ HUNG: dict[str, Make | None] = {
 }
 
 
-def make_source(kind: str, fields: dict[str, Any]) -> protocols.Source:
+def make_source(kind: str, fields: dict[str, Any]) -> PulledSource:
     return ADAPTER.validate_python({"type": kind, **fields})
 
 
@@ -109,7 +110,9 @@ def test_the_page_explains_every_key_and_every_series(kind: str, environment: En
     missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
     if kind in ("process", "host"):  # the names are theirs, not the bot's
         missing += [
-            each.name for each in make_source(kind, WORKING[kind](environment)).read({}, NOW) if each.name not in text
+            each.name
+            for each in make_source(kind, WORKING[kind](environment)).read({}, {}, NOW)
+            if each.name not in text
         ]
 
     assert missing == []
@@ -128,9 +131,9 @@ def test_every_key_has_a_docstring(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_samples_are_well_formed(kind: str, environment: Environment) -> None:
-    part, memo = make_source(kind, WORKING[kind](environment)), SourceState()
+    part, state, cache = make_source(kind, WORKING[kind](environment)), SourceState(), SourceCache()
     for now in (NOW, NOW + 1_000):
-        found = list(part.read(memo, now))
+        found = list(part.read(state, cache, now))
         assert found
         series: set[tuple[str, Labels]] = set()
         for name, labels, t, value in found:
@@ -153,7 +156,7 @@ def test_what_cannot_be_read_is_a_source_error_with_a_cure_and_no_cause_behind_i
     part = make_source(kind, BROKEN[kind](environment))
 
     with pytest.raises(SourceError, match=r".+ — .+") as caught:
-        list(part.read({}, NOW))
+        list(part.read({}, {}, NOW))
 
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -165,18 +168,81 @@ def test_a_read_that_hangs_ends_by_itself(kind: str, environment: Environment) -
     assert make
 
     with pytest.raises(SourceError, match="within"):
-        list(make_source(kind, make(environment)).read({}, NOW))
+        list(make_source(kind, make(environment)).read({}, {}, NOW))
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_source_is_frozen_and_its_state_is_in_the_memo(kind: str, environment: Environment) -> None:
+def test_a_source_is_frozen_and_remembers_nothing_itself(kind: str, environment: Environment) -> None:
     part = make_source(kind, WORKING[kind](environment))
     before = repr(part)
-    list(part.read({}, NOW))
+    list(part.read({}, {}, NOW))
 
     assert repr(part) == before
     with pytest.raises(ValidationError, match="frozen"):
         part.every = 5  # type: ignore[misc]
+
+
+def read_twice(kind: str, environment: Environment, *, state_between: bool, cache_between: bool) -> set[str]:
+    """Names of what the second read brings; between the two, what is not kept is thrown away."""
+    source, state, cache = make_source(kind, WORKING[kind](environment)), SourceState(), SourceCache()
+    list(source.read(state, cache, NOW))
+    state = json.loads(json.dumps(state, allow_nan=False)) if state_between else {}
+    return {each.name for each in source.read(state, cache if cache_between else {}, NOW + 1_000)}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_source_says_what_its_daemon_needs_to_know(kind: str, environment: Environment) -> None:
+    source = make_source(kind, WORKING[kind](environment))
+
+    assert isinstance(source, PulledSource)
+    assert not isinstance(source, PushedSource)
+    assert source.every >= 50
+    assert source.deadline >= 50
+    assert source.identity
+    assert source.reads_needed in (1, 2)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_state_is_json_and_goes_on_from_there(kind: str, environment: Environment) -> None:
+    source, cache = make_source(kind, WORKING[kind](environment)), SourceCache()
+    states = []
+    state = SourceState()
+    for number in range(3):
+        list(source.read(state, cache, NOW + number * 1_000))
+        states.append(json.dumps(state, allow_nan=False))
+        state = json.loads(states[-1])
+
+    assert states[1] == states[2], "nothing has happened in between"
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_cache_may_be_thrown_away_between_any_two_reads(kind: str, environment: Environment) -> None:
+    lasting = read_twice(kind, environment, state_between=True, cache_between=True)
+    without_cache = read_twice(kind, environment, state_between=True, cache_between=False)
+
+    assert without_cache
+    assert lasting - without_cache <= {"process_cpu_ratio", "host_cpu_ratio"}  # differences, which need two reads
+    assert read_twice(kind, environment, state_between=False, cache_between=True)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_after_as_many_reads_as_it_needs_all_its_series_are_there(kind: str, environment: Environment) -> None:
+    source, state, cache = make_source(kind, WORKING[kind](environment)), SourceState(), SourceCache()
+    reads = [{each.name for each in source.read(state, cache, NOW + number * 1_000)} for number in range(3)]
+
+    assert set().union(*reads[: source.reads_needed]) == set().union(*reads)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_read_that_fails_leaves_the_state_as_it_was(kind: str, environment: Environment) -> None:
+    state, cache = SourceState(), SourceCache()
+    list(make_source(kind, WORKING[kind](environment)).read(state, cache, NOW))
+    before = json.dumps(state)
+
+    with pytest.raises(SourceError):
+        list(make_source(kind, BROKEN[kind](environment)).read(state, cache, NOW + 1_000))
+
+    assert json.dumps(state) == before
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from watchdog.core.errors import SourceError
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache
 from watchdog.sources import HostSource
 
 NOW = 1_700_000_000_000
@@ -21,8 +21,8 @@ def make_source(**fields: object) -> HostSource:
     return HostSource.model_validate({"type": "host", **fields})
 
 
-def read(source: HostSource, memo: SourceState | None = None) -> dict[str, float]:
-    found = source.read({} if memo is None else memo, NOW)
+def read(source: HostSource, cache: SourceCache | None = None) -> dict[str, float]:
+    found = source.read({}, {} if cache is None else cache, NOW)
     return {f"{name}{dict(labels).get('disk', '')}": value for name, labels, _, value in found}
 
 
@@ -61,16 +61,16 @@ def test_free_space_is_what_an_ordinary_user_may_still_fill(tmp_path: Path) -> N
 def test_the_share_of_busy_processors_is_counted_since_the_last_read(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([Times(10, 0, 10, 100, 0, 10), Times(13, 0, 11, 104, 2, 12)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(answers))
-    memo = SourceState()
+    cache = SourceCache()
 
-    assert "host_cpu_ratio" not in read(make_source(), memo)
-    assert read(make_source(), memo)["host_cpu_ratio"] == pytest.approx(0.4)  # 4 of 10 s; guest is part of user
+    assert "host_cpu_ratio" not in read(make_source(), cache)
+    assert read(make_source(), cache)["host_cpu_ratio"] == pytest.approx(0.4)  # 4 of 10 s; guest is part of user
 
 
 def test_two_sources_do_not_disturb_each_others_share(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [Times(0, 0, 0, 0, 0, 0)]
     monkeypatch.setattr(psutil, "cpu_times", lambda: now[0])
-    often, seldom = SourceState(), SourceState()
+    often, seldom = SourceCache(), SourceCache()
     read(make_source(), often)
     read(make_source(), seldom)
     now[0] = Times(10, 0, 0, 0, 0, 0)
@@ -84,10 +84,10 @@ def test_two_sources_do_not_disturb_each_others_share(monkeypatch: pytest.Monkey
 def test_an_idle_time_that_steps_back_keeps_the_share_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([Times(10, 0, 0, 100, 0, 0), Times(12, 0, 0, 99, 0, 0)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(answers))
-    memo = SourceState()
-    read(make_source(), memo)
+    cache = SourceCache()
+    read(make_source(), cache)
 
-    assert read(make_source(), memo)["host_cpu_ratio"] == 1
+    assert read(make_source(), cache)["host_cpu_ratio"] == 1
 
 
 def test_a_disk_that_is_gone_is_down_and_spoils_nothing_else(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 
 from tests.sources.conftest import MakeSystemctl, StartProcess
 from watchdog.core.errors import SourceError
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.host import procfs
 from watchdog.sources import ProcessSource
 
@@ -26,8 +28,20 @@ def make_source(**fields: object) -> ProcessSource:
     return ProcessSource.model_validate({"type": "process", **fields})
 
 
-def read(source: ProcessSource, memo: SourceState | None = None, now: int = NOW) -> dict[str, float]:
-    return {name: value for name, _, _, value in source.read({} if memo is None else memo, now)}
+@dataclass
+class Memory:
+    """What the daemon keeps of a source: the state as the JSON that it is, the cache as it is."""
+
+    state: str = "{}"
+    cache: SourceCache = field(default_factory=dict)
+
+
+def read(source: ProcessSource, memory: Memory | None = None, now: int = NOW) -> dict[str, float]:
+    memory = memory or Memory()
+    state: SourceState = json.loads(memory.state)
+    found = {name: value for name, _, _, value in source.read(state, memory.cache, now)}
+    memory.state = json.dumps(state)
+    return found
 
 
 def wait_until(holds: Callable[[], object]) -> None:
@@ -60,18 +74,18 @@ def test_a_process_is_measured(start_process: StartProcess, pid_file: Path) -> N
 def test_processor_time_is_a_share_of_one_core_since_the_last_read(start_process: StartProcess, pid_file: Path) -> None:
     bot = start_process("sh", "-c", "while :; do :; done")
     pid_file.write_text(str(bot.pid))
-    source, memo = make_source(pid_file=str(pid_file)), SourceState()
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
 
-    first = read(source, memo, NOW)
+    first = read(source, memory, NOW)
     assert "process_cpu_ratio" not in first
     wait_until(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= first["process_cpu_seconds_total"] + 0.1)
     bot.kill()  # before the next assertion can fail and leave it spinning
     bot = start_process("sh", "-c", "while :; do :; done")
     pid_file.write_text(str(bot.pid))
-    second = read(source, memo, NOW + 2_000)
+    second = read(source, memory, NOW + 2_000)
     assert "process_cpu_ratio" not in second  # another process: nothing to compare with
     wait_until(lambda: sum(psutil.Process(bot.pid).cpu_times()[:2]) >= second["process_cpu_seconds_total"] + 0.1)
-    third = read(source, memo, NOW + 4_000)
+    third = read(source, memory, NOW + 4_000)
 
     spent = third["process_cpu_seconds_total"] - second["process_cpu_seconds_total"]
     assert spent >= 0.1
@@ -80,23 +94,23 @@ def test_processor_time_is_a_share_of_one_core_since_the_last_read(start_process
 
 def test_a_clock_that_stood_still_or_went_back_gives_no_share(start_process: StartProcess, pid_file: Path) -> None:
     pid_file.write_text(str(start_process("sleep", "100").pid))
-    source, memo = make_source(pid_file=str(pid_file)), SourceState()
-    read(source, memo, NOW)
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    read(source, memory, NOW)
 
-    assert "process_cpu_ratio" not in read(source, memo, NOW)
-    assert "process_cpu_ratio" not in read(source, memo, NOW - 5_000)
+    assert "process_cpu_ratio" not in read(source, memory, NOW)
+    assert "process_cpu_ratio" not in read(source, memory, NOW - 5_000)
 
 
 def test_a_start_time_does_not_move_while_the_process_lives(
     start_process: StartProcess, pid_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid_file.write_text(str(start_process("sleep", "100").pid))
-    source, memo = make_source(pid_file=str(pid_file)), SourceState()
-    before = read(source, memo)
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    before = read(source, memory)
     real = psutil._pslinux.boot_time
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() - 1)
 
-    after = read(source, memo)
+    after = read(source, memory)
 
     assert after["process_start_time_seconds"] == before["process_start_time_seconds"]
     assert after["process_restarts_total"] == 0
@@ -176,15 +190,50 @@ def test_a_process_that_proc_hides_is_unreadable_not_down(
 
 
 def test_every_new_process_counts_as_a_restart(start_process: StartProcess, pid_file: Path) -> None:
-    source, memo = make_source(pid_file=str(pid_file)), SourceState()
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
     counted = []
     for _ in range(3):
         pid_file.write_text(str(start_process("sleep", "100").pid))
-        counted += [read(source, memo)["process_restarts_total"] for _ in range(2)]
+        counted += [read(source, memory)["process_restarts_total"] for _ in range(2)]
         pid_file.unlink()
-        counted.append(read(source, memo)["process_restarts_total"])
+        counted.append(read(source, memory)["process_restarts_total"])
 
     assert counted == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_restarts_are_counted_on_over_a_restart_of_the_watchdog_and_one_that_it_missed_counts(
+    start_process: StartProcess, pid_file: Path
+) -> None:
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    for _ in range(3):
+        pid_file.write_text(str(start_process("sleep", "100").pid))
+        last = read(source, memory)
+    assert last["process_restarts_total"] == 2
+
+    again = read(source, Memory(memory.state))
+    assert again["process_restarts_total"] == 2
+    assert again["process_start_time_seconds"] == last["process_start_time_seconds"]
+    assert "process_cpu_ratio" not in again
+    pid_file.write_text(str(start_process("sleep", "100").pid))
+
+    assert read(source, Memory(memory.state))["process_restarts_total"] == 3
+
+
+def test_a_process_of_the_same_number_is_another_one_when_it_began_at_another_time_or_boot(
+    start_process: StartProcess, pid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid_file.write_text(str(start_process("sleep", "100").pid))
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    read(source, memory)
+    boot, pid, ticks = json.loads(memory.state)["process"].split()
+
+    for other in (f"another-boot {pid} {ticks}", f"{boot} {pid} {int(ticks) - 1}"):
+        known = json.dumps({"process": other, "started": 1.0, "restarts": 7})
+        found = read(source, Memory(known, {"cpu": (500.0, NOW - 1_000, other)}))
+
+        assert found["process_restarts_total"] == 8
+        assert found["process_start_time_seconds"] > 1
+        assert "process_cpu_ratio" not in found
 
 
 def test_children_are_added_when_wanted(start_process: StartProcess, pid_file: Path) -> None:
@@ -213,11 +262,11 @@ def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(
     start_process: StartProcess, pid_file: Path
 ) -> None:
     pid_file.write_text(str(start_process("sleep", "100").pid))
-    source, memo = make_source(pid_file=str(pid_file), children=True), SourceState()
-    read(source, memo, NOW)
-    memo["cpu"] = (500.0, NOW)  # what a child that is gone had used
+    source, memory = make_source(pid_file=str(pid_file), children=True), Memory()
+    read(source, memory, NOW)
+    memory.cache["cpu"] = (500.0, NOW, memory.cache["cpu"][2])  # what a child that is gone had used
 
-    found = read(source, memo, NOW + 1_000)
+    found = read(source, memory, NOW + 1_000)
 
     assert (found["process_cpu_seconds_total"], found["process_cpu_ratio"]) == (500.0, 0.0)
 
@@ -238,10 +287,10 @@ def test_a_command_line_finds_the_parent_of_forked_workers(start_process: StartP
         "sh", "-c", "(while :; do sleep 50; done) & (while :; do sleep 50; done) & wait # unique-bot-77"
     )
     wait_until(lambda: len(psutil.Process(bot.pid).children()) == 2)
-    memo = SourceState()
+    memory = Memory()
 
-    assert read(make_source(cmdline="unique-bot-77"), memo)["process_up"] == 1
-    assert memo["process"].pid == bot.pid
+    assert read(make_source(cmdline="unique-bot-77"), memory)["process_up"] == 1
+    assert json.loads(memory.state)["process"].split()[1] == str(bot.pid)
 
 
 def test_a_command_line_that_nobody_has_is_down() -> None:

@@ -11,7 +11,7 @@ from tests.sources.conftest import StartServer
 from tests.support.raw_http_server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Sample
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache
 from watchdog.sources import ScrapeSource
 
 NOW = 1_700_000_000_000
@@ -26,18 +26,18 @@ def make_source(server: RawHttpServer | str, timeout: int = LONG_TIMEOUT, **fiel
 
 def read_error(behave: Behaviour, start_server: StartServer, timeout: int = LONG_TIMEOUT, **fields: object) -> str:
     with pytest.raises(SourceError) as caught:
-        make_source(start_server(behave), timeout, **fields).read({}, NOW)
+        make_source(start_server(behave), timeout, **fields).read({}, {}, NOW)
     return str(caught.value)
 
 
 def test_a_page_is_read(start_server: StartServer) -> None:
-    assert make_source(start_server(respond_with("equity 5\n"))).read({}, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(start_server(respond_with("equity 5\n"))).read({}, {}, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_the_connection_is_kept_between_reads(start_server: StartServer) -> None:
-    server, memo = start_server(respond_with("equity 5\n")), SourceState()
+    server, cache = start_server(respond_with("equity 5\n")), SourceCache()
     for _ in range(3):
-        make_source(server).read(memo, NOW)
+        make_source(server).read({}, cache, NOW)
 
     assert (len(server.requests), server.connections) == (3, 1)
 
@@ -49,12 +49,12 @@ def test_a_server_that_never_ends_is_reported_not_awaited(start_server: StartSer
 
 
 def test_a_read_after_a_failed_one_starts_afresh(start_server: StartServer) -> None:
-    server, memo = start_server(never_respond), SourceState()
+    server, cache = start_server(never_respond), SourceCache()
     with pytest.raises(SourceError):
-        make_source(server, SHORT_TIMEOUT).read(memo, NOW)
+        make_source(server, SHORT_TIMEOUT).read({}, cache, NOW)
     server.behaviour = respond_with("equity 5\n")
 
-    assert make_source(server).read(memo, NOW) == [Sample("equity", (), NOW, 5.0)]
+    assert make_source(server).read({}, cache, NOW) == [Sample("equity", (), NOW, 5.0)]
 
 
 def test_a_server_that_is_down_is_told_with_the_cure() -> None:
@@ -62,7 +62,7 @@ def test_a_server_that_is_down_is_told_with_the_cure() -> None:
         port = taken.getsockname()[1]
 
     with pytest.raises(SourceError, match="nobody listens there — is the server running"):
-        make_source(f"http://127.0.0.1:{port}/metrics").read({}, NOW)
+        make_source(f"http://127.0.0.1:{port}/metrics").read({}, {}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_page_above_the_cap_is_refused_whole(start_server: StartServer) -> Non
 def test_headers_are_sent_and_never_shown(start_server: StartServer) -> None:
     server = start_server(respond_with("equity 5\n"))
     part = make_source(server, headers={"X-Key": SecretStr("hush")})
-    part.read({}, NOW)
+    part.read({}, {}, NOW)
 
     assert "X-Key: hush" in server.requests[0]
     assert "text/plain" in server.requests[0]
@@ -113,10 +113,10 @@ def test_a_header_that_http_does_not_allow_is_refused_without_showing_it(start_s
 
 
 def test_a_token_file_is_read_anew_each_time(start_server: StartServer, tmp_path: Path) -> None:
-    server, token, memo = start_server(respond_with("equity 5\n")), tmp_path / "token", SourceState()
+    server, token, cache = start_server(respond_with("equity 5\n")), tmp_path / "token", SourceCache()
     for text in ("first\n", "second\n"):
         token.write_text(text)
-        make_source(server, token_file=str(token)).read(memo, NOW)
+        make_source(server, token_file=str(token)).read({}, cache, NOW)
 
     assert "Authorization: Bearer first" in server.requests[0]
     assert "Authorization: Bearer second" in server.requests[1]
@@ -134,9 +134,10 @@ def test_a_token_file_without_a_token_is_told(
 
 def test_what_follows_the_question_mark_is_not_shown() -> None:
     with pytest.raises(SourceError) as caught:
-        make_source("http://127.0.0.1:9/metrics?key=hush").read({}, NOW)
+        make_source("http://127.0.0.1:9/metrics?key=hush").read({}, {}, NOW)
 
     assert "hush" not in str(caught.value)
+    assert make_source("http://127.0.0.1:9/metrics?key=hush#hush").identity == "http://127.0.0.1:9/metrics"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
@@ -37,11 +37,11 @@ class ArchiveAction(ActionModel):
     persistent: ClassVar[bool] = False  # the bot makes itself new state
 
     do: Literal["archive"]
-    paths: Annotated[FrozenList[str], Field(min_length=1)]
+    paths: Annotated[FrozenList[RepoPath], Field(min_length=1)]
     """Files and folders, relative to the target's repo. All of them must be there."""
-    into: str
+    into: RepoPath
     """Folder of the archives, relative to the target's repo; made when it is not there."""
-    repo: str | None = None
+    repo: RepoPath | None = None
     """Folder that the others are relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """For all of it; what is not done by then is put back."""

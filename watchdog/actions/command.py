@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
@@ -28,7 +28,7 @@ class CommandAction(ActionModel):
     """Program and arguments. Exit code 0 is success."""
     check: Annotated[FrozenList[str], Field(min_length=1)] | None = None
     """Asks whether it is so already: exit code 0 yes, 1 no, anything else cannot tell. Must change nothing."""
-    cwd: str | None = None
+    cwd: RepoPath | None = None
     """Working directory, relative to the target's repo; the repo itself when not said."""
     env: dict[str, str] = Field(default_factory=dict)
     """Laid over the watchdog's own environment. `run` also gets WATCHDOG_STEP_KEY, the same for every try."""

@@ -13,7 +13,7 @@ from watchdog.actions.values import editor
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
@@ -27,11 +27,11 @@ class FlagAction(ActionModel):
     persistent: ClassVar[bool] = True
 
     do: Literal["flag"]
-    file: str
+    file: RepoPath
     """The file, relative to the target's repo; its ending says its kind."""
     set: Annotated[dict[str, Value], Field(min_length=1)]
     """What should be so: name and value, or a list of values. A dotted name is a path of keys: features.hmm_v2."""
-    repo: str | None = None
+    repo: RepoPath | None = None
     """Folder that `file` is relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """Reading and writing one local file does not wait for anything: for symmetry with the other actions."""

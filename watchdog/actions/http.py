@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, ConfigModel, Duration, FrozenList, JsonObject
+from watchdog.core.model import ActionModel, ConfigModel, Duration, FrozenList, JsonObject, RepoSecretFile
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
@@ -78,9 +78,9 @@ class HttpAction(ActionModel):
     """Sent as JSON."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Added to the request; no secrets, since the plan's text stands in the journal."""
-    headers_file: str | None = None
+    headers_file: RepoSecretFile | None = None
     """File with one `Name: value` a line, read when the request is made: for secrets."""
-    token_file: str | None = None
+    token_file: RepoSecretFile | None = None
     """File that holds a token, sent as `Authorization: Bearer`; with `user` a password."""
     user: str | None = None
     """Makes `token_file` the password of HTTP basic authentication."""

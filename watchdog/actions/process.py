@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.model import ActionModel, Duration, JsonObject, PathField
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
@@ -42,7 +42,7 @@ class ProcessAction(ActionModel):
     """Likewise."""
     stop: _TargetKeyword | None = None
     """Likewise."""
-    place: ProcessSpec | None = None
+    place: Annotated[ProcessSpec | None, PathField("repo")] = None
     """How the process is found and started; the target's `process` when not said."""
     grace: Duration = 10_000
     """From SIGTERM to SIGKILL."""

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
@@ -31,13 +31,13 @@ class RestoreAction(ActionModel):
     persistent: ClassVar[bool] = False  # the bot writes on in it
 
     do: Literal["restore"]
-    file: str
+    file: RepoPath
     """The file, relative to the target's repo."""
-    from_: Annotated[str, Field(alias="from")]
+    from_: Annotated[RepoPath, Field(alias="from")]
     """Its backup, likewise. Must not be empty; what ends in .json, on either side, must be JSON."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 that the backup must have, in hex."""
-    repo: str | None = None
+    repo: RepoPath | None = None
     """Folder that both are relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """For copying; what is not done by then is not done at all."""

@@ -16,18 +16,17 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
-from watchdog.actions.git.commit_refs import record_good_commit
-from watchdog.app.deploy_watch import DeployWatch, inspect_target
+from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
+from watchdog.app.sampling import Sampler
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
-from watchdog.core.errors import SourceError, WatchdogError
+from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis, Severity
-from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
-from watchdog.core.protocols import SourceState
+from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
 from watchdog.journal import incidents, messages, runs
@@ -93,28 +92,25 @@ class Daemon:
             if isinstance(error, sqlite3.OperationalError):
                 raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {remedy(error)}") from None
             raise
-        self._sampling = ThreadOffload(8, "sampling")
-        self._acting = ThreadOffload(
-            32, "acting"
-        )  # threads begin when they are needed: no halt waits for other targets' work
+        # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
+        self._reloading = ThreadOffload(None, "reloading")
+        self._acting = ThreadOffload(32, "acting")
         self._sending = ThreadOffload(4, "sending")
-        self._source_states: dict[str, SourceState] = {}
-        self._recently_acted: set[str] = set()
         self._last_round = wall_clock()
         self._last_monotonic = time.monotonic()
         self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
+        self._inspector = TargetInspector(self.journal, wall_clock, self._notify)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal)
-        self.deploy_watch = DeployWatch(self.journal)
         self._reloader = Reloader(
             path,
             environ,
             self.config,
             fingerprint,
-            offload=self._sampling,
+            offload=self._reloading,
             telemetry=self.telemetry,
             apply_config=self._apply_config,
             notify=self._notify,
@@ -125,6 +121,9 @@ class Daemon:
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._sampler = Sampler(
+            self._scheduler, self.pipeline, self.telemetry, wall_clock, self._judge, self.series_writer.restored_states
+        )
 
     # ─ life ─
 
@@ -138,27 +137,18 @@ class Daemon:
         for target in dict.fromkeys([*self.config.targets, *runs.list_targets_with_unfinished_runs(self.journal)]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
-        self._schedule_sources()
+        self._sampler.apply(self.config.sources)
+        now = datetime.now(UTC)
         self._scheduler.add_job(
             self._reloader.check_files, "interval", seconds=WATCH_INTERVAL, id="files", max_instances=1
         )
         self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="tick", max_instances=1)
         # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._scheduler.add_job(
-            self._inspect_targets,
-            "interval",
-            seconds=_INSPECT_INTERVAL,
-            id="look",
-            max_instances=1,
-            next_run_time=_utc_now(),
+            self._inspect_targets, "interval", seconds=_INSPECT_INTERVAL, id="look", max_instances=1, next_run_time=now
         )
         self._scheduler.add_job(
-            self._write_series,
-            "interval",
-            seconds=WRITE_INTERVAL,
-            id="history",
-            max_instances=1,
-            next_run_time=_utc_now(),
+            self._write_series, "interval", seconds=WRITE_INTERVAL, id="history", max_instances=1, next_run_time=now
         )
         self._scheduler.start()
         sd_notify.notify("READY=1", self._reloader.systemd_status())
@@ -173,6 +163,7 @@ class Daemon:
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
         sd_notify.notify("STOPPING=1")
+        await self._sampler.stop()
         if self._scheduler.running:
             logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
             self._scheduler.shutdown(wait=False)
@@ -188,12 +179,12 @@ class Daemon:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
-        await self.series_writer.stop(wall_clock())
+        await self.series_writer.stop(wall_clock(), self._sampler.states())
         self.close()
 
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
-        for pool in (self._sampling, self._acting, self._sending):
+        for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
             pool.close()
         self.journal.close()
         self._lock.release()
@@ -225,66 +216,7 @@ class Daemon:
             raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
         log.info("http://%s:%d/metrics", host, self._server.port)
 
-    # ─ sampling ─
-
-    def _schedule_sources(self, previous: Config | None = None) -> None:
-        """One job a source; a reload replaces what differs from `before`."""
-        wanted = {f"source {name}": (name, source) for name, source in self.config.sources.items()}
-        for job in self._scheduler.get_jobs():
-            if job.id.startswith("source ") and job.id not in wanted:
-                job.remove()
-        for key, (name, source) in wanted.items():
-            if previous is not None and previous.sources.get(name) == source:
-                continue
-            self._scheduler.add_job(
-                self._sample,
-                "interval",
-                seconds=source.every / 1_000,
-                args=[name],
-                id=key,
-                replace_existing=True,
-                max_instances=1,
-                next_run_time=None if self._scheduler.running else _utc_now(),
-            )
-            self._scheduler.modify_job(key, next_run_time=_utc_now())
-
-    async def _sample(self, name: str) -> None:
-        source = self.config.sources.get(name)
-        if source is None:
-            return
-        now, started = wall_clock(), time.monotonic()
-        deadline = (
-            getattr(source, "timeout", None) or 10_000
-        ) / 1_000 + 1  # it keeps its own; this is for one that hangs
-        state = self._source_states.setdefault(name, {})
-        samples, error_text = None, ""
-        try:
-            samples = await self._sampling(f"source {name}", deadline, lambda: list(source.read(state, now)))
-        except SourceError as error:
-            error_text = str(error)
-        except DeadlineExceededError:
-            error_text = f"no answer within {deadline:g} s"
-        except StillBusyError:
-            error_text = "the last read still hangs"
-        if self.config.sources.get(name) != source:
-            return  # a reload has taken it away or made another of it meanwhile
-        if samples is None:
-            self._mark_source_down(name, error_text)
-        else:
-            self._mark_source_up(name)
-            self.pipeline.add_samples(name, samples, now)
-        self.telemetry.source_duration.labels(name).set(time.monotonic() - started)
-        self._judge(name)
-
-    def _mark_source_down(self, name: str, error_text: str) -> None:
-        self.pipeline.mark_source_down(name, wall_clock())
-        if self._source_states[name].get("__lost__") != error_text:
-            self._source_states[name]["__lost__"] = error_text
-            log.warning("source %s: %s", name, error_text)
-
-    def _mark_source_up(self, name: str) -> None:
-        if self._source_states[name].pop("__lost__", None) is not None:
-            log.info("source %s delivers again", name)
+    # ─ judging ─
 
     def _judge(self, source: str | None = None) -> None:
         try:
@@ -298,7 +230,7 @@ class Daemon:
             self.outbox.notify_pending()
 
     async def _write_series(self) -> None:
-        await self.series_writer.write(wall_clock())
+        await self.series_writer.write(wall_clock(), self._sampler.states())
 
     # ─ the tick: patience, missing data, people, systemd ─
 
@@ -319,7 +251,7 @@ class Daemon:
         self._last_round, self._last_monotonic = now, monotonic
         if not self._journal_health.check():
             return
-        for task in [*self._tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
+        for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
@@ -353,27 +285,9 @@ class Daemon:
 
     async def _inspect_targets(self) -> None:
         try:
-            await asyncio.gather(*(self._inspect_target(target) for target in self.config.targets))
+            await self._inspector.inspect(self.config.targets)
         except sqlite3.OperationalError as error:
             self._journal_health.record_failure(error)
-
-    async def _inspect_target(self, target: str) -> None:
-        """Notices what other people deploy or restart, and which commit has proved itself."""
-        known, run_just_ended = self.config.targets[target], target in self._recently_acted
-        try:
-            deployment = await self._sampling(
-                f"place {target}", 10.0, inspect_target, known, self.deploy_watch.last_commit(target, wall_clock())
-            )
-        except (DeadlineExceededError, StillBusyError):
-            return
-        active = any(run.status == "running" for run in runs.list_unfinished(self.journal, target))
-        caused_by_us = active or target in self._recently_acted
-        if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
-            self._recently_acted.discard(target)
-        if deployment.redeployed and not caused_by_us:
-            self._notify("warn", f"{target}: what was rolled back runs again", deployment.redeployed)
-        if self.deploy_watch.record(target, deployment, caused_by_us, wall_clock()) and known.repo is not None:
-            await self._acting(f"place {target}", 30.0, record_good_commit, known.repo, wall_clock())
 
     # ─ reload ─
 
@@ -382,13 +296,10 @@ class Daemon:
         self._reloader.request_reload()
 
     def _apply_config(self, config: Config) -> None:
-        for name, source in config.sources.items():
-            if self.config.sources.get(name) != source:
-                self._source_states[name] = {}  # what another source remembered means nothing to this one
-        old, self.config = self.config, config
+        self.config = config
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
-        self._schedule_sources(old)
+        self._sampler.apply(config.sources)
         for target in config.targets:
             self.rollback.start_target(target)
 
@@ -441,7 +352,7 @@ class Daemon:
             still_needed=wanted,
             queue_halt=halt,
             notify=tell,
-            run_ended=self._recently_acted.add,
+            run_ended=self._inspector.note_run_ended,
             close_if_over=over,
             rule_terms=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names
@@ -454,8 +365,8 @@ class Daemon:
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def ask() -> dict[str, object]:
-            lost = {name: memo.get("__lost__") for name, memo in self._source_states.items()}
-            return build_status(self.config, self.pipeline, self.journal, lost, wall_clock()) | {
+            errors = self._sampler.errors()
+            return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
                 "history": self.series_writer.status()
             }
 
@@ -476,7 +387,3 @@ class Daemon:
 
         series = asyncio.run_coroutine_threadsafe(copy(), self._loop).result(5)
         return run_query(expr, with_stored_history(self.series_writer.path, expr, series, times), times)[1]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

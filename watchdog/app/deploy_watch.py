@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from watchdog.actions.git.commit_refs import current_commit, redeployed_commits
+from watchdog.actions.git.commit_refs import current_commit, record_good_commit, redeployed_commits
 from watchdog.actions.process import ProcessAction
 from watchdog.actions.systemd import SystemdAction
 from watchdog.core.errors import ActionError
-from watchdog.core.model import Millis
+from watchdog.core.model import Millis, Severity
+from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
+from watchdog.journal import incidents, runs
 from watchdog.journal.sqlite import Journal
 
 LAST_GOOD_AFTER = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
 _MAX_INSPECTION_GAP = 60_000
 """ms: looks are seconds apart; what lies between two that are further apart nobody watched."""
+
+
+_INSPECTION_TIMEOUT = 10.0
+_MARK_TIMEOUT = 30.0
+"""s that a look at a target may take, and the marking of its commit."""
 
 
 class TargetSnapshot(NamedTuple):
@@ -103,3 +111,48 @@ class DeployWatch:
         return (
             quiet // LAST_GOOD_AFTER > before // LAST_GOOD_AFTER
         )  # a mark that could not be made is tried again a day later
+
+
+class TargetInspector:
+    """Looks at every target, each in a thread of its own: one whose repository or systemd hangs delays no other."""
+
+    def __init__(
+        self, journal: Journal, clock: Callable[[], Millis], notify: Callable[[Severity, str, Sequence[str]], None]
+    ) -> None:
+        self._watch = DeployWatch(journal)
+        self._journal = journal
+        self._clock = clock
+        self._notify = notify
+        self._offload = ThreadOffload(None, "inspecting")
+        self._recently_acted: set[str] = set()
+
+    def note_run_ended(self, target: str) -> None:
+        """What is new there at the next look is our own doing."""
+        self._recently_acted.add(target)
+
+    async def inspect(self, targets: Mapping[str, Target]) -> None:
+        """Notices what other people deploy or restart, and which commit has proved itself."""
+        await asyncio.gather(*(self._inspect(name, target) for name, target in targets.items()))
+
+    async def _inspect(self, name: str, target: Target) -> None:
+        run_just_ended = name in self._recently_acted
+        try:
+            snapshot = await self._offload(
+                name, _INSPECTION_TIMEOUT, inspect_target, target, self._watch.last_commit(name, self._clock())
+            )
+        except (DeadlineExceededError, StillBusyError):
+            return
+        active = any(run.status == "running" for run in runs.list_unfinished(self._journal, name))
+        caused_by_us = active or name in self._recently_acted
+        if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
+            self._recently_acted.discard(name)
+        if snapshot.redeployed and not caused_by_us:
+            self._notify("warn", f"{name}: what was rolled back runs again", snapshot.redeployed)
+        if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
+            try:
+                await self._offload(name, _MARK_TIMEOUT, record_good_commit, target.repo, self._clock())
+            except (DeadlineExceededError, StillBusyError):
+                log.warning("%s: its repository is slow; the last good commit is marked at another time", name)
+
+    def close(self) -> None:
+        self._offload.close()

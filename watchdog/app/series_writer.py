@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from watchdog.config import Config
@@ -11,7 +11,7 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
 from watchdog.tsdb.head import Head
-from watchdog.tsdb.write_buffer import WriteBuffer
+from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot, WriteBuffer
 
 WRITE_INTERVAL = 60.0
 """s between two writes: what kill -9 may cost."""
@@ -33,13 +33,15 @@ class SeriesWriter:
         self.path: Path = config.state / "series.db"
         self._archive: SeriesArchive | None = None
         self._write_buffer: WriteBuffer | None = None
+        self.restored_states: Mapping[str, StateSnapshot] = NO_STATES
+        """What the sources remembered when their newest samples in the file were written."""
 
     def restore(self, store: Head, now: Millis) -> None:
         """Puts back what expressions read of the past, before anything is kept or judged."""
         if self._history is not None:
             limits = RetentionLimits(self._history.raw, self._history.coarse, self._history.max)
             self._archive = SeriesArchive(self.path, limits, store.retention_of)
-            self._archive.restore(store, self._sources, now)
+            self.restored_states = self._archive.restore(store, self._sources, now)
             self._write_buffer = WriteBuffer(store, now)
             self._update_metrics(self._archive)
 
@@ -47,11 +49,13 @@ class SeriesWriter:
         """For /api/status; None when nothing is kept."""
         return None if self._archive is None else self._archive.status()
 
-    async def write(self, now: Millis, deadline: float = _WRITE_TIMEOUT) -> None:
-        """What is new goes to the file. Copied here, written in a thread."""
+    async def write(
+        self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES, *, deadline: float = _WRITE_TIMEOUT
+    ) -> None:
+        """What is new goes to the file, and what the sources remember now. Copied here, written in a thread."""
         if self._archive is None or self._write_buffer is None:
             return
-        batch = self._write_buffer.collect(now)
+        batch = self._write_buffer.collect(now, states)
         try:
             if await self._writer_thread("history", deadline, self._archive.write, batch):
                 self._write_buffer.mark_written(batch)
@@ -62,9 +66,9 @@ class SeriesWriter:
             self._telemetry.history_lost.inc()
             self._notify(text)
 
-    async def stop(self, now: Millis) -> None:
+    async def stop(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         """The last write."""
-        await self.write(now, _FINAL_WRITE_TIMEOUT)
+        await self.write(now, states, deadline=_FINAL_WRITE_TIMEOUT)
         if self._archive is not None:
             self._archive.close()
         self._writer_thread.close()

@@ -14,6 +14,7 @@ from watchdog.config import interpolate
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import Defaults, History, Reload, Web
+from watchdog.core.model import ConfigModel
 from watchdog.core.target import Target
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
@@ -188,25 +189,27 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
         )
     if section == "plans" and entry.name == "leave-running":
         entry.node.report(position, "leave-running is a word, not a plan", "rename the plan")
-    if section in ("sources", "channels"):
-        entry.model = _build_with_environment(draft, section, entry)
+    models = SECTION_MODELS[section]
+    if expands_environment(section):
+        entry.model = _build_with_environment(draft, models, entry)
         return
-    raw = entry.raw
-    if section == "rules":
-        raw = _with_defaults(raw, defaults)
-    elif section == "targets":
-        raw = _target_paths(raw, draft.folder)
-    entry.node = replace(entry.node, raw=raw)
-    entry.model = build_model(entry.node, SECTION_MODELS[section])
+    raw = _with_defaults(entry.raw, defaults) if section == "rules" else entry.raw
+    entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, models, draft.folder, draft.environ))
+    entry.model = build_model(entry.node, models)
 
 
-def _build_with_environment(draft: Draft, section: str, entry: Entry) -> Any:
-    """A source or channel: the only ones that may hold secrets."""
+def expands_environment(section: str) -> bool:
+    """Whether its entries may name variables of the environment, and so hold secrets."""
+    return any(issubclass(model, ConfigModel) and model.expand_environment for model in SECTION_MODELS[section])
+
+
+def _build_with_environment(draft: Draft, models: Sequence[ModelClass], entry: Entry) -> Any:
     problems = entry.node.document.problems
     start = len(problems)
     raw, used = interpolate.expand_environment(entry.node, draft.environ)
-    entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, draft.folder, draft.environ))
-    model = build_model(entry.node, SECTION_MODELS[section])
+    raw = interpolate.absolute_paths(raw, models, draft.folder, draft.environ)
+    entry.node = replace(entry.node, raw=raw)
+    model = build_model(entry.node, models)
     problems[start:] = [interpolate.redact(problem, used) for problem in problems[start:]]
     return model
 
@@ -272,18 +275,6 @@ def _is_valid(node: ConfigNode, key: str, value: Any) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _target_paths(raw: Any, folder: Path) -> Any:
-    if not isinstance(raw, dict):
-        return raw
-    filled = dict(raw)
-    if isinstance(raw.get("repo"), str):
-        filled["repo"] = str(folder / raw["repo"])
-    process = raw.get("process")
-    if isinstance(process, dict) and isinstance(process.get("cwd"), str):
-        filled["process"] = process | {"cwd": str(folder / process["cwd"])}
-    return filled
 
 
 def _settings(draft: Draft, document: Document) -> None:

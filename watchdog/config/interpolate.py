@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from watchdog.config.model_errors import ConfigNode
+from watchdog.config.model_fields import ModelClass, holds_config_paths, matching_models, models_under, path_field
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, shorten
 from watchdog.net import secrets
@@ -66,25 +67,23 @@ def redact(problem: Problem, used: Mapping[str, str]) -> Problem:
     return problem._replace(what=what, cure=cure)
 
 
-def _is_path(key: str) -> bool:
-    return key in ("file", "cwd") or key.endswith("_file")
-
-
-def absolute_paths(raw: Any, folder: Path, environ: Mapping[str, str]) -> Any:
-    """The same with relative paths made absolute: beside the file, or among systemd's credentials when it is there."""
-    if not isinstance(raw, dict):
-        return raw
-    filled = dict(raw)
-    for key, value in raw.items():
-        if _is_path(key) and isinstance(value, str) and value:
-            filled[key] = _absolute(value, folder, environ)
-        elif isinstance(value, dict):
-            filled[key] = absolute_paths(value, folder, environ)
+def absolute_paths(raw: Any, models: Sequence[ModelClass], folder: Path, environ: Mapping[str, str]) -> Any:
+    """What one of `models` is made of, with those paths made absolute that start from the file's folder."""
+    if isinstance(raw, list):
+        return [absolute_paths(value, models, folder, environ) for value in raw]
+    filled = raw
+    for model in matching_models(models, raw):
+        if not holds_config_paths(model):
+            continue
+        for key, value in raw.items():
+            path = path_field(model, key)
+            if path is None:
+                value = absolute_paths(value, models_under(model, key), folder, environ)
+            elif path.relative_to == "config" and isinstance(value, str):
+                credential = secrets.find_credential(value, environ) if path.credential else None
+                value = str(credential or folder / value)
+            filled = filled | {key: value}
     return filled
-
-
-def _absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
-    return str(secrets.find_credential(text, environ) or folder / text)
 
 
 def without_secrets(raw: Any, model: Any) -> Any:

@@ -53,9 +53,7 @@ class Delay(NamedTuple):
 def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
-    every: dict[str, Millis] = {
-        name: step for name, source in config.sources.items() if (step := getattr(source, "every", None)) is not None
-    }
+    every: dict[str, Millis] = {name: source.every for name, source in config.sources.items()}
     kpis = queries(config.kpis, config.rules)
     reads: dict[str, Millis | None] = {}
     for name, kpi in kpis.items():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 from watchdog.config.entries import Draft, Entry
 from watchdog.config.model_errors import ConfigNode
 from watchdog.core.model import Millis
+from watchdog.core.protocols import Source
 from watchdog.core.units import format_duration, format_value, is_relative
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, one_line, shorten, suggest
@@ -114,18 +114,15 @@ class SourceIntervals:
     """How often what an expression reads can be new. Which source delivers a metric no file says, so where the expression
     does not say it either the fastest source counts: a warning must be true whoever delivers."""
 
-    def __init__(self, sources: Mapping[str, Any]) -> None:
-        self.by_source: dict[str, Millis] = {
-            name: every for name, source in sources.items() if (every := getattr(source, "every", None)) is not None
-        }
-        self.complete = len(self.by_source) == len(sources)
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.by_source: dict[str, Millis] = {name: source.every for name, source in sources.items()}
 
     def of_selector(self, selector: VectorSelector) -> Millis:
         """0 when it cannot be told."""
         name = named_source(selector)
         if name is not None:
             return self.by_source.get(name, 0)
-        return min(self.by_source.values(), default=0) if self.complete else 0
+        return min(self.by_source.values(), default=0)
 
     def fastest(self, expr: Expr) -> Millis:
         """The interval of the fastest that is read."""
@@ -145,7 +142,7 @@ def _lint_expression(
     config_node, position = entry.node, entry.node.value_position(*path)
     for selector in dict.fromkeys(selectors(expr)):
         name = named_source(selector)
-        if name is not None and intervals.by_source and name not in intervals.by_source and intervals.complete:
+        if name is not None and intervals.by_source and name not in intervals.by_source:
             yield lint_warning(
                 config_node,
                 position,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft
+from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft, expands_environment
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
 from watchdog.config.permissions import find_unsafe_files
@@ -328,7 +328,7 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
     if draft.history != History():
         content["history"] = None if draft.history is None else draft.history.model_dump()
     for section, entries in draft.entries.items():
-        may_hold_secrets = section in ("sources", "channels")  # nothing else may hold secrets
+        may_hold_secrets = expands_environment(section)
         listed = [
             (name, without_secrets(entry.raw, entry.model) if may_hold_secrets else entry.raw)
             for name, entry in entries.items()

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from watchdog.core.model import PathField
 from watchdog.core.units import parse_duration
 from watchdog.documents.document import KeyPath
 from watchdog.rules import parse_patience
@@ -37,7 +38,7 @@ def models_in(annotation: Any) -> tuple[ModelClass, ...]:
 
 
 @cache
-def _models_under(model: ModelClass, key: str) -> tuple[ModelClass, ...]:
+def models_under(model: ModelClass, key: str) -> tuple[ModelClass, ...]:
     field = field_by_key(model).get(key)
     return () if field is None else models_in(field.annotation)
 
@@ -64,7 +65,7 @@ def models_at(models: Sequence[ModelClass], raw: Any, path: KeyPath) -> list[Mod
     """What may stand at a path below something that is one of `models`."""
     for part in path:
         if isinstance(part, str):
-            models = [under for model in matching_models(models, raw) for under in _models_under(model, part)]
+            models = [under for model in matching_models(models, raw) for under in models_under(model, part)]
         try:
             raw = raw[part]
         except (KeyError, IndexError, TypeError):
@@ -88,6 +89,25 @@ def _metadata(annotation: Any, outer: Sequence[Any] = ()) -> Iterator[Any]:
         yield from _metadata(each)
 
 
+@cache
+def path_field(model: ModelClass, key: str) -> PathField | None:
+    """What kind of path a key holds; None when it holds none."""
+    field = field_by_key(model).get(key)
+    marks = () if field is None else _metadata(field.annotation, field.metadata)
+    return next((mark for mark in marks if isinstance(mark, PathField)), None)
+
+
+@cache
+def holds_config_paths(model: ModelClass) -> bool:
+    """Whether it, or a model beneath it, has a path that starts from the folder of watchdog.yaml."""
+    return any(
+        path.relative_to == "config"
+        if (path := path_field(model, key)) is not None
+        else any(under is not model and holds_config_paths(under) for under in models_under(model, key))
+        for key in field_by_key(model)
+    )
+
+
 def find_bare_durations(models: Sequence[ModelClass], raw: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """Where a number stands for a duration. Code may pass milliseconds; in a file nobody could tell their unit."""
     if isinstance(raw, list):
@@ -101,4 +121,4 @@ def find_bare_durations(models: Sequence[ModelClass], raw: Any, path: KeyPath = 
             if isinstance(value, int) and not isinstance(value, bool) and _is_duration(model, key):
                 yield (*path, key)
             elif isinstance(value, dict | list):
-                yield from find_bare_durations(_models_under(model, key), value, (*path, key))
+                yield from find_bare_durations(models_under(model, key), value, (*path, key))

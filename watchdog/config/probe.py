@@ -10,7 +10,7 @@ from watchdog.config.entries import Draft
 from watchdog.config.lint import expressions, lint_warning, named_source, selectors
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis
-from watchdog.core.protocols import Source, SourceState
+from watchdog.core.protocols import PulledSource, Source, SourceCache, SourceState
 from watchdog.documents.problems import Problem, shorten, suggest
 from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_series, parse
 from watchdog.promql.parse.nodes import VectorSelector
@@ -29,29 +29,33 @@ class ProbeResult(NamedTuple):
 
 
 def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pause: Callable[[], None]) -> ProbeResult:
-    """Reads each source twice, with `pause` in between: some figures are differences of two reads."""
-    series: dict[str, frozenset[tuple[str, Labels]]] = {}
-    failed: dict[str, str] = {}
-    states: dict[str, SourceState] = {name: {} for name in sources}
+    """Reads each source as often as it takes to see all its series, with `pause` in between."""
+    pulled = {name: source for name, source in sources.items() if isinstance(source, PulledSource)}
+    states: dict[str, SourceState] = {name: {} for name in pulled}
+    caches: dict[str, SourceCache] = {name: {} for name in pulled}
 
     def read(name: str) -> set[tuple[str, Labels]] | str:
         try:
-            return {(sample.name, sample.labels) for sample in sources[name].read(states[name], clock())}
+            return {(each.name, each.labels) for each in pulled[name].read(states[name], caches[name], clock())}
         except SourceError as error:
             return str(error)
 
-    with ThreadPoolExecutor(min(8, len(sources)) or 1) as pool:
-        first = dict(zip(sources, pool.map(read, sources), strict=True))
-        if first:
-            pause()
-        second = dict(zip(sources, pool.map(read, sources), strict=True))
-    for name in sources:
-        results = [each for each in (first[name], second[name]) if not isinstance(each, str)]
-        if results:
-            series[name] = frozenset[tuple[str, Labels]]().union(*results, {("up", ())})
-        else:
-            failed[name] = str(second[name])
-    return ProbeResult(series, failed)
+    series: dict[str, set[tuple[str, Labels]]] = {}
+    failed = dict.fromkeys(sources.keys() - pulled, "it listens to what others send — only the daemon can do that")
+    with ThreadPoolExecutor(len(pulled) or 1) as pool:
+        for number in range(max((source.reads_needed for source in pulled.values()), default=0)):
+            if number:
+                pause()
+            asked = [name for name, source in pulled.items() if number < source.reads_needed]
+            for name, result in zip(asked, pool.map(read, asked), strict=True):
+                if isinstance(result, str):
+                    failed[name] = result
+                else:
+                    series.setdefault(name, {("up", ())}).update(result)
+    return ProbeResult(
+        {name: frozenset(found) for name, found in series.items()},
+        {name: failed[name] for name in sources if name in failed and name not in series},
+    )
 
 
 def lint_probe(draft: Draft, probe_result: ProbeResult) -> Iterator[Problem]:

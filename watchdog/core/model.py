@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict
 
 from watchdog.core.units import parse_duration
 
@@ -30,11 +30,44 @@ FrozenList = Annotated[tuple[T, ...], Strict(False)]
 Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 """``90s``, ``5m``, ``1h30m`` in a file; milliseconds in the code."""
 
+Secret: TypeAlias = SecretStr
+"""A text that is shown nowhere; only for models that `expand_environment`, since only their secrets are redacted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathField:
+    """Marks a text as a path, or a model as one whose paths do not start where they usually do."""
+
+    relative_to: Literal["config", "repo", "cwd"]
+    """Where a relative path starts: the folder of watchdog.yaml, the target's repo, the working directory beside it."""
+    credential: bool = False
+    """When systemd has a credential of that name, that is meant."""
+
+
+FilePath = Annotated[str, PathField("config")]
+"""Relative to the folder of watchdog.yaml; absolute once the file is loaded."""
+SecretFile = Annotated[str, PathField("config", credential=True)]
+"""The same for a file that holds a secret, which may be one of systemd's credentials."""
+RepoPath = Annotated[str, PathField("repo")]
+"""Relative to the repo of the target that a step is bound to."""
+RepoSecretFile = Annotated[str, PathField("repo", credential=True)]
+CwdPath = Annotated[str, PathField("cwd")]
+"""Relative to the `cwd` beside it."""
+
 
 class ConfigModel(BaseModel):
     """Base of everything a user writes in a file: frozen, strict, unknown keys refused. Never holds state."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    expand_environment: ClassVar[bool] = False
+    """``${VAR}`` in its texts stands for a variable of the environment, and its fields may be secrets."""
+
+
+class ConnectionModel(ConfigModel):
+    """Base of what connects us with others: all sources and channels."""
+
+    expand_environment: ClassVar[bool] = True
 
 
 class ActionModel(ConfigModel):

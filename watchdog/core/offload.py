@@ -16,6 +16,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_UNLIMITED = 1 << 20
+"""Threads; in truth as many as there are keys."""
+
+
 class StillBusyError(Exception):
     """The last call under this key has not ended yet."""
 
@@ -25,10 +29,11 @@ class DeadlineExceededError(Exception):
 
 
 class ThreadOffload:
-    """A pool of threads for one kind of work."""
+    """A pool of threads for one kind of work. A thread is begun when none is idle."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    def __init__(self, threads: int | None, name: str) -> None:
+        """`threads`: at most; None: one for each key, so that no call ever waits for another."""
+        self._pool = ThreadPoolExecutor(threads or _UNLIMITED, thread_name_prefix=name)
         self._busy: set[str] = set()
 
     async def __call__(self, key: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from watchdog.core.model import JsonObject, Message, Millis, Sample, Severity
 from watchdog.core.target import Target
 
 SourceState = dict[str, Any]
-"""A source's own memory between reads (offsets, last values); kept by the daemon, since a Part holds no state."""
+"""What of a source survives a restart: JSON, saved together with the samples that it stands for (offsets, counts)."""
 
+SourceCache = dict[str, Any]
+"""What of a source may be thrown away between any two reads (sockets, parsers, the last figures)."""
 
 StepState = Literal["before", "after", "other", "unknown"]
 
 
 class Source(Protocol):
-    """Where samples come from. Runs in a thread; raises SourceError only."""
+    """Where samples come from. A model that holds nothing itself: see `PulledSource` and `PushedSource`."""
 
     @property
-    def every(self) -> Millis: ...
+    def every(self) -> Millis:
+        """From one set of samples to the next, as a rule."""
+        ...
 
-    def read(self, state: SourceState, now: Millis) -> Iterable[Sample]: ...
+    @property
+    def deadline(self) -> Millis:
+        """How long nobody is worried: about a read that has not ended, about a receiver that has delivered nothing."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What it looks at, without secrets. State that was kept of another identity is not handed to it."""
+        ...
+
+
+@runtime_checkable
+class PulledSource(Source, Protocol):
+    """One that is asked. Runs in a thread, one read at a time; raises SourceError only."""
+
+    reads_needed: ClassVar[int]
+    """After how many reads all its series are there: 2 where some are differences."""
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> Iterable[Sample]:
+        """All its series as they are now. `state` is a copy: what is left in it counts once the samples are kept, and
+        not when the read fails or comes too late. `cache` is the same at each read of one run."""
+        ...
+
+
+class Receiver(Protocol):
+    """What listens. It has its own threads."""
+
+    def close(self) -> None:
+        """Gives everything back, so that another can be opened in its place. Blocks; called once."""
+        ...
+
+
+Deliver = Callable[[Sequence[Sample], SourceState], None]
+"""Takes all series of a source as they are now (one that is missing is gone), and the state that stands for them and
+for everything before. From any thread, at any time, also from within `receive`; returns at once. They are judged on
+arrival. A sample that is not newer than the last one of its series says nothing new and is dropped."""
+
+
+@runtime_checkable
+class PushedSource(Source, Protocol):
+    """One that is told: a push, a heartbeat, StatsD. It is up from a delivery on, until `deadline` goes by without one."""
+
+    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> Receiver:
+        """Begins to listen, and comes back. Runs in a thread; raises SourceError only, and is tried again then.
+
+        `state`: what was delivered last, or empty. `clock`: the time of the samples.
+        """
+        ...
 
 
 class CompletedStep(NamedTuple):

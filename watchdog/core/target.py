@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis
+from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis
 from watchdog.core.schedule import in_schedule, parse_between, parse_days, parse_zone
 from watchdog.core.units import parse_duration
 
@@ -15,13 +15,13 @@ from watchdog.core.units import parse_duration
 class ProcessSpec(ConfigModel):
     """A bot that runs without systemd: how it is found, and how it is started."""
 
-    pid_file: str
+    pid_file: CwdPath
     """File that holds the bot's process id; relative to `cwd`."""
     command: FrozenList[str]
     """Program and arguments; run without a shell."""
-    cwd: str | None = None
+    cwd: FilePath | None = None
     """Working directory; the target's repo when not said."""
-    log: str | None = None
+    log: CwdPath | None = None
     """File that receives stdout and stderr; thrown away when not said."""
     env: dict[str, str] = Field(default_factory=dict)
     """Variables that are set for it beside our own."""
@@ -79,7 +79,7 @@ class Target(ConfigModel):
     """systemd unit of the bot."""
     process: ProcessSpec | None = None
     """The bot's process, when it is no systemd unit."""
-    repo: str | None = None
+    repo: FilePath | None = None
     """Git work tree the bot runs from."""
     budget: Annotated[tuple[Budget, ...], BeforeValidator(_parse_budget), Strict(False)] = ()
     """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""

@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache, SourceState
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
@@ -135,32 +136,33 @@ def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
 
 
 def process_metrics(
-    process: psutil.Process | None, children: bool, state: SourceState, now: Millis, name: str
+    process: psutil.Process | None, children: bool, state: SourceState, cache: SourceCache, now: Millis, name: str
 ) -> Metrics | None:
     """What the process uses; None when it does not live. Raises SourceError, which calls it by `name`."""
     try:
-        return _read_metrics(process, children, state, now) if process is not None else None
+        return _read_metrics(process, children, state, cache, now) if process is not None else None
     except psutil.NoSuchProcess:  # ended between finding and measuring
         return None
     except (psutil.Error, OSError) as fault:
         raise SourceError(f"{name} cannot be measured ({fault}) — run the daemon as its user") from None
 
 
-def _read_metrics(process: psutil.Process, children: bool, state: SourceState, now: Millis) -> Metrics | None:
+def _read_metrics(
+    process: psutil.Process, children: bool, state: SourceState, cache: SourceCache, now: Millis
+) -> Metrics | None:
     """What the process uses, or None for a zombie. Raises psutil's errors.
 
-    `memo` keeps the first Process object seen: the kernel's start time of a process shifts by a second when the
-    clock is set, and a start time that changes would look like a restart.
+    `state` keeps the start time that was seen first: the one that is derived from the boot time shifts by a second when
+    the clock is set, and a start time that changes would look like a restart.
     """
-    known: psutil.Process | None = state.get("process")
+    identity = _identity_of(process.pid)
     with process.oneshot():
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
-        if known != process:
+        if identity != (known := state.get("process")):
             state["restarts"] = state.get("restarts", 0) + (known is not None)
-            state["process"] = process
+            state["process"] = identity
             state["started"] = process.create_time()
-            state.pop("cpu", None)
         values = {
             "process_threads": float(process.num_threads()),
             "process_start_time_seconds": state["started"],
@@ -170,15 +172,34 @@ def _read_metrics(process: psutil.Process, children: bool, state: SourceState, n
             values["process_open_fds"] = float(process.num_fds())
     memory, spent = _memory_and_cpu(process, children)
     values["process_resident_memory_bytes"] = memory
-    before = state.get("cpu")
-    if before is not None:
+    before = cache.get("cpu")
+    if before is not None and before[2] == identity:
         # A child that nobody waited for takes its seconds along; a counter that fell would look like a restart.
         spent = max(spent, before[0])
         if now > before[1]:
             values["process_cpu_ratio"] = (spent - before[0]) / ((now - before[1]) / 1_000)
-    state["cpu"] = (spent, now)
+    cache["cpu"] = (spent, now, identity)
     values["process_cpu_seconds_total"] = spent
     return values
+
+
+def _identity_of(pid: int) -> str:
+    """Tells one process from every other of this machine, whatever becomes of its clock. Raises psutil.NoSuchProcess."""
+    try:
+        status = Path(psutil.PROCFS_PATH, str(pid), "stat").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    started = status.rpartition(")")[2].split()[19]  # in ticks since the boot; a name may hold anything
+    return f"{_boot_id()} {pid} {started}"
+
+
+@cache
+def _boot_id() -> str:
+    """Empty where /proc has none (a sandbox)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def _memory_and_cpu(process: psutil.Process, children: bool) -> tuple[float, float]:

@@ -8,18 +8,18 @@ from typing import Any
 import psutil
 
 from watchdog.core.errors import SourceError
-from watchdog.core.protocols import SourceState
+from watchdog.core.protocols import SourceCache
 
 
-def host_metrics(state: SourceState) -> dict[str, float]:
-    """Processor, load and memory. Memo: the processor's seconds of the read before. Raises SourceError."""
+def host_metrics(cache: SourceCache) -> dict[str, float]:
+    """Processor, load and memory. Cache: the processor's seconds of the read before. Raises SourceError."""
     try:
-        return {**_cpu_metrics(state), **_memory_metrics(), "host_boot_time_seconds": float(psutil.boot_time())}
+        return {**_cpu_metrics(cache), **_memory_metrics(), "host_boot_time_seconds": float(psutil.boot_time())}
     except (psutil.Error, OSError, ValueError, KeyError) as fault:
         raise SourceError(f"the kernel's figures cannot be read ({fault}) — is /proc mounted?") from None
 
 
-def _cpu_metrics(state: SourceState) -> dict[str, float]:
+def _cpu_metrics(cache: SourceCache) -> dict[str, float]:
     times: Any = psutil.cpu_times()
     # The kernel counts a guest's time within user and nice as well: adding every column would count it twice.
     spent = {name: value for name, value in times._asdict().items() if name not in ("guest", "guest_nice")}
@@ -28,8 +28,8 @@ def _cpu_metrics(state: SourceState) -> dict[str, float]:
     load = os.getloadavg()
     values = {"host_load1": load[0], "host_load5": load[1], "host_load15": load[2]}
     values["host_cpu_count"] = float(psutil.cpu_count() or 1)
-    before = state.get("cpu")
-    state["cpu"] = (busy, total)
+    before = cache.get("cpu")
+    cache["cpu"] = (busy, total)
     if before is not None and total > before[1]:
         # idle may step back by a tick on some kernels
         values["host_cpu_ratio"] = min(1.0, max(0.0, (busy - before[0]) / (total - before[1])))

@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import URLError
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import ConfigModel, Message, Severity
+from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
 from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
@@ -78,17 +78,17 @@ _LAYOUT_CODES = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long
 _SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
 
 
-class SlackNotifier(ConfigModel):
+class SlackNotifier(ConnectionModel):
     """Messages in a Slack channel, one thread per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["slack"]
-    token: SecretStr | None = None
+    token: Secret | None = None
     """A bot's token (``xoxb-…``, scope ``chat:write``)."""
-    token_file: str | None = None
+    token_file: SecretFile | None = None
     """File with that token; read anew for each message."""
-    webhook: SecretStr | None = None
+    webhook: Secret | None = None
     """Address of an incoming webhook, instead of a token. Knows no threads."""
     channel: str | None = None
     """Where a bot posts: a channel's id, better than its name."""
@@ -104,12 +104,12 @@ class SlackNotifier(ConfigModel):
 
     @field_validator("token")
     @classmethod
-    def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
+    def _validate_token(cls, token: Secret | None) -> Secret | None:
         return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("webhook")
     @classmethod
-    def _validate_webhook(cls, webhook: SecretStr | None) -> SecretStr | None:
+    def _validate_webhook(cls, webhook: Secret | None) -> Secret | None:
         if webhook is not None:
             example = "https://hooks.slack.com/services/…"
             validate_url(webhook.get_secret_value(), example, credentials_cure=_CREDENTIALS_CURE)

@@ -7,10 +7,10 @@ import html
 import re
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import ConfigModel, Message, Severity
+from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
@@ -29,15 +29,15 @@ _TOKEN_PATTERN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
 CREDENTIAL_DESCRIPTION = "bot token (123456:ABC…)"
 
 
-class TelegramNotifier(ConfigModel):
+class TelegramNotifier(ConnectionModel):
     """Messages in a Telegram chat, one chain of replies per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["telegram"]
-    token: SecretStr | None = None
+    token: Secret | None = None
     """The bot's token, as @BotFather gave it."""
-    token_file: str | None = None
+    token_file: SecretFile | None = None
     """File with that token; read anew for each message."""
     chat: int | str
     """Number of the chat (a group's is negative), or the @name of a public channel."""
@@ -56,7 +56,7 @@ class TelegramNotifier(ConfigModel):
 
     @field_validator("token")
     @classmethod
-    def _validate_token(cls, token: SecretStr | None) -> SecretStr | None:
+    def _validate_token(cls, token: Secret | None) -> Secret | None:
         return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     @field_validator("chat")

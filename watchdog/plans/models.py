@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from watchdog.actions import AnyAction
-from watchdog.core.model import ConfigModel, Duration, FrozenList
+from watchdog.core.model import ConfigModel, Duration, FrozenList, RepoPath
 from watchdog.net.address import redact_url, validate_url
 
 
@@ -42,7 +42,7 @@ class HttpCheck(ConfigModel):
 class LogCheck(ConfigModel):
     """Lines of a log file that must not, or must, have been written since the level's last step."""
 
-    file: str
+    file: RepoPath
     """The log, relative to the target's repo."""
     absent: str | None = None
     """A regular expression; a line with it, written after the last step, disproves the level."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
-from watchdog.core.model import ConfigModel, FrozenList, Labels, Millis, Sample
-from watchdog.core.protocols import SourceState
-from watchdog.sources.interval import Interval
+from watchdog.core.model import ConnectionModel, FrozenList, Labels, Millis, Sample
+from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 
 
-class HostSource(ConfigModel):
+class HostSource(ConnectionModel):
     """Processor, memory, load and disks of this machine."""
+
+    reads_needed: ClassVar[int] = 2
+    deadline: ClassVar[Millis] = READ_DEADLINE_MS
+    identity: ClassVar[str] = "host"
 
     type: Literal["host"]
     every: Interval = 5_000
@@ -29,11 +33,11 @@ class HostSource(ConfigModel):
             raise ValueError("a disk stands in the list twice")
         return disks
 
-    def read(self, state: SourceState, now: Millis) -> list[Sample]:
-        """All of it; a disk that cannot be read says ``host_disk_up 0`` and nothing else."""
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
+        """All of it; a disk that cannot be read says ``host_disk_up 0`` and nothing else. Cache: the processor's seconds."""
         from watchdog.host.system_stats import disk_metrics, host_metrics  # psutil's 2 MB: paid when it is read
 
-        found = [Sample(name, (), now, value) for name, value in host_metrics(state).items()]
+        found = [Sample(name, (), now, value) for name, value in host_metrics(cache).items()]
         for disk in self.disks:
             labels: Labels = (("disk", disk),)
             found += [Sample(name, labels, now, value) for name, value in disk_metrics(disk).items()]

@@ -1,4 +1,4 @@
-"""How often sources are read."""
+"""How often sources are read, and how long that may take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pydantic import AfterValidator
 from watchdog.core.model import Duration, Millis
 from watchdog.core.units import format_duration
 
+READ_DEADLINE_MS: Millis = 10_000
+"""Milliseconds after which a read hangs that nothing else limits."""
 MIN_INTERVAL_MS = 50
 """Milliseconds; below that the reading itself is what the machine would be busy with."""
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ConfigModel, Millis, Sample
-from watchdog.core.protocols import SourceState
-from watchdog.sources.interval import Interval
+from watchdog.core.model import ConnectionModel, FilePath, Millis, Sample
+from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 
 
-class ProcessSource(ConfigModel):
+class ProcessSource(ConnectionModel):
     """Life, memory, processor time and restarts of one process."""
+
+    reads_needed: ClassVar[int] = 2
+    deadline: ClassVar[Millis] = READ_DEADLINE_MS
 
     type: Literal["process"]
     unit: str | None = None
     """Find it as the main process of this systemd unit."""
-    pid_file: str | None = None
+    pid_file: FilePath | None = None
     """Find it by the process id in this file."""
     cmdline: str | None = None
     """Find it by a regular expression, searched in the command line (arguments joined by spaces)."""
@@ -52,8 +55,13 @@ class ProcessSource(ConfigModel):
             raise ValueError("say exactly one of unit, pid_file and cmdline")
         return self
 
-    def read(self, state: SourceState, now: Millis) -> list[Sample]:
-        """``process_up`` always; the rest when it is up. Memo: the process, its cpu seconds and what changed."""
+    @property
+    def identity(self) -> str:
+        return self._display_name()
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
+        """``process_up`` always; the rest when it is up. State: which process it is, since when, and how many others were
+        there before. Cache: its cpu seconds."""
         from watchdog.host import procfs  # psutil's 2 MB: paid when it is read
 
         values: dict[str, float] = {}
@@ -63,7 +71,7 @@ class ProcessSource(ConfigModel):
             process = procfs.find_by_pid_file(Path(self.pid_file))
         else:
             process = procfs.find_by_cmdline(re.compile(self.cmdline or ""))
-        measured = procfs.process_metrics(process, self.children, state, now, self._display_name())
+        measured = procfs.process_metrics(process, self.children, state, cache, now, self._display_name())
         values["process_up"] = 0.0 if measured is None else 1.0
         values |= measured or {}
         if self.unit is None:  # systemd counts for its units

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from watchdog.core.errors import SourceError
-from watchdog.core.model import ConfigModel, Millis, Sample
-from watchdog.core.protocols import SourceState
+from watchdog.core.model import ConnectionModel, Millis, Sample, Secret, SecretFile
+from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition
-from watchdog.sources.interval import Interval
+from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
 
-class ScrapeSource(ConfigModel):
+class ScrapeSource(ConnectionModel):
     """A metrics page in the Prometheus text format, the kind every client library writes."""
+
+    reads_needed: ClassVar[int] = 1
 
     type: Literal["scrape"]
     url: str
@@ -30,9 +33,9 @@ class ScrapeSource(ConfigModel):
     """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[str, Secret] = Field(default_factory=dict)
     """More request headers."""
-    token_file: str | None = None
+    token_file: SecretFile | None = None
     """File with a bearer token; read anew each time, so it may be rotated."""
 
     @field_validator("url")
@@ -47,13 +50,22 @@ class ScrapeSource(ConfigModel):
             raise ValueError("token_file and an Authorization header say the same thing — keep one")
         return self
 
-    def read(self, state: SourceState, now: Millis) -> list[Sample]:
-        """Every sample of the page, or SourceError and none. The kept connection lives in ``memo["fetcher"]``."""
+    @property
+    def deadline(self) -> Millis:
+        """A read ends by itself, but for the looking up of a name."""
+        return self.timeout if self.timeout is not None else READ_DEADLINE_MS
+
+    @property
+    def identity(self) -> str:
+        return re.split("[?#]", self.url)[0]
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
+        """Every sample of the page, or SourceError and none. Cache: the connection, the lines of the last page."""
         from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when a page is read
 
-        if "fetcher" not in state:
-            state["fetcher"], state["page"] = HttpFetcher(), exposition.PageCache()
-        fetcher: HttpFetcher = state["fetcher"]
+        if "fetcher" not in cache:
+            cache["fetcher"], cache["page"] = HttpFetcher(), exposition.PageCache()
+        fetcher: HttpFetcher = cache["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
         try:
             page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
@@ -65,7 +77,7 @@ class ScrapeSource(ConfigModel):
                 f"{redact_url(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
             )
         try:
-            return exposition.parse_samples(page.body, now, state["page"])
+            return exposition.parse_samples(page.body, now, cache["page"])
         except SourceError as fault:
             raise SourceError(f"{redact_url(self.url)}: {fault}") from None
 

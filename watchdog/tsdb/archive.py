@@ -8,6 +8,7 @@ anybody else's problem: nothing here raises because of the file.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sqlite3
@@ -27,8 +28,8 @@ from watchdog.tsdb.codec import CorruptDataError, pack_samples
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
 from watchdog.tsdb.page import ABSENT_BITS, STALE, STALE_BITS, TIME_MIN, Floats, Ints
-from watchdog.tsdb.schema import APPLICATION_ID, DOWNSAMPLED, RAW, SCHEMA, SCHEMA_VERSION
-from watchdog.tsdb.write_buffer import WriteBatch
+from watchdog.tsdb.schema import APPLICATION_ID, DOWNSAMPLED, RAW, SCHEMA, SCHEMA_VERSION, SOURCE_STATE
+from watchdog.tsdb.write_buffer import StateSnapshot, WriteBatch
 
 _MAX_CACHED_IDS = 200_000
 _MIN_FREE_BYTES = 64 * 2**20
@@ -74,8 +75,12 @@ class SeriesArchive:
 
     # ─ boot ─
 
-    def restore(self, store: Head, sources: Collection[str], now: Millis) -> None:
-        """Puts back into the store what expressions read of the past. Works on what it finds; never raises for it."""
+    def restore(self, store: Head, sources: Collection[str], now: Millis) -> dict[str, StateSnapshot]:
+        """Puts back into the store what expressions read of the past. Works on what it finds; never raises for it.
+
+        Returns what the sources remembered; nothing when the file could not be read.
+        """
+        states: dict[str, StateSnapshot] = {}
         with self._lock, self._handling_errors(now):
             db = self._open_database()
             db.execute("BEGIN IMMEDIATE")
@@ -87,11 +92,13 @@ class SeriesArchive:
                         store.restore(source, spans, list(_read_for_restore(db, store, source, found, now)), now)
                     if spans:
                         _mark_series_gone(db, [one.id for one in found if one.source == source], spans[-1][1])
+                states = _read_states(db)
                 db.execute("COMMIT")
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
             self._update_size(db)
+        return states
 
     # ─ writing ─
 
@@ -144,6 +151,10 @@ class SeriesArchive:
                     "INSERT INTO watched VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
                     (source, begin, until),
                 )
+        rows = [(source, *state, batch.now) for source, state in batch.states.items()]
+        db.executemany(
+            "INSERT OR REPLACE INTO source_state (source, identity, state, saved_at) VALUES (?, ?, ?, ?)", rows
+        )
 
     def _series_id(self, db: sqlite3.Connection, key: Labels) -> int:
         if (known := self._ids.get(key)) is not None:
@@ -265,6 +276,15 @@ def _read_for_restore(
             yield [mine[id_].key for id_ in alike], [mine[id_].whole_from for id_ in alike], t, v
 
 
+def _read_states(db: sqlite3.Connection) -> dict[str, StateSnapshot]:
+    states = {}
+    for source, identity, text in db.execute("SELECT source, identity, state FROM source_state"):
+        if not isinstance(json.loads(text), dict):
+            raise CorruptDataError(f"the state of the source {source} is none")
+        states[source] = StateSnapshot(identity, text)
+    return states
+
+
 def _mark_series_gone(db: sqlite3.Connection, ids: list[int], end: Millis) -> None:
     """Nobody has watched since `end`: what was there until then is gone, for readers of the file as well."""
     for alike, t, v in block_reader.read_samples(db, ids, end - LOOKBACK_DELTA, block_reader.TIME_MAX):
@@ -302,6 +322,7 @@ def _prepare_database(db: sqlite3.Connection) -> bool:
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         db.execute("COMMIT")
+    db.execute(SOURCE_STATE)
     return not tables
 
 

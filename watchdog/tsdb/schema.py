@@ -6,6 +6,13 @@ SCHEMA_VERSION = 1
 RAW, DOWNSAMPLED = 0, 1
 """Kinds of block: samples as they were delivered; five minutes each, as mean, least, greatest and number."""
 
+SOURCE_STATE = """
+CREATE TABLE IF NOT EXISTS source_state (
+  source TEXT PRIMARY KEY, identity TEXT NOT NULL, state TEXT NOT NULL, saved_at INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+"""What sources remember. Not in `SCHEMA`: programs that know nothing of it write to the same file, and pass it over."""
+
 SCHEMA = """
 CREATE TABLE series (
   id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, source TEXT NOT NULL,

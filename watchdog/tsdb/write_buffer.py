@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,18 @@ class NewSamples(NamedTuple):
     """[keys, times]"""
 
 
+class StateSnapshot(NamedTuple):
+    """What a source remembers, at the moment at which the samples were copied."""
+
+    identity: str
+    """Of the source that left it."""
+    text: str
+    """JSON."""
+
+
+NO_STATES: Mapping[str, StateSnapshot] = MappingProxyType({})
+
+
 class WriteBatch(NamedTuple):
     """What is new since the last one."""
 
@@ -33,6 +47,8 @@ class WriteBatch(NamedTuple):
     """Source → since when it has been watched without a break, and until when."""
     written_until: dict[Labels, Millis]
     """Until when each series is in it."""
+    states: Mapping[str, StateSnapshot]
+    """By source: what it remembers, which stands for its samples up to the last one in it."""
 
 
 class WriteBuffer:
@@ -47,8 +63,11 @@ class WriteBuffer:
             if isinstance(shelf, HeadPage):
                 self._written_until.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
 
-    def collect(self, now: Millis) -> WriteBatch:
-        """Everything since the last batch that was `done`, five minutes of it at most: so long everything is held."""
+    def collect(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> WriteBatch:
+        """Everything since the last batch that was `done`, five minutes of it at most: so long everything is held.
+
+        `states`: as they are now; nothing may be ingested between their making and this.
+        """
         back = now < self._since  # the clock was set back
         since = now - LOOKBACK_DELTA if back else max(self._since, now - LOOKBACK_DELTA)
         sheets: list[NewSamples] = []
@@ -58,7 +77,7 @@ class WriteBuffer:
                 known = np.array([self._written_until.get(key, TIME_MIN) for key in shelf.keys], np.int64)
                 sheets += _new_samples(shelf, np.minimum(known, since) if back else known, since)
                 marks.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
-        return WriteBatch(now, since, sheets, self._head.watched_spans(), marks)
+        return WriteBatch(now, since, sheets, self._head.watched_spans(), marks, dict(states))
 
     def mark_written(self, batch: WriteBatch) -> None:
         """It is written down."""

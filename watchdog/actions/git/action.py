@@ -24,7 +24,7 @@ from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject
+from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 
@@ -61,7 +61,7 @@ class GitAction(ActionModel):
     """Emergency branch: the new commit goes there and HEAD with it, and the branch that was checked out stays as it is."""
     push: str | None = None
     """Remote that the branch is pushed to afterwards; that this failed is told, and no more. Nothing is pushed otherwise."""
-    repo: str | None = None
+    repo: RepoPath | None = None
     """The work tree, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
     """For all of it. What is not done by then is put back."""

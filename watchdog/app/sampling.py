@@ -1,0 +1,284 @@
+"""Keeps every source going: asks those that are asked, listens to those that are told, and says which are down.
+
+A source has one thread at most, whatever it does with it; a hung one costs its own samples and nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from watchdog.core.errors import SourceError
+from watchdog.core.model import Millis, Sample
+from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
+from watchdog.core.protocols import PulledSource, PushedSource, Receiver, Source, SourceCache, SourceState
+from watchdog.core.telemetry import Telemetry, log
+from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot
+
+_DEADLINE_SLACK = 1.0
+"""s that a read may go on past its deadline, by which it should have ended itself."""
+_RECEIVER_TIMEOUT = 10.0
+"""s to open a receiver, or to close it."""
+_RECEIVER_CHECK_INTERVAL = 5.0
+"""s, at most, between two looks at whether a receiver is open and has delivered."""
+_EMPTY_STATE = "{}"
+
+
+class SampleSink(Protocol):
+    """Where samples go: the pipeline."""
+
+    def add_samples(self, source: str, samples: Sequence[Sample], now: Millis) -> None: ...
+
+    def mark_source_down(self, source: str, now: Millis) -> None: ...
+
+
+@dataclass
+class _Running:
+    """One source as the configuration has it now."""
+
+    name: str
+    source: Source
+    cache: SourceCache = field(default_factory=dict)
+    answered: bool = False
+    error: str | None = None
+    """Why it is down."""
+    receiver: Receiver | None = None
+    """Set by the thread that opened it, also when nobody waits for that any more."""
+    task: asyncio.Task[None] | None = None
+    """That of a receiver, from its opening to its end."""
+    heard_at: float = 0.0
+    """Monotonic s of the last delivery, or of the opening."""
+
+    @property
+    def key(self) -> str:
+        return f"source {self.name}"
+
+
+class Sampler:
+    """All sources of a daemon. Lives in its loop; `apply` starts, replaces and ends what has changed."""
+
+    def __init__(
+        self,
+        scheduler: AsyncIOScheduler,
+        sink: SampleSink,
+        telemetry: Telemetry,
+        clock: Callable[[], Millis],
+        judge: Callable[[str], None],
+        restored_states: Mapping[str, StateSnapshot] = NO_STATES,
+    ) -> None:
+        """`judge` is called with the name of each source of which something is new."""
+        self._scheduler = scheduler
+        self._sink = sink
+        self._telemetry = telemetry
+        self._clock = clock
+        self._judge = judge
+        self._offload = ThreadOffload(None, "sampling")
+        self._running: dict[str, _Running] = {}
+        self._states = dict(restored_states)
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        """By name: the last receiver, until it is closed."""
+
+    def apply(self, sources: Mapping[str, Source]) -> None:
+        """From now on these. Those that stay as they are go on undisturbed."""
+        for name, running in list(self._running.items()):
+            if sources.get(name) != running.source:
+                self._end(running)
+        for name, source in sources.items():
+            if name not in self._running:
+                self._begin(_Running(name, source))
+
+    def errors(self) -> dict[str, str | None]:
+        """Source → why it is down, None when it is up; without those of which nothing is known yet."""
+        return {name: running.error for name, running in self._running.items() if running.answered}
+
+    def states(self) -> dict[str, StateSnapshot]:
+        """What the sources remember, standing for exactly those samples that have gone to the sink by now."""
+        return dict(self._states)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What must go on for as long as the daemon does."""
+        return [running.task for running in self._running.values() if running.task is not None]
+
+    async def stop(self) -> None:
+        """Ends everything; what hangs is left alone."""
+        self.apply({})
+        if self._closing:
+            await asyncio.wait(self._closing.values(), timeout=_RECEIVER_TIMEOUT / 2)
+
+    def close(self) -> None:
+        for task in self._closing.values():
+            task.cancel()
+        self._offload.close()
+
+    def _begin(self, running: _Running) -> None:
+        self._running[running.name] = running
+        if isinstance(running.source, PushedSource):
+            receiving = self._receive(running, running.source, self._closing.get(running.name))
+            running.task = asyncio.create_task(receiving, name=running.key)
+            return
+        self._scheduler.add_job(
+            self._sample,
+            "interval",
+            seconds=running.source.every / 1_000,
+            args=[running],
+            id=running.key,
+            replace_existing=True,
+            max_instances=1,
+            next_run_time=datetime.now(UTC),
+        )
+
+    def _end(self, running: _Running) -> None:
+        del self._running[running.name]
+        if running.task is None:
+            self._scheduler.remove_job(running.key)
+            return
+        running.task.cancel()
+        self._closing[running.name] = asyncio.create_task(
+            self._close_receiver(running, running.task, self._closing.get(running.name)), name=f"closing {running.name}"
+        )
+
+    # ─ what is new ─
+
+    def _state_of(self, running: _Running) -> str:
+        known = self._states.get(running.name)
+        return known.text if known is not None and known.identity == running.source.identity else _EMPTY_STATE
+
+    def _keep(self, running: _Running, samples: Sequence[Sample], state: str, now: Millis) -> None:
+        """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
+        self._sink.add_samples(running.name, samples, now)
+        if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
+            self._states[running.name] = StateSnapshot(running.source.identity, state)
+        if running.error is not None:
+            log.info("source %s delivers again", running.name)
+        running.answered, running.error = True, None
+
+    def _mark_down(self, running: _Running, error: str) -> None:
+        self._sink.mark_source_down(running.name, self._clock())
+        if running.error != error:
+            log.warning("source %s: %s", running.name, error)
+        running.answered, running.error = True, error
+
+    # ─ those that are asked ─
+
+    async def _sample(self, running: _Running) -> None:
+        source, now, started = running.source, self._clock(), time.monotonic()
+        assert isinstance(source, PulledSource)
+        deadline = source.deadline / 1_000 + _DEADLINE_SLACK
+        result, error_text = None, ""
+        try:
+            result = await self._offload(
+                running.key, deadline, _read, source, self._state_of(running), running.cache, now
+            )
+        except SourceError as error:
+            error_text = str(error)
+        except DeadlineExceededError:
+            error_text = f"no answer within {deadline:g} s"
+        except StillBusyError:
+            error_text = "the last read still hangs"
+        except Exception as bug:  # one source with a mistake of ours in it is no reason to lose the others
+            log.exception("source %s", running.name)
+            error_text = f"internal error: {bug!r}"
+        if self._running.get(running.name) is not running:
+            return  # a reload has taken it away or made another of it meanwhile
+        if result is None:
+            self._mark_down(running, error_text)
+        else:
+            self._keep(running, *result, now)
+        self._telemetry.source_duration.labels(running.name).set(time.monotonic() - started)
+        self._judge(running.name)
+
+    # ─ those that are told ─
+
+    async def _receive(self, running: _Running, source: PushedSource, previous: asyncio.Task[None] | None) -> None:
+        """Opens the receiver once the one before is closed, and sees whether it delivers."""
+        if previous is not None:
+            await asyncio.wait({previous})
+        while True:
+            if running.receiver is None:
+                await self._open_receiver(running, source)
+            silence = time.monotonic() - running.heard_at
+            if running.receiver is not None and silence * 1_000 >= source.deadline:
+                self._mark_down(running, f"nothing was received within {source.deadline / 1_000:g} s")
+                self._judge(running.name)
+            left = source.deadline / 1_000 - silence
+            wait = min(source.every / 1_000, _RECEIVER_CHECK_INTERVAL)
+            await asyncio.sleep(min(wait, left) if left > 0 else wait)
+
+    async def _open_receiver(self, running: _Running, source: PushedSource) -> None:
+        loop = asyncio.get_running_loop()
+
+        def deliver(samples: Sequence[Sample], state: SourceState) -> None:
+            listed, text = list(samples), _to_json(state)
+            with suppress(RuntimeError):  # the loop has ended, and we with it
+                loop.call_soon_threadsafe(self._take_delivery, running, listed, text)
+
+        def open_it(state: str) -> None:
+            running.receiver = source.receive(json.loads(state), deliver, self._clock)
+
+        running.heard_at = time.monotonic()
+        error_text = None
+        try:
+            await self._offload(running.key, _RECEIVER_TIMEOUT, open_it, self._state_of(running))
+        except SourceError as error:
+            error_text = str(error)
+        except (DeadlineExceededError, StillBusyError):
+            error_text = f"the receiver is not open after {_RECEIVER_TIMEOUT:g} s"
+        except Exception as bug:  # as above
+            log.exception("source %s", running.name)
+            error_text = f"internal error: {bug!r}"
+        if error_text is not None:
+            self._mark_down(running, error_text)
+            self._judge(running.name)
+
+    def _take_delivery(self, running: _Running, samples: Sequence[Sample], state: str) -> None:
+        if self._running.get(running.name) is not running:
+            return  # it is being closed
+        running.heard_at = time.monotonic()
+        self._keep(running, samples, state, self._clock())
+        self._judge(running.name)
+
+    async def _close_receiver(
+        self, running: _Running, opening: asyncio.Task[None], previous: asyncio.Task[None] | None
+    ) -> None:
+        """However long it takes: another one can be opened only after it."""
+        await asyncio.wait({opening, *([previous] if previous is not None else [])})
+
+        def close_it() -> None:
+            receiver, running.receiver = running.receiver, None
+            if receiver is not None:
+                receiver.close()
+
+        while True:
+            try:
+                await self._offload(running.key, _RECEIVER_TIMEOUT, close_it)
+            except StillBusyError:  # it hangs in its opening, or in its closing
+                await asyncio.sleep(_DEADLINE_SLACK)
+                continue
+            except DeadlineExceededError:
+                log.warning("source %s: its receiver is not closed after %g s", running.name, _RECEIVER_TIMEOUT)
+                continue
+            except Exception:
+                log.exception("source %s: its receiver could not be closed", running.name)
+            if self._closing.get(running.name) is asyncio.current_task():
+                del self._closing[running.name]
+            return
+
+
+def _read(source: PulledSource, state: str, cache: SourceCache, now: Millis) -> tuple[list[Sample], str]:
+    """In a thread. A read that fails leaves nothing behind but its cache."""
+    after: SourceState = json.loads(state)
+    samples = list(source.read(after, cache, now))
+    return samples, _to_json(after)
+
+
+def _to_json(state: SourceState) -> str:
+    return json.dumps(state, allow_nan=False, separators=(",", ":"))
