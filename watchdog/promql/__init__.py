@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.engine import QueryResult, evaluate
-from watchdog.promql.eval.recording_rules import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
     detects_absence,
@@ -22,6 +21,7 @@ from watchdog.promql.parse.analysis import (
     metrics_read_for_extremes,
     required_lookback,
 )
+from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
 from watchdog.promql.parse.parser import parse
 from watchdog.promql.parse.value_bounds import is_never_true, value_bounds

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from watchdog.core.model import Labels, Millis
+from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
 from watchdog.promql.eval.engine import evaluate_in_context
-from watchdog.promql.eval.selectors import NO_SAMPLE, EvaluationContext
 from watchdog.promql.eval.vectors import Keys, strip_metric_names
 from watchdog.promql.fast.compiled import CompiledExpr
 from watchdog.promql.fast.round_cache import FastPathUnavailable, PlanRegistry, RoundCache
