@@ -19,7 +19,7 @@ from watchdog.core.model import Labels, Sample
 from watchdog.offline.replay.engine import ReplayReport, replay
 from watchdog.offline.ruletest.runner import run_tests
 from watchdog.offline.ruletest.test_definition import load_test_file
-from watchdog.promql import Evaluator, PromqlError, evaluate, parse, required_lookback, value_bounds
+from watchdog.promql import EmbeddedEvaluator, PromqlError, evaluate, parse, required_lookback, value_bounds
 from watchdog.promql.functions.function import ElementwiseFunction, Function, RangeFunction, SpecialFunction
 from watchdog.promql.functions.registry import FUNCTIONS
 from watchdog.promql.functions.windows import Window
@@ -108,14 +108,14 @@ def evaluated_live(name: str, pages: PageList) -> list[object]:
     """Round by round, as samples come in."""
     page, exprs = pages.pages[0], [parse(call(name)), parse(call(name, "b"))]
     store = Head({metric: reach for expr in exprs for metric, reach in required_lookback(expr).items()})
-    evaluator = Evaluator(store)
+    evaluator = EmbeddedEvaluator(store)
     found: list[object] = []
     for column, now in enumerate(page.t[:120].tolist()):
         there = zip(page.keys, page.v[:, column].tolist(), strict=True)
         store.ingest("bot", now, [Sample(dict(key)["__name__"], key[1:], now, x) for key, x in there if x == x])
         for later in (now, now + 400):
             for expr in exprs:
-                got = evaluator.start_round(later).evaluate(expr)
+                got = evaluator.at(later).evaluate(expr)
                 values = [(labels, float_bits(x)) for labels, x in got.values.items()]
                 found.append((values, got.newest, got.covered_ms, got.window_ms))
     return found
@@ -215,11 +215,11 @@ def test_a_function_with_a_kernel_alone_is_evaluated_at_many_times_and_live() ->
 
     result = evaluate(expr, PageList([SeriesPage(t, np.array([LEVELS]), [key], START)]), t)
     store = Head(required_lookback(expr))
-    evaluator = Evaluator(store)
+    evaluator = EmbeddedEvaluator(store)
     live: list[float] = []
     for now, x in zip(t.tolist(), LEVELS, strict=True):
         store.ingest("bot", now, [Sample("a", (), now, x)])
-        live += evaluator.start_round(now).evaluate(expr).values.values()
+        live += evaluator.at(now).evaluate(expr).values.values()
 
     assert result.values[0].tolist() == live == expected
 

@@ -274,6 +274,7 @@ class Daemon:
             self._mark_source_up(name)
             self.pipeline.add_samples(name, samples, now)
         self.telemetry.source_duration.labels(name).set(time.monotonic() - started)
+        await self.pipeline.prefetch(wall_clock(), name)
         self._judge(name)
 
     def _mark_source_down(self, name: str, error_text: str) -> None:
@@ -323,6 +324,7 @@ class Daemon:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
+        await self.pipeline.prefetch(now)
         self._judge()
         try:
             if self.request_handler.end_suppressions(now):
