@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import T
 from watchdog import config
 from watchdog.config import Config
 from watchdog.offline.replay import skip
-from watchdog.offline.replay.engine import ReplayReport, replay
+from watchdog.offline.replay.engine import replay
 from watchdog.offline.replay.threshold import ThresholdReplay
 from watchdog.rules import Check
 from watchdog.tsdb.page import ABSENT, STALE, Floats, PageList, SeriesPage
@@ -144,10 +144,8 @@ def load_rules(text: str, folder: Path) -> Config:
     return known
 
 
-def replay_changes(
-    loaded: Config, pages: PageList, *, every: int | None, exact: bool
-) -> tuple[list[Any], ReplayReport]:
-    """What the report says, and every change beneath it."""
+def replay_changes(loaded: Config, pages: PageList, *, every: int | None, exact: bool) -> tuple[list[str], str]:
+    """Every change, and what the report says of it, as text: there a NaN is equal to another."""
     courses: list[ThresholdReplay] = []
     make = ThresholdReplay.__init__
 
@@ -160,13 +158,13 @@ def replay_changes(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ThresholdReplay, "__init__", noted)
         report = replay(loaded, pages, every=every, exact=exact)
-    told = [
+    told: list[tuple[Any, ...]] = [
         # How long something pended that needs N of M is told from where replay began to look closely.
         (c.time, c.key, c.kind, c.reason, course.check.patience.m or c.duration, verdict)
         for course in courses
         for c, verdict in course.changes
     ]
-    return sorted(told, key=lambda one: (one[0], str(one[1]), one[2])), report
+    return [repr(one) for one in sorted(told, key=lambda one: (one[0], str(one[1]), one[2]))], repr(report)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -178,6 +176,8 @@ def replay_changes(
     st.sampled_from([4, 32, 200]),
     st.sampled_from([7, 1_000]),
 )
+@example(125, 20, 700, None, 32, 1_000)  # N of M, and a label set that a condition names while no samples come
+@example(243, 700, 0, None, 4, 7)  # what a condition names lacks the evidence that it needs
 def test_every_round_judged_gives_what_the_shortcuts_give(
     seed: int, size: int, jitter: int, every: int | None, rounds: int, chunk: int
 ) -> None:

@@ -117,6 +117,8 @@ class KpiEvaluations:
                 hard |= crossed & (odd[1:] | odd[:-1])
         for state in blind:
             soft &= ~(state[1:] & state[:-1])
+        if self.needs is not None:  # whether there is evidence of a series is not told from its value
+            hard |= soft
         return Crossings(np.flatnonzero(soft | hard) + 1, np.flatnonzero(hard) + 1, kinds)
 
     def label_set_rows(

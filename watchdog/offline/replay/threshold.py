@@ -57,7 +57,9 @@ class ThresholdReplay:
         crossings, size = evaluations.crossings(self.check, asleep), evaluations.times.size
         edges = crossings.edges
         rows: dict[StateKey, LabelSetRow] | None = None
-        if crossings.kinds is not None and edges.size > _MIN_CROSSINGS:
+        # What a condition names anew is evaluated at once, whether or not samples came: N of M counts that, too.
+        countable = self.check.operator != "expr" or not self.terms.patience.m
+        if crossings.kinds is not None and edges.size > _MIN_CROSSINGS and countable:
             rows = evaluations.label_set_rows(self.check, self.terms, crossings.kinds)
 
         def look(due: Millis) -> tuple[KpiEvaluations, int]:
