@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import T
 from watchdog import config
+from watchdog.cli.command_line import main
 from watchdog.config import Config
 from watchdog.offline.replay import skip
 from watchdog.offline.replay.engine import replay
@@ -167,10 +168,10 @@ def replay_changes(loaded: Config, pages: PageList, *, every: int | None, exact:
     return [repr(one) for one in sorted(told, key=lambda one: (one[0], str(one[1]), one[2]))], repr(report)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 1 << 30),
-    st.integers(20, 2_500),
+    st.integers(20, 1_200),
     st.sampled_from([0, 0, 700]),
     st.sampled_from([None, None, 5_000]),
     st.sampled_from([4, 32, 200]),
@@ -210,3 +211,15 @@ def test_each_round_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     report = replay(loaded, pages, exact=True)
 
     assert judged == list(range(report.start, report.end + 1, 1_000))
+
+
+def test_the_command_prints_the_same_with_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[3]
+    args = ["replay", str(root / "rules"), "--history", str(root / "examples/hmm_bot/bad_v2.csv")]
+
+    assert main(args) == 0
+    default = capsys.readouterr().out
+    assert main([*args, "--exact"]) == 0
+
+    assert "tripped" in default
+    assert capsys.readouterr().out == default
