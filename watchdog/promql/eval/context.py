@@ -53,7 +53,7 @@ class EvaluationContext:
 
     @property
     def newest(self) -> Ints:
-        """Oldest of the newest sample times so far, `NONE` where nothing was read."""
+        """Oldest of the newest sample times so far, `NO_SAMPLE` where nothing was read."""
         if self._newest is None:
             self._newest = np.full(self.times.size, NO_SAMPLE, np.int64)
         if self._newest_is_borrowed:
@@ -98,7 +98,7 @@ class EvaluationContext:
     def note_newest(
         self, newest: Ints, node: VectorSelector | Subquery, lateness: Millis = 0, age: Millis | None = None
     ) -> None:
-        """Newest sample time that one selector read from one page, per time; `NONE` for none. `age`: how long before the
+        """Newest sample time that one selector read from one page, per time; `NO_SAMPLE` for none. `age`: how long before the
         end it lies at all times, where that is known.
 
         What was asked for as it was before (offset, @) is as fresh as it could be: its age counts from there.

@@ -72,7 +72,7 @@ class QueryResult:
 def evaluate(expr: Expr, series: Querier, times: Ints, samples_after: Millis | None = None) -> QueryResult:
     """Evaluates at each of `times` (ms). Pure: nothing but the arguments is read, and none of them is changed.
 
-    `since`: as if no sample up to that time, inclusive, had ever been taken.
+    `samples_after`: as if no sample up to that time, inclusive, had ever been taken.
     The arrays may be views of the pages: use them before the series change.
     What it says of one time does not depend on the other times, bit for bit.
     Raises PromqlError where Prometheus would fail too, such as when series match several times.

@@ -151,7 +151,7 @@ def _evaluate_by_row(
 
 
 def _newest_per_window(t: Ints, bounds: WindowColumns) -> Ints:
-    """Newest sample of each window; `NEVER` where there is none."""
+    """Newest sample of each window; `TIME_MIN` where there is none."""
     told = to_array(bounds.lasts) > to_array(bounds.firsts)
     newest = np.full(told.size, TIME_MIN, np.int64)
     newest[told] = t[bounds.lasts[told] - 1]

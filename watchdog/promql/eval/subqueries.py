@@ -111,7 +111,7 @@ def _step_times(ends: Ints, span: int, step: int) -> Ints:
 
 def _newest_per_window(inner: Ints, bounds: WindowColumns) -> Ints:
     """Newest sample time of the last step that read one, per window. An hourly step is not stale after a minute: it
-    counts as fresh until the next one is due (`late`), and each step is one piece of evidence."""
+    counts as fresh until the next one is due (`lateness`), and each step is one piece of evidence."""
     read = np.where(inner == NO_SAMPLE, -1, np.arange(inner.size))
     firsts, lasts = to_array(bounds.firsts), to_array(bounds.lasts)
     if not inner.size:

@@ -3,7 +3,7 @@
 Most rules read one series of each metric. For them arrays of one number cost ten times what the number does, so such an
 expression is turned into closures once, and again when series come or go. Every float operation is the one that the
 arrays make: the answers are the same bits. Whatever is not simple (a cell without a value, a window with a gap) raises
-`Unusual`, and the caller asks the arrays.
+`FastPathUnavailable`, and the caller asks the arrays.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CompiledExpr:
     )
 
     def __init__(self, node: Node, series: Querier, common: PlanRegistry) -> None:
-        """Raises Unusual when the expression is not about single series."""
+        """Raises FastPathUnavailable when the expression is not about single series."""
         self._series, self._registry = series, common
         self.window_numbers: list[int] = []
         """Of the spots where it reads."""
@@ -111,8 +111,8 @@ class CompiledExpr:
         page, row = picked.page, _row_index(picked)
         number, spot = self._register_window(page, selector, LOOKBACK_DELTA, whole=False)
 
-        def cell(look: RoundCache) -> float | None:
-            view = look.window_views.get(number) or look.window_view(number, page, spot)
+        def cell(cache: RoundCache) -> float | None:
+            view = cache.window_views.get(number) or cache.window_view(number, page, spot)
             last = view.last
             if view.first >= last:
                 return None
@@ -121,8 +121,8 @@ class CompiledExpr:
                 raise FastPathUnavailable  # a NaN that was measured, or a cell without a value
             return x
 
-        def sampled(look: RoundCache) -> float | None:
-            return None if cell(look) is None else look.window_views[number].newest_sample_time / 1_000
+        def sampled(cache: RoundCache) -> float | None:
+            return None if cell(cache) is None else cache.window_views[number].newest_sample_time / 1_000
 
         return picked.keys[0], sampled if timestamps else cell
 
@@ -149,12 +149,12 @@ class CompiledExpr:
             shared.rows.append(row)
             shared.rows.sort()
 
-        def over(look: RoundCache) -> float | None:
-            known = look.call_results.get(shared)
+        def over(cache: RoundCache) -> float | None:
+            known = cache.call_results.get(shared)
             if known is None:
-                known = look.call_results[shared] = shared.evaluate(look, row)
+                known = cache.call_results[shared] = shared.evaluate(cache, row)
             elif row not in known:
-                known.update(shared.evaluate(look, row))
+                known.update(shared.evaluate(cache, row))
             return known[row]
 
         return picked.keys[0] if function.keeps_name else picked.keys_without_name[0], over
@@ -184,8 +184,8 @@ class CompiledExpr:
         met = binary_operators.signature(node, mine) == binary_operators.signature(node, theirs)
         wanted = node.op == "and"
 
-        def step(look: RoundCache) -> float | None:
-            x, y = left(look), right(look)
+        def step(cache: RoundCache) -> float | None:
+            x, y = left(cache), right(cache)
             return x if (met and y is not None) == wanted else None
 
         return mine, step
@@ -204,12 +204,12 @@ class CompiledExpr:
         rest = [self.compile(arg)[1] for arg in node.args[1:]]
         return labels_without_name(labels), apply_numpy_function(function.kernel, step, rest)
 
-    # ─ at one time, after `value` ─
+    # ─ at one time, after `evaluate` ─
 
-    def freshness(self, look: RoundCache) -> tuple[Millis, Millis]:
-        """How old the answer is (as `Result.newest`), and until when it stays as it is, exclusively, as long as no samples
+    def freshness(self, cache: RoundCache) -> tuple[Millis, Millis]:
+        """How old the answer is (as `QueryResult.newest`), and until when it stays as it is, exclusively, as long as no samples
         come; `now`: nothing is known."""
-        views, newest, until = look.window_views, NO_SAMPLE, NO_SAMPLE
+        views, newest, until = cache.window_views, NO_SAMPLE, NO_SAMPLE
         for number in self.window_numbers:
             view = views[number]
             if view.newest < newest:
@@ -217,17 +217,17 @@ class CompiledExpr:
             if view.valid_until < until:
                 until = view.valid_until
         return (0 if newest == NO_SAMPLE else newest), (
-            until if self.depends_on_samples_only and until != NO_SAMPLE else look.now
+            until if self.depends_on_samples_only and until != NO_SAMPLE else cache.now
         )
 
-    def coverage(self, look: RoundCache) -> tuple[Millis, Millis]:
+    def coverage(self, cache: RoundCache) -> tuple[Millis, Millis]:
         """How much of the window is covered that lacks the greatest share, and how long it is."""
         worst_have = worst_span = 0
         for page, begin, number, span in self.coverage_windows:
-            end = look.window_views[number].end
+            end = cache.window_views[number].end
             if page.downtimes.size and page.downtimes[-1, 1] > end - span:
                 raise FastPathUnavailable  # some of the window may have been missed
-            have = end - max(begin, page.trimmed_until, look.samples_after)
+            have = end - max(begin, page.trimmed_until, cache.samples_after)
             have = span if have > span else max(have, 0)
             if worst_span:
                 share, before = have / span, worst_have / worst_span

@@ -1,4 +1,4 @@
-"""Windows that move on: from one look to the next only the samples that came are folded in.
+"""Windows that move on: from one round to the next only the samples that came are folded in.
 
 The tree of `folds` has a shape that lets the past be remembered. Of each of its levels, nodes of 1, 2, 4, … samples, the
 newest so many are kept as one of them holds samples: what a window needs of a level begins less than a node's length before
@@ -62,7 +62,7 @@ class Incremental(NamedTuple):
 
 
 class IncrementalWindow:
-    """One function over one window of one row, from look to look."""
+    """One function over one window of one row, from round to round."""
 
     __slots__ = (
         "_end",

@@ -19,7 +19,7 @@ class FastPathUnavailable(Exception):  # noqa: N818 - no error: the longer way i
 
 
 class WindowKey(NamedTuple):
-    """Where a selector reads: everything that reads there shares one `View` at each time."""
+    """Where a selector reads: everything that reads there shares one `WindowView` at each time."""
 
     page_id: int
     at: Millis | None
@@ -112,7 +112,7 @@ class SharedRangeCall:
 
 
 _MIN_BATCH_ROWS = 16
-"""Rows from which on to work them out together is faster than what each remembers of the last look."""
+"""Rows from which on to work them out together is faster than what each remembers of the last round."""
 _MAX_BATCH_SAMPLES = 4_096
 """Samples in a window from which on a row costs more than the call: then each is worked out when it is asked for."""
 

@@ -284,7 +284,7 @@ def _aggregate_window(window: Window, what: Callable[[WindowSums], Floats]) -> F
 
 
 def _sum_or_mean_as_float(v: Floats, *, mean: bool) -> float | None:
-    """`_settled` of one row in plain floats, where nothing is strange about it; None: it is."""
+    """`_sums_or_means` of one row in plain floats, where nothing is strange about it; None: it is."""
     n = v.shape[1]
     low, high = float(np.minimum.reduce(v, axis=None)), float(np.maximum.reduce(v, axis=None))
     if low == high:

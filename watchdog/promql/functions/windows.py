@@ -155,7 +155,7 @@ class WindowBatch:
 
 
 BatchKernel = Callable[..., Floats]
-"""[windows] of one series; NaN where the kernel would say nothing (see `least`)."""
+"""[windows] of one series; NaN where the kernel would say nothing (see `RangeFunction.min_samples`)."""
 
 
 def apply_to_rows(windows: WindowBatch, *args: float, kernel: RangeKernel) -> Floats:

@@ -116,7 +116,7 @@ class AggregateExpr:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMetric:
-    """A recorded metric, read where it is asked for. The parser makes none: see `recorded.expand`."""
+    """A recorded metric, read where it is asked for. The parser makes none: see `expand_recordings`."""
 
     expr: Node
     name: str
