@@ -18,7 +18,7 @@ from watchdog.core.model import Millis, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.sqlite import Journal
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, parse
+from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Expr, InstantVector, parse
 from watchdog.rules import Check, Kpi, Reading, Rule, Threshold
 from watchdog.tsdb.head import Head
 
@@ -52,7 +52,7 @@ class RuleSet:
     """Rules with their expressions, judged as the pipeline does it."""
 
     def __init__(self, feed: SampleFeed, store: Head, case: BenchmarkCase) -> None:
-        self._feed, self._live = feed, Evaluator(store)
+        self._feed, self._live = feed, EmbeddedEvaluator(store)
         self._rules: list[tuple[Expr, Check]] = []
         for number, text in enumerate(case.exprs):
             kpi = Kpi(expr=text)
@@ -60,13 +60,13 @@ class RuleSet:
             check = rules.compile_check(rule, "crit", kpi)
             assert check is not None
             self._rules.append((parse(text), check))
-        tick = self._live.start_round(feed.now)
+        tick = self._live.at(feed.now)
         self._known = [list(_evaluate(expr, tick).values) for expr, _ in self._rules]
 
     def judge_fast(self) -> int:
         """Judges every rule, by its numbers alone where they are plainly well. Returns the number of series that were
         judged; fails when one of them is not `ok`."""
-        count, now, tick = 0, self._feed.now, self._live.start_round(self._feed.now)
+        count, now, tick = 0, self._feed.now, self._live.at(self._feed.now)
         for expr, check in self._rules:
             reading = _evaluate(expr, tick)
             values = reading.values
@@ -78,7 +78,7 @@ class RuleSet:
 
     def judge_with_verdicts(self) -> int:
         """The same with a verdict for each series, its sentence for people included."""
-        count, tick = 0, self._live.start_round(self._feed.now)
+        count, tick = 0, self._live.at(self._feed.now)
         for (expr, check), known in zip(self._rules, self._known, strict=True):
             verdicts = rules.judge(check, _evaluate(expr, tick), self._feed.now, known)
             assert verdicts[0].outcome == verdicts[-1].outcome == "ok", verdicts[0].reason
@@ -121,10 +121,10 @@ class EvaluatorBenchmark:
         """The same without `judge`: the limit stands in the expression, as in a Prometheus rule."""
         feed, store = self._filled_store(case)
         exprs = [parse(f"{text} > {case.limit}") for text in case.exprs]
-        live = Evaluator(store)
+        live = EmbeddedEvaluator(store)
 
         def once() -> int:
-            tick = live.start_round(feed.now)
+            tick = live.at(feed.now)
             for expr in exprs:
                 dict(tick.evaluate(expr).values)
             return len(exprs) * case.checks

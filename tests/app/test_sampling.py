@@ -43,7 +43,7 @@ class SamplingHarness:
         assert now == NOW
         self.downs.append(source)
 
-    def _judge(self, source: str) -> None:
+    async def _judge(self, source: str) -> None:
         self.judged.append(source)
         self._changed.set()
 

@@ -684,15 +684,6 @@ def test_the_peak_of_each_hour_is_kept(
     assert sorted(v for _, v in kept) == sorted(worst(v for t, v in samples if t // HOUR == hour) for hour in hours)
 
 
-def test_old_peaks_are_forgotten(journal: Journal) -> None:
-    with journal.transaction() as db:
-        incidents.save_peak(db, "equity", "max", NOW, 1.0)
-        incidents.save_peak(db, "equity", "max", NOW + 2 * HOUR, 2.0)
-        incidents.delete_peaks(db, NOW + HOUR)
-
-    assert incidents.list_peaks(journal) == [("equity", NOW + 2 * HOUR, 2.0)]
-
-
 def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
     with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "x", NOW)

@@ -22,7 +22,7 @@ from watchdog.journal import runs
 from watchdog.journal.sqlite import Journal
 from watchdog.pipeline.check_tracker import CheckTracker
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.promql import Evaluator
+from watchdog.promql import EmbeddedEvaluator
 
 MAIN = """\
 sources:
@@ -154,7 +154,7 @@ def run_and_record(
         if not fast_path:
             patch.setattr(CheckTracker, "still_clearly_ok", lambda *_: False)
             patch.setattr(CheckTracker, "skippable", lambda *_: False)
-            patch.setattr(Evaluator, "compile", lambda *_: None)
+            patch.setattr(EmbeddedEvaluator, "compile", lambda *_: None)
         world = RandomPipeline(folder, seed)
         world.run_events(25)
         said = list(world.journal_and_machines())

@@ -23,6 +23,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -35,7 +36,9 @@ from tests.promql.random_promql import LENGTH, START, ExpressionGenerator, rando
 from watchdog.core.model import Labels
 from watchdog.promql import PromqlError, evaluate, parse
 from watchdog.promql.eval import aggregations
-from watchdog.promql.functions import numeric, registry
+from watchdog.promql.functions import numeric
+from watchdog.promql.functions.function import RangeFunction
+from watchdog.promql.functions.registry import FUNCTIONS
 from watchdog.promql.functions.windows import Window
 from watchdog.tsdb.page import Floats, PageList, page_from_samples
 
@@ -70,7 +73,8 @@ def _extrapolated_2_42(window: Window, *, per_second: bool) -> Floats | None:
 def emulate_prometheus_2_42(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our engine with what 2.42 does otherwise."""
     for name, per_second in (("rate", True), ("increase", False)):
-        monkeypatch.setitem(registry.RANGE_FUNCTIONS, name, partial(_extrapolated_2_42, per_second=per_second))
+        row = RangeFunction(kernel=partial(_extrapolated_2_42, per_second=per_second))
+        monkeypatch.setitem(FUNCTIONS, name, row)
 
     def stdvar(w: Floats) -> Floats:
         return np.zeros(len(w)) if w.shape[1] == 1 else numeric.row_variance(w)
@@ -112,9 +116,11 @@ def _is_rounding_jump(
     said = [_evaluate_ours(text, pages, at)]
     for by, across in ((-4e-15, 0.0), (4e-15, 0.0), (0.0, -4e-15), (0.0, 4e-15)):
         with monkeypatch.context() as patch:
-            for name, kernel in registry.RANGE_FUNCTIONS.items():
-                if name.startswith(("avg", "sum", "std", "quantile", "rate", "increase", "delta", "deriv", "predict")):
-                    patch.setitem(registry.RANGE_FUNCTIONS, name, moved(kernel, by))
+            for name, row in list(FUNCTIONS.items()):
+                if name.startswith(
+                    ("avg", "sum", "std", "quantile", "rate", "increase", "delta", "deriv", "predict")
+                ) and isinstance(row, RangeFunction):
+                    patch.setitem(FUNCTIONS, name, replace(row, kernel=moved(row.kernel, by), batch_kernel=None))
             for name in ("sum", "avg", "stddev", "stdvar"):
                 patch.setitem(
                     aggregations.AGGREGATION_KERNELS, name, moved(aggregations.AGGREGATION_KERNELS[name], across)

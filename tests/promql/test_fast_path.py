@@ -13,7 +13,7 @@ from tests.promql.random_promql import ExpressionGenerator
 from tests.promql.test_properties import EXPRESSIONS, SAMPLES, SLOW_SETTINGS, Samples, float_bits, pages_by_source
 from tests.support.series_builders import series_key
 from watchdog.core.model import Labels
-from watchdog.promql import EvaluationRound, Evaluator, Expr, PromqlError, evaluate, parse
+from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Expr, PromqlError, evaluate, parse
 from watchdog.promql.fast.compiled import CompiledExpr
 from watchdog.promql.fast.round_cache import PlanRegistry, RoundCache
 from watchdog.tsdb.page import TIME_MIN, PageList, page_from_samples
@@ -146,9 +146,9 @@ def test_many_expressions_at_one_time_say_what_each_says_alone(
     samples: Samples, seed: int, times: list[int], since: int | None
 ) -> None:
     series = pages_by_source(samples)
-    live, exprs = Evaluator(series), random_expressions(seed, 12)
+    live, exprs = EmbeddedEvaluator(series), random_expressions(seed, 12)
     for now in times:
-        tick = live.start_round(now)
+        tick = live.at(now)
         for expr in [*exprs, *exprs[:4]]:
             assert evaluate_fast(tick, expr, since) == evaluate_slow(expr, series, now, since), expr.text
             assert evaluate_fast(tick, expr, None) == evaluate_slow(expr, series, now, None), expr.text
@@ -158,10 +158,10 @@ def test_many_expressions_at_one_time_say_what_each_says_alone(
 @given(SAMPLES, TIMES, SINCE)
 def test_expressions_about_many_series_say_the_same(samples: Samples, times: list[int], since: int | None) -> None:
     series = pages_by_source(samples)
-    live = Evaluator(series)
+    live = EmbeddedEvaluator(series)
     parsed = [parse(text) for text in EXPRESSIONS]
     for now in times:
-        tick = live.start_round(now)
+        tick = live.at(now)
         for expr in parsed:
             assert evaluate_fast(tick, expr, since) == evaluate_slow(expr, series, now, since), expr.text
 
@@ -170,18 +170,16 @@ def test_expressions_about_many_series_say_the_same(samples: Samples, times: lis
 @given(SAMPLES, SEEDS, st.integers(0, 900_000), st.data())
 def test_until_then_nothing_changes_without_samples(samples: Samples, seed: int, now: int, data: st.DataObject) -> None:
     series = pages_by_source(samples)
-    live = Evaluator(series)
+    live = EmbeddedEvaluator(series)
     for expr in random_expressions(seed, 20):
         try:
-            got = live.start_round(now).evaluate(expr)
+            got = live.at(now).evaluate(expr)
         except PromqlError:
             continue
         assert got.valid_until >= now or not got.values
         if got.valid_until > now and got.covered_ms == got.window_ms:
             later = data.draw(st.integers(now, got.valid_until - 1))
-            assert evaluate_fast(live.start_round(later), expr, None) == evaluate_slow(expr, series, now, None), (
-                expr.text
-            )
+            assert evaluate_fast(live.at(later), expr, None) == evaluate_slow(expr, series, now, None), expr.text
 
 
 def constant_series(*names: str) -> dict[Labels, list[tuple[int, float]]]:
@@ -212,24 +210,24 @@ def test_what_rules_mostly_say_goes_the_short_way(text: str) -> None:
 
 def test_series_that_come_and_go_are_noticed() -> None:
     series = PageList([page_from_samples(constant_series("a{x=1}"), 0)])
-    live, expr = Evaluator(series), parse("a")
-    assert list(live.start_round(399_000).evaluate(expr).values) == [(("x", "1"),)]
+    live, expr = EmbeddedEvaluator(series), parse("a")
+    assert list(live.at(399_000).evaluate(expr).values) == [(("x", "1"),)]
 
     series.pages.append(page_from_samples(constant_series("a{x=2}"), 0))
     series.invalidate()
 
-    assert list(live.start_round(399_000).evaluate(expr).values) == [(("x", "1"),), (("x", "2"),)]
+    assert list(live.at(399_000).evaluate(expr).values) == [(("x", "1"),), (("x", "2"),)]
 
 
 def test_a_sample_holds_until_it_is_too_old_and_a_window_until_its_oldest_leaves() -> None:
-    live = Evaluator(PageList([page_from_samples(constant_series("a"), 0)]))
+    live = EmbeddedEvaluator(PageList([page_from_samples(constant_series("a"), 0)]))
 
-    assert live.start_round(399_500).evaluate(parse("a")).valid_until == 399_000 + 300_000
-    assert live.start_round(399_500).evaluate(parse("avg_over_time(a[1m])")).valid_until == 340_000 + 60_000
-    assert live.start_round(398_500).evaluate(parse("a")).valid_until == 398_500  # a newer one is known already
-    assert live.start_round(399_500).evaluate(parse("rate(a[1m])")).valid_until == 399_500
-    assert live.start_round(399_500).evaluate(parse("a offset 5s")).valid_until == 399_500
-    assert live.start_round(399_500).evaluate(parse("time() - a")).valid_until == 399_500
+    assert live.at(399_500).evaluate(parse("a")).valid_until == 399_000 + 300_000
+    assert live.at(399_500).evaluate(parse("avg_over_time(a[1m])")).valid_until == 340_000 + 60_000
+    assert live.at(398_500).evaluate(parse("a")).valid_until == 398_500  # a newer one is known already
+    assert live.at(399_500).evaluate(parse("rate(a[1m])")).valid_until == 399_500
+    assert live.at(399_500).evaluate(parse("a offset 5s")).valid_until == 399_500
+    assert live.at(399_500).evaluate(parse("time() - a")).valid_until == 399_500
 
 
 @settings(SLOW_SETTINGS, max_examples=60)
@@ -241,8 +239,8 @@ def test_what_nobody_watched_lacks_in_both_ways(
     missed = np.array(sorted(downs)[: len(downs) // 2 * 2], np.int64).reshape(-1, 2)
     for page in series.pages:
         page.downtimes = missed
-    live, exprs = Evaluator(series), random_expressions(seed, 12)
+    live, exprs = EmbeddedEvaluator(series), random_expressions(seed, 12)
     for now in times:
-        tick = live.start_round(now)
+        tick = live.at(now)
         for expr in exprs:
             assert evaluate_fast(tick, expr, None) == evaluate_slow(expr, series, now, None), expr.text

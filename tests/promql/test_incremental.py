@@ -11,20 +11,24 @@ from hypothesis import strategies as st
 
 from tests.promql.test_properties import float_bits
 from watchdog.core.model import Sample
-from watchdog.promql import Evaluator, Expr, evaluate, parse
+from watchdog.promql import EmbeddedEvaluator, Expr, evaluate, parse
 from watchdog.promql.fast import incremental
 from watchdog.promql.fast.compiled import CompiledExpr
 from watchdog.promql.fast.round_cache import PlanRegistry, RoundCache
+from watchdog.promql.functions.function import RangeFunction
+from watchdog.promql.functions.registry import FUNCTIONS
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.page import TIME_MIN
 
-FUNCTIONS = sorted(incremental.INCREMENTAL_STATES)
+INCREMENTAL_FUNCTIONS = sorted(
+    name for name, row in FUNCTIONS.items() if isinstance(row, RangeFunction) and row.incremental is not None
+)
 SPANS = ("5s", "33s", "64s", "5m")
 START = 1_700_000_000_000
 
 
-def evaluate_incremental(live: Evaluator, expr: Expr, now: int, since: int | None) -> list[object]:
-    return [float_bits(v) for v in live.start_round(now).evaluate(expr, since).values.values()]
+def evaluate_incremental(live: EmbeddedEvaluator, expr: Expr, now: int, since: int | None) -> list[object]:
+    return [float_bits(v) for v in live.at(now).evaluate(expr, since).values.values()]
 
 
 def evaluate_fresh(expr: Expr, store: Head, now: int, since: int | None) -> list[object]:
@@ -68,8 +72,8 @@ def test_each_look_says_what_a_first_look_says(
 ) -> None:
     rng = np.random.default_rng(seed)
     store = Head({"a": 400_000})
-    live = Evaluator(store)
-    exprs = [parse(f"{func}(a[{span}]{offset})") for func in rng.permutation(FUNCTIONS)[:3]]
+    live = EmbeddedEvaluator(store)
+    exprs = [parse(f"{func}(a[{span}]{offset})") for func in rng.permutation(INCREMENTAL_FUNCTIONS)[:3]]
     since = START + 40_000
     now = START
     for shape, n, every, lacks in stretches:
@@ -102,10 +106,10 @@ def make_filled_store(values: list[float]) -> tuple[Head, int]:
     return store, START + len(values) * 1_000
 
 
-@pytest.mark.parametrize("func", FUNCTIONS)
+@pytest.mark.parametrize("func", INCREMENTAL_FUNCTIONS)
 def test_samples_that_come_late_between_others_are_seen(func: str) -> None:
     store, now = make_filled_store([float(x) for x in range(1, 60)])
-    live, expr = Evaluator(store), parse(f'{func}(a{{i=""}}[1m])')
+    live, expr = EmbeddedEvaluator(store), parse(f'{func}(a{{i=""}}[1m])')
     evaluate_incremental(live, expr, now, None)
     store.ingest("bot", now + 1_000, [Sample("a", (), now + 1_000, 7.0), Sample("a", (("i", "2"),), now + 1_000, 1.0)])
     evaluate_incremental(live, expr, now + 1_000, None)
@@ -115,10 +119,10 @@ def test_samples_that_come_late_between_others_are_seen(func: str) -> None:
     assert evaluate_incremental(live, expr, now + 2_000, None) == evaluate_fresh(expr, store, now + 2_000, None)
 
 
-@pytest.mark.parametrize("func", FUNCTIONS)
+@pytest.mark.parametrize("func", INCREMENTAL_FUNCTIONS)
 def test_old_columns_may_go_while_a_window_moves_on(func: str) -> None:
     store, now = make_filled_store([100.0 + math.sin(x) for x in range(700)])
-    live, expr = Evaluator(store), parse(f"{func}(a[5m])")
+    live, expr = EmbeddedEvaluator(store), parse(f"{func}(a[5m])")
     page = store.select("a", ())[0].page
     before = page.trimmed_columns
     for i in range(700):
@@ -128,7 +132,7 @@ def test_old_columns_may_go_while_a_window_moves_on(func: str) -> None:
     assert page.trimmed_columns > before
 
 
-@pytest.mark.parametrize("func", FUNCTIONS)
+@pytest.mark.parametrize("func", INCREMENTAL_FUNCTIONS)
 def test_the_usual_window_is_remembered(func: str) -> None:
     store, now = make_filled_store([100.0 + math.sin(x) for x in range(400)])
     common = PlanRegistry()
@@ -144,8 +148,8 @@ def test_the_usual_window_is_remembered(func: str) -> None:
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incremental, "_MAX_NUMBERS", 700)
     store, now = make_filled_store([100.0 + math.sin(x) for x in range(400)])
-    live = Evaluator(store)
-    exprs = [parse(f"{func}(a[5m])") for func in FUNCTIONS]
+    live = EmbeddedEvaluator(store)
+    exprs = [parse(f"{func}(a[5m])") for func in INCREMENTAL_FUNCTIONS]
     for _ in range(3):
         for expr in exprs:
             assert evaluate_incremental(live, expr, now, None) == evaluate_fresh(expr, store, now, None), expr.text

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from watchdog.promql import evaluate, parse
 from watchdog.promql.fast.envelopes import TimeSpans, compute_envelope
-from watchdog.promql.fast.range_bounds import BOUND_FUNCTIONS
+from watchdog.promql.functions.function import RangeFunction
+from watchdog.promql.functions.registry import FUNCTIONS
 from watchdog.tsdb.page import ABSENT, STALE, Floats, Ints, PageList, SeriesPage
 
 T = 1_767_225_600_000
@@ -47,8 +48,10 @@ BOUNDED_EXPRESSIONS = [
     *(
         f"{func}(a[{span}])"
         for span in ("40s", "5m", "30m")
-        for func in sorted(BOUND_FUNCTIONS)
-        if func not in ("quantile_over_time", "ewma_over_time", "streak_below_over_time", "streak_above_over_time")
+        for func, row in sorted(FUNCTIONS.items())
+        if isinstance(row, RangeFunction)
+        and row.span_bounds is not None
+        and not (row.input or row.extension_scalars)  # those that take a number stand below
     ),
     *(f"{func}(c[5m])" for func in ("rate", "increase", "resets", "changes", "delta")),
     *(f"{func}(c[20m])" for func in ("rate", "resets", "change_share_over_time")),

@@ -122,7 +122,12 @@ class Daemon:
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._sampler = Sampler(
-            self._scheduler, self.pipeline, self.telemetry, wall_clock, self._judge, self.series_writer.restored_states
+            self._scheduler,
+            self.pipeline,
+            self.telemetry,
+            wall_clock,
+            self._judge_source,
+            self.series_writer.restored_states,
         )
 
     # ─ life ─
@@ -218,6 +223,10 @@ class Daemon:
 
     # ─ judging ─
 
+    async def _judge_source(self, source: str) -> None:
+        await self.pipeline.prefetch(wall_clock(), source)
+        self._judge(source)
+
     def _judge(self, source: str | None = None) -> None:
         try:
             with self.telemetry.evaluation_duration.time():
@@ -255,6 +264,7 @@ class Daemon:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
+        await self.pipeline.prefetch(now)
         self._judge()
         try:
             if self.request_handler.end_suppressions(now):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,6 +56,8 @@ class _Running:
     """That of a receiver, from its opening to its end."""
     heard_at: float = 0.0
     """Monotonic s of the last delivery, or of the opening."""
+    deliveries: asyncio.Queue[tuple[list[Sample], str]] = field(default_factory=asyncio.Queue)
+    """Samples and the state that stands for them, not yet taken."""
 
     @property
     def key(self) -> str:
@@ -71,7 +73,7 @@ class Sampler:
         sink: SampleSink,
         telemetry: Telemetry,
         clock: Callable[[], Millis],
-        judge: Callable[[str], None],
+        judge: Callable[[str], Awaitable[None]],
         restored_states: Mapping[str, StateSnapshot] = NO_STATES,
     ) -> None:
         """`judge` is called with the name of each source of which something is new."""
@@ -194,7 +196,7 @@ class Sampler:
         else:
             self._keep(running, *result, now)
         self._telemetry.source_duration.labels(running.name).set(time.monotonic() - started)
-        self._judge(running.name)
+        await self._judge(running.name)
 
     # ─ those that are told ─
 
@@ -202,13 +204,18 @@ class Sampler:
         """Opens the receiver once the one before is closed, and sees whether it delivers."""
         if previous is not None:
             await asyncio.wait({previous})
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._take_deliveries(running), name=f"deliveries of {running.name}")
+            together.create_task(self._keep_receiver_open(running, source), name=f"receiver of {running.name}")
+
+    async def _keep_receiver_open(self, running: _Running, source: PushedSource) -> None:
         while True:
             if running.receiver is None:
                 await self._open_receiver(running, source)
             silence = time.monotonic() - running.heard_at
             if running.receiver is not None and silence * 1_000 >= source.deadline:
                 self._mark_down(running, f"nothing was received within {source.deadline / 1_000:g} s")
-                self._judge(running.name)
+                await self._judge(running.name)
             left = source.deadline / 1_000 - silence
             wait = min(source.every / 1_000, _RECEIVER_CHECK_INTERVAL)
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
@@ -219,7 +226,7 @@ class Sampler:
         def deliver(samples: Sequence[Sample], state: SourceState) -> None:
             listed, text = list(samples), _to_json(state)
             with suppress(RuntimeError):  # the loop has ended, and we with it
-                loop.call_soon_threadsafe(self._take_delivery, running, listed, text)
+                loop.call_soon_threadsafe(running.deliveries.put_nowait, (listed, text))
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(json.loads(state), deliver, self._clock)
@@ -237,14 +244,15 @@ class Sampler:
             error_text = f"internal error: {bug!r}"
         if error_text is not None:
             self._mark_down(running, error_text)
-            self._judge(running.name)
+            await self._judge(running.name)
 
-    def _take_delivery(self, running: _Running, samples: Sequence[Sample], state: str) -> None:
-        if self._running.get(running.name) is not running:
-            return  # it is being closed
-        running.heard_at = time.monotonic()
-        self._keep(running, samples, state, self._clock())
-        self._judge(running.name)
+    async def _take_deliveries(self, running: _Running) -> None:
+        """One after another: each is judged before the next one is seen."""
+        while True:
+            samples, state = await running.deliveries.get()
+            running.heard_at = time.monotonic()
+            self._keep(running, samples, state, self._clock())
+            await self._judge(running.name)
 
     async def _close_receiver(
         self, running: _Running, opening: asyncio.Task[None], previous: asyncio.Task[None] | None

@@ -307,6 +307,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
     command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
     command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")
+    command.add_argument(
+        "--exact", action="store_true", help="judge every round, and pass over none: slow, same result"
+    )
     command.add_argument("--incidents", type=Path, metavar="FILE", help="labelled incidents: CSV with start,end[,name]")
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a timeline, too")
 

@@ -41,7 +41,14 @@ def run(options: argparse.Namespace) -> int:
     if start is not None and over < start:
         raise WatchdogError("--to lies before --from — swap them")
     report = replay(
-        checked, pages, start=start, end=over, every=every, with_lines=options.png is not None, progress=_progress_bar()
+        checked,
+        pages,
+        start=start,
+        end=over,
+        every=every,
+        exact=options.exact,
+        with_lines=options.png is not None,
+        progress=_progress_bar(),
     )
     known = [] if options.incidents is None else load_labels(options.incidents, report.end)
     thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]

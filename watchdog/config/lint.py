@@ -13,6 +13,7 @@ from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, one_line, shorten, suggest
 from watchdog.plans.models import Halt, Repair, Verify, effective_verify
 from watchdog.promql import Expr, PromqlError, is_never_true, may_return_multiple_series, parse, value_bounds
+from watchdog.promql.functions.static_bounds import UNBOUNDED, ValueBounds
 from watchdog.promql.parse.nodes import (
     AggregateExpr,
     Node,
@@ -22,7 +23,6 @@ from watchdog.promql.parse.nodes import (
     VectorSelector,
     child_nodes,
 )
-from watchdog.promql.parse.value_bounds import UNBOUNDED, ValueBounds
 from watchdog.rules import Check, Rule
 
 TWO_SAMPLE_FUNCTIONS = ("rate", "increase", "delta", "irate", "idelta", "deriv", "predict_linear")

@@ -229,10 +229,6 @@ def save_peak(db: sqlite3.Connection, series: str, side: str, t: Millis, v: floa
     )
 
 
-def delete_peaks(db: sqlite3.Connection, before: Millis) -> None:
-    db.execute("DELETE FROM peak WHERE t < ?", (before,))
-
-
 def list_peaks(journal: Journal) -> list[tuple[str, Millis, float]]:
     """(series as JSON, t, v), oldest first."""
     return [(row[0], row[1], row[2]) for row in journal.query("SELECT series, t, v FROM peak ORDER BY t")]

@@ -38,7 +38,7 @@ from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.target_reconciliation import reconcile_targets
 from watchdog.pipeline.template_query import describe_evaluation_error, run_template_query
-from watchdog.promql import EvaluationRound, Evaluator, PromqlError, metric_names
+from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Evaluator, Expr, PromqlError, metric_names
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
 from watchdog.tsdb.head import Head
@@ -61,8 +61,10 @@ class Pipeline:
         *,
         automatic_plans: bool = True,
         restore_history: Callable[[Head, Millis], None] | None = None,
+        evaluator: Evaluator | None = None,
     ) -> None:
-        """`rules_act=False`: rules are judged, and start no plan. `warm` puts samples of the past into the store."""
+        """`automatic_plans=False`: rules are judged, and start no plan. `restore_history` puts samples of the past into the
+        store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
         self.journal = journal
         self.telemetry = telemetry
         self.store = Head(longest_windows(config))
@@ -74,7 +76,7 @@ class Pipeline:
             StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in records.list_machines(journal)
         }
         self._trackers: list[CheckTracker] = []
-        self._evaluator = Evaluator(self.store)
+        self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         self.readings: dict[str, Reading] = {}
         self._lost_since: dict[str, Millis] = {}
         self._reported_blind = False
@@ -107,7 +109,7 @@ class Pipeline:
         self._delivered_metrics = {source: self._delivered_metrics.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self.incident_manager = IncidentManager(
-            config, self.journal, self.telemetry, partial(run_template_query, config, self.store)
+            config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
         )
         self._target_states = reconcile_targets(config, self.journal, self.incident_manager, now)
         known = {(check.rule, check.level) for check in self._checks}
@@ -161,6 +163,7 @@ class Pipeline:
             tracker.has_display_kpi = self._has_display_kpi(tracker.check)
             tracker.machine_keys = known.get((tracker.check.rule, tracker.check.level), [])
         self._trackers_by_source: dict[str, list[CheckTracker]] = {}
+        self._expressions_by_source: dict[str, list[Expr]] = {}
         self._max_ages: dict[str, Millis] = {}
         self._unjudged_sources = {_ALL_SOURCES}
 
@@ -173,7 +176,7 @@ class Pipeline:
         if (names := {sample.name for sample in listed} | {"up"}) != self._delivered_metrics.get(source):
             self._delivered_metrics[source] = names
             self._known_metrics.setdefault(source, set()).update(names)
-            self._trackers_by_source, self._max_ages = {}, {}
+            self._trackers_by_source, self._expressions_by_source, self._max_ages = {}, {}, {}
             self._unjudged_sources.add(
                 _ALL_SOURCES
             )  # what it no longer delivers is missed by rules that it does not touch
@@ -189,12 +192,30 @@ class Pipeline:
 
     # ─ evaluate ─
 
+    async def prefetch(self, now: Millis, source: str | None = None) -> None:
+        """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask."""
+        await self._evaluator.prefetch(self._expressions_reading(source), now)
+
+    def _expressions_reading(self, source: str | None) -> Collection[Expr]:
+        """Whatever the configuration asks, or of that what a source's samples touch."""
+        if source is None:
+            return self._parsed.values()
+        touched = self._expressions_by_source.get(source)
+        if touched is None:
+            names = self._delivered_metrics.get(source, set())
+            touched = self._expressions_by_source[source] = [
+                expr
+                for expr in self._parsed.values()
+                if "" in (reads := metric_names(expr)) or not names.isdisjoint(reads)
+            ]
+        return touched
+
     def evaluate_kpi(
         self, kpi: str, target: str, now: Millis, after: Millis | None = None, evaluation: EvaluationRound | None = None
     ) -> Reading:
         """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
-        `tick`: where what is read at `now` is shared."""
-        effective, needs, evaluation = self._evaluated_kpis[kpi], None, evaluation or self._evaluator.start_round(now)
+        `evaluation`: where what is read at `now` is shared."""
+        effective, needs, evaluation = self._evaluated_kpis[kpi], None, evaluation or self._evaluator.at(now)
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self._target_states[target].epoch if effective.since == "resume" else after
         try:
@@ -237,7 +258,7 @@ class Pipeline:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
         expr = self._parsed.get(text) or self.config.parse_expr(text)  # a plan keeps its conditions over a reload
         try:
-            instant = self._evaluator.start_round(now).evaluate(expr, after)
+            instant = self._evaluator.at(now).evaluate(expr, after)
             if now - instant.newest > self._staleness_limit(metric_names(expr)):
                 return None
             return bool(instant.values)
@@ -275,7 +296,7 @@ class Pipeline:
         before: dict[StateKey, MachineState | None] = {}
         changes: list[tuple[Check, Transition, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
-        evaluation, machines, muted = self._evaluator.start_round(now), self._machines, self._muted
+        evaluation, machines, muted = self._evaluator.at(now), self._machines, self._muted
         for tracker in self._trackers_to_judge(now, source):
             check = tracker.check
             inactive = tracker.has_only and is_inactive(self.config.rules[check.rule], self.condition_holds, now)

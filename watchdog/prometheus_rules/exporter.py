@@ -21,7 +21,7 @@ from watchdog.prometheus_rules.conditions import (
 )
 from watchdog.prometheus_rules.labels import MISSING_LABEL, PLAN_LABEL, SEVERITY_LABEL, TARGET_LABEL, WARNING_SEVERITY
 from watchdog.promql import PromqlError, RecordingRules, may_have_labels, parse
-from watchdog.promql.functions.trading import TRADING_FUNCTIONS
+from watchdog.promql.functions.registry import range_function
 from watchdog.promql.parse.nodes import Node, RangeFunctionCall, child_nodes
 from watchdog.rules import Check, Kpi, Rule
 from watchdog.rules.summary import format_limit
@@ -213,7 +213,7 @@ def _unsupported_functions(text: str) -> Iterator[str]:
     yield from (
         f"{func}: Prometheus has no such function"
         for func in dict.fromkeys(_functions(node))
-        if func in TRADING_FUNCTIONS
+        if range_function(func).extension_scalars is not None
     )
 
 

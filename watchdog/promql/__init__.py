@@ -1,18 +1,18 @@
 """PromQL over our own series, on numpy.
 
 ```
-text ─parse→ Expr ─evaluate(series, times)→ Result
-                  ─Live(series).at(now).read→ Instant      the same, said of one time to many expressions
+text ─parse→ Expr ─evaluate(series, times)→ QueryResult
+                  ─Evaluator.at(now).evaluate→ InstantResult      the same, said of one time to many expressions
 ```
-One file each for the parser front, selectors, functions, operators and aggregations; `pages` is what series look like
-from here, `shape` what can be told of an expression without samples. Semantics are those of Prometheus 3.
+`parse` turns text into nodes and tells what can be told without samples, `functions` holds one row for each function, `eval`
+walks the nodes over arrays of times, `fast` has the shorter ways to the same bits. Semantics are those of Prometheus 3.
 """
 
 from __future__ import annotations
 
+from watchdog.promql.embedded import EmbeddedEvaluator
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.engine import QueryResult, evaluate
-from watchdog.promql.eval.recording_rules import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
     detects_absence,
@@ -22,11 +22,13 @@ from watchdog.promql.parse.analysis import (
     metrics_read_for_extremes,
     required_lookback,
 )
+from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
 from watchdog.promql.parse.parser import parse
 from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
+    "EmbeddedEvaluator",
     "EvaluationRound",
     "Evaluator",
     "Expr",

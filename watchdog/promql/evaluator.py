@@ -1,41 +1,44 @@
-"""Many expressions at one time, as the daemon asks: what they share is worked out once.
+"""What the pipeline asks of an engine: an evaluator gives a round, a round answers expressions.
 
-`Tick.read` says what `evaluate` says of that time, bit for bit: `quick` for expressions about single series, and
-`evaluate`'s own way for all others.
+The embedded engine reads our own series. One elsewhere fetches in `prefetch`, and its rounds answer from what was fetched.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from watchdog.core.model import Labels, Millis
-from watchdog.promql.eval.engine import evaluate_in_context
-from watchdog.promql.eval.selectors import NO_SAMPLE, EvaluationContext
-from watchdog.promql.eval.vectors import Keys, strip_metric_names
-from watchdog.promql.fast.compiled import CompiledExpr
-from watchdog.promql.fast.round_cache import FastPathUnavailable, PlanRegistry, RoundCache
+from watchdog.promql.eval.vectors import Keys
 from watchdog.promql.parse.nodes import Expr
-from watchdog.tsdb.page import TIME_MIN, Floats, Querier
+from watchdog.tsdb.page import Floats
 
 
 class InstantVector(Mapping[Labels, float]):
-    """An instant vector: labels without `__name__` → value. Looks at single values cost a dictionary, made when one does."""
+    """An instant vector: labels without `__name__` → value. Single values cost a dictionary, made when one is asked for."""
 
     __slots__ = ("_by_labels", "_values", "label_sets", "max_value", "min_value")
 
     label_sets: Keys
     """The same object as long as the same series are there."""
     min_value: float
-    """Least value, NaN when there is none or one of them is NaN; `high` the greatest."""
+    """Least value; NaN when there is none or one of them is NaN."""
     max_value: float
+    """Greatest value, likewise."""
 
     def __init__(self, names: Keys, numbers: tuple[float, ...] | Floats, low: float, high: float) -> None:
         self.label_sets, self._values, self.min_value, self.max_value = names, numbers, low, high
         self._by_labels: dict[Labels, float] | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[Labels, float]) -> InstantVector:
+        numbers = tuple(values.values())
+        unclear = not numbers or any(map(math.isnan, numbers))
+        low, high = (math.nan, math.nan) if unclear else (min(numbers), max(numbers))
+        return cls(tuple(values), numbers, low, high)
 
     def _dict(self) -> dict[Labels, float]:
         if self._by_labels is None:
@@ -55,111 +58,49 @@ class InstantVector(Mapping[Labels, float]):
         return repr(self._dict())
 
 
+EMPTY_VECTOR = InstantVector((), (), math.nan, math.nan)
+
+
 class InstantResult(NamedTuple):
     """What an expression says at one time."""
 
     values: InstantVector
     newest: Millis
-    """As in `Result`; 0 = no sample was read."""
+    """As in `QueryResult`: when the oldest of the newest samples was taken; 0: nothing was read, so nothing is known."""
     covered_ms: Millis
+    """How much of the window is covered that lacks the greatest share …"""
     window_ms: Millis
+    """… and how long it is; both 0 when no range was read."""
     valid_until: Millis
     """As long as no samples come, the same is said up to this time, exclusively; the time itself: nothing is promised."""
 
-
-_EMPTY_VECTOR = InstantVector((), (), math.nan, math.nan)
-
-
-class Evaluator:
-    """The plans of the expressions over some series, kept from one time to the next."""
-
-    def __init__(self, series: Querier) -> None:
-        self._series = series
-        self._generation: object = None
-        self._compiled: dict[int, tuple[Expr, CompiledExpr | None]] = {}
-        self._registry = PlanRegistry()
-
-    def start_round(self, now: Millis) -> EvaluationRound:
-        """A look at `now`. Use it before the series change, and throw it away."""
-        return EvaluationRound(self, now)
-
-    @property
-    def series(self) -> Querier:
-        return self._series
-
-    def compiled_expressions(self) -> dict[int, tuple[Expr, CompiledExpr | None]]:
-        """Those of the series that there are now, by the id of the expression, which they hold so that it stays its own.
-        None: the expression is not for the short way."""
-        if self._generation is not self._series.generation:
-            self._generation = self._series.generation
-            self._compiled, self._registry = {}, PlanRegistry()
-        return self._compiled
-
-    def compile(self, expr: Expr) -> CompiledExpr | None:
-        """A new plan."""
-        try:
-            plan = CompiledExpr(expr.node, self._series, self._registry)
-        except FastPathUnavailable:
-            plan = None
-        if len(self._compiled) >= _MAX_COMPILED:
-            self._compiled.clear()
-        self._compiled[id(expr)] = expr, plan
-        return plan
+    @classmethod
+    def no_data(cls, now: Millis) -> InstantResult:
+        """Nothing is known."""
+        return cls(EMPTY_VECTOR, 0, 0, 0, now)
 
 
-_MAX_COMPILED = 100_000
-"""Plans that are remembered: whoever parses anew for each look must not fill the memory."""
-
-
-class EvaluationRound:
-    """All that is asked at one time."""
-
-    def __init__(self, live: Evaluator, now: Millis) -> None:
-        self._evaluator = live
-        self._now = now
-        self._caches: dict[Millis, RoundCache] = {}
-        self._compiled = live.compiled_expressions()
+class EvaluationRound(Protocol):
+    """All that is asked at one time. Use it before samples come, and throw it away. Waits for nobody."""
 
     def evaluate(self, expr: Expr, samples_after: Millis | None = None) -> InstantResult:
-        """`since`: as if no sample up to that time, inclusive, had ever been taken. Raises PromqlError as `evaluate` does."""
-        known = self._compiled.get(id(expr))
-        plan = self._evaluator.compile(expr) if known is None else known[1]
-        if plan is None:
-            return self._evaluate_by_arrays(expr, samples_after)
-        after = TIME_MIN if samples_after is None else samples_after
-        look = self._caches.get(after)
-        if look is None:
-            look = self._caches[after] = RoundCache(self._now, after)
-        try:
-            x = plan.evaluate(look)
-            have, need = plan.coverage(look) if plan.coverage_windows else (0, 0)
-        except FastPathUnavailable:
-            return self._evaluate_by_arrays(expr, samples_after)
-        if x is None:
-            values = _EMPTY_VECTOR
-        else:
-            x = x if x == x else math.nan  # one NaN, whatever its bits
-            values = InstantVector(plan.label_sets, (x,), x, x)
-        newest, until = plan.freshness(look)
-        return InstantResult(values, newest, have, need, until)
+        """`samples_after`: as if no sample up to that time, inclusive, had ever been taken.
 
-    def _evaluate_by_arrays(self, expr: Expr, since: Millis | None) -> InstantResult:
-        run = EvaluationContext(self._evaluator.series, np.array([self._now], np.int64), since)
-        vector = evaluate_in_context(expr, run)
-        newest = int(run.newest[0])
-        have = int(run.covered_ms[0])
-        return InstantResult(
-            _instant_vector(expr, vector.keys, vector.v[:, 0]),
-            0 if newest == NO_SAMPLE else newest,
-            have,
-            have if run.window_ms is None else int(run.window_ms[0]),
-            self._now,
-        )
+        Raises PromqlError where Prometheus would fail too. What is not known is `InstantResult.no_data`.
+        """
+
+    def query(self, expr: Expr) -> dict[Labels, float]:
+        """The instant vector with `__name__` where PromQL keeps it, as templates of alerts read it. Raises PromqlError."""
 
 
-def _instant_vector(expr: Expr, keys: Keys, v: Floats) -> InstantVector:
-    if not keys:
-        return _EMPTY_VECTOR
-    return InstantVector(
-        expr.names_cache.get(keys, None, lambda: strip_metric_names(keys)), v, float(v.min()), float(v.max())
-    )
+class Evaluator(Protocol):
+    """An engine, over the series that it knows."""
+
+    def at(self, now: Millis) -> EvaluationRound:
+        """A round at `now`."""
+
+    async def prefetch(self, expressions: Collection[Expr], now: Millis) -> None:
+        """Ahead of a round that will ask these: whatever takes time is done here, within a deadline of the engine's own.
+
+        Raises nothing: what could not be fetched is unknown to the rounds that follow.
+        """

@@ -76,9 +76,9 @@ class SeriesPage:
     last_gap: Ints
     """[rows] ms: newest cell without a value. Windows that begin later need no second look."""
     newest_gap: Millis
-    """The greatest of `gap`."""
+    """The greatest of `last_gap`."""
     downtimes: Ints
-    """[n, 2] ms, ascending: when nobody watched since `begins`, from and until; the watchdog was down."""
+    """[n, 2] ms, ascending: when nobody watched since `watched_since`, from and until; the watchdog was down."""
     trimmed_columns: int
     """Columns that were there and are gone on the left."""
     rewrite_count: int
@@ -90,7 +90,7 @@ class SeriesPage:
     """These very `t`, the times they were last asked for, and where those lie."""
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], watched_since: Millis | Ints) -> None:
-        """`begin`: for all rows, or one each."""
+        """`watched_since`: for all rows, or one each."""
         self.spacing_cache = None
         self.lookup_cache = []
         self.t, self.v, self.keys, self.trimmed_until = t, v, list(keys), TIME_MIN
@@ -105,7 +105,7 @@ class SeriesPage:
         return int(self.watched_since.min()) if self.watched_since.size else TIME_MIN
 
     def update_gaps(self) -> None:
-        """Works out `gap` and `gap_max` anew from all cells."""
+        """Works out `last_gap` and `newest_gap` anew from all cells."""
         self.last_gap = np.full(len(self.keys), TIME_MIN, np.int64)
         holes = is_missing(self.v)
         rows = np.flatnonzero(holes.any(axis=1))
@@ -161,7 +161,7 @@ class Querier(Protocol):
 
 
 class PageList:
-    """Series held as a plain list of pages. Call `changed` after rows or pages came or went."""
+    """Series held as a plain list of pages. Call `invalidate` after rows or pages came or went."""
 
     def __init__(self, pages: Iterable[SeriesPage] = ()) -> None:
         self.pages: list[SeriesPage] = list(pages)

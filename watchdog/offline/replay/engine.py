@@ -4,8 +4,9 @@
 history ─evaluate, once a KPI→ values at all times ─edges→ the looks that matter ─judge, advance→ changes
    ─guard→ plans → Report
 ```
-The same `judge`, the same state machine and the same guard as live. A look whose verdicts are of the kind they were
-before moves nothing but timers; so only those looks are taken at which a verdict changes or a timer runs out.
+The same `judge`, the same state machine and the same guard as live. A round whose verdicts are of the kind they were
+before moves nothing but timers; so only those rounds are judged at which a verdict changes or a timer runs out. `exact`
+judges every one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.offline.history import loader
+from watchdog.offline.replay.evaluations import AgeCache, KpiEvaluations
 from watchdog.offline.replay.outcome import PlanStart, ReplayTrip, collect_trips, simulate_plans
 from watchdog.offline.replay.round_times import ROUND_MS, RoundTimes
 from watchdog.offline.replay.skip import Segment, Segmenter
-from watchdog.offline.replay.threshold import AgeCache, KpiEvaluations, ThresholdReplay
+from watchdog.offline.replay.threshold import ThresholdReplay
 from watchdog.pipeline.config_expressions import expressions
 from watchdog.promql import Expr, PromqlError, QueryResult, evaluate, metric_names, required_lookback
 from watchdog.rules import Check, Kpi
@@ -68,13 +70,15 @@ def replay(
     start: Millis | None = None,
     end: Millis | None = None,
     every: Millis | None = None,
+    exact: bool = False,
     with_lines: bool = False,
     progress: Callable[[float], None] = lambda _: None,
 ) -> ReplayReport:
     """Judges all rules from `start` to `end` (first and last sample when not said).
 
-    `every`: None looks as the daemon does, at each sample and each second in between; else at this step only.
-    `drawn`: the KPIs' values are kept for a picture. `progress` is told the share that is done. Pure but for that.
+    `every`: None: as the daemon does, at each sample and each second in between; else at this step only.
+    `exact`: every round is evaluated and judged; else those are passed over at which nothing can change, with equal results.
+    `with_lines`: the KPIs' values are kept for a picture. `progress` is told the share that is done. Pure but for that.
     """
     first, last = loader.time_span(pages)
     start, end = first if start is None else start, last if end is None else end
@@ -87,7 +91,8 @@ def replay(
     kpi_replays = {
         kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), pages, parsed, ages, apart) for kpi in kpis
     }
-    segmenter, done = Segmenter(pages, parsed, start, end, every or ROUND_MS), 0
+    segmenter = None if exact else Segmenter(pages, parsed, start, end, every or ROUND_MS)
+    done = 0
     for group in _group_by_pages(kpi_replays):  # those that look at the same times
         at_once = max(kpi_replays[kpi].chunk_size() for kpi in group)
         round_times = RoundTimes(kpi_replays[group[0]].sample_pages(), start, every)
@@ -96,13 +101,16 @@ def replay(
             [
                 (part, n)
                 for part in _split_segments(
-                    kpi.segments(segmenter, [course.check for course in mine]), at_once * (every or ROUND_MS)
+                    [Segment(start, end, False)]
+                    if segmenter is None
+                    else kpi.segments(segmenter, [course.check for course in mine]),
+                    at_once * (every or ROUND_MS),
                 )
             ]
             for n, (kpi, mine) in enumerate(pairs)
         ]
         for part, n in heapq.merge(*segments):  # side by side, so that they share what is found out of the times
-            _replay_segment(part, *pairs[n], round_times, at_once)
+            _replay_segment(part, *pairs[n], round_times, at_once, exact=exact)
             progress((done + len(group) * (part.first - start) / max(1, end - start)) / len(kpis))
         done += len(group)
     for course in thresholds:
@@ -122,15 +130,22 @@ def replay(
 
 
 def _replay_segment(
-    segment: Segment, kpi: _KpiReplay, thresholds: list[ThresholdReplay], round_times: RoundTimes, at_once: int
+    segment: Segment,
+    kpi: _KpiReplay,
+    thresholds: list[ThresholdReplay],
+    round_times: RoundTimes,
+    at_once: int,
+    *,
+    exact: bool,
 ) -> None:
-    """All courses of a KPI through one part of history."""
+    """All thresholds of a KPI through one part of history."""
     for times in (
         [np.array([segment.first])] if segment.skippable else round_times.between(segment.first, segment.last, at_once)
     ):
         for seen in kpi.evaluate_at(times):
             for course in thresholds:
-                course.process(seen, kpi.asleep(course.check, seen.times))
+                go = course.process_every_round if exact else course.process
+                go(seen, kpi.asleep(course.check, seen.times))
     last = round_times.last_until(segment.last)
     if segment.skippable and last > segment.first:
         for course in thresholds:

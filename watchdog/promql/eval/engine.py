@@ -9,15 +9,23 @@ import numpy as np
 from watchdog.core.model import Labels, Millis
 from watchdog.promql.eval.aggregations import aggregate
 from watchdog.promql.eval.binary_operators import Operand, apply_binary_operator
+from watchdog.promql.eval.context import EvaluationContext
 from watchdog.promql.eval.range_calls import evaluate_range_call
 from watchdog.promql.eval.recording_rules import apply_recording
-from watchdog.promql.eval.selectors import EvaluationContext, evaluate_selector
+from watchdog.promql.eval.selectors import evaluate_selector
 from watchdog.promql.eval.subqueries import evaluate_subquery
-from watchdog.promql.eval.vectors import Scalar, Vector, constant_scalar, drop_metric_name, strip_metric_names
-from watchdog.promql.functions.calendar import DATE_FUNCTIONS
-from watchdog.promql.functions.histograms import evaluate_histogram
-from watchdog.promql.functions.label_functions import apply_label_function
-from watchdog.promql.functions.registry import INSTANT_FUNCTIONS, KEEPS_METRIC_NAME, RANGE_FUNCTIONS
+from watchdog.promql.eval.vectors import (
+    Scalar,
+    Vector,
+    as_scalar,
+    as_vector,
+    constant_scalar,
+    drop_metric_name,
+    scalar_to_vector,
+    strip_metric_names,
+)
+from watchdog.promql.functions.function import ElementwiseFunction, SpecialFunction
+from watchdog.promql.functions.registry import FUNCTIONS, range_function
 from watchdog.promql.parse.nodes import (
     AggregateExpr,
     BinaryExpr,
@@ -28,11 +36,9 @@ from watchdog.promql.parse.nodes import (
     RangeFunctionCall,
     RecordedMetric,
     StringLiteral,
-    Subquery,
     UnaryMinus,
     VectorSelector,
 )
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
 from watchdog.tsdb.page import Bools, Floats, Ints, Querier
 
 
@@ -66,7 +72,7 @@ class QueryResult:
 def evaluate(expr: Expr, series: Querier, times: Ints, samples_after: Millis | None = None) -> QueryResult:
     """Evaluates at each of `times` (ms). Pure: nothing but the arguments is read, and none of them is changed.
 
-    `since`: as if no sample up to that time, inclusive, had ever been taken.
+    `samples_after`: as if no sample up to that time, inclusive, had ever been taken.
     The arrays may be views of the pages: use them before the series change.
     What it says of one time does not depend on the other times, bit for bit.
     Raises PromqlError where Prometheus would fail too, such as when series match several times.
@@ -82,8 +88,7 @@ def evaluate(expr: Expr, series: Querier, times: Ints, samples_after: Millis | N
 def evaluate_in_context(expr: Expr, run: EvaluationContext) -> Vector:
     """The expression at the times of a run: only series that are there at some time, and one NaN for all NaNs."""
     with np.errstate(all="ignore"):
-        got = _evaluate_node(expr.node, run)
-    vector = got if isinstance(got, Vector) else _scalar_to_vector(got)
+        vector = scalar_to_vector(_evaluate_node(expr.node, run))
     if not (run.times.size and vector.present.all()):
         kept = np.flatnonzero(vector.present.any(axis=1))
         keys = tuple(vector.keys[row] for row in kept)
@@ -102,10 +107,8 @@ def _evaluate_node(node: Node, run: EvaluationContext) -> Operand:
             return constant_scalar(value, run.times.size)
         case VectorSelector():
             return evaluate_selector(run, node)[0]
-        case RangeFunctionCall(func="absent_over_time", selector=selector):
-            return _absent_vector(selector, _evaluate_range(node, run, named=True))
-        case RangeFunctionCall(func=func):
-            return _evaluate_range(node, run, named=func in KEEPS_METRIC_NAME)
+        case RangeFunctionCall():
+            return _evaluate_range(node, run)
         case BinaryExpr(lhs=lhs, rhs=rhs):
             return apply_binary_operator(node, _evaluate_node(lhs, run), _evaluate_node(rhs, run))
         case AggregateExpr(expr=inner, param=param):
@@ -127,98 +130,34 @@ def _evaluate_node(node: Node, run: EvaluationContext) -> Operand:
         case FunctionCall():
             return _evaluate_call(node, run)
         case RecordedMetric(expr=inner):
-            got = _evaluate_node(inner, run)
-            return apply_recording(node, got if isinstance(got, Vector) else _scalar_to_vector(got))
+            return apply_recording(node, scalar_to_vector(_evaluate_node(inner, run)))
         case StringLiteral():
             raise AssertionError("the parser lets strings stand only where they are looked at, not evaluated")
 
 
-def _evaluate_range(node: RangeFunctionCall, run: EvaluationContext, *, named: bool) -> Vector:
-    kernel, args = RANGE_FUNCTIONS[node.func], [_evaluate_scalar(arg, run) for arg in node.args]
+def _evaluate_range(node: RangeFunctionCall, run: EvaluationContext) -> Vector:
+    function, args = range_function(node.func), [_evaluate_scalar(arg, run) for arg in node.args]
+    named = function.keeps_name or function.conclude is not None
     if isinstance(node.selector, VectorSelector):
-        return evaluate_range_call(run, node, node.selector, kernel, args, named=named)
-    return evaluate_subquery(run, node, kernel, args, _evaluate_vector, named=named)
+        found = evaluate_range_call(run, node, node.selector, function, args, named=named)
+    else:
+        found = evaluate_subquery(run, node, function, args, _evaluate_vector, named=named)
+    return found if function.conclude is None else function.conclude(node, found)
 
 
 def _evaluate_vector(node: Node, run: EvaluationContext) -> Vector:
-    got = _evaluate_node(node, run)
-    assert isinstance(got, Vector)  # the parser has checked the types of all arguments
-    return got
+    return as_vector(_evaluate_node(node, run))
 
 
 def _evaluate_scalar(node: Node, run: EvaluationContext) -> Scalar:
-    got = _evaluate_node(node, run)
-    assert not isinstance(got, Vector)
-    return got
-
-
-def _scalar_to_vector(scalar: Scalar) -> Vector:
-    return Vector(((),), scalar[None, :], np.ones((1, scalar.size), np.bool_))
+    return as_scalar(_evaluate_node(node, run))
 
 
 def _evaluate_call(node: FunctionCall, run: EvaluationContext) -> Operand:
-    first = node.args[0] if node.args else None
-    if first is None:
-        return run.times / 1_000 if node.func == "time" else np.full(run.times.size, np.pi)
-    match node.func:
-        case "label_replace" | "label_join":
-            return apply_label_function(node, _evaluate_vector(first, run))
-        case "histogram_quantile" | "histogram_fraction":
-            *bounds, buckets = node.args
-            return evaluate_histogram(
-                node, _evaluate_vector(buckets, run), [_evaluate_scalar(bound, run) for bound in bounds]
-            )
-        case "sort" | "sort_desc":
-            return _sort_vector(_evaluate_vector(first, run), node.func == "sort_desc")
-        case "vector":
-            return _scalar_to_vector(_evaluate_scalar(first, run))
-        case "scalar":
-            vector = _evaluate_vector(first, run)
-            if not vector.keys:
-                return np.full(run.times.size, np.nan)
-            alone = vector.present.sum(axis=0) == 1
-            which = vector.present.argmax(axis=0)
-            return np.where(alone, np.take_along_axis(vector.v, which[None, :], axis=0)[0], np.nan)
-        case "absent":
-            return _absent_vector(first, _evaluate_vector(first, run))
-        case "timestamp":
-            if isinstance(first, VectorSelector):
-                vector, at = evaluate_selector(run, first)
-                stamped = Vector(vector.keys, np.broadcast_to(at / 1_000, vector.v.shape), vector.present)
-            else:
-                vector = _evaluate_vector(first, run)
-                stamped = Vector(vector.keys, np.broadcast_to(run.times / 1_000, vector.v.shape), vector.present)
-            return drop_metric_name(stamped, node.plan_cache)
-    vector = _evaluate_vector(first, run)
-    if node.func in DATE_FUNCTIONS:
-        return drop_metric_name(
-            Vector(vector.keys, DATE_FUNCTIONS[node.func](vector.v), vector.present), node.plan_cache
-        )
-    rest = [_evaluate_scalar(arg, run) for arg in node.args[1:]]
-    there = vector.present & ~(rest[1] < rest[0]) if node.func == "clamp" else vector.present
-    return drop_metric_name(Vector(vector.keys, INSTANT_FUNCTIONS[node.func](vector.v, *rest), there), node.plan_cache)
-
-
-def _sort_vector(vector: Vector, descending: bool) -> Vector:
-    """By value, NaN last. Only one time has an order, as in Prometheus."""
-    if vector.v.shape[1] != 1:
-        return vector
-    order = np.argsort(-vector.v[:, 0] if descending else vector.v[:, 0], kind="stable")
-    return Vector(tuple(vector.keys[row] for row in order), vector.v[order], vector.present[order])
-
-
-def _absent_vector(node: Node | Subquery, found: Vector) -> Vector:
-    """1 where nothing was found, labelled by what was asked for with ``=``, once per label."""
-    asked: dict[str, str] = {}
-    seen = set()
-    for matcher in node.matchers if isinstance(node, VectorSelector | RecordedMetric) else ():
-        if matcher.label == METRIC_NAME_LABEL:
-            continue
-        if matcher.op == "=" and matcher.label not in seen:
-            asked[matcher.label] = matcher.value
-            seen.add(matcher.label)
-        else:
-            asked.pop(matcher.label, None)
-    key = tuple(sorted(pair for pair in asked.items() if pair[1]))
-    nothing = ~np.logical_or.reduce(found.present, axis=0, keepdims=True)
-    return Vector((key,), np.ones(nothing.shape), nothing)
+    function = FUNCTIONS[node.func]
+    if isinstance(function, SpecialFunction):
+        return function.evaluate(node, run, _evaluate_node)
+    assert isinstance(function, ElementwiseFunction)
+    vector, rest = _evaluate_vector(node.args[0], run), [_evaluate_scalar(arg, run) for arg in node.args[1:]]
+    there = vector.present if function.has_result is None else vector.present & function.has_result(*rest)
+    return drop_metric_name(Vector(vector.keys, function.kernel(vector.v, *rest), there), node.plan_cache)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.core.model import Millis
-from watchdog.promql.eval.selectors import NO_SAMPLE, EvaluationContext, plan_union, stack_rows
+from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
+from watchdog.promql.eval.selectors import plan_union, stack_rows
 from watchdog.promql.eval.vectors import Scalar, Vector, merge_series
 from watchdog.promql.eval.window_columns import (
     MIN_VECTORIZED_TIMES,
@@ -17,7 +18,7 @@ from watchdog.promql.eval.window_columns import (
     find_sliding_slice,
     newest_sample_times,
 )
-from watchdog.promql.functions.registry import BATCH_KERNELS, NEEDS_TWO_SAMPLES
+from watchdog.promql.functions.function import RangeFunction
 from watchdog.promql.functions.windows import BatchKernel, RangeKernel, Window, WindowBatch, to_array
 from watchdog.promql.parse.nodes import RangeFunctionCall, VectorSelector
 from watchdog.tsdb.page import TIME_MIN, Bools, Floats, Ints, Rows, SeriesPage, is_missing
@@ -27,19 +28,19 @@ def evaluate_range_call(
     run: EvaluationContext,
     node: RangeFunctionCall,
     selector: VectorSelector,
-    kernel: RangeKernel,
+    function: RangeFunction,
     args: Sequence[Scalar] = (),
     *,
     named: bool = False,
 ) -> Vector:
-    """`kernel` over the window of each series at each time. `named`: the function keeps the metric's name."""
+    """A function over the window of each series at each time. `named`: the function keeps the metric's name."""
     picked = run.select_pages(selector)
     parts = []
     for one in picked:
         run.note_coverage(one, selector, node.span)
         bounds = run.window_columns(one.page, selector, node.span)
         v, there, newest = apply_kernel(
-            one.page, one.rows, bounds, run, run.window_ends(selector), node.span, kernel, args
+            one.page, one.rows, bounds, run, run.window_ends(selector), node.span, function, args
         )
         alike = bounds.newest_age is not None and newest is newest_sample_times(
             one.page, run.window_ends(selector), bounds.lasts
@@ -65,21 +66,19 @@ def apply_kernel(
     run: EvaluationContext,
     ends: Ints,
     span: Millis,
-    kernel: RangeKernel,
+    function: RangeFunction,
     args: Sequence[Scalar],
 ) -> tuple[Floats, Bools, Ints]:
-    """`kernel` over these columns of some rows: values and whether there are any, [rows, times]; newest time [times]."""
+    """A function over these columns of some rows: values and whether there are any, [rows, times]; newest time [times]."""
     lines = np.arange(page.v.shape[0])[rows]
-    many = BATCH_KERNELS.get(kernel) if run.times.size >= MIN_VECTORIZED_TIMES else None
+    many = function.batch_kernel if run.times.size >= MIN_VECTORIZED_TIMES else None
     if many is not None and all(_is_constant(arg) for arg in args):
         held = int(bounds.lasts[-1] - bounds.firsts[-1])
         # Rough costs in µs: a row for all times, or a time for all rows. What is said is the same.
         if 150 * lines.size < run.times.size * (25 + 0.003 * lines.size * held):
-            asked = _RowRequest(
-                ends, run.times, span, many, [float(arg[0]) for arg in args], 2 if kernel in NEEDS_TWO_SAMPLES else 1
-            )
+            asked = _RowRequest(ends, run.times, span, many, [float(arg[0]) for arg in args], function.min_samples)
             return _evaluate_by_row(page, lines, bounds, asked)
-    return _evaluate_by_time(page, rows, bounds, run, ends, span, kernel, args)
+    return _evaluate_by_time(page, rows, bounds, run, ends, span, function.kernel, args)
 
 
 def _is_constant(arg: Scalar) -> bool:
@@ -152,7 +151,7 @@ def _evaluate_by_row(
 
 
 def _newest_per_window(t: Ints, bounds: WindowColumns) -> Ints:
-    """Newest sample of each window; `NEVER` where there is none."""
+    """Newest sample of each window; `TIME_MIN` where there is none."""
     told = to_array(bounds.lasts) > to_array(bounds.firsts)
     newest = np.full(told.size, TIME_MIN, np.int64)
     newest[told] = t[bounds.lasts[told] - 1]

@@ -8,11 +8,12 @@ import numpy as np
 
 from watchdog.core.model import Labels
 from watchdog.promql.errors import PromqlError
+from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
 from watchdog.promql.eval.range_calls import apply_kernel
-from watchdog.promql.eval.selectors import NO_SAMPLE, EvaluationContext
 from watchdog.promql.eval.vectors import Scalar, Vector, make_merge_plan, merge_series
 from watchdog.promql.eval.window_columns import WindowColumns, find_window_columns
-from watchdog.promql.functions.windows import RangeKernel, to_array
+from watchdog.promql.functions.function import RangeFunction
+from watchdog.promql.functions.windows import to_array
 from watchdog.promql.parse.nodes import Node, RangeFunctionCall, Subquery, VectorSelector, child_nodes
 from watchdog.tsdb.labels import labels_without_name
 from watchdog.tsdb.page import ABSENT, TIME_MIN, Ints, SeriesPage
@@ -28,13 +29,13 @@ EvaluateNode = Callable[[Node, EvaluationContext], Vector]
 def evaluate_subquery(
     run: EvaluationContext,
     node: RangeFunctionCall,
-    kernel: RangeKernel,
+    function: RangeFunction,
     args: Sequence[Scalar],
     evaluate_node: EvaluateNode,
     *,
     named: bool,
 ) -> Vector:
-    """`kernel` over the answers of a subquery, at each time. What is said of one time does not depend on the others."""
+    """A function over the answers of a subquery, at each time. What is said of one time does not depend on the others."""
     sub = node.selector
     assert isinstance(sub, Subquery)
     steps = node.span // sub.step + 1
@@ -47,12 +48,14 @@ def evaluate_subquery(
         fresh = min(steps, apart // sub.step + 1)  # steps that one more time brings
         size = max(1, (_MAX_STEPS_AT_ONCE - steps) // fresh)
     if size >= run.times.size:
-        return _evaluate_chunk(run, node, sub, kernel, args, evaluate_node, named=named)
+        return _evaluate_chunk(run, node, sub, function, args, evaluate_node, named=named)
     parts = []
     for start in range(0, run.times.size, size):
         some = slice(start, start + size)
         part = run.nested(run.times[some], run.query_times[some])
-        parts.append(_evaluate_chunk(part, node, sub, kernel, [arg[some] for arg in args], evaluate_node, named=named))
+        parts.append(
+            _evaluate_chunk(part, node, sub, function, [arg[some] for arg in args], evaluate_node, named=named)
+        )
         np.minimum(run.newest[some], part.newest, out=run.newest[some])
         run.newest_age = None
     return _concatenate_times(parts)
@@ -71,7 +74,7 @@ def _evaluate_chunk(
     run: EvaluationContext,
     node: RangeFunctionCall,
     sub: Subquery,
-    kernel: RangeKernel,
+    function: RangeFunction,
     args: Sequence[Scalar],
     evaluate_node: EvaluateNode,
     *,
@@ -88,7 +91,7 @@ def _evaluate_chunk(
     answers = np.where(found.present, np.where(np.isnan(found.v), np.nan, found.v), ABSENT)
     page = SeriesPage(times, answers, found.keys, TIME_MIN)
     bounds = find_window_columns(page, ends, node.span)
-    v, there, _ = apply_kernel(page, slice(0, len(found.keys)), bounds, run, ends, node.span, kernel, args)
+    v, there, _ = apply_kernel(page, slice(0, len(found.keys)), bounds, run, ends, node.span, function, args)
     run.note_newest(_newest_per_window(inner.newest, bounds), sub, lateness=sub.step)
     return merge_series(names, v, there)
 
@@ -108,7 +111,7 @@ def _step_times(ends: Ints, span: int, step: int) -> Ints:
 
 def _newest_per_window(inner: Ints, bounds: WindowColumns) -> Ints:
     """Newest sample time of the last step that read one, per window. An hourly step is not stale after a minute: it
-    counts as fresh until the next one is due (`late`), and each step is one piece of evidence."""
+    counts as fresh until the next one is due (`lateness`), and each step is one piece of evidence."""
     read = np.where(inner == NO_SAMPLE, -1, np.arange(inner.size))
     firsts, lasts = to_array(bounds.firsts), to_array(bounds.lasts)
     if not inner.size:

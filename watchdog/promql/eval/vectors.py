@@ -8,7 +8,7 @@ import numpy as np
 
 from watchdog.core.model import Labels
 from watchdog.promql.errors import PromqlError
-from watchdog.promql.parse.nodes import PlanCache
+from watchdog.promql.parse.plan_cache import PlanCache
 from watchdog.tsdb.labels import labels_without_name
 from watchdog.tsdb.page import Bools, Floats
 
@@ -37,6 +37,23 @@ def constant_scalar(value: float, size: int) -> Scalar:
     many = np.ndarray((size,), np.float64, np.array(value, np.float64), strides=(0,))
     many.flags.writeable = False
     return many
+
+
+def as_vector(given: Vector | Scalar) -> Vector:
+    """What the parser knows to be a vector."""
+    assert isinstance(given, Vector)
+    return given
+
+
+def as_scalar(given: Vector | Scalar) -> Scalar:
+    """What the parser knows to be a scalar."""
+    assert not isinstance(given, Vector)
+    return given
+
+
+def scalar_to_vector(given: Vector | Scalar) -> Vector:
+    """A scalar as the one series without labels."""
+    return given if isinstance(given, Vector) else Vector(((),), given[None, :], np.ones((1, given.size), np.bool_))
 
 
 @dataclass(frozen=True, slots=True)

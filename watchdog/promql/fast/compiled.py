@@ -3,24 +3,21 @@
 Most rules read one series of each metric. For them arrays of one number cost ten times what the number does, so such an
 expression is turned into closures once, and again when series come or go. Every float operation is the one that the
 arrays make: the answers are the same bits. Whatever is not simple (a cell without a value, a window with a gap) raises
-`Unusual`, and the caller asks the arrays.
+`FastPathUnavailable`, and the caller asks the arrays.
 """
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable
 from typing import NamedTuple
-
-import numpy as np
 
 from watchdog.core.model import Labels, Millis
 from watchdog.promql.eval import binary_operators
-from watchdog.promql.eval.selectors import NO_SAMPLE
+from watchdog.promql.eval.context import NO_SAMPLE
+from watchdog.promql.fast.closures import apply_function, apply_numpy_function, apply_operator
 from watchdog.promql.fast.round_cache import FastPathUnavailable, PlanRegistry, RoundCache, SharedRangeCall, WindowKey
-from watchdog.promql.functions.calendar import DATE_FUNCTIONS
-from watchdog.promql.functions.registry import INSTANT_FUNCTIONS, KEEPS_METRIC_NAME
+from watchdog.promql.functions.function import CompiledNode, ElementwiseFunction, SpecialFunction
+from watchdog.promql.functions.registry import FUNCTIONS, range_function
 from watchdog.promql.parse.nodes import (
     SET_OPERATORS,
     AtModifier,
@@ -34,9 +31,6 @@ from watchdog.promql.parse.nodes import (
 )
 from watchdog.tsdb.labels import LOOKBACK_DELTA, labels_without_name
 from watchdog.tsdb.page import PageSelection, Querier, SeriesPage
-
-CompiledNode = Callable[[RoundCache], float | None]
-"""What a node says: a number, or None where the series is not there."""
 
 
 class CoverageWindow(NamedTuple):
@@ -62,30 +56,32 @@ class CompiledExpr:
     )
 
     def __init__(self, node: Node, series: Querier, common: PlanRegistry) -> None:
-        """Raises Unusual when the expression is not about single series."""
+        """Raises FastPathUnavailable when the expression is not about single series."""
         self._series, self._registry = series, common
         self.window_numbers: list[int] = []
         """Of the spots where it reads."""
         self.coverage_windows: list[CoverageWindow] = []
         self.depends_on_samples_only = True
         """Whether the answer depends on nothing but the samples that are read."""
-        key, self.evaluate = self._compile(node)
+        key, self.evaluate = self.compile(node)
         self.label_sets: tuple[Labels, ...] = (() if key is None else labels_without_name(key),)
 
-    def _compile(self, node: Node) -> tuple[Labels | None, CompiledNode]:
+    # ─ the compiler: what the closures are made of ─
+
+    def compile(self, node: Node) -> tuple[Labels | None, CompiledNode]:
         """The labels, with the name where PromQL keeps it, None for a scalar; and the closure."""
         match node:
             case NumberLiteral(value=value):
                 return None, lambda _: value
             case VectorSelector():
-                return self._compile_selector(node)
+                return self.compile_selector(node)
             case RangeFunctionCall():
                 return self._compile_range_call(node)
             case BinaryExpr():
                 return self._compile_binary(node)
             case UnaryMinus(expr=inner):
-                key, step = self._compile(inner)
-                return None if key is None else labels_without_name(key), _apply_function(step, operator.neg)
+                key, step = self.compile(inner)
+                return None if key is None else labels_without_name(key), apply_function(step, operator.neg)
             case FunctionCall():
                 return self._compile_call(node)
         raise FastPathUnavailable
@@ -110,13 +106,13 @@ class CompiledExpr:
             self.window_numbers.append(number)
         return number, spot
 
-    def _compile_selector(self, selector: VectorSelector, *, timestamps: bool = False) -> tuple[Labels, CompiledNode]:
+    def compile_selector(self, selector: VectorSelector, *, timestamps: bool = False) -> tuple[Labels, CompiledNode]:
         picked = self._select_single_series(selector)
         page, row = picked.page, _row_index(picked)
         number, spot = self._register_window(page, selector, LOOKBACK_DELTA, whole=False)
 
-        def cell(look: RoundCache) -> float | None:
-            view = look.window_views.get(number) or look.window_view(number, page, spot)
+        def cell(cache: RoundCache) -> float | None:
+            view = cache.window_views.get(number) or cache.window_view(number, page, spot)
             last = view.last
             if view.first >= last:
                 return None
@@ -125,14 +121,14 @@ class CompiledExpr:
                 raise FastPathUnavailable  # a NaN that was measured, or a cell without a value
             return x
 
-        def sampled(look: RoundCache) -> float | None:
-            return None if cell(look) is None else look.window_views[number].newest_sample_time / 1_000
+        def sampled(cache: RoundCache) -> float | None:
+            return None if cell(cache) is None else cache.window_views[number].newest_sample_time / 1_000
 
         return picked.keys[0], sampled if timestamps else cell
 
     def _compile_range_call(self, node: RangeFunctionCall) -> tuple[Labels, CompiledNode]:
-        selector = node.selector
-        if not isinstance(selector, VectorSelector) or node.func == "absent_over_time":
+        selector, function = node.selector, range_function(node.func)
+        if not isinstance(selector, VectorSelector) or function.conclude is not None:
             raise FastPathUnavailable
         args = []
         for arg in node.args:
@@ -142,29 +138,29 @@ class CompiledExpr:
         picked = self._select_single_series(selector)
         row, (number, spot) = _row_index(picked), self._register_window(picked.page, selector, node.span, whole=True)
         self.coverage_windows.append(CoverageWindow(picked.page, picked.watched_since, number, node.span))
-        self.depends_on_samples_only = self.depends_on_samples_only and node.func in _SAMPLE_ONLY_FUNCTIONS
+        self.depends_on_samples_only = self.depends_on_samples_only and function.samples_only
         what = (node.func, tuple(map(repr, args)), spot)
         shared = self._registry.shared_calls.get(what)
         if shared is None:
             shared = self._registry.shared_calls[what] = SharedRangeCall(
-                node, picked.page, number, spot, tuple(args), self._registry.memory_budget
+                function, picked.page, number, spot, tuple(args), self._registry.memory_budget
             )
         if row not in shared.rows:
             shared.rows.append(row)
             shared.rows.sort()
 
-        def over(look: RoundCache) -> float | None:
-            known = look.call_results.get(shared)
+        def over(cache: RoundCache) -> float | None:
+            known = cache.call_results.get(shared)
             if known is None:
-                known = look.call_results[shared] = shared.evaluate(look, row)
+                known = cache.call_results[shared] = shared.evaluate(cache, row)
             elif row not in known:
-                known.update(shared.evaluate(look, row))
+                known.update(shared.evaluate(cache, row))
             return known[row]
 
-        return picked.keys[0] if node.func in KEEPS_METRIC_NAME else picked.keys_without_name[0], over
+        return picked.keys[0] if function.keeps_name else picked.keys_without_name[0], over
 
     def _compile_binary(self, node: BinaryExpr) -> tuple[Labels | None, CompiledNode]:
-        (mine, left), (theirs, right) = self._compile(node.lhs), self._compile(node.rhs)
+        (mine, left), (theirs, right) = self.compile(node.lhs), self.compile(node.rhs)
         if node.op in SET_OPERATORS:
             return self._compile_set_operator(node, mine, left, theirs, right)
         if mine is None or theirs is None:
@@ -172,13 +168,13 @@ class CompiledExpr:
             nameless = key is not None and (node.op in binary_operators.ARITHMETIC_FUNCTIONS or node.return_bool)
             # What a comparison keeps is the value of the vector, wherever it stands.
             keeps = "left" if theirs is None else "right"
-            return labels_without_name(key) if key is not None and nameless else key, _apply_operator(
+            return labels_without_name(key) if key is not None and nameless else key, apply_operator(
                 node, left, right, keeps, scalar=key is None
             )
         pairs = binary_operators.match_series(node, (mine,), (theirs,))
         if not pairs.many.size:
             raise FastPathUnavailable
-        return pairs.result.keys[0], _apply_operator(node, left, right, "left", scalar=False)
+        return pairs.result.keys[0], apply_operator(node, left, right, "left", scalar=False)
 
     def _compile_set_operator(
         self, node: BinaryExpr, mine: Labels | None, left: CompiledNode, theirs: Labels | None, right: CompiledNode
@@ -188,42 +184,32 @@ class CompiledExpr:
         met = binary_operators.signature(node, mine) == binary_operators.signature(node, theirs)
         wanted = node.op == "and"
 
-        def step(look: RoundCache) -> float | None:
-            x, y = left(look), right(look)
+        def step(cache: RoundCache) -> float | None:
+            x, y = left(cache), right(cache)
             return x if (met and y is not None) == wanted else None
 
         return mine, step
 
     def _compile_call(self, node: FunctionCall) -> tuple[Labels | None, CompiledNode]:
-        func, args = node.func, node.args
-        if func == "pi":
-            return None, lambda _: math.pi
-        if func == "time":
-            self.depends_on_samples_only = False
-            return None, lambda look: look.now / 1_000
-        if func == "vector":
-            return (), self._compile(args[0])[1]
-        if func == "timestamp" and isinstance(args[0], VectorSelector):
-            name, stamped = self._compile_selector(args[0], timestamps=True)
-            return labels_without_name(name), stamped
-        if func == "scalar":
-            _, step = self._compile(args[0])
-            return None, lambda look: math.nan if (x := step(look)) is None else x
-        function = INSTANT_FUNCTIONS.get(func) or DATE_FUNCTIONS.get(func)
-        if function is None or func == "clamp":
+        function = FUNCTIONS[node.func]
+        if isinstance(function, SpecialFunction):
+            if function.compile is None:
+                raise FastPathUnavailable
+            return function.compile(self, node)
+        if not isinstance(function, ElementwiseFunction) or function.has_result is not None:
             raise FastPathUnavailable
-        labels, step = self._compile(args[0])
+        labels, step = self.compile(node.args[0])
         if labels is None:
             raise FastPathUnavailable
-        rest = [self._compile(arg)[1] for arg in args[1:]]
-        return labels_without_name(labels), _apply_numpy_function(function, step, rest)
+        rest = [self.compile(arg)[1] for arg in node.args[1:]]
+        return labels_without_name(labels), apply_numpy_function(function.kernel, step, rest)
 
-    # ─ at one time, after `value` ─
+    # ─ at one time, after `evaluate` ─
 
-    def freshness(self, look: RoundCache) -> tuple[Millis, Millis]:
-        """How old the answer is (as `Result.newest`), and until when it stays as it is, exclusively, as long as no samples
+    def freshness(self, cache: RoundCache) -> tuple[Millis, Millis]:
+        """How old the answer is (as `QueryResult.newest`), and until when it stays as it is, exclusively, as long as no samples
         come; `now`: nothing is known."""
-        views, newest, until = look.window_views, NO_SAMPLE, NO_SAMPLE
+        views, newest, until = cache.window_views, NO_SAMPLE, NO_SAMPLE
         for number in self.window_numbers:
             view = views[number]
             if view.newest < newest:
@@ -231,17 +217,17 @@ class CompiledExpr:
             if view.valid_until < until:
                 until = view.valid_until
         return (0 if newest == NO_SAMPLE else newest), (
-            until if self.depends_on_samples_only and until != NO_SAMPLE else look.now
+            until if self.depends_on_samples_only and until != NO_SAMPLE else cache.now
         )
 
-    def coverage(self, look: RoundCache) -> tuple[Millis, Millis]:
+    def coverage(self, cache: RoundCache) -> tuple[Millis, Millis]:
         """How much of the window is covered that lacks the greatest share, and how long it is."""
         worst_have = worst_span = 0
         for page, begin, number, span in self.coverage_windows:
-            end = look.window_views[number].end
+            end = cache.window_views[number].end
             if page.downtimes.size and page.downtimes[-1, 1] > end - span:
                 raise FastPathUnavailable  # some of the window may have been missed
-            have = end - max(begin, page.trimmed_until, look.samples_after)
+            have = end - max(begin, page.trimmed_until, cache.samples_after)
             have = span if have > span else max(have, 0)
             if worst_span:
                 share, before = have / span, worst_have / worst_span
@@ -251,110 +237,6 @@ class CompiledExpr:
         return worst_have, worst_span
 
 
-_SAMPLE_ONLY_FUNCTIONS = frozenset(
-    {
-        "avg_over_time",
-        "sum_over_time",
-        "min_over_time",
-        "max_over_time",
-        "count_over_time",
-        "last_over_time",
-        "changes",
-        "resets",
-        "stddev_over_time",
-        "stdvar_over_time",
-        "quantile_over_time",
-        "mad_over_time",
-        "present_over_time",
-        "max_drawdown_over_time",
-        "change_share_over_time",
-        "streak_below_over_time",
-        "streak_above_over_time",
-        "irate",
-        "idelta",
-    }
-)
-"""Functions of the samples alone: where the window's edges lie does not matter to them."""
-
-
 def _row_index(picked: PageSelection) -> int:
     rows = picked.rows
     return int(rows.start) if isinstance(rows, slice) else int(rows[0])
-
-
-def _apply_function(step: CompiledNode, function: Callable[[float], float]) -> CompiledNode:
-    return lambda look: None if (x := step(look)) is None else function(x)
-
-
-def _apply_numpy_function(
-    function: Callable[..., object], step: CompiledNode, rest: list[CompiledNode]
-) -> CompiledNode:
-    """A function of vectors on one cell, by numpy: its sines and logarithms are not those of the C library."""
-
-    def call(look: RoundCache) -> float | None:
-        x = step(look)
-        given = [np.array([number(look)]) for number in rest]
-        if x is None:
-            return None
-        with np.errstate(all="ignore"):
-            return float(np.asarray(function(np.array([[x]]), *given))[0, 0])
-
-    return call
-
-
-def _apply_operator(
-    node: BinaryExpr, left: CompiledNode, right: CompiledNode, keeps: str, *, scalar: bool
-) -> CompiledNode:
-    """One operator between two numbers; both sides are always read."""
-    if node.op in binary_operators.ARITHMETIC_FUNCTIONS:
-        function = _FLOAT_ARITHMETIC.get(node.op) or _numpy_operator(node.op)
-
-        def arithmetic(look: RoundCache) -> float | None:
-            x, y = left(look), right(look)
-            return None if x is None or y is None else function(x, y)
-
-        return arithmetic
-    holds = _FLOAT_COMPARISONS[node.op]
-    as_number, keeps_left = scalar or node.return_bool, keeps == "left"
-
-    def compare(look: RoundCache) -> float | None:
-        x, y = left(look), right(look)
-        if x is None or y is None:
-            return None
-        if as_number:
-            return 1.0 if holds(x, y) else 0.0
-        return (x if keeps_left else y) if holds(x, y) else None
-
-    return compare
-
-
-def _divide(x: float, y: float) -> float:
-    if y:
-        return x / y
-    return math.copysign(math.inf, x) * math.copysign(1.0, y) if x and x == x else math.nan
-
-
-def _numpy_operator(op: str) -> Callable[[float, float], float]:
-    function = binary_operators.ARITHMETIC_FUNCTIONS[op]
-
-    def apply(x: float, y: float) -> float:
-        with np.errstate(all="ignore"):
-            return float(function(np.array([[x]]), np.array([[y]]))[0, 0])
-
-    return apply
-
-
-_FLOAT_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": _divide,
-}
-_FLOAT_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-    ">=": operator.ge,
-    "<=": operator.le,
-}

@@ -24,14 +24,14 @@ from watchdog.promql.eval.selectors import plan_union
 from watchdog.promql.eval.vectors import Vector, constant_scalar, drop_metric_name, merge_series
 from watchdog.promql.fast.block_summaries import BlockSummary, extreme_of_blocks
 from watchdog.promql.fast.range_bounds import (
-    BOUND_FUNCTIONS,
     BoundFunction,
     RowWindows,
     SpanColumns,
     newest_bounds,
     widen_for_rounding,
 )
-from watchdog.promql.functions.registry import INSTANT_FUNCTIONS, KEEPS_METRIC_NAME
+from watchdog.promql.functions.function import ElementwiseFunction
+from watchdog.promql.functions.registry import FUNCTIONS, range_function
 from watchdog.promql.parse.nodes import (
     COMPARISON_OPERATORS,
     SET_OPERATORS,
@@ -135,15 +135,8 @@ class _EnvelopeEvaluation:
                 return number_, number_
             case VectorSelector(at=None):
                 return self._bound_rows(node, LOOKBACK_DELTA, newest_bounds, named=True)
-            case RangeFunctionCall(func=func, selector=VectorSelector(at=None) as selector, span=span, args=args) if (
-                func in BOUND_FUNCTIONS
-            ):
-                given = [arg.value for arg in args if isinstance(arg, NumberLiteral)]
-                if len(given) < len(args):
-                    raise UnknownEnvelope
-                of = BOUND_FUNCTIONS[func]
-                asked: BoundFunction = partial(of, args=given) if given else of
-                return self._bound_rows(selector, span, asked, named=func in KEEPS_METRIC_NAME, ranged=True)
+            case RangeFunctionCall(selector=VectorSelector(at=None) as selector):
+                return self._evaluate_range_call(node, selector)
             case UnaryMinus(expr=inner):
                 low, high = self.evaluate(inner)
                 return _negate(node, high), _negate(node, low)
@@ -156,23 +149,30 @@ class _EnvelopeEvaluation:
                 low, high = self._evaluate_vectors(inner)
                 low, high = aggregate(node, low, given_), aggregate(node, high, given_)
                 return _widen_vectors(low, high) if op in ("sum", "avg", "quantile") else (low, high)
-            case FunctionCall(func=func, args=(inner, *bounds)) if func in _MONOTONE_FUNCTIONS and all(
-                isinstance(x, NumberLiteral) for x in bounds
-            ):
-                low, high = self._evaluate_vectors(inner)
-                limits = [x.value for x in bounds if isinstance(x, NumberLiteral)]
-                return (
-                    drop_metric_name(
-                        Vector(low.keys, INSTANT_FUNCTIONS[func](low.v, *limits), low.present), node.plan_cache
-                    ),
-                    drop_metric_name(
-                        Vector(high.keys, INSTANT_FUNCTIONS[func](high.v, *limits), high.present), node.plan_cache
-                    ),
-                )
+            case FunctionCall():
+                return self._evaluate_call(node)
             case RecordedMetric(expr=inner):
                 low, high = self._evaluate_vectors(inner)
                 return apply_recording(node, low), apply_recording(node, high)
         raise UnknownEnvelope
+
+    def _evaluate_range_call(self, node: RangeFunctionCall, selector: VectorSelector) -> BoundPair:
+        function, numbers = range_function(node.func), _numbers(node.args)
+        if function.span_bounds is None:
+            raise UnknownEnvelope
+        bound: BoundFunction = partial(function.span_bounds, args=numbers) if numbers else function.span_bounds
+        return self._bound_rows(selector, node.span, bound, named=function.keeps_name, ranged=True)
+
+    def _evaluate_call(self, node: FunctionCall) -> BoundPair:
+        function = FUNCTIONS[node.func]
+        if not isinstance(function, ElementwiseFunction) or not function.monotone:
+            raise UnknownEnvelope
+        limits = _numbers(node.args[1:])
+        low, high = (
+            drop_metric_name(Vector(end.keys, function.kernel(end.v, *limits), end.present), node.plan_cache)
+            for end in self._evaluate_vectors(node.args[0])
+        )
+        return low, high
 
     def _evaluate_vectors(self, node: Node) -> tuple[Vector, Vector]:
         low, high = self.evaluate(node)
@@ -284,7 +284,14 @@ class _EnvelopeEvaluation:
 
 _MONOTONE_AGGREGATIONS = frozenset({"sum", "avg", "min", "max", "count", "group", "quantile"})
 """Aggregations that do not fall when one of their members rises."""
-_MONOTONE_FUNCTIONS = frozenset({"ceil", "floor", "sqrt", "sgn", "clamp_min", "clamp_max"})
+
+
+def _numbers(args: tuple[Node, ...]) -> list[float]:
+    """Arguments that are written as numbers; of others nothing is known."""
+    numbers = [arg.value for arg in args if isinstance(arg, NumberLiteral)]
+    if len(numbers) < len(args):
+        raise UnknownEnvelope
+    return numbers
 
 
 def _row_bounds(pair: BoundPair) -> Iterator[tuple[Floats, Floats, Bools]]:

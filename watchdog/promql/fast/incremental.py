@@ -1,10 +1,10 @@
-"""Windows that move on: from one look to the next only the samples that came are folded in.
+"""Windows that move on: from one round to the next only the samples that came are folded in.
 
 The tree of `folds` has a shape that lets the past be remembered. Of each of its levels, nodes of 1, 2, 4, … samples, the
 newest so many are kept as one of them holds samples: what a window needs of a level begins less than a node's length before
 its end. A new sample makes one new node on each level, out of the last one below and the one that this now pushes out. So a
 mean over a day costs some thirty additions, and they are the very ones that `folds` makes: the answers are the same bits.
-Maxima and drawdowns need no tree: their order does not matter.
+Maxima need no tree: their order does not matter.
 
 Whatever is not plain (a NaN, sums that cancel out) is left to the kernels.
 """
@@ -15,12 +15,11 @@ import math
 from array import array
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from watchdog.promql.functions.averages import LOSSY_RATIO, NARROW_VARIANCE_RATIO
-from watchdog.promql.functions.folds import combine_moments
+from watchdog.promql.functions.averages import LOSSY_RATIO
 from watchdog.tsdb.page import Floats, SeriesPage
 
 _MAX_NEW_SAMPLES = 64
@@ -53,8 +52,17 @@ class IncrementalState(Protocol):
         """The value; None: it is not plain."""
 
 
+class Incremental(NamedTuple):
+    """How the windows of a function are remembered."""
+
+    start: Callable[[Floats, int], IncrementalState]
+    """Of a window's samples, and the place of its end."""
+    numbers_per_sample: int
+    """How many are remembered for each sample at most."""
+
+
 class IncrementalWindow:
-    """One function over one window of one row, from look to look."""
+    """One function over one window of one row, from round to round."""
 
     __slots__ = (
         "_end",
@@ -64,12 +72,12 @@ class IncrementalWindow:
         "_reserved",
         "_rewrite_count",
         "_row",
+        "_start",
         "_state",
-        "_state_factory",
     )
 
-    def __init__(self, func: str, page: SeriesPage, row: int, room: MemoryBudget) -> None:
-        self._state_factory, self._numbers_per_sample = INCREMENTAL_STATES[func]
+    def __init__(self, kind: Incremental, page: SeriesPage, row: int, room: MemoryBudget) -> None:
+        self._start, self._numbers_per_sample = kind
         self._page, self._row, self._memory_budget = page, row, room
         self._state: IncrementalState | None = None
         self._end = self._rewrite_count = self._reserved = 0
@@ -88,7 +96,7 @@ class IncrementalWindow:
         ):
             if not self._reserve(last - first):
                 return None
-            kept = self._state = self._state_factory(page.v[self._row, first:last], end)
+            kept = self._state = self._start(page.v[self._row, first:last], end)
             self._rewrite_count = page.rewrite_count
         elif new == 1:
             kept.push(page.v.item(self._row, last - 1), end - 1)
@@ -113,20 +121,18 @@ def _greatest_power_of_two(n: int) -> int:
     return 1 << n.bit_length() - 1
 
 
-def _build_levels(node: tuple[Floats, ...], end: int, merge: Callable[..., tuple[Floats, ...]]) -> list[array[float]]:
+def _build_levels(sums: Floats, end: int) -> array[float]:
     """The newest nodes of each level, for samples that end before `end`. The node of `size` samples that ends at a place
     stands at ``size + place % size``."""
-    n, size = node[0].size, 1
-    rings = [array("d", bytes(16 * _greatest_power_of_two(n))) for _ in node]
-    views = [np.frombuffer(ring) for ring in rings]
+    n, size = sums.size, 1
+    ring = array("d", bytes(16 * _greatest_power_of_two(n)))
+    view = np.frombuffer(ring)
     while True:
-        many = min(size, node[0].size)
-        slots = size + np.arange(end - many, end) % size
-        for view, x in zip(views, node, strict=True):
-            view[slots] = x[x.size - many :]
+        many = min(size, sums.size)
+        view[size + np.arange(end - many, end) % size] = sums[sums.size - many :]
         if 2 * size > n:
-            return rings
-        node = merge(tuple(x[:-size] for x in node), size, tuple(x[size:] for x in node), size)
+            return ring
+        sums = sums[:-size] + sums[size:]
         size *= 2
 
 
@@ -144,7 +150,7 @@ class _SumState:
         self._mean, self._top = mean, _greatest_power_of_two(n)
         self.min_begin, self.max_begin, self.max_samples = end - n, math.inf, 2 * self._top
         with np.errstate(all="ignore"):
-            (self._rings,) = _build_levels((v,), end, lambda left, _, right, __: (left[0] + right[0],))
+            self._ring = _build_levels(v, end)
             self._greatest = float(np.maximum.reduce(np.abs(v)))
         self._greatest_at = end - 1
         self._last_change = self.min_begin + _constant_since(v)
@@ -156,11 +162,11 @@ class _SumState:
         size_of = abs(x)
         if not size_of < self._greatest:
             self._greatest, self._greatest_at = size_of, at
-        rings, size, top = self._rings, 1, self._top
+        ring, size, top = self._ring, 1, self._top
         while size <= top:
             place = size | (at & (size - 1))
-            before = rings[place]
-            rings[place] = x
+            before = ring[place]
+            ring[place] = x
             x = before + x
             size += size
 
@@ -171,67 +177,20 @@ class _SumState:
             if not -math.inf < same * n < math.inf:
                 return None
             return same + 0.0 if self._mean else same * n + 0.0
-        rings, left, at = self._rings, n, end - 1
+        ring, left, at = self._ring, n, end - 1
         size = n & -n
-        total = rings[size | (at & (size - 1))]
+        total = ring[size | (at & (size - 1))]
         left -= size
         while left:
             at -= size
             size = left & -left
-            total = rings[size | (at & (size - 1))] + total
+            total = ring[size | (at & (size - 1))] + total
             left -= size
         if not (-math.inf < total < math.inf and self._greatest <= abs(total) * (LOSSY_RATIO / n)):
             if self._greatest_at < begin:
                 self.max_samples = 0  # it is greater than anything in there: to be looked up anew
             return None
         return total / n if self._mean else total + 0.0
-
-
-class _VarianceState:
-    """Variances, and their roots."""
-
-    def __init__(self, v: Floats, end: int, *, root: bool) -> None:
-        n = v.size
-        self._root, self._top = root, _greatest_power_of_two(n)
-        self.min_begin, self.max_begin, self.max_samples = end - n, math.inf, 2 * self._top
-        with np.errstate(all="ignore"):
-            self._sums, self._squares = _build_levels((v, np.zeros(n)), end, combine_moments)
-        self._last_change = self.min_begin + _constant_since(v)
-        self._last = float(v[-1])
-
-    def push(self, x: float, at: int) -> None:
-        if x != self._last:
-            self._last_change, self._last = at, x
-        sums, squares, size, top = self._sums, self._squares, 1, self._top
-        square = 0.0
-        while size <= top:
-            place = size | (at & (size - 1))
-            before, apart = sums[place], squares[place]
-            sums[place], squares[place] = x, square
-            distance = before - x
-            x, square = before + x, (apart + square) + distance * distance * (0.5 / size)
-            size += size
-
-    def result(self, begin: int, end: int) -> float | None:
-        n = end - begin
-        if self._last_change <= begin:
-            return 0.0 if -math.inf < self._last < math.inf else None
-        sums, squares, at = self._sums, self._squares, end - 1
-        size = n & -n
-        place = size | (at & (size - 1))
-        total, square, held, left = sums[place], squares[place], size, n - size
-        while left:
-            at -= size
-            size = left & -left
-            place = size | (at & (size - 1))
-            before = sums[place]
-            apart = before / size - total / held
-            total, square = before + total, (squares[place] + square) + apart * apart * (size * held / (size + held))
-            held, left = held + size, left - size
-        middle, result = total / n, square / n
-        if not (middle * middle * NARROW_VARIANCE_RATIO <= result < math.inf):
-            return None
-        return math.sqrt(result) if self._root else result
 
 
 class _ExtremeState:
@@ -260,44 +219,7 @@ class _ExtremeState:
         return max(self._suffix_max(begin - self.min_begin), self._max_since) * self._sign + 0.0
 
 
-class _DrawdownState:
-    """Greatest losses from a peak, of numbers above zero: as for extremes, with what is left of a peak at least."""
-
-    def __init__(self, v: Floats, end: int) -> None:
-        self.min_begin, self.max_begin, self.max_samples = end - v.size, float(end), 1 << 62
-        odd = np.flatnonzero(~((v > 0) & (v < np.inf)))
-        self._last_invalid = self.min_begin + int(odd[-1]) if odd.size else -1
-        back = v[::-1]
-        with np.errstate(all="ignore"):
-            left = np.minimum.accumulate(back) / back
-        self._peaks: Callable[[int], float] = np.maximum.accumulate(back)[::-1].item
-        self._lefts: Callable[[int], float] = np.minimum.accumulate(left)[::-1].item
-        self._peak, self._low, self._left = 0.0, math.inf, 1.0
-
-    def push(self, x: float, at: int) -> None:
-        if not 0.0 < x < math.inf:
-            self._last_invalid = at  # when it has left the window, so has all that was before
-            return
-        if x > self._peak:
-            self._peak = x
-        elif (left := x / self._peak) < self._left:
-            self._left = left
-        self._low = min(self._low, x)
-
-    def result(self, begin: int, _: int) -> float | None:
-        if self._last_invalid >= begin:
-            return None
-        place = begin - self.min_begin
-        return 1.0 - min(self._low / self._peaks(place), self._lefts(place), self._left)
-
-
-INCREMENTAL_STATES: dict[str, tuple[Callable[[Floats, int], IncrementalState], int]] = {
-    "avg_over_time": (partial(_SumState, mean=True), 2),
-    "sum_over_time": (partial(_SumState, mean=False), 2),
-    "stdvar_over_time": (partial(_VarianceState, root=False), 4),
-    "stddev_over_time": (partial(_VarianceState, root=True), 4),
-    "max_drawdown_over_time": (_DrawdownState, 2),
-    "max_over_time": (partial(_ExtremeState, sign=1.0), 1),
-    "min_over_time": (partial(_ExtremeState, sign=-1.0), 1),
-}
-"""Function → how its windows are remembered, and at most how many numbers for each sample."""
+SUMS = Incremental(partial(_SumState, mean=False), 2)
+MEANS = Incremental(partial(_SumState, mean=True), 2)
+MAXIMA = Incremental(partial(_ExtremeState, sign=1.0), 1)
+MINIMA = Incremental(partial(_ExtremeState, sign=-1.0), 1)

@@ -14,7 +14,7 @@ import numpy as np
 from watchdog.core.model import Millis
 from watchdog.promql.fast.block_summaries import BLOCK_SIZE, BlockSummary
 from watchdog.promql.functions import drawdowns, folds, sliding_extremes
-from watchdog.promql.functions.trading import differs
+from watchdog.promql.functions.counts import decreased, differs
 from watchdog.tsdb.page import Bools, Floats, Ints
 
 _ROUNDING_ERROR = 1e-12
@@ -54,7 +54,7 @@ def newest_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return read.low, read.high
 
 
-def _mean_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def mean_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """A mean; that of a constant is that constant."""
     return widen_for_rounding(read.low, read.high, read.low == read.high)
 
@@ -69,19 +69,19 @@ def _common_extreme(x: Floats, at: SpanColumns, extreme: np.ufunc) -> Floats:
     return found
 
 
-def _max_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def max_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return np.fmax(
         read.low, _common_extreme(read.summary.block_min_max(read.row)[1], read.columns, np.maximum)
     ), read.high
 
 
-def _min_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def min_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return read.low, np.fmin(
         read.high, _common_extreme(read.summary.block_min_max(read.row)[0], read.columns, np.minimum)
     )
 
 
-def _sum_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def sum_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     low, high, at = read.low, read.high, read.columns
     return widen_for_rounding(
         np.minimum(low * at.min_samples, low * at.max_samples),
@@ -90,21 +90,21 @@ def _sum_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     )
 
 
-def _count_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def count_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return np.asarray(read.columns.min_samples, np.float64), np.asarray(read.columns.max_samples, np.float64)
 
 
-def _present_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def present_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     return np.ones(read.low.size), np.ones(read.low.size)
 
 
-def _stddev_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def deviation_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """A standard deviation is no more than half of the range."""
     off = np.where(read.low == read.high, 0.0, np.maximum(np.abs(read.low), np.abs(read.high)) * 1e-9)
     return np.zeros(read.low.size), (read.high - read.low) / 2 + off
 
 
-def _drawdown_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def drawdown_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """The maximum drawdown: over all that is read at most, over what all windows hold at least."""
     at = read.columns
     low, high = read.summary.block_min_max(read.row)
@@ -162,14 +162,10 @@ def _flag_count_bounds(read: RowWindows, _: Millis, flag: Callable[[Floats, Floa
     return fewest, np.minimum(most, np.maximum(read.columns.max_samples - 1, 0))
 
 
-def _change_share_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
+def change_share_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
     fewest, most = _flag_count_bounds(read, span, differs)
     few, many = read.columns.min_samples - 1, read.columns.max_samples - 1
     return np.where(few > 0, fewest / many, np.nan), np.where(few > 0, np.minimum(most / few, 1.0), np.nan)
-
-
-def _decreased(before: Floats, after: Floats) -> Bools:
-    return np.asarray(after < before)
 
 
 def _counter_increase(before: Floats, after: Floats) -> Floats:
@@ -177,7 +173,7 @@ def _counter_increase(before: Floats, after: Floats) -> Floats:
     return np.maximum(np.where(after < before, after, after - before), 0.0)
 
 
-def _increase_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
+def increase_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     """Stretched to the window's edges by two distances at most."""
     at = read.columns
     least, most = _accumulated_bounds(read, _counter_increase)
@@ -190,19 +186,19 @@ def _increase_bounds(read: RowWindows, _: Millis) -> tuple[Floats, Floats]:
     )
 
 
-def _rate_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
-    low, high = _increase_bounds(read, span)
+def rate_bounds(read: RowWindows, span: Millis) -> tuple[Floats, Floats]:
+    low, high = increase_bounds(read, span)
     return low / (span / 1_000) * (1 - _ROUNDING_ERROR), high / (span / 1_000) * (1 + _ROUNDING_ERROR)
 
 
-def _quantile_bounds(read: RowWindows, _: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
+def quantile_bounds(read: RowWindows, _: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
     low, high = widen_for_rounding(read.low, read.high)
     known = 0 <= args[0] <= 1
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def _ewma_bounds(read: RowWindows, span: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
-    low, high = _mean_bounds(read, span)
+def ewma_bounds(read: RowWindows, span: Millis, args: Sequence[float]) -> tuple[Floats, Floats]:
+    low, high = mean_bounds(read, span)
     return np.where(args[0] > 0, low, np.nan), np.where(args[0] > 0, high, np.nan)
 
 
@@ -213,29 +209,13 @@ def _streak_bounds(read: RowWindows, _: Millis, args: Sequence[float], holds: np
     return np.where(whole, at.min_samples, 0.0), np.where(holds(low, limit) | holds(high, limit), at.max_samples, 0.0)
 
 
-BOUND_FUNCTIONS: dict[str, BoundFunction] = {
-    "avg_over_time": _mean_bounds,
-    "quantile_over_time": _quantile_bounds,
-    "last_over_time": newest_bounds,
-    "max_over_time": _max_bounds,
-    "min_over_time": _min_bounds,
-    "sum_over_time": _sum_bounds,
-    "count_over_time": _count_bounds,
-    "present_over_time": _present_bounds,
-    "stddev_over_time": _stddev_bounds,
-    "changes": partial(_flag_count_bounds, flag=differs),
-    "resets": partial(_flag_count_bounds, flag=_decreased),
-    "increase": _increase_bounds,
-    "rate": _rate_bounds,
-    "max_drawdown_over_time": _drawdown_bounds,
-    "change_share_over_time": _change_share_bounds,
-    "ewma_over_time": _ewma_bounds,
-    "streak_below_over_time": partial(_streak_bounds, holds=np.less),
-    "streak_above_over_time": partial(_streak_bounds, holds=np.greater),
-}
-
-
 def widen_for_rounding(low: Floats, high: Floats, exact: Bools | bool = False) -> tuple[Floats, Floats]:
     """As wide as what rounding may do to sums of such numbers; where they are `exact` it does nothing."""
     off = np.where(exact, 0.0, np.maximum(np.abs(low), np.abs(high)) * _ROUNDING_ERROR)
     return low - off, high + off
+
+
+change_bounds = partial(_flag_count_bounds, flag=differs)
+reset_bounds = partial(_flag_count_bounds, flag=decreased)
+streak_below_bounds = partial(_streak_bounds, holds=np.less)
+streak_above_bounds = partial(_streak_bounds, holds=np.greater)

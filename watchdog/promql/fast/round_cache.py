@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from watchdog.core.model import Millis
-from watchdog.promql.eval.selectors import NO_SAMPLE
-from watchdog.promql.fast.incremental import INCREMENTAL_STATES, IncrementalWindow, MemoryBudget
-from watchdog.promql.functions.registry import RANGE_FUNCTIONS
+from watchdog.promql.eval.context import NO_SAMPLE
+from watchdog.promql.fast.incremental import IncrementalWindow, MemoryBudget
+from watchdog.promql.functions.function import RangeFunction
 from watchdog.promql.functions.windows import Window
-from watchdog.promql.parse.nodes import RangeFunctionCall
 from watchdog.tsdb.page import SeriesPage
 
 
@@ -20,7 +19,7 @@ class FastPathUnavailable(Exception):  # noqa: N818 - no error: the longer way i
 
 
 class WindowKey(NamedTuple):
-    """Where a selector reads: everything that reads there shares one `View` at each time."""
+    """Where a selector reads: everything that reads there shares one `WindowView` at each time."""
 
     page_id: int
     at: Millis | None
@@ -65,17 +64,17 @@ class SharedRangeCall:
 
     def __init__(
         self,
-        node: RangeFunctionCall,
+        function: RangeFunction,
         page: SeriesPage,
         number: int,
         spot: WindowKey,
         args: tuple[float, ...],
         room: MemoryBudget,
     ) -> None:
-        self.func, self.kernel, self.args = node.func, RANGE_FUNCTIONS[node.func], args
+        self.kernel, self.args = function.kernel, args
         self.page, self.window_number, self.window_key = page, number, spot
         self.rows: list[int] = []
-        self._is_incremental, self._memory_budget = node.func in INCREMENTAL_STATES, room
+        self._incremental, self._memory_budget = function.incremental, room
         self._incremental_windows: dict[int, IncrementalWindow] = {}
 
     def evaluate(self, cache: RoundCache, row: int) -> dict[int, float | None]:
@@ -87,13 +86,14 @@ class SharedRangeCall:
         if not view.gap_free:
             raise FastPathUnavailable
         rows = self.rows
-        together = len(rows) > (_MIN_BATCH_ROWS if self._is_incremental else 1) and last - first <= _MAX_BATCH_SAMPLES
+        kind = self._incremental
+        together = len(rows) > (1 if kind is None else _MIN_BATCH_ROWS) and last - first <= _MAX_BATCH_SAMPLES
         if not together:
-            if self._is_incremental:
+            if kind is not None:
                 running = self._incremental_windows.get(row)
                 if running is None:
                     running = self._incremental_windows[row] = IncrementalWindow(
-                        self.func, self.page, row, self._memory_budget
+                        kind, self.page, row, self._memory_budget
                     )
                 x = running.value(first, last)
                 if x is not None:
@@ -112,7 +112,7 @@ class SharedRangeCall:
 
 
 _MIN_BATCH_ROWS = 16
-"""Rows from which on to work them out together is faster than what each remembers of the last look."""
+"""Rows from which on to work them out together is faster than what each remembers of the last round."""
 _MAX_BATCH_SAMPLES = 4_096
 """Samples in a window from which on a row costs more than the call: then each is worked out when it is asked for."""
 

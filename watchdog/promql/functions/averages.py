@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from watchdog.promql.functions import folds, numeric, sliding_extremes
-from watchdog.promql.functions.windows import IndexArray, Window, WindowBatch, to_array
+from watchdog.promql.functions import folds, numeric
+from watchdog.promql.functions.extremes import window_extremes
+from watchdog.promql.functions.windows import IndexArray, Window, WindowBatch, in_chunks, to_array
 from watchdog.tsdb.page import Bools, Floats, Ints
 
 LOSSY_RATIO = 512.0
@@ -270,35 +272,7 @@ def _any_flagged(flags: Bools, firsts: Ints, lasts: Ints) -> Bools:
     return count[lasts] > count[firsts]
 
 
-def in_chunks(of: Callable[[WindowBatch], Floats], windows: WindowBatch) -> Floats:
-    """So many windows at a time as fit the cache."""
-    if windows.size <= max(2 * windows.samples_per_window, 2_048):
-        return of(windows)
-    result = np.empty(windows.size)
-    for some, part in windows.chunks():
-        result[some] = of(part)
-    return result
-
-
-def window_extremes(windows: WindowBatch, of: np.ufunc, v: Floats) -> Floats:
-    """`np.maximum` and its like, of the values `v` of each sample."""
-    base = windows.sample_slice()
-    if windows.step:
-        return sliding_extremes.sliding_extreme(v[base], windows.samples_per_window, of)[:: windows.step]
-    return sliding_extremes.window_extremes(
-        v[base], to_array(windows.firsts) - base.start, np.asarray(windows.counts), of
-    )
-
-
-def window_min_or_max(windows: WindowBatch, of: np.ufunc, past_nan: np.ufunc) -> Floats:
-    """Maximum or minimum of each window, NaN only when all is NaN. Adding zero makes -0 and 0 one value."""
-    result = window_extremes(windows, of, windows.v)
-    if np.isnan(np.minimum.reduce(result, initial=np.inf)):
-        result = window_extremes(windows, past_nan, windows.v)
-    return np.add(result, 0.0, out=result)
-
-
-def aggregate_window(window: Window, what: Callable[[WindowSums], Floats]) -> Floats:
+def _aggregate_window(window: Window, what: Callable[[WindowSums], Floats]) -> Floats:
     v = window.v
     if (
         len(v) == 1
@@ -310,7 +284,7 @@ def aggregate_window(window: Window, what: Callable[[WindowSums], Floats]) -> Fl
 
 
 def _sum_or_mean_as_float(v: Floats, *, mean: bool) -> float | None:
-    """`_settled` of one row in plain floats, where nothing is strange about it; None: it is."""
+    """`_sums_or_means` of one row in plain floats, where nothing is strange about it; None: it is."""
     n = v.shape[1]
     low, high = float(np.minimum.reduce(v, axis=None)), float(np.maximum.reduce(v, axis=None))
     if low == high:
@@ -321,5 +295,21 @@ def _sum_or_mean_as_float(v: Floats, *, mean: bool) -> float | None:
     return total / n if mean else total + 0.0
 
 
-def aggregate_windows(windows: WindowBatch, what: Callable[[WindowSums], Floats]) -> Floats:
+def _aggregate_windows(windows: WindowBatch, what: Callable[[WindowSums], Floats]) -> Floats:
     return in_chunks(lambda some: what(WindowBatchSums(some)), windows)
+
+
+sum_over_time = partial(_aggregate_window, what=window_sums)
+sums_over_time = partial(_aggregate_windows, what=window_sums)
+mean_over_time = partial(_aggregate_window, what=window_means)
+means_over_time = partial(_aggregate_windows, what=window_means)
+variance_over_time = partial(_aggregate_window, what=window_variances)
+variances_over_time = partial(_aggregate_windows, what=window_variances)
+
+
+def deviation_over_time(window: Window) -> Floats:
+    return np.sqrt(variance_over_time(window))
+
+
+def deviations_over_time(windows: WindowBatch) -> Floats:
+    return np.sqrt(variances_over_time(windows))

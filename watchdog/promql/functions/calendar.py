@@ -36,14 +36,11 @@ def _date_part(of: Callable[[Ints], Ints]) -> Callable[[Floats], Floats]:
     return read
 
 
-DATE_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
-    "minute": _date_part(lambda s: s // 60 % 60),
-    "hour": _date_part(lambda s: s // 3_600 % 24),
-    "day_of_week": _date_part(lambda s: (_days(s) + 4) % 7),  # 1970 began on a Thursday; 0 is Sunday
-    "day_of_month": _date_part(lambda s: _days(s) - _first_day(_months(s)) + 1),
-    "day_of_year": _date_part(lambda s: _days(s) - _first_day(_months(s) // 12 * 12) + 1),
-    "days_in_month": _date_part(lambda s: _first_day(_months(s) + 1) - _first_day(_months(s))),
-    "month": _date_part(lambda s: _months(s) % 12 + 1),
-    "year": _date_part(lambda s: _months(s) // 12 + 1970),
-}
-"""Each works on a vector; without an argument on the time of evaluation."""
+minute = _date_part(lambda s: s // 60 % 60)
+hour = _date_part(lambda s: s // 3_600 % 24)
+day_of_week = _date_part(lambda s: (_days(s) + 4) % 7)  # 1970 began on a Thursday; 0 is Sunday
+day_of_month = _date_part(lambda s: _days(s) - _first_day(_months(s)) + 1)
+day_of_year = _date_part(lambda s: _days(s) - _first_day(_months(s) // 12 * 12) + 1)
+days_in_month = _date_part(lambda s: _first_day(_months(s) + 1) - _first_day(_months(s)))
+month = _date_part(lambda s: _months(s) % 12 + 1)
+year = _date_part(lambda s: _months(s) // 12 + 1970)

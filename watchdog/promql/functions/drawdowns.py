@@ -11,7 +11,7 @@ import numpy as np
 
 from watchdog.promql.functions import folds, sliding_extremes
 from watchdog.promql.functions.sliding_extremes import WindowBlocks, accumulate_backwards
-from watchdog.promql.functions.windows import Window, WindowBatch, to_array
+from watchdog.promql.functions.windows import Window, WindowBatch, in_chunks, to_array
 from watchdog.tsdb.page import Floats
 
 
@@ -72,6 +72,10 @@ def _drawdown_of_any(v: Floats) -> float:
 
 def max_drawdowns(windows: WindowBatch) -> Floats:
     """The same of many windows of one series."""
+    return in_chunks(_max_drawdowns, windows)
+
+
+def _max_drawdowns(windows: WindowBatch) -> Floats:
     base = windows.sample_slice()
     v = windows.v[base]
     if np.minimum.reduce(v) > 0 and np.maximum.reduce(v) < np.inf:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from watchdog.core.model import Labels
-from watchdog.promql.eval.vectors import Keys, MergePlan, Scalar, Vector, make_merge_plan, merge_series
+from watchdog.promql.eval.context import EvaluationContext
+from watchdog.promql.eval.vectors import Keys, MergePlan, Vector, as_scalar, as_vector, make_merge_plan, merge_series
+from watchdog.promql.functions.function import EvaluateNode
 from watchdog.promql.parse.nodes import FunctionCall
 from watchdog.tsdb.labels import labels_without_name
 
@@ -77,21 +79,28 @@ def _monotonic(counts: list[float]) -> list[float]:
     return rising
 
 
-HISTOGRAM_KERNELS: dict[str, Callable[..., float]] = {
-    "histogram_quantile": histogram_quantile,
-    "histogram_fraction": histogram_fraction,
-}
-
 _HistogramPlan = tuple[MergePlan, list[list[tuple[float, int]]]]
 """The results' keys; for each histogram its buckets' bounds, ascending, and rows."""
 
 
-def evaluate_histogram(node: FunctionCall, vector: Vector, args: Sequence[Scalar]) -> Vector:
+def evaluate_quantile(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
+    return _evaluate(histogram_quantile, node, run, evaluate)
+
+
+def evaluate_fraction(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
+    return _evaluate(histogram_fraction, node, run, evaluate)
+
+
+def _evaluate(
+    kernel: Callable[..., float], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode
+) -> Vector:
+    *scalars, buckets_of = node.args
+    args = [as_scalar(evaluate(arg, run)) for arg in scalars]
+    vector = as_vector(evaluate(buckets_of, run))
     plan, histograms = node.plan_cache.get(vector.keys, None, lambda: _plan_histograms(vector.keys))
     times = vector.v.shape[1]
     values = np.full((len(histograms), times), np.nan)
     there = np.zeros(values.shape, np.bool_)
-    kernel = HISTOGRAM_KERNELS[node.func]
     for number, rows in enumerate(histograms):
         for i in np.flatnonzero(vector.present[[row for _, row in rows]].any(axis=0)):
             buckets: Buckets = []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 
 from watchdog.core.model import Labels
-from watchdog.promql.errors import unsupported_error
-from watchdog.promql.eval.vectors import Vector, make_merge_plan, merge_series
-from watchdog.promql.parse.nodes import FunctionCall, StringLiteral
-
-LABEL_FUNCTIONS = frozenset({"label_replace", "label_join"})
+from watchdog.promql.errors import PromqlError, unsupported_error
+from watchdog.promql.eval.context import EvaluationContext
+from watchdog.promql.eval.vectors import Vector, as_vector, make_merge_plan, merge_series
+from watchdog.promql.functions.function import EvaluateNode
+from watchdog.promql.parse.nodes import FunctionCall, Node, StringLiteral
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
@@ -25,9 +26,40 @@ def compile_regex(text: str) -> re.Pattern[str]:
         raise unsupported_error(f"the regular expression {text!r} ({error})", "write it in plainer terms") from None
 
 
-def apply_label_function(node: FunctionCall, vector: Vector) -> Vector:
-    texts = [arg.value for arg in node.args if isinstance(arg, StringLiteral)]
-    make = _label_replace if node.func == "label_replace" else _label_join
+def check_label_name(name: str) -> None:
+    """Raises PromqlError where it is none."""
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        raise PromqlError(f"{name!r} is no name for a label — letters, digits and _ only")
+
+
+def check_label_replace(args: tuple[Node, ...]) -> None:
+    to, _, _, pattern = _texts(args)
+    check_label_name(to)
+    compile_regex(pattern)
+
+
+def check_label_join(args: tuple[Node, ...]) -> None:
+    texts = _texts(args)
+    if len(texts) < 2:
+        raise PromqlError("label_join lacks words — say the label, the separator and the labels that are joined")
+    for name in (texts[0], *texts[2:]):
+        check_label_name(name)
+
+
+def label_replace(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
+    return _relabel(_label_replace, node, run, evaluate)
+
+
+def label_join(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
+    return _relabel(_label_join, node, run, evaluate)
+
+
+def _texts(args: tuple[Node, ...]) -> list[str]:
+    return [arg.value for arg in args if isinstance(arg, StringLiteral)]
+
+
+def _relabel(make: Callable[..., Labels], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
+    vector, texts = as_vector(evaluate(node.args[0], run)), _texts(node.args)
     plan = node.plan_cache.get(
         vector.keys, None, lambda: make_merge_plan(tuple(make(key, *texts) for key in vector.keys))
     )

@@ -11,30 +11,20 @@ from functools import partial
 
 import numpy as np
 
-from watchdog.promql.functions.averages import in_chunks
-from watchdog.promql.functions.drawdowns import max_drawdown, max_drawdowns
-from watchdog.promql.functions.windows import (
-    BatchKernel,
-    RangeKernel,
-    Window,
-    WindowBatch,
-    apply_to_even_rows,
-    count_flagged,
-    to_array,
-)
+from watchdog.promql.functions.counts import count_flagged, count_flagged_of_batch, differs
+from watchdog.promql.functions.windows import RangeKernel, Window, WindowBatch, apply_to_even_rows, to_array
 from watchdog.tsdb.page import Bools, Floats
 
 
-def _change_share_over_time(window: Window) -> Floats | None:
+def change_share(window: Window) -> Floats | None:
     """Share of samples that differ from the one before."""
-    n = window.t.size
-    if n < 2:
+    if window.t.size < 2:
         return None
-    return np.asarray(np.add.reduce(differs(window.v[:, :-1], window.v[:, 1:]), axis=1, dtype=np.float64) / (n - 1))
+    return count_flagged(window, differs) / (window.t.size - 1)
 
 
-def differs(before: Floats, after: Floats) -> Bools:
-    return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
+def change_shares(windows: WindowBatch) -> Floats:
+    return count_flagged_of_batch(windows, differs) / (windows.counts - 1)
 
 
 def _streak_kernel(holds: Callable[[Floats, float], Bools]) -> RangeKernel:
@@ -79,33 +69,17 @@ def _weighted_moments(window: Window, half_life: float) -> tuple[Floats, Floats]
     return origin[:, 0] + shift, variance
 
 
-def _ewma(window: Window, half_life: float) -> Floats:
+def ewma(window: Window, half_life: float) -> Floats:
     return _weighted_moments(window, half_life)[0]
 
 
-def _ewm_volatility(window: Window, half_life: float) -> Floats:
+def ewm_volatility(window: Window, half_life: float) -> Floats:
     return np.sqrt(_weighted_moments(window, half_life)[1])
 
 
-TRADING_FUNCTIONS: dict[str, RangeKernel] = {
-    "max_drawdown_over_time": max_drawdown,
-    "change_share_over_time": _change_share_over_time,
-    "streak_below_over_time": _streak_kernel(_below),
-    "streak_above_over_time": _streak_kernel(_above),
-    "ewma_over_time": _ewma,
-    "ewm_volatility_over_time": _ewm_volatility,
-}
-
-TRADING_BATCH_KERNELS: dict[RangeKernel, BatchKernel] = {
-    max_drawdown: partial(in_chunks, max_drawdowns),
-    _change_share_over_time: lambda windows: count_flagged(windows, differs) / (windows.counts - 1),
-    TRADING_FUNCTIONS["streak_below_over_time"]: partial(_streak_lengths, holds=_below),
-    TRADING_FUNCTIONS["streak_above_over_time"]: partial(_streak_lengths, holds=_above),
-    _ewma: partial(apply_to_even_rows, kernel=_ewma),
-    _ewm_volatility: partial(apply_to_even_rows, kernel=_ewm_volatility),
-}
-
-SCALAR_ARGUMENT_COUNTS = {
-    name: 0 if name in ("max_drawdown_over_time", "change_share_over_time") else 1 for name in TRADING_FUNCTIONS
-}
-"""How many scalars follow the range."""
+streak_below = _streak_kernel(_below)
+streaks_below = partial(_streak_lengths, holds=_below)
+streak_above = _streak_kernel(_above)
+streaks_above = partial(_streak_lengths, holds=_above)
+ewmas = partial(apply_to_even_rows, kernel=ewma)
+ewm_volatilities = partial(apply_to_even_rows, kernel=ewm_volatility)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.core.model import Millis
-from watchdog.tsdb.page import Bools, Floats, Ints
+from watchdog.tsdb.page import Floats, Ints
 
 IndexArray = npt.NDArray[np.intp]
 
@@ -155,7 +155,7 @@ class WindowBatch:
 
 
 BatchKernel = Callable[..., Floats]
-"""[windows] of one series; NaN where the kernel would say nothing (see `least`)."""
+"""[windows] of one series; NaN where the kernel would say nothing (see `RangeFunction.min_samples`)."""
 
 
 def apply_to_rows(windows: WindowBatch, *args: float, kernel: RangeKernel) -> Floats:
@@ -188,15 +188,11 @@ def _make_window(windows: WindowBatch, i: int, v: Floats) -> Window:
     )
 
 
-def count_flagged(windows: WindowBatch, flag: Callable[[Floats, Floats], Bools]) -> Floats:
-    """How many samples of each window are flagged when compared with the one before."""
-    base = windows.sample_slice()
-    v = windows.v[base]
-    count = np.zeros(v.size, np.int64)
-    np.cumsum(flag(v[:-1], v[1:]), out=count[1:])
-    if windows.step:
-        starts = slice(0, (windows.size - 1) * windows.step + 1, windows.step)
-        change = count[windows.samples_per_window - 1 :][starts] - count[starts]
-    else:
-        change = count[to_array(windows.lasts) - 1 - base.start] - count[to_array(windows.firsts) - base.start]
-    return np.asarray(change, np.float64)
+def in_chunks(of: Callable[[WindowBatch], Floats], windows: WindowBatch) -> Floats:
+    """So many windows at a time as fit the cache."""
+    if windows.size <= max(2 * windows.samples_per_window, 2_048):
+        return of(windows)
+    result = np.empty(windows.size)
+    for some, part in windows.chunks():
+        result[some] = of(part)
+    return result

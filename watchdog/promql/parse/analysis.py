@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from watchdog.core.model import Millis
+from watchdog.promql.functions.function import RangeFunction, SpecialFunction
+from watchdog.promql.functions.registry import FUNCTIONS, range_function
 from watchdog.promql.parse.nodes import (
     SET_OPERATORS,
     AggregateExpr,
@@ -21,7 +23,6 @@ from watchdog.promql.parse.nodes import (
     UnaryMinus,
     VectorSelector,
     child_nodes,
-    is_scalar,
 )
 from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
 
@@ -52,19 +53,33 @@ def metrics_read_for_extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"
 
     Not those that a subquery reads: it sees what is there at its steps, and one remembered sample is not.
     """
-    sides: dict[str, Literal["max", "min"]] = {
-        "max_over_time": "max",
-        "min_over_time": "min",
-        "max_drawdown_over_time": "max",
+    return {
+        (selector.name or "", function.extreme)
+        for selector, _, name in _selector_reads(expr.node, 0)
+        if isinstance(function := FUNCTIONS.get(name), RangeFunction) and function.extreme is not None
     }
-    return {(selector.name or "", sides[func]) for selector, _, func in _selector_reads(expr.node, 0) if func in sides}
+
+
+def is_scalar(node: Node) -> bool:
+    """Whether PromQL calls its result a scalar, not an instant vector."""
+    match node:
+        case NumberLiteral():
+            return True
+        case FunctionCall(func=func):
+            function = FUNCTIONS[func]
+            return isinstance(function, SpecialFunction) and function.returns_scalar
+        case UnaryMinus(expr=inner):
+            return is_scalar(inner)
+        case BinaryExpr(lhs=lhs, rhs=rhs):
+            return is_scalar(lhs) and is_scalar(rhs)
+    return False
 
 
 def detects_absence(expr: Expr) -> bool:
     """Whether it may return something because there are no samples."""
 
     def within(node: Node) -> bool:
-        is_absence = isinstance(node, FunctionCall | RangeFunctionCall) and node.func in ("absent", "absent_over_time")
+        is_absence = isinstance(node, FunctionCall | RangeFunctionCall) and FUNCTIONS[node.func].absence
         return is_absence or any(map(within, child_nodes(node)))
 
     return within(expr.node)
@@ -109,18 +124,10 @@ def _cardinality(node: Node) -> tuple[bool, bool]:
     if is_scalar(node):
         return False, True
     match node:
-        case FunctionCall(func="vector"):
-            return False, True
-        case FunctionCall(func="absent", args=args):
-            return False, not (isinstance(args[0], VectorSelector) and _has_equality_matcher(args[0]))
-        case RangeFunctionCall(func="absent_over_time", selector=selector):
-            return False, not (isinstance(selector, VectorSelector) and _has_equality_matcher(selector))
-        case FunctionCall(func=func) if func in ("histogram_quantile", "histogram_fraction"):
-            return _cardinality(node.args[-1])[0], False
-        case FunctionCall(func="label_replace" | "label_join", args=args):
-            return _cardinality(args[0])[0], False
-        case FunctionCall(args=args):
-            return _cardinality(args[0])
+        case FunctionCall():
+            return _call_cardinality(node)
+        case RangeFunctionCall(func=func, selector=selector) if range_function(func).absence:
+            return _absence_cardinality(selector)
         case UnaryMinus(expr=inner):
             return _cardinality(inner)
         case AggregateExpr(op="count_values"):
@@ -143,6 +150,21 @@ def _cardinality(node: Node) -> tuple[bool, bool]:
         case VectorSelector() | RangeFunctionCall() | NumberLiteral() | StringLiteral():
             pass
     return True, False
+
+
+def _call_cardinality(node: FunctionCall) -> tuple[bool, bool]:
+    function = FUNCTIONS[node.func]
+    if function.labels == "none":
+        return False, True
+    of = node.args[function.input]
+    if function.absence:
+        return _absence_cardinality(of)
+    many, bare = _cardinality(of)
+    return many, bare and function.labels == "kept"
+
+
+def _absence_cardinality(of: Node | Subquery) -> tuple[bool, bool]:
+    return False, not (isinstance(of, VectorSelector) and _has_equality_matcher(of))
 
 
 def _binary_cardinality(node: BinaryExpr) -> tuple[bool, bool]:

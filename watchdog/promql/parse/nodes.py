@@ -6,14 +6,13 @@ It never changes a result, and two equal nodes are equal whatever they remember.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from watchdog.core.model import Millis
+from watchdog.promql.parse.plan_cache import PlanCache
 from watchdog.tsdb.labels import Matcher
-
-Plan = TypeVar("Plan")
 
 AtModifier = Millis | Literal["query"] | None
 """``@``: the fixed time from which a selector reads; ``start()`` and ``end()`` are the time that the whole expression is
@@ -21,24 +20,6 @@ asked for, because every time is a query of its own, as in a rule. None: the tim
 
 DEFAULT_SUBQUERY_STEP: Millis = 60_000
 """The step of a subquery that does not say one: Prometheus's own default evaluation interval."""
-
-
-class PlanCache:
-    """The last plan that was made, for as long as its two inputs are the same objects."""
-
-    __slots__ = ("_entry",)
-
-    def __init__(self) -> None:
-        self._entry: tuple[object, object, Any] | None = None
-
-    def get(self, first: object, second: object, build: Callable[[], Plan]) -> Plan:
-        entry = self._entry
-        if entry is not None and entry[0] is first and entry[1] is second:
-            plan: Plan = entry[2]
-            return plan
-        plan = build()
-        self._entry = (first, second, plan)  # one assignment: a second thread sees the old entry or the new one
-        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +116,7 @@ class AggregateExpr:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMetric:
-    """A recorded metric, read where it is asked for. The parser makes none: see `recorded.expand`."""
+    """A recorded metric, read where it is asked for. The parser makes none: see `expand_recordings`."""
 
     expr: Node
     name: str
@@ -189,17 +170,3 @@ def child_nodes(node: Node) -> Iterator[Node]:
         case BinaryExpr(lhs=lhs, rhs=rhs):
             yield lhs
             yield rhs
-
-
-def is_scalar(node: Node) -> bool:
-    """Whether PromQL calls its result a scalar, not an instant vector."""
-    match node:
-        case NumberLiteral():
-            return True
-        case FunctionCall(func=func):
-            return func in ("time", "scalar", "pi")
-        case UnaryMinus(expr=inner):
-            return is_scalar(inner)
-        case BinaryExpr(lhs=lhs, rhs=rhs):
-            return is_scalar(lhs) and is_scalar(rhs)
-    return False

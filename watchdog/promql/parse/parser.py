@@ -13,15 +13,9 @@ from watchdog.core.model import Millis
 from watchdog.promql.errors import PromqlError, unsupported_error
 from watchdog.promql.eval.aggregations import AGGREGATION_KERNELS, PARAMETRIZED_AGGREGATIONS
 from watchdog.promql.eval.binary_operators import ARITHMETIC_FUNCTIONS
-from watchdog.promql.functions.calendar import DATE_FUNCTIONS
-from watchdog.promql.functions.label_functions import LABEL_FUNCTIONS, compile_regex
-from watchdog.promql.functions.registry import (
-    ENGINE_FUNCTIONS,
-    INSTANT_FUNCTIONS,
-    RANGE_ARGUMENT_INDEX,
-    RANGE_FUNCTIONS,
-)
-from watchdog.promql.functions.trading import SCALAR_ARGUMENT_COUNTS, TRADING_FUNCTIONS
+from watchdog.promql.functions.function import ElementwiseFunction, RangeFunction, SpecialFunction
+from watchdog.promql.functions.label_functions import check_label_name, compile_regex
+from watchdog.promql.functions.registry import FUNCTIONS
 from watchdog.promql.parse.nodes import (
     COMPARISON_OPERATORS,
     DEFAULT_SUBQUERY_STEP,
@@ -41,14 +35,20 @@ from watchdog.promql.parse.nodes import (
 )
 from watchdog.tsdb.labels import METRIC_NAME_LABEL, Matcher
 
-pp.register_extra_functions(
-    [
-        pp.Function(
-            name, [pp.ValueType.Matrix, *[pp.ValueType.Scalar] * SCALAR_ARGUMENT_COUNTS[name]], pp.ValueType.Vector
-        )
-        for name in TRADING_FUNCTIONS
-    ]
-)
+
+def register_extensions() -> None:
+    """Tells the parser beneath of the functions that Prometheus lacks; again when the table has got another one."""
+    scalar, matrix = pp.ValueType.Scalar, pp.ValueType.Matrix
+    pp.register_extra_functions(
+        [
+            pp.Function(name, [matrix, *[scalar] * function.extension_scalars], pp.ValueType.Vector)
+            for name, function in FUNCTIONS.items()
+            if isinstance(function, RangeFunction) and function.extension_scalars is not None
+        ]
+    )
+
+
+register_extensions()
 
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100
@@ -58,7 +58,6 @@ than any rule is refused before it gets there."""
 _TOKEN = re.compile(
     r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL
 )
-_FUNCTION_NAMES = sorted(RANGE_FUNCTIONS.keys() | INSTANT_FUNCTIONS.keys() | ENGINE_FUNCTIONS | DATE_FUNCTIONS.keys())
 
 NATIVE_HISTOGRAMS_HINT = (
     "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"
@@ -110,7 +109,7 @@ def _describe_parse_error(message: str) -> str:
     if message == "unknown function with name 'holt_winters'":
         return "there is no function holt_winters in Prometheus 3 — say ewma_over_time, or a mean"
     if unknown := re.fullmatch(r"unknown function with name '(.*)'", message):
-        close = difflib.get_close_matches(unknown[1], _FUNCTION_NAMES, 1)
+        close = difflib.get_close_matches(unknown[1], sorted(FUNCTIONS), 1)
         return f"there is no function {unknown[1]}" + (f" — did you mean {close[0]}?" if close else "")
     if message == "invalid promql query":
         message = "its words are in no order that PromQL knows"
@@ -222,7 +221,7 @@ def _convert_aggregate(tree: Any, depth: int) -> AggregateExpr:
         without, labels = tree.modifier.type == pp.AggModifierType.Without, tuple(tree.modifier.labels)
     param = None if tree.param is None else _convert_argument(tree.param, depth)
     if op == "count_values" and isinstance(param, StringLiteral):
-        _check_label_name(param.value)
+        check_label_name(param.value)
     return AggregateExpr(op, _convert_node(tree.expr, depth + 1), without, labels, param)
 
 
@@ -232,42 +231,32 @@ def _convert_argument(tree: Any, depth: int) -> Node:
     return StringLiteral(tree.val) if isinstance(tree, pp.StringLiteral) else _convert_node(tree, depth + 1)
 
 
-def _check_label_name(name: str) -> None:
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-        raise PromqlError(f"{name!r} is no name for a label — letters, digits and _ only")
-
-
 def _convert_call(tree: Any, depth: int) -> FunctionCall | RangeFunctionCall:
-    func = tree.func.name
-    if func in RANGE_FUNCTIONS:
-        args = list(tree.args)
-        inner = args.pop(RANGE_ARGUMENT_INDEX.get(func, 0))
-        while isinstance(inner, pp.ParenExpr):
-            inner = inner.expr
-        rest = tuple(_convert_node(arg, depth + 1) for arg in args)
-        if isinstance(inner, pp.MatrixSelector):
-            return RangeFunctionCall(func, _convert_selector(inner.vector_selector), _to_millis(inner.range), rest)
-        step = DEFAULT_SUBQUERY_STEP if inner.step is None else _to_millis(inner.step)
-        sub = Subquery(_convert_node(inner.expr, depth + 1), step, *_convert_offset_and_at(inner))
-        return RangeFunctionCall(func, sub, _to_millis(inner.range), rest)
-    if func not in INSTANT_FUNCTIONS and func not in ENGINE_FUNCTIONS and func not in DATE_FUNCTIONS:
-        raise unsupported_error(f"the function {func}", UNSUPPORTED_HINTS.get(func, ""))
-    given = tuple(_convert_argument(arg, depth) for arg in tree.args)
-    if func in LABEL_FUNCTIONS:
-        _check_label_function(func, given)
-    if func in DATE_FUNCTIONS and not given:
-        given = (FunctionCall("vector", (FunctionCall("time", ()),)),)
-    return FunctionCall(func, given)
+    name = tree.func.name
+    function = FUNCTIONS.get(name)
+    if function is None:
+        raise unsupported_error(f"the function {name}", UNSUPPORTED_HINTS.get(name, ""))
+    if isinstance(function, RangeFunction):
+        return _convert_range_call(tree, function, depth)
+    args = tuple(_convert_argument(arg, depth) for arg in tree.args)
+    if isinstance(function, ElementwiseFunction):
+        args = args or function.default_args
+    if isinstance(function, SpecialFunction) and function.check_args is not None:
+        function.check_args(args)
+    return FunctionCall(name, args)
 
 
-def _check_label_function(func: str, args: tuple[Node, ...]) -> None:
-    texts = [arg.value for arg in args if isinstance(arg, StringLiteral)]
-    if func == "label_join" and len(texts) < 2:
-        raise PromqlError("label_join lacks words — say the label, the separator and the labels that are joined")
-    for name in texts[:1] if func == "label_replace" else [texts[0], *texts[2:]]:
-        _check_label_name(name)
-    if func == "label_replace":
-        compile_regex(texts[3])
+def _convert_range_call(tree: Any, function: RangeFunction, depth: int) -> RangeFunctionCall:
+    name, args = tree.func.name, list(tree.args)
+    inner = args.pop(function.input)
+    while isinstance(inner, pp.ParenExpr):
+        inner = inner.expr
+    rest = tuple(_convert_node(arg, depth + 1) for arg in args)
+    if isinstance(inner, pp.MatrixSelector):
+        return RangeFunctionCall(name, _convert_selector(inner.vector_selector), _to_millis(inner.range), rest)
+    step = DEFAULT_SUBQUERY_STEP if inner.step is None else _to_millis(inner.step)
+    sub = Subquery(_convert_node(inner.expr, depth + 1), step, *_convert_offset_and_at(inner))
+    return RangeFunctionCall(name, sub, _to_millis(inner.range), rest)
 
 
 def _to_millis(given: timedelta) -> int:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from watchdog.core.model import Millis
+from watchdog.promql.functions.registry import FUNCTIONS
+from watchdog.promql.functions.static_bounds import (
+    EXACTLY_ONE,
+    INF,
+    NON_NEGATIVE,
+    UNBOUNDED,
+    ZERO_TO_ONE,
+    CallFacts,
+    ValueBounds,
+)
+from watchdog.promql.parse.analysis import is_scalar
 from watchdog.promql.parse.nodes import (
     COMPARISON_OPERATORS,
     SET_OPERATORS,
@@ -20,83 +31,7 @@ from watchdog.promql.parse.nodes import (
     Subquery,
     UnaryMinus,
     VectorSelector,
-    is_scalar,
 )
-
-INF = math.inf
-
-
-class ValueBounds(NamedTuple):
-    """The lowest and the highest value; NaN is beyond telling."""
-
-    low: float = -INF
-    high: float = INF
-
-    def union(self, other: ValueBounds) -> ValueBounds:
-        return ValueBounds(min(self.low, other.low), max(self.high, other.high))
-
-
-UNBOUNDED, NON_NEGATIVE, ZERO_TO_ONE, EXACTLY_ONE = (
-    ValueBounds(),
-    ValueBounds(0.0),
-    ValueBounds(0.0, 1.0),
-    ValueBounds(1.0, 1.0),
-)
-_RANGE_FUNCTION_BOUNDS = {
-    **dict.fromkeys(
-        (
-            "rate",
-            "increase",
-            "irate",
-            "stddev_over_time",
-            "stdvar_over_time",
-            "mad_over_time",
-            "max_drawdown_over_time",
-            "ewm_volatility_over_time",
-        ),
-        NON_NEGATIVE,
-    ),
-    "change_share_over_time": ZERO_TO_ONE,
-    "present_over_time": EXACTLY_ONE,
-    "absent_over_time": EXACTLY_ONE,
-}
-_COUNTING_FUNCTIONS = {
-    "count_over_time": 0,
-    "changes": 1,
-    "resets": 1,
-    "streak_below_over_time": 0,
-    "streak_above_over_time": 0,
-}
-"""Functions that count samples, or the gaps between them: how many fewer than samples."""
-_FUNCTIONS_WITHIN_INPUT = (
-    "avg_over_time",
-    "min_over_time",
-    "max_over_time",
-    "last_over_time",
-    "quantile_over_time",
-    "ewma_over_time",
-)
-_CALENDAR_BOUNDS = {
-    "minute": ValueBounds(0, 59),
-    "hour": ValueBounds(0, 23),
-    "day_of_week": ValueBounds(0, 6),
-    "day_of_month": ValueBounds(1, 31),
-    "day_of_year": ValueBounds(1, 366),
-    "days_in_month": ValueBounds(28, 31),
-    "month": ValueBounds(1, 12),
-}
-_VALUE_PRESERVING_FUNCTIONS = ("sort", "sort_desc", "scalar", "vector", "label_replace", "label_join")
-_FUNCTION_BOUNDS = {
-    "abs": NON_NEGATIVE,
-    "sqrt": NON_NEGATIVE,
-    "exp": NON_NEGATIVE,
-    "sgn": ValueBounds(-1, 1),
-    "sin": ValueBounds(-1, 1),
-    "cos": ValueBounds(-1, 1),
-    "absent": EXACTLY_ONE,
-    "time": NON_NEGATIVE,
-    "timestamp": NON_NEGATIVE,
-}
 
 
 def value_bounds(expr: Expr, min_interval: Millis = 0) -> ValueBounds:
@@ -134,8 +69,8 @@ def _node_bounds(node: Node, min_interval: Millis) -> ValueBounds:
             return ZERO_TO_ONE if name == "up" else UNBOUNDED
         case RangeFunctionCall():
             return _range_call_bounds(node, min_interval)
-        case FunctionCall(func=func, args=args):
-            return _call_bounds(func, args, min_interval)
+        case FunctionCall():
+            return _call_bounds(node, min_interval)
         case UnaryMinus(expr=inner):
             of = _node_bounds(inner, min_interval)
             return ValueBounds(-of.high, -of.low)
@@ -149,40 +84,21 @@ def _node_bounds(node: Node, min_interval: Millis) -> ValueBounds:
 
 
 def _range_call_bounds(node: RangeFunctionCall, min_interval: Millis) -> ValueBounds:
-    if node.func in _COUNTING_FUNCTIONS:
-        step = node.selector.step if isinstance(node.selector, Subquery) else min_interval
-        room = math.ceil(node.span / step) if step else INF
-        return ValueBounds(0.0, max(0.0, room - _COUNTING_FUNCTIONS[node.func]))
-    if node.func in _FUNCTIONS_WITHIN_INPUT or node.func == "sum_over_time":
-        inner = _node_bounds(node.selector.expr if isinstance(node.selector, Subquery) else node.selector, min_interval)
-        return (
-            inner
-            if node.func in _FUNCTIONS_WITHIN_INPUT
-            else ValueBounds(0.0 if inner.low >= 0 else -INF, 0.0 if inner.high <= 0 else INF)
-        )
-    return _RANGE_FUNCTION_BOUNDS.get(node.func, UNBOUNDED)
+    sub = node.selector
+    step, inner = (sub.step, sub.expr) if isinstance(sub, Subquery) else (min_interval, sub)
+    room = math.ceil(node.span / step) if step else INF
+    call = CallFacts(_node_bounds(inner, min_interval), _numbers(node.args), room)
+    return FUNCTIONS[node.func].values(call)
 
 
-def _call_bounds(func: str, args: tuple[Node, ...], min_interval: Millis) -> ValueBounds:
-    if func in _CALENDAR_BOUNDS:
-        return _CALENDAR_BOUNDS[func]
-    if func in _FUNCTION_BOUNDS:
-        return _FUNCTION_BOUNDS[func]
-    if not args:
-        return UNBOUNDED
-    inner = _node_bounds(args[0], min_interval)
-    if func in _VALUE_PRESERVING_FUNCTIONS:
-        return inner
-    rest = [each.value if isinstance(each, NumberLiteral) else math.nan for each in args[1:]]
-    if func == "clamp" and len(rest) == 2 and rest[0] <= rest[1]:
-        return ValueBounds(min(max(inner.low, rest[0]), rest[1]), max(min(inner.high, rest[1]), rest[0]))
-    if func == "clamp_min" and rest and not math.isnan(rest[0]):
-        return ValueBounds(max(inner.low, rest[0]), max(inner.high, rest[0]))
-    if func == "clamp_max" and rest and not math.isnan(rest[0]):
-        return ValueBounds(min(inner.low, rest[0]), min(inner.high, rest[0]))
-    if func in ("ceil", "floor") and all(map(math.isfinite, inner)):
-        return ValueBounds(math.floor(inner.low), math.ceil(inner.high))
-    return UNBOUNDED
+def _call_bounds(node: FunctionCall, min_interval: Millis) -> ValueBounds:
+    function, args = FUNCTIONS[node.func], list(node.args)
+    of = _node_bounds(args.pop(function.input), min_interval) if args else UNBOUNDED
+    return function.values(CallFacts(of, _numbers(args), INF))
+
+
+def _numbers(args: Sequence[Node]) -> list[float]:
+    return [arg.value if isinstance(arg, NumberLiteral) else math.nan for arg in args]
 
 
 def _aggregate_bounds(op: str, inner: ValueBounds) -> ValueBounds:
