@@ -25,9 +25,10 @@ plans:
 DAEMON_PROGRAM = """\
 import os, sys
 from pathlib import Path
-import watchdog.cli.run
+from watchdog.cli.command_line import build_parser
+options = build_parser(["run"]).parse_args(["run", "--config", sys.argv[1]])
 from watchdog.app.daemon import Daemon
-daemon = Daemon(Path(sys.argv[1]), os.environ)
+daemon = Daemon(options.config, os.environ)
 from watchdog.net.fetch import HttpFetcher
 from watchdog.host.child_process import run
 run(["true"], timeout_ms=30_000)
