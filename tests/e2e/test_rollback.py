@@ -56,7 +56,10 @@ def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(harness: E
     rules.write_text(good.replace("rules:", "ruels:"))
     wait_until(lambda: "watchdog_config_last_reload_successful 0.0" in (harness.watchdog_metrics() or ""))
 
-    wait_until(lambda: ladder_ended(harness))  # asked on the command line, of the broken files
+    asked = harness.run_cli("incidents", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert "the files on disk have" in asked.stderr
+    wait_until(lambda: ladder_ended(harness))
 
     (run,) = harness.list_runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.actions import GitRepo, failing_at, make_action
-from watchdog.actions.git import repository
 from watchdog.actions.git.commit_refs import redeployed_commits
 from watchdog.cli.command_line import main
 from watchdog.core.errors import WatchdogError
@@ -20,12 +18,6 @@ from watchdog.offline import snapshot
 V1 = "TRADING = True  # new positions\nSIZE = 1\n"
 V2 = "TRADING = True  # new positions\nSIZE = 2\nFEATURE = True\n"
 NOW = 1_700_000_000_000
-
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture

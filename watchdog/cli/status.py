@@ -62,7 +62,7 @@ def list_incidents(options: argparse.Namespace) -> int:
     if options.id is not None and not listed:
         raise WatchdogError(incidents.describe_unknown(journal, options.id))
     if options.json:
-        print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))
+        print(json.dumps([incident_as_json(journal, one, timeline=options.id is not None) for one in listed]))
         return 0
     if not listed:
         print("no incidents")
@@ -77,7 +77,7 @@ def list_incidents(options: argparse.Namespace) -> int:
     return 0
 
 
-def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) -> dict[str, Any]:
+def incident_as_json(journal: Journal, one: incidents.Incident, *, timeline: bool) -> dict[str, Any]:
     known: dict[str, Any] = {
         "id": one.id,
         "target": one.target,
