@@ -57,11 +57,19 @@ class TableRow:
         them = self.competitors[self.target_ratio[0]]
         return (self.ours / them if self.more_is_better else them / self.ours) >= self.target_ratio[1]
 
-    def cells(self) -> tuple[str, str, str, str, str]:
+    def cells(self, notes: list[str] | None = None) -> tuple[str, str, str, str, str]:
+        """One a column. Why something failed is added to `notes`, whose number the cell names."""
+        notes = [] if notes is None else notes
+
+        def failed(why: str) -> str:
+            if why not in notes:
+                notes.append(why)
+            return f"FAILED ({notes.index(why) + 1})"
+
         known = [f"{who} {format_number(value, self.unit)}" for who, value in self.competitors.items()]
-        known += [f"{who} FAILED: {why}" for who, why in self.failures.items() if who != "ours"]
+        known += [f"{who} {failed(why)}" for who, why in self.failures.items() if who != "ours"]
         theirs = "; ".join(known)
-        ours = f"FAILED: {self.failures['ours']}" if self.ours is None else format_number(self.ours, self.unit)
+        ours = failed(self.failures["ours"]) if self.ours is None else format_number(self.ours, self.unit)
         if self.spread is not None:
             ours += f" ({format_number(self.spread[0])} – {format_number(self.spread[1])})"
         ratio = "–" if self.ratio is None else f"{format_number(self.ratio)} ×"
@@ -99,12 +107,18 @@ def format_number(value: float, unit: str = "") -> str:
 
 def format_plain(rows: Sequence[TableRow]) -> str:
     """For a terminal."""
-    lines = [HEADER, *(row.cells() for row in rows)]
+    notes: list[str] = []
+    lines = [HEADER, *(row.cells(notes) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([texts[0], "  ".join("─" * width for width in widths), *texts[1:]])
+    return "\n".join([texts[0], "  ".join("─" * width for width in widths), *texts[1:], *_footnotes(notes)])
 
 
 def format_markdown(rows: Sequence[TableRow]) -> str:
-    lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes: list[str] = []
+    lines = [HEADER, ("---",) * len(HEADER), *(row.cells(notes) for row in rows)]
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + _footnotes(notes))
+
+
+def _footnotes(notes: Sequence[str]) -> list[str]:
+    return [f"\n({number}) {why}" for number, why in enumerate(notes, 1)]

@@ -278,7 +278,9 @@ def apply_killed_at(nth: int, step: Action, before: JsonObject, note: Path) -> b
     return died
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("git")) for name in sorted(STEPS)]
+)
 def test_killed_anywhere_it_comes_to_its_end_or_nobody_can_tell(name: str, target: Target, tmp_path: Path) -> None:
     step = make_step(name, target)
     before = json_round_trip(step.capture())

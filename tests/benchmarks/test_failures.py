@@ -76,7 +76,8 @@ def test_a_section_that_breaks_off_keeps_its_rows_and_the_others_and_the_exit_co
     said = capsys.readouterr().out
     assert [word in said for word in ("a figure before it", "a figure after it")] == [True, True]
     assert "first: what is left of it" in said
-    assert "FAILED: not within 60 s: the webhook is called" in said
+    assert "FAILED (1)" in said
+    assert "(1) not within 60 s: the webhook is called" in said
 
 
 def test_a_run_in_which_all_was_measured_ends_with_zero(
@@ -98,7 +99,7 @@ def test_a_competitor_that_fails_says_why_in_the_row_and_is_not_asked_again() ->
     assert tuple(first) == tuple(second) == ({"good": 100.0}, {"bad": "no queries of mine"})
     assert (good.asked, bad.asked) == (2, 1)
     row = TableRow("a fact", 50.0, competitors=first.values, failures=first.failures)
-    assert row.cells()[1] == "good 100; bad FAILED: no queries of mine"
+    assert row.cells()[1] == "good 100; bad FAILED (1)"
 
 
 def test_a_competitor_that_refuses_the_samples_is_asked_nothing() -> None:
@@ -117,7 +118,9 @@ def test_a_figure_of_ours_that_fails_is_a_row_with_theirs() -> None:
 
     row = measure_row("a fact", fail, competitors={"good": 100.0}, goal=3.0)
 
-    assert row.cells() == ("a fact", "good 100", "FAILED: ValueError: a bug", "–", "–")
+    notes: list[str] = []
+    assert row.cells(notes) == ("a fact", "good 100", "FAILED (1)", "–", "–")
+    assert notes == ["ValueError: a bug"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import shutil
 import signal
 import time
 
+import pytest
+
 from tests.e2e.harness import E2EHarness, wait_until
 
 BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
@@ -31,6 +33,7 @@ def test_level_one_is_enough_when_the_flag_is_what_is_bad(harness: E2EHarness) -
     assert harness.revert_commits() == []
 
 
+@pytest.mark.quick
 def test_a_level_that_is_disproven_is_followed_by_the_next_one(harness: E2EHarness) -> None:
     harness.start_watchdog()
     harness.wait_until_healthy()

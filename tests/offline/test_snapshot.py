@@ -166,6 +166,7 @@ def test_a_snapshot_that_failed_half_way_is_none_and_can_be_taken_again(folder: 
     assert tried > 3
 
 
+@pytest.mark.slow
 def test_wherever_a_restore_fails_the_files_are_those_of_one_version_or_it_can_be_asked_for_again(
     folder: Path, bot: GitRepo
 ) -> None:

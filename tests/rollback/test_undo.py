@@ -169,6 +169,7 @@ def test_no_undo_while_the_target_is_latched(harness: RollbackHarness) -> None:
     assert (place / "config.py").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_wherever_undo_dies_the_end_is_the_same(make_folder: Callable[[], Path]) -> None:
     folder = make_folder()
     first = RollbackHarness(folder)
