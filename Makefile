@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --durations 25
+# The tests start hundreds of processes of ours: Python compiles us once, and not in each of them.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test lint bench schema lock clean
+.PHONY: setup demo test test-all lint bench schema lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -18,8 +21,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup
 	@$(BIN)/trading-watchdog demo
 
+# What everybody must see pass: the facts of every package, one crash, one night. Three minutes on two cores at most.
 test: setup
-	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal
+	@$(PYTEST) --hypothesis-profile quick -m "not slow"
+
+# Everything: every crash, every night, a real systemd, the differential tests. A quarter of an hour at most.
+test-all: setup
+	@$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff format --check --quiet

@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measures, then prints one table. Progress goes to stderr."""
+"""`python -m benchmarks`: measures, then prints one table. Progress goes to stderr.
+
+What cannot be measured is a row that says why, and the rest goes on; the exit code is 1 then.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,25 @@ import platform
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
 from benchmarks import comparison, competitors, daemon, journal, replay, sampling
-from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort
+from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort, describe_failure
 from benchmarks.table import TableRow, format_markdown, format_plain
 
-SECTIONS: dict[str, Callable[[Effort, Callable[[str], None]], list[TableRow]]] = {
+Section = Callable[[Effort, Callable[[str], None]], Iterable[TableRow]]
+SECTIONS: dict[str, Section] = {
     "evaluator": comparison.measure_rows,
     "sampling": lambda effort, _: sampling.measure_rows(effort.seconds),
     "journal": lambda effort, _: journal.measure_rows(effort.seconds),
     "daemon": daemon.measure_rows,
     "replay": replay.measure_rows,
 }
+"""Rows come one by one where they take their time: those before a failure are kept."""
 _PACKAGES = {
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
@@ -60,10 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{describe_machine()}\n", flush=True)
     for name in options.only or SECTIONS:
         say(f"── {name}")
-        rows += SECTIONS[name](effort, say)
+        rows += _measure_section(name, effort, say)
     say("done")
     print(format_markdown(rows) if options.markdown else format_plain(rows))
-    return 0
+    return int(any(row.failures for row in rows))
+
+
+def _measure_section(name: str, effort: Effort, say: Callable[[str], None]) -> Iterator[TableRow]:
+    try:
+        yield from SECTIONS[name](effort, say)
+    except Exception as error:
+        reason = describe_failure(error)
+        say(f"{name} ends here: {reason}")
+        yield TableRow(f"{name}: what is left of it", None, failures={"ours": reason})
 
 
 def describe_machine() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import fetch, free_port, running_process
+from benchmarks.measure import fetch, free_port, require_alive, running_process
 
 _PROMETHEUS = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
@@ -34,6 +34,7 @@ class AlertingStack:
         self._folder, self._prometheus, self._alertmanager = folder, prometheus, alertmanager
         folder.mkdir()
         self._port, self._alerts = free_port(), free_port()
+        self._processes: dict[str, psutil.Popen] = {}
         self._fired: float | None = None
         self._resolved = True
         self._webhook = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -69,28 +70,52 @@ class AlertingStack:
             [
                 self._prometheus,
                 f"--config.file={self._folder}/prometheus.yml",
+                "--rules.alert.resend-delay=1s",  # else what Alertmanager misses while it starts comes a minute later
                 f"--storage.tsdb.path={self._folder}/tsdb",
                 f"--web.listen-address=127.0.0.1:{self._port}",
             ],
         ]
         with contextlib.ExitStack() as stack:
-            log = self._folder / "log"
-            yield [stack.enter_context(running_process([*argv, "--log.level=error"], log)) for argv in argvs]
+            started = [
+                stack.enter_context(running_process([*argv, "--log.level=error"], self._log_file(argv[0])))
+                for argv in argvs
+            ]
+            self._processes = dict(zip((self._alertmanager, self._prometheus), started, strict=True))
+            stack.callback(self._processes.clear)
+            yield started
 
     def close(self) -> None:
         self._webhook.shutdown()
         self._webhook.server_close()
 
     def is_ready(self) -> bool:
-        return '"breach"' in (fetch(f"http://127.0.0.1:{self._port}/api/v1/query?query=breach") or "")
+        """Whether the one sees the bot and the other one takes alerts. Raises MeasurementError when one has ended."""
+        self.require_alive()
+        return (
+            '"breach"' in (fetch(f"http://127.0.0.1:{self._port}/api/v1/query?query=breach") or "")
+            and fetch(f"http://127.0.0.1:{self._alerts}/-/ready") is not None
+        )
 
     def acted_at(self, after: float) -> float | None:
-        """When the webhook was last called for a breach, in monotonic seconds; None when that was before `after`."""
+        """When the webhook was last called for a breach, in monotonic seconds; None when that was before `after`.
+
+        Raises MeasurementError when one of them has ended.
+        """
+        self.require_alive()
         fired = self._fired
         return fired if fired is not None and fired > after else None
 
     def is_resolved(self) -> bool:
+        self.require_alive()
         return self._resolved
+
+    def require_alive(self) -> None:
+        """Raises MeasurementError when one of them has ended by itself."""
+        for program, process in self._processes.items():
+            require_alive(process, Path(program).name, self._log_file(program))
+
+    def _log_file(self, program: str) -> Path:
+        return self._folder / f"{Path(program).name}.log"
 
     def reset(self) -> None:
         self._fired, self._resolved = None, True

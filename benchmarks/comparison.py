@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks import competitors
 from benchmarks.cases import make_cases
+from benchmarks.competitors import Figures
 from benchmarks.evaluator import RULE_COUNT, EvaluatorBenchmark, measure_core_share, measure_pipeline
 from benchmarks.measure import Effort
-from benchmarks.table import TableRow
+from benchmarks.table import TableRow, measure_row
 
 CORE_SHARE_TITLE = f"{RULE_COUNT:,} rules at 1 s, share of a core"
 
 
-def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
+def measure_rows(effort: Effort, log: Callable[[str], None]) -> Iterator[TableRow]:
     """All cases. Theirs are measured right before ours, on the same series."""
     listed = make_cases(day=effort.full)
     ours = EvaluatorBenchmark(effort.seconds)
-    found = []
     with (
         TemporaryDirectory(prefix="benchmarks-") as name,
         competitors.running_competitors(Path(name), log, only_prometheus=not effort.full) as them,
     ):
-        for rival in them:
-            log(f"{rival.name} takes the samples")
-            rival.push_samples({id(case.history): case.history for case in listed}.values())
+        them.push_samples({id(case.history): case.history for case in listed}.values())
         for number, case in enumerate(listed):
             log(case.title)
-            theirs = {rival.name: rival.measure_rules(case, effort.seconds) for rival in them}
+            theirs = them.measure(lambda rival, case=case: rival.measure_rules(case, effort.seconds))  # type: ignore[misc]
+
+            def row(title: str, measure: Callable[[], float], theirs: Figures = theirs, **goals: Any) -> TableRow:
+                return measure_row(title, measure, competitors=theirs.values, failures=theirs.failures, **goals)
+
             wanted = ("Prometheus", case.goal / case.prometheus_reference)
-            found.append(TableRow(case.title, ours.measure_fast(case), "", theirs, True, case.goal, wanted))
+            yield row(case.title, partial(ours.measure_fast, case), goal=case.goal, target_ratio=wanted)
             if case.checks > 1 or number == 0:
-                found.append(TableRow("… with every verdict written out", ours.measure_with_verdicts(case), "", theirs))
+                yield row("… with every verdict written out", partial(ours.measure_with_verdicts, case))
             if case.checks > 1:
-                found.append(TableRow("… with the limit in the expression", ours.measure_filtered(case), "", theirs))
+                yield row("… with the limit in the expression", partial(ours.measure_filtered, case))
             if number == 0:
-                found.append(
-                    TableRow("… through the whole pipeline", measure_pipeline(case, effort.seconds), "", theirs)
-                )
+                yield row("… through the whole pipeline", partial(measure_pipeline, case, effort.seconds))
                 log(CORE_SHARE_TITLE)
-                found.append(
-                    TableRow(CORE_SHARE_TITLE, measure_core_share(effort.seconds), "%", more_is_better=False, goal=15.0)
-                )
-    return found
+                share = partial(measure_core_share, effort.seconds)
+                yield measure_row(CORE_SHARE_TITLE, share, unit="%", more_is_better=False, goal=15.0)

@@ -14,15 +14,26 @@ import shutil
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import psutil
 
 from benchmarks.cases import HOUR, SECOND, BenchmarkCase, SeriesHistory
-from benchmarks.measure import cpu_seconds, fetch, free_port, running_process, wait_until
+from benchmarks.measure import (
+    COMPETITOR_TIMEOUT,
+    MeasurementError,
+    cpu_seconds,
+    describe_failure,
+    fetch,
+    free_port,
+    require_alive,
+    running_process,
+    wait_until,
+)
 from benchmarks.remote_write import HEADERS, encode_request
 
 FUTURE_SECONDS = 1_200
@@ -30,6 +41,7 @@ FUTURE_SECONDS = 1_200
 EVALUATION_INTERVAL = "200ms"
 """Evaluation interval: short, so that their processes are busy."""
 _CHUNK = HOUR // 2
+T = TypeVar("T")
 
 
 class Competitor(Protocol):
@@ -45,15 +57,27 @@ class Competitor(Protocol):
         """Points per CPU-second that range queries at a step of 1 s return; 0 where that is not measured."""
 
 
+class Figures(NamedTuple):
+    """What competitors reached, and why some did not, by name."""
+
+    values: Mapping[str, float] = MappingProxyType({})
+    failures: Mapping[str, str] = MappingProxyType({})
+
+
 @contextlib.contextmanager
-def running_competitors(
-    folder: Path, log: Callable[[str], None], *, only_prometheus: bool
-) -> Iterator[list[Competitor]]:
-    """Those that are on PATH, running."""
+def running_competitors(folder: Path, log: Callable[[str], None], *, only_prometheus: bool) -> Iterator[Lineup]:
+    """Those that are on PATH, running. One that does not start is among them, and fails whatever it is asked."""
     with contextlib.ExitStack() as stack:
         rivals: list[Competitor] = []
+
+        def start(name: str, running: contextlib.AbstractContextManager[Competitor]) -> None:
+            try:
+                rivals.append(stack.enter_context(running))
+            except Exception as error:
+                rivals.append(UnavailableCompetitor(name, describe_failure(error)))
+
         if (program := shutil.which("prometheus")) is not None:
-            rivals.append(stack.enter_context(_running_prometheus(program, folder / "prometheus")))
+            start("Prometheus", _running_prometheus(program, folder / "prometheus"))
         else:
             log("prometheus is not on PATH: not measured")
         victoria = shutil.which("victoria-metrics") or shutil.which("victoria-metrics-prod")
@@ -61,10 +85,56 @@ def running_competitors(
         if only_prometheus:
             log("vmalert is measured by the full run only")
         elif victoria is not None and vmalert is not None:
-            rivals.append(stack.enter_context(_running_victoria(victoria, vmalert, folder / "victoria")))
+            start("vmalert", _running_victoria(victoria, vmalert, folder / "victoria"))
         else:
             log("victoria-metrics and vmalert are not both on PATH: not measured")
-        yield rivals
+        yield Lineup(rivals, log)
+
+
+class UnavailableCompetitor:
+    """One that did not start."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self._reason = name, reason
+
+    def push_samples(self, _: Iterable[list[SeriesHistory]]) -> None:
+        raise MeasurementError(self._reason)
+
+    def measure_rules(self, _: BenchmarkCase, __: float) -> float:
+        raise MeasurementError(self._reason)
+
+    def measure_range_queries(self, _: Sequence[str], __: float, /) -> float:
+        raise MeasurementError(self._reason)
+
+
+class Lineup:
+    """Competitors, asked one after the other for the same figure. Who fails once is not asked again: each time may cost
+    a minute of waiting."""
+
+    def __init__(self, competitors: Sequence[Competitor], log: Callable[[str], None]) -> None:
+        self._competitors, self._log = competitors, log
+        self._failures: dict[str, str] = {}
+
+    def push_samples(self, histories: Iterable[list[SeriesHistory]]) -> None:
+        known = list(histories)
+        for each in self._competitors:
+            self._log(f"{each.name} takes the samples")
+            self._try(each, lambda each: each.push_samples(known))
+
+    def measure(self, ask: Callable[[Competitor], float]) -> Figures:
+        values = {}
+        for each in self._competitors:
+            if each.name not in self._failures and (value := self._try(each, ask)) is not None:
+                values[each.name] = value
+        return Figures(values, dict(self._failures))
+
+    def _try(self, competitor: Competitor, ask: Callable[[Competitor], T]) -> T | None:
+        try:
+            return ask(competitor)
+        except Exception as error:
+            self._failures[competitor.name] = describe_failure(error)
+            self._log(f"{competitor.name} is left out from here on: {self._failures[competitor.name]}")
+            return None
 
 
 def program_version(program: str, package: str) -> str | None:
@@ -108,7 +178,9 @@ class _Prometheus:
         self._load_rules(make_rule_file(case))
         began = self._evaluation_count()
         wait_until(
-            lambda: self._evaluation_count() >= began + case.competitor_rules, 60, "Prometheus evaluates the rules"
+            lambda: self._evaluation_count() >= began + case.competitor_rules,
+            COMPETITOR_TIMEOUT,
+            "Prometheus evaluates the rules",
         )
         rate = _measure([self._process], self._evaluation_count, seconds)
         self._load_rules('{"groups": []}')
@@ -123,13 +195,15 @@ class _Prometheus:
         while spent < max(seconds, 0.2) and time.monotonic() < deadline:
             before = cpu_seconds([self._process])
             for query in asked:
-                assert fetch(f"{self._url}/api/v1/query_range?{query}") is not None, "Prometheus does not answer"
+                if fetch(f"{self._url}/api/v1/query_range?{query}") is None:
+                    raise MeasurementError("Prometheus does not answer")
             points, spent = points + 3_000 * len(asked), spent + cpu_seconds([self._process]) - before
         return points / spent if spent else 0.0
 
     def _load_rules(self, text: str) -> None:
         self._rules.write_text(text)
-        assert fetch(f"{self._url}/-/reload", b"") is not None, "Prometheus refuses the rules"
+        if fetch(f"{self._url}/-/reload", b"") is None:
+            raise MeasurementError("Prometheus refuses the rules")
 
     def _evaluation_count(self) -> float:
         return read_counter(fetch(f"{self._url}/metrics"), "prometheus_rule_evaluations_total")
@@ -152,7 +226,12 @@ def _running_prometheus(program: str, folder: Path) -> Iterator[Competitor]:
     ]
     with running_process(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: fetch(f"{url}/-/ready") is not None, 60, "Prometheus is ready")
+
+        def is_ready() -> bool:
+            require_alive(process, "Prometheus", folder / "log")
+            return fetch(f"{url}/-/ready") is not None
+
+        wait_until(is_ready, COMPETITOR_TIMEOUT, "Prometheus is ready")
         yield _Prometheus(url, rules, process)
 
 
@@ -183,9 +262,10 @@ class _VictoriaMetrics:
         with running_process(argv, self._folder / "log") as process:
 
             def evaluated() -> float:
+                require_alive(process, "vmalert", self._folder / "log")
                 return read_counter(fetch(page), "vmalert_execution_total")
 
-            wait_until(lambda: evaluated() > case.competitor_rules, 60, "vmalert evaluates the rules")
+            wait_until(lambda: evaluated() > case.competitor_rules, COMPETITOR_TIMEOUT, "vmalert evaluates the rules")
             return _measure([self._process, process], evaluated, seconds) * case.checks
 
     def measure_range_queries(self, _: Sequence[str], __: float) -> float:
@@ -206,7 +286,12 @@ def _running_victoria(victoria: str, vmalert: str, folder: Path) -> Iterator[Com
     ]
     with running_process(argv, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: fetch(f"{url}/health") is not None, 60, "VictoriaMetrics is ready")
+
+        def is_ready() -> bool:
+            require_alive(process, "VictoriaMetrics", folder / "log")
+            return fetch(f"{url}/health") is not None
+
+        wait_until(is_ready, COMPETITOR_TIMEOUT, "VictoriaMetrics is ready")
         yield _VictoriaMetrics(url, vmalert, folder, process)
 
 
@@ -224,7 +309,8 @@ def _remote_write(url: str, histories: Iterable[list[SeriesHistory]]) -> None:
             for part in range(0, len(history) if seconds.size else 0, 1_000):
                 some = history[part : part + 1_000]
                 body = encode_request((one.name, one.labels, t, one.values[seconds % length]) for one in some)
-                assert fetch(url, body, HEADERS) is not None, f"{url} refuses the samples"
+                if fetch(url, body, HEADERS) is None:
+                    raise MeasurementError(f"{url} refuses the samples")
 
 
 def _wait_until_idle(processes: list[psutil.Popen]) -> None:
@@ -243,7 +329,10 @@ def _measure(processes: list[psutil.Popen], evaluated: Callable[[], float], seco
     """
 
     def news(after: float) -> tuple[float, float]:
+        deadline = time.monotonic() + COMPETITOR_TIMEOUT
         while (count := evaluated()) == after:
+            if time.monotonic() > deadline:
+                raise MeasurementError(f"nothing was evaluated for {COMPETITOR_TIMEOUT:g} s")
             time.sleep(0.05)
         return count, cpu_seconds(processes)
 

@@ -8,13 +8,26 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import psutil
 
 from benchmarks.alerting_stack import AlertingStack
-from benchmarks.measure import Effort, Memory, cpu_seconds, fetch, memory_usage, running_process, wait_until
+from benchmarks.measure import (
+    COMPETITOR_TIMEOUT,
+    Effort,
+    MeasurementError,
+    Memory,
+    cpu_seconds,
+    describe_failure,
+    fetch,
+    memory_usage,
+    running_process,
+    wait_until,
+)
 from benchmarks.metrics_server import ROOT, SERIES_COUNT, MetricsServer
 from benchmarks.table import TableRow
 
@@ -22,6 +35,7 @@ RULE_COUNT = 20
 POLL_INTERVAL = 1_000.0
 """ms between two reads of the page, on both sides."""
 COMPETITOR = "Prometheus + Alertmanager"
+T = TypeVar("T")
 _GOLDEN = 0.618_033_988_75
 """Multiples of it are spread evenly over the tick, whatever their number."""
 
@@ -83,8 +97,8 @@ class DaemonUnderTest:
         with running_process(argv, self._log, ROOT, self.folder.parent / "compiled") as process:
             try:
                 yield process
-            except SystemExit as late:
-                raise SystemExit(f"{late}; the daemon says:\n{self._log.read_text()[-2_000:]}") from None
+            except MeasurementError as late:
+                raise MeasurementError(f"{late}; the daemon says: {self._log.read_text()[-2_000:]}") from None
 
     def wait_until_ready(self) -> None:
         """Waits until it answers and has seen the bot."""
@@ -108,10 +122,38 @@ class DaemonUnderTest:
         return "" if found is None else fetch(found[0]) or ""
 
 
+class _Rival:
+    """Prometheus with Alertmanager where they are installed, until they fail: then rows say why, and ours goes on."""
+
+    def __init__(self, stack: AlertingStack | None, log: Callable[[str], None]) -> None:
+        self._stack, self._log = stack, log
+        self._failure = ""
+
+    @property
+    def failures(self) -> dict[str, str]:
+        return {COMPETITOR: self._failure} if self._failure else {}
+
+    def attempt(self, call: Callable[[AlertingStack], T]) -> T | None:
+        """What `call` returns; None where they are not installed, or have failed."""
+        if self._stack is None or self._failure:
+            return None
+        try:
+            return call(self._stack)
+        except Exception as error:
+            self._failure = describe_failure(error)
+            self._log(f"{COMPETITOR} is left out from here on: {self._failure}")
+            return None
+
+    def values(self, value: Callable[[list[float]], float], measured: list[float]) -> dict[str, float]:
+        """For a row; nothing where they failed on the way."""
+        return {COMPETITOR: value(measured)} if measured and not self._failure else {}
+
+
 def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="benchmarks-")))
         pair = AlertingStack.find(folder / "pair", expressions())
+        rival = _Rival(pair, log)
         if pair is None:
             log(
                 "prometheus and prometheus-alertmanager are not both on PATH: reaction, start and footprint of ours alone"
@@ -124,43 +166,65 @@ def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
         first = DaemonUnderTest(folder / "first", page.url)
         with first.started():
             first.wait_until_ready()  # who compiles is larger and slower than who finds it compiled
-        with _running_both(folder / "running", page.url, pair) as (ours, processes):
-            found = _measure_footprint(processes, effort.footprint)
+        with _running_both(folder / "running", page.url, rival) as (ours, processes):
+            footprint = _attempt_rows("footprint", partial(_measure_footprint, processes, rival, effort.footprint))
             log(f"reaction: {effort.rounds} breaches")
-            reaction = _measure_reaction(ours, pair, page, effort.rounds)
+            reaction = _attempt_rows("reaction", partial(_measure_reaction, ours, rival, page, effort.rounds))
         log(f"start: {effort.starts} ×")
-        return [*reaction, _measure_start(folder, page, pair, effort.starts), *found]
+        start = _attempt_rows("start", partial(_measure_start, folder, page, rival, effort.starts))
+        return [*reaction, *start, *footprint]
+
+
+def _attempt_rows(title: str, measure: Callable[[], list[TableRow]]) -> list[TableRow]:
+    """What is measured together, or a row that says why it was not."""
+    try:
+        return measure()
+    except Exception as error:
+        return [TableRow(title, None, failures={"ours": describe_failure(error)})]
 
 
 @contextlib.contextmanager
 def _running_both(
-    folder: Path, url: str, pair: AlertingStack | None
+    folder: Path, url: str, rival: _Rival
 ) -> Iterator[tuple[DaemonUnderTest, dict[str, list[psutil.Popen]]]]:
     """Ours and theirs, watching one page."""
     with contextlib.ExitStack() as stack:
         ours = DaemonUnderTest(folder, url)
         processes = {"ours": [stack.enter_context(ours.started())]}
-        if pair is not None:
-            processes[COMPETITOR] = stack.enter_context(pair.running(url))
-            wait_until(pair.is_ready, 60, "Prometheus sees the bot")
+        theirs = rival.attempt(lambda pair: stack.enter_context(pair.running(url)))
+        rival.attempt(
+            lambda pair: wait_until(
+                pair.is_ready, COMPETITOR_TIMEOUT, "Prometheus sees the bot, and Alertmanager is ready"
+            )
+        )
+        if theirs is not None and not rival.failures:
+            processes[COMPETITOR] = theirs
         ours.wait_until_ready()
         yield ours, processes
 
 
-def _measure_footprint(processes: dict[str, list[psutil.Popen]], seconds: float) -> list[TableRow]:
+def _measure_footprint(processes: dict[str, list[psutil.Popen]], rival: _Rival, seconds: float) -> list[TableRow]:
     """CPU and memory while nothing happens: both at the same time, nobody asking them anything."""
     time.sleep(2)
     before = {who: cpu_seconds(each) for who, each in processes.items()}
     began = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
+    rival.attempt(lambda pair: pair.require_alive())
+    processes = {who: each for who, each in processes.items() if who not in rival.failures}
     cpu = {who: (cpu_seconds(each) - before[who]) / passed * 100 for who, each in processes.items()}
     memory: dict[str, Memory] = {who: memory_usage(each) for who, each in processes.items()}
 
     def row(what: str, unit: str, of: dict[str, float], goal: float | None) -> TableRow:
         theirs = {who: value for who, value in of.items() if who != "ours"}
         return TableRow(
-            f"{RULE_COUNT} rules, {SERIES_COUNT} series at 1 s: {what}", of["ours"], unit, theirs, False, goal
+            f"{RULE_COUNT} rules, {SERIES_COUNT} series at 1 s: {what}",
+            of["ours"],
+            unit,
+            theirs,
+            False,
+            goal,
+            failures=rival.failures,
         )
 
     return [
@@ -170,9 +234,7 @@ def _measure_footprint(processes: dict[str, list[psutil.Popen]], seconds: float)
     ]
 
 
-def _measure_reaction(
-    ours: DaemonUnderTest, pair: AlertingStack | None, page: MetricsServer, rounds: int
-) -> list[TableRow]:
+def _measure_reaction(ours: DaemonUnderTest, rival: _Rival, page: MetricsServer, rounds: int) -> list[TableRow]:
     """Breaches that come at every phase of the tick; the same breach for both sides."""
     mine: list[float] = []
     shown: list[float] = []
@@ -180,8 +242,7 @@ def _measure_reaction(
     began = time.monotonic()
     for number in range(rounds):
         wait_until(ours.is_resolved, 60, "the incident is over")
-        if pair is not None:
-            wait_until(pair.is_resolved, 60, "the alert is over")
+        rival.attempt(lambda pair: wait_until(pair.is_resolved, COMPETITOR_TIMEOUT, "the alert is over"))
         phase = (number + 0.5) * _GOLDEN
         time.sleep((phase - (time.monotonic() - began)) % 1.0)
         at = page.set_breach(True)
@@ -190,16 +251,17 @@ def _measure_reaction(
         assert acted is not None
         mine.append((acted - at) * 1e3)
         shown.append((acted - page.breach_read_at["trading-watchdog"]) * 1e3)
-        if pair is not None:
-            wait_until(lambda at=at: pair.acted_at(at) is not None, 60, "the webhook is called")  # type: ignore[misc]
-            theirs.append(((pair.acted_at(at) or at) - at) * 1e3)
+        if (called := rival.attempt(partial(_wait_for_webhook, at))) is not None:
+            theirs.append((called - at) * 1e3)
         page.set_breach(False)
 
     def row(
         what: str, ours: list[float], theirs: list[float], of: Callable[[list[float]], float], goal: float | None
     ) -> TableRow:
         spread = (min(ours), max(ours)) if of is statistics.median else None
-        return TableRow(what, of(ours), "ms", {COMPETITOR: of(theirs)} if theirs else {}, False, goal, spread=spread)
+        values = rival.values(of, theirs)
+        failures = {} if ours is shown else rival.failures
+        return TableRow(what, of(ours), "ms", values, False, goal, spread=spread, failures=failures)
 
     return [
         row("breach → action, polling at 1 s: median", mine, theirs, statistics.median, POLL_INTERVAL / 2 + 30),
@@ -209,7 +271,13 @@ def _measure_reaction(
     ]
 
 
-def _measure_start(folder: Path, page: MetricsServer, pair: AlertingStack | None, starts: int) -> TableRow:
+def _wait_for_webhook(after: float, pair: AlertingStack) -> float:
+    """When it was called, in monotonic seconds."""
+    wait_until(lambda: pair.acted_at(after) is not None, COMPETITOR_TIMEOUT, "the webhook is called")
+    return pair.acted_at(after) or after
+
+
+def _measure_start(folder: Path, page: MetricsServer, rival: _Rival, starts: int) -> list[TableRow]:
     """A breach that is already there when the process starts; every time with an empty state."""
     page.set_breach(True)
     mine, theirs = [], []
@@ -219,18 +287,25 @@ def _measure_start(folder: Path, page: MetricsServer, pair: AlertingStack | None
         with ours.started():
             wait_until(lambda ours=ours, began=began: ours.acted_at(began) is not None, 30, "the daemon acts")  # type: ignore[misc]
             mine.append(((ours.acted_at(began) or began) - began) * 1e3)
-        if pair is not None:
-            pair.reset()
-            began = time.monotonic()
-            with pair.running(page.url):
-                wait_until(lambda began=began: pair.acted_at(began) is not None, 60, "the webhook is called")  # type: ignore[misc]
-                theirs.append(((pair.acted_at(began) or began) - began) * 1e3)
-    return TableRow(
-        "process start → action on a breach that is there",
-        statistics.median(mine),
-        "ms",
-        {COMPETITOR: statistics.median(theirs)} if theirs else {},
-        False,
-        700.0,
-        spread=(min(mine), max(mine)),
-    )
+        if (taken := rival.attempt(partial(_measure_their_start, page.url))) is not None:
+            theirs.append(taken)
+    return [
+        TableRow(
+            "process start → action on a breach that is there",
+            statistics.median(mine),
+            "ms",
+            rival.values(statistics.median, theirs),
+            False,
+            700.0,
+            spread=(min(mine), max(mine)),
+            failures=rival.failures,
+        )
+    ]
+
+
+def _measure_their_start(url: str, pair: AlertingStack) -> float:
+    """ms."""
+    pair.reset()
+    began = time.monotonic()
+    with pair.running(url):
+        return (_wait_for_webhook(began, pair) - began) * 1e3

@@ -17,7 +17,13 @@ from typing import NamedTuple
 import psutil
 
 SLICES = 5
+COMPETITOR_TIMEOUT = 60.0
+"""s that one of them is waited for before it is left out."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # everything here is on loopback
+
+
+class MeasurementError(Exception):
+    """A figure could not be had; the text says why. Others can."""
 
 
 class Effort(NamedTuple):
@@ -90,12 +96,25 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], object], seconds: float, description: str) -> None:
-    """Waits for a true answer."""
+    """Waits for a true answer; raises MeasurementError when there is none in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"benchmarks: not within {seconds:g} s: {description}")
+            raise MeasurementError(f"not within {seconds:g} s: {description}")
         time.sleep(0.02)
+
+
+def describe_failure(error: Exception) -> str:
+    """One line for a table."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MeasurementError) else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def require_alive(process: psutil.Popen, name: str, log: Path) -> None:
+    """Raises MeasurementError with the last that a process said when it has ended by itself."""
+    if process.poll() is not None:
+        said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise MeasurementError(f"{name} ended with code {process.returncode}: {said[0]}")
 
 
 def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> str | None:
@@ -111,7 +130,7 @@ def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = 
 def running_process(
     argv: list[str], log: Path, cwd: Path | None = None, pycache: Path | None = None
 ) -> Iterator[psutil.Popen]:
-    """A process that is ended whatever happens; what it says goes to `log`. `compiled`: where Python keeps what it has
+    """A process that is ended whatever happens; what it says goes to `log`. `pycache`: where Python keeps what it has
     compiled, whatever the environment says: an installation has it, too."""
     environ = dict(os.environ)
     if pycache is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -14,8 +15,9 @@ import numpy as np
 
 from benchmarks import competitors
 from benchmarks.cases import DAY, HOUR, SeriesHistory
-from benchmarks.measure import Effort, measure_rate
-from benchmarks.table import TableRow
+from benchmarks.competitors import Figures
+from benchmarks.measure import Effort, MeasurementError, measure_rate
+from benchmarks.table import TableRow, measure_row
 from watchdog import config
 from watchdog.offline.replay.engine import replay
 from watchdog.promql import evaluate, parse
@@ -50,41 +52,40 @@ CASES = (
 )
 
 
-def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
+def measure_rows(effort: Effort, log: Callable[[str], None]) -> Iterator[TableRow]:
     """All cases; those over a day, and the year, only in the full run."""
-    found = []
     with (
         TemporaryDirectory(prefix="benchmarks-") as name,
         competitors.running_competitors(Path(name), log, only_prometheus=True) as them,
     ):
         walk = _random_walk(DAY + HOUR if effort.full else 2 * HOUR)
-        for rival in them:
-            log(f"{rival.name} takes the samples")
-            rival.push_samples([[SeriesHistory("equity", (), walk)]])
+        them.push_samples([[SeriesHistory("equity", (), walk)]])
         for case in CASES:
             if case.day and not effort.full:
                 continue
             log(case.title)
-            theirs = {}
+            theirs = Figures()
             # What is irregular or at its limit costs them the same; what only we can say they are not asked.
             if not (case.irregular or case.at_limit) and case.exprs != _MAX_DRAWDOWN:
-                theirs = {rival.name: rival.measure_range_queries(case.exprs, effort.seconds) for rival in them}
-            found.append(
-                TableRow(
-                    f"replay: {case.title}",
-                    measure_ours(case, effort.seconds, full=effort.full),
-                    "",
-                    theirs,
-                    True,
-                    case.goal,
+                theirs = them.measure(
+                    lambda rival, case=case: rival.measure_range_queries(case.exprs, effort.seconds)  # type: ignore[misc]
                 )
+            yield measure_row(
+                f"replay: {case.title}",
+                partial(measure_ours, case, effort.seconds, full=effort.full),
+                competitors=theirs.values,
+                failures=theirs.failures,
+                goal=case.goal,
             )
     if effort.full:
         log("a year")
-        found.append(
-            TableRow("replay: a year of 1 s samples: memory (RSS)", measure_year_memory(), " MB", {}, False, 1_000)
+        yield measure_row(
+            "replay: a year of 1 s samples: memory (RSS)",
+            measure_year_memory,
+            unit="MB",
+            more_is_better=False,
+            goal=1_000,
         )
-    return found
 
 
 def measure_ours(case: _ReplayCase, seconds: float, *, full: bool) -> float:
@@ -113,8 +114,10 @@ def measure_ours(case: _ReplayCase, seconds: float, *, full: bool) -> float:
 
 def measure_year_memory() -> float:
     """MB that a process needs at most which replays a year of one series; measured from outside of this one."""
-    argv = [sys.executable, "-c", "from benchmarks.replay import main; main()"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True)
+    program = f"from {__name__} import {replay_year.__name__} as main; main()"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        raise MeasurementError(f"the process ended with code {said.returncode}: {said.stderr.strip()[-300:]}")
     return float(said.stdout)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo
-from watchdog.actions.git import repository
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +24,6 @@ def template_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repo.git("tag", "x-merge")
     repo.commit("later", later__py="later\n", notes__md="a\nb\nc\nd\n")
     return repo.path
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only a power cut could tell apart is most of the time that these tests would take."""
-    monkeypatch.setattr(os, "fsync", lambda _file: None)
-    monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture

@@ -926,6 +926,7 @@ def _assert_no_leftovers(bot: GitRepo) -> None:
     assert not (bot.path / ".git/trading-watchdog").exists()
 
 
+@pytest.mark.slow
 def test_killed_ahead_of_any_rename_it_is_gone_on_from_to_exactly_one_commit(bot: GitRepo, tmp_path: Path) -> None:
     step, before, theirs = _prepare_step(bot)
     for nth in range(300):
@@ -941,6 +942,7 @@ def test_killed_ahead_of_any_rename_it_is_gone_on_from_to_exactly_one_commit(bot
     pytest.fail("it never got through")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", [None, "emergency/x"])
 def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(
     bot: GitRepo, tmp_path: Path, branch: str | None
@@ -975,6 +977,7 @@ def test_killed_while_git_runs_it_is_gone_on_from_once_that_git_has_ended(
     pytest.fail("it never got through")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", [None, "emergency/x"])
 def test_failing_at_any_step_everything_is_put_back_or_done(bot: GitRepo, tmp_path: Path, branch: str | None) -> None:
     step, before, theirs = _prepare_step(bot, branch)

@@ -81,6 +81,7 @@ def test_a_commit_that_changed_nothing_but_line_ends_of_a_file_is_taken_back(bot
     assert read_bytes(bot, "b.py") in (b"B = 1\n", b"B = 1\r\n")
 
 
+@pytest.mark.slow
 def test_killed_anywhere_a_file_with_crlf_in_the_repository_is_gone_on_from(tmp_path: Path) -> None:
     for nth in range(60):
         bot = GitRepo(tmp_path / str(nth))

@@ -257,7 +257,8 @@ SANDBOX_PROGRAM = """\
 import json
 from pathlib import Path
 from watchdog.actions import SystemdAction
-from watchdog.core.model import ActionError, Target
+from watchdog.core.errors import ActionError
+from watchdog.core.target import Target
 
 told = []
 def tell(step, before):
@@ -307,6 +308,7 @@ def _sandbox_works(folder: Path) -> bool:
     return subprocess.run(["bash", SANDBOX, "-t", "60", folder, "true.sh"], capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.systemd
 def test_a_real_systemd_agrees(tmp_path: Path) -> None:
     box, out = tmp_path / "box", tmp_path / "out"

@@ -46,6 +46,7 @@ def test_a_rule_that_is_not_well_is_no_figure() -> None:
         EvaluatorBenchmark(0.001).measure_fast(case)
 
 
+@pytest.mark.slow
 def test_the_daemon_acts_on_the_breach_of_the_page_and_on_the_next_one(tmp_path: Path) -> None:
     page = MetricsServer()
     daemon = Daemon(tmp_path / "daemon", page.url)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.config.conftest import BASE_RULES, MAIN_YAML
+from tests.support.property_settings import examples
 from watchdog.config import Config, check_files, load
 from watchdog.documents.problems import ConfigError, Problem
 
@@ -123,26 +124,26 @@ def assert_loads_or_refuses(files: dict[str, bytes]) -> None:
         assert (config is None) == bool(problems)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_answered(raw: bytes) -> None:
     assert_loads_or_refuses({"rules/x.yaml": raw, "watchdog.yaml": raw})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
 def test_random_pieces_of_yaml_are_answered(text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     assert_loads_or_refuses({"rules/x.yaml": raw, "watchdog.yaml": raw})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(mutated(TEXTS))
 def test_a_damaged_rule_file_is_answered(raw: bytes) -> None:
     assert_loads_or_refuses({"rules/x.yaml": raw})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     mutated(
         [MAIN_YAML, MAIN_YAML + 'web: {listen: "127.0.0.1:0"}\nstate: /x\n' + "  p: {type: process, unit: b.service}\n"]

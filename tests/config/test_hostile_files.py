@@ -49,6 +49,7 @@ def test_a_hostile_file_gets_a_clear_answer(name: str, tmp_path: Path) -> None:
     assert max(len(str(each)) for each in problems) < 600
 
 
+@pytest.mark.slow
 def test_all_of_them_and_a_hundred_megabytes_more_are_read_in_bounded_memory(tmp_path: Path) -> None:
     for number, (text, _) in enumerate(HOSTILE_FILES.values()):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ def test_ten_thousand_rules_fit_into_one_file(write_config: WriteConfig) -> None
     assert len(load(folder, environ={}).rules) == RULE_COUNT + 2
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_last_of_ten_thousand_rules_is_named_in_its_line(write_config: WriteConfig) -> None:
     text = "rules:\n" + "".join(map(rule_yaml, range(RULE_COUNT - 1))) + rule_yaml(RULE_COUNT - 1, "erors")
     folder = write_config({"rules/many.yaml": text})

@@ -277,6 +277,7 @@ needs_language_server = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_language_server
 def test_an_editor_underlines_what_is_wrong_and_nothing_else(language_clients: list[LanguageClient]) -> None:
     text = (
@@ -299,6 +300,7 @@ def test_an_editor_underlines_what_is_wrong_and_nothing_else(language_clients: l
     assert language_clients[1].diagnostics() == []
 
 
+@pytest.mark.slow
 @needs_language_server
 def test_an_editor_completes_keys_and_words(language_clients: list[LanguageClient]) -> None:
     text = "plans:\n  p:\n    kind: repair\n    mode: \n    \nrules:\n  - name: x\n    \nkpis:\n  k:\n    expr: x\n    unit: \n"
@@ -311,6 +313,7 @@ def test_an_editor_completes_keys_and_words(language_clients: list[LanguageClien
     assert {"ratio", "bytes", "seconds"} <= language_clients[0].complete(12, 10)
 
 
+@pytest.mark.slow
 @needs_language_server
 def test_an_editor_explains_the_key_under_the_cursor(language_clients: list[LanguageClient]) -> None:
     text = "rules:\n  - name: x\n    kpi: k\n    crit: {above: 1, for: 5m, clear: 1}\n    if_missing: {then: hold}\n"

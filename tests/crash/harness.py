@@ -20,7 +20,6 @@ from typing import Any
 
 from tests.crash.scenarios import Scenario, Workspace, setup_workspace
 from tests.rollback.harness import START, CrashPoints, RollbackHarness, flag_step, make_halt, make_repair
-from watchdog.actions.git import repository
 from watchdog.core.model import Millis
 from watchdog.journal import runs
 from watchdog.rollback.runner import RollbackRunner
@@ -195,12 +194,6 @@ def _instrument_syscalls(harness: CrashHarness) -> Any:
             setattr(module, name, real)
 
 
-def disable_fsync() -> None:
-    """Processes die here, disks do not: nothing waits for them."""
-    os.fsync = lambda _: None  # type: ignore[assignment]
-    repository._ENV["GIT_TEST_FSYNC"] = "false"
-
-
 def mounts_unavailable() -> str | None:
     """What is missing for a disk of a test's own, or None."""
     if os.geteuid() != 0:
@@ -228,7 +221,6 @@ def run_in_fork(callback: Callable[[], None]) -> tuple[int, str]:
         os.close(reads)
         code = 1
         try:
-            disable_fsync()
             callback()
             code = 0
         except BaseException:

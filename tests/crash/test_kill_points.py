@@ -37,7 +37,10 @@ def attempts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("story", SCENARIOS, ids=lambda story: story.name)
+@pytest.mark.parametrize(
+    "story",
+    [pytest.param(story, id=story.name, marks=[pytest.mark.quick] * (story.name == "flag")) for story in SCENARIOS],
+)
 @pytest.mark.parametrize("death", ["kill -9", "SIGTERM"])
 def test_wherever_it_dies_every_effect_happens_once_and_the_run_ends(
     story: Scenario, death: str, api_url: str, attempts_folder: Path, request: pytest.FixtureRequest

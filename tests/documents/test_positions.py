@@ -214,6 +214,7 @@ def test_bytes_that_are_no_utf_8_have_a_place(raw: bytes, place: tuple[int, int]
     assert "UTF-8" in problem.what
 
 
+@pytest.mark.slow
 def test_a_flood_of_values_is_refused() -> None:
     document = parse_document(b"[" + b"1," * (MAX_NODES + 10) + b"]", "f")
     assert "more than" in error_texts(document)[0]

@@ -16,6 +16,10 @@ from typing import Any, TypeVar
 
 import psutil
 
+from watchdog.cli.status import incident_as_json
+from watchdog.journal import incidents
+from watchdog.journal.sqlite import Journal
+
 T = TypeVar("T")
 TOY_BOT = Path(__file__).with_name("toy_bot.py")
 
@@ -232,10 +236,13 @@ class E2EHarness:
         )
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
-        done = self.run_cli("incidents", *([str(number)] if number else []), "--json")
-        assert done.returncode == 0, done.stderr
-        listed: list[dict[str, Any]] = json.loads(done.stdout)
-        return listed
+        """What `incidents --json` prints, without a process for each look."""
+        journal = Journal(self.folder / "state" / "journal.db", migrate=False)
+        try:
+            found = incidents.list_incidents(journal, number)
+            return [incident_as_json(journal, one, timeline=number is not None) for one in found]
+        finally:
+            journal.close()
 
     def list_runs(self) -> list[dict[str, Any]]:
         """Every plan run, oldest first."""

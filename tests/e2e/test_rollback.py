@@ -7,6 +7,8 @@ import shutil
 import signal
 import time
 
+import pytest
+
 from tests.e2e.harness import E2EHarness, wait_until
 
 BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
@@ -31,6 +33,7 @@ def test_level_one_is_enough_when_the_flag_is_what_is_bad(harness: E2EHarness) -
     assert harness.revert_commits() == []
 
 
+@pytest.mark.quick
 def test_a_level_that_is_disproven_is_followed_by_the_next_one(harness: E2EHarness) -> None:
     harness.start_watchdog()
     harness.wait_until_healthy()
@@ -56,7 +59,10 @@ def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(harness: E
     rules.write_text(good.replace("rules:", "ruels:"))
     wait_until(lambda: "watchdog_config_last_reload_successful 0.0" in (harness.watchdog_metrics() or ""))
 
-    wait_until(lambda: ladder_ended(harness))  # asked on the command line, of the broken files
+    asked = harness.run_cli("incidents", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert "the files on disk have" in asked.stderr
+    wait_until(lambda: ladder_ended(harness))
 
     (run,) = harness.list_runs()
     assert (run["outcome"], run["level"]) == ("proven", 1)

@@ -35,6 +35,7 @@ def measurements() -> dict[str, dict[str, float]]:
     return {row["version"]: row for row in map(json.loads, done.stdout.splitlines())}
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 def test_v1_is_well(measurements: dict[str, dict[str, float]]) -> None:
     v1 = measurements["v1"]
@@ -44,6 +45,7 @@ def test_v1_is_well(measurements: dict[str, dict[str, float]]) -> None:
     assert v1["confidence_min"] > 0.92
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 @pytest.mark.parametrize("version", ["v2-on", "v2-off"])
 def test_v2_is_bad_whatever_its_flag_says(measurements: dict[str, dict[str, float]], version: str) -> None:
@@ -54,6 +56,7 @@ def test_v2_is_bad_whatever_its_flag_says(measurements: dict[str, dict[str, floa
     assert v2["confidence_max"] < 0.90
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 @pytest.mark.parametrize("first", [2291, 2718])
 def test_v1_is_well_where_it_is_restarted_in_the_middle(first: int) -> None:
@@ -64,6 +67,7 @@ def test_v1_is_well_where_it_is_restarted_in_the_middle(first: int) -> None:
     assert walked["confidence"].mean() > 0.92
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 @pytest.mark.parametrize("version", ["v1", "v2-on"])
 def test_what_comes_later_does_not_change_what_is_told_now(version: str) -> None:
@@ -90,6 +94,7 @@ def test_the_second_version_adds_one_flag_to_the_settings() -> None:
     assert [line.split("  #")[0] for line in after[len(before) :].split("\n") if line] == ["FEATURE_HMM_V2 = True"]
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 def test_a_restarted_bot_goes_on_where_it_stopped(bot_folder: Path) -> None:
     with running_bot(bot_folder, pace=300) as bot:
@@ -109,6 +114,7 @@ def test_a_restarted_bot_goes_on_where_it_stopped(bot_folder: Path) -> None:
         assert bot.stop() == 0
 
 
+@pytest.mark.slow
 @needs_hmmlearn
 def test_version_two_takes_over_the_state_of_version_one(bot_folder: Path) -> None:
     (bot_folder / "state.json").write_text(json.dumps({"bar": 2000, "equity": 12345.0}))

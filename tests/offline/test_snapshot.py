@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.actions import GitRepo, failing_at, make_action
-from watchdog.actions.git import repository
 from watchdog.actions.git.commit_refs import redeployed_commits
 from watchdog.cli.command_line import main
 from watchdog.core.errors import WatchdogError
@@ -20,12 +18,6 @@ from watchdog.offline import snapshot
 V1 = "TRADING = True  # new positions\nSIZE = 1\n"
 V2 = "TRADING = True  # new positions\nSIZE = 2\nFEATURE = True\n"
 NOW = 1_700_000_000_000
-
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
 
 
 @pytest.fixture
@@ -174,6 +166,7 @@ def test_a_snapshot_that_failed_half_way_is_none_and_can_be_taken_again(folder: 
     assert tried > 3
 
 
+@pytest.mark.slow
 def test_wherever_a_restore_fails_the_files_are_those_of_one_version_or_it_can_be_asked_for_again(
     folder: Path, bot: GitRepo
 ) -> None:

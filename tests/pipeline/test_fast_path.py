@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import random_rows, run_live, write_config
 from tests.support.pipeline_harness import PipelineHarness
+from tests.support.property_settings import examples
 from watchdog import rules
 from watchdog.core.model import Labels, Verdict
 from watchdog.pipeline.check_tracker import CheckTracker
@@ -42,7 +43,7 @@ def run_pipeline(
         return told, dict(pipeline.machines)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.sampled_from([300, 1_000, 2_500]), st.integers(5, 40))
 def test_short_cuts_change_no_event_and_no_machine(seed: int, every: int, count: int) -> None:
     rows = random_rows(seed, count, every)

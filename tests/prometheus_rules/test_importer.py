@@ -229,6 +229,7 @@ def test_what_an_alert_says_is_part_of_the_fingerprint(write_config: WriteConfig
     assert len(prints) == 2
 
 
+@pytest.mark.slow
 def test_aliases_that_copy_without_end_are_refused(write_config: WriteConfig) -> None:
     many = ", ".join(["*r"] * 600)
     text = f"groups:\n  - {{name: a, rules: &l [&r {{alert: A, expr: a > 1, labels: {{a: b, c: d}}}}, {many}]}}\n"

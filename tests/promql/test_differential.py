@@ -46,9 +46,10 @@ CASE_COUNT = int(os.environ.get("WATCHDOG_DIFFERENTIAL", "6000"))
 """Expressions; tens of thousands on demand."""
 SEED = int(os.environ.get("WATCHDOG_DIFFERENTIAL_SEED", "7"))
 
-pytestmark = pytest.mark.skipif(
-    prometheus.unavailable_reason() is not None, reason=prometheus.unavailable_reason() or ""
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(prometheus.unavailable_reason() is not None, reason=prometheus.unavailable_reason() or ""),
+]
 
 
 def _extrapolated_2_42(window: Window, *, per_second: bool) -> Floats | None:

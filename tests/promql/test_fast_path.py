@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from random import Random
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.promql.random_promql import ExpressionGenerator
 from tests.promql.test_properties import EXPRESSIONS, SAMPLES, SLOW_SETTINGS, Samples, float_bits, pages_by_source
+from tests.support.property_settings import examples
 from tests.support.series_builders import series_key
 from watchdog.core.model import Labels
 from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Expr, PromqlError, evaluate, parse
@@ -140,7 +142,7 @@ TIMES = st.lists(st.integers(-10_000, 1_300_000), min_size=1, max_size=4)
 SINCE = st.none() | st.integers(0, 900_000)
 
 
-@settings(SLOW_SETTINGS, max_examples=150)
+@settings(SLOW_SETTINGS, max_examples=examples(150))
 @given(SAMPLES, SEEDS, TIMES, SINCE)
 def test_many_expressions_at_one_time_say_what_each_says_alone(
     samples: Samples, seed: int, times: list[int], since: int | None
@@ -149,12 +151,13 @@ def test_many_expressions_at_one_time_say_what_each_says_alone(
     live, exprs = EmbeddedEvaluator(series), random_expressions(seed, 12)
     for now in times:
         tick = live.at(now)
+        slow = functools.cache(lambda expr, since, now=now: evaluate_slow(expr, series, now, since))
         for expr in [*exprs, *exprs[:4]]:
-            assert evaluate_fast(tick, expr, since) == evaluate_slow(expr, series, now, since), expr.text
-            assert evaluate_fast(tick, expr, None) == evaluate_slow(expr, series, now, None), expr.text
+            assert evaluate_fast(tick, expr, since) == slow(expr, since), expr.text
+            assert evaluate_fast(tick, expr, None) == slow(expr, None), expr.text
 
 
-@settings(SLOW_SETTINGS, max_examples=30)
+@settings(SLOW_SETTINGS, max_examples=examples(30))
 @given(SAMPLES, TIMES, SINCE)
 def test_expressions_about_many_series_say_the_same(samples: Samples, times: list[int], since: int | None) -> None:
     series = pages_by_source(samples)
@@ -166,7 +169,7 @@ def test_expressions_about_many_series_say_the_same(samples: Samples, times: lis
             assert evaluate_fast(tick, expr, since) == evaluate_slow(expr, series, now, since), expr.text
 
 
-@settings(SLOW_SETTINGS, max_examples=100)
+@settings(SLOW_SETTINGS, max_examples=examples(100))
 @given(SAMPLES, SEEDS, st.integers(0, 900_000), st.data())
 def test_until_then_nothing_changes_without_samples(samples: Samples, seed: int, now: int, data: st.DataObject) -> None:
     series = pages_by_source(samples)
@@ -230,7 +233,7 @@ def test_a_sample_holds_until_it_is_too_old_and_a_window_until_its_oldest_leaves
     assert live.at(399_500).evaluate(parse("time() - a")).valid_until == 399_500
 
 
-@settings(SLOW_SETTINGS, max_examples=60)
+@settings(SLOW_SETTINGS, max_examples=examples(60))
 @given(SAMPLES, SEEDS, TIMES, st.lists(st.integers(0, 900_000), min_size=2, max_size=6, unique=True))
 def test_what_nobody_watched_lacks_in_both_ways(
     samples: Samples, seed: int, times: list[int], downs: list[int]

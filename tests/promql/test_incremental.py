@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.promql.test_properties import float_bits
+from tests.support.property_settings import examples
 from watchdog.core.model import Sample
 from watchdog.promql import EmbeddedEvaluator, Expr, evaluate, parse
 from watchdog.promql.fast import incremental
@@ -65,7 +66,7 @@ STRETCHES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STRETCHES, st.integers(0, 1 << 32), st.sampled_from(SPANS), st.booleans(), st.sampled_from(["", " offset 7s"]))
 def test_each_look_says_what_a_first_look_says(
     stretches: list[tuple[str, int, int, float]], seed: int, span: str, jitters: bool, offset: str

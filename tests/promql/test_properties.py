@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from tests.support.series_builders import STALE_MARKER, series_key
 from watchdog.core.model import Labels
 from watchdog.promql import evaluate, parse
@@ -106,8 +107,8 @@ SAMPLES = st.dictionaries(st.sampled_from(SERIES).map(series_key), st.one_of(POI
 TIMES = st.lists(st.integers(-10_000, 1_300_000), min_size=1, max_size=12).map(lambda found: np.array(found, np.int64))
 Samples = Mapping[Labels, Mapping[int, float]]
 
-SLOW_SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-PER_EXPRESSION_SETTINGS = settings(SLOW_SETTINGS, max_examples=6)
+SLOW_SETTINGS = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PER_EXPRESSION_SETTINGS = settings(SLOW_SETTINGS, max_examples=examples(6))
 """For tests that are repeated for every expression."""
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.promql.test_properties import float_bits, pages_by_source
+from tests.support.property_settings import examples
 from tests.support.series_builders import STALE_MARKER, series_key
 from watchdog.promql import QueryResult, evaluate, parse
 from watchdog.promql.eval.window_columns import BucketSearch
@@ -128,7 +129,7 @@ def answer_at(result: QueryResult, i: int) -> list[object]:
 
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_many_times_are_answered_like_one(text: str) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def check(data: st.DataObject) -> None:
         series = data.draw(random_pages())
@@ -178,7 +179,7 @@ def test_a_search_in_buckets_finds_what_halving_finds(apart: list[int], asked: l
     assert BucketSearch(t).searchsorted(times).tolist() == t.searchsorted(times, "right").tolist()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_sums_and_means_are_what_exact_arithmetic_says(data: st.DataObject) -> None:
     series = data.draw(random_pages())

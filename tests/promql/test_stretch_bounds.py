@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from watchdog.promql import evaluate, parse
 from watchdog.promql.fast.envelopes import TimeSpans, compute_envelope
 from watchdog.promql.functions.function import RangeFunction
@@ -109,7 +110,7 @@ def times_within(over: TimeSpans, i: int, t: Ints) -> Ints:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.integers(0, 1 << 30),
     st.sampled_from(BOUNDED_EXPRESSIONS),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from watchdog.promql import evaluate, is_never_true, parse, value_bounds
 from watchdog.tsdb.page import PageList, page_from_samples
 
@@ -71,7 +72,7 @@ def expressions() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     expressions(),
     st.lists(st.floats(-10, 10), min_size=12, max_size=12),

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.pipeline_harness import MAIN_YAML, RULES_YAML, SECOND, PipelineHarness
+from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.errors import ActionError
@@ -143,7 +144,9 @@ class PropertyHarness(PipelineHarness):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(EPISODES, min_size=3, max_size=8))
 def test_what_must_hold_in_every_night(spells: list[Episode]) -> None:

@@ -69,6 +69,7 @@ def test_of_many_that_take_the_lock_at_once_one_gets_it(tmp_path: Path) -> None:
         assert len(list(state.glob("got-*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [{"revert": "v2"}, {"to": "v1"}], ids=["revert", "to"])
 def test_two_that_revert_at_once_leave_one_commit_and_a_sound_tree(tmp_path: Path, step: dict[str, str]) -> None:
     """Two watchdogs with two state folders on one repository: nobody should, and it happens."""
@@ -91,6 +92,7 @@ def test_two_that_revert_at_once_leave_one_commit_and_a_sound_tree(tmp_path: Pat
         repo.git("reset", "-q", "--hard", "v2")
 
 
+@pytest.mark.slow
 def test_of_two_that_take_the_index_lock_again_and_again_one_is_within(tmp_path: Path) -> None:
     repo = repository.open_repository(str(GitRepo(tmp_path / "bot").path), 30_000)
     within = tmp_path / "within"
@@ -105,6 +107,7 @@ def test_of_two_that_take_the_index_lock_again_and_again_one_is_within(tmp_path:
     assert run_concurrently(2, take) == [0, 0]
 
 
+@pytest.mark.slow
 def test_two_that_start_the_bot_at_once_leave_one_bot(tmp_path: Path) -> None:
     marker = f"4343{os.getpid()}"
     place = ProcessSpec(pid_file="bot.pid", command=("sleep", marker), cwd=str(tmp_path))
@@ -209,6 +212,7 @@ def test_a_unit_that_a_person_stops_in_the_middle_of_a_plan_stays_down_and_one_t
 # ─ whole processes ─
 
 
+@pytest.mark.slow
 def test_of_two_commands_at_once_one_acts_and_both_end(tmp_path: Path) -> None:
     """No daemon runs: each would be one."""
     repo = GitRepo(tmp_path / "bot")

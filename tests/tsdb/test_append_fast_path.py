@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from watchdog.core.model import Sample
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.head_page import HeadPage
@@ -64,7 +65,7 @@ def run_reads(reads: list[Any], windows: dict[str, int]) -> list[Any]:
     return said
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(READS, max_size=25), st.sampled_from([{}, {"long": 900_000}]))
 def test_a_usual_read_is_kept_as_any_other(reads: list[Any], windows: dict[str, int]) -> None:
     quick = run_reads(reads, windows)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from tests.support.series_builders import parse_labels
 from watchdog.core.model import Labels, Sample
 from watchdog.promql import evaluate, parse
@@ -82,7 +83,7 @@ def read_archive(folder: Path, name: str = "m", after: int = 0, until: int = 2 *
 # ─ codec ─
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(
         st.one_of(st.sampled_from(ODD_VALUES), st.floats(width=64), st.integers(-(2**40), 2**40).map(float)),
@@ -95,7 +96,7 @@ def test_values_come_back_bit_for_bit(numbers: list[float]) -> None:
     assert unpack_values(pack_values(v), v.size).tobytes() == v.tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=30), st.integers(0, 6))
 def test_any_bits_come_back_those_of_nan_included(bits: list[int], places: int) -> None:
     v = np.array(bits, np.uint64).view(np.float64)
@@ -115,7 +116,7 @@ def test_the_marks_of_what_is_gone_and_absent_come_back() -> None:
     assert unpack_values(pack_values(v[0]), 4).tobytes() == v[0].tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(-(2**62), 2**62 - 1), max_size=50))
 def test_times_come_back(times: list[int]) -> None:
     t = np.array(times, np.int64)
@@ -123,7 +124,7 @@ def test_times_come_back(times: list[int]) -> None:
     assert unpack_times(pack_times(t), t.size).tolist() == times
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 20))
 def test_bytes_of_something_else_are_refused_and_nothing_else_happens(data: bytes, n: int) -> None:
     for unpack in (lambda: unpack_times(data, n), lambda: unpack_values(data, n), lambda: unpack_samples(data, 2, n)):
@@ -562,6 +563,7 @@ def test_a_clock_that_is_set_back_loses_nothing_that_follows(tmp_path: Path) -> 
     assert {found[t] for t in range(T + 10 * M, T + 40 * M, S)} == {2.0}
 
 
+@pytest.mark.slow
 def test_kill_nine_at_any_moment_leaves_each_write_whole_or_absent(tmp_path: Path) -> None:
     """A process writes as fast as it can, and says what is written; it is killed again and again."""
     program = f"""
@@ -596,7 +598,7 @@ for now in range(start, start + 4000 * M, 10 * S):
     assert list(tmp_path.glob("*.corrupt-*")) == []
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=40))
 def test_a_file_with_bytes_changed_at_random_is_never_our_death(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
     for old in tmp_path.iterdir():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from tests.support.series_builders import STALE_MARKER, parse_labels, series_key
 from watchdog.core.model import Labels, Sample
 from watchdog.promql import evaluate, parse
@@ -572,7 +573,7 @@ READS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(READS, st.lists(st.integers(0, 60), max_size=3), st.integers(1, 20))
 def test_the_store_answers_as_plain_lists_do(
     reads: list[list[tuple[str, int]] | None], reloads: list[int], step: int

@@ -7,8 +7,9 @@ import json
 import time
 from typing import Any
 
-from watchdog.cli.control import send_request
-from watchdog.cli.status import fetch_status, open_journal
+from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.common import open_journal, send_request
+from watchdog.cli.status import fetch_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration, format_value, parse_duration
@@ -22,6 +23,38 @@ from watchdog.web.status_rows import format_time
 
 _ANSWER_TIMEOUT_S = 30
 """s after the end of a capture before nobody is thought to answer."""
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "baseline",
+        show_all,
+        "What KPIs are when all is well: capture it, show it, compare with now.",
+        as_json=False,
+    )
+    what = command.add_subparsers(required=True, metavar="WHAT")
+
+    command = add_command(what, "capture", capture, "Ask the running watchdog to take what is so now for normal.")
+    add_config_option(command)
+    command.add_argument("kpis", nargs="*", metavar="KPI", help="default: all that say baseline: captured")
+    command.add_argument(
+        "--for",
+        dest="span",
+        metavar="DURATION",
+        default="1m",
+        help="gather for so long, from now on (default: %(default)s; 0s: one look)",
+    )
+
+    add_config_option(add_command(what, "show", show_all, "The baselines in force, and where they come from."))
+    add_config_option(
+        add_command(
+            what,
+            "diff",
+            diff,
+            "What is so now beside what is normal; 1 when something is more than 20 times off.",
+        )
+    )
 
 
 def capture(options: argparse.Namespace) -> int:

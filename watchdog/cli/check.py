@@ -1,4 +1,4 @@
-"""`check`: every error of every file, what is doubtful, and how long each rule takes at worst."""
+"""`check`: every error of every file, what is doubtful, how long each rule takes at worst; the rules explained, or exported."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from watchdog import config
-from watchdog.cli.export import export_rules
+from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
@@ -20,9 +21,29 @@ from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
 from watchdog.journal.sqlite import Journal, JournalError
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
+from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
 
 _PROBE_INTERVAL_S = 1.0
 """Seconds between the two reads of a probe."""
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands, "check", check, "Check rule files and configuration; list every error with file, line and column."
+    )
+    command.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="rule files, a folder of rules, or a configuration folder (default: --config)",
+    )
+    command.add_argument("--explain", metavar="RULE", help="tell in plain English what a rule does, defaults included")
+    command.add_argument(
+        "--probe", action="store_true", help="read each source, and warn of metrics that none delivers"
+    )
+    command.add_argument("--export", choices=["prometheus"], help="print the rules as a file for a Prometheus server")
+    add_config_option(command)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -39,7 +60,7 @@ def check(options: argparse.Namespace) -> int:
     paths = options.paths or [options.config]
     checked, problems = config.check_files(paths, environ=os.environ, probe=probe if options.probe else None)
     if options.export and checked is not None:
-        return export_rules(checked)
+        return _export(checked)
     if options.explain is not None and checked is not None:
         return _explain(checked, options.explain, as_json=options.json)
     warnings = () if checked is None else checked.warnings
@@ -103,6 +124,13 @@ def _explain(checked: Config, name: str, *, as_json: bool) -> int:
         raise WatchdogError(unknown_name("rule", name, checked.rules))
     text = explain_rule(checked, name)
     print(json.dumps({"rule": name, "text": text}) if as_json else text)
+    return 0
+
+
+def _export(checked: Config) -> int:
+    exported = export_prometheus(checked)
+    print(exported.text, end="")
+    print(describe_export(exported.alerts, exported.unsupported), file=sys.stderr)
     return 0
 
 

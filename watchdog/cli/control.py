@@ -1,10 +1,9 @@
-"""`rollback` and `resume`: what people ask for, through the daemon or without one."""
+"""`rollback`, `undo`, `resume` and the like: what people ask for, through the daemon or without one."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import logging
 import os
@@ -12,14 +11,106 @@ import sys
 import time
 from typing import Any
 
+from watchdog.cli.arguments import Commands, add_command, add_config_option, add_reason_option, add_yes_option, duration
+from watchdog.cli.common import confirm, current_user, open_journal, run_as_json, send_request
 from watchdog.cli.dry_run import dry_run
 from watchdog.cli.run import log_to_stderr
-from watchdog.cli.status import open_journal, run_as_json
 from watchdog.core.errors import WatchdogError
 from watchdog.journal import messages, runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal
 from watchdog.web.status_rows import format_time
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands, "rollback", rollback, "Run a plan now, through the daemon or, when none runs, without it."
+    )
+    command.add_argument("plan", metavar="PLAN")
+    command.add_argument("--target", metavar="NAME", help="needed when there are several")
+    command.add_argument("--level", metavar="NAME", help="start at this level")
+    add_reason_option(command)
+    command.add_argument("--dry-run", action="store_true", help="print what would change, as diffs, and change nothing")
+    add_yes_option(command)
+    command.add_argument("--takeover", action="store_true", help="end a daemon that hangs, and do it without it")
+    add_config_option(command)
+
+    command = add_command(
+        commands, "undo", undo, "Put back the files that an incident's repairs changed; git gets one more commit."
+    )
+    command.add_argument("incident", type=int, metavar="INCIDENT")
+    add_reason_option(command)
+    add_yes_option(command)
+    add_config_option(command)
+
+    command = add_command(
+        commands,
+        "resume",
+        resume,
+        "Open a target's latch: repairs may start again, and its rules are judged anew.",
+    )
+    command.add_argument("target", metavar="TARGET")
+    add_reason_option(command, required=True)
+    add_config_option(command)
+
+    command = add_command(commands, "approve", approve, "Let a plan run that waits for approval begin.")
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("run", type=int, metavar="RUN", help="its number, as in the message and in `status`")
+
+    command = add_command(commands, "deny", deny, "End a plan run that waits for approval; nothing is touched.")
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("run", type=int, metavar="RUN")
+
+    command = add_command(
+        commands,
+        "abort",
+        abort,
+        "End a plan at its next step. What it has done stays, and the target is latched.",
+    )
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("what", metavar="RUN|TARGET", help="one run, or all of a target")
+
+    command = add_command(
+        commands,
+        "ack",
+        ack,
+        "Say that somebody is on it, or what was found out; stands in the incident's timeline.",
+    )
+    command.add_argument("incident", type=int, metavar="INCIDENT")
+    finding = command.add_mutually_exclusive_group()
+    finding.add_argument("--note", metavar="TEXT", help="what others should know")
+    finding.add_argument(
+        "--cause", metavar="TEXT", help="the root cause; the report measures how long it took to be found"
+    )
+    finding.add_argument("--fix", metavar="TEXT", help="what fixes it for good; the report measures how long that took")
+    add_config_option(command)
+
+    command = add_command(
+        commands, "hold", hold, "Rules start no repair of a target for a while. Halts they do, unless --all."
+    )
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("target", metavar="TARGET")
+    _add_length_options(command)
+    command.add_argument("--all", action="store_true", help="no halts either")
+
+    command = add_command(
+        commands, "silence", silence, "A rule is not told for a while. It is still judged and acted upon."
+    )
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("rule", metavar="RULE")
+    _add_length_options(command)
+    command.add_argument("--until-well", action="store_true", help="or until it is well again, if that is sooner")
+
+
+def _add_length_options(command: argparse.ArgumentParser) -> None:
+    length = command.add_mutually_exclusive_group(required=True)
+    length.add_argument("--for", dest="span", type=duration, metavar="DURATION", help="such as 2h; at most 30d")
+    length.add_argument("--off", action="store_true", help="end it now")
 
 
 def rollback(options: argparse.Namespace) -> int:
@@ -59,14 +150,6 @@ def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], q
     return _print_outcome(journal, run, options.json)
 
 
-def confirm(options: argparse.Namespace, question: str) -> None:
-    """Scripts are not asked: they have nobody to ask."""
-    if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise WatchdogError("nothing was done")
-
-
 def _run_without_daemon(
     options: argparse.Namespace, kind: str, args: dict[str, Any], lock: StateLock | None = None
 ) -> int:
@@ -80,7 +163,7 @@ def _run_without_daemon(
         await daemon.start(web=False)
         try:
             ok, text = daemon.request_handler.answer(
-                messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()
+                messages.Request(0, wall_clock(), kind, args, current_user()), wall_clock()
             )
             if not ok:
                 raise WatchdogError(text)
@@ -168,7 +251,7 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
     try:
         return _print_answer(
             options,
-            daemon.request_handler.answer(messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()),
+            daemon.request_handler.answer(messages.Request(0, wall_clock(), kind, args, current_user()), wall_clock()),
         )
     finally:
         daemon.close()
@@ -181,20 +264,3 @@ def _print_answer(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
     else:
         print(text, file=sys.stdout if ok else sys.stderr)
     return 0 if ok else 1
-
-
-def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
-    """Leaves a request in the journal and waits for the daemon's answer."""
-    with journal.transaction() as db:
-        request = messages.add_request(db, kind, args, _current_user(), time.time_ns() // 1_000_000)
-    for _ in range(150):
-        if (answer := messages.find_answer(journal, request)) is not None:
-            return answer
-        time.sleep(0.1)
-    with journal.transaction() as db:
-        messages.answer_request(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
-    raise WatchdogError("the daemon does not answer — see its log; nothing was done")
-
-
-def _current_user() -> str:
-    return os.environ.get("SUDO_USER") or getpass.getuser()

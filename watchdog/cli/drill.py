@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import json
 
-from watchdog.cli.status import open_journal
+from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.common import open_journal
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.documents.problems import unknown_name
@@ -14,6 +15,20 @@ from watchdog.offline.drill.rehearse import RowResult, rehearse_plan
 
 _MAX_DIFF_LINES = 40
 """Lines of a diff; --json has them all."""
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "drill",
+        rehearse,
+        "Rehearse a plan on copies of the repository and the files: what would fail tonight.",
+    )
+    command.add_argument("plan", metavar="PLAN")
+    command.add_argument(
+        "--target", metavar="NAME", help="only this one (default: every target whose rules start the plan)"
+    )
+    add_config_option(command)
 
 
 def rehearse(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from watchdog import config
+from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
@@ -29,6 +30,22 @@ from watchdog.tsdb.page import Ints
 _MAX_WINDOW: Millis = 400 * 86_400_000
 """How far before the first time a server is asked at most."""
 _SPECIAL_VALUES = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands, "query", query, "Ask a PromQL expression of history files, or of the running watchdog."
+    )
+    command.add_argument("expr", metavar="EXPR", help="PromQL")
+    command.add_argument(
+        "--at", metavar="TIME", help="one time: ISO 8601, seconds or milliseconds, now, now-1h (default: the end)"
+    )
+    command.add_argument("--from", dest="start", metavar="TIME", help="first time of several")
+    command.add_argument("--to", dest="end", metavar="TIME", help="last time (default: the end)")
+    command.add_argument("--step", metavar="DURATION", help="from one time to the next (default: 300 steps)")
+    add_history_option(command, text="CSV, OpenMetrics text, series.db, a Prometheus's address; else the watchdog")
+    command.add_argument("--png", type=Path, metavar="FILE", help="draw a picture instead of a table")
+    add_config_option(command)
 
 
 def query(options: argparse.Namespace) -> int:

@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.arguments import Commands, add_command, add_history_option
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels, Millis
@@ -28,6 +30,25 @@ from watchdog.web.status_rows import format_time
 _BAR_WIDTH = 30
 _DEFAULT_SERVER_STEP: Millis = 15_000
 _MAX_WINDOW: Millis = 400 * 86_400_000
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "replay",
+        run,
+        "What rules would have done over the past: trips, plans, and labelled incidents found.",
+    )
+    command.add_argument("rules", nargs="+", type=Path, metavar="RULES", help="rule files, or a folder of them")
+    add_history_option(command, text="CSV, OpenMetrics text, a series.db, or a Prometheus's address", required=True)
+    command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
+    command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")
+    command.add_argument(
+        "--exact", action="store_true", help="judge every round, and pass over none: slow, same result"
+    )
+    command.add_argument("--incidents", type=Path, metavar="FILE", help="labelled incidents: CSV with start,end[,name]")
+    command.add_argument("--png", type=Path, metavar="FILE", help="draw a timeline, too")
 
 
 def run(options: argparse.Namespace) -> int:

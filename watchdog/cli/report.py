@@ -7,14 +7,32 @@ import dataclasses
 import json
 import sys
 import time
+from pathlib import Path
 
-from watchdog.cli.status import open_journal
+from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
+from watchdog.cli.common import open_journal
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.journal import incidents
 from watchdog.offline.history import loader
 from watchdog.offline.report import build
 from watchdog.tsdb.page import PageList
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "report",
+        print_report,
+        "Tell one incident whole: seen, decided, done, proven, how long it took, what is open.",
+    )
+    command.add_argument("incident", type=int, metavar="INCIDENT", help="its number, as `incidents` lists it")
+    command.add_argument(
+        "--format", choices=("md", "html"), default="md", help="Markdown, or one HTML page with pictures"
+    )
+    command.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there instead of printing")
+    add_history_option(command, text="where the samples of that time are, when not in the watchdog's own history")
+    add_config_option(command)
 
 
 def print_report(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`run` and `demo`: the two commands that go on by themselves."""
+"""`run`: the daemon in the foreground, and its log."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from watchdog.cli.arguments import Commands, add_command, add_config_option
+
 if TYPE_CHECKING:
     from watchdog.app.daemon import Daemon
+
+
+def register(commands: Commands) -> None:
+    command = add_command(commands, "run", run, "Watch, act and tell until stopped; SIGHUP reloads.", as_json=False)
+    add_config_option(command)
+    command.add_argument("--verbose", "-v", action="store_true", help="log more")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,9 +79,3 @@ def _is_journald(stream: TextIO) -> bool:
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-
-
-def run_demo_command(options: argparse.Namespace) -> int:
-    from watchdog.offline.demo import run_demo
-
-    return run_demo(as_json=options.json, keep=options.keep)

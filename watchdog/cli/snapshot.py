@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from watchdog.actions.git.commit_refs import redeployed_commits, reverts_in_force
-from watchdog.cli.control import confirm, send_request
-from watchdog.cli.status import open_journal
+from watchdog.cli.arguments import Commands, add_command, add_config_option, add_yes_option
+from watchdog.cli.common import confirm, open_journal, send_request
 from watchdog.config import Config
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.target import Target
@@ -19,6 +19,29 @@ from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal
 from watchdog.offline import snapshot
 from watchdog.web.status_rows import format_time
+
+
+def register(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "snapshot",
+        run_snapshot,
+        "Before a deploy: tag the commit and save files; --restore undoes the deploy.",
+    )
+    command.add_argument("target", nargs="?", metavar="TARGET", help="needed when there are several")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--tag", metavar="NAME", help="take one of this name (default: list what there is)")
+    which.add_argument("--restore", metavar="NAME", help="back to it: a new commit, and the saved files byte for byte")
+    command.add_argument(
+        "--save",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="save these too, beside the files in which plans set flags; relative to the repo",
+    )
+    add_yes_option(command)
+    add_config_option(command)
 
 
 def run_snapshot(options: argparse.Namespace) -> int:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
-from watchdog import config
+from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.common import load_or_salvage, open_journal, run_as_json
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs
-from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal, JournalOutdatedError
+from watchdog.journal.sqlite import Journal
 from watchdog.net.errors import HttpError
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _MAX_NAME_WIDTH = 40
 """Longer names push what stands behind them out of line, instead of everything else."""
+
+
+def register(commands: Commands) -> None:
+    add_config_option(
+        add_command(commands, "status", status, "What is so now: sources, KPIs, rules, latches, plans at work.")
+    )
+
+    command = add_command(
+        commands, "incidents", list_incidents, "Incidents, the newest first; with an ID, its timeline."
+    )
+    command.add_argument("id", nargs="?", type=int, metavar="ID")
+    add_config_option(command)
 
 
 def fetch_status(loaded: Config) -> Any:
@@ -33,23 +42,6 @@ def fetch_status(loaded: Config) -> Any:
     except HttpError:
         pass
     raise WatchdogError(f"no watchdog answers at {daemon_address(loaded)} — is the service running?")
-
-
-def load_or_salvage(folder: Path) -> Config:
-    """The configuration; of broken files what is well, and a word about it: at night somebody must get at the journal.
-
-    Raises ConfigError when watchdog.yaml itself cannot be read.
-    """
-    try:
-        return config.load(folder, environ=os.environ)
-    except config.ConfigError as error:
-        salvaged = config.load_partial(folder, environ=os.environ)
-        count = len(error.problems)
-        print(
-            f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check",
-            file=sys.stderr,
-        )
-        return salvaged
 
 
 def status(options: argparse.Namespace) -> int:
@@ -64,29 +56,13 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
-def open_journal(folder: Path) -> tuple[Config, Journal]:
-    """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
-    loaded = load_or_salvage(folder)
-    path = loaded.state / "journal.db"
-    try:
-        return loaded, Journal(path, migrate=False)
-    except JournalOutdatedError:
-        lock = StateLock(loaded.state)
-        if not lock.acquire():
-            raise
-        try:
-            return loaded, Journal(path)
-        finally:
-            lock.release()
-
-
 def list_incidents(options: argparse.Namespace) -> int:
     _, journal = open_journal(options.config)
     listed = incidents.list_incidents(journal, options.id)
     if options.id is not None and not listed:
         raise WatchdogError(incidents.describe_unknown(journal, options.id))
     if options.json:
-        print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))
+        print(json.dumps([incident_as_json(journal, one, timeline=options.id is not None) for one in listed]))
         return 0
     if not listed:
         print("no incidents")
@@ -101,7 +77,7 @@ def list_incidents(options: argparse.Namespace) -> int:
     return 0
 
 
-def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) -> dict[str, Any]:
+def incident_as_json(journal: Journal, one: incidents.Incident, *, timeline: bool) -> dict[str, Any]:
     known: dict[str, Any] = {
         "id": one.id,
         "target": one.target,
@@ -119,31 +95,3 @@ def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) ->
     if timeline:
         known["events"] = [dict(event) for event in incidents.list_events(journal, one.id)]
     return known
-
-
-def run_as_json(journal: Journal, run: runs.PlanRun) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "plan": run.plan,
-        "kind": run.kind,
-        "by": run.by,
-        "status": run.status,
-        "outcome": run.outcome,
-        "reason": run.reason,
-        "level": run.level,
-        "queued": run.queued,
-        "ended": run.ended,
-        "steps": [
-            {
-                "phase": step.phase,
-                "level": step.level,
-                "say": step.say,
-                "status": step.status,
-                "detail": step.detail,
-                "started": step.started,
-                "ended": step.ended,
-                "before": step.before,
-            }
-            for step in runs.list_steps(journal, run.id)
-        ],
-    }

@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from watchdog.cli.arguments import Commands, add_command
 from watchdog.core.telemetry import log
 from watchdog.documents.problems import Problem
 from watchdog.offline.ruletest.runner import CaseResult, run_tests
 from watchdog.offline.ruletest.test_definition import load_test_file
+
+
+def register(commands: Commands) -> None:
+    command = add_command(commands, "test", run_test_files, "Unit tests of rules: promtool's own test files, and ours.")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="test files; see docs/testing.md")
+    command.add_argument("--run", metavar="REGEX", help="only tests whose name it finds something in")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for CI systems")
 
 
 def run_test_files(options: argparse.Namespace) -> int:

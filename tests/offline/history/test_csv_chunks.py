@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from watchdog.core.model import Labels
 from watchdog.offline.history import csv_format, loader, text_format
 from watchdog.offline.history.page_builder import HistoryError, PageBuilder
@@ -70,7 +71,7 @@ def load_in_chunks(monkeypatch: pytest.MonkeyPatch, path: Path, size: int) -> Pa
     return loader.load([str(path)])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([16, 50, 1_000]), st.booleans(), st.booleans())
 def test_wide_and_long_tables_say_the_same_in_chunks_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject, size: int, wide: bool, packed: bool

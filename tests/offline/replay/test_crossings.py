@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import T, run_live, run_replay, write_config
 from tests.offline.replay.test_skip import replay_changes
+from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.offline.replay.engine import replay
@@ -65,7 +66,7 @@ def loaded_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return known
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     st.integers(0, 1 << 30),
     st.integers(5, 600),
@@ -94,7 +95,7 @@ def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
         assert passed == happened(patch)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 @given(st.integers(0, 1 << 30), st.sampled_from([300, 1_000]))
 def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) -> None:
     names = ["a", "b", 'd{x="1"}', 'd{x="2"}']

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.model import Sample, Verdict
@@ -151,7 +152,7 @@ def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]
     return rows
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.sampled_from([300, 1_000, 2_500]))
 def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, every: int) -> None:
     rows = random_rows(seed, 80, every)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import RULES, T
+from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.offline.replay import skip
@@ -91,7 +92,7 @@ def replay_changes(
     return sorted(said, key=lambda one: one[:3]), report
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     st.integers(0, 1 << 30),
     st.integers(20, 4_000),

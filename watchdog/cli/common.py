@@ -1,0 +1,104 @@
+"""What several commands do: reach the files, the journal, the daemon, and the person who sits there."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from watchdog import config
+from watchdog.config import Config
+from watchdog.core.errors import WatchdogError
+from watchdog.journal import messages, runs
+from watchdog.journal.lock import StateLock
+from watchdog.journal.sqlite import Journal, JournalOutdatedError
+
+
+def load_or_salvage(folder: Path) -> Config:
+    """The configuration; of broken files what is well, and a word about it: at night somebody must get at the journal.
+
+    Raises ConfigError when watchdog.yaml itself cannot be read.
+    """
+    try:
+        return config.load(folder, environ=os.environ)
+    except config.ConfigError as error:
+        salvaged = config.load_partial(folder, environ=os.environ)
+        count = len(error.problems)
+        print(
+            f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check",
+            file=sys.stderr,
+        )
+        return salvaged
+
+
+def open_journal(folder: Path) -> tuple[Config, Journal]:
+    """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
+    loaded = load_or_salvage(folder)
+    path = loaded.state / "journal.db"
+    try:
+        return loaded, Journal(path, migrate=False)
+    except JournalOutdatedError:
+        lock = StateLock(loaded.state)
+        if not lock.acquire():
+            raise
+        try:
+            return loaded, Journal(path)
+        finally:
+            lock.release()
+
+
+def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
+    """Leaves a request in the journal and waits for the daemon's answer."""
+    with journal.transaction() as db:
+        request = messages.add_request(db, kind, args, current_user(), time.time_ns() // 1_000_000)
+    for _ in range(150):
+        if (answer := messages.find_answer(journal, request)) is not None:
+            return answer
+        time.sleep(0.1)
+    with journal.transaction() as db:
+        messages.answer_request(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
+    raise WatchdogError("the daemon does not answer — see its log; nothing was done")
+
+
+def current_user() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def confirm(options: argparse.Namespace, question: str) -> None:
+    """Scripts are not asked: they have nobody to ask."""
+    if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise WatchdogError("nothing was done")
+
+
+def run_as_json(journal: Journal, run: runs.PlanRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "plan": run.plan,
+        "kind": run.kind,
+        "by": run.by,
+        "status": run.status,
+        "outcome": run.outcome,
+        "reason": run.reason,
+        "level": run.level,
+        "queued": run.queued,
+        "ended": run.ended,
+        "steps": [
+            {
+                "phase": step.phase,
+                "level": step.level,
+                "say": step.say,
+                "status": step.status,
+                "detail": step.detail,
+                "started": step.started,
+                "ended": step.ended,
+                "before": step.before,
+            }
+            for step in runs.list_steps(journal, run.id)
+        ],
+    }
