@@ -230,7 +230,7 @@ def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(fake_systemctl: F
 
 def test_without_systemctl_nothing_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ActionError, match="systemctl is not on this machine — .*do: process"):
+    with pytest.raises(ActionError, match=r"systemctl is not on this machine — .*do: process"):
         make_step("restart").capture()
     assert make_step("restart").state({"invocation": "1"}) == "unknown"
 
@@ -403,7 +403,7 @@ def test_a_repair_masks_nothing() -> None:
         "verify": {"quiet": "1m"},
         "levels": [{"name": "x", "steps": [{"do": "systemd", "stop": "unit", "mask": True}]}],
     }
-    with pytest.raises(ValidationError, match="mask is for halts"):
+    with pytest.raises(ValidationError, match="stop and mask unit is for halts"):
         TypeAdapter(Plan).validate_python(text)
 
 

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -71,8 +71,6 @@ class HttpStateCheck(ConfigModel):
 class HttpAction(ActionModel):
     """Sends one HTTP request, and reads back by a second one. Without a `check` it is sent at most once."""
 
-    persistent: ClassVar[bool] = False
-
     do: Literal["http"]
     url: str
     """Where to; http or https."""
@@ -116,7 +114,7 @@ class HttpAction(ActionModel):
             raise ValueError("body is no JSON: quote dates, leave out .nan") from None
         return self
 
-    def bind(self, target: Target) -> HttpAction:
+    def bind(self, target: Target) -> Self:
         found = {key: _resolve_secret_path(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
         return self.model_copy(update=found)
 
@@ -130,9 +128,6 @@ class HttpAction(ActionModel):
             time.monotonic() + _CHECK_TIMEOUT_MS / 1_000,
         )  # a missing secret is said ahead of the act
         return {"check": None if self.check is None else _check_mismatch(self.check, headers, until) is None}
-
-    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
-        return ()
 
     def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
         return (
