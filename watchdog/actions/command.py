@@ -45,8 +45,7 @@ class CommandAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
         for program, *_ in (self.run, self.check or self.run):  # a program that is missing is said ahead of the act
-            if child_process.find_program(program, self.cwd, self.env) is None:
-                raise ActionError(f"there is no program {program}")
+            child_process.ensure_program(program, self.cwd, self.env)
         return {"check": None if self.check is None else self._run_check(self.check)}
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002

@@ -118,6 +118,14 @@ def find_program(
     return shutil.which(there, path=child_environment(env).get("PATH")) if program else None
 
 
+def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None) -> None:
+    """Raises ActionError when `run` could not start it."""
+    if find_program(program, cwd, env) is None:
+        if "/" in program and Path(cwd or "", program).is_file():
+            raise ActionError(f"{program} may not be run — give it to the watchdog's user, or chmod +x it")
+        raise ActionError(f"there is no program {program}")
+
+
 def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
     """The end of a program's output as one line for people; empty when it said nothing."""
     kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
