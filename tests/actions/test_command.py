@@ -75,6 +75,21 @@ def test_no_shell_reads_the_arguments(tmp_path: Path) -> None:
     assert step.apply({}, "k").endswith(": $(id); *")
 
 
+@pytest.mark.parametrize("key", ["run", "check"])
+def test_a_program_that_cannot_be_started_is_said_ahead_of_the_act(tmp_path: Path, key: str) -> None:
+    script = tmp_path / "stop.sh"
+    step = make_action(**{"do": "command", "run": ["true"], key: ["./stop.sh"]}).bind(Target(repo=str(tmp_path)))
+    with pytest.raises(ActionError, match=r"there is no program \./stop\.sh"):
+        step.capture()
+
+    script.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ActionError, match=r"\./stop\.sh may not be run — .*chmod \+x it"):
+        step.capture()
+
+    script.chmod(0o755)
+    assert step.capture() == {"check": 1 if key == "check" else None}
+
+
 def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match="not done after") as caught:
         make_shell_step("sleep 300", timeout=200).apply({}, "k")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.support.actions import GitRepo, json_round_trip, killed_at, make_acti
 from watchdog.actions import AnyAction as Union
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, ConfigModel, JsonObject
-from watchdog.core.protocols import Action
+from watchdog.core.protocols import Action, CommitRange
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.core.units import parse_duration
 from watchdog.host import child_process
@@ -69,6 +70,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 PERSISTENT = ("flag", "git")
 WRITING = ("flag", "git", "archive", "restore")
+REPEATABLE = ("systemd", "process", "http", "command")
 API_SERVERS: list[FakeApi] = []
 
 
@@ -147,7 +149,8 @@ def test_every_key_is_on_its_page_and_every_page_has_an_example(name: str) -> No
 
     assert f"do: {name}" in page
     assert "```yaml" in page
-    for key in CLASS_BY_NAME[name].model_fields.keys() - ActionModel.model_fields.keys() - {"do"}:
+    own = CLASS_BY_NAME[name].model_fields.keys() - ActionModel.model_fields.keys() - {"do"}
+    for key in own | {"timeout"}:
         assert f"| `{CLASS_BY_NAME[name].model_fields[key].alias or key}` |" in page, key
 
 
@@ -159,6 +162,103 @@ def test_every_kind_says_whether_it_lasts_and_has_a_timeout(name: str) -> None:
     assert issubclass(kind, ActionModel)
     assert kind.model_fields["timeout"].default == parse_duration("60s")
     assert kind.__doc__
+
+
+class Bell(ActionModel):
+    """A new action that says no more than it must."""
+
+    do: Literal["bell"] = "bell"
+
+    def describe(self) -> str:
+        return "ring the bell"
+
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
+        return "it rang"
+
+
+def test_a_new_action_that_is_nothing_special_answers_all_that_is_asked(tmp_path: Path) -> None:
+    bell: Action = Bell().bind(Target())
+    captured = json_round_trip(bell.capture())
+
+    assert (bell.persistent, bell.repeatable, bell.halt_only, bell.noop_problem) == (False, True, False, None)
+    assert (bell.timeout, bell.retries, bell.retry_after, bell.on_error) == (60_000, 0, 5_000, "escalate")
+    assert (bell.value_edits(), bell.touched_paths(captured), bell.preview(captured)) == ({}, (), "ring the bell")
+    assert (bell.commit_range(captured), bell.redeploy_hint(captured)) == (None, None)
+    assert bell.redirect(FolderCopies(tmp_path)) is None
+    assert bell.state(captured) == "unknown"  # done at most once
+    assert bell.apply(captured, "k") == "it rang"
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_what_it_is_to_a_plan(name: str, target: Target) -> None:
+    step, kind = make_step(name, target), name.split()[0]
+
+    assert step.repeatable is (kind in REPEATABLE)
+    assert step.halt_only is (name == "systemd mask")
+    assert (step.noop_problem is not None) is (kind == "git")
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_files_in_which_it_sets_values_are_known_ahead_and_are_what_it_touches(name: str, target: Target) -> None:
+    step = make_step(name, target)
+    edits = step.value_edits()
+
+    assert bool(edits) is (name == "flag")
+    if edits:
+        assert edits == {Path(target.repo or "", "config.py"): {"SIZE": 9}}
+        assert set(edits) == set(step.touched_paths(step.capture()))
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_the_commit_that_it_made_is_known_and_how_to_bring_back_what_it_took_away(name: str, target: Target) -> None:
+    step, repo = make_step(name, target), GitRepo(Path(target.repo or ""))
+    old = repo.head()
+    before = json_round_trip(step.capture())
+    step.apply(before, "k")
+
+    if name.split()[0] == "git":
+        assert step.commit_range(before) == CommitRange(str(repo.path), old, repo.head())
+        assert step.redeploy_hint(before) == f"git -C {repo.path} revert {repo.head()[:12]}"
+        again = make_step(name, target)
+        captured = again.capture()
+        assert (again.commit_range(captured), again.redeploy_hint(captured)) == (None, None)
+    else:
+        assert repo.head() == old
+        assert (step.commit_range(before), step.redeploy_hint(before)) == (None, None)
+
+
+class FolderCopies:
+    """Copies below one folder, under the names of the originals."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, path: Path) -> Path:
+        copy = self.folder / str(path).lstrip("/")
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        elif path.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        return copy
+
+    def work_tree(self, path: Path) -> Path:
+        return self.file(path)
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_what_changes_nothing_but_files_is_rehearsed_on_copies(name: str, target: Target, tmp_path: Path) -> None:
+    step, world, times = make_step(name, target), observe(target), file_times(target)
+    rehearsed = step.redirect(FolderCopies(tmp_path / "copies"))
+
+    assert (rehearsed is not None) is (name.split()[0] in WRITING)
+    if rehearsed is not None:
+        before = json_round_trip(rehearsed.capture())
+        rehearsed.apply(before, "k")
+        assert rehearsed.state(before) == "after"
+        assert all(path.is_relative_to(tmp_path / "copies") for path in rehearsed.touched_paths(before))
+        assert file_times(target) == times
+        assert observe(target) == world
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))

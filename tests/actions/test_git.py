@@ -15,7 +15,6 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo, failing_at, json_round_trip, killed_at, make_action
-from watchdog.actions.git.action import redeploy_hint
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, reverts_in_force, rolled_back_commits
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
@@ -102,7 +101,9 @@ def test_a_plain_commit_is_taken_back_too(bot: GitRepo) -> None:
 def test_the_line_that_redeploys_brings_the_bad_commit_back(bot: GitRepo) -> None:
     tree = bot.git("rev-parse", "HEAD^{tree}")
     before = apply_step(make_revert_step(bot))
-    bot.git(*redeploy_hint(before).split()[1:], "--no-edit")
+    hint = make_revert_step(bot).redeploy_hint(before)
+    assert hint == f"git -C {bot.path} revert {bot.head()[:12]}"
+    bot.git(*hint.split()[1:], "--no-edit")
 
     assert bot.git("rev-parse", "HEAD^{tree}") == tree
     assert make_revert_step(bot).capture()["already"] is False

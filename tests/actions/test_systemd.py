@@ -17,7 +17,7 @@ from watchdog.actions import systemd
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
-from watchdog.host import child_process
+from watchdog.host import child_process, systemctl
 from watchdog.plans.models import Plan
 
 FAKE_SYSTEMCTL = """\
@@ -102,7 +102,7 @@ def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(fake_syste
     [
         ("restart", {"ActiveState": "active", "InvocationID": "1"}, "before"),
         ("restart", {"ActiveState": "active", "InvocationID": "2"}, "after"),
-        ("restart", {"ActiveState": "inactive", "InvocationID": ""}, "other"),
+        ("restart", {"ActiveState": "inactive", "InvocationID": ""}, "stopped"),
         ("restart", {"ActiveState": "inactive", "InvocationID": "", "Result": "exit-code"}, "before"),
         ("restart", {"ActiveState": "failed", "InvocationID": "2"}, "before"),
         ("restart", {"ActiveState": "activating", "InvocationID": "2"}, "unknown"),
@@ -230,7 +230,7 @@ def test_a_systemctl_that_hangs_is_ended_and_may_have_happened(fake_systemctl: F
 
 def test_without_systemctl_nothing_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ActionError, match="systemctl was not found"):
+    with pytest.raises(ActionError, match=r"systemctl is not on this machine — .*do: process"):
         make_step("restart").capture()
     assert make_step("restart").state({"invocation": "1"}) == "unknown"
 
@@ -376,14 +376,14 @@ def test_a_unit_whose_file_is_where_the_mask_would_be_is_stopped_all_the_same(fa
 def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
     fake_systemctl: FakeSystemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = systemd.SystemdAction._systemctl
+    real = systemctl.run_systemctl
 
-    def refusing(self: systemd.SystemdAction, verb: str, *rest: str, timeout_ms: int) -> child_process.CommandResult:
+    def refusing(verb: str, *rest: str, **options: float) -> child_process.CommandResult:
         if verb == "mask":
             return child_process.CommandResult(1, "", "Failed to mask unit: Access denied", b"", False)
-        return real(self, verb, *rest, timeout_ms=timeout_ms)
+        return real(verb, *rest, **options)
 
-    monkeypatch.setattr(systemd.SystemdAction, "_systemctl", refusing)
+    monkeypatch.setattr("watchdog.actions.systemd.run_systemctl", refusing)
     with pytest.raises(ActionError, match=r"is stopped, and could not be masked: .* polkit rule"):
         make_step("stop", mask=True).apply({}, "k")
 
@@ -404,7 +404,7 @@ def test_a_repair_masks_nothing() -> None:
         "verify": {"quiet": "1m"},
         "levels": [{"name": "x", "steps": [{"do": "systemd", "stop": "unit", "mask": True}]}],
     }
-    with pytest.raises(ValidationError, match="mask is for halts"):
+    with pytest.raises(ValidationError, match="stop and mask unit is for halts"):
         TypeAdapter(Plan).validate_python(text)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from watchdog.app.deploy_watch import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot
+from tests.actions.test_systemd import FakeSystemctl
+from watchdog.app.deploy_watch import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot, inspect_target
 from watchdog.core.model import Millis
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal import incidents
 from watchdog.journal.sqlite import Journal
 
@@ -163,3 +167,42 @@ def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(harness: Depl
     harness.inspect(TargetSnapshot("c2", "i2", 0))
     assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000, TargetSnapshot("c2", "i2", 0))
     assert harness.becomes_known_good(1_000_000, TargetSnapshot("c2", "i2", 0))
+
+
+@pytest.mark.parametrize(
+    ("facts", "seen"),
+    [
+        ({"InvocationID": "i7", "NRestarts": "3"}, TargetSnapshot(None, "i7", 3)),
+        ({"ActiveState": "failed", "InvocationID": ""}, TargetSnapshot(None, None, 0, healthy=False)),
+        (
+            {"LoadState": "not-found", "ActiveState": "inactive", "InvocationID": ""},
+            TargetSnapshot(None, None, 0, False),
+        ),
+        ({"NRestarts": "what"}, TargetSnapshot(None, None, 0, healthy=False)),
+    ],
+    ids=["runs", "failed", "not known", "no answer that can be read"],
+)
+def test_a_unit_is_seen_as_systemd_says_it_is(
+    facts: dict[str, str], seen: TargetSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    FakeSystemctl(tmp_path).set_state(**facts)
+
+    assert inspect_target(Target(unit="bot.service"), None) == seen
+
+
+def test_a_process_is_seen_as_its_pid_file_says(tmp_path: Path) -> None:
+    bot = Target(repo=str(tmp_path), process=ProcessSpec(pid_file="bot.pid", command=("sleep", "100")))
+    assert inspect_target(bot.model_copy(update={"repo": None}), None) == TargetSnapshot(None, None, 0, healthy=False)
+    seen = bot.model_copy(update={"repo": None, "process": bot.process and bot.process.resolve(str(tmp_path))})
+    assert inspect_target(seen, None) == TargetSnapshot(None, None, 0, healthy=False)
+
+    with subprocess.Popen(["sleep", "100"]) as process:
+        try:
+            (tmp_path / "bot.pid").write_text(str(process.pid))
+            running = inspect_target(seen, None)
+        finally:
+            process.kill()
+
+    assert running.healthy
+    assert (running.invocation or "").startswith(f"{process.pid} ")

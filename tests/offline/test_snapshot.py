@@ -14,10 +14,12 @@ from watchdog.cli.command_line import main
 from watchdog.core.errors import WatchdogError
 from watchdog.core.target import Target
 from watchdog.offline import snapshot
+from watchdog.plans.models import Halt
 
 V1 = "TRADING = True  # new positions\nSIZE = 1\n"
 V2 = "TRADING = True  # new positions\nSIZE = 2\nFEATURE = True\n"
 NOW = 1_700_000_000_000
+FLAG_OF_A_STAGE = {"do": "flag", "file": "config.py", "set": {"TRADING": True}}
 
 
 @pytest.fixture
@@ -94,6 +96,27 @@ def test_what_a_restore_replaces_is_a_snapshot_of_its_own_and_comes_back(folder:
     assert run_cli(folder, "--restore", aside) == 0
 
     assert work_tree_state(bot) == deployed
+
+
+def test_the_file_of_a_flag_is_saved_where_its_step_says_that_it_is(folder: Path, bot: GitRepo) -> None:
+    bot.write_files(settings___live__yaml="trading: true\n", live__yaml="trading: nobody's\n")
+    steps = [
+        make_action(do="flag", file="live.yaml", repo="settings", set={"trading": False}),
+        make_action(do="git", to="v1"),
+    ]
+    verify = {"that": ["up == 1"], "quiet": "1m"}
+    plan = Halt.model_validate(
+        {
+            "kind": "halt",
+            "levels": [{"name": "no-entries", "steps": steps[:1], "verify": verify}],
+            "recover": [{"name": "back", "steps": [FLAG_OF_A_STAGE, *steps[1:]], "verify": verify}],
+        }
+    )
+
+    files = snapshot.flag_files([plan], Target(repo=str(bot.path)))
+
+    assert files == [bot.path / "settings" / "live.yaml", bot.path / "config.py"]
+    assert snapshot.flag_files([plan], Target()) == []
 
 
 def test_a_restore_that_is_so_already_does_nothing(

@@ -169,17 +169,17 @@ def two_level_repair(first: dict[str, Any]) -> Any:
 
 def test_a_halt_whose_step_may_or_may_not_have_happened_goes_on_to_its_next_level(harness: RollbackHarness) -> None:
     def meddle(verb: str, say: str) -> None:
-        if verb == "apply" and say == "run close-all":
+        if verb == "apply" and say == "run sh close-all":
             raise ActionError("close-all was ended: not done after 60 s", may_have_happened=True)
 
     harness.before_call = meddle
-    harness.plans["halt"] = two_level_repair({"do": "command", "run": ["close-all"]})
+    harness.plans["halt"] = two_level_repair({"do": "command", "run": ["sh", "close-all"]})
     run = harness.queue_run("halt")
 
     harness.run_to_end()
 
     assert harness.step_outcomes(run) == [
-        ("level", 0, "run close-all", "unknown"),
+        ("level", 0, "run sh close-all", "unknown"),
         ("level", 1, "set size = 0 in other.yaml", "done"),
     ]
     assert (harness.get_run(run).outcome, harness.latch_reason()) == ("proven", "halt halt")

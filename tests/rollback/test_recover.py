@@ -24,7 +24,7 @@ STAGES = [
 
 def queue_recovery(harness: RollbackHarness, **said: Any) -> int:
     """A halt was resumed: its stages are to be carried out."""
-    harness.plans["halt"] = make_halt(recover=STAGES, **said)
+    harness.plans["halt"] = make_halt(**{"recover": STAGES, **said})
     place = harness.make_target()
     (place / "config.py").write_text((place / "config.py").read_text().replace("TRADING = True", "TRADING = False"))
     with harness.journal.transaction() as db:
@@ -84,6 +84,23 @@ def test_a_stage_that_cannot_be_proven_is_taken_back_with_its_restarts(harness: 
     assert (harness.folder / "bot" / "other.yaml").read_text() == "size: 5\n"
     assert next(step.say for step in harness.steps(number) if step.phase == "back").startswith("put back")
     assert len([step for step in harness.steps(number) if step.phase == "back"]) == 2
+
+
+def test_what_a_stage_put_away_is_back_once_it_is_taken_back_and_is_not_put_away_again(
+    harness: RollbackHarness,
+) -> None:
+    state = harness.folder / "bot" / "state.json"
+    archive = {"do": "archive", "paths": ["state.json"], "into": "archives"}
+    stage = {"name": "fresh", "steps": [archive], "verify": VERIFY_QUIET}
+    number = queue_recovery(harness, recover=[stage])
+    state.write_text("{}\n")
+    harness.condition_result = lambda _: None
+
+    harness.run_to_end()
+
+    assert harness.get_run(number).reason.endswith("it was taken back")
+    assert state.read_text() == "{}\n"
+    assert not list((state.parent / "archives").iterdir())
 
 
 def test_a_halt_goes_ahead_of_the_way_back(harness: RollbackHarness) -> None:

@@ -352,7 +352,7 @@ def test_an_old_systemd_that_counts_no_restarts_leaves_the_count_out(fake_system
         ),
         ("printf 'LoadState=loaded\\nResult=success\\nActiveState=active\\n'", "has no main process"),
         ("echo 'System has not been booted with systemd' >&2; exit 1", "not been booted with systemd — use pid_file"),
-        ("exit 4", "exit 4"),
+        ("exit 4", "ended with 4: it said nothing — use pid_file"),
         ("echo MainPID=what", "answered what no systemd answers"),
     ],
 )

@@ -11,13 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
@@ -34,7 +34,7 @@ class ArchiveAction(ActionModel):
     Killed or failed anywhere, the originals are whole under their names, or the archive is.
     """
 
-    persistent: ClassVar[bool] = False  # the bot makes itself new state
+    repeatable: ClassVar[bool] = False  # what it moved is put back; what the bot has made since is not to follow it
 
     do: Literal["archive"]
     paths: Annotated[FrozenList[RepoPath], Field(min_length=1)]
@@ -46,13 +46,18 @@ class ArchiveAction(ActionModel):
     timeout: Duration = 60_000
     """For all of it; what is not done by then is put back."""
 
-    def bind(self, target: Target) -> ArchiveAction:
+    def bind(self, target: Target) -> Self:
         return self.model_copy(
             update={"repo": atomic_file.resolve_base(target.repo, self.repo, *self.paths, self.into)}
         )
 
     def describe(self) -> str:
         return f"archive {', '.join(self.paths[:3])}{' …' if len(self.paths) > 3 else ''} into {self.into}"
+
+    def redirect(self, copies: Copies) -> Self:
+        base = Path(self.repo or "/")
+        paths = tuple(str(copies.file(base / path)) for path in self.paths)
+        return self.model_copy(update={"repo": None, "paths": paths, "into": str(copies.file(base / self.into))})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"paths": {path: digest of names, sizes and times below it}, "base", "archive": path, "files", "bytes"}``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -21,8 +21,6 @@ _CHECK_TIMEOUT_MS = 20_000  # whoever asks for the state does not wait long
 class CommandAction(ActionModel):
     """Runs a program without a shell, in its own process group. Without a `check` it is never tried twice."""
 
-    persistent: ClassVar[bool] = False
-
     do: Literal["command"]
     run: Annotated[FrozenList[str], Field(min_length=1)]
     """Program and arguments. Exit code 0 is success."""
@@ -35,7 +33,7 @@ class CommandAction(ActionModel):
     timeout: Duration = 60_000
     """After it the program and its children are ended; `check` has at most 20s of it."""
 
-    def bind(self, target: Target) -> CommandAction:
+    def bind(self, target: Target) -> Self:
         cwd = Path(target.repo or "", self.cwd or "")
         if self.cwd is not None and not cwd.is_absolute():
             raise ActionError(f"{self.cwd} is relative, to nothing — give the target a repo, or write the full path")
@@ -46,13 +44,9 @@ class CommandAction(ActionModel):
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
+        for program, *_ in (self.run, self.check or self.run):  # a program that is missing is said ahead of the act
+            child_process.ensure_program(program, self.cwd, self.env)
         return {"check": None if self.check is None else self._run_check(self.check)}
-
-    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
-        return ()
-
-    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
-        return self.describe()
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         ran = child_process.run(

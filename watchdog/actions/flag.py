@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
@@ -47,11 +47,18 @@ class FlagAction(ActionModel):
         editor.validate_values(self.file, self.set)
         return self
 
-    def bind(self, target: Target) -> FlagAction:
+    def bind(self, target: Target) -> Self:
         return self.model_copy(update={"repo": atomic_file.resolve_base(target.repo, self.repo, self.file)})
 
     def describe(self) -> str:
         return f"set {format_assignments(self.set)} in {self.file}"
+
+    def value_edits(self) -> Mapping[Path, Mapping[str, Value]]:
+        return {Path(self.repo or "", self.file).resolve(): self.set}
+
+    def redirect(self, copies: Copies) -> Self:
+        copy = copies.file(Path(self.repo or "/", self.file))
+        return self.model_copy(update={"repo": None, "file": str(copy)})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002 - other people's edits on other lines may stay
         """``{"file": real path, "was": {name: literal as written}, "sha": SHA-256 of the content}``."""

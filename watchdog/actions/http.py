@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,8 +67,6 @@ class HttpStateCheck(ConfigModel):
 class HttpAction(ActionModel):
     """Sends one HTTP request, and reads back by a second one. Without a `check` it is sent at most once."""
 
-    persistent: ClassVar[bool] = False
-
     do: Literal["http"]
     url: str
     """Where to; http or https."""
@@ -112,7 +110,7 @@ class HttpAction(ActionModel):
             raise ValueError("body is no JSON: quote dates, leave out .nan") from None
         return self
 
-    def bind(self, target: Target) -> HttpAction:
+    def bind(self, target: Target) -> Self:
         found = {key: _resolve_secret_path(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
         return self.model_copy(update=found)
 
@@ -125,9 +123,6 @@ class HttpAction(ActionModel):
         if self.check is None:
             return {"check": None}
         return {"check": _check_mismatch(self.check, headers, Deadline.after(_CHECK_TIMEOUT_MS)) is None}
-
-    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
-        return ()
 
     def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
         return (

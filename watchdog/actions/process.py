@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
@@ -20,20 +19,13 @@ from watchdog.core.model import ActionModel, Duration, JsonObject, PathField
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
-
-if TYPE_CHECKING:
-    import psutil
+from watchdog.host.pid_file import RunningProcess, find_bot_program, find_process, pid_file_path, read_pid_file
 
 _TargetKeyword = Literal["process"]
-
-_EXEC_DELAY = 0.05
-"""Seconds in which a process that has just been started gets its arguments."""
 
 
 class ProcessAction(ActionModel):
     """Restarts, starts or stops the target's process. Whatever happens, there are never two of it."""
-
-    persistent: ClassVar[bool] = False
 
     do: Literal["process"]
     restart: _TargetKeyword | None = None
@@ -63,14 +55,11 @@ class ProcessAction(ActionModel):
     def _operation(self) -> Literal["restart", "start", "stop"]:
         return "restart" if self.restart is not None else "start" if self.start is not None else "stop"
 
-    def bind(self, target: Target) -> ProcessAction:
+    def bind(self, target: Target) -> Self:
         spec = self.place or target.process
         if spec is None:
             raise ActionError("the target has no process — give it one (pid_file, command), or name its unit")
-        cwd = Path(target.repo or "", spec.cwd or "")
-        if not cwd.is_absolute():
-            raise ActionError("nobody says where the process runs — give it a cwd, or the target a repo")
-        return self.model_copy(update={"place": spec.model_copy(update={"cwd": str(cwd)})})
+        return self.model_copy(update={"place": spec.resolve(target.repo)})
 
     def describe(self) -> str:
         return f"{self._operation} the process"
@@ -81,9 +70,6 @@ class ProcessAction(ActionModel):
         if self._operation != "stop":
             self._ensure_startable()  # a bot that cannot be started again is not stopped
         return {"pid": bot and bot.pid, "create_time": bot and bot.create_time}
-
-    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
-        return ()
 
     def preview(self, captured: JsonObject) -> str:
         now = "none runs" if captured["pid"] is None else f"now {captured['pid']}"
@@ -134,7 +120,7 @@ class ProcessAction(ActionModel):
             raise ActionError(
                 f"the process cannot be started: there is no folder for its pid file {pid_file_path(spec)}"
             )
-        if _executable(spec) is None:
+        if find_bot_program(spec) is None:
             raise ActionError(
                 f"the process cannot be started: {' '.join(spec.command[:1]) or '(nothing)'} is no program"
             )
@@ -146,7 +132,7 @@ class ProcessAction(ActionModel):
             "command": list(spec.command),
             "cwd": spec.cwd,
             "pid_file": str(pid_file_path(spec)),
-            "seen": _read_pid_file(spec),
+            "seen": read_pid_file(spec),
             "log": log and str(log),
             "alive_for": self.alive_for / 1_000,
         }
@@ -164,7 +150,7 @@ class ProcessAction(ActionModel):
 
     def _stop_bot(self, spec: ProcessSpec, bot: RunningProcess) -> str:
         said = self._terminate(bot)
-        if (_read_pid_file(spec) or "").split()[:1] == [str(bot.pid)]:
+        if (read_pid_file(spec) or "").split()[:1] == [str(bot.pid)]:
             with contextlib.suppress(OSError):
                 pid_file_path(spec).unlink()
         return said
@@ -201,78 +187,6 @@ class ProcessAction(ActionModel):
         raise ActionError(f"process {bot.pid} does not end, not even by SIGKILL", may_have_happened=True)
 
 
-class RunningProcess(NamedTuple):
-    pid: int
-    create_time: float
-
-
-def pid_file_path(spec: ProcessSpec) -> Path:
-    return Path(spec.cwd or "", spec.pid_file)
-
-
-def find_process(spec: ProcessSpec) -> RunningProcess | None:
-    """The bot that the pid file names, if it lives. Raises ActionError when that process may be something else.
-
-    Numbers are used again. A process that began long after the file was written is another one; one that began with the
-    file is the bot; one that is older than the file must look like the bot's command.
-    """
-    text = _read_pid_file(spec)
-    if text is None or not text.strip():
-        return None
-    word = text.split()[0]
-    if not word.isdecimal() or not 1 < int(word) < 2**31 or int(word) == os.getpid():
-        raise ActionError(f"{pid_file_path(spec)} holds no process id but {text[:40]!r} — mend or remove it")
-    import psutil  # 2 MB: paid by who has such a bot
-
-    try:
-        process = psutil.Process(int(word))
-        created, status, argv = process.create_time(), process.status(), process.cmdline()
-        if not argv and status != psutil.STATUS_ZOMBIE:  # the kernel is just putting the program in its place
-            time.sleep(_EXEC_DELAY)
-            argv = process.cmdline()
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.Error as problem:
-        raise ActionError(f"process {word} cannot be looked at: {problem}") from None
-    if status == psutil.STATUS_ZOMBIE:
-        return None
-    try:
-        since = created - pid_file_path(spec).stat().st_mtime
-    except FileNotFoundError:
-        return None
-    if abs(since) <= child_process.START_TIME_TOLERANCE or _matches_command(process, argv, spec, strict=since > 0):
-        return RunningProcess(process.pid, created)
-    if since > 0:
-        return None
-    shown = child_process.last_lines(" ".join(argv), limit=80)
-    raise ActionError(
-        f"{pid_file_path(spec)} names process {word}, which runs {shown!r} — remove the file if that is not the bot"
-    )
-
-
-def _matches_command(process: psutil.Process, argv: list[str], spec: ProcessSpec, *, strict: bool) -> bool:
-    """Its arguments are the command's; unless we must be sure, its program or last argument is enough."""
-    command = list(spec.command)
-    if len(command) > 1 and argv[-len(command) + 1 :] == command[1:]:
-        return True
-    if strict:
-        return len(command) == 1 and command[0] in argv
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
-        program = _executable(spec)
-        if program and os.path.realpath(program) == os.path.realpath(process.exe()):
-            return True
-    return command[-1] in argv
-
-
-def _executable(spec: ProcessSpec) -> str | None:
-    """Full path of the command's program, or None when there is none."""
-    first = next(iter(spec.command), "")
-    there = Path(spec.cwd or "", first) if "/" in first else first
-    return shutil.which(there, path=child_process.child_environment(spec.env).get("PATH")) if first else None
-
-
 def _group_members(leader: int) -> Iterator[int]:
     """Living processes of the leader's group."""
     import psutil
@@ -281,15 +195,6 @@ def _group_members(leader: int) -> Iterator[int]:
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
                 yield process.pid
-
-
-def _read_pid_file(spec: ProcessSpec) -> str | None:
-    try:
-        return pid_file_path(spec).read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ActionError(f"{pid_file_path(spec)} cannot be read: {problem}") from None
 
 
 def _log_size(log: Path | None) -> int:

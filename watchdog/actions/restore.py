@@ -10,13 +10,13 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 
@@ -28,7 +28,7 @@ _DATABASE_SUFFIXES = ("-wal", "-journal")
 class RestoreAction(ActionModel):
     """Puts a verified backup in a file's place, in one step; the replaced file is kept beside it."""
 
-    persistent: ClassVar[bool] = False  # the bot writes on in it
+    repeatable: ClassVar[bool] = False  # the file that it replaced is put back
 
     do: Literal["restore"]
     file: RepoPath
@@ -42,11 +42,15 @@ class RestoreAction(ActionModel):
     timeout: Duration = 60_000
     """For copying; what is not done by then is not done at all."""
 
-    def bind(self, target: Target) -> RestoreAction:
+    def bind(self, target: Target) -> Self:
         return self.model_copy(update={"repo": atomic_file.resolve_base(target.repo, self.repo, self.file, self.from_)})
 
     def describe(self) -> str:
         return f"restore {self.file} from {self.from_}"
+
+    def redirect(self, copies: Copies) -> Self:
+        file, backup = (str(copies.file(Path(self.repo or "/", name))) for name in (self.file, self.from_))
+        return self.model_copy(update={"repo": None, "file": file, "from_": backup})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path}``."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, redeployed_commits
-from watchdog.actions.process import ProcessAction
-from watchdog.actions.systemd import SystemdAction
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis, Severity
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
+from watchdog.host.pid_file import find_process
+from watchdog.host.systemctl import unit_status
 from watchdog.journal import incidents, runs
 from watchdog.journal.sqlite import Journal
 
@@ -49,15 +49,14 @@ def inspect_target(target: Target, last_commit: str | None) -> TargetSnapshot:
         if target.repo is not None and last_commit is not None and commit != last_commit:
             redeployed = tuple(f"{bad[:10]} {subject}" for bad, subject in redeployed_commits(target.repo))
         if target.unit is not None:
-            unit = SystemdAction(do="systemd", restart="unit").bind(target).capture()
-            runs = unit.get("active") == "active"
+            unit = unit_status(target.unit)
             return TargetSnapshot(
-                commit, unit.get("invocation") or None, int(unit.get("restarts") or 0), runs, redeployed
+                commit, unit.invocation or None, unit.restarts or 0, unit.active == "active", redeployed
             )
         if target.process is not None:
-            bot = ProcessAction(do="process", restart="process").bind(target).capture()
-            one = f"{bot['pid']} {bot['create_time']}" if bot.get("pid") else None
-            return TargetSnapshot(commit, one, 0, one is not None, redeployed)
+            bot = find_process(target.process.resolve(target.repo))
+            one = None if bot is None else f"{bot.pid} {bot.create_time}"
+            return TargetSnapshot(commit, one, 0, bot is not None, redeployed)
     except ActionError as error:
         log.debug("%s", error)
         return TargetSnapshot(commit, None, 0, healthy=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, cast
+from typing import Any
 
 from watchdog import config
 from watchdog.core.errors import ActionError, WatchdogError
@@ -44,18 +44,19 @@ def dry_run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Any, ...]]]:
+def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action, ...]]]:
     """In the order in which they would be done, were every level needed."""
     levels = [(plan.levels[n].name, phase_steps(plan, "level", n)) for n in range(first, len(plan.levels))]
     return [("before", phase_steps(plan, "before", 0)), *levels, ("proven", phase_steps(plan, "proven", 0))]
 
 
-def _preview_step(row: str, template: Any, location: Target) -> dict[str, Any]:
+def _preview_step(row: str, template: Action, location: Target) -> dict[str, Any]:
     known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "error": None}
     try:
-        action = cast(Action, template.bind(location))
+        action = template.bind(location)
         known["say"] = action.describe()
         before = action.capture(())
+        # A unit that runs now may be stopped by the time that a later level starts it: only what lasts is so already.
         if action.state(before) != "after" or not action.persistent:
             known["change"] = action.preview(before)
     except ActionError as error:

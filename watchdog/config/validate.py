@@ -11,6 +11,7 @@ from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.lint import lint, verify_blocks
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, shorten, suggest
@@ -258,7 +259,7 @@ def _targets_by_plan(draft: Draft) -> dict[str, set[str]]:
     return users
 
 
-def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Any]]:
+def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Action]]:
     """Every step of a plan with its place in it."""
     if isinstance(plan, Repair):
         yield from ((("before", index), action) for index, action in enumerate(plan.before))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-from watchdog.core.model import JsonObject, Message, Millis, Sample, Severity
+from watchdog.core.model import JsonObject, Message, Millis, OnError, Sample, Severity
 from watchdog.core.target import Target
 
 SourceState = dict[str, Any]
@@ -15,7 +15,8 @@ SourceState = dict[str, Any]
 SourceCache = dict[str, Any]
 """What of a source may be thrown away between any two reads (sockets, parsers, the last figures)."""
 
-StepState = Literal["before", "after", "other", "unknown"]
+StepState = Literal["before", "after", "stopped", "other", "unknown"]
+"""What the world says of a step: see `Action.state`."""
 
 
 class Source(Protocol):
@@ -79,18 +80,72 @@ class PushedSource(Source, Protocol):
 class CompletedStep(NamedTuple):
     """A step that this incident has already done: git needs to know which edits in the tree are ours."""
 
-    action: Any
+    action: Action
     before: JsonObject
     in_force: bool
     """True when the edit must outlive the next steps (a plan's `before:` rows)."""
 
 
+class CommitRange(NamedTuple):
+    """What a step, or an incident, committed to one git work tree."""
+
+    repo: str
+    """Full path of the work tree."""
+    old: str
+    """HEAD ahead of it, and HEAD that it left; full object ids."""
+    new: str
+
+
+class Copies(Protocol):
+    """What a plan is rehearsed on. The originals are only read. Raises ActionError when something cannot be copied."""
+
+    def file(self, path: Path) -> Path:
+        """Where the copy of a file or folder is; also of one that is not there, and would be made."""
+        ...
+
+    def work_tree(self, path: Path) -> Path:
+        """Where that folder is in the copy of the git work tree that it belongs to."""
+        ...
+
+
 class Action(Protocol):
-    """A change to the world. Runs in a thread; raises ActionError only."""
+    """A change to the world. Runs in a thread; raises ActionError only.
+
+    `core.model.ActionModel` answers for an action that is nothing special: all but `describe` and `apply`.
+    """
+
+    @property
+    def timeout(self) -> Millis:
+        """What `apply` may take."""
+        ...
+
+    @property
+    def retries(self) -> int: ...
+
+    @property
+    def retry_after(self) -> Millis: ...
+
+    @property
+    def on_error(self) -> OnError: ...
 
     @property
     def persistent(self) -> bool:
-        """What it did stays until somebody changes it (a file, a commit); a restart is not lasting."""
+        """What it did stays until somebody changes it (a file, a commit): if it is otherwise later, that was not us."""
+        ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Done once more when its stage is taken back, as a restart is; what it changed in files is put back anyway."""
+        ...
+
+    @property
+    def halt_only(self) -> bool:
+        """It keeps the bot from being started again: a repair must not."""
+        ...
+
+    @property
+    def noop_problem(self) -> str | None:
+        """Why a plan is wrong in which it would change nothing; None: that may well be."""
         ...
 
     def bind(self, target: Target) -> Action:
@@ -99,6 +154,14 @@ class Action(Protocol):
 
     def describe(self) -> str:
         """The change in a few words: ``set FEATURE_HMM_V2 = false in config.py``."""
+        ...
+
+    def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
+        """Full path of each file in which it sets single values, and leaves the rest as it is: those values by name."""
+        ...
+
+    def redirect(self, copies: Copies) -> Action | None:
+        """The same action on copies, to be rehearsed; None: it touches more than files, and cannot be."""
         ...
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
@@ -121,7 +184,16 @@ class Action(Protocol):
         ...
 
     def state(self, captured: JsonObject) -> StepState:
-        """`after`: it is so; `before`: nothing happened yet; `other`: changed by others; `unknown`: cannot tell."""
+        """`after`: it is so; `before`: nothing happened yet; `stopped`: what it started ended in good order since, by
+        somebody's hand or of its own; `other`: changed by others; `unknown`: cannot tell."""
+        ...
+
+    def commit_range(self, captured: JsonObject) -> CommitRange | None:
+        """The commit that `apply` makes; None: none."""
+        ...
+
+    def redeploy_hint(self, captured: JsonObject) -> str | None:
+        """The command by which a person brings back what it took away; None: there is none."""
         ...
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis
 from watchdog.core.schedule import in_schedule, parse_between, parse_days, parse_zone
 from watchdog.core.units import parse_duration
@@ -25,6 +27,13 @@ class ProcessSpec(ConfigModel):
     """File that receives stdout and stderr; thrown away when not said."""
     env: dict[str, str] = Field(default_factory=dict)
     """Variables that are set for it beside our own."""
+
+    def resolve(self, repo: str | None) -> ProcessSpec:
+        """The same with `cwd` as a full path. Raises ActionError: neither `cwd` nor the target's repo says one."""
+        cwd = Path(repo or "", self.cwd or "")
+        if not cwd.is_absolute():
+            raise ActionError("nobody says where the process runs — give it a cwd, or the target a repo")
+        return self.model_copy(update={"cwd": str(cwd)})
 
 
 class Budget(NamedTuple):
@@ -89,3 +98,14 @@ class Target(ConfigModel):
     """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
     maintenance: FrozenList[Maintenance] = ()
     """Hours in which rules start no repair. Halts run."""
+
+    def location(self) -> str:
+        """Where the bot is, as JSON: what the journal keeps with each run. It is a Target that says no more than that."""
+        return self.model_dump_json(include=_LOCATION)
+
+    @property
+    def has_location(self) -> bool:
+        return any(getattr(self, name) for name in _LOCATION)
+
+
+_LOCATION = {"unit", "process", "repo"}

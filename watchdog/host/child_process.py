@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -107,6 +108,22 @@ def child_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
     """Our environment without what systemd meant for us alone, and with `env` over it."""
     merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def find_program(
+    program: str, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None
+) -> str | None:
+    """Full path of what `run` would start; None when it is not there, or may not be run."""
+    there = Path(cwd or "", program) if "/" in program else program
+    return shutil.which(there, path=child_environment(env).get("PATH")) if program else None
+
+
+def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None) -> None:
+    """Raises ActionError when `run` could not start it."""
+    if find_program(program, cwd, env) is None:
+        if "/" in program and Path(cwd or "", program).is_file():
+            raise ActionError(f"{program} may not be run — give it to the watchdog's user, or chmod +x it")
+        raise ActionError(f"there is no program {program}")
 
 
 def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import psutil
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.host.systemctl import SystemctlError, unit_status
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
@@ -25,46 +25,19 @@ Metrics = dict[str, float]
 
 def find_by_unit(unit: str, values: Metrics) -> psutil.Process | None:
     """The unit's main process; what systemd knows about the unit goes into `values`."""
-    facts = _unit_properties(unit)
-    if facts.get("LoadState") == "not-found":
-        raise SourceError(f"systemd knows no unit {unit} — check unit, and that systemctl status {unit} finds it")
-    if "MainPID" not in facts:
-        raise SourceError(f"{unit} has no main process — name a service, such as trading-bot.service")
-    values["process_unit_active"] = float(facts.get("ActiveState") in ("active", "reloading", "refreshing"))
-    values["process_unit_result_success"] = float(facts.get("Result") == "success")
-    if "NRestarts" in facts:  # systemd 235 and later
-        values["process_restarts_total"] = float(facts["NRestarts"])
-    pid = int(facts["MainPID"])
-    return _open_process(pid) if pid else None
-
-
-def _unit_properties(unit: str) -> dict[str, str]:
-    wanted = "LoadState,MainPID,NRestarts,Result,ActiveState"
     try:
-        answer = subprocess.run(
-            ["systemctl", "show", "--no-pager", "-p", wanted, "--", unit],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SYSTEMCTL_TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise SourceError("systemctl is not on this machine — use pid_file or cmdline instead of unit") from None
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"systemctl gave no answer within {SYSTEMCTL_TIMEOUT:g} s — is systemd busy?") from None
-    except OSError as fault:
-        raise SourceError(f"systemctl cannot be started: {fault.strerror}") from None
-    if answer.returncode:
-        said = answer.stderr.decode(errors="replace").strip().splitlines()
-        raise SourceError(
-            f"systemctl show {unit} failed: {said[0] if said else f'exit {answer.returncode}'}"
-            " — use pid_file or cmdline where systemd does not run"
-        )
-    lines = answer.stdout.decode(errors="replace").splitlines()
-    facts = dict(line.split("=", 1) for line in lines if "=" in line)
-    if not all(facts.get(name, "0").isdecimal() for name in ("MainPID", "NRestarts")):
-        raise SourceError(f"systemctl show {unit} answered what no systemd answers — is another program first in PATH?")
-    return facts
+        status = unit_status(unit, SYSTEMCTL_TIMEOUT * 1_000)
+    except SystemctlError as error:
+        raise SourceError(f"{error.problem} — use pid_file or cmdline where systemd does not run") from None
+    if status.load == "not-found":
+        raise SourceError(f"systemd knows no unit {unit} — check unit, and that systemctl status {unit} finds it")
+    if status.main_pid is None:
+        raise SourceError(f"{unit} has no main process — name a service, such as trading-bot.service")
+    values["process_unit_active"] = float(status.active in ("active", "reloading", "refreshing"))
+    values["process_unit_result_success"] = float(status.result == "success")
+    if status.restarts is not None:
+        values["process_restarts_total"] = float(status.restarts)
+    return _open_process(status.main_pid) if status.main_pid else None
 
 
 def find_by_pid_file(path: Path) -> psutil.Process | None:

@@ -6,6 +6,7 @@ none: what a crash left half-made is made anew.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from watchdog.actions import FlagAction, GitAction
+from watchdog.actions import GitAction
 from watchdog.actions.git import repository
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError, WatchdogError
@@ -21,7 +22,7 @@ from watchdog.core.model import JsonObject, Millis
 from watchdog.core.target import Target
 from watchdog.documents.problems import unknown_name
 from watchdog.host import atomic_file
-from watchdog.plans.models import Halt, Repair
+from watchdog.plans.models import Halt, Repair, all_steps
 from watchdog.rollback import backup
 from watchdog.rollback.backup import SavedFile
 
@@ -66,15 +67,9 @@ def find(folder: Path, name: str) -> Snapshot:
 def flag_files(plans: Iterable[Halt | Repair], target: Target) -> list[Path]:
     """The files in which plans set flags of this target, as far as they are there."""
     found: list[Path] = []
-    for plan in plans:
-        rows = [
-            *(level.steps for level in plan.levels),
-            *((plan.before, plan.proven) if isinstance(plan, Repair) else ()),
-        ]
-        for step in (step for row in rows for step in row if isinstance(step, FlagAction)):
-            path = Path(target.repo or "/", step.file)
-            if path.is_file() and path not in found:
-                found.append(path)
+    for step in (step for plan in plans for step in all_steps(plan)):
+        with contextlib.suppress(ActionError):  # a step of a plan for another target
+            found += [path for path in step.bind(target).value_edits() if path.is_file() and path not in found]
     return found
 
 
@@ -156,10 +151,10 @@ def restore(folder: Path, snapshot: Snapshot, target: Target, now: Millis) -> tu
         if snapshot.repo is not None and snapshot.commit is not None:
             _reset_edited_files(snapshot, replaced_snapshot)
             back = GitAction(do="git", to=snapshot.commit).bind(location)
-            before = back.capture()
-            if not before["already"]:
-                _write_json(under_way, {"to": snapshot.commit, "before": before})
-                done.append(back.apply(before, f"snapshot {snapshot.name}"))
+            captured = back.capture()
+            if back.commit_range(captured) is not None:
+                _write_json(under_way, {"to": snapshot.commit, "before": captured})
+                done.append(back.apply(captured, f"snapshot {snapshot.name}"))
                 under_way.unlink()
         for one in snapshot.saved:
             if backup.file_state(Path(one.path)) != one.was:
@@ -180,11 +175,13 @@ def _resume_interrupted(folder: Path, location: Target) -> str:
     for under_way in sorted(folder.glob(f"*/{_IN_PROGRESS_FILE}")):
         try:
             note = json.loads(under_way.read_bytes())
-            if location.repo is None or Path(note["before"]["repo"]) != Path(location.repo):
+            captured, back = note["before"], GitAction(do="git", to=note["to"])
+            made = back.commit_range(captured)
+            if location.repo is None or made is None or Path(made.repo) != Path(location.repo):
                 continue
-            back = GitAction(do="git", to=note["to"]).bind(location)
-            if back.state(note["before"]) == "before":
-                done = back.apply(note["before"], "a snapshot's way back that was cut off")
+            back = back.bind(location)
+            if back.state(captured) == "before":
+                done = back.apply(captured, "a snapshot's way back that was cut off")
             under_way.unlink()
         except ActionError as error:
             raise WatchdogError(f"an earlier way back was cut off, and cannot be gone on with: {error}") from None

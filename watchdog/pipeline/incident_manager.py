@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from watchdog.config import Config
 from watchdog.core.model import Millis, Severity, Verdict
-from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs, suppressions
@@ -342,7 +341,7 @@ class IncidentManager:
             plan=plan,
             kind=kind,
             text=serialize_plan(known),
-            place=location_json(self._config.targets[target]),
+            place=self._config.targets[target].location(),
             by=by,
             now=now,
             level=level,
@@ -429,11 +428,6 @@ def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dic
         lasting, fired = found.get(description, (0, False))
         found[description] = max(lasting, change.duration), fired or change.machine.is_firing
     return found
-
-
-def location_json(target: Target) -> str:
-    """Where the bot is, as the journal keeps it with each run."""
-    return target.model_dump_json(include={"unit", "repo", "process"})
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:

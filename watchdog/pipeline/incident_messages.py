@@ -10,9 +10,9 @@ from watchdog.core.model import Millis, Severity
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.incidents import Incident
-from watchdog.journal.redeploy_hints import redeploy_hints
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.sqlite import Journal
+from watchdog.plans.done_steps import redeploy_hints
 
 _MAX_LINES = 20
 """Lines of recoveries in one message."""

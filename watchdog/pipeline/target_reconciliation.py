@@ -16,7 +16,7 @@ from watchdog.journal import incidents
 from watchdog.journal.clock_jump import handle_clock_jump
 from watchdog.journal.incidents import TargetState
 from watchdog.journal.sqlite import Journal
-from watchdog.pipeline.incident_manager import IncidentManager, location_json
+from watchdog.pipeline.incident_manager import IncidentManager
 
 
 def reconcile_targets(
@@ -30,7 +30,7 @@ def reconcile_targets(
         for state in incidents.list_latched(journal):
             _reconcile_latch(db, config, journal, ledger, state, now)
         for name, target in config.targets.items():
-            if incidents.get_target_state(journal, name, now).place != (location := location_json(target)):
+            if incidents.get_target_state(journal, name, now).place != (location := target.location()):
                 incidents.update_target(db, name, place=location)
     return {target: incidents.get_target_state(journal, target, now) for target in config.targets}
 
@@ -67,11 +67,7 @@ def _reconcile_latch(
 
 def successors_of(config: Config, location: str | None) -> list[str]:
     """Targets that are the same bot under another name."""
-    return [
-        name
-        for name, target in config.targets.items()
-        if location_json(target) == location and (target.unit or target.process or target.repo)
-    ]
+    return [name for name, target in config.targets.items() if target.has_location and target.location() == location]
 
 
 def describe_unconfigured(config: Config, journal: Journal) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from watchdog.actions import AnyAction
 from watchdog.core.model import ConfigModel, Duration, FrozenList, RepoPath
+from watchdog.core.protocols import Action
 from watchdog.net.address import redact_url, validate_url
 
 
@@ -166,8 +168,8 @@ class Repair(ConfigModel):
     @model_validator(mode="after")
     def _validate_no_mask(self) -> Repair:
         for step in (*self.before, *self.proven, *(step for level in self.levels for step in level.steps)):
-            if getattr(step, "mask", False):
-                raise ValueError("mask is for halts: a repair has to start the bot again")
+            if step.halt_only:
+                raise ValueError(f"{step.describe()} is for halts: a repair has to start the bot again")
         return self
 
     @model_validator(mode="after")
@@ -209,8 +211,17 @@ def parse_plan(text: str) -> Halt | Repair:
     return _PLAN_ADAPTER.validate_json(text)
 
 
-def phase_steps(plan: Halt | Repair, phase: str, level: int) -> tuple[AnyAction, ...]:
+def phase_steps(plan: Halt | Repair, phase: str, level: int) -> tuple[Action, ...]:
     """The steps of one row: `before`, `proven`, a `level`, or a stage to `recover`, counted on after each level."""
     if phase == "recover":
         return plan.recover[level % len(plan.recover)].steps
     return plan.levels[level].steps if phase == "level" else getattr(plan, phase, ())
+
+
+def all_steps(plan: Halt | Repair) -> Iterator[Action]:
+    """Every step that a plan may do: ahead of its levels, in them, after proof, and on the way back to work."""
+    before, proven = (plan.before, plan.proven) if isinstance(plan, Repair) else ((), ())
+    yield from before
+    for level in (*plan.levels, *plan.recover):
+        yield from level.steps
+    yield from proven

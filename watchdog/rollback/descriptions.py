@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.plans.models import Repair
 
 
-def describe_step(template: Any, location: Target) -> str:
+def describe_step(template: Action, location: Target) -> str:
     """A step in words, for its target; of one that does not fit that target, why."""
     try:
-        return cast(Action, template).bind(location).describe()
+        return template.bind(location).describe()
     except ActionError as error:
         return f"{template.describe()} ({error})"
 

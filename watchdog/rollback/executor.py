@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from watchdog.actions import SystemdAction
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
@@ -20,13 +17,23 @@ from watchdog.host import child_process
 from watchdog.journal import incidents, runs
 from watchdog.journal.runs import PlanRun, Step, StepPhase
 from watchdog.journal.sqlite import to_json
+from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
-from watchdog.rollback.backup_recorder import BACKUP_TIMEOUT_S, BackupRecorder
-from watchdog.rollback.checks import LogMatches, LogReader, log_path, log_position
+from watchdog.rollback.backup_recorder import BackupRecorder
+from watchdog.rollback.checks import log_path, log_position
 from watchdog.rollback.context import RollbackContext
 
-_PROBE_TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 30.0
 """Seconds that looking at the world may take."""
+
+
+_CUT_OFF_REASONS: dict[StepState, str] = {
+    "other": "the world is other than before or after it",
+    "stopped": "what it started was stopped since",
+}
+
+StepSource = Callable[[StepPhase, int], Sequence[Action] | None]
+"""(phase, level) → the steps of that row; None: the plan's."""
 
 
 class StepFailedError(Exception):
@@ -47,27 +54,27 @@ class StepExecutor:
         context: RollbackContext,
         check_interrupted: Callable[[], None],
         wait: Callable[[Millis], Awaitable[None]],
-        generated_steps: Callable[[str, int], Sequence[Any] | None] = lambda *_: None,
+        generated_steps: StepSource = lambda *_: None,
     ) -> None:
-        """`boundary` raises when the run must not go on; `pause` waits for so many ms and looks at it meanwhile.
+        """`check_interrupted` raises when the run must not go on; `wait` waits for so many ms and looks at it meanwhile.
 
-        `steps`: (phase, level) → what is done there and stands in no plan, as when an incident is undone.
+        `generated_steps`: what is done in a row and stands in no plan, as when an incident is undone.
         """
+        self._run = run
         self.location = location
         self.failures: list[str] = []
         """Steps that failed and were passed over (`on_error: continue`)."""
-        self._run = run
         self._context = context
         self._check_interrupted = check_interrupted
         self._wait = wait
         self._generated_steps = generated_steps
-        self._backup_recorder = BackupRecorder(run, location, context, self._offload)
+        self._backup_recorder = BackupRecorder(run, location, context, self.run_in_thread)
         self._watched_log: tuple[Path, str] | None = None
         """The log that the row at work is proven by, and which row that is."""
         self._offload_key = f"{run.kind} {run.target}"
         """Under which one thing is done at a time."""
 
-    async def run_steps(self, phase: StepPhase, level: int, actions: Sequence[Any]) -> bool:
+    async def run_steps(self, phase: StepPhase, level: int, actions: Sequence[Action]) -> bool:
         """Steps in order; what the journal says is done is passed over. True when any of them changed something.
 
         Raises StepFailedError at the first that failed, StoppedError when nobody can tell.
@@ -95,21 +102,22 @@ class StepExecutor:
         positions = runs.get_run(self._context.journal, self._run.id).marks
         return positions if self._watched_log is not None and positions.get("row") == self._watched_log[1] else {}
 
-    async def poll_log(self, reader: LogReader) -> LogMatches:
-        """One look at a log; one that hangs tells nothing new."""
+    async def run_in_thread(
+        self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object
+    ) -> object:
+        """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
         try:
-            return cast(LogMatches, await self._offload(_PROBE_TIMEOUT_S, reader.poll))
-        except ActionError:
-            return LogMatches(None, required_found=False)
+            # A key of their own for halts: they do not wait for what hangs in a repair.
+            return await self._context.offload(self._offload_key, deadline, call, *args, **kwargs)
+        except DeadlineExceededError:
+            raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
+        except StillBusyError:
+            raise ActionError("an earlier step still has not ended") from None
 
-    async def run_in_thread(self, call: Callable[..., object], *args: object) -> object:
-        """In a thread, as steps are. Raises ActionError."""
-        return await self._offload(BACKUP_TIMEOUT_S, call, *args)
-
-    async def _run_step(self, phase: StepPhase, level: int, n: int, template: Any) -> bool:
+    async def _run_step(self, phase: StepPhase, level: int, n: int, template: Action) -> bool:
         """One step, with its retries."""
         try:
-            action = cast(Action, template).bind(self.location)
+            action = template.bind(self.location)
         except ActionError as error:
             raise StepFailedError(str(error)) from None
         while True:
@@ -139,8 +147,8 @@ class StepExecutor:
         if known is None:
             # What comes to nothing is written down at once: `started` stands for what may have touched the world.
             try:
-                before = cast(JsonObject, await self._offload(_PROBE_TIMEOUT_S, action.capture, self._done_steps()))
-                state = await self._probe_state(action, before)
+                before = cast(JsonObject, await self.run_in_thread(PROBE_TIMEOUT_S, action.capture, self._done_steps()))
+                state = await self.probe_state(action, before)
             except ActionError as error:
                 with self._context.journal.transaction():
                     self._record_start(phase, level, n, action, None, tries)
@@ -179,22 +187,19 @@ class StepExecutor:
         if state == "before":
             return step.before or {}, False
         self._record_end(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
-        raise StoppedError(
-            f"{step.say} was cut off by a crash, and the world is {state} than before or after it"
-            if state == "other"
-            else f"{step.say} was cut off by a crash, and it cannot be told whether it happened"
-        )
+        reason = _CUT_OFF_REASONS.get(state, "it cannot be told whether it happened")
+        raise StoppedError(f"{step.say} was cut off by a crash, and {reason}")
 
     async def close_interrupted_step(self) -> str | None:
         """The run does not go on: what an earlier process started is looked at, and left as it is.
 
         Returns what people must know: a step of which it is not known that it happened as a whole, or not at all.
         """
-        row = next((row for row in self._step_rows() if row.status == "started"), None)
+        row = next((row for row in self.step_rows() if row.status == "started"), None)
         if row is None:
             return None
         try:
-            action = self._resolve_action(row)
+            action = self.resolve_action(row)
             state = "unknown" if action is None else await self._interrupted_state(row, action)
         except ActionError:
             state = "unknown"
@@ -214,17 +219,17 @@ class StepExecutor:
             return "unknown"
         try:
             if step.child_pid is not None and step.child_started is not None:
-                await self._offload(
-                    _PROBE_TIMEOUT_S,
+                await self.run_in_thread(
+                    PROBE_TIMEOUT_S,
                     child_process.terminate_leftover,
                     step.child_pid,
                     step.child_started,
-                    _PROBE_TIMEOUT_S / 2,
+                    PROBE_TIMEOUT_S / 2,
                 )
         except ActionError as error:
             log.warning("%s: %s", self._run.target, error)
             return "unknown"
-        state = await self._probe_state(action, step.before)
+        state = await self.probe_state(action, step.before)
         log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
         return state
 
@@ -234,9 +239,9 @@ class StepExecutor:
         token = child_process.on_child_started.set(
             lambda pid, started: self._record_child((run, phase, level, n), pid, started)
         )
-        deadline = cast(Any, action).timeout / 1_000 + _PROBE_TIMEOUT_S
+        deadline = action.timeout / 1_000 + PROBE_TIMEOUT_S
         try:
-            detail = cast(str, await self._offload(deadline, action.apply, before, key, self._incident_json()))
+            detail = cast(str, await self.run_in_thread(deadline, action.apply, before, key, self._incident_json()))
         except ActionError as error:
             if not error.may_have_happened:
                 return self._fail_step(phase, level, n, action, str(error))
@@ -251,7 +256,7 @@ class StepExecutor:
         self, phase: StepPhase, level: int, n: int, action: Action, before: JsonObject, why: str
     ) -> bool:
         """It may have happened: the world is asked."""
-        state = await self._probe_state(action, before)
+        state = await self.probe_state(action, before)
         if state == "after":
             await self._backup_recorder.record_result(phase, level, action, before)
             self._record_end(phase, level, n, "done", f"{why}; yet it is so")
@@ -267,131 +272,35 @@ class StepExecutor:
 
     # ─ looking ─
 
-    async def check_unchanged(self) -> None:
-        """Raises StoppedError when somebody else has changed what our steps left behind.
-
-        Looked at are the lasting steps (files, commits) of the row that was done last, and the `before:` row with them
-        while it stands. A commit is not looked at once a flag was set on top of it: the flag is.
-        """
-        rows = self._step_rows()
-        if any(row.status == "started" for row in rows):
-            return  # cut off in the middle of a step: that step's own look at the world decides
-        rows = [row for row in rows if row.status == "done" and row.before is not None]
-        lasting = [
-            (row, action) for row in rows if (action := self._resolve_action(row)) is not None and action.persistent
-        ]
-        if not lasting:
-            return
-        last = lasting[-1][0]
-        for n, (row, action) in enumerate(lasting):
-            current = (row.phase, row.level) == (last.phase, last.level)
-            persists = row.phase == "before" and last.phase == "level" and row.level <= last.level
-            covered = any(type(later) is not type(action) for _, later in lasting[n + 1 :])
-            if not persists and (not current or covered):
-                continue
-            state = await self._probe_state(action, row.before or {})
-            if covered and state == "other":
-                continue  # the version underneath was changed by us since, and may not even have that flag
-            if state != "after":
-                what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
-                raise StoppedError(f"somebody else is at work: {row.say} {what}")
-
-    async def find_not_running(self) -> str | None:
-        """What the last level's restarts left not running. StoppedError in a repair when somebody stopped it meanwhile."""
-        rows = [row for row in self._step_rows() if row.phase == "level"]
-        last = max((row.level for row in rows), default=-1)
-        for row in rows:
-            action = (
-                self._resolve_action(row)
-                if row.level == last and row.status == "done" and row.before is not None
-                else None
-            )
-            if action is None or action.persistent:
-                continue
-            state = await self._probe_state(action, row.before or {})
-            stopped = state == "other" and isinstance(action, SystemdAction)
-            if stopped and self._run.kind == "repair":
-                raise StoppedError(f"somebody else is at work: after {row.say} it was stopped, and did not crash")
-            if state == "before" or stopped:
-                return row.say
-        return None
-
-    async def run_verify_command(self, argv: Sequence[str], within: Millis) -> str | None:
-        """Runs a verify command: None when it ended with 0, else what it said. A halt does not wait for its end.
-
-        Raises ActionError when it could not be started or did not end in time: then nobody can tell.
-        """
-        started: list[tuple[int, float]] = []
-        token = child_process.on_child_started.set(lambda pid, at: started.append((pid, at)))
-        run = self._offload(
-            within / 1_000 + _PROBE_TIMEOUT_S,
-            child_process.run,
-            list(argv),
-            cwd=self.location.repo,
-            timeout_ms=max(within, 1_000),
-        )
-        running = asyncio.ensure_future(run)
-        child_process.on_child_started.reset(token)
-        try:
-            while not running.done():
-                await asyncio.wait({running}, timeout=1.0)
-                if not running.done():
-                    self._check_interrupted()
-        except BaseException:
-            running.cancel()
-            for pid, at in started:
-                with contextlib.suppress(ActionError):
-                    await asyncio.to_thread(child_process.terminate_leftover, pid, at, 0.0)
-            raise
-        ran = cast(child_process.CommandResult, running.result())
-        if ran.exit_code == 0:
-            return None
-        return f"{' '.join(argv)} ended with {ran.exit_code}: {(ran.stderr or ran.stdout).strip()[-300:]}"
-
-    def _resolve_action(self, row: Step) -> Action | None:
+    def resolve_action(self, row: Step) -> Action | None:
         """The action behind a row, from the plan as the run keeps it."""
-        generated = self._generated_steps(row.phase, row.level)
-        steps = phase_steps(parse_plan(self._run.text), row.phase, row.level) if generated is None else generated
-        return cast(Action, steps[row.n]).bind(self.location) if row.n < len(steps) else None
+        steps = self._generated_steps(row.phase, row.level)
+        if steps is None:
+            steps = phase_steps(parse_plan(self._run.text), row.phase, row.level)
+        return steps[row.n].bind(self.location) if row.n < len(steps) else None
 
-    async def _probe_state(self, action: Action, before: JsonObject) -> StepState:
+    async def probe_state(self, action: Action, before: JsonObject) -> StepState:
         try:
-            return cast(StepState, await self._offload(_PROBE_TIMEOUT_S, action.state, before))
+            return cast(StepState, await self.run_in_thread(PROBE_TIMEOUT_S, action.state, before))
         except ActionError:
             return "unknown"
 
-    async def _offload(self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object) -> object:
-        """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
-        try:
-            # A key of their own for halts: they do not wait for what hangs in a repair.
-            return await self._context.offload(self._offload_key, deadline, call, *args, **kwargs)
-        except DeadlineExceededError:
-            raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
-        except StillBusyError:
-            raise ActionError("an earlier step still has not ended") from None
-
     # ─ the journal ─
 
-    def _step_rows(self) -> list[Step]:
+    def step_rows(self) -> list[Step]:
         return runs.list_steps(self._context.journal, self._run.id)
 
     def _step_row(self, phase: StepPhase, level: int, n: int) -> Step | None:
-        return next((row for row in self._step_rows() if (row.phase, row.level, row.n) == (phase, level, n)), None)
+        return next((row for row in self.step_rows() if (row.phase, row.level, row.n) == (phase, level, n)), None)
 
     def _done_steps(self) -> list[CompletedStep]:
         """What this incident has changed so far, for an action that must tell our edits from other people's."""
-        incident, done = self._run.incident, []
-        for run in [self._run] if incident is None else runs.list_for_incident(self._context.journal, incident):
-            try:
-                plan = parse_plan(run.text)
-            except ValueError:
-                continue  # another version wrote it; what it did counts as other people's
-            for row in runs.list_steps(self._context.journal, run.id):
-                steps = phase_steps(plan, row.phase, row.level)
-                if row.status == "done" and row.before is not None and row.n < len(steps):
-                    stands = run.id == self._run.id and row.phase == "before"
-                    done.append(CompletedStep(cast(Action, steps[row.n]).bind(self.location), row.before, stands))
-        return done
+        journal, incident = self._context.journal, self._run.incident
+        return [
+            CompletedStep(action, captured, in_force=run.id == self._run.id and row.phase == "before")
+            for run in ([self._run] if incident is None else runs.list_for_incident(journal, incident))
+            for row, action, captured in done_steps(run, runs.list_steps(journal, run.id))
+        ]
 
     def _incident_json(self) -> JsonObject | None:
         """What tripped, for actions that hand it on."""

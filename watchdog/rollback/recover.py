@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from watchdog.core.model import Severity
+from watchdog.core.protocols import Action
 from watchdog.journal import backups, runs
-from watchdog.journal.runs import PlanRun
+from watchdog.journal.runs import PlanRun, StepPhase
 from watchdog.journal.sqlite import Journal
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
-from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedError
+from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.undo import UndoStep
 from watchdog.rollback.verify import Verifier
 
@@ -71,7 +71,7 @@ class RecoveryRunner:
         return None if rule is None else f"{rule} tripped"
 
     async def _take_back(self, name: str, number: int, why: str, executor: StepExecutor) -> str:
-        """The files of the stage as they were before it, and its restarts once more."""
+        """The files of the stage as they were before it, and its restarts and commands once more."""
         self._notify("crit", f"{self._run.plan}: stage {name} goes back", [why])
         try:
             await executor.run_steps(
@@ -82,18 +82,18 @@ class RecoveryRunner:
         return f"stage {name}: {why}; it was taken back"
 
 
-def take_back_steps(journal: Journal, run: PlanRun) -> Callable[[str, int], Sequence[Any] | None]:
+def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:
     """What takes a stage back: the same whenever it is asked, since the journal says what was saved ahead of it."""
 
-    def steps(phase: str, level: int) -> Sequence[Any] | None:
+    def steps(phase: StepPhase, level: int) -> Sequence[Action] | None:
         if phase != "back":
             return None
-        files = [
+        files: list[Action] = [
             UndoStep(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
             for row in sorted(backups.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
         ]
         stage = phase_steps(parse_plan(run.text), "recover", level)
-        return [*files, *(step for step in stage if not step.persistent)]
+        return [*files, *(step for step in stage if step.repeatable)]
 
     return steps
 

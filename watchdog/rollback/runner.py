@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from functools import partial
-from typing import Any
 
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
@@ -21,9 +20,11 @@ from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.sqlite import JournalError
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
+from watchdog.rollback.approval import decide_start
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.descriptions import describe_plan, describe_step
-from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedError
+from watchdog.rollback.descriptions import describe_step
+from watchdog.rollback.drift import check_unchanged
+from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event
 from watchdog.rollback.recover import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
@@ -112,7 +113,7 @@ class RollbackRunner:
             lambda seconds: self._wait_for_wakeup(run.target, seconds),
         )
 
-    def _executor(self, run: PlanRun, generated_steps: Callable[[str, int], Sequence[Any] | None]) -> StepExecutor:
+    def _executor(self, run: PlanRun, generated_steps: StepSource) -> StepExecutor:
         return StepExecutor(
             run,
             Target.model_validate_json(run.place),
@@ -179,25 +180,12 @@ class RollbackRunner:
         """Marks a queued run as running; False when there is nothing to run, or not yet."""
         context, now = self._context, self._context.clock()
         self._check_interrupted(run)
-        wanted = context.still_needed(run) if isinstance(plan, Repair) else True
-        if wanted is None:
-            await self._wait_for_wakeup(run.target, 1.0)
-            return False
-        if not wanted:
-            self._end_run(run, plan, "not-needed", "quiet before its turn came")
-            return False
-        if isinstance(plan, Repair) and not await self._may_begin(run, plan):
-            return False
-        if isinstance(plan, Repair) and plan.mode == "dry-run":
-            location = Target.model_validate_json(run.place)
-            notify(
-                self._context,
-                run,
-                "info",
-                f"{run.plan} would run (dry-run: nothing is changed)",
-                describe_plan(plan, location),
-            )
-            self._end_run(run, plan, "dry-run", "nothing was changed")
+        decision = decide_start(run, plan, context) if isinstance(plan, Repair) else None
+        if decision is not None and not decision.begins:
+            if decision.outcome is None:
+                await self._wait_for_wakeup(run.target, 1.0)
+            else:
+                self._end_run(run, plan, decision.outcome, decision.reason)
             return False
         with context.journal.transaction(defer_sync=True) as db:  # flushed with `started` of the first step
             runs.update_run(db, run.id, status="running")
@@ -205,47 +193,6 @@ class RollbackRunner:
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
                 incidents.update_target(db, run.target, latched=now, latch_why=f"halt {run.plan}")
         return True
-
-    async def _may_begin(self, run: PlanRun, plan: Repair) -> bool:
-        """Whether people let a rule's repair begin. A person's own was approved by asking for it."""
-        if not run.by.startswith("rule "):
-            return True
-        context, now = self._context, self._context.clock()
-        if context.hold_reason(run.target) is not None:
-            if run.approve_by is not None and run.approval is None:
-                with (
-                    context.journal.transaction() as db
-                ):  # nobody decides while it is held: people are asked anew after it
-                    runs.update_run(db, run.id, approve_by=None)
-            await self._wait_for_wakeup(run.target, 1.0)
-            return False
-        if plan.mode != "approve" or run.approval == "approved":
-            return True
-        if run.approval == "denied":
-            self._end_run(run, plan, "denied", "a person denied it")
-            return False
-        if run.approve_by is None:
-            until = now + plan.approve_within
-            then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
-            with context.journal.transaction() as db:
-                runs.update_run(db, run.id, approve_by=until)
-                notify(
-                    self._context,
-                    run,
-                    "crit",
-                    f"{run.plan} waits for approval",
-                    [
-                        f"trading-watchdog approve {run.id}",
-                        f"trading-watchdog deny {run.id}",
-                        f"without an answer within {format_duration(plan.approve_within)} {then}",
-                        *describe_plan(plan, Target.model_validate_json(run.place)),
-                    ],
-                )
-        elif now >= run.approve_by:
-            self._end_run(run, plan, "exhausted", f"nobody approved it within {format_duration(plan.approve_within)}")
-            return False
-        await self._wait_for_wakeup(run.target, 1.0)
-        return False
 
     async def _run_levels(self, run: PlanRun, plan: Halt | Repair, executor: StepExecutor) -> tuple[RunOutcome, str]:
         run = runs.get_run(self._context.journal, run.id)
@@ -292,7 +239,7 @@ class RollbackRunner:
         level = plan.levels[number]
         try:
             if isinstance(plan, Repair):
-                await executor.check_unchanged()
+                await check_unchanged(executor)
             step_rows = runs.list_steps(self._context.journal, run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -334,7 +281,7 @@ class RollbackRunner:
         known = runs.get_run(self._context.journal, run.id)
         until = known.watch_until if known.status == "watching" else None
         if until is None:
-            await executor.check_unchanged()
+            await check_unchanged(executor)
             try:
                 await executor.run_steps("proven", number, plan.proven)
             except StepFailedError as failure:

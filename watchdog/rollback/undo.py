@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from watchdog.actions import GitAction
 from watchdog.actions.git import repository
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, JsonObject
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
 from watchdog.journal import backups, runs
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.sqlite import Journal
-from watchdog.plans.models import parse_plan, phase_steps
+from watchdog.plans.done_steps import done_steps
 from watchdog.rollback import backup
 
 _GIT_TIMEOUT_MS = 25_000
@@ -32,10 +32,6 @@ class UndoStep(ActionModel):
     left: dict[str, Any]
     """What the last step of the incident made of it: anything else is somebody's work, and stays."""
     repo: str | None
-    timeout: int = 60_000
-
-    def bind(self, target: object) -> UndoStep:  # noqa: ARG002
-        return self
 
     def describe(self) -> str:
         return f"{'remove' if self.was['kind'] == 'absent' else 'put back'} {self.path}"
@@ -51,9 +47,6 @@ class UndoStep(ActionModel):
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return (Path(self.path),)
-
-    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
-        return f"{self.describe()}\n"
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         if not backup.same_content(backup.file_state(Path(self.path)), captured["seen"]):
@@ -82,19 +75,22 @@ class UndoStep(ActionModel):
         return bool(seen.get("sha") == hashlib.sha256(content).hexdigest())
 
 
-def undo_steps(journal: Journal, incident: int) -> list[Any]:
+def undo_steps(journal: Journal, incident: int) -> list[Action]:
     """What undoes an incident, in order; the same whenever it is asked. Empty: nothing was saved, or it is undone."""
-    rows = backups.list_for_incident(journal, incident)
     commits = _commit_ranges(journal, incident)
-    result: list[Any] = [GitAction(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
-    oldest_rows: dict[str, FileBackup] = {}
-    for row in rows:
-        oldest_rows.setdefault(row.path, row)
-    result += [
-        UndoStep(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_innermost_repo(path, commits))
-        for path, row in sorted(oldest_rows.items())
+    reverts = [GitAction(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
+    return [*reverts, *_file_steps(journal, incident, commits)]
+
+
+def _file_steps(journal: Journal, incident: int, repos: Iterable[str]) -> list[UndoStep]:
+    """One for each file that was saved: as it was before the incident's first step that touched it."""
+    oldest: dict[str, FileBackup] = {}
+    for row in backups.list_for_incident(journal, incident):
+        oldest.setdefault(row.path, row)
+    return [
+        UndoStep(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_innermost_repo(path, repos))
+        for path, row in sorted(oldest.items())
     ]
-    return result
 
 
 def _innermost_repo(path: str, repos: Iterable[str]) -> str | None:
@@ -113,39 +109,22 @@ def check_undoable(journal: Journal, incident: int) -> None:
                 f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
                 "undo those first, or go back with git"
             )
-    for step in undo_steps(journal, incident):
-        if isinstance(step, UndoStep):
-            try:
-                step.model_copy(update={"repo": None}).capture()
-            except ActionError as error:
-                conflicts.append(str(error))
-            if step.copy_of is not None and not Path(step.copy_of).is_file():
-                conflicts.append(f"what was saved of {step.path} is not kept any more")
+    for step in _file_steps(journal, incident, ()):
+        try:
+            step.capture()
+        except ActionError as error:
+            conflicts.append(str(error))
+        if step.copy_of is not None and not Path(step.copy_of).is_file():
+            conflicts.append(f"what was saved of {step.path} is not kept any more")
     if conflicts:
         raise ActionError("; ".join(conflicts))
 
 
-class _CommitRange(NamedTuple):
-    old: str
-    """HEAD before the incident, and HEAD that it left."""
-    new: str
-
-
-def _commit_ranges(journal: Journal, incident: int) -> dict[str, _CommitRange]:
+def _commit_ranges(journal: Journal, incident: int) -> dict[str, CommitRange]:
     """For each work tree in which the incident made commits; a plan's steps may name several."""
-    found: dict[str, _CommitRange] = {}
+    found: dict[str, CommitRange] = {}
     for run in runs.list_for_incident(journal, incident):
-        if run.part == "undo":
-            continue
-        try:
-            plan = parse_plan(run.text)
-        except ValueError:
-            continue
-        for row in runs.list_steps(journal, run.id):
-            kinds = phase_steps(plan, row.phase, row.level)
-            if row.status != "done" or row.n >= len(kinds) or not isinstance(kinds[row.n], GitAction) or not row.before:
-                continue
-            if not row.before["already"]:
-                repo = row.before["repo"]
-                found[repo] = _CommitRange(found[repo].old if repo in found else row.before["old"], row.before["new"])
+        for _, action, captured in done_steps(run, runs.list_steps(journal, run.id)):
+            if made := action.commit_range(captured):
+                found[made.repo] = made._replace(old=found.get(made.repo, made).old)
     return found

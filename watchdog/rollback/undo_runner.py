@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from watchdog.core.errors import ActionError
 from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.sqlite import from_json
 from watchdog.rollback import undo
+from watchdog.rollback.backup_recorder import BACKUP_TIMEOUT_S
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.executor import StepExecutor, StepFailedError
-
-StepSource = Callable[[str, int], Sequence[Any] | None]
+from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource
 
 
 async def run_undo(
@@ -30,7 +28,7 @@ async def run_undo(
     executor = executor_of(run, lambda *_: steps)
     if run.status == "queued":
         try:
-            await executor.run_in_thread(undo.check_undoable, context.journal, incident)
+            await executor.run_in_thread(BACKUP_TIMEOUT_S, undo.check_undoable, context.journal, incident)
         except ActionError as error:
             return "stopped", f"nothing was touched: {error}"
         with context.journal.transaction() as db:

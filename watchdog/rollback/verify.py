@@ -12,9 +12,11 @@ from watchdog.core.units import format_duration
 from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun
 from watchdog.plans.models import HttpCheck, Verify
-from watchdog.rollback.checks import LogReader, http_check_passes, log_path
+from watchdog.rollback.checks import LogMatches, LogReader, http_check_passes, log_path
+from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.executor import StepExecutor
+from watchdog.rollback.drift import find_not_running
+from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
 from watchdog.rules.state_machine import MachineConfig, ProofResult, ProofState, StateKey, prove, skip_proof_gap
 
 _CLOCK_JUMP_MS = 60_000
@@ -87,10 +89,10 @@ class Verifier:
                 now = self._context.clock()
                 if now >= polled_at + _POLL_MS:
                     polled_at = now
-                    if not_running := await executor.find_not_running():
+                    if not_running := await find_not_running(executor, self._run.kind):
                         return ProofResult("disproven", f"{not_running}: it does not run any more")
                     if log is not None and verify.log is not None:
-                        lines = await executor.poll_log(log)
+                        lines = await _poll_log(log, executor)
                         if lines.forbidden_line is not None:
                             return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
                         if verify.log.present is not None:
@@ -100,7 +102,13 @@ class Verifier:
                 if now >= settled:
                     if not command_done:
                         try:
-                            failure = await executor.run_verify_command(verify.run, give_up - now)
+                            failure = await run_verify_command(
+                                verify.run,
+                                executor.location.repo,
+                                give_up - now,
+                                executor.run_in_thread,
+                                self._check_interrupted,
+                            )
                         except ActionError as error:
                             return ProofResult("unknown", str(error))
                         if failure is not None:
@@ -120,7 +128,7 @@ class Verifier:
                     if (
                         finding is not None
                         and finding.outcome == "proven"
-                        and (not_running := await executor.find_not_running())
+                        and (not_running := await find_not_running(executor, self._run.kind))
                     ):
                         return ProofResult("disproven", f"{not_running}: it does not run any more")
                     if finding is not None:
@@ -138,6 +146,14 @@ class Verifier:
         finally:
             if http_poller is not None:
                 http_poller.close()
+
+
+async def _poll_log(log: LogReader, executor: StepExecutor) -> LogMatches:
+    """One look at a log; one that hangs tells nothing new."""
+    try:
+        return cast(LogMatches, await executor.run_in_thread(PROBE_TIMEOUT_S, log.poll))
+    except ActionError:
+        return LogMatches(None, required_found=False)
 
 
 class _HttpPoller:

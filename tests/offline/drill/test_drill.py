@@ -177,6 +177,20 @@ def test_what_touches_the_outside_is_looked_at_and_not_done(repo: Path, tmp_path
     assert not witness.exists()
 
 
+def test_a_step_that_does_not_fit_the_target_says_so_in_its_own_row(repo: Path) -> None:
+    rows = rehearse_plan(make_plan([FLAG_STEP], [{"do": "systemd", "restart": "unit"}]), make_target(repo))
+
+    assert [(row.name, bool(row.problems)) for row in rows] == [("l1", False), ("l2", True)]
+    assert "the target has no unit" in rows[1].problems[0]
+
+
+def test_a_repository_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    (row,) = rehearse_plan(make_plan([REVERT_STEP], [{"do": "git", "to": "v1"}]), make_target(tmp_path / "none"))
+
+    assert row.name == "copies"
+    assert len(row.problems) == 1
+
+
 def test_a_program_that_verify_asks_must_be_there(repo: Path) -> None:
     rows = rehearse_plan(make_plan([FLAG_STEP], verify={"quiet": "1m", "run": ["./no-such-check"]}), make_target(repo))
 

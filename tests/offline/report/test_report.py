@@ -35,7 +35,10 @@ _PLAN = json.dumps(
         "kind": "repair",
         "mode": "auto",
         "exhausted": "leave-running",
-        "levels": [{"name": "feature", "steps": []}, {"name": "version", "steps": []}],
+        "levels": [
+            {"name": "feature", "steps": [{"do": "flag", "file": "config.py", "set": {"V2": False}}]},
+            {"name": "version", "steps": [{"do": "git", "revert": "v2"}]},
+        ],
         "verify": {"quiet": 5_000},
     }
 )
@@ -76,7 +79,7 @@ def record_incident(journal: Journal, *, latched: bool = False, closed: bool = T
             plan="v2",
             kind="repair",
             text=_PLAN,
-            place="{}",
+            place='{"repo": "/bot"}',
             by="rule flapping",
             now=T,
         )
@@ -172,7 +175,10 @@ def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded_config: C
 
     codes = [block for block in build.build_report(facts)[1] if isinstance(block, Code) and block.language == "sh"]
 
-    assert codes[0].text.splitlines()[0] == f"git -C /bot revert {'b' * 12}"
+    assert codes[0].text.splitlines() == [
+        f"git -C /bot revert {'b' * 12}",
+        "# and turn back on: set V2 = false in config.py",
+    ]
 
 
 def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded_config: Config) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from watchdog.actions.flag import FlagAction, format_assignments
+from watchdog.actions.flag import format_assignments
 from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
     current_commit,
@@ -20,19 +20,19 @@ from watchdog.actions.git.commit_refs import (
     reverts_in_force,
     rolled_back_commits,
 )
+from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, create_commit, revert_commit
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CommitRange, CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 
 __all__ = [
     "GitAction",
     "current_commit",
     "record_good_commit",
-    "redeploy_hint",
     "redeployed_commits",
     "reverts_in_force",
     "rolled_back_commits",
@@ -47,6 +47,7 @@ class GitAction(ActionModel):
     """Makes one new commit that takes a bad one back. History is never rewritten; other people's edits stay."""
 
     persistent: ClassVar[bool] = True
+    noop_problem: ClassVar[str] = "what it would take back is not part of what runs"
 
     do: Literal["git"]
     revert: str | None = None
@@ -95,7 +96,7 @@ class GitAction(ActionModel):
             raise ValueError(f"{self.branch!r} is no name of a branch such as emergency/hmm")
         return self
 
-    def bind(self, target: Target) -> GitAction:
+    def bind(self, target: Target) -> Self:
         if self.repo is None and target.repo is None:
             raise ActionError("the target has no repo — give it one, or say repo: in the step")
         return self.model_copy(update={"repo": str(Path(target.repo or "", self.repo or ""))})
@@ -105,6 +106,9 @@ class GitAction(ActionModel):
         if self.files:
             return f"git restore {worktree_update.format_list(self.files, 3)} from {self.from_}{where}"
         return (f"git revert {self.revert}" if self.revert is not None else f"git back to {self.to}") + where
+
+    def redirect(self, copies: Copies) -> Self:
+        return self.model_copy(update={"repo": str(copies.work_tree(Path(self.repo or "/")))})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
@@ -173,7 +177,7 @@ class GitAction(ActionModel):
                 f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
                 f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
                 "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
-                f"; redeploy: {redeploy_hint(captured)}",
+                f"; redeploy: git revert {update.new_commit[:12]}",
             )
         )
 
@@ -199,6 +203,16 @@ class GitAction(ActionModel):
             return "other"
         return "before" if now == update.old_commit and not neither else "other"
 
+    def commit_range(self, captured: JsonObject) -> CommitRange | None:
+        if captured["already"]:
+            return None
+        return CommitRange(captured["repo"], captured["old"], captured["new"])
+
+    def redeploy_hint(self, captured: JsonObject) -> str | None:
+        if captured["already"]:
+            return None
+        return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
+
     def _target_commit(self, repo: Repository, old: str) -> str:
         """The commit that the step names, as of now."""
         if self.revert is not None:
@@ -206,24 +220,24 @@ class GitAction(ActionModel):
         name = self.to or self.from_ or ""
         return last_good_commit(repo, old) if name == "last-good" else repository.resolve_commit(repo, name)
 
-    def _make_commit(self, repo: Repository, old: str, target: str) -> _PlannedCommit:
+    def _make_commit(self, repo: Repository, old: str, target: str) -> PlannedCommit:
         if self.revert is not None:
-            return _revert_commit(repo, old, self.revert, target)
+            return revert_commit(repo, old, self.revert, target)
         tree = (
             repository.tree_with_files(repo, old, target, self.files)
             if self.files
             else repository.resolve_tree(repo, target)
         )
         if tree == repository.resolve_tree(repo, old):
-            return _PlannedCommit(None, target, old)
+            return PlannedCommit(None, target, old)
         what = f"{worktree_update.format_list(self.files, 3)} from {self.from_}" if self.files else str(self.to)
         which = (
             f"These files are those of commit {target}:\n" + "\n".join(self.files)
             if self.files
             else (f"The files are those of commit {target}.")
         )
-        message = f"Bring back {what}\n\n{which}\nThis replaces commit {old}.\n\n{_COMMIT_TRAILER}"
-        return _PlannedCommit(_create_commit(repo, tree, old, message), target, old)
+        message = f"Bring back {what}\n\n{which}\nThis replaces commit {old}.\n\n{COMMIT_TRAILER}"
+        return PlannedCommit(create_commit(repo, tree, old, message), target, old)
 
     def _recreate_commit(self, repo: Repository, captured: JsonObject) -> None:
         """The commit that `before` has seen. Its date follows from its parent, so it is the same to the last bit."""
@@ -232,56 +246,6 @@ class GitAction(ActionModel):
             raise ActionError(
                 f"{self.describe()} comes out differently now (another git?) — nothing was touched; try again"
             )
-
-
-class _PlannedCommit(NamedTuple):
-    commit: str | None
-    """None: it is so already."""
-    target: str
-    bad: str
-
-
-_COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
-
-
-def redeploy_hint(captured: JsonObject) -> str:
-    """The command that brings back what was taken back."""
-    return f"git revert {captured['new'][:12]}"
-
-
-def _revert_commit(repo: Repository, old: str, name: str, bad: str) -> _PlannedCommit:
-    """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
-    if not repository.contains_commit(repo, old, bad):
-        return _PlannedCommit(None, bad, bad)  # it is not part of what runs
-    parents = repo.git_line("rev-list", "--parents", "-n", "1", bad).split()[1:]
-    if not parents:
-        shallow = repo.git_line("rev-parse", "--is-shallow-repository") == "true"
-        cure = "fetch more history (git fetch --unshallow)" if shallow else "there is nothing before it to go back to"
-        raise ActionError(f"{name} has no parent here — {cure}")
-    inverse = _create_commit(repo, repository.resolve_tree(repo, parents[0]), bad, "inverse")
-    merged = repo.git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", old, inverse, ok=(0, 1, 129))
-    tree, *conflicts = [field for field in os.fsdecode(merged.stdout_bytes).split("\0") if field] or [""]
-    if merged.exit_code == 129:
-        raise ActionError("this git is too old to revert safely — install git 2.38 or newer")
-    if merged.exit_code == 1:
-        raise ActionError(
-            f"{name} cannot be taken back by itself: later commits changed the same lines of "
-            f"{worktree_update.format_list(sorted(set(conflicts)))} — nothing was touched; go back further with to:"
-        )
-    if tree == repository.resolve_tree(repo, old):
-        return _PlannedCommit(None, bad, bad)
-    subject = repo.git_line("show", "-s", "--format=%s", bad)
-    reverts = f"This reverts commit {bad}"
-    reverts += f", reversing\nchanges made to {parents[0]}." if len(parents) > 1 else "."
-    message = f'Revert "{subject}"\n\n{reverts}\n\n{_COMMIT_TRAILER}'
-    return _PlannedCommit(_create_commit(repo, tree, old, message), bad, bad)
-
-
-def _create_commit(repo: Repository, tree: str, parent: str, message: str) -> str:
-    """A commit that nothing points to yet. The date follows from the parent, so the same asked twice is one commit."""
-    date = f"{int(repo.git_line('show', '-s', '--format=%ct', parent)) + 1} +0000"
-    env: dict[str, str | None] = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-    return repo.git("commit-tree", tree, "-p", parent, data=f"{message}\n".encode(), env=env).stdout.strip()
 
 
 def _update_from(captured: JsonObject) -> WorktreeUpdate:
@@ -308,10 +272,10 @@ def _unused_branch(repo: Repository, name: str, commit: str) -> str:
 def _own_edits(
     repo: Repository, old: str, new: str, changes: Sequence[PathChange], completed: Sequence[CompletedStep]
 ) -> tuple[dict[str, KeptEdits], list[str]]:
-    """For each path that changes and holds nothing but our own flag edits: those that stand, and what comes of them."""
+    """For each path that changes and holds nothing but our own edits of values: those that stand, and what comes of them."""
     edits: dict[str, KeptEdits] = {}
     dropped: list[str] = []
-    for path, ours in _flag_edits_by_path(repo.work_tree, completed).items():
+    for path, ours in _edits_by_path(repo.work_tree, completed).items():
         change = next((change for change in changes if change.path == path), None)
         if change is None or change.old_entry is None or not (repo.work_tree / path).is_file():
             continue
@@ -334,21 +298,19 @@ def _own_edits(
     return edits, sorted(set(dropped))
 
 
-def _flag_edits_by_path(
+def _edits_by_path(
     top: Path, completed: Sequence[CompletedStep]
 ) -> Mapping[str, list[tuple[Mapping[str, Value], bool]]]:
-    """Per path, our flag edits in order and whether each stands. An earlier git step has dropped those that do not.
+    """Per path, our edits of values in order and whether each stands. An earlier git step has dropped those that do not.
 
     One of another run has kept what stood in that run; it is in its own note.
     """
     found: dict[str, list[tuple[Mapping[str, Value], bool]]] = {}
     for step in completed:
-        action: Any = step.action
-        if isinstance(action, FlagAction):
-            file = Path(step.before["file"])
+        for file, values in step.action.value_edits().items():
             if file.is_relative_to(top):
-                found.setdefault(str(file.relative_to(top)), []).append((action.set, step.in_force))
-        elif isinstance(action, GitAction):
+                found.setdefault(str(file.relative_to(top)), []).append((values, step.in_force))
+        if isinstance(step.action, GitAction):
             for path in step.before["changes"]:
                 kept = step.before["edits"].get(path, {}).get("values", ())
                 found[path] = [edit for edit in found.get(path, []) if edit[1]] or [(values, False) for values in kept]

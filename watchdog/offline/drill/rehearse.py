@@ -6,16 +6,16 @@ commands) are looked at, and not done.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from watchdog.core.errors import ActionError
-from watchdog.core.protocols import CompletedStep
+from watchdog.core.protocols import Action, CompletedStep
 from watchdog.core.target import Target
+from watchdog.host import child_process
 from watchdog.offline.drill.sandbox import Sandbox
 from watchdog.plans.models import Halt, Repair, effective_verify
 
@@ -57,9 +57,13 @@ def rehearse_plan(plan: Halt | Repair, target: Target) -> list[RowResult]:
         return [_rehearse_row(name, steps, run, target, sandbox, done) for name, steps, run in rows if steps]
 
 
-def _prepare_sandbox(sandbox: Sandbox, steps: Sequence[Any], target: Target) -> str | None:
+def _prepare_sandbox(sandbox: Sandbox, steps: Sequence[Action], target: Target) -> str | None:
+    bound = []
+    for step in steps:
+        with contextlib.suppress(ActionError):  # one that does not fit the target says so in its own row
+            bound.append(step.bind(target))
     try:
-        sandbox.prepare([step.bind(target) for step in steps if sandbox.supports(step)])
+        sandbox.prepare(bound)
     except ActionError as error:
         return str(error)
     except OSError as error:
@@ -68,17 +72,13 @@ def _prepare_sandbox(sandbox: Sandbox, steps: Sequence[Any], target: Target) -> 
 
 
 def _rehearse_row(
-    name: str, steps: Sequence[Any], run: Sequence[str], target: Target, sandbox: Sandbox, done: list[CompletedStep]
+    name: str, steps: Sequence[Action], run: Sequence[str], target: Target, sandbox: Sandbox, done: list[CompletedStep]
 ) -> RowResult:
     results = []
     problems = []
     for step in steps:
         try:
-            result = (
-                _run_in_sandbox(step, target, sandbox, done, persists=name == "before")
-                if sandbox.supports(step)
-                else _inspect_step(step, target)
-            )
+            result = _rehearse_step(step, target, sandbox, done, persists=name == "before")
         except ActionError as error:
             result = StepResult(step.describe(), "fails", sandbox.original_paths(str(error)))
         except OSError as error:
@@ -88,17 +88,22 @@ def _rehearse_row(
             problems.append(f"{result.say}: {result.detail}")
             if step.on_error != "continue":
                 break  # the night would not get any further in this row
-        elif result.how == "so already" and step.do == "git":
-            problems.append(f"{result.say} changes nothing: what it would take back is not part of what runs")
-    if run and not _program_exists(run[0], Path(target.repo or "/")):
+        elif result.how == "so already" and step.noop_problem is not None:
+            problems.append(f"{result.say} changes nothing: {step.noop_problem}")
+    if run and child_process.find_program(run[0], target.repo or "/") is None:
         problems.append(f"verify: there is no program {run[0]}")
     return RowResult(name, tuple(results), tuple(problems))
 
 
-def _run_in_sandbox(
-    step: Any, target: Target, sandbox: Sandbox, done: list[CompletedStep], *, persists: bool
+def _rehearse_step(
+    step: Action, target: Target, sandbox: Sandbox, done: list[CompletedStep], *, persists: bool
 ) -> StepResult:
-    action = sandbox.redirected(step.bind(target))
+    """On copies; or, read-only, what it asks itself before it acts."""
+    bound = step.bind(target)
+    action = bound.redirect(sandbox)
+    if action is None:
+        bound.capture()
+        return StepResult(step.describe(), "looked at", "touches the outside: not done")
     before = action.capture(done)
     if action.state(before) == "after":
         return StepResult(step.describe(), "so already")
@@ -108,23 +113,3 @@ def _run_in_sandbox(
         raise ActionError(f"it was done, and yet the files are {state}")
     done.append(CompletedStep(action, before, persists))
     return StepResult(step.describe(), "done", detail, diff)
-
-
-def _inspect_step(step: Any, target: Target) -> StepResult:
-    """Read-only: what the step itself asks before it acts, and whether its program is there."""
-    action = step.bind(target)
-    for argv in _programs_of(action):
-        if argv and not _program_exists(argv[0], Path(getattr(action, "cwd", None) or target.repo or "/")):
-            raise ActionError(f"there is no program {argv[0]}")
-    action.capture()
-    return StepResult(step.describe(), "looked at", "touches the outside: not done")
-
-
-def _programs_of(action: Any) -> Iterator[Sequence[str]]:
-    if action.do == "command":
-        yield action.run
-        yield getattr(action, "check", None) or ()
-
-
-def _program_exists(program: str, folder: Path) -> bool:
-    return shutil.which(program if "/" not in program else str(folder / program)) is not None

@@ -6,48 +6,25 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from watchdog.actions.git import repository
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
 
 _MAX_BYTES = 2 << 30
 """Bytes: more is not copied for a rehearsal."""
 _TIMEOUT_MS = 60_000
 _GIT_SETTINGS = ("core.autocrlf", "core.eol", "core.filemode", "core.symlinks", "core.ignorecase")
 """Those of the repository's own settings that decide what a checkout writes."""
-_PATH_FIELDS: dict[str, tuple[str, ...]] = {
-    "flag": ("file",),
-    "git": (),
-    "archive": ("paths", "into"),
-    "restore": ("file", "from_"),
-}
-"""The actions that work on files alone, and where their paths stand."""
 
 
 class Sandbox:
-    """What the steps of one plan work on, copied once."""
+    """What the steps of one plan work on, copied once: the Copies that their actions are redirected to."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._repositories: dict[Path, Path] = {}
-
-    def supports(self, action: Any) -> bool:
-        """Whether a step can be rehearsed here: it changes nothing but files."""
-        return action.do in _PATH_FIELDS
-
-    def redirected(self, action: Any) -> Any:
-        """The same step, with its target filled in, on copies. Raises ActionError."""
-        if action.do == "git":
-            return action.model_copy(update={"repo": str(self._copy_repository(Path(action.repo)))})
-        base = Path(action.repo or "/")
-        updates: dict[str, Any] = {"repo": None}
-        for name in _PATH_FIELDS[action.do]:
-            value = getattr(action, name)
-            paths = [str(self._copied_path(base / one)) for one in ([value] if isinstance(value, str) else value)]
-            updates[name] = paths[0] if isinstance(value, str) else tuple(paths)
-        return action.model_copy(update=updates)
 
     def original_paths(self, text: str) -> str:
         """What is said of the copies, said of the originals."""
@@ -55,14 +32,13 @@ class Sandbox:
             text = text.replace(str(copy), str(top))
         return text.replace(str(self._folder / "files"), "")
 
-    def prepare(self, actions: Iterable[Any]) -> None:
-        """Copies the repositories of git steps, ahead of the files that lie in them. Raises ActionError."""
+    def prepare(self, actions: Iterable[Action]) -> None:
+        """Copies the repositories in which steps make commits, ahead of the files that lie in them. Raises ActionError."""
         for action in actions:
-            if action.do == "git":
-                self._copy_repository(Path(action.repo))
+            action.redirect(_WorkTreesOnly(self))
 
-    def _copied_path(self, path: Path) -> Path:
-        """Where a file or folder lies on the stage; copied there if it is anywhere at all."""
+    def file(self, path: Path) -> Path:
+        """Where a file or folder lies here; copied if it is anywhere at all."""
         real = Path(os.path.realpath(path))
         for top, copy in self._repositories.items():
             if real.is_relative_to(top):
@@ -74,7 +50,7 @@ class Sandbox:
             _copy_path(real, copied)
         return copied
 
-    def _copy_repository(self, path: Path) -> Path:
+    def work_tree(self, path: Path) -> Path:
         """A copy of a git work tree: the same commits, refs, index and files, dirty ones too. Hooks stay behind."""
         repo = repository.open_repository(str(path), _TIMEOUT_MS)
         if repo.work_tree in self._repositories:
@@ -115,6 +91,19 @@ class Sandbox:
             left = _copy_tracked_file(repo.work_tree / name, copy / name, left)
         bare.git("update-index", "-q", "--refresh", ok=(0, 1))
         return copy / path.resolve().relative_to(repo.work_tree)
+
+
+class _WorkTreesOnly:
+    """Copies as well, but of work trees alone: a file's copy lies in that of its repository, if there is to be one."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def file(self, path: Path) -> Path:
+        return path
+
+    def work_tree(self, path: Path) -> Path:
+        return self._sandbox.work_tree(path)
 
 
 def _strip_line_ends(lines: bytes) -> bytes:

@@ -9,7 +9,6 @@ import numpy as np
 
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration, format_value
-from watchdog.journal.redeploy_hints import redeploy_hints
 from watchdog.offline.report.blocks import (
     Block,
     Bullets,
@@ -23,6 +22,7 @@ from watchdog.offline.report.blocks import (
 )
 from watchdog.offline.report.chart import draw_chart, sparkline
 from watchdog.offline.report.data import TIME_GOALS, IncidentData, KpiSeries, RunWithSteps, chart_range, collect_data
+from watchdog.plans.done_steps import redeploy_hints
 
 __all__ = [
     "IncidentData",

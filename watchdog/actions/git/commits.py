@@ -1,0 +1,54 @@
+"""Commits that nothing points to yet: the inverse of one, or files of another, on top of what is checked out."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from watchdog.actions.git import repository, worktree_update
+from watchdog.actions.git.repository import Repository
+from watchdog.core.errors import ActionError
+
+COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
+
+
+class PlannedCommit(NamedTuple):
+    commit: str | None
+    """None: it is so already."""
+    target: str
+    bad: str
+
+
+def revert_commit(repo: Repository, old: str, name: str, bad: str) -> PlannedCommit:
+    """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
+    if not repository.contains_commit(repo, old, bad):
+        return PlannedCommit(None, bad, bad)  # it is not part of what runs
+    parents = repo.git_line("rev-list", "--parents", "-n", "1", bad).split()[1:]
+    if not parents:
+        shallow = repo.git_line("rev-parse", "--is-shallow-repository") == "true"
+        cure = "fetch more history (git fetch --unshallow)" if shallow else "there is nothing before it to go back to"
+        raise ActionError(f"{name} has no parent here — {cure}")
+    inverse = create_commit(repo, repository.resolve_tree(repo, parents[0]), bad, "inverse")
+    merged = repo.git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", old, inverse, ok=(0, 1, 129))
+    tree, *conflicts = [field for field in os.fsdecode(merged.stdout_bytes).split("\0") if field] or [""]
+    if merged.exit_code == 129:
+        raise ActionError("this git is too old to revert safely — install git 2.38 or newer")
+    if merged.exit_code == 1:
+        raise ActionError(
+            f"{name} cannot be taken back by itself: later commits changed the same lines of "
+            f"{worktree_update.format_list(sorted(set(conflicts)))} — nothing was touched; go back further with to:"
+        )
+    if tree == repository.resolve_tree(repo, old):
+        return PlannedCommit(None, bad, bad)
+    subject = repo.git_line("show", "-s", "--format=%s", bad)
+    reverts = f"This reverts commit {bad}"
+    reverts += f", reversing\nchanges made to {parents[0]}." if len(parents) > 1 else "."
+    message = f'Revert "{subject}"\n\n{reverts}\n\n{COMMIT_TRAILER}'
+    return PlannedCommit(create_commit(repo, tree, old, message), bad, bad)
+
+
+def create_commit(repo: Repository, tree: str, parent: str, message: str) -> str:
+    """A commit that nothing points to yet. The date follows from the parent, so the same asked twice is one commit."""
+    date = f"{int(repo.git_line('show', '-s', '--format=%ct', parent)) + 1} +0000"
+    env: dict[str, str | None] = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    return repo.git("commit-tree", tree, "-p", parent, data=f"{message}\n".encode(), env=env).stdout.strip()

@@ -1,0 +1,132 @@
+"""systemd's units, through systemctl."""
+
+from __future__ import annotations
+
+import shutil
+from typing import NamedTuple
+
+from watchdog.core.errors import ActionError
+from watchdog.host import child_process
+
+QUERY_TIMEOUT_MS = 10_000
+_TRANSITIONAL_STATES = ("activating", "deactivating", "reloading", "refreshing")
+_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
+_PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "InvocationID",
+    "ExecMainStatus",
+    "FragmentPath",
+    "NRestarts",
+    "MainPID",
+)
+_NO_SYSTEMD = "there is no systemd to ask here: describe the bot as a process, with do: process"
+
+
+class UnitStatus(NamedTuple):
+    """A unit as systemd says it is; an empty text where it says nothing."""
+
+    load: str
+    """``loaded``, ``masked``, ``not-found``, …"""
+    active: str
+    """``active``, ``inactive``, ``failed``, ``activating``, …"""
+    sub: str
+    """``running``, ``dead``, ``auto-restart``, …"""
+    result: str
+    """How it ended: ``success``, ``exit-code``, ``start-limit-hit``, …"""
+    invocation: str
+    """What tells one run of it from the next."""
+    exit_status: str
+    file: str
+    """Full path of the unit's file."""
+    restarts: int | None
+    """Restarts by systemd itself; None where systemd counts none (before 235, or no service)."""
+    main_pid: int | None
+    """0: it does not run. None: no service, and so without a main process."""
+
+    @property
+    def in_transition(self) -> bool:
+        return self.active in _TRANSITIONAL_STATES
+
+    @property
+    def auto_restarting(self) -> bool:
+        """Dead, and waiting for systemd's next try (`Restart=`): such a unit may be on its way for ever."""
+        return self.sub.startswith("auto-restart")
+
+    @property
+    def cannot_be_masked(self) -> bool:
+        """Masked already, or never to be: masking is a link in /etc/systemd/system, and there the unit's own file is."""
+        return self.load == "masked" or self.file.startswith("/etc/systemd/system/")
+
+    def describe(self) -> str:
+        """``active (running)``, ``failed (exit-code, status 1)``."""
+        if self.active == "failed" or self.result not in ("", "success"):
+            return f"{self.active} ({self.result}, status {self.exit_status or '?'})"
+        return f"{self.active} ({self.sub})"
+
+
+class SystemctlError(ActionError):
+    """systemctl could not be asked, or gave no answer that can be read."""
+
+    def __init__(self, problem: str, cure: str = "") -> None:
+        super().__init__(f"{problem} — {cure}" if cure else problem)
+        self.problem = problem
+
+
+def unit_status(unit: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> UnitStatus:
+    """Asks systemd; blocks. Of a unit that it does not know, `load` is ``not-found``. Raises SystemctlError."""
+    try:
+        ran = run_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", unit, timeout_ms=timeout_ms)
+    except ActionError as error:
+        if error.may_have_happened:
+            raise SystemctlError(
+                f"systemctl gave no answer within {timeout_ms / 1_000:g} s (is systemd busy?)"
+            ) from None
+        if shutil.which("systemctl") is None:
+            raise SystemctlError("systemctl is not on this machine", _NO_SYSTEMD) from None
+        raise SystemctlError(str(error)) from None
+    if ran.exit_code != 0:
+        raise SystemctlError(f"systemctl show {unit} ended with {ran.exit_code}: {_last_words(ran)}", _cure(ran))
+    said = dict.fromkeys(_PROPERTIES, "")
+    said |= {name: value for name, _, value in (line.partition("=") for line in ran.stdout.splitlines())}
+    if not all(said[name].isdecimal() for name in ("NRestarts", "MainPID") if said[name]):
+        raise SystemctlError(
+            f"systemctl show {unit} answered what no systemd answers (is another program first in PATH?)"
+        )
+    return UnitStatus(
+        load=said["LoadState"],
+        active=said["ActiveState"],
+        sub=said["SubState"],
+        result=said["Result"],
+        invocation=said["InvocationID"],
+        exit_status=said["ExecMainStatus"],
+        file=said["FragmentPath"],
+        restarts=int(said["NRestarts"]) if said["NRestarts"] else None,
+        main_pid=int(said["MainPID"]) if said["MainPID"] else None,
+    )
+
+
+def run_systemctl(verb: str, *rest: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> child_process.CommandResult:
+    argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
+    return child_process.run(argv, env=_ENV, timeout_ms=timeout_ms)
+
+
+def describe_failure(ran: child_process.CommandResult, status: UnitStatus | None = None) -> str:
+    """Why systemctl ended as it did, with the cure where that is known; else what the unit is by now."""
+    if cure := _cure(ran):
+        return f"{_last_words(ran)} — {cure}"
+    return _last_words(ran) if status is None else f"{_last_words(ran)}; it is {status.describe()}"
+
+
+def _last_words(ran: child_process.CommandResult) -> str:
+    said = child_process.last_lines(ran.stderr, lines=2) or child_process.last_lines(ran.stdout, lines=2)
+    return said or "it said nothing"
+
+
+def _cure(ran: child_process.CommandResult) -> str:
+    words = _last_words(ran)
+    if "authentication required" in words or "Access denied" in words:
+        return "allow the watchdog's user by a polkit rule, or run the watchdog as root"
+    return _NO_SYSTEMD if "not been booted with systemd" in words or "connect to bus" in words else ""

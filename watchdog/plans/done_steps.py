@@ -1,0 +1,49 @@
+"""What runs have done, with the actions behind it, and what brings back what their repairs took away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
+from watchdog.core.protocols import Action
+from watchdog.core.target import Target
+from watchdog.journal.runs import PlanRun, Step
+from watchdog.plans.models import parse_plan, phase_steps
+
+
+def done_steps(run: PlanRun, steps: Iterable[Step]) -> list[tuple[Step, Action, JsonObject]]:
+    """Those steps of a plan that were done, in the order given: (row, its action for its target, what it captured).
+
+    None of an undo, nor of a plan that another version wrote and this one cannot read.
+    """
+    try:
+        plan = parse_plan(run.text)
+    except ValueError:
+        return []
+    location = Target.model_validate_json(run.place)
+    found: list[tuple[Step, Action, JsonObject]] = []
+    for row in steps:
+        actions = phase_steps(plan, row.phase, row.level)
+        if row.status != "done" or row.before is None or row.n >= len(actions):
+            continue
+        try:
+            found.append((row, actions[row.n].bind(location), row.before))
+        except ActionError:  # what it needs is not to be found from here, as the credentials of a request
+            found.append((row, actions[row.n], row.before))
+    return found
+
+
+def redeploy_hints(runs: Iterable[tuple[PlanRun, Sequence[Step]]]) -> tuple[list[str], list[str]]:
+    """(commands, that of the newest step first; changes that a person takes back, in words): of what was not undone."""
+    commands: list[str] = []
+    changes: list[str] = []
+    for run, steps in runs:
+        if run.part == "undo" and run.outcome == "proven":
+            return [], []
+        for row, action, captured in done_steps(run, (step for step in steps if step.phase == "level")):
+            if hint := action.redeploy_hint(captured):
+                commands.append(hint)
+            elif action.persistent and row.diff:
+                changes.append(row.say)
+    return commands[::-1], changes

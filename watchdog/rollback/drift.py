@@ -1,0 +1,66 @@
+"""Whether what our steps left behind is still so, or somebody else is at work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from watchdog.core.protocols import Action
+from watchdog.journal.runs import Step
+from watchdog.rollback.executor import StepExecutor, StoppedError
+
+
+async def check_unchanged(executor: StepExecutor) -> None:
+    """Raises StoppedError when somebody else has changed what our steps left behind.
+
+    Looked at are the lasting steps (files, commits) of the row that was done last, and the `before:` row with them
+    while it stands. A commit is not looked at once a flag was set in one of its files: the flag is.
+    """
+    rows = executor.step_rows()
+    if any(row.status == "started" for row in rows):
+        return  # cut off in the middle of a step: that step's own look at the world decides
+    rows = [row for row in rows if row.status == "done" and row.before is not None]
+    lasting = [
+        (row, action) for row in rows if (action := executor.resolve_action(row)) is not None and action.persistent
+    ]
+    if not lasting:
+        return
+    last = lasting[-1][0]
+    for n, (row, action) in enumerate(lasting):
+        current = (row.phase, row.level) == (last.phase, last.level)
+        persists = row.phase == "before" and last.phase == "level" and row.level <= last.level
+        covered = any(_overwrites(later, (row, action)) for later in lasting[n + 1 :])
+        if not persists and (not current or covered):
+            continue
+        state = await executor.probe_state(action, row.before or {})
+        if covered and state == "other":
+            continue  # the version underneath was changed by us since, and may not even have that flag
+        if state != "after":
+            what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
+            raise StoppedError(f"somebody else is at work: {row.say} {what}")
+
+
+async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair"]) -> str | None:
+    """What the last level's restarts left not running. StoppedError in a repair when somebody stopped it meanwhile."""
+    rows = [row for row in executor.step_rows() if row.phase == "level"]
+    last = max((row.level for row in rows), default=-1)
+    for row in rows:
+        action = (
+            executor.resolve_action(row)
+            if row.level == last and row.status == "done" and row.before is not None
+            else None
+        )
+        if action is None or action.persistent:
+            continue
+        state = await executor.probe_state(action, row.before or {})
+        if state == "stopped" and kind == "repair":
+            raise StoppedError(f"somebody else is at work: after {row.say} it was stopped, and did not crash")
+        if state in ("before", "stopped"):
+            return row.say
+    return None
+
+
+def _overwrites(later: tuple[Step, Action], earlier: tuple[Step, Action]) -> bool:
+    """Whether the later step changed a file of the earlier one. Single values stand side by side in a file."""
+    (later_row, later_action), (row, action) = later, earlier
+    shared = {*later_action.touched_paths(later_row.before or {})} & {*action.touched_paths(row.before or {})}
+    return not shared <= later_action.value_edits().keys() & action.value_edits().keys()
