@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels
 from watchdog.journal import incidents, messages, runs
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.sqlite import Journal
 from watchdog.rules.state_machine import MachineState
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +123,7 @@ def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: Jo
     (pages,) = journal.query("PRAGMA page_count")[0]
     journal.query(f"PRAGMA max_page_count={pages + 20}")
 
-    with expect_rollback(journal, sqlite3.OperationalError, "full") as db:
+    with expect_rollback(journal, JournalUnavailableError, "full") as db:
         for _ in range(1_000):
             add_event(db, "x" * 1_000)
 
@@ -130,6 +131,31 @@ def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: Jo
     with journal.transaction() as db:
         add_event(db, "there is room again")
     assert event_texts(journal) == ["there is room again"]
+
+
+def test_a_mistake_in_our_own_sql_is_no_outage(journal: Journal) -> None:
+    """It would be tried again for ever."""
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        journal.query("SELECT colour FROM event")
+    with expect_rollback(journal, sqlite3.OperationalError, "no such table") as db:
+        db.execute("DELETE FROM nowhere")
+
+
+def test_a_journal_that_another_program_holds_is_unavailable_and_not_damaged(journal_path: Path) -> None:
+    journal = Journal(journal_path, busy_timeout=0.01)
+    shell = sqlite3.connect(journal_path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(JournalUnavailableError, match="locked — end the program"), journal.transaction() as db:
+        add_event(db, "not written")
+    journal.check()
+    shell.execute("ROLLBACK")
+    shell.close()
+    with journal.transaction() as db:
+        add_event(db, "written")
+
+    assert event_texts(journal) == ["written"]
+    journal.close()
 
 
 def test_threads_write_one_after_the_other(journal: Journal) -> None:

@@ -18,6 +18,7 @@ from watchdog.core.model import Message, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import messages
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import NOTIFY_AFTER, JournalOutage
 from watchdog.journal.sqlite import Journal
@@ -142,7 +143,7 @@ def test_one_write_waits_for_a_stranger_and_those_after_it_hardly_until_he_is_go
     shell.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     for _ in range(3):
-        with pytest.raises(sqlite3.OperationalError, match="locked"), journal.transaction():
+        with pytest.raises(JournalUnavailableError, match="locked"), journal.transaction():
             pass
     assert time.monotonic() - began >= 0.9
     assert asked.count("PRAGMA busy_timeout=50") == 1
@@ -155,8 +156,7 @@ def test_one_write_waits_for_a_stranger_and_those_after_it_hardly_until_he_is_go
 
 
 def test_people_are_told_once_an_outage_and_only_of_one_that_lasts() -> None:
-    outage, locked = JournalOutage(), sqlite3.OperationalError("database is locked")
-    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    outage, locked = JournalOutage(), JournalUnavailableError("database is locked", "busy")
     assert outage.record_failure(locked, 100.0)
     assert not outage.record_failure(locked, 101.0)
     assert not outage.should_notify(101.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.support.pipeline_harness import RULES_YAML, SECOND, PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.journal import baselines
 from watchdog.journal import incidents as records
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.messages import Request
 
 LEARNED_KPI = """\
@@ -102,7 +102,7 @@ def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(
     harness.rounds(30, latency=10)
 
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise JournalUnavailableError("database or disk is full", "full")
 
     monkeypatch.setattr(baselines, "save_points", full)
     harness.rounds(30)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
 from watchdog.core.model import Millis
 from watchdog.journal import incidents, messages, runs, suppressions
+from watchdog.journal.errors import JournalUnavailableError
 
 
 @pytest.fixture
@@ -81,10 +82,10 @@ def test_a_trip_its_plan_and_its_messages_are_one_transaction(
     real = messages.enqueue
 
     def full(db: sqlite3.Connection, channels: Sequence[str], *rest: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise JournalUnavailableError("database or disk is full", "full")
 
     monkeypatch.setattr(messages, "enqueue", full)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalUnavailableError):
         harness.round(equity=800)
     assert harness.incident is None
     assert harness.runs == []
@@ -104,7 +105,7 @@ def test_what_could_not_be_written_when_sources_died_is_said_later(
     harness.lost_sources = {"bot", "host"}
     harness.rounds(30)
     monkeypatch.setattr(harness.journal, "transaction", _raise_locked)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalUnavailableError):
         harness.rounds(5)
     monkeypatch.undo()
 
@@ -114,7 +115,7 @@ def test_what_could_not_be_written_when_sources_died_is_said_later(
 
 
 def _raise_locked() -> None:
-    raise sqlite3.OperationalError("database is locked")
+    raise JournalUnavailableError("database is locked", "busy")
 
 
 # ─ expressions that fail ─
@@ -513,7 +514,7 @@ def test_a_peak_that_could_not_be_written_is_written_in_the_next_round(
 ) -> None:
     harness.rounds(3)
     monkeypatch.setattr(harness.journal, "transaction", _raise_locked)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalUnavailableError):
         harness.round(equity=1_200)
     monkeypatch.undo()
     harness.values["equity"] = float("nan")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.rollback.harness import RollbackHarness, command_step, make_halt
+from watchdog.journal.errors import JournalUnavailableError
 
 
 class FullDiskHarness(RollbackHarness):
@@ -25,7 +25,7 @@ class FullDiskHarness(RollbackHarness):
             if what == "commit":
                 self.failing_commit -= 1
                 if self.failing_commit == 0:
-                    raise sqlite3.OperationalError("database or disk is full")
+                    raise JournalUnavailableError("database or disk is full", "full")
 
         self.replace_crash_points(boundary)
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,10 +30,10 @@ from watchdog.core.protocols import SourceState
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
 from watchdog.journal import incidents, messages, runs
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.outage import remedy
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.sqlite import Journal
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -90,8 +89,8 @@ class Daemon:
             )
         except BaseException as error:
             self._lock.release()
-            if isinstance(error, sqlite3.OperationalError):
-                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {remedy(error)}") from None
+            if isinstance(error, JournalUnavailableError):
+                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error}") from None
             raise
         self._sampling = ThreadOffload(8, "sampling")
         self._acting = ThreadOffload(
@@ -181,7 +180,7 @@ class Daemon:
         await self._journal_health.wait_for_alarm()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
-        except (TimeoutError, JournalError, sqlite3.OperationalError):
+        except (TimeoutError, JournalError, JournalUnavailableError):
             log.warning("some messages are still to be sent; they go out at the next start")
         for task in self._tasks:
             task.cancel()
@@ -290,7 +289,7 @@ class Daemon:
         try:
             with self.telemetry.evaluation_duration.time():
                 affected = self.pipeline.judge(wall_clock(), source)
-        except sqlite3.OperationalError as error:  # nothing of it was written down: it is judged anew
+        except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
             self._journal_health.record_failure(error)
             return
         self.rollback.wake()
@@ -312,7 +311,7 @@ class Daemon:
             try:
                 self.pipeline.handle_clock_jump(now)
                 self.request_handler.extend_approvals(self._last_round, now)
-            except sqlite3.OperationalError as error:  # it is done at the next tick
+            except JournalUnavailableError as error:  # it is done at the next tick
                 self._journal_health.record_failure(error)
                 sd_notify.notify("WATCHDOG=1")
                 return
@@ -329,7 +328,7 @@ class Daemon:
                 self.outbox.notify_pending()
             for request in messages.list_unanswered(self.journal):
                 self._answer_request(request)
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
@@ -354,7 +353,7 @@ class Daemon:
     async def _inspect_targets(self) -> None:
         try:
             await asyncio.gather(*(self._inspect_target(target) for target in self.config.targets))
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
     async def _inspect_target(self, target: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,9 +10,10 @@ from typing import Protocol
 from watchdog.core.model import Millis, Severity
 from watchdog.core.telemetry import log
 from watchdog.journal import incidents
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import JournalOutage
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.sqlite import Journal
 from watchdog.notifiers.outbox import OutboxSender
 
 
@@ -48,7 +48,7 @@ class JournalHealth:
                 pass
             self._check_disk_space()
             if heartbeat_error is not None:
-                self.record_failure(heartbeat_error)
+                self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
             elif self._outage.record_success():
                 self._notify(
                     "warn",
@@ -62,11 +62,11 @@ class JournalHealth:
                 self._alarm("the watchdog stops: its journal cannot be used", str(error))
             self._on_unusable(str(error))
             return False
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self.record_failure(error)
         return True
 
-    def record_failure(self, error: Exception) -> None:
+    def record_failure(self, error: JournalUnavailableError) -> None:
         """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
         monotonic = time.monotonic()
         if self._outage.record_failure(error, monotonic):

@@ -9,8 +9,9 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import format_names, unknown_name
 from watchdog.journal import backups, incidents, runs, suppressions
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.messages import Request
-from watchdog.journal.sqlite import Journal, JournalError, to_json
+from watchdog.journal.sqlite import Journal, to_json
 from watchdog.pipeline.pipeline import Pipeline
 
 _REQUEST_LIFETIME = 60_000
@@ -43,7 +44,7 @@ class RequestHandler:
         """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
         try:
             return self._dispatch(request, now)
-        except (JournalError, sqlite3.OperationalError):
+        except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("request %s", request.kind)

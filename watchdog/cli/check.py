@@ -18,7 +18,8 @@ from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import WatchdogError
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.errors import JournalError
+from watchdog.journal.sqlite import Journal
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
 
 _PROBE_INTERVAL_S = 1.0

@@ -16,8 +16,9 @@ from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, messages, runs
+from watchdog.journal.errors import JournalOutdatedError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal, JournalOutdatedError
+from watchdog.journal.sqlite import Journal
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _MAX_NAME_WIDTH = 40

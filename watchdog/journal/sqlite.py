@@ -15,24 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from watchdog.core.errors import WatchdogError
 from watchdog.journal.disk_reserve import DiskReserve
+from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalUnavailableError, UnavailableReason
 from watchdog.journal.lock import StateLock
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-
-__all__ = ["Journal", "JournalError", "JournalOutdatedError", "StateLock", "from_json", "to_json"]
-
 
 _SYNCHRONOUS_FULL = 2
 """As SQLite counts: OFF, NORMAL, FULL."""
 
-
-class JournalError(WatchdogError):
-    """The journal cannot be used. Nobody acts blind: the daemon stops with the cure."""
-
-
-class JournalOutdatedError(JournalError):
-    """The journal is of an older version."""
+_UNAVAILABLE: dict[int, UnavailableReason] = {
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_PROTOCOL: "busy",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_IOERR: "io",
+    sqlite3.SQLITE_CANTOPEN: "io",
+}
+"""What passes, or can be mended from outside. Any other error is a mistake in our SQL: never tried again in silence."""
 
 
 class Journal:
@@ -63,9 +63,9 @@ class Journal:
         try:
             self._check_and_configure()
             self._inode = path.stat().st_ino
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, JournalUnavailableError) as error:
             self._db.close()
-            raise self._unusable_error(error) from None
+            raise self._unusable_error(error.__cause__ or error) from None
         except JournalError:
             self._db.close()
             raise
@@ -153,13 +153,13 @@ class Journal:
 
     @contextmanager
     def _error_handling(self) -> Iterator[None]:
-        """Remembers when the database says that it is damaged."""
+        """Tells what is damaged (remembered from then on) from what is unavailable for a while, and from mistakes of ours."""
         if self.unusable_reason is not None:
             raise JournalError(self.unusable_reason)
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _primary_code(error)
             if code == sqlite3.SQLITE_FULL:
                 self.disk_reserve.release()  # this transaction is lost; the next one has room
             if code == sqlite3.SQLITE_BUSY:
@@ -167,6 +167,8 @@ class Journal:
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 self.unusable_reason = str(self._unusable_error(error))
                 raise JournalError(self.unusable_reason) from None
+            if code in _UNAVAILABLE:
+                raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
             raise
 
     @contextmanager
@@ -222,6 +224,11 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """0 when SQLite did not raise it itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def to_json(value: object) -> str:

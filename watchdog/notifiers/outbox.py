@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal import messages
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.messages import OutboxMessage
 from watchdog.journal.sqlite import Journal
 
@@ -95,7 +95,7 @@ class OutboxSender:
             try:
                 with self._journal.transaction():
                     pass  # what cannot be marked as sent is not sent: it would be sent again and again
-            except sqlite3.OperationalError:
+            except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
             await self._deliver(letters[0])
@@ -124,7 +124,7 @@ class OutboxSender:
             try:
                 self._record_result(queued, handle, error)
                 break
-            except sqlite3.OperationalError:  # it was sent: until that is written down, this channel waits
+            except JournalUnavailableError:  # it was sent: until that is written down, this channel waits
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
         outcome = "sent" if error is None else "failed" if error.permanent else "retried"
         self._telemetry.notifications.labels(queued.channel, outcome).inc()

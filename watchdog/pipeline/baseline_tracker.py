@@ -7,7 +7,6 @@ learned: the baseline stays what it was when the night began.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from watchdog.documents.problems import unknown_name
 from watchdog.journal import baselines as records
 from watchdog.journal import incidents, runs
 from watchdog.journal.baselines import Baseline
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.sqlite import Journal
 from watchdog.rules import (
     BaselineState,
@@ -140,7 +140,7 @@ class BaselineTracker:
             for name, capture in list(self._captures.items()):
                 if now >= capture.next_point and self._capture(name, capture, evaluate, fires, now):
                     changed.add(name)
-        except sqlite3.Error as error:
+        except JournalUnavailableError as error:
             log.warning("baselines: the journal cannot be written: %s", error)
         return changed
 

@@ -7,7 +7,6 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
@@ -17,8 +16,8 @@ from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.journal.sqlite import JournalError
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.context import RollbackContext
@@ -77,9 +76,9 @@ class RollbackRunner:
             if waiting:
                 try:
                     await self.execute(waiting[0])
-                except sqlite3.OperationalError as full:
+                except JournalUnavailableError as error:
                     # Nothing was done that is not written down: the run goes on from there, as after a death.
-                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, full)
+                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, error)
                     await self._wait_for_wakeup(target, 1.0)
             else:
                 await self._wait_for_wakeup(target, 60.0)
@@ -161,7 +160,7 @@ class RollbackRunner:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
-        except (JournalError, sqlite3.OperationalError):
+        except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
@@ -279,7 +278,7 @@ class RollbackRunner:
         """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
         try:
             return await self._try_level(run, plan, number, executor)
-        except (_OvertakenError, _AbortedError, _PausedError, JournalError, sqlite3.OperationalError):
+        except (_OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             if isinstance(plan, Repair):
