@@ -26,8 +26,7 @@ class DeployWatchHarness:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = Journal(self.folder / "journal.db", durable=False)
         self.deploy_watch = DeployWatch(self.journal)
 
     def inspect(

@@ -305,7 +305,7 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
 
     (known,) = incidents.list_incidents(harness.journal, incident.id)
     assert (known.acked_by, known.acked) == ("ann", harness.now)
-    kinds = [row["text"] for row in incidents.list_events(harness.journal, incident.id) if row["kind"] == "ack"]
+    kinds = [event.text for event in incidents.list_events(harness.journal, incident.id) if event.kind == "ack"]
     assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]
 
 

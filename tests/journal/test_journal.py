@@ -726,10 +726,28 @@ def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
         incidents.add_event(db, "noted", "of no incident", NOW)
         incidents.add_event(db, "queued", "two", NOW, incident=number, run=7, target="bot")
 
-    assert [tuple(row) for row in incidents.list_events(journal, number)] == [
+    assert [(event.t, event.kind, event.text) for event in incidents.list_events(journal, number)] == [
         (NOW, "tripped", "one"),
         (NOW, "queued", "two"),
     ]
+
+
+def test_the_timeline_can_be_followed_by_run_and_by_kind(journal: Journal) -> None:
+    assert incidents.last_event_id(journal) == 0
+    with journal.transaction() as db:
+        incidents.add_event(db, "queued", "one", NOW, run=7)
+        incidents.add_event(db, "baseline", "two", NOW)
+        incidents.add_event(db, "step", "three", NOW, run=7)
+
+    def texts(after: int, **filters: Any) -> list[str]:
+        return [event.text for event in incidents.list_events_after(journal, after, **filters)]
+
+    assert incidents.last_event_id(journal) == 3
+    assert texts(0) == ["one", "two", "three"]
+    assert texts(1) == ["two", "three"]
+    assert texts(1, run=7) == ["three"]
+    assert texts(0, kind="baseline") == ["two"]
+    assert texts(0, run=7, kind="baseline") == []
 
 
 # ─ runs ─
@@ -942,6 +960,19 @@ def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal)
         messages.mark_postponed(db, 1, NOW + 60_000, "busy")
 
     assert messages.next_due(journal) == {"slack": NOW + 60_000}
+
+
+def test_what_did_not_arrive_is_listed_with_the_reason_once_there_is_one(journal: Journal) -> None:
+    with journal.transaction() as db:
+        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
+        messages.enqueue(db, ["slack", "telegram", "mail"], "info", "hello", [], NOW, number)
+        messages.mark_sent(db, 1, None, NOW)
+        messages.mark_failed(db, 2, "no such chat", NOW)
+
+    assert messages.list_undelivered(journal, number) == [("telegram", "no such chat"), ("mail", None)]
+    assert messages.was_enqueued_since(journal, "hello", NOW - 1)
+    assert not messages.was_enqueued_since(journal, "hello", NOW)
+    assert not messages.was_enqueued_since(journal, "bye", 0)
 
 
 def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: Journal) -> None:

@@ -78,8 +78,7 @@ class RandomPipeline:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = Journal(self.folder / "journal.db", durable=False)
         self.pipeline = Pipeline(self.config, self.journal, Telemetry("t"), self.now)
 
     def change_values(self) -> None:

@@ -55,7 +55,7 @@ def test_the_incident_of_a_target_that_is_taken_away_is_closed_and_says_why(harn
 
     assert harness.incident is None
     assert "bot: incident 1 closed after 3 s: its target is no longer configured" in harness.message_titles()
-    assert [event["text"] for event in incidents.list_events(harness.journal, 1)][
+    assert [event.text for event in incidents.list_events(harness.journal, 1)][
         -1
     ] == "closed after 3 s: its target is no longer configured"
 

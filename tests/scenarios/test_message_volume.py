@@ -60,7 +60,7 @@ def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_le
         == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
     )
     assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
-    assert [row["text"].split(":")[0] for row in incidents.list_events(night.journal, 1)][-2:] == [
+    assert [event.text.split(":")[0] for event in incidents.list_events(night.journal, 1)][-2:] == [
         "ladder proven",
         "closed after 12 s",
     ]

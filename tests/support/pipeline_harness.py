@@ -86,8 +86,7 @@ class PipelineHarness:
         self.config = config.load(self.folder, environ={})
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = Journal(self.folder / "journal.db", durable=False)
         self.pipeline = Pipeline(self.config, self.journal, Telemetry("test"), self.now)
         self.requests = RequestHandler(self.pipeline, self.journal)
 

@@ -12,7 +12,7 @@ from watchdog.cli.status import fetch_status, open_journal
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration, format_value, parse_duration
-from watchdog.journal import baselines
+from watchdog.journal import baselines, incidents
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal
@@ -35,8 +35,7 @@ def capture(options: argparse.Namespace) -> int:
     if lock.acquire():
         lock.release()
         raise WatchdogError("no watchdog runs — start it first: it is the one that reads the KPIs")
-    last = journal.query_one("SELECT max(id) FROM event")
-    seen = (last[0] if last is not None else None) or 0
+    seen = incidents.last_event_id(journal)
     ok, text = send_request(journal, "capture", {"kpis": options.kpis, "for": span})
     if not ok:
         raise WatchdogError(text)
@@ -46,14 +45,14 @@ def capture(options: argparse.Namespace) -> int:
     results: dict[str, str] = {}
     deadline = time.monotonic() + span / 1_000 + _ANSWER_TIMEOUT_S
     while waiting and time.monotonic() < deadline:
-        for event in journal.query("SELECT id, text FROM event WHERE kind = 'baseline' AND id > ? ORDER BY id", seen):
-            seen = event["id"]
-            name, _, result = event["text"].partition(": ")
+        for event in incidents.list_events_after(journal, seen, kind="baseline"):
+            seen = event.id
+            name, _, result = event.text.partition(": ")
             if name in waiting:
                 waiting.discard(name)
                 results[name] = result
                 if not options.json:
-                    print(event["text"], flush=True)
+                    print(event.text, flush=True)
         time.sleep(0.2)
     if waiting:
         raise WatchdogError(

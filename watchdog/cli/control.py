@@ -16,7 +16,7 @@ from watchdog.cli.dry_run import dry_run
 from watchdog.cli.run import log_to_stderr
 from watchdog.cli.status import open_journal, run_as_json
 from watchdog.core.errors import WatchdogError
-from watchdog.journal import messages, runs
+from watchdog.journal import incidents, messages, runs
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import Journal
 from watchdog.web.status_rows import format_time
@@ -105,10 +105,10 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
     seen = 0
     while True:
         over = runs.get_run(journal, run).ended is not None
-        for event in journal.query("SELECT id, t, text FROM event WHERE run = ? AND id > ? ORDER BY id", run, seen):
-            seen = event["id"]
+        for event in incidents.list_events_after(journal, seen, run=run):
+            seen = event.id
             if not quiet:
-                print(f"{format_time(event['t'])}  {event['text']}", flush=True)
+                print(f"{format_time(event.t)}  {event.text}", flush=True)
         if over:
             return
         time.sleep(0.2)

@@ -66,6 +66,6 @@ def _report_json(data: build.IncidentData) -> dict[str, object]:
     for line in known["lines"]:
         line["times"] = line["times"].tolist()
         line["values"] = [value if value == value else None for value in line["values"].tolist()]
-    known["events"] = [event._asdict() for event in data.events]
+    known["events"] = [{"t": event.t, "kind": event.kind, "text": event.text} for event in data.events]
     known["took"] = build.durations(data)
     return known

@@ -98,7 +98,7 @@ def list_incidents(options: argparse.Namespace) -> int:
             print(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
     if options.id is not None:
         for event in incidents.list_events(journal, options.id):
-            print(f"      {format_time(event['t'])}  {event['text']}")
+            print(f"      {format_time(event.t)}  {event.text}")
     return 0
 
 
@@ -118,7 +118,9 @@ def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) ->
         "runs": [run_as_json(journal, run) for run in runs.list_for_incident(journal, one.id)],
     }
     if timeline:
-        known["events"] = [dict(event) for event in incidents.list_events(journal, one.id)]
+        known["events"] = [
+            {"t": event.t, "kind": event.kind, "text": event.text} for event in incidents.list_events(journal, one.id)
+        ]
     return known
 
 

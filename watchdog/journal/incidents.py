@@ -55,6 +55,16 @@ class TargetState:
     """Where the bot was when a file last named it: unit, process and repo, as JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """What was seen, decided or done, and why: one line."""
+
+    id: int
+    t: Millis
+    kind: str
+    text: str
+
+
 def open_incident(db: sqlite3.Connection, target: str, severity: Severity, title: str, now: Millis) -> int:
     row = db.execute(
         "INSERT INTO incident (target, opened, severity, title) VALUES (?,?,?,?) RETURNING id",
@@ -154,9 +164,27 @@ def add_event(
     )
 
 
-def list_events(journal: Journal, incident: int) -> list[sqlite3.Row]:
-    """Rows of t, kind, text; oldest first."""
-    return journal.query("SELECT t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
+def list_events(journal: Journal, incident: int) -> list[TimelineEvent]:
+    """Oldest first."""
+    rows = journal.query("SELECT id, t, kind, text FROM event WHERE incident = ? ORDER BY id", incident)
+    return [TimelineEvent(*row) for row in rows]
+
+
+def list_events_after(
+    journal: Journal, event: int, *, run: int | None = None, kind: str | None = None
+) -> list[TimelineEvent]:
+    """What came after an event (0: all), of one run or of one kind; oldest first."""
+    filters = {"run": run, "kind": kind}
+    wanted = {column: value for column, value in filters.items() if value is not None}
+    conditions = "".join(f" AND {column} = ?" for column in wanted)
+    sql = f"SELECT id, t, kind, text FROM event WHERE id > ?{conditions} ORDER BY id"  # noqa: S608 – our own columns
+    return [TimelineEvent(*row) for row in journal.query(sql, event, *wanted.values())]
+
+
+def last_event_id(journal: Journal) -> int:
+    """0 while there is none."""
+    (row,) = journal.query("SELECT coalesce(max(id), 0) FROM event")
+    return int(row[0])
 
 
 def last_event_kind(journal: Journal, target: str, kinds: Collection[str]) -> str | None:
@@ -196,6 +224,12 @@ def get_target_state(journal: Journal, target: str, now: Millis) -> TargetState:
     with journal.transaction() as db:
         db.execute("INSERT INTO target (name, epoch) VALUES (?, ?)", (target, now))
     return TargetState(target, now)
+
+
+def find_latch_reason(journal: Journal, target: str) -> str | None:
+    """Why a target is latched; None when it is not, or is not known."""
+    row = journal.query_one("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", target)
+    return None if row is None else row[0]
 
 
 def list_latched(journal: Journal) -> list[TargetState]:

@@ -97,6 +97,17 @@ def count_sent(journal: Journal, incident: int) -> int:
     return int(row[0])
 
 
+def list_undelivered(journal: Journal, incident: int) -> list[tuple[str, str | None]]:
+    """(channel, last error, if it was tried) of an incident's messages that did not arrive, or not yet."""
+    rows = journal.query("SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL ORDER BY id", incident)
+    return [(row[0], row[1]) for row in rows]
+
+
+def was_enqueued_since(journal: Journal, title: str, t: Millis) -> bool:
+    """Whether a message of this title was written after `t`, on whatever channel."""
+    return journal.query_one("SELECT 1 FROM message WHERE title = ? AND created > ? LIMIT 1", title, t) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a person asked for on the command line."""

@@ -1,7 +1,8 @@
 """journal.db: the durable record of incidents, plan runs, steps and messages. The truth; never deleted, never guessed.
 
-One connection, one writer at a time, WAL and ``synchronous=FULL``: what `write()` committed survives ``kill -9`` and a
-power cut (`soon=True`: kill -9). The command line may open the same file beside a running daemon: it reads, and it leaves requests.
+One connection, one writer at a time, WAL and ``synchronous=FULL``: what `transaction()` committed survives ``kill -9``
+and a power cut (`defer_sync=True`: kill -9). The command line may open the same file beside a running daemon: it reads,
+and it leaves requests.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ _UNAVAILABLE: dict[int, UnavailableReason] = {
 
 
 class Journal:
-    """An open journal. Use `write()` for changes that belong together and `rows` to read."""
+    """An open journal. Use `transaction()` for changes that belong together and `query` to read."""
 
-    def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0, durable: bool = True) -> None:
         """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
 
         One from an older version is copied beside and then brought up to date; with `migrate=False` it is refused.
-        `patience`: seconds to wait for another program's transaction to end, once; after that, hardly any until it has.
+        `busy_timeout`: seconds to wait for another program's transaction to end, once; after that, hardly any until it
+        has. `durable=False`: the disk is never waited for, for a journal that nobody needs after a power cut.
         """
         self.path = path
         self.disk_reserve = DiskReserve(path.with_name("journal.reserve"))
@@ -52,6 +54,7 @@ class Journal:
         """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
         self._may_migrate = migrate
         self._busy_timeout = busy_timeout
+        self._durable = durable
         self._short_timeout = False
         self._lock = threading.RLock()
         try:
@@ -92,7 +95,7 @@ class Journal:
         if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise self._unusable_error(damage)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'OFF'}")
         self._db.execute("PRAGMA foreign_keys=ON")
         if version < SCHEMA_VERSION:
             if tables:
@@ -175,7 +178,7 @@ class Journal:
     def transaction(self, *, defer_sync: bool = False) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
 
-        `soon`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
+        `defer_sync`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
         transaction that does wait, which is flushed in the order of writing. For what is done or said again without harm
         when it was forgotten, on the way to an action: waiting for a busy disk may take longer than everything else.
         """

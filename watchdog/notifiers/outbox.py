@@ -189,10 +189,7 @@ class OutboxSender:
     def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
         """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
         title = f"channel {queued.channel} does not deliver"
-        (said,) = self._journal.query(
-            "SELECT count(*) FROM message WHERE title = ? AND created > ?", title, now - 900_000
-        )
-        if not said[0]:
+        if not messages.was_enqueued_since(self._journal, title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
             messages.enqueue(db, others or ["log"], "warn", title, [str(error), f"not delivered: {queued.title}"], now)
 

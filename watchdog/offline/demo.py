@@ -252,9 +252,9 @@ class DemoEnvironment:
         try:
             while True:
                 self._check_timeout()
-                for event in journal.query("SELECT id, t, text FROM event WHERE id > ? ORDER BY id", seen):
-                    seen = event["id"]
-                    print(f"{event['t'] / 1_000 - self.started_at:6.1f} s  ▸ {event['text']}", flush=True)
+                for event in incidents.list_events_after(journal, seen):
+                    seen = event.id
+                    print(f"{event.t / 1_000 - self.started_at:6.1f} s  ▸ {event.text}", flush=True)
                 listed = incidents.list_incidents(journal)
                 if listed and listed[0].closed is not None:
                     return listed[0].id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import Unit
 from watchdog.journal import incidents, messages, runs
-from watchdog.journal.incidents import Incident, TargetState, TripRecord
+from watchdog.journal.incidents import Incident, TargetState, TimelineEvent, TripRecord
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.sqlite import Journal
 from watchdog.promql import PromqlError, evaluate, parse
@@ -31,12 +30,6 @@ _SAMPLE_COUNT = 600
 """Times at which a KPI is looked at."""
 _MARGIN_LIMITS = (60_000, 6 * 3_600_000)
 """ms before and after the incident that belong to the picture: as long as the incident, within these."""
-
-
-class TimelineEvent(NamedTuple):
-    t: Millis
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +93,11 @@ def collect_data(
         incident=incident,
         trips=trips,
         runs=[RunWithSteps(run, _level_names(run), runs.list_steps(journal, run.id)) for run in found_runs],
-        events=[TimelineEvent(row["t"], row["kind"], row["text"]) for row in incidents.list_events(journal, number)],
+        events=incidents.list_events(journal, number),
         standing=incidents.get_target_state(journal, incident.target, now),
         lines=[] if pages is None else _kpi_series(config, incident, trips, pages, now),
         told=messages.count_sent(journal, number),
-        unsent=[
-            (row["channel"], row["error"] or "not yet sent")
-            for row in journal.query("SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL", number)
-        ],
+        unsent=[(channel, error or "not yet sent") for channel, error in messages.list_undelivered(journal, number)],
         now=now,
     )
 

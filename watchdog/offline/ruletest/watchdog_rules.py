@@ -53,8 +53,7 @@ class RuleRunner:
             kpis={name: kpi for name, kpi in config.kpis.items() if name in kpis},
         )
         self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
-        self._journal = Journal(Path(self._folder.name) / "journal.db")
-        self._journal.query("PRAGMA synchronous=OFF")  # nobody needs it after a power cut
+        self._journal = Journal(Path(self._folder.name) / "journal.db", durable=False)
         # Awake just before the first sample, which is then newer than the start.
         self._pipeline = Pipeline(self._config, self._journal, Telemetry("test"), -1)
 
