@@ -23,7 +23,7 @@ from watchdog.core.model import Labels
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.runs import PlanRun, Step, StepId
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from watchdog.journal.sqlite import Journal
 from watchdog.rules.state_machine import MachineState
@@ -845,13 +845,13 @@ def test_a_step_says_started_before_the_act_and_its_end_after(journal: Journal) 
     with journal.transaction() as db:
         run = queue_run(db)
         runs.start_step(db, make_step(run))
-        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
+        runs.record_child(db, StepId(run, "level", 0, 0), 4711, 12.5)
 
     (started,) = runs.list_steps(journal, run)
     assert started == make_step(run, child_pid=4711, child_started=12.5)
 
     with journal.transaction() as db:
-        runs.end_step(db, run, "level", 0, 0, "done", "restarted", NOW + 1)
+        runs.end_step(db, StepId(run, "level", 0, 0), "done", "restarted", NOW + 1)
     (ended,) = runs.list_steps(journal, run)
     assert (ended.status, ended.detail, ended.ended, ended.before) == ("done", "restarted", NOW + 1, {"pid": 7})
 
@@ -860,8 +860,8 @@ def test_a_second_try_of_a_step_replaces_the_first(journal: Journal) -> None:
     with journal.transaction() as db:
         run = queue_run(db)
         runs.start_step(db, make_step(run))
-        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
-        runs.end_step(db, run, "level", 0, 0, "failed", "no", NOW + 1)
+        runs.record_child(db, StepId(run, "level", 0, 0), 4711, 12.5)
+        runs.end_step(db, StepId(run, "level", 0, 0), "failed", "no", NOW + 1)
         runs.start_step(db, make_step(run, before=None, started=NOW + 2))
 
     assert runs.list_steps(journal, run) == [make_step(run, before=None, started=NOW + 2)]

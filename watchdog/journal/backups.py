@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from watchdog.core.model import JsonObject, Millis
+from watchdog.journal.runs import StepId
 from watchdog.journal.sqlite import Journal, from_json, to_json
 
 RETENTION: Millis = 7 * 86_400_000
@@ -25,13 +26,11 @@ class FileBackup:
     """What our last step left there; None while no step has ended that changed it."""
 
 
-def add_backup(
-    db: sqlite3.Connection, run: int, phase: str, level: int, path: str, was: JsonObject, copy: str | None
-) -> None:
+def add_backup(db: sqlite3.Connection, step: StepId, path: str, was: JsonObject, copy: str | None) -> None:
     """What a path was before the first step of a row that touches it; later ones change nothing."""
     db.execute(
         "INSERT OR IGNORE INTO saved (run, phase, level, path, was, copy) VALUES (?,?,?,?,?,?)",
-        (run, phase, level, path, to_json(was), copy),
+        (step.run, step.phase, step.level, path, to_json(was), copy),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from watchdog.core.model import JsonObject, Millis
 from watchdog.journal.sqlite import Journal, from_json, to_json
@@ -23,6 +23,19 @@ RunPart = Literal["ladder", "recover", "undo"]
 
 StepPhase = Literal["before", "level", "proven", "recover", "back"]
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
+
+
+class StepId(NamedTuple):
+    """Which step of which run: the `n`-th of a row of the plan (a level, or what stands before, after or beside them)."""
+
+    run: int
+    phase: StepPhase
+    level: int
+    n: int
+
+    def __str__(self) -> str:
+        """The same for every try, also by another process: actions are handed it as their idempotency key."""
+        return f"run {self.run} {self.phase} {self.level}.{self.n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,10 @@ class Step:
     tries: int = 1
     diff: str = ""
     """The lines it changes, without what stands around them: those may be nobody else's business."""
+
+    @property
+    def id(self) -> StepId:
+        return StepId(self.run, self.phase, self.level, self.n)
 
 
 def queue_run(
@@ -194,16 +211,14 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
     )
 
 
-def end_step(
-    db: sqlite3.Connection, run: int, phase: StepPhase, level: int, n: int, status: StepStatus, detail: str, now: Millis
-) -> None:
+def end_step(db: sqlite3.Connection, step: StepId, status: StepStatus, detail: str, now: Millis) -> None:
     db.execute(
         "UPDATE step SET status = ?, detail = ?, ended = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
-        (status, detail, now, run, phase, level, n),
+        (status, detail, now, *step),
     )
 
 
-def record_child(db: sqlite3.Connection, step: tuple[int, StepPhase, int, int], pid: int, started: float) -> None:
+def record_child(db: sqlite3.Connection, step: StepId, pid: int, started: float) -> None:
     """The process that a step started: it may outlive us."""
     db.execute(
         "UPDATE step SET child_pid = ?, child_started = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",

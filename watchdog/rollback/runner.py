@@ -413,9 +413,7 @@ class RollbackRunner:
             runs.update_run(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
             for step in runs.list_steps(context.journal, run.id):
                 if step.status == "started":  # a plan that cannot be read, or a mistake of ours
-                    runs.end_step(
-                        db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it", now
-                    )
+                    runs.end_step(db, step.id, "unknown", "nobody looked what became of it", now)
             if latch and self._latch_reason(run.target) is None:
                 incidents.update_target(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]

@@ -88,7 +88,7 @@ def record_incident(journal: Journal, *, latched: bool = False, closed: bool = T
             runs.start_step(
                 db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
             )
-            runs.end_step(db, run, "level", level, n, "done", "it is so", t + 2 * S)
+            runs.end_step(db, runs.StepId(run, "level", level, n), "done", "it is so", t + 2 * S)
         runs.update_run(
             db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S
         )
@@ -192,7 +192,7 @@ def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, lo
 def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded_config: Config) -> None:
     record_incident(journal, latched=True, closed=False)
     with journal.transaction() as db:
-        runs.end_step(db, 1, "level", 1, 0, "unknown", "lost connection", T)
+        runs.end_step(db, runs.StepId(1, "level", 1, 0), "unknown", "lost connection", T)
     facts = build.collect_data(journal, 1, loaded_config, None, T + 500 * S)
     assert facts is not None
 
