@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.table import TableRow
+from watchdog.core.model import Message
 from watchdog.journal import incidents, messages
 from watchdog.journal.sqlite import Journal
 
@@ -42,7 +43,8 @@ def measure_rows(seconds: float) -> list[TableRow]:
                 number = incidents.open_incident(db, "bot", "crit", "drawdown", _T)
                 incidents.add_trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
                 incidents.add_event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
-                messages.enqueue(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
+                message = Message("crit", "bot: drawdown tripped", ("10.2 %",), number)
+                messages.enqueue(db, message, ["slack", "telegram"], _T)
                 incidents.close_incident(db, number, _T)
 
         try:

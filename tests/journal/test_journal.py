@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.errors import WatchdogError
-from watchdog.core.model import Labels
+from watchdog.core.model import Labels, Message
 from watchdog.journal import incidents, messages, runs
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
@@ -71,7 +71,7 @@ def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: Journ
         number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
         incidents.add_trip(db, number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
         queue_run(db, incident=number)
-        messages.enqueue(db, ["slack"], "crit", "tripped", [], NOW, number)
+        messages.enqueue(db, Message("crit", "tripped", incident=number), ["slack"], NOW)
         raise LookupError
 
     assert [
@@ -213,7 +213,20 @@ def test_everything_survives_closing_and_opening(journal_path: Path) -> None:
         incidents.add_trip(db, number, "flapping", "crit", BTC, "15 %", None, NOW)
         run = queue_run(db, incident=number)
         runs.start_step(db, make_step(run))
-        messages.enqueue(db, ["slack"], "crit", "tripped", ["one", "zwei – ✓"], NOW, number)
+        messages.enqueue(
+            db,
+            Message(
+                "crit",
+                "tripped",
+                (
+                    "one",
+                    "zwei – ✓",
+                ),
+                incident=number,
+            ),
+            ["slack"],
+            NOW,
+        )
         incidents.save_machines(db, {("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
         incidents.save_peak(db, "equity", "max", NOW, 1_000.0)
 
@@ -284,13 +297,14 @@ with journal.transaction() as db:
 WRITER_PROGRAM = """
 import sys
 from pathlib import Path
+from watchdog.core.model import Message
 from watchdog.journal import incidents, messages as outbox
 from watchdog.journal.sqlite import Journal
 journal = Journal(Path(sys.argv[1]))
 for n in range(1_000_000):
     with journal.transaction() as db:
         number = incidents.open_incident(db, f"bot {n}", "crit", "flapping", 1)
-        outbox.enqueue(db, ["slack", "telegram"], "crit", "tripped", [], 1, number)
+        outbox.enqueue(db, Message("crit", "tripped", incident=number), ["slack", "telegram"], 1)
     print(n, flush=True)
 """
 
@@ -892,15 +906,29 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
 
 
 def due_messages(journal: Journal, now: int = NOW, channel: str | None = None) -> list[str]:
-    return [f"{letter.channel}: {letter.title}" for letter in messages.due(journal, now, channel)]
+    return [f"{letter.channel}: {letter.message.title}" for letter in messages.due(journal, now, channel)]
 
 
 def test_each_channel_gets_a_letter_of_its_own(journal: Journal) -> None:
     with journal.transaction() as db:
-        messages.enqueue(db, ["slack", "telegram"], "warn", "hello", ["line", "– ✓"], NOW, None)
+        messages.enqueue(
+            db,
+            Message(
+                "warn",
+                "hello",
+                (
+                    "line",
+                    "– ✓",
+                ),
+            ),
+            ["slack", "telegram"],
+            NOW,
+        )
 
     letter, other = messages.due(journal, NOW)
-    assert letter == messages.OutboxMessage(letter.id, None, "slack", "warn", "hello", ("line", "– ✓"), NOW, 0)
+    assert letter == messages.OutboxMessage(
+        letter.id, "slack", Message("warn", "hello", ("line", "– ✓"), key=str(letter.id)), NOW, 0
+    )
     assert other.channel == "telegram"
     assert due_messages(journal, NOW, "telegram") == ["telegram: hello"]
     assert due_messages(journal, NOW - 1) == []
@@ -910,9 +938,9 @@ def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journa
     with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
         for title in ("first", "second"):
-            messages.enqueue(db, ["slack", "telegram"], "info", f"{title} of one", [], NOW, one)
-            messages.enqueue(db, ["slack"], "info", f"{title} of none", [], NOW, None)
-        messages.enqueue(db, ["slack"], "info", "first of two", [], NOW, two)
+            messages.enqueue(db, Message("info", f"{title} of one", incident=one), ["slack", "telegram"], NOW)
+            messages.enqueue(db, Message("info", f"{title} of none"), ["slack"], NOW)
+        messages.enqueue(db, Message("info", "first of two", incident=two), ["slack"], NOW)
     ids = {row["title"] + row["channel"]: row["id"] for row in journal.query("SELECT * FROM message")}
 
     assert due_messages(journal) == [
@@ -932,15 +960,15 @@ def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journa
 def test_critical_messages_go_first(journal: Journal) -> None:
     with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
-        messages.enqueue(db, ["slack"], "info", "chat", [], NOW, one)
-        messages.enqueue(db, ["slack"], "crit", "halted", [], NOW, two)
+        messages.enqueue(db, Message("info", "chat", incident=one), ["slack"], NOW)
+        messages.enqueue(db, Message("crit", "halted", incident=two), ["slack"], NOW)
 
     assert due_messages(journal) == ["slack: halted", "slack: chat"]
 
 
 def test_a_postponed_message_counts_its_tries_and_a_failed_one_is_over(journal: Journal) -> None:
     with journal.transaction() as db:
-        messages.enqueue(db, ["slack"], "info", "hello", [], NOW)
+        messages.enqueue(db, Message("info", "hello"), ["slack"], NOW)
         messages.mark_postponed(db, 1, NOW + 1_000, "busy")
         messages.mark_postponed(db, 1, NOW + 2_000, "busy")
 
@@ -956,7 +984,7 @@ def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal)
     """Else the outbox would wake up for it in vain, again and again."""
     with journal.transaction() as db:
         for title in ("first", "second"):
-            messages.enqueue(db, ["slack"], "info", title, [], NOW)
+            messages.enqueue(db, Message("info", title), ["slack"], NOW)
         messages.mark_postponed(db, 1, NOW + 60_000, "busy")
 
     assert messages.next_due(journal) == {"slack": NOW + 60_000}
@@ -965,7 +993,7 @@ def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal)
 def test_what_did_not_arrive_is_listed_with_the_reason_once_there_is_one(journal: Journal) -> None:
     with journal.transaction() as db:
         number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        messages.enqueue(db, ["slack", "telegram", "mail"], "info", "hello", [], NOW, number)
+        messages.enqueue(db, Message("info", "hello", incident=number), ["slack", "telegram", "mail"], NOW)
         messages.mark_sent(db, 1, None, NOW)
         messages.mark_failed(db, 2, "no such chat", NOW)
 
@@ -979,8 +1007,8 @@ def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: Jou
     with journal.transaction() as db:
         one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
         for incident in (one, one, one, two):
-            messages.enqueue(db, ["slack"], "info", "x", [], NOW, incident)
-        messages.enqueue(db, ["slack"], "info", "of none", [], NOW, None)
+            messages.enqueue(db, Message("info", "x", incident=incident), ["slack"], NOW)
+        messages.enqueue(db, Message("info", "of none"), ["slack"], NOW)
         messages.mark_failed(db, 1, "no", NOW)
         messages.mark_sent(db, 2, "1700.1", NOW)
         messages.mark_sent(db, 3, "1700.2", NOW)
@@ -1007,7 +1035,7 @@ def test_whatever_happens_to_messages_each_stream_stays_in_order(
         for act, channel, incident in acts:
             stream = streams.setdefault((channel, incident), [])
             if act == "post":
-                messages.enqueue(db, [channel], "info", "x", [], now, incident)
+                messages.enqueue(db, Message("info", "x", incident=incident), [channel], now)
                 stream.append((next(numbers), now))
             elif act == "later":
                 now += 1_000

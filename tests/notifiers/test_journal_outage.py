@@ -76,7 +76,7 @@ def make_outbox(journal: Journal, **channels: FakeChannel) -> OutboxSender:
 
 def post_message(journal: Journal, channel: str, title: str) -> None:
     with journal.transaction() as db:
-        messages.enqueue(db, [channel], "crit", title, [], NOW)
+        messages.enqueue(db, Message("crit", title), [channel], NOW)
 
 
 @async_test
@@ -128,7 +128,9 @@ async def test_a_cry_reaches_every_channel_that_works_without_the_journal(
     foreign_connection.execute("BEGIN IMMEDIATE")
     broken, odd, well = FakeChannel(NotifyError("refused")), FakeChannel(ValueError("a mistake")), FakeChannel()
 
-    await make_outbox(journal, broken=broken, odd=odd, well=well).send_unjournaled("the watchdog cannot act", ["why"])
+    await make_outbox(journal, broken=broken, odd=odd, well=well).send_unjournaled(
+        Message("crit", "the watchdog cannot act", ("why",))
+    )
 
     assert well.said == broken.said == odd.said == ["the watchdog cannot act"]
 
@@ -149,7 +151,7 @@ def test_one_write_waits_for_a_stranger_and_those_after_it_hardly_until_he_is_go
     assert asked.count("PRAGMA busy_timeout=50") == 1
     shell.execute("ROLLBACK")
     with journal.transaction() as db:
-        messages.enqueue(db, ["chat"], "info", "well", [], NOW)
+        messages.enqueue(db, Message("info", "well"), ["chat"], NOW)
     assert asked.count("PRAGMA busy_timeout=1000") == 1
     shell.close()
     journal.close()

@@ -102,7 +102,7 @@ class OutboxHarness:
         self, title: str, *channels: str, incident: int | None = None, severity: Severity = "info"
     ) -> None:
         with self.journal.transaction() as db:
-            messages.enqueue(db, channels, severity, title, [f"{title}!"], self.clock.now, incident)
+            messages.enqueue(db, Message(severity, title, (f"{title}!",), incident), channels, self.clock.now)
 
     def unsent(self) -> list[str]:
         return [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis
 from watchdog.journal import incidents, messages, runs, suppressions
 from watchdog.journal.errors import JournalUnavailableError
 
@@ -81,7 +80,7 @@ def test_a_trip_its_plan_and_its_messages_are_one_transaction(
     harness.rounds(3)
     real = messages.enqueue
 
-    def full(db: sqlite3.Connection, channels: Sequence[str], *rest: object) -> None:
+    def full(*_: object) -> None:
         raise JournalUnavailableError("database or disk is full", "full")
 
     monkeypatch.setattr(messages, "enqueue", full)
@@ -215,7 +214,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting_for_a_time_that_was_wron
     harness.rounds(3, equity=1_200)
     with harness.journal.transaction() as db:
         incidents.update_target(db, "bot", unsettled=harness.now)
-        messages.enqueue(db, ["chat"], "warn", "written by the wrong clock", [], harness.now)
+        messages.enqueue(db, Message("warn", "written by the wrong clock"), ["chat"], harness.now)
         suppressions.add_suppression(db, "hold", "bot", harness.now + 5 * MINUTE, "ann", harness.now)
 
     harness.now = right

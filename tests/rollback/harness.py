@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from watchdog.actions.values.editor import get_values
-from watchdog.core.model import Millis, Outcome, Severity, Verdict
+from watchdog.core.model import Message, Millis, Outcome, Verdict
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
@@ -378,9 +378,9 @@ class RollbackHarness:
         self.queue_run(plan, target, by=by, incident=incident)
         return True
 
-    def _notify(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
+    def _notify(self, message: Message) -> None:
         with self.journal.transaction() as db:
-            messages.enqueue(db, ["log"], severity, title, lines, self.now, incident)
+            messages.enqueue(db, message, ["log"], self.now)
 
 
 def restart(harness: RollbackHarness, downtime: int = 1_000) -> RollbackHarness:

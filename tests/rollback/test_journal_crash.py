@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from watchdog.core.model import Verdict
+from watchdog.core.model import Message, Verdict
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents, runs
@@ -88,8 +88,8 @@ class JournalCrashHarness:
             verdict = Verdict("errors", "crit", (), seen, seen, 0.5, 0.1, seen == "ok", now)  # type: ignore[arg-type]
             return [verdict] if keys else [], dict.fromkeys(that, seen == "ok" or None)
 
-        def tell(severity: str, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            self.message_titles.append(title)
+        def tell(message: Message) -> None:
+            self.message_titles.append(message.title)
 
         return RollbackContext(
             journal=self.journal,

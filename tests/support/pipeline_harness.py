@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from watchdog import config
 from watchdog.app.requests import RequestHandler
-from watchdog.core.model import Labels, Millis, Sample, Severity
+from watchdog.core.model import Labels, Message, Millis, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents, runs
 from watchdog.journal.runs import PlanRun, RunOutcome
@@ -153,11 +153,9 @@ class PipelineHarness:
                 self.pipeline.incident_manager.queue_run(db, target, plan, by, self.now, incident=incident)
             return True
 
-        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
+        def tell(message: Message) -> None:
             with self.journal.transaction() as db:
-                self.pipeline.incident_manager.notify(
-                    db, severity, title, lines, self.now, incident=incident, filter_severity="warn"
-                )
+                self.pipeline.incident_manager.notify(db, message, self.now)
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             keys = {

@@ -7,10 +7,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -24,7 +23,7 @@ from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
 from watchdog.core.errors import SourceError, WatchdogError
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.protocols import SourceState
 from watchdog.core.telemetry import Telemetry, log
@@ -76,9 +75,7 @@ class Daemon:
             self.journal.fencing_lock = self._lock
             self.journal.disk_reserve.fill()
             self.telemetry = Telemetry(__version__)
-            self.series_writer = SeriesWriter(
-                self.config, self.telemetry, lambda text: self._notify("warn", "history begins anew", [text])
-            )
+            self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
                 self.journal,
@@ -370,7 +367,7 @@ class Daemon:
         if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
             self._recently_acted.discard(target)
         if deployment.redeployed and not caused_by_us:
-            self._notify("warn", f"{target}: what was rolled back runs again", deployment.redeployed)
+            self._notify(Message("warn", f"{target}: what was rolled back runs again", tuple(deployment.redeployed)))
         if self.deploy_watch.record(target, deployment, caused_by_us, wall_clock()) and known.repo is not None:
             await self._acting(f"place {target}", 30.0, record_good_commit, known.repo, wall_clock())
 
@@ -391,14 +388,9 @@ class Daemon:
         for target in config.targets:
             self.rollback.start_target(target)
 
-    def _notify(
-        self, severity: Severity, title: str, lines: Sequence[str], *, filter_severity: Severity = "warn"
-    ) -> None:
-        """A message that belongs to no incident."""
+    def _notify(self, message: Message) -> None:
         with self.journal.transaction() as db:
-            self.pipeline.incident_manager.notify(
-                db, severity, title, lines, wall_clock(), filter_severity=filter_severity
-            )
+            self.pipeline.incident_manager.notify(db, message, wall_clock())
         self.outbox.notify_pending()
 
     # ─ what the rollback needs of the rest ─
@@ -411,11 +403,9 @@ class Daemon:
                 self.pipeline.incident_manager.queue_run(db, target, plan, by, wall_clock(), incident=incident)
             return True
 
-        def tell(severity: Any, title: str, lines: Any, *, incident: int | None) -> None:
+        def notify(message: Message) -> None:
             with self.journal.transaction() as db:
-                self.pipeline.incident_manager.notify(
-                    db, severity, title, lines, wall_clock(), incident=incident, filter_severity="warn"
-                )
+                self.pipeline.incident_manager.notify(db, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
         def over(run: PlanRun) -> bool:
@@ -439,7 +429,7 @@ class Daemon:
             evidence=self.pipeline.gather_evidence,
             still_needed=wanted,
             queue_halt=halt,
-            notify=tell,
+            notify=notify,
             run_ended=self._recently_acted.add,
             close_if_over=over,
             rule_terms=lambda target, names: machine_configs_of_rules(

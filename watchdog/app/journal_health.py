@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis, NotifyFunction, Severity
 from watchdog.core.telemetry import log
 from watchdog.journal import incidents
 from watchdog.journal.errors import JournalError, JournalUnavailableError
@@ -15,11 +14,6 @@ from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import JournalOutage
 from watchdog.journal.sqlite import Journal
 from watchdog.notifiers.outbox import OutboxSender
-
-
-class NotifyFunction(Protocol):
-    def __call__(self, severity: Severity, title: str, lines: list[str], *, filter_severity: Severity = "warn") -> None:
-        """A message by way of the journal."""
 
 
 class JournalHealth:
@@ -32,7 +26,7 @@ class JournalHealth:
         clock: Callable[[], Millis],
         on_unusable: Callable[[str], None],
     ) -> None:
-        """`broken`: told once the journal cannot be used any more."""
+        """`on_unusable`: told once the journal cannot be used any more."""
         self._journal, self._lock, self._outbox = journal, lock, outbox
         self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
         self._outage = JournalOutage()
@@ -50,12 +44,8 @@ class JournalHealth:
             if heartbeat_error is not None:
                 self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
             elif self._outage.record_success():
-                self._notify(
-                    "warn",
-                    "the journal can be written again",
-                    ["what was wanted meanwhile is done now"],
-                    filter_severity="crit",
-                )
+                lines = ("what was wanted meanwhile is done now",)
+                self._notify(Message("warn", "the journal can be written again", lines, filter_severity="crit"))
         except JournalError as error:
             log.critical("%s", error)
             if self._lock.is_held():
@@ -97,12 +87,13 @@ class JournalHealth:
                 "the disk has room again" if reserve.exists else "the disk is full: the journal lives on its reserve"
             )
             folder = self._journal.path.parent
-            lines = [] if reserve.exists else [f"make room on the disk of {folder}; halts still work, for a while"]
-            self._notify("info" if reserve.exists else "crit", title, lines, filter_severity="crit")
+            lines = () if reserve.exists else (f"make room on the disk of {folder}; halts still work, for a while",)
+            severity: Severity = "info" if reserve.exists else "crit"
+            self._notify(Message(severity, title, lines, filter_severity="crit"))
             incidents.add_event(db, "room", title, self._clock())
         self._had_room = reserve.exists
 
     def _alarm(self, title: str, line: str) -> None:
         self._alarm_task = asyncio.get_running_loop().create_task(
-            self._outbox.send_unjournaled(title, [line]), name="cry"
+            self._outbox.send_unjournaled(Message("crit", title, (line,))), name="cry"
         )

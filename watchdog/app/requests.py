@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import format_names, unknown_name
@@ -326,9 +326,8 @@ class RequestHandler:
             incident = current.id
         log.warning("%s: %s (%s)", target, title, reason)
         incidents.add_event(db, kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        self._pipeline.incident_manager.notify(
-            db, "info", f"{target}: {title}", [reason], now, incident=incident, filter_severity="warn"
-        )
+        message = Message("info", f"{target}: {title}", (reason,), incident, filter_severity="warn")
+        self._pipeline.incident_manager.notify(db, message, now)
 
     # ─ targets ─
 

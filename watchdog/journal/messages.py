@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis
 from watchdog.journal.sqlite import Journal, from_json, to_json
 
 
@@ -16,30 +16,20 @@ class OutboxMessage:
     """A message to one channel that is not known to be delivered."""
 
     id: int
-    incident: int | None
     channel: str
-    severity: Severity
-    title: str
-    lines: tuple[str, ...]
+    message: Message
+    """With its key, and without its thread: the first message may still be on its way."""
     created: Millis
     tries: int
 
 
-def enqueue(
-    db: sqlite3.Connection,
-    channels: Iterable[str],
-    severity: Severity,
-    title: str,
-    lines: Iterable[str],
-    now: Millis,
-    incident: int | None = None,
-) -> None:
+def enqueue(db: sqlite3.Connection, message: Message, channels: Iterable[str], now: Millis) -> None:
     """One row a channel; part of the transaction that made it worth telling."""
-    text = to_json(list(lines))
+    text = to_json(message.lines)
     for channel in channels:
         db.execute(
             "INSERT INTO message (incident, channel, severity, title, lines, created, next_try) VALUES (?,?,?,?,?,?,?)",
-            (incident, channel, severity, title, text, now, now),
+            (message.incident, channel, message.severity, message.title, text, now, now),
         )
 
 
@@ -60,7 +50,16 @@ def due(journal: Journal, now: Millis, channel: str | None = None) -> list[Outbo
         channel,
         channel,
     )
-    return [OutboxMessage(**{**dict(row), "lines": tuple(from_json(row["lines"]))}) for row in rows]
+    return [
+        OutboxMessage(
+            row["id"],
+            row["channel"],
+            Message(row["severity"], row["title"], tuple(from_json(row["lines"])), row["incident"], key=str(row["id"])),
+            row["created"],
+            row["tries"],
+        )
+        for row in rows
+    ]
 
 
 def next_due(journal: Journal) -> dict[str, Millis]:

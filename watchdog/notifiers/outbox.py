@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -91,14 +92,14 @@ class OutboxSender:
         return min(later, default=None)
 
     async def _send_due(self, channel: str) -> None:
-        while letters := messages.due(self._journal, self._clock(), channel):
+        while queued := messages.due(self._journal, self._clock(), channel):
             try:
                 with self._journal.transaction():
                     pass  # what cannot be marked as sent is not sent: it would be sent again and again
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
-            await self._deliver(letters[0])
+            await self._deliver(queued[0])
 
     def _worker_ended(self, channel: str, task: asyncio.Task[None]) -> None:
         del self._workers[channel]
@@ -147,32 +148,29 @@ class OutboxSender:
                     pause = max(pause, round(error.retry_after * 1_000))
                 messages.mark_postponed(db, queued.id, now + pause, str(error))
 
-    async def send_unjournaled(self, title: str, lines: Sequence[str]) -> None:
+    async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
-        log.critical("%s: %s", title, "; ".join(lines))
-        message = Message(key="0", severity="crit", title=title, lines=tuple(lines))
+        log.critical("%s: %s", message.title, "; ".join(message.lines))
+        message = replace(message, key="0")
 
         async def on(name: str, channel: Any) -> None:
             try:
                 await self._call_notifier(f"cry on {name}", channel, message)
             except Exception as error:  # a mistake in one notifier must not silence the others
-                log.warning("channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, title)
+                log.warning(
+                    "channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, message.title
+                )
 
         await asyncio.gather(*(on(name, channel) for name, channel in self.channels.items()))
 
     async def _send(self, queued: OutboxMessage) -> str | None:
         channel = self.channels.get(queued.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
-            log.log({"info": 20, "warn": 30, "crit": 40}[queued.severity], "message: %s", format_line(queued))
+            level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
+            log.log(level, "message: %s", format_line(queued.message))
             return None
-        message = Message(
-            key=str(queued.id),
-            severity=queued.severity,
-            title=queued.title,
-            lines=queued.lines,
-            incident=queued.incident,
-            thread=messages.thread_handle(self._journal, queued.channel, queued.incident),
-        )
+        thread = messages.thread_handle(self._journal, queued.channel, queued.message.incident)
+        message = replace(queued.message, thread=thread)
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
@@ -191,9 +189,10 @@ class OutboxSender:
         title = f"channel {queued.channel} does not deliver"
         if not messages.was_enqueued_since(self._journal, title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
-            messages.enqueue(db, others or ["log"], "warn", title, [str(error), f"not delivered: {queued.title}"], now)
+            report = Message("warn", title, (str(error), f"not delivered: {queued.message.title}"))
+            messages.enqueue(db, report, others or ["log"], now)
 
 
-def format_line(queued: OutboxMessage) -> str:
+def format_line(message: Message) -> str:
     """A message on one line, as it stands in the log when there is no channel."""
-    return " — ".join([queued.title, *queued.lines])
+    return " — ".join([message.title, *message.lines])

@@ -6,11 +6,11 @@ Everything here happens inside the caller's one transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Millis, Severity, Verdict
+from watchdog.core.model import Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
@@ -63,28 +63,10 @@ class IncidentManager:
     def targets_with_open_incident(self) -> set[str]:
         return set(incidents.list_targets_with_open_incident(self._journal))
 
-    def notify(
-        self,
-        db: sqlite3.Connection,
-        severity: Severity,
-        title: str,
-        lines: Iterable[str],
-        now: Millis,
-        *,
-        incident: int | None = None,
-        channels: Collection[str] | None = None,
-        filter_severity: Severity | None = None,
-    ) -> None:
-        """A message to every channel that wants messages of this weight.
-
-        `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
-        """
-        filtered_by = (
-            severity
-            if filter_severity is None or _SEVERITY_RANK[filter_severity] < _SEVERITY_RANK[severity]
-            else filter_severity
-        )
-        messages.enqueue(db, self._channels_for(filtered_by, channels), severity, title, lines, now, incident)
+    def notify(self, db: sqlite3.Connection, message: Message, now: Millis) -> None:
+        """To every channel of the message that wants messages of this severity."""
+        filtered_by = max(message.severity, message.filter_severity or message.severity, key=_SEVERITY_RANK.__getitem__)
+        messages.enqueue(db, message, self._channels_for(filtered_by, message.channels), now)
 
     def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
         known = self._config.channels
@@ -140,7 +122,7 @@ class IncidentManager:
                 by_channel.setdefault(channel, []).append(one)
         for channel, mine in by_channel.items():
             title, lines = recovery_message(mine)
-            messages.enqueue(db, [channel], "info", f"{target}: {title}", lines, now, incident)
+            messages.enqueue(db, Message("info", f"{target}: {title}", tuple(lines), incident), [channel], now)
 
     def _notify_gone(
         self, db: sqlite3.Connection, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
@@ -154,16 +136,15 @@ class IncidentManager:
             f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
             for description, (lasting, firing) in _gone_by_labels(changes).items()
         ]
-        self.notify(
-            db,
+        message = Message(
             "info",
             f"{target}: {rule} is no longer judged for what is gone",
-            lines[:20],
-            now,
-            filter_severity=filter_severity,
+            tuple(lines[:20]),
             incident=incident.id if incident is not None and fired else None,
             channels=self._config.rules[rule].notify,
+            filter_severity=filter_severity,
         )
+        self.notify(db, message, now)
 
     def _record_trip(
         self,
@@ -210,9 +191,8 @@ class IncidentManager:
             lines.append(rule.runbook)
         if incident is None:  # the head of the thread; what follows belongs to the same incident
             lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        self.notify(
-            db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify
-        )
+        title = f"{check.target}: {check.rule} tripped"
+        self.notify(db, Message(check.level, title, tuple(lines), number, rule.notify), now)
 
     def start_plans(
         self,
@@ -257,7 +237,8 @@ class IncidentManager:
                 lines = [verdict.reason]
                 if verdict.code == "latched":
                     lines.append(f'trading-watchdog resume {target} --reason "…"')
-                self.notify(db, "crit", f"{target}: {check.plan} is not started", lines, now, incident=incident.id)
+                message = Message("crit", f"{target}: {check.plan} is not started", tuple(lines), incident.id)
+                self.notify(db, message, now)
         return affected
 
     def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
@@ -381,23 +362,22 @@ class IncidentManager:
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         incidents.add_event(db, "closed", description, now, incident=incident.id, target=target)
         log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
-        self.notify(
-            db,
+        message = Message(
             "info" if known else "warn",
             f"{target}: {title}",
-            lines,
-            now,
-            incident=incident.id,
+            tuple(lines),
+            incident.id,
             filter_severity=incident.severity,
         )
+        self.notify(db, message, now)
         return True
 
     def record_blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
-        lines = ["no rule is judged and no repair starts until one does"] if is_blind else []
-        self.notify(db, "crit" if is_blind else "info", title, lines, now, filter_severity="crit")
+        lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
+        self.notify(db, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
         incidents.add_event(db, "blind", title, now)
 
     def record_resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
@@ -409,7 +389,7 @@ class IncidentManager:
         if number is not None:
             incidents.close_incident(db, number, now)
             self.forget_refusals(number)
-        self.notify(db, "info", f"{target}: resumed", [who], now, incident=number, filter_severity="warn")
+        self.notify(db, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn"), now)
 
 
 _CHANGE_TEXTS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 from watchdog.config import Config
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.journal import incidents
 from watchdog.journal.clock_jump import handle_clock_jump
@@ -44,7 +44,7 @@ def _reconcile_latch(
     def say(name: str, kind: str, text: str, *lines: str) -> None:
         log.warning("%s: %s (%s)", name, text, state.latch_why)
         incidents.add_event(db, kind, f"{text}: {state.latch_why}", now, target=name)
-        ledger.notify(db, "warn", f"{name}: {text}", [state.latch_why or "", *lines], now)
+        ledger.notify(db, Message("warn", f"{name}: {text}", (state.latch_why or "", *lines)), now)
 
     if successors:
         incidents.update_target(db, state.name, latched=None, latch_why=None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.core.model import Severity
+from watchdog.core.model import Message, NotifyFunction
 from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.sqlite import Journal
@@ -17,13 +17,11 @@ from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedErr
 from watchdog.rollback.undo import UndoStep
 from watchdog.rollback.verify import Verifier
 
-NotifyRun = Callable[[Severity, str, Sequence[str]], None]
-
 
 class RecoveryRunner:
     """The stages of one run."""
 
-    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyRun) -> None:
+    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyFunction) -> None:
         self._run = run
         self._context = context
         self._verifier = verifier
@@ -44,11 +42,8 @@ class RecoveryRunner:
                 return await self._take_back(stage.name, number, "it had tripped", executor)
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
-                    self._notify(
-                        "warn",
-                        f"{self._run.plan}: stage {stage.name} starts",
-                        [describe_step(step, executor.location) for step in stage.steps],
-                    )
+                    lines = tuple(describe_step(step, executor.location) for step in stage.steps)
+                    self._notify(Message("warn", f"{self._run.plan}: stage {stage.name} starts", lines))
                 start_times = [
                     row.started
                     for row in rows
@@ -63,7 +58,7 @@ class RecoveryRunner:
                 return await self._take_back(stage.name, number, str(failure), executor)
             if finding.outcome != "proven":
                 return await self._take_back(stage.name, number, f"{finding.outcome}: {finding.reason}", executor)
-            self._notify("info", f"{self._run.plan}: stage {stage.name} proven", [finding.reason])
+            self._notify(Message("info", f"{self._run.plan}: stage {stage.name} proven", (finding.reason,)))
         return None
 
     def _find_trip(self, since: int) -> str | None:
@@ -72,7 +67,7 @@ class RecoveryRunner:
 
     async def _take_back(self, name: str, number: int, why: str, executor: StepExecutor) -> str:
         """The files of the stage as they were before it, and its restarts once more."""
-        self._notify("crit", f"{self._run.plan}: stage {name} goes back", [why])
+        self._notify(Message("crit", f"{self._run.plan}: stage {name} goes back", (why,)))
         try:
             await executor.run_steps(
                 "back", number, take_back_steps(self._context.journal, self._run)("back", number) or ()

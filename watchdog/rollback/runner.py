@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
@@ -23,7 +23,7 @@ from watchdog.rollback import undo_runner
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_plan, describe_step
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StoppedError
-from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event
+from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.state_machine import ProofResult, skip_proof_gap
@@ -189,13 +189,8 @@ class RollbackRunner:
             return False
         if isinstance(plan, Repair) and plan.mode == "dry-run":
             location = Target.model_validate_json(run.place)
-            notify(
-                self._context,
-                run,
-                "info",
-                f"{run.plan} would run (dry-run: nothing is changed)",
-                describe_plan(plan, location),
-            )
+            title = f"{run.plan} would run (dry-run: nothing is changed)"
+            notify(self._context, run, Message("info", title, tuple(describe_plan(plan, location))))
             self._end_run(run, plan, "dry-run", "nothing was changed")
             return False
         with context.journal.transaction(defer_sync=True) as db:  # flushed with `started` of the first step
@@ -228,18 +223,13 @@ class RollbackRunner:
             then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
             with context.journal.transaction() as db:
                 runs.update_run(db, run.id, approve_by=until)
-                notify(
-                    self._context,
-                    run,
-                    "crit",
-                    f"{run.plan} waits for approval",
-                    [
-                        f"trading-watchdog approve {run.id}",
-                        f"trading-watchdog deny {run.id}",
-                        f"without an answer within {format_duration(plan.approve_within)} {then}",
-                        *describe_plan(plan, Target.model_validate_json(run.place)),
-                    ],
+                lines = (
+                    f"trading-watchdog approve {run.id}",
+                    f"trading-watchdog deny {run.id}",
+                    f"without an answer within {format_duration(plan.approve_within)} {then}",
+                    *describe_plan(plan, Target.model_validate_json(run.place)),
                 )
+                notify(self._context, run, Message("crit", f"{run.plan} waits for approval", lines))
         elif now >= run.approve_by:
             self._end_run(run, plan, "exhausted", f"nobody approved it within {format_duration(plan.approve_within)}")
             return False
@@ -302,13 +292,9 @@ class RollbackRunner:
                 step.phase == "level" and step.level <= number for step in step_rows
             ):  # after another level, it is said
                 with self._context.journal.transaction(defer_sync=True):
-                    notify(
-                        self._context,
-                        run,
-                        "warn" if isinstance(plan, Repair) else "crit",
-                        f"{run.plan}: level {level.name} starts",
-                        [describe_step(step, executor.location) for step in level.steps],
-                    )
+                    lines = tuple(describe_step(step, executor.location) for step in level.steps)
+                    severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
+                    notify(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
             executor.watch_log(effective_verify(plan, level).log, "level", number)
             changed = await executor.run_steps("level", number, level.steps)
         except StepFailedError as failure:
@@ -424,11 +410,10 @@ class RollbackRunner:
                 lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
             if latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
-            record_event(context, run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
+            record_event(context, run, message)
             if bad or not context.close_if_over(run):  # the end of its incident says all of it
-                context.notify(
-                    "crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident
-                )
+                send_message(context, run, message)
         context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)
