@@ -28,11 +28,11 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.protocols import SourceState
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
-from watchdog.journal import incidents, messages, runs
+from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
+from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -71,9 +71,10 @@ class Daemon:
             )
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
-            self.journal = Journal(self.config.state / "journal.db", busy_timeout=3.0)
+            self.journal = open_journal(self.config.state, busy_timeout=3.0)
             self.journal.fencing_lock = self._lock
-            self.journal.disk_reserve.fill()
+            if self.journal.disk_reserve is not None:
+                self.journal.disk_reserve.fill()
             self.telemetry = Telemetry(__version__)
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
@@ -87,7 +88,7 @@ class Daemon:
         except BaseException as error:
             self._lock.release()
             if isinstance(error, JournalUnavailableError):
-                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error}") from None
+                raise WatchdogError(f"{self.journal.location}: {error}") from None
             raise
         self._sampling = ThreadOffload(8, "sampling")
         self._acting = ThreadOffload(
@@ -131,7 +132,7 @@ class Daemon:
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, wall_clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
-        for target in dict.fromkeys([*self.config.targets, *runs.list_targets_with_unfinished_runs(self.journal)]):
+        for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._schedule_sources()
@@ -323,7 +324,7 @@ class Daemon:
         try:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
-            for request in messages.list_unanswered(self.journal):
+            for request in self.journal.requests.list_unanswered():
                 self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -340,10 +341,10 @@ class Daemon:
             self._journal_health.describe_problem() if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
         )
 
-    def _answer_request(self, request: messages.Request) -> None:
+    def _answer_request(self, request: Request) -> None:
         ok, text = self.request_handler.answer(request, wall_clock())
-        with self.journal.transaction() as db:
-            messages.answer_request(db, request.id, ok, text, wall_clock())
+        with self.journal.transaction() as tx:
+            tx.requests.answer_request(request.id, ok, text, wall_clock())
         self._judge()
         self.outbox.notify_pending()
 
@@ -362,7 +363,7 @@ class Daemon:
             )
         except (DeadlineExceededError, StillBusyError):
             return
-        active = any(run.status == "running" for run in runs.list_unfinished(self.journal, target))
+        active = any(run.status == "running" for run in self.journal.runs.list_unfinished(target))
         caused_by_us = active or target in self._recently_acted
         if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
             self._recently_acted.discard(target)
@@ -389,8 +390,8 @@ class Daemon:
             self.rollback.start_target(target)
 
     def _notify(self, message: Message) -> None:
-        with self.journal.transaction() as db:
-            self.pipeline.incident_manager.notify(db, message, wall_clock())
+        with self.journal.transaction() as tx:
+            self.pipeline.incident_manager.notify(tx, message, wall_clock())
         self.outbox.notify_pending()
 
     # ─ what the rollback needs of the rest ─
@@ -399,13 +400,13 @@ class Daemon:
         def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
             if plan not in self.config.plans or target not in self.config.targets:
                 return False
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.queue_run(db, target, plan, by, wall_clock(), incident=incident)
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.queue_run(tx, target, plan, by, wall_clock(), incident=incident)
             return True
 
         def notify(message: Message) -> None:
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.notify(db, message, wall_clock())
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.notify(tx, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
         def over(run: PlanRun) -> bool:
@@ -413,7 +414,7 @@ class Daemon:
             return self.pipeline.close_incident_of(run, wall_clock())
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            return machine_configs_of_trips(self.config.checks, incidents.list_trips(self.journal, incident), target)
+            return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
 
         def wanted(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):

@@ -11,8 +11,7 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 
 LAST_GOOD_AFTER = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
@@ -66,29 +65,28 @@ class DeployWatch:
 
     def last_commit(self, target: str, now: Millis) -> str | None:
         """The commit that was there when somebody last looked."""
-        return incidents.get_target_state(self._journal, target, now).head
+        return self._journal.targets.get_state(target, now).head
 
     def record(self, target: str, snapshot: TargetSnapshot, own_change: bool, now: Millis) -> bool:
         """Writes down what is so now, and `settling` when somebody else changed it.
 
         True when the commit has just been quiet under watch for long enough to be a last-good.
         """
-        target_state = incidents.get_target_state(self._journal, target, now)
+        target_state = self._journal.targets.get_state(target, now)
         when, last, before = self._snapshots.get(target, (now, snapshot, target_state.quiet_for))
         deployed = snapshot.commit is not None and snapshot.commit != target_state.head
         restarted = snapshot.invocation is not None and snapshot.invocation != target_state.invocation
         by_systemd = snapshot.restarts > last.restarts
         disturbed = (
-            deployed or target_state.latched is not None or incidents.find_open(self._journal, target) is not None
+            deployed or target_state.latched is not None or self._journal.incidents.find_open(target) is not None
         )
         watched = now - when if snapshot.healthy and 0 <= now - when <= _MAX_INSPECTION_GAP else 0
         quiet = 0 if disturbed else before + watched
         self._snapshots[target] = (now, snapshot, quiet)
         if not (deployed or restarted) and quiet // 60_000 == target_state.quiet_for // 60_000:
             return False
-        with self._journal.transaction() as db:
-            incidents.update_target(
-                db,
+        with self._journal.transaction() as tx:
+            tx.targets.update_target(
                 target,
                 head=snapshot.commit or target_state.head,
                 quiet_for=quiet,
@@ -98,8 +96,8 @@ class DeployWatch:
             if not own_change and not new_to_us and (deployed or (restarted and not by_systemd)):
                 what = "deployed to" if deployed else "restarted"
                 log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
-                incidents.update_target(db, target, unsettled=now)
-                incidents.add_event(db, "settling", f"somebody else {what} the bot", now, target=target)
+                tx.targets.update_target(target, unsettled=now)
+                tx.timeline.add_event("settling", f"somebody else {what} the bot", now, target=target)
         return (
             quiet // LAST_GOOD_AFTER > before // LAST_GOOD_AFTER
         )  # a mark that could not be made is tried again a day later

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 from watchdog.core.model import Message, Millis, NotifyFunction, Severity
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import JournalOutage
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.notifiers.outbox import OutboxSender
 
 
@@ -38,8 +37,7 @@ class JournalHealth:
         heartbeat_error = self._lock.heartbeat()
         try:
             self._journal.check()
-            with self._journal.transaction():
-                pass
+            self._journal.probe()
             self._check_disk_space()
             if heartbeat_error is not None:
                 self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
@@ -64,7 +62,7 @@ class JournalHealth:
         if self._outage.should_notify(monotonic):
             self._alarm(
                 "the watchdog cannot act: its journal takes nothing",
-                f"{self._journal.path}: {self._outage.reason}; repairs and halts wait until then",
+                f"{self._journal.location}: {self._outage.reason}; repairs and halts wait until then",
             )
 
     def describe_problem(self) -> str | None:
@@ -79,18 +77,20 @@ class JournalHealth:
 
     def _check_disk_space(self) -> None:
         reserve, had_room = self._journal.disk_reserve, self._had_room
+        if reserve is None:
+            return
         reserve.fill()
         if had_room == reserve.exists:
             return
-        with self._journal.transaction() as db:
+        with self._journal.transaction() as tx:
             title = (
                 "the disk has room again" if reserve.exists else "the disk is full: the journal lives on its reserve"
             )
-            folder = self._journal.path.parent
+            folder = reserve.path.parent
             lines = () if reserve.exists else (f"make room on the disk of {folder}; halts still work, for a while",)
             severity: Severity = "info" if reserve.exists else "crit"
             self._notify(Message(severity, title, lines, filter_severity="crit"))
-            incidents.add_event(db, "room", title, self._clock())
+            tx.timeline.add_event("room", title, self._clock())
         self._had_room = reserve.exists
 
     def _alarm(self, title: str, line: str) -> None:

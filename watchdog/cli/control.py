@@ -16,9 +16,9 @@ from watchdog.cli.dry_run import dry_run
 from watchdog.cli.run import log_to_stderr
 from watchdog.cli.status import open_journal, run_as_json
 from watchdog.core.errors import WatchdogError
-from watchdog.journal import incidents, messages, runs
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.requests import Request
+from watchdog.journal.storage import Journal
 from watchdog.web.status_rows import format_time
 
 
@@ -80,12 +80,12 @@ def _run_without_daemon(
         await daemon.start(web=False)
         try:
             ok, text = daemon.request_handler.answer(
-                messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()
+                Request(0, wall_clock(), kind, args, _current_user()), wall_clock()
             )
             if not ok:
                 raise WatchdogError(text)
             daemon.rollback.wake()
-            while runs.get_run(daemon.journal, int(text)).ended is None:
+            while daemon.journal.runs.get_run(int(text)).ended is None:
                 await asyncio.sleep(0.2)
             return _print_outcome(daemon.journal, int(text), options.json)
         finally:
@@ -95,7 +95,7 @@ def _run_without_daemon(
 
 
 def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
-    run = runs.get_run(journal, number)
+    run = journal.runs.get_run(number)
     print(json.dumps(run_as_json(journal, run)) if as_json else f"{run.plan} {run.outcome}: {run.reason}")
     return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
 
@@ -104,8 +104,8 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
     """Prints the run's timeline as it grows, until it has ended."""
     seen = 0
     while True:
-        over = runs.get_run(journal, run).ended is not None
-        for event in incidents.list_events_after(journal, seen, run=run):
+        over = journal.runs.get_run(run).ended is not None
+        for event in journal.timeline.list_events_after(seen, run=run):
             seen = event.id
             if not quiet:
                 print(f"{format_time(event.t)}  {event.text}", flush=True)
@@ -168,7 +168,7 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
     try:
         return _print_answer(
             options,
-            daemon.request_handler.answer(messages.Request(0, wall_clock(), kind, args, _current_user()), wall_clock()),
+            daemon.request_handler.answer(Request(0, wall_clock(), kind, args, _current_user()), wall_clock()),
         )
     finally:
         daemon.close()
@@ -185,14 +185,14 @@ def _print_answer(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
 
 def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
     """Leaves a request in the journal and waits for the daemon's answer."""
-    with journal.transaction() as db:
-        request = messages.add_request(db, kind, args, _current_user(), time.time_ns() // 1_000_000)
+    with journal.transaction() as tx:
+        request = tx.requests.add_request(kind, args, _current_user(), time.time_ns() // 1_000_000)
     for _ in range(150):
-        if (answer := messages.find_answer(journal, request)) is not None:
+        if (answer := journal.requests.find_answer(request)) is not None:
             return answer
         time.sleep(0.1)
-    with journal.transaction() as db:
-        messages.answer_request(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
+    with journal.transaction() as tx:
+        tx.requests.answer_request(request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
     raise WatchdogError("the daemon does not answer — see its log; nothing was done")
 
 

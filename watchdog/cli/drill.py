@@ -10,7 +10,6 @@ from watchdog.cli.status import open_journal
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.documents.problems import unknown_name
-from watchdog.journal import incidents
 from watchdog.offline.drill.rehearse import RowResult, rehearse_plan
 
 _MAX_DIFF_LINES = 40
@@ -28,7 +27,7 @@ def rehearse(options: argparse.Namespace) -> int:
         if name not in loaded.targets:
             raise WatchdogError(unknown_name("target", name, loaded.targets))
         rows[name] = rehearse_plan(plan, loaded.targets[name])
-        latched = incidents.find_latch_reason(journal, name)
+        latched = journal.targets.find_latch_reason(name)
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'
             rows[name].append(RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))

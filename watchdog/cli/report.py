@@ -22,7 +22,7 @@ def print_report(options: argparse.Namespace) -> int:
     now = time.time_ns() // 1_000_000
     data = build.collect_data(journal, options.incident, loaded, None, now)
     if data is None:
-        raise WatchdogError(incidents.describe_unknown(journal, options.incident))
+        raise WatchdogError(incidents.describe_unknown(options.incident, journal.incidents.list_incidents()))
     pages = _load_samples(loaded, options.history)
     if pages is not None:
         data = build.collect_data(journal, options.incident, loaded, pages, now) or data

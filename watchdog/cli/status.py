@@ -15,10 +15,11 @@ from watchdog import config
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
-from watchdog.journal import incidents, messages, runs
+from watchdog.journal import incidents, runs
+from watchdog.journal import open_journal as open_journal_in
 from watchdog.journal.errors import JournalOutdatedError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _MAX_NAME_WIDTH = 40
@@ -68,24 +69,23 @@ def status(options: argparse.Namespace) -> int:
 def open_journal(folder: Path) -> tuple[Config, Journal]:
     """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
     loaded = load_or_salvage(folder)
-    path = loaded.state / "journal.db"
     try:
-        return loaded, Journal(path, migrate=False)
+        return loaded, open_journal_in(loaded.state, migrate=False)
     except JournalOutdatedError:
         lock = StateLock(loaded.state)
         if not lock.acquire():
             raise
         try:
-            return loaded, Journal(path)
+            return loaded, open_journal_in(loaded.state)
         finally:
             lock.release()
 
 
 def list_incidents(options: argparse.Namespace) -> int:
     _, journal = open_journal(options.config)
-    listed = incidents.list_incidents(journal, options.id)
+    listed = journal.incidents.list_incidents(options.id)
     if options.id is not None and not listed:
-        raise WatchdogError(incidents.describe_unknown(journal, options.id))
+        raise WatchdogError(incidents.describe_unknown(options.id, journal.incidents.list_incidents()))
     if options.json:
         print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))
         return 0
@@ -94,10 +94,10 @@ def list_incidents(options: argparse.Namespace) -> int:
     for one in listed:
         end = f"closed after {format_duration(one.closed - one.opened)}" if one.closed else "open"
         print(f"{one.id:>4}  {format_time(one.opened)}  {one.target}  {one.severity}  {one.title}  [{end}]")
-        for run in runs.list_for_incident(journal, one.id):
+        for run in journal.runs.list_for_incident(one.id):
             print(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
     if options.id is not None:
-        for event in incidents.list_events(journal, options.id):
+        for event in journal.timeline.list_events(options.id):
             print(f"      {format_time(event.t)}  {event.text}")
     return 0
 
@@ -110,16 +110,16 @@ def _incident_json(journal: Journal, one: incidents.Incident, timeline: bool) ->
         "closed": one.closed,
         "severity": one.severity,
         "title": one.title,
-        "told": messages.count_sent(journal, one.id),
+        "told": journal.messages.count_sent(one.id),
         "trips": [
             {"rule": trip.rule, "level": trip.level, "t": trip.t, "cleared": trip.cleared, "reason": trip.reason}
-            for trip in incidents.list_trips(journal, one.id)
+            for trip in journal.incidents.list_trips(one.id)
         ],
-        "runs": [run_as_json(journal, run) for run in runs.list_for_incident(journal, one.id)],
+        "runs": [run_as_json(journal, run) for run in journal.runs.list_for_incident(one.id)],
     }
     if timeline:
         known["events"] = [
-            {"t": event.t, "kind": event.kind, "text": event.text} for event in incidents.list_events(journal, one.id)
+            {"t": event.t, "kind": event.kind, "text": event.text} for event in journal.timeline.list_events(one.id)
         ]
     return known
 
@@ -147,6 +147,6 @@ def run_as_json(journal: Journal, run: runs.PlanRun) -> dict[str, Any]:
                 "ended": step.ended,
                 "before": step.before,
             }
-            for step in runs.list_steps(journal, run.id)
+            for step in journal.runs.list_steps(run.id)
         ],
     }

@@ -7,15 +7,28 @@ and it leaves requests.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from watchdog.core.model import Millis
+from watchdog.journal import (
+    backups,
+    baselines,
+    incidents,
+    machines,
+    messages,
+    peaks,
+    requests,
+    runs,
+    suppressions,
+    targets,
+    timeline,
+)
+from watchdog.journal.clock_jump import handle_clock_jump
 from watchdog.journal.disk_reserve import DiskReserve
 from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalUnavailableError, UnavailableReason
 from watchdog.journal.lock import StateLock
@@ -36,8 +49,29 @@ _UNAVAILABLE: dict[int, UnavailableReason] = {
 """What passes, or can be mended from outside. Any other error is a mistake in our SQL: never tried again in silence."""
 
 
-class Journal:
-    """An open journal. Use `transaction()` for changes that belong together and `query` to read."""
+class SqliteTransaction:
+    """What `SqliteJournal.transaction` hands out; see `storage.Transaction`."""
+
+    def __init__(self, journal: SqliteJournal) -> None:
+        self._journal = journal
+        self.incidents = incidents.SqlIncidentWriter(journal)
+        self.timeline = timeline.SqlTimelineWriter(journal)
+        self.machines = machines.SqlMachineWriter(journal)
+        self.targets = targets.SqlTargetWriter(journal)
+        self.peaks = peaks.SqlPeakWriter(journal)
+        self.runs = runs.SqlRunWriter(journal)
+        self.messages = messages.SqlMessageWriter(journal)
+        self.requests = requests.SqlRequestWriter(journal)
+        self.suppressions = suppressions.SqlSuppressionWriter(journal)
+        self.backups = backups.SqlBackupWriter(journal)
+        self.baselines = baselines.SqlBaselineWriter(journal)
+
+    def handle_clock_jump(self, now: Millis) -> None:
+        handle_clock_jump(self._journal, now)
+
+
+class SqliteJournal:
+    """See `storage.Journal`. Its SQL stays in the repositories of this package."""
 
     def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0, durable: bool = True) -> None:
         """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
@@ -57,6 +91,18 @@ class Journal:
         self._durable = durable
         self._short_timeout = False
         self._lock = threading.RLock()
+        self.incidents = incidents.SqlIncidentReader(self)
+        self.timeline = timeline.SqlTimelineReader(self)
+        self.machines = machines.SqlMachineReader(self)
+        self.targets = targets.SqlTargetReader(self, self._add_target)
+        self.peaks = peaks.SqlPeakReader(self)
+        self.runs = runs.SqlRunReader(self)
+        self.messages = messages.SqlMessageReader(self)
+        self.requests = requests.SqlRequestReader(self)
+        self.suppressions = suppressions.SqlSuppressionReader(self)
+        self.backups = backups.SqlBackupReader(self)
+        self.baselines = baselines.SqlBaselineReader(self)
+        self._transaction = SqliteTransaction(self)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=busy_timeout)
@@ -124,15 +170,23 @@ class Journal:
             ) from None
 
     def _run_migrations(self) -> None:
-        with self.transaction() as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
+        with self.transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
             for script in MIGRATIONS[version:]:
                 for statement in script.split(";\n"):
-                    db.execute(statement)
-            if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                    self._db.execute(statement)
+            if self._db.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 raise self._unusable_error("entries that belong to nothing")
-            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def probe(self) -> None:
+        with self.transaction():
+            pass
 
     def check(self) -> None:
         """Raises JournalError when the file is damaged, or is not the one that was opened any more."""
@@ -175,16 +229,11 @@ class Journal:
             raise
 
     @contextmanager
-    def transaction(self, *, defer_sync: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
-
-        `defer_sync`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
-        transaction that does wait, which is flushed in the order of writing. For what is done or said again without harm
-        when it was forgotten, on the way to an action: waiting for a busy disk may take longer than everything else.
-        """
+    def transaction(self, *, defer_sync: bool = False) -> Iterator[SqliteTransaction]:
+        """See `storage.Journal`."""
         with self._lock:
             if self._db.in_transaction:
-                yield self._db
+                yield self._transaction
                 return
             self.disk_reserve.release_if_low()
             with self._error_handling():
@@ -193,7 +242,7 @@ class Journal:
                     self._db.execute("BEGIN IMMEDIATE")
                     try:
                         self._set_busy_timeout(short=False)
-                        yield self._db
+                        yield self._transaction
                         self._db.execute("COMMIT")
                     except BaseException:
                         if self._db.in_transaction:  # a full disk has already undone it
@@ -217,12 +266,38 @@ class Journal:
             self._short_timeout = short
             self._db.execute(f"PRAGMA busy_timeout={50 if short else round(self._busy_timeout * 1_000)}")
 
+    def _add_target(self, target: str, epoch: Millis) -> None:
+        with self.transaction() as tx:
+            tx.targets.add_target(target, epoch)
+
+    # ─ SQL, for the repositories and for tests ─
+
     def query(self, sql: str, *args: object) -> list[sqlite3.Row]:
         with self._lock, self._error_handling():
             return self._db.execute(sql, args).fetchall()
 
     def query_one(self, sql: str, *args: object) -> sqlite3.Row | None:
         return next(iter(self.query(sql, *args)), None)
+
+    def execute(self, sql: str, *args: object) -> None:
+        with self._writing() as db:
+            db.execute(sql, args)
+
+    def insert(self, sql: str, *args: object) -> int:
+        with self._writing() as db:
+            return int(db.execute(sql, args).fetchone()[0])
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        with self._writing() as db:
+            db.executemany(sql, rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if not self._db.in_transaction:
+                raise RuntimeError("a mistake of ours: the transaction has ended")
+            with self._error_handling():
+                yield self._db
 
     def close(self) -> None:
         with self._lock:
@@ -232,12 +307,3 @@ class Journal:
 def _primary_code(error: sqlite3.Error) -> int:
     """0 when SQLite did not raise it itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def to_json(value: object) -> str:
-    """JSON as it stands in the journal."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def from_json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)

@@ -14,10 +14,9 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
-from watchdog.journal import messages
 from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.messages import OutboxMessage
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -80,7 +79,7 @@ class OutboxSender:
         if self._failure is not None:
             raise self._failure
         later = []
-        for channel, due in messages.next_due(self._journal).items():
+        for channel, due in self._journal.messages.next_due().items():
             if channel in self._workers:
                 continue
             if due > self._clock():
@@ -92,10 +91,9 @@ class OutboxSender:
         return min(later, default=None)
 
     async def _send_due(self, channel: str) -> None:
-        while queued := messages.due(self._journal, self._clock(), channel):
+        while queued := self._journal.messages.due(self._clock(), channel):
             try:
-                with self._journal.transaction():
-                    pass  # what cannot be marked as sent is not sent: it would be sent again and again
+                self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
@@ -136,17 +134,17 @@ class OutboxSender:
         now = self._clock()
         with self._journal.transaction(
             defer_sync=error is None
-        ) as db:  # forgotten, it is sent once more; actions wait for no chat
+        ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                messages.mark_sent(db, queued.id, handle, now)
+                tx.messages.mark_sent(queued.id, handle, now)
             elif error.permanent:
-                messages.mark_failed(db, queued.id, str(error), now)
-                self._report_on_other_channels(db, queued, error, now)
+                tx.messages.mark_failed(queued.id, str(error), now)
+                self._report_on_other_channels(tx, queued, error, now)
             else:
                 pause = min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
                 if error.retry_after is not None:
                     pause = max(pause, round(error.retry_after * 1_000))
-                messages.mark_postponed(db, queued.id, now + pause, str(error))
+                tx.messages.mark_postponed(queued.id, now + pause, str(error))
 
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
@@ -169,7 +167,7 @@ class OutboxSender:
             level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
             log.log(level, "message: %s", format_line(queued.message))
             return None
-        thread = messages.thread_handle(self._journal, queued.channel, queued.message.incident)
+        thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
         message = replace(queued.message, thread=thread)
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
@@ -187,10 +185,10 @@ class OutboxSender:
     def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
         """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
         title = f"channel {queued.channel} does not deliver"
-        if not messages.was_enqueued_since(self._journal, title, now - 900_000):
+        if not self._journal.messages.was_enqueued_since(title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
             report = Message("warn", title, (str(error), f"not delivered: {queued.message.title}"))
-            messages.enqueue(db, report, others or ["log"], now)
+            db.messages.enqueue(report, others or ["log"], now)
 
 
 def format_line(message: Message) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from watchdog.core.model import Millis, NotifyFunction, Verdict
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
 

@@ -17,9 +17,8 @@ from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.host import child_process
-from watchdog.journal import incidents, runs
+from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
-from watchdog.journal.sqlite import to_json
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BACKUP_TIMEOUT_S, BackupRecorder
 from watchdog.rollback.checks import LogMatches, LogReader, log_path, log_position
@@ -92,7 +91,7 @@ class StepExecutor:
 
     def log_positions(self) -> JsonObject:
         """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""
-        positions = runs.get_run(self._context.journal, self._run.id).marks
+        positions = self._context.journal.runs.get_run(self._run.id).marks
         return positions if self._watched_log is not None and positions.get("row") == self._watched_log[1] else {}
 
     async def poll_log(self, reader: LogReader) -> LogMatches:
@@ -160,8 +159,8 @@ class StepExecutor:
                 raise StepFailedError(f"{action.describe()}: what it changes cannot be saved: {error}") from None
             diff = await self._backup_recorder.diff(action, before)
             self._check_interrupted()  # looking takes its time: a halt that came meanwhile goes first
-            with self._context.journal.transaction() as db:
-                self._backup_recorder.record(db, step, copies)
+            with self._context.journal.transaction() as tx:
+                self._backup_recorder.record(tx, step, copies)
                 self._record_start(step, action, before, tries, diff)
         else:
             before, settled = await self._resume_step(known, action)
@@ -365,7 +364,7 @@ class StepExecutor:
     # ─ the journal ─
 
     def _step_rows(self) -> list[Step]:
-        return runs.list_steps(self._context.journal, self._run.id)
+        return self._context.journal.runs.list_steps(self._run.id)
 
     def _step_row(self, step: StepId) -> Step | None:
         return next((row for row in self._step_rows() if row.id == step), None)
@@ -373,12 +372,12 @@ class StepExecutor:
     def _done_steps(self) -> list[CompletedStep]:
         """What this incident has changed so far, for an action that must tell our edits from other people's."""
         incident, done = self._run.incident, []
-        for run in [self._run] if incident is None else runs.list_for_incident(self._context.journal, incident):
+        for run in [self._run] if incident is None else self._context.journal.runs.list_for_incident(incident):
             try:
                 plan = parse_plan(run.text)
             except ValueError:
                 continue  # another version wrote it; what it did counts as other people's
-            for row in runs.list_steps(self._context.journal, run.id):
+            for row in self._context.journal.runs.list_steps(run.id):
                 steps = phase_steps(plan, row.phase, row.level)
                 if row.status == "done" and row.before is not None and row.n < len(steps):
                     stands = run.id == self._run.id and row.phase == "before"
@@ -388,12 +387,12 @@ class StepExecutor:
     def _incident_json(self) -> JsonObject | None:
         """What tripped, for actions that hand it on."""
         number = self._run.incident
-        known = None if number is None else next(iter(incidents.list_incidents(self._context.journal, number)), None)
+        known = None if number is None else next(iter(self._context.journal.incidents.list_incidents(number)), None)
         if known is None:
             return None
         trips = [
             {"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
-            for trip in incidents.list_trips(self._context.journal, known.id)
+            for trip in self._context.journal.incidents.list_trips(known.id)
         ]
         return {
             "id": known.id,
@@ -411,33 +410,32 @@ class StepExecutor:
     ) -> None:
         now = self._context.clock()
         row = Step(*step, action.describe(), "started", before, "", now, None, None, None, tries, diff)
-        with self._context.journal.transaction() as db:
-            runs.start_step(db, row)
+        with self._context.journal.transaction() as tx:
+            tx.runs.start_step(row)
             if self._watched_log is not None:
                 path, mine = self._watched_log
-                runs.update_run(db, self._run.id, marks=to_json({"row": mine, "began": log_position(path)}))
+                tx.runs.update_run(self._run.id, marks={"row": mine, "began": log_position(path)})
 
     def _record_end(self, step: StepId, status: runs.StepStatus, detail: str, *, just_ended: bool = False) -> None:
         """`just_ended`: just now, and not some time before a restart."""
         now = self._context.clock()
-        with self._context.journal.transaction() as db:
+        with self._context.journal.transaction() as tx:
             if just_ended and self._watched_log is not None:
-                runs.update_run(
-                    db,
+                tx.runs.update_run(
                     self._run.id,
-                    marks=to_json({**self.log_positions(), "ended": log_position(self._watched_log[0])}),
+                    marks={**self.log_positions(), "ended": log_position(self._watched_log[0])},
                 )
-            runs.end_step(db, step, status, detail, now)
+            tx.runs.end_step(step, status, detail, now)
             if status == "done":
-                runs.update_run(db, self._run.id, acted=now)
+                tx.runs.update_run(self._run.id, acted=now)
             row = self._step_row(step)
             if row is not None:
                 text = f"{row.say}: {detail}" if status == "done" else f"{row.say}: {status} ({detail})"
-                incidents.add_event(
-                    db, "step", text, now, incident=self._run.incident, run=self._run.id, target=self._run.target
+                tx.timeline.add_event(
+                    "step", text, now, incident=self._run.incident, run=self._run.id, target=self._run.target
                 )
                 log.info("%s: %s", self._run.target, text)
 
     def _record_child(self, step: StepId, pid: int, started: float) -> None:
-        with self._context.journal.transaction() as db:
-            runs.record_child(db, step, pid, started)
+        with self._context.journal.transaction() as tx:
+            tx.runs.record_child(step, pid, started)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from watchdog.core.model import Message, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
@@ -34,8 +33,8 @@ def record_event(context: RollbackContext, run: PlanRun, message: Message) -> No
     """Without the chat: another message says it."""
     text = f"{message.title}: {'; '.join(message.lines)}"
     log.log(_LOG_LEVEL[message.severity], "%s: %s", run.target, text)
-    with context.journal.transaction() as db:
-        incidents.add_event(db, "plan", text, context.clock(), incident=run.incident, run=run.id, target=run.target)
+    with context.journal.transaction() as tx:
+        tx.timeline.add_event("plan", text, context.clock(), incident=run.incident, run=run.id, target=run.target)
 
 
 def notify_level_ended(

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from watchdog.core.model import Message, NotifyFunction
-from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
@@ -32,7 +31,7 @@ class RecoveryRunner:
 
         `after`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
         """
-        rows = runs.list_steps(self._context.journal, self._run.id)
+        rows = self._context.journal.runs.list_steps(self._run.id)
         first, count = proven_level * len(plan.recover), len(plan.recover)
         begun = max((row.level for row in rows if row.phase == "recover"), default=first)
         last_taken_back = max((row.level for row in rows if row.phase == "back"), default=-1)
@@ -85,7 +84,7 @@ def take_back_steps(journal: Journal, run: PlanRun) -> Callable[[str, int], Sequ
             return None
         files = [
             UndoStep(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
-            for row in sorted(backups.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
+            for row in sorted(journal.backups.list_for_level(run.id, "recover", level), key=lambda row: row.path)
         ]
         stage = phase_steps(parse_plan(run.text), "recover", level)
         return [*files, *(step for step in stage if not step.persistent)]
@@ -99,5 +98,5 @@ def is_level_proven(journal: Journal, run: PlanRun, plan: Halt | Repair) -> bool
         row.level == run.level
         if row.phase == "proven"
         else row.phase == "recover" and row.level // len(plan.recover) == run.level
-        for row in runs.list_steps(journal, run.id)
+        for row in journal.runs.list_steps(run.id)
     )

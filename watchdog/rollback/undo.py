@@ -12,9 +12,8 @@ from watchdog.actions.git import repository
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, JsonObject
 from watchdog.core.protocols import CompletedStep, StepState
-from watchdog.journal import backups, runs
 from watchdog.journal.backups import FileBackup
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.plans.models import parse_plan, phase_steps
 from watchdog.rollback import backup
 
@@ -84,7 +83,7 @@ class UndoStep(ActionModel):
 
 def undo_steps(journal: Journal, incident: int) -> list[Any]:
     """What undoes an incident, in order; the same whenever it is asked. Empty: nothing was saved, or it is undone."""
-    rows = backups.list_for_incident(journal, incident)
+    rows = journal.backups.list_for_incident(incident)
     commits = _commit_ranges(journal, incident)
     result: list[Any] = [GitAction(do="git", to=commit.old, repo=repo) for repo, commit in commits.items()]
     oldest_rows: dict[str, FileBackup] = {}
@@ -134,14 +133,14 @@ class _CommitRange(NamedTuple):
 def _commit_ranges(journal: Journal, incident: int) -> dict[str, _CommitRange]:
     """For each work tree in which the incident made commits; a plan's steps may name several."""
     found: dict[str, _CommitRange] = {}
-    for run in runs.list_for_incident(journal, incident):
+    for run in journal.runs.list_for_incident(incident):
         if run.part == "undo":
             continue
         try:
             plan = parse_plan(run.text)
         except ValueError:
             continue
-        for row in runs.list_steps(journal, run.id):
+        for row in journal.runs.list_steps(run.id):
             kinds = phase_steps(plan, row.phase, row.level)
             if row.status != "done" or row.n >= len(kinds) or not isinstance(kinds[row.n], GitAction) or not row.before:
                 continue

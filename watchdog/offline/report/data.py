@@ -11,10 +11,11 @@ import numpy as np
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import Unit
-from watchdog.journal import incidents, messages, runs
-from watchdog.journal.incidents import Incident, TargetState, TimelineEvent, TripRecord
+from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import PlanRun, Step
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
+from watchdog.journal.targets import TargetState
+from watchdog.journal.timeline import TimelineEvent
 from watchdog.promql import PromqlError, evaluate, parse
 from watchdog.tsdb.page import Floats, Ints, PageList
 
@@ -83,21 +84,21 @@ def collect_data(
     journal: Journal, number: int, config: Config, pages: PageList | None, now: Millis
 ) -> IncidentData | None:
     """Everything about an incident; None when there is none of that number. `pages`: its samples, where they are kept."""
-    found = incidents.list_incidents(journal, number)
+    found = journal.incidents.list_incidents(number)
     if not found:
         return None
     (incident,) = found
-    found_runs = runs.list_for_incident(journal, number)
-    trips = incidents.list_trips(journal, number)
+    found_runs = journal.runs.list_for_incident(number)
+    trips = journal.incidents.list_trips(number)
     return IncidentData(
         incident=incident,
         trips=trips,
-        runs=[RunWithSteps(run, _level_names(run), runs.list_steps(journal, run.id)) for run in found_runs],
-        events=incidents.list_events(journal, number),
-        standing=incidents.get_target_state(journal, incident.target, now),
+        runs=[RunWithSteps(run, _level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
+        events=journal.timeline.list_events(number),
+        standing=journal.targets.get_state(incident.target, now),
         lines=[] if pages is None else _kpi_series(config, incident, trips, pages, now),
-        told=messages.count_sent(journal, number),
-        unsent=[(channel, error or "not yet sent") for channel, error in messages.list_undelivered(journal, number)],
+        told=journal.messages.count_sent(number),
+        unsent=[(channel, error or "not yet sent") for channel, error in journal.messages.list_undelivered(number)],
         now=now,
     )
 
