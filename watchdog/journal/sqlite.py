@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from watchdog.core.model import Millis
 from watchdog.journal import (
@@ -208,25 +209,28 @@ class SqliteJournal:
             self.unusable_reason = f"process {self.fencing_lock.holder_pid()} took over — this one acts no more"
             raise JournalError(self.unusable_reason)
 
+    def _raise_translated(self, error: sqlite3.DatabaseError) -> NoReturn:
+        """Tells what is damaged (remembered from then on) from what is unavailable for a while, and from mistakes of ours."""
+        code = _primary_code(error)
+        if code == sqlite3.SQLITE_FULL:
+            self.disk_reserve.release()  # this transaction is lost; the next one has room
+        if code == sqlite3.SQLITE_BUSY:
+            self._set_busy_timeout(short=True)  # all of us stands still while we wait
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self.unusable_reason = str(self._unusable_error(error))
+            raise JournalError(self.unusable_reason) from None
+        if code in _UNAVAILABLE:
+            raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
+        raise error
+
     @contextmanager
     def _error_handling(self) -> Iterator[None]:
-        """Tells what is damaged (remembered from then on) from what is unavailable for a while, and from mistakes of ours."""
         if self.unusable_reason is not None:
             raise JournalError(self.unusable_reason)
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = _primary_code(error)
-            if code == sqlite3.SQLITE_FULL:
-                self.disk_reserve.release()  # this transaction is lost; the next one has room
-            if code == sqlite3.SQLITE_BUSY:
-                self._set_busy_timeout(short=True)  # all of us stands still while we wait
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                self.unusable_reason = str(self._unusable_error(error))
-                raise JournalError(self.unusable_reason) from None
-            if code in _UNAVAILABLE:
-                raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
-            raise
+            self._raise_translated(error)
 
     @contextmanager
     def transaction(self, *, defer_sync: bool = False) -> Iterator[SqliteTransaction]:
@@ -280,24 +284,22 @@ class SqliteJournal:
         return next(iter(self.query(sql, *args)), None)
 
     def execute(self, sql: str, *args: object) -> None:
-        with self._writing() as db:
-            db.execute(sql, args)
+        self._write(self._db.execute, sql, args)
 
     def insert(self, sql: str, *args: object) -> int:
-        with self._writing() as db:
-            return int(db.execute(sql, args).fetchone()[0])
+        return int(self._write(self._db.execute, sql, args).fetchone()[0])
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        with self._writing() as db:
-            db.executemany(sql, rows)
+        self._write(self._db.executemany, sql, rows)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, statement: Callable[[str, Any], sqlite3.Cursor], sql: str, args: object) -> sqlite3.Cursor:
         with self._lock:
             if not self._db.in_transaction:
                 raise RuntimeError("a mistake of ours: the transaction has ended")
-            with self._error_handling():
-                yield self._db
+            try:
+                return statement(sql, args)
+            except sqlite3.DatabaseError as error:
+                self._raise_translated(error)
 
     def close(self) -> None:
         with self._lock:
