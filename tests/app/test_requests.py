@@ -302,7 +302,8 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
         Request(2, harness.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), harness.now
     )
 
-    (known,) = harness.journal.incidents.list_incidents(incident.id)
+    known = harness.journal.incidents.find_incident(incident.id)
+    assert known is not None
     assert (known.acked_by, known.acked) == ("ann", harness.now)
     kinds = [event.text for event in harness.journal.timeline.list_events(incident.id) if event.kind == "ack"]
     assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]

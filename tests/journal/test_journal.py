@@ -655,7 +655,10 @@ def test_a_target_has_one_open_incident(journal: SqliteJournal) -> None:
     current = journal.incidents.find_open("bot")
     assert current is not None
     assert (current.id, current.opened, current.closed) == (second, NOW + 3, None)
-    assert [(i.id, i.severity, i.closed) for i in journal.incidents.list_incidents(first)] == [(first, "crit", NOW + 1)]
+    known = journal.incidents.find_incident(first)
+    assert known is not None
+    assert (known.id, known.severity, known.closed) == (first, "crit", NOW + 1)
+    assert journal.incidents.find_incident(99) is None
     assert [i.id for i in journal.incidents.list_incidents(limit=2)] == [second, second - 1]
     assert journal.incidents.find_open("nobody") is None
 

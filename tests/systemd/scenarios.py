@@ -191,7 +191,8 @@ class SystemdHarness(E2EHarness):
                         for run in journal.runs.list_for_incident(one.id)
                     ],
                 }
-                for one in journal.incidents.list_incidents(number)
+                for one in journal.incidents.list_incidents()
+                if number in (None, one.id)
             ]
         finally:
             journal.close()

@@ -168,7 +168,7 @@ class RequestHandler:
         self, incident_id: int, by: str, note: str | None, now: Millis, *, kind: str = "ack"
     ) -> tuple[bool, str]:
         """Somebody is on it, or has found out the `cause`, or has brought a `fix`: a line of the timeline with a name."""
-        incident = next(iter(self._journal.incidents.list_incidents(incident_id)), None)
+        incident = self._journal.incidents.find_incident(incident_id)
         if incident is None:
             return False, incidents.describe_unknown(incident_id, self._journal.incidents.list_incidents())
         title = {
@@ -185,7 +185,7 @@ class RequestHandler:
 
     def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:
         """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
-        incident = next(iter(self._journal.incidents.list_incidents(incident_id)), None)
+        incident = self._journal.incidents.find_incident(incident_id)
         if incident is None:
             return False, incidents.describe_unknown(incident_id, self._journal.incidents.list_incidents())
         state = self._journal.targets.get_state(incident.target, now)

@@ -83,8 +83,11 @@ def open_journal(folder: Path) -> tuple[Config, Journal]:
 
 def list_incidents(options: argparse.Namespace) -> int:
     _, journal = open_journal(options.config)
-    listed = journal.incidents.list_incidents(options.id)
-    if options.id is not None and not listed:
+    if options.id is None:
+        listed = journal.incidents.list_incidents()
+    elif (known := journal.incidents.find_incident(options.id)) is not None:
+        listed = [known]
+    else:
         raise WatchdogError(incidents.describe_unknown(options.id, journal.incidents.list_incidents()))
     if options.json:
         print(json.dumps([_incident_json(journal, one, options.id is not None) for one in listed]))

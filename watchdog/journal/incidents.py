@@ -41,23 +41,20 @@ def describe_unknown(incident: int, newest: Sequence[Incident]) -> str:
     return f"there is no incident {incident} — the newest: {known}"
 
 
+_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by"
+
+
 class SqlIncidentReader(SqlRepository):
     def find_open(self, target: str) -> Incident | None:
-        row = self._sql.query_one(
-            "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident"
-            " WHERE target = ? AND closed IS NULL",
-            target,
-        )
+        row = self._sql.query_one(f"SELECT {_COLUMNS} FROM incident WHERE target = ? AND closed IS NULL", target)  # noqa: S608 – our own columns
         return None if row is None else Incident(*row)
 
-    def list_incidents(self, incident: int | None = None, limit: int = 50) -> list[Incident]:
-        rows = self._sql.query(
-            "SELECT id, target, opened, closed, severity, title, acked, acked_by FROM incident WHERE ? IS NULL OR id = ?"
-            " ORDER BY id DESC LIMIT ?",
-            incident,
-            incident,
-            limit,
-        )
+    def find_incident(self, incident: int) -> Incident | None:
+        row = self._sql.query_one(f"SELECT {_COLUMNS} FROM incident WHERE id = ?", incident)  # noqa: S608 – our own columns
+        return None if row is None else Incident(*row)
+
+    def list_incidents(self, limit: int = 50) -> list[Incident]:
+        rows = self._sql.query(f"SELECT {_COLUMNS} FROM incident ORDER BY id DESC LIMIT ?", limit)  # noqa: S608 – our own columns
         return [Incident(*row) for row in rows]
 
     def list_trips(self, incident: int) -> list[TripRecord]:

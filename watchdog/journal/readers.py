@@ -24,8 +24,10 @@ from watchdog.journal.timeline import TimelineEvent
 class IncidentReader(Protocol):
     def find_open(self, target: str) -> Incident | None: ...
 
-    def list_incidents(self, incident: int | None = None, limit: int = 50) -> list[Incident]:
-        """The newest first; only one when its id is given."""
+    def find_incident(self, incident: int) -> Incident | None: ...
+
+    def list_incidents(self, limit: int = 50) -> list[Incident]:
+        """The newest first."""
 
     def list_trips(self, incident: int) -> list[TripRecord]: ...
 

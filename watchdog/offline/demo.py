@@ -273,7 +273,8 @@ class DemoEnvironment:
     def _build_result(self, number: int, bad: str, deployed: float) -> dict[str, Any]:
         journal = open_journal(self.folder / "state")
         try:
-            (incident,) = journal.incidents.list_incidents(number)
+            incident = journal.incidents.find_incident(number)
+            assert incident is not None
             run = journal.runs.list_for_incident(number)[-1]
             done = [
                 step for step in journal.runs.list_steps(run.id) if step.phase == "level" and step.level == run.level

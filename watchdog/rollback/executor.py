@@ -387,7 +387,7 @@ class StepExecutor:
     def _incident_json(self) -> JsonObject | None:
         """What tripped, for actions that hand it on."""
         number = self._run.incident
-        known = None if number is None else next(iter(self._context.journal.incidents.list_incidents(number)), None)
+        known = None if number is None else self._context.journal.incidents.find_incident(number)
         if known is None:
             return None
         trips = [

@@ -84,10 +84,9 @@ def collect_data(
     journal: Journal, number: int, config: Config, pages: PageList | None, now: Millis
 ) -> IncidentData | None:
     """Everything about an incident; None when there is none of that number. `pages`: its samples, where they are kept."""
-    found = journal.incidents.list_incidents(number)
-    if not found:
+    incident = journal.incidents.find_incident(number)
+    if incident is None:
         return None
-    (incident,) = found
     found_runs = journal.runs.list_for_incident(number)
     trips = journal.incidents.list_trips(number)
     return IncidentData(
