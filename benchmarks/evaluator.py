@@ -16,7 +16,7 @@ from watchdog import rules
 from watchdog.config import load
 from watchdog.core.model import Millis, Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Expr, InstantVector, parse
 from watchdog.rules import Check, Kpi, Reading, Rule, Threshold
@@ -187,7 +187,7 @@ def _pipeline(exprs: Sequence[str], limit: float) -> Iterator[Pipeline]:
             for number in range(len(exprs))
         )
         (folder / "rules" / "all.yaml").write_text(f"targets: {{bot: {{}}}}\nkpis:\n{kpis}\nrules:\n{listed}\n")
-        journal = Journal(folder / "state" / "journal.db")
+        journal = SqliteJournal(folder / "state" / "journal.db")
         try:
             yield Pipeline(load(folder, environ={}), journal, Telemetry("benchmarks"), _NOW)
         finally:

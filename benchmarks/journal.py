@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.table import TableRow
-from watchdog.journal import incidents, messages
-from watchdog.journal.sqlite import Journal
+from watchdog.core.model import Message
+from watchdog.journal.sqlite import SqliteJournal
 
 _T = 1_700_000_000_000
 
@@ -30,20 +30,21 @@ def measure_rows(seconds: float) -> list[TableRow]:
             bare.execute("INSERT INTO event (t, text) VALUES (?, ?)", (_T, "drawdown 10.2 % is above 10 %"))
             bare.execute("COMMIT")
 
-        journal = Journal(Path(name) / "journal.db")
+        journal = SqliteJournal(Path(name) / "journal.db")
 
         def event() -> None:
-            with journal.transaction() as db:
-                incidents.add_event(db, "tripped", "drawdown 10.2 % is above 10 %", _T)
+            with journal.transaction() as tx:
+                tx.timeline.add_event("tripped", "drawdown 10.2 % is above 10 %", _T)
 
         def trip() -> None:
             """What a rule that trips writes at least: incident, trip, timeline, one message each to two channels."""
-            with journal.transaction() as db:
-                number = incidents.open_incident(db, "bot", "crit", "drawdown", _T)
-                incidents.add_trip(db, number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
-                incidents.add_event(db, "tripped", "drawdown tripped", _T, incident=number, target="bot")
-                messages.enqueue(db, ["slack", "telegram"], "crit", "bot: drawdown tripped", ["10.2 %"], _T, number)
-                incidents.close_incident(db, number, _T)
+            with journal.transaction() as tx:
+                number = tx.incidents.open_incident("bot", "crit", "drawdown", _T)
+                tx.incidents.add_trip(number, "drawdown", "crit", (), "drawdown 10.2 % is above 10 %", "halt", _T)
+                tx.timeline.add_event("tripped", "drawdown tripped", _T, incident=number, target="bot")
+                message = Message("crit", "bot: drawdown tripped", ("10.2 %",), number)
+                tx.messages.enqueue(message, ["slack", "telegram"], _T)
+                tx.incidents.close_incident(number, _T)
 
         try:
             sqlite, one, five = _measure_medians([insert, event, trip], seconds)

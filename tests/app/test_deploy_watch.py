@@ -13,8 +13,8 @@ from tests.actions.test_systemd import FakeSystemctl
 from watchdog.app.deploy_watch import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot, inspect_target
 from watchdog.core.model import Millis
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
+from watchdog.journal.targets import TargetState
 
 START = 1_700_000_000_000
 INTERVAL = 5_000
@@ -30,8 +30,7 @@ class DeployWatchHarness:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = SqliteJournal(self.folder / "journal.db", durable=False)
         self.deploy_watch = DeployWatch(self.journal)
 
     def inspect(
@@ -47,8 +46,8 @@ class DeployWatchHarness:
         )  # all of them, not until the first
 
     @property
-    def target_state(self) -> incidents.TargetState:
-        return incidents.get_target_state(self.journal, "bot", self.now)
+    def target_state(self) -> TargetState:
+        return self.journal.targets.get_state("bot", self.now)
 
 
 @pytest.fixture
@@ -150,18 +149,18 @@ def test_nothing_speaks_for_the_commit_of_a_bot_that_does_not_run(
 def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(harness: DeployWatchHarness) -> None:
     harness.inspect()
     harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
-    with harness.journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "warn", "errors", harness.now)
+    with harness.journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "warn", "errors", harness.now)
     harness.inspect()
-    with harness.journal.transaction() as db:
-        incidents.close_incident(db, number, harness.now)
+    with harness.journal.transaction() as tx:
+        tx.incidents.close_incident(number, harness.now)
     assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
 
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
     assert not harness.becomes_known_good(LAST_GOOD_AFTER)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=None, latch_why=None)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=None, latch_why=None)
     assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
 
     harness.inspect(TargetSnapshot("c2", "i2", 0))

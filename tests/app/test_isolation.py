@@ -17,7 +17,7 @@ from watchdog.config import Config
 from watchdog.core.model import Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.core.target import Target
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import open_journal
 from watchdog.sources import ScrapeSource
 
 LONG_TIMEOUT = 30.0
@@ -168,7 +168,7 @@ def test_a_target_whose_repository_hangs_delays_the_look_at_no_other(
     targets = {f"hung-{n}": Target(repo="hung") for n in range(HUNG_COUNT)} | {"well": Target(repo="well")}
 
     async def main() -> None:
-        journal = Journal(tmp_path / "journal.db")
+        journal = open_journal(tmp_path)
         inspector = TargetInspector(journal, lambda: 1_000, lambda *_: None)
         try:
             async with asyncio.timeout(LONG_TIMEOUT):

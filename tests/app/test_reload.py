@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from watchdog.app import reload
 from watchdog.app.reload import Reloader
 from watchdog.config import Config, describe_changes, load, stat_files
+from watchdog.core.model import Message
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
 
@@ -51,8 +52,8 @@ class ReloadHarness:
             notify=self.record_message,
         )
 
-    def record_message(self, severity: str, title: str, lines: Sequence[str]) -> None:
-        self.messages.append((severity, title, tuple(lines)))
+    def record_message(self, message: Message) -> None:
+        self.messages.append((message.severity, message.title, message.lines))
 
     def edit_rules(self, old: str, new: str) -> None:
         text = self.rules.read_text()

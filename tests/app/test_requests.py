@@ -11,9 +11,8 @@ import pytest
 
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
 from watchdog.app.status import build_status
-from watchdog.journal import incidents, runs, suppressions
 from watchdog.journal.lock import StateLock
-from watchdog.journal.messages import Request
+from watchdog.journal.requests import Request
 from watchdog.offline.report import build
 
 HOUR = 60 * MINUTE
@@ -189,11 +188,11 @@ def test_a_silence_until_well_ends_when_the_rule_is_well_and_not_when_its_data_i
     answer_request(harness, "silence", rule="errors", until_well=True, **{"for": HOUR})
     harness.rounds(3, error_ratio=float("nan"))
     harness.requests.end_suppressions(harness.now)
-    assert suppressions.find_active(harness.journal, "silence", "errors", harness.now) is not None
+    assert harness.journal.suppressions.find_active("silence", "errors", harness.now) is not None
 
     harness.rounds(3, error_ratio=0.01)
     assert harness.requests.end_suppressions(harness.now)
-    assert suppressions.find_active(harness.journal, "silence", "errors", harness.now) is None
+    assert harness.journal.suppressions.find_active("silence", "errors", harness.now) is None
     assert "silence on errors ended: it is well again" in event_texts(harness)
 
 
@@ -202,7 +201,7 @@ def test_the_newest_silence_counts(harness: PipelineHarness) -> None:
     answer_request(harness, "silence", rule="errors", **{"for": SECOND})
     harness.rounds(2)
 
-    assert suppressions.find_active(harness.journal, "silence", "errors", harness.now) is None
+    assert harness.journal.suppressions.find_active("silence", "errors", harness.now) is None
 
 
 # ─ runs and incidents ─
@@ -211,8 +210,8 @@ def test_the_newest_silence_counts(harness: PipelineHarness) -> None:
 def queue_waiting_run(harness: PipelineHarness) -> int:
     harness.rounds(5, **BAD_VALUES)
     (run,) = harness.runs
-    with harness.journal.transaction() as db:
-        runs.update_run(db, run.id, approve_by=harness.now + MINUTE)
+    with harness.journal.transaction() as tx:
+        tx.runs.update_run(run.id, approve_by=harness.now + MINUTE)
     return run.id
 
 
@@ -221,7 +220,7 @@ def test_a_person_answers_once_in_their_name(harness: PipelineHarness, kind: str
     number = queue_waiting_run(harness)
 
     assert answer_request(harness, kind, run=number) == (True, f"run {number} (ladder) {word}")
-    assert runs.get_run(harness.journal, number).approval == word
+    assert harness.journal.runs.get_run(number).approval == word
     assert f"ladder {word}: ann: migration" in event_texts(harness)
     assert answer_request(harness, "approve", run=number) == (
         False,
@@ -236,18 +235,18 @@ def test_time_in_which_nobody_was_there_to_answer_does_not_count(harness: Pipeli
     harness.restart(HOUR)
     harness.requests.extend_approvals(seen, harness.now)
 
-    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == 40 * SECOND
+    assert (harness.journal.runs.get_run(number).approve_by or 0) - harness.now == 40 * SECOND
     assert event_texts(harness)[-1] == "the watchdog is back: ladder waits for approval for another 40 s"
     assert answer_request(harness, "approve", run=number)[0]
     harness.requests.extend_approvals(seen, harness.now + HOUR)
-    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == 40 * SECOND  # it is answered
+    assert (harness.journal.runs.get_run(number).approve_by or 0) - harness.now == 40 * SECOND  # it is answered
 
 
 def test_what_had_run_out_before_the_watchdog_went_away_stays_so(harness: PipelineHarness) -> None:
     number = queue_waiting_run(harness)
     harness.requests.extend_approvals(harness.now + 2 * MINUTE, harness.now + HOUR)
 
-    assert (runs.get_run(harness.journal, number).approve_by or 0) - harness.now == MINUTE
+    assert (harness.journal.runs.get_run(number).approve_by or 0) - harness.now == MINUTE
 
 
 def test_the_lock_knows_when_its_last_holder_was_seen(tmp_path: Path) -> None:
@@ -267,14 +266,14 @@ def test_an_answer_that_comes_too_late_is_none(harness: PipelineHarness) -> None
     harness.now += 2 * MINUTE
 
     assert not answer_request(harness, "approve", run=number)[0]
-    assert runs.get_run(harness.journal, number).approval is None
+    assert harness.journal.runs.get_run(number).approval is None
 
 
 def test_a_denied_plan_is_not_started_again_for_the_same_trip_and_begins_at_its_first_level_for_the_next(
     harness: PipelineHarness,
 ) -> None:
     number = queue_waiting_run(harness)
-    harness.end_run(runs.get_run(harness.journal, number), "denied")
+    harness.end_run(harness.journal.runs.get_run(number), "denied")
     harness.rounds(5)
     assert len(harness.runs) == 1
 
@@ -288,7 +287,7 @@ def test_an_abort_names_a_run_or_all_of_a_target(harness: PipelineHarness) -> No
     number = queue_waiting_run(harness)
 
     assert answer_request(harness, "abort", what="bot") == (True, f"run {number} (ladder) ends at the next step")
-    assert runs.get_run(harness.journal, number).abort == "ann: migration"
+    assert harness.journal.runs.get_run(number).abort == "ann: migration"
     assert answer_request(harness, "abort", what=str(number))[0]
 
 
@@ -303,9 +302,10 @@ def test_an_incident_is_acknowledged_by_the_first_and_every_note_stands_in_its_t
         Request(2, harness.now, "ack", {"incident": incident.id, "note": "root cause: NaN"}, "bob"), harness.now
     )
 
-    (known,) = incidents.list_incidents(harness.journal, incident.id)
+    known = harness.journal.incidents.find_incident(incident.id)
+    assert known is not None
     assert (known.acked_by, known.acked) == ("ann", harness.now)
-    kinds = [row["text"] for row in incidents.list_events(harness.journal, incident.id) if row["kind"] == "ack"]
+    kinds = [event.text for event in harness.journal.timeline.list_events(incident.id) if event.kind == "ack"]
     assert kinds == ["incident 1 acknowledged: ann: on it", "incident 1 acknowledged: bob: root cause: NaN"]
 
 
@@ -362,8 +362,8 @@ def test_after_resume_the_plan_that_ended_last_goes_back_to_work_in_its_stages(t
     desk.rounds(2)
     desk.rounds(2, equity=800)
     desk.end_run(desk.runs[0], "proven")
-    with desk.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=desk.now, latch_why="halt")
+    with desk.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=desk.now, latch_why="halt")
     desk.rounds(2, equity=1_000)
 
     granted, text = answer_request(desk, "resume", target="bot")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STANDALONE_PROGRAMS = {"detach.py"}
 """Run as processes of their own, between us and a bot; they have no caller to return to."""
 MAY_READ_CLOCKS = {"app", "cli", "offline/demo.py"}
+MAY_SPEAK_SQL = {"journal", "tsdb", "offline/history/series_db.py"}
+MAY_IMPORT_SQLITE = {"journal/sqlite.py", "tsdb", "offline/history/series_db.py"}
+SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|PRAGMA|CREATE|ALTER|DROP|BEGIN|COMMIT|ROLLBACK)\s+\S")
 MAY_PRINT = {"cli", "offline/demo.py", "__main__"}
 
 
@@ -137,6 +141,28 @@ def test_only_net_speaks_http(path: Path) -> None:
 
     if package_of(path) != "net":
         assert not imported & {"http.client", "requests", "urllib3", "urllib.request"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_journal_and_the_store_of_samples_speak_sql(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+    if not allowed(path, MAY_IMPORT_SQLITE):
+        assert "sqlite3" not in imported
+    if not allowed(path, MAY_SPEAK_SQL):
+        assert not [text for text in strings if SQL.match(text)]
+
+
+def test_the_journal_is_used_through_its_interface_alone() -> None:
+    """Who names an implementation cannot be given another one."""
+    for path in FILES:
+        if package_of(path) != "journal":
+            tree = ast.parse(path.read_text())
+            modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            assert not modules & {"watchdog.journal.sqlite", "watchdog.journal.sql", "watchdog.journal.schema"}, path
 
 
 def test_no_file_has_grown_beyond_one_subject() -> None:

@@ -21,7 +21,6 @@ from typing import Any
 from tests.crash.scenarios import Scenario, Workspace, setup_workspace
 from tests.rollback.harness import START, CrashPoints, RollbackHarness, flag_step, make_halt, make_repair
 from watchdog.core.model import Millis
-from watchdog.journal import runs
 from watchdog.rollback.runner import RollbackRunner
 
 PHASES = ("queue", "queued", "begun", "started", "act", "applied", "done", "verify", "proven", "watch", "end")
@@ -115,7 +114,7 @@ class CrashHarness(RollbackHarness):
         known = self.journal.query("SELECT id FROM run ORDER BY id")
         if not known:
             return "queue"
-        run, steps = self.get_run(known[0][0]), runs.list_steps(self.journal, known[0][0])
+        run, steps = self.get_run(known[0][0]), self.journal.runs.list_steps(known[0][0])
         if run.status == "queued":
             return "queued"
         if run.status in ("watching", "ended"):
@@ -143,7 +142,7 @@ class CrashHarness(RollbackHarness):
             self.counted_points(f"after {owner.describe()}")
 
     def _evidence(self, target: str, terms: Collection[Any], that: Any, since: Millis, now: Millis) -> Any:
-        steps = len(runs.list_steps(self.journal, 1))
+        steps = len(self.journal.runs.list_steps(1))
         if self.steps_at_last_check != steps:
             self.counted_points("look")
             self.steps_at_last_check = steps

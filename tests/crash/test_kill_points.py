@@ -16,7 +16,6 @@ import pytest
 from tests.crash import harness
 from tests.crash.harness import CrashHarness
 from tests.crash.scenarios import SCENARIOS, Scenario, Workspace, find_lost_user_data, kill_bots, start_api_server
-from watchdog.journal import runs
 
 RESTART_DELAY = 1_000
 
@@ -93,7 +92,7 @@ def assert_recovers(workspace: Workspace, scenario: Scenario, death: str, expect
     started = [
         step.say
         for row in successor.journal.query("SELECT id FROM run")
-        for step in runs.list_steps(successor.journal, row[0])
+        for step in successor.journal.runs.list_steps(row[0])
         if step.status == "started"
     ]
     if death == "SIGTERM":

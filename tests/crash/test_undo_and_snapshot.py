@@ -17,8 +17,7 @@ from tests.crash.scenarios import SCENARIOS, Workspace, find_lost_user_data, set
 from tests.support.actions import GitRepo, killed_at
 from watchdog.core.errors import WatchdogError
 from watchdog.core.target import Target
-from watchdog.journal import runs
-from watchdog.journal.sqlite import to_json
+from watchdog.journal.serialization import to_json
 from watchdog.offline import snapshot
 from watchdog.rollback import backup
 
@@ -52,9 +51,8 @@ def run_undo(workspace: Workspace, fault_at: int) -> None:
     known = life.journal.query("SELECT id FROM run WHERE part = 'undo'")
     if not known:
         place = workspace.target().model_dump_json(include={"repo"})
-        with life.journal.transaction() as db:
-            runs.queue_run(
-                db,
+        with life.journal.transaction() as tx:
+            tx.runs.queue_run(
                 incident=1,
                 target="bot",
                 plan="undo 1",

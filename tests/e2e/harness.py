@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 import psutil
 
 from watchdog.cli.status import incident_as_json
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import open_journal
 
 T = TypeVar("T")
 TOY_BOT = Path(__file__).with_name("toy_bot.py")
@@ -237,9 +236,10 @@ class E2EHarness:
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
         """What `incidents --json` prints, without a process for each look."""
-        journal = Journal(self.folder / "state" / "journal.db", migrate=False)
+        journal = open_journal(self.folder / "state", migrate=False)
         try:
-            found = incidents.list_incidents(journal, number)
+            one = None if number is None else journal.incidents.find_incident(number)
+            found = journal.incidents.list_incidents() if number is None else [one] if one is not None else []
             return [incident_as_json(journal, one, timeline=number is not None) for one in found]
         finally:
             journal.close()

@@ -19,12 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.errors import WatchdogError
-from watchdog.core.model import Labels
-from watchdog.journal import incidents, messages, runs
+from watchdog.core.model import Labels, Message
+from watchdog.journal import messages
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.runs import PlanRun, Step, StepId
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.sqlite import SqliteJournal, SqliteTransaction
+from watchdog.journal.targets import TargetState
 from watchdog.rules.state_machine import MachineState
 
 ROOT = Path(__file__).parents[2]
@@ -41,36 +43,38 @@ def journal_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def journal(journal_path: Path) -> Iterator[Journal]:
-    opened = Journal(journal_path)
+def journal(journal_path: Path) -> Iterator[SqliteJournal]:
+    opened = SqliteJournal(journal_path)
     yield opened
     opened.close()
 
 
-def event_texts(journal: Journal) -> list[str]:
+def event_texts(journal: SqliteJournal) -> list[str]:
     return [row["text"] for row in journal.query("SELECT text FROM event ORDER BY id")]
 
 
-def add_event(db: sqlite3.Connection, text: str) -> None:
-    incidents.add_event(db, "noted", text, NOW)
+def add_event(tx: SqliteTransaction, text: str) -> None:
+    tx.timeline.add_event("noted", text, NOW)
 
 
 @contextmanager
-def expect_rollback(journal: Journal, error: type[Exception], says: str | None = None) -> Iterator[sqlite3.Connection]:
+def expect_rollback(
+    journal: SqliteJournal, error: type[Exception], says: str | None = None
+) -> Iterator[SqliteTransaction]:
     """A transaction that ends with an error."""
-    with pytest.raises(error, match=says), journal.transaction() as db:
-        yield db
+    with pytest.raises(error, match=says), journal.transaction() as tx:
+        yield tx
 
 
 # ─ all or nothing ─
 
 
-def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: Journal) -> None:
-    with expect_rollback(journal, LookupError) as db:
-        number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
-        incidents.add_trip(db, number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
-        queue_run(db, incident=number)
-        messages.enqueue(db, ["slack"], "crit", "tripped", [], NOW, number)
+def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: SqliteJournal) -> None:
+    with expect_rollback(journal, LookupError) as tx:
+        number = tx.incidents.open_incident("bot", "crit", "flapping", NOW)
+        tx.incidents.add_trip(number, "flapping", "crit", (), "15 %", "hmm-v2", NOW)
+        queue_run(tx, incident=number)
+        tx.messages.enqueue(Message("crit", "tripped", incident=number), ["slack"], NOW)
         raise LookupError
 
     assert [
@@ -78,7 +82,7 @@ def test_a_change_and_all_that_follows_from_it_is_one_transaction(journal: Journ
     ] == [0] * 4
 
 
-def test_a_transaction_within_a_transaction_shares_its_fate(journal: Journal) -> None:
+def test_a_transaction_within_a_transaction_shares_its_fate(journal: SqliteJournal) -> None:
     with expect_rollback(journal, LookupError) as outer:
         add_event(outer, "outer")
         with journal.transaction() as inner:
@@ -93,58 +97,83 @@ def test_a_transaction_within_a_transaction_shares_its_fate(journal: Journal) ->
     assert event_texts(journal) == ["outer", "inner"]
 
 
-def test_what_is_not_committed_is_seen_by_nobody_else(journal_path: Path, journal: Journal) -> None:
-    beside = Journal(journal_path)
-    with journal.transaction() as db:
-        add_event(db, "soon")
+def test_what_is_not_committed_is_seen_by_nobody_else(journal_path: Path, journal: SqliteJournal) -> None:
+    beside = SqliteJournal(journal_path)
+    with journal.transaction() as tx:
+        add_event(tx, "soon")
         assert event_texts(beside) == []
 
     assert event_texts(beside) == ["soon"]
     beside.close()
 
 
-def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path, journal: Journal) -> None:
+def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path, journal: SqliteJournal) -> None:
     """A constraint that is checked at the end leaves the transaction open; what followed would silently join it."""
-    with expect_rollback(journal, sqlite3.IntegrityError) as db:
-        db.execute("PRAGMA defer_foreign_keys=ON")
-        incidents.add_trip(db, 99, "flapping", "crit", (), "of no incident", None, NOW)
-    with journal.transaction() as db:
-        add_event(db, "afterwards")
+    with expect_rollback(journal, sqlite3.IntegrityError) as tx:
+        journal.execute("PRAGMA defer_foreign_keys=ON")
+        tx.incidents.add_trip(99, "flapping", "crit", (), "of no incident", None, NOW)
+    with journal.transaction() as tx:
+        add_event(tx, "afterwards")
     journal.close()
 
-    again = Journal(journal_path)
+    again = SqliteJournal(journal_path)
     assert event_texts(again) == ["afterwards"]
     assert again.query("SELECT * FROM trip") == []
     again.close()
 
 
-def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: Journal) -> None:
+def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: SqliteJournal) -> None:
     (pages,) = journal.query("PRAGMA page_count")[0]
     journal.query(f"PRAGMA max_page_count={pages + 20}")
 
-    with expect_rollback(journal, sqlite3.OperationalError, "full") as db:
+    with expect_rollback(journal, JournalUnavailableError, "full") as tx:
         for _ in range(1_000):
-            add_event(db, "x" * 1_000)
+            add_event(tx, "x" * 1_000)
 
     assert event_texts(journal) == []
-    with journal.transaction() as db:
-        add_event(db, "there is room again")
+    with journal.transaction() as tx:
+        add_event(tx, "there is room again")
     assert event_texts(journal) == ["there is room again"]
 
 
-def test_threads_write_one_after_the_other(journal: Journal) -> None:
+def test_a_mistake_in_our_own_sql_is_no_outage(journal: SqliteJournal) -> None:
+    """It would be tried again for ever."""
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        journal.query("SELECT colour FROM event")
+    with expect_rollback(journal, sqlite3.OperationalError, "no such table"):
+        journal.execute("DELETE FROM nowhere")
+
+
+def test_a_journal_that_another_program_holds_is_unavailable_and_not_damaged(journal_path: Path) -> None:
+    journal = SqliteJournal(journal_path, busy_timeout=0.01)
+    shell = sqlite3.connect(journal_path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(JournalUnavailableError, match="locked — end the program"), journal.transaction() as tx:
+        add_event(tx, "not written")
+    journal.check()
+    shell.execute("ROLLBACK")
+    shell.close()
+    with journal.transaction() as tx:
+        add_event(tx, "written")
+
+    assert event_texts(journal) == ["written"]
+    journal.close()
+
+
+def test_threads_write_one_after_the_other(journal: SqliteJournal) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
     def first() -> None:
-        with expect_rollback(journal, LookupError) as db:
-            add_event(db, "undone")
+        with expect_rollback(journal, LookupError) as tx:
+            add_event(tx, "undone")
             inside.set()
             assert go_on.wait(30)
             raise LookupError
 
     def second() -> None:
-        with journal.transaction() as db:
-            add_event(db, "done")
+        with journal.transaction() as tx:
+            add_event(tx, "done")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     threads[0].start()
@@ -157,22 +186,22 @@ def test_threads_write_one_after_the_other(journal: Journal) -> None:
     assert event_texts(journal) == ["done"]
 
 
-def test_what_is_committed_survives_a_power_cut(journal: Journal) -> None:
+def test_what_is_committed_survives_a_power_cut(journal: SqliteJournal) -> None:
     """WAL with `synchronous=FULL` (2): the log is on disk before the commit returns."""
     assert journal.query("PRAGMA journal_mode")[0][0] == "wal"
     assert journal.query("PRAGMA synchronous")[0][0] == 2
     assert journal.query("PRAGMA foreign_keys")[0][0] == 1
 
 
-def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(journal: Journal) -> None:
-    def waits(db: Any) -> int:
-        return int(db.execute("PRAGMA synchronous").fetchone()[0])
+def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(journal: SqliteJournal) -> None:
+    def waits() -> int:
+        return int(journal.query("PRAGMA synchronous")[0][0])
 
-    with journal.transaction(defer_sync=True) as db:
-        incidents.add_event(db, "note", "soon", NOW)
-        assert waits(db) == 1
-    with journal.transaction() as db, journal.transaction(defer_sync=True) as inner:
-        assert waits(inner) == 2
+    with journal.transaction(defer_sync=True) as tx:
+        tx.timeline.add_event("note", "soon", NOW)
+        assert waits() == 1
+    with journal.transaction(), journal.transaction(defer_sync=True):
+        assert waits() == 2
     with pytest.raises(ZeroDivisionError), journal.transaction(defer_sync=True):
         1 / 0  # noqa: B018
 
@@ -181,30 +210,42 @@ def test_what_is_written_soon_waits_for_no_disk_and_what_comes_after_it_does(jou
 
 
 def test_everything_survives_closing_and_opening(journal_path: Path) -> None:
-    journal = Journal(journal_path)
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "crit", "flapping", NOW)
-        incidents.add_trip(db, number, "flapping", "crit", BTC, "15 %", None, NOW)
-        run = queue_run(db, incident=number)
-        runs.start_step(db, make_step(run))
-        messages.enqueue(db, ["slack"], "crit", "tripped", ["one", "zwei – ✓"], NOW, number)
-        incidents.save_machines(db, {("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
-        incidents.save_peak(db, "equity", "max", NOW, 1_000.0)
+    journal = SqliteJournal(journal_path)
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "flapping", NOW)
+        tx.incidents.add_trip(number, "flapping", "crit", BTC, "15 %", None, NOW)
+        run = queue_run(tx, incident=number)
+        tx.runs.start_step(make_step(run))
+        tx.messages.enqueue(
+            Message(
+                "crit",
+                "tripped",
+                (
+                    "one",
+                    "zwei – ✓",
+                ),
+                incident=number,
+            ),
+            ["slack"],
+            NOW,
+        )
+        tx.machines.save_machines({("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
+        tx.peaks.save_peak("equity", "max", NOW, 1_000.0)
 
-    def seen(journal: Journal) -> list[Any]:
+    def seen(journal: SqliteJournal) -> list[Any]:
         return [
-            incidents.find_open(journal, "bot"),
-            incidents.list_trips(journal, number),
-            runs.get_run(journal, run),
-            runs.list_steps(journal, run),
-            messages.due(journal, NOW),
-            list(incidents.list_machines(journal)),
-            incidents.list_peaks(journal),
+            journal.incidents.find_open("bot"),
+            journal.incidents.list_trips(number),
+            journal.runs.get_run(run),
+            journal.runs.list_steps(run),
+            journal.messages.due(NOW),
+            list(journal.machines.list_machines()),
+            journal.peaks.list_peaks(),
         ]
 
     before = seen(journal)
     journal.close()
-    again = Journal(journal_path)
+    again = SqliteJournal(journal_path)
     after = seen(again)
     again.close()
 
@@ -242,15 +283,14 @@ def kill(process: subprocess.Popen[str]) -> None:
 MID_TRANSACTION_PROGRAM = """
 import sys, time
 from pathlib import Path
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
-journal = Journal(Path(sys.argv[1]))
-with journal.transaction() as db:
-    incidents.add_event(db, "noted", "committed", 1)
+from watchdog.journal.sqlite import SqliteJournal
+journal = SqliteJournal(Path(sys.argv[1]))
+with journal.transaction() as tx:
+    tx.timeline.add_event("noted", "committed", 1)
 journal.query("PRAGMA cache_size=10")
-with journal.transaction() as db:
+with journal.transaction() as tx:
     for n in range(500):
-        incidents.add_event(db, "noted", "x" * 1000, 1)
+        tx.timeline.add_event("noted", "x" * 1000, 1)
     print("in the middle", flush=True)
     time.sleep(600)
 """
@@ -258,13 +298,13 @@ with journal.transaction() as db:
 WRITER_PROGRAM = """
 import sys
 from pathlib import Path
-from watchdog.journal import incidents, messages as outbox
-from watchdog.journal.sqlite import Journal
-journal = Journal(Path(sys.argv[1]))
+from watchdog.core.model import Message
+from watchdog.journal.sqlite import SqliteJournal
+journal = SqliteJournal(Path(sys.argv[1]))
 for n in range(1_000_000):
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, f"bot {n}", "crit", "flapping", 1)
-        outbox.enqueue(db, ["slack", "telegram"], "crit", "tripped", [], 1, number)
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident(f"bot {n}", "crit", "flapping", 1)
+        tx.messages.enqueue(Message("crit", "tripped", incident=number), ["slack", "telegram"], 1)
     print(n, flush=True)
 """
 
@@ -275,10 +315,10 @@ def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing_of_it(journal_path
         assert journal_path.with_name("journal.db-wal").stat().st_size > 100_000  # much of it is on the disk already
         kill(process)
 
-    journal = Journal(journal_path)
+    journal = SqliteJournal(journal_path)
     assert event_texts(journal) == ["committed"]
-    with journal.transaction() as db:
-        add_event(db, "and on it goes")
+    with journal.transaction() as tx:
+        add_event(tx, "and on it goes")
     assert event_texts(journal) == ["committed", "and on it goes"]
     journal.close()
 
@@ -292,7 +332,7 @@ def test_kill_9_at_any_moment_leaves_whole_transactions_and_every_one_that_was_r
         assert process.stdout is not None
         reported = max([reported, *(int(text) for text in process.stdout.read().split("\n")[:-1] if text)])
 
-    journal = Journal(journal_path)
+    journal = SqliteJournal(journal_path)
     whole = journal.query(
         "SELECT i.id, count(m.id) FROM incident i LEFT JOIN message m ON m.incident = i.id GROUP BY i.id"
     )
@@ -313,15 +353,15 @@ def make_foreign_database(journal_path: Path) -> None:
 
 def make_unknown_schema(journal_path: Path) -> None:
     """A journal of many pages."""
-    journal = Journal(journal_path)
-    with journal.transaction() as db:
+    journal = SqliteJournal(journal_path)
+    with journal.transaction() as tx:
         for _ in range(300):
-            add_event(db, "x" * 1_000)
+            add_event(tx, "x" * 1_000)
     journal.close()
 
 
 def make_newer_schema(journal_path: Path) -> None:
-    Journal(journal_path).close()
+    SqliteJournal(journal_path).close()
     db = sqlite3.connect(journal_path)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     db.close()
@@ -360,7 +400,7 @@ def test_a_file_that_cannot_be_trusted_is_refused_with_the_cure_and_left_alone(
     before = path.read_bytes() if path.is_file() else b""
 
     with pytest.raises(JournalError, match=cure) as caught:
-        Journal(path)
+        SqliteJournal(path)
 
     assert str(path) in str(caught.value)
     assert (path.read_bytes() if path.is_file() else b"") == before
@@ -370,10 +410,10 @@ def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file stands in the way")
 
     with pytest.raises(JournalError, match="check the folder's owner"):
-        Journal(tmp_path / "state" / "journal.db")
+        SqliteJournal(tmp_path / "state" / "journal.db")
 
 
-def test_a_new_journal_is_marked_as_ours(journal_path: Path, journal: Journal) -> None:
+def test_a_new_journal_is_marked_as_ours(journal_path: Path, journal: SqliteJournal) -> None:
     assert journal.query("PRAGMA application_id")[0][0] == APPLICATION_ID
     assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
 
@@ -387,7 +427,7 @@ def test_two_who_create_the_journal_at_once_both_can_use_it(tmp_path: Path) -> N
         def create(path: Path = path, gate: threading.Barrier = gate, failures: list[Exception] = failures) -> None:
             gate.wait(30)
             try:
-                Journal(path).close()
+                SqliteJournal(path).close()
             except JournalError as error:
                 failures.append(error)
 
@@ -413,11 +453,11 @@ def test_a_journal_of_an_older_version_is_copied_then_brought_up_to_date(journal
     before = journal_path.read_bytes()
 
     with pytest.raises(JournalError, match="restart the service"):
-        Journal(journal_path, migrate=False)
+        SqliteJournal(journal_path, migrate=False)
     assert journal_path.read_bytes() == before
 
-    journal = Journal(journal_path)
-    assert runs.get_run(journal, 1).plan == "p"
+    journal = SqliteJournal(journal_path)
+    assert journal.runs.get_run(1).plan == "p"
     assert journal.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
     journal.close()
     kept = sqlite3.connect(journal_path.with_name("journal-v1.db"))
@@ -434,7 +474,7 @@ def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(journal_path: P
     journal_path.with_name("journal-v1.db").mkdir()
 
     with pytest.raises(JournalError, match="not changed without a copy"):
-        Journal(journal_path)
+        SqliteJournal(journal_path)
 
     db = sqlite3.connect(journal_path)
     assert db.execute("PRAGMA user_version").fetchone() == (1,)
@@ -443,7 +483,7 @@ def test_an_older_journal_that_cannot_be_copied_is_left_as_it_is(journal_path: P
 
 def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(journal_path: Path) -> None:
     make_unknown_schema(journal_path)
-    journal = Journal(journal_path)
+    journal = SqliteJournal(journal_path)
     with journal_path.open("r+b") as file:
         file.seek(40 * 4_096)
         file.write(b"\xa5" * 4_096 * 10)
@@ -459,7 +499,7 @@ def test_a_journal_that_turns_out_to_be_damaged_takes_nothing_more(journal_path:
     journal.close()
 
 
-def test_a_journal_that_was_moved_away_while_in_use_is_noticed(journal_path: Path, journal: Journal) -> None:
+def test_a_journal_that_was_moved_away_while_in_use_is_noticed(journal_path: Path, journal: SqliteJournal) -> None:
     journal.check()
     journal_path.rename(journal_path.with_name("elsewhere.db"))
 
@@ -473,10 +513,9 @@ def test_a_journal_that_was_moved_away_while_in_use_is_noticed(journal_path: Pat
 FULL_DISK_PROGRAM = """
 import os, sys
 from pathlib import Path
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 state = Path(sys.argv[1])
-journal = Journal(state / "journal.db")
+journal = SqliteJournal(state / "journal.db")
 assert journal.disk_reserve.fill() and not journal.disk_reserve.fill()
 with (state / "junk").open("wb", buffering=0) as junk:
     try:
@@ -485,8 +524,8 @@ with (state / "junk").open("wb", buffering=0) as junk:
     except OSError as full:
         print(full.strerror)
 for number in range(200):
-    with journal.transaction() as db:
-        incidents.add_event(db, "noted", "x" * 10_000, number)
+    with journal.transaction() as tx:
+        tx.timeline.add_event("noted", "x" * 10_000, number)
 print(len(journal.query("SELECT id FROM event")), journal.disk_reserve.exists)
 (state / "junk").unlink()
 print(journal.disk_reserve.fill())
@@ -570,10 +609,10 @@ def test_who_hangs_is_fenced_off_and_ended_and_its_journal_takes_nothing_more(
         assert process.wait(30) == -signal.SIGKILL
     assert new.is_held()
     monkeypatch.setattr(os, "kill", lambda *_: None)  # one that cannot be ended
-    journal = Journal(tmp_path / "journal.db")
+    journal = SqliteJournal(tmp_path / "journal.db")
     journal.fencing_lock = new
-    with journal.transaction() as db:
-        add_event(db, "while it is ours")
+    with journal.transaction() as tx:
+        add_event(tx, "while it is ours")
 
     assert old.take_over()
 
@@ -599,84 +638,83 @@ def test_the_lock_of_nobody_has_no_holder(tmp_path: Path) -> None:
 # ─ incidents ─
 
 
-def test_a_target_has_one_open_incident(journal: Journal) -> None:
-    with journal.transaction() as db:
-        first = incidents.open_incident(db, "bot", "warn", "flapping", NOW)
-        incidents.open_incident(db, "other", "warn", "flapping", NOW)
-    with expect_rollback(journal, sqlite3.IntegrityError) as db:
-        add_event(db, "undone with it")
-        incidents.open_incident(db, "bot", "crit", "again", NOW)
+def test_a_target_has_one_open_incident(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        first = tx.incidents.open_incident("bot", "warn", "flapping", NOW)
+        tx.incidents.open_incident("other", "warn", "flapping", NOW)
+    with expect_rollback(journal, sqlite3.IntegrityError) as tx:
+        add_event(tx, "undone with it")
+        tx.incidents.open_incident("bot", "crit", "again", NOW)
 
     assert event_texts(journal) == []
-    with journal.transaction() as db:
-        incidents.raise_to_critical(db, first)
-        incidents.close_incident(db, first, NOW + 1)
-        incidents.close_incident(db, first, NOW + 2)
-        second = incidents.open_incident(db, "bot", "crit", "again", NOW + 3)
-    current = incidents.find_open(journal, "bot")
+    with journal.transaction() as tx:
+        tx.incidents.raise_to_critical(first)
+        tx.incidents.close_incident(first, NOW + 1)
+        tx.incidents.close_incident(first, NOW + 2)
+        second = tx.incidents.open_incident("bot", "crit", "again", NOW + 3)
+    current = journal.incidents.find_open("bot")
     assert current is not None
     assert (current.id, current.opened, current.closed) == (second, NOW + 3, None)
-    assert [(i.id, i.severity, i.closed) for i in incidents.list_incidents(journal, first)] == [
-        (first, "crit", NOW + 1)
-    ]
-    assert [i.id for i in incidents.list_incidents(journal, limit=2)] == [second, second - 1]
-    assert incidents.find_open(journal, "nobody") is None
+    known = journal.incidents.find_incident(first)
+    assert known is not None
+    assert (known.id, known.severity, known.closed) == (first, "crit", NOW + 1)
+    assert journal.incidents.find_incident(99) is None
+    assert [i.id for i in journal.incidents.list_incidents(limit=2)] == [second, second - 1]
+    assert journal.incidents.find_open("nobody") is None
 
 
-def test_a_trip_is_cleared_for_its_own_label_set_and_keeps_its_first_end(journal: Journal) -> None:
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        incidents.add_trip(db, number, "r", "crit", BTC, "first", "halt", NOW)
-        incidents.add_trip(db, number, "r", "crit", (), "other labels", None, NOW + 1)
-        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 2)
-        incidents.add_trip(db, number, "r", "crit", BTC, "again", "halt", NOW + 3)
-        incidents.clear_trip(db, number, "r", "crit", BTC, NOW + 4)
+def test_a_trip_is_cleared_for_its_own_label_set_and_keeps_its_first_end(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        tx.incidents.add_trip(number, "r", "crit", BTC, "first", "halt", NOW)
+        tx.incidents.add_trip(number, "r", "crit", (), "other labels", None, NOW + 1)
+        tx.incidents.clear_trip(number, "r", "crit", BTC, NOW + 2)
+        tx.incidents.add_trip(number, "r", "crit", BTC, "again", "halt", NOW + 3)
+        tx.incidents.clear_trip(number, "r", "crit", BTC, NOW + 4)
 
-    assert [(t.labels, t.reason, t.plan, t.cleared) for t in incidents.list_trips(journal, number)] == [
+    assert [(t.labels, t.reason, t.plan, t.cleared) for t in journal.incidents.list_trips(number)] == [
         (BTC, "first", "halt", NOW + 2),
         ((), "other labels", None, None),
         (BTC, "again", "halt", NOW + 4),
     ]
 
 
-def test_a_trip_belongs_to_an_incident(journal: Journal) -> None:
-    with expect_rollback(journal, sqlite3.IntegrityError) as db:
-        incidents.add_trip(db, 99, "r", "crit", (), "of no incident", None, NOW)
+def test_a_trip_belongs_to_an_incident(journal: SqliteJournal) -> None:
+    with expect_rollback(journal, sqlite3.IntegrityError) as tx:
+        tx.incidents.add_trip(99, "r", "crit", (), "of no incident", None, NOW)
 
 
-def test_a_machine_is_read_back_as_it_was_and_forgotten_when_told(journal: Journal) -> None:
+def test_a_machine_is_read_back_as_it_was_and_forgotten_when_told(journal: SqliteJournal) -> None:
     machine = asdict(MachineState("pending", NOW, NOW, 7, (True, False), NOW, "bad", reason="“ü”"))
-    with journal.transaction() as db:
-        incidents.save_machines(db, {("r", "crit", BTC): machine, ("r", "warn", ()): machine})
-        incidents.save_machines(db, {("r", "crit", BTC): {**machine, "held": 8}, ("r", "warn", ()): None})
+    with journal.transaction() as tx:
+        tx.machines.save_machines({("r", "crit", BTC): machine, ("r", "warn", ()): machine})
+        tx.machines.save_machines({("r", "crit", BTC): {**machine, "held": 8}, ("r", "warn", ()): None})
 
-    ((key, state),) = incidents.list_machines(journal)
+    ((key, state),) = journal.machines.list_machines()
     assert key == ("r", "crit", BTC)
     assert MachineState(**{**state, "recent": tuple(state["recent"])}) == MachineState(**{**machine, "held": 8})
 
 
-def test_the_epoch_of_a_target_starts_when_it_is_first_seen(journal: Journal) -> None:
-    assert incidents.get_target_state(journal, "bot", NOW) == incidents.TargetState("bot", NOW)
-    with journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=NOW + 5, latch_why="exhausted")
+def test_the_epoch_of_a_target_starts_when_it_is_first_seen(journal: SqliteJournal) -> None:
+    assert journal.targets.get_state("bot", NOW) == TargetState("bot", NOW)
+    with journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=NOW + 5, latch_why="exhausted")
 
-    assert incidents.get_target_state(journal, "bot", NOW + 9) == incidents.TargetState(
-        "bot", NOW, NOW + 5, "exhausted"
-    )
+    assert journal.targets.get_state("bot", NOW + 9) == TargetState("bot", NOW, NOW + 5, "exhausted")
 
 
 @SHARED_SETTINGS
 @given(samples=st.lists(st.tuples(st.integers(0, 4 * HOUR), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
 @pytest.mark.parametrize(("side", "worst"), [("max", max), ("min", min)])
 def test_the_peak_of_each_hour_is_kept(
-    journal: Journal, side: str, worst: Callable[..., float], samples: list[tuple[int, float]]
+    journal: SqliteJournal, side: str, worst: Callable[..., float], samples: list[tuple[int, float]]
 ) -> None:
-    with journal.transaction() as db:
-        db.execute("DELETE FROM peak")
+    with journal.transaction() as tx:
+        journal.execute("DELETE FROM peak")
         for t, v in samples:
-            incidents.save_peak(db, "equity", side, t, v)
-            incidents.save_peak(db, "other", "max" if side == "min" else "min", t, 0.0)
-    kept = [(t, v) for series, t, v in incidents.list_peaks(journal) if series == "equity"]
+            tx.peaks.save_peak("equity", side, t, v)
+            tx.peaks.save_peak("other", "max" if side == "min" else "min", t, 0.0)
+    kept = [(t, v) for series, t, v in journal.peaks.list_peaks() if series == "equity"]
 
     hours = {t // HOUR for t, _ in samples}
     assert [t for t, _ in kept] == sorted(t for t, _ in kept)
@@ -684,23 +722,41 @@ def test_the_peak_of_each_hour_is_kept(
     assert sorted(v for _, v in kept) == sorted(worst(v for t, v in samples if t // HOUR == hour) for hour in hours)
 
 
-def test_the_timeline_of_an_incident_is_in_order(journal: Journal) -> None:
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        incidents.add_event(db, "tripped", "one", NOW, incident=number)
-        incidents.add_event(db, "noted", "of no incident", NOW)
-        incidents.add_event(db, "queued", "two", NOW, incident=number, run=7, target="bot")
+def test_the_timeline_of_an_incident_is_in_order(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        tx.timeline.add_event("tripped", "one", NOW, incident=number)
+        tx.timeline.add_event("noted", "of no incident", NOW)
+        tx.timeline.add_event("queued", "two", NOW, incident=number, run=7, target="bot")
 
-    assert [tuple(row) for row in incidents.list_events(journal, number)] == [
+    assert [(event.t, event.kind, event.text) for event in journal.timeline.list_events(number)] == [
         (NOW, "tripped", "one"),
         (NOW, "queued", "two"),
     ]
 
 
+def test_the_timeline_can_be_followed_by_run_and_by_kind(journal: SqliteJournal) -> None:
+    assert journal.timeline.last_event_id() == 0
+    with journal.transaction() as tx:
+        tx.timeline.add_event("queued", "one", NOW, run=7)
+        tx.timeline.add_event("baseline", "two", NOW)
+        tx.timeline.add_event("step", "three", NOW, run=7)
+
+    def texts(after: int, **filters: Any) -> list[str]:
+        return [event.text for event in journal.timeline.list_events_after(after, **filters)]
+
+    assert journal.timeline.last_event_id() == 3
+    assert texts(0) == ["one", "two", "three"]
+    assert texts(1) == ["two", "three"]
+    assert texts(1, run=7) == ["three"]
+    assert texts(0, kind="baseline") == ["two"]
+    assert texts(0, run=7, kind="baseline") == []
+
+
 # ─ runs ─
 
 
-def queue_run(db: sqlite3.Connection, **fields: Any) -> int:
+def queue_run(tx: SqliteTransaction, **fields: Any) -> int:
     known: dict[str, Any] = {
         "incident": None,
         "target": "bot",
@@ -711,7 +767,7 @@ def queue_run(db: sqlite3.Connection, **fields: Any) -> int:
         "by": "rule flapping",
         "now": NOW,
     }
-    return runs.queue_run(db, **{**known, **fields})
+    return tx.runs.queue_run(**{**known, **fields})
 
 
 def make_step(run: int, n: int = 0, **fields: Any) -> Step:
@@ -730,11 +786,11 @@ def make_step(run: int, n: int = 0, **fields: Any) -> Step:
     return Step(run=run, n=n, **{**known, **fields})
 
 
-def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
-    with journal.transaction() as db:
-        run = queue_run(db, level=2, text='{"kind": "repair"}')
+def test_a_run_is_read_back_as_it_was_queued(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        run = queue_run(tx, level=2, text='{"kind": "repair"}')
 
-    assert runs.get_run(journal, run) == PlanRun(
+    assert journal.runs.get_run(run) == PlanRun(
         run,
         None,
         "bot",
@@ -754,69 +810,69 @@ def test_a_run_is_read_back_as_it_was_queued(journal: Journal) -> None:
     )
 
 
-def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(journal: Journal) -> None:
-    with journal.transaction() as db:
-        ended = queue_run(db)
-        first, second, at_work = queue_run(db), queue_run(db), queue_run(db)
-        halt = queue_run(db, kind="halt", plan="halt")
-        queue_run(db, target="other")
-        runs.update_run(db, ended, status="ended", outcome="proven", ended=NOW)
-        runs.update_run(db, at_work, status="running")
+def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        ended = queue_run(tx)
+        first, second, at_work = queue_run(tx), queue_run(tx), queue_run(tx)
+        halt = queue_run(tx, kind="halt", plan="halt")
+        queue_run(tx, target="other")
+        tx.runs.update_run(ended, status="ended", outcome="proven", ended=NOW)
+        tx.runs.update_run(at_work, status="running")
 
-    assert [run.id for run in runs.list_unfinished(journal, "bot")] == [halt, at_work, first, second]
+    assert [run.id for run in journal.runs.list_unfinished("bot")] == [halt, at_work, first, second]
 
 
-def test_budgets_count_what_rules_started_and_what_came_of_it(journal: Journal) -> None:
-    with journal.transaction() as db:
-        counted = [queue_run(db, now=NOW), queue_run(db, now=NOW - 10), queue_run(db, now=NOW, kind="halt")]
-        runs.update_run(db, counted[1], status="ended", outcome="exhausted", ended=NOW)
-        queue_run(db, by="person anna")
-        queue_run(db, target="other")
+def test_budgets_count_what_rules_started_and_what_came_of_it(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        counted = [queue_run(tx, now=NOW), queue_run(tx, now=NOW - 10), queue_run(tx, now=NOW, kind="halt")]
+        tx.runs.update_run(counted[1], status="ended", outcome="exhausted", ended=NOW)
+        queue_run(tx, by="person anna")
+        queue_run(tx, target="other")
         for outcome in ("not-needed", "dry-run"):
-            runs.update_run(db, queue_run(db), status="ended", outcome=outcome, ended=NOW)
-        runs.update_run(db, queue_run(db, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
+            tx.runs.update_run(queue_run(tx), status="ended", outcome=outcome, ended=NOW)
+        tx.runs.update_run(queue_run(tx, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
 
-    assert [run.id for run in runs.list_recent_automatic(journal, "bot", NOW - 5)] == counted
-
-
-def test_the_runs_of_an_incident_are_in_order(journal: Journal) -> None:
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "crit", "x", NOW)
-        mine = [queue_run(db, incident=number), queue_run(db, incident=number, kind="halt")]
-        queue_run(db)
-
-    assert [run.id for run in runs.list_for_incident(journal, number)] == mine
+    assert [run.id for run in journal.runs.list_recent_automatic("bot", NOW - 5)] == counted
 
 
-def test_a_step_says_started_before_the_act_and_its_end_after(journal: Journal) -> None:
-    with journal.transaction() as db:
-        run = queue_run(db)
-        runs.start_step(db, make_step(run))
-        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
+def test_the_runs_of_an_incident_are_in_order(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        mine = [queue_run(tx, incident=number), queue_run(tx, incident=number, kind="halt")]
+        queue_run(tx)
 
-    (started,) = runs.list_steps(journal, run)
+    assert [run.id for run in journal.runs.list_for_incident(number)] == mine
+
+
+def test_a_step_says_started_before_the_act_and_its_end_after(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        run = queue_run(tx)
+        tx.runs.start_step(make_step(run))
+        tx.runs.record_child(StepId(run, "level", 0, 0), 4711, 12.5)
+
+    (started,) = journal.runs.list_steps(run)
     assert started == make_step(run, child_pid=4711, child_started=12.5)
 
-    with journal.transaction() as db:
-        runs.end_step(db, run, "level", 0, 0, "done", "restarted", NOW + 1)
-    (ended,) = runs.list_steps(journal, run)
+    with journal.transaction() as tx:
+        tx.runs.end_step(StepId(run, "level", 0, 0), "done", "restarted", NOW + 1)
+    (ended,) = journal.runs.list_steps(run)
     assert (ended.status, ended.detail, ended.ended, ended.before) == ("done", "restarted", NOW + 1, {"pid": 7})
 
 
-def test_a_second_try_of_a_step_replaces_the_first(journal: Journal) -> None:
-    with journal.transaction() as db:
-        run = queue_run(db)
-        runs.start_step(db, make_step(run))
-        runs.record_child(db, (run, "level", 0, 0), 4711, 12.5)
-        runs.end_step(db, run, "level", 0, 0, "failed", "no", NOW + 1)
-        runs.start_step(db, make_step(run, before=None, started=NOW + 2))
+def test_a_second_try_of_a_step_replaces_the_first(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        run = queue_run(tx)
+        tx.runs.start_step(make_step(run))
+        tx.runs.record_child(StepId(run, "level", 0, 0), 4711, 12.5)
+        tx.runs.end_step(StepId(run, "level", 0, 0), "failed", "no", NOW + 1)
+        tx.runs.start_step(make_step(run, before=None, started=NOW + 2))
 
-    assert runs.list_steps(journal, run) == [make_step(run, before=None, started=NOW + 2)]
+    assert journal.runs.list_steps(run) == [make_step(run, before=None, started=NOW + 2)]
 
 
-def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
-    with journal.transaction() as db:
-        run = queue_run(db)
+def test_steps_are_told_in_the_order_they_were_done(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        run = queue_run(tx)
         for phase, level, n, started in [
             ("proven", 0, 0, NOW + 3),
             ("level", 1, 0, NOW + 4),
@@ -824,9 +880,9 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
             ("level", 0, 0, NOW + 2),
             ("before", 0, 0, NOW + 2),
         ]:
-            runs.start_step(db, make_step(run, n, phase=phase, level=level, started=started))
+            tx.runs.start_step(make_step(run, n, phase=phase, level=level, started=started))
 
-    assert [(s.phase, s.level, s.n) for s in runs.list_steps(journal, run)] == [
+    assert [(s.phase, s.level, s.n) for s in journal.runs.list_steps(run)] == [
         ("before", 0, 0),
         ("level", 0, 0),
         ("level", 0, 1),
@@ -838,28 +894,41 @@ def test_steps_are_told_in_the_order_they_were_done(journal: Journal) -> None:
 # ─ messages ─
 
 
-def due_messages(journal: Journal, now: int = NOW, channel: str | None = None) -> list[str]:
-    return [f"{letter.channel}: {letter.title}" for letter in messages.due(journal, now, channel)]
+def due_messages(journal: SqliteJournal, now: int = NOW, channel: str | None = None) -> list[str]:
+    return [f"{letter.channel}: {letter.message.title}" for letter in journal.messages.due(now, channel)]
 
 
-def test_each_channel_gets_a_letter_of_its_own(journal: Journal) -> None:
-    with journal.transaction() as db:
-        messages.enqueue(db, ["slack", "telegram"], "warn", "hello", ["line", "– ✓"], NOW, None)
+def test_each_channel_gets_a_letter_of_its_own(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        tx.messages.enqueue(
+            Message(
+                "warn",
+                "hello",
+                (
+                    "line",
+                    "– ✓",
+                ),
+            ),
+            ["slack", "telegram"],
+            NOW,
+        )
 
-    letter, other = messages.due(journal, NOW)
-    assert letter == messages.OutboxMessage(letter.id, None, "slack", "warn", "hello", ("line", "– ✓"), NOW, 0)
+    letter, other = journal.messages.due(NOW)
+    assert letter == messages.OutboxMessage(
+        letter.id, "slack", Message("warn", "hello", ("line", "– ✓"), key=str(letter.id)), NOW, 0
+    )
     assert other.channel == "telegram"
     assert due_messages(journal, NOW, "telegram") == ["telegram: hello"]
     assert due_messages(journal, NOW - 1) == []
 
 
-def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journal: Journal) -> None:
-    with journal.transaction() as db:
-        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
+def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        one, two = (tx.incidents.open_incident(target, "crit", "x", NOW) for target in ("bot", "other"))
         for title in ("first", "second"):
-            messages.enqueue(db, ["slack", "telegram"], "info", f"{title} of one", [], NOW, one)
-            messages.enqueue(db, ["slack"], "info", f"{title} of none", [], NOW, None)
-        messages.enqueue(db, ["slack"], "info", "first of two", [], NOW, two)
+            tx.messages.enqueue(Message("info", f"{title} of one", incident=one), ["slack", "telegram"], NOW)
+            tx.messages.enqueue(Message("info", f"{title} of none"), ["slack"], NOW)
+        tx.messages.enqueue(Message("info", "first of two", incident=two), ["slack"], NOW)
     ids = {row["title"] + row["channel"]: row["id"] for row in journal.query("SELECT * FROM message")}
 
     assert due_messages(journal) == [
@@ -868,63 +937,76 @@ def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journa
         "slack: first of none",
         "slack: first of two",
     ]
-    with journal.transaction() as db:
-        messages.mark_postponed(db, ids["first of oneslack"], NOW + 1_000, "busy")
-        messages.mark_sent(db, ids["first of onetelegram"], "42", NOW)
-        messages.mark_failed(db, ids["first of noneslack"], "no such chat", NOW)
+    with journal.transaction() as tx:
+        tx.messages.mark_postponed(ids["first of oneslack"], NOW + 1_000, "busy")
+        tx.messages.mark_sent(ids["first of onetelegram"], "42", NOW)
+        tx.messages.mark_failed(ids["first of noneslack"], "no such chat", NOW)
     assert due_messages(journal) == ["telegram: second of one", "slack: second of none", "slack: first of two"]
     assert due_messages(journal, NOW + 1_000)[0] == "slack: first of one"
 
 
-def test_critical_messages_go_first(journal: Journal) -> None:
-    with journal.transaction() as db:
-        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
-        messages.enqueue(db, ["slack"], "info", "chat", [], NOW, one)
-        messages.enqueue(db, ["slack"], "crit", "halted", [], NOW, two)
+def test_critical_messages_go_first(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        one, two = (tx.incidents.open_incident(target, "crit", "x", NOW) for target in ("bot", "other"))
+        tx.messages.enqueue(Message("info", "chat", incident=one), ["slack"], NOW)
+        tx.messages.enqueue(Message("crit", "halted", incident=two), ["slack"], NOW)
 
     assert due_messages(journal) == ["slack: halted", "slack: chat"]
 
 
-def test_a_postponed_message_counts_its_tries_and_a_failed_one_is_over(journal: Journal) -> None:
-    with journal.transaction() as db:
-        messages.enqueue(db, ["slack"], "info", "hello", [], NOW)
-        messages.mark_postponed(db, 1, NOW + 1_000, "busy")
-        messages.mark_postponed(db, 1, NOW + 2_000, "busy")
+def test_a_postponed_message_counts_its_tries_and_a_failed_one_is_over(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("info", "hello"), ["slack"], NOW)
+        tx.messages.mark_postponed(1, NOW + 1_000, "busy")
+        tx.messages.mark_postponed(1, NOW + 2_000, "busy")
 
-    assert messages.next_due(journal) == {"slack": NOW + 2_000}
-    assert [letter.tries for letter in messages.due(journal, NOW + 2_000)] == [2]
-    with journal.transaction() as db:
-        messages.mark_failed(db, 1, "no such chat", NOW + 2_000)
-    assert messages.next_due(journal) == {}
-    assert messages.due(journal, NOW + 10**9) == []
+    assert journal.messages.next_due() == {"slack": NOW + 2_000}
+    assert [letter.tries for letter in journal.messages.due(NOW + 2_000)] == [2]
+    with journal.transaction() as tx:
+        tx.messages.mark_failed(1, "no such chat", NOW + 2_000)
+    assert journal.messages.next_due() == {}
+    assert journal.messages.due(NOW + 10**9) == []
 
 
-def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: Journal) -> None:
+def test_a_message_behind_a_postponed_one_is_not_due_before_it(journal: SqliteJournal) -> None:
     """Else the outbox would wake up for it in vain, again and again."""
-    with journal.transaction() as db:
+    with journal.transaction() as tx:
         for title in ("first", "second"):
-            messages.enqueue(db, ["slack"], "info", title, [], NOW)
-        messages.mark_postponed(db, 1, NOW + 60_000, "busy")
+            tx.messages.enqueue(Message("info", title), ["slack"], NOW)
+        tx.messages.mark_postponed(1, NOW + 60_000, "busy")
 
-    assert messages.next_due(journal) == {"slack": NOW + 60_000}
+    assert journal.messages.next_due() == {"slack": NOW + 60_000}
 
 
-def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: Journal) -> None:
-    with journal.transaction() as db:
-        one, two = (incidents.open_incident(db, target, "crit", "x", NOW) for target in ("bot", "other"))
+def test_what_did_not_arrive_is_listed_with_the_reason_once_there_is_one(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        tx.messages.enqueue(Message("info", "hello", incident=number), ["slack", "telegram", "mail"], NOW)
+        tx.messages.mark_sent(1, None, NOW)
+        tx.messages.mark_failed(2, "no such chat", NOW)
+
+    assert journal.messages.list_undelivered(number) == [("telegram", "no such chat"), ("mail", None)]
+    assert journal.messages.was_enqueued_since("hello", NOW - 1)
+    assert not journal.messages.was_enqueued_since("hello", NOW)
+    assert not journal.messages.was_enqueued_since("bye", 0)
+
+
+def test_the_first_handle_of_an_incident_on_a_channel_is_its_thread(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        one, two = (tx.incidents.open_incident(target, "crit", "x", NOW) for target in ("bot", "other"))
         for incident in (one, one, one, two):
-            messages.enqueue(db, ["slack"], "info", "x", [], NOW, incident)
-        messages.enqueue(db, ["slack"], "info", "of none", [], NOW, None)
-        messages.mark_failed(db, 1, "no", NOW)
-        messages.mark_sent(db, 2, "1700.1", NOW)
-        messages.mark_sent(db, 3, "1700.2", NOW)
-        messages.mark_sent(db, 5, "1700.3", NOW)
+            tx.messages.enqueue(Message("info", "x", incident=incident), ["slack"], NOW)
+        tx.messages.enqueue(Message("info", "of none"), ["slack"], NOW)
+        tx.messages.mark_failed(1, "no", NOW)
+        tx.messages.mark_sent(2, "1700.1", NOW)
+        tx.messages.mark_sent(3, "1700.2", NOW)
+        tx.messages.mark_sent(5, "1700.3", NOW)
 
-    assert messages.thread_handle(journal, "slack", one) == "1700.1"
-    assert messages.thread_handle(journal, "telegram", one) is None
-    assert messages.thread_handle(journal, "slack", two) is None
-    assert messages.thread_handle(journal, "slack", None) is None
-    assert messages.count_sent(journal, one) == 2
+    assert journal.messages.thread_handle("slack", one) == "1700.1"
+    assert journal.messages.thread_handle("telegram", one) is None
+    assert journal.messages.thread_handle("slack", two) is None
+    assert journal.messages.thread_handle("slack", None) is None
+    assert journal.messages.count_sent(one) == 2
 
 
 OPERATION = st.sampled_from(["post", "sent", "failed", "postponed", "later"])
@@ -934,47 +1016,47 @@ OPERATIONS = st.lists(st.tuples(OPERATION, st.sampled_from("ab"), st.sampled_fro
 @SHARED_SETTINGS
 @given(acts=OPERATIONS)
 def test_whatever_happens_to_messages_each_stream_stays_in_order(
-    journal: Journal, acts: list[tuple[str, str, int | None]]
+    journal: SqliteJournal, acts: list[tuple[str, str, int | None]]
 ) -> None:
     now, numbers, streams = NOW, iter(range(1, 1_000)), dict[tuple[str, int | None], list[tuple[int, int]]]()
-    with expect_rollback(journal, LookupError) as db:
+    with expect_rollback(journal, LookupError) as tx:
         for act, channel, incident in acts:
             stream = streams.setdefault((channel, incident), [])
             if act == "post":
-                messages.enqueue(db, [channel], "info", "x", [], now, incident)
+                tx.messages.enqueue(Message("info", "x", incident=incident), [channel], now)
                 stream.append((next(numbers), now))
             elif act == "later":
                 now += 1_000
             elif stream and act == "postponed":
-                messages.mark_postponed(db, stream[0][0], now + 1_500, "busy")
+                tx.messages.mark_postponed(stream[0][0], now + 1_500, "busy")
                 stream[0] = (stream[0][0], now + 1_500)
             elif stream:
                 number, _ = stream.pop(0)
                 if act == "sent":
-                    messages.mark_sent(db, number, None, now)
+                    tx.messages.mark_sent(number, None, now)
                 else:
-                    messages.mark_failed(db, number, "no", now)
+                    tx.messages.mark_failed(number, "no", now)
             first = [stream[0] for stream in streams.values() if stream]
 
-            assert [letter.id for letter in messages.due(journal, now)] == sorted(n for n, t in first if t <= now)
-            assert messages.next_due(journal) == {
+            assert [letter.id for letter in journal.messages.due(now)] == sorted(n for n, t in first if t <= now)
+            assert journal.messages.next_due() == {
                 name: min(stream[0][1] for (other, _), stream in streams.items() if other == name and stream)
                 for name in {other for (other, _), stream in streams.items() if stream}
             }
         raise LookupError  # nothing of it is kept: the next example starts empty
 
 
-def test_a_request_is_answered_once_and_kept(journal: Journal) -> None:
-    with journal.transaction() as db:
-        first = messages.add_request(db, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW)
-        second = messages.add_request(db, "abort", {}, "ben", NOW + 1)
+def test_a_request_is_answered_once_and_kept(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        first = tx.requests.add_request("resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW)
+        second = tx.requests.add_request("abort", {}, "ben", NOW + 1)
 
-    assert [(r.id, r.kind, r.args, r.by, r.t) for r in messages.list_unanswered(journal)] == [
+    assert [(r.id, r.kind, r.args, r.by, r.t) for r in journal.requests.list_unanswered()] == [
         (first, "resume", {"target": "bot", "reason": "fixed – ✓"}, "anna", NOW),
         (second, "abort", {}, "ben", NOW + 1),
     ]
-    assert messages.find_answer(journal, first) is None
-    with journal.transaction() as db:
-        messages.answer_request(db, first, False, "its data is stale", NOW + 2)
-    assert [request.id for request in messages.list_unanswered(journal)] == [second]
-    assert messages.find_answer(journal, first) == (False, "its data is stale")
+    assert journal.requests.find_answer(first) is None
+    with journal.transaction() as tx:
+        tx.requests.answer_request(first, False, "its data is stale", NOW + 2)
+    assert [request.id for request in journal.requests.list_unanswered()] == [second]
+    assert journal.requests.find_answer(first) == (False, "its data is stale")

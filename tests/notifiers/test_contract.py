@@ -23,7 +23,7 @@ from watchdog.notifiers import AnyNotifier, slack, telegram
 CHANNEL_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnyNotifier)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in CHANNEL_CLASSES}
 ADAPTER: TypeAdapter[protocols.Notifier] = TypeAdapter(AnyNotifier)
-MESSAGE = Message("k", "crit", "Drawdown 10 %", ("halt starts",), incident=7)
+MESSAGE = Message("crit", "Drawdown 10 %", ("halt starts",), incident=7)
 
 
 class Case(NamedTuple):
@@ -121,7 +121,7 @@ def test_a_first_message_returns_the_handle_that_replies_take(case: Case) -> Non
     handle = send(case.make_channel)
 
     assert (handle is not None) == case.threads
-    assert send(case.make_channel, Message("k2", "info", "proven", thread=handle)) == handle
+    assert send(case.make_channel, Message("info", "proven", thread=handle)) == handle
     assert len(case.server.requests) == 2
 
 

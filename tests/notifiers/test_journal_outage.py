@@ -17,10 +17,10 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import messages
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import NOTIFY_AFTER, JournalOutage
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.notifiers.outbox import OutboxSender
 
 P = ParamSpec("P")
@@ -55,32 +55,32 @@ class FakeChannel:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    one = Journal(tmp_path / "journal.db", busy_timeout=0.05)
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    one = SqliteJournal(tmp_path / "journal.db", busy_timeout=0.05)
     yield one
     one.close()
 
 
 @pytest.fixture
-def foreign_connection(journal: Journal) -> Iterator[sqlite3.Connection]:
+def foreign_connection(journal: SqliteJournal) -> Iterator[sqlite3.Connection]:
     """Somebody else's, on the same file."""
     one = sqlite3.connect(journal.path, isolation_level=None)
     yield one
     one.close()
 
 
-def make_outbox(journal: Journal, **channels: FakeChannel) -> OutboxSender:
+def make_outbox(journal: SqliteJournal, **channels: FakeChannel) -> OutboxSender:
     return OutboxSender(journal, Telemetry("test"), lambda: NOW, ThreadOffload(4, "sending"), channels)
 
 
-def post_message(journal: Journal, channel: str, title: str) -> None:
-    with journal.transaction() as db:
-        messages.enqueue(db, [channel], "crit", title, [], NOW)
+def post_message(journal: SqliteJournal, channel: str, title: str) -> None:
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("crit", title), [channel], NOW)
 
 
 @async_test
 async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
-    journal: Journal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    journal: SqliteJournal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("watchdog.notifiers.outbox._JOURNAL_RETRY_PAUSE", 0.01)
     chat = FakeChannel()
@@ -96,7 +96,7 @@ async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
     assert not running.done()
     foreign_connection.execute("ROLLBACK")
     async with asyncio.timeout(10):
-        while messages.next_due(journal):
+        while journal.messages.next_due():
             await asyncio.sleep(0.01)
 
     assert chat.said == ["tripped"]
@@ -105,7 +105,7 @@ async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
 
 @async_test
 async def test_nothing_is_sent_that_could_not_be_marked_as_sent(
-    journal: Journal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    journal: SqliteJournal, foreign_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("watchdog.notifiers.outbox._JOURNAL_RETRY_PAUSE", 0.01)
     chat = FakeChannel()
@@ -122,12 +122,14 @@ async def test_nothing_is_sent_that_could_not_be_marked_as_sent(
 
 @async_test
 async def test_a_cry_reaches_every_channel_that_works_without_the_journal(
-    journal: Journal, foreign_connection: sqlite3.Connection
+    journal: SqliteJournal, foreign_connection: sqlite3.Connection
 ) -> None:
     foreign_connection.execute("BEGIN IMMEDIATE")
     broken, odd, well = FakeChannel(NotifyError("refused")), FakeChannel(ValueError("a mistake")), FakeChannel()
 
-    await make_outbox(journal, broken=broken, odd=odd, well=well).send_unjournaled("the watchdog cannot act", ["why"])
+    await make_outbox(journal, broken=broken, odd=odd, well=well).send_unjournaled(
+        Message("crit", "the watchdog cannot act", ("why",))
+    )
 
     assert well.said == broken.said == odd.said == ["the watchdog cannot act"]
 
@@ -135,28 +137,27 @@ async def test_a_cry_reaches_every_channel_that_works_without_the_journal(
 def test_one_write_waits_for_a_stranger_and_those_after_it_hardly_until_he_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path / "journal.db", busy_timeout=1.0)
+    journal = SqliteJournal(tmp_path / "journal.db", busy_timeout=1.0)
     shell = sqlite3.connect(journal.path, isolation_level=None)
     asked: list[str] = []
     journal._db.set_trace_callback(asked.append)
     shell.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     for _ in range(3):
-        with pytest.raises(sqlite3.OperationalError, match="locked"), journal.transaction():
+        with pytest.raises(JournalUnavailableError, match="locked"), journal.transaction():
             pass
     assert time.monotonic() - began >= 0.9
     assert asked.count("PRAGMA busy_timeout=50") == 1
     shell.execute("ROLLBACK")
-    with journal.transaction() as db:
-        messages.enqueue(db, ["chat"], "info", "well", [], NOW)
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("info", "well"), ["chat"], NOW)
     assert asked.count("PRAGMA busy_timeout=1000") == 1
     shell.close()
     journal.close()
 
 
 def test_people_are_told_once_an_outage_and_only_of_one_that_lasts() -> None:
-    outage, locked = JournalOutage(), sqlite3.OperationalError("database is locked")
-    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    outage, locked = JournalOutage(), JournalUnavailableError("database is locked", "busy")
     assert outage.record_failure(locked, 100.0)
     assert not outage.record_failure(locked, 101.0)
     assert not outage.should_notify(101.0)

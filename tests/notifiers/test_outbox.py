@@ -15,8 +15,7 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents, messages
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.notifiers.outbox import OutboxSender
 
 LONG = 30.0
@@ -91,18 +90,18 @@ class OutboxHarness:
         self.open(channels)
 
     def open(self, channels: dict[str, Any]) -> None:
-        self.journal = Journal(self.path)
+        self.journal = SqliteJournal(self.path)
         self.outbox = OutboxSender(self.journal, self.telemetry, self.clock, self.pool, channels)
 
     def open_incident(self, target: str = "bot") -> int:
-        with self.journal.transaction() as db:
-            return incidents.open_incident(db, target, "crit", "x", self.clock.now)
+        with self.journal.transaction() as tx:
+            return tx.incidents.open_incident(target, "crit", "x", self.clock.now)
 
     def post_message(
         self, title: str, *channels: str, incident: int | None = None, severity: Severity = "info"
     ) -> None:
-        with self.journal.transaction() as db:
-            messages.enqueue(db, channels, severity, title, [f"{title}!"], self.clock.now, incident)
+        with self.journal.transaction() as tx:
+            tx.messages.enqueue(Message(severity, title, (f"{title}!",), incident), channels, self.clock.now)
 
     def unsent(self) -> list[str]:
         return [

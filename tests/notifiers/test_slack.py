@@ -44,29 +44,25 @@ def test_a_message_is_laid_out_in_blocks_with_a_fallback_text(slack_server: Fake
                 "1 - equity / max &lt;above 7 %&gt;\nhalt starts",
             },
         },
-        {
-            "type": "context",
-            "elements": [{"type": "mrkdwn", "verbatim": True, "text": "incident: 7 · plan: halt &amp; flatten"}],
-        },
     ]
     assert (sent["unfurl_links"], "thread_ts" in sent) == (False, False)
 
 
 def test_a_mention_of_everybody_stays_plain_text(slack_server: FakeSlack) -> None:
-    make_bot_channel(slack_server).send(Message("k", "warn", "<!channel> <@U1>"))
+    make_bot_channel(slack_server).send(Message("warn", "<!channel> <@U1>"))
 
     assert "<" not in json.dumps(slack_server.messages[0]["blocks"])
 
 
 def test_an_asterisk_in_the_title_does_not_end_the_bold(slack_server: FakeSlack) -> None:
-    make_bot_channel(slack_server).send(Message("k", "warn", "2 * x *y*"))
+    make_bot_channel(slack_server).send(Message("warn", "2 * x *y*"))
 
     assert slack_server.messages[0]["blocks"][0]["text"]["text"] == "*⚠️ 2 ∗ x ∗y∗*"
 
 
 def test_later_messages_reply_in_the_thread(slack_server: FakeSlack) -> None:
     first = make_bot_channel(slack_server).send(MESSAGE)
-    again = make_bot_channel(slack_server).send(Message("k2", "info", "proven", thread=first))
+    again = make_bot_channel(slack_server).send(Message("info", "proven", thread=first))
 
     assert again == first
     assert slack_server.messages[1]["thread_ts"] == first
@@ -74,7 +70,7 @@ def test_later_messages_reply_in_the_thread(slack_server: FakeSlack) -> None:
 
 @pytest.mark.parametrize(("severity", "broadcast"), [("info", False), ("warn", False), ("crit", True)])
 def test_a_critical_reply_goes_to_the_channel_as_well(severity: str, broadcast: bool, slack_server: FakeSlack) -> None:
-    make_bot_channel(slack_server).send(Message("k", severity, "worse", thread="1700000000.000001"))  # type: ignore[arg-type]
+    make_bot_channel(slack_server).send(Message(severity, "worse", thread="1700000000.000001"))  # type: ignore[arg-type]
 
     assert slack_server.messages[0]["reply_broadcast"] is broadcast
 
@@ -82,7 +78,7 @@ def test_a_critical_reply_goes_to_the_channel_as_well(severity: str, broadcast: 
 def test_a_thread_that_is_gone_does_not_lose_the_message(slack_server: FakeSlack) -> None:
     slack_server.queue_response(200, {"ok": False, "error": "thread_not_found"})
 
-    handle = make_bot_channel(slack_server).send(Message("k", "crit", "worse", thread="1600000000.000001"))
+    handle = make_bot_channel(slack_server).send(Message("crit", "worse", thread="1600000000.000001"))
 
     assert handle == "1700000000.000001"
     assert "thread_ts" not in slack_server.messages[0]
@@ -112,7 +108,7 @@ def test_a_webhook_gets_the_same_message_and_knows_no_thread(slack_server: FakeS
 
 
 def test_a_long_message_is_cut_and_says_so(slack_server: FakeSlack) -> None:
-    make_bot_channel(slack_server).send(Message("k", "warn", "long", lines=("&" * 5_000,)))
+    make_bot_channel(slack_server).send(Message("warn", "long", lines=("&" * 5_000,)))
 
     text = slack_server.messages[0]["blocks"][0]["text"]["text"]
     assert text.endswith("characters left out)")

@@ -34,10 +34,7 @@ def test_a_message_is_marked_up_and_shows_every_character(telegram_server: FakeT
 
     (sent,) = telegram_server.messages
     assert sent["text"].startswith("<b>🚨 Drawdown of &lt;hmm-bot&gt; &amp; co: 10 %</b>\n1 - equity")
-    assert sent["shown"] == (
-        "🚨 Drawdown of <hmm-bot> & co: 10 %\n1 - equity / max <above 7 %>\nhalt starts\n\n"
-        "incident: 7\nplan: halt & flatten"
-    )
+    assert sent["shown"] == ("🚨 Drawdown of <hmm-bot> & co: 10 %\n1 - equity / max <above 7 %>\nhalt starts")
     assert sent["link_preview_options"] == '{"is_disabled": true}'
 
 
@@ -49,7 +46,7 @@ def test_one_message_is_one_request(telegram_server: FakeTelegram) -> None:
 
 def test_later_messages_reply_to_the_first(telegram_server: FakeTelegram) -> None:
     first = send(make_channel(telegram_server))
-    again = send(make_channel(telegram_server), Message("k2", "info", "proven", thread=first))
+    again = send(make_channel(telegram_server), Message("info", "proven", thread=first))
 
     assert again == first
     assert telegram_server.messages[1]["reply"]["message_id"] == 1
@@ -57,19 +54,19 @@ def test_later_messages_reply_to_the_first(telegram_server: FakeTelegram) -> Non
 
 @pytest.mark.parametrize("thread", ["99", "not ours"])
 def test_a_first_message_that_is_gone_does_not_lose_the_next(thread: str, telegram_server: FakeTelegram) -> None:
-    assert send(make_channel(telegram_server), Message("k", "crit", "worse", thread=thread))
+    assert send(make_channel(telegram_server), Message("crit", "worse", thread=thread))
 
     assert telegram_server.messages[0]["reply"] == {}
 
 
 def test_a_title_alone_is_a_message(telegram_server: FakeTelegram) -> None:
-    send(make_channel(telegram_server), Message("k", "warn", ""))
+    send(make_channel(telegram_server), Message("warn", ""))
 
     assert telegram_server.messages[0]["shown"] == "⚠️"
 
 
 def test_a_long_message_is_cut_and_says_so(telegram_server: FakeTelegram) -> None:
-    send(make_channel(telegram_server), Message("k", "warn", "long", lines=("<&🚨>" * 3_000,)))
+    send(make_channel(telegram_server), Message("warn", "long", lines=("<&🚨>" * 3_000,)))
 
     shown = telegram_server.messages[0]["shown"]
     assert shown.endswith("characters left out)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 
 from tests.support.pipeline_harness import RULES_YAML, SECOND, PipelineHarness
 from watchdog.app.status import build_status
-from watchdog.journal import baselines
-from watchdog.journal import incidents as records
-from watchdog.journal.messages import Request
+from watchdog.journal.baselines import SqlBaselineWriter
+from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.requests import Request
 
 LEARNED_KPI = """\
   latency: {expr: latency, unit: seconds, baseline: {learn: 20s, min_samples: 15}}
@@ -79,8 +78,8 @@ def test_what_is_learned_is_frozen_while_something_fires_a_plan_works_or_the_tar
     assert current_limit(harness) == 20
     assert harness.journal.query("SELECT count(*) FROM baseline_point WHERE v > 10")[0][0] == 0
 
-    with harness.journal.transaction() as db:
-        records.update_target(db, "bot", latched=harness.now, latch_why="test")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="test")
     harness.rounds(400, latency=12)
     assert not harness.is_firing("slow")
     assert current_limit(harness) == 20
@@ -102,9 +101,9 @@ def test_values_that_cannot_be_written_stop_nothing_and_are_written_later(
     harness.rounds(30, latency=10)
 
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise JournalUnavailableError("database or disk is full", "full")
 
-    monkeypatch.setattr(baselines, "save_points", full)
+    monkeypatch.setattr(SqlBaselineWriter, "save_points", full)
     harness.rounds(30)
     monkeypatch.undo()
     harness.rounds(41)
@@ -140,8 +139,8 @@ def test_a_captured_baseline_says_who_when_how_much_and_of_which_revision(tmp_pa
         "nodata",
         "latency: not captured yet: trading-watchdog baseline capture latency",
     )
-    with desk.journal.transaction() as db:
-        records.update_target(db, "bot", head="0123456789abcdef")
+    with desk.journal.transaction() as tx:
+        tx.targets.update_target("bot", head="0123456789abcdef")
 
     assert request_capture(desk, 5 * SECOND) == (True, "latency")
     for value in (10, 11, 12, 90, 9):
@@ -152,7 +151,7 @@ def test_a_captured_baseline_says_who_when_how_much_and_of_which_revision(tmp_pa
         )  # a reload in between does no harm
 
     assert message_titles(desk) == ["latency: captured 11 s from 5 samples over 5 s for anna"]
-    (kept,) = baselines.list_baselines(desk.journal)
+    (kept,) = desk.journal.baselines.list_baselines()
     assert (kept.kind, kept.who, kept.revision, kept.span) == ("captured", "anna", "0123456789abcdef", 5 * SECOND)
     assert (kept.value, kept.samples, current_limit(desk)) == (11, 5, 22)
     desk.restart()

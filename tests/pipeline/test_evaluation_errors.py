@@ -7,7 +7,7 @@ from pathlib import Path
 from watchdog.config import load
 from watchdog.core.model import Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.pipeline import Pipeline
 
 CONFIG = 'sources: {bot: {type: scrape, url: "http://127.0.0.1:9/m", every: 1s}}\nstate: s\n'
@@ -22,7 +22,7 @@ def test_an_expression_that_fails_on_these_samples_is_an_error_and_the_other_rul
     (tmp_path / "rules").mkdir()
     (tmp_path / "watchdog.yaml").write_text(CONFIG)
     (tmp_path / "rules" / "a.yaml").write_text(RULES)
-    journal = Journal(tmp_path / "journal.db")
+    journal = SqliteJournal(tmp_path / "journal.db")
     pipeline = Pipeline(load(tmp_path, environ={}), journal, Telemetry("0"), 1_000)
     many = [Sample("a", (("x", "1"),), 2_000, 5.0), Sample("a", (("x", "2"),), 2_000, 5.0)]
 

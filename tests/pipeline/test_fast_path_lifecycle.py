@@ -18,8 +18,7 @@ from tests.offline.replay.test_equals_live import RULES, T, make_sample
 from tests.pipeline.test_fast_path import normalize_machine
 from watchdog import config
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.check_tracker import CheckTracker
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import EmbeddedEvaluator
@@ -78,8 +77,7 @@ class RandomPipeline:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = SqliteJournal(self.folder / "journal.db", durable=False)
         self.pipeline = Pipeline(self.config, self.journal, Telemetry("t"), self.now)
 
     def change_values(self) -> None:
@@ -133,11 +131,9 @@ class RandomPipeline:
                     self.now += self.random.choice([-90_000, -2_500, 7_000])
                     self.pipeline.handle_clock_jump(self.now)
                 case "ended":
-                    for run in runs.list_unfinished(self.journal, "bot"):
-                        with self.journal.transaction() as db:
-                            runs.update_run(
-                                db, run.id, status="ended", outcome="proven", acted=self.now, ended=self.now
-                            )
+                    for run in self.journal.runs.list_unfinished("bot"):
+                        with self.journal.transaction() as tx:
+                            tx.runs.update_run(run.id, status="ended", outcome="proven", acted=self.now, ended=self.now)
 
     def journal_and_machines(self) -> Iterator[tuple[str, Any]]:
         for table in TABLES:

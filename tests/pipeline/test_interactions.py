@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.pipeline_harness import MAIN_YAML, MINUTE, RULES_YAML, SECOND, PipelineHarness
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents, runs
-from watchdog.journal.messages import Request
+from watchdog.journal import runs
+from watchdog.journal.requests import Request
 from watchdog.pipeline.check_tracker import machine_configs_of_trips
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import Expr
@@ -79,7 +79,7 @@ def test_nothing_is_proven_by_a_rule_that_was_renamed_while_its_plan_worked(harn
     harness.reload(RULES_YAML.replace("name: errors", "name: mistakes"))
     harness.rounds(2)
 
-    asked = machine_configs_of_trips(harness.config.checks, incidents.list_trips(harness.journal, 1), "bot")
+    asked = machine_configs_of_trips(harness.config.checks, harness.journal.incidents.list_trips(1), "bot")
     verdicts, that = harness.pipeline.gather_evidence("bot", asked, [], harness.now - SECOND, harness.now)
     trial, finding = prove(
         ProofState(since=harness.now, last=harness.now, well=True, quiet=10**9), asked, verdicts, that, 0, harness.now
@@ -132,13 +132,13 @@ def test_resume_goes_back_to_work_from_the_halt_and_not_from_a_repair_that_never
     desk.rounds(2)
     desk.rounds(3, equity=800)
     (halting,) = desk.runs
-    with desk.journal.transaction() as db:
-        runs.start_step(db, runs.Step(halting.id, "level", 0, 0, "set", "done", {}, "", desk.now, desk.now, None, None))
+    with desk.journal.transaction() as tx:
+        tx.runs.start_step(runs.Step(halting.id, "level", 0, 0, "set", "done", {}, "", desk.now, desk.now, None, None))
     desk.end_run(halting, "proven")
-    with desk.journal.transaction() as db:
-        number = desk.pipeline.incident_manager.queue_run(db, "bot", "ladder", "rule errors", desk.now, incident=1)
+    with desk.journal.transaction() as tx:
+        number = desk.pipeline.incident_manager.queue_run(tx, "bot", "ladder", "rule errors", desk.now, incident=1)
     desk.now += SECOND
-    desk.end_run(runs.get_run(desk.journal, number), "overtaken")
+    desk.end_run(desk.journal.runs.get_run(number), "overtaken")
     desk.rounds(2)
 
     granted, text = desk.requests.resume_target("bot", "ann", desk.now)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
-from watchdog.core.model import Millis
-from watchdog.journal import incidents, messages, runs, suppressions
+from watchdog.core.model import Message, Millis
+from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.messages import SqlMessageWriter
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_an_incident_opens_with_the_first_trip_is_joined_by_others_and_closes_wh
         "bot: errors recovered",
         "bot: incident 1 closed after 6 s: level feature of ladder helped",
     ]
-    assert [trip.cleared is not None for trip in incidents.list_trips(harness.journal, opened.id)] == [True, True]
+    assert [trip.cleared is not None for trip in harness.journal.incidents.list_trips(opened.id)] == [True, True]
 
 
 def test_a_channel_hears_what_it_wants_to_hear_and_the_end_of_what_it_heard(harness: PipelineHarness) -> None:
@@ -78,19 +78,19 @@ def test_a_trip_its_plan_and_its_messages_are_one_transaction(
 ) -> None:
     """What cannot be written as a whole is not written at all, and is seen anew in the next round."""
     harness.rounds(3)
-    real = messages.enqueue
+    real = SqlMessageWriter.enqueue
 
-    def full(db: sqlite3.Connection, channels: Sequence[str], *rest: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    def full(*_: object) -> None:
+        raise JournalUnavailableError("database or disk is full", "full")
 
-    monkeypatch.setattr(messages, "enqueue", full)
-    with pytest.raises(sqlite3.OperationalError):
+    monkeypatch.setattr(SqlMessageWriter, "enqueue", full)
+    with pytest.raises(JournalUnavailableError):
         harness.round(equity=800)
     assert harness.incident is None
     assert harness.runs == []
-    assert incidents.list_machines(harness.journal) is not None
+    assert harness.journal.machines.list_machines() is not None
 
-    monkeypatch.setattr(messages, "enqueue", real)
+    monkeypatch.setattr(SqlMessageWriter, "enqueue", real)
     harness.round()
 
     assert queued_runs(harness) == [("halt", "rule drawdown", 0)]
@@ -104,7 +104,7 @@ def test_what_could_not_be_written_when_sources_died_is_said_later(
     harness.lost_sources = {"bot", "host"}
     harness.rounds(30)
     monkeypatch.setattr(harness.journal, "transaction", _raise_locked)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalUnavailableError):
         harness.rounds(5)
     monkeypatch.undo()
 
@@ -114,7 +114,7 @@ def test_what_could_not_be_written_when_sources_died_is_said_later(
 
 
 def _raise_locked() -> None:
-    raise sqlite3.OperationalError("database is locked")
+    raise JournalUnavailableError("database is locked", "busy")
 
 
 # ─ expressions that fail ─
@@ -153,8 +153,8 @@ def test_a_condition_that_fails_on_the_data_cannot_be_told(harness: PipelineHarn
 
 def test_a_refusal_is_told_once_a_reason_in_each_incident(harness: PipelineHarness) -> None:
     harness.rounds(3)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
     for _ in range(2):
         harness.rounds(10, error_ratio=0.5)
         harness.rounds(5, error_ratio=0.01)
@@ -196,8 +196,8 @@ def test_after_the_cooldown_a_repair_that_is_still_wanted_starts(harness: Pipeli
 
 def test_while_somebody_elses_deployment_settles_repairs_wait_and_halts_do_not(harness: PipelineHarness) -> None:
     harness.rounds(3)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", unsettled=harness.now)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", unsettled=harness.now)
     harness.rounds(10, error_ratio=0.5)
     assert harness.runs == []
     assert "settling for another" in harness.refusal_reasons()[0]
@@ -212,20 +212,20 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting_for_a_time_that_was_wron
     harness.rounds(3, equity=2_000)
     harness.pipeline.resume("bot", "ann", harness.now)
     harness.rounds(3, equity=1_200)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", unsettled=harness.now)
-        messages.enqueue(db, ["chat"], "warn", "written by the wrong clock", [], harness.now)
-        suppressions.add_suppression(db, "hold", "bot", harness.now + 5 * MINUTE, "ann", harness.now)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", unsettled=harness.now)
+        tx.messages.enqueue(Message("warn", "written by the wrong clock"), ["chat"], harness.now)
+        tx.suppressions.add_suppression("hold", "bot", harness.now + 5 * MINUTE, "ann", harness.now)
 
     harness.now = right
     harness.pipeline.handle_clock_jump(harness.now)
     harness.rounds(3)
-    assert messages.next_due(harness.journal)["chat"] <= harness.now
+    assert harness.journal.messages.next_due()["chat"] <= harness.now
     harness.now += 11 * MINUTE
     harness.pipeline.handle_clock_jump(harness.now)
     harness.rounds(10, error_ratio=0.5)
     assert [run.plan for run in harness.runs] == ["ladder"]
-    assert suppressions.find_active(harness.journal, "hold", "bot", harness.now) is None
+    assert harness.journal.suppressions.find_active("hold", "bot", harness.now) is None
 
     harness.restart()
     harness.rounds(3, equity=1_100)
@@ -271,11 +271,11 @@ def test_a_rule_sleeps_while_its_condition_is_not_so_and_its_clock_stands_still(
 
 def test_no_plan_starts_before_this_process_has_seen_the_bot(harness: PipelineHarness) -> None:
     harness.rounds(3)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", unsettled=harness.now)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", unsettled=harness.now)
     harness.rounds(5, error_ratio=0.5)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", unsettled=None)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", unsettled=None)
     harness.lost_sources = {"bot"}
     harness.restart(MINUTE)
 
@@ -304,8 +304,8 @@ def test_of_two_plans_that_trip_in_one_round_the_halt_goes_first_and_the_repair_
 
 def test_a_halt_is_queued_whatever_refuses_a_repair(harness: PipelineHarness) -> None:
     harness.rounds(3)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="by hand", unsettled=harness.now)
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="by hand", unsettled=harness.now)
     harness.rounds(3, equity=800, tick_age=61)
 
     assert queued_runs(harness) == [("halt", "rule drawdown", 0)]
@@ -385,7 +385,7 @@ def test_what_fires_goes_on_firing_over_a_restart_and_no_second_incident_opens(h
     harness.rounds(5)
 
     assert len(harness.runs) == 1
-    assert len(incidents.list_incidents(harness.journal)) == 1
+    assert len(harness.journal.incidents.list_incidents()) == 1
 
 
 def test_half_of_a_patience_is_kept_over_a_restart_and_downtime_adds_nothing(harness: PipelineHarness) -> None:
@@ -428,8 +428,8 @@ def test_a_resumed_target_starts_anew(harness: PipelineHarness) -> None:
     harness.rounds(3)
     harness.rounds(3, equity=800)
     harness.end_run(harness.runs[0], "proven")
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
     assert harness.is_firing("drawdown")
 
     granted = harness.requests.resume_target("bot", "ada: withdrew 200", harness.now)
@@ -438,7 +438,7 @@ def test_a_resumed_target_starts_anew(harness: PipelineHarness) -> None:
     assert granted == (True, "bot resumed; its rules are judged anew")
     assert not harness.is_firing("drawdown")  # its peak is what was seen since
     assert harness.incident is None
-    assert incidents.get_target_state(harness.journal, "bot", harness.now).latched is None
+    assert harness.journal.targets.get_state("bot", harness.now).latched is None
     assert "bot: resumed" in harness.message_titles()
     harness.rounds(2, equity=700)
     assert len(harness.runs) == 2
@@ -447,8 +447,8 @@ def test_a_resumed_target_starts_anew(harness: PipelineHarness) -> None:
 def test_a_target_that_is_resumed_while_it_is_still_bad_trips_again(harness: PipelineHarness) -> None:
     harness.rounds(5, error_ratio=0.5)
     harness.end_run(harness.runs[0], "exhausted", level=1)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="ladder exhausted")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="ladder exhausted")
     assert harness.requests.resume_target("bot", "ada", harness.now)[0]
 
     harness.rounds(61)
@@ -513,7 +513,7 @@ def test_a_peak_that_could_not_be_written_is_written_in_the_next_round(
 ) -> None:
     harness.rounds(3)
     monkeypatch.setattr(harness.journal, "transaction", _raise_locked)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalUnavailableError):
         harness.round(equity=1_200)
     monkeypatch.undo()
     harness.values["equity"] = float("nan")
@@ -529,9 +529,9 @@ def test_a_peak_that_could_not_be_written_is_written_in_the_next_round(
 
 
 def answer_request(harness: PipelineHarness, kind: str, age: Millis = SECOND, **args: str | None) -> tuple[bool, str]:
-    with harness.journal.transaction() as db:
-        number = messages.add_request(db, kind, dict(args), "ada", harness.now - age)
-    (asked,) = [one for one in messages.list_unanswered(harness.journal) if one.id == number]
+    with harness.journal.transaction() as tx:
+        number = tx.requests.add_request(kind, dict(args), "ada", harness.now - age)
+    (asked,) = [one for one in harness.journal.requests.list_unanswered() if one.id == number]
     return harness.requests.answer(asked, harness.now)
 
 
@@ -542,13 +542,13 @@ def test_a_person_starts_a_plan_at_any_level_and_budgets_do_not_count_it(harness
 
     assert (ok, run) == (True, "1")
     assert queued_runs(harness) == [("ladder", "person ada: looks bad", 1)]
-    assert runs.list_recent_automatic(harness.journal, "bot", 0) == []
+    assert harness.journal.runs.list_recent_automatic("bot", 0) == []
 
 
 def test_a_latch_refuses_a_persons_repair_and_not_a_persons_halt(harness: PipelineHarness) -> None:
     harness.rounds(3)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="ladder exhausted")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="ladder exhausted")
 
     refused = answer_request(harness, "rollback", plan="ladder", target="bot")
     granted = answer_request(harness, "rollback", plan="halt", target="bot")

@@ -12,8 +12,7 @@ from tests.support.pipeline_harness import MAIN_YAML, RULES_YAML, START
 from watchdog.config import load
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import open_journal
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import Evaluator, Expr, InstantResult, InstantVector, PromqlError
 
@@ -54,12 +53,12 @@ class RemoteEvaluator:
         }
 
 
-class Desk:
+class RemoteHarness:
     def __init__(self, folder: Path) -> None:
         (folder / "rules").mkdir()
         (folder / "watchdog.yaml").write_text(MAIN_YAML)
         (folder / "rules" / "rules.yaml").write_text(RULES_YAML)
-        self.journal = Journal(folder / "journal.db")
+        self.journal = open_journal(folder)
         self.remote = RemoteEvaluator()
         evaluator: Evaluator = self.remote
         self.now = START
@@ -74,61 +73,61 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    desk.journal.close()
+def harness(tmp_path: Path) -> Iterator[RemoteHarness]:
+    harness = RemoteHarness(tmp_path)
+    yield harness
+    harness.journal.close()
 
 
 def outcomes(pipeline: Pipeline, rule: str) -> set[str]:
     return {machine.outcome for key, machine in pipeline.machines.items() if key.rule == rule}
 
 
-def test_what_was_fetched_trips_a_rule(desk: Desk) -> None:
-    desk.remote.answers = {"error_ratio": {(): 0.01}, "market_open == 1": {(): 1.0}}
-    desk.rounds(3)
-    assert outcomes(desk.pipeline, "errors") == {"ok"}
+def test_what_was_fetched_trips_a_rule(harness: RemoteHarness) -> None:
+    harness.remote.answers = {"error_ratio": {(): 0.01}, "market_open == 1": {(): 1.0}}
+    harness.rounds(3)
+    assert outcomes(harness.pipeline, "errors") == {"ok"}
 
-    desk.remote.answers["error_ratio"] = {(): 0.9}
-    desk.rounds(60)
+    harness.remote.answers["error_ratio"] = {(): 0.9}
+    harness.rounds(60)
 
-    found = incidents.find_open(desk.journal, "bot")
+    found = harness.journal.incidents.find_open("bot")
     assert found is not None
-    assert "errors" in {trip.rule for trip in incidents.list_trips(desk.journal, found.id)}
+    assert "errors" in {trip.rule for trip in harness.journal.incidents.list_trips(found.id)}
 
 
-def test_what_was_not_fetched_is_no_data(desk: Desk) -> None:
-    desk.remote.answers = {"error_ratio": {(): 0.9}}
+def test_what_was_not_fetched_is_no_data(harness: RemoteHarness) -> None:
+    harness.remote.answers = {"error_ratio": {(): 0.9}}
 
-    desk.rounds(3, prefetch=False)
+    harness.rounds(3, prefetch=False)
 
-    assert outcomes(desk.pipeline, "errors") == {"nodata"}
-    assert desk.pipeline.condition_holds("error_ratio > 0", desk.now) is None
-
-
-def test_what_was_fetched_a_while_ago_is_no_data_any_more(desk: Desk) -> None:
-    desk.remote.answers = {"error_ratio": {(): 0.01}}
-    desk.rounds(1)
-
-    desk.rounds(600, prefetch=False)
-
-    assert outcomes(desk.pipeline, "errors") == {"nodata"}
+    assert outcomes(harness.pipeline, "errors") == {"nodata"}
+    assert harness.pipeline.condition_holds("error_ratio > 0", harness.now) is None
 
 
-def test_a_source_s_samples_fetch_what_they_touch_and_a_tick_fetches_all(desk: Desk) -> None:
-    desk.pipeline.add_samples("bot", [Sample("error_ratio", (), desk.now, 0.1)], desk.now)
+def test_what_was_fetched_a_while_ago_is_no_data_any_more(harness: RemoteHarness) -> None:
+    harness.remote.answers = {"error_ratio": {(): 0.01}}
+    harness.rounds(1)
 
-    asyncio.run(desk.pipeline.prefetch(desk.now, "bot"))
-    touched = set(desk.remote.asked)
-    asyncio.run(desk.pipeline.prefetch(desk.now))
+    harness.rounds(600, prefetch=False)
+
+    assert outcomes(harness.pipeline, "errors") == {"nodata"}
+
+
+def test_a_source_s_samples_fetch_what_they_touch_and_a_tick_fetches_all(harness: RemoteHarness) -> None:
+    harness.pipeline.add_samples("bot", [Sample("error_ratio", (), harness.now, 0.1)], harness.now)
+
+    asyncio.run(harness.pipeline.prefetch(harness.now, "bot"))
+    touched = set(harness.remote.asked)
+    asyncio.run(harness.pipeline.prefetch(harness.now))
 
     assert "error_ratio" in touched
     assert "market_open == 1" not in touched
-    assert touched < set(desk.remote.asked)
+    assert touched < set(harness.remote.asked)
 
 
 def test_an_engine_that_breaks_at_one_expression_is_an_error_of_that_one(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: RemoteHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: RemoteRound, expr: Expr, samples_after: Millis | None = None) -> InstantResult:
         if expr.text == "error_ratio":
@@ -136,9 +135,9 @@ def test_an_engine_that_breaks_at_one_expression_is_an_error_of_that_one(
         return InstantResult.no_data(self._now)
 
     monkeypatch.setattr(RemoteRound, "evaluate", broken)
-    desk.rounds(1)
+    harness.rounds(1)
 
-    assert outcomes(desk.pipeline, "errors") == {"error"}
+    assert outcomes(harness.pipeline, "errors") == {"error"}
 
 
 def test_an_instant_vector_of_values_knows_its_least_and_greatest() -> None:

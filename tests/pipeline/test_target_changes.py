@@ -10,7 +10,6 @@ import pytest
 from tests.support.pipeline_harness import MAIN_YAML, RULES_YAML, PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.cli.command_line import main
-from watchdog.journal import incidents
 
 BAD_VALUES = {"error_ratio": 0.5}
 OTHER_TARGET_RULES = RULES_YAML.replace("bot: {repo: /srv/bot,", "other: {repo: /srv/other,").replace(
@@ -28,15 +27,15 @@ def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
 
 
 def latch_reasons(harness: PipelineHarness) -> dict[str, str | None]:
-    return {one.name: one.latch_why for one in incidents.list_latched(harness.journal)}
+    return {one.name: one.latch_why for one in harness.journal.targets.list_latched()}
 
 
 def run_halt(harness: PipelineHarness) -> None:
     """The bot is halted, as the rollback leaves it, and its incident goes on."""
     harness.rounds(2, equity=800)
     (run,) = harness.runs
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
     harness.end_run(run, "proven")
 
 
@@ -55,7 +54,7 @@ def test_the_incident_of_a_target_that_is_taken_away_is_closed_and_says_why(harn
 
     assert harness.incident is None
     assert "bot: incident 1 closed after 3 s: its target is no longer configured" in harness.message_titles()
-    assert [event["text"] for event in incidents.list_events(harness.journal, 1)][
+    assert [event.text for event in harness.journal.timeline.list_events(1)][
         -1
     ] == "closed after 3 s: its target is no longer configured"
 
@@ -115,8 +114,8 @@ def test_what_a_plan_latches_after_its_target_was_renamed_is_the_renamed_one(har
     harness.rounds(5, **BAD_VALUES)
     (run,) = harness.runs
     harness.reload(RENAMED_TARGET_RULES)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="ladder exhausted")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="ladder exhausted")
     harness.end_run(run, "exhausted")
     harness.rounds(1)
 

@@ -6,20 +6,18 @@ What the bot does follows from its files, as it would in life: `Rig.errors` says
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from watchdog.actions.values.editor import get_values
-from watchdog.core.model import Millis, Outcome, Severity, Verdict
+from watchdog.core.model import Message, Millis, Outcome, Verdict
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents, messages, runs
 from watchdog.journal.runs import PlanRun, Step
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal, SqliteTransaction
 from watchdog.plans.models import Halt, Repair, serialize_plan
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
@@ -69,20 +67,19 @@ class CrashPoints:
                 raise SimulatedKill(point)
 
 
-class CrashingJournal(Journal):
+class CrashingJournal(SqliteJournal):
     """A journal whose process may die ahead of any commit."""
 
     def __init__(self, path: Path, crash_points: CrashPoints) -> None:
-        super().__init__(path)
+        super().__init__(path, durable=False)  # nothing here cuts the power, and a flush takes its time
         self._crash_points = crash_points
-        self.query("PRAGMA synchronous=OFF")  # nothing here cuts the power, and a flush takes its time
 
     @contextmanager
-    def transaction(self, *, defer_sync: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, defer_sync: bool = False) -> Iterator[SqliteTransaction]:
         if hasattr(self, "_crash_points") and not self._db.in_transaction:
             self._crash_points("commit")
-        with super().transaction(defer_sync=defer_sync) as db:
-            yield db
+        with super().transaction(defer_sync=defer_sync) as tx:
+            yield tx
 
 
 def flag_step(file: str = "config.py", **values: Any) -> dict[str, Any]:
@@ -180,17 +177,17 @@ class RollbackHarness:
             place.mkdir()
             (place / "config.py").write_text(CONFIG_PY)
             (place / "other.yaml").write_text("size: 5\n")
-        incidents.get_target_state(self.journal, name, self.now)
+        self.journal.targets.get_state(name, self.now)
         return place
 
     def open_incident(self, name: str = "bot") -> int:
         """An open incident in which `errors` tripped."""
-        known = incidents.find_open(self.journal, name)
+        known = self.journal.incidents.find_open(name)
         if known is not None:
             return known.id
-        with self.journal.transaction() as db:
-            number = incidents.open_incident(db, name, "crit", "errors", self.now)
-            incidents.add_trip(db, number, *ERRORS_KEY, "errors 50 %", "ladder", self.now)
+        with self.journal.transaction() as tx:
+            number = tx.incidents.open_incident(name, "crit", "errors", self.now)
+            tx.incidents.add_trip(number, *ERRORS_KEY, "errors 50 %", "ladder", self.now)
         return number
 
     def queue_run(
@@ -206,9 +203,8 @@ class RollbackHarness:
         """`incident` −1: the open one, opened if need be."""
         place, known = self.make_target(target), self.plans[plan]
         number = self.open_incident(target) if incident == -1 else incident
-        with self.journal.transaction() as db:
-            return runs.queue_run(
-                db,
+        with self.journal.transaction() as tx:
+            return tx.runs.queue_run(
                 incident=number,
                 target=target,
                 plan=plan,
@@ -221,10 +217,10 @@ class RollbackHarness:
             )
 
     def get_run(self, number: int) -> PlanRun:
-        return runs.get_run(self.journal, number)
+        return self.journal.runs.get_run(number)
 
     def steps(self, number: int) -> list[Step]:
-        return runs.list_steps(self.journal, number)
+        return self.journal.runs.list_steps(number)
 
     def step_outcomes(self, number: int) -> list[tuple[str, int, str, str]]:
         return [(step.phase, step.level, step.say, step.status) for step in self.steps(number)]
@@ -247,7 +243,7 @@ class RollbackHarness:
         return [f"{row['title']} {row['lines']}" for row in rows]
 
     def latch_reason(self, name: str = "bot") -> str | None:
-        return incidents.get_target_state(self.journal, name, self.now).latch_why
+        return self.journal.targets.get_state(name, self.now).latch_why
 
     # time
 
@@ -379,9 +375,9 @@ class RollbackHarness:
         self.queue_run(plan, target, by=by, incident=incident)
         return True
 
-    def _notify(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-        with self.journal.transaction() as db:
-            messages.enqueue(db, ["log"], severity, title, lines, self.now, incident)
+    def _notify(self, message: Message) -> None:
+        with self.journal.transaction() as tx:
+            tx.messages.enqueue(message, ["log"], self.now)
 
 
 def restart(harness: RollbackHarness, downtime: int = 1_000) -> RollbackHarness:

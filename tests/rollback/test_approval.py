@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.rollback.harness import RollbackHarness, make_repair, restart
-from watchdog.journal import runs
 
 
 def queue_approval(harness: RollbackHarness, **said: Any) -> int:
@@ -18,8 +17,8 @@ def queue_approval(harness: RollbackHarness, **said: Any) -> int:
 
 
 def update_run(harness: RollbackHarness, number: int, **fields: Any) -> None:
-    with harness.journal.transaction() as db:
-        runs.update_run(db, number, **fields)
+    with harness.journal.transaction() as tx:
+        tx.runs.update_run(number, **fields)
 
 
 def run_with_event(
@@ -69,7 +68,7 @@ def test_a_denied_repair_touches_nothing_latches_nothing_and_uses_up_nothing(har
     assert harness.get_run(number).outcome == "denied"
     assert harness.changed_steps == []
     assert harness.latch_reason() is None
-    assert runs.list_recent_automatic(harness.journal, "bot", 0) == []
+    assert harness.journal.runs.list_recent_automatic("bot", 0) == []
 
 
 def test_without_an_answer_in_time_the_repair_is_exhausted_and_its_halt_runs(harness: RollbackHarness) -> None:

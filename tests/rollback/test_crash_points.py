@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +19,7 @@ from tests.rollback.harness import (
     make_repair,
     restart,
 )
-from watchdog.journal import runs
-from watchdog.journal.runs import Step
+from watchdog.journal.runs import SqlRunWriter, Step
 
 # ─ a death at any point ─
 
@@ -244,13 +242,13 @@ def test_the_disk_is_waited_for_before_anything_is_done(
 ) -> None:
     """What came before `started` may be written without waiting; it is flushed together with it."""
     harness.journal.query("PRAGMA synchronous=FULL")
-    starts, waits = runs.start_step, []
+    starts, waits = SqlRunWriter.start_step, []
 
-    def start_step(db: sqlite3.Connection, step: Step) -> None:
-        waits.append(db.execute("PRAGMA synchronous").fetchone()[0])
-        starts(db, step)
+    def start_step(writer: SqlRunWriter, step: Step) -> None:
+        waits.append(harness.journal.query("PRAGMA synchronous")[0][0])
+        starts(writer, step)
 
-    monkeypatch.setattr(runs, "start_step", start_step)
+    monkeypatch.setattr(SqlRunWriter, "start_step", start_step)
     run = harness.queue_run(plan)
 
     harness.run_to_end()

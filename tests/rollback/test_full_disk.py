@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.rollback.harness import RollbackHarness, command_step, make_halt
+from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.runs import SqlRunWriter, Step
 
 
 class FullDiskHarness(RollbackHarness):
@@ -25,7 +26,7 @@ class FullDiskHarness(RollbackHarness):
             if what == "commit":
                 self.failing_commit -= 1
                 if self.failing_commit == 0:
-                    raise sqlite3.OperationalError("database or disk is full")
+                    raise JournalUnavailableError("database or disk is full", "full")
 
         self.replace_crash_points(boundary)
 
@@ -58,3 +59,21 @@ def test_a_run_goes_on_when_the_disk_has_room_again(make_folder: Callable[[], Pa
         if rig.failing_commit > 0:
             break
     assert failed >= 5
+
+
+def test_a_mistake_in_our_own_sql_ends_the_run_and_is_not_tried_for_ever(
+    make_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = RollbackHarness(make_folder())
+    number = harness.queue_run("ladder")
+
+    def start_step(writer: SqlRunWriter, step: Step) -> None:
+        harness.journal.execute("UPDATE step SET colour = ?", step.n)
+
+    monkeypatch.setattr(SqlRunWriter, "start_step", start_step)
+    harness.run_to_end()
+
+    run = harness.get_run(number)
+    assert (run.status, run.outcome) == ("ended", "stopped")
+    assert "internal error: OperationalError('no such column: colour')" in run.reason
+    harness.journal.close()

@@ -9,7 +9,6 @@ from tests.rollback.harness import RollbackHarness, flag_step, make_halt, make_r
 from tests.rollback.test_recover import VERIFY_QUIET, queue_recovery, recovery_steps
 from watchdog.actions.flag import FlagAction
 from watchdog.core.offload import ThreadOffload
-from watchdog.journal import runs
 from watchdog.plans.models import Halt
 
 
@@ -91,8 +90,8 @@ def test_a_queued_repair_of_which_nobody_knows_whether_it_is_wanted_can_be_abort
     async def play() -> None:
         harness.start_targets()
         await harness.advance_until(lambda: harness.now > harness.get_run(number).queued + 3_000)
-        with harness.journal.transaction() as db:
-            runs.update_run(db, number, abort="ann: it waits for ever")
+        with harness.journal.transaction() as tx:
+            tx.runs.update_run(number, abort="ann: it waits for ever")
         await harness.advance_until_ended(number, seconds=10)
         await harness.stop()
 
@@ -115,8 +114,8 @@ def test_a_hold_stops_the_clock_of_an_approval_and_people_are_asked_anew_after_i
         harness.hold_reason = None
         await harness.advance_until(lambda: harness.message_titles().count("bot: ladder waits for approval") == 2, 10)
         assert (harness.get_run(number).approve_by or 0) > harness.now + 20_000
-        with harness.journal.transaction() as db:
-            runs.update_run(db, number, approval="approved")
+        with harness.journal.transaction() as tx:
+            tx.runs.update_run(number, approval="approved")
         await harness.advance_until_ended(number)
         await harness.stop()
 

@@ -23,8 +23,7 @@ from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.errors import ActionError
-from watchdog.journal import incidents, runs
-from watchdog.journal.messages import Request
+from watchdog.journal.requests import Request
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
@@ -181,7 +180,7 @@ class InvariantChecker:
                     "a repair was queued while it was held"
                 )
             self._known.add(run.id)
-        since = incidents.get_target_state(town.journal, "bot", town.now).latched
+        since = town.journal.targets.get_state("bot", town.now).latched
         assert self._latched in (None, since), "a latch opened by itself"
         self._latched = since
         if town.incident is None:
@@ -201,24 +200,24 @@ def assert_final_invariants(harness: PropertyHarness) -> None:
             and repair.queued - run.queued < HOUR
         ]
         assert not lately, "the budget was exceeded"
-    for incident in incidents.list_incidents(harness.journal):
-        mine = runs.list_for_incident(harness.journal, incident.id)
+    for incident in harness.journal.incidents.list_incidents():
+        mine = harness.journal.runs.list_for_incident(incident.id)
         tried = [
             Counter(
-                {(run.plan, step.level) for step in runs.list_steps(harness.journal, run.id) if step.phase == "level"}
+                {(run.plan, step.level) for step in harness.journal.runs.list_steps(run.id) if step.phase == "level"}
             )
             for run in mine
             if run.kind == "repair"
         ]
         assert all(count == 1 for count in sum(tried, Counter()).values()), "a level was repeated"
         halts = [run for run in mine if run.kind == "halt"]
-        for trip in incidents.list_trips(harness.journal, incident.id):
+        for trip in harness.journal.incidents.list_trips(incident.id):
             if trip.plan == "halt":
                 assert [run for run in halts if run.ended is None or run.ended >= trip.t], "a halt was refused"
         for run in mine:
             late = [
                 step
-                for step in runs.list_steps(harness.journal, run.id)
+                for step in harness.journal.runs.list_steps(run.id)
                 if run.kind == "repair" and halts and (step.started or 0) > halts[0].queued
             ]
             assert not late, "a repair went on after the halt was queued"

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from watchdog.core.model import Verdict
+from watchdog.core.model import Message, Verdict
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents, runs
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.plans.models import Halt, Plan, Repair, serialize_plan
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
@@ -58,14 +57,14 @@ class JournalCrashHarness:
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
+        self.journal = SqliteJournal(self.folder / "journal.db")
         write = self.journal.transaction
 
         @contextmanager
         def counted(*, defer_sync: bool = False) -> Iterator[Any]:
             inner = self.journal._db.in_transaction
-            with write(defer_sync=defer_sync) as db:
-                yield db
+            with write(defer_sync=defer_sync) as tx:
+                yield tx
             if not inner:
                 self.commits += 1
                 if self.commits == self.crash_at_commit:
@@ -88,8 +87,8 @@ class JournalCrashHarness:
             verdict = Verdict("errors", "crit", (), seen, seen, 0.5, 0.1, seen == "ok", now)  # type: ignore[arg-type]
             return [verdict] if keys else [], dict.fromkeys(that, seen == "ok" or None)
 
-        def tell(severity: str, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            self.message_titles.append(title)
+        def tell(message: Message) -> None:
+            self.message_titles.append(message.title)
 
         return RollbackContext(
             journal=self.journal,
@@ -114,12 +113,11 @@ class JournalCrashHarness:
     def queue_run(self, plan: dict[str, Any], *, kind: str = "repair") -> int:
         known: Halt | Repair = TypeAdapter(Plan).validate_python(plan)
         place = Target(repo=str(self.folder)).model_dump_json(include={"repo"})
-        incidents.get_target_state(self.journal, "bot", self.now)
-        incident = incidents.find_open(self.journal, "bot")
-        with self.journal.transaction() as db:
-            number = incident.id if incident else incidents.open_incident(db, "bot", "crit", "errors", self.now)
-            return runs.queue_run(
-                db,
+        self.journal.targets.get_state("bot", self.now)
+        incident = self.journal.incidents.find_open("bot")
+        with self.journal.transaction() as tx:
+            number = incident.id if incident else tx.incidents.open_incident("bot", "crit", "errors", self.now)
+            return tx.runs.queue_run(
                 incident=number,
                 target="bot",
                 plan=kind,
@@ -131,8 +129,8 @@ class JournalCrashHarness:
             )
 
     def execute(self, run: int) -> PlanRun:
-        asyncio.run(self.rollback.execute(runs.get_run(self.journal, run)))
-        return runs.get_run(self.journal, run)
+        asyncio.run(self.rollback.execute(self.journal.runs.get_run(run)))
+        return self.journal.runs.get_run(run)
 
 
 @pytest.fixture
@@ -148,7 +146,7 @@ def test_the_second_level_helps_when_the_first_does_not(harness: JournalCrashHar
 
     assert (run.outcome, run.level) == ("proven", 1)
     assert harness.config.read_text() == "T = True\nA = False\nB = False\n"
-    assert [(step.phase, step.level, step.status) for step in runs.list_steps(harness.journal, run.id)] == [
+    assert [(step.phase, step.level, step.status) for step in harness.journal.runs.list_steps(run.id)] == [
         ("before", 0, "done"),
         ("level", 0, "done"),
         ("level", 1, "done"),
@@ -180,9 +178,9 @@ def test_a_crash_at_any_commit_changes_nothing_about_the_end(tmp_path: Path) -> 
 
         house.crash_at_commit = None
         house.open()
-        run = runs.get_run(house.journal, number)
+        run = house.journal.runs.get_run(number)
         run = run if run.ended else house.execute(number)
-        steps = runs.list_steps(house.journal, number)
+        steps = house.journal.runs.list_steps(number)
         house.journal.close()
 
         assert (run.outcome, run.level) == ("proven", 1), f"commit {n}: {run.reason}"
@@ -197,7 +195,7 @@ def test_no_evidence_is_no_proof_and_the_target_is_latched(harness: JournalCrash
 
     assert (run.outcome, run.level) == ("exhausted", 0)
     assert "B = True" in harness.config.read_text()  # nothing is tried blindly
-    assert incidents.get_target_state(harness.journal, "bot", harness.now).latched is not None
+    assert harness.journal.targets.get_state("bot", harness.now).latched is not None
     assert any("exhausted" in title for title in harness.message_titles)
 
 
@@ -212,7 +210,7 @@ def test_somebody_elses_edit_in_the_middle_stops_the_plan(harness: JournalCrashH
 
     assert run.outcome == "stopped"
     assert harness.config.read_text() == "T = True\nA = 7\nB = True\n"
-    assert incidents.get_target_state(harness.journal, "bot", harness.now).latched is not None
+    assert harness.journal.targets.get_state("bot", harness.now).latched is not None
 
 
 def test_a_halt_that_is_queued_overtakes_the_repair_before_its_next_step(harness: JournalCrashHarness) -> None:
@@ -245,11 +243,11 @@ def test_a_halt_that_is_queued_overtakes_the_repair_before_its_next_step(harness
 
 def test_a_plan_that_cannot_be_read_is_not_carried_out(harness: JournalCrashHarness) -> None:
     number = harness.queue_run(LADDER_PLAN)
-    with harness.journal.transaction() as db:
-        runs.update_run(db, number, text='{"kind": "repair", "spell": "abracadabra"}')
+    with harness.journal.transaction():
+        harness.journal.execute("UPDATE run SET text = ?", '{"kind": "repair", "spell": "abracadabra"}')
 
     run = harness.execute(number)
 
     assert run.outcome == "stopped"
     assert harness.config.read_text() == CONFIG_PY
-    assert incidents.get_target_state(harness.journal, "bot", harness.now).latched is not None
+    assert harness.journal.targets.get_state("bot", harness.now).latched is not None

@@ -15,7 +15,6 @@ from tests.rollback.harness import (
     crash_at_point,
     make_repair,
 )
-from watchdog.journal import runs
 
 # ─ who goes first ─
 
@@ -135,8 +134,8 @@ def test_a_repair_of_a_person_that_waits_does_not_run_once_the_first_one_has_lat
     harness.errors_outcome = lambda _: "bad"
     harness.plans["ladder"] = make_repair(exhausted="leave-running")
     first, second = harness.queue_run(), harness.queue_run(by="person ada", incident=None)
-    with harness.journal.transaction() as db:
-        runs.update_run(db, first, status="running")
+    with harness.journal.transaction() as tx:
+        tx.runs.update_run(first, status="running")
 
     harness.run_to_end()
 

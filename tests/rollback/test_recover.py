@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from tests.rollback.harness import RollbackHarness, command_step, flag_step, make_halt, make_repair, restart
 from watchdog.core.target import Target
-from watchdog.journal import runs
 from watchdog.plans.models import serialize_plan
 
 VERIFY_QUIET = {"that": ["alive == 1"], "quiet": "2s", "give_up": "10s"}
@@ -27,9 +26,8 @@ def queue_recovery(harness: RollbackHarness, **said: Any) -> int:
     harness.plans["halt"] = make_halt(**{"recover": STAGES, **said})
     place = harness.make_target()
     (place / "config.py").write_text((place / "config.py").read_text().replace("TRADING = True", "TRADING = False"))
-    with harness.journal.transaction() as db:
-        return runs.queue_run(
-            db,
+    with harness.journal.transaction() as tx:
+        return tx.runs.queue_run(
             incident=None,
             target="bot",
             plan="halt",

@@ -12,8 +12,8 @@ import pytest
 
 from tests.rollback.harness import RollbackHarness, flag_step, make_repair, restart
 from watchdog.core.target import Target
-from watchdog.journal import backups, incidents, runs
-from watchdog.journal.sqlite import to_json
+from watchdog.journal import backups
+from watchdog.journal.serialization import to_json
 
 V2 = b"# v2\r\nTRADING = True\nFEATURE = True\nMODEL = 2   # fitted by hand\n"
 REVERT_STEP = {"do": "git", "revert": "v2-merge"}
@@ -69,9 +69,8 @@ def make_repaired_bot(harness: RollbackHarness) -> Path:
 
 def queue_undo(harness: RollbackHarness) -> int:
     place = Target(repo=str(harness.folder / "bot")).model_dump_json(include={"repo"})
-    with harness.journal.transaction() as db:
-        return runs.queue_run(
-            db,
+    with harness.journal.transaction() as tx:
+        return tx.runs.queue_run(
             incident=1,
             target="bot",
             plan="undo 1",
@@ -153,13 +152,13 @@ def test_an_undone_incident_has_nothing_left_to_undo(harness: RollbackHarness) -
     queue_undo(harness)
     harness.run_to_end()
 
-    assert backups.list_for_incident(harness.journal, 1) == []
+    assert harness.journal.backups.list_for_incident(1) == []
 
 
 def test_no_undo_while_the_target_is_latched(harness: RollbackHarness) -> None:
     place = make_repaired_bot(harness)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     before = (place / "config.py").read_bytes()
 
     number = queue_undo(harness)

@@ -12,7 +12,7 @@ from tests.support.actions import GitRepo
 from tests.support.pipeline_harness import START, PipelineHarness
 from watchdog.app.deploy_watch import DeployWatch, inspect_target
 from watchdog.core.model import Millis
-from watchdog.journal import incidents, runs
+from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
@@ -132,7 +132,7 @@ class ScenarioHarness(PipelineHarness):
         self.round(**{**self.bot_values(), **values})
         if (self.now - START) % 5_000 == 0:
             for name, target in self.config.targets.items():
-                at_work = any(run.status != "watching" for run in runs.list_unfinished(self.journal, name))
+                at_work = any(run.status != "watching" for run in self.journal.runs.list_unfinished(name))
                 self.deploy_watch.record(
                     name,
                     inspect_target(target, self.deploy_watch.last_commit(name, self.now)),
@@ -174,13 +174,13 @@ class ScenarioHarness(PipelineHarness):
         return self.repo.git("log", "--format=%s", "--author=Trading Watchdog").splitlines()
 
     def is_latched(self) -> bool:
-        return incidents.get_target_state(self.journal, "bot", self.now).latched is not None
+        return self.journal.targets.get_state("bot", self.now).latched is not None
 
     def list_incidents(self) -> list[incidents.Incident]:
-        return incidents.list_incidents(self.journal)
+        return self.journal.incidents.list_incidents()
 
     def steps(self, run: PlanRun) -> list[tuple[str, int, str, str]]:
-        return [(step.phase, step.level, step.say, step.status) for step in runs.list_steps(self.journal, run.id)]
+        return [(step.phase, step.level, step.say, step.status) for step in self.journal.runs.list_steps(run.id)]
 
     def _make_context(self) -> RollbackContext:
         self.ended_targets: set[str] = set()

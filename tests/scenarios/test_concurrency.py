@@ -20,9 +20,8 @@ from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.process import ProcessAction
 from watchdog.core.errors import ActionError
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.journal import runs
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 
 MakeHarness = Callable[..., ScenarioHarness]
 
@@ -241,9 +240,9 @@ plans:
 
 
 def _assert_no_overlap(path: Path) -> None:
-    journal = Journal(path)
-    listed = [runs.get_run(journal, row[0]) for row in journal.query("SELECT id FROM run ORDER BY id")]
+    journal = SqliteJournal(path)
+    listed = [journal.runs.get_run(row[0]) for row in journal.query("SELECT id FROM run ORDER BY id")]
     assert listed
     assert all(run.ended is not None for run in listed)
-    acts = [(step.started or 0, step.ended or 0) for run in listed for step in runs.list_steps(journal, run.id)]
+    acts = [(step.started or 0, step.ended or 0) for run in listed for step in journal.runs.list_steps(run.id)]
     assert all(one[1] <= two[0] for one, two in pairwise(acts)), acts

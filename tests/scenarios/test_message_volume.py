@@ -10,7 +10,6 @@ import pytest
 
 from tests.scenarios.harness import ScenarioHarness
 from tests.support.pipeline_harness import RULES_YAML, PipelineHarness
-from watchdog.journal import incidents
 
 PAIRS_RULES = RULES_YAML.replace(
     "rules:\n",
@@ -60,7 +59,7 @@ def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_le
         == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
     )
     assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
-    assert [row["text"].split(":")[0] for row in incidents.list_events(night.journal, 1)][-2:] == [
+    assert [event.text.split(":")[0] for event in night.journal.timeline.list_events(1)][-2:] == [
         "ladder proven",
         "closed after 12 s",
     ]
@@ -105,7 +104,7 @@ def test_of_a_rule_that_trips_at_both_levels_at_once_people_hear_once_and_critic
     assert [row["severity"] for row in rows] == ["crit"]
     assert "incident 1: trading-watchdog incidents 1" in rows[0]["lines"]
     assert harness.message_titles("pager") == ["bot: errors tripped"]
-    assert {trip.level for trip in incidents.list_trips(harness.journal, 1)} == {"warn", "crit"}
+    assert {trip.level for trip in harness.journal.incidents.list_trips(1)} == {"warn", "crit"}
 
 
 def test_what_is_silenced_is_not_told_of_in_company_either(harness: PipelineHarness) -> None:
@@ -121,8 +120,8 @@ def test_what_is_silenced_is_not_told_of_in_company_either(harness: PipelineHarn
 
 def test_a_latch_is_said_with_the_end_of_its_incident(harness: PipelineHarness) -> None:
     harness.rounds(5, error_ratio=0.5)
-    with harness.journal.transaction() as db:
-        incidents.update_target(db, "bot", latched=harness.now, latch_why="halt halt")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
     harness.end_run(harness.runs[0], "exhausted")
     harness.rounds(1, error_ratio=0.01)
 

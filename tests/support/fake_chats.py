@@ -20,7 +20,6 @@ MESSAGE = Message(
     severity="crit",
     title="Drawdown of <hmm-bot> & co: 10 %",
     lines=("1 - equity / max <above 7 %>", "halt starts"),
-    facts={"incident": "7", "plan": "halt & flatten"},
 )
 """Every mark that a chat could take for its own."""
 

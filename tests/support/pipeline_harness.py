@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from watchdog import config
 from watchdog.app.requests import RequestHandler
-from watchdog.core.model import Labels, Millis, Sample, Severity
+from watchdog.core.model import Labels, Message, Millis, Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents, runs
+from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.check_tracker import machine_config, machine_configs_of_rules
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
@@ -86,8 +86,7 @@ class PipelineHarness:
         self.config = config.load(self.folder, environ={})
 
     def open(self) -> None:
-        self.journal = Journal(self.folder / "journal.db")
-        self.journal.query("PRAGMA synchronous=OFF")
+        self.journal = SqliteJournal(self.folder / "journal.db", durable=False)
         self.pipeline = Pipeline(self.config, self.journal, Telemetry("test"), self.now)
         self.requests = RequestHandler(self.pipeline, self.journal)
 
@@ -122,16 +121,16 @@ class PipelineHarness:
     def end_run(self, run: PlanRun, outcome: RunOutcome, *, level: int = 0, acted_at: Millis | None = None) -> None:
         """As the rollback leaves it."""
         at = self.now if acted_at is None else acted_at
-        with self.journal.transaction() as db:
-            runs.update_run(db, run.id, status="ended", outcome=outcome, level=level, acted=at, ended=self.now)
+        with self.journal.transaction() as tx:
+            tx.runs.update_run(run.id, status="ended", outcome=outcome, level=level, acted=at, ended=self.now)
 
     @property
     def runs(self) -> list[PlanRun]:
-        return [runs.get_run(self.journal, row[0]) for row in self.journal.query("SELECT id FROM run ORDER BY id")]
+        return [self.journal.runs.get_run(row[0]) for row in self.journal.query("SELECT id FROM run ORDER BY id")]
 
     @property
     def incident(self) -> incidents.Incident | None:
-        return incidents.find_open(self.journal, "bot")
+        return self.journal.incidents.find_open("bot")
 
     def message_titles(self, channel: str = "chat") -> list[str]:
         rows = self.journal.query("SELECT title FROM message WHERE channel = ? ORDER BY id", channel)
@@ -150,20 +149,18 @@ class PipelineHarness:
         """For a rollback that carries out what is queued here, joined to the pipeline as the daemon joins them."""
 
         def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.queue_run(db, target, plan, by, self.now, incident=incident)
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.queue_run(tx, target, plan, by, self.now, incident=incident)
             return True
 
-        def tell(severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None:
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.notify(
-                    db, severity, title, lines, self.now, incident=incident, filter_severity="warn"
-                )
+        def tell(message: Message) -> None:
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.notify(tx, message, self.now)
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             keys = {
                 StateKey(trip.rule, trip.level, trip.labels)
-                for trip in incidents.list_trips(self.journal, incident)
+                for trip in self.journal.incidents.list_trips(incident)
                 if trip.plan is not None
             }
             return {

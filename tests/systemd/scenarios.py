@@ -20,9 +20,8 @@ import yaml
 from tests.e2e.harness import RULES_TEMPLATE, TOY_BOT, E2EHarness, wait_until
 from watchdog.actions import SystemdAction
 from watchdog.core.errors import ActionError
-from watchdog.journal import incidents, runs
-from watchdog.journal.incidents import TargetState
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
+from watchdog.journal.targets import TargetState
 
 SERVICE = "trading-watchdog.service"
 CONFIG_DIR = Path("/etc/trading-watchdog")
@@ -181,18 +180,19 @@ class SystemdHarness(E2EHarness):
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
         """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
-        journal = Journal(STATE_DIR / "journal.db")
+        journal = SqliteJournal(STATE_DIR / "journal.db")
         try:
             return [
                 {
                     **asdict(one),
-                    "trips": [trip.rule for trip in incidents.list_trips(journal, one.id)],
+                    "trips": [trip.rule for trip in journal.incidents.list_trips(one.id)],
                     "runs": [
-                        {**asdict(run), "steps": [asdict(step) for step in runs.list_steps(journal, run.id)]}
-                        for run in runs.list_for_incident(journal, one.id)
+                        {**asdict(run), "steps": [asdict(step) for step in journal.runs.list_steps(run.id)]}
+                        for run in journal.runs.list_for_incident(one.id)
                     ],
                 }
-                for one in incidents.list_incidents(journal, number)
+                for one in journal.incidents.list_incidents()
+                if number in (None, one.id)
             ]
         finally:
             journal.close()
@@ -201,9 +201,9 @@ class SystemdHarness(E2EHarness):
         return [run for run in super().list_runs() if run["target"] == self.name]
 
     def target_state(self) -> TargetState:
-        journal = Journal(STATE_DIR / "journal.db")
+        journal = SqliteJournal(STATE_DIR / "journal.db")
         try:
-            return incidents.get_target_state(journal, self.name, 0)
+            return journal.targets.get_state(self.name, 0)
         finally:
             journal.close()
 

@@ -6,12 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -25,15 +23,15 @@ from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
 from watchdog.core.errors import WatchdogError
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
-from watchdog.journal import incidents, messages, runs
+from watchdog.journal import open_journal
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.outage import remedy
+from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal, JournalError
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -72,13 +70,12 @@ class Daemon:
             )
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
-            self.journal = Journal(self.config.state / "journal.db", busy_timeout=3.0)
+            self.journal = open_journal(self.config.state, busy_timeout=3.0)
             self.journal.fencing_lock = self._lock
-            self.journal.disk_reserve.fill()
+            if self.journal.disk_reserve is not None:
+                self.journal.disk_reserve.fill()
             self.telemetry = Telemetry(__version__)
-            self.series_writer = SeriesWriter(
-                self.config, self.telemetry, lambda text: self._notify("warn", "history begins anew", [text])
-            )
+            self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
                 self.journal,
@@ -89,8 +86,8 @@ class Daemon:
             )
         except BaseException as error:
             self._lock.release()
-            if isinstance(error, sqlite3.OperationalError):
-                raise WatchdogError(f"{self.config.state / 'journal.db'}: {error} — {remedy(error)}") from None
+            if isinstance(error, JournalUnavailableError):
+                raise WatchdogError(f"{self.journal.location}: {error}") from None
             raise
         # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
         self._reloading = ThreadOffload(None, "reloading")
@@ -139,7 +136,7 @@ class Daemon:
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, wall_clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
-        for target in dict.fromkeys([*self.config.targets, *runs.list_targets_with_unfinished_runs(self.journal)]):
+        for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._sampler.apply(self.config.sources)
@@ -177,7 +174,7 @@ class Daemon:
         await self._journal_health.wait_for_alarm()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
-        except (TimeoutError, JournalError, sqlite3.OperationalError):
+        except (TimeoutError, JournalError, JournalUnavailableError):
             log.warning("some messages are still to be sent; they go out at the next start")
         for task in self._tasks:
             task.cancel()
@@ -231,7 +228,7 @@ class Daemon:
         try:
             with self.telemetry.evaluation_duration.time():
                 affected = self.pipeline.judge(wall_clock(), source)
-        except sqlite3.OperationalError as error:  # nothing of it was written down: it is judged anew
+        except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
             self._journal_health.record_failure(error)
             return
         self.rollback.wake()
@@ -253,7 +250,7 @@ class Daemon:
             try:
                 self.pipeline.handle_clock_jump(now)
                 self.request_handler.extend_approvals(self._last_round, now)
-            except sqlite3.OperationalError as error:  # it is done at the next tick
+            except JournalUnavailableError as error:  # it is done at the next tick
                 self._journal_health.record_failure(error)
                 sd_notify.notify("WATCHDOG=1")
                 return
@@ -269,9 +266,9 @@ class Daemon:
         try:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
-            for request in messages.list_unanswered(self.journal):
+            for request in self.journal.requests.list_unanswered():
                 self._answer_request(request)
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
@@ -286,17 +283,17 @@ class Daemon:
             self._journal_health.describe_problem() if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
         )
 
-    def _answer_request(self, request: messages.Request) -> None:
+    def _answer_request(self, request: Request) -> None:
         ok, text = self.request_handler.answer(request, wall_clock())
-        with self.journal.transaction() as db:
-            messages.answer_request(db, request.id, ok, text, wall_clock())
+        with self.journal.transaction() as tx:
+            tx.requests.answer_request(request.id, ok, text, wall_clock())
         self._judge()
         self.outbox.notify_pending()
 
     async def _inspect_targets(self) -> None:
         try:
             await self._inspector.inspect(self.config.targets)
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
     # ─ reload ─
@@ -313,14 +310,9 @@ class Daemon:
         for target in config.targets:
             self.rollback.start_target(target)
 
-    def _notify(
-        self, severity: Severity, title: str, lines: Sequence[str], *, filter_severity: Severity = "warn"
-    ) -> None:
-        """A message that belongs to no incident."""
-        with self.journal.transaction() as db:
-            self.pipeline.incident_manager.notify(
-                db, severity, title, lines, wall_clock(), filter_severity=filter_severity
-            )
+    def _notify(self, message: Message) -> None:
+        with self.journal.transaction() as tx:
+            self.pipeline.incident_manager.notify(tx, message, wall_clock())
         self.outbox.notify_pending()
 
     # ─ what the rollback needs of the rest ─
@@ -329,15 +321,13 @@ class Daemon:
         def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
             if plan not in self.config.plans or target not in self.config.targets:
                 return False
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.queue_run(db, target, plan, by, wall_clock(), incident=incident)
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.queue_run(tx, target, plan, by, wall_clock(), incident=incident)
             return True
 
-        def tell(severity: Any, title: str, lines: Any, *, incident: int | None) -> None:
-            with self.journal.transaction() as db:
-                self.pipeline.incident_manager.notify(
-                    db, severity, title, lines, wall_clock(), incident=incident, filter_severity="warn"
-                )
+        def notify(message: Message) -> None:
+            with self.journal.transaction() as tx:
+                self.pipeline.incident_manager.notify(tx, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
         def over(run: PlanRun) -> bool:
@@ -345,7 +335,7 @@ class Daemon:
             return self.pipeline.close_incident_of(run, wall_clock())
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            return machine_configs_of_trips(self.config.checks, incidents.list_trips(self.journal, incident), target)
+            return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
 
         def wanted(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
@@ -361,7 +351,7 @@ class Daemon:
             evidence=self.pipeline.gather_evidence,
             still_needed=wanted,
             queue_halt=halt,
-            notify=tell,
+            notify=notify,
             run_ended=self._inspector.note_run_ended,
             close_if_over=over,
             rule_terms=lambda target, names: machine_configs_of_rules(

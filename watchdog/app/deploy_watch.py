@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, redeployed_commits
 from watchdog.core.errors import ActionError
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.host.pid_file import find_process
 from watchdog.host.systemctl import unit_status
-from watchdog.journal import incidents, runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 
 LAST_GOOD_AFTER = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
@@ -73,29 +72,28 @@ class DeployWatch:
 
     def last_commit(self, target: str, now: Millis) -> str | None:
         """The commit that was there when somebody last looked."""
-        return incidents.get_target_state(self._journal, target, now).head
+        return self._journal.targets.get_state(target, now).head
 
     def record(self, target: str, snapshot: TargetSnapshot, own_change: bool, now: Millis) -> bool:
         """Writes down what is so now, and `settling` when somebody else changed it.
 
         True when the commit has just been quiet under watch for long enough to be a last-good.
         """
-        target_state = incidents.get_target_state(self._journal, target, now)
+        target_state = self._journal.targets.get_state(target, now)
         when, last, before = self._snapshots.get(target, (now, snapshot, target_state.quiet_for))
         deployed = snapshot.commit is not None and snapshot.commit != target_state.head
         restarted = snapshot.invocation is not None and snapshot.invocation != target_state.invocation
         by_systemd = snapshot.restarts > last.restarts
         disturbed = (
-            deployed or target_state.latched is not None or incidents.find_open(self._journal, target) is not None
+            deployed or target_state.latched is not None or self._journal.incidents.find_open(target) is not None
         )
         watched = now - when if snapshot.healthy and 0 <= now - when <= _MAX_INSPECTION_GAP else 0
         quiet = 0 if disturbed else before + watched
         self._snapshots[target] = (now, snapshot, quiet)
         if not (deployed or restarted) and quiet // 60_000 == target_state.quiet_for // 60_000:
             return False
-        with self._journal.transaction() as db:
-            incidents.update_target(
-                db,
+        with self._journal.transaction() as tx:
+            tx.targets.update_target(
                 target,
                 head=snapshot.commit or target_state.head,
                 quiet_for=quiet,
@@ -105,8 +103,8 @@ class DeployWatch:
             if not own_change and not new_to_us and (deployed or (restarted and not by_systemd)):
                 what = "deployed to" if deployed else "restarted"
                 log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
-                incidents.update_target(db, target, unsettled=now)
-                incidents.add_event(db, "settling", f"somebody else {what} the bot", now, target=target)
+                tx.targets.update_target(target, unsettled=now)
+                tx.timeline.add_event("settling", f"somebody else {what} the bot", now, target=target)
         return (
             quiet // LAST_GOOD_AFTER > before // LAST_GOOD_AFTER
         )  # a mark that could not be made is tried again a day later
@@ -115,9 +113,7 @@ class DeployWatch:
 class TargetInspector:
     """Looks at every target, each in a thread of its own: one whose repository or systemd hangs delays no other."""
 
-    def __init__(
-        self, journal: Journal, clock: Callable[[], Millis], notify: Callable[[Severity, str, Sequence[str]], None]
-    ) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], Millis], notify: NotifyFunction) -> None:
         self._watch = DeployWatch(journal)
         self._journal = journal
         self._clock = clock
@@ -141,12 +137,12 @@ class TargetInspector:
             )
         except (DeadlineExceededError, StillBusyError):
             return
-        active = any(run.status == "running" for run in runs.list_unfinished(self._journal, name))
+        active = any(run.status == "running" for run in self._journal.runs.list_unfinished(name))
         caused_by_us = active or name in self._recently_acted
         if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
             self._recently_acted.discard(name)
         if snapshot.redeployed and not caused_by_us:
-            self._notify("warn", f"{name}: what was rolled back runs again", snapshot.redeployed)
+            self._notify(Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed)))
         if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
             try:
                 await self._offload(name, _MARK_TIMEOUT, record_good_commit, target.repo, self._clock())

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Message, Millis, NotifyFunction, Severity
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import JournalOutage
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal.storage import Journal
 from watchdog.notifiers.outbox import OutboxSender
-
-
-class NotifyFunction(Protocol):
-    def __call__(self, severity: Severity, title: str, lines: list[str], *, filter_severity: Severity = "warn") -> None:
-        """A message by way of the journal."""
 
 
 class JournalHealth:
@@ -32,7 +25,7 @@ class JournalHealth:
         clock: Callable[[], Millis],
         on_unusable: Callable[[str], None],
     ) -> None:
-        """`broken`: told once the journal cannot be used any more."""
+        """`on_unusable`: told once the journal cannot be used any more."""
         self._journal, self._lock, self._outbox = journal, lock, outbox
         self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
         self._outage = JournalOutage()
@@ -44,29 +37,24 @@ class JournalHealth:
         heartbeat_error = self._lock.heartbeat()
         try:
             self._journal.check()
-            with self._journal.transaction():
-                pass
+            self._journal.probe()
             self._check_disk_space()
             if heartbeat_error is not None:
-                self.record_failure(heartbeat_error)
+                self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
             elif self._outage.record_success():
-                self._notify(
-                    "warn",
-                    "the journal can be written again",
-                    ["what was wanted meanwhile is done now"],
-                    filter_severity="crit",
-                )
+                lines = ("what was wanted meanwhile is done now",)
+                self._notify(Message("warn", "the journal can be written again", lines, filter_severity="crit"))
         except JournalError as error:
             log.critical("%s", error)
             if self._lock.is_held():
                 self._alarm("the watchdog stops: its journal cannot be used", str(error))
             self._on_unusable(str(error))
             return False
-        except sqlite3.OperationalError as error:
+        except JournalUnavailableError as error:
             self.record_failure(error)
         return True
 
-    def record_failure(self, error: Exception) -> None:
+    def record_failure(self, error: JournalUnavailableError) -> None:
         """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
         monotonic = time.monotonic()
         if self._outage.record_failure(error, monotonic):
@@ -74,7 +62,7 @@ class JournalHealth:
         if self._outage.should_notify(monotonic):
             self._alarm(
                 "the watchdog cannot act: its journal takes nothing",
-                f"{self._journal.path}: {self._outage.reason}; repairs and halts wait until then",
+                f"{self._journal.location}: {self._outage.reason}; repairs and halts wait until then",
             )
 
     def describe_problem(self) -> str | None:
@@ -89,20 +77,23 @@ class JournalHealth:
 
     def _check_disk_space(self) -> None:
         reserve, had_room = self._journal.disk_reserve, self._had_room
+        if reserve is None:
+            return
         reserve.fill()
         if had_room == reserve.exists:
             return
-        with self._journal.transaction() as db:
+        with self._journal.transaction() as tx:
             title = (
                 "the disk has room again" if reserve.exists else "the disk is full: the journal lives on its reserve"
             )
-            folder = self._journal.path.parent
-            lines = [] if reserve.exists else [f"make room on the disk of {folder}; halts still work, for a while"]
-            self._notify("info" if reserve.exists else "crit", title, lines, filter_severity="crit")
-            incidents.add_event(db, "room", title, self._clock())
+            folder = reserve.path.parent
+            lines = () if reserve.exists else (f"make room on the disk of {folder}; halts still work, for a while",)
+            severity: Severity = "info" if reserve.exists else "crit"
+            self._notify(Message(severity, title, lines, filter_severity="crit"))
+            tx.timeline.add_event("room", title, self._clock())
         self._had_room = reserve.exists
 
     def _alarm(self, title: str, line: str) -> None:
         self._alarm_task = asyncio.get_running_loop().create_task(
-            self._outbox.send_unjournaled(title, [line]), name="cry"
+            self._outbox.send_unjournaled(Message("crit", title, (line,))), name="cry"
         )

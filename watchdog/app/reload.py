@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from watchdog.config import Config, FileStats, describe_changes, load, stat_files
-from watchdog.core.model import Severity
+from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.documents.problems import ConfigError, Problem
@@ -37,9 +37,9 @@ class Reloader:
         offload: ThreadOffload,
         telemetry: Telemetry,
         apply_config: Callable[[Config], None],
-        notify: Callable[[Severity, str, Sequence[str]], None],
+        notify: NotifyFunction,
     ) -> None:
-        """`seen`: how the files looked ahead of loading `config`."""
+        """`fingerprint`: how the files looked ahead of loading `config`."""
         self.config = config
         """What is in force."""
         self.problems: Sequence[Problem] = ()
@@ -132,11 +132,8 @@ class Reloader:
                 if len(problems) > _MAX_PROBLEMS
                 else []
             )
-            self._notify(
-                "warn",
-                f"Configuration not reloaded: {count}; what ran runs on",
-                [*map(str, problems[:_MAX_PROBLEMS]), *more],
-            )
+            title = f"Configuration not reloaded: {count}; what ran runs on"
+            self._notify(Message("warn", title, (*map(str, problems[:_MAX_PROBLEMS]), *more)))
         self.problems = problems
 
     def _put_in_force(self, config: Config) -> None:
@@ -151,7 +148,8 @@ class Reloader:
         self._telemetry.reload_ok.set(1)
         log.info("reloaded: %d rules; %s", len(config.rules), "; ".join(changed) or "the files say the same")
         if self.problems:
-            self._notify("info", "Configuration reloaded: the files are in force again", changed)
+            title = "Configuration reloaded: the files are in force again"
+            self._notify(Message("info", title, tuple(changed), filter_severity="warn"))
         self.problems = ()
 
     def systemd_status(self) -> str:

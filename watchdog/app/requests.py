@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
+from typing import Literal
 
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import format_names, unknown_name
-from watchdog.journal import backups, incidents, runs, suppressions
-from watchdog.journal.messages import Request
-from watchdog.journal.sqlite import Journal, JournalError, to_json
+from watchdog.journal import incidents, suppressions
+from watchdog.journal.errors import JournalError, JournalUnavailableError
+from watchdog.journal.requests import Request
+from watchdog.journal.serialization import to_json
+from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.pipeline import Pipeline
 
 _REQUEST_LIFETIME = 60_000
@@ -43,7 +45,7 @@ class RequestHandler:
         """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
         try:
             return self._dispatch(request, now)
-        except (JournalError, sqlite3.OperationalError):
+        except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("request %s", request.kind)
@@ -92,12 +94,12 @@ class RequestHandler:
 
     def decide_approval(self, run_id: int, approve: bool, who: str, now: Millis) -> tuple[bool, str]:
         """Approves or denies a run that waits for it."""
-        run = runs.find_run(self._journal, run_id)
+        run = self._journal.runs.find_run(run_id)
         if run is None:
             waiting = [
                 f"{run.id} ({run.plan})"
-                for target in runs.list_targets_with_unfinished_runs(self._journal)
-                for run in runs.list_unfinished(self._journal, target)
+                for target in self._journal.runs.list_targets_with_unfinished_runs()
+                for run in self._journal.runs.list_unfinished(target)
                 if run.approve_by is not None and run.approval is None
             ]
             return False, f"there is no plan run {run_id} — {', '.join(waiting) or 'none'} waits for approval"
@@ -105,11 +107,11 @@ class RequestHandler:
             return False, f"run {run_id} ({run.plan} {run.outcome or run.approval or run.status}) waits for no approval"
         if now >= run.approve_by:
             return False, f"run {run_id} was to be approved within its time, which is over"
-        word = "approved" if approve else "denied"
-        with self._journal.transaction() as db:
-            runs.update_run(db, run_id, approval=word)
+        word: Literal["approved", "denied"] = "approved" if approve else "denied"
+        with self._journal.transaction() as tx:
+            tx.runs.update_run(run_id, approval=word)
             self._record_and_notify(
-                db, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident
+                tx, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident
             )
         return True, f"run {run_id} ({run.plan}) {word}"
 
@@ -119,8 +121,8 @@ class RequestHandler:
         A clock that was set takes its jump along."""
         if since is None or abs(downtime := now - since) < _MIN_DOWNTIME:
             return
-        for target in runs.list_targets_with_unfinished_runs(self._journal):
-            for run in runs.list_unfinished(self._journal, target):
+        for target in self._journal.runs.list_targets_with_unfinished_runs():
+            for run in self._journal.runs.list_unfinished(target):
                 if (
                     run.approve_by is None
                     or run.approval is not None
@@ -130,10 +132,9 @@ class RequestHandler:
                     continue
                 left = format_duration(run.approve_by - since)
                 log.info("%s: %s waits for approval for another %s", target, run.plan, left)
-                with self._journal.transaction() as db:
-                    runs.update_run(db, run.id, approve_by=run.approve_by + downtime)
-                    incidents.add_event(
-                        db,
+                with self._journal.transaction() as tx:
+                    tx.runs.update_run(run.id, approve_by=run.approve_by + downtime)
+                    tx.timeline.add_event(
                         "approval",
                         f"the watchdog is back: {run.plan} waits for approval for another {left}",
                         now,
@@ -145,19 +146,19 @@ class RequestHandler:
     def abort(self, what: str, who: str, now: Millis) -> tuple[bool, str]:
         """Ends a run by its number, or all of a target: each at its next boundary."""
         if what.isdigit():
-            run = runs.find_run(self._journal, int(what))
+            run = self._journal.runs.find_run(int(what))
             aborted = [] if run is None or run.ended is not None else [run]
         elif what in self._pipeline.config.targets:
-            aborted = runs.list_unfinished(self._journal, what)
+            aborted = self._journal.runs.list_unfinished(what)
         else:
             return False, f"{unknown_name('target', what, self._pipeline.config.targets)} Or say the number of a run"
         if not aborted:
             return False, f"no plan is at work as {what}" if what.isdigit() else f"no plan is at work on {what}"
-        with self._journal.transaction() as db:
+        with self._journal.transaction() as tx:
             for run in aborted:
-                runs.update_run(db, run.id, abort=who)
+                tx.runs.update_run(run.id, abort=who)
                 self._record_and_notify(
-                    db, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident
+                    tx, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident
                 )
         return True, f"{', '.join(f'run {run.id} ({run.plan})' for run in aborted)} ends at the next step"
 
@@ -167,45 +168,44 @@ class RequestHandler:
         self, incident_id: int, by: str, note: str | None, now: Millis, *, kind: str = "ack"
     ) -> tuple[bool, str]:
         """Somebody is on it, or has found out the `cause`, or has brought a `fix`: a line of the timeline with a name."""
-        incident = next(iter(incidents.list_incidents(self._journal, incident_id)), None)
+        incident = self._journal.incidents.find_incident(incident_id)
         if incident is None:
-            return False, incidents.describe_unknown(self._journal, incident_id)
+            return False, incidents.describe_unknown(incident_id, self._journal.incidents.list_incidents())
         title = {
             "ack": f"incident {incident_id} acknowledged",
             "cause": f"root cause of incident {incident_id} found",
             "fix": f"incident {incident_id} fixed for good",
         }[kind]
-        with self._journal.transaction() as db:
-            incidents.acknowledge(db, incident_id, by, now)
+        with self._journal.transaction() as tx:
+            tx.incidents.acknowledge(incident_id, by, now)
             self._record_and_notify(
-                db, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=incident_id, kind=kind
+                tx, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=incident_id, kind=kind
             )
         return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
 
     def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:
         """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
-        incident = next(iter(incidents.list_incidents(self._journal, incident_id)), None)
+        incident = self._journal.incidents.find_incident(incident_id)
         if incident is None:
-            return False, incidents.describe_unknown(self._journal, incident_id)
-        state = incidents.get_target_state(self._journal, incident.target, now)
+            return False, incidents.describe_unknown(incident_id, self._journal.incidents.list_incidents())
+        state = self._journal.targets.get_state(incident.target, now)
         if state.latched is not None:
             cure = f'trading-watchdog resume {incident.target} --reason "…" first'
             return False, f"{incident.target} is latched ({state.latch_why}): {cure}"
-        if at_work := runs.list_unfinished(self._journal, incident.target):
+        if at_work := self._journal.runs.list_unfinished(incident.target):
             return (
                 False,
                 f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}",
             )
         repairs = [
             run
-            for run in runs.list_for_incident(self._journal, incident_id)
+            for run in self._journal.runs.list_for_incident(incident_id)
             if run.kind == "repair" and run.part != "undo"
         ]
-        if not repairs or not backups.list_for_incident(self._journal, incident_id):
+        if not repairs or not self._journal.backups.list_for_incident(incident_id):
             return False, f"there is nothing to undo of incident {incident_id}: nothing was changed, or it was undone"
-        with self._journal.transaction() as db:
-            run = runs.queue_run(
-                db,
+        with self._journal.transaction() as tx:
+            run = tx.runs.queue_run(
                 incident=incident_id,
                 target=incident.target,
                 plan=f"undo {incident_id}",
@@ -217,7 +217,7 @@ class RequestHandler:
                 now=now,
             )
             self._record_and_notify(
-                db,
+                tx,
                 f"incident {incident_id} is to be undone",
                 who,
                 now,
@@ -265,42 +265,40 @@ class RequestHandler:
         until_well: bool = False,
     ) -> tuple[bool, str]:
         if duration is None:
-            if suppressions.find_active(self._journal, kind, subject, now) is None:
+            if self._journal.suppressions.find_active(kind, subject, now) is None:
                 return False, f"there is no {kind} on {subject}"
-            with self._journal.transaction() as db:
-                suppressions.end_suppression(db, kind, subject, now)
-                self._record_and_notify(db, f"{kind} on {subject} ended", who, now, target=target)
+            with self._journal.transaction() as tx:
+                tx.suppressions.end_suppression(kind, subject, now)
+                self._record_and_notify(tx, f"{kind} on {subject} ended", who, now, target=target)
             return True, f"{kind} on {subject} ended"
         if not 0 < duration <= _MAX_SUPPRESSION:
             return False, f"a {kind} lasts {format_duration(_MAX_SUPPRESSION)} at most: say --for with less"
         text = f"{effect} for {format_duration(duration)}{', or until it is well' if until_well else ''}"
-        with self._journal.transaction() as db:
-            suppressions.add_suppression(
-                db, kind, subject, now + duration, who, now, halts=halts, until_well=until_well
-            )
-            self._record_and_notify(db, text, who, now, target=target)
+        with self._journal.transaction() as tx:
+            tx.suppressions.add_suppression(kind, subject, now + duration, who, now, halts=halts, until_well=until_well)
+            self._record_and_notify(tx, text, who, now, target=target)
         return True, text
 
     def end_suppressions(self, now: Millis) -> bool:
         """Ends what is past its time, or well again; True when something ended."""
         ended = [
             (suppression, "its time is over")
-            for suppression in suppressions.list_unended(self._journal)
+            for suppression in self._journal.suppressions.list_unended()
             if now >= suppression.until
         ]
         ended += [
             (stay, "it is well again")
-            for stay in suppressions.list_unended(self._journal)
+            for stay in self._journal.suppressions.list_unended()
             if now < stay.until and stay.until_well and self._is_ok(stay.subject)
         ]
         if not ended:
             return False
-        with self._journal.transaction() as db:
+        with self._journal.transaction() as tx:
             for stay, why in ended:
-                suppressions.end_suppression(db, stay.kind, stay.subject, now)
+                tx.suppressions.end_suppression(stay.kind, stay.subject, now)
                 rule = self._pipeline.config.rules.get(stay.subject)
                 target = stay.subject if stay.kind == "hold" else rule.target if rule else ""
-                self._record_and_notify(db, f"{stay.kind} on {stay.subject} ended", why, now, target=target)
+                self._record_and_notify(tx, f"{stay.kind} on {stay.subject} ended", why, now, target=target)
         return True
 
     def _is_ok(self, rule: str) -> bool:
@@ -310,7 +308,7 @@ class RequestHandler:
 
     def _record_and_notify(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         title: str,
         reason: str,
         now: Millis,
@@ -321,22 +319,21 @@ class RequestHandler:
         kind: str = "person",
     ) -> None:
         """The same words in the log, in the timeline and in the chat."""
-        if incident is None and (current := incidents.find_open(self._journal, target)) is not None:
+        if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
         log.warning("%s: %s (%s)", target, title, reason)
-        incidents.add_event(db, kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        self._pipeline.incident_manager.notify(
-            db, "info", f"{target}: {title}", [reason], now, incident=incident, filter_severity="warn"
-        )
+        tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
+        message = Message("info", f"{target}: {title}", (reason,), incident, filter_severity="warn")
+        self._pipeline.incident_manager.notify(tx, message, now)
 
     # ─ targets ─
 
     def resume_target(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
-        unconfigured = next((one.name for one in incidents.list_latched(self._journal) if one.name == target), None)
+        unconfigured = next((one.name for one in self._journal.targets.list_latched() if one.name == target), None)
         if target not in self._pipeline.config.targets and unconfigured is None:
             return False, unknown_name("target", target, self._pipeline.config.targets)
-        at_work = runs.list_unfinished(self._journal, target)
+        at_work = self._journal.runs.list_unfinished(target)
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
         if stale := self._pipeline.find_stale_rule(target, now):
@@ -347,14 +344,14 @@ class RequestHandler:
         self._pipeline.resume(target, who, now)
         if target not in self._pipeline.config.targets:
             return True, f"{target} resumed; it is no longer configured"
-        ended = runs.find_last_ended(self._journal, target)
+        ended = self._journal.runs.find_last_ended(target)
         plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
         if ended is None or plan is None or not plan.recover or ended.part == "undo":
             return True, f"{target} resumed; its rules are judged anew"
         count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
-        with self._journal.transaction() as db:
+        with self._journal.transaction() as tx:
             run = self._pipeline.incident_manager.queue_run(
-                db, target, ended.plan, f"person {who}", now, incident=None, part="recover"
+                tx, target, ended.plan, f"person {who}", now, incident=None, part="recover"
             )
         return True, f"{target} resumed; {ended.plan} goes back to work in {count} (run {run})"
 
@@ -373,16 +370,16 @@ class RequestHandler:
         names = [rung.name for rung in known.levels]
         if level is not None and level not in names:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
-        state = incidents.get_target_state(self._journal, target, now)
+        state = self._journal.targets.get_state(target, now)
         if known.kind == "repair" and state.latched is not None:
             return (
                 False,
                 f'{target} is latched ({state.latch_why}): trading-watchdog resume {target} --reason "…" first',
             )
-        incident = incidents.find_open(self._journal, target)
-        with self._journal.transaction() as db:
+        incident = self._journal.incidents.find_open(target)
+        with self._journal.transaction() as tx:
             run = self._pipeline.incident_manager.queue_run(
-                db,
+                tx,
                 target,
                 plan,
                 f"person {who}",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from watchdog.config import Config
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
@@ -23,8 +23,8 @@ _FINAL_WRITE_TIMEOUT = 5.0
 class SeriesWriter:
     """Of one daemon. Does nothing when the configuration says `history: off`."""
 
-    def __init__(self, config: Config, telemetry: Telemetry, notify: Callable[[str], None]) -> None:
-        """`tell` takes a line for people, in the daemon's own loop."""
+    def __init__(self, config: Config, telemetry: Telemetry, notify: NotifyFunction) -> None:
+        """`notify` is called in the daemon's own loop."""
         self._sources = config.sources
         self._history = config.history
         self._telemetry = telemetry
@@ -64,7 +64,7 @@ class SeriesWriter:
         self._update_metrics(self._archive)
         for text in self._archive.take_reports():
             self._telemetry.history_lost.inc()
-            self._notify(text)
+            self._notify(Message("warn", "history begins anew", (text,)))
 
     async def stop(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         """The last write."""

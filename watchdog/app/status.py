@@ -9,8 +9,7 @@ from watchdog import __version__
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import format_value
-from watchdog.journal import incidents, runs, suppressions
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules import BaselineState, baseline_mismatch
 
@@ -53,7 +52,7 @@ def build_status(
                 "who": suppression.who,
                 "until_well": suppression.until_well,
             }
-            for suppression in suppressions.list_unended(journal)
+            for suppression in journal.suppressions.list_unended()
             if suppression.kind == "silence" and now < suppression.until
         ],
     }
@@ -85,15 +84,15 @@ def _warning(factor: float) -> str:
 
 def _unconfigured_targets(config: Config, journal: Journal) -> list[str]:
     """Targets that no file names any more, and that are latched or have an open incident."""
-    known = {one.name for one in incidents.list_latched(journal)} | set(
-        incidents.list_targets_with_open_incident(journal)
+    known = {one.name for one in journal.targets.list_latched()} | set(
+        journal.incidents.list_targets_with_open_incident()
     )
     return sorted(known - config.targets.keys())
 
 
 def _target_status(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dict[str, object]:
-    state, incident = incidents.get_target_state(journal, name, now), incidents.find_open(journal, name)
-    at_work = runs.list_unfinished(journal, name)
+    state, incident = journal.targets.get_state(name, now), journal.incidents.find_open(name)
+    at_work = journal.runs.list_unfinished(name)
     plan: dict[str, object] | None = None
     if at_work:
         run = at_work[0]

@@ -13,10 +13,9 @@ from watchdog.cli.status import fetch_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration, format_value, parse_duration
-from watchdog.journal import baselines
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.pipeline.baseline_tracker import expression_digest
 from watchdog.rules import Kpi, Learn, learn_baseline
 from watchdog.web.status_rows import format_time
@@ -68,8 +67,7 @@ def capture(options: argparse.Namespace) -> int:
     if lock.acquire():
         lock.release()
         raise WatchdogError("no watchdog runs — start it first: it is the one that reads the KPIs")
-    last = journal.query_one("SELECT max(id) FROM event")
-    seen = (last[0] if last is not None else None) or 0
+    seen = journal.timeline.last_event_id()
     ok, text = send_request(journal, "capture", {"kpis": options.kpis, "for": span})
     if not ok:
         raise WatchdogError(text)
@@ -79,14 +77,14 @@ def capture(options: argparse.Namespace) -> int:
     results: dict[str, str] = {}
     deadline = time.monotonic() + span / 1_000 + _ANSWER_TIMEOUT_S
     while waiting and time.monotonic() < deadline:
-        for event in journal.query("SELECT id, text FROM event WHERE kind = 'baseline' AND id > ? ORDER BY id", seen):
-            seen = event["id"]
-            name, _, result = event["text"].partition(": ")
+        for event in journal.timeline.list_events_after(seen, kind="baseline"):
+            seen = event.id
+            name, _, result = event.text.partition(": ")
             if name in waiting:
                 waiting.discard(name)
                 results[name] = result
                 if not options.json:
-                    print(event["text"], flush=True)
+                    print(event.text, flush=True)
         time.sleep(0.2)
     if waiting:
         raise WatchdogError(
@@ -119,7 +117,7 @@ def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
             "from": "pinned in the file",
         }
     kind = "learned" if isinstance(kpi.baseline, Learn) else "captured"
-    kept = next((each for each in baselines.list_baselines(journal) if (each.kpi, each.kind) == (name, kind)), None)
+    kept = next((each for each in journal.baselines.list_baselines() if (each.kpi, each.kind) == (name, kind)), None)
     if kept is not None and kept.asked == expression_digest(kpi):
         return {
             "value": kept.value,
@@ -132,7 +130,7 @@ def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
         }
     why = "not captured yet" if kept is None else "captured of another expression: capture it anew"
     if isinstance(kpi.baseline, Learn):
-        points = baselines.list_points(journal, name, expression_digest(kpi))
+        points = journal.baselines.list_points(name, expression_digest(kpi))
         why = learn_baseline(kpi.baseline, points, time.time_ns() // 1_000_000).reason
     return {"value": None, "text": "none", "from": why}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import WatchdogError
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
-from watchdog.journal.sqlite import Journal, JournalError
+from watchdog.journal import open_journal
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
 from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
 
@@ -106,13 +108,10 @@ def _orphaned_targets(checked: Config) -> list[str]:
     if not checked.sources or not os.access(path, os.W_OK):
         return []  # rule files alone, or another user's machine
     try:
-        journal = Journal(path, migrate=False)
-    except JournalError:
+        with contextlib.closing(open_journal(checked.state, migrate=False)) as journal:
+            return describe_unconfigured(checked, journal)
+    except (JournalError, JournalUnavailableError):
         return []
-    try:
-        return describe_unconfigured(checked, journal)
-    finally:
-        journal.close()
 
 
 def _format_delay(delay: Delay) -> str:

@@ -13,9 +13,11 @@ from typing import Any
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
-from watchdog.journal import messages, runs
+from watchdog.journal import open_journal as open_journal_in
+from watchdog.journal import runs
+from watchdog.journal.errors import JournalOutdatedError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal, JournalOutdatedError
+from watchdog.journal.storage import Journal
 
 
 def load_or_salvage(folder: Path) -> Config:
@@ -38,29 +40,28 @@ def load_or_salvage(folder: Path) -> Config:
 def open_journal(folder: Path) -> tuple[Config, Journal]:
     """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
     loaded = load_or_salvage(folder)
-    path = loaded.state / "journal.db"
     try:
-        return loaded, Journal(path, migrate=False)
+        return loaded, open_journal_in(loaded.state, migrate=False)
     except JournalOutdatedError:
         lock = StateLock(loaded.state)
         if not lock.acquire():
             raise
         try:
-            return loaded, Journal(path)
+            return loaded, open_journal_in(loaded.state)
         finally:
             lock.release()
 
 
 def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
     """Leaves a request in the journal and waits for the daemon's answer."""
-    with journal.transaction() as db:
-        request = messages.add_request(db, kind, args, current_user(), time.time_ns() // 1_000_000)
+    with journal.transaction() as tx:
+        request = tx.requests.add_request(kind, args, current_user(), time.time_ns() // 1_000_000)
     for _ in range(150):
-        if (answer := messages.find_answer(journal, request)) is not None:
+        if (answer := journal.requests.find_answer(request)) is not None:
             return answer
         time.sleep(0.1)
-    with journal.transaction() as db:
-        messages.answer_request(db, request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
+    with journal.transaction() as tx:
+        tx.requests.answer_request(request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
     raise WatchdogError("the daemon does not answer — see its log; nothing was done")
 
 
@@ -99,6 +100,6 @@ def run_as_json(journal: Journal, run: runs.PlanRun) -> dict[str, Any]:
                 "ended": step.ended,
                 "before": step.before,
             }
-            for step in runs.list_steps(journal, run.id)
+            for step in journal.runs.list_steps(run.id)
         ],
     }

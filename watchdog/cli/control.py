@@ -16,9 +16,9 @@ from watchdog.cli.common import confirm, current_user, open_journal, run_as_json
 from watchdog.cli.dry_run import dry_run
 from watchdog.cli.run import log_to_stderr
 from watchdog.core.errors import WatchdogError
-from watchdog.journal import messages, runs
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.requests import Request
+from watchdog.journal.storage import Journal
 from watchdog.web.status_rows import format_time
 
 
@@ -162,13 +162,11 @@ def _run_without_daemon(
         daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock)
         await daemon.start(web=False)
         try:
-            ok, text = daemon.request_handler.answer(
-                messages.Request(0, wall_clock(), kind, args, current_user()), wall_clock()
-            )
+            ok, text = daemon.request_handler.answer(Request(0, wall_clock(), kind, args, current_user()), wall_clock())
             if not ok:
                 raise WatchdogError(text)
             daemon.rollback.wake()
-            while runs.get_run(daemon.journal, int(text)).ended is None:
+            while daemon.journal.runs.get_run(int(text)).ended is None:
                 await asyncio.sleep(0.2)
             return _print_outcome(daemon.journal, int(text), options.json)
         finally:
@@ -178,7 +176,7 @@ def _run_without_daemon(
 
 
 def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
-    run = runs.get_run(journal, number)
+    run = journal.runs.get_run(number)
     print(json.dumps(run_as_json(journal, run)) if as_json else f"{run.plan} {run.outcome}: {run.reason}")
     return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
 
@@ -187,11 +185,11 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
     """Prints the run's timeline as it grows, until it has ended."""
     seen = 0
     while True:
-        over = runs.get_run(journal, run).ended is not None
-        for event in journal.query("SELECT id, t, text FROM event WHERE run = ? AND id > ? ORDER BY id", run, seen):
-            seen = event["id"]
+        over = journal.runs.get_run(run).ended is not None
+        for event in journal.timeline.list_events_after(seen, run=run):
+            seen = event.id
             if not quiet:
-                print(f"{format_time(event['t'])}  {event['text']}", flush=True)
+                print(f"{format_time(event.t)}  {event.text}", flush=True)
         if over:
             return
         time.sleep(0.2)
@@ -251,7 +249,7 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
     try:
         return _print_answer(
             options,
-            daemon.request_handler.answer(messages.Request(0, wall_clock(), kind, args, current_user()), wall_clock()),
+            daemon.request_handler.answer(Request(0, wall_clock(), kind, args, current_user()), wall_clock()),
         )
     finally:
         daemon.close()

@@ -42,13 +42,7 @@ def rehearse(options: argparse.Namespace) -> int:
         if name not in loaded.targets:
             raise WatchdogError(unknown_name("target", name, loaded.targets))
         rows[name] = rehearse_plan(plan, loaded.targets[name])
-        latched = next(
-            (
-                row["latch_why"]
-                for row in journal.query("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", name)
-            ),
-            None,
-        )
+        latched = journal.targets.find_latch_reason(name)
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'
             rows[name].append(RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))

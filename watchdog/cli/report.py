@@ -40,7 +40,7 @@ def print_report(options: argparse.Namespace) -> int:
     now = time.time_ns() // 1_000_000
     data = build.collect_data(journal, options.incident, loaded, None, now)
     if data is None:
-        raise WatchdogError(incidents.describe_unknown(journal, options.incident))
+        raise WatchdogError(incidents.describe_unknown(options.incident, journal.incidents.list_incidents()))
     pages = _load_samples(loaded, options.history)
     if pages is not None:
         data = build.collect_data(journal, options.incident, loaded, pages, now) or data
@@ -84,6 +84,6 @@ def _report_json(data: build.IncidentData) -> dict[str, object]:
     for line in known["lines"]:
         line["times"] = line["times"].tolist()
         line["values"] = [value if value == value else None for value in line["values"].tolist()]
-    known["events"] = [event._asdict() for event in data.events]
+    known["events"] = [{"t": event.t, "kind": event.kind, "text": event.text} for event in data.events]
     known["took"] = build.durations(data)
     return known

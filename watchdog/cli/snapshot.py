@@ -14,9 +14,8 @@ from watchdog.config import Config
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.target import Target
 from watchdog.documents.problems import format_names, unknown_name
-from watchdog.journal import runs
 from watchdog.journal.lock import StateLock
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.offline import snapshot
 from watchdog.web.status_rows import format_time
 
@@ -104,7 +103,7 @@ def _restore(options: argparse.Namespace, loaded: Config, journal: Journal) -> i
     folder = loaded.state / "snapshots"
     chosen = snapshot.find(folder, options.restore)
     _, target = _target(loaded, chosen.target)
-    if at_work := runs.list_unfinished(journal, chosen.target):
+    if at_work := journal.runs.list_unfinished(chosen.target):
         raise WatchdogError(f"plan {at_work[0].plan} is at work on {chosen.target}: wait for its end, or abort it")
     diff, other = snapshot.pending_changes(chosen)
     if not options.json:

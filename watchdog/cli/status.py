@@ -12,8 +12,8 @@ from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
-from watchdog.journal import incidents, messages, runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import incidents
+from watchdog.journal.storage import Journal
 from watchdog.net.errors import HttpError
 from watchdog.web.status_rows import build_status_rows, format_time
 
@@ -58,9 +58,12 @@ def status(options: argparse.Namespace) -> int:
 
 def list_incidents(options: argparse.Namespace) -> int:
     _, journal = open_journal(options.config)
-    listed = incidents.list_incidents(journal, options.id)
-    if options.id is not None and not listed:
-        raise WatchdogError(incidents.describe_unknown(journal, options.id))
+    if options.id is None:
+        listed = journal.incidents.list_incidents()
+    elif (known := journal.incidents.find_incident(options.id)) is not None:
+        listed = [known]
+    else:
+        raise WatchdogError(incidents.describe_unknown(options.id, journal.incidents.list_incidents()))
     if options.json:
         print(json.dumps([incident_as_json(journal, one, timeline=options.id is not None) for one in listed]))
         return 0
@@ -69,11 +72,11 @@ def list_incidents(options: argparse.Namespace) -> int:
     for one in listed:
         end = f"closed after {format_duration(one.closed - one.opened)}" if one.closed else "open"
         print(f"{one.id:>4}  {format_time(one.opened)}  {one.target}  {one.severity}  {one.title}  [{end}]")
-        for run in runs.list_for_incident(journal, one.id):
+        for run in journal.runs.list_for_incident(one.id):
             print(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
     if options.id is not None:
-        for event in incidents.list_events(journal, options.id):
-            print(f"      {format_time(event['t'])}  {event['text']}")
+        for event in journal.timeline.list_events(options.id):
+            print(f"      {format_time(event.t)}  {event.text}")
     return 0
 
 
@@ -85,13 +88,15 @@ def incident_as_json(journal: Journal, one: incidents.Incident, *, timeline: boo
         "closed": one.closed,
         "severity": one.severity,
         "title": one.title,
-        "told": messages.count_sent(journal, one.id),
+        "told": journal.messages.count_sent(one.id),
         "trips": [
             {"rule": trip.rule, "level": trip.level, "t": trip.t, "cleared": trip.cleared, "reason": trip.reason}
-            for trip in incidents.list_trips(journal, one.id)
+            for trip in journal.incidents.list_trips(one.id)
         ],
-        "runs": [run_as_json(journal, run) for run in runs.list_for_incident(journal, one.id)],
+        "runs": [run_as_json(journal, run) for run in journal.runs.list_for_incident(one.id)],
     }
     if timeline:
-        known["events"] = [dict(event) for event in incidents.list_events(journal, one.id)]
+        known["events"] = [
+            {"t": event.t, "kind": event.kind, "text": event.text} for event in journal.timeline.list_events(one.id)
+        ]
     return known

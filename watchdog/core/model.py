@@ -7,8 +7,8 @@ Times are integer milliseconds since the epoch and durations integer millisecond
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -174,15 +174,23 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a channel is asked to say, once. `title` and `lines` are plain text: markup is each notifier's business."""
+    """What people are told, the same value from the decision to the channel. `title` and `lines` are plain text: markup is
+    each notifier's business."""
 
-    key: str
-    """Identifies the message in the journal; a repeated send carries the same key."""
     severity: Severity
     title: str
     lines: tuple[str, ...] = ()
     incident: int | None = None
     """Messages of one incident belong in one thread."""
+    channels: tuple[str, ...] | None = None
+    """Who is told, by the names of the configuration; None: everybody."""
+    filter_severity: Severity | None = None
+    """What a channel's `from` is compared with where it is more than `severity`: who was told of a trip is told of its end."""
+    key: str = ""
+    """Identifies the message on its channel, once it is in the journal; a repeated send carries the same key."""
     thread: str | None = None
     """What `send` returned for the incident's first message on this channel; None when this is the first."""
-    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+NotifyFunction = Callable[[Message], None]
+"""Tells people, by way of the journal: part of the transaction that is under way, if one is."""

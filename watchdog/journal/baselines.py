@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from watchdog.core.model import Millis
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sql import SqlRepository
 
 BaselineKind = Literal["captured", "learned"]
 
@@ -31,18 +30,22 @@ class Baseline:
     """HEAD of the target's repository at that time."""
 
 
-def list_baselines(journal: Journal) -> list[Baseline]:
-    rows = journal.query(
-        "SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind"
-    )
-    return [Baseline(*row) for row in rows]
+class SqlBaselineReader(SqlRepository):
+    def list_baselines(self) -> list[Baseline]:
+        rows = self._sql.query(
+            "SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind"
+        )
+        return [Baseline(*row) for row in rows]
+
+    def list_points(self, kpi: str, asked: str) -> list[tuple[Millis, float]]:
+        rows = self._sql.query("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
+        return [(row[0], row[1]) for row in rows]
 
 
-def save_baseline(db: sqlite3.Connection, baseline: Baseline) -> None:
-    """In place of the one of its kind that was there."""
-    db.execute(
-        "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
-        (
+class SqlBaselineWriter(SqlRepository):
+    def save_baseline(self, baseline: Baseline) -> None:
+        self._sql.execute(
+            "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
             baseline.kpi,
             baseline.kind,
             baseline.asked,
@@ -52,19 +55,12 @@ def save_baseline(db: sqlite3.Connection, baseline: Baseline) -> None:
             baseline.span,
             baseline.who,
             baseline.revision,
-        ),
-    )
+        )
 
-
-def list_points(journal: Journal, kpi: str, asked: str) -> list[tuple[Millis, float]]:
-    """Values taken of a KPI, oldest first."""
-    rows = journal.query("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
-    return [(row[0], row[1]) for row in rows]
-
-
-def save_points(
-    db: sqlite3.Connection, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis
-) -> None:
-    """Adds values; those from `before`, and those of another expression, are no longer needed."""
-    db.execute("DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", (kpi, delete_before, asked))
-    db.executemany("INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in points])
+    def save_points(self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis) -> None:
+        self._sql.execute(
+            "DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", kpi, delete_before, asked
+        )
+        self._sql.execute_many(
+            "INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in points]
+        )

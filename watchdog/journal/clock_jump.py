@@ -7,34 +7,33 @@ deployment "settles" until then, and hold messages back, and believe no sample a
 from __future__ import annotations
 
 from watchdog.core.model import Millis
-from watchdog.journal.incidents import save_peak
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.peaks import SqlPeakWriter
+from watchdog.journal.sql import SqlSession
 
 _TOLERANCE = 60_000
 """ms ahead that are nothing to speak of."""
 
 
-def handle_clock_jump(journal: Journal, now: Millis) -> None:
-    """Not at boot: a machine may begin with a clock that is behind, and then the journal is right."""
+def handle_clock_jump(sql: SqlSession, now: Millis) -> None:
+    """Within a transaction."""
     ahead = now + _TOLERANCE
     # A peak from before an epoch is forgotten on purpose, and one from after it is not.
-    peaks = [
-        tuple(row)
-        for row in journal.query(
-            "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
-        )
-    ]
-    with journal.transaction() as db:
-        db.execute("UPDATE target SET unsettled = ? WHERE unsettled > ?", (now, ahead))
-        db.execute("UPDATE target SET epoch = ? WHERE epoch > ?", (now - 1, ahead))
-        db.execute("UPDATE run SET queued = ? WHERE queued > ?", (now, ahead))
-        db.execute("UPDATE run SET ended = ? WHERE ended > ?", (now, ahead))
-        # What lasts for a while lasts as long as was said.
-        db.execute("UPDATE stay SET until = until - (t - ?), t = ? WHERE t > ?", (now, now, ahead))
-        db.execute(
-            "UPDATE message SET created = ?, next_try = ? WHERE created > ? AND sent IS NULL AND failed IS NULL",
-            (now, now, ahead),
-        )
-        db.execute("DELETE FROM peak WHERE t > ?", (ahead,))
-        for series, side, v in peaks:
-            save_peak(db, series, side, now, v)
+    peaks = sql.query(
+        "SELECT series, side, v FROM peak WHERE t > ? AND t > (SELECT coalesce(max(epoch), 0) FROM target)", ahead
+    )
+    sql.execute("UPDATE target SET unsettled = ? WHERE unsettled > ?", now, ahead)
+    sql.execute("UPDATE target SET epoch = ? WHERE epoch > ?", now - 1, ahead)
+    sql.execute("UPDATE run SET queued = ? WHERE queued > ?", now, ahead)
+    sql.execute("UPDATE run SET ended = ? WHERE ended > ?", now, ahead)
+    # What lasts for a while lasts as long as was said.
+    sql.execute("UPDATE stay SET until = until - (t - ?), t = ? WHERE t > ?", now, now, ahead)
+    sql.execute(
+        "UPDATE message SET created = ?, next_try = ? WHERE created > ? AND sent IS NULL AND failed IS NULL",
+        now,
+        now,
+        ahead,
+    )
+    sql.execute("DELETE FROM peak WHERE t > ?", ahead)
+    writer = SqlPeakWriter(sql)
+    for series, side, v in peaks:
+        writer.save_peak(series, side, now, v)

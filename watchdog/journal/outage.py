@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+from watchdog.journal.errors import JournalUnavailableError
 
 NOTIFY_AFTER = 10.0
 """Seconds after which people are told, past the journal."""
-
-
-def remedy(error: Exception) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "end the program that holds it, such as a sqlite3 shell"
-    if code == sqlite3.SQLITE_FULL:
-        return "make room on its disk"
-    return "look at its disk: it may be broken, or mounted read-only"
 
 
 class JournalOutage:
@@ -25,12 +16,12 @@ class JournalOutage:
         self._since = 0.0
         self._notified = False
 
-    def record_failure(self, error: Exception, monotonic: float) -> bool:
-        """A write failed; True when it is the first one. `steady`: seconds on a clock that nobody sets."""
+    def record_failure(self, error: JournalUnavailableError, monotonic: float) -> bool:
+        """A write failed; True when it is the first one. `monotonic`: seconds on a clock that nobody sets."""
         first = self.reason is None
         if first:
             self._since = monotonic
-        self.reason = f"{error} — {remedy(error)}"
+        self.reason = str(error)
         return first
 
     def duration(self, monotonic: float) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from watchdog.core.model import JsonObject, Millis
-from watchdog.journal.sqlite import Journal, from_json, to_json
+from watchdog.journal.serialization import from_json, to_json
+from watchdog.journal.sql import Row, SqlRepository
 
 RunStatus = Literal["queued", "running", "watching", "ended"]
 """`watching`: proven, but a rule that trips again soon goes on at the next level."""
@@ -22,7 +22,21 @@ RunPart = Literal["ladder", "recover", "undo"]
 """What of a plan a run carries out: its levels, the stages back to work, or the undoing of an incident."""
 
 StepPhase = Literal["before", "level", "proven", "recover", "back"]
+
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
+
+
+class StepId(NamedTuple):
+    """Which step of which run: the `n`-th of a row of the plan (a level, or what stands before, after or beside them)."""
+
+    run: int
+    phase: StepPhase
+    level: int
+    n: int
+
+    def __str__(self) -> str:
+        """The same for every try, also by another process: actions are handed it as their idempotency key."""
+        return f"run {self.run} {self.phase} {self.level}.{self.n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,22 @@ class PlanRun:
     """How far a log had been written when the last step began and ended."""
 
 
+class RunChanges(TypedDict, total=False):
+    """Columns of a run that are set; the others stay."""
+
+    status: RunStatus
+    outcome: RunOutcome | None
+    reason: str
+    level: int
+    acted: Millis
+    ended: Millis | None
+    watch_until: Millis | None
+    approval: Literal["approved", "denied"] | None
+    approve_by: Millis | None
+    abort: str | None
+    marks: JsonObject
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     run: int
@@ -75,27 +105,9 @@ class Step:
     diff: str = ""
     """The lines it changes, without what stands around them: those may be nobody else's business."""
 
-
-def queue_run(
-    db: sqlite3.Connection,
-    *,
-    incident: int | None,
-    target: str,
-    plan: str,
-    kind: str,
-    text: str,
-    place: str,
-    by: str,
-    now: Millis,
-    level: int = 0,
-    part: RunPart = "ladder",
-) -> int:
-    row = db.execute(
-        "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued, part)"
-        " VALUES (?,?,?,?,?,?,?,'queued',?,?,?) RETURNING id",
-        (incident, target, plan, kind, text, place, by, level, now, part),
-    ).fetchone()
-    return int(row[0])
+    @property
+    def id(self) -> StepId:
+        return StepId(self.run, self.phase, self.level, self.n)
 
 
 _RUN_COLUMNS = (
@@ -104,81 +116,97 @@ _RUN_COLUMNS = (
 )
 
 
-def _run_from_row(row: sqlite3.Row) -> PlanRun:
+def _run_from_row(row: Row) -> PlanRun:
     return PlanRun(**{**dict(row), "marks": from_json(row["marks"]) or {}})
 
 
-def get_run(journal: Journal, run: int) -> PlanRun:
-    (row,) = journal.query(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
-    return _run_from_row(row)
+class SqlRunReader(SqlRepository):
+    def get_run(self, run: int) -> PlanRun:
+        (row,) = self._sql.query(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+        return _run_from_row(row)
+
+    def find_run(self, run: int) -> PlanRun | None:
+        row = self._sql.query_one(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
+        return None if row is None else _run_from_row(row)
+
+    def find_last_ended(self, target: str) -> PlanRun | None:
+        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND ended IS NOT NULL
+            AND (outcome NOT IN ('not-needed', 'dry-run', 'denied', 'overtaken', 'aborted')
+                 OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id))
+            ORDER BY ended DESC, id DESC LIMIT 1"""  # noqa: S608 – our own column list
+        row = self._sql.query_one(sql, target)
+        return None if row is None else _run_from_row(row)
+
+    def list_targets_with_unfinished_runs(self) -> list[str]:
+        return [
+            row[0] for row in self._sql.query("SELECT DISTINCT target FROM run WHERE status != 'ended' ORDER BY target")
+        ]
+
+    def list_unfinished(self, target: str) -> list[PlanRun]:
+        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND status != 'ended'
+            ORDER BY kind != 'halt', status = 'queued', by LIKE 'rule %', id"""  # noqa: S608 – our own column list
+        return [_run_from_row(row) for row in self._sql.query(sql, target)]
+
+    def list_for_incident(self, incident: int) -> list[PlanRun]:
+        sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
+        return [_run_from_row(row) for row in self._sql.query(sql, incident)]
+
+    def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
+        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
+            AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
+        return [_run_from_row(row) for row in self._sql.query(sql, target, since, since)]
+
+    def list_steps(self, run: int) -> list[Step]:
+        rows = self._sql.query(
+            "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
+            " tries, diff FROM step"
+            " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
+            run,
+        )
+        return [Step(**{**dict(row), "before": from_json(row["before"])}) for row in rows]
 
 
-def find_run(journal: Journal, run: int) -> PlanRun | None:
-    """As `get`; None when there is no such run."""
-    row = journal.query_one(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
-    return None if row is None else _run_from_row(row)
+class SqlRunWriter(SqlRepository):
+    def queue_run(
+        self,
+        *,
+        incident: int | None,
+        target: str,
+        plan: str,
+        kind: str,
+        text: str,
+        place: str,
+        by: str,
+        now: Millis,
+        level: int = 0,
+        part: RunPart = "ladder",
+    ) -> int:
+        return self._sql.insert(
+            "INSERT INTO run (incident, target, plan, kind, text, place, by, status, level, queued, part)"
+            " VALUES (?,?,?,?,?,?,?,'queued',?,?,?) RETURNING id",
+            incident,
+            target,
+            plan,
+            kind,
+            text,
+            place,
+            by,
+            level,
+            now,
+            part,
+        )
 
+    def update_run(self, run: int, **changes: Unpack[RunChanges]) -> None:
+        values: dict[str, object] = {**changes}
+        if "marks" in changes:
+            values["marks"] = to_json(changes["marks"])
+        names = ", ".join(f"{name} = ?" for name in values)
+        self._sql.execute(f"UPDATE run SET {names} WHERE id = ?", *values.values(), run)  # noqa: S608 – our own names
 
-def find_last_ended(journal: Journal, target: str) -> PlanRun | None:
-    """The run that left the target as it is: one that never began did not."""
-    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND ended IS NOT NULL
-        AND (outcome NOT IN ('not-needed', 'dry-run', 'denied', 'overtaken', 'aborted')
-             OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id))
-        ORDER BY ended DESC, id DESC LIMIT 1"""  # noqa: S608 – our own column list
-    row = journal.query_one(sql, target)
-    return None if row is None else _run_from_row(row)
-
-
-def list_targets_with_unfinished_runs(journal: Journal) -> list[str]:
-    """Targets with runs that are not over, whether a file still names them or not."""
-    return [row[0] for row in journal.query("SELECT DISTINCT target FROM run WHERE status != 'ended' ORDER BY target")]
-
-
-def list_unfinished(journal: Journal, target: str) -> list[PlanRun]:
-    """Runs of a target that are not over: halts first, then what is under way, then people's, then in the order queued.
-
-    A rule's repair may wait for hours, held or for approval; what a person asks for does not wait behind it.
-    """
-    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND status != 'ended'
-        ORDER BY kind != 'halt', status = 'queued', by LIKE 'rule %', id"""  # noqa: S608 – our own column list
-    return [_run_from_row(row) for row in journal.query(sql, target)]
-
-
-def list_for_incident(journal: Journal, incident: int) -> list[PlanRun]:
-    sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
-    return [_run_from_row(row) for row in journal.query(sql, incident)]
-
-
-def list_recent_automatic(journal: Journal, target: str, since: Millis) -> list[PlanRun]:
-    """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
-    sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
-        AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
-    return [_run_from_row(row) for row in journal.query(sql, target, since, since)]
-
-
-def update_run(db: sqlite3.Connection, run: int, **fields: object) -> None:
-    """Sets columns of a run."""
-    names = ", ".join(f"{name} = ?" for name in fields)
-    db.execute(f"UPDATE run SET {names} WHERE id = ?", (*fields.values(), run))  # noqa: S608 – our own names
-
-
-def list_steps(journal: Journal, run: int) -> list[Step]:
-    """In the order they were done."""
-    rows = journal.query(
-        "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
-        " tries, diff FROM step"
-        " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
-        run,
-    )
-    return [Step(**{**dict(row), "before": from_json(row["before"])}) for row in rows]
-
-
-def start_step(db: sqlite3.Connection, step: Step) -> None:
-    """Writes `started` with what was so before; replaces an earlier try of the same step."""
-    db.execute(
-        "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started,"
-        " tries, diff) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        (
+    def start_step(self, step: Step) -> None:
+        self._sql.execute(
+            "INSERT OR REPLACE INTO step (run, phase, level, n, say, status, before, detail, started,"
+            " tries, diff) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             step.run,
             step.phase,
             step.level,
@@ -190,22 +218,21 @@ def start_step(db: sqlite3.Connection, step: Step) -> None:
             step.started,
             step.tries,
             step.diff,
-        ),
-    )
+        )
 
+    def end_step(self, step: StepId, status: StepStatus, detail: str, now: Millis) -> None:
+        self._sql.execute(
+            "UPDATE step SET status = ?, detail = ?, ended = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
+            status,
+            detail,
+            now,
+            *step,
+        )
 
-def end_step(
-    db: sqlite3.Connection, run: int, phase: StepPhase, level: int, n: int, status: StepStatus, detail: str, now: Millis
-) -> None:
-    db.execute(
-        "UPDATE step SET status = ?, detail = ?, ended = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
-        (status, detail, now, run, phase, level, n),
-    )
-
-
-def record_child(db: sqlite3.Connection, step: tuple[int, StepPhase, int, int], pid: int, started: float) -> None:
-    """The process that a step started: it may outlive us."""
-    db.execute(
-        "UPDATE step SET child_pid = ?, child_started = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
-        (pid, started, *step),
-    )
+    def record_child(self, step: StepId, pid: int, started: float) -> None:
+        self._sql.execute(
+            "UPDATE step SET child_pid = ?, child_started = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?",
+            pid,
+            started,
+            *step,
+        )

@@ -1,48 +1,85 @@
 """journal.db: the durable record of incidents, plan runs, steps and messages. The truth; never deleted, never guessed.
 
-One connection, one writer at a time, WAL and ``synchronous=FULL``: what `write()` committed survives ``kill -9`` and a
-power cut (`soon=True`: kill -9). The command line may open the same file beside a running daemon: it reads, and it leaves requests.
+One connection, one writer at a time, WAL and ``synchronous=FULL``: what `transaction()` committed survives ``kill -9``
+and a power cut (`defer_sync=True`: kill -9). The command line may open the same file beside a running daemon: it reads,
+and it leaves requests.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Millis
+from watchdog.journal import (
+    backups,
+    baselines,
+    incidents,
+    machines,
+    messages,
+    peaks,
+    requests,
+    runs,
+    suppressions,
+    targets,
+    timeline,
+)
+from watchdog.journal.clock_jump import handle_clock_jump
 from watchdog.journal.disk_reserve import DiskReserve
+from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalUnavailableError, UnavailableReason
 from watchdog.journal.lock import StateLock
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-
-__all__ = ["Journal", "JournalError", "JournalOutdatedError", "StateLock", "from_json", "to_json"]
-
 
 _SYNCHRONOUS_FULL = 2
 """As SQLite counts: OFF, NORMAL, FULL."""
 
+_UNAVAILABLE: dict[int, UnavailableReason] = {
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_PROTOCOL: "busy",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_IOERR: "io",
+    sqlite3.SQLITE_CANTOPEN: "io",
+}
+"""What passes, or can be mended from outside. Any other error is a mistake in our SQL: never tried again in silence."""
 
-class JournalError(WatchdogError):
-    """The journal cannot be used. Nobody acts blind: the daemon stops with the cure."""
+
+class SqliteTransaction:
+    """What `SqliteJournal.transaction` hands out; see `storage.Transaction`."""
+
+    def __init__(self, journal: SqliteJournal) -> None:
+        self._journal = journal
+        self.incidents = incidents.SqlIncidentWriter(journal)
+        self.timeline = timeline.SqlTimelineWriter(journal)
+        self.machines = machines.SqlMachineWriter(journal)
+        self.targets = targets.SqlTargetWriter(journal)
+        self.peaks = peaks.SqlPeakWriter(journal)
+        self.runs = runs.SqlRunWriter(journal)
+        self.messages = messages.SqlMessageWriter(journal)
+        self.requests = requests.SqlRequestWriter(journal)
+        self.suppressions = suppressions.SqlSuppressionWriter(journal)
+        self.backups = backups.SqlBackupWriter(journal)
+        self.baselines = baselines.SqlBaselineWriter(journal)
+
+    def handle_clock_jump(self, now: Millis) -> None:
+        handle_clock_jump(self._journal, now)
 
 
-class JournalOutdatedError(JournalError):
-    """The journal is of an older version."""
+class SqliteJournal:
+    """See `storage.Journal`. Its SQL stays in the repositories of this package."""
 
-
-class Journal:
-    """An open journal. Use `write()` for changes that belong together and `rows` to read."""
-
-    def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True, busy_timeout: float = 10.0, durable: bool = True) -> None:
         """Opens or creates the file. Raises JournalError when it is not ours, damaged, or from a newer version.
 
         One from an older version is copied beside and then brought up to date; with `migrate=False` it is refused.
-        `patience`: seconds to wait for another program's transaction to end, once; after that, hardly any until it has.
+        `busy_timeout`: seconds to wait for another program's transaction to end, once; after that, hardly any until it
+        has. `durable=False`: the disk is never waited for, for a journal that nobody needs after a power cut.
         """
         self.path = path
         self.disk_reserve = DiskReserve(path.with_name("journal.reserve"))
@@ -52,8 +89,21 @@ class Journal:
         """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
         self._may_migrate = migrate
         self._busy_timeout = busy_timeout
+        self._durable = durable
         self._short_timeout = False
         self._lock = threading.RLock()
+        self.incidents = incidents.SqlIncidentReader(self)
+        self.timeline = timeline.SqlTimelineReader(self)
+        self.machines = machines.SqlMachineReader(self)
+        self.targets = targets.SqlTargetReader(self, self._add_target)
+        self.peaks = peaks.SqlPeakReader(self)
+        self.runs = runs.SqlRunReader(self)
+        self.messages = messages.SqlMessageReader(self)
+        self.requests = requests.SqlRequestReader(self)
+        self.suppressions = suppressions.SqlSuppressionReader(self)
+        self.backups = backups.SqlBackupReader(self)
+        self.baselines = baselines.SqlBaselineReader(self)
+        self._transaction = SqliteTransaction(self)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=busy_timeout)
@@ -63,9 +113,9 @@ class Journal:
         try:
             self._check_and_configure()
             self._inode = path.stat().st_ino
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, JournalUnavailableError) as error:
             self._db.close()
-            raise self._unusable_error(error) from None
+            raise self._unusable_error(error.__cause__ or error) from None
         except JournalError:
             self._db.close()
             raise
@@ -92,7 +142,7 @@ class Journal:
         if tables and (damage := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise self._unusable_error(damage)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'OFF'}")
         self._db.execute("PRAGMA foreign_keys=ON")
         if version < SCHEMA_VERSION:
             if tables:
@@ -121,15 +171,23 @@ class Journal:
             ) from None
 
     def _run_migrations(self) -> None:
-        with self.transaction() as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
+        with self.transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()  # somebody else may just have done it
             for script in MIGRATIONS[version:]:
                 for statement in script.split(";\n"):
-                    db.execute(statement)
-            if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                    self._db.execute(statement)
+            if self._db.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 raise self._unusable_error("entries that belong to nothing")
-            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def probe(self) -> None:
+        with self.transaction():
+            pass
 
     def check(self) -> None:
         """Raises JournalError when the file is damaged, or is not the one that was opened any more."""
@@ -151,35 +209,35 @@ class Journal:
             self.unusable_reason = f"process {self.fencing_lock.holder_pid()} took over — this one acts no more"
             raise JournalError(self.unusable_reason)
 
+    def _raise_translated(self, error: sqlite3.DatabaseError) -> NoReturn:
+        """Tells what is damaged (remembered from then on) from what is unavailable for a while, and from mistakes of ours."""
+        code = _primary_code(error)
+        if code == sqlite3.SQLITE_FULL:
+            self.disk_reserve.release()  # this transaction is lost; the next one has room
+        if code == sqlite3.SQLITE_BUSY:
+            self._set_busy_timeout(short=True)  # all of us stands still while we wait
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self.unusable_reason = str(self._unusable_error(error))
+            raise JournalError(self.unusable_reason) from None
+        if code in _UNAVAILABLE:
+            raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
+        raise error
+
     @contextmanager
     def _error_handling(self) -> Iterator[None]:
-        """Remembers when the database says that it is damaged."""
         if self.unusable_reason is not None:
             raise JournalError(self.unusable_reason)
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                self.disk_reserve.release()  # this transaction is lost; the next one has room
-            if code == sqlite3.SQLITE_BUSY:
-                self._set_busy_timeout(short=True)  # all of us stands still while we wait
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                self.unusable_reason = str(self._unusable_error(error))
-                raise JournalError(self.unusable_reason) from None
-            raise
+            self._raise_translated(error)
 
     @contextmanager
-    def transaction(self, *, defer_sync: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
-
-        `soon`: the disk is not waited for. It survives ``kill -9`` all the same; a power cut only together with the next
-        transaction that does wait, which is flushed in the order of writing. For what is done or said again without harm
-        when it was forgotten, on the way to an action: waiting for a busy disk may take longer than everything else.
-        """
+    def transaction(self, *, defer_sync: bool = False) -> Iterator[SqliteTransaction]:
+        """See `storage.Journal`."""
         with self._lock:
             if self._db.in_transaction:
-                yield self._db
+                yield self._transaction
                 return
             self.disk_reserve.release_if_low()
             with self._error_handling():
@@ -188,7 +246,7 @@ class Journal:
                     self._db.execute("BEGIN IMMEDIATE")
                     try:
                         self._set_busy_timeout(short=False)
-                        yield self._db
+                        yield self._transaction
                         self._db.execute("COMMIT")
                     except BaseException:
                         if self._db.in_transaction:  # a full disk has already undone it
@@ -212,6 +270,12 @@ class Journal:
             self._short_timeout = short
             self._db.execute(f"PRAGMA busy_timeout={50 if short else round(self._busy_timeout * 1_000)}")
 
+    def _add_target(self, target: str, epoch: Millis) -> None:
+        with self.transaction() as tx:
+            tx.targets.add_target(target, epoch)
+
+    # ─ SQL, for the repositories and for tests ─
+
     def query(self, sql: str, *args: object) -> list[sqlite3.Row]:
         with self._lock, self._error_handling():
             return self._db.execute(sql, args).fetchall()
@@ -219,15 +283,29 @@ class Journal:
     def query_one(self, sql: str, *args: object) -> sqlite3.Row | None:
         return next(iter(self.query(sql, *args)), None)
 
+    def execute(self, sql: str, *args: object) -> None:
+        self._write(self._db.execute, sql, args)
+
+    def insert(self, sql: str, *args: object) -> int:
+        return int(self._write(self._db.execute, sql, args).fetchone()[0])
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        self._write(self._db.executemany, sql, rows)
+
+    def _write(self, statement: Callable[[str, Any], sqlite3.Cursor], sql: str, args: object) -> sqlite3.Cursor:
+        with self._lock:
+            if not self._db.in_transaction:
+                raise RuntimeError("a mistake of ours: the transaction has ended")
+            try:
+                return statement(sql, args)
+            except sqlite3.DatabaseError as error:
+                self._raise_translated(error)
+
     def close(self) -> None:
         with self._lock:
             self._db.close()
 
 
-def to_json(value: object) -> str:
-    """JSON as it stands in the journal."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def from_json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def _primary_code(error: sqlite3.Error) -> int:
+    """0 when SQLite did not raise it itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

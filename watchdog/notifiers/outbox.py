@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
-from watchdog.journal import messages
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.messages import OutboxMessage
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -79,7 +79,7 @@ class OutboxSender:
         if self._failure is not None:
             raise self._failure
         later = []
-        for channel, due in messages.next_due(self._journal).items():
+        for channel, due in self._journal.messages.next_due().items():
             if channel in self._workers:
                 continue
             if due > self._clock():
@@ -91,14 +91,13 @@ class OutboxSender:
         return min(later, default=None)
 
     async def _send_due(self, channel: str) -> None:
-        while letters := messages.due(self._journal, self._clock(), channel):
+        while queued := self._journal.messages.due(self._clock(), channel):
             try:
-                with self._journal.transaction():
-                    pass  # what cannot be marked as sent is not sent: it would be sent again and again
-            except sqlite3.OperationalError:
+                self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
+            except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
-            await self._deliver(letters[0])
+            await self._deliver(queued[0])
 
     def _worker_ended(self, channel: str, task: asyncio.Task[None]) -> None:
         del self._workers[channel]
@@ -124,7 +123,7 @@ class OutboxSender:
             try:
                 self._record_result(queued, handle, error)
                 break
-            except sqlite3.OperationalError:  # it was sent: until that is written down, this channel waits
+            except JournalUnavailableError:  # it was sent: until that is written down, this channel waits
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
         outcome = "sent" if error is None else "failed" if error.permanent else "retried"
         self._telemetry.notifications.labels(queued.channel, outcome).inc()
@@ -135,44 +134,41 @@ class OutboxSender:
         now = self._clock()
         with self._journal.transaction(
             defer_sync=error is None
-        ) as db:  # forgotten, it is sent once more; actions wait for no chat
+        ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                messages.mark_sent(db, queued.id, handle, now)
+                tx.messages.mark_sent(queued.id, handle, now)
             elif error.permanent:
-                messages.mark_failed(db, queued.id, str(error), now)
-                self._report_on_other_channels(db, queued, error, now)
+                tx.messages.mark_failed(queued.id, str(error), now)
+                self._report_on_other_channels(tx, queued, error, now)
             else:
                 pause = min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
                 if error.retry_after is not None:
                     pause = max(pause, round(error.retry_after * 1_000))
-                messages.mark_postponed(db, queued.id, now + pause, str(error))
+                tx.messages.mark_postponed(queued.id, now + pause, str(error))
 
-    async def send_unjournaled(self, title: str, lines: Sequence[str]) -> None:
+    async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
-        log.critical("%s: %s", title, "; ".join(lines))
-        message = Message(key="0", severity="crit", title=title, lines=tuple(lines))
+        log.critical("%s: %s", message.title, "; ".join(message.lines))
+        message = replace(message, key="0")
 
         async def on(name: str, channel: Any) -> None:
             try:
                 await self._call_notifier(f"cry on {name}", channel, message)
             except Exception as error:  # a mistake in one notifier must not silence the others
-                log.warning("channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, title)
+                log.warning(
+                    "channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, message.title
+                )
 
         await asyncio.gather(*(on(name, channel) for name, channel in self.channels.items()))
 
     async def _send(self, queued: OutboxMessage) -> str | None:
         channel = self.channels.get(queued.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
-            log.log({"info": 20, "warn": 30, "crit": 40}[queued.severity], "message: %s", format_line(queued))
+            level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
+            log.log(level, "message: %s", format_line(queued.message))
             return None
-        message = Message(
-            key=str(queued.id),
-            severity=queued.severity,
-            title=queued.title,
-            lines=queued.lines,
-            incident=queued.incident,
-            thread=messages.thread_handle(self._journal, queued.channel, queued.incident),
-        )
+        thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
+        message = replace(queued.message, thread=thread)
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
@@ -189,14 +185,12 @@ class OutboxSender:
     def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
         """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
         title = f"channel {queued.channel} does not deliver"
-        (said,) = self._journal.query(
-            "SELECT count(*) FROM message WHERE title = ? AND created > ?", title, now - 900_000
-        )
-        if not said[0]:
+        if not self._journal.messages.was_enqueued_since(title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
-            messages.enqueue(db, others or ["log"], "warn", title, [str(error), f"not delivered: {queued.title}"], now)
+            report = Message("warn", title, (str(error), f"not delivered: {queued.message.title}"))
+            db.messages.enqueue(report, others or ["log"], now)
 
 
-def format_line(queued: OutboxMessage) -> str:
+def format_line(message: Message) -> str:
     """A message on one line, as it stands in the log when there is no channel."""
-    return " — ".join([queued.title, *queued.lines])
+    return " — ".join([message.title, *message.lines])

@@ -152,12 +152,7 @@ def render_message(message: Message) -> Payload:
         sanitize("\n".join(message.lines)), MAX_BLOCK_CHARACTERS - _escaped_length(title) - 3, _escaped_length
     )
     bold = _escape(title).replace("*", "∗")  # an asterisk would end the bold
-    facts = truncate(
-        sanitize(" · ".join(f"{name}: {value}" for name, value in message.facts.items())), 2_000, _escaped_length
-    )
     blocks: list[Payload] = [{"type": "section", "text": _mrkdwn(f"*{bold}*\n{_escape(lines)}".rstrip())}]
-    if facts:
-        blocks.append({"type": "context", "elements": [_mrkdwn(_escape(facts))]})
     return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks}
 
 

@@ -103,8 +103,7 @@ class TelegramNotifier(ConnectionModel):
 def render_message(message: Message) -> tuple[str, str]:
     """Title and the lines below it: plain text that fits once Telegram has taken the markup out."""
     title = truncate(title_line(message), 300, utf16_length)
-    facts = "\n".join(f"{name}: {value}" for name, value in message.facts.items())
-    lines = "\n\n".join(part for part in ("\n".join(message.lines), facts) if part)
+    lines = "\n".join(message.lines)
     return title, truncate(sanitize(lines), MAX_MESSAGE_CHARACTERS - utf16_length(title) - 1, utf16_length)
 
 

@@ -24,9 +24,7 @@ from typing import Any
 from watchdog.actions.process import ProcessAction
 from watchdog.core.errors import WatchdogError
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.journal import incidents, runs
-from watchdog.journal.messages import count_sent
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import open_journal
 from watchdog.net import http
 from watchdog.net.deadline import Deadline
 
@@ -248,15 +246,15 @@ class DemoEnvironment:
 
     def _follow_incident(self) -> int:
         """Prints the timeline as the watchdog writes it, and the KPIs in between; ends when the incident is closed."""
-        journal = Journal(self.folder / "state" / "journal.db")
+        journal = open_journal(self.folder / "state")
         seen, printed_at = 0, 0.0
         try:
             while True:
                 self._check_timeout()
-                for event in journal.query("SELECT id, t, text FROM event WHERE id > ? ORDER BY id", seen):
-                    seen = event["id"]
-                    print(f"{event['t'] / 1_000 - self.started_at:6.1f} s  ▸ {event['text']}", flush=True)
-                listed = incidents.list_incidents(journal)
+                for event in journal.timeline.list_events_after(seen):
+                    seen = event.id
+                    print(f"{event.t / 1_000 - self.started_at:6.1f} s  ▸ {event.text}", flush=True)
+                listed = journal.incidents.list_incidents()
                 if listed and listed[0].closed is not None:
                     return listed[0].id
                 if time.monotonic() - printed_at > 2:
@@ -274,14 +272,15 @@ class DemoEnvironment:
         self.print_progress("  " + ",  ".join(texts))
 
     def _build_result(self, number: int, bad: str, deployed: float) -> dict[str, Any]:
-        journal = Journal(self.folder / "state" / "journal.db")
+        journal = open_journal(self.folder / "state")
         try:
-            (incident,) = incidents.list_incidents(journal, number)
-            run = runs.list_for_incident(journal, number)[-1]
+            incident = journal.incidents.find_incident(number)
+            assert incident is not None
+            run = journal.runs.list_for_incident(number)[-1]
             done = [
-                step for step in runs.list_steps(journal, run.id) if step.phase == "level" and step.level == run.level
+                step for step in journal.runs.list_steps(run.id) if step.phase == "level" and step.level == run.level
             ]
-            messages = count_sent(journal, number)
+            messages = journal.messages.count_sent(number)
         finally:
             journal.close()
         plan = json.loads(run.text)

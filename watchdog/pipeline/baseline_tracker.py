@@ -7,7 +7,6 @@ learned: the baseline stays what it was when the night began.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,10 +15,9 @@ from watchdog.core.model import Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration, format_value
 from watchdog.documents.problems import unknown_name
-from watchdog.journal import baselines as records
-from watchdog.journal import incidents, runs
 from watchdog.journal.baselines import Baseline
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.storage import Journal
 from watchdog.rules import (
     BaselineState,
     Check,
@@ -78,7 +76,9 @@ class BaselineTracker:
         self._config = config
         self._journal = journal
         self._moving = {name: kpi for name, kpi in config.kpis.items() if kpi.has_dynamic_baseline}
-        self._saved = {(each.kpi, each.kind): each for each in records.list_baselines(journal)} if self._moving else {}
+        self._saved = (
+            {(each.kpi, each.kind): each for each in journal.baselines.list_baselines()} if self._moving else {}
+        )
         self._targets: dict[str, list[str]] = {name: [] for name in self._moving}
         for rule in config.rules.values():
             if rule.kpi in self._moving and rule.target not in self._targets[rule.kpi]:
@@ -87,7 +87,7 @@ class BaselineTracker:
         for name, kpi in self._moving.items():
             if isinstance(kpi.baseline, Learn):
                 digest = expression_digest(kpi)
-                points = records.list_points(journal, name, digest)
+                points = journal.baselines.list_points(name, digest)
                 before = self._saved.get((name, "learned"))
                 known = before is not None and before.asked == digest
                 normal = (
@@ -140,7 +140,7 @@ class BaselineTracker:
             for name, capture in list(self._captures.items()):
                 if now >= capture.next_point and self._capture(name, capture, evaluate, fires, now):
                     changed.add(name)
-        except sqlite3.Error as error:
+        except JournalUnavailableError as error:
             log.warning("baselines: the journal cannot be written: %s", error)
         return changed
 
@@ -164,8 +164,8 @@ class BaselineTracker:
         if state.unwritten and not (now < state.next_write <= now + _WRITE_INTERVAL):
             state.next_write = now + _WRITE_INTERVAL
             before = now - kpi.baseline.offset - kpi.baseline.learn - kpi.baseline.step
-            with self._journal.transaction() as db:
-                records.save_points(db, name, state.digest, state.unwritten, before)
+            with self._journal.transaction() as tx:
+                tx.baselines.save_points(name, state.digest, state.unwritten, before)
             state.unwritten = []
             state.points = [point for point in state.points if before <= point[0] <= now]
         if now < state.next_update <= now + LEARN_INTERVAL:
@@ -200,19 +200,19 @@ class BaselineTracker:
         for target in self._targets[name]:
             if fires(target):
                 return f"a rule of {target} fires"
-            if at_work := runs.list_unfinished(self._journal, target):
+            if at_work := self._journal.runs.list_unfinished(target):
                 return f"plan {at_work[0].plan} is at work on {target}"
-            if incidents.get_target_state(self._journal, target, now).latched is not None:
+            if self._journal.targets.get_state(target, now).latched is not None:
                 return f"{target} is latched"
         return None
 
     def _head_commit(self, name: str, now: Millis) -> str | None:
-        heads = [incidents.get_target_state(self._journal, target, now).head for target in self._targets[name]]
+        heads = [self._journal.targets.get_state(target, now).head for target in self._targets[name]]
         return next((head for head in heads if head), None)
 
     def _save(self, baseline: Baseline) -> None:
-        with self._journal.transaction() as db:
-            records.save_baseline(db, baseline)
+        with self._journal.transaction() as tx:
+            tx.baselines.save_baseline(baseline)
         self._saved[baseline.kpi, baseline.kind] = baseline
 
     # ─ captures ─
@@ -276,5 +276,5 @@ class BaselineTracker:
         """One line, for the log and for whoever waits on the command line."""
         del self._captures[name]
         log.info("baseline of %s: %s", name, text)
-        with self._journal.transaction() as db:
-            incidents.add_event(db, "baseline", f"{name}: {text}", now)
+        with self._journal.transaction() as tx:
+            tx.timeline.add_event("baseline", f"{name}: {text}", now)

@@ -5,16 +5,15 @@ Everything here happens inside the caller's one transaction.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Millis, Severity, Verdict
+from watchdog.core.model import Message, Millis, Severity, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
-from watchdog.journal import incidents, messages, runs, suppressions
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import incidents, runs
+from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
 from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
@@ -60,30 +59,12 @@ class IncidentManager:
         }
 
     def targets_with_open_incident(self) -> set[str]:
-        return set(incidents.list_targets_with_open_incident(self._journal))
+        return set(self._journal.incidents.list_targets_with_open_incident())
 
-    def notify(
-        self,
-        db: sqlite3.Connection,
-        severity: Severity,
-        title: str,
-        lines: Iterable[str],
-        now: Millis,
-        *,
-        incident: int | None = None,
-        channels: Collection[str] | None = None,
-        filter_severity: Severity | None = None,
-    ) -> None:
-        """A message to every channel that wants messages of this weight.
-
-        `weight`: what is filtered by when it is more than the severity; who was told of a trip is told of its end.
-        """
-        filtered_by = (
-            severity
-            if filter_severity is None or _SEVERITY_RANK[filter_severity] < _SEVERITY_RANK[severity]
-            else filter_severity
-        )
-        messages.enqueue(db, self._channels_for(filtered_by, channels), severity, title, lines, now, incident)
+    def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
+        """To every channel of the message that wants messages of this severity."""
+        filtered_by = max(message.severity, message.filter_severity or message.severity, key=_SEVERITY_RANK.__getitem__)
+        tx.messages.enqueue(message, self._channels_for(filtered_by, message.channels), now)
 
     def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
         known = self._config.channels
@@ -95,7 +76,7 @@ class IncidentManager:
         )
 
     def record_changes(
-        self, db: sqlite3.Connection, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+        self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
     ) -> dict[str, list[Recovery]]:
         """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
         still to be told: `close_if_over` does."""
@@ -106,17 +87,17 @@ class IncidentManager:
         for check, change, verdict in sorted(
             changes, key=lambda one: one[1].kind == "tripped" and one[0].level == "warn"
         ):
-            incident = incidents.find_open(self._journal, check.target)
+            incident = self._journal.incidents.find_open(check.target)
             if change.kind == "tripped":
                 should_notify = check.level == "crit" or change.key._replace(level="crit") not in worst
-                self._record_trip(db, check, change, verdict, incident, now, should_notify=should_notify)
+                self._record_trip(tx, check, change, verdict, incident, now, should_notify=should_notify)
                 continue
             if change.kind == "gone":
                 gone.setdefault(check.rule, []).append((check, change, verdict))
                 if incident is not None:
-                    incidents.clear_trip(db, incident.id, check.rule, check.level, verdict.labels, now)
+                    tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
-                incidents.clear_trip(db, incident.id, check.rule, check.level, verdict.labels, now)
+                tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
                 if not self.is_silenced(check.rule, now):
                     fired = now - _tripped_at(self._journal, incident, check)
                     channels = self._config.rules[check.rule].notify
@@ -124,13 +105,13 @@ class IncidentManager:
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
-                incidents.add_event(db, change.kind, text, now, incident=incident.id, target=check.target)
+                tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
         for rule, changes_of_rule in gone.items():
-            self._notify_gone(db, rule, changes_of_rule, now)
+            self._notify_gone(tx, rule, changes_of_rule, now)
         return recoveries
 
     def _notify_recovered(
-        self, db: sqlite3.Connection, target: str, recoveries: Sequence[Recovery], incident: int, now: Millis
+        self, tx: Transaction, target: str, recoveries: Sequence[Recovery], incident: int, now: Millis
     ) -> None:
         """One message a channel, with what that channel heard of."""
         by_channel: dict[str, list[Recovery]] = {}
@@ -139,34 +120,33 @@ class IncidentManager:
                 by_channel.setdefault(channel, []).append(one)
         for channel, mine in by_channel.items():
             title, lines = recovery_message(mine)
-            messages.enqueue(db, [channel], "info", f"{target}: {title}", lines, now, incident)
+            tx.messages.enqueue(Message("info", f"{target}: {title}", tuple(lines), incident), [channel], now)
 
     def _notify_gone(
-        self, db: sqlite3.Connection, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+        self, tx: Transaction, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
     ) -> None:
         """Label sets that have left: one message a rule, however many they are."""
         target = changes[0][0].target
         fired = [check.level for check, change, _ in changes if change.machine.is_firing]
         filter_severity: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
-        incident = incidents.find_open(self._journal, target)
+        incident = self._journal.incidents.find_open(target)
         lines = [
             f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
             for description, (lasting, firing) in _gone_by_labels(changes).items()
         ]
-        self.notify(
-            db,
+        message = Message(
             "info",
             f"{target}: {rule} is no longer judged for what is gone",
-            lines[:20],
-            now,
-            filter_severity=filter_severity,
+            tuple(lines[:20]),
             incident=incident.id if incident is not None and fired else None,
             channels=self._config.rules[rule].notify,
+            filter_severity=filter_severity,
         )
+        self.notify(tx, message, now)
 
     def _record_trip(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         check: Check,
         change: Transition,
         verdict: Verdict,
@@ -177,14 +157,13 @@ class IncidentManager:
     ) -> None:
         rule = self._config.rules[check.rule]
         if incident is None:
-            number = incidents.open_incident(db, check.target, check.level, f"{check.rule}: {change.reason}", now)
+            number = tx.incidents.open_incident(check.target, check.level, f"{check.rule}: {change.reason}", now)
         else:
             number = incident.id
             if check.level == "crit":
-                incidents.raise_to_critical(db, number)
-        incidents.add_trip(db, number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
-        incidents.add_event(
-            db,
+                tx.incidents.raise_to_critical(number)
+        tx.incidents.add_trip(number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
+        tx.timeline.add_event(
             "tripped",
             f"{check.rule} ({check.level}) tripped: {change.reason}",
             now,
@@ -209,20 +188,19 @@ class IncidentManager:
             lines.append(rule.runbook)
         if incident is None:  # the head of the thread; what follows belongs to the same incident
             lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        self.notify(
-            db, check.level, f"{check.target}: {check.rule} tripped", lines, now, incident=number, channels=rule.notify
-        )
+        title = f"{check.target}: {check.rule} tripped"
+        self.notify(tx, Message(check.level, title, tuple(lines), number, rule.notify), now)
 
     def start_plans(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         target: str,
         judged: Sequence[tuple[Check, MachineState, Verdict]],
         visibility: Visibility,
         now: Millis,
     ) -> set[str]:
         """Queues the plans that are wanted and allowed; halts first, then file order."""
-        incident = incidents.find_open(self._journal, target)
+        incident = self._journal.incidents.find_open(target)
         if incident is None:
             return set()
         wanted = [
@@ -245,25 +223,26 @@ class IncidentManager:
             )
             if isinstance(verdict, Allowed):
                 self._reported_refusals.pop((incident.id, check.plan), None)
-                self.queue_run(db, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
+                self.queue_run(tx, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
                 affected.add(target)
             elif self._reported_refusals.get((incident.id, check.plan)) != verdict.code:
                 self._reported_refusals[incident.id, check.plan] = verdict.code
-                incidents.add_event(
-                    db, "refused", f"{check.plan} refused: {verdict.reason}", now, incident=incident.id, target=target
+                tx.timeline.add_event(
+                    "refused", f"{check.plan} refused: {verdict.reason}", now, incident=incident.id, target=target
                 )
                 log.warning("%s: plan %s refused: %s", target, check.plan, verdict.reason)
                 lines = [verdict.reason]
                 if verdict.code == "latched":
                     lines.append(f'trading-watchdog resume {target} --reason "…"')
-                self.notify(db, "crit", f"{target}: {check.plan} is not started", lines, now, incident=incident.id)
+                message = Message("crit", f"{target}: {check.plan} is not started", tuple(lines), incident.id)
+                self.notify(tx, message, now)
         return affected
 
     def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
         earlier = [
             run
-            for run in runs.list_for_incident(self._journal, incident)
+            for run in self._journal.runs.list_for_incident(incident)
             if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"
         ]
         if not earlier:
@@ -283,11 +262,11 @@ class IncidentManager:
 
     def is_silenced(self, rule: str, now: Millis) -> bool:
         """Not told, still acted upon."""
-        return suppressions.find_active(self._journal, "silence", rule, now) is not None
+        return self._journal.suppressions.find_active("silence", rule, now) is not None
 
     def hold_reason(self, target: str, now: Millis) -> str | None:
         """Why rules start no repair of this target now: a person's hold, or its maintenance."""
-        hold = suppressions.find_active(self._journal, "hold", target, now)
+        hold = self._journal.suppressions.find_active("hold", target, now)
         if hold is not None:
             return f"{hold.who}, for another {format_duration(hold.until - now)}"
         known = self._config.targets.get(target)
@@ -299,11 +278,11 @@ class IncidentManager:
     def _ask_guard(
         self, target: str, plan: str, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
     ) -> guard.Allowed | guard.Refused:
-        state = incidents.get_target_state(self._journal, target, now)
+        state = self._journal.targets.get_state(target, now)
         latched = None
         if state.latched is not None:
             latched = f"{format_duration(now - state.latched)} ago ({state.latch_why})"
-        hold = suppressions.find_active(self._journal, "hold", target, now)
+        hold = self._journal.suppressions.find_active("hold", target, now)
         known = guard.GuardInputs(
             suppression_reason=self.hold_reason(target, now),
             halts_suppressed=hold is not None and hold.halts,
@@ -311,17 +290,17 @@ class IncidentManager:
             blind_reason=visibility.blind_reason,
             has_fresh_data=has_fresh_data,
             last_external_change=state.unsettled,
-            halt_ran=any(run.kind == "halt" for run in runs.list_for_incident(self._journal, incident)),
+            halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
             past_runs=[
                 guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-                for run in runs.list_recent_automatic(self._journal, target, now - _WEEK)
+                for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)
             ],
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
 
     def queue_run(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         target: str,
         plan: str,
         by: str,
@@ -334,8 +313,7 @@ class IncidentManager:
         """A plan run, with the plan's text and the target's place as they are now."""
         known = self._config.plans[plan]
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
-        run = runs.queue_run(
-            db,
+        run = tx.runs.queue_run(
             incident=incident,
             target=target,
             plan=plan,
@@ -347,8 +325,7 @@ class IncidentManager:
             level=level,
             part=part,
         )
-        incidents.add_event(
-            db,
+        tx.timeline.add_event(
             "queued",
             f"plan {plan} ({kind if part == 'ladder' else part}) for {by}",
             now,
@@ -360,55 +337,54 @@ class IncidentManager:
         return run
 
     def close_if_resolved(
-        self, db: sqlite3.Connection, target: str, fires: bool, now: Millis, recoveries: Sequence[Recovery] = ()
+        self, tx: Transaction, target: str, fires: bool, now: Millis, recoveries: Sequence[Recovery] = ()
     ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
         That of a target that no file names any more is over as well: nobody judges its rules. `well` is told either way.
         """
-        incident = incidents.find_open(self._journal, target)
+        incident = self._journal.incidents.find_open(target)
         if incident is None:
             return False
-        if fires or runs.list_unfinished(self._journal, target):
-            self._notify_recovered(db, target, recoveries, incident.id, now)
+        if fires or self._journal.runs.list_unfinished(target):
+            self._notify_recovered(tx, target, recoveries, incident.id, now)
             return False
-        incidents.close_incident(db, incident.id, now)
+        tx.incidents.close_incident(incident.id, now)
         self.forget_refusals(incident.id)
         known = target in self._config.targets
         title, lines = closing_message(self._journal, incident, recoveries, now, configured=known)
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
-        incidents.add_event(db, "closed", description, now, incident=incident.id, target=target)
+        tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
         log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
-        self.notify(
-            db,
+        message = Message(
             "info" if known else "warn",
             f"{target}: {title}",
-            lines,
-            now,
-            incident=incident.id,
+            tuple(lines),
+            incident.id,
             filter_severity=incident.severity,
         )
+        self.notify(tx, message, now)
         return True
 
-    def record_blind(self, db: sqlite3.Connection, is_blind: bool, now: Millis) -> None:
+    def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
-        lines = ["no rule is judged and no repair starts until one does"] if is_blind else []
-        self.notify(db, "crit" if is_blind else "info", title, lines, now, filter_severity="crit")
-        incidents.add_event(db, "blind", title, now)
+        lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
+        self.notify(tx, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
+        tx.timeline.add_event("blind", title, now)
 
-    def record_resumed(self, db: sqlite3.Connection, target: str, who: str, now: Millis) -> None:
+    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis) -> None:
         """Ends what was open, in a person's name."""
-        incident = incidents.find_open(self._journal, target)
+        incident = self._journal.incidents.find_open(target)
         number = None if incident is None else incident.id
-        incidents.add_event(db, "resumed", f"resumed by {who}", now, incident=number, target=target)
+        tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
         log.warning("%s: resumed by %s", target, who)
         if number is not None:
-            incidents.close_incident(db, number, now)
+            tx.incidents.close_incident(number, now)
             self.forget_refusals(number)
-        self.notify(db, "info", f"{target}: resumed", [who], now, incident=number, filter_severity="warn")
+        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn"), now)
 
 
 _CHANGE_TEXTS = {
@@ -432,6 +408,6 @@ def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dic
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
     return max(
-        (trip.t for trip in incidents.list_trips(journal, incident.id) if trip.rule == check.rule),
+        (trip.t for trip in journal.incidents.list_trips(incident.id) if trip.rule == check.rule),
         default=incident.opened,
     )

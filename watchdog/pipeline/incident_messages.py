@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from watchdog.core.model import Millis, Severity
 from watchdog.core.units import format_duration
-from watchdog.journal import incidents, runs
 from watchdog.journal.incidents import Incident
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.plans.done_steps import redeploy_hints
 
 _MAX_LINES = 20
@@ -44,7 +43,7 @@ def closing_message(
     journal: Journal, incident: Incident, recoveries: Sequence[Recovery], now: Millis, *, configured: bool
 ) -> tuple[str, list[str]]:
     """(title, lines) of an incident's end: what recovered just now, what helped, how long it took, what is to be done."""
-    plan_runs = runs.list_for_incident(journal, incident.id)
+    plan_runs = journal.runs.list_for_incident(incident.id)
     title = f"incident {incident.id} closed after {format_duration(now - incident.opened)}"
     title = f"{_join_names(recoveries)} recovered, {title}" if recoveries else title
     if not configured:
@@ -58,10 +57,10 @@ def closing_message(
         f"{run.plan}: {run.outcome} after {format_duration((run.ended or now) - run.queued)} ({run.reason})"
         for run in plan_runs
     ]
-    state = incidents.get_target_state(journal, incident.target, now)
+    state = journal.targets.get_state(incident.target, now)
     if state.latched is not None:
         lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')
-    commits, file_changes = redeploy_hints((run, runs.list_steps(journal, run.id)) for run in plan_runs)
+    commits, file_changes = redeploy_hints((run, journal.runs.list_steps(run.id)) for run in plan_runs)
     lines += [f"to deploy it again, once its cause is fixed: {command}" for command in commits]
     lines += [f"still in force: {say}" for say in file_changes]
     return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if plan_runs else lines

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from watchdog.config import Config
 from watchdog.core.telemetry import MetricsSnapshot
-from watchdog.journal import incidents
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey
 
@@ -65,7 +64,7 @@ def metrics_snapshot(
             labels = tuple(sorted((dict(key.labels) | rules[key.rule].labels).items()))
             alerts[key.rule, SEVERITY_LABEL[key.level], labels] = "firing" if machine.is_firing else "pending"
     baselines = {check.kpi: check.baseline for check in checks if check.baseline is not None}
-    latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in incidents.list_latched(journal)}
+    latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in journal.targets.list_latched()}
     return MetricsSnapshot(
         kpis,
         state,
@@ -74,5 +73,5 @@ def metrics_snapshot(
         baselines,
         rule_limits(checks),
         latched,
-        len(incidents.list_targets_with_open_incident(journal)),
+        len(journal.incidents.list_targets_with_open_incident()),
     )

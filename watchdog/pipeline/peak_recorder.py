@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from watchdog.core.model import Millis
-from watchdog.journal import incidents as records
-from watchdog.journal.sqlite import Journal, from_json, to_json
+from watchdog.journal.peaks import HOUR
+from watchdog.journal.serialization import from_json, to_json
+from watchdog.journal.storage import Journal
 from watchdog.tsdb.head import Head
 
 
@@ -18,7 +19,7 @@ class PeakRecorder:
         self._store = store
         self._known: dict[tuple[str, str, int], float] = {}
         points: dict[str, list[tuple[Millis, float]]] = {}
-        for series, t, v in records.list_peaks(journal):
+        for series, t, v in journal.peaks.list_peaks():
             points.setdefault(series, []).append((t, v))
         for series, known in points.items():
             labels = dict(from_json(series))
@@ -30,9 +31,9 @@ class PeakRecorder:
         """`wanted`: (metric, max | min) pairs that some KPI compares with."""
         for name, side in wanted:
             for labels, t, v in self._store.latest_samples(name):
-                at = (to_json(labels), side, t // records.HOUR)
+                at = (to_json(labels), side, t // HOUR)
                 known = self._known.get(at)
                 if v == v and t <= now and (known is None or (v > known if side == "max" else v < known)):
-                    with self._journal.transaction() as db:
-                        records.save_peak(db, at[0], side, t, v)
+                    with self._journal.transaction() as tx:
+                        tx.peaks.save_peak(at[0], side, t, v)
                     self._known = {key: peak for key, peak in self._known.items() if key[:2] != at[:2]} | {at: v}

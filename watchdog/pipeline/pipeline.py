@@ -18,9 +18,8 @@ from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import incidents as records
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
     CheckTracker,
@@ -73,7 +72,7 @@ class Pipeline:
         self.started_at = now
         self._automatic_plans = automatic_plans
         self._machines = {
-            StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in records.list_machines(journal)
+            StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in journal.machines.list_machines()
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
@@ -121,8 +120,8 @@ class Pipeline:
             if (key.rule, key.level) not in known
             or (machine.is_firing and config.rules[key.rule].target in without_incident)
         ]
-        with self.journal.transaction() as db:
-            records.save_machines(db, dict.fromkeys(removed))
+        with self.journal.transaction() as tx:
+            tx.machines.save_machines(dict.fromkeys(removed))
         for key in removed:
             del machines[key]
         self._reset_trackers()
@@ -381,11 +380,11 @@ class Pipeline:
         busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
         if not states and not busy and blind == self._reported_blind:
             return set()
-        with self.journal.transaction() as db:
+        with self.journal.transaction() as tx:
             if blind != self._reported_blind:
-                self.incident_manager.record_blind(db, blind, now)
-            records.save_machines(db, states)
-            affected = set(recoveries := self.incident_manager.record_changes(db, changes, now))
+                self.incident_manager.record_blind(tx, blind, now)
+            tx.machines.save_machines(states)
+            affected = set(recoveries := self.incident_manager.record_changes(tx, changes, now))
             for target in sorted(busy):
                 judged = [
                     (check, self._machines[StateKey(verdict.rule, verdict.level, verdict.labels)], verdict)
@@ -395,10 +394,10 @@ class Pipeline:
                 if self._automatic_plans:
                     blind_to = blind_reason(self.config, self._machines, target)
                     affected |= self.incident_manager.start_plans(
-                        db, target, judged, Visibility(self.started_at, blind_to), now
+                        tx, target, judged, Visibility(self.started_at, blind_to), now
                     )
                 if self.incident_manager.close_if_resolved(
-                    db, target, self.is_firing(target), now, recoveries.get(target, ())
+                    tx, target, self.is_firing(target), now, recoveries.get(target, ())
                 ):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
@@ -408,11 +407,11 @@ class Pipeline:
 
     def close_incident_of(self, run: PlanRun, now: Millis) -> bool:
         """Closes the incident of a run that has just ended, if that was all of it; True when it was."""
-        incident = records.find_open(self.journal, run.target)
+        incident = self.journal.incidents.find_open(run.target)
         if incident is None or incident.id != run.incident:
             return False
-        with self.journal.transaction() as db:
-            return self.incident_manager.close_if_resolved(db, run.target, self.is_firing(run.target), now)
+        with self.journal.transaction() as tx:
+            return self.incident_manager.close_if_resolved(tx, run.target, self.is_firing(run.target), now)
 
     def still_firing(self, keys: Collection[StateKey]) -> bool | None:
         """Whether any of these fires; None when those that do were not seen since we began to see."""
@@ -466,10 +465,10 @@ class Pipeline:
         One that no file names any more has no rules; its latch opens all the same.
         """
         mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
-        with self.journal.transaction() as db:
-            records.save_machines(db, dict.fromkeys(mine))
-            records.update_target(db, target, latched=None, latch_why=None, epoch=now)
-            self.incident_manager.record_resumed(db, target, who, now)
+        with self.journal.transaction() as tx:
+            tx.machines.save_machines(dict.fromkeys(mine))
+            tx.targets.update_target(target, latched=None, latch_why=None, epoch=now)
+            self.incident_manager.record_resumed(tx, target, who, now)
         machines = self.machines
         for key in mine:
             del machines[key]

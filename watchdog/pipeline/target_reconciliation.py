@@ -7,15 +7,11 @@ Their incidents are closed by the ledger, as soon as no plan is at work.
 
 from __future__ import annotations
 
-import sqlite3
-
 from watchdog.config import Config
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
-from watchdog.journal.clock_jump import handle_clock_jump
-from watchdog.journal.incidents import TargetState
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.targets import TargetState
 from watchdog.pipeline.incident_manager import IncidentManager
 
 
@@ -24,34 +20,34 @@ def reconcile_targets(
 ) -> dict[str, TargetState]:
     """What the journal knows of each target, after its latches have found their targets again; people are told of those
     that have not. `jumped`: the clock has, and what the journal knows of a time to come was just now."""
-    with journal.transaction() as db:
+    with journal.transaction() as tx:
         if clock_jumped:
-            handle_clock_jump(journal, now)
-        for state in incidents.list_latched(journal):
-            _reconcile_latch(db, config, journal, ledger, state, now)
+            tx.handle_clock_jump(now)
+        for state in journal.targets.list_latched():
+            _reconcile_latch(tx, config, journal, ledger, state, now)
         for name, target in config.targets.items():
-            if incidents.get_target_state(journal, name, now).place != (location := target.location()):
-                incidents.update_target(db, name, place=location)
-    return {target: incidents.get_target_state(journal, target, now) for target in config.targets}
+            if journal.targets.get_state(name, now).place != (location := target.location()):
+                tx.targets.update_target(name, place=location)
+    return {target: journal.targets.get_state(target, now) for target in config.targets}
 
 
 def _reconcile_latch(
-    db: sqlite3.Connection, config: Config, journal: Journal, ledger: IncidentManager, state: TargetState, now: Millis
+    tx: Transaction, config: Config, journal: Journal, ledger: IncidentManager, state: TargetState, now: Millis
 ) -> None:
-    was_unconfigured = incidents.last_event_kind(journal, state.name, ("away", "here", "moved", "resumed")) == "away"
+    was_unconfigured = journal.timeline.last_event_kind(state.name, ("away", "here", "moved", "resumed")) == "away"
     successors = [] if state.name in config.targets else successors_of(config, state.place)
 
     def say(name: str, kind: str, text: str, *lines: str) -> None:
         log.warning("%s: %s (%s)", name, text, state.latch_why)
-        incidents.add_event(db, kind, f"{text}: {state.latch_why}", now, target=name)
-        ledger.notify(db, "warn", f"{name}: {text}", [state.latch_why or "", *lines], now)
+        tx.timeline.add_event(kind, f"{text}: {state.latch_why}", now, target=name)
+        ledger.notify(tx, Message("warn", f"{name}: {text}", (state.latch_why or "", *lines)), now)
 
     if successors:
-        incidents.update_target(db, state.name, latched=None, latch_why=None)
-        incidents.add_event(db, "moved", f"its latch is that of {', '.join(successors)} now", now, target=state.name)
+        tx.targets.update_target(state.name, latched=None, latch_why=None)
+        tx.timeline.add_event("moved", f"its latch is that of {', '.join(successors)} now", now, target=state.name)
     for successor in successors:
-        if incidents.get_target_state(journal, successor, now).latched is None:
-            incidents.update_target(db, successor, latched=state.latched, latch_why=state.latch_why)
+        if journal.targets.get_state(successor, now).latched is None:
+            tx.targets.update_target(successor, latched=state.latched, latch_why=state.latch_why)
         say(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
     if state.name not in config.targets and not successors and not was_unconfigured:
         say(
@@ -73,7 +69,7 @@ def successors_of(config: Config, location: str | None) -> list[str]:
 def describe_unconfigured(config: Config, journal: Journal) -> list[str]:
     """What stands in the journal of targets that no file names any more, in words, ahead of a reload."""
     found = []
-    for state in incidents.list_latched(journal):
+    for state in journal.targets.list_latched():
         if state.name not in config.targets:
             successors = successors_of(config, state.place)
             then = "the latch holds again when the target is back"
@@ -82,7 +78,7 @@ def describe_unconfigured(config: Config, journal: Journal) -> list[str]:
             found.append(f"target {state.name} is latched ({state.latch_why}) and no longer configured: {then}")
     found += [
         f"target {name} has an open incident and is no longer configured: a reload closes it"
-        for name in incidents.list_targets_with_open_incident(journal)
+        for name in journal.incidents.list_targets_with_open_incident()
         if name not in config.targets
     ]
     return found

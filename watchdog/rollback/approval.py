@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from watchdog.core.model import Message
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
-from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.plans.models import Repair
 from watchdog.rollback.context import RollbackContext
@@ -35,7 +35,7 @@ def decide_start(run: PlanRun, plan: Repair, context: RollbackContext) -> StartD
     if decision.begins and plan.mode == "dry-run":
         location = Target.model_validate_json(run.place)
         title = f"{run.plan} would run (dry-run: nothing is changed)"
-        notify(context, run, "info", title, describe_plan(plan, location))
+        notify(context, run, Message("info", title, tuple(describe_plan(plan, location))))
         return _ends("dry-run", "nothing was changed")
     return decision
 
@@ -43,8 +43,9 @@ def decide_start(run: PlanRun, plan: Repair, context: RollbackContext) -> StartD
 def _ask_people(run: PlanRun, plan: Repair, context: RollbackContext) -> StartDecision:
     if context.hold_reason(run.target) is not None:
         if run.approve_by is not None and run.approval is None:
-            with context.journal.transaction() as db:  # nobody decides while it is held: people are asked anew after it
-                runs.update_run(db, run.id, approve_by=None)
+            # Nobody decides while it is held: people are asked anew after it.
+            with context.journal.transaction() as tx:
+                tx.runs.update_run(run.id, approve_by=None)
         return _WAITS
     if plan.mode != "approve" or run.approval == "approved":
         return _BEGINS
@@ -54,15 +55,15 @@ def _ask_people(run: PlanRun, plan: Repair, context: RollbackContext) -> StartDe
     if run.approve_by is not None:
         return _WAITS if now < run.approve_by else _ends("exhausted", f"nobody approved it within {within}")
     then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
-    lines = [
+    lines = (
         f"trading-watchdog approve {run.id}",
         f"trading-watchdog deny {run.id}",
         f"without an answer within {within} {then}",
         *describe_plan(plan, Target.model_validate_json(run.place)),
-    ]
-    with context.journal.transaction() as db:
-        runs.update_run(db, run.id, approve_by=now + plan.approve_within)
-        notify(context, run, "crit", f"{run.plan} waits for approval", lines)
+    )
+    with context.journal.transaction() as tx:
+        tx.runs.update_run(run.id, approve_by=now + plan.approve_within)
+        notify(context, run, Message("crit", f"{run.plan} waits for approval", lines))
     return _WAITS
 
 

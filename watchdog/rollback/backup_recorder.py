@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,8 +12,8 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.journal import backups
-from watchdog.journal.runs import PlanRun, StepPhase
+from watchdog.journal.runs import PlanRun, StepId
+from watchdog.journal.storage import Transaction
 from watchdog.rollback import backup
 from watchdog.rollback.context import RollbackContext
 
@@ -37,37 +36,39 @@ class BackupRecorder:
         self._offload = offload
         self._folder = None if run.kind == "halt" or run.part == "undo" else context.backup_folder
 
-    async def back_up(self, phase: StepPhase, level: int, action: Action, before: JsonObject) -> list[backup.SavedFile]:
+    async def back_up(self, step: StepId, action: Action, before: JsonObject) -> list[backup.SavedFile]:
         """What the step will touch, ahead of it. Raises ActionError when it cannot be saved."""
         if self._folder is None or not (touched := action.touched_paths(before)):
             return []
         journal, run = self._context.journal, self._run
-        known = {row.path for row in backups.list_for_level(journal, run.id, phase, level)}
+        known = {row.path for row in journal.backups.list_for_level(run.id, step.phase, step.level)}
         wanted = [path for path in touched if str(path) not in known]
-        old = [number for number in backups.list_expired_runs(journal, self._context.clock()) if number != run.id]
+        old = [number for number in journal.backups.list_expired_runs(self._context.clock()) if number != run.id]
         await self._offload(BACKUP_TIMEOUT_S, backup.delete_backups, self._folder, old)
-        folder = self._folder / str(run.id) / f"{phase}-{level}"
+        folder = self._folder / str(run.id) / f"{step.phase}-{step.level}"
         return cast(
             list[backup.SavedFile],
             await self._offload(BACKUP_TIMEOUT_S, backup.back_up, folder, wanted, self._location.repo),
         )
 
-    def record(self, db: sqlite3.Connection, phase: StepPhase, level: int, copies: Sequence[backup.SavedFile]) -> None:
+    def record(self, tx: Transaction, step: StepId, copies: Sequence[backup.SavedFile]) -> None:
         for copy in copies:
-            backups.add_backup(db, self._run.id, phase, level, copy.path, copy.was, copy.copy)
+            tx.backups.add_backup(step, copy.path, copy.was, copy.copy)
 
-    async def record_result(self, phase: StepPhase, level: int, action: Action, before: JsonObject) -> None:
+    async def record_result(self, step: StepId, action: Action, before: JsonObject) -> None:
         """What the step made of it: what is there later is somebody else's."""
         if self._folder is None:
             return
         touched = action.touched_paths(before)
-        recorded = {Path(row.path) for row in backups.list_for_level(self._context.journal, self._run.id, phase, level)}
+        recorded = {
+            Path(row.path) for row in self._context.journal.backups.list_for_level(self._run.id, step.phase, step.level)
+        }
         now: dict[str, JsonObject] = {}
         for path in {path for path in recorded if any(path.is_relative_to(one) for one in touched)}:
             with contextlib.suppress(ActionError):
                 now[str(path)] = cast(JsonObject, await self._offload(BACKUP_TIMEOUT_S, backup.file_state, path))
-        with self._context.journal.transaction() as db:
-            backups.record_result(db, self._run.id, self._run.incident, now)
+        with self._context.journal.transaction() as tx:
+            tx.backups.record_result(self._run.id, self._run.incident, now)
 
     async def diff(self, action: Action, before: JsonObject) -> str:
         """What it will change, for the report; nothing depends on it."""

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from watchdog.core.model import Millis, Severity, Verdict
+from watchdog.core.model import Millis, NotifyFunction, Verdict
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineConfig, StateKey
-
-
-class Notify(Protocol):
-    """Posts a message within a transaction; `pipeline.Ledger.tell` without its configuration."""
-
-    def __call__(self, severity: Severity, title: str, lines: Sequence[str], *, incident: int | None) -> None: ...
 
 
 class RollbackContext(NamedTuple):
@@ -37,7 +31,7 @@ class RollbackContext(NamedTuple):
     """Whether a queued repair still has a reason; None while that is not known, as at boot."""
     queue_halt: Callable[[str, str, str, int | None], bool]
     """(target, plan, by, incident): queues a halt; False when there is no such plan."""
-    notify: Notify
+    notify: NotifyFunction
     run_ended: Callable[[str], None]
     """(target): a run is over; what is so now is our own doing."""
     close_if_over: Callable[[PlanRun], bool] = lambda _: False

@@ -14,9 +14,8 @@ from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.host import child_process
-from watchdog.journal import incidents, runs
-from watchdog.journal.runs import PlanRun, Step, StepPhase
-from watchdog.journal.sqlite import to_json
+from watchdog.journal import runs
+from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BackupRecorder
@@ -84,7 +83,7 @@ class StepExecutor:
             self._offload_key = f"halt {self._run.target} {self._run.id} {level}"
         for n, template in enumerate(actions):
             try:
-                changed |= await self._run_step(phase, level, n, template)
+                changed |= await self._run_step(StepId(self._run.id, phase, level, n), template)
             except StepFailedError as failure:
                 if template.on_error == "stop":
                     raise StoppedError(str(failure)) from None
@@ -99,7 +98,7 @@ class StepExecutor:
 
     def log_positions(self) -> JsonObject:
         """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""
-        positions = runs.get_run(self._context.journal, self._run.id).marks
+        positions = self._context.journal.runs.get_run(self._run.id).marks
         return positions if self._watched_log is not None and positions.get("row") == self._watched_log[1] else {}
 
     async def run_in_thread(
@@ -114,7 +113,7 @@ class StepExecutor:
         except StillBusyError:
             raise ActionError("an earlier step still has not ended") from None
 
-    async def _run_step(self, phase: StepPhase, level: int, n: int, template: Action) -> bool:
+    async def _run_step(self, step: StepId, template: Action) -> bool:
         """One step, with its retries."""
         try:
             action = template.bind(self.location)
@@ -122,9 +121,9 @@ class StepExecutor:
             raise StepFailedError(str(error)) from None
         while True:
             try:
-                return await self._attempt(phase, level, n, action, template.retries)
+                return await self._attempt(step, action, template.retries)
             except StepFailedError:
-                row = self._step_row(phase, level, n)
+                row = self._step_row(step)
                 if row is None or row.tries > template.retries:
                     raise
                 log.info(
@@ -132,8 +131,8 @@ class StepExecutor:
                 )
                 await self._wait(template.retry_after)
 
-    async def _attempt(self, phase: StepPhase, level: int, n: int, action: Action, retries: int) -> bool:
-        known, tries = self._step_row(phase, level, n), 1
+    async def _attempt(self, step: StepId, action: Action, retries: int) -> bool:
+        known, tries = self._step_row(step), 1
         if known is not None and known.status == "failed" and known.tries <= retries:
             tries = known.tries + 1
             known = None
@@ -151,42 +150,42 @@ class StepExecutor:
                 state = await self.probe_state(action, before)
             except ActionError as error:
                 with self._context.journal.transaction():
-                    self._record_start(phase, level, n, action, None, tries)
-                    self._record_end(phase, level, n, "failed", str(error))
+                    self._record_start(step, action, None, tries)
+                    self._record_end(step, "failed", str(error))
                 raise StepFailedError(f"{action.describe()}: {error}") from None
             if state == "after":
                 with self._context.journal.transaction():
-                    self._record_start(phase, level, n, action, before, tries)
-                    self._record_end(phase, level, n, "skipped", "was so already")
+                    self._record_start(step, action, before, tries)
+                    self._record_end(step, "skipped", "was so already")
                 return False
             try:
-                copies = await self._backup_recorder.back_up(phase, level, action, before)
+                copies = await self._backup_recorder.back_up(step, action, before)
             except ActionError as error:
                 with self._context.journal.transaction():
-                    self._record_start(phase, level, n, action, before, tries)
-                    self._record_end(phase, level, n, "failed", f"not saved: {error}")
+                    self._record_start(step, action, before, tries)
+                    self._record_end(step, "failed", f"not saved: {error}")
                 raise StepFailedError(f"{action.describe()}: what it changes cannot be saved: {error}") from None
             diff = await self._backup_recorder.diff(action, before)
             self._check_interrupted()  # looking takes its time: a halt that came meanwhile goes first
-            with self._context.journal.transaction() as db:
-                self._backup_recorder.record(db, phase, level, copies)
-                self._record_start(phase, level, n, action, before, tries, diff)
+            with self._context.journal.transaction() as tx:
+                self._backup_recorder.record(tx, step, copies)
+                self._record_start(step, action, before, tries, diff)
         else:
             before, settled = await self._resume_step(known, action)
             if settled:
                 return True
-        return await self._apply(phase, level, n, action, before)
+        return await self._apply(step, action, before)
 
     async def _resume_step(self, step: Step, action: Action) -> tuple[JsonObject, bool]:
         """A step that an earlier process started: asks the world what became of it. True = it is done."""
         state = await self._interrupted_state(step, action)
         if state == "after":
-            await self._backup_recorder.record_result(step.phase, step.level, action, step.before or {})
-            self._record_end(step.phase, step.level, step.n, "done", "was done when the watchdog came back")
+            await self._backup_recorder.record_result(step.id, action, step.before or {})
+            self._record_end(step.id, "done", "was done when the watchdog came back")
             return step.before or {}, True
         if state == "before":
             return step.before or {}, False
-        self._record_end(step.phase, step.level, step.n, "unknown", f"the world is {state} after a crash")
+        self._record_end(step.id, "unknown", f"the world is {state} after a crash")
         reason = _CUT_OFF_REASONS.get(state, "it cannot be told whether it happened")
         raise StoppedError(f"{step.say} was cut off by a crash, and {reason}")
 
@@ -205,9 +204,7 @@ class StepExecutor:
             state = "unknown"
         status_by_state: dict[str, runs.StepStatus] = {"after": "done", "before": "failed"}
         self._record_end(
-            row.phase,
-            row.level,
-            row.n,
+            row.id,
             status_by_state.get(state, "unknown"),
             f"cut off by a crash: the world is {state}",
         )
@@ -233,41 +230,37 @@ class StepExecutor:
         log.warning("%s: %s was under way when the watchdog died; the world says %s", self._run.target, step.say, state)
         return state
 
-    async def _apply(self, phase: StepPhase, level: int, n: int, action: Action, before: JsonObject) -> bool:
-        run = self._run.id
-        key = f"run {run} {phase} {level}.{n}"
-        token = child_process.on_child_started.set(
-            lambda pid, started: self._record_child((run, phase, level, n), pid, started)
-        )
+    async def _apply(self, step: StepId, action: Action, before: JsonObject) -> bool:
+        token = child_process.on_child_started.set(lambda pid, started: self._record_child(step, pid, started))
         deadline = action.timeout / 1_000 + PROBE_TIMEOUT_S
         try:
-            detail = cast(str, await self.run_in_thread(deadline, action.apply, before, key, self._incident_json()))
+            detail = cast(
+                str, await self.run_in_thread(deadline, action.apply, before, str(step), self._incident_json())
+            )
         except ActionError as error:
             if not error.may_have_happened:
-                return self._fail_step(phase, level, n, action, str(error))
-            return await self._resolve_uncertain(phase, level, n, action, before, str(error))
+                return self._fail_step(step, action, str(error))
+            return await self._resolve_uncertain(step, action, before, str(error))
         finally:
             child_process.on_child_started.reset(token)
-        await self._backup_recorder.record_result(phase, level, action, before)
-        self._record_end(phase, level, n, "done", detail, just_ended=True)
+        await self._backup_recorder.record_result(step, action, before)
+        self._record_end(step, "done", detail, just_ended=True)
         return True
 
-    async def _resolve_uncertain(
-        self, phase: StepPhase, level: int, n: int, action: Action, before: JsonObject, why: str
-    ) -> bool:
+    async def _resolve_uncertain(self, step: StepId, action: Action, before: JsonObject, why: str) -> bool:
         """It may have happened: the world is asked."""
         state = await self.probe_state(action, before)
         if state == "after":
-            await self._backup_recorder.record_result(phase, level, action, before)
-            self._record_end(phase, level, n, "done", f"{why}; yet it is so")
+            await self._backup_recorder.record_result(step, action, before)
+            self._record_end(step, "done", f"{why}; yet it is so")
             return True
         if state == "before":
-            return self._fail_step(phase, level, n, action, why)
-        self._record_end(phase, level, n, "unknown", why)
+            return self._fail_step(step, action, why)
+        self._record_end(step, "unknown", why)
         raise StoppedError(f"{action.describe()}: {why}, and the world is {state}")
 
-    def _fail_step(self, phase: StepPhase, level: int, n: int, action: Action, why: str) -> bool:
-        self._record_end(phase, level, n, "failed", why)
+    def _fail_step(self, step: StepId, action: Action, why: str) -> bool:
+        self._record_end(step, "failed", why)
         raise StepFailedError(f"{action.describe()}: {why}")
 
     # ─ looking ─
@@ -288,29 +281,29 @@ class StepExecutor:
     # ─ the journal ─
 
     def step_rows(self) -> list[Step]:
-        return runs.list_steps(self._context.journal, self._run.id)
+        return self._context.journal.runs.list_steps(self._run.id)
 
-    def _step_row(self, phase: StepPhase, level: int, n: int) -> Step | None:
-        return next((row for row in self.step_rows() if (row.phase, row.level, row.n) == (phase, level, n)), None)
+    def _step_row(self, step: StepId) -> Step | None:
+        return next((row for row in self.step_rows() if row.id == step), None)
 
     def _done_steps(self) -> list[CompletedStep]:
         """What this incident has changed so far, for an action that must tell our edits from other people's."""
-        journal, incident = self._context.journal, self._run.incident
+        records, incident = self._context.journal.runs, self._run.incident
         return [
             CompletedStep(action, captured, in_force=run.id == self._run.id and row.phase == "before")
-            for run in ([self._run] if incident is None else runs.list_for_incident(journal, incident))
-            for row, action, captured in done_steps(run, runs.list_steps(journal, run.id))
+            for run in ([self._run] if incident is None else records.list_for_incident(incident))
+            for row, action, captured in done_steps(run, records.list_steps(run.id))
         ]
 
     def _incident_json(self) -> JsonObject | None:
         """What tripped, for actions that hand it on."""
         number = self._run.incident
-        known = None if number is None else next(iter(incidents.list_incidents(self._context.journal, number)), None)
+        known = None if number is None else self._context.journal.incidents.find_incident(number)
         if known is None:
             return None
         trips = [
             {"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
-            for trip in incidents.list_trips(self._context.journal, known.id)
+            for trip in self._context.journal.incidents.list_trips(known.id)
         ]
         return {
             "id": known.id,
@@ -324,48 +317,36 @@ class StepExecutor:
         }
 
     def _record_start(
-        self,
-        phase: StepPhase,
-        level: int,
-        n: int,
-        action: Action,
-        before: JsonObject | None,
-        tries: int,
-        diff: str = "",
+        self, step: StepId, action: Action, before: JsonObject | None, tries: int, diff: str = ""
     ) -> None:
         now = self._context.clock()
-        step = Step(
-            self._run.id, phase, level, n, action.describe(), "started", before, "", now, None, None, None, tries, diff
-        )
-        with self._context.journal.transaction() as db:
-            runs.start_step(db, step)
+        row = Step(*step, action.describe(), "started", before, "", now, None, None, None, tries, diff)
+        with self._context.journal.transaction() as tx:
+            tx.runs.start_step(row)
             if self._watched_log is not None:
                 path, mine = self._watched_log
-                runs.update_run(db, self._run.id, marks=to_json({"row": mine, "began": log_position(path)}))
+                tx.runs.update_run(self._run.id, marks={"row": mine, "began": log_position(path)})
 
-    def _record_end(
-        self, phase: StepPhase, level: int, n: int, status: runs.StepStatus, detail: str, *, just_ended: bool = False
-    ) -> None:
-        """`ended`: just now, and not some time before a restart."""
+    def _record_end(self, step: StepId, status: runs.StepStatus, detail: str, *, just_ended: bool = False) -> None:
+        """`just_ended`: just now, and not some time before a restart."""
         now = self._context.clock()
-        with self._context.journal.transaction() as db:
+        with self._context.journal.transaction() as tx:
             if just_ended and self._watched_log is not None:
-                runs.update_run(
-                    db,
+                tx.runs.update_run(
                     self._run.id,
-                    marks=to_json({**self.log_positions(), "ended": log_position(self._watched_log[0])}),
+                    marks={**self.log_positions(), "ended": log_position(self._watched_log[0])},
                 )
-            runs.end_step(db, self._run.id, phase, level, n, status, detail, now)
+            tx.runs.end_step(step, status, detail, now)
             if status == "done":
-                runs.update_run(db, self._run.id, acted=now)
-            row = self._step_row(phase, level, n)
+                tx.runs.update_run(self._run.id, acted=now)
+            row = self._step_row(step)
             if row is not None:
                 text = f"{row.say}: {detail}" if status == "done" else f"{row.say}: {status} ({detail})"
-                incidents.add_event(
-                    db, "step", text, now, incident=self._run.incident, run=self._run.id, target=self._run.target
+                tx.timeline.add_event(
+                    "step", text, now, incident=self._run.incident, run=self._run.id, target=self._run.target
                 )
                 log.info("%s: %s", self._run.target, text)
 
-    def _record_child(self, step: tuple[int, StepPhase, int, int], pid: int, started: float) -> None:
-        with self._context.journal.transaction() as db:
-            runs.record_child(db, step, pid, started)
+    def _record_child(self, step: StepId, pid: int, started: float) -> None:
+        with self._context.journal.transaction() as tx:
+            tx.runs.record_child(step, pid, started)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from watchdog.core.model import Severity
+from watchdog.core.model import Message, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
@@ -17,18 +16,25 @@ from watchdog.rules.state_machine import ProofResult
 _LOG_LEVEL = {"info": 20, "warn": 30, "crit": 40}
 
 
-def notify(context: RollbackContext, run: PlanRun, severity: Severity, title: str, lines: Sequence[str]) -> None:
+def notify(context: RollbackContext, run: PlanRun, message: Message) -> None:
+    """`message` as it is said of the run: its target and incident are added here."""
     with context.journal.transaction():
-        record_event(context, run, severity, title, lines)
-        context.notify(severity, f"{run.target}: {title}", lines, incident=run.incident)
+        record_event(context, run, message)
+        send_message(context, run, message)
 
 
-def record_event(context: RollbackContext, run: PlanRun, severity: Severity, title: str, lines: Sequence[str]) -> None:
+def send_message(context: RollbackContext, run: PlanRun, message: Message) -> None:
+    """In the chat alone: the log and the timeline have it in other words. Who hears of warnings hears of all of a run."""
+    title = f"{run.target}: {message.title}"
+    context.notify(replace(message, title=title, incident=run.incident, filter_severity="warn"))
+
+
+def record_event(context: RollbackContext, run: PlanRun, message: Message) -> None:
     """Without the chat: another message says it."""
-    text = f"{title}: {'; '.join(lines)}"
-    log.log(_LOG_LEVEL[severity], "%s: %s", run.target, text)
-    with context.journal.transaction() as db:
-        incidents.add_event(db, "plan", text, context.clock(), incident=run.incident, run=run.id, target=run.target)
+    text = f"{message.title}: {'; '.join(message.lines)}"
+    log.log(_LOG_LEVEL[message.severity], "%s: %s", run.target, text)
+    with context.journal.transaction() as tx:
+        tx.timeline.add_event("plan", text, context.clock(), incident=run.incident, run=run.id, target=run.target)
 
 
 def notify_level_ended(
@@ -38,10 +44,11 @@ def notify_level_ended(
     name, repair = plan.levels[number].name, isinstance(plan, Repair)
     context.telemetry.plan_runs.labels(run.plan, name, finding.outcome).inc()
     what = f"level {name} {finding.outcome}"
+    title, lines = f"{run.plan}: {what}", (finding.reason,)
     if finding.outcome == "proven":
-        (notify if repair else record_event)(context, run, "info", f"{run.plan}: {what}", [finding.reason])
+        (notify if repair else record_event)(context, run, Message("info", title, lines))
     elif number + 1 == len(plan.levels) or (finding.outcome == "unknown" and repair):
-        record_event(context, run, "warn", f"{run.plan}: {what}", [finding.reason])
+        record_event(context, run, Message("warn", title, lines))
     else:
         notify_next_level(context, run, plan, number + 1, "warn" if repair else "crit", what, finding.reason)
 
@@ -51,11 +58,12 @@ def notify_next_level(
 ) -> None:
     """What became of a level, and that the next one starts, if there is one: in the chat it is one message."""
     with context.journal.transaction():
-        record_event(context, run, severity, f"{run.plan}: {what}", [why])
-        lines = []
+        record_event(context, run, Message(severity, f"{run.plan}: {what}", (why,)))
+        lines: tuple[str, ...] = ()
         if number < len(plan.levels):
             starts, location = f"level {plan.levels[number].name} starts", Target.model_validate_json(run.place)
-            lines = [describe_step(step, location) for step in plan.levels[number].steps]
-            record_event(context, run, "warn" if isinstance(plan, Repair) else "crit", f"{run.plan}: {starts}", lines)
+            lines = tuple(describe_step(step, location) for step in plan.levels[number].steps)
+            severity_of_start: Severity = "warn" if isinstance(plan, Repair) else "crit"
+            record_event(context, run, Message(severity_of_start, f"{run.plan}: {starts}", lines))
             what = f"{what}, {starts}"
-        context.notify(severity, f"{run.target}: {run.plan}: {what}", [why, *lines], incident=run.incident)
+        send_message(context, run, Message(severity, f"{run.plan}: {what}", (why, *lines)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from watchdog.core.model import Severity
+from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.protocols import Action
-from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun, StepPhase
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
@@ -17,13 +16,11 @@ from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource
 from watchdog.rollback.undo import UndoStep
 from watchdog.rollback.verify import Verifier
 
-NotifyRun = Callable[[Severity, str, Sequence[str]], None]
-
 
 class RecoveryRunner:
     """The stages of one run."""
 
-    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyRun) -> None:
+    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyFunction) -> None:
         self._run = run
         self._context = context
         self._verifier = verifier
@@ -34,7 +31,7 @@ class RecoveryRunner:
 
         `after`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
         """
-        rows = runs.list_steps(self._context.journal, self._run.id)
+        rows = self._context.journal.runs.list_steps(self._run.id)
         first, count = proven_level * len(plan.recover), len(plan.recover)
         begun = max((row.level for row in rows if row.phase == "recover"), default=first)
         last_taken_back = max((row.level for row in rows if row.phase == "back"), default=-1)
@@ -44,11 +41,8 @@ class RecoveryRunner:
                 return await self._take_back(stage.name, number, "it had tripped", executor)
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
-                    self._notify(
-                        "warn",
-                        f"{self._run.plan}: stage {stage.name} starts",
-                        [describe_step(step, executor.location) for step in stage.steps],
-                    )
+                    lines = tuple(describe_step(step, executor.location) for step in stage.steps)
+                    self._notify(Message("warn", f"{self._run.plan}: stage {stage.name} starts", lines))
                 start_times = [
                     row.started
                     for row in rows
@@ -63,7 +57,7 @@ class RecoveryRunner:
                 return await self._take_back(stage.name, number, str(failure), executor)
             if finding.outcome != "proven":
                 return await self._take_back(stage.name, number, f"{finding.outcome}: {finding.reason}", executor)
-            self._notify("info", f"{self._run.plan}: stage {stage.name} proven", [finding.reason])
+            self._notify(Message("info", f"{self._run.plan}: stage {stage.name} proven", (finding.reason,)))
         return None
 
     def _find_trip(self, since: int) -> str | None:
@@ -72,7 +66,7 @@ class RecoveryRunner:
 
     async def _take_back(self, name: str, number: int, why: str, executor: StepExecutor) -> str:
         """The files of the stage as they were before it, and its restarts and commands once more."""
-        self._notify("crit", f"{self._run.plan}: stage {name} goes back", [why])
+        self._notify(Message("crit", f"{self._run.plan}: stage {name} goes back", (why,)))
         try:
             await executor.run_steps(
                 "back", number, take_back_steps(self._context.journal, self._run)("back", number) or ()
@@ -90,7 +84,7 @@ def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:
             return None
         files: list[Action] = [
             UndoStep(path=row.path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=None)
-            for row in sorted(backups.list_for_level(journal, run.id, "recover", level), key=lambda row: row.path)
+            for row in sorted(journal.backups.list_for_level(run.id, "recover", level), key=lambda row: row.path)
         ]
         stage = phase_steps(parse_plan(run.text), "recover", level)
         return [*files, *(step for step in stage if step.repeatable)]
@@ -104,5 +98,5 @@ def is_level_proven(journal: Journal, run: PlanRun, plan: Halt | Repair) -> bool
         row.level == run.level
         if row.phase == "proven"
         else row.phase == "recover" and row.level // len(plan.recover) == run.level
-        for row in runs.list_steps(journal, run.id)
+        for row in journal.runs.list_steps(run.id)
     )

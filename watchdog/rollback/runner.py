@@ -7,17 +7,15 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Collection
 from functools import partial
 
-from watchdog.core.model import Millis
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
-from watchdog.journal import incidents, runs
+from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.journal.sqlite import JournalError
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
@@ -25,7 +23,7 @@ from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
-from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event
+from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.state_machine import ProofResult, skip_proof_gap
@@ -74,13 +72,13 @@ class RollbackRunner:
 
     async def _run_target(self, target: str) -> None:
         while not self._stopping:
-            waiting = runs.list_unfinished(self._context.journal, target)
+            waiting = self._context.journal.runs.list_unfinished(target)
             if waiting:
                 try:
                     await self.execute(waiting[0])
-                except sqlite3.OperationalError as full:
+                except JournalUnavailableError as error:
                     # Nothing was done that is not written down: the run goes on from there, as after a death.
-                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, full)
+                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, error)
                     await self._wait_for_wakeup(target, 1.0)
             else:
                 await self._wait_for_wakeup(target, 60.0)
@@ -140,8 +138,8 @@ class RollbackRunner:
             if run.kind == "repair" and (why := self._latch_reason(run.target)) is not None:
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.part == "recover":
-                with self._context.journal.transaction() as db:
-                    runs.update_run(db, run.id, status="running")
+                with self._context.journal.transaction() as tx:
+                    tx.runs.update_run(run.id, status="running")
                 why = await self._recovery(run).recover(plan, executor)
                 self._end_run(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
                 return
@@ -162,7 +160,7 @@ class RollbackRunner:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
-        except (JournalError, sqlite3.OperationalError):
+        except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
@@ -187,15 +185,15 @@ class RollbackRunner:
             else:
                 self._end_run(run, plan, decision.outcome, decision.reason)
             return False
-        with context.journal.transaction(defer_sync=True) as db:  # flushed with `started` of the first step
-            runs.update_run(db, run.id, status="running")
+        with context.journal.transaction(defer_sync=True) as tx:  # flushed with `started` of the first step
+            tx.runs.update_run(run.id, status="running")
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
-                incidents.update_target(db, run.target, latched=now, latch_why=f"halt {run.plan}")
+                tx.targets.update_target(run.target, latched=now, latch_why=f"halt {run.plan}")
         return True
 
     async def _run_levels(self, run: PlanRun, plan: Halt | Repair, executor: StepExecutor) -> tuple[RunOutcome, str]:
-        run = runs.get_run(self._context.journal, run.id)
+        run = self._context.journal.runs.get_run(run.id)
         reason = "no level is left"
         for number in range(run.level, len(plan.levels)):
             level = plan.levels[number]
@@ -203,8 +201,8 @@ class RollbackRunner:
                 run.status == "watching" or is_level_proven(self._context.journal, run, plan)
             )
             if not proven:
-                with self._context.journal.transaction(defer_sync=True) as db:
-                    runs.update_run(db, run.id, status="running", level=number)
+                with self._context.journal.transaction(defer_sync=True) as tx:
+                    tx.runs.update_run(run.id, status="running", level=number)
                 finding = await self._try_level_guarded(run, plan, number, executor)
                 notify_level_ended(self._context, run, plan, number, finding)
                 reason = f"level {level.name}: {finding.reason}"
@@ -226,7 +224,7 @@ class RollbackRunner:
         """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
         try:
             return await self._try_level(run, plan, number, executor)
-        except (_OvertakenError, _AbortedError, _PausedError, JournalError, sqlite3.OperationalError):
+        except (_OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             if isinstance(plan, Repair):
@@ -240,7 +238,7 @@ class RollbackRunner:
         try:
             if isinstance(plan, Repair):
                 await check_unchanged(executor)
-            step_rows = runs.list_steps(self._context.journal, run.id)
+            step_rows = self._context.journal.runs.list_steps(run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
                 undone = any(step.phase == "proven" and step.level == number - 1 for step in step_rows)
@@ -250,13 +248,9 @@ class RollbackRunner:
                 step.phase == "level" and step.level <= number for step in step_rows
             ):  # after another level, it is said
                 with self._context.journal.transaction(defer_sync=True):
-                    notify(
-                        self._context,
-                        run,
-                        "warn" if isinstance(plan, Repair) else "crit",
-                        f"{run.plan}: level {level.name} starts",
-                        [describe_step(step, executor.location) for step in level.steps],
-                    )
+                    lines = tuple(describe_step(step, executor.location) for step in level.steps)
+                    severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
+                    notify(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
             executor.watch_log(effective_verify(plan, level).log, "level", number)
             changed = await executor.run_steps("level", number, level.steps)
         except StepFailedError as failure:
@@ -278,7 +272,7 @@ class RollbackRunner:
     ) -> tuple[bool, str]:
         """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
         watch = effective_verify(plan, plan.levels[number]).watch
-        known = runs.get_run(self._context.journal, run.id)
+        known = self._context.journal.runs.get_run(run.id)
         until = known.watch_until if known.status == "watching" else None
         if until is None:
             await check_unchanged(executor)
@@ -289,10 +283,9 @@ class RollbackRunner:
             if why := await self._recovery(run).recover(plan, executor, number):
                 raise StoppedError(why)
             until = self._context.clock() + watch
-            with self._context.journal.transaction() as db:
-                runs.update_run(db, run.id, status="watching", watch_until=until)
-                incidents.add_event(
-                    db,
+            with self._context.journal.transaction() as tx:
+                tx.runs.update_run(run.id, status="watching", watch_until=until)
+                tx.timeline.add_event(
                     "watch",
                     f"watched for {format_duration(watch)}",
                     self._context.clock(),
@@ -306,13 +299,13 @@ class RollbackRunner:
         while (now := self._context.clock()) < until:
             self._check_interrupted(run)
             if other := next(
-                (one for one in runs.list_unfinished(self._context.journal, run.target) if one.id != run.id), None
+                (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
                 return False, f"{other.plan} is wanted before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
-                with self._context.journal.transaction() as db:  # a restart must not take it for well again
-                    runs.update_run(db, run.id, status="running", level=number + 1)
+                with self._context.journal.transaction() as tx:  # a restart must not take it for well again
+                    tx.runs.update_run(run.id, status="running", level=number + 1)
                     notify_next_level(
                         self._context, run, plan, number + 1, "crit", "tripped again within the watch", finding.reason
                     )
@@ -321,8 +314,8 @@ class RollbackRunner:
             await self._wait_for_wakeup(run.target, min(1.0, (until - now) / 1_000))
             if jump := clock_jump(self._context, now):
                 until, trial = until + jump, skip_proof_gap(trial, now + jump)
-                with self._context.journal.transaction() as db:
-                    runs.update_run(db, run.id, watch_until=until)
+                with self._context.journal.transaction() as tx:
+                    tx.runs.update_run(run.id, watch_until=until)
         return False, f"all stayed well for {format_duration(watch)}"
 
     # ─ boundaries and ends ─
@@ -331,16 +324,16 @@ class RollbackRunner:
         """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
         if self._stopping:
             raise _PausedError
-        if (abort := runs.get_run(self._context.journal, run.id).abort) is not None:
+        if (abort := self._context.journal.runs.get_run(run.id).abort) is not None:
             raise _AbortedError(f"aborted by {abort}")
         if run.kind == "repair" and any(
-            other.kind == "halt" for other in runs.list_unfinished(self._context.journal, run.target)
+            other.kind == "halt" for other in self._context.journal.runs.list_unfinished(run.target)
         ):
             raise _OvertakenError("a halt goes first")
 
     def _latch_reason(self, target: str) -> str | None:
         """Why it is latched; None when it is not."""
-        standing = incidents.get_target_state(self._context.journal, target, self._context.clock())
+        standing = self._context.journal.targets.get_state(target, self._context.clock())
         return None if standing.latched is None else standing.latch_why
 
     def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
@@ -355,17 +348,15 @@ class RollbackRunner:
         latch = policy == "always" or (policy == "on_failure" and bad)
         latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
         latch = latch and not (
-            outcome == "aborted" and not runs.list_steps(context.journal, run.id)
+            outcome == "aborted" and not context.journal.runs.list_steps(run.id)
         )  # nothing was touched
-        with context.journal.transaction() as db:
-            runs.update_run(db, run.id, status="ended", outcome=outcome, reason=reason, ended=now)
-            for step in runs.list_steps(context.journal, run.id):
+        with context.journal.transaction() as tx:
+            tx.runs.update_run(run.id, status="ended", outcome=outcome, reason=reason, ended=now)
+            for step in context.journal.runs.list_steps(run.id):
                 if step.status == "started":  # a plan that cannot be read, or a mistake of ours
-                    runs.end_step(
-                        db, run.id, step.phase, step.level, step.n, "unknown", "nobody looked what became of it", now
-                    )
+                    tx.runs.end_step(step.id, "unknown", "nobody looked what became of it", now)
             if latch and self._latch_reason(run.target) is None:
-                incidents.update_target(db, run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
+                tx.targets.update_target(run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
             lines = [reason]
             if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
                 lines.append("the bot is left running")
@@ -374,11 +365,10 @@ class RollbackRunner:
                 lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
             if latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
-            record_event(context, run, "crit" if bad else "info", f"{run.plan} {outcome}", lines)
+            message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
+            record_event(context, run, message)
             if bad or not context.close_if_over(run):  # the end of its incident says all of it
-                context.notify(
-                    "crit" if bad else "info", f"{run.target}: {run.plan} {outcome}", lines, incident=run.incident
-                )
+                send_message(context, run, message)
         context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)

@@ -12,9 +12,8 @@ from watchdog.actions.git import repository
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ActionModel, JsonObject
 from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
-from watchdog.journal import backups, runs
 from watchdog.journal.backups import FileBackup
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
 from watchdog.plans.done_steps import done_steps
 from watchdog.rollback import backup
 
@@ -85,7 +84,7 @@ def undo_steps(journal: Journal, incident: int) -> list[Action]:
 def _file_steps(journal: Journal, incident: int, repos: Iterable[str]) -> list[UndoStep]:
     """One for each file that was saved: as it was before the incident's first step that touched it."""
     oldest: dict[str, FileBackup] = {}
-    for row in backups.list_for_incident(journal, incident):
+    for row in journal.backups.list_for_incident(incident):
         oldest.setdefault(row.path, row)
     return [
         UndoStep(path=path, was=row.was, copy_of=row.copy, left=row.now or row.was, repo=_innermost_repo(path, repos))
@@ -123,8 +122,8 @@ def check_undoable(journal: Journal, incident: int) -> None:
 def _commit_ranges(journal: Journal, incident: int) -> dict[str, CommitRange]:
     """For each work tree in which the incident made commits; a plan's steps may name several."""
     found: dict[str, CommitRange] = {}
-    for run in runs.list_for_incident(journal, incident):
-        for _, action, captured in done_steps(run, runs.list_steps(journal, run.id)):
+    for run in journal.runs.list_for_incident(incident):
+        for _, action, captured in done_steps(run, journal.runs.list_steps(run.id)):
             if made := action.commit_range(captured):
                 found[made.repo] = made._replace(old=found.get(made.repo, made).old)
     return found

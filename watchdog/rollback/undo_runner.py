@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from watchdog.core.errors import ActionError
-from watchdog.journal import backups, runs
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.journal.sqlite import from_json
+from watchdog.journal.serialization import from_json
 from watchdog.rollback import undo
 from watchdog.rollback.backup_recorder import BACKUP_TIMEOUT_S
 from watchdog.rollback.context import RollbackContext
@@ -31,12 +30,12 @@ async def run_undo(
             await executor.run_in_thread(BACKUP_TIMEOUT_S, undo.check_undoable, context.journal, incident)
         except ActionError as error:
             return "stopped", f"nothing was touched: {error}"
-        with context.journal.transaction() as db:
-            runs.update_run(db, run.id, status="running")
+        with context.journal.transaction() as tx:
+            tx.runs.update_run(run.id, status="running")
     try:
         await executor.run_steps("level", 0, steps)
     except StepFailedError as failure:
         return "stopped", str(failure)
-    with context.journal.transaction() as db:
-        backups.mark_undone(db, incident, context.clock())
+    with context.journal.transaction() as tx:
+        tx.backups.mark_undone(incident, context.clock())
     return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"

@@ -9,7 +9,6 @@ from typing import cast
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
-from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun
 from watchdog.plans.models import HttpCheck, Verify
 from watchdog.rollback.checks import LogMatches, LogReader, http_check_passes, log_path
@@ -50,7 +49,7 @@ class Verifier:
 
     def start_trial(self) -> ProofState:
         now = self._context.clock()  # a clock that was set back would hide all evidence behind the last step
-        return ProofState(since=min(runs.get_run(self._context.journal, self._run.id).acted, now), last=now)
+        return ProofState(since=min(self._context.journal.runs.get_run(self._run.id).acted, now), last=now)
 
     def evaluate_evidence(
         self,

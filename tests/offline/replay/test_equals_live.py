@@ -17,8 +17,7 @@ from watchdog import config
 from watchdog.config import Config
 from watchdog.core.model import Sample, Verdict
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.offline.history import loader
 from watchdog.offline.replay.engine import ReplayReport, replay
 from watchdog.offline.replay.threshold import ThresholdReplay
@@ -80,7 +79,7 @@ def run_live(
     folder: Path, loaded: Config, rows: list[tuple[int, SourceRow]], *, act: bool = False
 ) -> tuple[list[Any], list[Any]]:
     """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second."""
-    journal = Journal(folder / "journal.db")
+    journal = SqliteJournal(folder / "journal.db")
     start, end = rows[0][0], rows[-1][0]
     pipeline = Pipeline(loaded, journal, Telemetry("0"), start - 1, automatic_plans=act)
     told: list[Any] = []
@@ -102,7 +101,7 @@ def run_live(
             pipeline.judge(now, "bot")
         if (now - start) % 1_000 == 0:
             pipeline.judge(now)
-    plans = [(run.queued, run.plan) for run in runs.list_recent_automatic(journal, "bot", 0)]
+    plans = [(run.queued, run.plan) for run in journal.runs.list_recent_automatic("bot", 0)]
     journal.close()
     return told, plans
 

@@ -13,8 +13,8 @@ import pytest
 from watchdog import config
 from watchdog.cli.command_line import main
 from watchdog.config import Config
-from watchdog.journal import incidents, runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import runs
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.offline.report import build
 from watchdog.offline.report.blocks import Bullets, Code, Paragraph, Table
 from watchdog.offline.report.chart import sparkline
@@ -59,21 +59,20 @@ def loaded_config(folder: Path) -> Config:
 
 
 @pytest.fixture
-def journal(folder: Path) -> Iterator[Journal]:
-    opened = Journal(folder / "state" / "journal.db")
+def journal(folder: Path) -> Iterator[SqliteJournal]:
+    opened = SqliteJournal(folder / "state" / "journal.db")
     yield opened
     opened.close()
 
 
-def record_incident(journal: Journal, *, latched: bool = False, closed: bool = True) -> int:
+def record_incident(journal: SqliteJournal, *, latched: bool = False, closed: bool = True) -> int:
     """Level 1 did not help, level 2 did."""
-    incidents.get_target_state(journal, "bot", T)
-    with journal.transaction() as db:
-        number = incidents.open_incident(db, "bot", "crit", "flapping: rate 20 % is above 15 %", T)
-        incidents.add_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
-        incidents.add_event(db, "tripped", "flapping (crit) tripped", T, incident=number, target="bot")
-        run = runs.queue_run(
-            db,
+    journal.targets.get_state("bot", T)
+    with journal.transaction() as tx:
+        number = tx.incidents.open_incident("bot", "crit", "flapping: rate 20 % is above 15 %", T)
+        tx.incidents.add_trip(number, "flapping", "crit", (("pair", "<b>|x"),), "rate 20 % is above 15 %", "v2", T)
+        tx.timeline.add_event("tripped", "flapping (crit) tripped", T, incident=number, target="bot")
+        run = tx.runs.queue_run(
             incident=number,
             target="bot",
             plan="v2",
@@ -88,19 +87,19 @@ def record_incident(journal: Journal, *, latched: bool = False, closed: bool = T
             (1, 0, "git revert v2", {"repo": "/bot", "old": "a" * 40, "new": "b" * 40, "already": False}, ""),
         ):
             t = T + (level + 1) * 60 * S
-            runs.start_step(
-                db, runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
+            tx.runs.start_step(
+                runs.Step(run, "level", level, n, say, "started", before, "", t, None, None, None, 1, diff)
             )
-            runs.end_step(db, run, "level", level, n, "done", "it is so", t + 2 * S)
-        runs.update_run(
-            db, run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S
+            tx.runs.end_step(runs.StepId(run, "level", level, n), "done", "it is so", t + 2 * S)
+        tx.runs.update_run(
+            run, status="ended", level=1, outcome="proven", reason="level version helped", ended=T + 400 * S
         )
-        incidents.add_event(db, "watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
+        tx.timeline.add_event("watch", "watched for 1 m", T + 300 * S, incident=number, run=run, target="bot")
         if closed:
-            incidents.clear_trip(db, number, "flapping", "crit", (("pair", "<b>|x"),), T + 200 * S)
-            incidents.close_incident(db, number, T + 400 * S)
+            tx.incidents.clear_trip(number, "flapping", "crit", (("pair", "<b>|x"),), T + 200 * S)
+            tx.incidents.close_incident(number, T + 400 * S)
         if latched:
-            incidents.update_target(db, "bot", latched=T + S, latch_why="v2 exhausted")
+            tx.targets.update_target("bot", latched=T + S, latch_why="v2 exhausted")
     return number
 
 
@@ -111,14 +110,14 @@ def make_samples() -> PageList:
 
 
 def render_report(
-    journal: Journal, loaded_config: Config, *, now: int = T + 500 * S, pages: PageList | None = None
+    journal: SqliteJournal, loaded_config: Config, *, now: int = T + 500 * S, pages: PageList | None = None
 ) -> str:
     facts = build.collect_data(journal, 1, loaded_config, pages, now)
     assert facts is not None
     return build.render_markdown(build.build_report(facts)[1])
 
 
-def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded_config: Config) -> None:
+def test_times_are_measured_from_when_it_was_detected(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
     facts = build.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
     assert facts is not None
@@ -135,7 +134,7 @@ def test_times_are_measured_from_when_it_was_detected(journal: Journal, loaded_c
     assert "after it went bad" in text
 
 
-def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: Journal, loaded_config: Config) -> None:
+def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
 
     assert "| root cause known | not yet | < 4 h | missed |" in render_report(
@@ -143,10 +142,12 @@ def test_a_goal_that_was_not_reached_in_its_time_is_missed(journal: Journal, loa
     )
 
 
-def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(journal: Journal, loaded_config: Config) -> None:
+def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(
+    journal: SqliteJournal, loaded_config: Config
+) -> None:
     record_incident(journal)
-    with journal.transaction() as db:
-        incidents.add_event(db, "cause", "one random start", T + 3_600 * S, incident=1)
+    with journal.transaction() as tx:
+        tx.timeline.add_event("cause", "one random start", T + 3_600 * S, incident=1)
 
     text = render_report(journal, loaded_config, now=T + 90 * 60 * S)
 
@@ -154,7 +155,7 @@ def test_a_cause_that_a_person_wrote_down_counts_from_when_they_did(journal: Jou
     assert "What was the root cause?" not in text
 
 
-def test_kpis_are_shown_before_during_and_after(journal: Journal, loaded_config: Config) -> None:
+def test_kpis_are_shown_before_during_and_after(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
 
     assert "| rate | 5 % | 5 % | 20 % | 5 % |" in render_report(
@@ -162,13 +163,13 @@ def test_kpis_are_shown_before_during_and_after(journal: Journal, loaded_config:
     )
 
 
-def test_without_samples_it_says_so(journal: Journal, loaded_config: Config) -> None:
+def test_without_samples_it_says_so(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
 
     assert "not kept any more" in render_report(journal, loaded_config)
 
 
-def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded_config: Config) -> None:
+def test_it_ends_with_the_line_that_redeploys(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
     facts = build.collect_data(journal, 1, loaded_config, None, T + 500 * S)
     assert facts is not None
@@ -181,13 +182,21 @@ def test_it_ends_with_the_line_that_redeploys(journal: Journal, loaded_config: C
     ]
 
 
-def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, loaded_config: Config) -> None:
+def test_what_was_undone_is_not_offered_for_deploying_again(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
-    with journal.transaction() as db:
-        run = runs.queue_run(
-            db, incident=1, target="bot", plan="undo 1", kind="repair", text="{}", place="{}", by="ann", now=T + 450 * S
+    with journal.transaction() as tx:
+        run = tx.runs.queue_run(
+            incident=1,
+            target="bot",
+            plan="undo 1",
+            kind="repair",
+            part="undo",
+            text="{}",
+            place="{}",
+            by="ann",
+            now=T + 450 * S,
         )
-        runs.update_run(db, run, part="undo", status="ended", outcome="proven", ended=T + 451 * S)
+        tx.runs.update_run(run, status="ended", outcome="proven", ended=T + 451 * S)
 
     text = render_report(journal, loaded_config)
 
@@ -195,10 +204,10 @@ def test_what_was_undone_is_not_offered_for_deploying_again(journal: Journal, lo
     assert "To deploy it again" not in text
 
 
-def test_what_a_person_must_look_at_is_asked(journal: Journal, loaded_config: Config) -> None:
+def test_what_a_person_must_look_at_is_asked(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal, latched=True, closed=False)
-    with journal.transaction() as db:
-        runs.end_step(db, 1, "level", 1, 0, "unknown", "lost connection", T)
+    with journal.transaction() as tx:
+        tx.runs.end_step(runs.StepId(1, "level", 1, 0), "unknown", "lost connection", T)
     facts = build.collect_data(journal, 1, loaded_config, None, T + 500 * S)
     assert facts is not None
 
@@ -229,7 +238,7 @@ class _TagChecker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_what_labels_hold_is_text(journal: Journal, loaded_config: Config) -> None:
+def test_the_page_is_whole_and_what_labels_hold_is_text(journal: SqliteJournal, loaded_config: Config) -> None:
     record_incident(journal)
     facts = build.collect_data(journal, 1, loaded_config, make_samples(), T + 500 * S)
     assert facts is not None
@@ -255,7 +264,7 @@ def test_a_line_in_words_has_a_gap_where_there_was_nothing() -> None:
 
 
 def test_the_command_line_writes_it_and_knows_what_there_is(
-    journal: Journal, folder: Path, capsys: pytest.CaptureFixture[str]
+    journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record_incident(journal)
 

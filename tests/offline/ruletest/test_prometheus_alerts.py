@@ -9,7 +9,7 @@ import pytest
 from watchdog import config
 from watchdog.core.model import Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.sqlite import SqliteJournal
 from watchdog.offline.ruletest.runner import run_tests
 from watchdog.offline.ruletest.test_definition import load_test_file
 from watchdog.pipeline.pipeline import Pipeline
@@ -82,7 +82,7 @@ def test_people_read_what_the_annotations_say(folder: Path) -> None:
     known, problems = config.check_files([folder], environ={})
     assert not problems
     assert known is not None
-    journal = Journal(folder / "journal.db")
+    journal = SqliteJournal(folder / "journal.db")
     pipeline = Pipeline(known, journal, Telemetry("test"), 0)
     for t in range(1_000, 200_000, 1_000):
         pipeline.add_samples(

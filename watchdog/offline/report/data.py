@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import Unit
-from watchdog.journal import incidents, messages, runs
-from watchdog.journal.incidents import Incident, TargetState, TripRecord
+from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import PlanRun, Step
-from watchdog.journal.sqlite import Journal
+from watchdog.journal.storage import Journal
+from watchdog.journal.targets import TargetState
+from watchdog.journal.timeline import TimelineEvent
 from watchdog.promql import PromqlError, evaluate, parse
 from watchdog.tsdb.page import Floats, Ints, PageList
 
@@ -31,12 +31,6 @@ _SAMPLE_COUNT = 600
 """Times at which a KPI is looked at."""
 _MARGIN_LIMITS = (60_000, 6 * 3_600_000)
 """ms before and after the incident that belong to the picture: as long as the incident, within these."""
-
-
-class TimelineEvent(NamedTuple):
-    t: Millis
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +84,20 @@ def collect_data(
     journal: Journal, number: int, config: Config, pages: PageList | None, now: Millis
 ) -> IncidentData | None:
     """Everything about an incident; None when there is none of that number. `pages`: its samples, where they are kept."""
-    found = incidents.list_incidents(journal, number)
-    if not found:
+    incident = journal.incidents.find_incident(number)
+    if incident is None:
         return None
-    (incident,) = found
-    found_runs = runs.list_for_incident(journal, number)
-    trips = incidents.list_trips(journal, number)
+    found_runs = journal.runs.list_for_incident(number)
+    trips = journal.incidents.list_trips(number)
     return IncidentData(
         incident=incident,
         trips=trips,
-        runs=[RunWithSteps(run, _level_names(run), runs.list_steps(journal, run.id)) for run in found_runs],
-        events=[TimelineEvent(row["t"], row["kind"], row["text"]) for row in incidents.list_events(journal, number)],
-        standing=incidents.get_target_state(journal, incident.target, now),
+        runs=[RunWithSteps(run, _level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
+        events=journal.timeline.list_events(number),
+        standing=journal.targets.get_state(incident.target, now),
         lines=[] if pages is None else _kpi_series(config, incident, trips, pages, now),
-        told=messages.count_sent(journal, number),
-        unsent=[
-            (row["channel"], row["error"] or "not yet sent")
-            for row in journal.query("SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL", number)
-        ],
+        told=journal.messages.count_sent(number),
+        unsent=[(channel, error or "not yet sent") for channel, error in journal.messages.list_undelivered(number)],
         now=now,
     )
 

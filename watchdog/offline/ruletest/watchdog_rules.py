@@ -11,8 +11,7 @@ from typing import Any, Literal
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.telemetry import Telemetry
-from watchdog.journal import runs
-from watchdog.journal.sqlite import Journal
+from watchdog.journal import open_journal
 from watchdog.offline.ruletest.notation import SeriesValue
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules.state_machine import MachineState
@@ -53,8 +52,7 @@ class RuleRunner:
             kpis={name: kpi for name, kpi in config.kpis.items() if name in kpis},
         )
         self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
-        self._journal = Journal(Path(self._folder.name) / "journal.db")
-        self._journal.query("PRAGMA synchronous=OFF")  # nobody needs it after a power cut
+        self._journal = open_journal(Path(self._folder.name), durable=False)
         # Awake just before the first sample, which is then newer than the start.
         self._pipeline = Pipeline(self._config, self._journal, Telemetry("test"), -1)
 
@@ -116,7 +114,7 @@ class RuleRunner:
         started = [
             run.plan
             for target in self._config.targets
-            for run in runs.list_recent_automatic(self._journal, target, -1)
+            for run in self._journal.runs.list_recent_automatic(target, -1)
             if run.by == f"rule {rule}"
         ]
         return started[-1] if started else None

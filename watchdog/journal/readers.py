@@ -1,0 +1,147 @@
+"""What is read from the journal, by subject. Within a transaction it sees what that has written.
+
+Every call may raise JournalError and JournalUnavailableError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+from watchdog.core.model import Millis
+from watchdog.journal.backups import FileBackup
+from watchdog.journal.baselines import Baseline
+from watchdog.journal.incidents import Incident, TripRecord
+from watchdog.journal.machines import MachineKey
+from watchdog.journal.messages import OutboxMessage
+from watchdog.journal.requests import Request
+from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.suppressions import Suppression, SuppressionKind
+from watchdog.journal.targets import TargetState
+from watchdog.journal.timeline import TimelineEvent
+
+
+class IncidentReader(Protocol):
+    def find_open(self, target: str) -> Incident | None: ...
+
+    def find_incident(self, incident: int) -> Incident | None: ...
+
+    def list_incidents(self, limit: int = 50) -> list[Incident]:
+        """The newest first."""
+
+    def list_trips(self, incident: int) -> list[TripRecord]: ...
+
+    def list_targets_with_open_incident(self) -> list[str]:
+        """Targets with an open incident, whether a file still names them or not."""
+
+
+class TimelineReader(Protocol):
+    def list_events(self, incident: int) -> list[TimelineEvent]:
+        """Oldest first."""
+
+    def list_events_after(self, event: int, *, run: int | None = None, kind: str | None = None) -> list[TimelineEvent]:
+        """What came after an event (0: all), of one run or of one kind; oldest first."""
+
+    def last_event_id(self) -> int:
+        """0 while there is none."""
+
+    def last_event_kind(self, target: str, kinds: Collection[str]) -> str | None:
+        """The kind of the newest event of a target that is one of these."""
+
+
+class MachineReader(Protocol):
+    def list_machines(self) -> list[tuple[MachineKey, dict[str, Any]]]: ...
+
+
+class TargetReader(Protocol):
+    def get_state(self, target: str, now: Millis) -> TargetState:
+        """What is known of a target; a new one starts its epoch now."""
+
+    def find_latch_reason(self, target: str) -> str | None:
+        """Why a target is latched; None when it is not, or is not known."""
+
+    def list_latched(self) -> list[TargetState]:
+        """Targets whose latch is closed, whether a file still names them or not."""
+
+
+class PeakReader(Protocol):
+    def list_peaks(self) -> list[tuple[str, Millis, float]]:
+        """(series as JSON, t, v), oldest first."""
+
+
+class RunReader(Protocol):
+    def get_run(self, run: int) -> PlanRun: ...
+
+    def find_run(self, run: int) -> PlanRun | None:
+        """As `get_run`; None when there is no such run."""
+
+    def find_last_ended(self, target: str) -> PlanRun | None:
+        """The run that left the target as it is: one that never began did not."""
+
+    def list_targets_with_unfinished_runs(self) -> list[str]:
+        """Targets with runs that are not over, whether a file still names them or not."""
+
+    def list_unfinished(self, target: str) -> list[PlanRun]:
+        """Runs of a target that are not over: halts first, then what is under way, then people's, then in the order queued.
+
+        A rule's repair may wait for hours, held or for approval; what a person asks for does not wait behind it.
+        """
+
+    def list_for_incident(self, incident: int) -> list[PlanRun]: ...
+
+    def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
+        """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
+
+    def list_steps(self, run: int) -> list[Step]:
+        """In the order they were done."""
+
+
+class MessageReader(Protocol):
+    def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
+        """What is to be tried now, on one channel or on all: critical ones first, then the oldest."""
+
+    def next_due(self) -> dict[str, Millis]:
+        """For each channel with something unsent: when it is to be tried."""
+
+    def thread_handle(self, channel: str, incident: int | None) -> str | None:
+        """Handle of the incident's first message on a channel."""
+
+    def count_sent(self, incident: int) -> int:
+        """How many messages of an incident were delivered."""
+
+    def list_undelivered(self, incident: int) -> list[tuple[str, str | None]]:
+        """(channel, last error, if it was tried) of an incident's messages that did not arrive, or not yet."""
+
+    def was_enqueued_since(self, title: str, t: Millis) -> bool:
+        """Whether a message of this title was written after `t`, on whatever channel."""
+
+
+class RequestReader(Protocol):
+    def list_unanswered(self) -> list[Request]: ...
+
+    def find_answer(self, request: int) -> tuple[bool, str] | None: ...
+
+
+class SuppressionReader(Protocol):
+    def list_unended(self) -> list[Suppression]:
+        """All that nobody has ended; some may be past their time."""
+
+    def find_active(self, kind: SuppressionKind, subject: str, now: Millis) -> Suppression | None:
+        """The one that holds now."""
+
+
+class BackupReader(Protocol):
+    def list_for_incident(self, incident: int) -> list[FileBackup]:
+        """What is not undone yet, the oldest first."""
+
+    def list_for_level(self, run: int, phase: str, level: int) -> list[FileBackup]: ...
+
+    def list_expired_runs(self, now: Millis) -> list[int]:
+        """Runs whose copies need not be kept any longer."""
+
+
+class BaselineReader(Protocol):
+    def list_baselines(self) -> list[Baseline]: ...
+
+    def list_points(self, kpi: str, asked: str) -> list[tuple[Millis, float]]:
+        """Values taken of a KPI, oldest first."""

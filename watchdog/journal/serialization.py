@@ -1,0 +1,21 @@
+"""JSON as it stands in the journal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from watchdog.core.model import Labels
+
+
+def to_json(value: object) -> str:
+    """Without spaces, keys sorted: equal values are equal texts."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def from_json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def labels_from_json(text: str) -> Labels:
+    return tuple((name, value) for name, value in from_json(text))

@@ -1,0 +1,151 @@
+"""What is written into the journal within a transaction, by subject.
+
+Every call may raise JournalError and JournalUnavailableError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, Unpack
+
+from watchdog.core.model import JsonObject, Labels, Message, Millis, Severity
+from watchdog.journal.baselines import Baseline
+from watchdog.journal.machines import MachineKey
+from watchdog.journal.runs import RunChanges, RunPart, Step, StepId, StepStatus
+from watchdog.journal.suppressions import SuppressionKind
+from watchdog.journal.targets import TargetChanges
+
+
+class IncidentWriter(Protocol):
+    def open_incident(self, target: str, severity: Severity, title: str, now: Millis) -> int: ...
+
+    def raise_to_critical(self, incident: int) -> None: ...
+
+    def close_incident(self, incident: int, now: Millis) -> None: ...
+
+    def acknowledge(self, incident: int, by: str, now: Millis) -> None:
+        """The first who says that they are on it; what is said later stands in the timeline."""
+
+    def add_trip(
+        self,
+        incident: int,
+        rule: str,
+        level: str,
+        labels: Labels,
+        reason: str,
+        plan: str | None,
+        t: Millis,
+    ) -> None: ...
+
+    def clear_trip(self, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None: ...
+
+
+class TimelineWriter(Protocol):
+    def add_event(
+        self,
+        kind: str,
+        text: str,
+        now: Millis,
+        *,
+        incident: int | None = None,
+        run: int | None = None,
+        target: str | None = None,
+    ) -> None:
+        """One line of the timeline: what was seen, decided or done, and why."""
+
+
+class MachineWriter(Protocol):
+    def save_machines(self, states: Mapping[MachineKey, dict[str, Any] | None]) -> None:
+        """States by (rule, level, labels); None forgets one."""
+
+
+class TargetWriter(Protocol):
+    def add_target(self, target: str, epoch: Millis) -> None: ...
+
+    def update_target(self, target: str, **changes: Unpack[TargetChanges]) -> None:
+        """Sets columns of a target."""
+
+
+class PeakWriter(Protocol):
+    def save_peak(self, series: str, side: str, t: Millis, v: float) -> None:
+        """Remembers the highest (`max`) or lowest (`min`) sample of each hour of a series that money depends on."""
+
+
+class RunWriter(Protocol):
+    def queue_run(
+        self,
+        *,
+        incident: int | None,
+        target: str,
+        plan: str,
+        kind: str,
+        text: str,
+        place: str,
+        by: str,
+        now: Millis,
+        level: int = 0,
+        part: RunPart = "ladder",
+    ) -> int: ...
+
+    def update_run(self, run: int, **changes: Unpack[RunChanges]) -> None:
+        """Sets columns of a run."""
+
+    def start_step(self, step: Step) -> None:
+        """Writes `started` with what was so before; replaces an earlier try of the same step."""
+
+    def end_step(self, step: StepId, status: StepStatus, detail: str, now: Millis) -> None: ...
+
+    def record_child(self, step: StepId, pid: int, started: float) -> None:
+        """The process that a step started: it may outlive us."""
+
+
+class MessageWriter(Protocol):
+    def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
+        """One row a channel; part of the transaction that made it worth telling."""
+
+    def mark_sent(self, message: int, handle: str | None, now: Millis) -> None: ...
+
+    def mark_postponed(self, message: int, until: Millis, error: str) -> None: ...
+
+    def mark_failed(self, message: int, error: str, now: Millis) -> None: ...
+
+
+class RequestWriter(Protocol):
+    def add_request(self, kind: str, args: dict[str, Any], by: str, now: Millis) -> int: ...
+
+    def answer_request(self, request: int, ok: bool, text: str, now: Millis) -> None: ...
+
+
+class SuppressionWriter(Protocol):
+    def add_suppression(
+        self,
+        kind: SuppressionKind,
+        subject: str,
+        until: Millis,
+        who: str,
+        now: Millis,
+        *,
+        halts: bool = False,
+        until_well: bool = False,
+    ) -> None:
+        """The newest one of a subject counts; what stood before is over."""
+
+    def end_suppression(self, kind: SuppressionKind, subject: str, now: Millis) -> None: ...
+
+
+class BackupWriter(Protocol):
+    def add_backup(self, step: StepId, path: str, was: JsonObject, copy: str | None) -> None:
+        """What a path was before the first step of a row that touches it; later ones change nothing."""
+
+    def record_result(self, run: int, incident: int | None, results: Mapping[str, JsonObject]) -> None:
+        """What our own step has made of these paths; whatever else is there later is somebody else's doing."""
+
+    def mark_undone(self, incident: int, now: Millis) -> None: ...
+
+
+class BaselineWriter(Protocol):
+    def save_baseline(self, baseline: Baseline) -> None:
+        """In place of the one of its kind that was there."""
+
+    def save_points(self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis) -> None:
+        """Adds values; those from `before`, and those of another expression, are no longer needed."""
