@@ -35,6 +35,7 @@ from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
+from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_reconciliation import reconcile_targets
 from watchdog.pipeline.template_query import describe_evaluation_error, run_template_query
 from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Evaluator, Expr, PromqlError, metric_names
@@ -79,10 +80,7 @@ class Pipeline:
         self.readings: dict[str, Reading] = {}
         self._lost_since: dict[str, Millis] = {}
         self._reported_blind = False
-        self._delivered_metrics: dict[str, set[str]] = {}
-        self._known_metrics = (
-            self.store.metrics_by_source()
-        )  # delivered so far: how old it may be does not change when it ceases
+        self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._muted: dict[str, frozenset[str]] = {}
         self.baselines = BaselineTracker(config, journal, now)
         self.apply_config(config, now)
@@ -103,9 +101,8 @@ class Pipeline:
         self._checks = self.baselines.checks()
         self._evaluated_kpis = rules.queries(config.kpis, config.rules)
         self._metrics_by_kpi = {name: metrics_of(asked, self._parsed) for name, asked in self._evaluated_kpis.items()}
-        for source in self._delivered_metrics.keys() - config.sources.keys():
+        for source in self._source_metrics.apply_config(config.sources):
             self.telemetry.remove_source(source)
-        self._delivered_metrics = {source: self._delivered_metrics.get(source, {"up"}) for source in config.sources}
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
@@ -172,9 +169,7 @@ class Pipeline:
         listed = list(samples)
         newest = self.store.ingest(source, now, listed)
         self._unjudged_sources.add(source)
-        if (names := {sample.name for sample in listed} | {"up"}) != self._delivered_metrics.get(source):
-            self._delivered_metrics[source] = names
-            self._known_metrics.setdefault(source, set()).update(names)
+        if self._source_metrics.note(source, {sample.name for sample in listed} | {"up"}):
             self._trackers_by_source, self._expressions_by_source, self._max_ages = {}, {}, {}
             self._unjudged_sources.add(
                 _ALL_SOURCES
@@ -201,11 +196,8 @@ class Pipeline:
             return self._parsed.values()
         touched = self._expressions_by_source.get(source)
         if touched is None:
-            names = self._delivered_metrics.get(source, set())
             touched = self._expressions_by_source[source] = [
-                expr
-                for expr in self._parsed.values()
-                if "" in (reads := metric_names(expr)) or not names.isdisjoint(reads)
+                expr for expr in self._parsed.values() if self._source_metrics.touches(source, metric_names(expr))
             ]
         return touched
 
@@ -258,7 +250,7 @@ class Pipeline:
         expr = self._parsed.get(text) or self.config.parse_expr(text)  # a plan keeps its conditions over a reload
         try:
             instant = self._evaluator.at(now).evaluate(expr, after)
-            if now - instant.newest > self._staleness_limit(metric_names(expr)):
+            if now - instant.newest > self._source_metrics.staleness_limit(metric_names(expr)):
                 return None
             return bool(instant.values)
         except PromqlError:
@@ -351,11 +343,10 @@ class Pipeline:
         self._unjudged_sources.discard(source)
         touched = self._trackers_by_source.get(source)
         if touched is None:
-            names = self._delivered_metrics.get(source, set())
             touched = self._trackers_by_source[source] = [
-                watch
-                for watch in self._trackers
-                if "" in (reads := self._metrics_by_kpi[watch.check.query]) or not names.isdisjoint(reads)
+                tracker
+                for tracker in self._trackers
+                if self._source_metrics.touches(source, self._metrics_by_kpi[tracker.check.query])
             ]
         return touched
 
@@ -426,19 +417,10 @@ class Pipeline:
             self._muted[target] = wanted
             self._reset_trackers()
 
-    def _staleness_limit(self, metrics: Collection[str]) -> Millis:
-        """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
-        every = [
-            source.every
-            for name, source in self.config.sources.items()
-            if "" in metrics or not self._known_metrics.get(name, set()).isdisjoint(metrics)
-        ]
-        return 3 * max(every or [source.every for source in self.config.sources.values()] or [60_000])
-
     def _max_age(self, kpi: str) -> Millis:
         age = self._max_ages.get(kpi)
         if age is None:
-            age = self._max_ages[kpi] = self._staleness_limit(self._metrics_by_kpi[kpi])
+            age = self._max_ages[kpi] = self._source_metrics.staleness_limit(self._metrics_by_kpi[kpi])
         return age
 
     # ─ resume ─
