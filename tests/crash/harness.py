@@ -1,4 +1,4 @@
-"""A life: a process of its own that carries a plan out, and what may happen to it on the way."""
+"""A process of its own that carries a plan out, and what may happen to it on the way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CountedCrashPoints(CrashPoints):
 
 
 class CrashHarness(RollbackHarness):
-    """A rig whose points lie within the acts, too."""
+    """A harness whose crash points lie within the actions, too."""
 
     def __init__(self, workspace: Workspace, scenario: Scenario, *, now: Millis | None = None) -> None:
         super().__init__(workspace.folder, **({} if now is None else {"now": now}))
@@ -213,7 +213,7 @@ def mount(*args: str | Path) -> None:
 
 
 def run_in_fork(callback: Callable[[], None]) -> tuple[int, str]:
-    """Runs `act` in a process of its own; (exit code, −9 after SIGKILL; what it said of a failure)."""
+    """Runs `callback` in a process of its own; (exit code, −9 after SIGKILL; what it said of a failure)."""
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -240,7 +240,7 @@ def make_first_process(
     fault_at: int = 0,
     inject_fault: Callable[[CrashHarness], None] | None = None,
 ) -> Callable[[], None]:
-    """A life from the first commit on; at point number `at` something happens to it. Without: what its points are."""
+    """A run from the first commit on; at point number `fault_at` something happens to it. 0: its points are written down."""
 
     def live() -> None:
         scenario.setup_attempt(workspace)

@@ -105,7 +105,7 @@ class E2EHarness:
         self.git("tag", "v1")
 
     def write_config(self, *, settle: str = "800ms", give_up: str = "10s", extra_main: str = "") -> None:
-        """`more`: lines for watchdog.yaml, such as channels."""
+        """`extra_main`: lines for watchdog.yaml, such as channels."""
         (self.folder / "rules").mkdir(exist_ok=True)
         ports = {"port": self.bot_port, "web": self.web_port, "state": self.folder / "state"}
         place = f'process: {{pid_file: bot.pid, command: ["{sys.executable}", "{TOY_BOT}", "{self.bot_port}"], log: ../bot.log}}'

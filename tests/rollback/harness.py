@@ -1,6 +1,6 @@
 """A rollback without a daemon: a real journal and real files, a clock that is moved by hand, and a death at any point.
 
-What the bot does follows from its files, as it would in life: `Rig.errors` says which edits make it well again.
+What the bot does follows from its files, as it would in life: `errors_outcome` says which edits make it well again.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def make_halt(**overrides: Any) -> Halt:
 
 
 class RollbackHarness:
-    """One target, or several, in a folder; a new Rig in the same folder is the next process."""
+    """One target, or several, in a folder; a new harness in the same folder is the next process."""
 
     def __init__(self, make_folder: Path, *, now: Millis = START) -> None:
         self.folder = make_folder
@@ -301,7 +301,7 @@ class RollbackHarness:
             self.journal.close()
         return False
 
-    # hands
+    # what the runner is given
 
     def _make_context(self) -> RollbackContext:
         return RollbackContext(

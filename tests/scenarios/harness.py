@@ -57,7 +57,7 @@ LEVELS_YAML = """\
 
 
 class ScenarioHarness(PipelineHarness):
-    """One bot; `bot` says what it shows."""
+    """One bot, whose metrics follow from its files."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class ScenarioHarness(PipelineHarness):
         now: Millis = START,
         replacement: tuple[str, str] = ("", ""),
     ) -> None:
-        """What is said is added to RULES; `change`: one line of them becomes another."""
+        """What is said is added to RULES_TEMPLATE; `replacement`: one line of it, and what it becomes."""
         self.repo = GitRepo(folder / "bot")
         self.repo.commit("v1", config__py=CONFIG_PY.replace("MODEL = 2", "MODEL = 1"), notes__md="v1\n")
         self.repo.git("tag", "v1")

@@ -88,7 +88,7 @@ _RENAME_CALLS = ("replace", "rename", "link", "unlink", "rmdir")
 
 
 def killed_at(nth: int, callback: Callable[[], object]) -> bool:
-    """Run `act` in a process that dies by SIGKILL ahead of its nth step. False: it got through before that."""
+    """Run `callback` in a process that dies by SIGKILL ahead of its nth step. False: it got through before that."""
     pid = os.fork()
     if pid == 0:
         code = 1

@@ -1,4 +1,4 @@
-"""The shipped unit file in a real systemd: only `ExecStart=` differs, so that this checkout runs. See stories.py."""
+"""The shipped unit file in a real systemd: only `ExecStart=` differs, so that this checkout runs. See scenarios.py."""
 
 from __future__ import annotations
 
