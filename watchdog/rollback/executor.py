@@ -24,8 +24,6 @@ from watchdog.rollback.context import RollbackContext
 
 PROBE_TIMEOUT_S = 30.0
 """Seconds that looking at the world may take."""
-
-
 _CUT_OFF_REASONS: dict[StepState, str] = {
     "other": "the world is other than before or after it",
     "stopped": "what it started was stopped since",
