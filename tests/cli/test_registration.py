@@ -48,7 +48,7 @@ def test_help_lists_the_commands_in_the_order_of_the_table() -> None:
     ("argv", "modules"),
     [
         (("run", "--help"), {"run"}),
-        (("status", "--help"), {"status", "common"}),
+        (("status", "--help"), {"status", "common", "daemon_api"}),
         (("schema", "--help"), {"schema"}),
         (("--version",), set()),
     ],

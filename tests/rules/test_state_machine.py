@@ -253,7 +253,7 @@ def test_missing_data_trips_a_freshness_rule_after_its_time_and_once() -> None:
 
 
 def test_missing_data_that_only_holds_or_counts_as_ok_trips_nothing() -> None:
-    """`if_missing: hold` and `ok` both come here without `missing_trips`: neither fires, neither resolves."""
+    """`if_missing: hold` and `ok` both come here without `trip_when_missing`: neither fires, neither resolves."""
     watch = MachineHarness(MachineConfig(FakePatience(), missing_after=60_000))
 
     assert [kind for _ in range(100) for kind in watch.change_kinds("nodata", 60_000)] == ["lost"]

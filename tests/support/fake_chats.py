@@ -43,7 +43,7 @@ CLOSE_CONNECTION = Response(status=-2)
 
 
 class FakeServer:
-    """Answers what `script` holds next, else what the real service would. Everything received is in `requests`."""
+    """Answers what `responses` holds next, else what the real service would. Everything received is in `requests`."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

@@ -49,7 +49,7 @@ class ScenarioResults(dict[str, Any]):
 
 
 class SystemdSandbox:
-    """Begins to tell its story at once; `facts` waits for its end."""
+    """Begins to tell its story at once; `data` waits for its end."""
 
     def __init__(self, scenario: str, folder: Path) -> None:
         drop_in = folder / f"{UNIT_FILE.name}.d" / "checkout.conf"

@@ -273,7 +273,7 @@ class _HashingReader:
 
 
 def _read_archive(part: Path, until: float) -> dict[str, str]:
-    """What the archive really holds: by name, what `_add` said of it. Of a broken one, less."""
+    """What the archive really holds: by name, what `_add_entry` said of it. Of a broken one, less."""
     import gzip
     import tarfile
 

@@ -159,7 +159,7 @@ def _sha256(path: Path, deadline: float) -> str | None:
 
 
 def _copy_file(backup: Path, destination: Path, metadata_from: Path, deadline: float) -> str:
-    """`backup` as a new file, on the disk, with the mode and owner of `like`; its SHA-256. Raises OSError, ActionError."""
+    """`backup` as a new file, on the disk, with the mode and owner of `metadata_from`; its SHA-256. Raises OSError, ActionError."""
     with contextlib.suppress(FileNotFoundError):
         destination.unlink()  # left over from a crash
     found = hashlib.sha256()

@@ -89,7 +89,7 @@ _LENGTH_PHRASES = {
 
 
 def report_model_errors(error: ValidationError, node: ConfigNode, models: Sequence[ModelClass]) -> None:
-    """Reports everything that is wrong with `spot`, which should have been one of `models`."""
+    """Reports everything that is wrong with `node`, which should have been one of `models`."""
     complaints: dict[KeyPath, list[_ModelError]] = {}
     parents: set[KeyPath] = set()
     for each in error.errors(include_url=False, include_input=False):

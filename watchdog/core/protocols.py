@@ -177,7 +177,7 @@ class Action(Protocol):
         ...
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
-        """Make it so; return one line for people. `key` is the same for every try of this step.
+        """Make it so; return one line for people. `idempotency_key` is the same for every try of this step.
 
         `incident`: what tripped, for actions that hand it on. Its strings come from the data: never words of a command.
         """

@@ -85,7 +85,7 @@ def _open_minutes(between: str | None, days: tuple[str, ...] | None) -> npt.NDAr
 
 @lru_cache(maxsize=4_096)
 def _utc_offset(zone: str, stretch: int) -> int:
-    """Minutes ahead of UTC during one stretch of `_GRID`."""
+    """Minutes ahead of UTC during one stretch of `_OFFSET_GRID`."""
     utc_offset = datetime.fromtimestamp(stretch * _OFFSET_GRID / 1_000, ZoneInfo(zone)).utcoffset()
     return 0 if utc_offset is None else round(utc_offset.total_seconds() / 60)
 
@@ -99,7 +99,7 @@ def in_schedule(between: str | None, days: tuple[str, ...] | None, zone: str, t:
 def in_schedule_at(
     between: str | None, days: tuple[str, ...] | None, zone: str, times: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """`inside` for many times [n]."""
+    """`in_schedule` for many times [n]."""
     stretches, inverse = np.unique(times // _OFFSET_GRID, return_inverse=True)
     offsets = np.array([_utc_offset(zone, int(stretch)) for stretch in stretches], np.int64)
     minutes = times // 60_000 + offsets[inverse] + 3 * _MINUTES_PER_DAY

@@ -139,7 +139,7 @@ def _format_number(value: float) -> str:
 def parse_quantity(value: object, unit: Unit, *, is_difference: bool = False) -> float:
     """``10%``, ``512MiB``, ``30s``, ``5`` as a raw value of that unit.
 
-    `difference`: the quantity is added to a baseline, so a share must be said in points (``5pp``), never in ``%``.
+    `is_difference`: the quantity is added to a baseline, so a share must be said in points (``5pp``), never in ``%``.
     Raises ValueError with the cure when the unit does not fit.
     """
     match_ = _QUANTITY.fullmatch(str(value)) if not isinstance(value, bool) else None
@@ -204,7 +204,7 @@ def is_relative(value: object) -> bool:
 def parse_limit(value: object, unit: Unit, baseline: float | None, *, dynamic_baseline: bool = False) -> Limit:
     """A limit as written, checked against its KPI's unit and baseline. Raises ValueError with the cure.
 
-    `moving`: the baseline is captured or learned. Then it may not be known yet, and may be anything; a multiple of one
+    `dynamic_baseline`: the baseline is captured or learned. Then it may not be known yet, and may be anything; a multiple of one
     that is not above zero gives a limit of NaN.
     """
     text = str(value)

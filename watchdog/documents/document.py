@@ -23,7 +23,7 @@ class Document:
     key_positions: dict[KeyPath, Position] = field(default_factory=dict)
     value_positions: dict[KeyPath, Position] = field(default_factory=dict)
     rejected: set[KeyPath] = field(default_factory=set)
-    """Where something was reported already, so that what stands there means nothing. See `spoil`."""
+    """Where something was reported already, so that what stands there means nothing. See `reject`."""
     rejected_parents: set[KeyPath] = field(default_factory=set)
     """Everything that holds something spoilt."""
     problems: list[Problem] = field(default_factory=list)

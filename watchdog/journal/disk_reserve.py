@@ -12,7 +12,7 @@ _MIN_FREE_BYTES = 1 << 20
 
 
 class DiskReserve:
-    """A file of `SIZE` bytes beside the journal, deleted when the disk is full."""
+    """A file of `RESERVE_BYTES` bytes beside the journal, deleted when the disk is full."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

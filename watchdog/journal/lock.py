@@ -20,7 +20,7 @@ STALE_AFTER = 10.0
 class StateLock:
     """An flock that dies with its holder; the file says who that is, and when it was last seen alive.
 
-    A holder that hangs can be fenced off: the file is replaced by another one. From then on `held` is false for the
+    A holder that hangs can be fenced off: the file is replaced by another one. From then on `is_held` is false for the
     old holder, and its journal takes nothing more from it.
     """
 

@@ -28,9 +28,9 @@ def utf16_length(text: str) -> int:
 
 
 def truncate(text: str, limit: int, measure: Callable[[str], int]) -> str:
-    """`text`, or its beginning and the number of characters left out, within `room`.
+    """`text`, or its beginning and the number of characters left out, within `limit`.
 
-    `cost` is the room a piece of plain text takes once it is marked up: cut first and mark up then, and no
+    `measure` is the room a piece of plain text takes once it is marked up: cut first and mark up then, and no
     entity or tag is ever cut in half.
     """
     if measure(text) <= limit:

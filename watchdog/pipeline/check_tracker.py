@@ -1,7 +1,7 @@
 """What is remembered of each check between two rounds, so that a rule that is plainly well costs next to nothing.
 
 A check is calm when all of its machines are ok and its new values are on the good side of the limit: then `judge` and
-`advance` would only note when they last looked. That note is kept here, once for all label sets, and `settle` writes it
+`advance` would only note when they last looked. That note is kept here, once for all label sets, and `flush` writes it
 into the machines when somebody wants to see them or something moves. So nothing is left out, it is only done later.
 """
 
@@ -124,7 +124,7 @@ def should_forget(check: Check, key: StateKey, machine: MachineState, changes: I
 
 
 def is_inactive(rule: Rule, condition_holds: Callable[[str, Millis], bool | None], now: Millis) -> bool:
-    """Whether it is not judged now. `true`: whether a condition holds."""
+    """Whether it is not judged now. `condition_holds`: whether a condition holds."""
     only = rule.only
     if only is None:
         return False

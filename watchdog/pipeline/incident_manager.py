@@ -79,7 +79,7 @@ class IncidentManager:
         self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
     ) -> dict[str, list[Recovery]]:
         """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
-        still to be told: `close_if_over` does."""
+        still to be told: `close_if_resolved` does."""
         gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
         recoveries: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}

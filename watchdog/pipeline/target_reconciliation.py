@@ -19,7 +19,7 @@ def reconcile_targets(
     config: Config, journal: Journal, ledger: IncidentManager, now: Millis, *, clock_jumped: bool = False
 ) -> dict[str, TargetState]:
     """What the journal knows of each target, after its latches have found their targets again; people are told of those
-    that have not. `jumped`: the clock has, and what the journal knows of a time to come was just now."""
+    that have not. `clock_jumped`: the clock has, and what the journal knows of a time to come was just now."""
     with journal.transaction() as tx:
         if clock_jumped:
             tx.handle_clock_jump(now)

@@ -1,6 +1,6 @@
 """Test files and Prometheus's rule files: YAML as Prometheus reads it, and the place of every word.
 
-Not `config.marks`, which refuses what our own files should not hold: these files may use anchors and merge keys, and
+Not `documents.yaml_loader`, which refuses what our own files should not hold: these files may use anchors and merge keys, and
 what looks like a number in a label stays the text that it is.
 """
 

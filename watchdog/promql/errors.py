@@ -10,7 +10,7 @@ class PromqlError(WatchdogError):
 
 
 def unsupported_error(feature: str, hint: str = "") -> PromqlError:
-    """`what` is PromQL, but not ours. Said by name and at load, never at three in the morning."""
+    """`feature` is PromQL, but not ours. Said by name and at load, never at three in the morning."""
     hint = (
         hint
         or "rewrite the expression without it, or let a Prometheus evaluate it (engine: {type: prometheus, url: …})"

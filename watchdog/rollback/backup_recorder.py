@@ -29,7 +29,7 @@ class BackupRecorder:
     def __init__(
         self, run: PlanRun, location: Target, context: RollbackContext, offload: Callable[..., Awaitable[object]]
     ) -> None:
-        """`off`: (deadline seconds, call, *args) → result, in a thread; raises ActionError."""
+        """`offload`: (deadline seconds, call, *args) → result, in a thread; raises ActionError."""
         self._run = run
         self._location = location
         self._context = context

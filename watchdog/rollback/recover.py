@@ -29,7 +29,7 @@ class RecoveryRunner:
     async def recover(self, plan: Halt | Repair, executor: StepExecutor, proven_level: int = 0) -> str | None:
         """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew.
 
-        `after`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
+        `proven_level`: the level that helped. Each has rows of its own: what was proven after another one proves nothing now.
         """
         rows = self._context.journal.runs.list_steps(self._run.id)
         first, count = proven_level * len(plan.recover), len(plan.recover)

@@ -1,6 +1,6 @@
 """Carries plans out, one run per target at a time, and picks up at boot where a dead process left off.
 
-The journal is the program counter: `carry` walks a plan from its start and passes over what is already written down as
+The journal is the program counter: `execute` walks a plan from its start and passes over what is already written down as
 done, so a run that was cut off by ``kill -9`` is resumed by carrying it out again.
 """
 
@@ -221,7 +221,7 @@ class RollbackRunner:
     async def _try_level_guarded(
         self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor
     ) -> ProofResult:
-        """As `_try`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
+        """As `_try_level`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
         try:
             return await self._try_level(run, plan, number, executor)
         except (_OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):

@@ -61,7 +61,7 @@ class Verifier:
         rules: Sequence[str] = (),
         answered_conditions: Mapping[str, bool | None] | None = None,
     ) -> tuple[ProofState, ProofResult | None]:
-        """One look. `also`: conditions that somebody else has answered."""
+        """One look. `answered_conditions`: conditions that somebody else has answered."""
         run = self._run
         terms: dict[StateKey, MachineConfig] = {}
         if run.kind == "repair" and run.incident and run.part == "ladder":

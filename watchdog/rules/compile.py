@@ -57,7 +57,7 @@ class Check:
     each: tuple[str, ...] | None
     plan: str | None
     query: str = ""
-    """Name of what is evaluated, in `questions`; the KPI's own but for `expr`."""
+    """Name of what is evaluated, in `queries`; the KPI's own but for `expr`."""
     low_limit: float = -math.inf
     """The lower limit of `outside`, …"""
     clear_low: float = -math.inf
@@ -107,7 +107,7 @@ def compile_check(
 ) -> Check | None:
     """The check of one level, or None when the rule has nothing to say there.
 
-    `kpi`: the one that the rule shows. `normal`: its baseline, when that is captured or learned.
+    `kpi`: the one that the rule shows. `baseline_state`: its baseline, when that is captured or learned.
     Raises ThresholdError, which names the key, when a limit does not fit the KPI.
     """
     threshold = rule.threshold(level)

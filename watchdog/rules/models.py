@@ -262,7 +262,7 @@ class Rule(ConfigModel):
 
 
 def query_name(rule: Rule, level: ThresholdLevel) -> str:
-    """Under which name in `questions` the level's values stand."""
+    """Under which name in `queries` the level's values stand."""
     threshold = rule.threshold(level)
     if threshold is None and rule.kpi is None:
         threshold = rule.warn or rule.crit

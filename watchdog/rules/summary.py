@@ -17,7 +17,7 @@ _KNOWN_PLACEHOLDER = re.compile(r"(?:value|limit|baseline|labels(?:\.[a-zA-Z_]\w
 def render_summary(summary: str, check: Check, verdict: Verdict, bad_for: Millis = 0, labels: Labels = ()) -> str:
     """The summary with its placeholders filled in. Unknown placeholders were refused at load.
 
-    `lasting`: how long it has been bad. `labels`: the rule's own, beside those of the series.
+    `bad_for`: how long it has been bad. `labels`: the rule's own, beside those of the series.
     """
     label_values = dict(verdict.labels) | dict(labels)
 

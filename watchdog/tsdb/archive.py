@@ -53,7 +53,7 @@ class SeriesArchive:
     """The file. `write` is for one thread at a time."""
 
     def __init__(self, path: Path, limits: RetentionLimits, retention_of: Callable[[str], Millis]) -> None:
-        """`keeps`: how long a metric is needed as it was delivered, whatever the limits say."""
+        """`retention_of`: how long a metric is needed as it was delivered, whatever the limits say."""
         self.path = path
         self.limits = limits
         self.used_bytes = 0

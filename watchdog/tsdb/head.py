@@ -51,7 +51,7 @@ class Head(PageList):
     """All series. Not for several threads: whoever keeps samples also evaluates."""
 
     def __init__(self, lookback_by_metric: Mapping[str, Millis] | None = None) -> None:
-        """`windows`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said."""
+        """`lookback_by_metric`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said."""
         super().__init__()
         self._lookback_by_metric = dict(lookback_by_metric or {})
         self._forgotten_before: dict[str, Millis] = {}
@@ -268,7 +268,7 @@ class Head(PageList):
         """Puts whole series back at boot, before anything else is kept: windows go on where they were.
 
         `watched`: the spans in which the source was watched, ascending, at least one. What lies between two of them, and
-        from the last one's end until the source delivers again, was watched by nobody: see `Page.unwatched`.
+        from the last one's end until the source delivers again, was watched by nobody: see `SeriesPage.downtimes`.
         `series`: keys, since when each is known (at the earliest), and their times [n] and values [keys, n]; everything
         from the windows until `now`.
         """

@@ -41,7 +41,7 @@ class HeadPage(SeriesPage):
     last_written: Ints
     """[rows] ms: newest mark of each series, a value or the note that it was gone."""
     gone_since: Ints
-    """[rows] ms: since when each series is gone; `NEVER`: it is there."""
+    """[rows] ms: since when each series is gone; `TIME_MIN`: it is there."""
     row_of: dict[Labels, int]
 
     def __init__(

@@ -139,7 +139,7 @@ def downsampled_statistics(t: Ints, v: Floats) -> tuple[Ints, list[Floats]]:
 
 
 def enforce_size_limit(db: sqlite3.Connection, max_bytes: int) -> bool:
-    """Deletes the oldest until the file holds less than `most` bytes. Says whether anything had to go."""
+    """Deletes the oldest until the file holds less than `max_bytes` bytes. Says whether anything had to go."""
     if used_bytes(db) <= max_bytes:
         return False
     while used_bytes(db) > max_bytes * 0.95:

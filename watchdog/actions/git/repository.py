@@ -84,7 +84,7 @@ class Repository(NamedTuple):
     """As root, git runs as the repository's owner: what it writes stays theirs, and so does what their config starts."""
     deadline: float
     object_dir: Path | None = None
-    """Where new objects go instead of into the repository: `aside`."""
+    """Where new objects go instead of into the repository: `scratch_objects`."""
 
     def git(
         self, *args: str, data: bytes | None = None, env: dict[str, str | None] | None = None, ok: Sequence[int] = (0,)
@@ -275,7 +275,7 @@ def worktree_entries(
 ) -> dict[str, TreeEntry | None]:
     """What the work tree has at these paths now, as git would keep it. A folder there counts as nothing.
 
-    `as_it_lies`: the very bytes, without line ends and filters. A file that a commit has with CRLF is left so by git.
+    `unfiltered`: the very bytes, without line ends and filters. A file that a commit has with CRLF is left so by git.
     """
     seen: dict[str, TreeEntry | None] = {}
     regular: list[str] = []

@@ -1,7 +1,7 @@
 """From one commit to the next without a moment in which a file is half written, or a crash cannot be gone on from.
 
 Everything is made ready beside the tree; then each file is renamed into place, then the index, then the branch moves by
-compare-and-swap. Killed anywhere, `swap` with the same plan finishes it; failed anywhere, it puts all back.
+compare-and-swap. Killed anywhere, `apply_update` with the same plan finishes it; failed anywhere, it puts all back.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def read_pages(
 ) -> list[SeriesPage]:
     """What it holds of these metrics (none named, or ``""``: of all) with ``after < t <= until``.
 
-    `most`: more samples than that are refused. Raises HistoryError with the cure.
+    `max_samples`: more samples than that are refused. Raises HistoryError with the cure.
     """
     pages: list[SeriesPage] = []
     with _open_transaction(path) as db:

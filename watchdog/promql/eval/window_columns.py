@@ -34,7 +34,7 @@ class WindowColumns(NamedTuple):
 
 
 def find_window_columns(page: SeriesPage, ends: Ints, span: Millis, samples_after: Millis = TIME_MIN) -> WindowColumns:
-    """The windows ``(end - span, end]``, as if nothing up to `since` were there."""
+    """The windows ``(end - span, end]``, as if nothing up to `samples_after` were there."""
     t = page.t
     if ends.size < MIN_VECTORIZED_TIMES:
         firsts, lasts = t.searchsorted(ends - span, "right"), t.searchsorted(ends, "right")

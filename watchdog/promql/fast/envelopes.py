@@ -2,7 +2,7 @@
 
 Replay asks it where no verdict can change: nothing need be evaluated there. Every bound holds for the very floats that
 `evaluate` gives, rounding included. What cannot be told is not said: of a function that is not known here, nothing at all;
-of a stretch in which samples are missing, or a comparison goes both ways, that it is not `sure`.
+of a stretch in which samples are missing, or a comparison goes both ways, that it is not `certain`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TimeSpans(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is true at all times of a stretch. Where it is not `sure`, the rest says nothing."""
+    """What is true at all times of a stretch. Where it is not `certain`, the rest says nothing."""
 
     keys: tuple[Labels, ...]
     low: Floats

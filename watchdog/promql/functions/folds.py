@@ -80,7 +80,7 @@ def fold_sliding(leaf: FoldNode, n: int, merge: Combine) -> FoldNode:
 
 
 def sum_sliding(x: Floats, n: int) -> Floats:
-    """`slide` with `plus`, in buffers that stay in the cache."""
+    """`fold_sliding` with `add`, in buffers that stay in the cache."""
     many, size, count = x.size - n + 1, 1, n
     rest = None
     result, here, there, other = _aligned_buffers(4, x.size)
@@ -171,7 +171,7 @@ def _fold_lengths(leaf: FoldNode, firsts: Ints, counts: Ints, lengths: range, me
 
 
 def fold_sum(w: Floats) -> Floats:
-    """`fold` with `plus`, said shorter: [rows, n] → [rows]."""
+    """`fold` with `add`, said shorter: [rows, n] → [rows]."""
     n = w.shape[1]
     if len(w) != 1:
         return fold((w,), add)[0]

@@ -1,0 +1,261 @@
+"""What CONTRIBUTING says of a new source, action or channel: one file, and one word in the union. Nothing else.
+
+A copy of the package gets two sources (one that is asked, one that is told), an action and a channel of its own, and its
+daemon goes the whole way with them: sampled, judged, tripped, acted, proven, told.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import free_port, wait_until
+
+PACKAGE = Path(__file__).parents[2] / "watchdog"
+
+ASKED = '''
+"""A number in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from watchdog.core.errors import SourceError
+from watchdog.core.model import ConnectionModel, Duration, FilePath, Millis, Sample
+from watchdog.core.protocols import SourceCache, SourceState
+
+
+class NumberFileSource(ConnectionModel):
+    """One number."""
+
+    reads_needed: ClassVar[int] = 1
+
+    type: Literal["number_file"]
+    file: FilePath
+    """Where it stands."""
+    every: Duration = 100
+
+    @property
+    def deadline(self) -> Millis:
+        return 1_000
+
+    @property
+    def identity(self) -> str:
+        return self.file
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
+        try:
+            value = float(Path(self.file).read_text())
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self.file} holds no number: {error}") from None
+        state["reads"] = state.get("reads", 0) + 1
+        return [Sample("number", (), now, value), Sample("reads_total", (), now, float(state["reads"]))]
+'''
+
+TOLD = '''
+"""Numbers in datagrams."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from watchdog.core.errors import SourceError
+from watchdog.core.model import ConnectionModel, Duration, Millis, Sample
+from watchdog.core.protocols import Deliver, SourceState
+
+
+class DatagramSource(ConnectionModel):
+    """NAME VALUE, sent to a port."""
+
+    type: Literal["datagram"]
+    port: int
+    every: Duration = 1_000
+
+    @property
+    def deadline(self) -> Millis:
+        return 60_000
+
+    @property
+    def identity(self) -> str:
+        return str(self.port)
+
+    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> DatagramReceiver:
+        return DatagramReceiver(self.port, state, deliver, clock)
+
+
+class DatagramReceiver:
+    def __init__(self, port: int, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError as error:
+            self._socket.close()
+            raise SourceError(f"port {port} cannot be listened on: {error.strerror}") from None
+        self._closing = False
+
+        def listen() -> None:
+            while True:
+                name, _, value = self._socket.recv(1_000).decode().partition(" ")
+                if self._closing:
+                    return
+                deliver([Sample(name, (), clock(), float(value))], state)
+
+        self._thread = threading.Thread(target=listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing = True
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join(5)
+        self._socket.close()
+'''
+
+ACTION = '''
+"""A file that says stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from watchdog.core.model import ActionModel, JsonObject
+
+
+class StopFileAction(ActionModel):
+    """Writes it."""
+
+    do: Literal["stop_file"]
+    file: str
+
+    def describe(self) -> str:
+        return f"write {self.file}"
+
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
+        Path(self.file).write_text(idempotency_key)
+        return "written"
+'''
+
+CHANNEL = '''
+"""A file of messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from watchdog.core.model import ConnectionModel, FilePath, Message, Severity
+
+
+class TextFileNotifier(ConnectionModel):
+    """A line each."""
+
+    type: Literal["text_file"]
+    file: FilePath
+    from_: Severity = Field(default="info", alias="from")
+
+    def send(self, message: Message) -> str:
+        with Path(self.file).open("a") as file:
+            file.write(f"{message.severity} {message.title}\\n")
+        return "handle"
+'''
+
+MAIN = """\
+sources:
+  asked: {{type: number_file, file: number}}
+  told: {{type: datagram, port: {udp}}}
+channels:
+  file: {{type: text_file, file: messages}}
+state: state
+web: {{listen: "127.0.0.1:{web}"}}
+"""
+
+RULES = """\
+targets: {{bot: {{}}}}
+kpis:
+  number: {{expr: number, unit: count}}
+  stopped: {{expr: stopped, unit: count}}
+rules:
+  - {{name: too-low, kpi: number, target: bot, crit: {{below: 10, plan: stop}}}}
+plans:
+  stop:
+    kind: halt
+    levels: [{{name: file, steps: [{{do: stop_file, file: {stop}}}], verify: {{that: [stopped == 1], give_up: 60s}}}}]
+"""
+
+
+def add(package: Path, union: str, module: str, text: str, name: str) -> None:
+    """One file, and one word in the union."""
+    folder = package / Path(union).parent
+    (folder / f"{module}.py").write_text(text)
+    registry = package / union
+    source = registry.read_text()
+    imported = f"from watchdog.{Path(union).parent}.{module} import {name}\n"
+    source = source.replace("from pydantic import Field\n", f"from pydantic import Field\n\n{imported}", 1)
+    source, changed = re.subn(r"(Any\w+ = Annotated\[\s*)", rf"\1{name} | ", source, count=1)
+    assert changed == 1
+    registry.write_text(source)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    copy = tmp_path / "package" / "watchdog"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    add(copy, "sources/__init__.py", "number_file", ASKED, "NumberFileSource")
+    add(copy, "sources/__init__.py", "datagram", TOLD, "DatagramSource")
+    add(copy, "actions/__init__.py", "stop_file", ACTION, "StopFileAction")
+    add(copy, "notifiers/__init__.py", "text_file", CHANNEL, "TextFileNotifier")
+    return copy.parent
+
+
+def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package: Path, tmp_path: Path) -> None:
+    config, udp = tmp_path / "config", free_port()
+    (config / "rules").mkdir(parents=True)
+    stop, messages = config / "stop", config / "messages"
+    (config / "number").write_text("100")
+    (config / "watchdog.yaml").write_text(MAIN.format(udp=udp, web=free_port()))
+    (config / "rules" / "rules.yaml").write_text(RULES.format(stop=stop))
+    command = [sys.executable, "-m", "watchdog"]
+    environ = {**os.environ, "PYTHONPATH": str(package)}
+
+    checked = subprocess.run(
+        [*command, "check", str(config)], cwd=package, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([*command, "run", "--config", str(config)], cwd=package, env=environ, stderr=log) as daemon,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bot,
+    ):
+        try:
+            wait_until(lambda: b"watching" in (tmp_path / "log").read_bytes(), "it watches")
+            (config / "number").write_text("5")
+            wait_until(stop.exists, "the action has acted")
+            (config / "number").write_text("100")
+
+            def proven() -> bool:
+                bot.sendto(b"stopped 1", ("127.0.0.1", udp))
+                return "proven" in (messages.read_text() if messages.exists() else "")
+
+            wait_until(proven, "what is pushed proves the plan, and the channel tells it")
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+
+    assert stop.read_text() == "run 1 level 0.0"
+    assert "crit bot: too-low" in messages.read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
