@@ -148,12 +148,12 @@ class PipelineHarness:
     def make_context(self, offload: Callable[..., Any], **overrides: Any) -> RollbackContext:
         """For a rollback that carries out what is queued here, joined to the pipeline as the daemon joins them."""
 
-        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+        def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
             with self.journal.transaction() as tx:
                 self.pipeline.incident_manager.queue_run(tx, target, plan, by, self.now, incident=incident)
             return True
 
-        def tell(message: Message) -> None:
+        def notify(message: Message) -> None:
             with self.journal.transaction() as tx:
                 self.pipeline.incident_manager.notify(tx, message, self.now)
 
@@ -171,7 +171,7 @@ class PipelineHarness:
                 if (key.rule, key.level) == (check.rule, check.level)
             }
 
-        def wanted(run: PlanRun) -> bool | None:
+        def still_needed(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
                 return True
             return self.pipeline.still_firing(tripped(run.incident, run.target))
@@ -183,9 +183,9 @@ class PipelineHarness:
             offload=offload,
             incident_terms=tripped,
             evidence=self.pipeline.gather_evidence,
-            still_needed=wanted,
-            queue_halt=halt,
-            notify=tell,
+            still_needed=still_needed,
+            queue_halt=queue_halt,
+            notify=notify,
             mute_rules=self.pipeline.mute_rules,
             close_if_over=lambda run: self.pipeline.close_incident_of(run, self.now),
             rule_terms=lambda target, names: machine_configs_of_rules(

@@ -318,7 +318,7 @@ class Daemon:
     # ─ what the rollback needs of the rest ─
 
     def _rollback_context(self) -> RollbackContext:
-        def halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+        def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
             if plan not in self.config.plans or target not in self.config.targets:
                 return False
             with self.journal.transaction() as tx:
@@ -330,30 +330,30 @@ class Daemon:
                 self.pipeline.incident_manager.notify(tx, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
-        def over(run: PlanRun) -> bool:
+        def close_incident(run: PlanRun) -> bool:
             self.outbox.notify_pending()
             return self.pipeline.close_incident_of(run, wall_clock())
 
-        def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
+        def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
 
-        def wanted(run: PlanRun) -> bool | None:
+        def still_needed(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
                 return True
-            return self.pipeline.still_firing(tripped(run.incident, run.target))
+            return self.pipeline.still_firing(tripped_configs(run.incident, run.target))
 
         return RollbackContext(
             journal=self.journal,
             telemetry=self.telemetry,
             clock=wall_clock,
             offload=self._acting,
-            incident_terms=tripped,
+            incident_terms=tripped_configs,
             evidence=self.pipeline.gather_evidence,
-            still_needed=wanted,
-            queue_halt=halt,
+            still_needed=still_needed,
+            queue_halt=queue_halt,
             notify=notify,
             run_ended=self._inspector.note_run_ended,
-            close_if_over=over,
+            close_if_over=close_incident,
             rule_terms=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names
             ),
@@ -364,13 +364,13 @@ class Daemon:
         )
 
     def _status_threadsafe(self) -> dict[str, object]:
-        async def ask() -> dict[str, object]:
+        async def build() -> dict[str, object]:
             errors = self._sampler.errors()
             return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
                 "history": self.series_writer.status()
             }
 
-        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(5)
+        return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 
     def _query_threadsafe(self, params: Mapping[str, str]) -> dict[str, object]:
         """Only the copy is made in our own loop: what a stranger asks delays nothing."""

@@ -17,7 +17,7 @@ from watchdog.rules import BaselineState, baseline_mismatch
 def build_status(
     config: Config, pipeline: Pipeline, journal: Journal, source_errors: Mapping[str, str | None], now: Millis
 ) -> dict[str, object]:
-    """`lost`: source → why its last read failed, None when it did not."""
+    """`source_errors`: source → why its last read failed, None when it did not."""
     judged = {rule.kpi for rule in config.rules.values()}
     return {
         "version": __version__,

@@ -148,4 +148,4 @@ class BaselineWriter(Protocol):
         """In place of the one of its kind that was there."""
 
     def save_points(self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis) -> None:
-        """Adds values; those from `before`, and those of another expression, are no longer needed."""
+        """Adds values; those from `delete_before`, and those of another expression, are no longer needed."""

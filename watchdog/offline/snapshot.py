@@ -191,7 +191,8 @@ def _resume_interrupted(folder: Path, location: Target) -> str:
 
 
 def _reset_edited_files(snapshot: Snapshot, replaced_snapshot: Snapshot) -> None:
-    """Saved files that are edited now get HEAD's content for a moment: those edits are in `aside`, and git would refuse."""
+    """Saved files that are edited now get HEAD's content for a moment, or git would refuse: the edits are in
+    `replaced_snapshot`."""
     repo = repository.open_repository(snapshot.repo, _GIT_TIMEOUT_MS)
     mine = {Path(one.path) for one in snapshot.saved} & {Path(one.path) for one in replaced_snapshot.saved}
     for path in mine & set(_modified_files(repo)):

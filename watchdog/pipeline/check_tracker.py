@@ -29,9 +29,9 @@ class CheckTracker:
         "clearly_ok_at",
         "has_display_kpi",
         "has_only",
+        "machine_config",
         "machine_keys",
         "reading_key",
-        "terms",
     )
 
     clearly_ok_at: Millis
@@ -45,8 +45,8 @@ class CheckTracker:
     has_display_kpi: bool
     """Another number than the one that is judged is shown."""
 
-    def __init__(self, check: Check, terms: MachineConfig) -> None:
-        self.check, self.terms = check, terms
+    def __init__(self, check: Check, machine_config: MachineConfig) -> None:
+        self.check, self.machine_config = check, machine_config
         self.reading_key = check.query, check.target
         self.has_only = self.has_display_kpi = False
         self.machine_keys = []
@@ -95,7 +95,7 @@ class CheckTracker:
             return
         for verdict in rules.judge(self.check, self._reading, self.clearly_ok_at, self.label_sets()):
             key = StateKey(verdict.rule, verdict.level, verdict.labels)
-            machines[key], _ = advance(machines[key], verdict, self.terms, self.clearly_ok_at)
+            machines[key], _ = advance(machines[key], verdict, self.machine_config, self.clearly_ok_at)
         self._flushed = True
 
 

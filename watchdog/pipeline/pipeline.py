@@ -309,7 +309,7 @@ class Pipeline:
                 if machine is None:
                     tracker.machine_keys.append(key)
                     machine = MachineState(since=now, last=now)
-                machines[key], new = advance(machine, verdict, tracker.terms, now)
+                machines[key], new = advance(machine, verdict, tracker.machine_config, now)
                 changes += [(check, change, verdict) for change in new]
                 if should_forget(check, key, machines[key], new):
                     del machines[key]

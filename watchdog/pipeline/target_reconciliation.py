@@ -2,7 +2,7 @@
 
 It stays in the journal and holds again when the name is back. Where another target is at the same place by now (unit,
 process and repo are the same), it is that one which is latched: a bot that was halted is not free because it was renamed.
-Their incidents are closed by the ledger, as soon as no plan is at work.
+Their incidents are closed by the incident_manager, as soon as no plan is at work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from watchdog.pipeline.incident_manager import IncidentManager
 
 
 def reconcile_targets(
-    config: Config, journal: Journal, ledger: IncidentManager, now: Millis, *, clock_jumped: bool = False
+    config: Config, journal: Journal, incident_manager: IncidentManager, now: Millis, *, clock_jumped: bool = False
 ) -> dict[str, TargetState]:
     """What the journal knows of each target, after its latches have found their targets again; people are told of those
     that have not. `clock_jumped`: the clock has, and what the journal knows of a time to come was just now."""
@@ -24,7 +24,7 @@ def reconcile_targets(
         if clock_jumped:
             tx.handle_clock_jump(now)
         for state in journal.targets.list_latched():
-            _reconcile_latch(tx, config, journal, ledger, state, now)
+            _reconcile_latch(tx, config, journal, incident_manager, state, now)
         for name, target in config.targets.items():
             if journal.targets.get_state(name, now).place != (location := target.location()):
                 tx.targets.update_target(name, place=location)
@@ -32,15 +32,20 @@ def reconcile_targets(
 
 
 def _reconcile_latch(
-    tx: Transaction, config: Config, journal: Journal, ledger: IncidentManager, state: TargetState, now: Millis
+    tx: Transaction,
+    config: Config,
+    journal: Journal,
+    incident_manager: IncidentManager,
+    state: TargetState,
+    now: Millis,
 ) -> None:
     was_unconfigured = journal.timeline.last_event_kind(state.name, ("away", "here", "moved", "resumed")) == "away"
     successors = [] if state.name in config.targets else successors_of(config, state.place)
 
-    def say(name: str, kind: str, text: str, *lines: str) -> None:
+    def report(name: str, kind: str, text: str, *lines: str) -> None:
         log.warning("%s: %s (%s)", name, text, state.latch_why)
         tx.timeline.add_event(kind, f"{text}: {state.latch_why}", now, target=name)
-        ledger.notify(tx, Message("warn", f"{name}: {text}", (state.latch_why or "", *lines)), now)
+        incident_manager.notify(tx, Message("warn", f"{name}: {text}", (state.latch_why or "", *lines)), now)
 
     if successors:
         tx.targets.update_target(state.name, latched=None, latch_why=None)
@@ -48,9 +53,9 @@ def _reconcile_latch(
     for successor in successors:
         if journal.targets.get_state(successor, now).latched is None:
             tx.targets.update_target(successor, latched=state.latched, latch_why=state.latch_why)
-        say(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
+        report(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
     if state.name not in config.targets and not successors and not was_unconfigured:
-        say(
+        report(
             state.name,
             "away",
             "latched, and no longer configured",
@@ -58,7 +63,7 @@ def _reconcile_latch(
             _resume_hint(state.name),
         )
     elif state.name in config.targets and was_unconfigured:
-        say(state.name, "here", "configured again, and still latched", _resume_hint(state.name))
+        report(state.name, "here", "configured again, and still latched", _resume_hint(state.name))
 
 
 def successors_of(config: Config, location: str | None) -> list[str]:

@@ -64,7 +64,7 @@ class WriteBuffer:
                 self._written_until.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
 
     def collect(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> WriteBatch:
-        """Everything since the last batch that was `done`, five minutes of it at most: so long everything is held.
+        """Everything since the last batch that was `mark_written`, five minutes of it at most: so long everything is held.
 
         `states`: as they are now; nothing may be ingested between their making and this.
         """

@@ -49,7 +49,7 @@ _SECTIONS = {
 
 
 def render_status_page(status: Mapping[str, Any]) -> str:
-    """`known`: what /api/status says. A whole page of HTML."""
+    """`status`: what /api/status says. A whole page of HTML."""
     rows_by_kind: dict[str, list[str]] = {kind: [] for kind in _SECTIONS}
     names_by_state: dict[str, list[str]] = {"crit": [], "warn": []}
     kind = ""

@@ -22,7 +22,7 @@ class StatusRow(NamedTuple):
 
 
 def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
-    """`known`: what /api/status says. What fires stands above what is well."""
+    """`status`: what /api/status says. What fires stands above what is well."""
     for name, source in status["sources"].items():
         yield StatusRow(
             "source",

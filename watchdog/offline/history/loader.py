@@ -89,7 +89,7 @@ def page_intervals(pages: PageList) -> dict[int, int]:
 def sample_interval(pages: PageList, metrics: Collection[str], intervals: Mapping[int, int]) -> int:
     """ms between two samples, where they come slowest: over the pages that hold one of these metrics, else over all.
 
-    0 when nowhere two samples are held. ``""`` among the metrics: all pages. `known`: the `spacings` of the pages.
+    0 when nowhere two samples are held. ``""`` among the metrics: all pages. `intervals`: the `page_intervals` of the pages.
     """
     named = [
         intervals[id(page)]

@@ -31,15 +31,17 @@ class Crossings(NamedTuple):
 class LabelSetRow:
     """One label set: how it may trip while it does not fire, and clear while it does."""
 
-    def __init__(self, kinds: npt.NDArray[np.int8], times: Ints, newest: Ints, terms: MachineConfig, well: int) -> None:
-        patience = terms.patience
+    def __init__(
+        self, kinds: npt.NDArray[np.int8], times: Ints, newest: Ints, machine_config: MachineConfig, well: int
+    ) -> None:
+        patience = machine_config.patience
         bad: Bools = kinds == KIND_BAD
         self._trips = (
             _CountWindow(bad, newest, patience.n, patience.m)
             if patience.m
             else _LastingRuns(bad, times, patience.duration)
         )
-        self._clears = _LastingRuns(kinds == well, times, terms.clear_for)
+        self._clears = _LastingRuns(kinds == well, times, machine_config.clear_for)
 
     def next_relevant(self, fires: bool, start: int, stop: int) -> int | None:
         """From where on to look closely, from `start` until before `stop`; None: nothing comes of it."""

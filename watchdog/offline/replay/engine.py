@@ -178,7 +178,7 @@ class _KpiReplay:
         age_cache: AgeCache,
         spacings: Mapping[int, Millis],
     ) -> None:
-        """`beside`: what is shown with a condition."""
+        """`displayed`: what is shown with a condition."""
         self._age_cache, self._spacings = age_cache, spacings
         self._name, self._displayed = name, displayed
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed

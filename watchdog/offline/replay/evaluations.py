@@ -122,7 +122,7 @@ class KpiEvaluations:
         return Crossings(np.flatnonzero(soft | hard) + 1, np.flatnonzero(hard) + 1, kinds)
 
     def label_set_rows(
-        self, check: Check, terms: MachineConfig, kinds: npt.NDArray[np.int8]
+        self, check: Check, machine_config: MachineConfig, kinds: npt.NDArray[np.int8]
     ) -> dict[StateKey, LabelSetRow] | None:
         """The same, label set by label set; None where several series are one label set to the rule."""
         well = KIND_ABSENT if check.operator == "expr" else KIND_OK
@@ -132,7 +132,7 @@ class KpiEvaluations:
                 pair for pair in key if pair[0] != METRIC_NAME_LABEL and (check.each is None or pair[0] in check.each)
             )
             rows[StateKey(check.rule, check.level, labels)] = LabelSetRow(
-                row, self.times, self.result.newest, terms, well
+                row, self.times, self.result.newest, machine_config, well
             )
         return rows if len(rows) == len(kinds) else None
 

@@ -37,7 +37,7 @@ class ThresholdReplay:
 
     def __init__(self, check: Check, index: int) -> None:
         self.check, self.index = check, index
-        self.terms: MachineConfig = machine_config(check)
+        self.machine_config: MachineConfig = machine_config(check)
         self.machines: dict[StateKey, MachineState] = {}
         self.changes: list[RecordedChange] = []
         self.judged = False
@@ -58,11 +58,11 @@ class ThresholdReplay:
         edges = crossings.edges
         rows: dict[StateKey, LabelSetRow] | None = None
         # What a condition names anew is evaluated at once, whether or not samples came: N of M counts that, too.
-        countable = self.check.operator != "expr" or not self.terms.patience.m
+        countable = self.check.operator != "expr" or not self.machine_config.patience.m
         if crossings.kinds is not None and edges.size > _MIN_CROSSINGS and countable:
-            rows = evaluations.label_set_rows(self.check, self.terms, crossings.kinds)
+            rows = evaluations.label_set_rows(self.check, self.machine_config, crossings.kinds)
 
-        def look(due: Millis) -> tuple[KpiEvaluations, int]:
+        def lookup(due: Millis) -> tuple[KpiEvaluations, int]:
             return evaluations, int(evaluations.times.searchsorted(due))
 
         at = 0
@@ -73,13 +73,13 @@ class ThresholdReplay:
             n = int(edges.searchsorted(at))
             edge = int(edges[n]) if n < edges.size else size
             if edge > at:
-                self.run_unchanged(int(evaluations.times[at]), int(evaluations.times[edge - 1]), look)
+                self.run_unchanged(int(evaluations.times[at]), int(evaluations.times[edge - 1]), lookup)
             if edge == size:
                 break
             if rows is not None and (fires := self._steady_rows(rows)) is not None:
                 next_edge = next_relevant(list(rows.values()), fires, crossings, edge, size)
                 if next_edge > edge:
-                    self._pending_round, edge = (look, int(evaluations.times[next_edge - 1])), next_edge
+                    self._pending_round, edge = (lookup, int(evaluations.times[next_edge - 1])), next_edge
             self._begin_stretch(evaluations, edge, asleep is not None and bool(asleep[edge]))
             at = edge + 1
         if begins or edges.size:
@@ -110,7 +110,7 @@ class ThresholdReplay:
         next_time = first
         while not self._sleeps:
             # N of M counts evaluations: after M new ones of one kind nothing more can come of it.
-            if self._evaluations >= self.terms.patience.m or self._no_data:
+            if self._evaluations >= self.machine_config.patience.m or self._no_data:
                 next_time = max(next_time, self._next_timer())
             if next_time > last:
                 break
@@ -138,8 +138,8 @@ class ThresholdReplay:
     def _flush_pending(self) -> None:
         if self._pending_round is None:
             return
-        (look, last), self._pending_round = self._pending_round, None
-        seen, i = look(last)
+        (lookup, last), self._pending_round = self._pending_round, None
+        seen, i = lookup(last)
         if self._sleeps:
             self._wake_machines(int(seen.times[i]))
         else:
@@ -156,7 +156,7 @@ class ThresholdReplay:
         for verdict in rules.judge(self.check, evaluations.reading(i), now, known):
             key = StateKey(verdict.rule, verdict.level, verdict.labels)
             machine = self.machines.get(key, MachineState(since=now, last=now))
-            self.machines[key], changes = advance(machine, verdict, self.terms, now)
+            self.machines[key], changes = advance(machine, verdict, self.machine_config, now)
             # What pended and came to nothing is passed over elsewhere, so it is told nowhere.
             self.changes += [RecordedChange(change, verdict) for change in changes if change.kind != "dropped"]
             if should_forget(self.check, key, self.machines[key], changes):
@@ -177,17 +177,17 @@ class ThresholdReplay:
 
     def _next_timer(self) -> Millis:
         """When the first timer runs out, if the verdicts stay of the kind that they are."""
-        return min((_timer_end(machine, self.terms) for machine in self.machines.values()), default=_NEVER)
+        return min((_timer_end(machine, self.machine_config) for machine in self.machines.values()), default=_NEVER)
 
 
-def _timer_end(machine: MachineState, terms: MachineConfig) -> Millis:
+def _timer_end(machine: MachineState, config: MachineConfig) -> Millis:
     if machine.outcome in ("nodata", "error"):
         left = [
-            limit - machine.missing for limit in (terms.missing_after, terms.forget_after) if limit > machine.missing
+            limit - machine.missing for limit in (config.missing_after, config.forget_after) if limit > machine.missing
         ]
         return machine.last + min(left) if left else _NEVER
     if machine.is_firing:
-        return machine.last + max(0, terms.clear_for - machine.held) if machine.cleared else _NEVER
-    if machine.outcome == "bad" and not terms.patience.m:
-        return machine.last + max(0, terms.patience.duration - machine.held)
+        return machine.last + max(0, config.clear_for - machine.held) if machine.cleared else _NEVER
+    if machine.outcome == "bad" and not config.patience.m:
+        return machine.last + max(0, config.patience.duration - machine.held)
     return _NEVER

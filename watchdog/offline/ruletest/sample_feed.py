@@ -17,12 +17,12 @@ class DuplicateError(Exception):
 
 
 class SampleFeed(PageList):
-    """Nothing after the time that was last `play`ed to can be seen."""
+    """Nothing after the time that was last advanced to can be seen."""
 
     def __init__(
         self, series: Mapping[Labels, Sequence[SeriesValue]], interval: Millis, rule_times: Iterable[Millis]
     ) -> None:
-        """`given`: key with name → one value each `interval`, from time 0. `others`: times at which rules may write."""
+        """`series`: key with name → one value each `interval`, from time 0. `rule_times`: times at which rules may write."""
         longest = max(map(len, series.values()), default=0)
         self._t = np.unique(np.array([*(i * interval for i in range(longest)), *rule_times], np.int64))
         self._v = np.full((max(8, 2 * len(series)), self._t.size), ABSENT, np.float64)

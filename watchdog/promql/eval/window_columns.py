@@ -163,7 +163,7 @@ def announce_spacing(page: SeriesPage, ends: Ints, interval: Millis) -> None:
 
 
 def cached_spacing(page: SeriesPage, start: int, stop: int) -> Millis:
-    """`spacing` of these columns; what was found out of them before is remembered."""
+    """The spacing of these columns; what was found out of them before is remembered."""
     known = page.spacing_cache
     if known is not None and known[0] is page.t and known[1] <= start <= known[2]:
         from_, until, apart = known[1:]

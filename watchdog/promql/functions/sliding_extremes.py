@@ -30,7 +30,7 @@ class WindowBlocks:
     __slots__ = ("_grid", "_tail", "core_blocks", "count", "groups", "overhang", "size")
 
     def __init__(self, x: Floats, n: int) -> None:
-        """`n` is at least `LEAST`."""
+        """`n` is at least `MIN_WINDOW_SAMPLES`."""
         self.size = size = min(_MAX_BLOCK_SIZE, 1 << (n.bit_length() - 3))
         self.count = x.size - n + 1
         self.groups = -(-self.count // size)
