@@ -1,9 +1,9 @@
 """The flow, on one screen. Decides nothing and touches nothing: it calls those who do, in this order.
 
 ```
-source ─read→ samples ─keep→ series ─evaluate→ KPI values ─judge→ verdicts ─advance→ incident changes
-   ─guard→ allowed | refused(why) ─record→ journal (one transaction: change + plan run + steps + messages)
-        journal ─drain→ rollback (started → apply → verify → outcome) and notify (send → sent)
+source ─read→ samples ─add→ head ─evaluate→ KPI values ─judge→ verdicts ─advance→ transitions
+   ─guard→ allowed | refused(reason) ─record→ journal (one transaction: transition + plan run + messages)
+        journal ─→ rollback (started → apply → verify → outcome) and notifiers (send → sent)
 ```
 """
 
@@ -30,15 +30,16 @@ from watchdog.pipeline.check_tracker import (
     mutable_rules,
     should_forget,
 )
-from watchdog.pipeline.config_expressions import expressions, longest_windows, metrics_of, peak_metrics
+from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_reconciliation import reconcile_targets
-from watchdog.pipeline.template_query import describe_evaluation_error, run_template_query
-from watchdog.promql import EmbeddedEvaluator, EvaluationRound, Evaluator, Expr, PromqlError, metric_names
+from watchdog.pipeline.template_query import run_template_query
+from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
 from watchdog.tsdb.head import Head
@@ -77,10 +78,10 @@ class Pipeline:
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
-        self.readings: dict[str, Reading] = {}
         self._lost_since: dict[str, Millis] = {}
         self._reported_blind = False
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
+        self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
         self.baselines = BaselineTracker(config, journal, now)
         self.apply_config(config, now)
@@ -95,19 +96,16 @@ class Pipeline:
         self.config = config
         self._muted = {target: mutable_rules(names, config) for target, names in self._muted.items()}
         self.store.set_lookback(longest_windows(config))
-        self._parsed = {text: config.parse_expr(text) for text in expressions(config)}
         before, self.baselines = self.baselines, BaselineTracker(config, self.journal, now)
         self.baselines.carry_over(before)
         self._checks = self.baselines.checks()
-        self._evaluated_kpis = rules.queries(config.kpis, config.rules)
-        self._metrics_by_kpi = {name: metrics_of(asked, self._parsed) for name, asked in self._evaluated_kpis.items()}
+        self._kpis.apply_config(config)
         for source in self._source_metrics.apply_config(config.sources):
             self.telemetry.remove_source(source)
-        self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
         )
-        self._target_states = reconcile_targets(config, self.journal, self.incident_manager, now)
+        self._reconcile_targets(now)
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         without_incident = config.targets.keys() - self.incident_manager.targets_with_open_incident()
@@ -122,23 +120,30 @@ class Pipeline:
         for key in removed:
             del machines[key]
         self._reset_trackers()
-        self._peak_metrics = peak_metrics(self._evaluated_kpis.values(), self._parsed)
+        self._peak_metrics = self._kpis.peak_metrics()
+
+    def _reconcile_targets(self, now: Millis, *, clock_jumped: bool = False) -> None:
+        states = reconcile_targets(self.config, self.journal, self.incident_manager, now, clock_jumped=clock_jumped)
+        self._kpis.epochs = {name: state.epoch for name, state in states.items()}
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        """KPI → what its last evaluation said."""
+        return self._kpis.readings
 
     def is_firing(self, target: str) -> bool:
         """Whether anything of a target does."""
         return any(m.is_firing for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
 
     def _update_baselines(self, now: Millis) -> None:
-        if self.baselines.update(lambda kpi, target: self.evaluate_kpi(kpi, target, now), self.is_firing, now):
+        if self.baselines.update(lambda kpi, target: self._kpis.evaluate(kpi, target, now), self.is_firing, now):
             self._checks = self.baselines.checks()
             self._reset_trackers()
 
     def handle_clock_jump(self, now: Millis) -> None:
         """After a suspend or a clock jump: as after a restart."""
-        self.started_at, self._target_states = (
-            now,
-            reconcile_targets(self.config, self.journal, self.incident_manager, now, clock_jumped=True),
-        )
+        self.started_at = now
+        self._reconcile_targets(now, clock_jumped=True)
         machines = self.machines
         machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
         self._reset_trackers()
@@ -156,24 +161,22 @@ class Pipeline:
         self._trackers = [CheckTracker(check, machine_config(check)) for check in self._checks]
         for tracker in self._trackers:
             tracker.has_only = self.config.rules[tracker.check.rule].only is not None
-            tracker.has_display_kpi = self._has_display_kpi(tracker.check)
+            tracker.has_display_kpi = self._kpis.has_display_kpi(tracker.check)
             tracker.machine_keys = known.get((tracker.check.rule, tracker.check.level), [])
         self._trackers_by_source: dict[str, list[CheckTracker]] = {}
-        self._expressions_by_source: dict[str, list[Expr]] = {}
-        self._max_ages: dict[str, Millis] = {}
         self._unjudged_sources = {_ALL_SOURCES}
 
-    # ─ keep ─
+    # ─ samples ─
 
     def add_samples(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
         listed = list(samples)
         newest = self.store.ingest(source, now, listed)
         self._unjudged_sources.add(source)
         if self._source_metrics.note(source, {sample.name for sample in listed} | {"up"}):
-            self._trackers_by_source, self._expressions_by_source, self._max_ages = {}, {}, {}
-            self._unjudged_sources.add(
-                _ALL_SOURCES
-            )  # what it no longer delivers is missed by rules that it does not touch
+            self._trackers_by_source = {}
+            self._kpis.forget_sources()
+            # What it no longer delivers is missed by rules that it does not touch.
+            self._unjudged_sources.add(_ALL_SOURCES)
         self._lost_since.pop(source, None)
         self.telemetry.source_up.labels(source).set(1)
         self.telemetry.source_last_sample.labels(source).set(newest / 1_000)
@@ -188,73 +191,11 @@ class Pipeline:
 
     async def prefetch(self, now: Millis, source: str | None = None) -> None:
         """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask."""
-        await self._evaluator.prefetch(self._expressions_reading(source), now)
-
-    def _expressions_reading(self, source: str | None) -> Collection[Expr]:
-        """Whatever the configuration asks, or of that what a source's samples touch."""
-        if source is None:
-            return self._parsed.values()
-        touched = self._expressions_by_source.get(source)
-        if touched is None:
-            touched = self._expressions_by_source[source] = [
-                expr for expr in self._parsed.values() if self._source_metrics.touches(source, metric_names(expr))
-            ]
-        return touched
-
-    def evaluate_kpi(
-        self, kpi: str, target: str, now: Millis, after: Millis | None = None, evaluation: EvaluationRound | None = None
-    ) -> Reading:
-        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
-        `evaluation`: where what is read at `now` is shared."""
-        effective, needs, evaluation = self._evaluated_kpis[kpi], None, evaluation or self._evaluator.at(now)
-        # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
-        since = self._target_states[target].epoch if effective.since == "resume" else after
-        try:
-            values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
-            if effective.needs is not None:
-                evidence = evaluation.evaluate(self._parsed[effective.needs], since)
-                needs, until = evidence.values, min(until, evidence.valid_until)
-        except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
-            return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get(kpi)))
-        if not self._metrics_by_kpi[kpi]:
-            newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
-        elif after is not None and newest <= after:
-            newest = 0
-        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until)
-
-    def _evaluate_check(
-        self,
-        check: Check,
-        readings: dict[tuple[str, str], Reading],
-        now: Millis,
-        after: Millis | None = None,
-        evaluation: EvaluationRound | None = None,
-    ) -> Reading:
-        """What the check is judged by; `readings` holds what this round has evaluated already."""
-        names = (check.query,) if not self._has_display_kpi(check) else (check.query, check.kpi)
-        for name in names:
-            if (name, check.target) not in readings:
-                readings[name, check.target] = self.evaluate_kpi(name, check.target, now, after, evaluation)
-        reading = readings[check.query, check.target]
-        if len(names) == 1:
-            return reading
-        shown = readings[check.kpi, check.target]
-        return reading._replace(kpi_values=shown.values, valid_until=min(reading.valid_until, shown.valid_until))
-
-    def _has_display_kpi(self, check: Check) -> bool:
-        """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
-        return check.operator == "expr" and check.kpi != check.query and check.kpi in self._evaluated_kpis
+        await self._kpis.prefetch(now, source)
 
     def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
-        expr = self._parsed.get(text) or self.config.parse_expr(text)  # a plan keeps its conditions over a reload
-        try:
-            instant = self._evaluator.at(now).evaluate(expr, after)
-            if now - instant.newest > self._source_metrics.staleness_limit(metric_names(expr)):
-                return None
-            return bool(instant.values)
-        except PromqlError:
-            return None
+        return self._kpis.condition_holds(text, now, after)
 
     def gather_evidence(
         self, target: str, terms: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
@@ -266,15 +207,15 @@ class Pipeline:
             if (
                 mine
                 and check.target == target
-                and is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+                and is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
             ):
                 # What it is not meant for neither proves nor disproves anything.
                 verdicts += [
                     Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine
                 ]
             elif mine and check.target == target:
-                verdicts += rules.judge(check, self._evaluate_check(check, {}, now, since), now, mine)
-        return verdicts, {text: self.condition_holds(text, now, since) for text in conditions}
+                verdicts += rules.judge(check, self._kpis.evaluate_check(check, {}, now, since), now, mine)
+        return verdicts, {text: self._kpis.condition_holds(text, now, since) for text in conditions}
 
     # ─ judge and record ─
 
@@ -290,7 +231,7 @@ class Pipeline:
         evaluation, machines, muted = self._evaluator.at(now), self._machines, self._muted
         for tracker in self._trackers_to_judge(now, source):
             check = tracker.check
-            inactive = tracker.has_only and is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+            inactive = tracker.has_only and is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
             if inactive or (muted and check.rule in muted.get(check.target, ())):
                 tracker.flush(machines)
                 tracker.clearly_ok_at = 0
@@ -298,7 +239,7 @@ class Pipeline:
                 continue
             reading = readings.get(tracker.reading_key)
             if reading is None or tracker.has_display_kpi:
-                reading = self._evaluate_check(check, readings, now, evaluation=evaluation)
+                reading = self._kpis.evaluate_check(check, readings, now, evaluation=evaluation)
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
@@ -317,7 +258,7 @@ class Pipeline:
                 else:
                     verdicts.append((check, verdict))
             tracker.update(reading, machines, now)
-        self.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
+        self._kpis.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
             affected = self._record(before, verdicts, changes, now)
         except BaseException:  # nothing of it was written down: the next round sees it anew
@@ -346,7 +287,7 @@ class Pipeline:
             touched = self._trackers_by_source[source] = [
                 tracker
                 for tracker in self._trackers
-                if self._source_metrics.touches(source, self._metrics_by_kpi[tracker.check.query])
+                if self._source_metrics.touches(source, self._kpis.metrics_of(tracker.check.query))
             ]
         return touched
 
@@ -392,7 +333,7 @@ class Pipeline:
                 ):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
-                self._target_states = reconcile_targets(self.config, self.journal, self.incident_manager, now)
+                self._reconcile_targets(now)
         self._reported_blind = blind
         return affected
 
@@ -417,12 +358,6 @@ class Pipeline:
             self._muted[target] = wanted
             self._reset_trackers()
 
-    def _max_age(self, kpi: str) -> Millis:
-        age = self._max_ages.get(kpi)
-        if age is None:
-            age = self._max_ages[kpi] = self._source_metrics.staleness_limit(self._metrics_by_kpi[kpi])
-        return age
-
     # ─ resume ─
 
     def find_stale_rule(self, target: str, now: Millis) -> str | None:
@@ -432,10 +367,10 @@ class Pipeline:
             if (
                 check.target != target
                 or check.level != "crit"
-                or is_inactive(self.config.rules[check.rule], self.condition_holds, now)
+                or is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
             ):
                 continue
-            reading = self._evaluate_check(check, readings, now)
+            reading = self._kpis.evaluate_check(check, readings, now)
             why, may_be_absent = reading.stale_reason(check.query, now), check.missing.then == "ok"
             if why is not None and (reading.error or reading.newest_sample or not may_be_absent):
                 return f"rule {check.rule} cannot be judged: {why}"
@@ -455,7 +390,7 @@ class Pipeline:
         for key in mine:
             del machines[key]
         self._reset_trackers()
-        self._target_states = reconcile_targets(self.config, self.journal, self.incident_manager, now)
+        self._reconcile_targets(now)
 
 
 _ALL_SOURCES = ""

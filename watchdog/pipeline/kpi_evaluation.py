@@ -1,0 +1,125 @@
+"""What a configuration asks of the engine, and what one evaluation of a KPI, a check or a condition says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from watchdog import rules
+from watchdog.config import Config
+from watchdog.core.model import Millis
+from watchdog.pipeline import config_expressions
+from watchdog.pipeline.source_metrics import SourceMetrics
+from watchdog.pipeline.template_query import describe_evaluation_error
+from watchdog.promql import EvaluationRound, Evaluator, Expr, PromqlError, metric_names
+from watchdog.rules import Check, Kpi, Reading
+
+
+class KpiEvaluation:
+    """The expressions of a configuration, parsed once, over one engine."""
+
+    def __init__(self, evaluator: Evaluator, source_metrics: SourceMetrics) -> None:
+        self._evaluator = evaluator
+        self._source_metrics = source_metrics
+        self.epochs: Mapping[str, Millis] = {}
+        """Target → since when a KPI with `since: resume` counts."""
+        self.readings: dict[str, Reading] = {}
+        """KPI → what its last evaluation said."""
+
+    def apply_config(self, config: Config) -> None:
+        """Swaps the configuration."""
+        self._config = config
+        self._parsed = {text: config.parse_expr(text) for text in config_expressions.expressions(config)}
+        self._kpis: Mapping[str, Kpi] = rules.queries(config.kpis, config.rules)
+        self._metrics_by_kpi = {
+            name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
+        }
+        self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
+        self.forget_sources()
+
+    def forget_sources(self) -> None:
+        """Which source delivers what has changed."""
+        self._expressions_by_source: dict[str, list[Expr]] = {}
+        self._max_ages: dict[str, Millis] = {}
+
+    def metrics_of(self, kpi: str) -> Collection[str]:
+        """The metrics that it reads."""
+        return self._metrics_by_kpi[kpi]
+
+    def peak_metrics(self) -> set[tuple[str, str]]:
+        """(metric, max | min): those whose extreme samples must outlive a restart."""
+        return config_expressions.peak_metrics(self._kpis.values(), self._parsed)
+
+    async def prefetch(self, now: Millis, source: str | None = None) -> None:
+        await self._evaluator.prefetch(self._expressions_reading(source), now)
+
+    def _expressions_reading(self, source: str | None) -> Collection[Expr]:
+        """Whatever the configuration asks, or of that what a source's samples touch."""
+        if source is None:
+            return self._parsed.values()
+        touched = self._expressions_by_source.get(source)
+        if touched is None:
+            touched = self._expressions_by_source[source] = [
+                expr for expr in self._parsed.values() if self._source_metrics.touches(source, metric_names(expr))
+            ]
+        return touched
+
+    def evaluate(
+        self, kpi: str, target: str, now: Millis, after: Millis | None = None, evaluation: EvaluationRound | None = None
+    ) -> Reading:
+        """The KPI at `now`. `after`: as if nothing older had been seen (verify passes the end of the last step).
+        `evaluation`: where what is read at `now` is shared."""
+        effective, needs, evaluation = self._kpis[kpi], None, evaluation or self._evaluator.at(now)
+        # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
+        since = self.epochs[target] if effective.since == "resume" else after
+        try:
+            values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
+            if effective.needs is not None:
+                evidence = evaluation.evaluate(self._parsed[effective.needs], since)
+                needs, until = evidence.values, min(until, evidence.valid_until)
+        except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
+            return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get(kpi)))
+        if not self._metrics_by_kpi[kpi]:
+            newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
+        elif after is not None and newest <= after:
+            newest = 0
+        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until)
+
+    def evaluate_check(
+        self,
+        check: Check,
+        readings: dict[tuple[str, str], Reading],
+        now: Millis,
+        after: Millis | None = None,
+        evaluation: EvaluationRound | None = None,
+    ) -> Reading:
+        """What the check is judged by; `readings` holds what this round has evaluated already."""
+        names = (check.query,) if not self.has_display_kpi(check) else (check.query, check.kpi)
+        for name in names:
+            if (name, check.target) not in readings:
+                readings[name, check.target] = self.evaluate(name, check.target, now, after, evaluation)
+        reading = readings[check.query, check.target]
+        if len(names) == 1:
+            return reading
+        shown = readings[check.kpi, check.target]
+        return reading._replace(kpi_values=shown.values, valid_until=min(reading.valid_until, shown.valid_until))
+
+    def has_display_kpi(self, check: Check) -> bool:
+        """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
+        return check.operator == "expr" and check.kpi != check.query and check.kpi in self._kpis
+
+    def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
+        """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
+        expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
+        try:
+            instant = self._evaluator.at(now).evaluate(expr, after)
+            if now - instant.newest > self._source_metrics.staleness_limit(metric_names(expr)):
+                return None
+            return bool(instant.values)
+        except PromqlError:
+            return None
+
+    def _max_age(self, kpi: str) -> Millis:
+        age = self._max_ages.get(kpi)
+        if age is None:
+            age = self._max_ages[kpi] = self._source_metrics.staleness_limit(self._metrics_by_kpi[kpi])
+        return age
