@@ -22,8 +22,9 @@ from tests.actions.test_process import BotFolder
 from tests.actions.test_systemd import FakeSystemctl
 from tests.support.actions import GitRepo, json_round_trip, killed_at, make_action
 from watchdog.actions import AnyAction as Union
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, ConfigModel, JsonObject
+from watchdog.core.model import ConfigModel, JsonObject
 from watchdog.core.protocols import Action, CommitRange
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.core.units import parse_duration

@@ -130,7 +130,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from watchdog.core.model import ActionModel, JsonObject
+from watchdog.core.action_model import ActionModel
+from watchdog.core.model import JsonObject
 
 
 class StopFileAction(ActionModel):

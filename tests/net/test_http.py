@@ -18,7 +18,8 @@ from tests.support.raw_http_server import (
 )
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError, is_transient_status, parse_retry_after
-from watchdog.net.http import HttpResponse, request
+from watchdog.net.http import request
+from watchdog.net.response import HttpResponse
 
 
 def post(server: RawHttpServer, timeout: int = LONG_TIMEOUT, **how: Any) -> HttpResponse:

@@ -15,8 +15,9 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, 
 
 from pydantic import Field
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
+from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file

@@ -9,8 +9,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
+from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process

@@ -12,8 +12,9 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.actions.values import editor
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
+from watchdog.core.model import Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, ConfigModel, Duration, FrozenList, JsonObject, RepoSecretFile
+from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, RepoSecretFile
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
@@ -19,6 +20,7 @@ from watchdog.net import http, secrets
 from watchdog.net.address import redact_url, validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
+from watchdog.net.response import HttpResponse
 
 _CHECK_TIMEOUT_MS = 15_000  # whoever asks for the state does not wait long
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
@@ -41,7 +43,7 @@ class ExpectedResponse(ConfigModel):
     answer: dict[str, Any] = Field(default_factory=dict)
     """Values in the JSON answer, by dotted path: ``{status: stopped, bots.0.open_trades: 0}``."""
 
-    def mismatch(self, answer: http.HttpResponse) -> str | None:
+    def mismatch(self, answer: HttpResponse) -> str | None:
         """What is not as expected, in words; None when all is."""
         if answer.status not in self.status if self.status else not 200 <= answer.status < 300:
             return f"it answered {answer.status}"
@@ -185,7 +187,7 @@ class HttpAction(ActionModel):
                 headers["Authorization"] = secrets.basic_authorization(self.user, password)
         return headers
 
-    def _redacted_excerpt(self, answer: http.HttpResponse, headers: Mapping[str, str]) -> str:
+    def _redacted_excerpt(self, answer: HttpResponse, headers: Mapping[str, str]) -> str:
         """The end of what it said, without our own secrets."""
         words = answer.body.decode("utf-8", "replace")
         for name, value in headers.items():
@@ -194,9 +196,7 @@ class HttpAction(ActionModel):
         return child_process.last_lines(words, limit=120)
 
 
-def _ask(
-    method: str, url: str, headers: Mapping[str, str], deadline: Deadline, body: object = None
-) -> http.HttpResponse:
+def _ask(method: str, url: str, headers: Mapping[str, str], deadline: Deadline, body: object = None) -> HttpResponse:
     """`body`, unless None, goes as JSON. Raises ActionError."""
     data = None if body is None else json.dumps(body).encode()
     own = {"Accept": "application/json"} | ({} if data is None else {"Content-Type": "application/json"})

@@ -14,8 +14,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject, PathField
+from watchdog.core.model import Duration, JsonObject, PathField
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach

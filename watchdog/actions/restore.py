@@ -14,8 +14,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject, RepoPath
+from watchdog.core.model import Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file

@@ -9,8 +9,9 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, JsonObject
+from watchdog.core.model import Duration, JsonObject
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process

@@ -6,6 +6,7 @@ from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.net import http
 from watchdog.net.deadline import Deadline
+from watchdog.net.response import HttpResponse
 
 _MAX_BYTES = 512 * 1024 * 1024
 
@@ -16,7 +17,7 @@ def daemon_address(loaded: Config) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{loaded.web.port}"
 
 
-def ask_daemon(loaded: Config, target: str, timeout: Millis) -> http.HttpResponse:
+def ask_daemon(loaded: Config, target: str, timeout: Millis) -> HttpResponse:
     """Its answer to a GET of `target` (path and query), of any status. Raises HttpError."""
     url = f"http://{daemon_address(loaded)}{target}"
     return http.request("GET", url, deadline=Deadline.after(timeout), max_bytes=_MAX_BYTES)

@@ -6,19 +6,13 @@ Times are integer milliseconds since the epoch and durations integer millisecond
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
 
 from watchdog.core.units import parse_duration
-
-if TYPE_CHECKING:
-    from watchdog.core.protocols import CommitRange, CompletedStep, Copies, StepState
-    from watchdog.core.target import Target
 
 Millis = int
 """A time since the epoch, or a duration; always whole milliseconds."""
@@ -77,66 +71,6 @@ class ConnectionModel(ConfigModel):
 
 
 OnError = Literal["escalate", "continue", "stop"]
-
-
-class ActionModel(ConfigModel):
-    """What every step of a plan may say, whatever it does, and what holds of one that is nothing special.
-
-    Base of all actions. `core.protocols.Action` says what each answer means; an action gives its own where it differs.
-    """
-
-    persistent: ClassVar[bool] = False
-    noop_problem: ClassVar[str | None] = None
-
-    retries: Annotated[int, Field(ge=0, le=100)] = 0
-    """How often a step that failed is tried again. One of which nobody can tell whether it happened is not."""
-    retry_after: Duration = 5_000
-    """How long to wait before each of those."""
-    on_error: OnError = "escalate"
-    """When it failed for good: the level has failed; go on with the next step; or stop the plan and ask a person."""
-    timeout: Duration = 60_000
-    """For all of it."""
-
-    @property
-    def repeatable(self) -> bool:
-        return not self.persistent
-
-    @property
-    def halt_only(self) -> bool:
-        return False
-
-    def bind(self, target: Target) -> Self:  # noqa: ARG002
-        return self
-
-    @abstractmethod
-    def describe(self) -> str: ...
-
-    def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
-        return {}
-
-    def redirect(self, copies: Copies) -> Self | None:  # noqa: ARG002
-        return None
-
-    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
-        return {}
-
-    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
-        return ()
-
-    def preview(self, captured: JsonObject) -> str:  # noqa: ARG002
-        return self.describe()
-
-    @abstractmethod
-    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str: ...
-
-    def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
-        return "unknown"
-
-    def commit_range(self, captured: JsonObject) -> CommitRange | None:  # noqa: ARG002
-        return None
-
-    def redeploy_hint(self, captured: JsonObject) -> str | None:  # noqa: ARG002
-        return None
 
 
 class Sample(NamedTuple):

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
-
-
-class HttpResponse(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    """Names in any case."""
-    body: bytes
-    """Unpacked."""
-
-    def json(self) -> Any:
-        """What it says as JSON; None when it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
+from watchdog.net.response import HttpResponse
 
 
 def request(

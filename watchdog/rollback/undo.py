@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from watchdog.actions import GitAction
 from watchdog.actions.git import repository
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, JsonObject
+from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.storage import Journal

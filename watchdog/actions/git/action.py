@@ -24,8 +24,9 @@ from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, create_c
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
+from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ActionModel, Duration, FrozenList, JsonObject, RepoPath
+from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CommitRange, CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 
