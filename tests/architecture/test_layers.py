@@ -157,37 +157,61 @@ def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints(path: Pa
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_net_speaks_http(path: Path) -> None:
     """A chat's own library aside, which is imported where that chat is."""
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    clients = ("http.client", "requests", "urllib3", "urllib.request")
+
+    if package_of(path) != "net":
+        assert not names_imported(ast.parse(path.read_text()), clients)
+
+
+def names_imported(tree: ast.AST, modules: tuple[str, ...]) -> set[str]:
+    """What is imported of these modules, and of what is in them, at the top of a file or in a function."""
+    imported: set[str] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
+    return {name for name in imported if any(f"{name}.".startswith(f"{module}.") for module in modules)}
 
-    if package_of(path) != "net":
-        assert not imported & {"http.client", "requests", "urllib3", "urllib.request"}
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import requests",
+        "import requests.adapters as adapters",
+        "from requests import get",
+        "from urllib3.util import parse_url",
+        "from http import client",
+        "def f():\n    import urllib.request",
+    ],
+)
+def test_an_http_client_is_found_however_it_is_imported(line: str) -> None:
+    assert names_imported(ast.parse(line), ("http.client", "requests", "urllib3", "urllib.request"))
+    assert not names_imported(ast.parse(line), ("sqlite3",))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_journal_and_the_store_of_samples_speak_sql(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
     if not allowed(path, MAY_IMPORT_SQLITE):
-        assert "sqlite3" not in imported
+        assert not names_imported(tree, ("sqlite3",))
     if not allowed(path, MAY_SPEAK_SQL):
         assert not [text for text in strings if SQL.match(text)]
 
 
 def test_the_journal_is_used_through_its_interface_alone() -> None:
     """Who names an implementation cannot be given another one."""
+    inner = (
+        "watchdog.journal.sqlite",
+        "watchdog.journal.sql",
+        "watchdog.journal.schema",
+        "watchdog.journal.SqliteJournal",
+    )
     for path in FILES:
         if package_of(path) != "journal":
-            tree = ast.parse(path.read_text())
-            modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-            assert not modules & {"watchdog.journal.sqlite", "watchdog.journal.sql", "watchdog.journal.schema"}, path
+            assert not names_imported(ast.parse(path.read_text()), inner), path
 
 
 def test_one_file_knows_what_each_database_is_called() -> None:
