@@ -9,8 +9,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -679,6 +681,38 @@ def test_an_old_lock_is_removed_only_when_nobody_holds_it(
     else:
         apply_step(make_revert_step(bot))
         assert not lock.exists()
+
+
+@pytest.mark.parametrize("same_user", [False, True])
+def test_a_git_that_cannot_be_looked_at_holds_the_locks_of_its_own_user_only(
+    bot: GitRepo, same_user: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = os.geteuid() if same_user else os.geteuid() + 1
+
+    class ForeignGit:
+        pid = 1
+
+        def name(self) -> str:
+            return "git"
+
+        def cwd(self) -> str:
+            raise psutil.AccessDenied(self.pid)
+
+        def uids(self) -> SimpleNamespace:
+            return SimpleNamespace(real=user, effective=user, saved=user)
+
+    monkeypatch.setattr("watchdog.actions.git.index_lock._LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(child_process, "boot_time", lambda: time.time() - 86_400)
+    monkeypatch.setattr(psutil, "process_iter", lambda: [ForeignGit()])
+    lock = bot.path / ".git/index.lock"
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 700,) * 2)
+
+    if same_user:
+        with pytest.raises(ActionError, match=r"index\.lock exists"):
+            make_revert_step(bot).capture()
+    else:
+        make_revert_step(bot).capture()
 
 
 def test_a_lock_from_before_the_boot_is_nobodys(bot: GitRepo) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from watchdog.core.protocols import StepState
 
 PACKAGE = Path(__file__).parents[2] / "watchdog"
 
@@ -85,6 +88,28 @@ def test_every_package_has_a_layer_and_a_sentence() -> None:
             assert ast.get_docstring(ast.parse(init.read_text())), init
 
 
+def test_a_package_names_only_modules_that_it_has() -> None:
+    for init in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(init.read_text())) or ""
+        here = {path.stem for path in init.parent.iterdir()}
+        named = set(re.findall(r"`([a-z_]+)`", text))
+        assert named <= here, init
+
+
+def explained_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """What a docstring explains as "`name`: …", but for what a function returns, or names of PromQL."""
+    words = {*get_args(StepState), "deriv", "cause", "fix", "now"}
+    return set(re.findall(r"(?<!`)`([a-z_]+)(?:=\w+)?`: ", ast.get_docstring(function) or "")) - words
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_docstring_explains_only_parameters_that_the_function_has(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parameters = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+            assert explained_parameters(node) <= parameters, node.name
+
+
 def test_nothing_but_the_entry_point_stands_beside_the_packages() -> None:
     assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
 
@@ -132,37 +157,71 @@ def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints(path: Pa
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_net_speaks_http(path: Path) -> None:
     """A chat's own library aside, which is imported where that chat is."""
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    clients = ("http.client", "requests", "urllib3", "urllib.request")
+
+    if package_of(path) != "net":
+        assert not names_imported(ast.parse(path.read_text()), clients)
+
+
+def names_imported(tree: ast.AST, modules: tuple[str, ...]) -> set[str]:
+    """What is imported of these modules, and of what is in them, at the top of a file or in a function."""
+    imported: set[str] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
+    return {name for name in imported if any(f"{name}.".startswith(f"{module}.") for module in modules)}
 
-    if package_of(path) != "net":
-        assert not imported & {"http.client", "requests", "urllib3", "urllib.request"}
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import requests",
+        "import requests.adapters as adapters",
+        "from requests import get",
+        "from urllib3.util import parse_url",
+        "from http import client",
+        "def f():\n    import urllib.request",
+    ],
+)
+def test_an_http_client_is_found_however_it_is_imported(line: str) -> None:
+    assert names_imported(ast.parse(line), ("http.client", "requests", "urllib3", "urllib.request"))
+    assert not names_imported(ast.parse(line), ("sqlite3",))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_journal_and_the_store_of_samples_speak_sql(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
     if not allowed(path, MAY_IMPORT_SQLITE):
-        assert "sqlite3" not in imported
+        assert not names_imported(tree, ("sqlite3",))
     if not allowed(path, MAY_SPEAK_SQL):
         assert not [text for text in strings if SQL.match(text)]
 
 
 def test_the_journal_is_used_through_its_interface_alone() -> None:
     """Who names an implementation cannot be given another one."""
+    inner = (
+        "watchdog.journal.sqlite",
+        "watchdog.journal.sql",
+        "watchdog.journal.schema",
+        "watchdog.journal.SqliteJournal",
+    )
     for path in FILES:
         if package_of(path) != "journal":
-            tree = ast.parse(path.read_text())
-            modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-            assert not modules & {"watchdog.journal.sqlite", "watchdog.journal.sql", "watchdog.journal.schema"}, path
+            assert not names_imported(ast.parse(path.read_text()), inner), path
+
+
+def test_one_file_knows_what_each_database_is_called() -> None:
+    named: dict[str, list[str]] = {"journal.db": [], "series.db": []}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in named:
+                named[node.value].append(str(path.relative_to(PACKAGE)))
+
+    assert named == {"journal.db": ["journal/__init__.py"], "series.db": ["tsdb/schema.py"]}
 
 
 def test_no_file_has_grown_beyond_one_subject() -> None:

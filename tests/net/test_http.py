@@ -62,6 +62,12 @@ def test_a_request_is_sent_at_most_once_and_may_have_happened_from_then_on(
     assert len(server.requests) == server.connections == 1
 
 
+def test_whoever_takes_any_status_is_given_a_redirect_as_it_is(start_server: StartServer) -> None:
+    answer = post(start_server(respond_with("gone", "302 Found", {"Location": "http://["})))
+
+    assert (answer.status, answer.headers["location"], answer.body) == (302, "http://[", b"gone")
+
+
 def test_a_deadline_that_has_passed_asks_nobody(start_server: StartServer) -> None:
     server = start_server(respond_with("done"))
     with pytest.raises(HttpError) as caught:

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,37 @@ def test_a_redirect_is_not_followed(ask: Ask, start_server: StartServer) -> None
 
     assert other.url in said
     assert other.requests == []
+
+
+def test_a_redirect_is_not_read_to_its_end(ask: Ask, start_server: StartServer) -> None:
+    sent = 0
+
+    def redirect_without_end(server: RawHttpServer, connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n")
+        with suppress(OSError):
+            while sent < 200 << 20:
+                sent += connection.send(b"x" * (1 << 20))
+
+    server = start_server(redirect_without_end)
+    error = ask_error(ask, server.url, max_bytes=100)
+    server.close()
+
+    assert error.kind == "status"
+    assert sent < 100 << 20
+
+
+@pytest.mark.parametrize("location", ["http://[", "ftp://127.0.0.1/", "http://127.0.0.1:99999/", "/\xff"])
+def test_a_redirect_to_what_is_no_address_is_told_as_a_redirect(
+    ask: Ask, location: str, start_server: StartServer
+) -> None:
+    def redirect(server: RawHttpServer, connection: socket.socket) -> None:
+        connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode("latin-1"))
+
+    error = ask_error(ask, start_server(redirect).url)
+
+    assert error.kind == "status"
+    assert "answered 302 Found, a redirect — " in str(error)
 
 
 def test_a_server_that_is_down_is_told_with_the_cure(ask: Ask) -> None:

@@ -1,6 +1,6 @@
 """The quick and quiet way says what judging everything by arrays says: over gaps, restarts, resumes, jumps and reloads.
 
-`tests/test_calm.py` asks it of samples alone. Here people and clocks do their part, recorded metrics and drawdowns since the
+`test_fast_path` asks it of samples alone. Here people and clocks do their part, recorded metrics and drawdowns since the
 last resume are among the rules, and what is compared is the whole journal.
 """
 

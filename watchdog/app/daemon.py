@@ -59,7 +59,7 @@ class Daemon:
     ) -> None:
         """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
 
-        `rules_act=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
+        `automatic_plans=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
         """
         fingerprint = stat_files(path)  # ahead of reading: what is written meanwhile is a change
         self.config = load(path, environ=environ, uid=os.geteuid())

@@ -40,7 +40,7 @@ class TargetSnapshot(NamedTuple):
 
 
 def inspect_target(target: Target, last_commit: str | None) -> TargetSnapshot:
-    """Reads the place; blocks. What cannot be read is None. `last`: the commit that was there before."""
+    """Reads the target; blocks. What cannot be read is None. `last_commit`: the one that was there before."""
     commit = None
     try:
         commit = None if target.repo is None else current_commit(target.repo)

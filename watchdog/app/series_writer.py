@@ -11,6 +11,7 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
 from watchdog.tsdb.head import Head
+from watchdog.tsdb.schema import SERIES_FILE
 from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot, WriteBuffer
 
 WRITE_INTERVAL = 60.0
@@ -30,7 +31,7 @@ class SeriesWriter:
         self._telemetry = telemetry
         self._notify = notify
         self._writer_thread = ThreadOffload(1, "saving")
-        self.path: Path = config.state / "series.db"
+        self.path: Path = config.state / SERIES_FILE
         self._archive: SeriesArchive | None = None
         self._write_buffer: WriteBuffer | None = None
         self.restored_states: Mapping[str, StateSnapshot] = NO_STATES

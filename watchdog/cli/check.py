@@ -20,7 +20,7 @@ from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import WatchdogError
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
-from watchdog.journal import open_journal
+from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
 from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
@@ -104,8 +104,7 @@ def check(options: argparse.Namespace) -> int:
 
 def _orphaned_targets(checked: Config) -> list[str]:
     """Of targets that are gone from the files, what the daemon's journal still says; nothing where it cannot be asked."""
-    path = checked.state / "journal.db"
-    if not checked.sources or not os.access(path, os.W_OK):
+    if not checked.sources or not may_open_journal(checked.state):
         return []  # rule files alone, or another user's machine
     try:
         with contextlib.closing(open_journal(checked.state, migrate=False)) as journal:

@@ -26,6 +26,7 @@ from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
 from watchdog.promql import parse, required_lookback
 from watchdog.tsdb.page import Ints
+from watchdog.tsdb.schema import SERIES_FILE
 
 _MAX_WINDOW: Millis = 400 * 86_400_000
 """How far before the first time a server is asked at most."""
@@ -106,7 +107,7 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
             why = result.get("error") if isinstance(result, dict) else None
             raise WatchdogError(str(why or f"the watchdog answers {answer.status} — is it as new as this command?"))
     if result is None:
-        where, kept = daemon_address(loaded), loaded.state / "series.db"
+        where, kept = daemon_address(loaded), loaded.state / SERIES_FILE
         if not kept.exists():
             cure = "is the service running? --history FILE asks files instead"
             raise WatchdogError(f"no watchdog answers at {where} — {cure}")

@@ -17,6 +17,7 @@ from watchdog.journal import incidents
 from watchdog.offline.history import loader
 from watchdog.offline.report import build
 from watchdog.tsdb.page import PageList
+from watchdog.tsdb.schema import SERIES_FILE
 
 
 def register(commands: Commands) -> None:
@@ -67,7 +68,7 @@ def print_report(options: argparse.Namespace) -> int:
 
 def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     """The samples of that time: from what was named, else from the daemon's own history. None where nothing is kept."""
-    own = config.state / "series.db"
+    own = config.state / SERIES_FILE
     if given is None and not own.is_file():
         return None
     try:

@@ -13,6 +13,7 @@ from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, one_line, shorten, suggest
 from watchdog.plans.models import Halt, Repair, Verify, effective_verify
 from watchdog.promql import Expr, PromqlError, is_never_true, may_return_multiple_series, parse, value_bounds
+from watchdog.promql.functions.registry import range_function
 from watchdog.promql.functions.static_bounds import UNBOUNDED, ValueBounds
 from watchdog.promql.parse.nodes import (
     AggregateExpr,
@@ -24,9 +25,6 @@ from watchdog.promql.parse.nodes import (
     child_nodes,
 )
 from watchdog.rules import Check, Rule
-
-TWO_SAMPLE_FUNCTIONS = ("rate", "increase", "delta", "irate", "idelta", "deriv", "predict_linear")
-"""Functions that need two samples in their window."""
 
 
 def lint(draft: Draft, checks: Iterable[Check]) -> Iterator[Problem]:
@@ -158,7 +156,7 @@ def _lint_expression(
             "use offset, or leave @ away",
         )
     for node in walk_nodes(expr.node):
-        if isinstance(node, RangeFunctionCall) and node.func in TWO_SAMPLE_FUNCTIONS:
+        if isinstance(node, RangeFunctionCall) and range_function(node.func).min_samples == 2:
             every = node.selector.step if isinstance(node.selector, Subquery) else intervals.of_selector(node.selector)
             if every and node.span < 2 * every:
                 what = (

@@ -1,4 +1,4 @@
-"""Starts a bot that is nobody's child. Run as a script by `process.py`; standard library only, so that it starts fast.
+"""Starts a bot that is nobody's child. Run as a script by `actions.process`; standard library only, so that it starts fast.
 
 One argument, JSON: ``command``, ``cwd``, ``pid_file``, ``seen`` (what the pid file held when the caller looked, or
 null), ``log`` (or null), ``alive_for`` (seconds). The environment is the bot's.

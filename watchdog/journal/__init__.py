@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from watchdog.journal.sqlite import SqliteJournal
 from watchdog.journal.storage import Journal
 
-JOURNAL_FILE = "journal.db"
+_FILE = "journal.db"
 
 
 def open_journal(
@@ -19,4 +20,9 @@ def open_journal(
     `busy_timeout`: seconds to wait for another program's transaction to end, once; after that, hardly any until it has.
     `durable=False`: the disk is never waited for, for a journal that nobody needs after a power cut.
     """
-    return SqliteJournal(state_folder / JOURNAL_FILE, migrate=migrate, busy_timeout=busy_timeout, durable=durable)
+    return SqliteJournal(state_folder / _FILE, migrate=migrate, busy_timeout=busy_timeout, durable=durable)
+
+
+def may_open_journal(state_folder: Path) -> bool:
+    """Whether there is one already, and this user may write it, as whoever opens it does."""
+    return os.access(state_folder / _FILE, os.W_OK)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -26,7 +27,8 @@ def status_error(url: str, status: int, reason: str | None, location: str | None
     cure = "see the log of that server"
     if status in (301, 302, 303, 307, 308) and location:
         answered = f"{answered}, a redirect"
-        cure = f"put {redact_url(urljoin(url, location))} in url if that is it"
+        with suppress(ValueError):  # it leads to what is no address
+            cure = f"put {redact_url(urljoin(url, location))} in url if that is it"
     elif status in (401, 403):
         cure = "check token_file or headers"
     elif status == 404:

@@ -110,9 +110,9 @@ def _is_stale(sock: socket.socket | None) -> bool:
     """Whether a connection at rest has something to read: the end, or what nobody asked for."""
     if sock is None:
         return True
-    look = select.poll()
-    look.register(sock, select.POLLIN)
-    return bool(look.poll(0))
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _read_body(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:

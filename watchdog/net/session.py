@@ -90,8 +90,13 @@ class _Exchange:
         self.sent = False
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, whatever the answer says: to know where it leads, requests would read all of it, however long."""
+
+
 def _open_session(exchange: _Exchange) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # no proxy, no .netrc, no REQUESTS_CA_BUNDLE
     session.headers = CaseInsensitiveDict(_DEFAULT_HEADERS)
     adapter = _Adapter(exchange)

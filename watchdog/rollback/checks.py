@@ -51,7 +51,7 @@ class LogReader:
     """Reads what was written since the marks, a bit further at each look."""
 
     def __init__(self, check: LogCheck, path: Path, positions: JsonObject) -> None:
-        """`log_positions`: ``{"began": mark, "ended": mark}`` of the last step; what is missing is as of now."""
+        """`positions`: ``{"began": mark, "ended": mark}`` of the last step; what is missing is as of now."""
         self._check = check
         self._path = path
         began: list[int] = positions.get("began") or log_position(path)

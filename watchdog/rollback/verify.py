@@ -41,7 +41,7 @@ class Verifier:
         check_interrupted: Callable[[], None],
         wait: Callable[[float], Awaitable[None]],
     ) -> None:
-        """`boundary` raises when the run must not go on; `news` waits for that many seconds at most."""
+        """`check_interrupted` raises when the run must not go on; `wait` waits for that many seconds at most."""
         self._run = run
         self._context = context
         self._check_interrupted = check_interrupted
@@ -72,7 +72,7 @@ class Verifier:
         return prove(trial, terms, verdicts, {**answers, **(answered_conditions or {})}, quiet, now)
 
     async def verify(self, verify: Verify, executor: StepExecutor, find_trip: Callable[[], str | None]) -> ProofResult:
-        """Until it is proven, disproven or given up. `trips`: something else that disproves it, looked at all the while."""
+        """Until it is proven, disproven or given up. `find_trip`: something else that disproves it, looked at all the while."""
         trial = self.start_trial()
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against

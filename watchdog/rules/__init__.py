@@ -3,7 +3,7 @@
 ```
 models (what people write) ─check→ Check (limits in numbers) ─judge(reading)→ verdicts
 ```
-`baseline` learns what is normal, `calendar` knows when `only:` sleeps, `summary` fills in a rule's line for people.
+`baseline` learns what is normal, `state_machine` lets verdicts fire and recover, `summary` fills in a rule's line for people.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Check:
     operator: Operator | None
     """None: the rule says nothing for this level, but missing data trips it."""
     limit: float
-    """Of `outside` the upper one. NaN while `waits`."""
+    """Of `outside` the upper one. NaN while `limit_unknown`."""
     clear: float
     baseline: float | None
     patience: Patience

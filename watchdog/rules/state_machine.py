@@ -235,7 +235,7 @@ def prove(
 ) -> tuple[ProofState, ProofResult | None]:
     """One look at the evidence. None = go on looking.
 
-    `terms`: the rules that tripped; each must be on the good side of its recovery threshold. `that`: conditions, with
+    `configs`: of the rules that tripped; each must be on the good side of its recovery threshold. `conditions`: with
     None where they cannot be told. Unreadable is neither well nor bad.
     """
     machines = dict(state.machines)

@@ -1,5 +1,8 @@
 """The tables of series.db."""
 
+SERIES_FILE = "series.db"
+"""In the state folder."""
+
 APPLICATION_ID = 0x54574453  # "TWDS"
 SCHEMA_VERSION = 1
 

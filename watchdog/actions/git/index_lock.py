@@ -142,18 +142,28 @@ def _filesystem_time(repo: Repository) -> float:
 
 
 def _lock_holder(repo: Repository, lock: Path) -> str | None:
-    """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it)."""
+    """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it).
+
+    Where another user's git is at work cannot be seen; a lock that it made is that user's.
+    """
     import psutil  # 2 MB: paid by who meets a lock
 
+    try:
+        owner = lock.stat().st_uid
+    except FileNotFoundError:
+        return None
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             name = process.name()
             if name.startswith("git"):
-                with contextlib.suppress(psutil.AccessDenied):
+                try:
                     here = Path(process.cwd())
                     if not any(
                         root == here or root in here.parents for root in (repo.work_tree, repo.git_dir, repo.common_dir)
                     ):
+                        continue
+                except psutil.AccessDenied:
+                    if process.uids().effective != owner:
                         continue
                 return f"{name} ({process.pid})"
             if any(file.path == str(lock) for file in process.open_files()):

@@ -1,7 +1,7 @@
 """The past as files and servers tell it → Pages, for everything that asks about the past: query and replay.
 
-One file a format: `series_db` for our series.db, `table` for CSV, `text` for what Prometheus writes, `server` for a range API;
-`page_builder` is where their samples come together.
+One file a format: `series_db` for our series.db, `csv_format` for CSV, `text_format` and `openmetrics` for what
+Prometheus writes, `prometheus_api` for a range API; `page_builder` is where their samples come together.
 """
 
 from __future__ import annotations

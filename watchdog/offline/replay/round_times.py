@@ -44,7 +44,7 @@ class RoundTimes:
         return parts
 
     def first_from(self, earliest: Millis) -> Millis:
-        """The first one from `due` on."""
+        """The first one from `earliest` on."""
         first = self._start + -(-(earliest - self._start) // self._interval) * self._interval
         return min(
             [

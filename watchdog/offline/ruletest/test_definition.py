@@ -122,7 +122,7 @@ def load_test_file(path: Path, environ: Mapping[str, str]) -> tuple[TestFile | N
 def _load_rule_files(
     listed: Cell | None, folder: Path, step: Millis, environ: Mapping[str, str], *, as_watchdog_rules: bool
 ) -> tuple[list[RuleGroup], Config | None, list[Problem]]:
-    """`watched`: Prometheus's rules are judged as ours, too."""
+    """`as_watchdog_rules`: Prometheus's rules are judged as ours, too."""
     groups: list[RuleGroup] = []
     watchdog_files: dict[Path, None] = {}
     problems: list[Problem] = []
