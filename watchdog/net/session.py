@@ -67,7 +67,7 @@ def send_request(
             ) as response,
         ):
             if expect is not None and response.status_code != expect:
-                raise status_error(url, response.status_code, response.reason, response.headers.get("Location"))
+                raise status_error(url, response.status_code, response.headers.get("Location"))
             return HttpResponse(response.status_code, response.headers, _read_body(response, url, max_bytes))
     except _FAULTS as fault:
         raise exchange_error(url, fault, deadline.total, may_have_happened=exchange.sent) from None
@@ -90,8 +90,13 @@ class _Exchange:
         self.sent = False
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Nowhere: even with `allow_redirects=False` requests looks where it leads, and reads its body as a whole."""
+
+
 def _open_session(exchange: _Exchange) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # no proxy, no .netrc, no REQUESTS_CA_BUNDLE
     session.headers = CaseInsensitiveDict(_DEFAULT_HEADERS)
     adapter = _Adapter(exchange)
