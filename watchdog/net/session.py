@@ -91,7 +91,7 @@ class _Exchange:
 
 
 class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+    def get_redirect_target(self, resp: requests.Response) -> None:
         """Nowhere: even with `allow_redirects=False` requests looks where it leads, and reads its body as a whole."""
 
 

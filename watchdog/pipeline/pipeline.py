@@ -35,6 +35,7 @@ from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
+from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_reconciliation import reconcile_targets
 from watchdog.pipeline.template_query import describe_evaluation_error, run_template_query
@@ -77,6 +78,7 @@ class Pipeline:
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
+        self._prefetcher = Prefetcher(self._evaluator)
         self.readings: dict[str, Reading] = {}
         self._lost_since: dict[str, Millis] = {}
         self._reported_blind = False
@@ -187,8 +189,8 @@ class Pipeline:
     # ─ evaluate ─
 
     async def prefetch(self, now: Millis, source: str | None = None) -> None:
-        """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask."""
-        await self._evaluator.prefetch(self._expressions_reading(source), now)
+        """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask, within a second."""
+        await self._prefetcher.prefetch(source or _ALL_SOURCES, self._expressions_reading(source), now)
 
     def _expressions_reading(self, source: str | None) -> Collection[Expr]:
         """Whatever the configuration asks, or of that what a source's samples touch."""
