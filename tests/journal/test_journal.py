@@ -125,12 +125,16 @@ def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path
 def test_what_is_passed_over_on_a_full_disk_leaves_no_half_of_a_transaction(journal: SqliteJournal) -> None:
     (pages,) = journal.query("PRAGMA page_count")[0]
     journal.query(f"PRAGMA max_page_count={pages + 20}")
-    with pytest.raises(JournalUnavailableError, match="full"), journal.transaction() as tx:
-        tx.timeline.add_event("noted", "first", NOW)
-        with suppress(JournalUnavailableError), journal.transaction() as inner:
-            inner.timeline.add_event("noted", "x" * 1_000_000, NOW)
-        with suppress(JournalUnavailableError), journal.transaction() as inner:
-            inner.timeline.add_event("noted", "third", NOW)
+
+    def write_and_pass_over() -> None:
+        with journal.transaction() as tx:
+            tx.timeline.add_event("noted", "first", NOW)
+            for text in ("x" * 1_000_000, "third"):
+                with suppress(JournalUnavailableError), journal.transaction() as inner:
+                    inner.timeline.add_event("noted", text, NOW)
+
+    with pytest.raises(JournalUnavailableError, match="full"):
+        write_and_pass_over()
 
     assert journal.timeline.list_events_after(0) == []
     with journal.transaction() as tx:
