@@ -438,6 +438,28 @@ def test_a_flood_of_deliveries_costs_no_memory_no_count_and_nobody_else_s_turn(
     assert caplog.messages == ["source push delivers faster than it can be judged: some were passed over"]
 
 
+def test_a_receiver_that_never_ceases_to_deliver_does_not_hold_up_the_end(hang: Hang) -> None:
+    over = threading.Event()
+
+    async def test(harness: SamplingHarness) -> None:
+        push = FakePush(on_close=hang)
+        harness.sampler.apply({"push": push})
+        receiver = await opened(push)
+
+        def flood() -> None:
+            while not over.is_set():
+                receiver.send(1.0)
+
+        threading.Thread(target=flood, daemon=True).start()
+        await harness.until(lambda: harness.values("push"))
+        harness.sampler.apply({})
+        await hang.all_started(1)
+        over.set()
+        hang.release.set()
+
+    run(test)
+
+
 @pytest.mark.parametrize("pushes", [False, True])
 def test_samples_that_cannot_be_kept_cost_the_source_and_no_other(
     pushes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

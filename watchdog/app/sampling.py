@@ -301,7 +301,9 @@ class Sampler:
     def _keep_undelivered(self, running: _Running) -> None:
         """What was delivered until the closing is not lost: the next receiver goes on from there."""
         successor = self._running.get(running.name)
-        while (delivery := running.deliveries.take()) is not None:
+        for _ in range(_MAX_WAITING):  # one that never ceases is not waited for
+            if (delivery := running.deliveries.take()) is None:
+                return
             if successor is None and not self._stopping:
                 self._remember(running, delivery[1])  # its series are gone, and come back with the source
             elif successor is None or successor.source.identity == running.source.identity:
