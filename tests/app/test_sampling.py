@@ -373,9 +373,9 @@ def test_a_receiver_that_cannot_be_opened_is_down_and_tried_again() -> None:
     assert harness.downs == ["push", "push"]
 
 
-def test_another_receiver_is_opened_when_the_one_before_is_closed_and_what_that_one_still_says_is_lost() -> None:
+def test_another_receiver_is_opened_when_the_one_before_is_closed_and_goes_on_from_what_that_one_said_last() -> None:
     async def test(harness: SamplingHarness) -> None:
-        old = FakePush(every=10)
+        old = FakePush(every=10, on_close=lambda: before.send(2.5, n=3))
         seen: list[bool] = []
         new = FakePush(every=20, on_open=lambda: seen.append(old.opened[0].closed.is_set()))
         harness.sampler.apply({"push": old})
@@ -384,14 +384,110 @@ def test_another_receiver_is_opened_when_the_one_before_is_closed_and_what_that_
         await harness.until(lambda: harness.samples)
         harness.sampler.apply({"push": new})
         before.send(2.0, n=2)
-        (await opened(new)).send(3.0, n=3)
-        await harness.until(lambda: len(harness.samples) == 2)
+        after = await opened(new)
+        before.send(9.0, n=9)  # after its end
+        after.send(3.0, n=4)
+        await harness.until(lambda: len(harness.samples) == 4)
 
-        assert new.opened[0].state == {"n": 1}
+        assert after.state == {"n": 3}
         assert seen == [True]
 
     harness = run(test)
-    assert harness.values("push") == [1, 3]
+    assert harness.values("push") == [1, 2, 2.5, 3]
+    assert harness.sampler.states() == {"push": StateSnapshot("test", '{"n":4}')}
+
+
+def test_what_is_delivered_before_the_end_is_kept_and_of_a_source_that_is_taken_away_only_its_state() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        gone = FakePush(on_close=lambda: gone.opened[0].send(1.0, n=1))
+        last = FakePush(on_close=lambda: last.opened[0].send(2.0, n=2))
+        harness.sampler.apply({"gone": gone, "last": last})
+        await opened(gone)
+        (await opened(last)).send(1.0, n=1)
+        harness.sampler.apply({"last": last})
+        await wait_for(gone.opened[0].closed)
+
+    harness = run(test)
+    assert harness.samples == [("last", 1.0), ("last", 2.0)]
+    assert harness.sampler.states() == {
+        "gone": StateSnapshot("test", '{"n":1}'),
+        "last": StateSnapshot("test", '{"n":2}'),
+    }
+
+
+def test_a_flood_of_deliveries_costs_no_memory_no_count_and_nobody_else_s_turn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(harness: SamplingHarness) -> None:
+        push = FakePush()
+        harness.sampler.apply({"push": push, "bot": CallableSource(counting)})
+        receiver = await opened(push)
+        await harness.until(lambda: harness.values("bot"))
+        for n in range(100_000):  # while the loop has no turn
+            receiver.send(float(n), seen=n)
+        count = len(harness.values("bot"))
+        await harness.until(lambda: harness.values("push"))
+        assert len(harness.values("push")) == 1  # a turn each
+        await harness.until(lambda: harness.values("push")[-1] == 99_999)
+        await harness.until(lambda: len(harness.values("bot")) > count)
+
+        assert len(harness.values("push")) == 256
+        assert harness.sampler.states()["push"].text == '{"seen":99999}'
+
+    run(test)
+    assert caplog.messages == ["source push delivers faster than it can be judged: some were passed over"]
+
+
+def test_a_receiver_that_never_ceases_to_deliver_does_not_hold_up_the_end(hang: Hang) -> None:
+    over = threading.Event()
+
+    async def test(harness: SamplingHarness) -> None:
+        push = FakePush(on_close=hang)
+        harness.sampler.apply({"push": push})
+        receiver = await opened(push)
+
+        def flood() -> None:
+            while not over.is_set():
+                receiver.send(1.0)
+
+        threading.Thread(target=flood, daemon=True).start()
+        await harness.until(lambda: harness.values("push"))
+        harness.sampler.apply({})
+        await hang.all_started(1)
+        over.set()
+        hang.release.set()
+
+    run(test)
+
+
+@pytest.mark.parametrize("pushes", [False, True])
+def test_samples_that_cannot_be_kept_cost_the_source_and_no_other(
+    pushes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(harness: SamplingHarness) -> None:
+        keep = harness.add_samples
+
+        def add_samples(source: str, samples: Sequence[Sample], now: Millis) -> None:
+            if any(sample.v < 0 for sample in samples):
+                raise TypeError("no number")
+            keep(source, samples, now)
+
+        monkeypatch.setattr(harness, "add_samples", add_samples)
+        push, value = FakePush(), [-1.0]
+        pull = CallableSource(lambda *_: [Sample("n", (), NOW, value[0])])
+        harness.sampler.apply({"odd": push if pushes else pull})
+        if pushes:
+            (await opened(push)).send(-1.0, n=1)
+        await harness.until(lambda: "odd" in harness.judged)
+        assert harness.sampler.errors() == {"odd": "internal error: TypeError('no number')"}
+        assert harness.sampler.states() == {}
+        value[0] = 1.0
+        if pushes:
+            push.opened[0].send(1.0, n=2)
+        await harness.until(lambda: harness.values("odd"))
+        assert harness.sampler.errors() == {"odd": None}
+
+    run(test)
 
 
 def test_a_receiver_that_hangs_in_its_closing_delays_its_successor_and_nobody_else(hang: Hang) -> None:

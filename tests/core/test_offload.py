@@ -281,3 +281,17 @@ def test_a_closed_pool_begins_nothing_and_waits_for_nothing() -> None:
             assert await first == "at last"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("odd", [StopIteration, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+def test_what_a_loop_cannot_be_told_is_a_mistake_of_the_call_and_leaves_its_key_free(odd: type[BaseException]) -> None:
+    def call() -> None:
+        raise odd
+
+    async def test(offload: ThreadOffload) -> None:
+        with pytest.raises(RuntimeError, match=odd.__name__):
+            await offload("a", LONG_TIMEOUT, call)
+        assert await offload("a", LONG_TIMEOUT, lambda: 1) == 1
+
+    with make_pool() as (offload, _):
+        asyncio.run(test(offload))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,26 @@ def test_after_a_commit_that_failed_the_next_one_counts_again(journal_path: Path
     assert event_texts(again) == ["afterwards"]
     assert again.query("SELECT * FROM trip") == []
     again.close()
+
+
+def test_what_is_passed_over_on_a_full_disk_leaves_no_half_of_a_transaction(journal: SqliteJournal) -> None:
+    (pages,) = journal.query("PRAGMA page_count")[0]
+    journal.query(f"PRAGMA max_page_count={pages + 20}")
+
+    def write_and_pass_over() -> None:
+        with journal.transaction() as tx:
+            tx.timeline.add_event("noted", "first", NOW)
+            for text in ("x" * 1_000_000, "third"):
+                with suppress(JournalUnavailableError), journal.transaction() as inner:
+                    inner.timeline.add_event("noted", text, NOW)
+
+    with pytest.raises(JournalUnavailableError, match="full"):
+        write_and_pass_over()
+
+    assert journal.timeline.list_events_after(0) == []
+    with journal.transaction() as tx:
+        tx.timeline.add_event("noted", "afterwards", NOW)
+    assert [event.text for event in journal.timeline.list_events_after(0)] == ["afterwards"]
 
 
 def test_a_full_disk_undoes_the_transaction_and_says_that_it_is_full(journal: SqliteJournal) -> None:

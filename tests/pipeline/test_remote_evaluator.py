@@ -13,6 +13,7 @@ from watchdog.config import load
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import open_journal
+from watchdog.pipeline import prefetcher
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import Evaluator, Expr, InstantResult, InstantVector, PromqlError
 
@@ -34,6 +35,8 @@ class RemoteRound:
 
 class RemoteEvaluator:
     """An engine whose answers take a while."""
+
+    prefetches = True
 
     def __init__(self) -> None:
         self.answers: dict[str, dict[Labels, float]] = {}
@@ -146,3 +149,33 @@ def test_an_instant_vector_of_values_knows_its_least_and_greatest() -> None:
     assert (vector.min_value, vector.max_value, dict(vector)) == (-1.0, 3.0, {(("x", "1"),): 3.0, (("x", "2"),): -1.0})
     assert InstantVector.of({(): float("nan"), (("x", "1"),): 1.0}).max_value != 1.0
     assert not InstantVector.of({})
+
+
+def test_a_fetch_that_hangs_or_breaks_holds_up_no_round_and_piles_up_nothing(
+    harness: RemoteHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(prefetcher, "_MAX_WAIT", 0.01)
+    begun: list[Millis] = []
+
+    async def test() -> None:
+        released = asyncio.Event()
+
+        async def hangs(expressions: Collection[Expr], now: Millis) -> None:
+            begun.append(now)
+            await released.wait()
+            raise ValueError("no answer")
+
+        monkeypatch.setattr(harness.remote, "prefetch", hangs)
+        async with asyncio.timeout(20):
+            for n in range(5):
+                await harness.pipeline.prefetch(START + n)
+            assert begun == [START]
+            await harness.pipeline.prefetch(START, "bot")
+            assert begun == [START, START]
+            released.set()
+            while begun[-1] != START + 5:
+                await asyncio.sleep(0)
+                await harness.pipeline.prefetch(START + 5)
+
+    asyncio.run(test())
+    assert caplog.messages == ["what rounds ask could not be fetched"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.rollback.harness import RollbackHarness, command_step, make_halt
 from watchdog.journal.errors import JournalUnavailableError
-from watchdog.journal.runs import SqlRunWriter, Step
+from watchdog.journal.runs import PlanRun, SqlRunReader, SqlRunWriter, Step
 
 
 class FullDiskHarness(RollbackHarness):
@@ -76,4 +76,24 @@ def test_a_mistake_in_our_own_sql_ends_the_run_and_is_not_tried_for_ever(
     run = harness.get_run(number)
     assert (run.status, run.outcome) == ("ended", "stopped")
     assert "internal error: OperationalError('no such column: colour')" in run.reason
+    harness.journal.close()
+
+
+def test_a_journal_that_cannot_be_read_for_a_moment_ends_nobody_s_tending(
+    make_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = RollbackHarness(make_folder())
+    number = harness.queue_run("halt")
+    read, tries = SqlRunReader.list_unfinished, []
+
+    def list_unfinished(reader: SqlRunReader, target: str) -> list[PlanRun]:
+        tries.append(target)
+        if len(tries) == 1:
+            raise JournalUnavailableError("disk I/O error", "io")
+        return read(reader, target)
+
+    monkeypatch.setattr(SqlRunReader, "list_unfinished", list_unfinished)
+    harness.run_to_end()
+
+    assert harness.get_run(number).outcome == "proven"
     harness.journal.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _RECEIVER_TIMEOUT = 10.0
 """s to open a receiver, or to close it."""
 _RECEIVER_CHECK_INTERVAL = 5.0
 """s, at most, between two looks at whether a receiver is open and has delivered."""
+_MAX_WAITING = 256
+"""Deliveries of a source that wait at most. A newer one stands for all before it, so the oldest are passed over."""
 _EMPTY_STATE = "{}"
 
 
@@ -38,6 +41,34 @@ class SampleSink(Protocol):
     def add_samples(self, source: str, samples: Sequence[Sample], now: Millis) -> None: ...
 
     def mark_source_down(self, source: str, now: Millis) -> None: ...
+
+
+class _Deliveries:
+    """What one receiver has delivered and nobody has taken yet; put in by its threads, taken out in the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[list[Sample], str]] = deque(maxlen=_MAX_WAITING)
+        self._any = asyncio.Event()
+        self._woken = False
+        self.overrun = False
+        """Whether any was passed over."""
+
+    def put(self, samples: list[Sample], state: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.overrun |= len(self._waiting) == _MAX_WAITING
+        self._waiting.append((samples, state))
+        if not self._woken:  # a flood of deliveries is no flood of wake-ups
+            self._woken = True
+            with suppress(RuntimeError):  # the loop has ended, and we with it
+                loop.call_soon_threadsafe(self._any.set)
+
+    async def wait(self) -> None:
+        await self._any.wait()
+        self._any.clear()
+        self._woken = False
+
+    def take(self) -> tuple[list[Sample], str] | None:
+        """The oldest; None when there is none."""
+        return self._waiting.popleft() if self._waiting else None
 
 
 @dataclass
@@ -56,8 +87,7 @@ class _Running:
     """That of a receiver, from its opening to its end."""
     heard_at: float = 0.0
     """Monotonic s of the last delivery, or of the opening."""
-    deliveries: asyncio.Queue[tuple[list[Sample], str]] = field(default_factory=asyncio.Queue)
-    """Samples and the state that stands for them, not yet taken."""
+    deliveries: _Deliveries = field(default_factory=_Deliveries)
 
     @property
     def key(self) -> str:
@@ -85,6 +115,7 @@ class Sampler:
         self._offload = ThreadOffload(None, "sampling")
         self._running: dict[str, _Running] = {}
         self._states = dict(restored_states)
+        self._stopping = False
         self._closing: dict[str, asyncio.Task[None]] = {}
         """By name: the last receiver, until it is closed."""
 
@@ -112,6 +143,7 @@ class Sampler:
 
     async def stop(self) -> None:
         """Ends everything; what hangs is left alone."""
+        self._stopping = True
         self.apply({})
         if self._closing:
             await asyncio.wait(self._closing.values(), timeout=_RECEIVER_TIMEOUT / 2)
@@ -156,12 +188,20 @@ class Sampler:
 
     def _keep(self, running: _Running, samples: Sequence[Sample], state: str, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
-        self._sink.add_samples(running.name, samples, now)
-        if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
-            self._states[running.name] = StateSnapshot(running.source.identity, state)
+        try:
+            self._sink.add_samples(running.name, samples, now)
+        except Exception as bug:  # what cannot be kept costs nobody else
+            log.exception("source %s", running.name)
+            self._mark_down(running, f"internal error: {bug!r}")
+            return
+        self._remember(running, state)
         if running.error is not None:
             log.info("source %s delivers again", running.name)
         running.answered, running.error = True, None
+
+    def _remember(self, running: _Running, state: str) -> None:
+        if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
+            self._states[running.name] = StateSnapshot(running.source.identity, state)
 
     def _mark_down(self, running: _Running, error: str) -> None:
         self._sink.mark_source_down(running.name, self._clock())
@@ -225,8 +265,7 @@ class Sampler:
 
         def deliver(samples: Sequence[Sample], state: SourceState) -> None:
             listed, text = list(samples), _to_json(state)
-            with suppress(RuntimeError):  # the loop has ended, and we with it
-                loop.call_soon_threadsafe(running.deliveries.put_nowait, (listed, text))
+            running.deliveries.put(listed, text, loop)
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(json.loads(state), deliver, self._clock)
@@ -249,16 +288,33 @@ class Sampler:
     async def _take_deliveries(self, running: _Running) -> None:
         """One after another: each is judged before the next one is seen."""
         while True:
-            samples, state = await running.deliveries.get()
-            running.heard_at = time.monotonic()
-            self._keep(running, samples, state, self._clock())
-            await self._judge(running.name)
+            await running.deliveries.wait()
+            while (delivery := running.deliveries.take()) is not None:
+                running.heard_at = time.monotonic()
+                self._keep(running, *delivery, self._clock())
+                await self._judge(running.name)
+                await asyncio.sleep(0)  # others have their turn, however many there are
+            if running.deliveries.overrun:
+                running.deliveries.overrun = False
+                log.warning("source %s delivers faster than it can be judged: some were passed over", running.name)
+
+    def _keep_undelivered(self, running: _Running) -> None:
+        """What was delivered until the closing is not lost: the next receiver goes on from there."""
+        successor = self._running.get(running.name)
+        for _ in range(_MAX_WAITING):  # one that never ceases is not waited for
+            if (delivery := running.deliveries.take()) is None:
+                return
+            if successor is None and not self._stopping:
+                self._remember(running, delivery[1])  # its series are gone, and come back with the source
+            elif successor is None or successor.source.identity == running.source.identity:
+                self._keep(successor or running, *delivery, self._clock())
 
     async def _close_receiver(
         self, running: _Running, opening: asyncio.Task[None], previous: asyncio.Task[None] | None
     ) -> None:
         """However long it takes: another one can be opened only after it."""
         await asyncio.wait({opening, *([previous] if previous is not None else [])})
+        self._keep_undelivered(running)
 
         def close_it() -> None:
             receiver, running.receiver = running.receiver, None
@@ -276,6 +332,7 @@ class Sampler:
                 continue
             except Exception:
                 log.exception("source %s: its receiver could not be closed", running.name)
+            self._keep_undelivered(running)
             if self._closing.get(running.name) is asyncio.current_task():
                 del self._closing[running.name]
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -20,6 +20,16 @@ _UNLIMITED = 1 << 20
 """Threads; in truth as many as there are keys."""
 
 
+_NOT_FOR_A_LOOP = (
+    StopIteration,
+    GeneratorExit,
+    SystemExit,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    futures.CancelledError,
+)
+
+
 class StillBusyError(Exception):
     """The last call under this key has not ended yet."""
 
@@ -28,20 +38,28 @@ class DeadlineExceededError(Exception):
     """The call went on past its deadline; its thread is left to end by itself and its key stays latched until then."""
 
 
+def _run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What may not be raised into a loop (it would end it, or nobody would ever hear of it) is a mistake of the call's."""
+    try:
+        return call(*args, **kwargs)
+    except _NOT_FOR_A_LOOP as odd:
+        raise RuntimeError(repr(odd)) from odd
+
+
 class ThreadOffload:
     """A pool of threads for one kind of work. A thread is begun when none is idle."""
 
     def __init__(self, threads: int | None, name: str) -> None:
         """`threads`: at most; None: one for each key, so that no call ever waits for another."""
-        self._pool = ThreadPoolExecutor(threads or _UNLIMITED, thread_name_prefix=name)
+        self._pool = futures.ThreadPoolExecutor(threads or _UNLIMITED, thread_name_prefix=name)
         self._busy: set[str] = set()
 
     async def __call__(self, key: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The call's result. `deadline` in seconds. Raises StillBusyError, DeadlineError, or what the call raises."""
+        """The call's result. `deadline` in seconds. Raises StillBusyError, DeadlineExceededError, or what the call raises."""
         if key in self._busy:
             raise StillBusyError(key)
         context = contextvars.copy_context()
-        job = self._pool.submit(lambda: context.run(lambda: call(*args, **kwargs)))
+        job = self._pool.submit(lambda: context.run(lambda: _run(call, *args, **kwargs)))
         self._busy.add(key)
         future = asyncio.wrap_future(job)
         future.add_done_callback(lambda done: self._release(key, done))

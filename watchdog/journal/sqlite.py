@@ -92,6 +92,10 @@ class SqliteJournal:
         self._durable = durable
         self._short_timeout = False
         self._lock = threading.RLock()
+        self._in_transaction = False
+        """Also when SQLite has already ended it, as it does on a full disk."""
+        self._failure: BaseException | None = None
+        """What could not be written in the transaction under way: nothing of it is committed."""
         self.incidents = incidents.SqlIncidentReader(self)
         self.timeline = timeline.SqlTimelineReader(self)
         self.machines = machines.SqlMachineReader(self)
@@ -236,26 +240,33 @@ class SqliteJournal:
     def transaction(self, *, defer_sync: bool = False) -> Iterator[SqliteTransaction]:
         """See `storage.Journal`."""
         with self._lock:
-            if self._db.in_transaction:
+            if self._in_transaction:
                 yield self._transaction
                 return
             self.disk_reserve.release_if_low()
-            with self._error_handling():
-                self._check_fence()
-                with self._deferred_sync(defer_sync):
+            with self._deferred_sync(defer_sync):
+                with self._error_handling():
+                    self._check_fence()
                     self._db.execute("BEGIN IMMEDIATE")
-                    try:
-                        self._set_busy_timeout(short=False)
-                        yield self._transaction
+                self._in_transaction, self._failure = True, None
+                try:
+                    self._set_busy_timeout(short=False)
+                    yield self._transaction
+                    if self._failure is not None:  # whoever passed over it: there is no half of a transaction
+                        raise self._failure
+                    with self._error_handling():
                         self._db.execute("COMMIT")
-                    except BaseException:
-                        if self._db.in_transaction:  # a full disk has already undone it
-                            self._db.execute("ROLLBACK")
-                        raise
+                except BaseException:
+                    if self._db.in_transaction:  # a full disk has already undone it
+                        self._db.execute("ROLLBACK")
+                    raise
+                finally:
+                    self._in_transaction, self._failure = False, None
 
     @contextmanager
     def _deferred_sync(self, defer_sync: bool) -> Iterator[None]:
-        (usual,) = self._db.execute("PRAGMA synchronous").fetchone()
+        with self._error_handling():
+            (usual,) = self._db.execute("PRAGMA synchronous").fetchone()
         if not defer_sync or usual < _SYNCHRONOUS_FULL:
             yield
             return
@@ -294,12 +305,16 @@ class SqliteJournal:
 
     def _write(self, statement: Callable[[str, Any], sqlite3.Cursor], sql: str, args: object) -> sqlite3.Cursor:
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if not self._db.in_transaction:
                 raise RuntimeError("a mistake of ours: the transaction has ended")
             try:
-                return statement(sql, args)
-            except sqlite3.DatabaseError as error:
-                self._raise_translated(error)
+                with self._error_handling():
+                    return statement(sql, args)
+            except BaseException as error:
+                self._failure = error
+                raise
 
     def close(self) -> None:
         with self._lock:

@@ -7,7 +7,6 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -21,19 +20,34 @@ class InvalidHeaderError(ValueError):
     """A header that may not be sent."""
 
 
-def status_error(url: str, status: int, reason: str | None, location: str | None) -> HttpError:
-    """An answer with another status than the expected one. `location`: that header of the answer."""
-    answered = f"{status} {reason or ''}".strip()
+_MAX_SHOWN_URL = 200
+"""Characters; a longer address is not shown."""
+
+
+def status_error(url: str, status: int, location: str | None) -> HttpError:
+    """An answer with another status than the expected one. `location`: that header of the answer.
+
+    The server's own words for the status are not told: they may be anything, also what it was sent.
+    """
+    answered = f"{status} {http.client.responses.get(status, '')}".strip()
     cure = "see the log of that server"
     if status in (301, 302, 303, 307, 308) and location:
         answered = f"{answered}, a redirect"
-        with suppress(ValueError):  # it leads to what is no address
-            cure = f"put {redact_url(urljoin(url, location))} in url if that is it"
+        cure = f"put {_redirect_target(url, location)} in url if that is it"
     elif status in (401, 403):
         cure = "check token_file or headers"
     elif status == 404:
         cure = "check the path in url"
     return HttpError("status", f"{redact_url(url)} answered {answered}", cure, may_have_happened=True)
+
+
+def _redirect_target(url: str, location: str) -> str:
+    """Where a redirect leads, for people."""
+    try:
+        target = redact_url(urljoin(url, location))
+    except ValueError:
+        target = ""
+    return target if target.isprintable() and 0 < len(target) <= _MAX_SHOWN_URL else "where it leads"
 
 
 def size_error(url: str, max_bytes: int) -> HttpError:

@@ -49,7 +49,7 @@ class HttpFetcher:
         try:
             response = self._get_response(urlsplit(url), headers, deadline)
             if response.status != 200:
-                raise status_error(url, response.status, response.reason, response.headers.get("Location"))
+                raise status_error(url, response.status, response.headers.get("Location"))
             body = _read_body(response, url, max_bytes)
             content_type = response.headers.get("Content-Type") or ""
             kept = not response.will_close

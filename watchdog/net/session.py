@@ -67,7 +67,7 @@ def send_request(
             ) as response,
         ):
             if expect is not None and response.status_code != expect:
-                raise status_error(url, response.status_code, response.reason, response.headers.get("Location"))
+                raise status_error(url, response.status_code, response.headers.get("Location"))
             return HttpResponse(response.status_code, response.headers, _read_body(response, url, max_bytes))
     except _FAULTS as fault:
         raise exchange_error(url, fault, deadline.total, may_have_happened=exchange.sent) from None

@@ -58,9 +58,18 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
+class _PiecewiseReader(io.BufferedReader):
+    """Is never read to its end in one go, which is what the libraries make of a chunk whose size is negative."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise http.client.HTTPException("a size below 0")
+        return super().read(size)
+
+
 def deadline_response(self: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
     """The `response_class` of a connection of http.client or urllib3: called as its method, reads until its `deadline`."""
     response = http.client.HTTPResponse(sock, *args, **kwargs)
     raw: Any = response.fp
-    response.fp = io.BufferedReader(_DeadlineReader(sock, raw.detach(), self.deadline))
+    response.fp = _PiecewiseReader(_DeadlineReader(sock, raw.detach(), self.deadline))
     return response

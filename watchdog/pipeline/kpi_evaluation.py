@@ -8,6 +8,7 @@ from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.pipeline import config_expressions
+from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.template_query import describe_evaluation_error
 from watchdog.promql import EvaluationRound, Evaluator, Expr, PromqlError, metric_names
@@ -19,6 +20,7 @@ class KpiEvaluation:
 
     def __init__(self, evaluator: Evaluator, source_metrics: SourceMetrics) -> None:
         self._evaluator = evaluator
+        self._prefetcher = Prefetcher(evaluator)
         self._source_metrics = source_metrics
         self.epochs: Mapping[str, Millis] = {}
         """Target → since when a KPI with `since: resume` counts."""
@@ -50,7 +52,8 @@ class KpiEvaluation:
         return config_expressions.peak_metrics(self._kpis.values(), self._parsed)
 
     async def prefetch(self, now: Millis, source: str | None = None) -> None:
-        await self._evaluator.prefetch(self._expressions_reading(source), now)
+        if self._evaluator.prefetches:
+            await self._prefetcher.prefetch(source or "", self._expressions_reading(source), now)
 
     def _expressions_reading(self, source: str | None) -> Collection[Expr]:
         """Whatever the configuration asks, or of that what a source's samples touch."""

@@ -190,7 +190,7 @@ class Pipeline:
     # ─ evaluate ─
 
     async def prefetch(self, now: Millis, source: str | None = None) -> None:
-        """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask."""
+        """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask, within a second."""
         await self._kpis.prefetch(now, source)
 
     def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:

@@ -25,6 +25,8 @@ from watchdog.tsdb.page import TIME_MIN, Floats, Querier
 class EmbeddedEvaluator:
     """The plans of the expressions over some series, kept from one time to the next."""
 
+    prefetches = False
+
     def __init__(self, series: Querier) -> None:
         self._series = series
         self._generation: object = None

@@ -96,6 +96,10 @@ class EvaluationRound(Protocol):
 class Evaluator(Protocol):
     """An engine, over the series that it knows."""
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether `prefetch` does anything."""
+
     def at(self, now: Millis) -> EvaluationRound:
         """A round at `now`."""
 

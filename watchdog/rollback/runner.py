@@ -72,16 +72,17 @@ class RollbackRunner:
 
     async def _run_target(self, target: str) -> None:
         while not self._stopping:
-            waiting = self._context.journal.runs.list_unfinished(target)
-            if waiting:
-                try:
+            patience = 60.0
+            try:
+                waiting = self._context.journal.runs.list_unfinished(target)
+                if waiting:
                     await self.execute(waiting[0])
-                except JournalUnavailableError as error:
-                    # Nothing was done that is not written down: the run goes on from there, as after a death.
-                    log.critical("%s: %s waits: the journal cannot be written: %s", target, waiting[0].plan, error)
-                    await self._wait_for_wakeup(target, 1.0)
-            else:
-                await self._wait_for_wakeup(target, 60.0)
+                    continue
+            except JournalUnavailableError as error:
+                # Nothing was done that is not written down: the run goes on from there, as after a death.
+                log.critical("%s: its plans wait: the journal cannot be used: %s", target, error)
+                patience = 1.0
+            await self._wait_for_wakeup(target, patience)
 
     async def _wait_for_wakeup(self, target: str, timeout: float) -> None:
         """Until something happens. The clock serves patience: nothing may depend on a wake-up being delivered."""
