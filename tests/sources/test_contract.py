@@ -17,10 +17,10 @@ import psutil
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.sources.conftest import MakeSystemctl, StartServer
+from tests.sources.conftest import MakeSystemctl
 from tests.support.datagram_source import DatagramSource
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
-from tests.support.raw_http_server import never_respond, respond_with
+from tests.support.raw_http_server import StartServer, never_respond, respond_with
 from watchdog.core import model
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels

@@ -93,7 +93,7 @@ def find_files(path: Path) -> ConfigFiles:
 
 
 def require_files(path: Path) -> ConfigFiles:
-    """As `found`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead of what it says."""
+    """As `find_files`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead."""
     files = find_files(path)
     main = files.main
     if (
@@ -132,7 +132,7 @@ def check_files(
 ) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
 
-    `ask` reads the sources, when what they deliver shall be held against the expressions.
+    `probe` reads the sources, when what they deliver shall be held against the expressions.
 
     Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
     that single rule files refer to may be defined in other files of their folder.

@@ -46,7 +46,7 @@ def read_bytes(path: Path) -> bytes:
 def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> None:
     """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError.
 
-    `seen` is what it held when `content` was made of it: when it holds something else now, that is somebody's work.
+    `expected` is what it held when `content` was made of it: when it holds something else now, that is somebody's work.
     """
     beside = path.with_name(f".{path.name}.trading-watchdog")
     try:

@@ -76,7 +76,7 @@ def flag_files(plans: Iterable[Halt | Repair], target: Target) -> list[Path]:
 def take(
     folder: Path, name: str, target: str, location: Target, paths: Sequence[Path], now: Millis, *, tag: bool = True
 ) -> Snapshot:
-    """Saves `wanted` and every tracked file that is edited and not committed, and tags the commit.
+    """Saves `paths` and every tracked file that is edited and not committed, and tags the commit.
 
     Raises WatchdogError: the name is taken or cannot be a tag's, or something cannot be saved. Nothing is kept then.
     """

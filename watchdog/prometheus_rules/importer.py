@@ -76,7 +76,7 @@ def _entries_in(data: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
 def _import_files(
     files_read: Sequence[tuple[Document, Cell]], targets: Sequence[str], used_names: Collection[str]
 ) -> ImportedRules:
-    """`targets`: those that our own files define. `taken`: names of our own rules and KPIs."""
+    """`targets`: those that our own files define. `used_names`: those of our own rules and KPIs."""
     imported = ImportedRules()
     files = [(document, top, _parse_groups(top)) for document, top in files_read]
     for _, _, groups in files:

@@ -63,7 +63,7 @@ class EmbeddedEvaluator:
 
 
 _MAX_COMPILED = 100_000
-"""Plans that are remembered: whoever parses anew for each look must not fill the memory."""
+"""Plans that are remembered: whoever parses anew for each round must not fill the memory."""
 
 
 class EmbeddedRound:
@@ -83,12 +83,12 @@ class EmbeddedRound:
         if plan is None:
             return self._evaluate_by_arrays(expr, samples_after)
         after = TIME_MIN if samples_after is None else samples_after
-        look = self._caches.get(after)
-        if look is None:
-            look = self._caches[after] = RoundCache(self._now, after)
+        cache = self._caches.get(after)
+        if cache is None:
+            cache = self._caches[after] = RoundCache(self._now, after)
         try:
-            x = plan.evaluate(look)
-            have, need = plan.coverage(look) if plan.coverage_windows else (0, 0)
+            x = plan.evaluate(cache)
+            have, need = plan.coverage(cache) if plan.coverage_windows else (0, 0)
         except FastPathUnavailable:
             return self._evaluate_by_arrays(expr, samples_after)
         if x is None:
@@ -96,7 +96,7 @@ class EmbeddedRound:
         else:
             x = x if x == x else math.nan  # one NaN, whatever its bits
             values = InstantVector(plan.label_sets, (x,), x, x)
-        newest, until = plan.freshness(look)
+        newest, until = plan.freshness(cache)
         return InstantResult(values, newest, have, need, until)
 
     def query(self, expr: Expr) -> dict[Labels, float]:

@@ -35,7 +35,7 @@ class PageCache:
 
 
 def parse_samples(page: bytes, now: Millis, cache: PageCache | None = None) -> list[Sample]:
-    """Every sample of a page, in its order; those without a timestamp of their own get `now`. `last`: what the page
+    """Every sample of a page, in its order; those without a timestamp of their own get `now`. `cache`: what the page
     before looked like; it makes no difference but to the time that it takes.
 
     Raises SourceError when any line is no sample and no comment, when a series stands there twice, when the

@@ -267,7 +267,7 @@ class Head(PageList):
     ) -> None:
         """Puts whole series back at boot, before anything else is kept: windows go on where they were.
 
-        `watched`: the spans in which the source was watched, ascending, at least one. What lies between two of them, and
+        `watched_spans`: those in which the source was watched, ascending, at least one. What lies between two of them, and
         from the last one's end until the source delivers again, was watched by nobody: see `SeriesPage.downtimes`.
         `series`: keys, since when each is known (at the earliest), and their times [n] and values [keys, n]; everything
         from the windows until `now`.

@@ -186,7 +186,7 @@ class HeadPage(SeriesPage):
     # ─ samples ─
 
     def append_full_row(self, now: Millis, at: Millis, v: Floats) -> bool:
-        """The usual case of `take`: one sample for each row, in their order, all of one time that is newer than every
+        """The usual case of `append` — one sample for each row, in their order, all of one time that is newer than every
         other. False: nothing was taken, because it is not that simple."""
         if v.size != len(self.keys) or not self.t.size or at <= self.t[-1]:
             return False

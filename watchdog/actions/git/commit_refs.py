@@ -110,11 +110,11 @@ def _rolled_back(repo: Repository) -> list[str]:
 
 
 def _is_reverted(repo: Repository, reverted: str, commit: str) -> bool:
-    """Whether the history from `wrong` to `commit` says that it was taken back."""
+    """Whether the history from `reverted` to `commit` says that it was taken back."""
     return bool(_reverting_commits(repo, reverted, commit))
 
 
 def _reverting_commits(repo: Repository, reverted: str, commit: str) -> list[str]:
-    """Commits between the two that say they took `wrong` back, newest first."""
+    """Commits between the two that say they took `reverted` back, newest first."""
     words = (f"--grep=This reverts commit {reverted}", f"--grep=This replaces commit {reverted}")
     return repo.git_line("log", "--format=%H", "--fixed-strings", *words, f"{reverted}..{commit}").split()

@@ -1,4 +1,4 @@
-"""When replay looks: as the daemon does, or at a step of its own."""
+"""When replay's rounds are: as the daemon's, or at a step of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUND_MS: Millis = 1_000
 
 
 class RoundTimes:
-    """Ticks, and without a step of its own the samples of some pages too."""
+    """Evenly spaced rounds, and without a step of its own the samples of some pages too."""
 
     def __init__(self, samples: Sequence[SeriesPage], start: Millis, every: Millis | None) -> None:
         self._pages, self._start = samples, start
@@ -23,7 +23,7 @@ class RoundTimes:
         self._cached: tuple[Millis, Millis, list[Ints]] | None = None
 
     def between(self, first: Millis, last: Millis, at_once: int) -> list[Ints]:
-        """All of them, inclusive, ascending, so many at a time. `first` is a tick.
+        """All of them, inclusive, ascending, so many at a time. `first` is one of the evenly spaced.
 
         Who asks next for the same gets the same arrays.
         """
@@ -44,7 +44,7 @@ class RoundTimes:
         return parts
 
     def first_from(self, earliest: Millis) -> Millis:
-        """The first one from `due` on."""
+        """The first one from `earliest` on."""
         first = self._start + -(-(earliest - self._start) // self._interval) * self._interval
         return min(
             [
@@ -73,7 +73,7 @@ class RoundTimes:
 
 
 def _off_grid(page: SeriesPage, low: Millis, high: Millis, tick: Millis) -> Ints:
-    """The samples from `low` until before `high`; none when all of them are ticks as well."""
+    """The samples from `low` until before `high`; none when all of them are evenly spaced rounds as well."""
     start, stop = int(page.t.searchsorted(low)), int(page.t.searchsorted(high))
     t = page.t[start:stop]
     if (

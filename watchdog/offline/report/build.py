@@ -41,7 +41,7 @@ _MIN_VALUES = 20
 
 
 def build_report(data: IncidentData, chart: bytes | None = None) -> tuple[str, list[Block]]:
-    """(title, what the report says). `picture`: a PNG of the KPIs, if one could be drawn. Pure; times are UTC."""
+    """(title, what the report says). `chart`: a PNG of the KPIs, if one could be drawn. Pure; times are UTC."""
     title = f"Incident {data.incident.id} — {data.incident.target}: {data.incident.title}"
     return title, list(_report_blocks(data, title, chart))
 

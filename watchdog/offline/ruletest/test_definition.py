@@ -12,7 +12,7 @@ from watchdog.config import Config
 from watchdog.core.model import Labels, Millis
 from watchdog.documents.problems import Position, Problem, shorten, suggest
 from watchdog.offline.ruletest.notation import SeriesValue, parse_series, parse_values
-from watchdog.offline.ruletest.watchdog_rules import RULE_STATES
+from watchdog.offline.ruletest.watchdog_evaluator import RULE_STATES
 from watchdog.prometheus_rules.cells import Cell, load_cells
 from watchdog.prometheus_rules.groups import RuleGroup, is_prometheus_file, order_groups, parse_expr, parse_groups
 from watchdog.promql import Expr
@@ -122,7 +122,7 @@ def load_test_file(path: Path, environ: Mapping[str, str]) -> tuple[TestFile | N
 def _load_rule_files(
     listed: Cell | None, folder: Path, step: Millis, environ: Mapping[str, str], *, as_watchdog_rules: bool
 ) -> tuple[list[RuleGroup], Config | None, list[Problem]]:
-    """`watched`: Prometheus's rules are judged as ours, too."""
+    """`as_watchdog_rules`: Prometheus's rules are judged as ours, too."""
     groups: list[RuleGroup] = []
     watchdog_files: dict[Path, None] = {}
     problems: list[Problem] = []

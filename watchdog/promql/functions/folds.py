@@ -25,7 +25,7 @@ where the left one is the greater, and either may be an array."""
 
 
 def fold(leaf: FoldNode, merge: Combine, *, scalar_combine: bool = False) -> FoldNode:
-    """One window of several rows: [rows, n] each → [rows] each. `plain`: `merge` takes floats as well as arrays."""
+    """One window of several rows: [rows, n] each → [rows] each. `scalar_combine`: `merge` takes floats as well as arrays."""
     n, size = leaf[0].shape[-1], 1
     rest: FoldNode | None = None
     held = 0

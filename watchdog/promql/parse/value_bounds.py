@@ -35,7 +35,7 @@ from watchdog.promql.parse.nodes import (
 
 
 def value_bounds(expr: Expr, min_interval: Millis = 0) -> ValueBounds:
-    """`every`: the least time between two samples, 0 when it is not known: a window holds no more than it has room for."""
+    """`min_interval`: the least time between two samples, 0 when it is not known: a window holds no more than it has room for."""
     return _node_bounds(expr.node, min_interval)
 
 
