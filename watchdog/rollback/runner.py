@@ -333,8 +333,8 @@ class RollbackRunner:
 
     def _latch_reason(self, target: str) -> str | None:
         """Why it is latched; None when it is not."""
-        standing = self._context.journal.targets.get_state(target, self._context.clock())
-        return None if standing.latched is None else standing.latch_why
+        state = self._context.journal.targets.get_state(target, self._context.clock())
+        return None if state.latched is None else state.latch_why
 
     def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.

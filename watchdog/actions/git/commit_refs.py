@@ -79,15 +79,15 @@ class RevertInForce(NamedTuple):
 def reverts_in_force(repo: str) -> list[RevertInForce]:
     """What was rolled back by us and is part of what is checked out only by name."""
     found = open_repository(repo, 30_000)
-    now, standing = resolve_head(found), []
+    now, in_force = resolve_head(found), []
     for bad in _rolled_back(found):
         if not contains_commit(found, now, bad):
             continue
         for by in _reverting_commits(found, bad, now):
             if not _reverting_commits(found, by, now):
-                standing.append(RevertInForce(bad, by, found.git_line("show", "-s", "--format=%s", bad)))
+                in_force.append(RevertInForce(bad, by, found.git_line("show", "-s", "--format=%s", bad)))
                 break
-    return standing
+    return in_force
 
 
 def redeployed_commits(repo: str) -> list[tuple[str, str]]:

@@ -116,8 +116,8 @@ def _merge_segments(states: npt.NDArray[np.int8], over: TimeSpans) -> list[Segme
     edges = [0, *moves.tolist(), len(states)]
     known = (states[edges[:-1], 0] >= 0).tolist()
     parts: list[Segment] = []
-    for start, stop, calm in zip(edges[:-1], edges[1:], known, strict=True):
-        part = Segment(int(over.starts[start]), int(over.ends[stop - 1]), calm and stop - start >= MIN_STRETCHES)
+    for start, stop, certain in zip(edges[:-1], edges[1:], known, strict=True):
+        part = Segment(int(over.starts[start]), int(over.ends[stop - 1]), certain and stop - start >= MIN_STRETCHES)
         if parts and not part.skippable and not parts[-1].skippable:
             part = Segment(parts.pop().first, part.last, False)
         parts.append(part)
