@@ -137,7 +137,7 @@ def test_every_action_has_a_test_and_a_page() -> None:
         assert (DOCS / f"{name}.md").exists()
 
 
-def test_every_action_of_the_room_is_in_the_union() -> None:
+def test_every_action_of_the_package_is_in_the_union() -> None:
     tag = re.compile(r'^    do: Literal\["(\w+)"\]$', re.MULTILINE)
     found = {word for file in PACKAGE.rglob("*.py") for word in tag.findall(file.read_text())}
 

@@ -108,10 +108,10 @@ def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path)
         for pair in ("btc", "eth", "sol")
         for n in range(400)
     )
-    desk = PipelineHarness(tmp_path, RULES_YAML.replace("plans:\n", many + "plans:\n", 1))
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("plans:\n", many + "plans:\n", 1))
 
     why = [
-        answer_request(desk, "silence", rule=rule, **{"for": HOUR})[1]
+        answer_request(harness, "silence", rule=rule, **{"for": HOUR})[1]
         for rule in ("eth-spred-77", "EQUITY", "drawdwn", "spread-399")
     ]
     assert why == [
@@ -121,7 +121,7 @@ def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path)
         "there is no rule 'drawdwn' — did you mean drawdown?",
         "there is no rule 'spread-399' — did you mean btc-spread-399, eth-spread-399 or sol-spread-399?",
     ]
-    desk.journal.close()
+    harness.journal.close()
 
 
 # ─ maintenance ─
@@ -130,14 +130,14 @@ def test_of_many_names_the_few_that_were_probably_meant_are_said(tmp_path: Path)
 def test_in_maintenance_hours_no_repair_starts_and_halts_do(tmp_path: Path) -> None:
     # 1 700 000 000 is a Tuesday, 22:13 UTC
     window = 'maintenance: [{days: [tue], between: "22:00-22:15", why: exchange upgrade}], repo: /srv/bot'
-    desk = PipelineHarness(tmp_path, RULES_YAML.replace("repo: /srv/bot", window))
-    desk.rounds(5, **BAD_VALUES)
-    assert desk.runs == []
-    assert desk.refusal_reasons() == ["held by maintenance: exchange upgrade"]
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("repo: /srv/bot", window))
+    harness.rounds(5, **BAD_VALUES)
+    assert harness.runs == []
+    assert harness.refusal_reasons() == ["held by maintenance: exchange upgrade"]
 
-    desk.rounds(2, equity=800)
-    assert [run.plan for run in desk.runs] == ["halt"]
-    desk.journal.close()
+    harness.rounds(2, equity=800)
+    assert [run.plan for run in harness.runs] == ["halt"]
+    harness.journal.close()
 
 
 # ─ silence ─
@@ -358,20 +358,20 @@ RECOVER_YAML = (
 
 
 def test_after_resume_the_plan_that_ended_last_goes_back_to_work_in_its_stages(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path, RULES_YAML.replace("    kind: halt", "    kind: halt" + RECOVER_YAML))
-    desk.rounds(2)
-    desk.rounds(2, equity=800)
-    desk.end_run(desk.runs[0], "proven")
-    with desk.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=desk.now, latch_why="halt")
-    desk.rounds(2, equity=1_000)
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("    kind: halt", "    kind: halt" + RECOVER_YAML))
+    harness.rounds(2)
+    harness.rounds(2, equity=800)
+    harness.end_run(harness.runs[0], "proven")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
+    harness.rounds(2, equity=1_000)
 
-    granted, text = answer_request(desk, "resume", target="bot")
+    granted, text = answer_request(harness, "resume", target="bot")
 
     assert granted
     assert text == "bot resumed; halt goes back to work in 1 stage (run 2)"
-    assert (desk.runs[1].part, desk.runs[1].kind, desk.runs[1].plan) == ("recover", "repair", "halt")
-    desk.journal.close()
+    assert (harness.runs[1].part, harness.runs[1].kind, harness.runs[1].plan) == ("recover", "repair", "halt")
+    harness.journal.close()
 
 
 def test_after_resume_a_plan_without_stages_leaves_the_bot_as_it_is(harness: PipelineHarness) -> None:

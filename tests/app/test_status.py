@@ -37,10 +37,10 @@ def print_status(
 def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called_ok(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk = PipelineHarness(tmp_path)
-    desk.rounds(4, error_ratio=0.5, market_open=0, equity=float("nan"))
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(4, error_ratio=0.5, market_open=0, equity=float("nan"))
 
-    lines = print_status(desk, monkeypatch, capsys)
+    lines = print_status(harness, monkeypatch, capsys)
 
     rules = [line.removeprefix("rule").split(" for ")[0].split() for line in lines if line.startswith("rule ")]
     assert rules[:3] == [
@@ -53,14 +53,14 @@ def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called
 
 
 def test_the_page_says_what_is_wrong_first_and_takes_no_label_for_its_own_words(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path)
-    desk.labelled_series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]
-    desk.rounds(4)
-    assert "<h1>Trading Watchdog – nothing is wrong</h1>" in render_status_page(get_status(desk))
+    harness = PipelineHarness(tmp_path)
+    harness.labelled_series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]
+    harness.rounds(4)
+    assert "<h1>Trading Watchdog – nothing is wrong</h1>" in render_status_page(get_status(harness))
 
-    desk.labelled_series.append(("error_ratio", (("pair", "<script>"),), 0.5))
-    desk.rounds(4, market_open=0)
-    page = render_status_page(get_status(desk))
+    harness.labelled_series.append(("error_ratio", (("pair", "<script>"),), 0.5))
+    harness.rounds(4, market_open=0)
+    page = render_status_page(get_status(harness))
 
     assert "<title>Trading Watchdog – crit: errors pair=&lt;script&gt; source=bot</title>" in page
     assert page.index("<h2>Targets</h2>") < page.index("<h2>Rules</h2>") < page.index("<h2>Sources</h2>")

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import free_port, wait_until
+from tests.support import datagram_source
 
 PACKAGE = Path(__file__).parents[2] / "watchdog"
+TOLD = Path(datagram_source.__file__).read_text()
 
 ASKED = '''
 """A number in a file."""
@@ -59,67 +61,6 @@ class NumberFileSource(ConnectionModel):
             raise SourceError(f"{self.file} holds no number: {error}") from None
         state["reads"] = state.get("reads", 0) + 1
         return [Sample("number", (), now, value), Sample("reads_total", (), now, float(state["reads"]))]
-'''
-
-TOLD = '''
-"""Numbers in datagrams."""
-
-from __future__ import annotations
-
-import socket
-import threading
-from collections.abc import Callable
-from typing import Literal
-
-from watchdog.core.errors import SourceError
-from watchdog.core.model import ConnectionModel, Duration, Millis, Sample
-from watchdog.core.protocols import Deliver, SourceState
-
-
-class DatagramSource(ConnectionModel):
-    """NAME VALUE, sent to a port."""
-
-    type: Literal["datagram"]
-    port: int
-    every: Duration = 1_000
-
-    @property
-    def deadline(self) -> Millis:
-        return 60_000
-
-    @property
-    def identity(self) -> str:
-        return str(self.port)
-
-    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> DatagramReceiver:
-        return DatagramReceiver(self.port, state, deliver, clock)
-
-
-class DatagramReceiver:
-    def __init__(self, port: int, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            self._socket.bind(("127.0.0.1", port))
-        except OSError as error:
-            self._socket.close()
-            raise SourceError(f"port {port} cannot be listened on: {error.strerror}") from None
-        self._closing = False
-
-        def listen() -> None:
-            while True:
-                name, _, value = self._socket.recv(1_000).decode().partition(" ")
-                if self._closing:
-                    return
-                deliver([Sample(name, (), clock(), float(value))], state)
-
-        self._thread = threading.Thread(target=listen, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._closing = True
-        self._socket.sendto(b"", self._socket.getsockname())
-        self._thread.join(5)
-        self._socket.close()
 '''
 
 ACTION = '''

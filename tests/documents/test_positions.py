@@ -147,6 +147,7 @@ BROKEN = {
     "open quote": ("a: 1\nb: »'x\nc: 1\n", "never closed"),
     "open double quote": ('a: »"x\n', "never closed"),
     "open bracket": ("a: {b: 1, c: [1, 2»}\n", "] is missing"),
+    "range in a flow mapping": ("a: {expr: rate(b»[5m])}\n", "put text that holds {, }, [, ] or , in quotes"),
     "wrong escape": ('a: "\\»q"\n', "means nothing"),
     "indentation": ("a:\n  b: 1\n »c: 2\n", "indentation"),
     "list in a mapping": ("a: 1\n»- b\n", "indentation"),

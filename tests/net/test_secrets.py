@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.net.secrets import (
-    SecretError,
-    basic_authorization,
-    find_credential,
-    read_secret,
-    read_token,
-    redact,
-)
+from watchdog.net.secrets import SecretError, basic_authorization, find_credential, read_secret, read_token, redact
 
 
 def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:

@@ -132,66 +132,67 @@ def message_titles(harness: PipelineHarness) -> list[str]:
 
 
 def test_a_captured_baseline_says_who_when_how_much_and_of_which_revision(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI, SLOW_RULE.replace(", ceiling: 60s", "")))
-    desk.rounds(2, latency=10)
-    (state,) = [m for key, m in desk.pipeline.machines.items() if key.rule == "slow"]
+    harness = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI, SLOW_RULE.replace(", ceiling: 60s", "")))
+    harness.rounds(2, latency=10)
+    (state,) = [m for key, m in harness.pipeline.machines.items() if key.rule == "slow"]
     assert (state.outcome, state.reason) == (
         "nodata",
         "latency: not captured yet: trading-watchdog baseline capture latency",
     )
-    with desk.journal.transaction() as tx:
+    with harness.journal.transaction() as tx:
         tx.targets.update_target("bot", head="0123456789abcdef")
 
-    assert request_capture(desk, 5 * SECOND) == (True, "latency")
+    assert request_capture(harness, 5 * SECOND) == (True, "latency")
     for value in (10, 11, 12, 90, 9):
-        assert message_titles(desk) == []
-        desk.round(latency=value)
-        desk.reload(
+        assert message_titles(harness) == []
+        harness.round(latency=value)
+        harness.reload(
             rules_yaml(CAPTURED_KPI, SLOW_RULE.replace(", ceiling: 60s", ""))
         )  # a reload in between does no harm
 
-    assert message_titles(desk) == ["latency: captured 11 s from 5 samples over 5 s for anna"]
-    (kept,) = desk.journal.baselines.list_baselines()
+    assert message_titles(harness) == ["latency: captured 11 s from 5 samples over 5 s for anna"]
+    (kept,) = harness.journal.baselines.list_baselines()
     assert (kept.kind, kept.who, kept.revision, kept.span) == ("captured", "anna", "0123456789abcdef", 5 * SECOND)
-    assert (kept.value, kept.samples, current_limit(desk)) == (11, 5, 22)
-    desk.restart()
-    desk.round()
-    assert current_limit(desk) == 22
+    assert (kept.value, kept.samples, current_limit(harness)) == (11, 5, 22)
+    harness.restart()
+    harness.round()
+    assert current_limit(harness) == 22
 
 
 def test_what_is_not_normal_is_not_captured(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI))
-    desk.rounds(2, latency=10)
-    assert request_capture(desk, 0, "latncy")[1].startswith("there is no KPI 'latncy'")
+    harness = PipelineHarness(tmp_path, rules_yaml(CAPTURED_KPI))
+    harness.rounds(2, latency=10)
+    assert request_capture(harness, 0, "latncy")[1].startswith("there is no KPI 'latncy'")
     assert (
-        request_capture(desk, 0, "errors")[1]
+        request_capture(harness, 0, "errors")[1]
         == "the baseline of errors is not captured: say baseline: captured in its file first"
     )
 
-    assert request_capture(desk, 10 * SECOND)[0]
-    desk.rounds(2, latency=70)
-    assert message_titles(desk) == ["latency: not captured: a rule of bot fires"]
+    assert request_capture(harness, 10 * SECOND)[0]
+    harness.rounds(2, latency=70)
+    assert message_titles(harness) == ["latency: not captured: a rule of bot fires"]
     assert (
-        request_capture(desk)[1] == "not now: a rule of bot fires, and what is so now is not how it is when all is well"
+        request_capture(harness)[1]
+        == "not now: a rule of bot fires, and what is so now is not how it is when all is well"
     )
 
-    desk.rounds(2, latency=10)
-    assert request_capture(desk)[0]
-    desk.lost_sources = {"bot"}
-    desk.rounds(1)
-    assert message_titles(desk)[1:] == ["latency: not captured: latency has no samples"]
+    harness.rounds(2, latency=10)
+    assert request_capture(harness)[0]
+    harness.lost_sources = {"bot"}
+    harness.rounds(1)
+    assert message_titles(harness)[1:] == ["latency: not captured: latency has no samples"]
 
 
 def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path,
         rules_yaml(
             "  share: {expr: share, unit: ratio, baseline: 8.3%}\n",
             "  - {name: s, kpi: share, target: bot, crit: {above: 99%}}\n",
         ),
     )
-    desk.rounds(2, share=8.3)
+    harness.rounds(2, share=8.3)
 
-    assert baseline_text(desk, "share") == (
+    assert baseline_text(harness, "share") == (
         "8.3 %: the value is 100 × its baseline; if it is always so, a ratio was taken for a percent"
     )

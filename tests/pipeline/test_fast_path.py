@@ -63,8 +63,8 @@ def normalize_machine(machine: MachineState) -> MachineState:
 
 
 def test_a_calm_rule_is_judged_by_its_numbers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = PipelineHarness(tmp_path)
-    desk.rounds(3)
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(3)
     judged: list[str] = []
     judge = rules.judge
 
@@ -73,20 +73,20 @@ def test_a_calm_rule_is_judged_by_its_numbers_alone(tmp_path: Path, monkeypatch:
         return judge(check, reading, now, known)
 
     monkeypatch.setattr(rules, "judge", noted)
-    desk.rounds(3)
+    harness.rounds(3)
 
     assert judged == []
-    assert {machine.last for machine in desk.pipeline.machines.values()} == {desk.now}
+    assert {machine.last for machine in harness.pipeline.machines.values()} == {harness.now}
     assert judged  # what was put off is done when somebody looks
 
 
 def test_the_metrics_say_what_is_so_when_they_are_read(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path)
-    desk.rounds(3)
-    told = desk.pipeline.telemetry.registry.get_sample_value
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(3)
+    told = harness.pipeline.telemetry.registry.get_sample_value
     assert told("watchdog_kpi_value", {"kpi": "errors"}) == 0.01
     assert told("watchdog_rule_state", {"rule": "errors"}) == 0
 
-    desk.round(error_ratio=0.012)
+    harness.round(error_ratio=0.012)
 
     assert told("watchdog_kpi_value", {"kpi": "errors"}) == 0.012

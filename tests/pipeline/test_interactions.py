@@ -30,47 +30,49 @@ def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
 
 def test_what_is_put_back_at_boot_starts_no_repair_until_this_process_has_seen_the_bot_itself(tmp_path: Path) -> None:
     """An average can be told from memory alone: the bot may be dead, or well, since."""
-    desk = PipelineHarness(tmp_path, AVERAGE_RULES)
-    desk.requests.hold_target("bot", 10 * MINUTE, "ann", desk.now)
-    desk.rounds(5, error_ratio=0.5)
-    assert desk.is_firing("errors")
-    desk.requests.hold_target("bot", None, "ann", desk.now)
-    seen = [(desk.now - age * SECOND, 0.5) for age in range(3, -1, -1)]
-    desk.journal.close()
-    desk.now += SECOND
-    desk.open()
-    desk.pipeline = Pipeline(
-        desk.config,
-        desk.journal,
+    harness = PipelineHarness(tmp_path, AVERAGE_RULES)
+    harness.requests.hold_target("bot", 10 * MINUTE, "ann", harness.now)
+    harness.rounds(5, error_ratio=0.5)
+    assert harness.is_firing("errors")
+    harness.requests.hold_target("bot", None, "ann", harness.now)
+    seen = [(harness.now - age * SECOND, 0.5) for age in range(3, -1, -1)]
+    harness.journal.close()
+    harness.now += SECOND
+    harness.open()
+    harness.pipeline = Pipeline(
+        harness.config,
+        harness.journal,
         Telemetry("test"),
-        desk.now,
+        harness.now,
         restore_history=lambda store, _: store.preload("bot", "error_ratio", (), seen, seen[0][0]),
     )
-    desk.lost_sources = {"bot"}
+    harness.lost_sources = {"bot"}
 
-    desk.round()
+    harness.round()
 
-    assert desk.runs == []
-    desk.lost_sources = set()
-    desk.rounds(2)
-    assert [run.plan for run in desk.runs] == ["ladder"]
-    desk.journal.close()
+    assert harness.runs == []
+    harness.lost_sources = set()
+    harness.rounds(2)
+    assert [run.plan for run in harness.runs] == ["ladder"]
+    harness.journal.close()
 
 
 def test_a_metric_that_its_source_no_longer_delivers_is_not_believed_at_the_pace_of_a_slower_source(
     tmp_path: Path,
 ) -> None:
     """A bot that stops saying its errors is not well for a quarter of an hour because a host is read every five minutes."""
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path, AVERAGE_RULES.replace("[3s]", "[20s]"), MAIN_YAML.replace("host, every: 1s", "host, every: 5m")
     )
-    desk.rounds(25)
+    harness.rounds(25)
 
-    desk.rounds(6, error_ratio=float("nan"))
+    harness.rounds(6, error_ratio=float("nan"))
 
-    known = [machine for key, machine in desk.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")]
+    known = [
+        machine for key, machine in harness.pipeline.machines.items() if (key.rule, key.level) == ("errors", "crit")
+    ]
     assert {machine.outcome for machine in known if machine.seen} == {"nodata"}
-    desk.journal.close()
+    harness.journal.close()
 
 
 def test_nothing_is_proven_by_a_rule_that_was_renamed_while_its_plan_worked(harness: PipelineHarness) -> None:
@@ -91,18 +93,18 @@ def test_nothing_is_proven_by_a_rule_that_was_renamed_while_its_plan_worked(harn
 
 def test_a_rule_that_sleeps_neither_proves_nor_disproves_a_repair(tmp_path: Path) -> None:
     """The market closes during the watch, ticks cease as they should: that is no relapse that reverts a version."""
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path, RULES_YAML.replace("plan: ladder}}", "plan: ladder}, only: {when: market_open == 1}}")
     )
-    desk.rounds(5, error_ratio=0.5)
-    desk.rounds(2, market_open=0)
-    verdicts, _ = desk.pipeline.gather_evidence("bot", [ERRORS_KEY], [], desk.now - SECOND, desk.now)
+    harness.rounds(5, error_ratio=0.5)
+    harness.rounds(2, market_open=0)
+    verdicts, _ = harness.pipeline.gather_evidence("bot", [ERRORS_KEY], [], harness.now - SECOND, harness.now)
     assert [(verdict.outcome, verdict.cleared) for verdict in verdicts] == [("nodata", False)]
 
-    desk.rounds(2, error_ratio=0.01)
-    verdicts, _ = desk.pipeline.gather_evidence("bot", [ERRORS_KEY], [], desk.now - SECOND, desk.now)
+    harness.rounds(2, error_ratio=0.01)
+    verdicts, _ = harness.pipeline.gather_evidence("bot", [ERRORS_KEY], [], harness.now - SECOND, harness.now)
     assert [(verdict.outcome, verdict.cleared) for verdict in verdicts] == [("nodata", False)]
-    desk.journal.close()
+    harness.journal.close()
 
 
 def test_a_rule_that_a_reload_gives_a_halt_is_judged_again_at_once_whatever_a_plan_at_work_disturbs(
@@ -128,24 +130,28 @@ def test_resume_goes_back_to_work_from_the_halt_and_not_from_a_repair_that_never
         "  halt:\n    kind: halt\n    recover: [{name: small, steps: [{do: flag, file: config.py, set: {SIZE: 1}}],"
         " verify: {quiet: 1m}}]\n"
     )
-    desk = PipelineHarness(tmp_path, RULES_YAML.replace("  halt:\n    kind: halt\n", stages))
-    desk.rounds(2)
-    desk.rounds(3, equity=800)
-    (halting,) = desk.runs
-    with desk.journal.transaction() as tx:
-        tx.runs.start_step(runs.Step(halting.id, "level", 0, 0, "set", "done", {}, "", desk.now, desk.now, None, None))
-    desk.end_run(halting, "proven")
-    with desk.journal.transaction() as tx:
-        number = desk.pipeline.incident_manager.queue_run(tx, "bot", "ladder", "rule errors", desk.now, incident=1)
-    desk.now += SECOND
-    desk.end_run(desk.journal.runs.get_run(number), "overtaken")
-    desk.rounds(2)
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("  halt:\n    kind: halt\n", stages))
+    harness.rounds(2)
+    harness.rounds(3, equity=800)
+    (halting,) = harness.runs
+    with harness.journal.transaction() as tx:
+        tx.runs.start_step(
+            runs.Step(halting.id, "level", 0, 0, "set", "done", {}, "", harness.now, harness.now, None, None)
+        )
+    harness.end_run(halting, "proven")
+    with harness.journal.transaction() as tx:
+        number = harness.pipeline.incident_manager.queue_run(
+            tx, "bot", "ladder", "rule errors", harness.now, incident=1
+        )
+    harness.now += SECOND
+    harness.end_run(harness.journal.runs.get_run(number), "overtaken")
+    harness.rounds(2)
 
-    granted, text = desk.requests.resume_target("bot", "ann", desk.now)
+    granted, text = harness.requests.resume_target("bot", "ann", harness.now)
 
     assert granted
     assert "halt goes back to work in 1 stage" in text
-    desk.journal.close()
+    harness.journal.close()
 
 
 def test_a_kpi_that_breaks_us_is_an_error_of_its_own_rules_and_halts_of_others_still_start(

@@ -124,17 +124,17 @@ def test_an_expression_that_fails_on_the_data_is_an_error_of_its_own_rule_alone(
     rules = RULES_YAML.replace(
         "plans:", "  - {name: pairs, kpi: pairs, target: bot, crit: {above: 1}}\nplans:"
     ).replace("sum by (side) (left) / sum by (side) (right)", "left / on(side) right")
-    desk = PipelineHarness(tmp_path, rules)
+    harness = PipelineHarness(tmp_path, rules)
     for pair in ("btc", "eth"):
-        desk.labelled_series += [(name, (("pair", pair), ("side", "long")), 1.0) for name in ("left", "right")]
-    desk.rounds(3)
+        harness.labelled_series += [(name, (("pair", pair), ("side", "long")), 1.0) for name in ("left", "right")]
+    harness.rounds(3)
 
-    (verdict,) = [machine for key, machine in desk.pipeline.machines.items() if key.rule == "pairs"]
+    (verdict,) = [machine for key, machine in harness.pipeline.machines.items() if key.rule == "pairs"]
     assert verdict.outcome == "error"
     assert "several series" in verdict.reason
-    desk.rounds(2, equity=800)
-    assert queued_runs(desk) == [("halt", "rule drawdown", 0)]
-    desk.journal.close()
+    harness.rounds(2, equity=800)
+    assert queued_runs(harness) == [("halt", "rule drawdown", 0)]
+    harness.journal.close()
 
 
 def test_a_condition_that_fails_on_the_data_cannot_be_told(harness: PipelineHarness) -> None:
@@ -402,17 +402,17 @@ def test_half_of_a_patience_is_kept_over_a_restart_and_downtime_adds_nothing(har
 
 def test_a_rule_that_fires_and_moves_to_another_target_trips_there(tmp_path: Path) -> None:
     rules = RULES_YAML.replace("kpis:", "  other: {repo: /srv/other}\nkpis:")
-    desk = PipelineHarness(tmp_path, rules)
-    desk.rounds(2)
-    desk.rounds(3, equity=800)
-    desk.end_run(desk.runs[0], "proven")
-    desk.reload(rules.replace("kpi: drawdown, target: bot", "kpi: drawdown, target: other"))
+    harness = PipelineHarness(tmp_path, rules)
+    harness.rounds(2)
+    harness.rounds(3, equity=800)
+    harness.end_run(harness.runs[0], "proven")
+    harness.reload(rules.replace("kpi: drawdown, target: bot", "kpi: drawdown, target: other"))
 
-    desk.rounds(3)
+    harness.rounds(3)
 
-    assert desk.incident is None
-    assert [(run.target, run.plan) for run in desk.runs] == [("bot", "halt"), ("other", "halt")]
-    desk.journal.close()
+    assert harness.incident is None
+    assert [(run.target, run.plan) for run in harness.runs] == [("bot", "halt"), ("other", "halt")]
+    harness.journal.close()
 
 
 def test_a_rule_that_is_gone_leaves_no_incident_open(harness: PipelineHarness) -> None:

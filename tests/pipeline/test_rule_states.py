@@ -43,46 +43,49 @@ SLOW_RULE = (
 def test_a_whole_night_ok_pending_firing_easing_ok_through_restart_reload_lost_data_and_clock_jump(
     tmp_path: Path,
 ) -> None:
-    desk = PipelineHarness(tmp_path, rules_yaml(SLOW_RULE))
-    desk.rounds(3)
-    assert get_machine(desk, "errors").phase == "ok"
+    harness = PipelineHarness(tmp_path, rules_yaml(SLOW_RULE))
+    harness.rounds(3)
+    assert get_machine(harness, "errors").phase == "ok"
 
-    desk.rounds(5, error_ratio=0.2)
-    desk.restart(downtime=60 * SECOND)  # nobody looked: not a second of it counts
-    desk.round()
-    held = get_machine(desk, "errors").held
-    assert (get_machine(desk, "errors").phase, held) == ("pending", 5 * SECOND)
+    harness.rounds(5, error_ratio=0.2)
+    harness.restart(downtime=60 * SECOND)  # nobody looked: not a second of it counts
+    harness.round()
+    held = get_machine(harness, "errors").held
+    assert (get_machine(harness, "errors").phase, held) == ("pending", 5 * SECOND)
 
-    desk.lost_sources = {"bot"}
-    desk.rounds(4)  # what is lost neither adds nor takes away
-    assert (get_machine(desk, "errors").phase, get_machine(desk, "errors").held) == ("pending", held)
-    desk.lost_sources = set()
-    desk.rounds(2)
-    desk.reload(rules_yaml(SLOW_RULE.replace("for: 10s", "for: 12s")))  # the same rule by name: its clock goes on
-    desk.rounds(4)
-    assert get_machine(desk, "errors").phase == "pending"
-    desk.rounds(5)
-    assert get_machine(desk, "errors").phase == "firing"
-    assert desk.message_titles().count("bot: errors tripped") == 1
+    harness.lost_sources = {"bot"}
+    harness.rounds(4)  # what is lost neither adds nor takes away
+    assert (get_machine(harness, "errors").phase, get_machine(harness, "errors").held) == ("pending", held)
+    harness.lost_sources = set()
+    harness.rounds(2)
+    harness.reload(rules_yaml(SLOW_RULE.replace("for: 10s", "for: 12s")))  # the same rule by name: its clock goes on
+    harness.rounds(4)
+    assert get_machine(harness, "errors").phase == "pending"
+    harness.rounds(5)
+    assert get_machine(harness, "errors").phase == "firing"
+    assert harness.message_titles().count("bot: errors tripped") == 1
 
-    desk.lost_sources = {"bot"}
-    desk.rounds(30)  # lost data resolves nothing
-    assert get_machine(desk, "errors").phase == "firing"
-    desk.lost_sources = set()
-    desk.rounds(5, error_ratio=0.01)
-    assert get_machine(desk, "errors").phase == "easing"
-    desk.now += 3_600 * SECOND  # the machine slept
-    desk.pipeline.handle_clock_jump(desk.now)
-    desk.rounds(3)
-    assert get_machine(desk, "errors").phase == "easing"  # an hour of sleep is no hour of health
-    desk.now -= 1_800 * SECOND  # and somebody set the clock back
-    desk.pipeline.handle_clock_jump(desk.now)
-    desk.rounds(2)
-    assert get_machine(desk, "errors").phase == "easing"
-    desk.rounds(3)
-    assert get_machine(desk, "errors").phase == "ok"
-    assert desk.message_titles() == ["bot: errors tripped", "bot: errors recovered, incident 1 closed after 30 m 46 s"]
-    assert desk.incident is None
+    harness.lost_sources = {"bot"}
+    harness.rounds(30)  # lost data resolves nothing
+    assert get_machine(harness, "errors").phase == "firing"
+    harness.lost_sources = set()
+    harness.rounds(5, error_ratio=0.01)
+    assert get_machine(harness, "errors").phase == "easing"
+    harness.now += 3_600 * SECOND  # the machine slept
+    harness.pipeline.handle_clock_jump(harness.now)
+    harness.rounds(3)
+    assert get_machine(harness, "errors").phase == "easing"  # an hour of sleep is no hour of health
+    harness.now -= 1_800 * SECOND  # and somebody set the clock back
+    harness.pipeline.handle_clock_jump(harness.now)
+    harness.rounds(2)
+    assert get_machine(harness, "errors").phase == "easing"
+    harness.rounds(3)
+    assert get_machine(harness, "errors").phase == "ok"
+    assert harness.message_titles() == [
+        "bot: errors tripped",
+        "bot: errors recovered, incident 1 closed after 30 m 46 s",
+    ]
+    assert harness.incident is None
 
 
 def play_all_phases(harness: PipelineHarness) -> Iterator[None]:
@@ -118,13 +121,13 @@ def test_a_restart_at_any_point_gives_the_same_night(tmp_path: Path) -> None:
     assert [kind for _, kind, _ in told] == ["tripped", "lost", "back", "cleared", "closed"]
 
     for cut in range(0, length, 5):
-        desk = PipelineHarness(tmp_path / str(cut), rules_yaml(SLOW_RULE))
-        for number, _ in enumerate(play_all_phases(desk)):
+        harness = PipelineHarness(tmp_path / str(cut), rules_yaml(SLOW_RULE))
+        for number, _ in enumerate(play_all_phases(harness)):
             if number == cut:
-                desk.journal.close()  # kill -9, and a new process before the second is over
-                desk.open()
-        assert recorded_events(desk) == told, f"cut after {cut} s"
-        desk.journal.close()
+                harness.journal.close()  # kill -9, and a new process before the second is over
+                harness.open()
+        assert recorded_events(harness) == told, f"cut after {cut} s"
+        harness.journal.close()
 
 
 # ─ missing data, four ways ─
@@ -135,65 +138,66 @@ def test_missing_data_does_what_the_rule_says_and_never_ends_what_fires(tmp_path
     rule = (
         f"name: errors, kpi: errors, warn: {{above: 5%}}, crit: {{above: 10%}}, if_missing: {{after: 5s, then: {then}}}"
     )
-    desk = PipelineHarness(tmp_path, rules_yaml(rule))
-    desk.round()
-    desk.lost_sources = {"bot"}
-    desk.rounds(12)
+    harness = PipelineHarness(tmp_path, rules_yaml(rule))
+    harness.round()
+    harness.lost_sources = {"bot"}
+    harness.rounds(12)
 
-    fires = {level: get_machine(desk, "errors", level).is_firing for level in ("warn", "crit")}
+    fires = {level: get_machine(harness, "errors", level).is_firing for level in ("warn", "crit")}
     assert fires == {"warn": then == "warn", "crit": then == "crit"}
-    assert get_machine(desk, "errors").lost == (then != "ok")
+    assert get_machine(harness, "errors").lost == (then != "ok")
 
-    desk.lost_sources = set()
-    desk.rounds(2, error_ratio=0.2)
-    desk.lost_sources = {"bot"}
-    desk.rounds(60)
-    assert get_machine(desk, "errors").is_firing
-    assert get_machine(desk, "errors", "warn").is_firing
+    harness.lost_sources = set()
+    harness.rounds(2, error_ratio=0.2)
+    harness.lost_sources = {"bot"}
+    harness.rounds(60)
+    assert get_machine(harness, "errors").is_firing
+    assert get_machine(harness, "errors", "warn").is_firing
 
 
 def test_a_pending_rule_is_ok_again_when_data_is_missing_for_too_long(tmp_path: Path) -> None:
-    desk = PipelineHarness(tmp_path, rules_yaml(SLOW_RULE))
-    desk.rounds(5, error_ratio=0.2)
-    desk.lost_sources = {"bot"}
-    desk.rounds(12)
+    harness = PipelineHarness(tmp_path, rules_yaml(SLOW_RULE))
+    harness.rounds(5, error_ratio=0.2)
+    harness.lost_sources = {"bot"}
+    harness.rounds(12)
 
-    assert get_machine(desk, "errors").phase == "ok"
-    desk.lost_sources = set()
-    desk.rounds(9)
-    assert get_machine(desk, "errors").phase == "pending"
+    assert get_machine(harness, "errors").phase == "ok"
+    harness.lost_sources = set()
+    harness.rounds(9)
+    assert get_machine(harness, "errors").phase == "pending"
 
 
 def test_nobody_waits_with_resume_for_a_metric_that_may_be_absent(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path,
         rules_yaml(
             "name: rare, warn: {expr: rejects > 3}, if_missing: {then: ok}",
             "name: errors, kpi: errors, crit: {above: 10%}",
         ),
     )
-    desk.round()
+    harness.round()
 
-    assert desk.pipeline.find_stale_rule("bot", desk.now) is None
-    desk.reload(rules_yaml("name: rare, crit: {expr: rejects > 3}"))
+    assert harness.pipeline.find_stale_rule("bot", harness.now) is None
+    harness.reload(rules_yaml("name: rare, crit: {expr: rejects > 3}"))
     assert (
-        desk.pipeline.find_stale_rule("bot", desk.now) == "rule rare cannot be judged: rare: rejects > 3 has no samples"
+        harness.pipeline.find_stale_rule("bot", harness.now)
+        == "rule rare cannot be judged: rare: rejects > 3 has no samples"
     )
 
 
 def test_nobody_waits_with_resume_for_a_rule_that_only_warns_or_that_sleeps(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path,
         rules_yaml(
             "name: rare, warn: {expr: rejects > 3}",
             "name: nightly, crit: {expr: fills < 3}, only: {when: market_open == 0}",
         ),
     )
-    desk.round(market_open=1)
+    harness.round(market_open=1)
 
-    assert desk.requests.resume_target("bot", "ada", desk.now) == (True, "bot resumed; its rules are judged anew")
-    desk.round(market_open=0)
-    granted, why = desk.requests.resume_target("bot", "ada", desk.now)
+    assert harness.requests.resume_target("bot", "ada", harness.now) == (True, "bot resumed; its rules are judged anew")
+    harness.round(market_open=0)
+    granted, why = harness.requests.resume_target("bot", "ada", harness.now)
     assert not granted
     assert why.startswith(
         "not while data is stale: rule nightly cannot be judged: nightly: fills < 3 has no samples — "
@@ -208,104 +212,106 @@ def make_series(name: str, value: float) -> tuple[str, tuple[tuple[str, str], ..
 
 
 def test_a_condition_has_a_state_for_each_label_set_that_it_names_and_none_for_the_rest(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path, rules_yaml("name: pair, each: [side], labels: {team: fx}, crit: {expr: left > 5, for: 2s}")
     )
-    desk.labelled_series = [make_series("a", 1), make_series("b", 1)]
-    desk.rounds(3)
-    desk.labelled_series = [make_series("a", 9), make_series("b", 1)]
-    desk.rounds(3)
+    harness.labelled_series = [make_series("a", 1), make_series("b", 1)]
+    harness.rounds(3)
+    harness.labelled_series = [make_series("a", 9), make_series("b", 1)]
+    harness.rounds(3)
 
-    assert get_machine(desk, "pair", side="a").is_firing
-    assert message_lines(desk, "bot: pair tripped") == [
+    assert get_machine(harness, "pair", side="a").is_firing
+    assert message_lines(harness, "bot: pair tripped") == [
         "pair 9: left > 5",
         "side=a, team=fx",
         "incident 1: trading-watchdog incidents 1",
     ]
-    assert (("side", "a"), ("team", "fx")) in {labels for _, _, labels in desk.pipeline.telemetry.snapshot().alerts}
+    assert (("side", "a"), ("team", "fx")) in {labels for _, _, labels in harness.pipeline.telemetry.snapshot().alerts}
 
-    desk.labelled_series = [make_series("a", 1), make_series("b", 1)]
-    desk.rounds(2)
-    assert {key.labels for key in desk.pipeline.machines} <= {()}
-    desk.restart()
-    desk.rounds(2)
-    assert not desk.is_firing("pair")
-    assert desk.incident is None
+    harness.labelled_series = [make_series("a", 1), make_series("b", 1)]
+    harness.rounds(2)
+    assert {key.labels for key in harness.pipeline.machines} <= {()}
+    harness.restart()
+    harness.rounds(2)
+    assert not harness.is_firing("pair")
+    assert harness.incident is None
 
 
 def test_a_condition_beside_a_kpi_tells_the_kpis_value(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path, rules_yaml("name: errors, kpi: errors, crit: {expr: alive == 0}, summary: 'at {{ value }}'")
     )
-    desk.round()
-    desk.round(alive=0, error_ratio=0.07)
+    harness.round()
+    harness.round(alive=0, error_ratio=0.07)
 
-    told = message_lines(desk, "bot: errors tripped")
+    told = message_lines(harness, "bot: errors tripped")
     assert told == ["at 7 %", "errors 7 %: alive == 0", "source=bot", "incident 1: trading-watchdog incidents 1"]
 
 
 def test_an_absence_halts_and_repairs_nothing(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path, rules_yaml("name: gone, crit: {expr: vector(1) unless on() heartbeat, for: 2s, plan: ladder}")
     )
-    desk.rounds(4)
+    harness.rounds(4)
 
-    assert get_machine(desk, "gone").is_firing
-    assert desk.runs == []
-    assert desk.refusal_reasons() == ["no fresh samples since the watchdog started"]
-    desk.reload(rules_yaml("name: gone, crit: {expr: absent(heartbeat), for: 2s, plan: halt}"))
-    desk.round()
-    assert [run.plan for run in desk.runs] == ["halt"]
+    assert get_machine(harness, "gone").is_firing
+    assert harness.runs == []
+    assert harness.refusal_reasons() == ["no fresh samples since the watchdog started"]
+    harness.reload(rules_yaml("name: gone, crit: {expr: absent(heartbeat), for: 2s, plan: halt}"))
+    harness.round()
+    assert [run.plan for run in harness.runs] == ["halt"]
 
 
 def test_a_label_set_that_is_gone_for_long_leaves_with_a_message_even_when_it_fired(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path,
         rules_yaml("name: pair, kpi: left, each: [side], forget: 10s, crit: {above: 5}", kpis="  left: {expr: left}\n"),
     )
-    desk.labelled_series = [make_series("a", 9), make_series("b", 1)]
-    desk.rounds(2)
-    assert get_machine(desk, "pair", side="a").is_firing
+    harness.labelled_series = [make_series("a", 9), make_series("b", 1)]
+    harness.rounds(2)
+    assert get_machine(harness, "pair", side="a").is_firing
 
-    desk.labelled_series = [make_series("b", 1)]
-    desk.rounds(5)
-    desk.restart()
-    desk.rounds(3)
-    assert get_machine(desk, "pair", side="a").is_firing  # gone is not well
-    desk.rounds(10)
+    harness.labelled_series = [make_series("b", 1)]
+    harness.rounds(5)
+    harness.restart()
+    harness.rounds(3)
+    assert get_machine(harness, "pair", side="a").is_firing  # gone is not well
+    harness.rounds(10)
 
-    assert {key.labels for key in desk.pipeline.machines} == {(("side", "b"),)}
+    assert {key.labels for key in harness.pipeline.machines} == {(("side", "b"),)}
     title = "bot: pair is no longer judged for what is gone"
-    assert desk.message_titles().count(title) == 1
-    assert message_lines(desk, title) == ["side=a: no value for 10 s, it was firing"]
-    assert desk.incident is None
-    desk.restart()
-    assert {key.labels for key in desk.pipeline.machines} <= {(("side", "b"),)}
+    assert harness.message_titles().count(title) == 1
+    assert message_lines(harness, title) == ["side=a: no value for 10 s, it was firing"]
+    assert harness.incident is None
+    harness.restart()
+    assert {key.labels for key in harness.pipeline.machines} <= {(("side", "b"),)}
 
 
 def test_when_every_label_set_is_lost_none_of_them_leaves(tmp_path: Path) -> None:
-    desk = PipelineHarness(
+    harness = PipelineHarness(
         tmp_path,
         rules_yaml("name: pair, kpi: left, each: [side], forget: 5s, crit: {above: 5}", kpis="  left: {expr: left}\n"),
     )
-    desk.labelled_series = [make_series("a", 9), make_series("b", 1)]
-    desk.rounds(2)
-    desk.lost_sources = {"bot"}
-    desk.rounds(30)
+    harness.labelled_series = [make_series("a", 9), make_series("b", 1)]
+    harness.rounds(2)
+    harness.lost_sources = {"bot"}
+    harness.rounds(30)
 
-    assert get_machine(desk, "pair", side="a").is_firing
+    assert get_machine(harness, "pair", side="a").is_firing
 
 
 def test_outside_its_hours_a_rule_holds_its_state_and_its_clock_stands_still(tmp_path: Path) -> None:
     hours = 'only: {between: "22:13-22:14"}'  # the desk's night begins at 22:13:20 UTC
     assert START // SECOND % 86_400 == 22 * 3_600 + 13 * 60 + 20
-    desk = PipelineHarness(tmp_path, rules_yaml(f"name: errors, kpi: errors, {hours}, crit: {{above: 10%, for: 60s}}"))
-    desk.rounds(30, error_ratio=0.2)
-    before = get_machine(desk, "errors")
+    harness = PipelineHarness(
+        tmp_path, rules_yaml(f"name: errors, kpi: errors, {hours}, crit: {{above: 10%, for: 60s}}")
+    )
+    harness.rounds(30, error_ratio=0.2)
+    before = get_machine(harness, "errors")
     assert (before.phase, before.held) == ("pending", 29 * SECOND)
 
-    desk.rounds(60)
-    assert (get_machine(desk, "errors").phase, get_machine(desk, "errors").held) == (
+    harness.rounds(60)
+    assert (get_machine(harness, "errors").phase, get_machine(harness, "errors").held) == (
         "pending",
         before.held + 9 * SECOND,
     )

@@ -170,6 +170,12 @@ def test_values_lie_within_what_is_known_ahead_of_the_samples(name: str) -> None
     assert ((low <= values) & (values <= high)).all()
 
 
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_row_is_a_function_that_the_parser_reads(name: str) -> None:
+    """One that Prometheus lacks reads a range, and its row says `extension_scalars`: how many numbers follow the range."""
+    parse(call(name))  # raises
+
+
 def test_no_function_is_both_known_and_refused() -> None:
     assert not FUNCTIONS.keys() & UNSUPPORTED_HINTS.keys()
 

@@ -149,7 +149,7 @@ class RollbackHarness:
         """What the rule `errors` says, given the target's configuration."""
         self.outcomes_by_key: dict[StateKey, Callable[[dict[str, str]], Outcome]] = {}
         """What other rules say."""
-        self.named_terms: Callable[[str, Collection[str]], dict[StateKey, MachineConfig]] = lambda *_: {}
+        self.named_machine_configs: Callable[[str, Collection[str]], dict[StateKey, MachineConfig]] = lambda *_: {}
         self.mute_calls: list[list[str]] = []
         """What was muted, each time that changed."""
         self.hold_reason: str | None = None
@@ -309,13 +309,13 @@ class RollbackHarness:
             telemetry=self.telemetry,
             clock=lambda: self.now,
             offload=self._offload,
-            incident_terms=lambda *_: {ERRORS_KEY: MachineConfig(Patience(duration=500))},
+            incident_machine_configs=lambda *_: {ERRORS_KEY: MachineConfig(Patience(duration=500))},
             evidence=self._evidence,
             still_needed=self._get_wanted,
             queue_halt=self._halt,
             notify=self._notify,
             run_ended=self.ended_targets.append,
-            rule_terms=self._get_named_terms,
+            rule_machine_configs=self._get_named_terms,
             mute_rules=lambda _, names: self._mute(names),
             hold_reason=lambda _: self.hold_reason,
             backup_folder=self.folder / ".backups",
@@ -357,7 +357,7 @@ class RollbackHarness:
         return verdicts, {text: self.condition_result(text) for text in that}
 
     def _get_named_terms(self, target: str, names: Collection[str]) -> dict[StateKey, MachineConfig]:
-        return self.named_terms(target, names)  # asked anew: a test may change its mind
+        return self.named_machine_configs(target, names)  # asked anew: a test may change its mind
 
     def _get_tripped_rule(self, target: str, since: Millis) -> str | None:
         return self.tripped_rule_since(target, since)
@@ -390,9 +390,9 @@ def restart(harness: RollbackHarness, downtime: int = 1_000) -> RollbackHarness:
         harness.condition_result,
         harness.is_wanted,
     )
-    successor.outcomes_by_key, successor.named_terms, successor.hold_reason = (
+    successor.outcomes_by_key, successor.named_machine_configs, successor.hold_reason = (
         harness.outcomes_by_key,
-        harness.named_terms,
+        harness.named_machine_configs,
         harness.hold_reason,
     )
     return successor

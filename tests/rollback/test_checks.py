@@ -120,16 +120,16 @@ def test_a_log_that_is_rotated_is_read_on_in_the_new_file(harness: RollbackHarne
 
 def test_after_a_death_at_any_point_the_log_is_read_from_the_step_on(make_folder: Callable[[], Path]) -> None:
     for n in range(1, 40):
-        rig = RollbackHarness(make_folder())
-        log = BotLog(rig)
-        rig.plans["ladder"] = repair_verified_by(
+        harness = RollbackHarness(make_folder())
+        log = BotLog(harness)
+        harness.plans["ladder"] = repair_verified_by(
             log={"file": "bot.log", "absent": "ERROR of", "present": "model loaded"}
         )
-        write_log_before(rig, log, "apply", "model loaded\n")
-        number = rig.queue_run()
-        rig.crash_points.crash_after = n
-        died = rig.crashes()
-        heir = restart(rig)
+        write_log_before(harness, log, "apply", "model loaded\n")
+        number = harness.queue_run()
+        harness.crash_points.crash_after = n
+        died = harness.crashes()
+        heir = restart(harness)
         if not heir.applied_steps and heir.config_values()["MODEL"] == "2":
             write_log_before(heir, log, "apply", "model loaded\n")
         heir.run_to_end()
@@ -260,7 +260,7 @@ def test_a_named_rule_must_be_quiet_too(harness: RollbackHarness) -> None:
         asked.append((target, list(names)))
         return {other: MachineConfig(Patience(duration=500))}
 
-    harness.named_terms = named
+    harness.named_machine_configs = named
     harness.outcomes_by_key[other] = lambda config: "bad" if config["FEATURE"] == "True" else "ok"
     number = harness.queue_run()
 

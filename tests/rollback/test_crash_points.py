@@ -54,10 +54,10 @@ def test_wherever_it_dies_each_effect_happens_once_and_the_end_is_the_same(make_
 
 def test_wherever_it_dies_a_ladder_of_no_use_ends_in_one_halt_and_a_latch(make_folder: Callable[[], Path]) -> None:
     def made() -> RollbackHarness:
-        rig = RollbackHarness(make_folder())
-        rig.errors_outcome = lambda _: "bad"
-        rig.queue_run()
-        return rig
+        harness = RollbackHarness(make_folder())
+        harness.errors_outcome = lambda _: "bad"
+        harness.queue_run()
+        return harness
 
     whole = made()
     start = len(whole.crash_points.passed)
@@ -84,13 +84,13 @@ def test_wherever_it_dies_a_ladder_of_no_use_ends_in_one_halt_and_a_latch(make_f
 
 def test_wherever_it_dies_a_command_that_can_be_checked_runs_once(make_folder: Callable[[], Path]) -> None:
     def made() -> RollbackHarness:
-        rig = RollbackHarness(make_folder())
-        rig.errors_outcome = lambda _: "ok"
-        rig.plans["ladder"] = make_repair(
+        harness = RollbackHarness(make_folder())
+        harness.errors_outcome = lambda _: "ok"
+        harness.plans["ladder"] = make_repair(
             before=[], proven=[], levels=[{"name": "script", "steps": [command_step("done")]}]
         )
-        rig.queue_run()
-        return rig
+        harness.queue_run()
+        return harness
 
     whole = made()
     start = len(whole.crash_points.passed)

@@ -56,12 +56,12 @@ def test_retries_that_are_used_up_escalate(harness: RollbackHarness) -> None:
 
 def test_a_death_at_any_point_does_not_begin_to_count_the_tries_anew(make_folder: Callable[[], Path]) -> None:
     for n in range(1, 30):
-        rig = RollbackHarness(make_folder())
-        rig.plans["ladder"] = single_level_repair(flaky_step(9) | {"retries": 2})
-        rig.queue_run()
-        rig.crash_points.crash_after = n
-        died = rig.crashes()
-        heir = restart(rig)
+        harness = RollbackHarness(make_folder())
+        harness.plans["ladder"] = single_level_repair(flaky_step(9) | {"retries": 2})
+        harness.queue_run()
+        harness.crash_points.crash_after = n
+        died = harness.crashes()
+        heir = restart(harness)
         heir.run_to_end()
         assert len(heir.effects()) <= 3, n
         heir.journal.close()

@@ -38,8 +38,8 @@ class FullDiskHarness(RollbackHarness):
 def test_a_run_goes_on_when_the_disk_has_room_again(make_folder: Callable[[], Path], kind: str) -> None:
     failed = 0
     for n in range(1, 60):
-        rig = FullDiskHarness(make_folder())
-        rig.plans["halt"] = make_halt(
+        harness = FullDiskHarness(make_folder())
+        harness.plans["halt"] = make_halt(
             levels=[
                 {
                     "name": "stop",
@@ -48,15 +48,15 @@ def test_a_run_goes_on_when_the_disk_has_room_again(make_folder: Callable[[], Pa
                 }
             ]
         )
-        number = rig.queue_run(kind)
-        rig.fail_commit(n)
-        rig.run_to_end()
-        assert rig.get_run(number).outcome == "proven", n
-        assert rig.effects() == (["stopped"] if kind == "halt" else [])
-        assert len(rig.changed_steps) == len(set(rig.changed_steps))
-        failed += rig.failing_commit <= 0
-        rig.journal.close()
-        if rig.failing_commit > 0:
+        number = harness.queue_run(kind)
+        harness.fail_commit(n)
+        harness.run_to_end()
+        assert harness.get_run(number).outcome == "proven", n
+        assert harness.effects() == (["stopped"] if kind == "halt" else [])
+        assert len(harness.changed_steps) == len(set(harness.changed_steps))
+        failed += harness.failing_commit <= 0
+        harness.journal.close()
+        if harness.failing_commit > 0:
             break
     assert failed >= 5
 

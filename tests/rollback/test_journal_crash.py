@@ -95,7 +95,7 @@ class JournalCrashHarness:
             telemetry=Telemetry("0"),
             clock=self.clock,
             offload=offload,
-            incident_terms=lambda incident, target: {ERRORS_KEY: MachineConfig(Patience(duration=300))},
+            incident_machine_configs=lambda incident, target: {ERRORS_KEY: MachineConfig(Patience(duration=300))},
             evidence=evidence,
             still_needed=lambda run: True,
             queue_halt=lambda *_: True,
@@ -169,22 +169,22 @@ def test_a_crash_at_any_commit_changes_nothing_about_the_end(tmp_path: Path) -> 
         folder = tmp_path / str(n)
         folder.mkdir()
         (folder / "config.py").write_text(CONFIG_PY)
-        house = JournalCrashHarness(folder)
-        number = house.queue_run(LADDER_PLAN)
-        house.crash_at_commit = house.commits + n
+        harness = JournalCrashHarness(folder)
+        number = harness.queue_run(LADDER_PLAN)
+        harness.crash_at_commit = harness.commits + n
         with pytest.raises(SimulatedCrashError):
-            house.execute(number)
-        house.journal.close()
+            harness.execute(number)
+        harness.journal.close()
 
-        house.crash_at_commit = None
-        house.open()
-        run = house.journal.runs.get_run(number)
-        run = run if run.ended else house.execute(number)
-        steps = house.journal.runs.list_steps(number)
-        house.journal.close()
+        harness.crash_at_commit = None
+        harness.open()
+        run = harness.journal.runs.get_run(number)
+        run = run if run.ended else harness.execute(number)
+        steps = harness.journal.runs.list_steps(number)
+        harness.journal.close()
 
         assert (run.outcome, run.level) == ("proven", 1), f"commit {n}: {run.reason}"
-        assert house.config.read_text() == "T = True\nA = False\nB = False\n", f"commit {n}"
+        assert harness.config.read_text() == "T = True\nA = False\nB = False\n", f"commit {n}"
         assert all(step.status in ("done", "skipped") for step in steps), f"commit {n}"
 
 

@@ -34,9 +34,9 @@ async def queue_second_run(
 
 
 WAIT_POINTS: dict[str, tuple[str, Callable[[RollbackHarness], object]]] = {
-    "it settles": ("settle", lambda rig: len(rig.applied_steps) == 2),
-    "it waits for proof": ("verify", lambda rig: rig.now > START + 5_000),
-    "it watches": ("watch", lambda rig: rig.get_run(1).status == "watching"),
+    "it settles": ("settle", lambda harness: len(harness.applied_steps) == 2),
+    "it waits for proof": ("verify", lambda harness: harness.now > START + 5_000),
+    "it watches": ("watch", lambda harness: harness.get_run(1).status == "watching"),
 }
 
 

@@ -149,12 +149,12 @@ def trips_while_trading(harness: RollbackHarness) -> str | None:
 @pytest.mark.parametrize("trips", [False, True])
 def test_wherever_it_dies_the_end_is_the_same(make_folder: Callable[[], Path], trips: bool) -> None:
     for n in range(1, 60):
-        rig = RollbackHarness(make_folder())
-        number = queue_recovery(rig)
-        rig.tripped_rule = partial(trips_while_trading, rig) if trips else lambda: None
-        rig.crash_points.crash_after = n
-        died = rig.crashes()
-        heir = restart(rig)
+        harness = RollbackHarness(make_folder())
+        number = queue_recovery(harness)
+        harness.tripped_rule = partial(trips_while_trading, harness) if trips else lambda: None
+        harness.crash_points.crash_after = n
+        died = harness.crashes()
+        heir = restart(harness)
         heir.tripped_rule = partial(trips_while_trading, heir) if trips else lambda: None
         heir.run_to_end()
         assert heir.get_run(number).outcome == ("stopped" if trips else "proven"), n

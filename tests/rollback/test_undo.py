@@ -179,11 +179,11 @@ def test_wherever_undo_dies_the_end_is_the_same(make_folder: Callable[[], Path])
     for n in range(1, 40):
         shutil.rmtree(folder)
         shutil.copytree(repaired, folder, symlinks=True)  # to the same place: backups know full paths
-        rig = RollbackHarness(folder, now=first.now)
-        rig.plans = first.plans
-        rig.crash_points.crash_after = n
-        died = rig.crashes()
-        heir = restart(rig)
+        harness = RollbackHarness(folder, now=first.now)
+        harness.plans = first.plans
+        harness.crash_points.crash_after = n
+        died = harness.crashes()
+        heir = restart(harness)
         heir.run_to_end()
         assert heir.get_run(number).outcome == "proven", (n, heir.get_run(number).reason)
         assert (place / "config.py").read_bytes() == V2, n

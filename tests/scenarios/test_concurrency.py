@@ -144,28 +144,28 @@ def after_step(harness: ScenarioHarness, step: str, callback: Callable[[], objec
 
 
 def test_a_flag_that_a_person_sets_in_the_middle_of_a_plan_stays_as_they_set_it(make_harness: MakeHarness) -> None:
-    night = make_harness()
+    harness = make_harness()
     theirs = "TRADING = True  # Ada: I am looking at it\nFEATURE = True\nMODEL = 2\n"
-    after_step(night, "set FEATURE = false in config.py", lambda: night.repo.write_files(config__py=theirs))
-    night.advance_until(lambda: night.runs and night.runs[0].outcome)
+    after_step(harness, "set FEATURE = false in config.py", lambda: harness.repo.write_files(config__py=theirs))
+    harness.advance_until(lambda: harness.runs and harness.runs[0].outcome)
 
-    assert night.outcomes() == [("ladder", "stopped")]
-    assert night.repo.read("config.py") == theirs
-    assert night.rollback_commits() == []
-    assert night.is_latched()
-    assert any("stopped" in title for title in night.message_titles("pager"))
+    assert harness.outcomes() == [("ladder", "stopped")]
+    assert harness.repo.read("config.py") == theirs
+    assert harness.rollback_commits() == []
+    assert harness.is_latched()
+    assert any("stopped" in title for title in harness.message_titles("pager"))
 
 
 def test_a_commit_that_a_person_makes_in_the_middle_of_a_plan_is_not_taken_back(make_harness: MakeHarness) -> None:
-    night = make_harness()
+    harness = make_harness()
     fixed = {"config__py": "TRADING = True  # fixed\nFEATURE = True\nMODEL = 2\n"}
-    after_step(night, "set FEATURE = false in config.py", lambda: night.repo.commit("fixed by hand", **fixed))
-    night.advance_until(lambda: night.runs and night.runs[0].outcome)
+    after_step(harness, "set FEATURE = false in config.py", lambda: harness.repo.commit("fixed by hand", **fixed))
+    harness.advance_until(lambda: harness.runs and harness.runs[0].outcome)
 
-    assert night.outcomes() == [("ladder", "stopped")]
-    assert night.repo.git("log", "-1", "--format=%s").strip() == "fixed by hand"
-    assert night.repo.status() == ""
-    assert night.is_latched()
+    assert harness.outcomes() == [("ladder", "stopped")]
+    assert harness.repo.git("log", "-1", "--format=%s").strip() == "fixed by hand"
+    assert harness.repo.status() == ""
+    assert harness.is_latched()
 
 
 FAKE_SYSTEMCTL = """\
@@ -198,14 +198,14 @@ def test_a_unit_that_a_person_stops_in_the_middle_of_a_plan_stays_down_and_one_t
     (there / "active").write_text("active success\n")
     (there / "starts").write_text("1\n")
     monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
-    night = make_harness(levels=UNIT_LEVELS_YAML)
-    after_step(night, "restart toy.service", lambda: (there / "active").write_text(f"{ends}\n"))
-    night.advance_until(lambda: night.runs and night.runs[0].outcome)
+    harness = make_harness(levels=UNIT_LEVELS_YAML)
+    after_step(harness, "restart toy.service", lambda: (there / "active").write_text(f"{ends}\n"))
+    harness.advance_until(lambda: harness.runs and harness.runs[0].outcome)
 
-    assert night.outcomes() == [("ladder", outcome)]
+    assert harness.outcomes() == [("ladder", outcome)]
     assert (there / "starts").read_text().strip() == starts
-    assert night.is_latched() == (outcome == "stopped")
-    assert bool(night.rollback_commits()) == (outcome == "proven")
+    assert harness.is_latched() == (outcome == "stopped")
+    assert bool(harness.rollback_commits()) == (outcome == "proven")
 
 
 # ─ whole processes ─

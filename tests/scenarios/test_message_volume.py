@@ -38,10 +38,10 @@ def message_lines(harness: PipelineHarness, title: str, channel: str = "chat") -
 def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_left_to_do(
     make_harness: MakeHarness,
 ) -> None:
-    night = make_harness()
-    night.advance_until(lambda: any(one.closed for one in night.list_incidents()))
+    harness = make_harness()
+    harness.advance_until(lambda: any(one.closed for one in harness.list_incidents()))
 
-    told = night.message_titles()
+    told = harness.message_titles()
     assert [title.split(" closed after")[0] for title in told] == [
         "bot: errors tripped",
         "bot: ladder: level feature starts",
@@ -51,15 +51,15 @@ def test_a_repair_of_two_levels_says_six_things_and_the_last_one_says_what_is_le
         "bot: incident 1",
     ]
     assert told[-1].endswith(": level version of ladder helped")
-    what, how, again, still, more = message_lines(night, told[-1])
+    what, how, again, still, more = message_lines(harness, told[-1])
     assert what == "errors: errors 50 % is above 10 %"
     assert how.startswith("ladder: proven after ")
     assert (
         again
-        == f"to deploy it again, once its cause is fixed: git -C {night.repo.path} revert {night.repo.head()[:12]}"
+        == f"to deploy it again, once its cause is fixed: git -C {harness.repo.path} revert {harness.repo.head()[:12]}"
     )
     assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
-    assert [event.text.split(":")[0] for event in night.journal.timeline.list_events(1)][-2:] == [
+    assert [event.text.split(":")[0] for event in harness.journal.timeline.list_events(1)][-2:] == [
         "ladder proven",
         "closed after 12 s",
     ]
@@ -131,21 +131,21 @@ def test_a_latch_is_said_with_the_end_of_its_incident(harness: PipelineHarness) 
 
 
 def test_the_way_a_run_ended_is_told_by_itself_while_its_incident_goes_on(make_harness: MakeHarness) -> None:
-    night = make_harness(rules="  - {name: noisy, kpi: errors, warn: {above: 0.1%}}")
-    night.advance_until(lambda: ("ladder", "proven") in night.outcomes())
+    harness = make_harness(rules="  - {name: noisy, kpi: errors, warn: {above: 0.1%}}")
+    harness.advance_until(lambda: ("ladder", "proven") in harness.outcomes())
 
-    assert night.message_titles()[-1] == "bot: ladder proven"
-    assert night.incident is not None
+    assert harness.message_titles()[-1] == "bot: ladder proven"
+    assert harness.incident is not None
 
 
 def test_the_pager_hears_of_an_exhausted_repair_though_its_level_is_not_told_apart(make_harness: MakeHarness) -> None:
-    night = make_harness(
+    harness = make_harness(
         levels="      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}\n"
     )
-    night.advance_until(lambda: ("ladder", "exhausted") in night.outcomes())
+    harness.advance_until(lambda: ("ladder", "exhausted") in harness.outcomes())
 
-    assert "bot: ladder exhausted" in night.message_titles("pager")
-    assert message_lines(night, "bot: ladder exhausted", "pager")[0].startswith(
+    assert "bot: ladder exhausted" in harness.message_titles("pager")
+    assert message_lines(harness, "bot: ladder exhausted", "pager")[0].startswith(
         "level feature: errors: errors 50 % is above 10 %"
     )
-    assert "bot: ladder: level feature disproven" not in night.message_titles()
+    assert "bot: ladder: level feature disproven" not in harness.message_titles()

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from tests.sources.conftest import StartServer
-from tests.support.raw_http_server import Behaviour, RawHttpServer, never_respond, respond_slowly, respond_with
+from tests.support.raw_http_server import (
+    Behaviour,
+    RawHttpServer,
+    StartServer,
+    never_respond,
+    respond_slowly,
+    respond_with,
+)
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Sample
 from watchdog.core.protocols import SourceCache

@@ -181,14 +181,14 @@ class PipelineHarness:
             telemetry=self.pipeline.telemetry,
             clock=lambda: self.now,
             offload=offload,
-            incident_terms=tripped,
+            incident_machine_configs=tripped,
             evidence=self.pipeline.gather_evidence,
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
             mute_rules=self.pipeline.mute_rules,
             close_if_over=lambda run: self.pipeline.close_incident_of(run, self.now),
-            rule_terms=lambda target, names: machine_configs_of_rules(
+            rule_machine_configs=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names
             ),
             hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, self.now),

@@ -71,8 +71,8 @@ class ArchiveAction(ActionModel):
                 raise ActionError(f"{into} lies within {path}, which goes away — say another place in into")
         seen = {str(path): _scan(path) for path in paths}
         atomic_file.ensure_no_writers(paths)
-        entries = [entry for look in seen.values() for entry in look]
-        digests = {path: _digest_entries(look) for path, look in seen.items()}
+        entries = [entry for scan in seen.values() for entry in scan]
+        digests = {path: _digest_entries(scan) for path, scan in seen.items()}
         newest = datetime.fromtimestamp(max(entry.mtime for entry in entries) // 1_000_000_000, UTC)
         short = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
         name = f"{paths[0].name.lstrip('.') or 'state'}-{newest:%Y%m%dT%H%M%SZ}-{short}.tar.gz"
@@ -157,8 +157,8 @@ class ArchiveAction(ActionModel):
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
-                for look in scans.values():
-                    for entry in look:
+                for scan in scans.values():
+                    for entry in scan:
                         sums[_member_name(entry.path, base)] = _add_entry(tar, entry, base, deadline)
             file.flush()
             os.fsync(file.fileno())

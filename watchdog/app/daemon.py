@@ -144,10 +144,15 @@ class Daemon:
         self._scheduler.add_job(
             self._reloader.check_files, "interval", seconds=WATCH_INTERVAL, id="files", max_instances=1
         )
-        self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="tick", max_instances=1)
+        self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="round", max_instances=1)
         # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._scheduler.add_job(
-            self._inspect_targets, "interval", seconds=_INSPECT_INTERVAL, id="look", max_instances=1, next_run_time=now
+            self._inspect_targets,
+            "interval",
+            seconds=_INSPECT_INTERVAL,
+            id="inspection",
+            max_instances=1,
+            next_run_time=now,
         )
         self._scheduler.add_job(
             self._write_series, "interval", seconds=WRITE_INTERVAL, id="history", max_instances=1, next_run_time=now
@@ -347,14 +352,14 @@ class Daemon:
             telemetry=self.telemetry,
             clock=wall_clock,
             offload=self._acting,
-            incident_terms=tripped_configs,
+            incident_machine_configs=tripped_configs,
             evidence=self.pipeline.gather_evidence,
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
             run_ended=self._inspector.note_run_ended,
             close_if_over=close_incident,
-            rule_terms=lambda target, names: machine_configs_of_rules(
+            rule_machine_configs=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names
             ),
             mute_rules=self.pipeline.mute_rules,

@@ -19,12 +19,12 @@ from watchdog.journal.storage import Journal
 LAST_GOOD_AFTER = 86_400_000
 """ms that a commit must have been quiet under watch to be a last-good."""
 _MAX_INSPECTION_GAP = 60_000
-"""ms: looks are seconds apart; what lies between two that are further apart nobody watched."""
+"""ms: inspections are seconds apart; what lies between two that are further apart nobody watched."""
 
 
 _INSPECTION_TIMEOUT = 10.0
 _MARK_TIMEOUT = 30.0
-"""s that a look at a target may take, and the marking of its commit."""
+"""s that the inspection of a target may take, and the marking of its commit as good."""
 
 
 class TargetSnapshot(NamedTuple):
@@ -40,7 +40,7 @@ class TargetSnapshot(NamedTuple):
 
 
 def inspect_target(target: Target, last_commit: str | None) -> TargetSnapshot:
-    """Reads the target; blocks. What cannot be read is None. `last_commit`: the one that was there before."""
+    """Reads where the target is; blocks. What cannot be read is None. `last_commit`: the one that was there before."""
     commit = None
     try:
         commit = None if target.repo is None else current_commit(target.repo)
@@ -111,7 +111,7 @@ class DeployWatch:
 
 
 class TargetInspector:
-    """Looks at every target, each in a thread of its own: one whose repository or systemd hangs delays no other."""
+    """Inspects every target, each in a thread of its own: one whose repository or systemd hangs delays no other."""
 
     def __init__(self, journal: Journal, clock: Callable[[], Millis], notify: NotifyFunction) -> None:
         self._watch = DeployWatch(journal)
@@ -122,7 +122,7 @@ class TargetInspector:
         self._recently_acted: set[str] = set()
 
     def note_run_ended(self, target: str) -> None:
-        """What is new there at the next look is our own doing."""
+        """What is new there at the next inspection is our own doing."""
         self._recently_acted.add(target)
 
     async def inspect(self, targets: Mapping[str, Target]) -> None:
@@ -139,7 +139,7 @@ class TargetInspector:
             return
         active = any(run.status == "running" for run in self._journal.runs.list_unfinished(name))
         caused_by_us = active or name in self._recently_acted
-        if run_just_ended:  # a look that began ahead of a run's end says nothing of what that run did last
+        if run_just_ended:  # an inspection that began ahead of a run's end says nothing of what that run did last
             self._recently_acted.discard(name)
         if snapshot.redeployed and not caused_by_us:
             self._notify(Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed)))

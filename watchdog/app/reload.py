@@ -17,7 +17,7 @@ from watchdog.documents.problems import ConfigError, Problem
 from watchdog.host import sd_notify
 
 WATCH_INTERVAL = 2.0
-"""Seconds between two looks at the files."""
+"""Seconds from one check of the files to the next."""
 SETTLE_TIME = 1.0
 """Seconds for which they must look the same: an editor, a copy or a checkout writes them one after the other."""
 _DEADLINE = 60.0
@@ -73,7 +73,7 @@ class Reloader:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def check_files(self) -> None:
-        """One look at the files; reloads when they have changed and are at rest."""
+        """Checks the files; reloads when they have changed and are at rest."""
         if not self.config.reload.watch or (self._task is not None and not self._task.done()):
             return
         try:

@@ -287,18 +287,20 @@ class RequestHandler:
             if now >= suppression.until
         ]
         ended += [
-            (stay, "it is well again")
-            for stay in self._journal.suppressions.list_unended()
-            if now < stay.until and stay.until_well and self._is_ok(stay.subject)
+            (suppression, "it is well again")
+            for suppression in self._journal.suppressions.list_unended()
+            if now < suppression.until and suppression.until_well and self._is_ok(suppression.subject)
         ]
         if not ended:
             return False
         with self._journal.transaction() as tx:
-            for stay, why in ended:
-                tx.suppressions.end_suppression(stay.kind, stay.subject, now)
-                rule = self._pipeline.config.rules.get(stay.subject)
-                target = stay.subject if stay.kind == "hold" else rule.target if rule else ""
-                self._record_and_notify(tx, f"{stay.kind} on {stay.subject} ended", why, now, target=target)
+            for suppression, why in ended:
+                tx.suppressions.end_suppression(suppression.kind, suppression.subject, now)
+                rule = self._pipeline.config.rules.get(suppression.subject)
+                target = suppression.subject if suppression.kind == "hold" else rule.target if rule else ""
+                self._record_and_notify(
+                    tx, f"{suppression.kind} on {suppression.subject} ended", why, now, target=target
+                )
         return True
 
     def _is_ok(self, rule: str) -> bool:

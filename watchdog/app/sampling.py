@@ -29,7 +29,7 @@ _DEADLINE_SLACK = 1.0
 _RECEIVER_TIMEOUT = 10.0
 """s to open a receiver, or to close it."""
 _RECEIVER_CHECK_INTERVAL = 5.0
-"""s, at most, between two looks at whether a receiver is open and has delivered."""
+"""s, at most, between two checks whether a receiver is open and has delivered."""
 _MAX_WAITING = 256
 """Deliveries of a source that wait at most. A newer one stands for all before it, so the oldest are passed over."""
 _EMPTY_STATE = "{}"
@@ -72,7 +72,7 @@ class _Deliveries:
 
 
 @dataclass
-class _Running:
+class _RunningSource:
     """One source as the configuration has it now."""
 
     name: str
@@ -113,7 +113,7 @@ class Sampler:
         self._clock = clock
         self._judge = judge
         self._offload = ThreadOffload(None, "sampling")
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _RunningSource] = {}
         self._states = dict(restored_states)
         self._stopping = False
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +126,7 @@ class Sampler:
                 self._end(running)
         for name, source in sources.items():
             if name not in self._running:
-                self._begin(_Running(name, source))
+                self._begin(_RunningSource(name, source))
 
     def errors(self) -> dict[str, str | None]:
         """Source → why it is down, None when it is up; without those of which nothing is known yet."""
@@ -153,7 +153,7 @@ class Sampler:
             task.cancel()
         self._offload.close()
 
-    def _begin(self, running: _Running) -> None:
+    def _begin(self, running: _RunningSource) -> None:
         self._running[running.name] = running
         if isinstance(running.source, PushedSource):
             receiving = self._receive(running, running.source, self._closing.get(running.name))
@@ -170,7 +170,7 @@ class Sampler:
             next_run_time=datetime.now(UTC),
         )
 
-    def _end(self, running: _Running) -> None:
+    def _end(self, running: _RunningSource) -> None:
         del self._running[running.name]
         if running.task is None:
             self._scheduler.remove_job(running.key)
@@ -182,11 +182,11 @@ class Sampler:
 
     # ─ what is new ─
 
-    def _state_of(self, running: _Running) -> str:
+    def _state_of(self, running: _RunningSource) -> str:
         known = self._states.get(running.name)
         return known.text if known is not None and known.identity == running.source.identity else _EMPTY_STATE
 
-    def _keep(self, running: _Running, samples: Sequence[Sample], state: str, now: Millis) -> None:
+    def _keep(self, running: _RunningSource, samples: Sequence[Sample], state: str, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
         try:
             self._sink.add_samples(running.name, samples, now)
@@ -199,11 +199,11 @@ class Sampler:
             log.info("source %s delivers again", running.name)
         running.answered, running.error = True, None
 
-    def _remember(self, running: _Running, state: str) -> None:
+    def _remember(self, running: _RunningSource, state: str) -> None:
         if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
             self._states[running.name] = StateSnapshot(running.source.identity, state)
 
-    def _mark_down(self, running: _Running, error: str) -> None:
+    def _mark_down(self, running: _RunningSource, error: str) -> None:
         self._sink.mark_source_down(running.name, self._clock())
         if running.error != error:
             log.warning("source %s: %s", running.name, error)
@@ -211,7 +211,7 @@ class Sampler:
 
     # ─ those that are asked ─
 
-    async def _sample(self, running: _Running) -> None:
+    async def _sample(self, running: _RunningSource) -> None:
         source, now, started = running.source, self._clock(), time.monotonic()
         assert isinstance(source, PulledSource)
         deadline = source.deadline / 1_000 + _DEADLINE_SLACK
@@ -240,7 +240,9 @@ class Sampler:
 
     # ─ those that are told ─
 
-    async def _receive(self, running: _Running, source: PushedSource, previous: asyncio.Task[None] | None) -> None:
+    async def _receive(
+        self, running: _RunningSource, source: PushedSource, previous: asyncio.Task[None] | None
+    ) -> None:
         """Opens the receiver once the one before is closed, and sees whether it delivers."""
         if previous is not None:
             await asyncio.wait({previous})
@@ -248,7 +250,7 @@ class Sampler:
             together.create_task(self._take_deliveries(running), name=f"deliveries of {running.name}")
             together.create_task(self._keep_receiver_open(running, source), name=f"receiver of {running.name}")
 
-    async def _keep_receiver_open(self, running: _Running, source: PushedSource) -> None:
+    async def _keep_receiver_open(self, running: _RunningSource, source: PushedSource) -> None:
         while True:
             if running.receiver is None:
                 await self._open_receiver(running, source)
@@ -260,7 +262,7 @@ class Sampler:
             wait = min(source.every / 1_000, _RECEIVER_CHECK_INTERVAL)
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
 
-    async def _open_receiver(self, running: _Running, source: PushedSource) -> None:
+    async def _open_receiver(self, running: _RunningSource, source: PushedSource) -> None:
         loop = asyncio.get_running_loop()
 
         def deliver(samples: Sequence[Sample], state: SourceState) -> None:
@@ -285,7 +287,7 @@ class Sampler:
             self._mark_down(running, error_text)
             await self._judge(running.name)
 
-    async def _take_deliveries(self, running: _Running) -> None:
+    async def _take_deliveries(self, running: _RunningSource) -> None:
         """One after another: each is judged before the next one is seen."""
         while True:
             await running.deliveries.wait()
@@ -298,7 +300,7 @@ class Sampler:
                 running.deliveries.overrun = False
                 log.warning("source %s delivers faster than it can be judged: some were passed over", running.name)
 
-    def _keep_undelivered(self, running: _Running) -> None:
+    def _keep_undelivered(self, running: _RunningSource) -> None:
         """What was delivered until the closing is not lost: the next receiver goes on from there."""
         successor = self._running.get(running.name)
         for _ in range(_MAX_WAITING):  # one that never ceases is not waited for
@@ -310,7 +312,7 @@ class Sampler:
                 self._keep(successor or running, *delivery, self._clock())
 
     async def _close_receiver(
-        self, running: _Running, opening: asyncio.Task[None], previous: asyncio.Task[None] | None
+        self, running: _RunningSource, opening: asyncio.Task[None], previous: asyncio.Task[None] | None
     ) -> None:
         """However long it takes: another one can be opened only after it."""
         await asyncio.wait({opening, *([previous] if previous is not None else [])})

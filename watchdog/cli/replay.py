@@ -41,9 +41,9 @@ def register(commands: Commands) -> None:
     )
     command.add_argument("rules", nargs="+", type=Path, metavar="RULES", help="rule files, or a folder of them")
     add_history_option(command, text="CSV, OpenMetrics text, a series.db, or a Prometheus's address", required=True)
-    command.add_argument("--from", dest="start", metavar="TIME", help="first look (default: the first sample)")
-    command.add_argument("--to", dest="end", metavar="TIME", help="last look (default: the last sample)")
-    command.add_argument("--every", metavar="DURATION", help="look at this step only (default: as the watchdog does)")
+    command.add_argument("--from", dest="start", metavar="TIME", help="first round (default: the first sample)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="last round (default: the last sample)")
+    command.add_argument("--every", metavar="DURATION", help="a round each DURATION (default: as the watchdog does)")
     command.add_argument(
         "--exact", action="store_true", help="judge every round, and pass over none: slow, same result"
     )
@@ -75,9 +75,9 @@ def run(options: argparse.Namespace) -> int:
     thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]
     scores = [] if options.incidents is None else score_labels(report.trips, known, thresholds, report.end)
     if options.png is not None:
-        from watchdog.offline.replay.timeline import draw_timeline  # matplotlib takes its time
+        from watchdog.offline.replay.chart import draw_replay  # matplotlib takes its time
 
-        draw_timeline(report, known, options.png)
+        draw_replay(report, known, options.png)
     if options.json:
         print(json.dumps(_report_json(report, known, scores)))
     else:

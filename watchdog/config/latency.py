@@ -13,7 +13,7 @@ from watchdog.promql import Expr, PromqlError, parse
 from watchdog.rules import Check, queries
 
 ROUND_INTERVAL: Millis = 1_000
-"""From one look at timers to the next; new samples are judged as they come."""
+"""From one round to the next; new samples are judged as they come."""
 STALE_AFTER_READS = 3
 """Reads of its source for which a sample is believed."""
 

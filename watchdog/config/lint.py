@@ -30,7 +30,7 @@ from watchdog.rules import Check, Rule
 def lint(draft: Draft, checks: Iterable[Check]) -> Iterator[Problem]:
     """Every warning about what was read without a mistake."""
     intervals = SourceIntervals(draft.models("sources"))
-    for entry, path, text in expressions(draft):
+    for entry, path, text in entry_expressions(draft):
         if (expr := _try_parse(text)) is not None:
             yield from _lint_expression(entry, path, expr, intervals, is_condition=path[-1] != "expr")
     yield from _lint_checks(draft, checks, intervals)
@@ -50,7 +50,7 @@ def lint_warning(node: ConfigNode, position: Position, what: str, cure: str) -> 
     return Problem(node.document.file, position.line, position.column, one_line(what), one_line(cure))
 
 
-def expressions(draft: Draft) -> Iterator[tuple[Entry, KeyPath, str]]:
+def entry_expressions(draft: Draft) -> Iterator[tuple[Entry, KeyPath, str]]:
     """Every PromQL text with its place."""
     for entry in _valid_entries(draft, "kpis"):
         yield entry, ("expr",), entry.model.expr

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from watchdog.config.entries import Draft
-from watchdog.config.lint import expressions, lint_warning, named_source, selectors
+from watchdog.config.lint import entry_expressions, lint_warning, named_source, selectors
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis
 from watchdog.core.protocols import PulledSource, Source, SourceCache, SourceState
@@ -61,7 +61,7 @@ def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pa
 def lint_probe(draft: Draft, probe_result: ProbeResult) -> Iterator[Problem]:
     """Metrics that no source delivered, and rules whose KPI is one number only as long as nobody looks."""
     every = {name for series in probe_result.series.values() for name, _ in series}
-    for entry, path, text in expressions(draft):
+    for entry, path, text in entry_expressions(draft):
         try:
             expr = expand_recordings(parse(text), draft.recordings)
         except PromqlError:

@@ -75,7 +75,7 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> str:
     text = name[:100].lower()
     close = [each for each in known if text and text in each.lower()][:3]
     if not close:
-        # As much is compared as takes no time worth speaking of: the daemon answers this between two looks at the bot.
+        # As much is compared as takes no time worth speaking of: the daemon answers this between two rounds.
         some = heapq.nsmallest(3 * MAX_COMPARED_NAMES, known, key=lambda each: abs(len(each) - len(text)))
         near = difflib.get_close_matches(text, [each.lower() for each in some], n=3)
         close = sorted((each for each in some if each.lower() in near), key=lambda each: near.index(each.lower()))

@@ -1,4 +1,4 @@
-"""Where the thresholds stand, in the journal."""
+"""The state machines of the thresholds, in the journal: which phase each stands in."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from watchdog.core.model import Millis
 from watchdog.net.deadline import Deadline
-from watchdog.net.failures import InvalidHeaderError, exchange_error, size_error, status_error
+from watchdog.net.exchange_errors import InvalidHeaderError, exchange_error, size_error, status_error
 from watchdog.net.secrets import basic_authorization
 from watchdog.net.wire import deadline_response, open_socket
 

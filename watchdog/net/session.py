@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
 from watchdog.net.deadline import Deadline
-from watchdog.net.failures import exchange_error, size_error, status_error
+from watchdog.net.exchange_errors import exchange_error, size_error, status_error
 from watchdog.net.response import HttpResponse
 from watchdog.net.secrets import basic_authorization
 from watchdog.net.wire import deadline_response, open_socket

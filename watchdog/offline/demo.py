@@ -167,7 +167,7 @@ class DemoEnvironment:
     def print_progress(self, text: str) -> None:
         print(f"{time.monotonic() - self.started:6.1f} s  {text}", flush=True)
 
-    # ─ the story ─
+    # ─ what happens ─
 
     def run(self) -> dict[str, Any]:
         print(

@@ -1,7 +1,7 @@
 """Baselines that move: values are taken while all is well, learned from, captured for people, and kept in the journal.
 
 While anything of a KPI's targets is tripped, a plan is at work there, or it is latched, nothing is taken and nothing
-learned: the baseline stays what it was when the night began.
+learned: the baseline stays what it was when the trouble began.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from watchdog.rules import (
 from watchdog.rules.baseline import BaselinePoint
 
 LEARN_INTERVAL: Millis = 5 * 60_000
-"""ms between two looks at what was learned."""
+"""ms from one computation of what was learned to the next."""
 _PROGRESS_INTERVAL: Millis = 60_000
-"""ms between two looks at how far the learning is."""
+"""ms from one check of how far the learning is to the next."""
 _WRITE_INTERVAL: Millis = 10_000
 """ms of values that a death may cost."""
 

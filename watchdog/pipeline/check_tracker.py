@@ -1,7 +1,7 @@
 """What is remembered of each check between two rounds, so that a rule that is plainly well costs next to nothing.
 
-A check is calm when all of its machines are ok and its new values are on the good side of the limit: then `judge` and
-`advance` would only note when they last looked. That note is kept here, once for all label sets, and `flush` writes it
+A check is clearly ok when all of its machines are ok and its new values are on the good side of the limit: then `judge` and
+`advance` would only note the time of the round. That note is kept here, once for all label sets, and `flush` writes it
 into the machines when somebody wants to see them or something moves. So nothing is left out, it is only done later.
 """
 
@@ -35,7 +35,7 @@ class CheckTracker:
     )
 
     clearly_ok_at: Millis
-    """When it was last looked at and found calm; 0: it is not."""
+    """The last round at which it was clearly ok; 0: it is not."""
     machine_keys: list[StateKey]
     """Of its machines."""
     reading_key: tuple[str, str]
@@ -59,7 +59,7 @@ class CheckTracker:
         return [key.labels for key in self.machine_keys]
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
-        """Whether the check was calm and stays so; if it does, that is all there is to do about it."""
+        """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""
         values = reading.values
         if not self.clearly_ok_at or type(values) is not InstantVector:
             return False
@@ -71,7 +71,7 @@ class CheckTracker:
         return True
 
     def skippable(self, now: Millis) -> bool:
-        """Whether it is calm and cannot be anything else at `now`, as long as no samples have come: if so, that is all."""
+        """Whether it is clearly ok and cannot be anything else at `now`, as long as no samples have come: if so, that is all."""
         reading = self._reading
         if (
             not self.clearly_ok_at
@@ -84,13 +84,13 @@ class CheckTracker:
         return True
 
     def update(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> None:
-        """After a look that went all the way: is it calm from here?"""
+        """After a round that judged it in full: is it clearly ok from here?"""
         self.clearly_ok_at, self._flushed = 0, True
         if type(reading.values) is InstantVector and all(_is_plain_ok(machines[key]) for key in self.machine_keys):
             self.clearly_ok_at, self._reading, self._names = now, reading, reading.values.label_sets
 
     def flush(self, machines: MutableMapping[StateKey, MachineState]) -> None:
-        """Writes into the machines what the last calm look would have written."""
+        """Writes into the machines what the last skipped round would have written."""
         if self._flushed or self._reading is None:
             return
         for verdict in rules.judge(self.check, self._reading, self.clearly_ok_at, self.label_sets()):

@@ -8,12 +8,12 @@ from watchdog.rules.state_machine import MachineState
 
 
 def needs_saving(machine: MachineState, previous: MachineState | None) -> bool:
-    """Whether the journal must learn of it: what only says when it was last looked at is not worth a write."""
+    """Whether the journal must learn of it: the time of the last round alone is not worth a write."""
     return _saved_part(machine) != _saved_part(previous or MachineState())
 
 
 def _saved_part(machine: MachineState) -> MachineState:
-    """The machine without what only says when it was last looked at.
+    """The machine without the time of the last round.
 
     The clock of missing data is written down every few seconds until it has run out, so that a watchdog that is killed
     again and again still notices that it sees nothing.

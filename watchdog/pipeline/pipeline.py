@@ -156,7 +156,7 @@ class Pipeline:
         return self._machines
 
     def _reset_trackers(self) -> None:
-        """Begins to watch anew: what is calm has to show it first."""
+        """Begins anew: nothing counts as clearly ok until a round has shown it."""
         known = keys_by_check(self.machines)
         self._trackers = [CheckTracker(check, machine_config(check)) for check in self._checks]
         for tracker in self._trackers:
@@ -198,12 +198,12 @@ class Pipeline:
         return self._kpis.condition_holds(text, now, after)
 
     def gather_evidence(
-        self, target: str, terms: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
+        self, target: str, keys: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
         """Verdicts and conditions on nothing but samples from after `since`."""
         verdicts = []
         for check in self._checks:
-            mine = [key.labels for key in terms if (key.rule, key.level) == (check.rule, check.level)]
+            mine = [key.labels for key in keys if (key.rule, key.level) == (check.rule, check.level)]
             if (
                 mine
                 and check.target == target

@@ -14,7 +14,7 @@ from watchdog.net.errors import HttpError
 from watchdog.plans.models import HttpCheck, LogCheck
 
 _MAX_BYTES = 1 << 20
-"""Bytes of a page, and of a log at one look."""
+"""Bytes of a page, and of a log at one poll."""
 
 
 def http_check_passes(check: HttpCheck) -> bool:
@@ -48,7 +48,7 @@ class LogMatches(NamedTuple):
 
 
 class LogReader:
-    """Reads what was written since the marks, a bit further at each look."""
+    """Reads what was written since those positions, a bit further at each poll."""
 
     def __init__(self, check: LogCheck, path: Path, positions: JsonObject) -> None:
         """`positions`: ``{"began": mark, "ended": mark}`` of the last step; what is missing is as of now."""

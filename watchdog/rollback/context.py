@@ -1,4 +1,4 @@
-"""What the rollback needs of the rest of the house."""
+"""What carrying out plans needs of the other packages; handed in by the daemon."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from watchdog.rules.state_machine import MachineConfig, StateKey
 
 
 class RollbackContext(NamedTuple):
-    """What the rollback needs of the others; handed in by the daemon."""
+    """Callables of the other packages, and what all runs share."""
 
     journal: Journal
     telemetry: Telemetry
     clock: Callable[[], Millis]
     offload: Callable[..., Awaitable[object]]
     """(key, deadline seconds, call, *args) → result, in a thread."""
-    incident_terms: Callable[[int, str], Mapping[StateKey, MachineConfig]]
+    incident_machine_configs: Callable[[int, str], Mapping[StateKey, MachineConfig]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
         [str, Sequence[StateKey], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
@@ -36,7 +36,7 @@ class RollbackContext(NamedTuple):
     """(target): a run is over; what is so now is our own doing."""
     close_if_over: Callable[[PlanRun], bool] = lambda _: False
     """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
-    rule_terms: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
+    rule_machine_configs: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
     """(target, rules) → what is known of these rules, for a level that names them."""
     mute_rules: Callable[[str, Collection[str]], None] = lambda *_: None
     """(target, rules): these are not judged from now on; none: all are again."""

@@ -24,7 +24,7 @@ from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
-from watchdog.rollback.recover import RecoveryRunner, is_level_proven, take_back_steps
+from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.state_machine import ProofResult, skip_proof_gap
 
@@ -334,8 +334,8 @@ class RollbackRunner:
 
     def _latch_reason(self, target: str) -> str | None:
         """Why it is latched; None when it is not."""
-        standing = self._context.journal.targets.get_state(target, self._context.clock())
-        return None if standing.latched is None else standing.latch_why
+        state = self._context.journal.targets.get_state(target, self._context.clock())
+        return None if state.latched is None else state.latch_why
 
     def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.

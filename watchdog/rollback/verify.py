@@ -19,14 +19,14 @@ from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
 from watchdog.rules.state_machine import MachineConfig, ProofResult, ProofState, StateKey, prove, skip_proof_gap
 
 _CLOCK_JUMP_MS = 60_000
-"""ms: looks are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
+"""ms: evaluations are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
 slept, or its clock was set: nobody watched."""
 _POLL_MS = 1_000
-"""ms between two looks at whether what was restarted still runs, and at logs."""
+"""ms between two checks whether what was restarted still runs, and of logs."""
 
 
 def clock_jump(context: RollbackContext, since: Millis) -> Millis:
-    """By how much the clock went on, or back, since that look, when that was more than a look takes; else 0."""
+    """By how much the clock went on, or back, since then, when that was more than an evaluation takes; else 0."""
     gone = context.clock() - since
     return gone if abs(gone) > _CLOCK_JUMP_MS else 0
 
@@ -61,18 +61,18 @@ class Verifier:
         rules: Sequence[str] = (),
         answered_conditions: Mapping[str, bool | None] | None = None,
     ) -> tuple[ProofState, ProofResult | None]:
-        """One look. `answered_conditions`: conditions that somebody else has answered."""
+        """One evaluation. `answered_conditions`: conditions that somebody else has answered."""
         run = self._run
-        terms: dict[StateKey, MachineConfig] = {}
+        configs: dict[StateKey, MachineConfig] = {}
         if run.kind == "repair" and run.incident and run.part == "ladder":
-            terms |= self._context.incident_terms(run.incident, run.target)
+            configs |= self._context.incident_machine_configs(run.incident, run.target)
         if rules:
-            terms |= self._context.rule_terms(run.target, rules)
-        verdicts, answers = self._context.evidence(run.target, list(terms), conditions, trial.since, now)
-        return prove(trial, terms, verdicts, {**answers, **(answered_conditions or {})}, quiet, now)
+            configs |= self._context.rule_machine_configs(run.target, rules)
+        verdicts, answers = self._context.evidence(run.target, list(configs), conditions, trial.since, now)
+        return prove(trial, configs, verdicts, {**answers, **(answered_conditions or {})}, quiet, now)
 
     async def verify(self, verify: Verify, executor: StepExecutor, find_trip: Callable[[], str | None]) -> ProofResult:
-        """Until it is proven, disproven or given up. `find_trip`: something else that disproves it, looked at all the while."""
+        """Until it is proven, disproven or given up. `find_trip`: something else that disproves it, asked all the while."""
         trial = self.start_trial()
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
@@ -148,7 +148,7 @@ class Verifier:
 
 
 async def _poll_log(log: LogReader, executor: StepExecutor) -> LogMatches:
-    """One look at a log; one that hangs tells nothing new."""
+    """One poll of a log; one that hangs tells nothing new."""
     try:
         return cast(LogMatches, await executor.run_in_thread(PROBE_TIMEOUT_S, log.poll))
     except ActionError:

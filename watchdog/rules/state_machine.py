@@ -63,7 +63,7 @@ class MachineState:
     since: Millis = 0
     """When the phase began."""
     last: Millis = 0
-    """When it was last looked at; time before that counts only once."""
+    """When it was last advanced; time before that counts only once."""
     held: Millis = 0
     """Pending: how long it has been bad. Easing: how long it has been cleared."""
     recent: tuple[bool, ...] = ()
@@ -172,7 +172,7 @@ def _with_data(
     patience = config.patience
     new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
     recent = (*before.recent, bad) if new else before.recent
-    # Cut on every look: a reload may have made M smaller since the last evaluation.
+    # Cut at every round: a reload may have made M smaller since the last evaluation.
     updated = replace(
         updated, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
     )
@@ -233,7 +233,7 @@ def prove(
     required_quiet: Millis,
     now: Millis,
 ) -> tuple[ProofState, ProofResult | None]:
-    """One look at the evidence. None = go on looking.
+    """One evaluation of the evidence. None = not decided yet.
 
     `configs`: of the rules that tripped; each must be on the good side of its recovery threshold. `conditions`: with
     None where they cannot be told. Unreadable is neither well nor bad.
@@ -274,9 +274,9 @@ def prove(
     return state, None
 
 
-def _without_verdict(terms: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
+def _without_verdict(keys: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
     judged = {StateKey(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
-    return [key for key in terms if key not in judged]
+    return [key for key in keys if key not in judged]
 
 
 def _proof_reason(cleared: Collection[StateKey], conditions: Mapping[str, bool | None]) -> str:

@@ -1,4 +1,4 @@
-"""The page at `/`: what is so now, for a browser, on a desk or in a hand. It looks again by itself and runs no script."""
+"""The page at `/`: what is so now, for a browser, wide or narrow. It reloads itself and runs no script."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class GitAction(ActionModel):
         return PlannedCommit(create_commit(repo, tree, old, message), target, old)
 
     def _recreate_commit(self, repo: Repository, captured: JsonObject) -> None:
-        """The commit that `before` has seen. Its date follows from its parent, so it is the same to the last bit."""
+        """The commit that `captured` names. Its date follows from its parent, so it is the same to the last bit."""
         made = self._make_commit(repo, captured["old"], captured["target"])
         if made.commit != captured["new"]:
             raise ActionError(

@@ -79,15 +79,15 @@ class RevertInForce(NamedTuple):
 def reverts_in_force(repo: str) -> list[RevertInForce]:
     """What was rolled back by us and is part of what is checked out only by name."""
     found = open_repository(repo, 30_000)
-    now, standing = resolve_head(found), []
+    now, in_force = resolve_head(found), []
     for bad in _rolled_back(found):
         if not contains_commit(found, now, bad):
             continue
         for by in _reverting_commits(found, bad, now):
             if not _reverting_commits(found, by, now):
-                standing.append(RevertInForce(bad, by, found.git_line("show", "-s", "--format=%s", bad)))
+                in_force.append(RevertInForce(bad, by, found.git_line("show", "-s", "--format=%s", bad)))
                 break
-    return standing
+    return in_force
 
 
 def redeployed_commits(repo: str) -> list[tuple[str, str]]:
@@ -110,11 +110,11 @@ def _rolled_back(repo: Repository) -> list[str]:
 
 
 def _is_reverted(repo: Repository, reverted: str, commit: str) -> bool:
-    """Whether the history from `wrong` to `commit` says that it was taken back."""
+    """Whether the history from `reverted` to `commit` says that it was taken back."""
     return bool(_reverting_commits(repo, reverted, commit))
 
 
 def _reverting_commits(repo: Repository, reverted: str, commit: str) -> list[str]:
-    """Commits between the two that say they took `wrong` back, newest first."""
+    """Commits between the two that say they took `reverted` back, newest first."""
     words = (f"--grep=This reverts commit {reverted}", f"--grep=This replaces commit {reverted}")
     return repo.git_line("log", "--format=%H", "--fixed-strings", *words, f"{reverted}..{commit}").split()

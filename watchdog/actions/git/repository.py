@@ -113,7 +113,7 @@ class Repository(NamedTuple):
         }
 
     def check_deadline(self) -> None:
-        """Raises ActionError once the deadline has passed: nobody waits any more for what goes on without a look at it."""
+        """Raises ActionError once the deadline has passed: nobody waits any more for what goes on unsupervised."""
         if time.monotonic() >= self.deadline:
             raise ActionError("not done in time — raise timeout")
 

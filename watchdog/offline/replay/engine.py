@@ -1,7 +1,7 @@
 """Rules over the past: what would have tripped, when, for how long, and which plan would have started.
 
 ```
-history ─evaluate, once a KPI→ values at all times ─edges→ the looks that matter ─judge, advance→ changes
+history ─evaluate, once a KPI→ values at all times ─edges→ the rounds that matter ─judge, advance→ changes
    ─guard→ plans → Report
 ```
 The same `judge`, the same state machine and the same guard as live. A round whose verdicts are of the kind they were
@@ -35,7 +35,7 @@ from watchdog.tsdb.page import Bools, Floats, Ints, PageList, SeriesPage
 __all__ = ["PlanStart", "ReplayReport", "ReplayTrip", "replay"]
 
 _CHUNK_ROUNDS = 65_536
-"""Looks that are evaluated together: so many values of a series are in memory, however long the history is."""
+"""Rounds that are evaluated together: so many values of a series are in memory, however long the history is."""
 _PLOT_POINTS = 2_000
 """Values of a KPI that are kept for a picture."""
 
@@ -155,7 +155,7 @@ def _replay_segment(
 
 
 def _split_segments(segments: Iterable[Segment], width: Millis) -> Iterator[Segment]:
-    """What is not calm in pieces that fit into memory."""
+    """What cannot be skipped, in pieces that fit into memory."""
     for part in segments:
         if part.skippable:
             yield part
@@ -192,7 +192,7 @@ class _KpiReplay:
         return [page for page in self._pages.pages if "" in self._metrics or _has_metric(page.keys, self._metrics)]
 
     def chunk_size(self) -> int:
-        """How many looks are evaluated together: more where windows are long, for each chunk reads a window more; fewer
+        """How many rounds are evaluated together: more where windows are long, for each chunk reads a window more; fewer
         where series are many."""
         texts = [text for text in (self._kpi.expr, self._kpi.needs) if text is not None]
         longest = max((back for text in texts for back in required_lookback(self._parsed[text]).values()), default=0)
@@ -227,7 +227,7 @@ class _KpiReplay:
         return [KpiEvaluations(times, result, needs, self._max_age, shown, age_cache=self._age_cache)]
 
     def segments(self, segmenter: Segmenter, checks: Iterable[Check]) -> list[Segment]:
-        """History, in parts that are calm and others."""
+        """History, in parts that can be skipped and others."""
         mine = [(check, self._config.rules[check.rule]) for check in checks]
         whens = {rule.only.when for _, rule in mine if rule.only is not None and rule.only.when is not None}
         ages = {text: self._max_sample_age(metric_names(self._parsed[text])) for text in whens}

@@ -18,7 +18,7 @@ from watchdog.tsdb.labels import METRIC_NAME_LABEL
 from watchdog.tsdb.page import Bools, Floats, Ints
 
 VerdictKind = tuple[object, ...]
-"""Of which kind the verdicts of one look are. Looks of one kind that follow each other move nothing but timers."""
+"""Of which kind the verdicts of one round are. Rounds of one kind that follow each other move nothing but timers."""
 
 
 class AgeCache:

@@ -1,4 +1,4 @@
-"""When replay looks: as the daemon does, or at a step of its own."""
+"""When replay's rounds are: as the daemon's, or at a step of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUND_MS: Millis = 1_000
 
 
 class RoundTimes:
-    """Ticks, and without a step of its own the samples of some pages too."""
+    """Evenly spaced rounds, and without a step of its own the samples of some pages too."""
 
     def __init__(self, samples: Sequence[SeriesPage], start: Millis, every: Millis | None) -> None:
         self._pages, self._start = samples, start
@@ -23,7 +23,7 @@ class RoundTimes:
         self._cached: tuple[Millis, Millis, list[Ints]] | None = None
 
     def between(self, first: Millis, last: Millis, at_once: int) -> list[Ints]:
-        """All of them, inclusive, ascending, so many at a time. `first` is a tick.
+        """All of them, inclusive, ascending, so many at a time. `first` is one of the evenly spaced.
 
         Who asks next for the same gets the same arrays.
         """
@@ -32,15 +32,15 @@ class RoundTimes:
         return self._cached[2]
 
     def _between(self, first: Millis, last: Millis, at_once: int) -> list[Ints]:
-        tick, end = self._interval, last + 1
-        ticks = np.arange(first, end, tick, dtype=np.int64)
-        more = [t for page in self._sampled_pages if (t := _off_grid(page, first, end, tick)).size]
-        times = _merge_times(ticks, more) if more else ticks
+        interval, end = self._interval, last + 1
+        even_times = np.arange(first, end, interval, dtype=np.int64)
+        more = [t for page in self._sampled_pages if (t := _off_grid(page, first, end, interval)).size]
+        times = _merge_times(even_times, more) if more else even_times
         times.flags.writeable = False
         parts = [times[at : at + at_once] for at in range(0, times.size, at_once)]
         for part in parts:
             for page in self._pages:
-                announce_spacing(page, part, tick if times.size == ticks.size else 0)
+                announce_spacing(page, part, interval if times.size == even_times.size else 0)
         return parts
 
     def first_from(self, earliest: Millis) -> Millis:
@@ -72,22 +72,22 @@ class RoundTimes:
         )
 
 
-def _off_grid(page: SeriesPage, low: Millis, high: Millis, tick: Millis) -> Ints:
-    """The samples from `low` until before `high`; none when all of them are ticks as well."""
+def _off_grid(page: SeriesPage, low: Millis, high: Millis, interval: Millis) -> Ints:
+    """The samples from `low` until before `high`; none when all of them are evenly spaced rounds as well."""
     start, stop = int(page.t.searchsorted(low)), int(page.t.searchsorted(high))
     t = page.t[start:stop]
     if (
         stop - start > 1
-        and (int(t[0]) - low) % tick == 0
+        and (int(t[0]) - low) % interval == 0
         and (apart := cached_spacing(page, start, stop))
-        and apart % tick == 0
+        and apart % interval == 0
     ):
         return t[:0]
     return t
 
 
-def _merge_times(ticks: Ints, more: list[Ints]) -> Ints:
-    times = np.concatenate((ticks, *more))
+def _merge_times(even_times: Ints, more: list[Ints]) -> Ints:
+    times = np.concatenate((even_times, *more))
     times.sort(kind="stable")  # runs that are sorted already are merged
     fresh = np.ones(times.size, np.bool_)
     np.not_equal(times[1:], times[:-1], out=fresh[1:])

@@ -17,7 +17,7 @@ from watchdog.rules import Check, Kpi, Rule
 from watchdog.tsdb.page import Bools, PageList
 
 ROUNDS_PER_STRETCH = 512
-"""Ticks of a stretch: it is calm or it is not."""
+"""Rounds of a stretch: it is skipped as a whole, or not."""
 MIN_STRETCHES = 8
 """So many stretches are worth passing over: it costs about as much to begin and to end that."""
 
@@ -35,10 +35,12 @@ class Segment(NamedTuple):
 class Segmenter:
     """One history, asked of many KPIs."""
 
-    def __init__(self, pages: PageList, parsed: Mapping[str, Expr], start: Millis, end: Millis, tick: Millis) -> None:
+    def __init__(
+        self, pages: PageList, parsed: Mapping[str, Expr], start: Millis, end: Millis, interval: Millis
+    ) -> None:
         self._pages, self._parsed, self._end = pages, parsed, end
-        firsts = np.arange(start, end + 1, ROUNDS_PER_STRETCH * tick, dtype=np.int64)
-        self._stretches = TimeSpans(firsts, np.minimum(firsts + (ROUNDS_PER_STRETCH * tick - 1), end))
+        firsts = np.arange(start, end + 1, ROUNDS_PER_STRETCH * interval, dtype=np.int64)
+        self._stretches = TimeSpans(firsts, np.minimum(firsts + (ROUNDS_PER_STRETCH * interval - 1), end))
         self._summaries: dict[int, BlockSummary] = {}
         self._envelopes: dict[str, Envelope | None] = {}
 
@@ -114,8 +116,8 @@ def _merge_segments(states: npt.NDArray[np.int8], over: TimeSpans) -> list[Segme
     edges = [0, *moves.tolist(), len(states)]
     known = (states[edges[:-1], 0] >= 0).tolist()
     parts: list[Segment] = []
-    for start, stop, calm in zip(edges[:-1], edges[1:], known, strict=True):
-        part = Segment(int(over.starts[start]), int(over.ends[stop - 1]), calm and stop - start >= MIN_STRETCHES)
+    for start, stop, certain in zip(edges[:-1], edges[1:], known, strict=True):
+        part = Segment(int(over.starts[start]), int(over.ends[stop - 1]), certain and stop - start >= MIN_STRETCHES)
         if parts and not part.skippable and not parts[-1].skippable:
             part = Segment(parts.pop().first, part.last, False)
         parts.append(part)

@@ -1,4 +1,4 @@
-"""One threshold over history: takes the looks at which something can change, and passes over all others."""
+"""One threshold over history: judges the rounds at which something can change, and passes over all others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEVER: Millis = 1 << 62
 
 
 RoundLookup = Callable[[Millis], tuple[KpiEvaluations, int]]
-"""What is seen at the first look from a time on, and at which of its times."""
+"""What is evaluated at the first round from a time on, and at which of its times."""
 
 
 _MIN_CROSSINGS = 4
@@ -44,13 +44,13 @@ class ThresholdReplay:
         self.unjudged_reason = "its KPI was never looked at"
         self.no_data_spans: list[tuple[Millis, Millis]] = []
         self._no_data_since: Millis | None = None
-        # The run of looks of one kind that goes on:
+        # The run of rounds of one kind that goes on:
         self._kind: VerdictKind | None = None
         self._sleeps = self._no_data = False
         self._evaluations = 0
         self._newest: Millis = 0
         self._pending_round: tuple[RoundLookup, Millis] | None = None
-        """Its newest look, unless that was taken: it is, once the run is over."""
+        """Its newest round, unless that was judged: it is, once the run is over."""
 
     def process(self, evaluations: KpiEvaluations, asleep: Bools | None = None) -> None:
         """Through the times of `evaluations`, which follow those before."""
@@ -105,7 +105,7 @@ class ThresholdReplay:
         return [key in self.machines and self.machines[key].is_firing for key in rows]
 
     def run_unchanged(self, first: Millis, last: Millis, lookup: RoundLookup) -> None:
-        """Looks from `first` to `last`, of the same kind as those before: taken only where a timer runs out."""
+        """Rounds from `first` to `last`, of the same kind as those before: judged only where a timer runs out."""
         evaluated_at: Millis | None = None
         next_time = first
         while not self._sleeps:

@@ -268,9 +268,9 @@ def _open_questions(data: IncidentData) -> list[str]:
         questions.append(f'What fixes it for good? trading-watchdog ack {incident.id} --fix "…" answers it.')
     if incident.closed is None:
         questions.append("The incident is still open.")
-    if data.standing.latched is not None:
+    if data.target_state.latched is not None:
         questions.append(
-            f"{incident.target} is latched ({data.standing.latch_why}): repairs are refused until a person "
+            f"{incident.target} is latched ({data.target_state.latch_why}): repairs are refused until a person "
             f'says trading-watchdog resume {incident.target} --reason "…".'
         )
     for ran in data.runs:

@@ -65,7 +65,7 @@ class IncidentData:
     trips: list[TripRecord]
     runs: list[RunWithSteps]
     events: list[TimelineEvent]
-    standing: TargetState
+    target_state: TargetState
     lines: list[KpiSeries]
     told: int
     unsent: list[tuple[str, str]]
@@ -94,7 +94,7 @@ def collect_data(
         trips=trips,
         runs=[RunWithSteps(run, _level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
         events=journal.timeline.list_events(number),
-        standing=journal.targets.get_state(incident.target, now),
+        target_state=journal.targets.get_state(incident.target, now),
         lines=[] if pages is None else _kpi_series(config, incident, trips, pages, now),
         told=journal.messages.count_sent(number),
         unsent=[(channel, error or "not yet sent") for channel, error in journal.messages.list_undelivered(number)],

@@ -3,8 +3,8 @@
 ```
 file ─read→ tests ─run→ cases: one for each expectation
 ```
-`notation` reads series and values, `test_definition` the YAML; `runner` takes one after another; `sample_feed` holds the
-samples, `prometheus_rules` does with them what Prometheus does, and `watchdog_rules` what the daemon does.
+`notation` reads series and values, `test_definition` the test file; `sample_feed`
+holds the samples, `prometheus_evaluator` does with them what Prometheus does, and `watchdog_evaluator` what the daemon does.
 """
 
 from __future__ import annotations

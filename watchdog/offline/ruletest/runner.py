@@ -10,10 +10,10 @@ from typing import Any
 
 from watchdog.core.model import Labels, Millis
 from watchdog.core.units import format_promql_duration
-from watchdog.offline.ruletest.prometheus_rules import PrometheusRuleEvaluator
+from watchdog.offline.ruletest.prometheus_evaluator import PrometheusRuleEvaluator
 from watchdog.offline.ruletest.sample_feed import SampleFeed
 from watchdog.offline.ruletest.test_definition import AlertTest, ExprTest, Test, TestFile, WatchdogRuleTest
-from watchdog.offline.ruletest.watchdog_rules import RuleRunner
+from watchdog.offline.ruletest.watchdog_evaluator import RuleRunner
 from watchdog.prometheus_rules.gofmt import format_float
 from watchdog.promql import PromqlError
 from watchdog.tsdb.labels import METRIC_NAME_LABEL

@@ -47,7 +47,7 @@ class SampleFeed(PageList):
         page, width = self._page, int(self._t.searchsorted(self._now, "right"))
         page.t, page.v = self._t[:width], self._v[: len(page.keys), :width]
         newest = int(page.t[-1]) if width else 0
-        page.last_gap = np.full(len(page.keys), newest)  # any cell may be empty: readers look twice
+        page.last_gap = np.full(len(page.keys), newest)  # any cell may be empty: a lookup tries twice
         page.newest_gap = newest
 
     def write(self, key: Labels, t: Millis, value: float) -> None:

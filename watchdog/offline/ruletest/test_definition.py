@@ -12,7 +12,7 @@ from watchdog.config import Config
 from watchdog.core.model import Labels, Millis
 from watchdog.documents.problems import Position, Problem, shorten, suggest
 from watchdog.offline.ruletest.notation import SeriesValue, parse_series, parse_values
-from watchdog.offline.ruletest.watchdog_rules import RULE_STATES
+from watchdog.offline.ruletest.watchdog_evaluator import RULE_STATES
 from watchdog.prometheus_rules.cells import Cell, load_cells
 from watchdog.prometheus_rules.groups import RuleGroup, is_prometheus_file, order_groups, parse_expr, parse_groups
 from watchdog.promql import Expr

@@ -12,23 +12,11 @@ import numpy as np
 
 from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
 from watchdog.promql.eval.vectors import Keys, MergePlan, Vector, make_merge_plan, merge_series
-from watchdog.promql.eval.window_columns import (
-    newest_sample_times,
-)
+from watchdog.promql.eval.window_columns import newest_sample_times
 from watchdog.promql.functions.windows import to_array
 from watchdog.promql.parse.nodes import VectorSelector
 from watchdog.tsdb.labels import LOOKBACK_DELTA
-from watchdog.tsdb.page import (
-    ABSENT_BITS,
-    TIME_MIN,
-    Bools,
-    Floats,
-    Ints,
-    PageSelection,
-    Rows,
-    SeriesPage,
-    is_missing,
-)
+from watchdog.tsdb.page import ABSENT_BITS, TIME_MIN, Bools, Floats, Ints, PageSelection, Rows, SeriesPage, is_missing
 
 
 def evaluate_selector(run: EvaluationContext, selector: VectorSelector) -> tuple[Vector, Floats | Ints]:

@@ -208,7 +208,7 @@ class CompiledExpr:
 
     def freshness(self, cache: RoundCache) -> tuple[Millis, Millis]:
         """How old the answer is (as `QueryResult.newest`), and until when it stays as it is, exclusively, as long as no samples
-        come; `now`: nothing is known."""
+        come; the time of the round where that is not known."""
         views, newest, until = cache.window_views, NO_SAMPLE, NO_SAMPLE
         for number in self.window_numbers:
             view = views[number]

@@ -23,13 +23,7 @@ from watchdog.promql.eval.recording_rules import apply_recording
 from watchdog.promql.eval.selectors import plan_union
 from watchdog.promql.eval.vectors import Vector, constant_scalar, drop_metric_name, merge_series
 from watchdog.promql.fast.block_summaries import BlockSummary, extreme_of_blocks
-from watchdog.promql.fast.range_bounds import (
-    BoundFunction,
-    RowWindows,
-    SpanColumns,
-    newest_bounds,
-    widen_for_rounding,
-)
+from watchdog.promql.fast.range_bounds import BoundFunction, RowWindows, SpanColumns, newest_bounds, widen_for_rounding
 from watchdog.promql.functions.function import ElementwiseFunction
 from watchdog.promql.functions.registry import FUNCTIONS, range_function
 from watchdog.promql.parse.nodes import (

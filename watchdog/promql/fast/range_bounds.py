@@ -134,7 +134,7 @@ def _accumulated_bounds(read: RowWindows, of: Callable[[Floats, Floats], Floats 
         np.where(over > inner, sums[over] - sums[inner], 0.0),
         sums[end] - sums[np.minimum(start, sums.size - 1)],
     )
-    # Windows that are shorter than the stretch: the busiest blocks in a row that one can touch, the calmest that it holds.
+    # Windows that are shorter than the stretch: the busiest blocks in a row that one can touch, the quietest that it holds.
     few, many = int(np.median(at.min_samples)), int(np.median(at.max_samples))
     start, count = np.minimum(start, sums.size - 2), np.maximum(end - start, 1)
     touched, held = -(-many // BLOCK_SIZE) + 1, (few - BLOCK_SIZE) // BLOCK_SIZE
@@ -146,8 +146,8 @@ def _accumulated_bounds(read: RowWindows, of: Callable[[Floats, Floats], Floats 
         most,
     )
     if held > 0:
-        calm = sliding_extremes.window_extremes(_consecutive_block_sums(sums, held), start, count, np.minimum)
-        least = np.where(at.min_samples >= few, np.maximum(least, calm), least)
+        fewest = sliding_extremes.window_extremes(_consecutive_block_sums(sums, held), start, count, np.minimum)
+        least = np.where(at.min_samples >= few, np.maximum(least, fewest), least)
     return least, most
 
 

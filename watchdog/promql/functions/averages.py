@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from watchdog.promql.functions import folds, numeric
-from watchdog.promql.functions.extremes import window_extremes
+from watchdog.promql.functions.extremes import batch_extremes
 from watchdog.promql.functions.windows import IndexArray, Window, WindowBatch, in_chunks, to_array
 from watchdog.tsdb.page import Bools, Floats, Ints
 
@@ -212,7 +212,7 @@ class WindowBatchSums:
         return high - low < np.inf and greatest <= least * (LOSSY_RATIO / longest)
 
     def exceeding(self, bound: Floats) -> IndexArray:
-        greatest = window_extremes(self._windows, np.maximum, np.abs(self._windows.v))
+        greatest = batch_extremes(self._windows, np.maximum, np.abs(self._windows.v))
         return np.flatnonzero((greatest > bound) & (greatest < np.inf) & (np.asarray(self.counts) > 2))
 
     def compensated_sums(self, which: IndexArray) -> Floats:

@@ -19,7 +19,7 @@ def max_over_time(window: Window) -> Floats:
     return numeric.row_max(window.v)
 
 
-def window_extremes(windows: WindowBatch, of: np.ufunc, v: Floats) -> Floats:
+def batch_extremes(windows: WindowBatch, of: np.ufunc, v: Floats) -> Floats:
     """`np.maximum` and its like, of the values `v` of each sample."""
     base = windows.sample_slice()
     if windows.step:
@@ -31,9 +31,9 @@ def window_extremes(windows: WindowBatch, of: np.ufunc, v: Floats) -> Floats:
 
 def _min_or_max(windows: WindowBatch, of: np.ufunc, past_nan: np.ufunc) -> Floats:
     """Maximum or minimum of each window, NaN only when all is NaN. Adding zero makes -0 and 0 one value."""
-    result = window_extremes(windows, of, windows.v)
+    result = batch_extremes(windows, of, windows.v)
     if np.isnan(np.minimum.reduce(result, initial=np.inf)):
-        result = window_extremes(windows, past_nan, windows.v)
+        result = batch_extremes(windows, past_nan, windows.v)
     return np.add(result, 0.0, out=result)
 
 

@@ -21,7 +21,7 @@ def median_deviation_over_time(window: Window) -> Floats:
 
 
 def slope(window: Window) -> Floats | None:
-    """`deriv`: of the regression, by the second."""
+    """Of the regression, by the second: what PromQL calls `deriv`."""
     if window.t.size < 2:
         return None
     return numeric.linear_regression((window.t - window.t[0]) / 1_000, window.v)[0]

@@ -27,7 +27,7 @@ from watchdog.promql.parse.nodes import (
 from watchdog.promql.parse.plan_cache import PlanCache
 
 MAX_EXPANDED_NODES = 5_000
-"""Parts of an expression once everything recorded is filled in: each is evaluated at every look."""
+"""Parts of an expression once everything recorded is filled in: each is evaluated in every round."""
 
 
 @dataclass(frozen=True, slots=True)

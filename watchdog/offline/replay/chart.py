@@ -18,7 +18,7 @@ _MAX_KPIS = 4
 """KPIs that are drawn below at most."""
 
 
-def draw_timeline(report: ReplayReport, labels: Sequence[LabelledIncident], path: Path) -> None:
+def draw_replay(report: ReplayReport, labels: Sequence[LabelledIncident], path: Path) -> None:
     """Writes a PNG. Raises WatchdogError where matplotlib is missing or the file cannot be written."""
     rules = list(dict.fromkeys(check.rule for check in report.checks if check.rule not in report.unjudged))
     tripped = {trip.rule for trip in report.trips}

@@ -35,7 +35,7 @@ class RuleEvaluationError(Exception):
 
 
 class PrometheusRuleEvaluator:
-    """Groups of rules on a tape."""
+    """Groups of rules, evaluated on the samples of a test."""
 
     def __init__(
         self, groups: Sequence[RuleGroup], feed: SampleFeed, step: Millis, external: Labels = (), url: str = ""

@@ -61,7 +61,7 @@ class RuleRunner:
         self._folder.cleanup()
 
     def run_until(self, end: Millis, tick: Millis, stops: Collection[Millis]) -> Iterator[Millis]:
-        """Lets time go on to `end`, and stops at each of the `stops`: samples come in, the clock ticks."""
+        """Lets time go on to `end`, and stops at each of `stops`: samples come in, rounds are judged."""
         longest = max((len(values) for series in self._series.values() for _, values in series), default=0)
         reads = {i * self._interval for i in range(longest)}
         for t in sorted({at for at in reads if at <= end} | set(range(0, end + 1, tick)) | set(stops)):
