@@ -15,7 +15,8 @@ from watchdog.journal.requests import Request
 from watchdog.pipeline.check_tracker import machine_configs_of_trips
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.promql import Expr
-from watchdog.rules.state_machine import ProofState, StateKey, prove
+from watchdog.rules.prove import ProofState, prove
+from watchdog.rules.state_machine import StateKey
 
 AVERAGE_RULES = RULES_YAML.replace("expr: error_ratio", "expr: 'avg_over_time(error_ratio[3s])'")
 ERRORS_KEY = StateKey("errors", "crit", ())

@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.model import Millis, Outcome, Verdict
-from watchdog.rules.state_machine import (
-    MachineConfig,
-    MachineState,
-    ProofResult,
-    ProofState,
-    StateKey,
-    Transition,
-    advance,
-    prove,
-    skip_gap,
-)
+from watchdog.rules.prove import ProofResult, ProofState, prove
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance, skip_gap
 
 T0 = 1_700_000_000_000
 KEY = StateKey("r", "crit", ())

@@ -11,7 +11,7 @@ from watchdog.journal.runs import PlanRun
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
-from watchdog.rules.state_machine import ProofResult
+from watchdog.rules.prove import ProofResult
 
 _LOG_LEVEL = {"info": 20, "warn": 30, "crit": 40}
 

@@ -26,7 +26,7 @@ from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
-from watchdog.rules.state_machine import ProofResult, skip_proof_gap
+from watchdog.rules.prove import ProofResult, skip_proof_gap
 
 __all__ = ["RollbackContext", "RollbackRunner"]
 

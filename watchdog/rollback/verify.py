@@ -16,7 +16,8 @@ from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.drift import find_not_running
 from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
-from watchdog.rules.state_machine import MachineConfig, ProofResult, ProofState, StateKey, prove, skip_proof_gap
+from watchdog.rules.prove import ProofResult, ProofState, prove, skip_proof_gap
+from watchdog.rules.state_machine import MachineConfig, StateKey
 
 _CLOCK_JUMP_MS = 60_000
 """ms: evaluations are a second apart, and half a minute when the world is slow. Between two that are further apart the machine

@@ -1,0 +1,94 @@
+"""Whether a repair has worked, told from the evidence after its last step. Pure: every answer is a value with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from watchdog.core.model import Millis, Verdict
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, skip_gap
+
+
+class ProofResult(NamedTuple):
+    outcome: Literal["proven", "disproven", "unknown"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofState:
+    """Evidence about one level, gathered from after its last step only."""
+
+    since: Millis
+    """End of the last step: older samples are not evidence."""
+    last: Millis = 0
+    quiet: Millis = 0
+    """How long all has been well, without the time that nothing was known."""
+    well: bool = False
+    machines: Mapping[StateKey, MachineState] = field(default_factory=dict)
+    reason: str = "no evidence yet"
+
+
+def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
+    """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
+    machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
+    return replace(state, since=min(state.since, now), last=now, machines=machines)
+
+
+def prove(
+    state: ProofState,
+    configs: Mapping[StateKey, MachineConfig],
+    verdicts: Sequence[Verdict],
+    conditions: Mapping[str, bool | None],
+    required_quiet: Millis,
+    now: Millis,
+) -> tuple[ProofState, ProofResult | None]:
+    """One evaluation of the evidence. None = not decided yet.
+
+    `configs`: of the rules that tripped; each must be on the good side of its recovery threshold. `conditions`: with
+    None where they cannot be told. Unreadable is neither well nor bad.
+    """
+    machines = dict(state.machines)
+    unknown, unwell = [], []
+    cleared = set()
+    for verdict in verdicts:
+        key = StateKey(verdict.rule, verdict.level, verdict.labels)
+        if key not in configs:
+            continue
+        config = configs[key]._replace(
+            trip_when_missing=False
+        )  # missing data is no disproof, whatever the rule makes of it
+        machine, _ = advance(machines.get(key, MachineState(last=now, since=now)), verdict, config, now)
+        machines[key] = machine
+        if verdict.outcome in ("nodata", "error"):
+            unknown.append(verdict.reason)
+        elif verdict.level == "crit" and machine.is_firing:
+            why = f"{verdict.rule}: {verdict.reason}"
+            return replace(state, machines=machines, last=now), ProofResult("disproven", why)
+        elif verdict.cleared:
+            cleared.add(key)
+        else:
+            unwell.append(f"{verdict.rule}: {verdict.reason}")
+    unknown += [f"{key.rule}: nothing was read" for key in _without_verdict(configs, verdicts)]
+    for condition, answer in conditions.items():
+        if answer is None:
+            unknown.append(f"{condition}: nothing to tell by")
+        elif not answer:
+            unwell.append(f"{condition} is not so")
+    well = not unwell and not unknown
+    held = state.quiet + max(0, now - state.last) if well and state.well else 0 if unwell else state.quiet
+    reason = "; ".join(unwell + unknown) or "all is well"
+    state = replace(state, last=now, quiet=held, well=well, machines=machines, reason=reason)
+    if well and held >= required_quiet:
+        return state, ProofResult("proven", _proof_reason(cleared, conditions))
+    return state, None
+
+
+def _without_verdict(keys: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
+    judged = {StateKey(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
+    return [key for key in keys if key not in judged]
+
+
+def _proof_reason(cleared: Collection[StateKey], conditions: Mapping[str, bool | None]) -> str:
+    rules = ", ".join(sorted({key.rule for key in cleared}))
+    return " and ".join(filter(None, [f"{rules} quiet" if rules else "", ", ".join(conditions)])) or "nothing was asked"
