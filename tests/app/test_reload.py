@@ -16,6 +16,7 @@ from watchdog.config import Config, describe_changes, load, stat_files
 from watchdog.core.model import Message
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
+from watchdog.journal.errors import JournalUnavailableError
 
 MAIN = """\
 sources:
@@ -262,3 +263,30 @@ def test_a_mistake_of_ours_while_files_are_read_changes_nothing_either(
     assert harness.applied_configs == []
     assert harness.last_reload_successful == 0
     assert "internal error" in harness.messages[0][2][0]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_journal_that_takes_nothing_delays_a_reload_and_ends_none(
+    harness: ReloadHarness, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    tries: list[int] = []
+
+    def fails_twice(call: Callable[..., object], *args: object) -> object:
+        tries.append(1)
+        if len(tries) < 3:
+            raise JournalUnavailableError("database is locked", "busy")
+        return call(*args)
+
+    apply, notify = harness.reloader._apply_config, harness.reloader._notify
+    monkeypatch.setattr(harness.reloader, "_apply_config", lambda config: fails_twice(apply, config))
+    monkeypatch.setattr(harness.reloader, "_notify", lambda message: fails_twice(notify, message))
+    if broken:
+        harness.rules.write_text("rules: 5\n")
+    else:
+        harness.edit_rules("- {name: b", "- {name: c")
+    harness.run(harness.reloader.reload)
+
+    assert len(tries) == 3
+    assert [list(config.rules) for config in harness.applied_configs] == ([] if broken else [["a", "c"]])
+    assert len(harness.messages) == (1 if broken else 0)
+    assert harness.reloader.failed_tasks == []

@@ -308,6 +308,7 @@ class Daemon:
         self._reloader.request_reload()
 
     def _apply_config(self, config: Config) -> None:
+        self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels

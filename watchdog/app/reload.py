@@ -15,6 +15,7 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.documents.problems import ConfigError, Problem
 from watchdog.host import sd_notify
+from watchdog.journal.errors import JournalUnavailableError
 
 WATCH_INTERVAL = 2.0
 """Seconds from one check of the files to the next."""
@@ -103,20 +104,27 @@ class Reloader:
             self._reload_again = False
             sd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             try:
-                self._fingerprint = (
-                    await self._compute_fingerprint()
-                )  # ahead of reading: what is written meanwhile is a change
-                config = await self._offload("reload", _DEADLINE, self._load)
-            except ConfigError as error:
-                self._reject(error.problems)
-            except (DeadlineExceededError, StillBusyError):
-                self._reject([Problem(str(self._path), 1, 1, f"could not be read within {_DEADLINE:g} s")])
-            except Exception as bug:  # what runs is worth more than what cannot be loaded
-                log.exception("not reloaded")
-                self._reject([Problem(str(self._path), 1, 1, f"internal error: {bug!r}")])
-            else:
-                self._put_in_force(config)
+                await self._reload_once()
+            except JournalUnavailableError as error:  # what changes is written down: all of it is done again then
+                log.warning("not reloaded yet: %s", error)
+                self._reload_again = True
+                await asyncio.sleep(SETTLE_TIME)
             sd_notify.notify("READY=1", self.systemd_status())
+
+    async def _reload_once(self) -> None:
+        try:
+            # Ahead of reading: what is written meanwhile is a change.
+            self._fingerprint = await self._compute_fingerprint()
+            config = await self._offload("reload", _DEADLINE, self._load)
+        except ConfigError as error:
+            self._reject(error.problems)
+        except (DeadlineExceededError, StillBusyError):
+            self._reject([Problem(str(self._path), 1, 1, f"could not be read within {_DEADLINE:g} s")])
+        except Exception as bug:  # what runs is worth more than what cannot be loaded
+            log.exception("not reloaded")
+            self._reject([Problem(str(self._path), 1, 1, f"internal error: {bug!r}")])
+        else:
+            self._put_in_force(config)
 
     def _load(self) -> Config:
         return load(self._path, environ=self._environ, uid=os.geteuid())
@@ -142,9 +150,10 @@ class Reloader:
             if getattr(old, key) != getattr(config, key):
                 log.warning("%s: has changed; that takes a restart", key)
         # Those were read at the start: what is served and written stays where it is until the next one.
-        self.config = replace(config, state=old.state, web=old.web)
+        wanted = replace(config, state=old.state, web=old.web)
         changed = describe_changes(old, config)
-        self._apply_config(self.config)
+        self._apply_config(wanted)
+        self.config = wanted
         self._telemetry.reload_ok.set(1)
         log.info("reloaded: %d rules; %s", len(config.rules), "; ".join(changed) or "the files say the same")
         if self.problems:
