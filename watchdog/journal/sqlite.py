@@ -227,12 +227,12 @@ class SqliteJournal:
             raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
         raise error
 
-    @contextmanager
-    def _error_handling(self) -> Iterator[None]:
+    def _run(self, sql: str, args: Sequence[object] = ()) -> sqlite3.Cursor:
+        """One statement. Plain calls here and in `_write`: a context manager for each would cost as much as they do."""
         if self.unusable_reason is not None:
             raise JournalError(self.unusable_reason)
         try:
-            yield
+            return self._db.execute(sql, args)
         except sqlite3.DatabaseError as error:
             self._raise_translated(error)
 
@@ -245,17 +245,15 @@ class SqliteJournal:
                 return
             self.disk_reserve.release_if_low()
             with self._deferred_sync(defer_sync):
-                with self._error_handling():
-                    self._check_fence()
-                    self._db.execute("BEGIN IMMEDIATE")
+                self._check_fence()
+                self._run("BEGIN IMMEDIATE")
                 self._in_transaction, self._failure = True, None
                 try:
                     self._set_busy_timeout(short=False)
                     yield self._transaction
                     if self._failure is not None:  # whoever passed over it: there is no half of a transaction
                         raise self._failure
-                    with self._error_handling():
-                        self._db.execute("COMMIT")
+                    self._run("COMMIT")
                 except BaseException:
                     if self._db.in_transaction:  # a full disk has already undone it
                         self._db.execute("ROLLBACK")
@@ -265,9 +263,11 @@ class SqliteJournal:
 
     @contextmanager
     def _deferred_sync(self, defer_sync: bool) -> Iterator[None]:
-        with self._error_handling():
-            (usual,) = self._db.execute("PRAGMA synchronous").fetchone()
-        if not defer_sync or usual < _SYNCHRONOUS_FULL:
+        if not defer_sync:
+            yield
+            return
+        (usual,) = self._run("PRAGMA synchronous").fetchone()
+        if usual < _SYNCHRONOUS_FULL:
             yield
             return
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -288,8 +288,13 @@ class SqliteJournal:
     # ─ SQL, for the repositories and for tests ─
 
     def query(self, sql: str, *args: object) -> list[sqlite3.Row]:
-        with self._lock, self._error_handling():
-            return self._db.execute(sql, args).fetchall()
+        with self._lock:
+            if self.unusable_reason is not None:
+                raise JournalError(self.unusable_reason)
+            try:
+                return self._db.execute(sql, args).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._raise_translated(error)
 
     def query_one(self, sql: str, *args: object) -> sqlite3.Row | None:
         return next(iter(self.query(sql, *args)), None)
@@ -310,10 +315,15 @@ class SqliteJournal:
             if not self._db.in_transaction:
                 raise RuntimeError("a mistake of ours: the transaction has ended")
             try:
-                with self._error_handling():
-                    return statement(sql, args)
+                return statement(sql, args)
             except BaseException as error:
                 self._failure = error
+                if isinstance(error, sqlite3.DatabaseError):
+                    try:
+                        self._raise_translated(error)
+                    except BaseException as translated:
+                        self._failure = translated
+                        raise
                 raise
 
     def close(self) -> None:
