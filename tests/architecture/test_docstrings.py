@@ -34,3 +34,11 @@ def test_a_parameter_that_was_renamed_is_found() -> None:
     source = 'def f(new: int) -> None:\n    """`old`: how many. `text`: stands below."""\n    g("text")\n'
 
     assert list(stale_explanations(source)) == ["f: `old`"]
+
+
+def test_a_package_names_only_modules_that_it_has() -> None:
+    for init in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(init.read_text())) or ""
+        here = {path.stem for path in init.parent.iterdir()}
+        named = set(re.findall(r"`([a-z_]+)`", text))
+        assert named <= here, init

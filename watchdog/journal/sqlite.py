@@ -228,7 +228,7 @@ class SqliteJournal:
         raise error
 
     def _run(self, sql: str, args: Sequence[object] = ()) -> sqlite3.Cursor:
-        """One statement. Plain calls here and in `_write`: a context manager for each would cost as much as they do."""
+        """One statement. A context manager around each, here and in `_write`, would cost as much as they do."""
         if self.unusable_reason is not None:
             raise JournalError(self.unusable_reason)
         try:
