@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalU
 from watchdog.journal.lock import StateLock
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
+_BUSY_PAUSE = 0.01
+"""s between two tries to open a file that somebody else is about to create."""
 _SYNCHRONOUS_FULL = 2
 """As SQLite counts: OFF, NORMAL, FULL."""
 
@@ -115,7 +118,7 @@ class SqliteJournal:
         except (OSError, sqlite3.Error) as error:
             raise self._unusable_error(error) from None
         try:
-            self._check_and_configure()
+            self._open_beside_others()
             self._inode = path.stat().st_ino
         except (OSError, sqlite3.Error, JournalUnavailableError) as error:
             self._db.close()
@@ -129,6 +132,17 @@ class SqliteJournal:
         if isinstance(why, OSError | sqlite3.OperationalError):  # not to be reached, which says nothing against it
             cure = "check the folder's owner, its mode and the room on its disk"
         return JournalError(f"{self.path}: {why} — {cure}")
+
+    def _open_beside_others(self) -> None:
+        """SQLite itself does not wait for another who creates the file, or changes to WAL, at the same moment."""
+        until = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                return self._check_and_configure()
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+                time.sleep(_BUSY_PAUSE)
 
     def _check_and_configure(self) -> None:
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
