@@ -241,7 +241,10 @@ class Daemon:
             self.outbox.notify_pending()
 
     async def _write_series(self) -> None:
-        await self.series_writer.write(wall_clock(), self._sampler.states())
+        try:
+            await self.series_writer.write(wall_clock(), self._sampler.states())
+        except JournalUnavailableError as error:  # it is written; what there is to say about it waits
+            self._journal_health.record_failure(error)
 
     # ─ the tick: patience, missing data, people, systemd ─
 

@@ -9,6 +9,7 @@ from watchdog.config import Config
 from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.schema import SERIES_FILE
@@ -31,6 +32,8 @@ class SeriesWriter:
         self._telemetry = telemetry
         self._notify = notify
         self._writer_thread = ThreadOffload(1, "saving")
+        self._unsaid: list[str] = []
+        """Why history begins anew, until people have been told."""
         self.path: Path = config.state / SERIES_FILE
         self._archive: SeriesArchive | None = None
         self._write_buffer: WriteBuffer | None = None
@@ -65,11 +68,17 @@ class SeriesWriter:
         self._update_metrics(self._archive)
         for text in self._archive.take_reports():
             self._telemetry.history_lost.inc()
-            self._notify(Message("warn", "history begins anew", (text,)))
+            self._unsaid.append(text)
+        while self._unsaid:  # what the journal does not take now is said after a later write
+            self._notify(Message("warn", "history begins anew", (self._unsaid[0],)))
+            del self._unsaid[0]
 
     async def stop(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         """The last write."""
-        await self.write(now, states, deadline=_FINAL_WRITE_TIMEOUT)
+        try:
+            await self.write(now, states, deadline=_FINAL_WRITE_TIMEOUT)
+        except JournalUnavailableError:
+            log.warning("history: people could not be told that it begins anew: %s", "; ".join(self._unsaid))
         if self._archive is not None:
             self._archive.close()
         self._writer_thread.close()
