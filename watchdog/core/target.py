@@ -90,6 +90,8 @@ class Target(ConfigModel):
     """The bot's process, when it is no systemd unit."""
     repo: FilePath | None = None
     """Git work tree the bot runs from."""
+    run_as: str | None = None
+    """User under which everything is done to it and read of it; when not said, whoever owns the repo, else the process's `cwd`."""
     budget: Annotated[tuple[Budget, ...], BeforeValidator(_parse_budget), Strict(False)] = ()
     """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""
     cooldown: Duration = 15 * 60_000
@@ -101,7 +103,7 @@ class Target(ConfigModel):
 
     def location(self) -> str:
         """Where the bot is, as JSON: what the journal keeps with each run. It is a Target that says no more than that."""
-        return self.model_dump_json(include=_LOCATION)
+        return self.model_dump_json(include=_LOCATION if self.run_as is None else _LOCATION | {"run_as"})
 
     @property
     def has_location(self) -> bool:
