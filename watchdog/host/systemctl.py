@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import NamedTuple
 
 from watchdog.core.errors import ActionError
@@ -108,7 +109,13 @@ def unit_status(unit: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> UnitStatus:
     )
 
 
+ask_root: Callable[[str, str, float], child_process.CommandResult] | None = None
+"""(verb, unit, timeout in ms) → what systemctl said to root: for a process that was root once. None: we ask ourselves."""
+
+
 def run_systemctl(verb: str, *rest: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> child_process.CommandResult:
+    if ask_root is not None and verb != "show":
+        return ask_root(verb, rest[-1], timeout_ms)
     argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
     return child_process.run(argv, env=_ENV, timeout_ms=timeout_ms)
 

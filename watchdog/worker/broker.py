@@ -23,7 +23,7 @@ from watchdog.host import child_process, systemctl
 from watchdog.host.account import account_by_uid, become
 from watchdog.worker import wire
 from watchdog.worker.launch import worker_environment
-from watchdog.worker.server import Server
+from watchdog.worker.server import Server, preload
 
 _MAX_BYTES = 4_096
 _RELOAD_INTERVAL = 1.0
@@ -130,6 +130,7 @@ def main() -> None:
     control = socket.socket(fileno=os.dup(0))
     control.set_inheritable(False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    preload()
     serve(control, Allowed(sys.argv[1]))
 
 

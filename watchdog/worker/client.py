@@ -33,9 +33,7 @@ _MAX_IDLE = 2
 class WorkerExecutor:
     """Carries everything out in worker processes on this machine. From any thread."""
 
-    def __init__(self, broker: launch.Broker | None = None) -> None:
-        """`broker`: who begins workers for us that we may not begin ourselves."""
-        self._broker = broker
+    def __init__(self) -> None:
         self._accounts: dict[int, _AccountWorkers] = {}
         self._lock = threading.Lock()
 
@@ -61,16 +59,15 @@ class WorkerExecutor:
     def _workers(self, account: Account) -> _AccountWorkers:
         with self._lock:
             if account.uid not in self._accounts:
-                self._accounts[account.uid] = _AccountWorkers(account, self._broker)
+                self._accounts[account.uid] = _AccountWorkers(account)
             return self._accounts[account.uid]
 
 
 class _AccountWorkers:
     """The workers of one account: a server, and the connections to it that nobody uses right now."""
 
-    def __init__(self, account: Account, broker: launch.Broker | None) -> None:
+    def __init__(self, account: Account) -> None:
         self._account = account
-        self._broker = broker
         self._server: launch.Server | None = None
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -127,7 +124,7 @@ class _AccountWorkers:
         with self._lock:
             for _ in range(2):
                 if self._server is None:
-                    self._server = launch.begin(self._account, self._broker)
+                    self._server = launch.begin(self._account)
                 try:
                     return self._server.connect()
                 except OSError as problem:  # somebody has ended it: begun anew, once

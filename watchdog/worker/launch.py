@@ -137,7 +137,16 @@ def worker_environment(account: Account) -> dict[str, str]:
     return {"PATH": _DEFAULT_PATH, **own, **passed}
 
 
-def begin(account: Account, broker: Broker | None = None) -> Server:
+_broker: Broker | None = None
+
+
+def use_broker(broker: Broker) -> None:
+    """From now on it begins the workers of other accounts."""
+    global _broker  # noqa: PLW0603 - whether this process was begun by root is one fact of the whole process
+    _broker = broker
+
+
+def begin(account: Account) -> Server:
     """Raises ActionError when nobody here may act as that account."""
     if os.geteuid() in (0, account.uid):
         ours, theirs = socket.socketpair()
@@ -148,8 +157,8 @@ def begin(account: Account, broker: Broker | None = None) -> Server:
                 ours.close()
                 raise
         return ForkServer(ours, process)
-    if broker is not None:
-        return broker.begin(account)
+    if _broker is not None:
+        return _broker.begin(account)
     server = SystemdServer(SOCKETS / f"{account.name}.sock")
     if server.path.exists():
         return server
