@@ -11,6 +11,7 @@ import pytest
 
 from tests.actions.test_systemd import FakeSystemctl
 from watchdog.app.deploy_watch import LAST_GOOD_AFTER, DeployWatch, TargetSnapshot, inspect_target
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Millis
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal.sqlite import SqliteJournal
@@ -187,19 +188,21 @@ def test_a_unit_is_seen_as_systemd_says_it_is(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     FakeSystemctl(tmp_path).set_state(**facts)
 
-    assert inspect_target(Target(unit="bot.service"), None) == seen
+    assert inspect_target(Target(unit="bot.service"), None, DirectExecutor()) == seen
 
 
 def test_a_process_is_seen_as_its_pid_file_says(tmp_path: Path) -> None:
     bot = Target(repo=str(tmp_path), process=ProcessSpec(pid_file="bot.pid", command=("sleep", "100")))
-    assert inspect_target(bot.model_copy(update={"repo": None}), None) == TargetSnapshot(None, None, 0, healthy=False)
+    assert inspect_target(bot.model_copy(update={"repo": None}), None, DirectExecutor()) == TargetSnapshot(
+        None, None, 0, healthy=False
+    )
     seen = bot.model_copy(update={"repo": None, "process": bot.process and bot.process.resolve(str(tmp_path))})
-    assert inspect_target(seen, None) == TargetSnapshot(None, None, 0, healthy=False)
+    assert inspect_target(seen, None, DirectExecutor()) == TargetSnapshot(None, None, 0, healthy=False)
 
     with subprocess.Popen(["sleep", "100"]) as process:
         try:
             (tmp_path / "bot.pid").write_text(str(process.pid))
-            running = inspect_target(seen, None)
+            running = inspect_target(seen, None, DirectExecutor())
         finally:
             process.kill()
 

@@ -14,6 +14,7 @@ from watchdog.app import deploy_watch, reload
 from watchdog.app.daemon import Daemon
 from watchdog.app.deploy_watch import TargetInspector, TargetSnapshot
 from watchdog.config import Config
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.core.target import Target
@@ -169,7 +170,7 @@ def test_a_target_whose_repository_hangs_delays_the_look_at_no_other(
 
     async def main() -> None:
         journal = open_journal(tmp_path)
-        inspector = TargetInspector(journal, lambda: 1_000, lambda *_: None)
+        inspector = TargetInspector(journal, lambda: 1_000, lambda *_: None, DirectExecutor())
         try:
             async with asyncio.timeout(LONG_TIMEOUT):
                 while len(seen) < 2:  # in the second round the others still hang

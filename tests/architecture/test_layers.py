@@ -18,6 +18,7 @@ LAYERS = [
     {"plans", "prometheus_rules"},
     {"config"},
     {"pipeline", "rollback"},
+    {"worker"},
     {"offline"},
     {"web"},
     {"app"},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.actions.values.editor import get_values
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Message, Millis, Outcome, Verdict
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Target
@@ -327,6 +328,9 @@ class RollbackHarness:
         if self.pool is not None:
             return await self.pool(key, deadline, call, *args, **kwargs)
         owner = getattr(call, "__self__", None)
+        if isinstance(owner, DirectExecutor):
+            _, call, *args = args
+            owner = None
         say = owner.describe() if owner is not None and hasattr(owner, "describe") else ""
         self.before_call(call.__name__, say)
         if call.__name__ != "apply":

@@ -61,7 +61,7 @@ def test_a_line_that_must_be_absent_and_is_written_after_the_last_step_disproves
     harness: RollbackHarness, bot_log: BotLog
 ) -> None:
     harness.plans["ladder"] = repair_verified_by(log={"file": "bot.log", "absent": "ERROR"})
-    write_log_before(harness, bot_log, "poll", "INFO fine\nERROR no model\n")
+    write_log_before(harness, bot_log, "read_log", "INFO fine\nERROR no model\n")
     number = harness.queue_run()
 
     harness.run_to_end()
@@ -107,7 +107,7 @@ def test_a_log_that_is_rotated_is_read_on_in_the_new_file(harness: RollbackHarne
     number = harness.queue_run()
 
     def meddle(called: str, _: str) -> None:
-        if called == "poll":
+        if called == "read_log":
             bot_log.path.rename(bot_log.path.with_suffix(".1"))
             bot_log.write("model loaded\n")
             harness.before_call = lambda *_: None

@@ -14,7 +14,7 @@ import pytest
 from tests.rollback.harness import START, RollbackHarness, SimulatedKill, command_step, flag_step, make_repair, restart
 from watchdog.core.offload import DeadlineExceededError, ThreadOffload
 from watchdog.plans.models import HttpCheck, LogCheck
-from watchdog.rollback.checks import LogReader
+from watchdog.rollback.checks import MAX_LOG_BYTES, LogMatches, LogReader, read_log
 
 # ─ proof, doubt and the watch ─
 
@@ -429,15 +429,19 @@ def test_a_repair_that_nobody_wants_any_more_does_not_run(harness: RollbackHarne
 def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path) -> None:
     log = tmp_path / "bot.log"
     log.write_bytes(b"")
-    reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), log, {})
+    reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), {}, (log.stat().st_ino, 0))
+
+    def poll() -> LogMatches:
+        return reader.add(read_log(str(log), reader.inode, reader.offset, MAX_LOG_BYTES))
+
     with log.open("ab") as file:
         for _ in range(3):
             file.write(b"." * (1 << 20))
             file.flush()
-            assert reader.poll().forbidden_line is None
+            assert poll().forbidden_line is None
         file.write(b"\rPANIC: out of margin\n")
     for _ in range(3):
-        seen = reader.poll()
+        seen = poll()
 
     assert len(reader._partial_line) <= 1 << 20
     assert seen.forbidden_line is not None

@@ -11,6 +11,7 @@ from typing import Any
 from tests.support.actions import GitRepo
 from tests.support.pipeline_harness import START, PipelineHarness
 from watchdog.app.deploy_watch import DeployWatch, inspect_target
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Millis
 from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun
@@ -135,7 +136,7 @@ class ScenarioHarness(PipelineHarness):
                 at_work = any(run.status != "watching" for run in self.journal.runs.list_unfinished(name))
                 self.deploy_watch.record(
                     name,
-                    inspect_target(target, self.deploy_watch.last_commit(name, self.now)),
+                    inspect_target(target, self.deploy_watch.last_commit(name, self.now), DirectExecutor()),
                     at_work or name in self.ended_targets,
                     self.now,
                 )

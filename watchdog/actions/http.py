@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -68,6 +68,8 @@ class HttpStateCheck(ConfigModel):
 
 class HttpAction(ActionModel):
     """Sends one HTTP request, and reads back by a second one. Without a `check` it is sent at most once."""
+
+    runs_as_owner: ClassVar[bool] = False
 
     do: Literal["http"]
     url: str

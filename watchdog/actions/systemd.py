@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -32,6 +32,8 @@ _SETTLE_TIMEOUT = 3.0  # seconds that `state` waits for a unit that is on its wa
 
 class SystemdAction(ActionModel):
     """Restarts, starts or stops a systemd unit, and reads back that it happened."""
+
+    runs_as_owner: ClassVar[bool] = False
 
     do: Literal["systemd"]
     restart: str | None = None

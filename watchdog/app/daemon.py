@@ -40,6 +40,7 @@ from watchdog.rollback.runner import RollbackRunner
 from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page import PageList
 from watchdog.web.server import WebServer, build_routes
+from watchdog.worker.client import WorkerExecutor
 
 _ROUND_INTERVAL = 1.0
 _CLOCK_JUMP = 30_000
@@ -99,7 +100,9 @@ class Daemon:
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
-        self._inspector = TargetInspector(self.journal, wall_clock, self._notify)
+        self._executor = WorkerExecutor()
+        self._warm_up_workers()
+        self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal)
         self._reloader = Reloader(
@@ -193,6 +196,7 @@ class Daemon:
         """Gives everything back; of a daemon that was never started, this alone."""
         for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
             pool.close()
+        self._executor.close()
         self.journal.close()
         self._lock.release()
 
@@ -316,6 +320,7 @@ class Daemon:
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
         self._sampler.apply(config.sources)
+        self._warm_up_workers()
         for target in config.targets:
             self.rollback.start_target(target)
 
@@ -356,6 +361,7 @@ class Daemon:
             telemetry=self.telemetry,
             clock=wall_clock,
             offload=self._acting,
+            executor=self._executor,
             incident_machine_configs=tripped_configs,
             evidence=self.pipeline.gather_evidence,
             still_needed=still_needed,
@@ -371,6 +377,11 @@ class Daemon:
             backup_folder=self.config.state / "backups",
             tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
         )
+
+    def _warm_up_workers(self) -> None:
+        """Ready by the time that a step needs one."""
+        for target in self.config.targets.values():
+            self._executor.warm_up(target)
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:

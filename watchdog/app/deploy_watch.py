@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, redeployed_commits
 from watchdog.core.errors import ActionError
+from watchdog.core.executor import Executor
 from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
@@ -39,21 +40,23 @@ class TargetSnapshot(NamedTuple):
     """What was rolled back and is part of a commit that is new here."""
 
 
-def inspect_target(target: Target, last_commit: str | None) -> TargetSnapshot:
+def inspect_target(target: Target, last_commit: str | None, executor: Executor) -> TargetSnapshot:
     """Reads where the target is; blocks. What cannot be read is None. `last_commit`: the one that was there before."""
     commit = None
     try:
-        commit = None if target.repo is None else current_commit(target.repo)
         redeployed: tuple[str, ...] = ()
-        if target.repo is not None and last_commit is not None and commit != last_commit:
-            redeployed = tuple(f"{bad[:10]} {subject}" for bad, subject in redeployed_commits(target.repo))
+        if target.repo is not None:
+            commit = executor.call(target, current_commit, target.repo)
+            if last_commit is not None and commit != last_commit:
+                again = executor.call(target, redeployed_commits, target.repo)
+                redeployed = tuple(f"{bad[:10]} {subject}" for bad, subject in again)
         if target.unit is not None:
             unit = unit_status(target.unit)
             return TargetSnapshot(
                 commit, unit.invocation or None, unit.restarts or 0, unit.active == "active", redeployed
             )
         if target.process is not None:
-            bot = find_process(target.process.resolve(target.repo))
+            bot = executor.call(target, find_process, target.process.resolve(target.repo))
             one = None if bot is None else f"{bot.pid} {bot.create_time}"
             return TargetSnapshot(commit, one, 0, bot is not None, redeployed)
     except ActionError as error:
@@ -113,7 +116,10 @@ class DeployWatch:
 class TargetInspector:
     """Inspects every target, each in a thread of its own: one whose repository or systemd hangs delays no other."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], Millis], notify: NotifyFunction) -> None:
+    def __init__(
+        self, journal: Journal, clock: Callable[[], Millis], notify: NotifyFunction, executor: Executor
+    ) -> None:
+        self._executor = executor
         self._watch = DeployWatch(journal)
         self._journal = journal
         self._clock = clock
@@ -133,7 +139,12 @@ class TargetInspector:
         run_just_ended = name in self._recently_acted
         try:
             snapshot = await self._offload(
-                name, _INSPECTION_TIMEOUT, inspect_target, target, self._watch.last_commit(name, self._clock())
+                name,
+                _INSPECTION_TIMEOUT,
+                inspect_target,
+                target,
+                self._watch.last_commit(name, self._clock()),
+                self._executor,
             )
         except (DeadlineExceededError, StillBusyError):
             return
@@ -145,7 +156,11 @@ class TargetInspector:
             self._notify(Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed)))
         if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
             try:
-                await self._offload(name, _MARK_TIMEOUT, record_good_commit, target.repo, self._clock())
+                await self._offload(
+                    name, _MARK_TIMEOUT, self._executor.call, target, record_good_commit, target.repo, self._clock()
+                )
+            except ActionError as error:
+                log.warning("%s: the last good commit is not marked: %s", name, error)
             except (DeadlineExceededError, StillBusyError):
                 log.warning("%s: its repository is slow; the last good commit is marked at another time", name)
 

@@ -21,6 +21,7 @@ class ActionModel(ConfigModel):
     """
 
     persistent: ClassVar[bool] = False
+    runs_as_owner: ClassVar[bool] = True
     noop_problem: ClassVar[str | None] = None
 
     retries: Annotated[int, Field(ge=0, le=100)] = 0

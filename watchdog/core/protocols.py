@@ -136,6 +136,11 @@ class Action(Protocol):
         ...
 
     @property
+    def runs_as_owner(self) -> bool:
+        """It is carried out by the target's owner, where the bot is; False: by the watchdog itself, which only asks others."""
+        ...
+
+    @property
     def repeatable(self) -> bool:
         """Done once more when its stage is taken back, as a restart is; what it changed in files is put back anyway."""
         ...

@@ -37,17 +37,25 @@ def account_by_name(name: str) -> Account:
     return _from_entry(entry)
 
 
-def account_by_uid(uid: int) -> Account:
-    """Who that is; an owner without an account has no groups, and not those of whoever asks."""
+def account_by_uid(uid: int, gid: int | None = None) -> Account:
+    """Who that is. An owner without an account has no groups but one of its own number, when what it owns has that: `gid`."""
     try:
         return _from_entry(pwd.getpwuid(uid))
     except KeyError:
-        return Account(str(uid), uid, NOGROUP, (), "/")
+        return Account(str(uid), uid, uid if uid == gid else NOGROUP, (), "/")
 
 
 def own_account() -> Account:
     """Whom this process runs as."""
     return account_by_uid(os.geteuid())
+
+
+def become(account: Account) -> None:
+    """This process is that account from here on, for good: user, groups, and no capability. Nothing when it is already."""
+    if (os.geteuid(), os.getuid()) != (account.uid, account.uid):
+        os.setgroups(account.groups)
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
 
 
 def target_account(target: Target) -> Account:
@@ -58,7 +66,8 @@ def target_account(target: Target) -> Account:
     if not folder:
         return own_account()
     try:
-        return account_by_uid(Path(folder).stat().st_uid)
+        owner = Path(folder).stat()
+        return account_by_uid(owner.st_uid, owner.st_gid)
     except OSError as problem:
         raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
 

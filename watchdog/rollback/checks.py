@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +15,16 @@ from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.plans.models import HttpCheck, LogCheck
 
-_MAX_BYTES = 1 << 20
-"""Bytes of a page, and of a log at one poll."""
+_MAX_PAGE_BYTES = 1 << 20
+MAX_LOG_BYTES = 1 << 20
+"""Bytes of a log that are read at one poll."""
 
 
 def http_check_passes(check: HttpCheck) -> bool:
     """Whether the page answers as it should. Blocks for `timeout` at most."""
     deadline = Deadline.after(check.timeout)
     try:
-        page = http.request("GET", check.url, deadline=deadline, max_bytes=_MAX_BYTES, expect=check.expect)
+        page = http.request("GET", check.url, deadline=deadline, max_bytes=_MAX_PAGE_BYTES, expect=check.expect)
     except HttpError:
         return False
     return check.body is None or re.search(check.body, page.body.decode(errors="replace")) is not None
@@ -31,13 +34,30 @@ def log_path(check: LogCheck, location: Target) -> Path:
     return Path(location.repo or "", check.file)
 
 
-def log_position(path: Path) -> list[int]:
-    """``[inode, size]`` of a log; zeros when there is none yet."""
+class LogPart(NamedTuple):
+    """What a log holds from an offset on."""
+
+    inode: int
+    """0: there is no log."""
+    size: int
+    data: str
+    """Bytes as latin-1: what they mean is known only once whole lines are there."""
+
+
+def log_position(file: str) -> tuple[int, int]:
+    """(inode, size) of a log; zeros when there is none yet."""
+    return read_log(file, 0, 0, 0)[:2]
+
+
+def read_log(file: str, inode: int, offset: int, limit: int) -> LogPart:
+    """At most `limit` bytes from `offset` on; from the start of a log that is another than `inode`, or was cut."""
     try:
-        found = path.stat()
+        with Path(file).open("rb") as log:
+            found = os.fstat(log.fileno())
+            log.seek(offset if found.st_ino == inode and found.st_size >= offset else 0)
+            return LogPart(found.st_ino, found.st_size, log.read(limit).decode("latin-1"))
     except OSError:
-        return [0, 0]
-    return [found.st_ino, found.st_size]
+        return LogPart(0, 0, "")
 
 
 class LogMatches(NamedTuple):
@@ -50,32 +70,27 @@ class LogMatches(NamedTuple):
 class LogReader:
     """Reads what was written since those positions, a bit further at each poll."""
 
-    def __init__(self, check: LogCheck, path: Path, positions: JsonObject) -> None:
-        """`positions`: ``{"began": mark, "ended": mark}`` of the last step; what is missing is as of now."""
+    def __init__(self, check: LogCheck, positions: JsonObject, now: Sequence[int]) -> None:
+        """`positions`: ``{"began": [inode, size], "ended": [inode, size]}`` of the last step; what is missing is `now`."""
         self._check = check
-        self._path = path
-        began: list[int] = positions.get("began") or log_position(path)
-        self._inode, self._offset = began[0], began[1]
-        self._step_end: list[int] = positions.get("ended") or began
+        began: Sequence[int] = positions.get("began") or now
+        self.inode, self.offset = began
+        self._step_end: Sequence[int] = positions.get("ended") or began
         self._partial_line = b""
         self._forbidden_line: str | None = None
         self._required_found = check.present is None
 
-    def poll(self) -> LogMatches:
-        """Blocks for as long as reading 1 MB takes. A log that was rotated or cut is read from its start."""
-        try:
-            with self._path.open("rb") as file:
-                inode, size = log_position(self._path)
-                if inode != self._inode or size < self._offset:
-                    self._inode, self._offset, self._partial_line, self._step_end = inode, 0, b"", [inode, 0]
-                file.seek(self._offset)
-                read = file.read(_MAX_BYTES)
-        except OSError:
+    def add(self, part: LogPart) -> LogMatches:
+        """What was read from `offset` of `inode` on. A log that was rotated or cut is read from its start."""
+        if not part.inode:
             return LogMatches(self._forbidden_line, self._required_found)
+        if part.inode != self.inode or part.size < self.offset:
+            self.inode, self.offset, self._partial_line, self._step_end = part.inode, 0, b"", [part.inode, 0]
+        read = part.data.encode("latin-1")
         *lines, self._partial_line = (self._partial_line + read).split(b"\n")
-        at = self._offset + len(read) - len(self._partial_line) - sum(len(line) + 1 for line in lines)
-        self._offset += len(read)
-        if len(self._partial_line) > _MAX_BYTES:  # a log that never ends its line is not collected for ever
+        at = self.offset + len(read) - len(self._partial_line) - sum(len(line) + 1 for line in lines)
+        self.offset += len(read)
+        if len(self._partial_line) > MAX_LOG_BYTES:  # a log that never ends its line is not collected for ever
             lines.append(self._partial_line)
             self._partial_line = b""
         for line in lines:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.host import child_process
+
+if TYPE_CHECKING:
+    from watchdog.rollback.executor import StepExecutor
 
 _GRACE_S = 30.0
 """Seconds beyond its own time that its end may take."""
 
 
+def run_command(argv: tuple[str, ...], cwd: str | None, timeout_ms: float) -> tuple[int, str]:
+    """(exit status, the end of what it said). Raises ActionError when it could not be started, or did not end in time."""
+    ran = child_process.run(argv, cwd=cwd, timeout_ms=timeout_ms)
+    return ran.exit_code, (ran.stderr or ran.stdout).strip()[-300:]
+
+
 async def run_verify_command(
-    argv: Sequence[str],
-    cwd: str | None,
-    within: Millis,
-    run_in_thread: Callable[..., Awaitable[object]],
-    check_interrupted: Callable[[], None],
+    argv: Sequence[str], within: Millis, executor: StepExecutor, check_interrupted: Callable[[], None]
 ) -> str | None:
-    """None when it ended with 0, else what it said. `run_in_thread`: (deadline seconds, call, *args) → result.
+    """None when it ended with 0, else what it said.
 
     What `check_interrupted` raises ends the command. Raises ActionError when it could not be started or did not end in
     time: then nobody can tell.
     """
     started: list[tuple[int, float]] = []
     token = child_process.on_child_started.set(lambda pid, at: started.append((pid, at)))
-    timeout = max(within, 1_000)
-    run = run_in_thread(within / 1_000 + _GRACE_S, child_process.run, list(argv), cwd=cwd, timeout_ms=timeout)
+    timeout = float(max(within, 1_000))
+    run = executor.call_owner(within / 1_000 + _GRACE_S, run_command, tuple(argv), executor.location.repo, timeout)
     running = asyncio.ensure_future(run)
     child_process.on_child_started.reset(token)
     try:
@@ -41,10 +44,7 @@ async def run_verify_command(
     except BaseException:
         running.cancel()
         for pid, at in started:
-            with contextlib.suppress(ActionError):
-                await asyncio.to_thread(child_process.terminate_leftover, pid, at, 0.0)
+            await asyncio.shield(executor.terminate_child(pid, at))
         raise
-    ran = cast(child_process.CommandResult, running.result())
-    if ran.exit_code == 0:
-        return None
-    return f"{' '.join(argv)} ended with {ran.exit_code}: {(ran.stderr or ran.stdout).strip()[-300:]}"
+    exit_code, said = running.result()
+    return None if exit_code == 0 else f"{' '.join(argv)} ended with {exit_code}: {said}"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from watchdog.core.executor import DirectExecutor, Executor
 from watchdog.core.model import Millis, NotifyFunction, Verdict
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
@@ -44,5 +45,7 @@ class RollbackContext(NamedTuple):
     """(target) → why no repair of a rule's may start now."""
     tripped_since: Callable[[str, Millis], str | None] = lambda *_: None
     """(target, since) → a rule with a plan that has tripped since then; None when none has."""
+    executor: Executor = DirectExecutor()
+    """Does to a target what is asked, with the rights of its owner."""
     backup_folder: Path | None = None
     """Folder for what a repair saves ahead of its changes; None: nothing is saved."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import cast
+from typing import ParamSpec, TypeVar, cast
 
 from watchdog.core.errors import ActionError
+from watchdog.core.executor import call_deadline
 from watchdog.core.model import JsonObject, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.protocols import Action, CompletedStep, StepState
@@ -22,8 +24,13 @@ from watchdog.rollback.backup_recorder import BackupRecorder
 from watchdog.rollback.checks import log_path, log_position
 from watchdog.rollback.context import RollbackContext
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 PROBE_TIMEOUT_S = 30.0
 """Seconds that looking at the world may take."""
+_KILL_TIME_S = 2.0
+"""Seconds in which a worker that is over its time is ended."""
 _CUT_OFF_REASONS: dict[StepState, str] = {
     "other": "the world is other than before or after it",
     "stopped": "what it started was stopped since",
@@ -66,7 +73,7 @@ class StepExecutor:
         self._wait = wait
         self._generated_steps = generated_steps
         self._backup_recorder = BackupRecorder(run, location, context, self.run_in_thread)
-        self._watched_log: tuple[Path, str] | None = None
+        self._watched_log: tuple[str, str] | None = None
         """The log that the row at work is proven by, and which row that is."""
         self._offload_key = f"{run.kind} {run.target}"
         """Under which one thing is done at a time."""
@@ -92,7 +99,7 @@ class StepExecutor:
 
     def watch_log(self, check: LogCheck | None, phase: StepPhase, level: int) -> None:
         """From now on each step notes how far that log was written when it began and ended."""
-        self._watched_log = None if check is None else (log_path(check, self.location), f"{phase} {level}")
+        self._watched_log = None if check is None else (str(log_path(check, self.location)), f"{phase} {level}")
 
     def log_positions(self) -> JsonObject:
         """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""
@@ -103,18 +110,34 @@ class StepExecutor:
         self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object
     ) -> object:
         """In a thread. Raises ActionError when it does not end in time, or an earlier one still has not."""
+        token = call_deadline.set(time.monotonic() + deadline)
         try:
             # A key of their own for halts: they do not wait for what hangs in a repair.
-            return await self._context.offload(self._offload_key, deadline, call, *args, **kwargs)
+            return await self._context.offload(self._offload_key, deadline + _KILL_TIME_S, call, *args, **kwargs)
         except DeadlineExceededError:
             raise ActionError(f"it did not end within {deadline:g} s", may_have_happened=True) from None
         except StillBusyError:
             raise ActionError("an earlier step still has not ended") from None
+        finally:
+            call_deadline.reset(token)
+
+    async def call_owner(self, deadline: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` says when the target's owner calls it. `deadline` in seconds. Raises ActionError."""
+        call: Callable[..., T] = self._context.executor.call
+        return cast(T, await self.run_in_thread(deadline, call, self.location, function, *args, **kwargs))
+
+    async def terminate_child(self, pid: int, started: float, wait_s: float = 0.0) -> None:
+        """Ends a program that the target's owner has started. Raises ActionError when it cannot be ended.
+
+        Asked beside everything else: what hangs is what it shall end.
+        """
+        call = self._context.executor.call
+        await asyncio.to_thread(call, self.location, child_process.terminate_leftover, pid, started, wait_s)
 
     async def _run_step(self, step: StepId, template: Action) -> bool:
         """One step, with its retries."""
         try:
-            action = template.bind(self.location)
+            action = self._bind(template)
         except ActionError as error:
             raise StepFailedError(str(error)) from None
         while True:
@@ -164,10 +187,11 @@ class StepExecutor:
                     self._record_end(step, "failed", f"not saved: {error}")
                 raise StepFailedError(f"{action.describe()}: what it changes cannot be saved: {error}") from None
             diff = await self._backup_recorder.diff(action, before)
+            position = await self.log_position()
             self._check_interrupted()  # looking takes its time: a halt that came meanwhile goes first
             with self._context.journal.transaction() as tx:
                 self._backup_recorder.record(tx, step, copies)
-                self._record_start(step, action, before, tries, diff)
+                self._record_start(step, action, before, tries, diff, position)
         else:
             before, settled = await self._resume_step(known, action)
             if settled:
@@ -214,13 +238,11 @@ class StepExecutor:
             return "unknown"
         try:
             if step.child_pid is not None and step.child_started is not None:
-                await self.run_in_thread(
-                    PROBE_TIMEOUT_S,
-                    child_process.terminate_leftover,
-                    step.child_pid,
-                    step.child_started,
-                    PROBE_TIMEOUT_S / 2,
-                )
+                wait = PROBE_TIMEOUT_S / 2
+                if action.runs_as_owner:
+                    await self.terminate_child(step.child_pid, step.child_started, wait)
+                else:
+                    await asyncio.to_thread(child_process.terminate_leftover, step.child_pid, step.child_started, wait)
         except ActionError as error:
             log.warning("%s: %s", self._run.target, error)
             return "unknown"
@@ -242,7 +264,7 @@ class StepExecutor:
         finally:
             child_process.on_child_started.reset(token)
         await self._backup_recorder.record_result(step, action, before)
-        self._record_end(step, "done", detail, just_ended=True)
+        self._record_end(step, "done", detail, await self.log_position())
         return True
 
     async def _resolve_uncertain(self, step: StepId, action: Action, before: JsonObject, why: str) -> bool:
@@ -268,7 +290,10 @@ class StepExecutor:
         steps = self._generated_steps(row.phase, row.level)
         if steps is None:
             steps = phase_steps(parse_plan(self._run.text), row.phase, row.level)
-        return steps[row.n].bind(self.location) if row.n < len(steps) else None
+        return self._bind(steps[row.n]) if row.n < len(steps) else None
+
+    def _bind(self, template: Action) -> Action:
+        return self._context.executor.act_as_owner(template.bind(self.location), self.location)
 
     async def probe_state(self, action: Action, before: JsonObject) -> StepState:
         try:
@@ -314,26 +339,39 @@ class StepExecutor:
             "trips": trips,
         }
 
+    async def log_position(self) -> list[int] | None:
+        """``[inode, size]`` of the log that this row is proven by, zeros when there is none yet; None: there is none to watch."""
+        if self._watched_log is None:
+            return None
+        try:
+            return [*await self.call_owner(PROBE_TIMEOUT_S, log_position, self._watched_log[0])]
+        except ActionError:
+            return [0, 0]
+
     def _record_start(
-        self, step: StepId, action: Action, before: JsonObject | None, tries: int, diff: str = ""
+        self,
+        step: StepId,
+        action: Action,
+        before: JsonObject | None,
+        tries: int,
+        diff: str = "",
+        position: list[int] | None = None,
     ) -> None:
         now = self._context.clock()
         row = Step(*step, action.describe(), "started", before, "", now, None, None, None, tries, diff)
         with self._context.journal.transaction() as tx:
             tx.runs.start_step(row)
-            if self._watched_log is not None:
-                path, mine = self._watched_log
-                tx.runs.update_run(self._run.id, marks={"row": mine, "began": log_position(path)})
+            if position is not None and self._watched_log is not None:
+                tx.runs.update_run(self._run.id, marks={"row": self._watched_log[1], "began": position})
 
-    def _record_end(self, step: StepId, status: runs.StepStatus, detail: str, *, just_ended: bool = False) -> None:
-        """`just_ended`: just now, and not some time before a restart."""
+    def _record_end(
+        self, step: StepId, status: runs.StepStatus, detail: str, position: list[int] | None = None
+    ) -> None:
+        """`position`: where the watched log ends, of a step that has ended just now, and not some time before a restart."""
         now = self._context.clock()
         with self._context.journal.transaction() as tx:
-            if just_ended and self._watched_log is not None:
-                tx.runs.update_run(
-                    self._run.id,
-                    marks={**self.log_positions(), "ended": log_position(self._watched_log[0])},
-                )
+            if position is not None:
+                tx.runs.update_run(self._run.id, marks={**self.log_positions(), "ended": position})
             tx.runs.end_step(step, status, detail, now)
             if status == "done":
                 tx.runs.update_run(self._run.id, acted=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from watchdog.actions import GitAction
 from watchdog.actions.git import repository
@@ -26,6 +26,7 @@ class UndoStep(ActionModel):
 
     persistent: ClassVar[bool] = True
 
+    do: Literal["undo"] = "undo"
     path: str
     was: dict[str, Any]
     copy_of: str | None

@@ -10,8 +10,16 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 from watchdog.journal.runs import PlanRun
-from watchdog.plans.models import HttpCheck, Verify
-from watchdog.rollback.checks import LogMatches, LogReader, http_check_passes, log_path
+from watchdog.plans.models import HttpCheck, LogCheck, Verify
+from watchdog.rollback.checks import (
+    MAX_LOG_BYTES,
+    LogMatches,
+    LogPart,
+    LogReader,
+    http_check_passes,
+    log_path,
+    read_log,
+)
 from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.drift import find_not_running
@@ -80,7 +88,7 @@ class Verifier:
         command_done, polled_at = not verify.run, 0
         log = None
         if verify.log is not None:
-            log = LogReader(verify.log, log_path(verify.log, executor.location), executor.log_positions())
+            log = LogReader(verify.log, executor.log_positions(), await executor.log_position() or (0, 0))
         answered_conditions: dict[str, bool | None] = {}
         http_poller = None if verify.http is None else _HttpPoller(verify.http, self._context, self._run.target)
         try:
@@ -92,7 +100,7 @@ class Verifier:
                     if not_running := await find_not_running(executor, self._run.kind):
                         return ProofResult("disproven", f"{not_running}: it does not run any more")
                     if log is not None and verify.log is not None:
-                        lines = await _poll_log(log, executor)
+                        lines = await _poll_log(log, verify.log, executor)
                         if lines.forbidden_line is not None:
                             return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
                         if verify.log.present is not None:
@@ -103,11 +111,7 @@ class Verifier:
                     if not command_done:
                         try:
                             failure = await run_verify_command(
-                                verify.run,
-                                executor.location.repo,
-                                give_up - now,
-                                executor.run_in_thread,
-                                self._check_interrupted,
+                                verify.run, give_up - now, executor, self._check_interrupted
                             )
                         except ActionError as error:
                             return ProofResult("unknown", str(error))
@@ -148,12 +152,13 @@ class Verifier:
                 http_poller.close()
 
 
-async def _poll_log(log: LogReader, executor: StepExecutor) -> LogMatches:
+async def _poll_log(log: LogReader, check: LogCheck, executor: StepExecutor) -> LogMatches:
     """One poll of a log; one that hangs tells nothing new."""
+    path = str(log_path(check, executor.location))
     try:
-        return cast(LogMatches, await executor.run_in_thread(PROBE_TIMEOUT_S, log.poll))
+        return log.add(await executor.call_owner(PROBE_TIMEOUT_S, read_log, path, log.inode, log.offset, MAX_LOG_BYTES))
     except ActionError:
-        return LogMatches(None, required_found=False)
+        return log.add(LogPart(0, 0, ""))
 
 
 class _HttpPoller:

@@ -1,0 +1,100 @@
+"""An action whose verbs are carried out by its target's owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from watchdog.core.executor import Executor
+from watchdog.core.model import JsonObject, Millis, OnError
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, StepState
+from watchdog.core.target import Target
+from watchdog.worker import functions
+
+
+class RemoteAction:
+    """What it is, it says itself; what looks at the world or changes it, is asked of a worker."""
+
+    def __init__(self, action: Action, target: Target, executor: Executor) -> None:
+        self._action = action
+        self._target = target
+        self._executor = executor
+
+    # ─ carried out by the owner ─
+
+    def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
+        steps = tuple(functions.Completed(_local(step.action), step.before, step.in_force) for step in completed)
+        return self._executor.call(self._target, functions.capture, self._action, steps)
+
+    def preview(self, captured: JsonObject) -> str:
+        return self._executor.call(self._target, functions.preview, self._action, captured)
+
+    def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
+        return self._executor.call(self._target, functions.apply, self._action, captured, idempotency_key, incident)
+
+    def state(self, captured: JsonObject) -> StepState:
+        return self._executor.call(self._target, functions.state, self._action, captured)
+
+    # ─ known without looking ─
+
+    @property
+    def timeout(self) -> Millis:
+        return self._action.timeout
+
+    @property
+    def retries(self) -> int:
+        return self._action.retries
+
+    @property
+    def retry_after(self) -> Millis:
+        return self._action.retry_after
+
+    @property
+    def on_error(self) -> OnError:
+        return self._action.on_error
+
+    @property
+    def persistent(self) -> bool:
+        return self._action.persistent
+
+    @property
+    def runs_as_owner(self) -> bool:
+        return self._action.runs_as_owner
+
+    @property
+    def repeatable(self) -> bool:
+        return self._action.repeatable
+
+    @property
+    def halt_only(self) -> bool:
+        return self._action.halt_only
+
+    @property
+    def noop_problem(self) -> str | None:
+        return self._action.noop_problem
+
+    def bind(self, target: Target) -> Action:
+        return self._action.bind(target)
+
+    def describe(self) -> str:
+        return self._action.describe()
+
+    def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
+        return self._action.value_edits()
+
+    def redirect(self, copies: Copies) -> Action | None:
+        return self._action.redirect(copies)
+
+    def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
+        return self._action.touched_paths(captured)
+
+    def commit_range(self, captured: JsonObject) -> CommitRange | None:
+        return self._action.commit_range(captured)
+
+    def redeploy_hint(self, captured: JsonObject) -> str | None:
+        return self._action.redeploy_hint(captured)
+
+
+def _local(action: Action) -> Action:
+    return action._action if isinstance(action, RemoteAction) else action

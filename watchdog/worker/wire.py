@@ -1,0 +1,87 @@
+"""Frames on a stream socket: one byte of kind, four of length, the payload. Both ends distrust the lengths of the other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import time
+from typing import Any, Literal, NamedTuple
+
+MAX_BYTES = 16 << 20
+"""Bytes of one frame; files travel in pieces."""
+_HEADER = struct.Struct("!cI")
+
+FrameKind = Literal[b"Q", b"A", b"L", b"C", b"K", b"X"]
+"""``Q`` question, ``A`` answer, ``L`` a line for the log, ``C`` a child was started, ``K`` that was written down, go on, ``X``
+nobody waits any more."""
+
+
+class WireError(Exception):
+    """The other end sent what is no frame, or is gone."""
+
+
+class DeadlineError(Exception):
+    """The other end did not answer in time."""
+
+
+class Frame(NamedTuple):
+    kind: bytes
+    data: Any
+    """JSON."""
+
+
+def send(connection: socket.socket, kind: FrameKind, data: object) -> None:
+    """Blocks until the kernel has it. Raises WireError."""
+    payload = json.dumps(data, separators=(",", ":")).encode()
+    if len(payload) > MAX_BYTES:
+        raise WireError(f"{len(payload)} bytes are more than one frame takes ({MAX_BYTES})")
+    try:
+        connection.sendall(_HEADER.pack(kind, len(payload)) + payload)
+    except OSError as problem:
+        raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
+
+
+def receive(connection: socket.socket, deadline: float | None = None) -> Frame | None:
+    """The next frame; None when the other end has closed. `deadline`: monotonic seconds. Raises WireError, DeadlineError."""
+    header = _read(connection, _HEADER.size, deadline)
+    if not header:
+        return None
+    kind, size = _HEADER.unpack(header)
+    if size > MAX_BYTES:
+        raise WireError(f"a frame of {size} bytes is larger than any")
+    payload = _read(connection, size, deadline) if size else b""
+    if len(payload) < size:
+        raise WireError("the other end stopped in the middle of a frame")
+    try:
+        return Frame(kind, json.loads(payload))
+    except (ValueError, RecursionError):
+        raise WireError("a frame holds no JSON") from None
+
+
+def _read(connection: socket.socket, size: int, deadline: float | None) -> bytes:
+    """That many bytes; none when the stream has ended ahead of the first."""
+    found = bytearray()
+    try:
+        while len(found) < size:
+            if deadline is not None:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise DeadlineError
+                connection.settimeout(remaining)
+            chunk = connection.recv(min(size - len(found), 1 << 20))
+            if not chunk:
+                if found:
+                    raise WireError("the other end stopped in the middle of a frame")
+                return b""
+            found += chunk
+    except TimeoutError:
+        raise DeadlineError from None
+    except OSError as problem:
+        raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
+    finally:
+        if deadline is not None:
+            with contextlib.suppress(OSError):
+                connection.settimeout(None)
+    return bytes(found)
