@@ -17,6 +17,7 @@ from watchdog.journal.sqlite import SqliteJournal
 from watchdog.journal.targets import TargetState
 
 SERVICE = "trading-watchdog.service"
+WATCHDOG_USER = "trading-watchdog"
 CONFIG_DIR = Path("/etc/trading-watchdog")
 STATE_DIR = Path("/var/lib/trading-watchdog")
 UNIT_DIR = Path("/etc/systemd/system")
@@ -90,27 +91,6 @@ def write_drop_in(unit: str, name: str, lines: str) -> None:
     systemctl("daemon-reload")
 
 
-_ROOT_DROP_IN = """\
-User=root
-Group=root
-CapabilityBoundingSet=~
-MemoryMax=infinity
-PrivateDevices=no
-PrivateTmp=no
-ProtectControlGroups=no
-ProtectHome=no
-ProtectSystem=no
-RestrictAddressFamilies=
-RestrictSUIDSGID=no
-SystemCallErrorNumber=
-SystemCallFilter="""
-
-
-def run_watchdog_as_root() -> None:
-    """A service that acts by itself, without workers."""
-    write_drop_in(SERVICE, "root", _ROOT_DROP_IN)
-
-
 class SystemdHarness(E2EHarness):
     """A night on a machine with systemd: the repository is not root's, and the watchdog is the shipped service."""
 
@@ -121,7 +101,10 @@ class SystemdHarness(E2EHarness):
         folder = Path("/srv") / name
         folder.mkdir(parents=True)
         self._chown_to_owner(folder)
+        folder.chmod(0o755)
         super().__init__(folder)
+        self.worker = f"trading-watchdog-worker@{self.owner.pw_name}"
+        systemctl("start", f"{self.worker}.socket")
 
     def git(self, *args: str) -> str:
         if args[0] == "init":
@@ -186,7 +169,7 @@ class SystemdHarness(E2EHarness):
             RULES_TEMPLATE.format(
                 name=self.name,
                 repo=self.repo,
-                place=place,
+                place=f"run_as: {self.owner.pw_name}\n    {place}",
                 kpis=kpis,
                 rules=rules,
                 settle=settle,
@@ -195,6 +178,7 @@ class SystemdHarness(E2EHarness):
                 restart=restart,
             )
         )
+        assert self.allow_planned_units().returncode == 0
 
     def edit_rules(self, old: str, new: str) -> int:
         """Replaces text in the rules; returns the number of its line."""
@@ -204,7 +188,11 @@ class SystemdHarness(E2EHarness):
         path.write_text(text.replace(old, new))
         return text[: text.index(old)].count("\n") + 1
 
-    def run_cli(self, *args: str, user: str = "root") -> subprocess.CompletedProcess[str]:
+    def allow_planned_units(self) -> subprocess.CompletedProcess[str]:
+        """As root does it whenever the plans name other units."""
+        return self.run_cli("polkit", "--write", user="root")
+
+    def run_cli(self, *args: str, user: str = WATCHDOG_USER) -> subprocess.CompletedProcess[str]:
         return run_as(user, sys.executable, "-m", "watchdog", *args, env=self.environ)
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:

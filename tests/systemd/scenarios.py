@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from tests.systemd.harness import (
     get_property,
     main_pid,
     report,
-    run_watchdog_as_root,
     service_log,
     systemctl,
     write_drop_in,
@@ -40,7 +40,6 @@ BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
 
 def service() -> None:
     """The shipped unit: started, reloaded, killed, hung, broken and mended."""
-    run_watchdog_as_root()
     night = SystemdHarness()
     night.write_service_config()
     verified = subprocess.run(
@@ -52,6 +51,7 @@ def service() -> None:
     check_reload(night)
     check_sigkill(night, bot)
     check_hang(night)
+    check_worker_restart(night, bot)
     report("bot survived all of it", bot.is_running())
     check_mended_config(night)
 
@@ -92,8 +92,10 @@ def check_bot_start(harness: SystemdHarness) -> psutil.Process:
     ran = harness.run_cli("rollback", "bounce", "--reason", "start the bot", "--json")
     report("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
     bot = psutil.Process(int((harness.folder / "bot.pid").read_text()))
-    report("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
-    report("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
+    report("bot is its user's", [bot.username(), bot.gids().real == harness.owner.pw_gid])
+    report("bot is in the worker's control group", harness.worker in Path(f"/proc/{bot.pid}/cgroup").read_text())
+    told = ("NOTIFY", "WATCHDOG", "LISTEN", "BOT_PORT")
+    report("bot's environment", sorted(name for name in bot.environ() if any(word in name for word in told)))
     scores = [Path(f"/proc/{pid}/oom_score_adj").read_text().strip() for pid in (main_pid(), bot.pid)]
     report("oom_score_adj of watchdog and bot", scores)
     return bot
@@ -149,6 +151,17 @@ def check_sigkill(harness: SystemdHarness, bot: psutil.Process) -> None:
     report("halts after kill -9", [run["outcome"] for run in harness.list_runs() if run["plan"] == "halt"])
 
 
+def check_worker_restart(harness: SystemdHarness, bot: psutil.Process) -> None:
+    worker = f"{harness.worker}.service"
+    before = main_pid(worker)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: main_pid(worker) not in (0, before), "another worker")
+    report("bot survived kill -9 of the worker", bot.is_running())
+    harness.run_cli("resume", "toy", "--reason", "looked at")
+    ran = harness.run_cli("rollback", "halt", "--reason", "the worker is another one", "--json")
+    report("halt by another worker", json.loads(ran.stdout or "{}").get("outcome"))
+
+
 def check_hang(harness: SystemdHarness) -> None:
     git = Path("/srv/bin/git")
     git.parent.mkdir()
@@ -156,7 +169,8 @@ def check_hang(harness: SystemdHarness) -> None:
         '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
     )
     git.chmod(0o755)
-    write_drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    write_drop_in(f"{harness.worker}.service", "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    systemctl("restart", f"{harness.worker}.service")
     systemctl("restart", SERVICE)
     report("end on request", "Deactivated successfully" in service_log().split("Stopping")[-1])
     pid = main_pid()
@@ -165,12 +179,15 @@ def check_hang(harness: SystemdHarness) -> None:
     wait_until(lambda: hung.exists() and hung.read_text(), "git hangs")
     wait_for_watchdog_pings()
     report("alive while git hangs", main_pid() == pid)
-    Path("/run/hang").unlink()
+    stuck = psutil.Process(int(hung.read_text()))
 
     write_drop_in(SERVICE, "hurry", "WatchdogSec=2")
+    begun = time.monotonic()
     systemctl("restart", SERVICE)
-    report("restarted while git hangs", psutil.pid_exists(int(hung.read_text())))
-    os.kill(int(hung.read_text()), signal.SIGKILL)
+    report("seconds to restart while git hangs", time.monotonic() - begun)
+    wait_until(lambda: not stuck.is_running(), "the git that hung was ended")
+    report("a git that hangs ends with the watchdog", True)
+    Path("/run/hang").unlink()
     pid = main_pid()
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: main_pid() not in (0, pid) and get_property(SERVICE, "ActiveState") == "active", "started again")
@@ -197,7 +214,6 @@ def check_mended_config(harness: SystemdHarness) -> None:
 
 def ladder() -> None:
     """A bad merge, a person at work, and crashes."""
-    run_watchdog_as_root()
     night = SystemdHarness()
     night.install_bot_unit("Restart=on-failure\nRestartSec=1")
     crashes = yaml.safe_load((CHECKOUT / "rules" / "process.yaml").read_text())["kpis"]["crashes"]
@@ -293,7 +309,6 @@ def check_bot_crash(harness: SystemdHarness) -> None:
 
 def falls() -> None:
     """Bots that cannot start at level one: systemd leaves one dead, and starts the other again and again."""
-    run_watchdog_as_root()
     for name, restart in (("dead", "Restart=no"), ("looping", "Restart=always\nRestartSec=5")):
         night = SystemdHarness(name)
         night.install_bot_unit(restart)

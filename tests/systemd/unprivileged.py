@@ -20,6 +20,7 @@ from tests.systemd.harness import (
     CONFIG_DIR,
     SERVICE,
     STATE_DIR,
+    WATCHDOG_USER,
     SystemdHarness,
     get_property,
     main_pid,
@@ -29,7 +30,6 @@ from tests.systemd.harness import (
     systemctl,
 )
 
-WATCHDOG_USER = "trading-watchdog"
 SOURCES = """\
   process: {{type: process, unit: {unit}, every: 500ms}}
   host: {{type: host, every: 500ms, disks: [/, /home, /tmp]}}
@@ -68,7 +68,7 @@ class UnprivilegedHarness(SystemdHarness):
 
     def rollback(self, plan: str) -> dict[str, Any]:
         """A run by hand: ``{"code", "outcome", "reason", "steps"}``."""
-        ran = self.run_cli("rollback", plan, "--reason", "by hand", "--json", user=WATCHDOG_USER)
+        ran = self.run_cli("rollback", plan, "--reason", "by hand", "--json")
         run = json.loads(ran.stdout or "{}")
         steps = [[step["say"], step["status"], step["detail"]] for step in run.get("steps", [])]
         return {"code": ran.returncode, "outcome": run.get("outcome"), "steps": steps, "stderr": ran.stderr}
@@ -85,7 +85,7 @@ def watching() -> None:
     """It reads, judges and tells; restarts what its files name, by polkit, and nothing else."""
     night = UnprivilegedHarness()
     night.write_service_config(more=SOURCES.format(unit=night.unit), plans=FREEZE_PLAN)
-    written = night.run_cli("polkit", "--write")
+    written = night.allow_planned_units()
     report("polkit --write", [written.returncode, written.stderr])
     report_unit_files()
     systemctl("start", SERVICE)
@@ -165,10 +165,13 @@ def check_unit_that_is_not_named(harness: UnprivilegedHarness) -> None:
     wait_until(lambda: "1 plan added: meddle" in service_log(), "reloaded")
     report("meddle, not allowed", harness.rollback("meddle"))
     report("other was left alone", get_property("other", "InvocationID") == before)
-    said = harness.run_cli("check").stdout
+    said = harness.run_cli("check", user="root").stdout
     report("check", [line for line in said.splitlines() if "polkit" in line])
-    harness.run_cli("polkit", "--write")
-    report("check, once written", [line for line in harness.run_cli("check").stdout.splitlines() if "polkit" in line])
+    harness.allow_planned_units()
+    report(
+        "check, once written",
+        [line for line in harness.run_cli("check", user="root").stdout.splitlines() if "polkit" in line],
+    )
     report("meddle, allowed", harness.rollback("meddle"))
     report("other was restarted", get_property("other", "InvocationID") != before)
 
