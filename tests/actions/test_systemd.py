@@ -196,7 +196,7 @@ def test_a_stop_leaves_the_unit_inactive(fake_systemctl: FakeSystemctl) -> None:
 @pytest.mark.parametrize(
     ("says", "cure"),
     [
-        ("Interactive authentication required.", "polkit"),
+        ("Interactive authentication required.", "trading-watchdog polkit --write"),
         ("System has not been booted with systemd as init system", "do: process"),
     ],
 )
@@ -384,10 +384,60 @@ def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
         return real(verb, *rest, **options)
 
     monkeypatch.setattr("watchdog.actions.systemd.run_systemctl", refusing)
-    with pytest.raises(ActionError, match=r"is stopped, and could not be masked: .* polkit rule"):
+    with pytest.raises(ActionError, match=r"is stopped, and could not be masked: .* trading-watchdog polkit --write"):
         make_step("stop", mask=True).apply({}, "k")
 
     assert fake_systemctl.calls() == ["stop bot.service"]
+
+
+def test_who_is_not_root_has_a_unit_of_roots_mask(
+    fake_systemctl: FakeSystemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    stop = make_step("stop", mask=True)
+    with pytest.raises(ActionError, match="is not masked although systemctl said so"):  # the fake masks nothing
+        stop.apply({}, "k")
+
+    assert fake_systemctl.calls() == ["stop bot.service", "start trading-watchdog-mask@bot.service.service"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "more", "operations"),
+    [
+        ("restart", {}, {("restart", "bot.service"), ("reset-failed", "bot.service")}),
+        ("start", {}, {("start", "bot.service"), ("reset-failed", "bot.service")}),
+        ("stop", {}, {("stop", "bot.service")}),
+        (
+            "stop",
+            {"mask": True},
+            {("stop", "bot.service"), ("start", "trading-watchdog-mask@bot.service.service")},
+        ),
+    ],
+)
+def test_a_step_says_what_it_asks_systemd_for(
+    verb: str, more: dict[str, Any], operations: set[tuple[str, str]]
+) -> None:
+    assert set(make_step(verb, **more).unit_operations) == operations
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "resolved"),
+    [
+        ("bot", "", "bot.service"),
+        ("bot.socket", "", "bot.socket"),
+        ("bot.v2", "", "bot.v2.service"),
+        ("alias", "Id=bot.service", "bot.service"),
+    ],
+)
+def test_a_unit_is_called_what_systemd_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str, resolved: str
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n[ '{said}' ]\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert systemctl.resolve_unit(name) == resolved
 
 
 @pytest.mark.parametrize("verb", ["restart", "start"])

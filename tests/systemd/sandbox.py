@@ -1,4 +1,4 @@
-"""A machine of its own for one story: systemd as PID 1, the shipped unit file, and this checkout."""
+"""A machine of its own for one story: systemd as PID 1, the shipped unit files, polkit, and this checkout as it is installed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).parents[2]
 SANDBOX_SCRIPT = Path(__file__).with_name("sandbox.sh")
-UNIT_FILE = CHECKOUT / "systemd" / "trading-watchdog.service"
+UNIT_FILES = CHECKOUT / "systemd"
 
 _PROBE = """\
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/up /mnt/work /mnt/root &&
 exec mount -t overlay -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work overlay /mnt/root"""
 
-_DROP_IN = """\
-[Service]
-ExecStart=
-ExecStart=/usr/bin/env PYTHONPATH={checkout} {python} -m watchdog run --config /etc/trading-watchdog
+# The unit files say /opt/trading-watchdog: what is installed there is this checkout, with the packages of who runs the tests.
+# Other users than root must get at it: not where it lies outside, which may be root's home, and the way to Python is opened.
+_INSTALL = """\
+set -e
+way={base}
+while way=$(dirname "$way"); [ "$way" != / ]; do chmod a+x "$way"; done
+{python} -m venv --without-pip /opt/trading-watchdog
+printf '/opt/checkout\\n/opt/packages\\n' >/opt/trading-watchdog/lib/python{version}/site-packages/checkout.pth
+printf '#!/bin/sh\\nexec /opt/trading-watchdog/bin/python -m watchdog "$@"\\n' >/opt/trading-watchdog/bin/trading-watchdog
+chmod 755 /opt/trading-watchdog/bin/trading-watchdog
+mkdir -p /etc/sysusers.d /etc/trading-watchdog
+cp /opt/checkout/systemd/trading-watchdog.sysusers /etc/sysusers.d/trading-watchdog.conf
+systemd-sysusers
+useradd --create-home --shell /bin/sh botuser
+exec /opt/trading-watchdog/bin/python -B -m tests.systemd.{module} {story}
 """
 
 
@@ -32,6 +44,8 @@ def sandbox_unavailable() -> str | None:
         return "needs root"
     if not Path("/lib/systemd/systemd").exists() or shutil.which("unshare") is None:
         return "needs systemd and util-linux"
+    if shutil.which("dbus-daemon") is None or not Path("/usr/lib/polkit-1/polkitd").exists():
+        return "needs dbus and polkitd"
     spaces = ["--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net"]
     probe = subprocess.run(["unshare", *spaces, "sh", "-c", _PROBE], capture_output=True, text=True, check=False)
     return f"needs namespaces: {probe.stderr.strip()}" if probe.returncode else None
@@ -49,23 +63,24 @@ class ScenarioResults(dict[str, Any]):
 
 
 class SystemdSandbox:
-    """Begins to tell its story at once; `data` waits for its end."""
+    """Begins to tell its story at once; `wait_for_results` waits for its end."""
 
-    def __init__(self, scenario: str, folder: Path) -> None:
-        drop_in = folder / f"{UNIT_FILE.name}.d" / "checkout.conf"
-        drop_in.parent.mkdir()
-        drop_in.write_text(_DROP_IN.format(checkout=CHECKOUT, python=sys.executable))
-        shutil.copy(UNIT_FILE, folder)
-        (folder / "run.sh").write_text(
-            f"PYTHONPATH={CHECKOUT} exec {sys.executable} -B -m tests.systemd.scenarios {scenario}\n"
-        )
-        # A base installation may lie on a file system of its own, which the box does not see by itself.
-        shown = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)} - {Path("/usr")}
-        binds = [word for path in sorted(shown) for word in ("-b", f"{path}:{path}")]
+    def __init__(self, story: str, folder: Path, module: str = "scenarios") -> None:
+        for pattern in ("*.service", "*.socket", "*.timer"):
+            for path in UNIT_FILES.glob(pattern):
+                shutil.copy(path, folder)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        shown = {CHECKOUT: "/opt/checkout", Path(sysconfig.get_path("purelib")): "/opt/packages"}
+        base = Path(sys.base_prefix)
+        if base != Path("/usr"):
+            shown[base] = str(base)
+        known = {"python": base / "bin" / f"python{version}", "version": version, "module": module, "story": story}
+        (folder / "run.sh").write_text(_INSTALL.format(base=base, **known))
+        binds = [word for path, there in shown.items() for word in ("-b", f"{path}:{there}")]
         self._output = folder.with_suffix(".log")
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                ["bash", SANDBOX_SCRIPT, "-t", "300", *binds, folder, "run.sh"],
+                ["bash", SANDBOX_SCRIPT, "-d", "-t", "300", *binds, folder, "run.sh"],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

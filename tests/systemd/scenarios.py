@@ -1,220 +1,38 @@
-"""Stories that happen inside a box; each tells what it found out as lines ``["name", value]``. See box.py."""
+"""Stories that happen inside a box; each tells what it found out as lines ``["name", value]``. See sandbox.py."""
 
 from __future__ import annotations
 
 import json
 import os
-import pwd
-import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 import yaml
 
-from tests.e2e.harness import RULES_TEMPLATE, TOY_BOT, E2EHarness, wait_until
+from tests.e2e.harness import wait_until
+from tests.systemd.harness import (
+    CHECKOUT,
+    CONFIG_DIR,
+    SERVICE,
+    STATE_DIR,
+    UNIT_DIR,
+    SystemdHarness,
+    get_property,
+    main_pid,
+    report,
+    service_log,
+    systemctl,
+    write_drop_in,
+)
 from watchdog.actions import SystemdAction
 from watchdog.core.errors import ActionError
-from watchdog.journal.sqlite import SqliteJournal
-from watchdog.journal.targets import TargetState
-
-SERVICE = "trading-watchdog.service"
-CONFIG_DIR = Path("/etc/trading-watchdog")
-STATE_DIR = Path("/var/lib/trading-watchdog")
-UNIT_DIR = Path("/etc/systemd/system")
-CHECKOUT = Path(__file__).parents[2]
 
 BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
-
-MAIN_TEMPLATE = """\
-sources:
-  bot: {{type: scrape, url: "http://127.0.0.1:${{BOT_PORT}}/metrics", every: 200ms}}
-{more}
-web: {{listen: "127.0.0.1:{web}"}}
-"""
-
-BOUNCE_PLAN = """\
-  bounce:
-    kind: repair
-    mode: auto
-    exhausted: leave-running
-    verify: {{that: [beats_total > 0], quiet: 200ms, give_up: 20s}}
-    levels:
-      - {{name: restart, steps: [{{{restart}}}]}}
-"""
-
-BOT_UNIT = """\
-[Service]
-WorkingDirectory={repo}
-ExecStart={python} -B {toybot} {port}
-{more}
-"""
-
-
-def report(name: str, value: object) -> None:
-    sys.stdout.write(json.dumps([name, value]) + "\n")
-    sys.stdout.flush()
-
-
-def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
-
-
-def get_property(unit: str, name: str) -> str:
-    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
-
-
-def service_log(*options: str) -> str:
-    """What the service, and systemd about it, have written so far."""
-    subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
-    asked = ["journalctl", "-u", SERVICE, "-o", "cat", *options]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-
-
-def write_drop_in(unit: str, name: str, lines: str) -> None:
-    folder = UNIT_DIR / f"{unit}.d"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.conf").write_text(f"[Service]\n{lines}\n")
-    systemctl("daemon-reload")
-
-
-class SystemdHarness(E2EHarness):
-    """A night on a machine with systemd: the repository is not root's, and the watchdog is the shipped service."""
-
-    def __init__(self, name: str = "toy") -> None:
-        self.name = name
-        self.unit = f"trading-{name}.service"
-        self.owner = pwd.getpwnam("nobody")
-        folder = Path("/srv") / name
-        folder.mkdir(parents=True)
-        super().__init__(folder)
-
-    def git(self, *args: str) -> str:
-        if args[0] == "init":
-            self._chown_to_owner(self.repo)
-        ran = subprocess.run(
-            ["git", *args],
-            cwd=self.repo,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            check=True,
-            user=self.owner.pw_uid,
-            group=self.owner.pw_gid,
-            extra_groups=(),
-        )
-        return ran.stdout.strip()
-
-    def write_repo_file(self, name: str, text: str) -> None:
-        super().write_repo_file(name, text)
-        self._chown_to_owner(self.repo / name)
-
-    def _chown_to_owner(self, path: Path) -> None:
-        os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
-
-    def foreign_files(self) -> list[str]:
-        """What in the repository does not belong to its owner."""
-        return [str(path) for path in self.repo.rglob("*") if path.lstat().st_uid != self.owner.pw_uid]
-
-    # the bot
-
-    def install_bot_unit(self, more: str = "") -> None:
-        """Makes the bot a unit of its own, and starts it. `more`: further lines of its [Service]."""
-        known = {"repo": self.repo, "python": sys.executable, "toybot": TOY_BOT, "port": self.bot_port, "more": more}
-        (UNIT_DIR / self.unit).write_text(BOT_UNIT.format(**known))
-        systemctl("daemon-reload")
-        self.restart_bot()
-
-    def restart_bot(self) -> None:
-        systemctl("restart", self.unit)
-        wait_until(lambda: self.bot_metrics() is not None, "the bot answers")
-
-    # the watchdog
-
-    def write_service_config(self, *, more: str = "", kpis: str = "", rules: str = "", settle: str = "800ms") -> None:
-        """`more`: sources. The bot is a unit once it was installed, else a plain process."""
-        is_unit = (UNIT_DIR / self.unit).exists()
-        place = (
-            f"unit: {self.unit}"
-            if is_unit
-            else (
-                f'process: {{pid_file: ../bot.pid, command: ["{sys.executable}", "{TOY_BOT}", "{self.bot_port}"], log: ../bot.log}}'
-            )
-        )
-        (CONFIG_DIR / "rules").mkdir(parents=True, exist_ok=True)
-        (CONFIG_DIR / "watchdog.yaml").write_text(MAIN_TEMPLATE.format(web=self.web_port, more=more))
-        (CONFIG_DIR / "environment").write_text(f"BOT_PORT={self.bot_port}\n")
-        self.environ["BOT_PORT"] = str(self.bot_port)
-        restart = "do: systemd, restart: unit" if is_unit else "do: process, restart: process"
-        (CONFIG_DIR / "rules" / f"{self.name}.yaml").write_text(
-            RULES_TEMPLATE.format(
-                name=self.name,
-                repo=self.repo,
-                place=place,
-                kpis=kpis,
-                rules=rules,
-                settle=settle,
-                give_up="2m",
-                plans=BOUNCE_PLAN.format(restart=restart),
-                restart=restart,
-            )
-        )
-
-    def edit_rules(self, old: str, new: str) -> int:
-        """Replaces text in the rules; returns the number of its line."""
-        path = CONFIG_DIR / "rules" / f"{self.name}.yaml"
-        text = path.read_text()
-        assert text.count(old) == 1, (old, text)
-        path.write_text(text.replace(old, new))
-        return text[: text.index(old)].count("\n") + 1
-
-    def run_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "watchdog", *args], capture_output=True, text=True, env=self.environ, timeout=60
-        )
-
-    def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
-        """As `trading-watchdog incidents --json` says it, without a program of its own for each look."""
-        journal = SqliteJournal(STATE_DIR / "journal.db")
-        try:
-            return [
-                {
-                    **asdict(one),
-                    "trips": [trip.rule for trip in journal.incidents.list_trips(one.id)],
-                    "runs": [
-                        {**asdict(run), "steps": [asdict(step) for step in journal.runs.list_steps(run.id)]}
-                        for run in journal.runs.list_for_incident(one.id)
-                    ],
-                }
-                for one in journal.incidents.list_incidents()
-                if number in (None, one.id)
-            ]
-        finally:
-            journal.close()
-
-    def list_runs(self) -> list[dict[str, Any]]:
-        return [run for run in super().list_runs() if run["target"] == self.name]
-
-    def target_state(self) -> TargetState:
-        journal = SqliteJournal(STATE_DIR / "journal.db")
-        try:
-            return journal.targets.get_state(self.name, 0)
-        finally:
-            journal.close()
-
-    def watchdog_metric(self, name: str) -> float | None:
-        """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""
-        found = re.search(rf"^{re.escape(name)} (\S+)$", self.watchdog_metrics() or "", re.MULTILINE)
-        return None if found is None else float(found[1])
-
-
-def main_pid(unit: str = SERVICE) -> int:
-    return int(get_property(unit, "MainPID"))
 
 
 # ─ the service ─
@@ -233,14 +51,18 @@ def service() -> None:
     check_reload(night)
     check_sigkill(night, bot)
     check_hang(night)
+    check_worker_restart(night, bot)
     report("bot survived all of it", bot.is_running())
     check_mended_config(night)
 
 
 def check_start(harness: SystemdHarness) -> None:
     os.mkfifo("/run/gate")
-    begin = (CONFIG_DIR.parent / "systemd/system" / f"{SERVICE}.d" / "checkout.conf").read_text().splitlines()[-1]
-    command = begin.removeprefix("ExecStart=")
+    command = next(
+        line.removeprefix("ExecStart=")
+        for line in (UNIT_DIR / SERVICE).read_text().splitlines()
+        if line.startswith("ExecStart=")
+    )
     write_drop_in(SERVICE, "gate", f"ExecStart=\nExecStart=/bin/sh -c 'read -r _ </run/gate; exec {command}'")
     systemctl("start", "--no-block", SERVICE)
     pid = wait_until(main_pid, "it has begun")
@@ -270,8 +92,10 @@ def check_bot_start(harness: SystemdHarness) -> psutil.Process:
     ran = harness.run_cli("rollback", "bounce", "--reason", "start the bot", "--json")
     report("rollback by hand", [ran.returncode, json.loads(ran.stdout or "{}").get("outcome"), ran.stderr])
     bot = psutil.Process(int((harness.folder / "bot.pid").read_text()))
-    report("bot is in the watchdog's control group", SERVICE in Path(f"/proc/{bot.pid}/cgroup").read_text())
-    report("bot's environment", sorted(name for name in bot.environ() if "NOTIFY" in name or "WATCHDOG" in name))
+    report("bot is its user's", [bot.username(), bot.gids().real == harness.owner.pw_gid])
+    report("bot is in the worker's control group", harness.worker in Path(f"/proc/{bot.pid}/cgroup").read_text())
+    told = ("NOTIFY", "WATCHDOG", "LISTEN", "BOT_PORT")
+    report("bot's environment", sorted(name for name in bot.environ() if any(word in name for word in told)))
     scores = [Path(f"/proc/{pid}/oom_score_adj").read_text().strip() for pid in (main_pid(), bot.pid)]
     report("oom_score_adj of watchdog and bot", scores)
     return bot
@@ -327,6 +151,17 @@ def check_sigkill(harness: SystemdHarness, bot: psutil.Process) -> None:
     report("halts after kill -9", [run["outcome"] for run in harness.list_runs() if run["plan"] == "halt"])
 
 
+def check_worker_restart(harness: SystemdHarness, bot: psutil.Process) -> None:
+    worker = f"{harness.worker}.service"
+    before = main_pid(worker)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: main_pid(worker) not in (0, before), "another worker")
+    report("bot survived kill -9 of the worker", bot.is_running())
+    harness.run_cli("resume", "toy", "--reason", "looked at")
+    ran = harness.run_cli("rollback", "halt", "--reason", "the worker is another one", "--json")
+    report("halt by another worker", json.loads(ran.stdout or "{}").get("outcome"))
+
+
 def check_hang(harness: SystemdHarness) -> None:
     git = Path("/srv/bin/git")
     git.parent.mkdir()
@@ -334,7 +169,8 @@ def check_hang(harness: SystemdHarness) -> None:
         '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
     )
     git.chmod(0o755)
-    write_drop_in(SERVICE, "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    write_drop_in(f"{harness.worker}.service", "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    systemctl("restart", f"{harness.worker}.service")
     systemctl("restart", SERVICE)
     report("end on request", "Deactivated successfully" in service_log().split("Stopping")[-1])
     pid = main_pid()
@@ -343,12 +179,15 @@ def check_hang(harness: SystemdHarness) -> None:
     wait_until(lambda: hung.exists() and hung.read_text(), "git hangs")
     wait_for_watchdog_pings()
     report("alive while git hangs", main_pid() == pid)
-    Path("/run/hang").unlink()
+    stuck = psutil.Process(int(hung.read_text()))
 
     write_drop_in(SERVICE, "hurry", "WatchdogSec=2")
+    begun = time.monotonic()
     systemctl("restart", SERVICE)
-    report("restarted while git hangs", psutil.pid_exists(int(hung.read_text())))
-    os.kill(int(hung.read_text()), signal.SIGKILL)
+    report("seconds to restart while git hangs", time.monotonic() - begun)
+    wait_until(lambda: not stuck.is_running(), "the git that hung was ended")
+    report("a git that hangs ends with the watchdog", True)
+    Path("/run/hang").unlink()
     pid = main_pid()
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: main_pid() not in (0, pid) and get_property(SERVICE, "ActiveState") == "active", "started again")

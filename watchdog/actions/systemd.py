@@ -15,7 +15,14 @@ from watchdog.core.model import Duration, JsonObject
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
-from watchdog.host.systemctl import UnitStatus, describe_failure, run_systemctl, unit_status
+from watchdog.host.systemctl import (
+    UnitStatus,
+    describe_failure,
+    mask_command,
+    mask_service,
+    run_systemctl,
+    unit_status,
+)
 
 _UNIT_PATTERN = re.compile(
     r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*"
@@ -58,6 +65,13 @@ class SystemdAction(ActionModel):
     @property
     def halt_only(self) -> bool:
         return self.mask
+
+    @property
+    def unit_operations(self) -> tuple[tuple[str, str], ...]:
+        unit = self._unit_name
+        if self._operation != "stop":
+            return (self._operation, unit), ("reset-failed", unit)
+        return (("stop", unit), ("start", mask_service(unit))) if self.mask else (("stop", unit),)
 
     @property
     def _operation(self) -> Literal["restart", "start", "stop"]:
@@ -121,7 +135,7 @@ class SystemdAction(ActionModel):
         """Mask the stopped unit; in words what came of it."""
         unit = self._unit_name
         if not status.cannot_be_masked:
-            ran = run_systemctl("mask", "--", unit)
+            ran = run_systemctl(*mask_command(unit))
             if ran.exit_code != 0:
                 raise ActionError(f"{unit} is stopped, and could not be masked: {describe_failure(ran)}")
             if self._unit_status().load != "masked":

@@ -16,10 +16,13 @@ from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
+from watchdog.config.polkit import DEFAULT_USER, describe_differences, unit_operations
 from watchdog.config.probe import ProbeResult, probe_sources
-from watchdog.core.errors import WatchdogError
+from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
+from watchdog.host.account import account_by_name
+from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
@@ -88,7 +91,7 @@ def check(options: argparse.Namespace) -> int:
     if checked is not None:
         for delay in late:
             print(_format_delay(delay))
-        for note in _orphaned_targets(checked):
+        for note in (*_orphaned_targets(checked), *_polkit_differences(checked)):
             print(f"note: {note}")
         for source, why in failed.items():
             print(f"note: the source {source} could not be read: {why}")
@@ -111,6 +114,21 @@ def _orphaned_targets(checked: Config) -> list[str]:
             return describe_unconfigured(checked, journal)
     except (JournalError, JournalUnavailableError):
         return []
+
+
+def _polkit_differences(checked: Config) -> list[str]:
+    """What the watchdog's user may do to units, if that is not what the plans do; nothing where nobody may look."""
+    if not checked.sources:
+        return []  # rule files alone
+    try:
+        account_by_name(DEFAULT_USER)
+        rule = Path(POLKIT_RULE_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        rule = None
+    except (ActionError, OSError, ValueError):  # the watchdog is root; we may not look; somebody's own file
+        return []
+    notes = describe_differences(unit_operations(checked, resolve_unit), rule)
+    return [f"{note} — as root: trading-watchdog polkit --write" for note in notes]
 
 
 def _format_delay(delay: Delay) -> str:

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "run",
     "check": "check",
     "schema": "schema",
+    "polkit": "polkit",
     "status": "status",
     "incidents": "status",
     "drill": "drill",

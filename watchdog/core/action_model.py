@@ -41,6 +41,10 @@ class ActionModel(ConfigModel):
     def halt_only(self) -> bool:
         return False
 
+    @property
+    def unit_operations(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     def bind(self, target: Target) -> Self:  # noqa: ARG002
         return self
 

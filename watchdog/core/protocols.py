@@ -151,6 +151,11 @@ class Action(Protocol):
         ...
 
     @property
+    def unit_operations(self) -> tuple[tuple[str, str], ...]:
+        """(verb, unit) of each thing that it may ask systemd for, once bound: what a watchdog that is not root must be allowed."""
+        ...
+
+    @property
     def noop_problem(self) -> str | None:
         """Why a plan is wrong in which it would change nothing; None: that may well be."""
         ...

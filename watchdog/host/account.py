@@ -68,6 +68,10 @@ def target_account(target: Target) -> Account:
     try:
         owner = Path(folder).stat()
         return account_by_uid(owner.st_uid, owner.st_gid)
+    except PermissionError:
+        raise ActionError(
+            f"whose {folder} is cannot be seen by {own_account().name} — say it: run_as: USER, beside repo"
+        ) from None
     except OSError as problem:
         raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 QUERY_TIMEOUT_MS = 10_000
+POLKIT_RULE_FILE = "/etc/polkit-1/rules.d/50-trading-watchdog.rules"
+"""Where the rule lies that lets the watchdog's user manage the units that its files name."""
+_UNIT_TYPES = (
+    *("service", "socket", "timer", "target", "path", "slice"),
+    *("scope", "mount", "automount", "swap", "device"),
+)
 _TRANSITIONAL_STATES = ("activating", "deactivating", "reloading", "refreshing")
 _ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
 _PROPERTIES = (
@@ -24,6 +32,9 @@ _PROPERTIES = (
     "MainPID",
 )
 _NO_SYSTEMD = "there is no systemd to ask here: describe the bot as a process, with do: process"
+_NO_BUS = "systemd answers a user who is not root over D-Bus: apt-get install dbus polkitd"
+_NOT_ALLOWED = "allow the watchdog's user, as root: trading-watchdog polkit --write"
+_NO_MASK_SERVICE = "copy systemd/trading-watchdog-mask@.service to /etc/systemd/system"
 
 
 class UnitStatus(NamedTuple):
@@ -120,6 +131,29 @@ def run_systemctl(verb: str, *rest: str, timeout_ms: float = QUERY_TIMEOUT_MS) -
     return child_process.run(argv, env=_ENV, timeout_ms=timeout_ms)
 
 
+def resolve_unit(unit: str) -> str:
+    """What systemd itself calls it: with its suffix, and instead of an alias the unit that it stands for.
+
+    Blocks. Where no systemd can be asked, the name with its suffix. Raises ActionError: systemctl cannot be started.
+    """
+    if shutil.which("systemctl") is not None:
+        ran = run_systemctl("show", "--property=Id", "--", unit)
+        if ran.exit_code == 0 and (name := ran.stdout.strip().removeprefix("Id=")):
+            return name
+    return unit if unit.rpartition(".")[2] in _UNIT_TYPES else f"{unit}.service"
+
+
+def mask_service(unit: str) -> str:
+    """The unit of root's that masks that one."""
+    return f"trading-watchdog-mask@{unit}.service"
+
+
+def mask_command(unit: str) -> tuple[str, ...]:
+    """Words for `run_systemctl`. Whoever may change unit files at all may change every one, and so is root: no rule
+    lets the watchdog's user do it. What it may is start a unit of root's that masks one."""
+    return ("mask", "--", unit) if os.geteuid() == 0 or ask_root is not None else ("start", "--", mask_service(unit))
+
+
 def describe_failure(ran: child_process.CommandResult, status: UnitStatus | None = None) -> str:
     """Why systemctl ended as it did, with the cure where that is known; else what the unit is by now."""
     if cure := _cure(ran):
@@ -135,5 +169,9 @@ def _last_words(ran: child_process.CommandResult) -> str:
 def _cure(ran: child_process.CommandResult) -> str:
     words = _last_words(ran)
     if "authentication required" in words or "Access denied" in words:
-        return "allow the watchdog's user by a polkit rule, or run the watchdog as root"
+        return _NOT_ALLOWED
+    if "trading-watchdog-mask@" in words and "not found" in words:
+        return _NO_MASK_SERVICE
+    if "connect to bus" in words and os.geteuid() != 0 and Path("/run/systemd/system").is_dir():
+        return _NO_BUS
     return _NO_SYSTEMD if "not been booted with systemd" in words or "connect to bus" in words else ""

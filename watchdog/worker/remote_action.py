@@ -71,6 +71,10 @@ class RemoteAction:
         return self._action.halt_only
 
     @property
+    def unit_operations(self) -> tuple[tuple[str, str], ...]:
+        return self._action.unit_operations
+
+    @property
     def noop_problem(self) -> str | None:
         return self._action.noop_problem
 

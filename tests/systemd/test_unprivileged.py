@@ -1,0 +1,96 @@
+"""The shipped unit files, as they are, in a real systemd with polkit: a watchdog under its own user. See unprivileged.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, sandbox_unavailable
+
+pytestmark = pytest.mark.systemd
+
+
+@pytest.fixture(scope="module")
+def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScenarioResults]:
+    if missing := sandbox_unavailable():
+        pytest.skip(missing)
+    box = SystemdSandbox("watching", tmp_path_factory.mktemp("watching"), "unprivileged")
+    yield box.wait_for_results()
+    box.close()
+
+
+def test_systemd_finds_nothing_to_say_about_the_unit_files(watching: ScenarioResults) -> None:
+    assert watching["systemd-analyze verify"] == ""
+
+
+def test_it_runs_under_its_own_user_with_no_capability_and_no_group_of_anybody_elses(watching: ScenarioResults) -> None:
+    own_group, groups = watching["groups"]
+
+    assert watching["uids are the user's"]
+    assert own_group
+    assert len(groups) <= 1
+    assert set(watching["capabilities"]) == {"0" * 16}
+    assert watching["confined"] == ["1", "2"]
+
+
+def test_nobody_else_may_read_the_state(watching: ScenarioResults) -> None:
+    assert watching["what of the state others may do anything with"] == []
+
+
+def test_when_memory_runs_out_it_is_the_watchdog_that_the_kernel_ends(watching: ScenarioResults) -> None:
+    assert int(watching["oom_score_adj"]) > 0
+
+
+def test_all_sources_deliver_from_within_what_confines_it(watching: ScenarioResults) -> None:
+    assert watching["sources"] == {"bot": None, "process": None, "host": None}
+    assert watching["bot's memory is measured"]
+    assert watching["disks are the machine's"] == {"/": True, "/home": True, "/tmp": True}
+    assert watching["memory is the machine's"]
+
+
+def test_only_the_watchdog_may_ask_a_worker_and_only_root_may_say_where_it_listens(watching: ScenarioResults) -> None:
+    door, folder, refused = watching["socket of the worker"]
+
+    assert door == ["trading-watchdog", "0o600"]
+    assert folder == ["root", "0o755"]
+    assert refused == ["PermissionError: [Errno 13] Permission denied"]
+    assert watching["socket of a worker that was stopped"] is False
+
+
+def test_it_restarts_a_unit_that_its_plans_name(watching: ScenarioResults) -> None:
+    assert watching["polkit --write"] == [0, ""]
+    assert watching["bounce"]["outcome"] == "proven", watching["bounce"]
+    assert watching["bot was restarted"]
+
+
+def test_a_unit_that_its_plans_do_not_name_is_refused_with_the_cure(watching: ScenarioResults) -> None:
+    run = watching["meddle, not allowed"]
+    ((_, status, detail),) = run["steps"]
+
+    assert (run["outcome"], status) == ("exhausted", "failed")
+    assert detail.endswith(" — allow the watchdog's user, as root: trading-watchdog polkit --write")
+    assert watching["other was left alone"]
+
+
+def test_check_says_what_polkit_does_not_allow_and_the_rule_counts_as_soon_as_it_is_written(
+    watching: ScenarioResults,
+) -> None:
+    assert watching["check"] == [
+        "note: polkit does not let the watchdog reset-failed other.service, restart other.service"
+        " — as root: trading-watchdog polkit --write"
+    ]
+    assert watching["check, once written"] == []
+    assert watching["meddle, allowed"]["outcome"] == "proven"
+    assert watching["other was restarted"]
+
+
+def test_a_halt_masks_without_the_right_to_change_unit_files(watching: ScenarioResults) -> None:
+    assert watching["freeze"]["outcome"] == "proven", watching["freeze"]
+    assert watching["spare bot"] == ["inactive", "masked"]
+
+
+def test_whoever_takes_over_the_watchdogs_user_may_do_to_units_what_the_plans_do_and_nothing_else(
+    watching: ScenarioResults,
+) -> None:
+    assert watching["refused"] == watching["asked in vain"]
