@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.actions.flag import format_assignments
 from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
+    BAD_REFS,
     current_commit,
     last_good_commit,
     record_good_commit,
@@ -122,7 +123,7 @@ class GitAction(ActionModel):
         mode and object id; the token names what `apply` lays beside the files meanwhile. Nothing is written into the
         repository.
         """
-        repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS))
+        repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS), *self._written_refs())
         repository.ensure_no_operation_in_progress(repo)
         index_lock.ensure_unlocked(repo)
         with repository.scratch_objects(repo) as looking:
@@ -174,7 +175,7 @@ class GitAction(ActionModel):
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         if captured["already"]:
             return f"{self.describe()}: nothing to change, it is so already"
-        repo = repository.open_repository(captured["repo"], self.timeout)
+        repo = repository.open_repository(captured["repo"], self.timeout, *self._written_refs(captured))
         update = _update_from(captured)
         if repository.resolve_head(repo) != update.new_commit:
             self._recreate_commit(repo, captured)
@@ -223,6 +224,13 @@ class GitAction(ActionModel):
         if captured["already"]:
             return None
         return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
+
+    def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
+        """Full names, as far as they are known: git would follow links on the way to them."""
+        branch = f"{repository.BRANCH_REFS}{self.branch}" if self.branch else None
+        if captured is not None:
+            return [f"{BAD_REFS}{captured['bad']}", *([captured["branch"]] if captured.get("branch") else [])]
+        return [BAD_REFS.rstrip("/"), *([branch] if branch else [])]
 
     def _target_commit(self, repo: Repository, old: str) -> str:
         """The commit that the step names, as of now."""

@@ -23,6 +23,8 @@ _MAX_DEPTH = 5
 
 class GitFolders(NamedTuple):
     work_tree: Path
+    dot_git: Path
+    """`.git` of the work tree: the git directory, a file that says where it is, or a link to it."""
     git_dir: Path
     """HEAD and index lie here."""
     common_dir: Path
@@ -32,13 +34,17 @@ class GitFolders(NamedTuple):
 def find_git_folders(folder: Path) -> GitFolders | None:
     """Of the work tree at or around a folder; real paths. None: there is none. Raises ActionError for a broken one."""
     start = Path(os.path.realpath(folder))
-    top = next((each for each in (start, *start.parents) if os.path.lexists(each / ".git")), None)
-    if top is None:
-        return None
+    for top in (start, *start.parents):
+        if os.path.lexists(top / ".git") and (found := _from_dot_git(top)) is not None:
+            return found
+    return None
+
+
+def _from_dot_git(top: Path) -> GitFolders | None:
     dot_git = top / ".git"
     try:
-        found = dot_git.stat()
-        if stat.S_ISDIR(found.st_mode):
+        is_folder = stat.S_ISDIR(dot_git.stat().st_mode)
+        if is_folder:
             own = Path(os.path.realpath(dot_git))
         else:
             pointer = _read(dot_git, _MAX_POINTER)
@@ -48,9 +54,13 @@ def find_git_folders(folder: Path) -> GitFolders | None:
         common = own
         if os.path.lexists(own / "commondir"):
             common = Path(os.path.realpath(own / os.fsdecode(_read(own / "commondir", _MAX_POINTER).strip())))
-    except OSError as problem:
-        raise ActionError(f"{problem.filename or dot_git}: {problem.strerror}") from None
-    return GitFolders(top, own, common)
+    except (OSError, ValueError) as problem:
+        raise ActionError(f"{dot_git}: {getattr(problem, 'strerror', problem)} — look at it") from None
+    if os.path.lexists(own / "HEAD") and (common / "objects").is_dir() and (common / "refs").is_dir():
+        return GitFolders(top, dot_git, own, common)
+    if is_folder:
+        return None  # an empty one, say: git goes on upwards, too
+    raise ActionError(f"{dot_git} names {own}, which is no git directory")
 
 
 def borrowed_objects(common_dir: Path) -> tuple[Path, ...]:
@@ -63,12 +73,12 @@ def borrowed_objects(common_dir: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def ensure_owned(folders: Iterable[Path]) -> None:
+def ensure_owned(paths: Iterable[Path]) -> None:
     """Raises ActionError unless all of them are the user's as whom we run: in somebody else's, root's included, git's
     filters, drivers and settings would be that one's program run with our rights, and what is written ours in their tree."""
-    for path in folders:
+    for path in paths:
         try:
-            uid = path.stat().st_uid
+            uid = path.lstat().st_uid
         except OSError as problem:
             raise ActionError(f"{path}: {problem.strerror}") from None
         if uid != os.geteuid():

@@ -22,6 +22,7 @@ BRANCH_REFS = "refs/heads/"
 _MAX_OUTPUT = 64 << 20
 _MAX_PATHS = 20_000
 """Paths of one change: all of them stand in the journal, with what they were."""
+_MAX_SUBJECT = 500
 _PUSH_TIMEOUT = 20.0
 """Seconds: the bot's restart waits for the push, so a remote that hangs must not hold it up for long."""
 
@@ -177,7 +178,7 @@ def open_repository(path: str | None, timeout_ms: float, *refs: str) -> Reposito
     if not folder.is_dir():
         raise ActionError(f"there is no folder {path}")
     found, deadline = find_git_folders(folder), time.monotonic() + timeout_ms / 1_000
-    ensure_owned([folder] if found is None else found)
+    ensure_owned([Path(os.path.realpath(folder))] if found is None else found)
     if found is not None:
         ensure_contained(found, refs)
     asked = ("--show-toplevel", "--git-dir", "--git-common-dir")
@@ -192,7 +193,11 @@ def open_repository(path: str | None, timeout_ms: float, *refs: str) -> Reposito
             error_text = f"{path} is no git repository"
         raise ActionError(error_text)
     top, own, common = (Path(os.path.realpath(line)) for line in os.fsdecode(ran.stdout_bytes).splitlines())
-    if found is None or (own, common) != found[1:] or not Path(os.path.realpath(folder)).is_relative_to(top):
+    if (
+        found is None
+        or (own, common) != (found.git_dir, found.common_dir)
+        or not Path(os.path.realpath(folder)).is_relative_to(top)
+    ):
         raise ActionError(f"{path} is not within the work tree that its own git directory names: {top}")
     ensure_owned([top])
     return Repository(top, own, common, deadline)
@@ -235,6 +240,11 @@ def contains_commit(repo: Repository, commit: str, ancestor: str) -> bool:
 
 def has_commit(repo: Repository, commit: str) -> bool:
     return repo.git("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).exit_code == 0
+
+
+def commit_subject(repo: Repository, commit: str) -> str:
+    """The first line of what a commit says, not longer than anybody reads."""
+    return repo.git_line("show", "-s", "--format=%s", commit)[:_MAX_SUBJECT]
 
 
 def ensure_no_operation_in_progress(repo: Repository) -> None:
