@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -128,7 +127,7 @@ def _instrument_calls(nth: int, at_nth: Callable[[], None], *, programs: bool) -
     def counting(real: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **kwargs: Any) -> Any:
             # shutil.rmtree, tidying up: that it began is one step enough
-            left[0] -= sys._getframe(1).f_code.co_filename != shutil.__file__
+            left[0] -= sys._getframe(1).f_globals["__name__"] != "shutil"
             if left[0] == -1:
                 left[0] -= 1
                 at_nth()

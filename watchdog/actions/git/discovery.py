@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from watchdog.actions.git.open_tree import OpenTree
 from watchdog.core.errors import ActionError
 from watchdog.host.account import account_by_uid
-from watchdog.host.folder import Folder
 
 _MAX_POINTER = 8192
 """Bytes of a `.git` file, of `commondir`."""
@@ -94,7 +94,7 @@ def ensure_contained(folders: GitFolders, refs: Iterable[str] = ()) -> None:
 
     `refs`: full names of those that are written, beside what HEAD says.
     """
-    with Folder.open(folders.git_dir) as own, Folder.open(folders.common_dir) as common:
+    with OpenTree.open(folders.git_dir) as own, OpenTree.open(folders.common_dir) as common:
         for name in ("HEAD", "index", "logs/HEAD"):
             _ensure_plain(own, name)
         for name in ("packed-refs", "objects/info/alternates"):
@@ -113,7 +113,7 @@ def ensure_contained(folders: GitFolders, refs: Iterable[str] = ()) -> None:
             raise _leads_elsewhere(folders.common_dir / "objects" / linked)
 
 
-def _ensure_plain(folder: Folder, name: str, *, link_allowed: bool = False) -> None:
+def _ensure_plain(folder: OpenTree, name: str, *, link_allowed: bool = False) -> None:
     """A regular file or a folder of its own, or nothing; so is all on the way to it."""
     parts = name.split("/")
     for end in range(1, len(parts) + 1):
@@ -147,5 +147,5 @@ def _alternates(objects: Path) -> Iterator[Path]:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    with Folder.open(path.parent) as folder:
+    with OpenTree.open(path.parent) as folder:
         return folder.read(path.name, limit)

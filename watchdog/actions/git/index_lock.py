@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from watchdog.actions.git.open_tree import OpenTree
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
-from watchdog.host.folder import Folder
 
 _STALE_AFTER = 600.0
 _LOCK_TIMEOUT = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
@@ -32,7 +32,7 @@ _held_locks_guard = threading.Lock()
 def hold_index_lock(repo: Repository) -> Iterator[None]:
     """Hold the index lock. ActionError when somebody else does, and goes on doing so."""
     lock = repo.git_dir / _LOCK
-    with Folder.open(repo.git_dir) as folder:
+    with OpenTree.open(repo.git_dir) as folder:
         for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
             with _held_locks_guard:
                 if lock not in _held_locks and _acquire(repo, folder):
@@ -51,14 +51,14 @@ def hold_index_lock(repo: Repository) -> Iterator[None]:
 
 def ensure_unlocked(repo: Repository) -> None:
     """Looks only: ActionError when the index stays locked by somebody who may be alive."""
-    with Folder.open(repo.git_dir) as folder:
+    with OpenTree.open(repo.git_dir) as folder:
         for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
             if is_free(repo, folder):
                 return
     raise _lock_error(repo.git_dir / _LOCK)
 
 
-def is_free(repo: Repository, folder: Folder) -> bool:
+def is_free(repo: Repository, folder: OpenTree) -> bool:
     """Whether nobody alive has the index lock. `folder`: the git directory."""
     if repo.git_dir / _LOCK in _held_locks:
         return False
@@ -67,7 +67,7 @@ def is_free(repo: Repository, folder: Folder) -> bool:
 
 def remove_stale_lock(repo: Repository) -> bool:
     """Remove an index lock that we left behind when we were killed: it would keep everybody out. Says whether it is free."""
-    with Folder.open(repo.git_dir) as folder, _held_locks_guard, contextlib.suppress(OSError):
+    with OpenTree.open(repo.git_dir) as folder, _held_locks_guard, contextlib.suppress(OSError):
         if not is_free(repo, folder):
             return False
         if folder.lstat(_LOCK) is not None and folder.read(_LOCK, 100).startswith(_LOCK_SIGNATURE):
@@ -76,7 +76,7 @@ def remove_stale_lock(repo: Repository) -> bool:
     return False
 
 
-def _acquire(repo: Repository, folder: Folder) -> bool:
+def _acquire(repo: Repository, folder: OpenTree) -> bool:
     """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
     mark = _LOCK_SIGNATURE + f"{os.getpid()} {child_process.start_time(os.getpid()) or 0:.2f}\n".encode()
     try:
@@ -95,7 +95,7 @@ def _acquire(repo: Repository, folder: Folder) -> bool:
 def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None:
     """Clear locks of HEAD, its branch and other refs that nobody holds; `began`: just before our git was to take them."""
     branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-    with Folder.open(repo.git_dir) as own, Folder.open(repo.common_dir) as common:
+    with OpenTree.open(repo.git_dir) as own, OpenTree.open(repo.common_dir) as common:
         locks = [(own, "HEAD.lock"), *((common, f"{ref}.lock") for ref in (branch, *others) if ref)]
         for folder, lock in locks:
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None
                     folder.unlink(lock)  # our own git was killed while it held it
 
 
-def _is_stale(repo: Repository, folder: Folder) -> bool:
+def _is_stale(repo: Repository, folder: OpenTree) -> bool:
     try:
         found = folder.lstat(_LOCK)
         if found is None:

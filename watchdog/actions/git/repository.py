@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.actions.git.discovery import ensure_contained, ensure_owned, find_git_folders
+from watchdog.actions.git.open_tree import OpenTree
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
-from watchdog.host.folder import Folder
 
 BRANCH_REFS = "refs/heads/"
 _MAX_OUTPUT = 64 << 20
@@ -303,7 +303,7 @@ def worktree_entries(
     regular: list[str] = []
     id_length = 0
     try:
-        with Folder.open(repo.work_tree) as tree:
+        with OpenTree.open(repo.work_tree) as tree:
             for path in paths:
                 found = tree.lstat(path)
                 if found is None or stat.S_ISDIR(found.st_mode):
@@ -330,7 +330,7 @@ def worktree_entries(
 def worktree_file(repo: Repository, path: str, limit: int) -> bytes | None:
     """The first `limit` bytes of a regular file of the work tree; None where there is none that may be read."""
     try:
-        with Folder.open(repo.work_tree) as tree:
+        with OpenTree.open(repo.work_tree) as tree:
             return tree.read(path, limit)
     except OSError:
         return None
@@ -338,7 +338,7 @@ def worktree_file(repo: Repository, path: str, limit: int) -> bytes | None:
 
 def sparse_excluded(repo: Repository, paths: Iterable[str]) -> set[str]:
     """Those of the paths that are in the index and rightly not in the work tree: it is a sparse checkout."""
-    with Folder.open(repo.work_tree) as tree:
+    with OpenTree.open(repo.work_tree) as tree:
         missing = {path for path in paths if tree.lstat(path) is None}
     if not missing:
         return set()

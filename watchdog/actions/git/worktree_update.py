@@ -2,7 +2,7 @@
 
 Everything is made ready in a folder of ours in the tree; then each file is renamed into place, then the index, then the
 branch moves by compare-and-swap. Killed anywhere, `apply_update` with the same plan finishes it; failed anywhere, it puts
-all back. Either way the folder is gone then. Names are resolved from descriptors (`host.folder`): whoever swaps a folder of
+all back. Either way the folder is gone then. Names are resolved from descriptors (`open_tree`): whoever swaps a folder of
 the tree for a link meanwhile gets an error out of us.
 """
 
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from watchdog.actions.git import index_lock
 from watchdog.actions.git.commit_refs import BAD_REFS
+from watchdog.actions.git.open_tree import OpenTree, read_up_to, write_all
 from watchdog.actions.git.repository import (
     PathChange,
     Repository,
@@ -30,7 +31,6 @@ from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.host import atomic_file
-from watchdog.host.folder import Folder, read_up_to, write_all
 
 _STAGING_PREFIX = ".trading-watchdog-"
 MAX_EDITED_FILE = 4 << 20
@@ -100,7 +100,7 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
         sparse_excluded(repo, paths),
     )
     seen = {}
-    with Folder.open(repo.work_tree) as tree:
+    with OpenTree.open(repo.work_tree) as tree:
         for change in update.changes:
             path = change.path
             old, new = (
@@ -112,7 +112,7 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
     return seen
 
 
-def _is_obstructed(tree: Folder, path: str, removed: set[str]) -> bool:
+def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
     for parent in reversed([str(each) for each in PurePosixPath(path).parents][:-1]):
         found = tree.lstat(parent)
@@ -133,7 +133,7 @@ def _is_obstructed(tree: Folder, path: str, removed: set[str]) -> bool:
 
 def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> None:
     """Make the work tree, the index and the branch those of the plan's new commit. ActionError: all is as it was."""
-    with Folder.open(repo.work_tree) as tree, index_lock.hold_index_lock(repo):
+    with OpenTree.open(repo.work_tree) as tree, index_lock.hold_index_lock(repo):
         try:
             if resolve_head(repo) != update.old_commit:
                 raise ActionError(f"{repo.work_tree} was moved to another commit by somebody else — look at it")
@@ -155,7 +155,7 @@ def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> None:
 
 def clean_up(repo: Repository, update: WorktreeUpdate) -> None:
     """Nothing of ours stays in the tree or beside the index."""
-    with Folder.open(repo.work_tree) as tree, Folder.open(repo.git_dir) as own:
+    with OpenTree.open(repo.work_tree) as tree, OpenTree.open(repo.git_dir) as own:
         tree.remove_tree(update.staging_name)
         with contextlib.suppress(OSError):
             own.unlink(_ready_index(update))
@@ -163,12 +163,12 @@ def clean_up(repo: Repository, update: WorktreeUpdate) -> None:
 
 def is_half_done(repo: Repository, update: WorktreeUpdate) -> bool:
     """Whether a killed process had begun to exchange files: what they were is kept until that is ended or put back."""
-    with Folder.open(repo.work_tree) as tree:
+    with OpenTree.open(repo.work_tree) as tree:
         return tree.lstat(f"{update.staging_name}/old") is not None
 
 
 def _undo_update(
-    repo: Repository, update: WorktreeUpdate, tree: Folder, staging: Folder, problem: BaseException
+    repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree, problem: BaseException
 ) -> None:
     """After a failure: back to the old commit, unless the branch has moved already. Then the problem goes its way."""
     words = str(problem)
@@ -189,7 +189,7 @@ def _undo_update(
     raise problem
 
 
-def _open_staging(tree: Folder, update: WorktreeUpdate) -> Folder:
+def _open_staging(tree: OpenTree, update: WorktreeUpdate) -> OpenTree:
     """A folder from which a rename into the tree is one step, so in the tree itself; git overlooks it."""
     name = update.staging_name
     try:
@@ -215,7 +215,7 @@ def _ensure_unmodified(repo: Repository, update: WorktreeUpdate) -> None:
         raise ActionError(f"changed by somebody else in the meantime: {format_list(foreign)} — look at it")
 
 
-def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: Folder, staging: Folder) -> None:
+def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
     """The new files, ready to be renamed: right content and mode, on the disk."""
     staging.remove_tree("new")
     staging.make_folder("new")
@@ -273,7 +273,7 @@ def apply_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]])
     return content, missing
 
 
-def _replace_files(repo: Repository, update: WorktreeUpdate, tree: Folder, staging: Folder) -> None:
+def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
     before = set(classify_paths(repo, update)[0])
     changing = [change for change in update.changes if change.path in before]
     gone = [change.path for change in changing if expected_entries(update, change)[1] is None]
@@ -296,7 +296,7 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: Folder, stagi
             tree.fsync("" if parent == "." else parent)
 
 
-def _remove_empty_parents(tree: Folder, path: str) -> None:
+def _remove_empty_parents(tree: OpenTree, path: str) -> None:
     """Git keeps no empty folders."""
     for parent in [str(each) for each in PurePosixPath(path).parents][:-1]:
         try:
@@ -310,12 +310,12 @@ def _ready_index(update: WorktreeUpdate) -> str:
     return f"index{update.staging_name}"
 
 
-def _update_index(repo: Repository, update: WorktreeUpdate, staging: Folder, old: str, new: str) -> None:
+def _update_index(repo: Repository, update: WorktreeUpdate, staging: OpenTree, old: str, new: str) -> None:
     """Only the change's own paths move: what somebody has staged beside them stays staged.
 
     The index keeps its time at each copy: by it git tells which files changed in the instant in which it was written.
     """
-    with Folder.open(repo.git_dir) as own:
+    with OpenTree.open(repo.git_dir) as own:
         for leftover in ("index", "index.lock"):
             staging.unlink(leftover)
         own.unlink(_ready_index(update))
@@ -328,7 +328,7 @@ def _update_index(repo: Repository, update: WorktreeUpdate, staging: Folder, old
         own.fsync()
 
 
-def _update_branch(repo: Repository, update: WorktreeUpdate, staging: Folder, reason: str) -> None:
+def _update_branch(repo: Repository, update: WorktreeUpdate, staging: OpenTree, reason: str) -> None:
     if began := staging.lstat("branch"):
         refs = [f"{BAD_REFS}{update.bad_commit}", *([update.branch] if update.branch else [])]
         index_lock.remove_stale_ref_locks(repo, began.st_mtime, *refs)
@@ -351,7 +351,7 @@ def _update_branch(repo: Repository, update: WorktreeUpdate, staging: Folder, re
             raise
 
 
-def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: Folder, staging: Folder) -> None:
+def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
     """Back to the old commit: the very files that were there, and the index."""
     after = set(classify_paths(repo, update)[1])
     for change in update.changes:

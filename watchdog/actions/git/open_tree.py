@@ -18,13 +18,14 @@ from types import TracebackType
 from watchdog.core.errors import ActionError
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WALK_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO or a device is opened by nobody who then waits for it: without O_NONBLOCK, opening is waiting.
 _FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR)
 _CHUNK = 1 << 20
 
 
-class Folder:
+class OpenTree:
     """The folder itself, open until it is closed. Names are relative to it, with ``/`` between their parts.
 
     What raises OSError has the name as the error's `filename`; a link on the way to it is ELOOP or ENOTDIR.
@@ -35,7 +36,7 @@ class Folder:
         self.fd = fd
 
     @classmethod
-    def open(cls, path: Path) -> Folder:
+    def open(cls, path: Path) -> OpenTree:
         """Raises ActionError when that is no folder, but a link to one, say."""
         try:
             return cls(path, os.open(path, _FOLDER_FLAGS))
@@ -44,7 +45,7 @@ class Folder:
                 raise ActionError(f"{path} is no folder of its own (a link?) — look at who put that there") from None
             raise ActionError(f"{path} cannot be opened: {problem.strerror}") from None
 
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> OpenTree:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -67,7 +68,7 @@ class Folder:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(part, dir_fd=here)
                 try:
-                    below = os.open(part, _FOLDER_FLAGS, dir_fd=here)
+                    below = os.open(part, _WALK_FLAGS, dir_fd=here)
                 except OSError as problem:
                     problem.filename = self._full_name(name)
                     raise
@@ -77,10 +78,10 @@ class Folder:
         finally:
             os.close(here)
 
-    def subfolder(self, name: str) -> Folder:
+    def subfolder(self, name: str) -> OpenTree:
         """A folder below this one. Raises OSError."""
         with self.parent(name) as (at, last):
-            return Folder(self.path / name, os.open(last, _FOLDER_FLAGS, dir_fd=at))
+            return OpenTree(self.path / name, os.open(last, _FOLDER_FLAGS, dir_fd=at))
 
     def make_folder(self, name: str, mode: int = 0o777) -> None:
         """Raises OSError: FileExistsError when anything at all has that name."""
@@ -151,17 +152,17 @@ class Folder:
         finally:
             os.close(file)
 
-    def rename(self, name: str, to: Folder, new_name: str) -> None:
+    def rename(self, name: str, to: OpenTree, new_name: str) -> None:
         """In one step, over whatever file is there; folders that the new name needs are made. Raises OSError."""
         with self.parent(name) as (at, last), to.parent(new_name, create=True) as (new_at, new_last):
             os.replace(last, new_last, src_dir_fd=at, dst_dir_fd=new_at)
 
-    def link(self, name: str, to: Folder, new_name: str) -> None:
+    def link(self, name: str, to: OpenTree, new_name: str) -> None:
         """A second name for the very file or link. Raises OSError."""
         with self.parent(name) as (at, last), to.parent(new_name, create=True) as (new_at, new_last):
             os.link(last, new_last, src_dir_fd=at, dst_dir_fd=new_at, follow_symlinks=False)
 
-    def copy_file(self, name: str, to: Folder, new_name: str) -> None:
+    def copy_file(self, name: str, to: OpenTree, new_name: str) -> None:
         """A regular file once more, flushed to the disk: content, rights (setuid and setgid aside) and time. OSError."""
         source = self.open_file(name)
         try:
@@ -179,7 +180,7 @@ class Folder:
         finally:
             os.close(source)
 
-    def link_or_copy(self, name: str, to: Folder, new_name: str) -> None:
+    def link_or_copy(self, name: str, to: OpenTree, new_name: str) -> None:
         """A second name for the file or link; a copy where the file system, or whose the file is, forbids that. OSError."""
         try:
             self.link(name, to, new_name)
