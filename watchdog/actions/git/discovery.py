@@ -17,6 +17,7 @@ from watchdog.host.account import account_by_uid
 _MAX_POINTER = 8192
 """Bytes of a `.git` file, of `commondir`."""
 _MAX_ALTERNATES = 64 << 10
+_MAX_BORROWED = 100
 _MAX_DEPTH = 5
 """Of repositories that borrow from one another; git's own limit."""
 
@@ -68,9 +69,9 @@ def borrowed_objects(common_dir: Path) -> tuple[Path, ...]:
     found: dict[Path, None] = {}
     around = [common_dir / "objects"]
     for _ in range(_MAX_DEPTH):
-        around = [path for folder in around for path in _alternates(folder) if path not in found]
+        around = [path for folder in around for path in _alternates(folder) if path not in found][:_MAX_BORROWED]
         found |= dict.fromkeys(around)
-    return tuple(found)
+    return tuple(found)[:_MAX_BORROWED]
 
 
 def ensure_owned(paths: Iterable[Path]) -> None:
@@ -138,7 +139,7 @@ def _leads_elsewhere(path: Path) -> ActionError:
 
 
 def _alternates(objects: Path) -> Iterator[Path]:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, ActionError):
         for line in _read(objects / "info" / "alternates", _MAX_ALTERNATES).splitlines():
             if line and not line.startswith(b"#"):
                 if line.startswith(b'"') and line.endswith(b'"'):

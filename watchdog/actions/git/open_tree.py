@@ -67,14 +67,13 @@ class OpenTree:
                 if create:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(part, dir_fd=here)
-                try:
-                    below = os.open(part, _WALK_FLAGS, dir_fd=here)
-                except OSError as problem:
-                    problem.filename = self._full_name(name)
-                    raise
+                below = os.open(part, _WALK_FLAGS, dir_fd=here)
                 os.close(here)
                 here = below
             yield here, last
+        except OSError as problem:
+            problem.filename = self._full_name(name)
+            raise
         finally:
             os.close(here)
 

@@ -212,7 +212,11 @@ def _ensure_unmodified(repo: Repository, update: WorktreeUpdate) -> None:
     foreign = [c.path for c in update.changes if c.path in index and index[c.path] != c.new_entry]
     foreign += classify_paths(repo, update)[2]
     if foreign:
-        raise ActionError(f"changed by somebody else in the meantime: {format_list(foreign)} — look at it")
+        raise _changed_meanwhile(foreign)
+
+
+def _changed_meanwhile(paths: Sequence[str]) -> ActionError:
+    return ActionError(f"changed by somebody else in the meantime: {format_list(paths)} — look at it")
 
 
 def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
@@ -274,7 +278,10 @@ def apply_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]])
 
 
 def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
-    before = set(classify_paths(repo, update)[0])
+    still, _, neither = classify_paths(repo, update)
+    if neither:  # looked at once more, since what came before took its time
+        raise _changed_meanwhile(neither)
+    before = set(still)
     changing = [change for change in update.changes if change.path in before]
     gone = [change.path for change in changing if expected_entries(update, change)[1] is None]
     come = [change.path for change in changing if expected_entries(update, change)[1] is not None]
