@@ -14,7 +14,7 @@ import pytest
 from tests.rollback.harness import START, RollbackHarness, SimulatedKill, command_step, flag_step, make_repair, restart
 from watchdog.core.offload import DeadlineExceededError, ThreadOffload
 from watchdog.plans.models import HttpCheck, LogCheck
-from watchdog.rollback.checks import LogReader
+from watchdog.rollback.checks import LogFile, LogReader
 
 # ─ proof, doubt and the watch ─
 
@@ -429,7 +429,7 @@ def test_a_repair_that_nobody_wants_any_more_does_not_run(harness: RollbackHarne
 def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path) -> None:
     log = tmp_path / "bot.log"
     log.write_bytes(b"")
-    reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), log, {})
+    reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), LogFile(str(tmp_path), "bot.log"), {})
     with log.open("ab") as file:
         for _ in range(3):
             file.write(b"." * (1 << 20))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import cast
 
 from watchdog.core.errors import ActionError
@@ -19,7 +18,7 @@ from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BackupRecorder
-from watchdog.rollback.checks import log_path, log_position
+from watchdog.rollback.checks import LogFile, log_path, log_position
 from watchdog.rollback.context import RollbackContext
 
 PROBE_TIMEOUT_S = 30.0
@@ -66,7 +65,7 @@ class StepExecutor:
         self._wait = wait
         self._generated_steps = generated_steps
         self._backup_recorder = BackupRecorder(run, location, context, self.run_in_thread)
-        self._watched_log: tuple[Path, str] | None = None
+        self._watched_log: tuple[LogFile, str] | None = None
         """The log that the row at work is proven by, and which row that is."""
         self._offload_key = f"{run.kind} {run.target}"
         """Under which one thing is done at a time."""

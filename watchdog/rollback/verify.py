@@ -95,8 +95,10 @@ class Verifier:
                         lines = await _poll_log(log, executor)
                         if lines.forbidden_line is not None:
                             return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
-                        if verify.log.present is not None:
+                        if verify.log.present is not None or lines.required_found is None:
                             answered_conditions[verify.log.describe()] = lines.required_found
+                        else:
+                            answered_conditions.pop(verify.log.describe(), None)  # it may be read again
                 if why := find_trip():
                     return ProofResult("disproven", why)
                 if now >= settled:
