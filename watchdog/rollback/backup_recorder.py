@@ -12,6 +12,7 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
+from watchdog.host import file_state
 from watchdog.journal.runs import PlanRun, StepId
 from watchdog.journal.storage import Transaction
 from watchdog.rollback import backup
@@ -66,7 +67,7 @@ class BackupRecorder:
         now: dict[str, JsonObject] = {}
         for path in {path for path in recorded if any(path.is_relative_to(one) for one in touched)}:
             with contextlib.suppress(ActionError):
-                now[str(path)] = cast(JsonObject, await self._offload(BACKUP_TIMEOUT_S, backup.file_state, path))
+                now[str(path)] = cast(JsonObject, await self._offload(BACKUP_TIMEOUT_S, file_state.file_state, path))
         with self._context.journal.transaction() as tx:
             tx.backups.record_result(self._run.id, self._run.incident, now)
 

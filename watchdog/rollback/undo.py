@@ -13,6 +13,7 @@ from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
+from watchdog.host import file_state
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.storage import Journal
 from watchdog.plans.done_steps import done_steps
@@ -39,9 +40,11 @@ class UndoStep(ActionModel):
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"seen": what is there}``. Raises ActionError when somebody else changed it since."""
-        seen = backup.file_state(Path(self.path))
+        seen = file_state.file_state(Path(self.path))
         if not (
-            backup.same_content(seen, self.was) or backup.same_content(seen, self.left) or self._matches_head(seen)
+            file_state.same_content(seen, self.was)
+            or file_state.same_content(seen, self.left)
+            or self._matches_head(seen)
         ):
             raise ActionError(f"{self.path} was changed since by somebody else — look at it, it is left as it is")
         return {"seen": seen}
@@ -50,19 +53,17 @@ class UndoStep(ActionModel):
         return (Path(self.path),)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
-        if not backup.same_content(backup.file_state(Path(self.path)), captured["seen"]):
-            raise ActionError(f"{self.path} was changed by somebody else in the meantime — look at it")
-        backup.restore_file(Path(self.path), self.was, self.copy_of)
+        backup.restore_file(Path(self.path), self.was, self.copy_of, captured["seen"])
         return self.describe()
 
     def state(self, captured: JsonObject) -> StepState:
         try:
-            seen = backup.file_state(Path(self.path))
+            seen = file_state.file_state(Path(self.path))
         except ActionError:
             return "unknown"
         if seen == self.was:
             return "after"
-        return "before" if backup.same_content(seen, captured["seen"]) else "other"
+        return "before" if file_state.same_content(seen, captured["seen"]) else "other"
 
     def _matches_head(self, seen: JsonObject) -> bool:
         """Undo's own commit put it there: it is what HEAD says."""
