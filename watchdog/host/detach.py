@@ -25,11 +25,15 @@ import stat
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # not imported: that would double the time, too
+    from collections.abc import Mapping
+    from typing import Any
+
 EXIT_ALREADY_STARTED = 3
 
 
-def main() -> int:
-    order = json.loads(sys.argv[1])
+def main(order: Mapping[str, Any]) -> int:
     pid_file = order["pid_file"]
     name = os.path.basename(pid_file)
     try:
@@ -65,7 +69,7 @@ def main() -> int:
         time.sleep(0.01)
 
 
-def _exec_program(order: dict[str, object], folder: int, error_pipe: int) -> None:
+def _exec_program(order: Mapping[str, Any], folder: int, error_pipe: int) -> None:
     """In the child: pid file, streams, then the bot's program. Never returns."""
     what = "nothing"
     try:
@@ -169,4 +173,4 @@ def _report(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -6,6 +6,7 @@ chunks, and all else is JSON. Paths are full ones, and no link on the way is fol
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import stat
@@ -17,7 +18,7 @@ from watchdog.core.model import JsonObject
 from watchdog.host.atomic_file import hidden_name, replacement
 from watchdog.host.folder import Folder, open_folder
 
-CHUNK = 1 << 20
+CHUNK = 4 << 20
 """Bytes that are handed on at once."""
 
 
@@ -68,6 +69,21 @@ def _read(folder: Folder, name: str, write: Callable[[bytes], object] = lambda _
         "uid": found.st_uid,
         "gid": found.st_gid,
     }
+
+
+def list_files(touched: tuple[Path, ...]) -> list[tuple[Path, int]]:
+    """`files_under`, as one answer."""
+    return list(files_under(touched))
+
+
+def read_part(path: Path, offset: int) -> str:
+    """A file's bytes from `offset` on, `CHUNK` at most, as base64; empty at its end. Raises ActionError."""
+    try:
+        with open_folder(path.parent) as folder, folder.open_file(path.name) as file:
+            file.seek(offset)
+            return base64.b64encode(file.read(CHUNK)).decode()
+    except OSError as error:
+        raise ActionError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def restore_file(path: Path, was: JsonObject, chunks: Iterable[bytes] = (), expected: JsonObject | None = None) -> None:

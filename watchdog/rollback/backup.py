@@ -5,6 +5,7 @@ Two sides: the target's is read and written by `host.file_state`; the copies lie
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from watchdog.actions.git import repository
 from watchdog.core.errors import ActionError
+from watchdog.core.executor import CallOwner, call_directly
 from watchdog.core.model import JsonObject
 from watchdog.core.telemetry import log
 from watchdog.host import file_state
@@ -37,24 +39,35 @@ class SavedFile(NamedTuple):
     """File that holds the bytes."""
 
 
-def back_up(folder: Path, touched: Iterable[Path], repo: str | None) -> list[SavedFile]:
+def back_up(
+    folder: Path, touched: Iterable[Path], repo: str | None, call_owner: CallOwner = call_directly
+) -> list[SavedFile]:
     """Copies of what is there, flushed to the disk. Raises ActionError: what cannot be saved is not changed."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        paths = dict(file_state.files_under(touched))
+        paths: dict[Path, int] = dict(call_owner(file_state.list_files, tuple(touched)))
         if (size := sum(paths.values())) > _MAX_BYTES:
             raise ActionError(f"{size >> 20} MB would have to be saved first, and {_MAX_BYTES >> 20} MB is the most")
         saved = []
         for path in sorted(paths):
             with NewCopy(folder) as copy:
-                was = file_state.read_for_backup(path, copy.write)
+                was = call_owner(file_state.file_state, path)
+                for chunk in _read_parts(path, call_owner) if was["kind"] == "file" else ():
+                    copy.write(chunk)
                 saved.append(SavedFile(str(path), was, copy.keep(was)))
-        if repo is not None and (Path(repo) / ".git").exists():
-            _write_git_state(folder, read_git_state(repo) if _lacks_git_state(folder) else {})
+        if repo is not None and _lacks_git_state(folder):
+            _write_git_state(folder, call_owner(read_git_state, repo))
         fsync_directory(folder)
     except OSError as error:
         raise ActionError(f"{folder}: {error.strerror}: what is about to be changed cannot be saved") from None
     return saved
+
+
+def _read_parts(path: Path, call_owner: CallOwner) -> Iterator[bytes]:
+    offset = 0
+    while part := base64.b64decode(call_owner(file_state.read_part, path, offset)):
+        yield part
+        offset += len(part)
 
 
 def restore_file(path: Path, was: JsonObject, copy: str | None, expected: JsonObject | None = None) -> None:
@@ -116,16 +129,18 @@ def delete_backups(folder: Path, runs: Iterable[int]) -> None:
         shutil.rmtree(folder / str(run), ignore_errors=True)
 
 
-def read_git_state(repo: str) -> Mapping[str, bytes]:
+def read_git_state(repo: str) -> dict[str, str]:
     """HEAD, the patch of a dirty tree and the names of untracked files: for people; undo itself goes by the files.
 
-    So no repair is given up because git does not answer, or may not: a flag needs no git.
+    So no repair is given up because git does not answer, or may not: a flag needs no git. Bytes as base64.
     """
-    found: dict[str, bytes] = {}
+    found: dict[str, str] = {}
+    if not (Path(repo) / ".git").exists():
+        return found
     try:
         git = repository.open_repository(repo, _GIT_TIMEOUT_MS)
         for name, args in _GIT_NOTES.items():
-            found[name] = git.git(*args).stdout_bytes
+            found[name] = base64.b64encode(git.git(*args).stdout_bytes).decode()
     except ActionError as error:
         log.warning("%s: HEAD and the patch of what is edited are not kept beside the files: %s", repo, error)
     return found
@@ -135,11 +150,11 @@ def _lacks_git_state(folder: Path) -> bool:
     return not all((folder / name).exists() for name in _GIT_NOTES)
 
 
-def _write_git_state(folder: Path, notes: Mapping[str, bytes]) -> None:
+def _write_git_state(folder: Path, notes: Mapping[str, str]) -> None:
     """What is there already says how it was before the first step."""
     for name, content in notes.items():
         if not (folder / name).exists():
-            (folder / name).write_bytes(content)
+            (folder / name).write_bytes(base64.b64decode(content))
 
 
 def _sha256(path: Path) -> str:
