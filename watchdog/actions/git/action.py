@@ -225,6 +225,13 @@ class GitAction(ActionModel):
             return None
         return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
 
+    def local_remotes(self) -> list[Path]:
+        """What is written outside of the repository: the one that it is pushed to, when that lies on this machine."""
+        if self.push is None:
+            return []
+        repo = repository.open_repository(self.repo, _QUERY_TIMEOUT_MS)
+        return repository.local_remote(repo, self.push)
+
     def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
         """Full names, as far as they are known: git would follow links on the way to them."""
         branch = f"{repository.BRANCH_REFS}{self.branch}" if self.branch else None
