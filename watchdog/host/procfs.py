@@ -12,6 +12,7 @@ import psutil
 
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis
+from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.host.systemctl import SystemctlError, unit_status
 
@@ -19,6 +20,8 @@ SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
 PID_FILE_SLACK = 2.0
 """Seconds by which a start time, derived from the boot time, may be off against a file's time."""
+MAX_CMDLINE_BYTES = 16 * 1_024
+"""What is looked at of a command line: it may be as long as its owner likes, and everybody's are read."""
 
 Metrics = dict[str, float]
 
@@ -85,14 +88,14 @@ def _is_hidden(pid: int) -> bool:
     return True
 
 
-def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
+def find_by_cmdline(pattern: Pattern) -> psutil.Process | None:
     """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it."""
-    found: dict[int, tuple[psutil.Process, list[str], int]] = {}
-    for process in psutil.process_iter(["cmdline", "ppid"]):
-        info = process.info
-        words: list[str] = info["cmdline"] or []  # none of a zombie, of a kernel thread, of what may not be seen
-        if words and process.pid != os.getpid() and pattern.search(" ".join(words)):
-            found[process.pid] = (process, words, info["ppid"])
+    found: dict[int, tuple[psutil.Process, str, int]] = {}
+    for process in psutil.process_iter():
+        words = _command_line(process.pid)
+        if words and process.pid != os.getpid() and pattern.matches(words):
+            with suppress(psutil.NoSuchProcess):
+                found[process.pid] = (process, words, process.ppid())
     firsts = {
         pid: (process, parent)
         for pid, (process, words, parent) in found.items()
@@ -103,9 +106,19 @@ def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
     if len(left) > 1:
         pids = ", ".join(str(process.pid) for process in left[:5])
         raise SourceError(
-            f"{len(left)} processes match {pattern.pattern!r} ({pids}) — make cmdline narrower, or use unit or pid_file"
+            f"{len(left)} processes match {pattern.text!r} ({pids}) — make cmdline narrower, or use unit or pid_file"
         )
     return left[0] if left else None
+
+
+def _command_line(pid: int) -> str:
+    """Arguments joined by spaces; empty of a zombie, of a kernel thread, of what may not be seen."""
+    try:
+        with Path(psutil.PROCFS_PATH, str(pid), "cmdline").open("rb") as file:
+            said = file.read(MAX_CMDLINE_BYTES)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+    return said.removesuffix(b"\0").decode("utf-8", "replace").replace("\0", " ")
 
 
 def process_metrics(
