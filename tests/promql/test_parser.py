@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+import promql_parser
 import pytest
 
 from watchdog.core.errors import WatchdogError
@@ -171,3 +172,49 @@ def test_a_deep_expression_is_refused(text: str) -> None:
 def test_brackets_inside_strings_and_comments_do_not_count() -> None:
     brackets = "(" * 500
     assert parse(f'a{{x="{brackets}"}} # {brackets}').node == VectorSelector("a", (Matcher("x", "=", brackets),))
+
+
+def test_the_regular_expressions_of_one_expression_are_counted() -> None:
+    matchers = [f'x{i}=~"a{i}.*"' for i in range(64)]
+    parse(f"a{{{','.join(matchers)}}}")
+
+    with pytest.raises(PromqlError, match="has 65 regular expressions, at most 64 are read"):
+        parse(f"a{{{','.join([*matchers, 'y!~`b`'])}}}")
+
+
+def test_no_other_engine_compiles_what_re2_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, parse_beneath = list[str](), promql_parser.parse
+
+    def record(text: str) -> object:
+        seen.append(text)
+        return parse_beneath(text)
+
+    monkeypatch.setattr(promql_parser, "parse", record)
+
+    for text in (
+        'a{x=~"\\\\w{100}"}',
+        "a{x !~ #=~\n '\\\\w{100}'}",
+        "sum(a{y='=~', x=~`\\w{100}`})",
+        'a{x=~"b", y!~"c"}',
+    ):
+        parse(text)
+
+    assert len(seen) == 4
+    assert not [text for text in seen if re.search("[=!]~", text.replace("#=~", "").replace("'=~'", ""))]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'a{x=~"\\d"}', r"\d"),
+        (r"a{x=~'\\d'}", r"\d"),
+        (r"a{x=~`\d`}", r"\d"),
+        ('a{x=~`"\n`}', '"\n'),
+        ("a{x=~ # why\n 'b'}", "b"),
+    ],
+)
+def test_a_regular_expression_is_read_in_every_kind_of_quotes(text: str, value: str) -> None:
+    node = parse(text).node
+
+    assert isinstance(node, VectorSelector)
+    assert [(each.op, each.value) for each in node.matchers] == [("=~", value)]

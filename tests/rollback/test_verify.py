@@ -443,6 +443,19 @@ def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path
     assert seen.forbidden_line is not None
 
 
+def test_a_long_line_is_looked_at_to_its_end_and_what_it_costs_is_linear(tmp_path: Path) -> None:
+    log = tmp_path / "bot.log"
+    log.write_bytes(b"")
+    reader = LogReader(LogCheck(file="bot.log", absent="(a+)+PANIC", present="^$"), log, {})
+    log.write_bytes(b"a" * 900_000 + b"PANIC\n")  # Python's re would backtrack for years in what lies before
+
+    assert reader.poll() == (("a" * 300), False)
+
+    with log.open("ab") as file:
+        file.write(b"\n")
+    assert reader.poll().required_found
+
+
 def test_a_page_that_proves_is_told_without_its_password() -> None:
     assert (
         HttpCheck(url="http://ada:hush@127.0.0.1:1/ping?key=hush").describe() == "http://127.0.0.1:1/ping answers 200"
