@@ -329,7 +329,8 @@ class RollbackHarness:
         if self.pool is not None:
             return await self.pool(key, deadline, call, *args, **kwargs)
         if isinstance(call, partial):
-            call, args = call.func, (*call.args, *args)
+            first: tuple[Any, ...] = call.args
+            call, args = call.func, (*first, *args)
         owner = getattr(call, "__self__", None)
         if isinstance(owner, DirectExecutor):
             call, args = args[1], args[2:]

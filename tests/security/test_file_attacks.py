@@ -19,7 +19,7 @@ from watchdog.core.target import Target
 from watchdog.host import atomic_file, file_state
 from watchdog.plans.models import LogCheck
 from watchdog.rollback import backup
-from watchdog.rollback.checks import LogFile, LogReader, log_position
+from watchdog.rollback.checks import LogFile, LogReader, log_position, read_log
 
 FLAG = {"do": "flag", "file": "conf/config.py", "set": {"FEATURE": False}}
 RESTORE = {"do": "restore", "file": "state.json", "from": "state.json.backup"}
@@ -220,8 +220,8 @@ def test_a_log_that_may_not_be_read_proves_nothing_and_holds_nobody_up(lab: Lab,
         _put(log, kind)
     file = LogFile(str(lab.bot), "bot.log")
 
-    def look() -> tuple[list[int], tuple[object, ...]]:
-        reader = LogReader(LogCheck(file="bot.log", absent=OUTSIDE.decode(), present=OUTSIDE.decode()), file, {})
-        return log_position(file), tuple(reader.poll())
+    def look() -> tuple[tuple[int, int], tuple[object, ...]]:
+        reader = LogReader(LogCheck(file="bot.log", absent=OUTSIDE.decode(), present=OUTSIDE.decode()), {}, (0, 0))
+        return log_position(file), tuple(reader.add(read_log(file, 0, 0, 1_000)))
 
-    assert run_in_child(look, uid=BOT, seconds=5) == ([0, 0], (None, None))
+    assert run_in_child(look, uid=BOT, seconds=5) == ((0, 0), (None, None))

@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from watchdog.cli.arguments import Commands, add_command
+from watchdog.core.pattern import PatternError, search_pattern
 from watchdog.core.telemetry import log
 from watchdog.documents.problems import Problem
 from watchdog.offline.ruletest.runner import CaseResult, run_tests
@@ -29,8 +29,8 @@ def register(commands: Commands) -> None:
 
 def run_test_files(options: argparse.Namespace) -> int:
     try:
-        only = None if options.run is None else re.compile(options.run)
-    except re.error as error:
+        only = None if options.run is None else search_pattern(options.run)
+    except PatternError as error:
         print(f"trading-watchdog: --run is no regular expression: {error}", file=sys.stderr)
         return 2
     log.addHandler(logging.NullHandler())  # what the pipeline logs of incidents is no news here

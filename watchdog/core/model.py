@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
 
+from watchdog.core.pattern import validate_search_pattern
 from watchdog.core.units import parse_duration
 
 Millis = int
@@ -29,6 +30,9 @@ FrozenList = Annotated[tuple[T, ...], Strict(False)]
 
 Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 """``90s``, ``5m``, ``1h30m`` in a file; milliseconds in the code."""
+
+Regex = Annotated[str, AfterValidator(validate_search_pattern)]
+"""A regular expression, found anywhere in a text by `core.pattern.search_pattern`."""
 
 Secret: TypeAlias = SecretStr
 """A text that is shown nowhere; only for models that `expand_environment`, since only their secrets are redacted."""

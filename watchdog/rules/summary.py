@@ -62,8 +62,12 @@ def format_limit(check: Check) -> str:
 
 def unknown_placeholders(summary: str) -> list[str]:
     """What stands in ``{{ }}`` and means nothing; also an unclosed ``{{`` and a ``}}`` that closes nothing."""
-    found = re.findall(r"\{\{(.*?)\}\}", summary, re.DOTALL)
-    rest = re.sub(r"\{\{.*?\}\}", "", summary, flags=re.DOTALL)
+    before, *parts = summary.split("{{")
+    found, rest = list[str](), [before]
+    for part in parts:
+        inside, closed, behind = part.partition("}}")
+        found += [inside] if closed else []
+        rest.append(behind if closed else "{{")
     wrong = [text.strip() for text in found if not _KNOWN_PLACEHOLDER.fullmatch(text.strip())]
-    wrong += ["an unclosed {{"] if "{{" in rest else []
-    return wrong + (["a }} that closes nothing"] if "}}" in rest else [])
+    wrong += ["an unclosed {{"] if any("{{" in text for text in rest) else []
+    return wrong + (["a }} that closes nothing"] if any("}}" in text for text in rest) else [])

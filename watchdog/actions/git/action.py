@@ -82,7 +82,7 @@ class GitAction(ActionModel):
     @field_validator("push")
     @classmethod
     def _validate_remote(cls, remote: str | None) -> str | None:
-        if remote is not None and re.search(r"://[^/@]*:[^/@]*@", remote):
+        if remote is not None and re.search(r"://[^/@:]*:[^/@]*@", remote):
             raise ValueError(
                 "an address with a password would stand in the journal and in messages; name a remote, as origin"
             )

@@ -62,7 +62,7 @@ class QueryTimes(NamedTuple):
 
 def parse_moment(text: str, now: Millis) -> Millis:
     """``now``, ``now-1h30m``, or a time as it stands in a file → ms. Raises HistoryError with the cure."""
-    relative = re.fullmatch(r"\s*now\s*(?:-\s*(\S+))?\s*", text)
+    relative = re.fullmatch(r"\s*now\s*+(?:-\s*(\S+)\s*)?", text)
     try:
         if relative is None:
             return parse_time(text)
