@@ -13,6 +13,7 @@ from __future__ import annotations
 from watchdog.promql.embedded import EmbeddedEvaluator
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.engine import QueryResult, evaluate
+from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
     detects_absence,
@@ -29,6 +30,7 @@ from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
     "EmbeddedEvaluator",
+    "EvaluationLimits",
     "EvaluationRound",
     "Evaluator",
     "Expr",

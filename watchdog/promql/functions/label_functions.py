@@ -9,7 +9,8 @@ from collections.abc import Callable
 from watchdog.core.model import Labels
 from watchdog.promql.errors import PromqlError, unsupported_error
 from watchdog.promql.eval.context import EvaluationContext
-from watchdog.promql.eval.vectors import Vector, as_vector, make_merge_plan, merge_series
+from watchdog.promql.eval.limits import MAX_LABEL_LENGTH
+from watchdog.promql.eval.vectors import Keys, Vector, as_vector, make_merge_plan, merge_series
 from watchdog.promql.functions.function import EvaluateNode
 from watchdog.promql.parse.nodes import FunctionCall, Node, StringLiteral
 
@@ -61,25 +62,51 @@ def _texts(args: tuple[Node, ...]) -> list[str]:
 def _relabel(make: Callable[..., Labels], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
     vector, texts = as_vector(evaluate(node.args[0], run)), _texts(node.args)
     plan = node.plan_cache.get(
-        vector.keys, None, lambda: make_merge_plan(tuple(make(key, *texts) for key in vector.keys))
+        vector.keys, None, lambda: make_merge_plan(_relabel_keys(make, node, run, vector, texts))
     )
     return merge_series(plan, vector.v, vector.present)
 
 
+def _relabel_keys(
+    make: Callable[..., Labels], node: FunctionCall, run: EvaluationContext, vector: Vector, texts: list[str]
+) -> Keys:
+    keys, chars = [], 0
+    for key in vector.keys:
+        keys.append(make(key, *texts))
+        chars += sum(len(value) for _, value in keys[-1])
+        if run.limits is not None and chars > run.limits.label_chars:
+            raise PromqlError(
+                f"{node.func} makes labels of more than {run.limits.label_chars:,} characters in all"
+                " — select fewer series, or make shorter labels"
+            )
+    return tuple(keys)
+
+
 def _label_replace(key: Labels, to: str, replacement: str, source: str, pattern: str) -> Labels:
-    found = compile_regex(pattern).fullmatch(dict(key).get(source, ""))
+    text = dict(key).get(source, "")
+    found = compile_regex(pattern).fullmatch(text)
+    if replacement.count("$") * len(text) > 64 * MAX_LABEL_LENGTH:  # before it is put together
+        raise _too_long(to)
     return key if found is None else _set_label(key, to, _expand_template(replacement, found))
 
 
 def _label_join(key: Labels, to: str, separator: str, *sources: str) -> Labels:
     labels = dict(key)
+    if len(separator) * len(sources) > 64 * MAX_LABEL_LENGTH:
+        raise _too_long(to)
     return _set_label(key, to, separator.join(labels.get(source, "") for source in sources))
 
 
 def _set_label(key: Labels, label: str, value: str) -> Labels:
     """An empty value is no label."""
+    if len(value) > MAX_LABEL_LENGTH:
+        raise _too_long(label)
     kept = [pair for pair in key if pair[0] != label]
     return tuple(sorted([*kept, (label, value)] if value else kept))
+
+
+def _too_long(label: str) -> PromqlError:
+    return PromqlError(f"the label {label} would be longer than {MAX_LABEL_LENGTH:,} characters — join shorter ones")
 
 
 def _expand_template(template: str, found: re.Match[str]) -> str:
