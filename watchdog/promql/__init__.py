@@ -21,6 +21,7 @@ from watchdog.promql.parse.analysis import (
     may_return_multiple_series,
     metric_names,
     metrics_read_for_extremes,
+    reads_beyond,
     required_lookback,
 )
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
@@ -49,6 +50,7 @@ __all__ = [
     "metric_names",
     "metrics_read_for_extremes",
     "parse",
+    "reads_beyond",
     "required_lookback",
     "value_bounds",
 ]
