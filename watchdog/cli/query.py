@@ -24,12 +24,14 @@ from watchdog.net.errors import HttpError
 from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
-from watchdog.promql import parse, required_lookback
+from watchdog.promql import EvaluationLimits, parse, required_lookback
 from watchdog.tsdb.page import Ints
 from watchdog.tsdb.schema import SERIES_FILE
 
 _MAX_WINDOW: Millis = 400 * 86_400_000
 """How far before the first time a server is asked at most."""
+_FILE_LIMITS = EvaluationLimits(2_000_000_000, 100_000_000, 1_000_000, 256_000_000)
+"""Whoever asks files has a process of his own for it, on a machine that may be the bot's."""
 _SPECIAL_VALUES = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
 
 
@@ -74,11 +76,11 @@ def _query_files(expr: str, files: list[str], query_times: QueryTimes) -> dict[s
         times = query_times.times(end)
         before = max(required_lookback(parse(expr)).values(), default=0)
         pages = loader.load(files, metrics=names, within=(int(times[0]) - before, int(times[-1])))
-        return run_query(expr, pages, times)[1]
+        return run_query(expr, pages, times, _FILE_LIMITS)[1]
     pages = loader.load(files, metrics=names, span=span)
     if not servers:
         now = loader.time_span(pages)[1]
-    return run_query(expr, pages, query_times.times(now))[1]
+    return run_query(expr, pages, query_times.times(now), _FILE_LIMITS)[1]
 
 
 def _server_range(expr: str, times: Ints) -> loader.QueryRange:

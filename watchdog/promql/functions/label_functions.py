@@ -83,8 +83,22 @@ def _relabel(
     relabel: Callable[[Keys], Iterator[Labels]], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode
 ) -> Vector:
     vector = as_vector(evaluate(node.args[0], run))
-    plan = node.plan_cache.get(vector.keys, None, lambda: make_merge_plan(tuple(relabel(vector.keys))))
+    plan = node.plan_cache.get(
+        vector.keys, None, lambda: make_merge_plan(tuple(_bounded(relabel(vector.keys), node, run)))
+    )
     return merge_series(plan, vector.v, vector.present)
+
+
+def _bounded(keys: Iterator[Labels], node: FunctionCall, run: EvaluationContext) -> Iterator[Labels]:
+    chars = 0
+    for key in keys:
+        chars += sum(len(value) for _, value in key)
+        if run.limits is not None and chars > run.limits.label_chars:
+            raise PromqlError(
+                f"{node.func} makes labels of more than {run.limits.label_chars:,} characters in all"
+                " — select fewer series, or make shorter labels"
+            )
+        yield key
 
 
 def _set_label(key: Labels, label: str, value: str) -> Labels:

@@ -50,6 +50,7 @@ def register_extensions() -> None:
 
 register_extensions()
 
+MAX_CHARS = 100_000
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100
 MAX_PATTERNS = 64
@@ -62,6 +63,13 @@ _STRING_IN_PLACE = re.compile(
     rf""" (?: (?<![=!])(?P<sign>[=!])~(?P<gap>(?:\s|\#[^\n]*)*+) )? (?P<string>{_STRING}) | \#[^\n]* """,
     re.VERBOSE | re.DOTALL,
 )
+_TEXT = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* """, re.VERBOSE | re.DOTALL)
+_NUMBER = r"[\s+-]*(nan|inf(?:inity)?|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w.])"
+_NUMBERS_OF_SECONDS = [re.compile(before + _NUMBER, re.IGNORECASE) for before in (r"(?:\boffset|\[)", r"\[[^\[\]:]*:")]
+"""What is written for a duration: an offset, a range, the step of a subquery."""
+_MAX_DURATION = 1e11
+"""Seconds: 3,000 years."""
+_TIME_BEFORE_1970 = re.compile(r"@[\s+]*-")
 
 _PATTERN_MARKS = {"=": "\ufdd0", "!": "\ufdd1"}
 """What stands before a regular expression while the parser beneath takes it for a plain value: characters that are none."""
@@ -89,6 +97,7 @@ UNSUPPORTED_HINTS: dict[str, str] = {
 def parse(text: str) -> Expr:
     """Reads an expression. Raises PromqlError: what is wrong or not supported, and what to do."""
     _check_size(text)
+    _refuse_panics(text)
     try:
         tree = pp.parse(_mark_patterns(text))
     except (ValueError, OverflowError) as error:
@@ -102,6 +111,10 @@ def parse(text: str) -> Expr:
 
 
 def _check_size(text: str) -> None:
+    if len(text) > MAX_CHARS:
+        raise PromqlError(
+            f"the expression has {len(text)} characters, at most {MAX_CHARS} are read — record parts of it as KPIs of their own"
+        )
     tokens = depth = deepest = patterns = 0
     for word in _TOKEN.findall(text):
         tokens += word[0] != "#"
@@ -143,6 +156,19 @@ def _unmark_patterns(text: str) -> str:
     """What is said of a marked text, for people."""
     text = _MARKED.sub(lambda found: _MARKED_OPS[found[2]] + found[1], text)
     return text.replace("\ufdd0", "").replace("\ufdd1", "")
+
+
+def _refuse_panics(text: str) -> None:
+    """What the parser beneath ends with a panic, which it writes to stderr on its own: numbers that are no time."""
+    bare = _TEXT.sub(" ", text)
+    for said in (said for numbers in _NUMBERS_OF_SECONDS for said in numbers.findall(bare)):
+        seconds = float(int(said, 16) if said[:2].lower() == "0x" else said) if len(said) < 200 else float("inf")
+        if not seconds < _MAX_DURATION:
+            raise PromqlError(
+                f"the expression cannot be read: {said[:40]} s is longer than anything lasts — check its numbers and durations"
+            )
+    if _TIME_BEFORE_1970.search(bare):
+        raise unsupported_error("a time before 1970 after @", "use offset")
 
 
 def _describe_parse_error(message: str) -> str:
