@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.telemetry import log
+from watchdog.core.text import escape
 from watchdog.web.status_page import render_status_page
 
 Status = dict[str, Any]
@@ -60,7 +61,7 @@ def build_routes(
 
     def healthz(*_: object) -> Response:
         problem = health()
-        return Response("ok\n") if problem is None else Response(f"{problem}\n", code=503)
+        return Response("ok\n") if problem is None else Response(f"{escape(problem)}\n", code=503)
 
     def home(*_: object) -> Response:
         return Response(render_status_page(status()), "text/html; charset=utf-8")
@@ -83,7 +84,7 @@ def _forbid_cross_site(*_: object) -> Response:
 
 
 def _json_response(value: object, code: int = 200) -> Response:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Response(text, "application/json", code)
 
 
