@@ -156,7 +156,11 @@ class _HttpHandler(BaseHTTPRequestHandler):
     timeout = _SOCKET_TIMEOUT
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
+        try:
+            address = urlsplit(self.path)
+        except ValueError:  # such as http://[
+            self.send_error(400)
+            return
         page = self.server.routes.get(address.path)
         if self.headers.get("Sec-Fetch-Site") == "cross-site" and self.headers.get("Sec-Fetch-Dest") != "document":
             page = _forbid_cross_site
