@@ -164,3 +164,11 @@ def test_a_deep_expression_is_refused(text: str) -> None:
 def test_brackets_inside_strings_and_comments_do_not_count() -> None:
     brackets = "(" * 500
     assert parse(f'a{{x="{brackets}"}} # {brackets}').node == VectorSelector("a", (Matcher("x", "=", brackets),))
+
+
+@pytest.mark.parametrize(
+    "text", ['a{b="' + "\\\\" * 30_000 + '"}', "a{b='" + "\\n" * 400_000, 'a{b="' + "x" * 20_000 + '"}']
+)
+def test_what_would_fill_the_stack_of_the_parser_beneath_is_refused_before_it_gets_there(text: str) -> None:
+    with pytest.raises(PromqlError, match="at most 10000 and 500 are read"):
+        parse(text)
