@@ -218,3 +218,11 @@ def test_a_regular_expression_is_read_in_every_kind_of_quotes(text: str, value: 
 
     assert isinstance(node, VectorSelector)
     assert [(each.op, each.value) for each in node.matchers] == [("=~", value)]
+
+
+@pytest.mark.parametrize(
+    "text", ['a{b="' + "\\\\" * 30_000 + '"}', "a{b='" + "\\n" * 400_000, 'a{b="' + "x" * 20_000 + '"}']
+)
+def test_what_would_fill_the_stack_of_the_parser_beneath_is_refused_before_it_gets_there(text: str) -> None:
+    with pytest.raises(PromqlError, match="at most 10000 and 500 are read"):
+        parse(text)

@@ -116,7 +116,14 @@ def test_questions_one_after_another_are_answered_by_one_process(asker: Asker) -
         ({"expr": "x offset 1e400"}, "longer than anything lasts"),
         ({"expr": 'count_values("v", x)', "from": "now-1h", "step": "1s"}, r"count_values makes .* series, more than"),
         ({"expr": "max_over_time(x[30m:1ms])", "from": "now-1h", "step": "1s"}, "would read and make"),
-        ({"expr": 'label_replace(x, "j", "' + "$1" * 9_000 + '", "i", "(.*)")'}, "would be longer than"),
+        (
+            {
+                "expr": 'label_replace(label_replace(x, "j", "'
+                + "$1" * 4_000
+                + '", "i", "(.*)"), "k", "$1$1$1$1$1", "j", "(.*)")'
+            },
+            "makes no label k",
+        ),
     ],
 )
 def test_what_is_wrong_or_too_much_is_told_and_the_process_goes_on(

@@ -506,3 +506,10 @@ def test_the_end_waits_for_no_reader() -> None:
         socket.create_connection(("127.0.0.1", server.port))
     assert not [thread for thread in threading.enumerate() if thread.name == "web"]
     silent.close()
+
+
+def test_an_address_that_is_none_is_answered(server: WebServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as reader:
+        reader.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+
+        assert reader.recv(100).startswith(b"HTTP/1.0 400 ")

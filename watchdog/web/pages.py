@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from watchdog.core.errors import WatchdogError
+from watchdog.core.text import escape
 from watchdog.web.guard import content_security_policy
 from watchdog.web.metrics_format import choose_format
 from watchdog.web.pacing import Pacer
@@ -75,7 +76,7 @@ def build_routes(
 
     def healthz(_: PageRequest) -> Response:
         problem = health()
-        return Response.text("ok") if problem is None else Response.text(problem, 503)
+        return Response.text("ok") if problem is None else Response.text(escape(problem), 503)
 
     def home(_: PageRequest) -> Response:
         policy = {"Content-Security-Policy": content_security_policy(STYLE_HASH)}

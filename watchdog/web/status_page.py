@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
-from html import escape
 from typing import Any
 
+from watchdog.core.text import escape
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _STYLE = """
@@ -63,7 +64,7 @@ def render_status_page(status: Mapping[str, Any]) -> str:
         if row.state in names_by_state and kind in ("target", "rule", "source"):
             names_by_state[row.state].append(row.name)
         rows_by_kind[kind].append(
-            f'<div class="{row.state}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n'
+            f'<div class="{row.state}"><dt>{_html(row.name)}</dt><dd>{_html(row.text)}</dd></div>\n'
         )
     worst = next((f"{mood}: {', '.join(names)}" for mood, names in names_by_state.items() if names), "nothing is wrong")
     sections = (
@@ -72,9 +73,13 @@ def render_status_page(status: Mapping[str, Any]) -> str:
         if rows_by_kind[kind]
     )
     return _TEMPLATE.format(
-        title=escape(f"Trading Watchdog – {worst}"),
+        title=_html(f"Trading Watchdog – {worst}"),
         sections="".join(sections),
         now=format_time(status["now"]),
-        version=escape(status["version"]),
+        version=_html(status["version"]),
         style=_STYLE,
     )
+
+
+def _html(text: str) -> str:
+    return html.escape(escape(text))

@@ -25,8 +25,13 @@ _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
 _TEXT = re.compile(r""""{3}(?:[^\\]|\\.)*?"{3,5}|'{3}.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'""", re.DOTALL)
 _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
 
+_LONG_KEY = re.compile(r"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){50}""")
+"""More parts than any key has: the time of the standard library grows with their square."""
+
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    if _LONG_KEY.search(text):
+        raise ActionError(f"{file_name} holds a key of more than 50 parts — set the flag by hand")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
         tables = list(_TomlScanner(text).tables())

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from watchdog.promql.errors import PromqlError
 
-MAX_LABEL_LENGTH = 16_384
-"""Characters of a label's text that an expression makes. Each label_replace and label_join may double what it is given."""
 MAX_PAIRS = 1_000_000
 """Pairs of series that one operator lets meet."""
 

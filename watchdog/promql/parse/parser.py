@@ -50,12 +50,14 @@ def register_extensions() -> None:
 
 register_extensions()
 
-MAX_CHARS = 100_000
+MAX_CHARACTERS = 10_000
+MAX_ESCAPES = 500
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100
 MAX_PATTERNS = 64
-"""The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
-than any rule is refused before it gets there. Each regular expression may take half a megabyte."""
+"""The parser beneath recurses without a limit, also for each backslash in a text, until the stack is full and the process
+dies; and it slows down with the square of the length. What is longer or deeper than any rule is refused before it gets there.
+Each regular expression may take half a megabyte."""
 
 _STRING = r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? """
 _TOKEN = re.compile(rf""" {_STRING} | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
@@ -111,9 +113,10 @@ def parse(text: str) -> Expr:
 
 
 def _check_size(text: str) -> None:
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARACTERS or text.count("\\") > MAX_ESCAPES:
         raise PromqlError(
-            f"the expression has {len(text)} characters, at most {MAX_CHARS} are read — record parts of it as KPIs of their own"
+            f"the expression has {len(text)} characters and {text.count(chr(92))} backslashes, at most {MAX_CHARACTERS} and "
+            f"{MAX_ESCAPES} are read — record parts of it as KPIs of their own"
         )
     tokens = depth = deepest = patterns = 0
     for word in _TOKEN.findall(text):
