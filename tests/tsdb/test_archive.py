@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.property_settings import examples
 from tests.support.series_builders import parse_labels
-from watchdog.core.model import Labels, Sample
+from watchdog.core.model import Labels, Millis, Sample
 from watchdog.promql import evaluate, parse
 from watchdog.tsdb import block_reader, retention
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
@@ -514,7 +514,7 @@ def test_a_full_disk_pauses_the_history_with_one_line_and_nothing_is_lost_within
     dog.run_period(T, T + 2 * M)
     real = retention.compact
 
-    def full(db: sqlite3.Connection) -> None:
+    def full(db: sqlite3.Connection, now: Millis) -> None:
         db.execute("PRAGMA max_page_count = 1")  # SQLite itself says that the disk is full
         db.execute("CREATE TABLE too_much (x)")
 

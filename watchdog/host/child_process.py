@@ -195,7 +195,7 @@ def _spawn(
     if run_as is not None:
         who = {"user": run_as.uid, "group": run_as.gid, "extra_groups": run_as.groups}
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=env,
@@ -205,6 +205,8 @@ def _spawn(
             stderr=subprocess.PIPE,
             **who,
         )
+        _reset_oom_score(child.pid)
+        return child
     except FileNotFoundError:
         raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
     except PermissionError:
@@ -212,6 +214,15 @@ def _spawn(
     except (OSError, ValueError) as problem:
         cure = "a script needs a first line such as #!/bin/sh"
         raise ActionError(f"{argv[0]} was not started: {problem} — {cure}") from None
+
+
+def _reset_oom_score(pid: int) -> None:
+    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); what it starts must not be, nor a bot
+    that is started by it."""
+    path = Path(f"/proc/{pid}/oom_score_adj")
+    with contextlib.suppress(OSError):  # then it is as it was, or gone
+        if path.read_text().startswith("-"):
+            path.write_text("0")
 
 
 class _TailBuffer:
