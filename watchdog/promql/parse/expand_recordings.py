@@ -28,6 +28,8 @@ from watchdog.promql.parse.plan_cache import PlanCache
 
 MAX_EXPANDED_NODES = 5_000
 """Parts of an expression once everything recorded is filled in: each is evaluated in every round."""
+MAX_CHAIN = 30
+"""Recorded metrics that are each made of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,14 @@ def expand_recordings(expr: Expr, recordings: RecordingRules) -> Expr:
     """The expression over samples only. Raises PromqlError for what is recorded from itself, or grows too large."""
     if not recordings:
         return expr
-    node = _Expander(recordings).expand_node(expr.node)
+    try:
+        node = _Expander(recordings).expand_node(expr.node)
+        nodes = 0 if node is expr.node else _count_nodes(node, {})
+    except RecursionError:
+        raise PromqlError("with all that is recorded the expression is nested too deeply to be read") from None
     if node is expr.node:
         return expr
-    if _count_nodes(node, {}) > MAX_EXPANDED_NODES:
+    if nodes > MAX_EXPANDED_NODES:
         raise PromqlError(
             f"with all that is recorded the expression has more than {MAX_EXPANDED_NODES} parts — "
             "read fewer recorded metrics that are made of each other"
@@ -129,6 +135,10 @@ class _Expander:
         if name in self._expanding:
             chain = " → ".join([*self._expanding[self._expanding.index(name) :], name])
             raise PromqlError(f"{name} is recorded from itself ({chain}) — break the circle")
+        if len(self._expanding) >= MAX_CHAIN:
+            raise PromqlError(
+                f"{name} is recorded from more than {MAX_CHAIN} others in a row — record fewer of each other"
+            )
         if name not in self._expanded:
             self._expanding.append(name)
             self._expanded[name] = tuple(self.expand_node(each.expr.node) for each in self._recordings[name])
