@@ -18,11 +18,9 @@ from typing import Literal
 from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
 from watchdog.core.errors import ActionError
+from watchdog.host.atomic_file import MAX_BYTES
 
 __all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
-
-MAX_BYTES = 2 << 20
-"""Of a file with flags: some seconds for the slowest parser, tens of thousands of settings."""
 
 FileFormat = Literal["python", "yaml", "json", "toml", "ini", "env"]
 _SUFFIXES: Mapping[str, FileFormat] = {
