@@ -28,7 +28,7 @@ from watchdog.promql.parse.plan_cache import PlanCache
 
 MAX_EXPANDED_NODES = 5_000
 """Parts of an expression once everything recorded is filled in: each is evaluated in every round."""
-MAX_CHAIN = 30
+MAX_CHAIN = 100
 """Recorded metrics that are each made of the next."""
 
 
