@@ -205,7 +205,7 @@ def _spawn(
     if cwd is not None and not Path(cwd).is_dir():
         raise ActionError(f"{_display_name(argv)} was not started: there is no folder {cwd}")
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=env,
@@ -215,6 +215,8 @@ def _spawn(
             stderr=subprocess.PIPE,
             preexec_fn=None if instead is None else partial(_become_instead, instead, env),  # noqa: PLW1509 - no lock is held
         )
+        _reset_oom_score(child.pid)
+        return child
     except FileNotFoundError:
         raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
     except PermissionError:
@@ -232,6 +234,15 @@ def _become_instead(instead: Callable[[], int], env: dict[str, str]) -> NoReturn
         os._exit(instead())
     finally:
         os._exit(127)
+
+
+def _reset_oom_score(pid: int) -> None:
+    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); what it starts must not be, nor a bot
+    that is started by it."""
+    path = Path(f"/proc/{pid}/oom_score_adj")
+    with contextlib.suppress(OSError):  # then it is as it was, or gone
+        if path.read_text().startswith("-"):
+            path.write_text("0")
 
 
 class _TailBuffer:
