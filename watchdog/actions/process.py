@@ -17,7 +17,7 @@ from pydantic import model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, PathField
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
 from watchdog.host.pid_file import RunningProcess, find_bot_program, find_process, pid_file_path, read_pid_file
@@ -64,6 +64,10 @@ class ProcessAction(ActionModel):
 
     def describe(self) -> str:
         return f"{self._operation} the process"
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        spec = self._bound_spec()
+        return (ProgramCall(spec.command, self._operation, spec.cwd, spec.env, spec.inherit),)
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"pid", "create_time"}`` of the bot as it runs now (seconds since the epoch), or nulls."""
@@ -125,6 +129,7 @@ class ProcessAction(ActionModel):
             raise ActionError(
                 f"the process cannot be started: {' '.join(spec.command[:1]) or '(nothing)'} is no program"
             )
+        child_process.child_environment(spec.env, spec.inherit)
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
         log = None if spec.log is None else Path(spec.cwd or "", spec.log)
@@ -139,7 +144,7 @@ class ProcessAction(ActionModel):
         }
         left = max(deadline - time.monotonic(), 1) * 1_000
         argv = [sys.executable, "-I", "-S", detach.__file__, json.dumps(order)]
-        ran = child_process.run(argv, cwd=spec.cwd, env=spec.env, timeout_ms=left)
+        ran = child_process.run(argv, cwd=spec.cwd, env=spec.env, inherit=spec.inherit, timeout_ms=left)
         bot = find_process(spec)
         if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
             return f"process {bot.pid} runs"

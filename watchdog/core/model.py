@@ -6,11 +6,12 @@ Times are integer milliseconds since the epoch and durations integer millisecond
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
 
 from watchdog.core.units import parse_duration
 
@@ -29,6 +30,18 @@ FrozenList = Annotated[tuple[T, ...], Strict(False)]
 
 Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 """``90s``, ``5m``, ``1h30m`` in a file; milliseconds in the code."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _validate_variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("this names no variable: write NAME, without $ and without a value")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_validate_variable)]
+"""A variable of the environment, by its name."""
 
 Secret: TypeAlias = SecretStr
 """A text that is shown nowhere; only for models that `expand_environment`, since only their secrets are redacted."""
@@ -50,7 +63,6 @@ SecretFile = Annotated[str, PathField("config", credential=True)]
 """The same for a file that holds a secret, which may be one of systemd's credentials."""
 RepoPath = Annotated[str, PathField("repo")]
 """Relative to the repo of the target that a step is bound to."""
-RepoSecretFile = Annotated[str, PathField("repo", credential=True)]
 CwdPath = Annotated[str, PathField("cwd")]
 """Relative to the `cwd` beside it."""
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
+from watchdog.host.trust import find_untrusted_way, user_name
 
 NOGROUP = 65534
 """The group of an owner without an account: no file of the system's belongs to it."""
@@ -50,17 +51,35 @@ def own_account() -> Account:
     return account_by_uid(os.geteuid())
 
 
-def target_account(target: Target) -> Account:
-    """Who acts on that target: its `run_as`, else the owner of its repository, else of its process's folder, else we."""
+class UntrustedOwnerError(ActionError):
+    """Somebody else decides what stands at the path of a target, and so who its owner is."""
+
+
+def target_account(target: Target, uid: int | None = None) -> Account:
+    """Who acts on that target: its `run_as`, else the owner of its repository, else of its process's folder, else we.
+
+    `uid`: whom the daemon runs as; we, when not said. Raises ActionError; UntrustedOwnerError when somebody other than
+    root, the daemon's user and that owner could exchange a folder or a link on the way there: with a link to /etc in the
+    place of its repository a bot's user would have us act on it as root.
+    """
     if target.run_as is not None:
         return account_by_name(target.run_as)
     folder = target.repo or (target.process and target.process.cwd)
     if not folder:
         return own_account()
+    # The order matters: the owner is read first, by the very name whose way is then looked at. Whoever may change the way
+    # may do so meanwhile, and is found on it whatever it shows by then.
     try:
-        return account_by_uid(Path(folder).stat().st_uid)
+        owner = Path(folder).stat().st_uid
     except OSError as problem:
         raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
+    wrong = find_untrusted_way(Path(folder), (os.geteuid() if uid is None else uid, owner))
+    if wrong is not None:
+        raise UntrustedOwnerError(
+            f"{folder} belongs to {user_name(owner)}, and could be changed by {wrong.who} at {wrong.path} — "
+            "say run_as in the target"
+        )
+    return account_by_uid(owner)
 
 
 def _from_entry(entry: pwd.struct_passwd) -> Account:

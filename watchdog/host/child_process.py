@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from watchdog.core.errors import ActionError
+from watchdog.host.account import account_by_uid
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
 because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
 the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
+
+MISSING_VARIABLE_CURE = "set it for the service, or take it off inherit"
 
 START_TIME_TOLERANCE = 2.0
 """Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
@@ -29,20 +32,10 @@ _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove
 _POLL_INTERVAL = 0.05
 _CHUNK = 65_536
 
-# What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
-# report to systemd in our name.
-_NOT_INHERITED = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "MAINPID",
-    "SYSTEMD_EXEC_PID",
-)
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+"""What a program gets of our environment beside `LC_…`: where things are, and in which language it speaks. No secret
+stands there, and nothing that systemd means for us alone (NOTIFY_SOCKET, CREDENTIALS_DIRECTORY)."""
+_OF_A_USER = ("HOME", "USER", "LOGNAME", "SHELL", "TMPDIR")
 
 
 class RunAs(NamedTuple):
@@ -70,18 +63,19 @@ def run(
     *,
     cwd: str | Path | None = None,
     env: Mapping[str, str | None] | None = None,
+    inherit: Sequence[str] = (),
     timeout_ms: float,
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
     run_as: RunAs | None = None,
 ) -> CommandResult:
-    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
+    """Run `argv` to its end, in the `child_environment` of `env`, `inherit` and `run_as`.
 
     Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
     whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    child = _spawn(argv, cwd, child_environment(env), input is not None, run_as)
+    child = _spawn(argv, cwd, child_environment(env, inherit, run_as and run_as.uid), input is not None, run_as)
     try:
         note, began = on_child_started.get(), start_time(child.pid)
         if note is not None and began is not None:
@@ -104,9 +98,24 @@ def run(
     return CommandResult(child.returncode, _decode(out.data), _decode(err.data), bytes(out.data), out.truncated)
 
 
-def child_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Our environment without what systemd meant for us alone, and with `env` over it."""
-    merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
+def child_environment(
+    env: Mapping[str, str | None] | None = None, inherit: Sequence[str] = (), uid: int | None = None
+) -> dict[str, str]:
+    """What a program gets: the few variables that every one needs, those of ours that are listed, and `env` over it.
+
+    `inherit`: names in our own environment. `uid`: whom it runs as, when that is not us: then home and name are that user's.
+    None in `env` takes a variable away. Raises ActionError when one is listed that is not set.
+    """
+    missing = [name for name in inherit if name not in os.environ]
+    if missing:
+        raise ActionError(f"the environment has no {missing[0]} — {MISSING_VARIABLE_CURE}")
+    given = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+    if uid is not None:
+        given = {name: value for name, value in given.items() if name not in _OF_A_USER}
+    if "HOME" not in given or "USER" not in given:
+        who = account_by_uid(os.geteuid() if uid is None else uid)
+        given = {"HOME": who.home, "USER": who.name, "LOGNAME": who.name} | given
+    merged: dict[str, str | None] = {**given, **{name: os.environ[name] for name in inherit}, **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
 
 
@@ -115,7 +124,12 @@ def find_program(
 ) -> str | None:
     """Full path of what `run` would start; None when it is not there, or may not be run."""
     there = Path(cwd or "", program) if "/" in program else program
-    return shutil.which(there, path=child_environment(env).get("PATH")) if program else None
+    return shutil.which(there, path=search_path(env)) if program else None
+
+
+def search_path(env: Mapping[str, str | None] | None = None) -> str:
+    """The PATH by which a program with that `env` is found."""
+    return (env or {}).get("PATH") or os.environ.get("PATH") or os.defpath
 
 
 def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None) -> None:

@@ -10,7 +10,7 @@ from watchdog.host import child_process
 
 QUERY_TIMEOUT_MS = 10_000
 _TRANSITIONAL_STATES = ("activating", "deactivating", "reloading", "refreshing")
-_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
+_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
 _PROPERTIES = (
     "LoadState",
     "ActiveState",

@@ -21,8 +21,10 @@ async def run_verify_command(
     within: Millis,
     run_in_thread: Callable[..., Awaitable[object]],
     check_interrupted: Callable[[], None],
+    inherit: Sequence[str] = (),
 ) -> str | None:
-    """None when it ended with 0, else what it said. `run_in_thread`: (deadline seconds, call, *args) → result.
+    """None when it ended with 0, else what it said. `run_in_thread`: (deadline seconds, call, *args) → result;
+    `inherit`: variables of our own environment that it gets.
 
     What `check_interrupted` raises ends the command. Raises ActionError when it could not be started or did not end in
     time: then nobody can tell.
@@ -30,7 +32,9 @@ async def run_verify_command(
     started: list[tuple[int, float]] = []
     token = child_process.on_child_started.set(lambda pid, at: started.append((pid, at)))
     timeout = max(within, 1_000)
-    run = run_in_thread(within / 1_000 + _GRACE_S, child_process.run, list(argv), cwd=cwd, timeout_ms=timeout)
+    run = run_in_thread(
+        within / 1_000 + _GRACE_S, child_process.run, list(argv), cwd=cwd, inherit=inherit, timeout_ms=timeout
+    )
     running = asyncio.ensure_future(run)
     child_process.on_child_started.reset(token)
     try:

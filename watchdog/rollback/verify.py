@@ -108,6 +108,7 @@ class Verifier:
                                 give_up - now,
                                 executor.run_in_thread,
                                 self._check_interrupted,
+                                verify.inherit,
                             )
                         except ActionError as error:
                             return ProofResult("unknown", str(error))

@@ -129,15 +129,13 @@ def _git(
     data: bytes | None = None,
     env: dict[str, str | None] | None = None,
 ) -> child_process.CommandResult:
-    clean: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
-    home: dict[str, str | None] = {} if owner is None else {"HOME": owner.home, "XDG_CONFIG_HOME": None}
     argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
     left = max(deadline - time.monotonic(), 0.001) * 1_000
     try:
         return child_process.run(
             argv,
             cwd=cwd,
-            env={**clean, **_ENV, **home, **(env or {})},
+            env={**_ENV, **(env or {})},
             timeout_ms=left,
             input=data,
             output_limit=_MAX_OUTPUT,
