@@ -27,16 +27,15 @@ def executed_files(argv: Sequence[str], cwd: str | None, env: Mapping[str, str] 
     found = [*_folders_ahead(argv[0], program, env), folder / program]
     may_be_script = _is_interpreter(argv[0]) or _is_interpreter(Path(program).resolve().name)
     for argument in argv[1:]:
+        path = folder / argument
         if may_be_script and argument == "-m":
             found.append(folder)
-        path = folder / argument
-        if argument.startswith("-") or not _is_file(path):
+        elif argument.startswith("-"):
             continue
-        if may_be_script or os.access(path, os.X_OK):
+        elif _is_file(path) and (may_be_script or os.access(path, os.X_OK)):
             found.append(path)
             may_be_script = False
-        elif _is_interpreter(argument):
-            may_be_script = True
+        may_be_script |= _is_interpreter(argument)  # env A=b sh stop.sh
     return found
 
 
