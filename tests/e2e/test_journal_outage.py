@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
+import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -35,24 +37,63 @@ def get_health(harness: E2EHarness) -> str:
         return refusal.read().decode()
 
 
-def test_a_journal_held_by_somebodys_shell_pages_and_the_plan_runs_as_soon_as_it_is_let_go(
+OFD_LOCK = """
+import fcntl, os, signal, struct, sys
+index = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(index, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 120, 1, 0))  # F_OFD_SETLK: nobody's in /proc/locks
+print("held", flush=True)
+signal.pause()
+"""
+SHELL = """
+import signal, sqlite3, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+shell = sqlite3.connect(sys.argv[1], isolation_level=None)
+shell.execute("BEGIN IMMEDIATE")
+shell.execute("DELETE FROM target")
+print("held", flush=True)
+signal.pause()
+"""
+
+
+def test_a_journal_held_by_somebodys_shell_holds_no_plan_up_and_the_shell_is_ended_without_a_trace(
     harness: E2EHarness, slack: FakeSlack
 ) -> None:
     dog = harness.start_watchdog()
     harness.wait_until_healthy()
-    shell = sqlite3.connect(harness.folder / "state" / "journal.db", isolation_level=None)
-    shell.execute("BEGIN IMMEDIATE")
+    journal = harness.folder / "state" / "journal.db"
+    with subprocess.Popen([sys.executable, "-c", SHELL, journal], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "held\n"
+        harness.deploy_v2(BAD_MODEL)
 
-    harness.deploy_v2(BAD_MODEL)
-    wait_until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages))
-    wait_until(lambda: "database is locked" in get_health(harness))
-    assert harness.list_runs() == []
-    assert len(slack.messages) == 1
-
-    shell.execute("ROLLBACK")
-    shell.close()
+        assert shell.wait(60) == -signal.SIGKILL  # it was asked first, and does not listen
     wait_until(lambda: [run["outcome"] for run in harness.list_runs()] == ["proven"])
     assert dog.poll() is None
+    assert "Traceback" not in harness.watchdog_log()
+    assert f"process {shell.pid} kept the journal locked, and gets SIGKILL" in harness.watchdog_log()
+    assert not any("journal takes nothing" in message["text"] for message in slack.messages)
+    assert get_health(harness).strip() == "ok"
+
+
+def test_a_journal_held_by_nobody_knows_whom_pages_and_the_plan_runs_as_soon_as_it_is_let_go(
+    harness: E2EHarness, slack: FakeSlack
+) -> None:
+    """As when the kernel does not say who holds it: a network file system, another container."""
+    harness.start_watchdog()
+    harness.wait_until_healthy()
+    journal = harness.folder / "state" / "journal.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", OFD_LOCK, f"{journal}-shm"], stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "held\n"
+        harness.deploy_v2(BAD_MODEL)
+        wait_until(lambda: any("journal takes nothing" in message["text"] for message in slack.messages))
+        wait_until(lambda: "database is locked" in get_health(harness))
+        assert harness.list_runs() == []
+        assert len(slack.messages) == 1
+        shell.kill()
+    wait_until(lambda: [run["outcome"] for run in harness.list_runs()] == ["proven"])
     assert "Traceback" not in harness.watchdog_log()
     wait_until(lambda: any("can be written again" in message["text"] for message in slack.messages))
     assert get_health(harness).strip() == "ok"

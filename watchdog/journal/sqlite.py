@@ -31,6 +31,7 @@ from watchdog.journal import (
     targets,
     timeline,
 )
+from watchdog.journal.blockers import LockBreaker
 from watchdog.journal.clock_jump import handle_clock_jump
 from watchdog.journal.disk_reserve import DiskReserve
 from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalUnavailableError, UnavailableReason
@@ -91,6 +92,7 @@ class SqliteJournal:
         """Why it cannot be trusted any more. Nothing is read or written from then on: nobody acts blind."""
         self.fencing_lock: StateLock | None = None
         """The lock under which its owner acts. Once somebody took that over, nothing more is written."""
+        self._lock_breaker = LockBreaker(path)
         self._may_migrate = migrate
         self._busy_timeout = busy_timeout
         self._durable = durable
@@ -237,6 +239,8 @@ class SqliteJournal:
             self.disk_reserve.release()  # this transaction is lost; the next one has room
         if code == sqlite3.SQLITE_BUSY:
             self._set_busy_timeout(short=True)  # all of us stands still while we wait
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) and self.fencing_lock is not None:
+            self._lock_breaker.note_busy(waited_long=code == sqlite3.SQLITE_PROTOCOL)
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             self.unusable_reason = str(self._unusable_error(error))
             raise JournalError(self.unusable_reason) from None
@@ -267,6 +271,7 @@ class SqliteJournal:
                 self._in_transaction, self._failure = True, None
                 try:
                     self._set_busy_timeout(short=False)
+                    self._lock_breaker.note_free()
                     yield self._transaction
                     if self._failure is not None:  # whoever passed over it: there is no half of a transaction
                         raise self._failure
