@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -77,7 +77,7 @@ def test_one_that_does_not_listen_is_killed(journal: SqliteJournal, monkeypatch:
     monkeypatch.setattr(blockers, "_KILL_AFTER_S", 0.001)
     with held(journal.path.with_name("journal.db-shm"), EXCLUSIVE, 120, 1, "deaf") as process:
         while process.poll() is None:
-            with pytest.raises(JournalUnavailableError):
+            with suppress(JournalUnavailableError):  # it may end at any moment
                 write(journal)
             monkeypatch.setattr(blockers, "_KILL_AFTER_S", 0.0)
         assert process.wait(20) == -signal.SIGKILL
