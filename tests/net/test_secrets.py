@@ -83,6 +83,41 @@ def test_a_file_whose_way_is_opened_to_others_after_the_start_is_not_read_any_mo
         read_token(str(tmp_path / "token"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_that_is_gone_while_it_is_looked_at_and_back_when_the_file_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sticky folder, as /tmp is, the link is the bot's own to take away and to make."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("root-secret")
+    link, sticky = tmp_path / "sticky" / "link", tmp_path / "sticky"
+    sticky.mkdir()
+    os.chown(sticky, 0, 1)
+    sticky.chmod(0o1775)
+
+    def plant() -> None:
+        link.symlink_to(tmp_path / "secrets")
+        os.chown(link, 12_345, 12_345, follow_symlinks=False)
+
+    plant()
+    real_lstat, real_open = Path.lstat, os.open
+
+    def lstat(path: Path) -> os.stat_result:
+        if path == link:
+            link.unlink(missing_ok=True)
+        return real_lstat(path)
+
+    def open_(path: str, *args: int) -> int:
+        plant()
+        return real_open(path, *args)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    monkeypatch.setattr(os, "open", open_)
+
+    with pytest.raises(SecretError, match="cannot be read: No such file or directory"):
+        read_token(str(link / "token"))
+
+
 def test_a_relative_name_is_looked_for_among_systemds_credentials(tmp_path: Path) -> None:
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     (tmp_path / "token").write_text("t")

@@ -70,7 +70,7 @@ def test_systemd_is_told_what_is_watched_and_every_so_often_that_the_daemon_live
 def test_the_state_lies_where_systemd_says_when_the_files_do_not_say(service: ScenarioResults) -> None:
     mode, files = service["state folder"]
 
-    assert mode == "0o750"
+    assert mode == "0o700"
     assert {"journal.db", "lock"} <= set(files)
 
 

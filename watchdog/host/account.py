@@ -66,7 +66,7 @@ def target_account(target: Target, uid: int | None = None) -> Account:
         return account_by_name(target.run_as)
     folder = target.repo or (target.process and target.process.cwd)
     if not folder:
-        return own_account()
+        return own_account() if uid is None else account_by_uid(uid)
     # The order matters: the owner is read first, by the very name whose way is then looked at. Whoever may change the way
     # may do so meanwhile, and is found on it whatever it shows by then.
     try:

@@ -43,12 +43,15 @@ class UntrustedPath(NamedTuple):
                 return f"who may write {it} cannot be told"
 
 
-def find_untrusted(paths: Iterable[Path], users: Sequence[int] | None) -> list[UntrustedPath]:
+def find_untrusted(
+    paths: Iterable[Path], users: Sequence[int] | None, *, must_exist: bool = False
+) -> list[UntrustedPath]:
     """Files, their folders and every folder and link on the way there that somebody else could write.
 
     `users`: who may, beside root; the first is whom a cure gives things to. None: whoever owns a thing may. What is not
-    there, or cannot be looked at, is passed over: whoever opens it says why. The way is looked at from the top down, so
-    nobody who is not trusted can exchange what has been looked at for something else.
+    there, or cannot be looked at, is passed over: whoever opens it says why. With `must_exist` it is the OSError that is
+    raised: who takes a link away while we look, and puts it back, is not passed over. The way is looked at from the top
+    down, so nobody who is not trusted can exchange what has been looked at for something else.
     """
     found: dict[Path, UntrustedPath] = {}
     seen: set[tuple[Path, bool]] = set()
@@ -57,9 +60,11 @@ def find_untrusted(paths: Iterable[Path], users: Sequence[int] | None) -> list[U
         own_folders = {parts[-1], parts[-1].parent, list(path_parts(path.parent))[-1]}
         for each in parts:
             key = each, each not in own_folders
-            if key not in seen and (wrong := find_untrusted_itself(each, users, shared=key[1])) is not None:
-                found.setdefault(each, wrong)
+            if key in seen:
+                continue
             seen.add(key)
+            if (wrong := find_untrusted_itself(each, users, shared=key[1], must_exist=must_exist)) is not None:
+                found.setdefault(each, wrong)
     return list(found.values())
 
 
@@ -107,24 +112,28 @@ def find_untrusted_way(path: Path, users: Sequence[int]) -> UntrustedPath | None
     *way, end = path_parts(path)
     for each in (*way, end):
         try:
-            owner = each.lstat().st_uid
+            if each == end and each.lstat().st_uid in trusted_users(*users):
+                continue
+            wrong = find_untrusted_itself(each, users, shared=True, must_exist=True)
         except OSError:
             return UntrustedPath(each, "folder", "somebody", "unknown", "")
-        if each == end and owner in trusted_users(*users):
-            continue
-        if (wrong := find_untrusted_itself(each, users, shared=True)) is not None:
+        if wrong is not None:
             return wrong
     return None
 
 
-def find_untrusted_itself(path: Path, users: Sequence[int] | None, *, shared: bool = False) -> UntrustedPath | None:
-    """A file, folder or link without the way to it; None also when it is not there.
+def find_untrusted_itself(
+    path: Path, users: Sequence[int] | None, *, shared: bool = False, must_exist: bool = False
+) -> UntrustedPath | None:
+    """A file, folder or link without the way to it; None also when it is not there, unless it `must_exist`: then OSError.
 
     `shared`: others may have things of their own there, as in /tmp.
     """
     try:
         status = path.lstat()
     except (OSError, ValueError):
+        if must_exist:
+            raise
         return None
     name = shlex.quote(str(path))
     kind: Literal["folder", "file"] = "folder" if stat.S_ISDIR(status.st_mode) else "file"
@@ -136,8 +145,6 @@ def find_untrusted_itself(path: Path, users: Sequence[int] | None, *, shared: bo
     known |= {status.st_uid}
     try:
         may_write = posix_acl.writers(status.st_mode, status.st_gid, posix_acl.read_acl(path))
-    except FileNotFoundError:
-        return None
     except OSError:
         return UntrustedPath(path, kind, "somebody", "unknown", f"setfacl -b {name}")
     if may_write.everybody:

@@ -40,10 +40,10 @@ def read_secret(file: str, key: str) -> str:
     Whoever could put a link there would choose which of our files is sent away, and a fifo would hold us up. So nobody but
     root and we may be able to change the file, or the way to it; then nobody can between this look and the reading.
     """
-    for wrong in find_untrusted([Path(file)], (os.geteuid(),)):
-        why = f"is not read: {wrong.describe(with_path=True)}"
-        raise SecretError(f"{key} {file} {why} — it is for root and the daemon's user alone: {wrong.cure}")
     try:
+        for wrong in find_untrusted([Path(file)], (os.geteuid(),), must_exist=True):
+            why = f"is not read: {wrong.describe(with_path=True)}"
+            raise SecretError(f"{key} {file} {why} — it is for root and the daemon's user alone: {wrong.cure}")
         # Opening a fifo, or a device, must not wait for whoever is at its other end.
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:  # noqa: PTH123 - flags
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
