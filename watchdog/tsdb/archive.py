@@ -24,6 +24,7 @@ import numpy as np
 
 from watchdog.core.model import Labels, Millis
 from watchdog.core.telemetry import log
+from watchdog.host.private_folder import create_private_file
 from watchdog.tsdb import block_reader, retention
 from watchdog.tsdb.codec import CorruptDataError, pack_samples
 from watchdog.tsdb.head import Head
@@ -264,7 +265,8 @@ class SeriesArchive:
         if _inode_of(self.path) == -1:
             for end in ("-wal", "-shm"):  # of a file that is gone; SQLite would take them for this one's
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_private_file(self.path)
         db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
         try:
             created = _prepare_database(db)
