@@ -26,7 +26,7 @@ def test_the_page_lists_every_metric_and_no_other() -> None:
     assert listed == exposed_metrics()
 
 
-@pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process"])
+@pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process", "OOMScoreAdjust=500"])
 def test_what_the_page_says_of_the_unit_file_stands_in_it(setting: str) -> None:
     assert setting in PAGE
     assert re.search(rf"^{setting}$", UNIT, re.MULTILINE)

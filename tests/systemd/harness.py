@@ -100,7 +100,7 @@ class SystemdHarness(E2EHarness):
         self.owner = pwd.getpwnam("botuser")
         folder = Path("/srv") / name
         folder.mkdir(parents=True)
-        self._chown_to_owner(folder)
+        self.chown_to_owner(folder)
         folder.chmod(0o755)
         super().__init__(folder)
         self.worker = f"trading-watchdog-worker@{self.owner.pw_name}"
@@ -108,7 +108,7 @@ class SystemdHarness(E2EHarness):
 
     def git(self, *args: str) -> str:
         if args[0] == "init":
-            self._chown_to_owner(self.repo)
+            self.chown_to_owner(self.repo)
         ran = subprocess.run(
             ["git", *args],
             cwd=self.repo,
@@ -124,9 +124,9 @@ class SystemdHarness(E2EHarness):
 
     def write_repo_file(self, name: str, text: str) -> None:
         super().write_repo_file(name, text)
-        self._chown_to_owner(self.repo / name)
+        self.chown_to_owner(self.repo / name)
 
-    def _chown_to_owner(self, path: Path) -> None:
+    def chown_to_owner(self, path: Path) -> None:
         os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
     def foreign_files(self) -> list[str]:

@@ -33,6 +33,7 @@ chmod 755 /opt/trading-watchdog/bin/trading-watchdog
 mkdir -p /etc/sysusers.d /etc/trading-watchdog
 cp /opt/checkout/systemd/trading-watchdog.sysusers /etc/sysusers.d/trading-watchdog.conf
 systemd-sysusers
+mount -t tmpfs -o mode=755 tmpfs /srv  # on the overlay, a folder and its files lie on two devices
 useradd --create-home --shell /bin/sh botuser
 exec /opt/trading-watchdog/bin/python -B -m tests.systemd.{module} {story}
 """

@@ -6,6 +6,7 @@ import array
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from watchdog.host.account import Account, own_account
 
 SOCKETS = Path("/run/trading-watchdog-worker")
 """Where systemd listens for each account (``trading-watchdog-worker@USER.socket``); only root writes there."""
+_UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
+"""Names of users that can be said in a unit's name; the others are said by number."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """Of our own environment, what every worker gets; everything else may hold secrets."""
@@ -96,10 +99,12 @@ def begin(account: Account) -> Server:
     """Raises ActionError when nobody here may act as that account."""
     if os.geteuid() in (0, account.uid):
         return WorkerServer(account)
-    server = SystemdServer(SOCKETS / f"{account.name}.sock")
-    if server.path.exists():
-        return server
+    number = str(account.uid)
+    for name in (account.name, number):
+        if (path := SOCKETS / f"{name}.sock").exists():
+            return SystemdServer(path)
+    name = account.name if _UNIT_INSTANCE.fullmatch(account.name) else number
     raise ActionError(
         f"{own_account().name} may not act as {account.name} — "
-        f"systemctl enable --now trading-watchdog-worker@{account.name}.socket, or run the watchdog as {account.name}"
+        f"systemctl enable --now trading-watchdog-worker@{name}.socket, or run the watchdog as {account.name}"
     )
