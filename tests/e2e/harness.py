@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -256,6 +258,12 @@ class E2EHarness:
             return len(rules) >= 2 and all(rule["outcome"] == "ok" for rule in rules)
 
         wait_until(well, why="all rules are well")
+        wait_until(self._commit_was_seen, why="the bot's commit was seen")
+
+    def _commit_was_seen(self) -> bool:
+        """What is deployed from now on is somebody else's doing."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.folder}/state/journal.db?mode=ro", uri=True)) as journal:
+            return any(head for (head,) in journal.execute("SELECT head FROM target"))
 
     def close(self) -> None:
         for dog in self.watchdogs:

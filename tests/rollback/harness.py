@@ -329,7 +329,7 @@ class RollbackHarness:
             return await self.pool(key, deadline, call, *args, **kwargs)
         owner = getattr(call, "__self__", None)
         if isinstance(owner, DirectExecutor):
-            _, call, *args = args
+            call, args = args[1], args[2:]
             owner = None
         say = owner.describe() if owner is not None and hasattr(owner, "describe") else ""
         self.before_call(call.__name__, say)

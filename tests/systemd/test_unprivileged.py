@@ -178,6 +178,6 @@ def test_what_a_version_that_was_root_left_belongs_to_the_service_after_its_firs
     assert installing["owners of the state"] == ["trading-watchdog"]
 
 
-def test_people_ask_as_the_services_user(installing: ScenarioResults) -> None:
-    assert installing["the page says how to ask"]
-    assert installing["status for people"] == [0, ""]
+@pytest.mark.parametrize("user", ["root", "trading-watchdog"])
+def test_people_ask_as_root_or_as_the_services_user(installing: ScenarioResults, user: str) -> None:
+    assert installing[f"status for {user}"] == [0, "", True]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.root import let_go_of_root
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.journal import open_journal as open_journal_in
@@ -37,9 +38,13 @@ def load_or_salvage(folder: Path) -> Config:
         return salvaged
 
 
-def open_journal(folder: Path) -> tuple[Config, Journal]:
-    """The configuration and its journal; one of an older version is brought up to date unless somebody uses it."""
+def open_journal(folder: Path, *, acts: bool = False) -> tuple[Config, Journal]:
+    """The configuration and its journal; one of an older version is brought up to date unless somebody uses it.
+
+    Root lets go on the way: what it would write there must be the watchdog's. `acts`: on targets.
+    """
     loaded = load_or_salvage(folder)
+    let_go_of_root(folder, loaded.state, acts=acts)
     try:
         return loaded, open_journal_in(loaded.state, migrate=False)
     except JournalOutdatedError:
@@ -66,7 +71,12 @@ def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[boo
 
 
 def current_user() -> str:
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    if name := os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user on this machine
+        return str(os.getuid())
 
 
 def confirm(options: argparse.Namespace, question: str) -> None:

@@ -128,7 +128,7 @@ def undo(options: argparse.Namespace) -> int:
 
 def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], question: str) -> int:
     """Through the daemon, or alone when none runs; asked for first when somebody sits there."""
-    loaded, journal = open_journal(options.config)
+    loaded, journal = open_journal(options.config, acts=True)
     lock = StateLock(loaded.state)
     if lock.acquire():
         lock.release()
@@ -196,7 +196,7 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
 
 
 def resume(options: argparse.Namespace) -> int:
-    loaded, journal = open_journal(options.config)
+    loaded, journal = open_journal(options.config, acts=True)
     lock = StateLock(loaded.state)
     if lock.acquire():
         lock.release()
@@ -236,7 +236,7 @@ def silence(options: argparse.Namespace) -> int:
 
 def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int:
     """Through the daemon; when none runs, straight into the journal under the same lock."""
-    loaded, journal = open_journal(options.config)
+    loaded, journal = open_journal(options.config, acts=True)
     lock = StateLock(loaded.state)
     if not lock.acquire():
         return _print_answer(options, send_request(journal, kind, args))

@@ -32,7 +32,7 @@ def register(commands: Commands) -> None:
 
 
 def rehearse(options: argparse.Namespace) -> int:
-    loaded, journal = open_journal(options.config)
+    loaded, journal = open_journal(options.config, acts=True)
     plan = loaded.plans.get(options.plan)
     if plan is None:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.root import let_go_of_root
 
 if TYPE_CHECKING:
     from watchdog.app.daemon import Daemon
@@ -28,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     # An action waits for the interpreter some ten times. While a thread computes (a reload, a query, the history) each of
     # these takes as long as this: ten times Python's own 5 ms would be more than an action may be kept waiting.
     sys.setswitchinterval(0.000_5)
+
+    let_go_of_root(options.config, config.state_folder(options.config, environ=os.environ), acts=True)
 
     async def watch() -> None:
         await _build_daemon(options.config).run()

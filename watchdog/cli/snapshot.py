@@ -45,7 +45,7 @@ def register(commands: Commands) -> None:
 
 def run_snapshot(options: argparse.Namespace) -> int:
     """Takes one, goes back to one, or lists what there is."""
-    loaded, journal = open_journal(options.config)
+    loaded, journal = open_journal(options.config, acts=True)
     if options.tag is not None:
         return _take(options, loaded, journal)
     if options.restore is not None:

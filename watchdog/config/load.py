@@ -86,6 +86,13 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     )
 
 
+def state_folder(path: Path, *, environ: Mapping[str, str]) -> Path:
+    """Where `load` would say that the state is, by watchdog.yaml alone. Raises ConfigError when that cannot be read."""
+    files = require_files(path)
+    main = None if files.main is None else load_document(files.main, _display_path(files.main))
+    return _state_folder(build_draft(main, [], files.folder.absolute(), environ))
+
+
 def find_files(path: Path) -> ConfigFiles:
     """What `load` reads."""
     main = path / MAIN_FILE if _path_test(Path.is_dir, path) else path

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 from watchdog.core.errors import ActionError
+from watchdog.core.model import JsonObject
 from watchdog.host.account import Account, own_account
+from watchdog.host.child_process import CommandResult
+from watchdog.worker import wire
 
 SOCKETS = Path("/run/trading-watchdog-worker")
 """Where systemd listens for each account (``trading-watchdog-worker@USER.socket``); only root writes there."""
 _UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
 """Names of users that can be said in a unit's name; the others are said by number."""
+_ANSWER_TIMEOUT = 30.0
+"""Seconds; the first question has the configuration read."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """Of our own environment, what every worker gets; everything else may hold secrets."""
@@ -44,35 +50,20 @@ class SystemdServer:
         """Its connections are closed by whoever has them; it is systemd's."""
 
 
-class WorkerServer:
-    """A server that we have begun ourselves. `connect` may be called from any thread."""
+class ForkServer:
+    """One that takes connections over a socket of ours. `connect` may be called from any thread."""
 
-    def __init__(self, account: Account) -> None:
-        """Raises ActionError when it cannot be begun."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-m", "watchdog.worker", json.dumps(account)],
-                    cwd="/",
-                    env=worker_environment(account),
-                    start_new_session=True,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            except (OSError, subprocess.SubprocessError) as problem:
-                ours.close()
-                raise ActionError(f"no worker could be begun as {account.name}: {problem}") from None
-        self._control = ours
+    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        """`process`: it, when it is our child."""
+        self._control = control
+        self._process = process
 
     def connect(self) -> socket.socket:
         """Raises OSError when the server is gone."""
         ours, theirs = socket.socketpair()
         with theirs:
-            handles = array.array("i", [theirs.fileno()])
             try:
-                self._control.sendmsg([b"c"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)])
+                _send_handle(self._control, b"c", theirs)
             except OSError:
                 ours.close()
                 raise
@@ -81,11 +72,65 @@ class WorkerServer:
     def close(self) -> None:
         """It ends by itself, and what it has forked with its connections."""
         self._control.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+        if self._process is not None:
+            self._process.wait()
 
 
-Server = WorkerServer | SystemdServer
+class Broker:
+    """Begins workers and asks systemd in the name of root, for a daemon that has let go of it: see `worker.broker`."""
+
+    def __init__(self, config: Path) -> None:
+        """Begun while we are root. Raises ActionError when it cannot be begun."""
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = _start("watchdog.worker.broker", str(config.absolute()), own_account(), theirs)
+
+    def begin(self, account: Account) -> ForkServer:
+        """Raises ActionError when no file names a target of that account."""
+        connection = self._ask({"do": "worker", "uid": account.uid, "gid": account.gid})
+        return ForkServer(connection)
+
+    def systemctl(self, verb: str, unit: str, timeout_ms: float) -> CommandResult:
+        """As `host.systemctl.run_systemctl` says it. Raises ActionError, also when no plan of the files may do that."""
+        with self._ask({"do": "systemctl", "verb": verb, "unit": unit, "timeout_ms": timeout_ms}) as connection:
+            answer = self._receive(connection, timeout_ms / 1_000 + _ANSWER_TIMEOUT)
+        out, err = str(answer["stdout"]), str(answer["stderr"])
+        return CommandResult(int(answer["exit_code"]), out, err, out.encode(), truncated=False)
+
+    def close(self) -> None:
+        """It ends by itself, when the workers that it has begun have."""
+        self._control.close()
+        self._process.wait()
+
+    def _ask(self, question: JsonObject) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, self._lock:
+                _send_handle(self._control, json.dumps(question).encode(), theirs)
+            self._receive(ours, _ANSWER_TIMEOUT)
+        except OSError as problem:
+            ours.close()
+            raise ActionError(f"what acts as root is gone: {problem.strerror} — restart the watchdog") from None
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    @staticmethod
+    def _receive(connection: socket.socket, timeout: float) -> JsonObject:
+        try:
+            frame = wire.receive(connection, time.monotonic() + timeout)
+        except (wire.WireError, wire.DeadlineError):
+            frame = None
+        if frame is None or not isinstance(frame.data, dict):
+            raise ActionError("what acts as root gave no answer", may_have_happened=True)
+        if "error" in frame.data:
+            raise ActionError(str(frame.data["error"]), may_have_happened=frame.data.get("may_have_happened") is True)
+        return frame.data
+
+
+Server = ForkServer | SystemdServer
 
 
 def worker_environment(account: Account) -> dict[str, str]:
@@ -95,10 +140,28 @@ def worker_environment(account: Account) -> dict[str, str]:
     return {"PATH": _DEFAULT_PATH, **own, **passed}
 
 
+_broker: Broker | None = None
+
+
+def use_broker(broker: Broker) -> None:
+    """From now on it begins the workers of other accounts."""
+    global _broker  # noqa: PLW0603 - whether this process was begun by root is one fact of the whole process
+    _broker = broker
+
+
 def begin(account: Account) -> Server:
     """Raises ActionError when nobody here may act as that account."""
     if os.geteuid() in (0, account.uid):
-        return WorkerServer(account)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = _start("watchdog.worker", json.dumps(account), account, theirs)
+            except ActionError:
+                ours.close()
+                raise
+        return ForkServer(ours, process)
+    if _broker is not None:
+        return _broker.begin(account)
     number = str(account.uid)
     for name in (account.name, number):
         if (path := SOCKETS / f"{name}.sock").exists():
@@ -108,3 +171,24 @@ def begin(account: Account) -> Server:
         f"{own_account().name} may not act as {account.name} — "
         f"systemctl enable --now trading-watchdog-worker@{name}.socket, or run the watchdog as {account.name}"
     )
+
+
+def _start(module: str, argument: str, account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
+    """A process of its own, with nothing of our environment that may be secret; it ends when `control` is closed."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-m", module, argument],
+            cwd="/",
+            env=worker_environment(account),
+            start_new_session=True,
+            stdin=control.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as problem:
+        raise ActionError(f"no worker could be begun as {account.name}: {problem}") from None
+
+
+def _send_handle(control: socket.socket, text: bytes, handle: socket.socket) -> None:
+    handles = array.array("i", [handle.fileno()])
+    control.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)])

@@ -10,6 +10,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import select
@@ -27,6 +28,15 @@ _GRACE = 1.0
 _PR_SET_PDEATHSIG = 1
 _MAX_CHILDREN = 256
 """Connections at a time; further ones wait until one ends."""
+
+
+_LATER_IMPORTED = ("ast", "gzip", "lzma", "bz2", "psutil", "tarfile", "tokenize", "tomllib", "encodings.idna")
+"""What actions import when they need it: here once for all that are forked, and while we may still read it."""
+
+
+def preload() -> None:
+    for name in _LATER_IMPORTED:
+        importlib.import_module(name)
 
 
 class _Child:
@@ -138,6 +148,7 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    preload()
     if control := len(sys.argv) > 1:
         become(Account(*json.loads(sys.argv[1])))
     listener = socket.socket(fileno=os.dup(0) if control else 3)

@@ -1,0 +1,39 @@
+"""What is begun by root goes on as the account that owns the state folder; see `host.privileges` and `worker.broker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from watchdog import config
+from watchdog.core.telemetry import log
+from watchdog.host import privileges, systemctl
+from watchdog.worker import launch
+
+
+def let_go_of_root(path: Path, state: Path, *, acts: bool) -> None:
+    """Nothing when we are not root. `acts`: on targets, so that somebody must stay who may become their owners.
+
+    Raises WatchdogError when the state folder cannot be handed over.
+    """
+    if os.geteuid() != 0:
+        return
+    if acts:
+        broker = launch.Broker(path)
+        launch.use_broker(broker)
+        systemctl.ask_root = broker.systemctl
+    account = privileges.service_account(state)
+    privileges.hand_over(state, account)
+    if privileges.drop(account, _believed_files(path)):
+        log.warning(
+            "root alone may read some of %s: the right to read every file is kept — chgrp -R %s %s, chmod -R g+rX %s",
+            *(path, account.gid, path, path),
+        )
+
+
+def _believed_files(path: Path) -> list[Path]:
+    """The configuration with what else lies in its folder, as tokens do; and this program."""
+    folder = config.find_files(path).folder
+    program = [Path(sys.executable), Path(os.__file__), Path(__file__)]
+    return [folder, *(each for each in folder.rglob("*") if not each.is_symlink()), *program]

@@ -1,0 +1,81 @@
+"""Root lets go: whoever is begun as root without systemd goes on as an account that owns nothing but the state folder."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import stat
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.core.errors import WatchdogError
+from watchdog.host.account import Account, account_by_uid, become
+
+SERVICE_USER = "trading-watchdog"
+_SERVICE_UID = 61_913
+"""Whom it is on a machine that has no such user: a number out of those that systemd gives to services for a while."""
+
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
+_CAP_DAC_READ_SEARCH = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def service_account(state: Path) -> Account:
+    """Who owns the state folder, unless that is root; else the user `trading-watchdog`, or a number in its place."""
+    try:
+        owner = state.lstat()
+    except OSError:
+        owner = None
+    if owner is not None and stat.S_ISDIR(owner.st_mode) and owner.st_uid != 0:
+        return account_by_uid(owner.st_uid, owner.st_gid)
+    try:
+        return account_by_uid(pwd.getpwnam(SERVICE_USER).pw_uid)
+    except KeyError:
+        return Account(str(_SERVICE_UID), _SERVICE_UID, _SERVICE_UID, (), "/")
+
+
+def hand_over(state: Path, account: Account) -> None:
+    """The state folder, made when it is not there, and what root has in it belong to `account` afterwards.
+
+    By descriptors: a link is not followed. Raises WatchdogError when it cannot be done.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for _, folders, files, handle in os.fwalk(state, follow_symlinks=False):
+            for name in (".", *folders, *files):
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if found.st_uid == 0 and not stat.S_ISLNK(found.st_mode):
+                    os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
+    except OSError as problem:
+        raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from None
+
+
+def drop(account: Account, readable: Iterable[Path]) -> bool:
+    """This process is `account` from here on, for good. Call it while there is one thread.
+
+    True when it kept the right to read every file (CAP_DAC_READ_SEARCH), because root alone may read some of `readable`.
+    """
+    reads_all = not _can_read(account, readable)
+    if reads_all:
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    become(account)
+    if reads_all:
+        kept = 1 << _CAP_DAC_READ_SEARCH
+        header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+        _libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0))
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # nobody else has this number; /proc/self is ours again
+    return reads_all
+
+
+def _can_read(account: Account, paths: Iterable[Path]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(account)
+            os._exit(0 if all(os.access(path, os.R_OK) for path in paths) else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
