@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -18,6 +18,7 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
+from watchdog.host.folder import Folder
 
 
 @pytest.fixture
@@ -113,10 +114,10 @@ def test_what_is_written_in_the_last_instant_comes_back(bot_folder: Path, monkey
     before = step.capture()
     real = os.rename
 
-    def rename(old: Any, new: Any) -> None:
+    def rename(old: Any, new: Any, **folders: int) -> None:
         if Path(old).name == "one.json":
             (bot_folder / ".state.trading-watchdog/deep/late").write_text("late")
-        real(old, new)
+        real(old, new, **folders)
 
     monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(ActionError, match="changed meanwhile"):
@@ -130,9 +131,8 @@ def test_an_archive_that_does_not_read_back_is_not_trusted(bot_folder: Path, mon
     was = read_tree(bot_folder)
     real = room._read_archive
 
-    def broken(part: Path, until: float) -> dict[str, str]:
-        with part.open("r+b") as file:
-            file.truncate(part.stat().st_size // 2)
+    def broken(part: BinaryIO, until: float) -> dict[str, str]:
+        part.truncate(os.fstat(part.fileno()).st_size // 2)
         return real(part, until)
 
     monkeypatch.setattr(room, "_read_archive", broken)
@@ -184,12 +184,12 @@ def test_a_file_that_somebody_writes_is_refused(bot_folder: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_another_file_system_is_not_gone_into(bot_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = room._lstat
+    real = Folder.stat
 
-    def lstat(path: Path) -> os.stat_result:
-        return real(Path("/dev/shm") if path.name == "deep" else path)
+    def stat(folder: Folder, name: str) -> os.stat_result:
+        return Path("/dev/shm").stat() if name == "deep" else real(folder, name)
 
-    monkeypatch.setattr(room, "_lstat", lstat)
+    monkeypatch.setattr(Folder, "stat", stat)
     with pytest.raises(ActionError, match="another file system"):
         make_archive_step(bot_folder).capture()
 

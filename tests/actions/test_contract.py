@@ -369,7 +369,7 @@ def apply_killed_at(nth: int, step: Action, before: JsonObject, note: Path) -> b
         parts: tuple[tuple[Any, str], ...] = ((HTTPConnection, "getresponse"), (os, "rename"), (os, "replace"))
         for module, name in parts:
             real = getattr(module, name)
-            setattr(module, name, lambda *args, real=real: count() and real(*args))
+            setattr(module, name, lambda *args, real=real, **how: count() and real(*args, **how))
         child_process.on_child_started.set(started)
         step.apply(before, "k")
 

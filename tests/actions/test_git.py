@@ -5,7 +5,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -563,15 +562,20 @@ def test_variables_that_point_git_elsewhere_are_not_believed(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_as_root_a_repository_of_another_user_stays_theirs(bot: GitRepo) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # not below pytest's own, which nobody else may enter
-        Path(folder).chmod(0o755)
-        theirs = GitRepo(shutil.copytree(bot.path, Path(folder) / "bot"))
-        for path in [theirs.path, *theirs.path.rglob("*")]:
-            os.chown(path, 65534, 65534)
-        apply_step(make_revert_step(theirs), done_flag_step(theirs, True, GLOBAL_TRADING=False))
+def test_git_is_used_as_the_repositorys_owner_only_and_root_is_nobody_else(bot: GitRepo, tmp_path: Path) -> None:
+    step = make_revert_step(bot)
+    before = step.capture()
+    for path in [bot.path, *bot.path.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    (bot.path / ".git/config").write_text("this would be an error\n")  # git is not even asked
+    for verb in (step.capture, lambda: step.apply(before, "k"), lambda: step.preview(before)):
+        with pytest.raises(ActionError, match=r"belongs to another user \(nobody\), and this runs as root"):
+            verb()
 
-        assert {path.lstat().st_uid for path in [theirs.path, *theirs.path.rglob("*")]} == {65534}
+    assert step.state(before) == "unknown"
+    assert not [
+        path for path in bot.path.rglob("*") if path.name.startswith(".trading-watchdog") or "lock" in path.name
+    ]
 
 
 # Where git must not be used
@@ -958,7 +962,7 @@ def _assert_done(bot: GitRepo, before: JsonObject, theirs: str) -> None:
 
 def _assert_no_leftovers(bot: GitRepo) -> None:
     assert not list((bot.path / ".git").rglob("*.lock"))
-    assert not (bot.path / ".git/trading-watchdog").exists()
+    assert not [path.name for path in bot.path.rglob("*trading-watchdog*") if "refs" not in path.parts]
 
 
 @pytest.mark.slow

@@ -399,7 +399,7 @@ def _apply_killed_at(nth: int, step: Action, before: Any, note: Path) -> None:
         note.write_text(f"{pid} {started}")
 
     child_process.on_child_started.set(noted)
-    for module, name in ((os, "kill"), (os, "unlink"), (subprocess, "Popen"), (psutil, "Process")):
+    for module, name in ((signal, "pidfd_send_signal"), (os, "unlink"), (subprocess, "Popen"), (psutil, "Process")):
         setattr(module, name, point(getattr(module, name)))
     step.apply(before, "k")
 
@@ -452,10 +452,10 @@ def test_a_bot_of_another_user_is_told(bot_folder: BotFolder, monkeypatch: pytes
     step = bot_folder.make_step("stop")
     before = step.capture()
 
-    def refused(pid: int, number: int) -> None:
+    def refused(held: int, number: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "kill", refused)
+    monkeypatch.setattr(signal, "pidfd_send_signal", refused)
     with pytest.raises(ActionError, match="belongs to another user"):
         step.apply(before, "k")
     monkeypatch.undo()

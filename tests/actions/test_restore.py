@@ -218,10 +218,10 @@ def test_failing_anywhere_the_file_is_as_it_was_or_as_it_should_be(tmp_path: Pat
 
 
 def test_without_hard_links_the_replaced_file_is_copied(bot_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: object) -> None:
+    def none(*_: object, **_how: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "hardlink_to", none)
+    monkeypatch.setattr(os, "link", none)
     step = make_restore_step(bot_folder)
     step.apply(step.capture(), "k")
 

@@ -17,9 +17,9 @@ from tests.crash.scenarios import SCENARIOS, Workspace, find_lost_user_data, set
 from tests.support.actions import GitRepo, killed_at
 from watchdog.core.errors import WatchdogError
 from watchdog.core.target import Target
+from watchdog.host import file_state
 from watchdog.journal.serialization import to_json
 from watchdog.offline import snapshot
-from watchdog.rollback import backup
 
 REVERT_SCENARIO = next(story for story in SCENARIOS if story.name == "git revert")
 NOW = 1_700_000_000_000
@@ -152,7 +152,9 @@ def test_a_snapshot_that_was_cut_off_is_none_and_is_made_anew_under_its_name(
             take(folder, made=(repo, Target(repo=str(repo.path))))
         (one,) = snapshot.listing(folder / "snapshots")
         assert {Path(saved.path).name for saved in one.saved} == {".env", "notes.md"}
-        assert all(backup.same_content(backup.file_state(Path(str(saved.copy))), saved.was) for saved in one.saved)
+        assert all(
+            file_state.same_content(file_state.file_state(Path(str(saved.copy))), saved.was) for saved in one.saved
+        )
         assert repo.git("rev-parse", "before").strip() == repo.head()
         assert repo.read("notes.md") == "one\ntwo\n"
 

@@ -14,7 +14,7 @@ import pytest
 from tests.rollback.harness import START, RollbackHarness, SimulatedKill, command_step, flag_step, make_repair, restart
 from watchdog.core.offload import DeadlineExceededError, ThreadOffload
 from watchdog.plans.models import HttpCheck, LogCheck
-from watchdog.rollback.checks import MAX_LOG_BYTES, LogMatches, LogReader, read_log
+from watchdog.rollback.checks import MAX_LOG_BYTES, LogFile, LogMatches, LogReader, read_log
 
 # ─ proof, doubt and the watch ─
 
@@ -432,7 +432,8 @@ def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path
     reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), {}, (log.stat().st_ino, 0))
 
     def poll() -> LogMatches:
-        return reader.add(read_log(str(log), reader.inode, reader.offset, MAX_LOG_BYTES))
+        part = read_log(LogFile(str(tmp_path), "bot.log"), reader.inode, reader.offset, MAX_LOG_BYTES)
+        return reader.add(part)
 
     with log.open("ab") as file:
         for _ in range(3):

@@ -16,7 +16,7 @@ import pytest
 from tests.crash.harness import run_in_fork
 from tests.scenarios.harness import ScenarioHarness
 from tests.support.actions import GitRepo, make_action
-from watchdog.actions.git import index_lock, repository, worktree_update
+from watchdog.actions.git import index_lock, repository
 from watchdog.actions.process import ProcessAction
 from watchdog.core.errors import ActionError
 from watchdog.core.target import ProcessSpec, Target
@@ -100,7 +100,6 @@ def test_of_two_that_take_the_index_lock_again_and_again_one_is_within(tmp_path:
         for _ in range(50):
             with index_lock.hold_index_lock(repo):
                 within.touch(exist_ok=False)
-                worktree_update.clean_up(repo)
                 within.unlink()
 
     assert run_concurrently(2, take) == [0, 0]

@@ -175,7 +175,7 @@ def test_a_pid_file_that_holds_no_process_id_is_unreadable_not_down(held: str, p
 
 
 def test_a_pid_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="Is a directory — the daemon's user must be able"):
+    with pytest.raises(SourceError, match="no regular file but a folder — the daemon's user must be able"):
         read(make_source(pid_file=str(tmp_path)))
 
 

@@ -101,7 +101,7 @@ class SystemdHarness(E2EHarness):
         folder = Path("/srv") / name
         folder.mkdir(parents=True)
         self.chown_to_owner(folder)
-        folder.chmod(0o755)
+        folder.chmod(0o700)  # nobody but its owner looks at the bot
         super().__init__(folder)
         self.worker = f"trading-watchdog-worker@{self.owner.pw_name}"
         systemctl("start", f"{self.worker}.socket")
@@ -223,6 +223,9 @@ class SystemdHarness(E2EHarness):
             return journal.targets.get_state(self.name, 0)
         finally:
             journal.close()
+
+    def _commit_was_seen(self) -> bool:
+        return self.target_state().head is not None
 
     def watchdog_metric(self, name: str) -> float | None:
         """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""

@@ -146,6 +146,7 @@ def report_unit_files() -> None:
     )
     systemctl("stop", "trading-watchdog-worker@botuser.socket")
     report("socket of a worker that was stopped", door.exists())
+    systemctl("start", "trading-watchdog-worker@botuser.socket")
 
 
 def report_identity() -> None:
@@ -292,6 +293,7 @@ def report_odd_user(harness: UnprivilegedHarness) -> None:
     (CONFIG_DIR / "rules" / "odd.yaml").write_text(ODD_RULES)
     systemctl("reload", SERVICE)
     wait_until(lambda: "1 target added: odd" in service_log(), "reloaded")
+    report("odd user, at the reload", [line for line in service_log().splitlines() if "may not act as odd$" in line])
     report("odd user without a worker", harness.rollback("tell", "--target", "odd"))
     systemctl("start", f"trading-watchdog-worker@{account.pw_uid}.socket")
     report("odd user", harness.rollback("tell", "--target", "odd"))

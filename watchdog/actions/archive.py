@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, Annotated, BinaryIO, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -21,6 +20,8 @@ from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
+from watchdog.host.atomic_file import hidden_name
+from watchdog.host.folder import Entry, Folder, open_folder, resolve
 
 if TYPE_CHECKING:
     import tarfile
@@ -63,13 +64,13 @@ class ArchiveAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"paths": {path: digest of names, sizes and times below it}, "base", "archive": path, "files", "bytes"}``."""
         paths = [self._resolve(name) for name in self.paths]
-        into = Path(os.path.realpath(Path(self.repo or "", self.into)))
+        into = resolve(self.repo, self.into)
         for path in paths:
             if any(other == path or other in path.parents for other in paths if other is not path):
                 raise ActionError(f"{path} is named twice — name it, or a folder above it, once")
             if path == into or path in into.parents:
                 raise ActionError(f"{into} lies within {path}, which goes away — say another place in into")
-        seen = {str(path): _scan(path) for path in paths}
+        seen = {str(path): _scan_path(path) for path in paths}
         atomic_file.ensure_no_writers(paths)
         entries = [entry for scan in seen.values() for entry in scan]
         digests = {path: _digest_entries(scan) for path, scan in seen.items()}
@@ -95,82 +96,89 @@ class ArchiveAction(ActionModel):
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
-        archive, paths = Path(captured["archive"]), [Path(path) for path in captured["paths"]]
-        _finish_or_roll_back(archive, paths)
-        if not archive.exists():
-            part = _hidden_path(archive)
-            try:
-                self._write_archive(captured, part, until)
-                _hide_originals(captured["paths"])
-                try:
-                    part.replace(archive)
-                    atomic_file.fsync_directory(archive.parent)
-                finally:
-                    _finish_or_roll_back(archive, paths)
-            except OSError as problem:
-                raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink()
+        archive = Path(captured["archive"])
+        try:
+            with _open_originals(captured) as originals, open_folder(archive.parent, create=True) as into:
+                _finish_or_roll_back(into, archive.name, originals)
+                if not _is_there(into, archive.name):
+                    self._archive(captured, into, archive.name, originals, until)
+        except OSError as problem:
+            raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
         base = captured["base"]
         return f"{', '.join(self.paths)} → {archive}; back with: tar -xzf {archive} -C {base}"
 
     def state(self, captured: JsonObject) -> StepState:
         """Ends what a crash left open, too: either all is back under its name, or the rest is removed."""
-        archive, paths = Path(captured["archive"]), [Path(path) for path in captured["paths"]]
+        archive = Path(captured["archive"])
         try:
-            _finish_or_roll_back(archive, paths)
-            if archive.exists():
-                return "after"
-            return (
-                "before"
-                if all(_digest_entries(_scan(path)) == captured["paths"][str(path)] for path in paths)
-                else "other"
-            )
-        except ActionError:
-            return "other" if not all(os.path.lexists(path) for path in paths) else "unknown"
+            with _open_originals(captured) as originals:
+                try:
+                    with open_folder(archive.parent) as into:
+                        _finish_or_roll_back(into, archive.name, originals)
+                        if _is_there(into, archive.name):
+                            return "after"
+                except FileNotFoundError:  # no folder of archives yet
+                    pass
+                if not all(one.folder.has(one.name) for one in originals):
+                    return "other"
+                return "before" if all(one.digest == _digest_entries(one.scan()) for one in originals) else "other"
+        except FileNotFoundError:  # the folder of an original has gone since
+            return "after" if archive.is_file() else "other"
+        except (ActionError, OSError):
+            return "unknown"
 
     def _resolve(self, name: str) -> Path:
         """Where it really is; what lies behind a link is not ours to move."""
-        path = Path(self.repo or "", name)
-        real = Path(os.path.realpath(path.parent)) / path.name
-        if not os.path.lexists(real) or path.name in ("", ".", ".."):
-            raise ActionError(f"there is no {path} — name it relative to the target's repo")
+        real = resolve(self.repo, name, follow_last=False)
+        if not os.path.lexists(real) or Path(name).name in ("", ".", ".."):
+            raise ActionError(f"there is no {Path(self.repo or '', name)} — name it relative to the target's repo")
         return real
 
-    def _write_archive(self, captured: JsonObject, part: Path, deadline: float) -> None:
+    def _archive(
+        self, captured: JsonObject, into: Folder, name: str, originals: Sequence[_Original], until: float
+    ) -> None:
+        """Raises ActionError, OSError: then the originals are under their names."""
+
+        def set_aside() -> None:
+            _hide_originals(originals)
+
+        try:
+            with atomic_file.replacement(into, name, set_aside) as file:
+                self._write_archive(captured, file, originals, until)
+        finally:
+            _finish_or_roll_back(into, name, originals)
+
+    def _write_archive(
+        self, captured: JsonObject, file: BinaryIO, originals: Sequence[_Original], deadline: float
+    ) -> None:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
         import gzip  # paid by who archives
         import tarfile
 
-        _make_directories(part.parent)
-        scans = {path: _scan(Path(path)) for path in captured["paths"]}
-        _ensure_unchanged(captured["paths"], scans)
-        atomic_file.ensure_no_writers([Path(path) for path in scans])
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+        _ensure_unchanged(originals)
+        atomic_file.ensure_no_writers([one.path for one in originals])
+        if os.geteuid() == 0:
+            owner = originals[0].folder.stat(originals[0].name)
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         sums: dict[str, str] = {}
         base = Path(captured["base"])
-        with part.open("xb") as file:
-            os.fchmod(file.fileno(), 0o600)  # state may hold keys
-            owner = Path(next(iter(scans))).lstat()
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
-                for scan in scans.values():
-                    for entry in scan:
-                        sums[_member_name(entry.path, base)] = _add_entry(tar, entry, base, deadline)
-            file.flush()
-            os.fsync(file.fileno())
-        if _read_archive(part, deadline) != sums:
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+            for one in originals:
+                for entry in one.folder.walk(one.name):
+                    member = _member_name(one.path / entry.below, base)
+                    sums[member] = _add_entry(tar, entry, member, deadline)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        if _read_archive(file, deadline) != sums:
             raise ActionError(
-                f"{part} does not hold what was written to it — is the disk broken? (nothing was removed)"
+                f"{captured['archive']} does not hold what was written to it — is the disk broken? (nothing was removed)"
             )
-        _ensure_unchanged(captured["paths"], {path: _scan(Path(path)) for path in scans})
+        _ensure_unchanged(originals)
 
 
 class ArchiveEntry(NamedTuple):
-    path: Path
+    below: str
     kind: Literal["file", "folder", "link"]
     size: int
     mtime: int
@@ -178,85 +186,124 @@ class ArchiveEntry(NamedTuple):
     """Inode, mode, owner: a file that was replaced by another of the same size and time is another."""
 
 
-def _scan(top: Path) -> list[ArchiveEntry]:
-    """Everything at and below the path, in order. Raises ActionError for what cannot be kept in an archive."""
-    device = _lstat(top.parent).st_dev
+class _Original(NamedTuple):
+    """A path that goes away, by the open folder that it lies in."""
+
+    path: Path
+    folder: Folder
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def hidden(self) -> str:
+        return hidden_name(self.path.name)
+
+    def scan(self, *, hidden: bool = False) -> list[ArchiveEntry]:
+        return _scan(self.folder, self.hidden if hidden else self.name)
+
+
+@contextlib.contextmanager
+def _open_originals(captured: JsonObject) -> Iterator[list[_Original]]:
+    """The folders stay open for the block: whatever is put in their place meanwhile is not what we pack and remove."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            _Original(Path(path), stack.enter_context(open_folder(Path(path).parent)), digest)
+            for path, digest in captured["paths"].items()
+        ]
+
+
+_KINDS: Mapping[int, Literal["file", "folder", "link"]] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+}
+
+
+def _scan(folder: Folder, name: str) -> list[ArchiveEntry]:
+    """Everything at and below the name, in order. Raises ActionError for what cannot be kept in an archive."""
+    device = folder.stat(".").st_dev
     found: list[ArchiveEntry] = []
-    left = [top]
-    while left:
-        path = left.pop()
-        seen = _lstat(path)
+    for entry in _walk(folder, name):
+        seen = entry.stat
         if seen.st_dev != device:
-            raise ActionError(f"{path} lies on another file system — archive it by itself, by hand")
-        kinds: Mapping[int, Literal["file", "folder", "link"]] = {
-            stat.S_IFREG: "file",
-            stat.S_IFDIR: "folder",
-            stat.S_IFLNK: "link",
-        }
-        kind = kinds.get(stat.S_IFMT(seen.st_mode))
-        if kind is None or (kind == "link" and path == top):
-            raise ActionError(f"{path} is no file or folder — name the real ones, without sockets, devices and links")
+            raise ActionError(f"{entry.path} lies on another file system — archive it by itself, by hand")
+        kind = _KINDS.get(stat.S_IFMT(seen.st_mode))
+        if kind is None or (kind == "link" and entry.below == "."):
+            raise ActionError(
+                f"{entry.path} is no file or folder — name the real ones, without sockets, devices and links"
+            )
         size = seen.st_size if kind == "file" else 0
-        found.append(ArchiveEntry(path, kind, size, seen.st_mtime_ns, (seen.st_ino, seen.st_mode, seen.st_uid)))
+        found.append(ArchiveEntry(entry.below, kind, size, seen.st_mtime_ns, (seen.st_ino, seen.st_mode, seen.st_uid)))
         if len(found) > _MAX_ENTRIES:
-            raise ActionError(f"{top} holds more than {_MAX_ENTRIES} files — archive it by hand")
-        if kind == "folder":
-            try:
-                left += sorted(path.iterdir(), reverse=True)
-            except OSError as problem:
-                raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
+            raise ActionError(f"{folder.path / name} holds more than {_MAX_ENTRIES} files — archive it by hand")
     return found
 
 
-def _make_directories(folder: Path) -> None:
-    """The folder and those above it, owned like the folder that was there."""
-    for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
-        missing.mkdir(exist_ok=True)
-        if os.geteuid() == 0:
-            owner = missing.parent.stat()
-            os.chown(missing, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-def _lstat(path: Path) -> os.stat_result:
+def _scan_path(path: Path) -> list[ArchiveEntry]:
     try:
-        return path.lstat()
+        with open_folder(path.parent) as folder:
+            return _scan(folder, path.name)
     except OSError as problem:
         raise ActionError(f"{path} cannot be looked at: {problem.strerror}") from None
 
 
+def _walk(folder: Folder, name: str) -> Iterator[Entry]:
+    try:
+        yield from folder.walk(name)
+    except OSError as problem:
+        raise ActionError(f"{problem.filename or folder.path / name} cannot be read: {problem.strerror}") from None
+
+
 def _digest_entries(entries: Sequence[ArchiveEntry]) -> str:
-    top = entries[0].path
-    lines = [repr((os.fsencode(entry.path.relative_to(top)), entry[1:])) for entry in entries]
+    lines = [repr((os.fsencode(entry.below), entry[1:])) for entry in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _ensure_unchanged(digests: Mapping[str, str], scans: Mapping[str, Sequence[ArchiveEntry]]) -> None:
-    for path, digest in digests.items():
-        if _digest_entries(scans[path]) != digest:
-            raise ActionError(f"{path} was changed meanwhile (nothing was removed) — stop the bot first")
+def _ensure_unchanged(originals: Sequence[_Original], *, hidden: bool = False) -> None:
+    for one in originals:
+        if _digest_entries(one.scan(hidden=hidden)) != one.digest:
+            raise ActionError(f"{one.path} was changed meanwhile (nothing was removed) — stop the bot first")
 
 
 def _member_name(path: Path, base: Path) -> str:
     return str(path.relative_to(base if path.is_relative_to(base) else "/"))
 
 
-def _add_entry(tar: tarfile.TarFile, entry: ArchiveEntry, base: Path, until: float) -> str:
-    """The entry goes into the archive; what was read of it."""
-    tar.inodes.clear()  # type: ignore[attr-defined]  # a hard link is packed as the file that it is
-    member = tar.gettarinfo(str(entry.path), _member_name(entry.path, base))
-    if entry.kind != "file":
-        tar.addfile(member)
-        return f"{entry.kind} {member.linkname}"
-    handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(handle, "rb") as file:  # noqa: PTH123 - a handle
-        reading = _HashingReader(file, until)
-        try:
-            tar.addfile(member, reading)
-        except OSError as problem:
-            if problem.errno is None:
-                raise ActionError(f"{entry.path} was changed meanwhile (nothing was removed)") from None
-            raise
-    return f"file {reading.digest.hexdigest()}"
+def _add_entry(tar: tarfile.TarFile, entry: Entry, member: str, until: float) -> str:
+    """The entry goes into the archive; what was read of it. A hard link is packed as the file that it is."""
+    kind = _KINDS.get(stat.S_IFMT(entry.stat.st_mode))
+    if kind == "file":
+        with entry.folder.open_file(entry.name) as file:
+            reading = _HashingReader(file, until)
+            try:
+                tar.addfile(_tar_info(member, os.fstat(file.fileno())), reading)
+            except OSError as problem:
+                if problem.errno is None:
+                    raise ActionError(f"{entry.path} was changed meanwhile (nothing was removed)") from None
+                raise
+        return f"file {reading.digest.hexdigest()}"
+    info = _tar_info(member, entry.stat)
+    if kind == "link":
+        info.linkname = entry.folder.read_link(entry.name)
+    tar.addfile(info)
+    return f"{kind} {info.linkname}"
+
+
+def _tar_info(name: str, seen: os.stat_result) -> tarfile.TarInfo:
+    """Of a file without the right to run it as somebody else."""
+    import tarfile
+
+    info = tarfile.TarInfo(name)
+    info.mtime, info.uid, info.gid = int(seen.st_mtime), seen.st_uid, seen.st_gid
+    info.mode = stat.S_IMODE(seen.st_mode)
+    if stat.S_ISREG(seen.st_mode):
+        info.size, info.mode = seen.st_size, info.mode & 0o777
+    else:
+        info.type = tarfile.DIRTYPE if stat.S_ISDIR(seen.st_mode) else tarfile.SYMTYPE
+    return info
 
 
 class _HashingReader:
@@ -273,13 +320,14 @@ class _HashingReader:
         return chunk
 
 
-def _read_archive(part: Path, until: float) -> dict[str, str]:
+def _read_archive(part: BinaryIO, until: float) -> dict[str, str]:
     """What the archive really holds: by name, what `_add_entry` said of it. Of a broken one, less."""
     import gzip
     import tarfile
 
     found: dict[str, str] = {}
-    with contextlib.suppress(tarfile.TarError, EOFError, gzip.BadGzipFile, OSError), tarfile.open(part, "r|gz") as tar:
+    broken = (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError)
+    with contextlib.suppress(*broken), tarfile.open(fileobj=part, mode="r|gz") as tar:
         for member in tar:
             kind = "folder" if member.isdir() else "link" if member.issym() else "file"
             content = tar.extractfile(member) if member.isreg() else None
@@ -296,56 +344,57 @@ def _read_archive(part: Path, until: float) -> dict[str, str]:
 # Removing: every original gets another name in one step, then the archive its own; only then anything is deleted.
 
 
-def _hidden_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.trading-watchdog")
-
-
-def _hide_originals(digests: Mapping[str, str]) -> None:
+def _hide_originals(originals: Sequence[_Original]) -> None:
     """Give the originals another name. ActionError, with all of them back, when somebody wrote to them meanwhile."""
     try:
-        for path in map(Path, digests):
-            path.rename(_hidden_path(path))
-        hidden = [_hidden_path(Path(path)) for path in digests]
-        _ensure_unchanged(digests, {path: _scan(_hidden_path(Path(path))) for path in digests})
-        atomic_file.ensure_no_writers(hidden)
+        for one in originals:
+            one.folder.rename(one.name, one.hidden)
+        _ensure_unchanged(originals, hidden=True)
+        atomic_file.ensure_no_writers([one.path.with_name(one.hidden) for one in originals])
     except (ActionError, OSError):
-        for path in map(Path, digests):
-            if os.path.lexists(_hidden_path(path)):
-                _unhide(path)
+        for one in originals:
+            if one.folder.has(one.hidden):
+                _unhide(one)
         raise
 
 
-def _finish_or_roll_back(archive: Path, paths: Sequence[Path]) -> None:
+def _is_there(into: Folder, name: str) -> bool:
+    """Whether the archive has its name. Raises ActionError when something else has it."""
+    if not into.has(name):
+        return False
+    if not stat.S_ISREG(into.stat(name).st_mode):
+        raise ActionError(f"{into.path / name} is no archive of ours, and stands in its place — look at it")
+    return True
+
+
+def _finish_or_roll_back(into: Folder, name: str, originals: Sequence[_Original]) -> None:
     """With the archive in place what was set aside is deleted, without it put back. Raises ActionError."""
     with contextlib.suppress(OSError):
-        _hidden_path(archive).unlink()  # half of one
-    for path in paths:
-        hidden = _hidden_path(path)
-        if not os.path.lexists(hidden):
+        into.unlink(hidden_name(name))  # half of one
+    done = _is_there(into, name)
+    for one in originals:
+        if not one.folder.has(one.hidden):
             continue
-        if not archive.exists():
-            _unhide(path)
+        if not done:
+            _unhide(one)
             continue
         try:
-            if hidden.is_dir():
-                shutil.rmtree(hidden)
-            else:
-                hidden.unlink()
-            atomic_file.fsync_directory(hidden.parent)
+            one.folder.remove(one.hidden)
+            one.folder.sync()
         except OSError as problem:
             raise ActionError(
-                f"{problem.filename}: {problem.strerror} — it stands in {archive} and can be removed",
+                f"{problem.filename}: {problem.strerror} — it stands in {into.path / name} and can be removed",
                 may_have_happened=True,
             ) from None
 
 
-def _unhide(path: Path) -> None:
-    hidden = _hidden_path(path)
-    if os.path.lexists(path):
-        raise ActionError(f"{path} was made anew meanwhile; the old one is {hidden} — put back what is right")
+def _unhide(one: _Original) -> None:
+    aside = one.path.with_name(one.hidden)
+    if one.folder.has(one.name):
+        raise ActionError(f"{one.path} was made anew meanwhile; the old one is {aside} — put back what is right")
     try:
-        hidden.rename(path)
+        one.folder.rename(one.hidden, one.name)
     except OSError as problem:
         raise ActionError(
-            f"{hidden} cannot be put back as {path}: {problem.strerror}", may_have_happened=True
+            f"{aside} cannot be put back as {one.path}: {problem.strerror}", may_have_happened=True
         ) from None

@@ -17,7 +17,7 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
-from watchdog.host import atomic_file
+from watchdog.host import atomic_file, folder
 
 __all__ = ["FlagAction", "get_values", "set_values"]
 
@@ -105,11 +105,7 @@ class FlagAction(ActionModel):
 
     def _resolved_path(self) -> Path:
         """The file itself: a rename over a symbolic link would leave the file it points to as it was."""
-        path = Path(self.repo or "", self.file)
-        try:
-            return path.resolve(strict=True)
-        except (OSError, RuntimeError):
-            raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
+        return folder.resolve(self.repo, self.file)
 
 
 def format_assignments(values: Mapping[str, Value]) -> str:

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,7 +21,17 @@ from watchdog.core.model import Duration, JsonObject, PathField
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
-from watchdog.host.pid_file import RunningProcess, find_bot_program, find_process, pid_file_path, read_pid_file
+from watchdog.host.folder import open_folder, resolve
+from watchdog.host.pid_file import (
+    RunningProcess,
+    belongs_to,
+    find_bot_program,
+    find_process,
+    hold_process,
+    pid_file_path,
+    read_pid_file,
+    send_signal,
+)
 
 _TargetKeyword = Literal["process"]
 
@@ -79,7 +90,7 @@ class ProcessAction(ActionModel):
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         spec = self._bound_spec()
         deadline = time.monotonic() + self.timeout / 1_000
-        bot = find_process(spec)
+        bot = find_process(spec, _noted_bot(captured))
         if self._operation == "stop":
             return self._stop_bot(spec, bot) if bot else "no process was running"
         if bot and (self._operation == "start" or self._is_newer(bot, captured)):
@@ -90,7 +101,7 @@ class ProcessAction(ActionModel):
 
     def state(self, captured: JsonObject) -> StepState:
         try:
-            bot = find_process(self._bound_spec())
+            bot = find_process(self._bound_spec(), _noted_bot(captured))
         except ActionError:
             return "unknown"
         if self._operation == "stop":
@@ -114,9 +125,8 @@ class ProcessAction(ActionModel):
 
     def _ensure_startable(self) -> None:
         spec = self._bound_spec()
-        cwd = Path(spec.cwd or "")
-        if not cwd.is_dir():
-            raise ActionError(f"the process cannot be started: there is no folder {cwd}")
+        if not Path(spec.cwd or "").is_dir():
+            raise ActionError(f"the process cannot be started: there is no folder {spec.cwd}")
         if not pid_file_path(spec).parent.is_dir():
             raise ActionError(
                 f"the process cannot be started: there is no folder for its pid file {pid_file_path(spec)}"
@@ -127,11 +137,11 @@ class ProcessAction(ActionModel):
             )
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
-        log = None if spec.log is None else Path(spec.cwd or "", spec.log)
+        log = None if spec.log is None else resolve(spec.cwd, spec.log)
         written = _log_size(log)
         order = {
             "command": list(spec.command),
-            "cwd": spec.cwd,
+            "cwd": os.path.realpath(spec.cwd or ""),
             "pid_file": str(pid_file_path(spec)),
             "seen": read_pid_file(spec),
             "log": log and str(log),
@@ -139,7 +149,10 @@ class ProcessAction(ActionModel):
         }
         left = max(deadline - time.monotonic(), 1) * 1_000
         argv = [sys.executable, "-I", "-S", detach.__file__, json.dumps(order)]
-        ran = child_process.run(argv, cwd=spec.cwd, env=spec.env, timeout_ms=left)
+        # A Python that lies where the bot's user may not read is one that we are already, and can go on as.
+        unreadable = not (os.access(sys.executable, os.X_OK) and os.access(os.__file__, os.R_OK))
+        instead = partial(detach.main, order) if unreadable else None
+        ran = child_process.run(argv, env=spec.env, timeout_ms=left, instead=instead)
         bot = find_process(spec)
         if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
             return f"process {bot.pid} runs"
@@ -150,18 +163,29 @@ class ProcessAction(ActionModel):
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
 
     def _stop_bot(self, spec: ProcessSpec, bot: RunningProcess) -> str:
-        said = self._terminate(bot)
+        try:
+            with hold_process(bot.pid) as held:
+                if find_process(spec, bot) != bot:  # its number may have become another's before we held it
+                    return f"process {bot.pid} ended"
+                said = self._terminate(bot, held)
+        except ProcessLookupError:
+            said = f"process {bot.pid} ended"
+        except OSError as problem:
+            raise ActionError(
+                f"process {bot.pid} cannot be held: {problem.strerror} — Linux 5.3 or newer can"
+            ) from None
         if (read_pid_file(spec) or "").split()[:1] == [str(bot.pid)]:
-            with contextlib.suppress(OSError):
-                pid_file_path(spec).unlink()
+            path = pid_file_path(spec)
+            with contextlib.suppress(OSError), open_folder(path.parent) as folder:
+                folder.unlink(path.name)
         return said
 
-    def _terminate(self, bot: RunningProcess) -> str:
-        """SIGTERM, `grace`, SIGKILL; done when the process and all of its group are gone."""
+    def _terminate(self, bot: RunningProcess, send: Callable[[signal.Signals], None]) -> str:
+        """SIGTERM, `grace`, SIGKILL; done when the process and all of its group are gone. `send`: to the bot itself."""
         deadline = time.monotonic() + self.grace / 1_000
         try:
             leads = os.getpgid(bot.pid) == bot.pid
-            os.kill(bot.pid, signal.SIGTERM)
+            send(signal.SIGTERM)
             told = False
             for _ in child_process.poll_until(deadline, every=0.02):
                 if not child_process.is_running(bot.pid, bot.create_time):
@@ -171,11 +195,11 @@ class ProcessAction(ActionModel):
                     if not told:  # its children did not hear the SIGTERM
                         told = True
                         for pid in rest:
-                            with contextlib.suppress(ProcessLookupError):
-                                os.kill(pid, signal.SIGTERM)
-            for pid in {bot.pid, *(_group_members(bot.pid) if leads else ())}:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                            send_signal(pid, signal.SIGTERM, bot.pid)
+            for pid in _group_members(bot.pid) if leads else ():
+                send_signal(pid, signal.SIGKILL, bot.pid)
+            with contextlib.suppress(ProcessLookupError):
+                send(signal.SIGKILL)
         except ProcessLookupError:
             return f"process {bot.pid} ended"
         except PermissionError:
@@ -188,19 +212,28 @@ class ProcessAction(ActionModel):
         raise ActionError(f"process {bot.pid} does not end, not even by SIGKILL", may_have_happened=True)
 
 
+def _noted_bot(captured: JsonObject) -> RunningProcess | None:
+    """What the journal has of the bot as it ran before the step."""
+    return None if captured["pid"] is None else RunningProcess(int(captured["pid"]), float(captured["create_time"]))
+
+
 def _group_members(leader: int) -> Iterator[int]:
-    """Living processes of the leader's group."""
+    """Living processes of the leader's group that are the account's own: others are not ours to end."""
     import psutil
 
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                os.getpgid(process.pid) == leader
+                and process.status() != psutil.STATUS_ZOMBIE
+                and belongs_to(process, os.geteuid())
+            ):
                 yield process.pid
 
 
 def _log_size(log: Path | None) -> int:
     try:
-        return log.stat().st_size if log else 0
+        return log.lstat().st_size if log else 0
     except OSError:
         return 0
 
@@ -209,7 +242,11 @@ def _log_since(log: Path | None, written: int) -> str:
     """What the log has got since, its last 4 KiB at most."""
     if log is None:
         return ""
-    with contextlib.suppress(OSError), log.open("rb") as file:
+    with (
+        contextlib.suppress(OSError, ActionError),
+        open_folder(log.parent) as folder,
+        folder.open_file(log.name) as file,
+    ):
         file.seek(max(written, _log_size(log) - 4_096))
         return file.read(4_096).decode("utf-8", "replace")
     return ""

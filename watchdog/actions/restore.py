@@ -6,11 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, BinaryIO, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -20,6 +19,7 @@ from watchdog.core.model import Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
+from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
 
 _CHUNK = 1 << 20
 _JSON_LIMIT = 64 << 20
@@ -56,7 +56,7 @@ class RestoreAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path}``."""
         until = time.monotonic() + self.timeout / 1_000
-        path, backup = Path(os.path.realpath(Path(self.repo or "", self.file))), self._backup_path()
+        path, backup = resolve(self.repo, self.file), resolve(self.repo, self.from_)
         if not path.parent.is_dir():
             raise ActionError(f"there is no folder {path.parent} — make it, or mend the name")
         old, new = _sha256(path, until), _sha256(backup, until)
@@ -77,34 +77,28 @@ class RestoreAction(ActionModel):
         with contextlib.suppress(ActionError):
             if captured["old"] is not None:
                 return atomic_file.unified_diff(atomic_file.read_bytes(path), atomic_file.read_bytes(backup), str(path))
-        return f"{path} would be replaced by {backup}, {backup.stat().st_size} bytes\n"
+        try:
+            with open_folder(backup.parent) as folder:
+                return f"{path} would be replaced by {backup}, {folder.stat(backup.name).st_size} bytes\n"
+        except OSError as problem:
+            raise ActionError(f"{backup} cannot be looked at: {problem.strerror}") from None
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         until = time.monotonic() + self.timeout / 1_000
         path, backup = Path(captured["file"]), Path(captured["from"])
-        now = _sha256(path, until)
-        if now == captured["new"]:
-            return f"{self.file} is as in {self.from_}"
-        if now != captured["old"]:
-            raise ActionError(f"{path} was changed by somebody else in the meantime — stop the bot first")
-        _ensure_not_in_use(path)
-        beside = path.with_name(f".{path.name}.trading-watchdog")
         try:
-            if _copy_file(backup, beside, path if now is not None else backup, until) != captured["new"]:
-                raise ActionError(f"the backup {backup} was changed in the meantime — look at it")
-            if now is not None:
-                _keep_replaced(path, Path(captured["aside"]))
-            if _sha256(path, until) != captured["old"]:
-                raise ActionError(f"{path} was changed by somebody else this very moment — stop the bot first")
-            beside.replace(path)
-            atomic_file.fsync_directory(path.parent)
+            with open_folder(path.parent) as folder, open_folder(backup.parent) as source:
+                now = _digest_of(folder, path.name, until)
+                if now == captured["new"]:
+                    return f"{self.file} is as in {self.from_}"
+                if now != captured["old"]:
+                    raise ActionError(f"{path} was changed by somebody else in the meantime — stop the bot first")
+                _ensure_not_in_use(path)
+                size = _replace(folder, path.name, source, backup.name, captured, until)
         except OSError as problem:
             raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
         kept = f"; the replaced one is {captured['aside']}" if captured["aside"] else ""
-        return f"{self.file} from {self.from_}, {path.stat().st_size} bytes{kept}"
+        return f"{self.file} from {self.from_}, {size} bytes{kept}"
 
     def state(self, captured: JsonObject) -> StepState:
         try:
@@ -113,25 +107,25 @@ class RestoreAction(ActionModel):
             return "unknown"
         return "after" if now == captured["new"] else "before" if now == captured["old"] else "other"
 
-    def _backup_path(self) -> Path:
-        return Path(os.path.realpath(Path(self.repo or "", self.from_)))
-
     def _verify_backup(self, backup: Path, found: str) -> None:
         """A backup that was cut off would make things worse. Raises ActionError."""
         if self.sha256 is not None and found != self.sha256:
             raise ActionError(
                 f"the backup {backup} has SHA-256 {found[:12]}…, not {self.sha256[:12]}… — it is another one"
             )
-        size = backup.stat().st_size
-        if size == 0:
+        is_json = any(name.lower().endswith(".json") for name in (self.file, self.from_))
+        content = _content(backup, _JSON_LIMIT + 1 if is_json else 1)
+        if not content:
             raise ActionError(f"the backup {backup} is empty — an older one may be whole")
-        if not any(name.lower().endswith(".json") for name in (self.file, self.from_)):
+        if not is_json:
             return
-        if size > _JSON_LIMIT:
-            raise ActionError(f"the backup {backup} has {size} bytes: more than can be verified — restore it by hand")
+        if len(content) > _JSON_LIMIT:
+            raise ActionError(
+                f"the backup {backup} has more than {_JSON_LIMIT} bytes, and cannot be verified — restore it by hand"
+            )
         try:
-            json.loads(backup.read_bytes())
-        except (OSError, ValueError, RecursionError) as problem:
+            json.loads(content)
+        except (ValueError, RecursionError) as problem:
             raise ActionError(f"the backup {backup} is no whole JSON: {problem} — an older one may be") from None
 
 
@@ -145,49 +139,73 @@ def _ensure_not_in_use(path: Path) -> None:
 def _sha256(path: Path, deadline: float) -> str | None:
     """SHA-256 of the content; None when there is no file. Raises ActionError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ActionError(f"{path} is no regular file")
-        found = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                found.update(chunk)
-                _check_deadline(deadline)
-        return found.hexdigest()
+        with open_folder(path.parent) as folder:
+            return _digest_of(folder, path.name, deadline)
     except FileNotFoundError:
         return None
     except OSError as problem:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def _copy_file(backup: Path, destination: Path, metadata_from: Path, deadline: float) -> str:
-    """`backup` as a new file, on the disk, with the mode and owner of `metadata_from`; its SHA-256. Raises OSError, ActionError."""
-    with contextlib.suppress(FileNotFoundError):
-        destination.unlink()  # left over from a crash
-    found = hashlib.sha256()
-    with backup.open("rb") as source, destination.open("xb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        while chunk := source.read(_CHUNK):
-            file.write(chunk)
-            found.update(chunk)
-            _check_deadline(deadline)
-        atomic_file.copy_mode_and_owner(file.fileno(), metadata_from.stat())
-        file.flush()
-        os.fsync(file.fileno())
-    return found.hexdigest()
+def _digest_of(folder: Folder, name: str, deadline: float) -> str | None:
+    """The same in a folder that is open. Raises OSError, ActionError."""
+    if not folder.has(name):
+        return None
+    with folder.open_file(name) as file:
+        return _copy(file, None, deadline)
 
 
-def _keep_replaced(path: Path, aside: Path) -> None:
-    """A second name for the file that is replaced; where there can be none, a copy."""
-    if aside.exists():
-        return  # from an earlier try: its name says its content
+def _content(path: Path, limit: int) -> bytes:
+    """The file's first bytes. Raises ActionError."""
     try:
-        aside.hardlink_to(path)
+        with open_folder(path.parent) as folder, folder.open_file(path.name) as file:
+            return file.read(limit)
+    except OSError as problem:
+        raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
+
+
+def _replace(folder: Folder, name: str, source: Folder, backup: str, captured: JsonObject, until: float) -> int:
+    """The backup in the file's place, with the file's permissions and owner; its size. Raises OSError, ActionError."""
+    path = folder.path / name
+
+    def keep_replaced() -> None:
+        if captured["old"] is not None:
+            _keep_replaced(folder, name, captured, until)
+        if _digest_of(folder, name, until) != captured["old"]:
+            raise ActionError(f"{path} was changed by somebody else this very moment — stop the bot first")
+
+    with source.open_file(backup) as read:
+        was = os.fstat(read.fileno()) if captured["old"] is None else folder.stat(name)
+        ensure_owner_can_stay(was, path)
+        with atomic_file.replacement(folder, name, keep_replaced) as file:
+            if _copy(read, file, until) != captured["new"]:
+                raise ActionError(f"the backup {source.path / backup} was changed in the meantime — look at it")
+            atomic_file.copy_mode_and_owner(file.fileno(), was)
+            return file.tell()
+
+
+def _keep_replaced(folder: Folder, name: str, captured: JsonObject, until: float) -> None:
+    """A second name for the file that is replaced; where there can be none, a copy."""
+    aside = Path(captured["aside"]).name
+    if folder.has(aside):  # from an earlier try: its name says its content
+        if _digest_of(folder, aside, until) != captured["old"]:
+            raise ActionError(f"{captured['aside']} is there and holds something else — look at it")
+        return
+    try:
+        folder.link(name, aside)
     except OSError:
-        half = aside.with_name(f".{aside.name}")
-        _copy_file(path, half, path, time.monotonic() + 60)
-        half.replace(aside)
+        with folder.open_file(name) as old, atomic_file.replacement(folder, aside) as file:
+            _copy(old, file, until)
+            atomic_file.copy_mode_and_owner(file.fileno(), os.fstat(old.fileno()))
 
 
-def _check_deadline(deadline: float) -> None:
-    if time.monotonic() >= deadline:
-        raise ActionError("not done in time (nothing was changed) — raise timeout")
+def _copy(source: BinaryIO, to: BinaryIO | None, deadline: float) -> str:
+    """From where it stands to the end; the SHA-256. Raises OSError, ActionError."""
+    found = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        found.update(chunk)
+        if to is not None:
+            to.write(chunk)
+        if time.monotonic() >= deadline:
+            raise ActionError("not done in time (nothing was changed) — raise timeout")
+    return found.hexdigest()

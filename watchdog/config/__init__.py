@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from watchdog.config.diff import FileStats, describe_changes, stat_files
-from watchdog.config.load import check_files, find_files, load, load_partial, require_files, state_folder
+from watchdog.config.load import check_files, find_files, load, load_partial, require_files, state_folder, unsafe_files
 from watchdog.config.models import Config, Defaults, Reload, Web
 from watchdog.documents.problems import ConfigError, Problem
 
@@ -23,4 +23,5 @@ __all__ = [
     "require_files",
     "stat_files",
     "state_folder",
+    "unsafe_files",
 ]

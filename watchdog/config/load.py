@@ -54,6 +54,11 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> C
     return config
 
 
+def unsafe_files(path: Path, uid: int) -> list[Problem]:
+    """What of the configuration somebody else than root and `uid` could write."""
+    return find_unsafe_files(_files_to_protect(require_files(path)), uid)
+
+
 def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     """What is well in files of which some are not: where the journal is, and how the running watchdog is reached.
 

@@ -34,6 +34,13 @@ class ActionModel(ConfigModel):
     """For all of it."""
 
     @property
+    def input_file(self) -> Path | None:
+        return None
+
+    def with_input_file(self, path: Path) -> Self:  # noqa: ARG002
+        return self
+
+    @property
     def repeatable(self) -> bool:
         return not self.persistent
 

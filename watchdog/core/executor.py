@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -30,6 +30,15 @@ class Executor(Protocol):
         """What `function` says when the target's owner calls it. It raises ActionError only, and must be one that the
         executor knows (`worker/functions.py`); keyword arguments are not carried over."""
         ...
+
+
+CallOwner = Callable[..., Any]
+"""(function, *args) → what it says when the owner of one target calls it: see `Executor.call`."""
+
+
+def call_directly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """For whoever is the owner."""
+    return function(*args, **kwargs)
 
 
 class DirectExecutor:

@@ -141,6 +141,15 @@ class Action(Protocol):
         ...
 
     @property
+    def input_file(self) -> Path | None:
+        """A file of the watchdog's own that `apply` reads: its owner is handed the bytes. None: there is none."""
+        ...
+
+    def with_input_file(self, path: Path) -> Action:
+        """The same action, which reads that copy of its input file."""
+        ...
+
+    @property
     def repeatable(self) -> bool:
         """Done once more when its stage is taken back, as a restart is; what it changed in files is put back anyway."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
 
+_PR_SET_DUMPABLE = 4
 NOGROUP = 65534
 """The group of an owner without an account: no file of the system's belongs to it."""
 
@@ -56,6 +58,7 @@ def become(account: Account) -> None:
         os.setgroups(account.groups)
         os.setresgid(account.gid, account.gid, account.gid)
         os.setresuid(account.uid, account.uid, account.uid)
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # /proc/self is ours again
 
 
 def target_account(target: Target) -> Account:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from watchdog.core.errors import ActionError
+from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder
 
 MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""
-
-
-_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PERMISSIONS = 0o777
+"""What of a mode is given on: never that a program runs as somebody else (setuid, setgid)."""
+_NOT_COPIED = "security.capability"
+"""An attribute that gives rights to whoever runs the file, like setuid."""
 
 
 def resolve_base(repo: str | None, within: str | None, *names: str) -> str | None:
@@ -29,51 +32,80 @@ def resolve_base(repo: str | None, within: str | None, *names: str) -> str | Non
 
 
 def read_bytes(path: Path) -> bytes:
-    """A configuration file's content. Raises ActionError: missing, no regular file, too large, not readable."""
+    """A configuration file's content; no link on the way is followed. Raises ActionError: missing, no regular file, …"""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ActionError(f"{path} is no regular file")
-        if found.st_size > MAX_BYTES:
-            raise ActionError(f"{path} has {found.st_size} bytes — flags are edited in files up to {MAX_BYTES} bytes")
-        return path.read_bytes()
+        with open_folder(path.parent) as folder, folder.open_file(path.name) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
     except FileNotFoundError:
         raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
     except OSError as problem:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
+    if (size := max(size, len(content))) > MAX_BYTES:
+        raise ActionError(f"{path} has {size} bytes — flags are edited in files up to {MAX_BYTES} bytes")
+    return content
 
 
 def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> None:
-    """`path`, a regular file, gets this content; mode, owner and extended attributes stay. Raises ActionError.
+    """`path`, a regular file, gets this content; permissions, owner and extended attributes stay. Raises ActionError.
 
-    `expected` is what it held when `content` was made of it: when it holds something else now, that is somebody's work.
+    No link on the way is followed. `expected` is what it held when `content` was made of it: when it holds something
+    else now, that is somebody's work.
     """
-    beside = path.with_name(f".{path.name}.trading-watchdog")
     try:
-        was = path.stat()
-        if was.st_nlink > 1:
-            raise ActionError(f"{path} has other hard links, which would keep the old content — make it a plain file")
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()  # left over from a crash
-        with open(os.open(beside, _CREATE_FLAGS, 0o600), "wb") as file:  # noqa: PTH123 - nobody else reads it before its mode is set
-            file.write(content)
-            copy_mode_and_owner(file.fileno(), was)
-            for name in _xattrs(path):
-                with contextlib.suppress(OSError):
-                    os.setxattr(file.fileno(), name, os.getxattr(path, name))
-            file.flush()
-            ensure_newer_mtime(file.fileno(), was)
-            os.fsync(file.fileno())
-        if expected is not None and path.read_bytes() != expected:
-            beside.unlink()
-            raise ActionError(f"{path} was changed by somebody else this very moment — look at it")
-        os.replace(beside, path)  # noqa: PTH105 - one spelling for what the tests count
-        fsync_directory(path.parent)
+        with open_folder(path.parent) as folder, folder.open_file(path.name) as current:
+            was = os.fstat(current.fileno())
+            if was.st_nlink > 1:
+                raise ActionError(
+                    f"{path} has other hard links, which would keep the old content — make it a plain file"
+                )
+            ensure_owner_can_stay(was, path)
+
+            def ensure_unchanged() -> None:
+                now = folder.stat(path.name)
+                if expected is not None and (
+                    not os.path.samestat(now, was) or current.read(len(expected) + 1) != expected
+                ):
+                    raise ActionError(f"{path} was changed by somebody else this very moment — look at it")
+
+            with replacement(folder, path.name, ensure_unchanged) as file:
+                file.write(content)
+                copy_mode_and_owner(file.fileno(), was)
+                _copy_xattrs(current.fileno(), file.fileno())
+                file.flush()
+                ensure_newer_mtime(file.fileno(), was)
     except OSError as problem:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         cure = "the watchdog's user needs the right to"
         raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
+
+
+@contextlib.contextmanager
+def replacement(folder: Folder, name: str, check: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
+    """A new file that is called `name` once the block has ended well and all is on the disk; else there is none.
+
+    `check` is asked in the last instant: it raises what keeps the old one in its place. Raises OSError.
+    """
+    beside = hidden_name(name)
+    folder.unlink(beside, missing_ok=True)  # left over from a crash
+    with folder.create_file(beside) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            check()
+            if not os.path.samestat(folder.stat(beside), os.fstat(file.fileno())):
+                raise OSError(errno.ESTALE, f"{beside} was swapped by somebody", str(folder.path / beside))
+            folder.rename(beside, name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.unlink(beside)
+            raise
+    folder.sync()
+
+
+def hidden_name(name: str) -> str:
+    """What stands beside a file of that name while it is being replaced."""
+    return f".{name}.trading-watchdog"
 
 
 def unified_diff(old: bytes, new: bytes, name: str) -> str:
@@ -100,11 +132,11 @@ def ensure_no_writers(paths: Sequence[Path]) -> None:
 
 
 def copy_mode_and_owner(file: int, was: os.stat_result) -> None:
-    """Mode and owner as they were. OSError when that is not ours to give."""
+    """Permissions and owner as they were. OSError when that is not ours to give."""
     now = os.fstat(file)
     if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid):
         os.fchown(file, was.st_uid, was.st_gid)
-    os.fchmod(file, stat.S_IMODE(was.st_mode))
+    os.fchmod(file, was.st_mode & _PERMISSIONS)
 
 
 def ensure_newer_mtime(file: int, was: os.stat_result) -> None:
@@ -123,7 +155,11 @@ def fsync_directory(folder: Path) -> None:
         os.close(handle)
 
 
-def _xattrs(path: Path) -> list[str]:
+def _copy_xattrs(source: int, to: int) -> None:
+    names: list[str] = []
     with contextlib.suppress(OSError):
-        return os.listxattr(path)
-    return []
+        names = os.listxattr(source)
+    for name in names:
+        if name != _NOT_COPIED:
+            with contextlib.suppress(OSError):
+                os.setxattr(to, name, os.getxattr(source, name))

@@ -11,8 +11,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 
 from watchdog.core.errors import ActionError
 
@@ -28,6 +29,7 @@ follows the clock."""
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
 _POLL_INTERVAL = 0.05
 _CHUNK = 65_536
+_MAX_STDERR = 64 * 1024
 
 _running: set[int] = set()
 """Programs that are under way."""
@@ -46,15 +48,6 @@ _NOT_INHERITED = (
     "MAINPID",
     "SYSTEMD_EXEC_PID",
 )
-
-
-class RunAs(NamedTuple):
-    """Whom a program runs as; only root may say so."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str
 
 
 class CommandResult(NamedTuple):
@@ -76,15 +69,18 @@ def run(
     timeout_ms: float,
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
-    run_as: RunAs | None = None,
+    instead: Callable[[], int] | None = None,
 ) -> CommandResult:
     """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
 
-    Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept. At the deadline the
-    whole process group is ended. Raises ActionError: not started (`may_have_happened` False) or timed out (True).
+    `instead` is run in the forked child in place of the program; its result is the exit code.
+
+    Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept (64 KiB of stderr at
+    most). At the deadline the whole process group is ended. Raises ActionError: not started (`may_have_happened` False)
+    or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    child = _spawn(argv, cwd, child_environment(env), input is not None, run_as)
+    child = _spawn(argv, cwd, child_environment(env), input is not None, instead)
     _running.add(child.pid)
     try:
         note, began = on_child_started.get(), start_time(child.pid)
@@ -199,13 +195,14 @@ def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
 
 
 def _spawn(
-    argv: Sequence[str], cwd: str | Path | None, env: dict[str, str], with_stdin: bool, run_as: RunAs | None
+    argv: Sequence[str],
+    cwd: str | Path | None,
+    env: dict[str, str],
+    with_stdin: bool,
+    instead: Callable[[], int] | None,
 ) -> subprocess.Popen[bytes]:
     if cwd is not None and not Path(cwd).is_dir():
         raise ActionError(f"{_display_name(argv)} was not started: there is no folder {cwd}")
-    who: dict[str, Any] = {}
-    if run_as is not None:
-        who = {"user": run_as.uid, "group": run_as.gid, "extra_groups": run_as.groups}
     try:
         return subprocess.Popen(
             list(argv),
@@ -215,7 +212,7 @@ def _spawn(
             stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **who,
+            preexec_fn=None if instead is None else partial(_become_instead, instead, env),  # noqa: PLW1509 - no lock is held
         )
     except FileNotFoundError:
         raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
@@ -224,6 +221,16 @@ def _spawn(
     except (OSError, ValueError) as problem:
         cure = "a script needs a first line such as #!/bin/sh"
         raise ActionError(f"{argv[0]} was not started: {problem} — {cure}") from None
+
+
+def _become_instead(instead: Callable[[], int], env: dict[str, str]) -> NoReturn:
+    """In the forked child."""
+    try:
+        os.environ.clear()
+        os.environ.update(env)
+        os._exit(instead())
+    finally:
+        os._exit(127)
 
 
 class _TailBuffer:
@@ -245,7 +252,7 @@ def _communicate(
     """Feed stdin and read both pipes until the child has ended; None when the deadline came first."""
     assert child.stdout is not None
     assert child.stderr is not None
-    out, err = _TailBuffer(limit), _TailBuffer(limit)
+    out, err = _TailBuffer(limit), _TailBuffer(min(limit, _MAX_STDERR))
     left_to_say = memoryview(data or b"")
     with selectors.DefaultSelector() as selector:
         for pipe, tail in ((child.stdout, out), (child.stderr, err)):

@@ -17,7 +17,7 @@ SERVICE_USER = "trading-watchdog"
 _SERVICE_UID = 61_913
 """Whom it is on a machine that has no such user: a number out of those that systemd gives to services for a while."""
 
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
+_PR_SET_KEEPCAPS = 8
 _CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -66,7 +66,6 @@ def drop(account: Account, readable: Iterable[Path]) -> bool:
         kept = 1 << _CAP_DAC_READ_SEARCH
         header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
         _libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0))
-    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # nobody else has this number; /proc/self is ours again
     return reads_all
 
 

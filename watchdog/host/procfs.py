@@ -10,9 +10,12 @@ from pathlib import Path
 
 import psutil
 
-from watchdog.core.errors import SourceError
+from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import Millis
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.host import pid_file
+from watchdog.host.account import account_by_name
+from watchdog.host.folder import resolve
 from watchdog.host.systemctl import SystemctlError, unit_status
 
 SYSTEMCTL_TIMEOUT = 5.0
@@ -40,59 +43,72 @@ def find_by_unit(unit: str, values: Metrics) -> psutil.Process | None:
     return _open_process(status.main_pid) if status.main_pid else None
 
 
-def find_by_pid_file(path: Path) -> psutil.Process | None:
-    """The process the file names, unless a later process has got that number since."""
+def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
+    """The process the file names, unless a later process has got that number since.
+
+    It must belong to `user`; when that is not said, to the file's owner, and root's files may name anybody's process.
+    """
     try:
-        with path.open("rb") as file:
-            text = file.read(1024).decode("ascii", "replace").split()
-            written = os.fstat(file.fileno()).st_mtime
-    except FileNotFoundError:
+        file = pid_file.read_file(resolve(None, str(path)))
+    except ActionError as error:
+        raise SourceError(f"pid_file {error} — the daemon's user must be able to read it") from None
+    if file is None:
         return None
-    except OSError as fault:
-        raise SourceError(f"pid_file {path}: {fault.strerror} — the daemon's user must be able to read it") from None
-    if not text or not re.fullmatch(r"[1-9][0-9]{0,9}", text[0]):
-        held = repr(text[0][:20]) if text else "nothing"
+    if file.pid is None:
+        word = next(iter(file.text.split()), "")
+        held = repr(word[:20]) if word else "nothing"
         raise SourceError(f"pid_file {path} holds {held}, not a process id — is this the right file?")
-    process = _open_process(int(text[0]))
+    process = _open_process(file.pid)
     try:
-        return None if process is None or process.create_time() > written + PID_FILE_SLACK else process
+        if process is None or process.create_time() > file.written + PID_FILE_SLACK:
+            return None
+        owner = process.uids().real
     except psutil.NoSuchProcess:
         return None
+    if user is not None:
+        return process if owner == _uid_of(user) else None
+    if file.owner not in (0, owner):
+        raise SourceError(
+            f"pid_file {path} of {pid_file.user_name(file.owner)} names process {file.pid} of "
+            f"{pid_file.user_name(owner)} — say user: {pid_file.user_name(owner)} if that is the one"
+        )
+    return process
+
+
+def _uid_of(user: str) -> int:
+    if user.isdecimal():
+        return int(user)
+    try:
+        return account_by_name(user).uid
+    except ActionError:
+        raise SourceError(f"there is no user {user} on this machine — mend user") from None
 
 
 def _open_process(pid: int) -> psutil.Process | None:
     try:
-        if psutil.pid_exists(pid):  # Process() alone would take the id of a thread
-            return psutil.Process(pid)
-    except (psutil.NoSuchProcess, OverflowError):
-        return None
-    if _is_hidden(pid):
-        raise SourceError(
-            f"process {pid} exists but /proc does not show it (hidepid) — add the daemon's user to /proc's group"
-        )
-    return None
+        return pid_file.open_process(pid)
+    except ActionError as error:
+        raise SourceError(str(error)) from None
 
 
-def _is_hidden(pid: int) -> bool:
-    if Path(psutil.PROCFS_PATH, str(pid)).exists():
-        return False  # a thread's id
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except ProcessLookupError:
-        return False
-    return True
+def find_by_cmdline(pattern: re.Pattern[str], user: str | None, state: SourceState) -> psutil.Process | None:
+    """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it.
 
-
-def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
-    """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it."""
+    It must belong to `user`; when that is not said, to whom the first one belonged, which `state` remembers: whoever
+    calls a process of his like it changes nothing.
+    """
+    uid: int | None = _uid_of(user) if user is not None else state.get("uid")
     found: dict[int, tuple[psutil.Process, list[str], int]] = {}
-    for process in psutil.process_iter(["cmdline", "ppid"]):
-        info = process.info
-        words: list[str] = info["cmdline"] or []  # none of a zombie, of a kernel thread, of what may not be seen
-        if words and process.pid != os.getpid() and pattern.search(" ".join(words)):
-            found[process.pid] = (process, words, info["ppid"])
+    owners: dict[int, int] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it ended, or may not be looked at
+            owner = process.uids().real
+            if process.pid == os.getpid() or (uid is not None and owner != uid):
+                continue
+            words = process.cmdline()  # none of a zombie, of a kernel thread
+            if words and pattern.search(" ".join(words)):
+                found[process.pid] = (process, words, process.ppid())
+                owners[process.pid] = owner
     firsts = {
         pid: (process, parent)
         for pid, (process, words, parent) in found.items()
@@ -102,9 +118,13 @@ def find_by_cmdline(pattern: re.Pattern[str]) -> psutil.Process | None:
     left = [process for pid, (process, _) in firsts.items() if pid not in wrappers]
     if len(left) > 1:
         pids = ", ".join(str(process.pid) for process in left[:5])
-        raise SourceError(
-            f"{len(left)} processes match {pattern.pattern!r} ({pids}) — make cmdline narrower, or use unit or pid_file"
-        )
+        users = sorted({pid_file.user_name(owners[process.pid]) for process in left})
+        cure = "make cmdline narrower, or use unit or pid_file"
+        if len(users) > 1:
+            cure = f"say user: {' or '.join(users[:5])}"
+        raise SourceError(f"{len(left)} processes match {pattern.pattern!r} ({pids}) — {cure}")
+    if left and user is None:
+        state["uid"] = owners[left[0].pid]
     return left[0] if left else None
 
 

@@ -21,7 +21,7 @@ from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.model import JsonObject, Millis
 from watchdog.core.target import Target
 from watchdog.documents.problems import unknown_name
-from watchdog.host import atomic_file
+from watchdog.host import atomic_file, file_state
 from watchdog.plans.models import Halt, Repair, all_steps
 from watchdog.rollback import backup
 from watchdog.rollback.backup import SavedFile
@@ -117,7 +117,7 @@ def pending_changes(snapshot: Snapshot) -> tuple[str, list[FileChange]]:
     """What going back would do now: (diff of the commits, saved files that are other than they were). Blocks."""
     found = []
     for one in snapshot.saved:
-        seen = backup.file_state(Path(one.path))
+        seen = file_state.file_state(Path(one.path))
         if seen != one.was:
             what = "removed" if one.was["kind"] == "absent" else "made" if seen["kind"] == "absent" else "replaced"
             found.append(FileChange(one.path, what))
@@ -157,7 +157,7 @@ def restore(folder: Path, snapshot: Snapshot, target: Target, now: Millis) -> tu
                 done.append(back.apply(captured, f"snapshot {snapshot.name}"))
                 under_way.unlink()
         for one in snapshot.saved:
-            if backup.file_state(Path(one.path)) != one.was:
+            if file_state.file_state(Path(one.path)) != one.was:
                 backup.restore_file(Path(one.path), one.was, one.copy)
                 done.append(f"{one.path} is as it was")
     except (OSError, ActionError) as error:

@@ -63,7 +63,7 @@ class LogCheck(ConfigModel):
         return self
 
     def describe(self) -> str:
-        return f"{self.file} says /{self.present}/"
+        return f"{self.file} says /{self.present}/" if self.present else f"{self.file} can be read"
 
 
 def _validate_regex(pattern: str | None) -> str | None:

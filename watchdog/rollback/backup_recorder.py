@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from watchdog.core.errors import ActionError
+from watchdog.core.executor import CallOwner
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
+from watchdog.host import file_state
 from watchdog.journal.runs import PlanRun, StepId
 from watchdog.journal.storage import Transaction
 from watchdog.rollback import backup
@@ -34,6 +37,7 @@ class BackupRecorder:
         self._location = location
         self._context = context
         self._offload = offload
+        self._call_owner: CallOwner = partial(context.executor.call, location)
         self._folder = None if run.kind == "halt" or run.part == "undo" else context.backup_folder
 
     async def back_up(self, step: StepId, action: Action, before: JsonObject) -> list[backup.SavedFile]:
@@ -48,7 +52,9 @@ class BackupRecorder:
         folder = self._folder / str(run.id) / f"{step.phase}-{step.level}"
         return cast(
             list[backup.SavedFile],
-            await self._offload(BACKUP_TIMEOUT_S, backup.back_up, folder, wanted, self._location.repo),
+            await self._offload(
+                BACKUP_TIMEOUT_S, backup.back_up, folder, wanted, self._location.repo, self._call_owner
+            ),
         )
 
     def record(self, tx: Transaction, step: StepId, copies: Sequence[backup.SavedFile]) -> None:
@@ -66,7 +72,9 @@ class BackupRecorder:
         now: dict[str, JsonObject] = {}
         for path in {path for path in recorded if any(path.is_relative_to(one) for one in touched)}:
             with contextlib.suppress(ActionError):
-                now[str(path)] = cast(JsonObject, await self._offload(BACKUP_TIMEOUT_S, backup.file_state, path))
+                now[str(path)] = cast(
+                    JsonObject, await self._offload(BACKUP_TIMEOUT_S, self._call_owner, file_state.file_state, path)
+                )
         with self._context.journal.transaction() as tx:
             tx.backups.record_result(self._run.id, self._run.incident, now)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
+from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.target import Target
+from watchdog.host.folder import open_folder, resolve
 from watchdog.net import http
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
@@ -30,41 +32,58 @@ def http_check_passes(check: HttpCheck) -> bool:
     return check.body is None or re.search(check.body, page.body.decode(errors="replace")) is not None
 
 
-def log_path(check: LogCheck, location: Target) -> Path:
-    return Path(location.repo or "", check.file)
+class LogFile(NamedTuple):
+    """Where a log is by its plan; a link to it is followed at each look, for it may move with the day."""
+
+    base: str | None
+    name: str
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Raises OSError; ActionError when it is no regular file, or a link leads out of the target's folder."""
+        path = resolve(self.base, self.name)
+        with open_folder(path.parent) as folder, folder.open_file(path.name) as file:
+            yield file
 
 
 class LogPart(NamedTuple):
     """What a log holds from an offset on."""
 
-    inode: int
-    """0: there is no log."""
-    size: int
-    data: str
+    inode: int | None
+    """0: there is no log; None: there is one that cannot be read."""
+    size: int = 0
+    data: str = ""
     """Bytes as latin-1: what they mean is known only once whole lines are there."""
 
 
-def log_position(file: str) -> tuple[int, int]:
-    """(inode, size) of a log; zeros when there is none yet."""
-    return read_log(file, 0, 0, 0)[:2]
+def log_path(check: LogCheck, location: Target) -> LogFile:
+    return LogFile(location.repo, check.file)
 
 
-def read_log(file: str, inode: int, offset: int, limit: int) -> LogPart:
+def log_position(log: LogFile) -> tuple[int, int]:
+    """(inode, size) of a log; zeros when there is none yet, or none that can be read."""
+    part = read_log(log, 0, 0, 0)
+    return part.inode or 0, part.size
+
+
+def read_log(log: LogFile, inode: int, offset: int, limit: int) -> LogPart:
     """At most `limit` bytes from `offset` on; from the start of a log that is another than `inode`, or was cut."""
     try:
-        with Path(file).open("rb") as log:
-            found = os.fstat(log.fileno())
-            log.seek(offset if found.st_ino == inode and found.st_size >= offset else 0)
-            return LogPart(found.st_ino, found.st_size, log.read(limit).decode("latin-1"))
-    except OSError:
-        return LogPart(0, 0, "")
+        with log.opened() as file:
+            found = os.fstat(file.fileno())
+            file.seek(offset if found.st_ino == inode and found.st_size >= offset else 0)
+            return LogPart(found.st_ino, found.st_size, file.read(limit).decode("latin-1"))
+    except FileNotFoundError:
+        return LogPart(0)
+    except (OSError, ActionError):
+        return LogPart(None)
 
 
 class LogMatches(NamedTuple):
     forbidden_line: str | None
     """The first line that must not be there."""
-    required_found: bool
-    """The line that must be there is."""
+    required_found: bool | None
+    """The line that must be there is; None when the log may not be read, which proves nothing either way."""
 
 
 class LogReader:
@@ -83,7 +102,7 @@ class LogReader:
     def add(self, part: LogPart) -> LogMatches:
         """What was read from `offset` of `inode` on. A log that was rotated or cut is read from its start."""
         if not part.inode:
-            return LogMatches(self._forbidden_line, self._required_found)
+            return LogMatches(self._forbidden_line, None if part.inode is None else self._required_found)
         if part.inode != self.inode or part.size < self.offset:
             self.inode, self.offset, self._partial_line, self._step_end = part.inode, 0, b"", [part.inode, 0]
         read = part.data.encode("latin-1")

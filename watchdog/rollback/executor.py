@@ -21,7 +21,7 @@ from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BackupRecorder
-from watchdog.rollback.checks import log_path, log_position
+from watchdog.rollback.checks import LogFile, log_path, log_position
 from watchdog.rollback.context import RollbackContext
 
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ class StepExecutor:
         self._wait = wait
         self._generated_steps = generated_steps
         self._backup_recorder = BackupRecorder(run, location, context, self.run_in_thread)
-        self._watched_log: tuple[str, str] | None = None
+        self._watched_log: tuple[LogFile, str] | None = None
         """The log that the row at work is proven by, and which row that is."""
         self._offload_key = f"{run.kind} {run.target}"
         """Under which one thing is done at a time."""
@@ -99,7 +99,7 @@ class StepExecutor:
 
     def watch_log(self, check: LogCheck | None, phase: StepPhase, level: int) -> None:
         """From now on each step notes how far that log was written when it began and ended."""
-        self._watched_log = None if check is None else (str(log_path(check, self.location)), f"{phase} {level}")
+        self._watched_log = None if check is None else (log_path(check, self.location), f"{phase} {level}")
 
     def log_positions(self) -> JsonObject:
         """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""

@@ -11,8 +11,11 @@ from watchdog.actions import GitAction
 from watchdog.actions.git import repository
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
+from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
+from watchdog.core.target import Target
+from watchdog.host import file_state
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.storage import Journal
 from watchdog.plans.done_steps import done_steps
@@ -34,14 +37,23 @@ class UndoStep(ActionModel):
     """What the last step of the incident made of it: anything else is somebody's work, and stays."""
     repo: str | None
 
+    @property
+    def input_file(self) -> Path | None:
+        return None if self.copy_of is None else Path(self.copy_of)
+
+    def with_input_file(self, path: Path) -> UndoStep:
+        return self.model_copy(update={"copy_of": str(path)})
+
     def describe(self) -> str:
         return f"{'remove' if self.was['kind'] == 'absent' else 'put back'} {self.path}"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"seen": what is there}``. Raises ActionError when somebody else changed it since."""
-        seen = backup.file_state(Path(self.path))
+        seen = file_state.file_state(Path(self.path))
         if not (
-            backup.same_content(seen, self.was) or backup.same_content(seen, self.left) or self._matches_head(seen)
+            file_state.same_content(seen, self.was)
+            or file_state.same_content(seen, self.left)
+            or self._matches_head(seen)
         ):
             raise ActionError(f"{self.path} was changed since by somebody else — look at it, it is left as it is")
         return {"seen": seen}
@@ -50,19 +62,17 @@ class UndoStep(ActionModel):
         return (Path(self.path),)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
-        if not backup.same_content(backup.file_state(Path(self.path)), captured["seen"]):
-            raise ActionError(f"{self.path} was changed by somebody else in the meantime — look at it")
-        backup.restore_file(Path(self.path), self.was, self.copy_of)
+        backup.restore_file(Path(self.path), self.was, self.copy_of, captured["seen"])
         return self.describe()
 
     def state(self, captured: JsonObject) -> StepState:
         try:
-            seen = backup.file_state(Path(self.path))
+            seen = file_state.file_state(Path(self.path))
         except ActionError:
             return "unknown"
         if seen == self.was:
             return "after"
-        return "before" if backup.same_content(seen, captured["seen"]) else "other"
+        return "before" if file_state.same_content(seen, captured["seen"]) else "other"
 
     def _matches_head(self, seen: JsonObject) -> bool:
         """Undo's own commit put it there: it is what HEAD says."""
@@ -99,20 +109,27 @@ def _innermost_repo(path: str, repos: Iterable[str]) -> str | None:
     return max((repo for repo in repos if Path(path).is_relative_to(repo)), key=len, default=None)
 
 
-def check_undoable(journal: Journal, incident: int) -> None:
+def find_commit_conflict(repo: str, old: str, new: str) -> str | None:
+    """Why a work tree in which an incident made commits, from `old` to `new`, cannot go back; None: it can."""
+    found = repository.open_repository(repo, _GIT_TIMEOUT_MS)
+    head = repository.resolve_head(found)
+    if head == new or repository.resolve_tree(found, head) == repository.resolve_tree(found, old):
+        return None
+    return (
+        f"{repo} has had commits since: {head[:10]} stands where {new[:10]} was left — "
+        "undo those first, or go back with git"
+    )
+
+
+def check_undoable(journal: Journal, incident: int, executor: Executor, location: Target) -> None:
     """Blocks. Raises ActionError when somebody else has changed what would be undone: then nothing is touched."""
     conflicts = []
     for path, commit in _commit_ranges(journal, incident).items():
-        repo = repository.open_repository(path, _GIT_TIMEOUT_MS)
-        head = repository.resolve_head(repo)
-        if head != commit.new and repository.resolve_tree(repo, head) != repository.resolve_tree(repo, commit.old):
-            conflicts.append(
-                f"{path} has had commits since: {head[:10]} stands where {commit.new[:10]} was left — "
-                "undo those first, or go back with git"
-            )
+        if conflict := executor.call(location, find_commit_conflict, path, commit.old, commit.new):
+            conflicts.append(conflict)
     for step in _file_steps(journal, incident, ()):
         try:
-            step.capture()
+            executor.act_as_owner(step, location).capture()
         except ActionError as error:
             conflicts.append(str(error))
         if step.copy_of is not None and not Path(step.copy_of).is_file():

@@ -27,7 +27,14 @@ async def run_undo(
     executor = executor_of(run, lambda *_: steps)
     if run.status == "queued":
         try:
-            await executor.run_in_thread(BACKUP_TIMEOUT_S, undo.check_undoable, context.journal, incident)
+            await executor.run_in_thread(
+                BACKUP_TIMEOUT_S,
+                undo.check_undoable,
+                context.journal,
+                incident,
+                context.executor,
+                executor.location,
+            )
         except ActionError as error:
             return "stopped", f"nothing was touched: {error}"
         with context.journal.transaction() as tx:

@@ -103,8 +103,10 @@ class Verifier:
                         lines = await _poll_log(log, verify.log, executor)
                         if lines.forbidden_line is not None:
                             return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
-                        if verify.log.present is not None:
+                        if verify.log.present is not None or lines.required_found is None:
                             answered_conditions[verify.log.describe()] = lines.required_found
+                        else:
+                            answered_conditions.pop(verify.log.describe(), None)  # it may be read again
                 if why := find_trip():
                     return ProofResult("disproven", why)
                 if now >= settled:
@@ -154,11 +156,11 @@ class Verifier:
 
 async def _poll_log(log: LogReader, check: LogCheck, executor: StepExecutor) -> LogMatches:
     """One poll of a log; one that hangs tells nothing new."""
-    path = str(log_path(check, executor.location))
+    path = log_path(check, executor.location)
     try:
         return log.add(await executor.call_owner(PROBE_TIMEOUT_S, read_log, path, log.inode, log.offset, MAX_LOG_BYTES))
     except ActionError:
-        return log.add(LogPart(0, 0, ""))
+        return log.add(LogPart(None))
 
 
 class _HttpPoller:

@@ -26,6 +26,8 @@ class ProcessSource(ConnectionModel):
     """Find it by the process id in this file."""
     cmdline: str | None = None
     """Find it by a regular expression, searched in the command line (arguments joined by spaces)."""
+    user: str | None = None
+    """Whose process it must be, by name or number; when not said, the owner of `pid_file`, or of the first that `cmdline` found."""
     children: bool = False
     """Add memory and processor time of its descendants."""
     every: Interval = 1_000
@@ -53,24 +55,26 @@ class ProcessSource(ConnectionModel):
     def _validate_one_selector(self) -> ProcessSource:
         if sum(way is not None for way in (self.unit, self.pid_file, self.cmdline)) != 1:
             raise ValueError("say exactly one of unit, pid_file and cmdline")
+        if self.unit is not None and self.user is not None:
+            raise ValueError("a unit's process is systemd's to name — leave user out")
         return self
 
     @property
     def identity(self) -> str:
-        return self._display_name()
+        return self._display_name() if self.user is None else f"{self._display_name()} of {self.user}"
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
-        """``process_up`` always; the rest when it is up. State: which process it is, since when, and how many others were
-        there before. Cache: its cpu seconds."""
+        """``process_up`` always; the rest when it is up. State: which process it is, whose, since when, and how many others
+        were there before. Cache: its cpu seconds."""
         from watchdog.host import procfs  # psutil's 2 MB: paid when it is read
 
         values: dict[str, float] = {}
         if self.unit is not None:
             process = procfs.find_by_unit(self.unit, values)
         elif self.pid_file is not None:
-            process = procfs.find_by_pid_file(Path(self.pid_file))
+            process = procfs.find_by_pid_file(Path(self.pid_file), self.user)
         else:
-            process = procfs.find_by_cmdline(re.compile(self.cmdline or ""))
+            process = procfs.find_by_cmdline(re.compile(self.cmdline or ""), self.user, state)
         measured = procfs.process_metrics(process, self.children, state, cache, now, self._display_name())
         values["process_up"] = 0.0 if measured is None else 1.0
         values |= measured or {}

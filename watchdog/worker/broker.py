@@ -91,8 +91,9 @@ def _refusal(question: JsonObject, allowed: Allowed) -> str | None:
     if question["do"] == "worker":
         return None if allowed.account(question["uid"]) else f"no target of the files belongs to user {question['uid']}"
     if question["do"] == "systemctl":
-        operation = f"{question['verb']} {question['unit']}"
-        return None if allowed.unit(operation) else f"no plan of the files may {operation}"
+        verb, unit = question["verb"], question["unit"]
+        operation = f"start {systemctl.mask_service(unit)}" if verb == "mask" else f"{verb} {unit}"
+        return None if allowed.unit(operation) else f"no plan of the files may {verb} {unit}"
     return "nobody knows how"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from watchdog.core.errors import ActionError
@@ -18,6 +20,7 @@ from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.host.account import Account, target_account
 from watchdog.host.child_process import on_child_started
+from watchdog.host.file_state import CHUNK
 from watchdog.worker import functions, launch, wire
 from watchdog.worker.remote_action import RemoteAction
 
@@ -46,9 +49,11 @@ class WorkerExecutor:
         return cast(T, self._workers(account).call(function, args))
 
     def warm_up(self, target: Target) -> None:
-        """Has a worker ready ahead of the first call; what keeps it from being begun is said then."""
-        with contextlib.suppress(ActionError):
+        """Has a worker ready ahead of the first call. What keeps it from being begun is said now, not first in the night."""
+        try:
             self._workers(target_account(target)).warm_up()
+        except ActionError as error:
+            log.warning("nothing can be done to a target: %s", error)
 
     def close(self) -> None:
         with self._lock:
@@ -80,9 +85,9 @@ class _AccountWorkers:
 
     def call(self, function: Callable[..., Any], args: tuple[object, ...]) -> Any:
         deadline = call_deadline.get() or time.monotonic() + _DEFAULT_TIMEOUT
-        question = functions.encode(function, args)
+        question, input_file = functions.encode(function, args), functions.input_file(function, args)
         try:
-            connection = self._ask(question)
+            connection = self._ask(question, input_file)
             try:
                 answer = self._await_answer(connection, deadline)
             except BaseException:
@@ -106,17 +111,17 @@ class _AccountWorkers:
                 self._server.close()
                 self._server = None
 
-    def _ask(self, question: JsonObject) -> socket.socket:
+    def _ask(self, question: JsonObject, input_file: Path | None) -> socket.socket:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is not None:
             try:
-                wire.send(connection, b"Q", question)
+                _send(connection, question, input_file)
                 return connection
             except wire.WireError:  # it ended while nobody used it: nothing was asked yet
                 connection.close()
         connection = self._connect()
-        wire.send(connection, b"Q", question)
+        _send(connection, question, input_file)
         return connection
 
     def _connect(self) -> socket.socket:
@@ -163,3 +168,15 @@ class _AccountWorkers:
         if "traceback" in answer:
             log.error("the worker of %s: %s", self._account.name, answer["traceback"])
         raise ActionError(str(answer["error"])[:4_000], may_have_happened=answer.get("may_have_happened") is True)
+
+
+def _send(connection: socket.socket, question: JsonObject, input_file: Path | None) -> None:
+    """Raises WireError, and ActionError when the file cannot be read."""
+    if input_file is not None:
+        try:
+            with input_file.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    wire.send(connection, b"D", base64.b64encode(chunk).decode())
+        except OSError as error:
+            raise ActionError(f"{input_file}, which was saved, cannot be read: {error.strerror}") from None
+    wire.send(connection, b"Q", question)

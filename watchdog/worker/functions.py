@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 from pydantic import Field, TypeAdapter
@@ -14,8 +15,8 @@ from watchdog.actions.git import commit_refs
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep, StepState
-from watchdog.host import child_process, pid_file
-from watchdog.rollback import undo
+from watchdog.host import child_process, file_state, pid_file
+from watchdog.rollback import backup, undo
 from watchdog.rollback.checks import log_position, read_log
 from watchdog.rollback.commands import run_command
 
@@ -41,7 +42,11 @@ def preview(action: OwnerAction, captured: JsonObject) -> str:
     return action.preview(captured)
 
 
-def apply(action: OwnerAction, captured: JsonObject, key: str, incident: JsonObject | None) -> str:
+def apply(
+    action: OwnerAction, captured: JsonObject, key: str, incident: JsonObject | None, input_file: Path | None
+) -> str:
+    if input_file is not None:
+        action = action.with_input_file(input_file)
     return action.apply(captured, key, incident)
 
 
@@ -62,6 +67,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         commit_refs.redeployed_commits,
         pid_file.find_process,
         run_command,
+        file_state.file_state,
+        file_state.list_files,
+        file_state.read_part,
+        backup.read_git_state,
+        undo.find_commit_conflict,
         log_position,
         read_log,
     )
@@ -75,11 +85,23 @@ def encode(function: Callable[..., Any], args: Sequence[object]) -> JsonObject:
     return {"function": name, "arguments": [codec.dump(value) for codec, value in zip(codecs, args, strict=False)]}
 
 
-def answer(question: Any) -> Any:
-    """What the function says, as JSON. Raises ActionError, or what a mistake of ours raises."""
+def input_file(function: Callable[..., Any], args: Sequence[object]) -> Path | None:
+    """The file of ours whose bytes go with the question: what is called `input_file`."""
+    names = list(inspect.signature(function).parameters)
+    found = dict(zip(names, args, strict=False)).get("input_file")
+    return found if isinstance(found, Path) else None
+
+
+def answer(question: Any, input_file: Path | None = None) -> Any:
+    """What the function says, as JSON. Raises ActionError, or what a mistake of ours raises.
+
+    `input_file`: where the bytes are that came with the question.
+    """
     name = question["function"]
     codecs, returned = _codecs(name)
     arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
+    if input_file is not None:
+        arguments[list(inspect.signature(FUNCTIONS[name]).parameters).index("input_file")] = input_file
     return returned.dump(FUNCTIONS[name](*arguments))
 
 

@@ -31,7 +31,9 @@ class RemoteAction:
         return self._executor.call(self._target, functions.preview, self._action, captured)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
-        return self._executor.call(self._target, functions.apply, self._action, captured, idempotency_key, incident)
+        return self._executor.call(
+            self._target, functions.apply, self._action, captured, idempotency_key, incident, self._action.input_file
+        )
 
     def state(self, captured: JsonObject) -> StepState:
         return self._executor.call(self._target, functions.state, self._action, captured)
@@ -61,6 +63,13 @@ class RemoteAction:
     @property
     def runs_as_owner(self) -> bool:
         return self._action.runs_as_owner
+
+    @property
+    def input_file(self) -> Path | None:
+        return self._action.input_file
+
+    def with_input_file(self, path: Path) -> Action:
+        return self._action.with_input_file(path)
 
     @property
     def repeatable(self) -> bool:

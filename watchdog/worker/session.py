@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import logging
 import os
 import queue
 import socket
 import threading
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from watchdog.core.errors import ActionError
@@ -26,7 +29,7 @@ def run_session(connection: socket.socket) -> NoReturn:
     logging.getLogger().handlers = [_ForwardHandler(session)]
     child_process.on_child_started.set(session.report_child)
     while True:
-        session.answer(session.questions.get())
+        session.answer(*session.questions.get())
 
 
 class _Session:
@@ -36,10 +39,15 @@ class _Session:
         self.questions: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def listen(self) -> None:
+        input_file: _InputFile | None = None
         try:
             while (frame := wire.receive(self._connection)) is not None:
                 if frame.kind == b"Q":
-                    self.questions.put(frame.data)
+                    self.questions.put((frame.data, input_file))
+                    input_file = None
+                elif frame.kind == b"D":
+                    input_file = input_file or _InputFile()
+                    input_file.add(base64.b64decode(frame.data))
                 elif frame.kind == b"K":
                     self._going_on.release()
                 elif frame.kind == b"X":
@@ -50,9 +58,10 @@ class _Session:
         finally:
             os._exit(0)
 
-    def answer(self, question: Any) -> None:
+    def answer(self, question: Any, input_file: _InputFile | None) -> None:
         try:
-            answer = {"result": functions.answer(question)}
+            with input_file or contextlib.nullcontext():
+                answer = {"result": functions.answer(question, None if input_file is None else input_file.path)}
         except ActionError as error:
             answer = {"error": str(error), "may_have_happened": error.may_have_happened}
         except Exception as error:  # a mistake of ours: whoever asked must know that nobody knows
@@ -73,6 +82,24 @@ class _Session:
 
     def log(self, level: int, text: str) -> None:
         wire.send(self._connection, b"L", [level, text[:4_000]])
+
+
+class _InputFile:
+    """Bytes that came with a question, in memory; for one `with` block."""
+
+    def __init__(self) -> None:
+        self._handle = os.memfd_create("input")
+        self.path = Path(f"/proc/self/fd/{self._handle}")
+
+    def add(self, chunk: bytes) -> None:
+        while chunk:
+            chunk = chunk[os.write(self._handle, chunk) :]
+
+    def __enter__(self) -> _InputFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
 
 
 class _ForwardHandler(logging.Handler):

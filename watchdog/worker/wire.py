@@ -13,9 +13,9 @@ MAX_BYTES = 16 << 20
 """Bytes of one frame; files travel in pieces."""
 _HEADER = struct.Struct("!cI")
 
-FrameKind = Literal[b"Q", b"A", b"L", b"C", b"K", b"X"]
-"""``Q`` question, ``A`` answer, ``L`` a line for the log, ``C`` a child was started, ``K`` that was written down, go on, ``X``
-nobody waits any more."""
+FrameKind = Literal[b"D", b"Q", b"A", b"L", b"C", b"K", b"X"]
+"""From the caller: ``D`` bytes that go with the next question, as base64; ``Q`` the question; ``K`` that was written down, go on;
+``X`` nobody waits any more. From the worker: ``L`` a line for the log; ``C`` a child was started; ``A`` the answer."""
 
 
 class WireError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.actions.flag import format_assignments
 from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
+    BAD_REFS,
     current_commit,
     last_good_commit,
     record_good_commit,
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 _QUERY_TIMEOUT_MS = 25_000
+_MAX_DIFF = 8 << 20
+_TOKEN_PATTERN = re.compile(r"[0-9a-f]{16}")
 _BRANCH_PATTERN = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9_./@+-]*")
 _DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 
@@ -114,11 +118,12 @@ class GitAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
 
-        ``{"repo", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new entry]},
-        "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is git's mode
-        and object id.
+        ``{"repo", "token", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new
+        entry]}, "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is git's
+        mode and object id; the token names what `apply` lays beside the files meanwhile. Nothing is written into the
+        repository.
         """
-        repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS))
+        repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS), *self._written_refs())
         repository.ensure_no_operation_in_progress(repo)
         index_lock.ensure_unlocked(repo)
         with repository.scratch_objects(repo) as looking:
@@ -127,7 +132,13 @@ class GitAction(ActionModel):
     def _plan_change(self, repo: Repository, completed: Sequence[CompletedStep]) -> JsonObject:
         old = repository.resolve_head(repo)
         made = self._make_commit(repo, old, self._target_commit(repo, old))
-        note: JsonObject = {"repo": str(repo.work_tree), "old": old, "target": made.target, "bad": made.bad}
+        note: JsonObject = {
+            "repo": str(repo.work_tree),
+            "old": old,
+            "target": made.target,
+            "bad": made.bad,
+            "token": secrets.token_hex(8),
+        }
         if made.commit is None:
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
         changes = repository.diff_commits(repo, old, made.commit)
@@ -151,7 +162,7 @@ class GitAction(ActionModel):
             return ""
         with repository.scratch_objects(repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)) as repo:
             self._recreate_commit(repo, captured)
-            diff = repo.git("diff", *_DIFF_OPTIONS, captured["old"], captured["new"]).stdout
+            diff = _bounded_diff(repo, captured["old"], captured["new"])
         kept = [
             f"# kept in {path}: {format_assignments(v)}\n"
             for path, edit in captured["edits"].items()
@@ -164,7 +175,7 @@ class GitAction(ActionModel):
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         if captured["already"]:
             return f"{self.describe()}: nothing to change, it is so already"
-        repo = repository.open_repository(captured["repo"], self.timeout)
+        repo = repository.open_repository(captured["repo"], self.timeout, *self._written_refs(captured))
         update = _update_from(captured)
         if repository.resolve_head(repo) != update.new_commit:
             self._recreate_commit(repo, captured)
@@ -194,15 +205,15 @@ class GitAction(ActionModel):
                 now != update.old_commit and repository.contains_commit(repo, now, update.new_commit)
             )
             still, _, neither = worktree_update.classify_paths(repo, update)
-            index_lock.remove_stale_lock(repo)
-        except ActionError:
+            free = index_lock.remove_stale_lock(repo)
+            seen: StepState = "before" if now == update.old_commit and not neither else "other"
+            if moved and not still and not neither:
+                seen = "after"
+            if free and not (seen == "before" and worktree_update.is_half_done(repo, update)):
+                worktree_update.clean_up(repo, update)
+        except (ActionError, OSError):
             return "unknown"
-        if moved and not still and not neither:
-            worktree_update.clean_up(repo)
-            return "after"
-        if moved:
-            return "other"
-        return "before" if now == update.old_commit and not neither else "other"
+        return seen
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:
         if captured["already"]:
@@ -213,6 +224,13 @@ class GitAction(ActionModel):
         if captured["already"]:
             return None
         return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
+
+    def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
+        """Full names, as far as they are known: git would follow links on the way to them."""
+        branch = f"{repository.BRANCH_REFS}{self.branch}" if self.branch else None
+        if captured is not None:
+            return [f"{BAD_REFS}{captured['bad']}", *([captured["branch"]] if captured.get("branch") else [])]
+        return [BAD_REFS.rstrip("/"), *([branch] if branch else [])]
 
     def _target_commit(self, repo: Repository, old: str) -> str:
         """The commit that the step names, as of now."""
@@ -249,10 +267,24 @@ class GitAction(ActionModel):
             )
 
 
+def _bounded_diff(repo: Repository, old: str, new: str) -> str:
+    """The change as a diff; where that is larger than anybody reads, how many lines and bytes of which file."""
+    ran = repo.git("diff", *_DIFF_OPTIONS, old, new, cut_at=_MAX_DIFF)
+    if not ran.truncated:
+        return ran.stdout
+    listed = repo.git("diff", "--stat", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", old, new)
+    return f"# the diff is larger than {_MAX_DIFF >> 20} MiB; its files:\n{listed.stdout}"
+
+
 def _update_from(captured: JsonObject) -> WorktreeUpdate:
     changes = [PathChange(path, old, new) for path, (old, new) in captured["changes"].items()]
     edits = {path: KeptEdits(**edit) for path, edit in captured["edits"].items()}
-    return WorktreeUpdate(captured["old"], captured["new"], captured["bad"], changes, edits, captured.get("branch"))
+    token = captured.get("token", "")  # a step of an older version of ours has none
+    if token and not _TOKEN_PATTERN.fullmatch(token):
+        raise ActionError("the journal does not say what this step captured")
+    return WorktreeUpdate(
+        captured["old"], captured["new"], captured["bad"], changes, edits, captured.get("branch"), token
+    )
 
 
 def _unused_branch(repo: Repository, name: str, commit: str) -> str:
@@ -278,12 +310,15 @@ def _own_edits(
     dropped: list[str] = []
     for path, ours in _edits_by_path(repo.work_tree, completed).items():
         change = next((change for change in changes if change.path == path), None)
-        if change is None or change.old_entry is None or not (repo.work_tree / path).is_file():
+        if change is None or change.old_entry is None:
+            continue
+        there = repository.worktree_file(repo, path, worktree_update.MAX_EDITED_FILE)
+        if there is None:
             continue
         all_of_them, _ = worktree_update.apply_edits(
             repository.file_content(repo, old, path), path, [v for v, _ in ours]
         )
-        if all_of_them != (repo.work_tree / path).read_bytes():
+        if all_of_them != there:
             continue  # somebody else's edits are among them: refused below, by name
         seen = repository.worktree_entries(repo, [path])[path]
         stand = [values for values, stands in ours if stands]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from watchdog.actions.git.repository import (
     Repository,
+    commit_subject,
     contains_commit,
-    has_commit,
     open_repository,
     resolve_head,
     resolve_tree,
@@ -17,6 +18,9 @@ from watchdog.core.errors import ActionError
 GOOD_REFS = "refs/trading-watchdog/good/"
 BAD_REFS = "refs/trading-watchdog/bad/"
 _MAX_GOOD_REFS = 20
+_MAX_READ_REFS = 500
+"""Anybody who may write the repository may make more; each is asked about with a git of its own."""
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 def current_commit(repo: str) -> str:
@@ -29,7 +33,7 @@ def record_good_commit(repo: str, at_ms: int) -> str | None:
 
     None too when it was rolled back before, or when tracked files were edited: what ran was not the commit then.
     """
-    found = open_repository(repo, 60_000)
+    found = open_repository(repo, 60_000, GOOD_REFS.rstrip("/"))
     commit = resolve_head(found)
     if commit in _rolled_back(found) or found.git("status", "--porcelain", "--untracked-files=no").stdout_bytes:
         return None
@@ -46,7 +50,8 @@ def record_good_commit(repo: str, at_ms: int) -> str | None:
 
 def good_commits(repo: Repository) -> list[tuple[str, str]]:
     """(ref, commit) of what was marked good, newest first."""
-    raw = repo.git_line("for-each-ref", "--sort=-refname", "--format=%(refname) %(objectname)", GOOD_REFS)
+    asked = (f"--count={_MAX_READ_REFS}", "--sort=-refname", "--format=%(refname) %(objectname)", GOOD_REFS)
+    raw = repo.git_line("for-each-ref", *asked)
     return [(name, commit) for name, _, commit in (line.partition(" ") for line in raw.splitlines())]
 
 
@@ -85,7 +90,7 @@ def reverts_in_force(repo: str) -> list[RevertInForce]:
             continue
         for by in _reverting_commits(found, bad, now):
             if not _reverting_commits(found, by, now):
-                in_force.append(RevertInForce(bad, by, found.git_line("show", "-s", "--format=%s", bad)))
+                in_force.append(RevertInForce(bad, by, commit_subject(found, bad)))
                 break
     return in_force
 
@@ -100,13 +105,21 @@ def redeployed_commits(repo: str) -> list[tuple[str, str]]:
         if contains_commit(found, now, bad)
         and all(_reverting_commits(found, by, now) for by in _reverting_commits(found, bad, now))
     ]
-    return [(bad, found.git_line("show", "-s", "--format=%s", bad)) for bad in again]
+    return [(bad, commit_subject(found, bad)) for bad in again]
 
 
 def _rolled_back(repo: Repository) -> list[str]:
-    raw = repo.git_line("for-each-ref", "--format=%(refname)", BAD_REFS)
+    """Those that are still there. Raises ActionError when there are more marks than we make in many years."""
+    raw = repo.git_line("for-each-ref", f"--count={_MAX_READ_REFS + 1}", "--format=%(refname)", BAD_REFS)
     names = [name.removeprefix(BAD_REFS) for name in raw.splitlines()]
-    return [name for name in names if has_commit(repo, name)]
+    if len(names) > _MAX_READ_REFS:
+        raise ActionError(f"{repo.work_tree} has more than {_MAX_READ_REFS} refs {BAD_REFS}… — delete the old ones")
+    named = [name for name in names if _OBJECT_ID.fullmatch(name)]
+    if not named:
+        return []
+    asked = "".join(f"{name}^{{commit}}\n" for name in named)
+    kinds = repo.git("cat-file", "--batch-check=%(objecttype)", data=asked.encode()).stdout.splitlines()
+    return [name for name, kind in zip(named, kinds, strict=True) if kind == "commit"]
 
 
 def _is_reverted(repo: Repository, reverted: str, commit: str) -> bool:

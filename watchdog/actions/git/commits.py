@@ -40,7 +40,7 @@ def revert_commit(repo: Repository, old: str, name: str, bad: str) -> PlannedCom
         )
     if tree == repository.resolve_tree(repo, old):
         return PlannedCommit(None, bad, bad)
-    subject = repo.git_line("show", "-s", "--format=%s", bad)
+    subject = repository.commit_subject(repo, bad)
     reverts = f"This reverts commit {bad}"
     reverts += f", reversing\nchanges made to {parents[0]}." if len(parents) > 1 else "."
     message = f'Revert "{subject}"\n\n{reverts}\n\n{COMMIT_TRAILER}'

@@ -1,144 +1,145 @@
 """Git's lock files: ours while we act, and those of the dead.
 
-We hold ``index.lock`` for the whole of a change, so that nobody commits half of it. Ours says whose it is; a foreign one
-is removed only when it is older than this boot, or old and no process that we can see may be using it.
+We hold ``index.lock`` for the whole of a change, so that nobody commits half of it. Ours says in its first line whose it is,
+from the moment that it has its name; a foreign one is removed only when it is older than this boot, or old and no process
+that we can see may be using it. Nothing else is written for it, and no link is followed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from watchdog.actions.git.repository import PRIVATE_DIR, Repository
+from watchdog.actions.git.open_tree import OpenTree
+from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 _STALE_AFTER = 600.0
 _LOCK_TIMEOUT = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
 _LOCK_SIGNATURE = b"trading-watchdog "
+_LOCK = "index.lock"
 _held_locks: set[Path] = set()  # by threads of this process
 _held_locks_guard = threading.Lock()
-
-
-def private_dir(repo: Repository) -> Path:
-    """Our own folder beside the index, owned like the repository."""
-    folder = repo.git_dir / PRIVATE_DIR
-    make_directories(repo, folder)
-    return folder
-
-
-def make_directories(repo: Repository, folder: Path) -> None:
-    """The folder and those above it. Raises ActionError."""
-    try:
-        for missing in [f for f in (*reversed(folder.parents), folder) if not f.exists()]:
-            missing.mkdir(exist_ok=True)
-            if repo.owner is not None:
-                os.chown(missing, repo.owner.uid, repo.owner.gid)
-    except OSError as problem:
-        raise ActionError(
-            f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to"
-        ) from None
 
 
 @contextlib.contextmanager
 def hold_index_lock(repo: Repository) -> Iterator[None]:
     """Hold the index lock. ActionError when somebody else does, and goes on doing so."""
-    lock = repo.git_dir / "index.lock"
-    for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
-        with _held_locks_guard:
-            if lock not in _held_locks and _acquire(repo, lock):
-                _held_locks.add(lock)
-                break
-    else:
-        raise _lock_error(lock)
-    try:
-        yield
-    finally:
-        with _held_locks_guard:
-            _held_locks.discard(lock)
-            with contextlib.suppress(OSError):
-                lock.unlink()
+    lock = repo.git_dir / _LOCK
+    with OpenTree.open(repo.git_dir) as folder:
+        for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
+            with _held_locks_guard:
+                if lock not in _held_locks and _acquire(repo, folder):
+                    _held_locks.add(lock)
+                    break
+        else:
+            raise _lock_error(lock)
+        try:
+            yield
+        finally:
+            with _held_locks_guard:
+                _held_locks.discard(lock)
+                with contextlib.suppress(OSError):
+                    folder.unlink(_LOCK)
 
 
 def ensure_unlocked(repo: Repository) -> None:
     """Looks only: ActionError when the index stays locked by somebody who may be alive."""
-    lock = repo.git_dir / "index.lock"
-    for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
-        if lock not in _held_locks and (not lock.exists() or _is_stale(repo, lock)):
-            return
-    raise _lock_error(lock)
+    with OpenTree.open(repo.git_dir) as folder:
+        for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
+            if is_free(repo, folder):
+                return
+    raise _lock_error(repo.git_dir / _LOCK)
 
 
-def remove_stale_lock(repo: Repository) -> None:
-    """Remove an index lock that we left behind when we were killed: it would keep everybody out."""
-    lock = repo.git_dir / "index.lock"
-    with _held_locks_guard, contextlib.suppress(OSError):
-        if lock not in _held_locks and lock.read_bytes().startswith(_LOCK_SIGNATURE) and _is_stale(repo, lock):
-            lock.unlink()
+def is_free(repo: Repository, folder: OpenTree) -> bool:
+    """Whether nobody alive has the index lock. `folder`: the git directory."""
+    if repo.git_dir / _LOCK in _held_locks:
+        return False
+    return folder.lstat(_LOCK) is None or _is_stale(repo, folder)
 
 
-def _acquire(repo: Repository, lock: Path) -> bool:
-    """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
-    if lock.exists():
-        if not _is_stale(repo, lock):
+def remove_stale_lock(repo: Repository) -> bool:
+    """Remove an index lock that we left behind when we were killed: it would keep everybody out. Says whether it is free."""
+    with OpenTree.open(repo.git_dir) as folder, _held_locks_guard, contextlib.suppress(OSError):
+        if not is_free(repo, folder):
             return False
-        lock.unlink(missing_ok=True)
-    marked = private_dir(repo) / f"lock-{os.getpid()}"  # of its own: another watchdog may be marking one, too
+        if folder.lstat(_LOCK) is not None and folder.read(_LOCK, 100).startswith(_LOCK_SIGNATURE):
+            folder.unlink(_LOCK)
+        return True
+    return False
+
+
+def _acquire(repo: Repository, folder: OpenTree) -> bool:
+    """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
+    mark = _LOCK_SIGNATURE + f"{os.getpid()} {child_process.start_time(os.getpid()) or 0:.2f}\n".encode()
     try:
-        marked.write_bytes(
-            _LOCK_SIGNATURE + f"{os.getpid()} {child_process.start_time(os.getpid()) or 0:.2f}\n".encode()
-        )
-        try:
-            lock.hardlink_to(marked)
-        except PermissionError:  # a file system without hard links
-            with lock.open("xb") as file:
-                file.write(marked.read_bytes())
-    except (FileExistsError, FileNotFoundError):  # somebody else has it, or has just tidied up behind itself
+        if folder.lstat(_LOCK) is not None:
+            if not _is_stale(repo, folder):
+                return False
+            folder.unlink(_LOCK)
+        folder.publish_file(_LOCK, mark)
+    except FileExistsError:  # somebody else was faster
         return False
     except OSError as problem:
-        raise ActionError(f"{lock} cannot be made: {problem.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            marked.unlink()
+        raise ActionError(f"{folder.path / _LOCK} cannot be made: {problem.strerror}") from None
     return True
 
 
-def remove_stale_ref_locks(repo: Repository, began: Path, *others: str) -> None:
-    """Clear locks of HEAD, its branch and other refs that nobody holds; `began` is what we write just before git takes them."""
+def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None:
+    """Clear locks of HEAD, its branch and other refs that nobody holds; `began`: just before our git was to take them."""
     branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-    refs = (repo.git_dir / "HEAD", repo.common_dir / (branch or "HEAD"), *(repo.common_dir / ref for ref in others))
-    for lock in (ref.with_name(f"{ref.name}.lock") for ref in refs):
-        with contextlib.suppress(FileNotFoundError):
-            after = lock.stat().st_mtime - began.stat().st_mtime
-            if 0 <= after < 60 and _lock_holder(repo, lock) is None:
-                lock.unlink()  # our own git was killed while it held it
+    with OpenTree.open(repo.git_dir) as own, OpenTree.open(repo.common_dir) as common:
+        locks = [(own, "HEAD.lock"), *((common, f"{ref}.lock") for ref in (branch, *others) if ref)]
+        for folder, lock in locks:
+            with contextlib.suppress(OSError):
+                found = folder.lstat(lock)
+                if found is None or not stat.S_ISREG(found.st_mode):
+                    continue
+                if 0 <= found.st_mtime - began < 60 and _lock_holder(repo, folder.path / lock) is None:
+                    folder.unlink(lock)  # our own git was killed while it held it
 
 
-def _is_stale(repo: Repository, lock: Path) -> bool:
+def _is_stale(repo: Repository, folder: OpenTree) -> bool:
     try:
-        content, changed = lock.read_bytes()[:100], lock.stat().st_mtime
-    except OSError:
-        return not lock.exists()
+        found = folder.lstat(_LOCK)
+        if found is None:
+            return True
+        content, changed = folder.read(_LOCK, 100), found.st_mtime
+    except FileNotFoundError:
+        return True
+    except OSError:  # no regular file, or not ours to read
+        return False
     if content.startswith(_LOCK_SIGNATURE):
         pid, _, started = content[len(_LOCK_SIGNATURE) :].decode("ascii", "replace").strip().partition(" ")
         if not pid.isdecimal() or int(pid) == os.getpid():
             return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
-        return not child_process.is_running(int(pid), float(started or 0))
+        return not child_process.is_running(int(pid), _seconds(started))
     if changed < child_process.boot_time() - child_process.START_TIME_TOLERANCE:
         return True
-    return _filesystem_time(repo) - changed > _STALE_AFTER and _lock_holder(repo, lock) is None
+    return _file_time() - changed > _STALE_AFTER and _lock_holder(repo, folder.path / _LOCK) is None
 
 
-def _filesystem_time(repo: Repository) -> float:
-    """The file system's own time, in which the lock's age is measured."""
-    probe = private_dir(repo) / "now"
-    probe.write_bytes(b"")
-    os.utime(probe)
-    return probe.stat().st_mtime
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _file_time() -> float:
+    """The kernel's time as it stamps files, of a file without a name."""
+    probe = os.memfd_create("now", os.MFD_CLOEXEC)
+    try:
+        return os.fstat(probe).st_mtime
+    finally:
+        os.close(probe)
 
 
 def _lock_holder(repo: Repository, lock: Path) -> str | None:
@@ -149,7 +150,7 @@ def _lock_holder(repo: Repository, lock: Path) -> str | None:
     import psutil  # 2 MB: paid by who meets a lock
 
     try:
-        owner = lock.stat().st_uid
+        owner = lock.lstat().st_uid
     except FileNotFoundError:
         return None
     for process in psutil.process_iter():

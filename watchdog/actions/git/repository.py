@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pwd
 import stat
 import tempfile
 import time
@@ -14,13 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from watchdog.actions.git.discovery import ensure_contained, ensure_owned, find_git_folders
+from watchdog.actions.git.open_tree import OpenTree
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 BRANCH_REFS = "refs/heads/"
-PRIVATE_DIR = "trading-watchdog"
-"""Our own folder in the git directory of a work tree."""
-_MAX_OUTPUT = 256 << 20
+_MAX_OUTPUT = 64 << 20
+_MAX_PATHS = 20_000
+"""Paths of one change: all of them stand in the journal, with what they were."""
+_MAX_SUBJECT = 500
 _PUSH_TIMEOUT = 20.0
 """Seconds: the bot's restart waits for the push, so a remote that hangs must not hold it up for long."""
 
@@ -36,6 +38,14 @@ _SETTINGS = (
     "log.showSignature=false",
     "push.gpgSign=false",
 )
+_INHERITED = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"),
+        *("SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"),
+        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    )
+)
+"""What of our environment git, and with it the repository's own filters and drivers, get to see."""
 _ENV = {
     "LC_ALL": "C",
     "LANGUAGE": None,
@@ -46,6 +56,9 @@ _ENV = {
     "GIT_ASKPASS": "true",
     "SSH_ASKPASS": "true",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_TRACE2": "0",
+    "GIT_TRACE2_EVENT": "0",
+    "GIT_TRACE2_PERF": "0",
     "GIT_AUTHOR_NAME": "Trading Watchdog",
     "GIT_AUTHOR_EMAIL": "trading-watchdog@localhost",
     "GIT_COMMITTER_NAME": "Trading Watchdog",
@@ -80,22 +93,29 @@ class Repository(NamedTuple):
     """The git directory of this work tree: HEAD and index lie here."""
     common_dir: Path
     """The git directory that all work trees share: branches lie here."""
-    owner: child_process.RunAs | None
-    """As root, git runs as the repository's owner: what it writes stays theirs, and so does what their config starts."""
     deadline: float
     object_dir: Path | None = None
     """Where new objects go instead of into the repository: `scratch_objects`."""
 
     def git(
-        self, *args: str, data: bytes | None = None, env: dict[str, str | None] | None = None, ok: Sequence[int] = (0,)
+        self,
+        *args: str,
+        data: bytes | None = None,
+        env: dict[str, str | None] | None = None,
+        ok: Sequence[int] = (0,),
+        cut_at: int | None = None,
     ) -> child_process.CommandResult:
-        """Run git in the work tree. Raises ActionError unless the exit code is among `ok`."""
-        ran = _git(args, self.work_tree, self.owner, self.deadline, data, {**self._object_env(), **(env or {})})
+        """Run git in the work tree. Raises ActionError unless the exit code is among `ok`, and when it says too much.
+
+        `cut_at`: more bytes than that are no error; the result is `truncated` then.
+        """
+        env = {**self._object_env(), **(env or {})}
+        ran = _git(args, self.work_tree, self.deadline, data, env, cut_at or _MAX_OUTPUT)
         if ran.exit_code not in ok:
             raise ActionError(
                 f"git {args[0]} failed: {child_process.last_lines(ran.stderr) or f'exit code {ran.exit_code}'}"
             )
-        if ran.truncated:
+        if ran.truncated and cut_at is None:
             raise ActionError(
                 f"git {args[0]} says more than {_MAX_OUTPUT >> 20} MiB — this change is too large for a rollback"
             )
@@ -124,24 +144,22 @@ class Repository(NamedTuple):
 def _git(
     args: Sequence[str],
     cwd: Path,
-    owner: child_process.RunAs | None,
     deadline: float,
     data: bytes | None = None,
     env: dict[str, str | None] | None = None,
+    output_limit: int = _MAX_OUTPUT,
 ) -> child_process.CommandResult:
-    clean: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
-    home: dict[str, str | None] = {} if owner is None else {"HOME": owner.home, "XDG_CONFIG_HOME": None}
+    hidden: dict[str, str | None] = {name: None for name in os.environ if name not in _INHERITED}
     argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
     left = max(deadline - time.monotonic(), 0.001) * 1_000
     try:
         return child_process.run(
             argv,
             cwd=cwd,
-            env={**clean, **_ENV, **home, **(env or {})},
+            env={**hidden, **_ENV, **(env or {})},
             timeout_ms=left,
             input=data,
-            output_limit=_MAX_OUTPUT,
-            run_as=owner,
+            output_limit=output_limit,
         )
     except ActionError as error:
         if not error.may_have_happened:
@@ -151,47 +169,44 @@ def _git(
         ) from None
 
 
-def open_repository(path: str | None, timeout_ms: float) -> Repository:
-    """The work tree at (or around) `path`. Raises ActionError when it is none, or none that git may be used in."""
+def open_repository(path: str | None, timeout_ms: float, *refs: str) -> Repository:
+    """The work tree at (or around) `path`. Raises ActionError when it is none, when it is not that of the user as whom
+    we run, or when links would lead git out of it; `refs` are names of those that are to be written."""
     if path is None:
         raise ActionError("the target has no repo — give it one, or say repo: in the step")
     folder = Path(path)
     if not folder.is_dir():
         raise ActionError(f"there is no folder {path}")
-    owner, deadline = _owner_of(folder), time.monotonic() + timeout_ms / 1_000
+    found, deadline = find_git_folders(folder), time.monotonic() + timeout_ms / 1_000
+    ensure_owned([Path(os.path.realpath(folder))] if found is None else found)
+    if found is not None:
+        ensure_contained(found, refs)
     asked = ("--show-toplevel", "--git-dir", "--git-common-dir")
-    ran = _git(("rev-parse", "--path-format=absolute", *asked), folder, owner, deadline)
+    ran = _git(("rev-parse", "--path-format=absolute", *asked), folder, deadline)
     if ran.exit_code != 0:
         error_text = child_process.last_lines(ran.stderr)
         if "dubious ownership" in error_text:
-            error_text = f"{path} belongs to another user — run the watchdog as that user, or as root"
+            error_text = f"{path} belongs to another user — say run_as: for the target, or chown the repository"
         elif "work tree" in error_text:
             error_text = f"{path} is a bare repository — name a work tree"
         elif "not a git repository" in error_text:
             error_text = f"{path} is no git repository"
         raise ActionError(error_text)
-    top, own, common = (Path(line) for line in os.fsdecode(ran.stdout_bytes).splitlines())
-    return Repository(top, own, common, owner, deadline)
-
-
-def _owner_of(folder: Path) -> child_process.RunAs | None:
-    found = folder.stat()
-    if os.geteuid() != 0 or found.st_uid == 0:
-        return None
-    try:
-        user = pwd.getpwuid(found.st_uid)
-    except KeyError:
-        return child_process.RunAs(found.st_uid, found.st_gid, (), "/")
-    groups = tuple(os.getgrouplist(user.pw_name, user.pw_gid))
-    return child_process.RunAs(found.st_uid, user.pw_gid, groups, user.pw_dir)
+    top, own, common = (Path(os.path.realpath(line)) for line in os.fsdecode(ran.stdout_bytes).splitlines())
+    if (
+        found is None
+        or (own, common) != (found.git_dir, found.common_dir)
+        or not Path(os.path.realpath(folder)).is_relative_to(top)
+    ):
+        raise ActionError(f"{path} is not within the work tree that its own git directory names: {top}")
+    ensure_owned([top])
+    return Repository(top, own, common, deadline)
 
 
 @contextlib.contextmanager
 def scratch_objects(repo: Repository) -> Iterator[Repository]:
     """The repository for looking: what git writes meanwhile goes to a folder that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="trading-watchdog-") as folder:
-        if repo.owner is not None:
-            os.chown(folder, repo.owner.uid, repo.owner.gid)
         yield repo._replace(object_dir=Path(folder))
 
 
@@ -227,6 +242,11 @@ def has_commit(repo: Repository, commit: str) -> bool:
     return repo.git("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).exit_code == 0
 
 
+def commit_subject(repo: Repository, commit: str) -> str:
+    """The first line of what a commit says, not longer than anybody reads."""
+    return repo.git_line("show", "-s", "--format=%s", commit)[:_MAX_SUBJECT]
+
+
 def ensure_no_operation_in_progress(repo: Repository) -> None:
     """A merge or rebase that somebody has begun is theirs to end."""
     for name, what in _OPERATION_FILES.items():
@@ -238,6 +258,8 @@ def diff_commits(repo: Repository, old: str, new: str) -> list[PathChange]:
     """Paths that differ. Raises ActionError for what cannot be moved as a plain file."""
     raw = repo.git("diff-tree", "-r", "-z", *_RAW_DIFF_OPTIONS, old, new).stdout_bytes
     found = [PathChange(path, was, now) for path, was, now in _parse_raw_diff(raw)]
+    if len(found) > _MAX_PATHS:
+        raise ActionError(f"{len(found)} paths would change — {_MAX_PATHS} is the most that a rollback changes")
     for path, *entries in found:
         if any(entry is not None and entry.startswith("160000") for entry in entries):
             raise ActionError(f"the change moves the submodule {path} — do it by hand")
@@ -279,17 +301,23 @@ def worktree_entries(
     """
     seen: dict[str, TreeEntry | None] = {}
     regular: list[str] = []
-    for path in paths:
-        found = _lstat(repo.work_tree, path)
-        if found is None or stat.S_ISDIR(found.st_mode):
-            seen[path] = None
-        elif stat.S_ISLNK(found.st_mode):
-            seen[path] = f"120000 {_blob_id(os.fsencode((repo.work_tree / path).readlink()), len(resolve_head(repo)))}"
-        elif stat.S_ISREG(found.st_mode):
-            seen[path] = "100755" if found.st_mode & stat.S_IXUSR else "100644"
-            regular.append(path)
-        else:
-            seen[path] = "special file"
+    id_length = 0
+    try:
+        with OpenTree.open(repo.work_tree) as tree:
+            for path in paths:
+                found = tree.lstat(path)
+                if found is None or stat.S_ISDIR(found.st_mode):
+                    seen[path] = None
+                elif stat.S_ISLNK(found.st_mode):
+                    id_length = id_length or len(resolve_head(repo))
+                    seen[path] = f"120000 {_blob_id(os.fsencode(tree.readlink(path)), id_length)}"
+                elif stat.S_ISREG(found.st_mode):
+                    seen[path] = "100755" if found.st_mode & stat.S_IXUSR else "100644"
+                    regular.append(path)
+                else:
+                    seen[path] = "special file"
+    except OSError as problem:
+        raise ActionError(f"{problem.filename or repo.work_tree} cannot be looked at: {problem.strerror}") from None
     if regular:
         names = b"".join(os.fsencode(path) + b"\n" for path in regular)
         plain = ["--no-filters"] if unfiltered else []
@@ -299,30 +327,23 @@ def worktree_entries(
     return seen
 
 
+def worktree_file(repo: Repository, path: str, limit: int) -> bytes | None:
+    """The first `limit` bytes of a regular file of the work tree; None where there is none that may be read."""
+    try:
+        with OpenTree.open(repo.work_tree) as tree:
+            return tree.read(path, limit)
+    except OSError:
+        return None
+
+
 def sparse_excluded(repo: Repository, paths: Iterable[str]) -> set[str]:
     """Those of the paths that are in the index and rightly not in the work tree: it is a sparse checkout."""
-    missing = {path for path in paths if _lstat(repo.work_tree, path) is None}
+    with OpenTree.open(repo.work_tree) as tree:
+        missing = {path for path in paths if tree.lstat(path) is None}
     if not missing:
         return set()
     listed = repo.git("ls-files", "-t", "-z").stdout_bytes.split(b"\0")
     return missing & {os.fsdecode(line[2:]) for line in listed if line.startswith(b"S ")}
-
-
-def _lstat(top: Path, path: str) -> os.stat_result | None:
-    """As git sees it: what lies behind a symbolic link to a folder is not in the tree."""
-    here = top
-    *folders, _ = Path(path).parts
-    for folder in folders:
-        here /= folder
-        try:
-            if not stat.S_ISDIR(here.lstat().st_mode):
-                return None
-        except FileNotFoundError:
-            return None
-    try:
-        return (top / path).lstat()
-    except FileNotFoundError:
-        return None
 
 
 def _blob_id(content: bytes, id_length: int) -> str:
@@ -354,21 +375,11 @@ def tree_with_files(repo: Repository, old: str, source: str, names: Sequence[str
         gone = [line.partition(b"\t")[2] for line in was.split(b"\0") if line]
         orders += [b"0 " + b"0" * len(old) + b"\t" + path for path in gone]
         orders += [line for line in now.split(b"\0") if line]
-    folder = repo.object_dir or repo.git_dir / PRIVATE_DIR  # thrown away either way
-    try:
-        folder.mkdir(exist_ok=True)
-        if repo.owner is not None:
-            os.chown(folder, repo.owner.uid, repo.owner.gid)
-        for leftover in ("files", "files.lock"):
-            (folder / leftover).unlink(missing_ok=True)
-    except OSError as problem:
-        raise ActionError(
-            f"{folder} cannot be made: {problem.strerror} — the watchdog's user needs the right to"
-        ) from None
-    index: dict[str, str | None] = {"GIT_INDEX_FILE": str(folder / "files")}
-    repo.git("read-tree", old, env=index)
-    repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
-    return repo.git("write-tree", env=index).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="trading-watchdog-") as folder:
+        index: dict[str, str | None] = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        repo.git("read-tree", old, env=index)
+        repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
+        return repo.git("write-tree", env=index).stdout.strip()
 
 
 def push_head(repo: Repository, remote: str) -> str:

@@ -1,23 +1,24 @@
 """From one commit to the next without a moment in which a file is half written, or a crash cannot be gone on from.
 
-Everything is made ready beside the tree; then each file is renamed into place, then the index, then the branch moves by
-compare-and-swap. Killed anywhere, `apply_update` with the same plan finishes it; failed anywhere, it puts all back.
+Everything is made ready in a folder of ours in the tree; then each file is renamed into place, then the index, then the
+branch moves by compare-and-swap. Killed anywhere, `apply_update` with the same plan finishes it; failed anywhere, it puts
+all back. Either way the folder is gone then. Names are resolved from descriptors (`open_tree`): whoever swaps a folder of
+the tree for a link meanwhile gets an error out of us.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from watchdog.actions.git import index_lock
 from watchdog.actions.git.commit_refs import BAD_REFS
+from watchdog.actions.git.open_tree import OpenTree, read_up_to, write_all
 from watchdog.actions.git.repository import (
-    PRIVATE_DIR,
     PathChange,
     Repository,
     entries_match,
@@ -31,7 +32,9 @@ from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.host import atomic_file
 
-_STAGING_DIR_NAME = ".trading-watchdog"
+_STAGING_PREFIX = ".trading-watchdog-"
+MAX_EDITED_FILE = 4 << 20
+"""Bytes; flags are edited in files up to a quarter of that (`atomic_file.MAX_BYTES`)."""
 
 
 class KeptEdits(NamedTuple):
@@ -52,6 +55,13 @@ class WorktreeUpdate(NamedTuple):
     edits: Mapping[str, KeptEdits]
     branch: str | None = None
     """A ref that is made at the new commit and checked out; None: the branch that is checked out moves."""
+    token: str = ""
+    """Letters and digits that nobody could know ahead: in the name of what we lay beside the files. It stands in the
+    journal, so what a killed process left behind is found again."""
+
+    @property
+    def staging_name(self) -> str:
+        return f"{_STAGING_PREFIX}{self.token or self.new_commit[:16]}"
 
 
 def expected_entries(update: WorktreeUpdate, change: PathChange) -> tuple[str | None, str | None]:
@@ -90,54 +100,76 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
         sparse_excluded(repo, paths),
     )
     seen = {}
-    for change in update.changes:
-        path = change.path
-        old, new = (
-            path in absent or any(entries_match(repo, look[path], entry) for look in readings)
-            for entry in expected_entries(update, change)
-        )
-        free = new or not (expected_entries(update, change)[1] and _is_obstructed(repo.work_tree, path, going))
-        seen[path] = (old and free, new)
+    with OpenTree.open(repo.work_tree) as tree:
+        for change in update.changes:
+            path = change.path
+            old, new = (
+                path in absent or any(entries_match(repo, look[path], entry) for look in readings)
+                for entry in expected_entries(update, change)
+            )
+            free = new or not (expected_entries(update, change)[1] and _is_obstructed(tree, path, going))
+            seen[path] = (old and free, new)
     return seen
 
 
-def _is_obstructed(top: Path, path: str, removed: set[str]) -> bool:
+def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
-    for parent in Path(path).parents:
-        there = top / parent
-        if os.path.lexists(there) and (there.is_symlink() or not there.is_dir()) and str(parent) not in removed:
+    for parent in reversed([str(each) for each in PurePosixPath(path).parents][:-1]):
+        found = tree.lstat(parent)
+        if found is None:
+            break  # nothing is there, or it is below what the last turn let pass
+        if not stat.S_ISDIR(found.st_mode) and parent not in removed:
             return True
-    there = top / path
-    if there.is_symlink() or not there.is_dir():
+    found = tree.lstat(path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
         return False
-    below = (Path(folder, name) for folder, _, names in os.walk(there) for name in names)
-    return any(str(file.relative_to(top)) not in removed for file in below)
+    with tree.parent(path) as (at, name):
+        for folder, _, names, _ in os.fwalk(name, dir_fd=at):
+            below = str(PurePosixPath(path, PurePosixPath(folder).relative_to(name)))
+            if any(f"{below}/{each}" not in removed for each in names):
+                return True
+    return False
 
 
 def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> None:
     """Make the work tree, the index and the branch those of the plan's new commit. ActionError: all is as it was."""
-    with index_lock.hold_index_lock(repo):
-        folder = _staging_dir(repo) / update.new_commit[:16]
-        if resolve_head(repo) != update.old_commit:
-            raise ActionError(f"{repo.work_tree} was moved to another commit by somebody else — look at it")
-        _ensure_unmodified(repo, update)
+    with OpenTree.open(repo.work_tree) as tree, index_lock.hold_index_lock(repo):
         try:
-            _prepare_files(repo, update, folder)
-            _replace_files(repo, update, folder)
-            _update_index(repo, update.old_commit, update.new_commit)
-            _update_branch(repo, update, folder, reason)
-        except BaseException as problem:
-            _undo_update(repo.with_timeout(60), update, folder, problem)
-        clean_up(repo)
+            if resolve_head(repo) != update.old_commit:
+                raise ActionError(f"{repo.work_tree} was moved to another commit by somebody else — look at it")
+            _ensure_unmodified(repo, update)
+            staging = _open_staging(tree, update)
+        except BaseException:
+            clean_up(repo, update)
+            raise
+        with staging:
+            try:
+                _prepare_files(repo, update, tree, staging)
+                _replace_files(repo, update, tree, staging)
+                _update_index(repo, update, staging, update.old_commit, update.new_commit)
+                _update_branch(repo, update, staging, reason)
+            except BaseException as problem:
+                _undo_update(repo.with_timeout(60), update, tree, staging, problem)
+        clean_up(repo, update)
 
 
-def clean_up(repo: Repository) -> None:
-    """Nothing of ours stays beside the tree."""
-    for own in (repo.work_tree / _STAGING_DIR_NAME, repo.git_dir / PRIVATE_DIR):
-        shutil.rmtree(own, ignore_errors=True)
+def clean_up(repo: Repository, update: WorktreeUpdate) -> None:
+    """Nothing of ours stays in the tree or beside the index."""
+    with OpenTree.open(repo.work_tree) as tree, OpenTree.open(repo.git_dir) as own:
+        tree.remove_tree(update.staging_name)
+        with contextlib.suppress(OSError):
+            own.unlink(_ready_index(update))
 
 
-def _undo_update(repo: Repository, update: WorktreeUpdate, folder: Path, problem: BaseException) -> None:
+def is_half_done(repo: Repository, update: WorktreeUpdate) -> bool:
+    """Whether a killed process had begun to exchange files: what they were is kept until that is ended or put back."""
+    with OpenTree.open(repo.work_tree) as tree:
+        return tree.lstat(f"{update.staging_name}/old") is not None
+
+
+def _undo_update(
+    repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree, problem: BaseException
+) -> None:
     """After a failure: back to the old commit, unless the branch has moved already. Then the problem goes its way."""
     words = str(problem)
     if isinstance(problem, OSError):
@@ -145,27 +177,34 @@ def _undo_update(repo: Repository, update: WorktreeUpdate, folder: Path, problem
     try:
         if resolve_head(repo) == update.new_commit:
             return
-        _restore_old_files(repo, update, folder)
+        _restore_old_files(repo, update, tree, staging)
     except (ActionError, OSError) as worse:
         raise ActionError(
-            f"{words}; and the old files were not all put back: {worse} — they are in {folder / 'old'}",
+            f"{words}; and the old files were not all put back: {worse} — they are in {staging.path / 'old'}",
             may_have_happened=True,
         ) from problem
-    clean_up(repo)
+    clean_up(repo, update)
     if isinstance(problem, ActionError | OSError):
         raise ActionError(f"{words} (all was put back)") from problem
     raise problem
 
 
-def _staging_dir(repo: Repository) -> Path:
-    """A folder from which a rename into the tree is one step, so on the tree's own file system."""
-    inside = index_lock.private_dir(repo)
-    if inside.stat().st_dev == repo.work_tree.stat().st_dev:
-        return inside
-    folder = repo.work_tree / _STAGING_DIR_NAME
-    index_lock.make_directories(repo, folder)
-    (folder / ".gitignore").write_bytes(b"*\n")
-    return folder
+def _open_staging(tree: OpenTree, update: WorktreeUpdate) -> OpenTree:
+    """A folder from which a rename into the tree is one step, so in the tree itself; git overlooks it."""
+    name = update.staging_name
+    try:
+        with contextlib.suppress(FileExistsError):
+            tree.make_folder(name, 0o700)
+        staging = tree.subfolder(name)
+        found = os.fstat(staging.fd)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            staging.close()
+            raise ActionError(f"{tree.path / name} was put there by somebody else — remove it")
+        staging.unlink(".gitignore")
+        staging.create_file(".gitignore", b"*\n")
+    except OSError as problem:
+        raise ActionError(f"{tree.path / name} cannot be made: {problem.strerror}") from None
+    return staging
 
 
 def _ensure_unmodified(repo: Repository, update: WorktreeUpdate) -> None:
@@ -173,47 +212,56 @@ def _ensure_unmodified(repo: Repository, update: WorktreeUpdate) -> None:
     foreign = [c.path for c in update.changes if c.path in index and index[c.path] != c.new_entry]
     foreign += classify_paths(repo, update)[2]
     if foreign:
-        raise ActionError(f"changed by somebody else in the meantime: {format_list(foreign)} — look at it")
+        raise _changed_meanwhile(foreign)
 
 
-def _prepare_files(repo: Repository, update: WorktreeUpdate, folder: Path) -> None:
-    """The new files, ready to be renamed: right content, mode and owner, on the disk."""
-    shutil.rmtree(folder / "new", ignore_errors=True)
-    index_lock.make_directories(repo, folder / "new")
-    index: dict[str, str | None] = {"GIT_INDEX_FILE": str(folder / "stage")}
+def _changed_meanwhile(paths: Sequence[str]) -> ActionError:
+    return ActionError(f"changed by somebody else in the meantime: {format_list(paths)} — look at it")
+
+
+def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
+    """The new files, ready to be renamed: right content and mode, on the disk."""
+    staging.remove_tree("new")
+    staging.make_folder("new")
     for name in ("stage", "stage.lock"):
-        (folder / name).unlink(missing_ok=True)
+        staging.unlink(name)
+    index: dict[str, str | None] = {"GIT_INDEX_FILE": str(staging.path / "stage")}
     paths = [change.path for change in update.changes if change.new_entry is not None]
     repo.git("read-tree", update.new_commit, env=index)
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     # A work tree of its own: line ends and filters are those that the new commit's .gitattributes say.
-    at = {**index, "GIT_DIR": str(repo.git_dir), "GIT_WORK_TREE": str(folder / "new")}
+    at = {**index, "GIT_DIR": str(repo.git_dir), "GIT_WORK_TREE": str(staging.path / "new")}
     repo.git("checkout-index", "-f", "-q", "-z", "--stdin", data=names, env=at)
     for path in paths:
         repo.check_deadline()
-        ready, there = folder / "new" / path, repo.work_tree / path
-        if not stat.S_ISREG(ready.lstat().st_mode):
+        ready, was = staging.lstat(f"new/{path}"), tree.lstat(path)
+        if ready is None or not stat.S_ISREG(ready.st_mode):
             continue
-        kept = update.edits.get(path)
-        if kept:
-            ready.write_bytes(apply_edits(ready.read_bytes(), path, kept.values)[0])
-        file = os.open(ready, os.O_RDONLY | os.O_NOFOLLOW)
+        file = staging.open_file(f"new/{path}", os.O_RDWR)
         try:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                was = there.lstat()
-                if stat.S_ISREG(was.st_mode):
-                    _copy_metadata(file, was)
+            if kept := update.edits.get(path):
+                content = apply_edits(read_up_to(file, MAX_EDITED_FILE), path, kept.values)[0]
+                os.ftruncate(file, 0)
+                os.lseek(file, 0, os.SEEK_SET)
+                write_all(file, content)
+            if was is not None and stat.S_ISREG(was.st_mode):
+                _copy_metadata(file, was)
             os.fsync(file)
         finally:
             os.close(file)
 
 
 def _copy_metadata(file: int, was: os.stat_result) -> None:
-    """Owner and mode as they were; only whether it may be run comes from the commit."""
-    runs = os.fstat(file).st_mode & stat.S_IXUSR
-    atomic_file.copy_mode_and_owner(file, was)
-    mode = stat.S_IMODE(was.st_mode) & ~0o111
-    os.fchmod(file, mode | (mode & 0o444) >> 2 if runs else mode)
+    """Group and rights as they were, setuid and setgid never; only whether it may be run comes from the commit.
+
+    The owner is who we are: as with any checkout.
+    """
+    now = os.fstat(file)
+    if now.st_gid != was.st_gid:
+        with contextlib.suppress(PermissionError):  # a group that we are not in
+            os.fchown(file, -1, was.st_gid)
+    mode = was.st_mode & 0o666
+    os.fchmod(file, mode | (mode & 0o444) >> 2 if now.st_mode & stat.S_IXUSR else mode)
     atomic_file.ensure_newer_mtime(file, was)
 
 
@@ -229,82 +277,70 @@ def apply_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]])
     return content, missing
 
 
-def _replace_files(repo: Repository, update: WorktreeUpdate, folder: Path) -> None:
-    before = set(classify_paths(repo, update)[0])
-    gone = [
-        change.path
-        for change in update.changes
-        if expected_entries(update, change)[1] is None and change.path in before
-    ]
-    come = [
-        change.path
-        for change in update.changes
-        if expected_entries(update, change)[1] is not None and change.path in before
-    ]
+def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
+    still, _, neither = classify_paths(repo, update)
+    if neither:  # looked at once more, since what came before took its time
+        raise _changed_meanwhile(neither)
+    before = set(still)
+    changing = [change for change in update.changes if change.path in before]
+    gone = [change.path for change in changing if expected_entries(update, change)[1] is None]
+    come = [change.path for change in changing if expected_entries(update, change)[1] is not None]
     for path in gone:
         repo.check_deadline()
-        saved = folder / "old" / path
-        index_lock.make_directories(repo, saved.parent)
-        (repo.work_tree / path).replace(saved)
-        _remove_empty_parents(repo, path)
+        tree.rename(path, staging, f"old/{path}")
+        _remove_empty_parents(tree, path)
     for path in come:
         repo.check_deadline()
-        there, saved = repo.work_tree / path, folder / "old" / path
-        index_lock.make_directories(repo, there.parent)
-        if there.is_symlink() or there.is_file():
-            index_lock.make_directories(repo, saved.parent)
-            _link_backup(there, saved)
-        elif there.is_dir():
-            there.rmdir()  # emptied above
-        (folder / "new" / path).replace(there)
-    for parent in {(repo.work_tree / path).parent for path in (*gone, *come)}:
+        found = tree.lstat(path)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            tree.remove_folder(path)  # emptied above
+        elif found is not None:
+            staging.unlink(f"old/{path}")
+            tree.link_or_copy(path, staging, f"old/{path}")
+        staging.rename(f"new/{path}", tree, path)
+    for parent in {str(PurePosixPath(path).parent) for path in (*gone, *come)}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            atomic_file.fsync_directory(parent)
+            tree.fsync("" if parent == "." else parent)
 
 
-def _link_backup(file: Path, saved: Path) -> None:
-    """A second name for the very file, so that it can come back as it was."""
-    saved.unlink(missing_ok=True)
-    try:
-        os.link(file, saved, follow_symlinks=False)
-    except OSError:  # a file system without hard links
-        shutil.copy2(file, saved, follow_symlinks=False)
-
-
-def _remove_empty_parents(repo: Repository, path: str) -> None:
+def _remove_empty_parents(tree: OpenTree, path: str) -> None:
     """Git keeps no empty folders."""
-    for parent in Path(path).parents:
-        if parent == Path():
-            return
+    for parent in [str(each) for each in PurePosixPath(path).parents][:-1]:
         try:
-            (repo.work_tree / parent).rmdir()
+            tree.remove_folder(parent)
         except OSError:
             return
 
 
-def _update_index(repo: Repository, old: str, new: str) -> None:
-    """Only the change's own paths move: what somebody has staged beside them stays staged."""
-    ready, there = index_lock.private_dir(repo) / "index", repo.git_dir / "index"
-    for leftover in (ready, ready.with_name("index.lock")):
-        leftover.unlink(missing_ok=True)
-    shutil.copy(there, ready)
-    if repo.owner is not None:
-        os.chown(ready, repo.owner.uid, repo.owner.gid)
-    env: dict[str, str | None] = {"GIT_INDEX_FILE": str(ready)}
-    repo.git("read-tree", "-i", "-m", old, new, env=env)
-    repo.git("update-index", "-q", "--refresh", env=env, ok=(0, 1))
-    with ready.open("rb") as file:
-        os.fsync(file.fileno())
-    ready.replace(there)
+def _ready_index(update: WorktreeUpdate) -> str:
+    """The new index beside the old one, for the moment ahead of its rename."""
+    return f"index{update.staging_name}"
 
 
-def _update_branch(repo: Repository, update: WorktreeUpdate, folder: Path, reason: str) -> None:
-    began = folder / "branch"
-    if began.exists():
-        index_lock.remove_stale_ref_locks(
-            repo, began, f"{BAD_REFS}{update.bad_commit}", *([update.branch] if update.branch else [])
-        )
-    began.write_bytes(b"")
+def _update_index(repo: Repository, update: WorktreeUpdate, staging: OpenTree, old: str, new: str) -> None:
+    """Only the change's own paths move: what somebody has staged beside them stays staged.
+
+    The index keeps its time at each copy: by it git tells which files changed in the instant in which it was written.
+    """
+    with OpenTree.open(repo.git_dir) as own:
+        for leftover in ("index", "index.lock"):
+            staging.unlink(leftover)
+        own.unlink(_ready_index(update))
+        own.copy_file("index", staging, "index")
+        env: dict[str, str | None] = {"GIT_INDEX_FILE": str(staging.path / "index")}
+        repo.git("read-tree", "-i", "-m", old, new, env=env)
+        repo.git("update-index", "-q", "--refresh", env=env, ok=(0, 1))
+        staging.copy_file("index", own, _ready_index(update))
+        own.rename(_ready_index(update), own, "index")
+        own.fsync()
+
+
+def _update_branch(repo: Repository, update: WorktreeUpdate, staging: OpenTree, reason: str) -> None:
+    if began := staging.lstat("branch"):
+        refs = [f"{BAD_REFS}{update.bad_commit}", *([update.branch] if update.branch else [])]
+        index_lock.remove_stale_ref_locks(repo, began.st_mtime, *refs)
+        staging.unlink("branch")
+    staging.create_file("branch")
     moved = f"update HEAD {update.new_commit} {update.old_commit}"
     if update.branch:  # an earlier try may have made it already; one that somebody else made is not moved
         there = repo.git_line("rev-parse", "--verify", "--quiet", update.branch, ok=(0, 1, 128))
@@ -322,24 +358,23 @@ def _update_branch(repo: Repository, update: WorktreeUpdate, folder: Path, reaso
             raise
 
 
-def _restore_old_files(repo: Repository, update: WorktreeUpdate, folder: Path) -> None:
+def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
     """Back to the old commit: the very files that were there, and the index."""
     after = set(classify_paths(repo, update)[1])
     for change in update.changes:
         old, new = expected_entries(update, change)
         if old is None:
             if change.path in after:
-                (repo.work_tree / change.path).unlink(missing_ok=True)
-            _remove_empty_parents(repo, change.path)
+                tree.unlink(change.path)
+            _remove_empty_parents(tree, change.path)
     for change in update.changes:
         old, new = expected_entries(update, change)
-        saved = folder / "old" / change.path
-        if change.path in after and old is not None and old != new and os.path.lexists(saved):
-            index_lock.make_directories(repo, (repo.work_tree / change.path).parent)
-            saved.replace(repo.work_tree / change.path)
+        saved = f"old/{change.path}"
+        if change.path in after and old is not None and old != new and staging.lstat(saved) is not None:
+            staging.rename(saved, tree, change.path)
     index = staged_entries(repo, update.old_commit)
     if any(change.path in index for change in update.changes):
-        _update_index(repo, update.new_commit, update.old_commit)
+        _update_index(repo, update, staging, update.new_commit, update.old_commit)
     if update.branch:
         repo.git("update-ref", "-d", update.branch, update.new_commit, ok=(0, 1, 128))
 

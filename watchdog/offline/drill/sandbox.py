@@ -58,7 +58,7 @@ class Sandbox:
         copy = self._folder / f"repository-{len(self._repositories) + 1}"
         copy.mkdir(parents=True)
         kind = repo.git_line("rev-parse", "--show-object-format")
-        bare = Repository(copy, copy / ".git", copy / ".git", None, repo.deadline)
+        bare = Repository(copy, copy / ".git", copy / ".git", repo.deadline)
         bare.git("init", "-q", f"--object-format={kind}", "--template=")
         # Commits are borrowed, not copied, and nothing new goes into the repository that lends them.
         (copy / ".git" / "objects" / "info").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,75 @@
+"""Which folders an action that touches files alone needs: what Landlock is told ahead of it (`host.landlock`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import watchdog
+from watchdog.actions.git.discovery import borrowed_objects, find_git_folders
+
+_SYSTEM_FOLDERS = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/etc",
+    "/proc",
+    "/dev",
+    "/opt",
+    "/nix",
+    "/run/systemd/resolve",
+)
+"""Programs, libraries, settings, names of users and hosts; read only."""
+_DEVICES = ("/dev/null",)
+
+
+class Confinement(NamedTuple):
+    """The arguments of `host.landlock.restrict`; full paths, links in them followed."""
+
+    readable: tuple[Path, ...]
+    writable: tuple[Path, ...]
+
+
+def confinement(repo: str | None, touched: Iterable[Path], scratch: Path, home: Path) -> Confinement:
+    """What is needed to look at and to change these files, and the repository that they or `repo` are in.
+
+    `repo`: the target's, or the step's own. `touched`: full paths of what the step will change, and of what it reads or
+    makes elsewhere; where one is not in the repository, the folder that it lies in is writable, since files are replaced by
+    renames. A link within the repository opens nothing. `scratch`: the temporary folder. `home`: of the user as whom this
+    runs; it is readable as a whole, since git's settings there include others, and programs of its filters lie there.
+    Raises ActionError when `.git` says nothing that can be followed.
+    """
+    writable: list[Path] = []
+    borrowed: list[Path] = []
+    found = None if repo is None else find_git_folders(Path(repo))
+    if repo is not None:
+        writable.append(Path(repo))
+    if found is not None:
+        writable += [found.work_tree, found.git_dir, found.common_dir]
+        borrowed = [*borrowed_objects(found.common_dir)]
+    within = (*([] if repo is None else [Path(repo)]), *_real_paths(writable))
+    writable += [_folder_of(path) for path in touched if not any(path.is_relative_to(each) for each in within)]
+    readable = [
+        *map(Path, _SYSTEM_FOLDERS),
+        *([] if home == Path("/") else [home]),
+        *(Path(folder) for folder in os.get_exec_path() if folder.startswith("/")),
+        *(Path(prefix) for prefix in (sys.prefix, sys.base_prefix)),
+        Path(watchdog.__file__).parent,
+        *borrowed,
+    ]
+    writable += [scratch, *map(Path, _DEVICES)]
+    return Confinement(_real_paths(readable), _real_paths(writable))
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder that it lies in; where that is not there yet, and would be made, the nearest one that is, short of /."""
+    return next((folder for folder in path.parents[:-1] if folder.is_dir()), path.parent)
+
+
+def _real_paths(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(Path(os.path.realpath(path)) for path in paths))
