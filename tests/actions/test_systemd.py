@@ -401,6 +401,14 @@ def test_who_is_not_root_has_a_unit_of_roots_mask(
     assert fake_systemctl.calls() == ["stop bot.service", "start trading-watchdog-mask@bot.service.service"]
 
 
+def test_who_was_root_has_root_mask(fake_systemctl: FakeSystemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    monkeypatch.setattr(systemctl, "ask_root", lambda *_: None)
+
+    assert systemctl.mask_command("bot.service") == ("mask", "--", "bot.service")
+    assert fake_systemctl.calls() == []
+
+
 @pytest.mark.parametrize(
     ("verb", "more", "operations"),
     [
@@ -410,7 +418,7 @@ def test_who_is_not_root_has_a_unit_of_roots_mask(
         (
             "stop",
             {"mask": True},
-            {("stop", "bot.service"), ("start", "trading-watchdog-mask@bot.service.service")},
+            {("stop", "bot.service"), ("mask", "bot.service")},
         ),
     ],
 )

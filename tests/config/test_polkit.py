@@ -36,18 +36,23 @@ RULES = BASE_RULES.replace("plans:\n", f"plans:\n{PLANS}").replace(
     "targets:\n", "targets:\n  second: {unit: other}\n  unitless: {repo: /srv/third}\n"
 )
 OPERATIONS = [
+    "mask other.service",
     "reset-failed other.service",
     "restart other.service",
     "stop other.service",
+    "mask trading-bot.service",
     "reset-failed trading-bot.service",
     "restart trading-bot.service",
     "stop trading-bot.service",
     "reset-failed trading-feed@eu.service",
     "start trading-feed@eu.service",
     "stop trading-feed@eu.service",
-    "start trading-watchdog-mask@other.service",
-    "start trading-watchdog-mask@trading-bot.service.service",
 ]
+ALLOWED = [
+    operation.replace("mask ", "start trading-watchdog-mask@") + ".service" * operation.startswith("mask ")
+    for operation in OPERATIONS
+]
+"""The same as polkit is asked."""
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def test_the_command_prints_the_rule_and_writes_it_where_polkit_reads_it(
 ) -> None:
     assert main(["polkit", "--config", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert json.loads("[" + printed.partition("= [")[2].partition("]")[0] + "]") == OPERATIONS
+    assert json.loads("[" + printed.partition("= [")[2].partition("]")[0] + "]") == ALLOWED
     assert not rule_file.exists()
 
     assert main(["polkit", "--write", "--config", str(folder)]) == 0
@@ -142,14 +147,14 @@ def test_check_says_what_the_rule_lacks_and_what_it_has_too_much(
 
     (missing,) = notes()
     assert missing.startswith(
-        "note: polkit does not let the watchdog reset-failed other.service, restart other.service, "
+        "note: polkit does not let the watchdog start trading-watchdog-mask@other.service.service, reset-failed other.service, "
     )
     assert missing.endswith(" — as root: trading-watchdog polkit --write")
 
     rule_file.write_text(polkit_rule(OPERATIONS, "nobody"))
     assert notes() == []
 
-    rule_file.write_text(polkit_rule([*OPERATIONS[1:], "stop dbus.service"], "nobody"))
+    rule_file.write_text(polkit_rule([OPERATIONS[0], *OPERATIONS[2:], "stop dbus.service"], "nobody"))
     assert notes() == [
         "note: polkit does not let the watchdog reset-failed other.service — as root: trading-watchdog polkit --write",
         "note: polkit lets the watchdog stop dbus.service, which no plan does — as root: trading-watchdog polkit --write",

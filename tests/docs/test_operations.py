@@ -26,10 +26,19 @@ def test_the_page_lists_every_metric_and_no_other() -> None:
     assert listed == exposed_metrics()
 
 
-@pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process"])
+@pytest.mark.parametrize("setting", ["WatchdogSec=30", "TimeoutStopSec=120", "KillMode=process", "OOMScoreAdjust=500"])
 def test_what_the_page_says_of_the_unit_file_stands_in_it(setting: str) -> None:
     assert setting in PAGE
     assert re.search(rf"^{setting}$", UNIT, re.MULTILINE)
+
+
+def test_the_unit_file_says_the_lines_of_the_page_that_are_still_to_be_run_in_their_order() -> None:
+    block = PAGE.partition("## Installing\n")[2].split("```")[1]  # tests/systemd runs it
+    lines = [line.partition("  ")[0] for line in block.splitlines()]
+    named = re.findall(r"^#   (.*)$", UNIT, re.MULTILINE)
+
+    assert len(named) == 6
+    assert [line for line in lines if line in named] == named
 
 
 def test_the_page_shows_and_explains_every_key_of_watchdog_yaml(tmp_path: Path) -> None:

@@ -100,15 +100,15 @@ class SystemdHarness(E2EHarness):
         self.owner = pwd.getpwnam("botuser")
         folder = Path("/srv") / name
         folder.mkdir(parents=True)
-        self._chown_to_owner(folder)
-        folder.chmod(0o755)
+        self.chown_to_owner(folder)
+        folder.chmod(0o700)  # nobody but its owner looks at the bot
         super().__init__(folder)
         self.worker = f"trading-watchdog-worker@{self.owner.pw_name}"
         systemctl("start", f"{self.worker}.socket")
 
     def git(self, *args: str) -> str:
         if args[0] == "init":
-            self._chown_to_owner(self.repo)
+            self.chown_to_owner(self.repo)
         ran = subprocess.run(
             ["git", *args],
             cwd=self.repo,
@@ -124,9 +124,9 @@ class SystemdHarness(E2EHarness):
 
     def write_repo_file(self, name: str, text: str) -> None:
         super().write_repo_file(name, text)
-        self._chown_to_owner(self.repo / name)
+        self.chown_to_owner(self.repo / name)
 
-    def _chown_to_owner(self, path: Path) -> None:
+    def chown_to_owner(self, path: Path) -> None:
         os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
     def foreign_files(self) -> list[str]:
@@ -223,6 +223,9 @@ class SystemdHarness(E2EHarness):
             return journal.targets.get_state(self.name, 0)
         finally:
             journal.close()
+
+    def _commit_was_seen(self) -> bool:
+        return self.target_state().head is not None
 
     def watchdog_metric(self, name: str) -> float | None:
         """One of the watchdog's own metrics, with its labels as they are printed; None when nobody answers."""

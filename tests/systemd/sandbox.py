@@ -30,9 +30,11 @@ while way=$(dirname "$way"); [ "$way" != / ]; do chmod a+x "$way"; done
 printf '/opt/checkout\\n/opt/packages\\n' >/opt/trading-watchdog/lib/python{version}/site-packages/checkout.pth
 printf '#!/bin/sh\\nexec /opt/trading-watchdog/bin/python -m watchdog "$@"\\n' >/opt/trading-watchdog/bin/trading-watchdog
 chmod 755 /opt/trading-watchdog/bin/trading-watchdog
+rm -rf /etc/trading-watchdog /var/lib/trading-watchdog  # should there be one outside; this is the box's own overlay
 mkdir -p /etc/sysusers.d /etc/trading-watchdog
 cp /opt/checkout/systemd/trading-watchdog.sysusers /etc/sysusers.d/trading-watchdog.conf
 systemd-sysusers
+mount -t tmpfs -o mode=755 tmpfs /srv  # on the overlay, a folder and its files lie on two devices
 useradd --create-home --shell /bin/sh botuser
 exec /opt/trading-watchdog/bin/python -B -m tests.systemd.{module} {story}
 """

@@ -12,12 +12,34 @@ pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture(scope="module")
-def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScenarioResults]:
+def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SystemdSandbox]]:
     if missing := sandbox_unavailable():
         pytest.skip(missing)
-    box = SystemdSandbox("watching", tmp_path_factory.mktemp("watching"), "unprivileged")
-    yield box.wait_for_results()
-    box.close()
+    started = {
+        story: SystemdSandbox(story, tmp_path_factory.mktemp(story), "unprivileged")
+        for story in ("watching", "hands", "installing")
+    }
+    yield started
+    for box in started.values():
+        box.close()
+
+
+@pytest.fixture(scope="module")
+def watching(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["watching"].wait_for_results()
+
+
+@pytest.fixture(scope="module")
+def hands(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["hands"].wait_for_results()
+
+
+@pytest.fixture(scope="module")
+def installing(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["installing"].wait_for_results()
+
+
+# ─ what it may do by itself ─
 
 
 def test_systemd_finds_nothing_to_say_about_the_unit_files(watching: ScenarioResults) -> None:
@@ -94,3 +116,71 @@ def test_whoever_takes_over_the_watchdogs_user_may_do_to_units_what_the_plans_do
     watching: ScenarioResults,
 ) -> None:
     assert watching["refused"] == watching["asked in vain"]
+
+
+# ─ what is done to the bot, by a worker of its user ─
+
+
+def test_a_bad_merge_is_reverted_in_a_repository_of_another_users(hands: ScenarioResults) -> None:
+    outcome, steps = hands["ladder"]
+
+    assert outcome == "proven"
+    assert [status for _, status in steps] == ["done"] * 6
+    assert [say for say, _ in steps][3] == "git revert v2-merge"
+    assert hands["repository after the ladder"] == [['Revert "Merge v2"'], ""]
+
+
+def test_what_a_repair_did_is_undone(hands: ScenarioResults) -> None:
+    assert hands["undo"] == [0, ""]
+    assert hands["v2 is back"]
+
+
+def test_what_a_bot_remembers_is_archived_by_its_user_for_its_user(hands: ScenarioResults) -> None:
+    assert hands["tidy"]["outcome"] == "proven", hands["tidy"]
+    assert hands["archive"] == ["botuser", "0o600"]
+    assert hands["archived"] == {"memory/regimes.json": "[1, 2]\n", "memory/positions.json": "{}\n"}
+    assert hands["archived is gone"]
+
+
+def test_a_halt_sets_flags_in_a_file_that_stays_its_owners(hands: ScenarioResults) -> None:
+    assert hands["halt"]["outcome"] == "proven", hands["halt"]
+    assert hands["flags"] == ["TRADING = False  # new positions", "botuser"]
+    assert hands["strangers in the repository"] == []
+
+
+def test_a_user_whose_name_fits_no_unit_is_called_by_number_and_acts_with_its_groups(hands: ScenarioResults) -> None:
+    number = hands["odd user's number"]
+    ((_, status, detail),) = hands["odd user without a worker"]["steps"]
+
+    (warned,) = hands["odd user, at the reload"]
+    assert warned.startswith(
+        "WARNING nothing can be done to a target: trading-watchdog may not act as odd$ — systemctl "
+    )
+    assert status == "failed"
+    assert f" — systemctl enable --now trading-watchdog-worker@{number}.socket, or " in detail
+    assert hands["odd user"]["outcome"] == "proven", hands["odd user"]
+    assert hands["odd user told"] == ["odd$", ["odd$", "games"]]
+
+
+# ─ the page that says how ─
+
+
+def test_every_line_of_the_page_on_installing_works_as_it_stands(installing: ScenarioResults) -> None:
+    lines = {name: result for name, result in installing.items() if name.startswith("$ ")}
+
+    assert installing["lines that the box has done"] == 2  # the virtual environment, and what is installed in it
+    assert len(lines) == 12
+    assert {name: result for name, result in lines.items() if result[0] != 0} == {}
+    assert installing["status"] == "watching 16 rules"
+    assert installing["worker listens"] == "active"
+
+
+def test_what_a_version_that_was_root_left_belongs_to_the_service_after_its_first_start(
+    installing: ScenarioResults,
+) -> None:
+    assert installing["owners of the state"] == ["trading-watchdog"]
+
+
+@pytest.mark.parametrize("user", ["root", "trading-watchdog"])
+def test_people_ask_as_root_or_as_the_services_user(installing: ScenarioResults, user: str) -> None:
+    assert installing[f"status for {user}"] == [0, "", True]

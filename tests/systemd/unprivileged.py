@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
+import tarfile
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.systemd.harness import (
     CONFIG_DIR,
     SERVICE,
     STATE_DIR,
+    UNIT_DIR,
     WATCHDOG_USER,
     SystemdHarness,
     get_property,
@@ -54,6 +57,33 @@ MEDDLE_PLAN = """\
 """
 
 
+TIDY_PLAN = """\
+  tidy:
+    kind: repair
+    mode: auto
+    exhausted: leave-running
+    latch: never
+    verify: {that: [beats_total > 0], quiet: 200ms, give_up: 20s}
+    levels:
+      - {name: archive, steps: [{do: archive, paths: [memory], into: ../archives}, {do: systemd, restart: unit}]}
+"""
+ODD_RULES = """\
+targets:
+  odd: {run_as: odd$}
+plans:
+  tell:
+    kind: repair
+    mode: auto
+    exhausted: leave-running
+    latch: never
+    verify: {that: [beats_total > 0], quiet: 200ms, give_up: 20s}
+    levels:
+      - {name: tell, steps: [{do: command, run: [sh, -c, id -Gn >/srv/odd/told], check: [test, -s, /srv/odd/told]}]}
+"""
+REMEMBERED = {"memory/regimes.json": "[1, 2]\n", "memory/positions.json": "{}\n"}
+BAD_MODEL = "ERRORS = 0.5\nERRORS_OFF = 0.4\n"
+
+
 class UnprivilegedHarness(SystemdHarness):
     """The bot is a unit of botuser's; beside it are units that are nobody's business."""
 
@@ -66,9 +96,9 @@ class UnprivilegedHarness(SystemdHarness):
         self.install_bot_unit()
         systemctl("start", "other", r"spare\x2dbot.service")
 
-    def rollback(self, plan: str) -> dict[str, Any]:
-        """A run by hand: ``{"code", "outcome", "reason", "steps"}``."""
-        ran = self.run_cli("rollback", plan, "--reason", "by hand", "--json")
+    def rollback(self, plan: str, *more: str) -> dict[str, Any]:
+        """A run by hand: ``{"code", "outcome", "steps", "stderr"}``, of each step what it is, what became of it, and why."""
+        ran = self.run_cli("rollback", plan, *(more or ("--target", "toy")), "--reason", "by hand", "--json")
         run = json.loads(ran.stdout or "{}")
         steps = [[step["say"], step["status"], step["detail"]] for step in run.get("steps", [])]
         return {"code": ran.returncode, "outcome": run.get("outcome"), "steps": steps, "stderr": ran.stderr}
@@ -96,7 +126,6 @@ def watching() -> None:
     check_unit_that_is_not_named(night)
     check_mask(night)
     report_privileges(night)
-    report("log", service_log("-p", "warning").splitlines())
 
 
 def report_unit_files() -> None:
@@ -117,6 +146,7 @@ def report_unit_files() -> None:
     )
     systemctl("stop", "trading-watchdog-worker@botuser.socket")
     report("socket of a worker that was stopped", door.exists())
+    systemctl("start", "trading-watchdog-worker@botuser.socket")
 
 
 def report_identity() -> None:
@@ -199,7 +229,113 @@ def report_privileges(harness: UnprivilegedHarness) -> None:
     report("refused", [command for command in asked if "authentication required" in said[command]])
 
 
-STORIES = {story.__name__: story for story in (watching,)}
+# ─ what is done to the bot ─
+
+
+def hands() -> None:
+    """Flag, revert, restart, undo, archive and halt on a bot of another user's, by the worker of that user alone."""
+    night = UnprivilegedHarness()
+    night.write_service_config(plans=TIDY_PLAN)
+    systemctl("start", SERVICE)
+    night.wait_until_healthy()
+    check_repair(night)
+    check_undo(night)
+    report_archive(night)
+    report_halt(night)
+    report("strangers in the repository", night.foreign_files())
+    report_odd_user(night)
+
+
+def check_repair(harness: UnprivilegedHarness) -> None:
+    harness.deploy_v2(BAD_MODEL)
+    wait_until(lambda: harness.list_runs() and harness.list_runs()[0]["outcome"], "the ladder has ended")
+    run = harness.list_runs()[0]
+    report("ladder", [run["outcome"], [[step["say"], step["status"]] for step in run["steps"]]])
+    wait_until(lambda: all(one["closed"] for one in harness.list_incidents()), "the incident is closed")
+    report("repository after the ladder", [harness.revert_commits(), harness.git("status", "--porcelain")])
+
+
+def check_undo(harness: UnprivilegedHarness) -> None:
+    ran = harness.run_cli("undo", "1", "--reason", "the model was not it")
+    report("undo", [ran.returncode, ran.stderr])
+    report("v2 is back", (harness.repo / "model.py").read_text() == BAD_MODEL)
+    harness.write_repo_file("model.py", "ERRORS = 0.01\n")
+    harness.restart_bot()
+    harness.run_cli("resume", "toy", "--reason", "mended")
+
+
+def report_archive(harness: UnprivilegedHarness) -> None:
+    (harness.repo / "memory").mkdir()
+    harness.chown_to_owner(harness.repo / "memory")
+    for name, content in REMEMBERED.items():
+        harness.write_repo_file(name, content)
+    report("tidy", harness.rollback("tidy"))
+    (archive,) = (harness.folder / "archives").iterdir()
+    report("archive", [archive.owner(), oct(archive.stat().st_mode & 0o7777)])
+    with tarfile.open(archive) as packed:
+        files = {member.name: packed.extractfile(member) for member in packed.getmembers() if member.isfile()}
+        report("archived", {name: file.read().decode() for name, file in files.items() if file is not None})
+    report("archived is gone", not (harness.repo / "memory").exists())
+
+
+def report_halt(harness: UnprivilegedHarness) -> None:
+    report("halt", harness.rollback("halt"))
+    flags = harness.repo / "config.py"
+    report("flags", [flags.read_text().splitlines()[0], flags.owner()])
+
+
+def report_odd_user(harness: UnprivilegedHarness) -> None:
+    """A user whose name no unit can have, without a worker at first."""
+    subprocess.run(["useradd", "--badname", "--groups", "games", "odd$"], check=True, capture_output=True)
+    account = pwd.getpwnam("odd$")
+    Path("/srv/odd").mkdir()
+    os.chown("/srv/odd", account.pw_uid, account.pw_gid)
+    (CONFIG_DIR / "rules" / "odd.yaml").write_text(ODD_RULES)
+    systemctl("reload", SERVICE)
+    wait_until(lambda: "1 target added: odd" in service_log(), "reloaded")
+    report("odd user, at the reload", [line for line in service_log().splitlines() if "may not act as odd$" in line])
+    report("odd user without a worker", harness.rollback("tell", "--target", "odd"))
+    systemctl("start", f"trading-watchdog-worker@{account.pw_uid}.socket")
+    report("odd user", harness.rollback("tell", "--target", "odd"))
+    told = Path("/srv/odd/told")
+    report("odd user told", [told.owner(), told.read_text().split()])
+    report("odd user's number", account.pw_uid)
+
+
+# ─ the page that says how ─
+
+
+def installing() -> None:
+    """What docs/operations.md says, line by line, on a machine on which an older version ran as root."""
+    for path in UNIT_DIR.glob("trading-watchdog*"):
+        path.unlink()
+    systemctl("daemon-reload")
+    STATE_DIR.mkdir()
+    (STATE_DIR / "backups").mkdir()
+    (STATE_DIR / "backups" / "old").write_text("what an older version saved")
+    page = (CHECKOUT / "docs" / "operations.md").read_text()
+    (shown,) = re.findall(r"^### watchdog.yaml\n.*?^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    CONFIG_DIR.mkdir(exist_ok=True)
+    (CONFIG_DIR / "environment").touch(0o600)
+    (CONFIG_DIR / "watchdog.yaml").write_text(re.sub(r"channels:\n(  .*\n)+", "", shown))
+    lines = page.partition("## Installing\n")[2].split("```")[1].splitlines()
+    prepared = [line for line in lines if "-m venv" in line or "pip install" in line]  # as the box is
+    report("lines that the box has done", len(prepared))
+    for line in (line for line in lines if line and line not in prepared):
+        ran = subprocess.run(["sh", "-c", line], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        report(f"$ {line.partition('  ')[0]}", [ran.returncode, ran.stderr.splitlines()])
+        if ran.returncode != 0:
+            return
+    report("status", get_property(SERVICE, "StatusText"))
+    report("worker listens", get_property("trading-watchdog-worker@botuser.socket", "ActiveState"))
+    left = [STATE_DIR, *STATE_DIR.rglob("*")]
+    report("owners of the state", sorted({path.owner() for path in left}))
+    for user in ("root", WATCHDOG_USER):
+        ran = run_as(user, "trading-watchdog", "status", "--json")
+        report(f"status for {user}", [ran.returncode, ran.stderr, bool(json.loads(ran.stdout or "{}").get("rules"))])
+
+
+STORIES = {story.__name__: story for story in (watching, hands, installing)}
 
 if __name__ == "__main__":
     try:

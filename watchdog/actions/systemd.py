@@ -19,7 +19,6 @@ from watchdog.host.systemctl import (
     UnitStatus,
     describe_failure,
     mask_command,
-    mask_service,
     run_systemctl,
     unit_status,
 )
@@ -71,7 +70,7 @@ class SystemdAction(ActionModel):
         unit = self._unit_name
         if self._operation != "stop":
             return (self._operation, unit), ("reset-failed", unit)
-        return (("stop", unit), ("start", mask_service(unit))) if self.mask else (("stop", unit),)
+        return (("stop", unit), ("mask", unit)) if self.mask else (("stop", unit),)
 
     @property
     def _operation(self) -> Literal["restart", "start", "stop"]:

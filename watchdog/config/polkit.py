@@ -10,6 +10,7 @@ from contextlib import suppress
 from watchdog.config.models import Config
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
+from watchdog.host.systemctl import mask_service
 from watchdog.plans.models import all_steps
 
 DEFAULT_USER = "trading-watchdog"
@@ -48,14 +49,14 @@ def unit_operations(config: Config, resolve: Callable[[str], str]) -> list[str]:
 
 
 def polkit_rule(operations: Iterable[str], user: str) -> str:
-    """JavaScript. Names are data: they are quoted."""
-    entries = ",\n".join(f"    {json.dumps(operation)}" for operation in operations)
+    """JavaScript, about operations as `unit_operations` says them. Names are data: they are quoted."""
+    entries = ",\n".join(f"    {json.dumps(_asked_of_polkit(operation))}" for operation in operations)
     return "\n".join([_HEAD, *([entries] if entries else []), _TAIL % json.dumps(user)]) + "\n"
 
 
 def describe_differences(wanted: Iterable[str], rule: str | None) -> list[str]:
     """In what a rule that `polkit_rule` wrote is not the one for these operations; `rule` None: there is none at all."""
-    wanted, allowed = list(wanted), _allowed_operations(rule or "")
+    wanted, allowed = [_asked_of_polkit(operation) for operation in wanted], _allowed_operations(rule or "")
     missing = [operation for operation in wanted if operation not in allowed]
     superfluous = [operation for operation in allowed if operation not in wanted]
     notes = []
@@ -64,6 +65,12 @@ def describe_differences(wanted: Iterable[str], rule: str | None) -> list[str]:
     if superfluous:
         notes.append(f"polkit lets the watchdog {', '.join(superfluous)}, which no plan does")
     return notes
+
+
+def _asked_of_polkit(operation: str) -> str:
+    """To mask is to change unit files, of which polkit is not told which: a unit of root's does it, and that is started."""
+    verb, _, unit = operation.partition(" ")
+    return f"start {mask_service(unit)}" if verb == "mask" else operation
 
 
 def _allowed_operations(rule: str) -> list[str]:

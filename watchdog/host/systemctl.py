@@ -138,8 +138,9 @@ def resolve_unit(unit: str) -> str:
     """
     if shutil.which("systemctl") is not None:
         ran = run_systemctl("show", "--property=Id", "--", unit)
-        if ran.exit_code == 0 and (name := ran.stdout.strip().removeprefix("Id=")):
-            return name
+        for line in ran.stdout.splitlines():
+            if line.startswith("Id=") and line != "Id=":
+                return line.removeprefix("Id=")
     return unit if unit.rpartition(".")[2] in _UNIT_TYPES else f"{unit}.service"
 
 
@@ -151,7 +152,9 @@ def mask_service(unit: str) -> str:
 def mask_command(unit: str) -> tuple[str, ...]:
     """Words for `run_systemctl`. Whoever may change unit files at all may change every one, and so is root: no rule
     lets the watchdog's user do it. What it may is start a unit of root's that masks one."""
-    return ("mask", "--", unit) if os.geteuid() == 0 or ask_root is not None else ("start", "--", mask_service(unit))
+    if os.geteuid() == 0 or ask_root is not None:
+        return "mask", "--", unit
+    return "start", "--", mask_service(resolve_unit(unit))
 
 
 def describe_failure(ran: child_process.CommandResult, status: UnitStatus | None = None) -> str:

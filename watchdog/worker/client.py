@@ -49,9 +49,11 @@ class WorkerExecutor:
         return cast(T, self._workers(account).call(function, args))
 
     def warm_up(self, target: Target) -> None:
-        """Has a worker ready ahead of the first call; what keeps it from being begun is said then."""
-        with contextlib.suppress(ActionError):
+        """Has a worker ready ahead of the first call. What keeps it from being begun is said now, not first in the night."""
+        try:
             self._workers(target_account(target)).warm_up()
+        except ActionError as error:
+            log.warning("nothing can be done to a target: %s", error)
 
     def close(self) -> None:
         with self._lock:

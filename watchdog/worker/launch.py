@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from watchdog.worker import wire
 
 SOCKETS = Path("/run/trading-watchdog-worker")
 """Where systemd listens for each account (``trading-watchdog-worker@USER.socket``); only root writes there."""
+_UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
+"""Names of users that can be said in a unit's name; the others are said by number."""
 _ANSWER_TIMEOUT = 30.0
 """Seconds; the first question has the configuration read."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -159,12 +162,14 @@ def begin(account: Account) -> Server:
         return ForkServer(ours, process)
     if _broker is not None:
         return _broker.begin(account)
-    server = SystemdServer(SOCKETS / f"{account.name}.sock")
-    if server.path.exists():
-        return server
+    number = str(account.uid)
+    for name in (account.name, number):
+        if (path := SOCKETS / f"{name}.sock").exists():
+            return SystemdServer(path)
+    name = account.name if _UNIT_INSTANCE.fullmatch(account.name) else number
     raise ActionError(
         f"{own_account().name} may not act as {account.name} — "
-        f"systemctl enable --now trading-watchdog-worker@{account.name}.socket, or run the watchdog as {account.name}"
+        f"systemctl enable --now trading-watchdog-worker@{name}.socket, or run the watchdog as {account.name}"
     )
 
 
