@@ -47,8 +47,8 @@ def test_help_lists_the_commands_in_the_order_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("argv", "modules"),
     [
-        (("run", "--help"), {"run"}),
-        (("status", "--help"), {"status", "common", "daemon_api"}),
+        (("run", "--help"), {"run", "root"}),
+        (("status", "--help"), {"status", "common", "daemon_api", "root"}),
         (("schema", "--help"), {"schema"}),
         (("--version",), set()),
     ],

@@ -46,8 +46,14 @@ COMMANDS = {
 """Command → the module of this package whose `register` adds its parser, in the order of `--help`."""
 
 
+is_own_process = False
+"""This process is the command, and ends with it: it may let go of rights for good."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
+    global is_own_process  # noqa: PLW0603 - one fact of the whole process
+    is_own_process = argv is None
     args = sys.argv[1:] if argv is None else argv
     options = build_parser(_modules_for(args)).parse_args(args)
     command: Callable[[argparse.Namespace], int] = options.command

@@ -7,28 +7,31 @@ import sys
 from pathlib import Path
 
 from watchdog import config
+from watchdog.cli import command_line
 from watchdog.core.telemetry import log
 from watchdog.host import privileges, systemctl
-from watchdog.worker import launch
 
 
 def let_go_of_root(path: Path, state: Path, *, acts: bool) -> None:
-    """Nothing when we are not root. `acts`: on targets, so that somebody must stay who may become their owners.
+    """Nothing when we are not root, or not a process of our own. `acts`: on targets, so that somebody must stay who may become their owners.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not command_line.is_own_process:
         return
     if acts:
+        from watchdog.worker import launch  # what only root needs
+
         broker = launch.Broker(path)
         launch.use_broker(broker)
         systemctl.ask_root = broker.systemctl
     account = privileges.service_account(state)
     privileges.hand_over(state, account)
-    if privileges.drop(account, _believed_files(path)):
+    unreadable = privileges.drop(account, _believed_files(path))
+    if unreadable is not None and acts:
         log.warning(
-            "root alone may read some of %s: the right to read every file is kept — chgrp -R %s %s, chmod -R g+rX %s",
-            *(path, account.gid, path, path),
+            "root alone may read %s: the right to read every file is kept — let user %s read it, or use the unit file",
+            *(unreadable, account.name),
         )
 
 

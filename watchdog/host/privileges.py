@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
@@ -53,28 +53,35 @@ def hand_over(state: Path, account: Account) -> None:
         raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from None
 
 
-def drop(account: Account, readable: Iterable[Path]) -> bool:
+def drop(account: Account, readable: Sequence[Path]) -> Path | None:
     """This process is `account` from here on, for good. Call it while there is one thread.
 
-    True when it kept the right to read every file (CAP_DAC_READ_SEARCH), because root alone may read some of `readable`.
+    Keeps the right to read every file (CAP_DAC_READ_SEARCH) when that account may not read all of `readable`: then that
+    one of them is returned.
     """
-    reads_all = not _can_read(account, readable)
-    if reads_all:
+    unreadable = _first_unreadable(account, readable)
+    if unreadable is not None:
         _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     become(account)
-    if reads_all:
+    if unreadable is not None:
         kept = 1 << _CAP_DAC_READ_SEARCH
         header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
         _libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0))
-    return reads_all
+    return unreadable
 
 
-def _can_read(account: Account, paths: Iterable[Path]) -> bool:
+def _first_unreadable(account: Account, paths: Sequence[Path]) -> Path | None:
+    answers, asks = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             become(account)
-            os._exit(0 if all(os.access(path, os.R_OK) for path in paths) else 1)
+            wrong = next((n for n, path in enumerate(paths) if not os.access(path, os.R_OK)), len(paths))
+            os.write(asks, str(wrong).encode())
         finally:
-            os._exit(2)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            os._exit(0)
+    os.close(asks)
+    with open(answers, "rb") as file:  # noqa: PTH123 - a handle
+        found = int(file.read() or b"0")
+    os.waitpid(pid, 0)
+    return paths[found] if found < len(paths) else None
