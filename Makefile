@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --duratio
 # The tests start hundreds of processes of ours: Python compiles us once, and not in each of them.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-all lint bench schema lock clean
+.PHONY: setup demo test test-all fuzz lint bench schema lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -28,6 +28,12 @@ test: setup
 # Everything: every crash, every night, a real systemd, the differential tests. A quarter of an hour at most.
 test-all: setup
 	@$(PYTEST)
+
+# What others write, made up by atheris for SECONDS each; `make test` asks the same targets without it.
+SECONDS ?= 60
+fuzz: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=2.3"
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: setup
 	$(BIN)/ruff format --check --quiet

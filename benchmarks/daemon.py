@@ -6,12 +6,15 @@ import contextlib
 import re
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import psutil
 
@@ -117,9 +120,12 @@ class DaemonUnderTest:
         return "watchdog_incidents_open 0.0" in self._metrics()
 
     def _metrics(self) -> str:
-        """Its own page; the port is any that was free, and stands in the log."""
-        found = re.search(r"http://127\.0\.0\.1:\d+/metrics$", self._log.read_text(), re.MULTILINE)
-        return "" if found is None else fetch(found[0]) or ""
+        return self.ask("/metrics")
+
+    def ask(self, path: str) -> str:
+        """One of its own pages; the port is any that was free, and stands in the log. Empty when it is not told."""
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/metrics$", self._log.read_text(), re.MULTILINE)
+        return "" if found is None else fetch(f"{found[1]}{path}") or ""
 
 
 class _Rival:
@@ -170,6 +176,10 @@ def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
             footprint = _attempt_rows("footprint", partial(_measure_footprint, processes, rival, effort.footprint))
             log(f"reaction: {effort.rounds} breaches")
             reaction = _attempt_rows("reaction", partial(_measure_reaction, ours, rival, page, effort.rounds))
+            log("reaction while queries are asked")
+            reaction += _attempt_rows(
+                "reaction while queries are asked", partial(_measure_busy_reaction, ours, page, effort.rounds)
+            )
         log(f"start: {effort.starts} ×")
         start = _attempt_rows("start", partial(_measure_start, folder, page, rival, effort.starts))
         return [*reaction, *start, *footprint]
@@ -269,6 +279,38 @@ def _measure_reaction(ours: DaemonUnderTest, rival: _Rival, page: MetricsServer,
         row("… of it from the read of the page to the action: median", shown, [], statistics.median, None),
         row("… of it from the read of the page to the action: worst", shown, [], max, 30),
     ]
+
+
+_QUERIES = (
+    'sum(quantile_over_time(0.5, {__name__=~".+"}[10m:100ms]))',
+    'count_values("v", {__name__=~".+"})',
+    'max_over_time(max_over_time({__name__=~".+"}[1h:1s])[1h:1s])',
+)
+
+
+def _measure_busy_reaction(ours: DaemonUnderTest, page: MetricsServer, rounds: int) -> list[TableRow]:
+    """The same, of ours, while eight readers ask what is expensive, over and over."""
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        while not stop.is_set():
+            query = urlencode({"expr": _QUERIES[number % len(_QUERIES)], "from": "now-15s", "step": "100ms"})
+            ours.ask(f"/api/query?{query}")
+            number += 1
+            stop.wait(0.05)
+
+    readers = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for each in readers:
+        each.start()
+    try:
+        rival = _Rival(None, print)
+        rows = _measure_reaction(ours, rival, page, rounds)[:2]
+    finally:
+        stop.set()
+        for each in readers:
+            each.join()
+    titles = ("… while 8 readers ask expensive queries: median", "… while 8 readers ask expensive queries: worst")
+    return [replace(row, title=title, goal=None) for row, title in zip(rows, titles, strict=True)]
 
 
 def _wait_for_webhook(after: float, pair: AlertingStack) -> float:

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import pytest
 
 from tests.support.actions import failing_at, json_round_trip, killed_at, make_action
-from watchdog.actions import archive as room
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
+from watchdog.host import tar_archive
 from watchdog.host.folder import Folder
 
 
@@ -129,13 +129,13 @@ def test_what_is_written_in_the_last_instant_comes_back(bot_folder: Path, monkey
 
 def test_an_archive_that_does_not_read_back_is_not_trusted(bot_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     was = read_tree(bot_folder)
-    real = room._read_archive
+    real = tar_archive.read_back
 
     def broken(part: BinaryIO, until: float) -> dict[str, str]:
         part.truncate(os.fstat(part.fileno()).st_size // 2)
         return real(part, until)
 
-    monkeypatch.setattr(room, "_read_archive", broken)
+    monkeypatch.setattr(tar_archive, "read_back", broken)
     with pytest.raises(ActionError, match="does not hold what was written"):
         make_archive_step(bot_folder).apply(make_archive_step(bot_folder).capture(), "k")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.actions import GitRepo
-from watchdog.actions.confinement import Confinement, confinement
+from tests.support.actions import GitRepo, make_action
+from watchdog.actions.confinement import Confinement, action_confinement, confinement
+from watchdog.core.target import Target
 
 
 @pytest.fixture
@@ -77,3 +78,23 @@ def test_a_target_without_a_repository_is_held_to_its_files(tmp_path: Path) -> N
 
     assert found.writable == (tmp_path, tmp_path / "scratch", Path("/dev/null"))
     assert Path("/") not in found.readable
+
+
+def test_what_a_step_edits_and_where_it_pushes_to_on_this_machine_is_its_own_to_say(
+    bot: GitRepo, tmp_path: Path
+) -> None:
+    bot.git("clone", "-q", "--bare", str(bot.path), str(tmp_path / "far.git"))
+    bot.git("remote", "add", "near", "../far.git")
+    bot.git("remote", "add", "far", "https://example.org/bot.git")
+    (tmp_path / "etc").mkdir()
+
+    def writable(**fields: object) -> set[Path]:
+        step = make_action(**fields).bind(Target(repo=str(bot.path)))
+        return set(action_confinement(step, str(bot.path), (), tmp_path / "scratch", tmp_path / "home").writable)
+
+    plain = writable(do="git", revert="HEAD")
+    assert writable(do="git", revert="HEAD", push="far") == plain
+    assert writable(do="git", revert="HEAD", push="nonesuch") == plain
+    assert writable(do="git", revert="HEAD", push="near") == {*plain, tmp_path / "far.git"}
+    assert writable(do="git", revert="HEAD", push=str(tmp_path / "far.git")) == {*plain, tmp_path / "far.git"}
+    assert writable(do="flag", file=str(tmp_path / "etc/x.py"), set={"A": 1}) == {*plain, tmp_path / "etc"}

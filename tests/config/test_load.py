@@ -358,3 +358,11 @@ def test_of_broken_rule_files_what_is_well_is_still_known(write_config: WriteCon
 def test_a_main_file_that_cannot_be_read_is_not_guessed(text: str, write_config: WriteConfig) -> None:
     with pytest.raises(ConfigError):
         load_partial(write_config({"watchdog.yaml": text}), environ={})
+
+
+def test_more_names_of_the_web_are_part_of_what_is_said(write_config: WriteConfig) -> None:
+    plain = load(write_config({"watchdog.yaml": MAIN_YAML}), environ={})
+    named = load(write_config({"watchdog.yaml": f"{MAIN_YAML}web: {{hosts: [dash.example.org]}}\n"}), environ={})
+
+    assert (plain.web.hosts, named.web.hosts) == ((), ("dash.example.org",))
+    assert plain.fingerprint != named.fingerprint

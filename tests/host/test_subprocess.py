@@ -200,5 +200,5 @@ def test_another_process_with_the_number_of_a_leftover_is_left_alone() -> None:
 
 def test_the_end_of_an_output_is_one_printable_line() -> None:
     assert child_process.last_lines("a\n\n  b\x1b[0m\nc\nd\n", lines=2) == "c | d"
-    assert child_process.last_lines("a\x1b\n", lines=2) == "a"
+    assert child_process.last_lines("a\x1b\n", lines=2) == "a\\x1b"
     assert len(child_process.last_lines("x" * 1_000)) == 301

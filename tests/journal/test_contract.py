@@ -305,3 +305,15 @@ def test_what_was_written_for_a_time_to_come_was_just_now(journal: Journal) -> N
     assert journal.messages.next_due() == {"chat": NOW}
     assert [hold.until for hold in journal.suppressions.list_unended()] == [NOW + 60_000]
     assert journal.peaks.list_peaks() == [("{}", NOW, 2.0)]
+
+
+def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_json(journal: Journal) -> None:
+    name = os.fsdecode(b"caf\xe9.json")
+
+    with journal.transaction() as tx:
+        tx.timeline.add_event("note", f"{name} was put back", NOW)
+        tx.requests.add_request("ack", {"file": name}, name, NOW)
+
+    (event,) = journal.timeline.list_events_after(0)
+    assert event.text == r"caf\udce9.json was put back"
+    assert [request.args for request in journal.requests.list_unanswered()] == [{"file": name}]

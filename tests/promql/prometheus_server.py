@@ -39,7 +39,9 @@ def format_openmetrics(samples: Samples) -> str:
     """The text that promtool reads. Stale markers cannot be written in it."""
     families: dict[str, list[str]] = {}
     for key, points in samples.items():
-        labels = ",".join(f"{name}={json.dumps(value)}" for name, value in key if name != METRIC_NAME_LABEL)
+        labels = ",".join(
+            f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in key if name != METRIC_NAME_LABEL
+        )
         lines = families.setdefault(dict(key)[METRIC_NAME_LABEL], [])
         lines += [
             f"{dict(key)[METRIC_NAME_LABEL]}{{{labels}}} {_number(v)} {t / 1_000:.3f}"

@@ -202,3 +202,16 @@ def test_can_be_many(text: str) -> None:
 )
 def test_cannot_be_many(text: str) -> None:
     assert not may_return_multiple_series(parse(text))
+
+
+@pytest.mark.parametrize(
+    "step", ['label_replace({}, "z", "$0$0", "z", ".*")', 'label_join({}, "z", "", "z", "z")'], ids=["replace", "join"]
+)
+def test_a_label_that_is_doubled_again_and_again_has_an_end(step: str) -> None:
+    text = 'label_replace(m, "z", "0123456789abcdef", "", "")'
+    for _ in range(10):
+        text = step.format(text)
+
+    assert {len(dict(key)["z"]) for key in evaluate_times(text, M, 1).keys} == {16_384}
+    with pytest.raises(PromqlError, match="longer than 16 kB"):
+        evaluate_times(step.format(text), M, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,9 @@ class RollbackHarness:
         """In this very thread unless there is a pool: what is to be told apart is what happened, not where."""
         if self.pool is not None:
             return await self.pool(key, deadline, call, *args, **kwargs)
+        if isinstance(call, partial):
+            first: tuple[Any, ...] = call.args
+            call, args = call.func, (*first, *args)
         owner = getattr(call, "__self__", None)
         if isinstance(owner, DirectExecutor):
             call, args = args[1], args[2:]

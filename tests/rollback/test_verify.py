@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -426,15 +427,15 @@ def test_a_repair_that_nobody_wants_any_more_does_not_run(harness: RollbackHarne
     assert harness.latch_reason() is None
 
 
+def poll_log(reader: LogReader, log: Path) -> LogMatches:
+    return reader.add(read_log(LogFile(str(log.parent), log.name), reader.inode, reader.offset, MAX_LOG_BYTES))
+
+
 def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path) -> None:
     log = tmp_path / "bot.log"
     log.write_bytes(b"")
     reader = LogReader(LogCheck(file="bot.log", absent="PANIC"), {}, (log.stat().st_ino, 0))
-
-    def poll() -> LogMatches:
-        part = read_log(LogFile(str(tmp_path), "bot.log"), reader.inode, reader.offset, MAX_LOG_BYTES)
-        return reader.add(part)
-
+    poll = partial(poll_log, reader, log)
     with log.open("ab") as file:
         for _ in range(3):
             file.write(b"." * (1 << 20))
@@ -444,8 +445,21 @@ def test_a_log_that_never_ends_its_line_is_read_and_not_collected(tmp_path: Path
     for _ in range(3):
         seen = poll()
 
-    assert len(reader._partial_line) <= 1 << 20
+    assert len(reader._line_start) < 1 << 16
     assert seen.forbidden_line is not None
+
+
+def test_a_long_line_is_looked_at_to_its_end_and_what_it_costs_is_linear(tmp_path: Path) -> None:
+    log = tmp_path / "bot.log"
+    log.write_bytes(b"")
+    reader = LogReader(LogCheck(file="bot.log", absent="(a+)+PANIC", present="^$"), {}, (log.stat().st_ino, 0))
+    log.write_bytes(b"a" * 900_000 + b"PANIC\n")  # Python's re would backtrack for years in what lies before
+
+    assert poll_log(reader, log) == (("a" * 300), False)
+
+    with log.open("ab") as file:
+        file.write(b"\n")
+    assert poll_log(reader, log).required_found
 
 
 def test_a_page_that_proves_is_told_without_its_password() -> None:

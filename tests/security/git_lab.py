@@ -19,7 +19,7 @@ import psutil  # noqa: F401 - here, since the bot's user may not read where it i
 import pytest
 
 from tests.support.actions import make_action
-from watchdog.actions.confinement import confinement
+from watchdog.actions.confinement import action_confinement
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -96,8 +96,10 @@ class GitLab(NamedTuple):
         confined: bool = False,
         writable: bool = True,
         seconds: int = 60,
+        **fields: Any,
     ) -> Outcome:
-        """What a worker does: `call` in a process of that user, with an environment of its own."""
+        """What a worker does: `call` in a process of that user, with an environment of its own, held to what the step
+        with these fields needs."""
         reads, writes = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -113,7 +115,7 @@ class GitLab(NamedTuple):
                 tempfile.tempdir = None
                 signal.alarm(seconds)
                 if confined:
-                    readable, may_write = confinement(str(self.bot), [], scratch, self.home)
+                    readable, may_write = action_confinement(self.step(**fields), str(self.bot), (), scratch, self.home)
                     if not writable:
                         readable, may_write = (*readable, self.bot), (scratch, Path("/dev/null"))
                     assert landlock.restrict((*readable, self.programs), may_write)
@@ -144,7 +146,7 @@ class GitLab(NamedTuple):
             said = step.apply(captured, "k")
             return [step.state(captured), said]
 
-        return self.act(verbs, confined=confined)
+        return self.act(verbs, confined=confined, **fields)
 
 
 def observe(folder: Path) -> dict[str, tuple[Any, ...]]:

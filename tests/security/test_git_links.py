@@ -372,3 +372,13 @@ def test_a_repository_in_several_places_is_rolled_back_within_all_of_them(lab: G
     assert lab.git("status", "--porcelain") == ""
     assert leftovers(lab) == []
     assert observe(lab.outside) == was
+
+
+@needs_landlock
+def test_a_push_to_a_repository_on_this_machine_is_let_through(lab: GitLab) -> None:
+    lab.git("clone", "-q", "--bare", ".", str(lab.home / "far.git"))
+    lab.git("remote", "add", "origin", str(lab.home / "far.git"))
+    outcome = lab.roll_back(confined=True, revert="bad", push="origin")
+
+    assert "; pushed main to origin; " in outcome.value[1]
+    assert lab.git("ls-remote", "origin", "main").split()[0] == lab.git("rev-parse", "HEAD")

@@ -293,6 +293,15 @@ def test_a_command_line_finds_the_parent_of_forked_workers(start_process: StartP
     assert json.loads(memory.state)["process"].split()[1] == str(bot.pid)
 
 
+def test_the_start_of_a_command_line_is_looked_at_and_no_more(start_process: StartProcess) -> None:
+    padding = "x" * procfs.MAX_CMDLINE_BYTES
+    bot = start_process("sh", "-c", "sleep 60; true", "early-bot-78", padding, "late-bot-79")
+    wait_until(lambda: len(psutil.Process(bot.pid).cmdline()) == 6)
+
+    assert read(make_source(cmdline="early-bot-78"))["process_up"] == 1
+    assert read(make_source(cmdline="late-bot-79"))["process_up"] == 0
+
+
 def test_a_command_line_that_nobody_has_is_down() -> None:
     assert read(make_source(cmdline="no such bot [0-9]{9}$")) == {"process_up": 0, "process_restarts_total": 0}
 

@@ -141,9 +141,10 @@ class FakeSlack(FakeServer):
         if not body.get("text") and not body.get("blocks"):
             return "no_text"
         for block in body.get("blocks", ()):
-            for text in [block["text"]] if "text" in block else block["elements"]:
-                if not 0 < len(text["text"].encode("utf-16-le")) // 2 <= 3000:
-                    return "invalid_blocks"
+            for section in block["elements"]:
+                for element in section["elements"]:
+                    if not 0 < len(element["text"].encode("utf-16-le")) // 2 <= 3000:
+                        return "invalid_blocks"
         self.messages.append(body)
         return None
 

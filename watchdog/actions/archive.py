@@ -7,10 +7,10 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, BinaryIO, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -19,15 +19,9 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, StepState
 from watchdog.core.target import Target
-from watchdog.host import atomic_file
+from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
-from watchdog.host.folder import Entry, Folder, open_folder, resolve
-
-if TYPE_CHECKING:
-    import tarfile
-
-_CHUNK = 1 << 20
-_MAX_ENTRIES = 100_000
+from watchdog.host.folder import Folder, open_folder, resolve
 
 
 class ArchiveAction(ActionModel):
@@ -73,7 +67,7 @@ class ArchiveAction(ActionModel):
         seen = {str(path): _scan_path(path) for path in paths}
         atomic_file.ensure_no_writers(paths)
         entries = [entry for scan in seen.values() for entry in scan]
-        digests = {path: _digest_entries(scan) for path, scan in seen.items()}
+        digests = {path: tar_archive.digest(scan) for path, scan in seen.items()}
         newest = datetime.fromtimestamp(max(entry.mtime for entry in entries) // 1_000_000_000, UTC)
         short = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
         name = f"{paths[0].name.lstrip('.') or 'state'}-{newest:%Y%m%dT%H%M%SZ}-{short}.tar.gz"
@@ -121,7 +115,7 @@ class ArchiveAction(ActionModel):
                     pass
                 if not all(one.folder.has(one.name) for one in originals):
                     return "other"
-                return "before" if all(one.digest == _digest_entries(one.scan()) for one in originals) else "other"
+                return "before" if all(one.digest == tar_archive.digest(one.scan()) for one in originals) else "other"
         except FileNotFoundError:  # the folder of an original has gone since
             return "after" if archive.is_file() else "other"
         except (ActionError, OSError):
@@ -152,38 +146,18 @@ class ArchiveAction(ActionModel):
         self, captured: JsonObject, file: BinaryIO, originals: Sequence[_Original], deadline: float
     ) -> None:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
-        import gzip  # paid by who archives
-        import tarfile
-
         _ensure_unchanged(originals)
         atomic_file.ensure_no_writers([one.path for one in originals])
         if os.geteuid() == 0:
             owner = originals[0].folder.stat(originals[0].name)
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        sums: dict[str, str] = {}
-        base = Path(captured["base"])
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
-            for one in originals:
-                for entry in one.folder.walk(one.name):
-                    member = _member_name(one.path / entry.below, base)
-                    sums[member] = _add_entry(tar, entry, member, deadline)
-        file.flush()
-        os.fsync(file.fileno())
+        packed = tar_archive.pack(file, [(one.folder, one.name) for one in originals], Path(captured["base"]), deadline)
         file.seek(0)
-        if _read_archive(file, deadline) != sums:
+        if tar_archive.read_back(file, deadline) != packed:
             raise ActionError(
                 f"{captured['archive']} does not hold what was written to it — is the disk broken? (nothing was removed)"
             )
         _ensure_unchanged(originals)
-
-
-class ArchiveEntry(NamedTuple):
-    below: str
-    kind: Literal["file", "folder", "link"]
-    size: int
-    mtime: int
-    identity: tuple[int, int, int]
-    """Inode, mode, owner: a file that was replaced by another of the same size and time is another."""
 
 
 class _Original(NamedTuple):
@@ -201,8 +175,8 @@ class _Original(NamedTuple):
     def hidden(self) -> str:
         return hidden_name(self.path.name)
 
-    def scan(self, *, hidden: bool = False) -> list[ArchiveEntry]:
-        return _scan(self.folder, self.hidden if hidden else self.name)
+    def scan(self, *, hidden: bool = False) -> list[tar_archive.ArchiveEntry]:
+        return tar_archive.scan(self.folder, self.hidden if hidden else self.name)
 
 
 @contextlib.contextmanager
@@ -215,130 +189,18 @@ def _open_originals(captured: JsonObject) -> Iterator[list[_Original]]:
         ]
 
 
-_KINDS: Mapping[int, Literal["file", "folder", "link"]] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "folder",
-    stat.S_IFLNK: "link",
-}
-
-
-def _scan(folder: Folder, name: str) -> list[ArchiveEntry]:
-    """Everything at and below the name, in order. Raises ActionError for what cannot be kept in an archive."""
-    device = folder.stat(".").st_dev
-    found: list[ArchiveEntry] = []
-    for entry in _walk(folder, name):
-        seen = entry.stat
-        if seen.st_dev != device:
-            raise ActionError(f"{entry.path} lies on another file system — archive it by itself, by hand")
-        kind = _KINDS.get(stat.S_IFMT(seen.st_mode))
-        if kind is None or (kind == "link" and entry.below == "."):
-            raise ActionError(
-                f"{entry.path} is no file or folder — name the real ones, without sockets, devices and links"
-            )
-        size = seen.st_size if kind == "file" else 0
-        found.append(ArchiveEntry(entry.below, kind, size, seen.st_mtime_ns, (seen.st_ino, seen.st_mode, seen.st_uid)))
-        if len(found) > _MAX_ENTRIES:
-            raise ActionError(f"{folder.path / name} holds more than {_MAX_ENTRIES} files — archive it by hand")
-    return found
-
-
-def _scan_path(path: Path) -> list[ArchiveEntry]:
+def _scan_path(path: Path) -> list[tar_archive.ArchiveEntry]:
     try:
         with open_folder(path.parent) as folder:
-            return _scan(folder, path.name)
+            return tar_archive.scan(folder, path.name)
     except OSError as problem:
         raise ActionError(f"{path} cannot be looked at: {problem.strerror}") from None
 
 
-def _walk(folder: Folder, name: str) -> Iterator[Entry]:
-    try:
-        yield from folder.walk(name)
-    except OSError as problem:
-        raise ActionError(f"{problem.filename or folder.path / name} cannot be read: {problem.strerror}") from None
-
-
-def _digest_entries(entries: Sequence[ArchiveEntry]) -> str:
-    lines = [repr((os.fsencode(entry.below), entry[1:])) for entry in entries]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def _ensure_unchanged(originals: Sequence[_Original], *, hidden: bool = False) -> None:
     for one in originals:
-        if _digest_entries(one.scan(hidden=hidden)) != one.digest:
+        if tar_archive.digest(one.scan(hidden=hidden)) != one.digest:
             raise ActionError(f"{one.path} was changed meanwhile (nothing was removed) — stop the bot first")
-
-
-def _member_name(path: Path, base: Path) -> str:
-    return str(path.relative_to(base if path.is_relative_to(base) else "/"))
-
-
-def _add_entry(tar: tarfile.TarFile, entry: Entry, member: str, until: float) -> str:
-    """The entry goes into the archive; what was read of it. A hard link is packed as the file that it is."""
-    kind = _KINDS.get(stat.S_IFMT(entry.stat.st_mode))
-    if kind == "file":
-        with entry.folder.open_file(entry.name) as file:
-            reading = _HashingReader(file, until)
-            try:
-                tar.addfile(_tar_info(member, os.fstat(file.fileno())), reading)
-            except OSError as problem:
-                if problem.errno is None:
-                    raise ActionError(f"{entry.path} was changed meanwhile (nothing was removed)") from None
-                raise
-        return f"file {reading.digest.hexdigest()}"
-    info = _tar_info(member, entry.stat)
-    if kind == "link":
-        info.linkname = entry.folder.read_link(entry.name)
-    tar.addfile(info)
-    return f"{kind} {info.linkname}"
-
-
-def _tar_info(name: str, seen: os.stat_result) -> tarfile.TarInfo:
-    """Of a file without the right to run it as somebody else."""
-    import tarfile
-
-    info = tarfile.TarInfo(name)
-    info.mtime, info.uid, info.gid = int(seen.st_mtime), seen.st_uid, seen.st_gid
-    info.mode = stat.S_IMODE(seen.st_mode)
-    if stat.S_ISREG(seen.st_mode):
-        info.size, info.mode = seen.st_size, info.mode & 0o777
-    else:
-        info.type = tarfile.DIRTYPE if stat.S_ISDIR(seen.st_mode) else tarfile.SYMTYPE
-    return info
-
-
-class _HashingReader:
-    """A file that is read: its checksum, and the deadline."""
-
-    def __init__(self, file: IO[bytes], until: float) -> None:
-        self._file, self._until, self.digest = file, until, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        if time.monotonic() >= self._until:
-            raise ActionError("not done in time (nothing was removed) — raise timeout, or archive less")
-        chunk = self._file.read(size)
-        self.digest.update(chunk)
-        return chunk
-
-
-def _read_archive(part: BinaryIO, until: float) -> dict[str, str]:
-    """What the archive really holds: by name, what `_add_entry` said of it. Of a broken one, less."""
-    import gzip
-    import tarfile
-
-    found: dict[str, str] = {}
-    broken = (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError)
-    with contextlib.suppress(*broken), tarfile.open(fileobj=part, mode="r|gz") as tar:
-        for member in tar:
-            kind = "folder" if member.isdir() else "link" if member.issym() else "file"
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is None:
-                found[member.name] = f"{kind} {member.linkname}"
-                continue
-            reading = _HashingReader(content, until)
-            while reading.read(_CHUNK):
-                pass
-            found[member.name] = f"file {reading.digest.hexdigest()}"
-    return found
 
 
 # Removing: every original gets another name in one step, then the archive its own; only then anything is deleted.

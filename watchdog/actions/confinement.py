@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -9,7 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import watchdog
+from watchdog.actions.git.action import GitAction
 from watchdog.actions.git.discovery import borrowed_objects, find_git_folders
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
 
 _SYSTEM_FOLDERS = (
     "/usr",
@@ -35,6 +40,18 @@ class Confinement(NamedTuple):
     writable: tuple[Path, ...]
 
 
+def action_confinement(
+    action: Action, target_repo: str | None, touched: Iterable[Path], scratch: Path, home: Path
+) -> Confinement:
+    """`confinement` of an action that is bound: its own repository and files beside those that are named."""
+    repo, more = target_repo, [*touched, *action.value_edits()]
+    if isinstance(action, GitAction):
+        repo = action.repo
+        with contextlib.suppress(ActionError):  # the action itself will say so
+            more += action.local_remotes()
+    return confinement(repo, more, scratch, home)
+
+
 def confinement(repo: str | None, touched: Iterable[Path], scratch: Path, home: Path) -> Confinement:
     """What is needed to look at and to change these files, and the repository that they or `repo` are in.
 
@@ -55,15 +72,18 @@ def confinement(repo: str | None, touched: Iterable[Path], scratch: Path, home: 
     within = (*([] if repo is None else [Path(repo)]), *_real_paths(writable))
     writable += [_folder_of(path) for path in touched if not any(path.is_relative_to(each) for each in within)]
     readable = [
-        *map(Path, _SYSTEM_FOLDERS),
-        *([] if home == Path("/") else [home]),
-        *(Path(folder) for folder in os.get_exec_path() if folder.startswith("/")),
-        *(Path(prefix) for prefix in (sys.prefix, sys.base_prefix)),
-        Path(watchdog.__file__).parent,
-        *borrowed,
+        *_program_folders(tuple(os.get_exec_path())),
+        *_real_paths([*([] if home == Path("/") else [home]), *borrowed]),
     ]
     writable += [scratch, *map(Path, _DEVICES)]
-    return Confinement(_real_paths(readable), _real_paths(writable))
+    return Confinement(tuple(readable), _real_paths(writable))
+
+
+@functools.cache
+def _program_folders(search_path: tuple[str, ...]) -> tuple[Path, ...]:
+    folders = (*_SYSTEM_FOLDERS, *(folder for folder in search_path if folder.startswith("/")))
+    own = (sys.prefix, sys.base_prefix, str(Path(watchdog.__file__).parent))
+    return _real_paths(Path(folder) for folder in (*folders, *own))
 
 
 def _folder_of(path: Path) -> Path:

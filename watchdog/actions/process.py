@@ -164,16 +164,13 @@ class ProcessAction(ActionModel):
 
     def _stop_bot(self, spec: ProcessSpec, bot: RunningProcess) -> str:
         try:
-            with hold_process(bot.pid) as held:
-                if find_process(spec, bot) != bot:  # its number may have become another's before we held it
-                    return f"process {bot.pid} ended"
-                said = self._terminate(bot, held)
+            with hold_process(bot.pid) as send:
+                now = find_process(spec, bot)  # its number may have become another's before we held it
+                if (now is None or now.pid != bot.pid) and child_process.is_running(*bot):
+                    raise ActionError(f"{pid_file_path(spec)} was changed by somebody else this very moment")
+                said = self._terminate(bot, send)
         except ProcessLookupError:
             said = f"process {bot.pid} ended"
-        except OSError as problem:
-            raise ActionError(
-                f"process {bot.pid} cannot be held: {problem.strerror} — Linux 5.3 or newer can"
-            ) from None
         if (read_pid_file(spec) or "").split()[:1] == [str(bot.pid)]:
             path = pid_file_path(spec)
             with contextlib.suppress(OSError), open_folder(path.parent) as folder:

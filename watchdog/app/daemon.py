@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from watchdog.app.journal_health import JournalHealth
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
 from watchdog.app.sampling import Sampler
+from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
@@ -38,8 +39,10 @@ from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.rules.state_machine import MachineConfig, StateKey
-from watchdog.tsdb.page import PageList
-from watchdog.web.server import WebServer, build_routes
+from watchdog.tsdb.page_copy import PageCopy
+from watchdog.web.pages import build_routes
+from watchdog.web.query_process import QueryProcess
+from watchdog.web.server import WebServer
 from watchdog.worker.client import WorkerExecutor
 
 _ROUND_INTERVAL = 1.0
@@ -117,6 +120,7 @@ class Daemon:
         )
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
+        self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
@@ -194,6 +198,7 @@ class Daemon:
 
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
+        self._queries.close()
         for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
             pool.close()
         self._executor.close()
@@ -221,8 +226,8 @@ class Daemon:
     def _start_web(self) -> None:
         host, port = self.config.web.host, self.config.web.port
         try:
-            routes = build_routes(self.telemetry.registry, self.health, self._status_threadsafe, self._query_threadsafe)
-            self._server = WebServer(routes, host, port)
+            routes = build_routes(self.telemetry.registry, self.health, self._status_threadsafe, self._queries.answer)
+            self._server = WebServer(routes, host, port, self.config.web.hosts)
         except OSError as error:
             raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
         log.info("http://%s:%d/metrics", host, self._server.port)
@@ -392,18 +397,8 @@ class Daemon:
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 
-    def _query_threadsafe(self, params: Mapping[str, str]) -> dict[str, object]:
-        """Only the copy is made in our own loop: what a stranger asks delays nothing."""
-        from watchdog.offline.history.query import QueryTimes, copy_pages, metrics_in, run_query, with_stored_history
-
-        expr = params.get("expr", "")
-        names = metrics_in(expr)
-        times = QueryTimes(params.get("at"), params.get("from"), params.get("to"), params.get("step")).times(
-            wall_clock()
-        )
-
-        async def copy() -> PageList:
-            return copy_pages(self.pipeline.store, names)
-
-        series = asyncio.run_coroutine_threadsafe(copy(), self._loop).result(5)
-        return run_query(expr, with_stored_history(self.series_writer.path, expr, series, times), times)[1]
+    def _copy_series_threadsafe(
+        self, metrics: Collection[str], after: Millis, until: Millis, max_values: int
+    ) -> list[PageCopy]:
+        copying = copy_series(self.pipeline.store, metrics, after, until, max_values)
+        return asyncio.run_coroutine_threadsafe(copying, self._loop).result(5)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_journal, send_request
+from watchdog.cli.output import print_json, print_line
 from watchdog.cli.status import fetch_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
@@ -73,7 +73,7 @@ def capture(options: argparse.Namespace) -> int:
         raise WatchdogError(text)
     waiting = set(text.split(", "))
     if not options.json:
-        print(f"capturing {text}" + (f" for {format_duration(span)}" if span else ""), flush=True)
+        print_line(f"capturing {text}" + (f" for {format_duration(span)}" if span else ""), flush=True)
     results: dict[str, str] = {}
     deadline = time.monotonic() + span / 1_000 + _ANSWER_TIMEOUT_S
     while waiting and time.monotonic() < deadline:
@@ -84,14 +84,14 @@ def capture(options: argparse.Namespace) -> int:
                 waiting.discard(name)
                 results[name] = result
                 if not options.json:
-                    print(event.text, flush=True)
+                    print_line(event.text, flush=True)
         time.sleep(0.2)
     if waiting:
         raise WatchdogError(
             f"nothing was heard of {', '.join(sorted(waiting))} — was the watchdog stopped or reloaded?"
         )
     if options.json:
-        print(json.dumps(results))
+        print_json(results)
     return 0 if all(words.startswith("captured") for words in results.values()) else 1
 
 
@@ -100,12 +100,12 @@ def show_all(options: argparse.Namespace) -> int:
     loaded, journal = open_journal(options.config)
     rows = {name: _baseline_row(name, kpi, journal) for name, kpi in loaded.kpis.items() if kpi.baseline is not None}
     if options.json:
-        print(json.dumps(rows))
+        print_json(rows)
         return 0
     if not rows:
-        print("no KPI has a baseline")
+        print_line("no KPI has a baseline")
     for name, row in rows.items():
-        print(f"{name:<24} {row['text']:<14} {row['from']}")
+        print_line(f"{name:<24} {row['text']:<14} {row['from']}")
     return 0
 
 
@@ -149,7 +149,7 @@ def diff(options: argparse.Namespace) -> int:
     known = fetch_status(loaded)["kpis"]
     rows = {name: known[name] for name in loaded.kpis if name in known and known[name]["baseline"] is not None}
     if options.json:
-        print(json.dumps(rows))
+        print_json(rows)
     else:
         for name, row in rows.items():
             now = (
@@ -159,12 +159,12 @@ def diff(options: argparse.Namespace) -> int:
                 )
                 or "no data"
             )
-            print(
+            print_line(
                 f"{name:<24} baseline {row['baseline']:<14} now {now}"
                 + (f"  ({row['warning']})" if row["warning"] else "")
             )
         if not rows:
-            print("no KPI has a baseline")
+            print_line("no KPI has a baseline")
     return 1 if any(row["warning"] for row in rows.values()) else 0
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.output import print_data, print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
@@ -73,35 +72,33 @@ def check(options: argparse.Namespace) -> int:
     late = [] if checked is None else worst_delays(checked, None if found is None else found.metrics())
     failed = {} if found is None else found.failed
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "errors": [p._asdict() for p in problems],
-                    "warnings": [p._asdict() for p in warnings],
-                    "unread": dict(failed),
-                    "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
-                }
-            )
+        print_json(
+            {
+                "errors": [p._asdict() for p in problems],
+                "warnings": [p._asdict() for p in warnings],
+                "unread": dict(failed),
+                "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
+            }
         )
         return 1 if problems else 0
     for problem in problems:
-        print(problem)
+        print_line(problem)
     for warning in warnings:
-        print(f"{warning} (warning)")
+        print_line(f"{warning} (warning)")
     if checked is not None:
         for delay in late:
-            print(_format_delay(delay))
+            print_line(_format_delay(delay))
         for note in (*_orphaned_targets(checked), *_polkit_differences(checked)):
-            print(f"note: {note}")
+            print_line(f"note: {note}")
         for source, why in failed.items():
-            print(f"note: the source {source} could not be read: {why}")
+            print_line(f"note: the source {source} could not be read: {why}")
         for note in checked.unchecked:
-            print(f"note: {note}")
+            print_line(f"note: {note}")
         if checked.sources and not options.probe:
-            print("note: whether the sources deliver what is asked of them was not looked at: say --probe")
-        print(_summary(checked))
+            print_line("note: whether the sources deliver what is asked of them was not looked at: say --probe")
+        print_line(_summary(checked))
     if problems:
-        print(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", file=sys.stderr)
+        print_line(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", is_error=True)
     return 1 if problems else 0
 
 
@@ -139,14 +136,17 @@ def _explain(checked: Config, name: str, *, as_json: bool) -> int:
     if name not in checked.rules:
         raise WatchdogError(unknown_name("rule", name, checked.rules))
     text = explain_rule(checked, name)
-    print(json.dumps({"rule": name, "text": text}) if as_json else text)
+    if as_json:
+        print_json({"rule": name, "text": text})
+    else:
+        print_lines(text)
     return 0
 
 
 def _export(checked: Config) -> int:
     exported = export_prometheus(checked)
-    print(exported.text, end="")
-    print(describe_export(exported.alerts, exported.unsupported), file=sys.stderr)
+    print_data(exported.text)
+    print_line(describe_export(exported.alerts, exported.unsupported), is_error=True)
     return 0
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from watchdog import __version__
+from watchdog.cli.output import print_line
 from watchdog.core.errors import WatchdogError
+from watchdog.core.log_format import LineFormatter
 from watchdog.documents.problems import ConfigError
 
 COMMANDS = {
@@ -48,14 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     options = build_parser(_modules_for(args)).parse_args(args)
     command: Callable[[argparse.Namespace], int] = options.command
+    if logging.lastResort is not None:  # what a command that keeps no log has to say, on stderr
+        logging.lastResort.setFormatter(LineFormatter("%(message)s"))
     try:
         return command(options)
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print_line(problem, is_error=True)
         return 1
     except WatchdogError as error:
-        print(f"trading-watchdog: {error}", file=sys.stderr)
+        print_line(f"trading-watchdog: {error}", is_error=True)
         return 1
     except KeyboardInterrupt:
         return 130

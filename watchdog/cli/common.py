@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.output import print_line
 from watchdog.cli.root import let_go_of_root
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
+from watchdog.core.text import escape
 from watchdog.journal import open_journal as open_journal_in
 from watchdog.journal import runs
 from watchdog.journal.errors import JournalOutdatedError
@@ -31,9 +33,9 @@ def load_or_salvage(folder: Path) -> Config:
     except config.ConfigError as error:
         salvaged = config.load_partial(folder, environ=os.environ)
         count = len(error.problems)
-        print(
+        print_line(
             f"note: the files on disk have {count} mistake{'' if count == 1 else 's'}: trading-watchdog check",
-            file=sys.stderr,
+            is_error=True,
         )
         return salvaged
 
@@ -83,7 +85,7 @@ def confirm(options: argparse.Namespace, question: str) -> None:
     """Scripts are not asked: they have nobody to ask."""
     if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if input(f"{escape(question)} [y/N] ").strip().lower() not in ("y", "yes"):
         raise WatchdogError("nothing was done")
 
 

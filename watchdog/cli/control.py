@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
-import sys
 import time
 from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_reason_option, add_yes_option, duration
 from watchdog.cli.common import confirm, current_user, open_journal, run_as_json, send_request
 from watchdog.cli.dry_run import dry_run
+from watchdog.cli.output import print_json, print_line
 from watchdog.cli.run import log_to_stderr
 from watchdog.core.errors import WatchdogError
 from watchdog.journal.lock import StateLock
@@ -177,7 +176,10 @@ def _run_without_daemon(
 
 def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
     run = journal.runs.get_run(number)
-    print(json.dumps(run_as_json(journal, run)) if as_json else f"{run.plan} {run.outcome}: {run.reason}")
+    if as_json:
+        print_json(run_as_json(journal, run))
+    else:
+        print_line(f"{run.plan} {run.outcome}: {run.reason}")
     return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
 
 
@@ -189,7 +191,7 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
         for event in journal.timeline.list_events_after(seen, run=run):
             seen = event.id
             if not quiet:
-                print(f"{format_time(event.t)}  {event.text}", flush=True)
+                print_line(f"{format_time(event.t)}  {event.text}", flush=True)
         if over:
             return
         time.sleep(0.2)
@@ -258,7 +260,7 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
 def _print_answer(options: argparse.Namespace, answer: tuple[bool, str]) -> int:
     ok, text = answer
     if options.json:
-        print(json.dumps({"ok": ok, "text": text}))
+        print_json({"ok": ok, "text": text})
     else:
-        print(text, file=sys.stdout if ok else sys.stderr)
+        print_line(text, is_error=not ok)
     return 0 if ok else 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_journal
+from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.documents.problems import unknown_name
@@ -48,13 +48,13 @@ def rehearse(options: argparse.Namespace) -> int:
             rows[name].append(RowResult("guard", (), (f"{name} is latched ({latched}): {cure}",)))
     wrong = any(row.problems for listed in rows.values() for row in listed)
     if options.json:
-        print(json.dumps({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()}))
+        print_json({name: [dataclasses.asdict(row) for row in listed] for name, listed in rows.items()})
         return int(wrong)
     for name, listed in rows.items():
-        print(f"{options.plan} on {name}")
+        print_line(f"{options.plan} on {name}")
         for row in listed:
             _print_row(row)
-    print("it would fail tonight" if wrong else "it would work tonight, as far as can be told without doing it")
+    print_line("it would fail tonight" if wrong else "it would work tonight, as far as can be told without doing it")
     return int(wrong)
 
 
@@ -66,15 +66,15 @@ def _targets_of(loaded: Config, plan: str) -> list[str]:
 
 
 def _print_row(row: RowResult) -> None:
-    print(f"\n{row.name}{'' if not row.problems else ': WOULD FAIL'}")
+    print_line()
+    print_line(f"{row.name}{'' if not row.problems else ': WOULD FAIL'}")
     for step in row.steps:
         if step.how == "fails":
             continue  # it stands among the problems
-        print(f"  {step.say}: {step.how}{f' — {step.detail}' if step.detail else ''}")
-        lines = step.diff.splitlines()
-        for line in lines[:_MAX_DIFF_LINES]:
-            print(f"      {line}")
+        print_line(f"  {step.say}: {step.how}{f' — {step.detail}' if step.detail else ''}")
+        lines = step.diff.removesuffix("\n").split("\n") if step.diff else []
+        print_lines("\n".join(lines[:_MAX_DIFF_LINES]), indent="      ")
         if len(lines) > _MAX_DIFF_LINES:
-            print(f"      … {len(lines) - _MAX_DIFF_LINES} more lines")
+            print_line(f"      … {len(lines) - _MAX_DIFF_LINES} more lines")
     for problem in row.problems:
-        print(f"  ✗ {problem}")
+        print_line(f"  ✗ {problem}")

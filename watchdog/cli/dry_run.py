@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -35,12 +35,11 @@ def dry_run(options: argparse.Namespace) -> int:
     ]
     failed = any(step["error"] for step in previews)
     if options.json:
-        print(json.dumps({"plan": options.plan, "target": name, "steps": previews}))
+        print_json({"plan": options.plan, "target": name, "steps": previews})
         return 1 if failed else 0
     for step in previews:
-        print(f"{step['row']}: {step['say']}")
-        text = step["error"] or step["change"]
-        print("".join(f"    {line}\n" for line in text.splitlines()) or "    nothing to change\n", end="")
+        print_line(f"{step['row']}: {step['say']}")
+        print_lines(step["error"] or step["change"] or "nothing to change", indent="    ")
     return 1 if failed else 0
 
 

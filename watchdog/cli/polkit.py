@@ -9,6 +9,7 @@ from pathlib import Path
 
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.output import print_data, print_line
 from watchdog.config.polkit import DEFAULT_USER, polkit_rule, unit_operations
 from watchdog.core.errors import WatchdogError
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
@@ -31,13 +32,15 @@ def polkit(options: argparse.Namespace) -> int:
     operations = unit_operations(config.load(options.config, environ=os.environ), resolve_unit)
     rule = polkit_rule(operations, options.user)
     if not options.write:
-        print(rule, end="")
+        print_data(rule)
         return 0
     try:
         _replace(Path(POLKIT_RULE_FILE), rule)
     except OSError as problem:
         raise WatchdogError(f"{POLKIT_RULE_FILE}: {problem.strerror} — as root, with polkitd installed") from None
-    print(f"{POLKIT_RULE_FILE} lets {options.user}: {', '.join(operations) or 'nothing, as no plan manages a unit'}")
+    print_line(
+        f"{POLKIT_RULE_FILE} lets {options.user}: {', '.join(operations) or 'nothing, as no plan manages a unit'}"
+    )
     return 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,18 +16,21 @@ import numpy as np
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
+from watchdog.cli.output import print_json, print_line, print_table
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
 from watchdog.net.errors import HttpError
 from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
-from watchdog.promql import parse, required_lookback
+from watchdog.promql import EvaluationLimits, parse, required_lookback
 from watchdog.tsdb.page import Ints
 from watchdog.tsdb.schema import SERIES_FILE
 
 _MAX_WINDOW: Millis = 400 * 86_400_000
 """How far before the first time a server is asked at most."""
+_FILE_LIMITS = EvaluationLimits(2_000_000_000, 100_000_000, 1_000_000, 256_000_000)
+"""Whoever asks files has a process of his own for it, on a machine that may be the bot's."""
 _SPECIAL_VALUES = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
 
 
@@ -59,7 +60,7 @@ def query(options: argparse.Namespace) -> int:
     if options.png is not None:
         _draw_plot(result, options.png)
     if options.json:
-        print(json.dumps(result))
+        print_json(result)
     elif options.png is None:
         _print_table(result)
     return 0
@@ -74,11 +75,11 @@ def _query_files(expr: str, files: list[str], query_times: QueryTimes) -> dict[s
         times = query_times.times(end)
         before = max(required_lookback(parse(expr)).values(), default=0)
         pages = loader.load(files, metrics=names, within=(int(times[0]) - before, int(times[-1])))
-        return run_query(expr, pages, times)[1]
+        return run_query(expr, pages, times, _FILE_LIMITS)[1]
     pages = loader.load(files, metrics=names, span=span)
     if not servers:
         now = loader.time_span(pages)[1]
-    return run_query(expr, pages, query_times.times(now))[1]
+    return run_query(expr, pages, query_times.times(now), _FILE_LIMITS)[1]
 
 
 def _server_range(expr: str, times: Ints) -> loader.QueryRange:
@@ -111,7 +112,7 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
         if not kept.exists():
             cure = "is the service running? --history FILE asks files instead"
             raise WatchdogError(f"no watchdog answers at {where} — {cure}")
-        print(f"no watchdog answers at {where}: {kept} does, and its end is now", file=sys.stderr)
+        print_line(f"no watchdog answers at {where}: {kept} does, and its end is now", is_error=True)
         result = _query_files(options.expr, [str(kept)], query_times)
     return result
 
@@ -119,20 +120,15 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
 def _print_table(result: dict[str, Any]) -> None:
     times, series = result["times"], result["series"]
     if not series:
-        print("nothing: no series has a value there", file=sys.stderr)
-        return
-    if len(times) == 1:
-        width = max(len(format_series(one["labels"])) for one in series)
-        for one in series:
-            print(f"{format_series(one['labels']):<{width}}  {_format_number(one['values'][0])}")
+        print_line("nothing: no series has a value there", is_error=True)
         return
     heads = [format_series(one["labels"]) for one in series]
     columns = [[_format_number(v) for v in one["values"]] for one in series]
-    widths = [max(len(head), *map(len, column)) for head, column in zip(heads, columns, strict=True)]
-    print("  ".join([f"{'time':<23}", *(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))]))
-    for i, t in enumerate(times):
-        cells = (f"{column[i]:>{width}}" for column, width in zip(columns, widths, strict=True))
-        print("  ".join([format_time_ms(t), *cells]))
+    if len(times) == 1:
+        print_table([(head, column[0]) for head, column in zip(heads, columns, strict=True)])
+    else:
+        rows = ([format_time_ms(t), *(column[i] for column in columns)] for i, t in enumerate(times))
+        print_table([["time", *heads], *rows], align=">")
 
 
 def _format_number(v: float | str | None) -> str:
@@ -146,9 +142,13 @@ def format_time_ms(t: Millis) -> str:
 
 def format_series(labels: dict[str, str]) -> str:
     """Labels as PromQL writes a series."""
-    pairs = ", ".join(f'{label}="{text}"' for label, text in labels.items() if label != "__name__")
+    pairs = ", ".join(f'{label}="{_quoted(text)}"' for label, text in labels.items() if label != "__name__")
     metric = labels.get("__name__", "")
     return f"{metric}{{{pairs}}}" if pairs or not metric else metric
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _draw_plot(result: dict[str, Any], path: Path) -> None:

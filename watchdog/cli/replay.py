@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_history_option
+from watchdog.cli.output import print_json, print_line, print_table
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels, Millis
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
         draw_replay(report, known, options.png)
     if options.json:
-        print(json.dumps(_report_json(report, known, scores)))
+        print_json(_report_json(report, known, scores))
     else:
         _print_report(report, known, scores)
     return 0
@@ -116,24 +116,23 @@ def _progress_bar() -> Callable[[float], None]:
         if now - began > 1 and (now - drawn > 0.1 or share >= 1):
             drawn = now
             full = round(min(share, 1) * _BAR_WIDTH)
-            print(
-                f"\r[{'#' * full}{' ' * (_BAR_WIDTH - full)}] {min(share, 1):4.0%}", end="", file=sys.stderr, flush=True
-            )
+            sys.stderr.write(f"\r[{'#' * full}{' ' * (_BAR_WIDTH - full)}] {min(share, 1):4.0%}")
             if share >= 1:
-                print(f"\r{' ' * (_BAR_WIDTH + 8)}\r", end="", file=sys.stderr, flush=True)
+                sys.stderr.write(f"\r{' ' * (_BAR_WIDTH + 8)}\r")
+            sys.stderr.flush()
 
     return progress
 
 
 def _print_report(report: ReplayReport, labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> None:
-    print(
+    print_line(
         f"{format_time(report.start)} to {format_time(report.end)}, {format_duration(report.end - report.start)}, "
         f"{len({check.rule for check in report.checks})} rules"
     )
     for rule, why in report.unjudged.items():
-        print(f"never judged: {rule} ({why})")
+        print_line(f"never judged: {rule} ({why})")
     if not report.trips:
-        print("no trips")
+        print_line("no trips")
     else:
         _print_trips(report)
         _print_totals(report)
@@ -153,10 +152,10 @@ def _print_trips(report: ReplayReport) -> None:
         )
         for trip in report.trips
     ]
-    _print_table(rows)
+    print_table(rows)
     if report.plans:
-        print()
-        _print_table(
+        print_line()
+        print_table(
             [
                 ("plan", "at", "for", ""),
                 *(
@@ -173,7 +172,7 @@ def _print_trips(report: ReplayReport) -> None:
 
 
 def _print_totals(report: ReplayReport) -> None:
-    print()
+    print_line()
     rows = [("rule", "level", "trips", "a week", "fired", "longest")]
     for rule, level, mine in _by_threshold(report):
         if mine:
@@ -188,11 +187,12 @@ def _print_totals(report: ReplayReport) -> None:
                     format_duration(max(spans)),
                 )
             )
-    _print_table(rows)
+    print_table(rows)
 
 
 def _print_scores(labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> None:
-    print(f"\n{len(labels)} labelled incident{'' if len(labels) == 1 else 's'}")
+    print_line()
+    print_line(f"{len(labels)} labelled incident{'' if len(labels) == 1 else 's'}")
     rows = [("rule", "level", "hits", "misses", "false alarms", "delay")]
     rows += [
         (
@@ -206,15 +206,9 @@ def _print_scores(labels: Sequence[LabelledIncident], scores: Sequence[Score]) -
         for one in scores
         if one.hits or one.false_alarms or one.rule == "any"
     ]
-    _print_table(rows)
+    print_table(rows)
     for name in scores[-1].missed:
-        print(f"missed by all: {name}")
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_line(f"missed by all: {name}")
 
 
 def _format_length(trip: ReplayTrip, end: Millis) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import sys
 import time
 from pathlib import Path
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
 from watchdog.cli.common import open_journal
+from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.journal import incidents
@@ -46,18 +45,18 @@ def print_report(options: argparse.Namespace) -> int:
     if pages is not None:
         data = build.collect_data(journal, options.incident, loaded, pages, now) or data
     if options.json:
-        print(json.dumps(_report_json(data)))
+        print_json(_report_json(data))
         return 0
     chart = None
     if options.format == "html" and data.lines:
         try:
             chart = build.draw_chart(data)
         except WatchdogError as error:  # matplotlib is an extra; a report without a picture is one all the same
-            print(f"trading-watchdog: {error}", file=sys.stderr)
+            print_line(f"trading-watchdog: {error}", is_error=True)
     title, blocks = build.build_report(data, chart)
     text = build.render_html(title, blocks) if options.format == "html" else build.render_markdown(blocks)
     if options.output is None:
-        print(text, end="")
+        print_lines(text)
         return 0
     try:
         options.output.write_text(text, encoding="utf-8")
@@ -76,7 +75,7 @@ def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     except loader.HistoryError as error:
         if given is not None:
             raise
-        print(f"trading-watchdog: {error}", file=sys.stderr)
+        print_line(f"trading-watchdog: {error}", is_error=True)
         return None
 
 

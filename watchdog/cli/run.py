@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.root import let_go_of_root
+from watchdog.core.log_format import JournaldFormatter, LineFormatter, log_uncaught
 
 if TYPE_CHECKING:
     from watchdog.app.daemon import Daemon
@@ -27,6 +28,7 @@ def register(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
+    log_uncaught()
     # An action waits for the interpreter some ten times. While a thread computes (a reload, a query, the history) each of
     # these takes as long as this: ten times Python's own 5 ms would be more than an action may be kept waiting.
     sys.setswitchinterval(0.000_5)
@@ -57,24 +59,13 @@ def log_to_stderr(level: int) -> None:
     """To stderr. To systemd's journal without the time, which it has itself, and with the priority that it asks for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _JournaldFormatter("%(levelname)s %(message)s")
+        JournaldFormatter("%(levelname)s %(message)s")
         if _is_journald(sys.stderr)
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+        else LineFormatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("apscheduler", "urllib3", "httpx", "httpcore", "telegram", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-class _JournaldFormatter(logging.Formatter):
-    """Each line begins with ``<3>`` and the like, see sd-daemon(3): `journalctl -p warning` leaves out the rest."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        rank = next((rank for least, rank in _SYSLOG_PRIORITIES if record.levelno >= least), 7)
-        return "\n".join(f"<{rank}>{line}" for line in super().format(record).splitlines())
-
-
-_SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
 def _is_journald(stream: TextIO) -> bool:

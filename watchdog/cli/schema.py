@@ -6,6 +6,7 @@ import argparse
 import json
 
 from watchdog.cli.arguments import Commands, add_command
+from watchdog.cli.output import print_data
 from watchdog.config.schema import json_schema
 
 
@@ -23,5 +24,6 @@ def register(commands: Commands) -> None:
 
 
 def print_schema(options: argparse.Namespace) -> int:
-    print(json.dumps(json_schema("main" if options.main else "rules"), indent=2, ensure_ascii=False))
+    schema = json_schema("main" if options.main else "rules")
+    print_data(f"{json.dumps(schema, indent=2, ensure_ascii=False)}\n")
     return 0

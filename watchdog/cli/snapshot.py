@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from watchdog.actions.git.commit_refs import redeployed_commits, reverts_in_force
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_yes_option
 from watchdog.cli.common import confirm, open_journal, send_request
+from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.target import Target
@@ -52,18 +52,16 @@ def run_snapshot(options: argparse.Namespace) -> int:
         return _restore(options, loaded, journal)
     known = snapshot.listing(loaded.state / "snapshots")
     if options.json:
-        print(
-            json.dumps(
-                [{"name": one.name, "target": one.target, "taken": one.taken, "commit": one.commit} for one in known]
-            )
+        print_json(
+            [{"name": one.name, "target": one.target, "taken": one.taken, "commit": one.commit} for one in known]
         )
         return 0
     for one in known:
-        print(
+        print_line(
             f"{one.name:<32} {one.target:<12} {format_time(one.taken)}  {(one.commit or '')[:10]}  {len(one.saved)} files"
         )
     if not known:
-        print("there is no snapshot yet: trading-watchdog snapshot --tag before-v3")
+        print_line("there is no snapshot yet: trading-watchdog snapshot --tag before-v3")
     return 0
 
 
@@ -76,26 +74,26 @@ def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
     captured = _capture_baselines(loaded, journal)
     if options.json:
         files = [one.path for one in taken.saved]
-        print(
-            json.dumps(
-                {
-                    "name": taken.name,
-                    "target": name,
-                    "commit": taken.commit,
-                    "files": files,
-                    "baselines": captured,
-                    "notes": notes,
-                }
-            )
+        print_json(
+            {
+                "name": taken.name,
+                "target": name,
+                "commit": taken.commit,
+                "files": files,
+                "baselines": captured,
+                "notes": notes,
+            }
         )
         return 0
-    print(f"snapshot {taken.name} of {name}" + (f": tag {taken.name} on {taken.commit[:10]}" if taken.commit else ""))
+    print_line(
+        f"snapshot {taken.name} of {name}" + (f": tag {taken.name} on {taken.commit[:10]}" if taken.commit else "")
+    )
     for one in taken.saved:
-        print(f"  saved {one.path}")
-    print(f"  baselines: {captured}")
+        print_line(f"  saved {one.path}")
+    print_line(f"  baselines: {captured}")
     for note in notes:
-        print(f"  note: {note}")
-    print(f"back to it: trading-watchdog snapshot --restore {taken.name}")
+        print_line(f"  note: {note}")
+    print_line(f"back to it: trading-watchdog snapshot --restore {taken.name}")
     return 0
 
 
@@ -107,18 +105,20 @@ def _restore(options: argparse.Namespace, loaded: Config, journal: Journal) -> i
         raise WatchdogError(f"plan {at_work[0].plan} is at work on {chosen.target}: wait for its end, or abort it")
     diff, other = snapshot.pending_changes(chosen)
     if not options.json:
-        print(diff, end="")
+        print_lines(diff)
         for one in other:
-            print(f" {one.path}: {one.effect}")
+            print_line(f" {one.path}: {one.effect}")
     if diff.strip() or other:
         confirm(options, f"Put {chosen.target} back to {chosen.name}?")
     done, replaced_name = snapshot.restore(folder, chosen, target, _now_ms())
     if options.json:
-        print(json.dumps({"done": done, "replaced": replaced_name}))
+        print_json({"done": done, "replaced": replaced_name})
         return 0
-    print(done)
+    print_line(done)
     if replaced_name is not None:
-        print(f"what was replaced is snapshot {replaced_name}; restart the bot: it goes on with what it has loaded")
+        print_line(
+            f"what was replaced is snapshot {replaced_name}; restart the bot: it goes on with what it has loaded"
+        )
     return 0
 
 

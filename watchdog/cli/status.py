@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import load_or_salvage, open_journal, run_as_json
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
+from watchdog.cli.output import print_json, print_line
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
@@ -47,12 +47,12 @@ def fetch_status(loaded: Config) -> Any:
 def status(options: argparse.Namespace) -> int:
     known = fetch_status(load_or_salvage(options.config))
     if options.json:
-        print(json.dumps(known))
+        print_json(known)
         return 0
     listed = list(build_status_rows(known))
     wide = max((len(row.name) for row in listed if len(row.name) <= _MAX_NAME_WIDTH), default=0)
     for row in listed:
-        print(f"{row.kind:<8}{row.name:<{wide}}  {row.text}")
+        print_line(f"{row.kind:<8}{row.name:<{wide}}  {row.text}")
     return 0
 
 
@@ -65,18 +65,18 @@ def list_incidents(options: argparse.Namespace) -> int:
     else:
         raise WatchdogError(incidents.describe_unknown(options.id, journal.incidents.list_incidents()))
     if options.json:
-        print(json.dumps([incident_as_json(journal, one, timeline=options.id is not None) for one in listed]))
+        print_json([incident_as_json(journal, one, timeline=options.id is not None) for one in listed])
         return 0
     if not listed:
-        print("no incidents")
+        print_line("no incidents")
     for one in listed:
         end = f"closed after {format_duration(one.closed - one.opened)}" if one.closed else "open"
-        print(f"{one.id:>4}  {format_time(one.opened)}  {one.target}  {one.severity}  {one.title}  [{end}]")
+        print_line(f"{one.id:>4}  {format_time(one.opened)}  {one.target}  {one.severity}  {one.title}  [{end}]")
         for run in journal.runs.list_for_incident(one.id):
-            print(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
+            print_line(f"      plan {run.plan}: {run.outcome or run.status}{f' ({run.reason})' if run.reason else ''}")
     if options.id is not None:
         for event in journal.timeline.list_events(options.id):
-            print(f"      {format_time(event.t)}  {event.text}")
+            print_line(f"      {format_time(event.t)}  {event.text}")
     return 0
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from watchdog.cli.arguments import Commands, add_command
+from watchdog.cli.output import print_json, print_line
+from watchdog.core.pattern import PatternError, search_pattern
 from watchdog.core.telemetry import log
+from watchdog.core.text import escape_lines
 from watchdog.documents.problems import Problem
 from watchdog.offline.ruletest.runner import CaseResult, run_tests
 from watchdog.offline.ruletest.test_definition import load_test_file
@@ -29,9 +29,9 @@ def register(commands: Commands) -> None:
 
 def run_test_files(options: argparse.Namespace) -> int:
     try:
-        only = None if options.run is None else re.compile(options.run)
-    except re.error as error:
-        print(f"trading-watchdog: --run is no regular expression: {error}", file=sys.stderr)
+        only = None if options.run is None else search_pattern(options.run)
+    except PatternError as error:
+        print_line(f"trading-watchdog: --run is no regular expression: {error}", is_error=True)
         return 2
     log.addHandler(logging.NullHandler())  # what the pipeline logs of incidents is no news here
     cases: list[CaseResult] = []
@@ -43,21 +43,21 @@ def run_test_files(options: argparse.Namespace) -> int:
         for case in run_tests(file, only) if file is not None else ():
             mine.append(case)
             if options.json:
-                print(json.dumps(_case_json(case), ensure_ascii=False), flush=True)
+                print_json(_case_json(case))
         cases += mine
         if file is not None and not options.json and (mine or only is None):
             _print_cases(path, mine)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print_line(problem, is_error=True)
     if options.junit is not None:
         _write_junit(options.junit, cases, problems)
     if not cases and not problems:
-        print("trading-watchdog: no test was run", file=sys.stderr)
+        print_line("trading-watchdog: no test was run", is_error=True)
         return 2
     failed = sum(not case.passed for case in cases)
     if not options.json:
         wrong_files = f", {len(problems)} error{'s' if len(problems) > 1 else ''} in files" if problems else ""
-        print(f"{len(cases)} case{'' if len(cases) == 1 else 's'}, {failed} failed{wrong_files}")
+        print_line(f"{len(cases)} case{'' if len(cases) == 1 else 's'}, {failed} failed{wrong_files}")
     return 1 if failed or problems else 0
 
 
@@ -74,10 +74,11 @@ def _case_json(case: CaseResult) -> dict[str, Any]:
 
 def _print_cases(path: Path, cases: Sequence[CaseResult]) -> None:
     failed = [case for case in cases if not case.passed]
-    print(f"{path}: {f'{len(failed)} of {len(cases)} failed' if failed else f'{len(cases)} passed'}")
+    print_line(f"{path}: {f'{len(failed)} of {len(cases)} failed' if failed else f'{len(cases)} passed'}")
     for case in failed:
-        print(f"  FAILED  {case.name}")
-        print("\n".join(_format_difference(case)))
+        print_line(f"  FAILED  {case.name}")
+        for line in _format_difference(case):
+            print_line(line)
 
 
 def _format_difference(case: CaseResult) -> list[str]:
@@ -135,4 +136,4 @@ def _write_junit(path: Path, cases: Sequence[CaseResult], problems: Sequence[Pro
 
 def _printable(text: str) -> str:
     """Without what XML cannot hold."""
-    return "".join(char if char in "\n\t" or char.isprintable() else "�" for char in text)
+    return escape_lines(text)

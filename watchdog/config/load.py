@@ -337,6 +337,8 @@ def _state_folder(draft: Draft) -> Path:
 
 def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) -> str:
     content: dict[str, object] = {"state": draft.state, "web": draft.web.listen, "reload": draft.reload.watch}
+    if draft.web.hosts:
+        content["hosts"] = draft.web.hosts
     if draft.history != History():
         content["history"] = None if draft.history is None else draft.history.model_dump()
     for section, entries in draft.entries.items():

@@ -31,6 +31,17 @@ class Web(ConfigModel):
 
     listen: str = "127.0.0.1:9464"
     """Address and port; port 0 takes a free one."""
+    hosts: FrozenList[str] = ()
+    """More names under which readers may ask for it, as those of a proxy: `watchdog.example.org`. Addresses, `localhost`, the name
+    in `listen` and this machine's own are always taken."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", host):
+                raise ValueError(f"{host!r} is no name — it reads like watchdog.example.org, without http:// and port")
+        return hosts
 
     @field_validator("listen")
     @classmethod

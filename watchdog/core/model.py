@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, Strict
 
+from watchdog.core.pattern import validate_search_pattern
+from watchdog.core.text import shorten
 from watchdog.core.units import parse_duration
 
 Millis = int
@@ -29,6 +31,9 @@ FrozenList = Annotated[tuple[T, ...], Strict(False)]
 
 Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 """``90s``, ``5m``, ``1h30m`` in a file; milliseconds in the code."""
+
+Regex = Annotated[str, AfterValidator(validate_search_pattern)]
+"""A regular expression, found anywhere in a text by `core.pattern.search_pattern`."""
 
 Secret: TypeAlias = SecretStr
 """A text that is shown nowhere; only for models that `expand_environment`, since only their secrets are redacted."""
@@ -106,10 +111,15 @@ class Verdict(NamedTuple):
     """`nodata` of a label set that has no value although others have."""
 
 
+MAX_TITLE_CHARACTERS = 280
+MAX_LINE_CHARACTERS = 800
+"""Of a message: nobody fills one by the length of a name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What people are told, the same value from the decision to the channel. `title` and `lines` are plain text: markup is
-    each notifier's business."""
+    """What people are told, the same value from the decision to the channel. `title` and each of `lines` are one line of
+    plain text that is seen whole, whatever went into it (`core.text`): markup is each notifier's business."""
 
     severity: Severity
     title: str
@@ -124,6 +134,10 @@ class Message:
     """Identifies the message on its channel, once it is in the journal; a repeated send carries the same key."""
     thread: str | None = None
     """What `send` returned for the incident's first message on this channel; None when this is the first."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))
+        object.__setattr__(self, "lines", tuple(shorten(line, MAX_LINE_CHARACTERS) for line in self.lines))
 
 
 NotifyFunction = Callable[[Message], None]

@@ -39,10 +39,10 @@ _BYTE_UNITS = {
 _DURATION_TEXT = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%]*)\s*")
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*+([A-Za-z%]*)\s*")
 _MULTIPLE_OF_BASELINE = re.compile(rf"\s*({_NUMBER})\s*[x×]\s*baseline\s*")
-_PLUS_MINUS = re.compile(r"\s*(?:baseline)?\s*(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%.*")
-_BASELINE_OFFSET = re.compile(rf"\s*baseline\s*(?:([+-])\s*({_NUMBER})\s*([A-Za-z%]*)\s*)?")
+_PLUS_MINUS = re.compile(r"\s*+(?:baseline\s*+)?(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%.*")
+_BASELINE_OFFSET = re.compile(rf"\s*baseline\s*+(?:([+-])\s*({_NUMBER})\s*+([A-Za-z%]*)\s*)?")
 
 
 def parse_unit(value: object) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from watchdog.core.errors import WatchdogError
+from watchdog.core.text import escape
 
+_BLANKS = re.compile(r"[ \t\r\n]+")
 MAX_COMPARED_NAMES = 300
 """Names that are compared with one that is not known: each costs some 5 µs, and a file may hold thousands of both."""
 
@@ -43,13 +46,13 @@ class ConfigError(WatchdogError):
 
 
 def one_line(text: str) -> str:
-    """What a file holds as it may be printed: nothing that moves a cursor."""
-    return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
+    """A sentence on one line, in which what a file holds is seen for what it is."""
+    return escape(_BLANKS.sub(" ", text).strip())
 
 
 def shorten(value: object) -> str:
     """Something from a file as it may stand in a sentence."""
-    text = one_line(str(value))
+    text = escape(str(value).strip()[:61])
     return text if len(text) <= 60 else text[:59] + "…"
 
 

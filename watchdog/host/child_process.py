@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
 from watchdog.core.errors import ActionError
+from watchdog.core.text import escape
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
@@ -137,7 +138,7 @@ def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str
 def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
     """The end of a program's output as one line for people; empty when it said nothing."""
     kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
-    joined = " | ".join("".join(c for c in line if c.isprintable()) for line in kept)
+    joined = " | ".join(map(escape, kept))
     return joined if len(joined) <= limit else "…" + joined[-limit:]
 
 

@@ -51,6 +51,9 @@ _WRITE = WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG 
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """What can be granted for a path that is no folder."""
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
 _USABLE_ABI = 2
 """With ABI 1 nothing can be renamed from one folder to another, and so no file of git's put in its place."""
 
@@ -124,16 +127,13 @@ def _allow(ruleset: int, path: Path, abi: int, may_write: bool) -> None:
 
 
 def _no_new_privileges() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     nothing = ctypes.c_ulong(0)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), nothing, nothing, nothing) != 0:
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), nothing, nothing, nothing) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _syscall(number: int, *args: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    said = int(libc.syscall(ctypes.c_long(number), *args))
+    said = int(_libc.syscall(ctypes.c_long(number), *args))
     if said < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return said

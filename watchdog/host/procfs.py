@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import psutil
 
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import Millis
+from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.host import pid_file
 from watchdog.host.account import account_by_name
@@ -22,6 +22,8 @@ SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
 PID_FILE_SLACK = 2.0
 """Seconds by which a start time, derived from the boot time, may be off against a file's time."""
+MAX_CMDLINE_BYTES = 16 * 1_024
+"""What is looked at of a command line: it may be as long as its owner likes, and everybody's are read."""
 
 Metrics = dict[str, float]
 
@@ -91,22 +93,22 @@ def _open_process(pid: int) -> psutil.Process | None:
         raise SourceError(str(error)) from None
 
 
-def find_by_cmdline(pattern: re.Pattern[str], user: str | None, state: SourceState) -> psutil.Process | None:
+def find_by_cmdline(pattern: Pattern, user: str | None, state: SourceState) -> psutil.Process | None:
     """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it.
 
     It must belong to `user`; when that is not said, to whom the first one belonged, which `state` remembers: whoever
     calls a process of his like it changes nothing.
     """
     uid: int | None = _uid_of(user) if user is not None else state.get("uid")
-    found: dict[int, tuple[psutil.Process, list[str], int]] = {}
+    found: dict[int, tuple[psutil.Process, str, int]] = {}
     owners: dict[int, int] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # it ended, or may not be looked at
             owner = process.uids().real
             if process.pid == os.getpid() or (uid is not None and owner != uid):
                 continue
-            words = process.cmdline()  # none of a zombie, of a kernel thread
-            if words and pattern.search(" ".join(words)):
+            words = _command_line(process.pid)  # none of a zombie, of a kernel thread
+            if words and pattern.matches(words):
                 found[process.pid] = (process, words, process.ppid())
                 owners[process.pid] = owner
     firsts = {
@@ -122,10 +124,20 @@ def find_by_cmdline(pattern: re.Pattern[str], user: str | None, state: SourceSta
         cure = "make cmdline narrower, or use unit or pid_file"
         if len(users) > 1:
             cure = f"say user: {' or '.join(users[:5])}"
-        raise SourceError(f"{len(left)} processes match {pattern.pattern!r} ({pids}) — {cure}")
+        raise SourceError(f"{len(left)} processes match {pattern.text!r} ({pids}) — {cure}")
     if left and user is None:
         state["uid"] = owners[left[0].pid]
     return left[0] if left else None
+
+
+def _command_line(pid: int) -> str:
+    """Arguments joined by spaces; empty of a zombie, of a kernel thread, of what may not be seen."""
+    try:
+        with Path(psutil.PROCFS_PATH, str(pid), "cmdline").open("rb") as file:
+            said = file.read(MAX_CMDLINE_BYTES)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+    return said.removesuffix(b"\0").decode("utf-8", "replace").replace("\0", " ")
 
 
 def process_metrics(

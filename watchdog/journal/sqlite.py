@@ -306,7 +306,7 @@ class SqliteJournal:
             if self.unusable_reason is not None:
                 raise JournalError(self.unusable_reason)
             try:
-                return self._db.execute(sql, args).fetchall()
+                return self._db.execute(sql, _storable(args)).fetchall()
             except sqlite3.DatabaseError as error:
                 self._raise_translated(error)
 
@@ -314,13 +314,13 @@ class SqliteJournal:
         return next(iter(self.query(sql, *args)), None)
 
     def execute(self, sql: str, *args: object) -> None:
-        self._write(self._db.execute, sql, args)
+        self._write(self._db.execute, sql, _storable(args))
 
     def insert(self, sql: str, *args: object) -> int:
-        return int(self._write(self._db.execute, sql, args).fetchone()[0])
+        return int(self._write(self._db.execute, sql, _storable(args)).fetchone()[0])
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        self._write(self._db.executemany, sql, rows)
+        self._write(self._db.executemany, sql, map(_storable, rows))
 
     def _write(self, statement: Callable[[str, Any], sqlite3.Cursor], sql: str, args: object) -> sqlite3.Cursor:
         with self._lock:
@@ -343,6 +343,15 @@ class SqliteJournal:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _storable(args: Sequence[object]) -> list[object]:
+    """The bytes of a file's name need not be UTF-8, and SQLite refuses what Python makes of them. Their escapes are JSON's
+    own: within JSON they are read back as they were."""
+    return [
+        arg.encode("utf-8", "backslashreplace").decode() if isinstance(arg, str) and not arg.isascii() else arg
+        for arg in args
+    ]
 
 
 def _primary_code(error: sqlite3.Error) -> int:

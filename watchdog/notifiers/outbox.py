@@ -184,10 +184,10 @@ class OutboxSender:
 
     def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
         """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
-        title = f"channel {queued.channel} does not deliver"
-        if not self._journal.messages.was_enqueued_since(title, now - 900_000):
+        lines = (str(error), f"not delivered: {queued.message.title}")
+        report = Message("warn", f"channel {queued.channel} does not deliver", lines)
+        if not self._journal.messages.was_enqueued_since(report.title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
-            report = Message("warn", title, (str(error), f"not delivered: {queued.message.title}"))
             db.messages.enqueue(report, others or ["log"], now)
 
 

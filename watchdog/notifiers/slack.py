@@ -13,7 +13,7 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
-from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
+from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10
 """Seconds that the network may be silent."""
-MAX_BLOCK_CHARACTERS = 3_000
-"""Characters that Slack takes in the text of one block."""
+MAX_CHARACTERS = 3_000
+"""Characters that Slack takes in one text."""
 
 CREDENTIAL_DESCRIPTION = "bot token (xoxb-…)"
 Payload = dict[str, Any]
@@ -146,21 +146,19 @@ class SlackNotifier(ConnectionModel):
 
 
 def render_message(message: Message) -> Payload:
-    """``text`` (what notifications show) and ``blocks``, escaped and within Slack's limits."""
+    """``blocks``, in which Slack looks for no markup (in a commit's subject an asterisk is an asterisk, and :tada: no picture),
+    and ``text`` (what notifications show, and who knows no blocks), both within Slack's limits."""
     title = truncate(title_line(message), 300, _escaped_length)
-    lines = truncate(
-        sanitize("\n".join(message.lines)), MAX_BLOCK_CHARACTERS - _escaped_length(title) - 3, _escaped_length
-    )
-    bold = _escape(title).replace("*", "∗")  # an asterisk would end the bold
-    blocks: list[Payload] = [{"type": "section", "text": _mrkdwn(f"*{bold}*\n{_escape(lines)}".rstrip())}]
-    return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks}
-
-
-def _mrkdwn(text: str) -> Payload:
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
+    lines = truncate("\n".join(message.lines), MAX_CHARACTERS - _escaped_length(title) - 1, _escaped_length)
+    elements: list[Payload] = [{"type": "text", "text": title, "style": {"bold": True}}]
+    if lines:
+        elements.append({"type": "text", "text": f"\n{lines}"})
+    blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}]
+    return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks, "mrkdwn": False}
 
 
 def _escape(text: str) -> str:
+    """In `text` these three stay Slack's own signs, markup or not."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -205,7 +203,7 @@ def _post_to_webhook(url: str, body: Payload) -> None:
             return
         code = response.body.strip()
         if code in _LAYOUT_CODES and "blocks" in body:
-            body = {"text": body["text"]}
+            body = {key: value for key, value in body.items() if key != "blocks"}
             continue
         raise _refusal_error(response.status_code, code, parse_retry_after(response.headers.get("Retry-After")))
 

@@ -14,7 +14,7 @@ from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Se
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
-from watchdog.notifiers.text import sanitize, title_line, truncate, utf16_length
+from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def render_message(message: Message) -> tuple[str, str]:
     """Title and the lines below it: plain text that fits once Telegram has taken the markup out."""
     title = truncate(title_line(message), 300, utf16_length)
     lines = "\n".join(message.lines)
-    return title, truncate(sanitize(lines), MAX_MESSAGE_CHARACTERS - utf16_length(title) - 1, utf16_length)
+    return title, truncate(lines, MAX_MESSAGE_CHARACTERS - utf16_length(title) - 1, utf16_length)
 
 
 def _load_client() -> None:

@@ -1,25 +1,17 @@
-"""What every medium needs done to plain text before its own markup."""
+"""What every medium needs done to plain text before its own markup. What it holds is seen already: see `Message`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from watchdog.core.model import Message, Severity
 
 SEVERITY_SYMBOLS: dict[Severity, str] = {"info": "ℹ️", "warn": "⚠️", "crit": "🚨"}
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-
 
 def title_line(message: Message) -> str:
     """Symbol and title, on one line."""
-    return f"{SEVERITY_SYMBOLS[message.severity]} {' '.join(sanitize(message.title).split())}".rstrip()
-
-
-def sanitize(text: str) -> str:
-    """Without characters that no chat shows and some refuse: controls, and halves of what was no UTF-8."""
-    return _UNPRINTABLE.sub("�", text.replace("\r\n", "\n"))
+    return f"{SEVERITY_SYMBOLS[message.severity]} {message.title}".rstrip()
 
 
 def utf16_length(text: str) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
+from watchdog.core.text import escape
 from watchdog.tsdb.page import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ def plot_lines(title: str, times: Ints, series: Mapping[str, tuple[Floats, Bools
     axes = figure.subplots()
     x = to_datetimes(times)
     for name, (v, there) in series.items():
-        axes.plot(x, np.where(there, v, np.nan), label=name or "{}", marker="." if len(x) < 3 else "", linewidth=1.2)
-    axes.set_title(title, fontsize=10, parse_math=False)
+        axes.plot(
+            x, np.where(there, v, np.nan), label=escape(name) or "{}", marker="." if len(x) < 3 else "", linewidth=1.2
+        )
+    axes.set_title(escape(title), fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
     if 0 < len(series) <= _MAX_LEGEND_ENTRIES:
         for text in axes.legend(fontsize=8).get_texts():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from watchdog.core.model import Labels
+from watchdog.core.text import MAX_LABEL_CHARACTERS, shorten
 from watchdog.prometheus_rules.helpers import TemplateError
 from watchdog.prometheus_rules.template import LabelMap, QueryFunction, Template
 
@@ -30,7 +31,7 @@ class PrometheusAlert:
 
     def render_lines(self, labels: Labels, value: float | None, run_query: QueryFunction) -> list[str]:
         """What people are told, filled in as Prometheus does it. A template that fails says so in its place."""
-        held = LabelMap(labels)
+        held = LabelMap((name, shorten(text, MAX_LABEL_CHARACTERS)) for name, text in labels)
         v = float("nan") if value is None else value
         data = {"Labels": held, "ExternalLabels": LabelMap(), "ExternalURL": "", "Value": v}
         variables = {"labels": held, "externalLabels": LabelMap(), "externalURL": "", "value": v}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
+from watchdog.core.pattern import PatternError, search_pattern
 from watchdog.prometheus_rules.gofmt import format_4g, format_float, format_value, printf
 from watchdog.prometheus_rules.syntax import parse_prometheus_duration
 
@@ -108,19 +109,16 @@ def _strip_domain(text: str) -> str:
 
 
 def _replace(pattern: str, with_: str, text: str) -> str:
-    expanded = re.sub(
-        r"\$(?:\{(\w+)\}|(\w+))", lambda found: rf"\g<{found[1] or found[2]}>", with_.replace("\\", "\\\\")
-    )
     try:
-        return re.sub(pattern, expanded, text)
-    except (re.error, IndexError) as error:
+        return search_pattern(pattern).replace_all(text, with_)
+    except PatternError as error:
         raise TemplateError(f"reReplaceAll: {error}") from None
 
 
 def _match(pattern: str, text: str) -> bool:
     try:
-        return re.search(pattern, text) is not None
-    except re.error as error:
+        return search_pattern(pattern).matches(text)
+    except PatternError as error:
         raise TemplateError(f"match: {error}") from None
 
 
@@ -192,7 +190,7 @@ TEMPLATE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "printf": printf,
     "print": _print,
     "println": lambda *values: " ".join(map(format_value, values)) + "\n",
-    "title": lambda text: re.sub(r"(?<![^\W_])([^\W\d_])(?=\w*)", lambda found: found[1].upper(), text),
+    "title": lambda text: re.sub(r"(?<![^\W_])([^\W\d_])", lambda found: found[1].upper(), text),
     "toUpper": lambda text: text.upper(),
     "toLower": lambda text: text.lower(),
     "match": _match,

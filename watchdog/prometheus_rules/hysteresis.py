@@ -22,7 +22,9 @@ from watchdog.promql.parse.nodes import (
 )
 from watchdog.tsdb.labels import Matcher
 
-_QUOTE_OR_BRACKET = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | [()] """, re.VERBOSE | re.DOTALL)
+_QUOTE_OR_BRACKET = re.compile(
+    r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | [()] """, re.VERBOSE | re.DOTALL
+)
 COMPARISONS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
 _AND_OPERATOR = re.compile(r"\s*and (?:on \(\) )?(?=\()")
 

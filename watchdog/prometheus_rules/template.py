@@ -11,10 +11,8 @@ from watchdog.prometheus_rules.gofmt import format_value
 from watchdog.prometheus_rules.helpers import TEMPLATE_FUNCTIONS, TemplateError, is_true
 from watchdog.prometheus_rules.syntax import unescape_go_string
 
-_ACTION = re.compile(
-    r"""\{\{(?P<left>-(?=\s))?(?P<body>(?:"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|(?!\}\}).)*?)(?P<right>(?<=\s)-)?\}\}""",
-    re.DOTALL,
-)
+_QUOTE_OR_END = re.compile(r""""(?:\\.|[^"\\])*"?|`[^`]*`?|/\*.*?(?:\*/|\Z)|\}\}""", re.DOTALL)
+"""What may hold the end of an action without ending it, and that end. What is never closed goes on to the end of the text."""
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>"(?:\\.|[^"\\])*")|(?P<raw>`[^`]*`)|(?P<number>[+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?))"""
     r"""|(?P<name>\$?\w*(?:\.\w+)+|\$\w*|\w+|\.)|(?P<sign>:=|=|\||\(|\)|,))"""
@@ -90,17 +88,19 @@ def _parse(text: str, known: set[str]) -> _Block:
     root = _Block("", None)
     stack = [root]
     trim, position = False, 0
-    for found in _ACTION.finditer(text):
-        between = text[position : found.start()]
-        if "{{" in between:
+    while (start := text.find("{{", position)) >= 0:
+        end = next((found for found in _QUOTE_OR_END.finditer(text, start + 2) if found[0] == "}}"), None)
+        if end is None:
             raise TemplateError("{{ is not closed")
-        _add_text(stack[-1], between.lstrip() if trim else between, strip=bool(found["left"]))
-        trim, position = bool(found["right"]), found.end()
-        if not found["body"].strip().startswith("/*"):
-            _parse_action(stack, _ActionTokens(found["body"], known))
+        body = text[start + 2 : end.start()]
+        left, right = body[:1] == "-" and body[1:2].isspace(), body[-1:] == "-" and body[-2:-1].isspace()
+        between = text[position:start]
+        _add_text(stack[-1], between.lstrip() if trim else between, strip=left)
+        trim, position = right, end.end()
+        body = body[left : len(body) - right]
+        if not body.strip().startswith("/*"):
+            _parse_action(stack, _ActionTokens(body, known))
     rest = text[position:]
-    if "{{" in rest:
-        raise TemplateError("{{ is not closed")
     _add_text(stack[-1], rest.lstrip() if trim else rest, strip=False)
     if len(stack) > 1:
         raise TemplateError(f"{{{{ {stack[-1].keyword} }}}} has no {{{{ end }}}}")
@@ -171,8 +171,8 @@ class _ActionTokens:
     def __init__(self, body: str, known: set[str]) -> None:
         self._known = known
         self._tokens: list[tuple[str, str]] = []
-        position = 0
-        while body[position:].strip():
+        body, position = body.rstrip(), 0
+        while position < len(body):
             found = _TOKEN.match(body, position)
             if found is None or found.lastgroup is None:
                 raise TemplateError(f"{{{{{body}}}}}: {body[position:].strip()[:20]!r} cannot be read")

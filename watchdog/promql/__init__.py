@@ -13,6 +13,7 @@ from __future__ import annotations
 from watchdog.promql.embedded import EmbeddedEvaluator
 from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.engine import QueryResult, evaluate
+from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
     detects_absence,
@@ -20,6 +21,7 @@ from watchdog.promql.parse.analysis import (
     may_return_multiple_series,
     metric_names,
     metrics_read_for_extremes,
+    reads_beyond,
     required_lookback,
 )
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
@@ -29,6 +31,7 @@ from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
     "EmbeddedEvaluator",
+    "EvaluationLimits",
     "EvaluationRound",
     "Evaluator",
     "Expr",
@@ -47,6 +50,7 @@ __all__ = [
     "metric_names",
     "metrics_read_for_extremes",
     "parse",
+    "reads_beyond",
     "required_lookback",
     "value_bounds",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
+from watchdog.core.pattern import Pattern, search_pattern
 from watchdog.core.target import Target
 from watchdog.host.folder import open_folder, resolve
 from watchdog.net import http
@@ -20,6 +20,8 @@ from watchdog.plans.models import HttpCheck, LogCheck
 _MAX_PAGE_BYTES = 1 << 20
 MAX_LOG_BYTES = 1 << 20
 """Bytes of a log that are read at one poll."""
+_MAX_LINE_BYTES = 64 * 1_024
+"""A line of a log that is longer is looked at in pieces of this length."""
 
 
 def http_check_passes(check: HttpCheck) -> bool:
@@ -29,7 +31,7 @@ def http_check_passes(check: HttpCheck) -> bool:
         page = http.request("GET", check.url, deadline=deadline, max_bytes=_MAX_PAGE_BYTES, expect=check.expect)
     except HttpError:
         return False
-    return check.body is None or re.search(check.body, page.body.decode(errors="replace")) is not None
+    return check.body is None or search_pattern(check.body).matches(page.body.decode(errors="replace"))
 
 
 class LogFile(NamedTuple):
@@ -95,7 +97,10 @@ class LogReader:
         began: Sequence[int] = positions.get("began") or now
         self.inode, self.offset = began
         self._step_end: Sequence[int] = positions.get("ended") or began
-        self._partial_line = b""
+        self._line_start = b""
+        """Of the line that has not ended yet."""
+        self._absent = _pattern_of(check.absent)
+        self._present = _pattern_of(check.present)
         self._forbidden_line: str | None = None
         self._required_found = check.present is None
 
@@ -104,26 +109,30 @@ class LogReader:
         if not part.inode:
             return LogMatches(self._forbidden_line, None if part.inode is None else self._required_found)
         if part.inode != self.inode or part.size < self.offset:
-            self.inode, self.offset, self._partial_line, self._step_end = part.inode, 0, b"", [part.inode, 0]
+            self.inode, self.offset, self._line_start, self._step_end = part.inode, 0, b"", [part.inode, 0]
         read = part.data.encode("latin-1")
-        *lines, self._partial_line = (self._partial_line + read).split(b"\n")
-        at = self.offset + len(read) - len(self._partial_line) - sum(len(line) + 1 for line in lines)
-        self.offset += len(read)
-        if len(self._partial_line) > MAX_LOG_BYTES:  # a log that never ends its line is not collected for ever
-            lines.append(self._partial_line)
-            self._partial_line = b""
-        for line in lines:
+        at = self.offset
+        *ended, rest = read.split(b"\n")
+        for line in ended:
             at += len(line) + 1
-            self._match_line(line.decode(errors="replace"), after=at > self._step_end[1])
+            self._match_line(self._line_start + line, after=at > self._step_end[1])
+            self._line_start = b""
+        self.offset += len(read)
+        self._line_start += rest
+        whole = len(self._line_start) // _MAX_LINE_BYTES * _MAX_LINE_BYTES
+        if whole:  # a log that never ends its line is neither waited for nor collected
+            self._match_line(self._line_start[:whole], after=self.offset > self._step_end[1])
+            self._line_start = self._line_start[whole:]
         return LogMatches(self._forbidden_line, self._required_found)
 
-    def _match_line(self, line: str, *, after: bool) -> None:
-        if self._check.present is not None and re.search(self._check.present, line):
-            self._required_found = True
-        if (
-            after
-            and self._forbidden_line is None
-            and self._check.absent is not None
-            and re.search(self._check.absent, line)
-        ):
-            self._forbidden_line = line.strip()[:300]
+    def _match_line(self, line: bytes, *, after: bool) -> None:
+        for start in range(0, max(len(line), 1), _MAX_LINE_BYTES):
+            text = line[start : start + _MAX_LINE_BYTES].decode(errors="replace")
+            if self._present is not None and self._present.matches(text):
+                self._required_found = True
+            if after and self._forbidden_line is None and self._absent is not None and self._absent.matches(text):
+                self._forbidden_line = text.strip()[:300]
+
+
+def _pattern_of(text: str | None) -> Pattern | None:
+    return None if text is None else search_pattern(text)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from watchdog.core.model import Labels, Millis, Verdict
+from watchdog.core.text import quote_label
 from watchdog.core.units import format_duration, format_value
 from watchdog.rules.compile import Check
 
@@ -30,7 +31,8 @@ def render_summary(summary: str, check: Check, verdict: Verdict, bad_for: Millis
             case "baseline":
                 return "none" if check.baseline is None else format_value(check.baseline, check.unit)
             case "labels" if "." in found[1]:
-                return label_values.get(found[1].partition(".")[2], "none")
+                value = label_values.get(found[1].partition(".")[2])
+                return "none" if value is None else quote_label(value)
             case "labels":
                 return format_labels(label_values) or "none"
             case "duration":
@@ -49,8 +51,8 @@ def render_summary(summary: str, check: Check, verdict: Verdict, bad_for: Millis
 
 
 def format_labels(labels: Mapping[str, str]) -> str:
-    """``disk=/data, team=infra``"""
-    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    """``disk=/data, team="infra and ops"``"""
+    return ", ".join(f"{name}={quote_label(value)}" for name, value in sorted(labels.items()))
 
 
 def format_limit(check: Check) -> str:
@@ -62,8 +64,12 @@ def format_limit(check: Check) -> str:
 
 def unknown_placeholders(summary: str) -> list[str]:
     """What stands in ``{{ }}`` and means nothing; also an unclosed ``{{`` and a ``}}`` that closes nothing."""
-    found = re.findall(r"\{\{(.*?)\}\}", summary, re.DOTALL)
-    rest = re.sub(r"\{\{.*?\}\}", "", summary, flags=re.DOTALL)
+    before, *parts = summary.split("{{")
+    found, rest = list[str](), [before]
+    for part in parts:
+        inside, closed, behind = part.partition("}}")
+        found += [inside] if closed else []
+        rest.append(behind if closed else "{{")
     wrong = [text.strip() for text in found if not _KNOWN_PLACEHOLDER.fullmatch(text.strip())]
-    wrong += ["an unclosed {{"] if "{{" in rest else []
-    return wrong + (["a }} that closes nothing"] if "}}" in rest else [])
+    wrong += ["an unclosed {{"] if any("{{" in text for text in rest) else []
+    return wrong + (["a }} that closes nothing"] if any("}}" in text for text in rest) else [])

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ConnectionModel, FilePath, Millis, Sample
+from watchdog.core.model import ConnectionModel, FilePath, Millis, Regex, Sample
+from watchdog.core.pattern import search_pattern
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 
@@ -24,7 +25,7 @@ class ProcessSource(ConnectionModel):
     """Find it as the main process of this systemd unit."""
     pid_file: FilePath | None = None
     """Find it by the process id in this file."""
-    cmdline: str | None = None
+    cmdline: Regex | None = None
     """Find it by a regular expression, searched in the command line (arguments joined by spaces)."""
     user: str | None = None
     """Whose process it must be, by name or number; when not said, the owner of `pid_file`, or of the first that `cmdline` found."""
@@ -43,12 +44,8 @@ class ProcessSource(ConnectionModel):
     @field_validator("cmdline")
     @classmethod
     def _validate_cmdline(cls, cmdline: str | None) -> str | None:
-        try:
-            if cmdline is not None and not cmdline.strip():
-                raise ValueError("an empty expression finds every process — say what the command line holds")
-            re.compile(cmdline or "")
-        except re.error as fault:
-            raise ValueError(f"no regular expression: {fault} — dots and brackets need a backslash") from None
+        if cmdline is not None and not cmdline.strip():
+            raise ValueError("an empty expression finds every process — say what the command line holds")
         return cmdline
 
     @model_validator(mode="after")
@@ -74,7 +71,7 @@ class ProcessSource(ConnectionModel):
         elif self.pid_file is not None:
             process = procfs.find_by_pid_file(Path(self.pid_file), self.user)
         else:
-            process = procfs.find_by_cmdline(re.compile(self.cmdline or ""), self.user, state)
+            process = procfs.find_by_cmdline(search_pattern(self.cmdline or ""), self.user, state)
         measured = procfs.process_metrics(process, self.children, state, cache, now, self._display_name())
         values["process_up"] = 0.0 if measured is None else 1.0
         values |= measured or {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from watchdog.core.model import Labels, Millis
+from watchdog.core.pattern import Pattern
 
 METRIC_NAME_LABEL = "__name__"
 """The label that carries the metric's name."""
@@ -22,11 +22,12 @@ class Matcher:
     label: str
     op: Literal["=", "!=", "=~", "!~"]
     value: str
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
+    """Of `=~` and `!~`."""
 
     def matches(self, value: str) -> bool:
         if self.pattern is not None:
-            return (self.pattern.fullmatch(value) is not None) == (self.op == "=~")
+            return self.pattern.matches(value) == (self.op == "=~")
         return (value == self.value) == (self.op == "=")
 
 

@@ -1,4 +1,4 @@
-"""`/`, /metrics, /healthz, /api/status and /api/query over HTTP, in threads of their own: a stuck page delays no rollback.
+"""Serves the pages over HTTP, in threads of their own: a stuck page delays no rollback, a slow reader no other.
 
 The standard library's server is all that five pages take: a framework costs 4 MB, a twelfth of a start, and ten wake-ups
 a second.
@@ -7,92 +7,39 @@ a second.
 from __future__ import annotations
 
 import contextlib
-import json
+import io
+import re
+import select
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from http.server import BaseHTTPRequestHandler
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-
-from watchdog.core.errors import WatchdogError
 from watchdog.core.telemetry import log
-from watchdog.web.status_page import render_status_page
-
-Status = dict[str, Any]
+from watchdog.web.guard import SECURITY_HEADERS, content_security_policy, own_names, refuse_host, refuse_other_site
+from watchdog.web.pages import PageHandler, PageRequest, Response
+from watchdog.web.query_process import ReaderGoneError
 
 _MAX_CONNECTIONS = 32
-"""Readers at a time; one more is turned away, for each holds a thread."""
-_SOCKET_TIMEOUT = 10.0
-"""Seconds that a reader may keep us waiting for its next byte; and for all of them, when others are turned away."""
-
-
-class Response(NamedTuple):
-    body: str | bytes
-    content_type: str = "text/plain; charset=utf-8"
-    code: int = 200
-
-
-PageHandler = Callable[[Mapping[str, str], str], Response]
-"""What stands in the address, and the reader's Accept header → what it is told."""
-
-
-def build_routes(
-    registry: CollectorRegistry,
-    health: Callable[[], str | None],
-    status: Callable[[], Status],
-    query: Callable[[Mapping[str, str]], Status],
-) -> dict[str, PageHandler]:
-    """By path. `health` says what is wrong, or None. `status` and `query` may block for a moment: they ask the daemon's
-    own loop.
-
-    `query` is given what stands in the address (expr, at, from, to, step); it raises WatchdogError where that is wrong.
-    """
-
-    def metrics(_: Mapping[str, str], accept: str) -> Response:
-        encode, content_type = choose_encoder(accept)
-        return Response(encode(registry), content_type)
-
-    def healthz(*_: object) -> Response:
-        problem = health()
-        return Response("ok\n") if problem is None else Response(f"{problem}\n", code=503)
-
-    def home(*_: object) -> Response:
-        return Response(render_status_page(status()), "text/html; charset=utf-8")
-
-    def api_status(*_: object) -> Response:
-        return _json_response(status())
-
-    def api_query(asked: Mapping[str, str], _: str) -> Response:
-        try:
-            return _json_response(query(asked))
-        except WatchdogError as error:
-            return _json_response({"error": str(error)}, 400)
-
-    return {"/": home, "/metrics": metrics, "/healthz": healthz, "/api/status": api_status, "/api/query": api_query}
-
-
-def _forbid_cross_site(*_: object) -> Response:
-    """Any web page can have a browser on this machine ask us what costs time."""
-    return Response("these pages are not for other web sites\n", code=403)
-
-
-def _json_response(value: object, code: int = 200) -> Response:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text, "application/json", code)
+"""Readers at a time, for each holds a thread; for one more the one that keeps us waiting longest has to go."""
+_PATIENCE = 10.0
+"""Seconds for a whole request to come, and for a whole answer to be taken."""
+_MAX_HEAD = 64 * 1024
+"""Bytes of a request with all its headers."""
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class WebServer:
     """A running web server. `port` is the one that was really bound."""
 
-    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int) -> None:
-        """Binds at once. Raises OSError when the address is taken or not ours."""
-        self._server = _ThreadedServer(routes, host, port)
+    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int, hosts: Collection[str] = ()) -> None:
+        """Binds at once. `hosts`: more names under which it may be asked. Raises OSError when the address is taken or not
+        ours."""
+        self._server = _ThreadedServer(routes, host, port, own_names(host, hosts))
         self.port: int = self._server.server_address[1]
         # It looks for its end once a poll: `close` wakes it instead, and an idle watchdog sleeps.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(3_600.0,), name="web", daemon=True)
@@ -114,33 +61,39 @@ class _ThreadedServer(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int) -> None:
+    def __init__(self, routes: Mapping[str, PageHandler], host: str, port: int, names: Collection[str]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.routes = routes
+        self.routes, self.names = routes, names
         self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        self._connections: dict[socket.socket, float] = {}
+        self.waiting: dict[socket.socket, None] = {}
+        """Readers that we wait for, in the order in which they began to keep us waiting."""
         super().__init__((host, port), _HttpHandler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._slots.acquire(blocking=False):
-            self._connections[request] = time.monotonic()
-            super().process_request(request, client_address)
-            return
-        self.shutdown_request(request)
-        for (
-            reader,
-            since,
-        ) in self._connections.copy().items():  # one that drips its request a byte at a time never falls silent
-            if time.monotonic() - since > _SOCKET_TIMEOUT:
+        if not self._slots.acquire(blocking=False):
+            slowest = next(iter(self.waiting.copy()), None)
+            if slowest is not None:
                 with contextlib.suppress(OSError):
-                    reader.shutdown(socket.SHUT_RDWR)
+                    slowest.shutdown(socket.SHUT_RDWR)
+            if not self._slots.acquire(timeout=1.0):
+                self.shutdown_request(request)
+                return
+        self.waiting[request] = None
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads
+            self._forget(request)
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._connections.pop(request, None)
-            self._slots.release()
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        self.waiting.pop(request, None)
+        self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a reader went away, or is slow
         log.debug("web: a reader was lost", exc_info=True)
@@ -150,34 +103,118 @@ class _HttpHandler(BaseHTTPRequestHandler):
     """One request; the connection is closed after it, so that no idle one holds a thread."""
 
     server: _ThreadedServer
-    server_version = "trading-watchdog"
-    sys_version = ""
-    timeout = _SOCKET_TIMEOUT
+    connection: socket.socket
+
+    def handle(self) -> None:
+        self.requestline, self.command, self.close_connection = "", "", True
+        head = self._receive_head()
+        self.server.waiting.pop(self.connection, None)
+        if len(head) > _MAX_HEAD:
+            self._send(Response.text("the request is too long", 431 if b"\n" in head[:_MAX_HEAD] else 414))
+        elif head:
+            self.rfile.close()
+            self.rfile = io.BytesIO(head)
+            self.handle_one_request()
+
+    def _receive_head(self) -> bytes:
+        """The request with its headers, or more than is read; nothing where it did not come."""
+        deadline, head = time.monotonic() + _PATIENCE, b""
+        while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) <= _MAX_HEAD:
+            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
+            some = self.connection.recv(8_192)
+            if not some:
+                return b""
+            head += some
+        return head
+
+    def parse_request(self) -> bool:
+        """Whether it is one that is answered by a page; if not, it has been answered."""
+        if not super().parse_request():
+            return False
+        if self.request_version == "HTTP/0.9":
+            self._send(Response.text("this is no request", 400))
+        elif self.command not in ("GET", "HEAD"):
+            self._send(Response.text("these pages are only read", 405, {"Allow": "GET, HEAD"}))
+        else:
+            return True
+        return False
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        page = self.server.routes.get(address.path)
-        if self.headers.get("Sec-Fetch-Site") == "cross-site" and self.headers.get("Sec-Fetch-Dest") != "document":
-            page = _forbid_cross_site
+        reply = self._answer()
         try:
-            reply = (
-                Response("Not Found", code=404)
-                if page is None
-                else page(dict(parse_qsl(address.query, keep_blank_values=True)), self.headers.get("Accept", ""))
-            )
-        except Exception:
-            log.exception("web: %s broke", address.path)
-            reply = Response("Internal Server Error", code=500)
-        body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
-        self.send_response(reply.code)
-        self.send_header("Content-Type", reply.content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+            self._send(reply)
+        finally:
+            if reply.on_sent is not None:
+                reply.on_sent()
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def _answer(self) -> Response:
+        target, given = self.path, self.headers.get_all("Host", [])
+        if target[:7].lower() == "http://":
+            authority, _, rest = target[7:].partition("/")
+            target, given = f"/{rest}", [authority]
+        path, _, query = target.partition("#")[0].partition("?")
+        if len(given) > 1 or (not given and self.request_version != "HTTP/1.0"):
+            return Response.text("a request has one Host header", 400)
+        authority = given[0].strip() if given else ""
+        refused = (refuse_host(authority, self.server.names) if given else None) or refuse_other_site(
+            self.headers,  # type: ignore[arg-type]  # a Message is as good as a mapping
+            path,
+            authority,
+        )
+        if refused is not None:
+            return Response.text(refused[1], refused[0])
+        page = self.server.routes.get(path)
+        if page is None:
+            return Response.text("there is no such page", 404)
+        try:
+            if _BAD_ESCAPE.search(query):
+                raise ValueError
+            params = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=32))
+        except ValueError:  # bytes that are no UTF-8 as well
+            return Response.text("what stands after the ? cannot be read: check its percent signs", 400)
+        try:
+            return page(PageRequest(params, self.headers.get("Accept", ""), self.connection.fileno()))
+        except ReaderGoneError:
+            raise
+        except TimeoutError:
+            return Response.text(
+                "the watchdog is too busy to say it - ask again in a moment", 503, {"Retry-After": "1"}
+            )
+        except Exception:
+            log.exception("web: %s broke", path)
+            return Response.text("Internal Server Error", 500)
+
+    def _send(self, reply: Response) -> None:
+        self.server.waiting[self.connection] = None
+        self.request_version = "HTTP/1.0"  # else the oldest readers would get no headers
+        self.send_response_only(reply.code)
+        policy = {"Content-Security-Policy": content_security_policy()}
+        about = {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body)), "Connection": "close"}
+        for name, value in {**about, **SECURITY_HEADERS, **policy, **reply.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        deadline, left = time.monotonic() + _PATIENCE, memoryview(reply.body)
+        while left:
+            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
+            left = left[self.connection.send(left) :]
+        with contextlib.suppress(OSError):  # what came after the request: unread, it would take the answer away
+            for _ in range(16):
+                if not select.select([self.connection], [], [], 0)[0] or not self.connection.recv(65_536):
+                    break
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What the standard library refuses: in one line, and nothing of it repeated."""
+        texts = {
+            414: "the request is too long",
+            431: "the headers are too many or too long",
+            505: "HTTP/1.1 is spoken here",
+        }
+        self._send(Response.text(texts.get(code, "this is no request"), code))
 
     def log_message(self, *args: object) -> None:
         """Who reads a page is nobody's news."""

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import html
+from base64 import b64encode
 from collections.abc import Mapping
-from html import escape
+from hashlib import sha256
 from typing import Any
 
+from watchdog.core.text import escape
 from watchdog.web.status_rows import build_status_rows, format_time
 
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }
+h1 { font-size: 1.3rem; margin: .2rem 0 1rem }
+h2 { font-size: 1rem; margin: 1.2rem 0 .2rem; opacity: .7 }
+dl { margin: 0 }
+dl div { display: grid; grid-template-columns: 15rem 1fr; border: 0 solid #8884; border-width: 1px 0 0 .35rem }
+dt, dd { margin: 0; padding: .25rem .6rem; overflow-wrap: anywhere }
+dt { font-weight: 600 }
+.ok { border-left-color: #2a9d4a }
+.warn { border-left-color: #e0a100; background: #e0a10022 }
+.crit { border-left-color: #d62828; background: #d6282822 }
+.none dd { opacity: .7 }
+p { opacity: .7; font-size: .85rem; margin-top: 1.5rem }
+@media (max-width: 36rem) { dl div { display: block } dd { padding-top: 0 } }
+"""
+STYLE_HASH = f"sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}"
+"""Of the one style that the page has, for its Content-Security-Policy."""
 _TEMPLATE = """\
 <!doctype html>
 <html lang="en">
@@ -15,22 +36,7 @@ _TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="refresh" content="5">
 <title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }}
-h1 {{ font-size: 1.3rem; margin: .2rem 0 1rem }}
-h2 {{ font-size: 1rem; margin: 1.2rem 0 .2rem; opacity: .7 }}
-dl {{ margin: 0 }}
-dl div {{ display: grid; grid-template-columns: 15rem 1fr; border: 0 solid #8884; border-width: 1px 0 0 .35rem }}
-dt, dd {{ margin: 0; padding: .25rem .6rem; overflow-wrap: anywhere }}
-dt {{ font-weight: 600 }}
-.ok {{ border-left-color: #2a9d4a }}
-.warn {{ border-left-color: #e0a100; background: #e0a10022 }}
-.crit {{ border-left-color: #d62828; background: #d6282822 }}
-.none dd {{ opacity: .7 }}
-p {{ opacity: .7; font-size: .85rem; margin-top: 1.5rem }}
-@media (max-width: 36rem) {{ dl div {{ display: block }} dd {{ padding-top: 0 }} }}
-</style>
+<style>{style}</style>
 <h1>{title}</h1>
 {sections}
 <p>As of {now}, looked at anew every 5 s. Version {version}.
@@ -58,7 +64,7 @@ def render_status_page(status: Mapping[str, Any]) -> str:
         if row.state in names_by_state and kind in ("target", "rule", "source"):
             names_by_state[row.state].append(row.name)
         rows_by_kind[kind].append(
-            f'<div class="{row.state}"><dt>{escape(row.name)}</dt><dd>{escape(row.text)}</dd></div>\n'
+            f'<div class="{row.state}"><dt>{_html(row.name)}</dt><dd>{_html(row.text)}</dd></div>\n'
         )
     worst = next((f"{mood}: {', '.join(names)}" for mood, names in names_by_state.items() if names), "nothing is wrong")
     sections = (
@@ -67,8 +73,13 @@ def render_status_page(status: Mapping[str, Any]) -> str:
         if rows_by_kind[kind]
     )
     return _TEMPLATE.format(
-        title=escape(f"Trading Watchdog – {worst}"),
+        title=_html(f"Trading Watchdog – {worst}"),
         sections="".join(sections),
         now=format_time(status["now"]),
-        version=escape(status["version"]),
+        version=_html(status["version"]),
+        style=_STYLE,
     )
+
+
+def _html(text: str) -> str:
+    return html.escape(escape(text))

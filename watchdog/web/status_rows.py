@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from watchdog.core.model import Millis
+from watchdog.core.text import quote_label
 from watchdog.core.units import format_duration, format_value
 
 _PHASE_ORDER = ("firing", "easing", "pending", "no data", "ok")
@@ -78,7 +79,7 @@ def format_time(t: Millis) -> str:
 
 
 def _rule_with_labels(rule: Mapping[str, Any]) -> str:
-    return str(rule["rule"]) + "".join(f" {name}={value}" for name, value in rule["labels"].items())
+    return str(rule["rule"]) + "".join(f" {name}={quote_label(value)}" for name, value in rule["labels"].items())
 
 
 def _display_phase(rule: Mapping[str, Any]) -> str:

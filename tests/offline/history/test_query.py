@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -15,9 +15,12 @@ from prometheus_client import CollectorRegistry
 from watchdog.cli.command_line import main
 from watchdog.core.model import Sample
 from watchdog.offline.history.page_builder import HistoryError
-from watchdog.offline.history.query import MAX_POINTS, QueryTimes, copy_pages, metrics_in, run_query
+from watchdog.offline.history.query import MAX_POINTS, QueryTimes, encode_answer, run_query
 from watchdog.tsdb.head import Head
-from watchdog.web.server import WebServer, build_routes
+from watchdog.tsdb.page import PageList
+from watchdog.tsdb.page_copy import PageCopy, copy_in_slices
+from watchdog.web.pages import build_routes
+from watchdog.web.server import WebServer
 
 T = 1_767_225_600_000
 CSV = 'time,a,"b{x=""1""}"\n' + "".join(f"{T + 1_000 * i},{i},{'' if i < 5 else i * i}\n" for i in range(10))
@@ -128,9 +131,21 @@ def _make_store() -> Head:
     return store
 
 
-def test_a_snapshot_says_the_same_and_does_not_move(capsys: pytest.CaptureFixture[str]) -> None:
+def _copy(store: Head, *names: str) -> Generator[None, None, list[PageCopy]]:
+    return copy_in_slices(store.pages, names, T - 1, T + 1_000_000)
+
+
+def _finish(slices: Generator[None, None, list[PageCopy]]) -> PageList:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as done:
+            return PageList([page.page() for page in done.value])
+
+
+def test_a_copy_says_the_same_and_does_not_move() -> None:
     store = _make_store()
-    copied, times = copy_pages(store, metrics_in("rate(a[3s]) + a")), np.array([T + 4_000])
+    copied, times = _finish(_copy(store, "a")), np.array([T + 4_000])
     before = run_query("rate(a[3s]) + a", copied, times)[1]
 
     assert before == run_query("rate(a[3s]) + a", store, times)[1]
@@ -140,15 +155,60 @@ def test_a_snapshot_says_the_same_and_does_not_move(capsys: pytest.CaptureFixtur
     assert run_query("a", copied, np.array([T + 4_600]))[1]["series"][0]["values"] == [4.0]
 
 
+def test_what_comes_and_goes_while_it_is_copied_mixes_no_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchdog.tsdb.page_copy._SLICE_CELLS", 1)
+    store = Head({"": 10_000})
+    names = [f"m{i}" for i in range(6)]
+
+    def read(t: int, which: list[str]) -> None:
+        store.ingest("bot", t, [Sample(name, (), t, t + float(name[1:])) for name in which])
+
+    for i in range(5):
+        read(T + 1_000 * i, names)
+    slices, copied = _copy(store, ""), None
+    for i in range(5, 400):  # a series comes, others go and are forgotten, the columns that it copies are trimmed
+        if i % 3 == 0 and copied is None:
+            try:
+                next(slices)
+            except StopIteration as done:
+                copied = PageList([page.page() for page in done.value])
+        read(T + 1_000 * i, [*names[: 6 - i // 100], f"m{10 + i // 50}"])
+
+    for page in (_finish(slices) if copied is None else copied).pages:
+        assert page.keys
+        for row, key in enumerate(page.keys):
+            if (name := dict(key)["__name__"]) != "up":
+                there = page.v[row] == page.v[row]
+                assert (page.v[row][there] == page.t[there] + float(name[1:])).all()
+
+
+def test_an_answer_is_cut_off_before_it_is_made(history_file: str) -> None:
+    times = T + 1_000 * np.arange(10)
+    result, as_json = run_query("a", _make_store(), times)
+
+    whole = encode_answer("a", times, result, 100_000)
+
+    assert json.loads(whole) == as_json
+    assert encode_answer("a", times, result, len(whole)) == whole
+    for size in (10, len(whole) - 1):
+        with pytest.raises(HistoryError, match="series × 10 times is more than 0 MiB — ask for fewer series"):
+            encode_answer("a", times, result, size)
+
+
+def test_an_answer_without_series_is_json() -> None:
+    result, as_json = run_query("none", _make_store(), np.array([T]))
+    assert json.loads(encode_answer("none", np.array([T]), result, 1_000)) == as_json
+
+
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[Callable[[], Path]]:
     """A folder whose watchdog.yaml names a server that answers as the daemon does."""
     store = _make_store()
     servers = []
 
-    def query(asked: Mapping[str, str]) -> dict[str, object]:
+    def query(asked: Mapping[str, str], _: int) -> bytes:
         when = QueryTimes(asked.get("at"), asked.get("from"), asked.get("to"), asked.get("step"))
-        return run_query(asked["expr"], store, when.times(T + 4_000))[1]
+        return json.dumps(run_query(asked["expr"], store, when.times(T + 4_000))[1]).encode()
 
     def start() -> Path:
         server = WebServer(build_routes(CollectorRegistry(), lambda: None, dict, query), "127.0.0.1", 0)

@@ -18,6 +18,7 @@ from watchdog.offline.history.page_builder import HistoryError
 from watchdog.promql import evaluate, parse
 from watchdog.tsdb.archive import RetentionLimits
 from watchdog.tsdb.page import PageList
+from watchdog.tsdb.page_copy import copy_in_slices
 
 NOW = T + 3 * H
 
@@ -147,25 +148,37 @@ def test_what_memory_has_let_go_of_is_read_from_the_file(tmp_path: Path) -> None
     dog.keep_values(NOW, m=-1.0)  # not written down yet
     times = np.array([T + H, NOW - 50 * S, NOW])
 
-    series = query.with_stored_history(tmp_path / "series.db", "m", query.copy_pages(dog.store, ["m"]), times)
-    only_memory = query.with_stored_history(tmp_path / "series.db", "m", query.copy_pages(dog.store, ["m"]), times[2:])
+    def ask(text: str, at: np.ndarray, file: str = "series.db") -> PageList:
+        reads = query.find_read_range(parse(text), at)
+        return query.with_stored_history(tmp_path / file, copy_of(dog.store, reads), reads)
+
+    series, only_memory = ask("m", times), ask("m", times[2:])
 
     assert evaluate_times("m", series, *times.tolist()) == [{BOT: 3600}, {BOT: 3 * 3600 - 50}, {BOT: -1}]
-    long = query.with_stored_history(
-        tmp_path / "series.db", "count_over_time(m[3h])", query.copy_pages(dog.store, ["m"]), times[2:]
-    )
+    long = ask("count_over_time(m[3h])", times[2:])
     assert evaluate_times("count_over_time(m[3h])", long, NOW) == [{BOT: 3 * 360}]
     assert evaluate_times("m", only_memory, NOW) == [{BOT: -1}]
     assert evaluate_times("m", only_memory, T + H) == [{}]
-    nothing = query.with_stored_history(tmp_path / "none.db", "m", query.copy_pages(dog.store, ["m"]), times)
-    assert evaluate_times("m", nothing, T + H) == [{}]
+    assert evaluate_times("m", ask("m", times, "none.db"), T + H) == [{}]
+    later = ask("m offset -10m", np.array([T + H]))
+    assert evaluate_times("m offset -10m", later, T + H) == [{BOT: 3600 + 600}]
+
+
+def copy_of(store: PageList, reads: query.ReadRange) -> PageList:
+    slices = copy_in_slices(store.pages, reads.metrics, reads.after, reads.until)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as done:
+            return PageList([page.page() for page in done.value])
 
 
 def test_a_question_about_too_much_of_the_past_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_MAX_SAMPLES", 1_000)
+    monkeypatch.setattr(query, "MAX_SAMPLES", 1_000)
+    reads = query.find_read_range(parse("avg_over_time(m[3h])"), np.array([NOW]))
 
     with pytest.raises(HistoryError, match="--history series"):
-        query.with_stored_history(folder / "series.db", "avg_over_time(m[3h])", PageList(), np.array([NOW]))
+        query.with_stored_history(folder / "series.db", PageList(), reads)
 
 
 def test_without_a_watchdog_query_reads_the_file_of_the_configuration(

@@ -82,7 +82,7 @@ class GitAction(ActionModel):
     @field_validator("push")
     @classmethod
     def _validate_remote(cls, remote: str | None) -> str | None:
-        if remote is not None and re.search(r"://[^/@]*:[^/@]*@", remote):
+        if remote is not None and re.search(r"://[^/@:]*:[^/@]*@", remote):
             raise ValueError(
                 "an address with a password would stand in the journal and in messages; name a remote, as origin"
             )
@@ -224,6 +224,13 @@ class GitAction(ActionModel):
         if captured["already"]:
             return None
         return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
+
+    def local_remotes(self) -> list[Path]:
+        """What is written outside of the repository: the one that it is pushed to, when that lies on this machine."""
+        if self.push is None:
+            return []
+        repo = repository.open_repository(self.repo, _QUERY_TIMEOUT_MS)
+        return repository.local_remote(repo, self.push)
 
     def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
         """Full names, as far as they are known: git would follow links on the way to them."""

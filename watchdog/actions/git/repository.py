@@ -397,6 +397,18 @@ def push_head(repo: Repository, remote: str) -> str:
     return f"pushed {branch.removeprefix(BRANCH_REFS)} to {remote}"
 
 
+def local_remote(repo: Repository, remote: str) -> list[Path]:
+    """A file within the git directory of a remote that is named by a path; none for one that is reached by a network."""
+    ran = repo.git("remote", "get-url", "--push", "--", remote, ok=(0, 2, 128, 129))
+    address = (os.fsdecode(ran.stdout_bytes).strip() if ran.exit_code == 0 else remote).removeprefix("file://")
+    if not address.startswith(("/", "./", "../")):
+        return []
+    there = Path(os.path.realpath(repo.work_tree / address))
+    found = find_git_folders(there)
+    ensure_owned([there])
+    return [(there if found is None else found.git_dir) / "HEAD"]
+
+
 def file_content(repo: Repository, commit: str, path: str) -> bytes:
     """A file of a commit as it would lie in the work tree: line ends and filters applied."""
     return repo.git("cat-file", "--filters", f"{commit}:{path}").stdout_bytes

@@ -9,7 +9,7 @@ from watchdog.actions.values.located_value import LocatedValue, Scalar, exactly_
 from watchdog.core.errors import ActionError
 
 _SECTION = re.compile(r"\[([^\]\r\n]+)\][ \t]*(?:[;#].*)?")
-_ASSIGNMENT = re.compile(r"([^\s=:;#\[][^=:]*?)[ \t]*[=:][ \t]*(.*?)[ \t]*")
+_KEY = re.compile(r"([^\s=:;#\[][^=:]*)[=:][ \t]*")
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
@@ -21,13 +21,13 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
             found.append(found.pop()._replace(end=-1))  # the value goes on here
         elif heading := _SECTION.fullmatch(line):
             section, last = heading[1], False
-        elif sets := _ASSIGNMENT.fullmatch(line.lstrip(" \t")):
-            indent = len(line) - len(line.lstrip(" \t"))
+        elif sets := _KEY.match(line.lstrip(" \t")):
+            indent, key = len(line) - len(line.lstrip(" \t")), sets[1].rstrip(" \t")
             # configparser takes keys in any case; two that differ in nothing else are one.
-            last = (f"{section}.{sets[1]}" if section else sets[1]).lower() == name.lower()
+            last = (f"{section}.{key}" if section else key).lower() == name.lower()
             if last:
-                start = position + indent + sets.start(2)
-                found.append(_located(start, sets[2]))
+                start = indent + sets.end()
+                found.append(_located(position + start, line[start:].rstrip(" \t")))
         elif line.strip():
             last = False
         position += len(raw) + 1

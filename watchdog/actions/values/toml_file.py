@@ -25,8 +25,13 @@ _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
 _TEXT = re.compile(r""""{3}(?:[^\\]|\\.)*?"{3,5}|'{3}.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'""", re.DOTALL)
 _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
 
+_LONG_KEY = re.compile(r"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){50}""")
+"""More parts than any key has: the time of the standard library grows with their square."""
+
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    if _LONG_KEY.search(text):
+        raise ActionError(f"{file_name} holds a key of more than 50 parts — set the flag by hand")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
         tables = list(_TomlScanner(text).tables())
@@ -77,7 +82,7 @@ class _TomlScanner:
     def tables(self) -> Iterator[tuple[tuple[str, ...], list[tuple[tuple[str, ...], ValueNode]]]]:
         """Each table's keys with what stands under it. What is in a list of tables cannot be named and is left out."""
         table: tuple[str, ...] = ()
-        lists: list[tuple[str, ...]] = []
+        lists: set[tuple[str, ...]] = set()
         members: list[tuple[tuple[str, ...], ValueNode]] = []
         while self._skip(_GAP) < len(self.text):
             if not self.text.startswith("[", self.position):
@@ -91,12 +96,12 @@ class _TomlScanner:
             table, members = self._parse_keys(), []
             self.position += 1 + many
             if many:
-                lists.append(table)
+                lists.add(table)
         if not self._is_in_list(table, lists):
             yield table, members
 
-    def _is_in_list(self, table: tuple[str, ...], lists: Sequence[tuple[str, ...]]) -> bool:
-        return any(table[: len(one)] == one for one in lists)
+    def _is_in_list(self, table: tuple[str, ...], lists: set[tuple[str, ...]]) -> bool:
+        return any(table[:length] in lists for length in range(1, len(table) + 1))
 
     def _parse_keys(self) -> tuple[str, ...]:
         keys = []

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from watchdog.core.model import Labels, Millis
+from watchdog.core.model import Millis
 from watchdog.core.units import parse_duration
 from watchdog.offline.history import series_db
 from watchdog.offline.history.page_builder import HistoryError, PageBuilder
 from watchdog.offline.history.text_format import parse_time
-from watchdog.promql import QueryResult, evaluate, metric_names, parse, required_lookback
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
-from watchdog.tsdb.page import Ints, PageList, SeriesPage
+from watchdog.promql import (
+    EvaluationLimits,
+    Expr,
+    QueryResult,
+    evaluate,
+    metric_names,
+    parse,
+    reads_beyond,
+    required_lookback,
+)
+from watchdog.tsdb import block_reader
+from watchdog.tsdb.page import Ints, PageList, Querier
 
 MAX_POINTS = 11_000
 """Times that one question may ask for; as many as Prometheus answers."""
-_MAX_SAMPLES = 20_000_000
+MAX_SAMPLES = 20_000_000
 """Samples of the past that one question may read in the daemon: 320 MB for a moment."""
+EVER: Millis = block_reader.TIME_MAX
 _DEFAULT_POINTS = 300
 """Times that are asked for when no step is said."""
 
@@ -62,7 +73,7 @@ class QueryTimes(NamedTuple):
 
 def parse_moment(text: str, now: Millis) -> Millis:
     """``now``, ``now-1h30m``, or a time as it stands in a file → ms. Raises HistoryError with the cure."""
-    relative = re.fullmatch(r"\s*now\s*(?:-\s*(\S+))?\s*", text)
+    relative = re.fullmatch(r"\s*now\s*+(?:-\s*(\S+)\s*)?", text)
     try:
         if relative is None:
             return parse_time(text)
@@ -82,24 +93,57 @@ def parse_step(text: str) -> Millis:
     return step
 
 
-def run_query(text: str, series: PageList, times: Ints) -> tuple[QueryResult, dict[str, Any]]:
+class ReadRange(NamedTuple):
+    """What of the past an expression reads at some times."""
+
+    metrics: frozenset[str]
+    """``""``: of every metric."""
+    after: Millis
+    until: Millis
+    """Samples with ``after < t <= until``."""
+
+
+def find_read_range(expr: Expr, times: Ints) -> ReadRange:
+    longest = max(required_lookback(expr).values(), default=0)
+    until = EVER if reads_beyond(expr) else int(times[-1])
+    return ReadRange(frozenset(metric_names(expr)), int(times[0]) - longest, until)
+
+
+def run_query(
+    text: str, series: Querier, times: Ints, limits: EvaluationLimits | None = None
+) -> tuple[QueryResult, dict[str, Any]]:
     """The result, and as JSON: times in ms; per series its labels and a value for each time, null where there is none.
 
     Numbers that JSON does not know are the texts "NaN", "+Inf" and "-Inf". Raises PromqlError.
     """
-    result = evaluate(parse(text), series, times)
-    as_json = {
-        "expr": text,
-        "times": times.tolist(),
-        "series": [
-            {
-                "labels": dict(key),
-                "values": [_json_value(v) if there else None for v, there in zip(values, present, strict=True)],
-            }
-            for key, values, present in zip(result.keys, result.values.tolist(), result.present.tolist(), strict=True)
-        ],
-    }
-    return result, as_json
+    result = evaluate(parse(text), series, times, limits=limits)
+    return result, {"expr": text, "times": times.tolist(), "series": list(_series_as_json(result))}
+
+
+def encode_answer(text: str, times: Ints, result: QueryResult, max_bytes: int) -> bytes:
+    """The JSON of `run_query` as text. Raises HistoryError as soon as it would be longer."""
+    head = json.dumps({"expr": text, "times": times.tolist()}, ensure_ascii=False, separators=(",", ":"))
+    parts = [head[:-1].encode(errors="replace") + b',"series":[']
+    size = len(parts[0]) + len(b"]}")
+    least = size + 2 * result.values.size  # a digit and a comma for each
+    for number, one in enumerate(_series_as_json(result) if least <= max_bytes else ()):
+        encoded = json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        parts.append(b"," + encoded if number else encoded)
+        size += len(parts[-1])
+        if size > max_bytes:
+            break
+    if max(size, least) > max_bytes:
+        cells = f"{len(result.keys):,} series × {times.size:,} times"
+        raise HistoryError(
+            f"the answer of {cells} is more than {max_bytes >> 20} MiB — ask for fewer series, or a longer step"
+        )
+    return b"".join(parts) + b"]}"
+
+
+def _series_as_json(result: QueryResult) -> Iterator[dict[str, Any]]:
+    for row, key in enumerate(result.keys):
+        cells = zip(result.values[row].tolist(), result.present[row].tolist(), strict=True)
+        yield {"labels": dict(key), "values": [_json_value(v) if there else None for v, there in cells]}
 
 
 def metrics_in(text: str) -> set[str]:
@@ -107,34 +151,18 @@ def metrics_in(text: str) -> set[str]:
     return metric_names(parse(text))
 
 
-def copy_pages(series: PageList, names: Collection[str]) -> PageList:
-    """A copy of all series of these metrics; ``""``: of everything. For readers in another thread."""
-    copied = []
-    for page in series.pages:
-        rows = [row for row, key in enumerate(page.keys) if "" in names or dict(key)[METRIC_NAME_LABEL] in names]
-        if rows:
-            keys: list[Labels] = [page.keys[row] for row in rows]
-            mine = SeriesPage(page.t.copy(), page.v[rows], keys, page.watched_since[rows])
-            mine.trimmed_until, mine.downtimes = page.trimmed_until, page.downtimes.copy()
-            copied.append(mine)
-    return PageList(copied)
-
-
-def with_stored_history(path: Path, text: str, series: PageList, times: Ints) -> PageList:
+def with_stored_history(path: Path, series: PageList, reads: ReadRange) -> PageList:
     """`series`, which are a copy of what is in memory, and before that what series.db holds, where that is read.
 
-    Raises HistoryError when that would be too much, PromqlError.
+    Raises HistoryError when that would be too much.
     """
-    after = int(times[0]) - max(required_lookback(parse(text)).values(), default=0)
-    if series.pages and all(page.trimmed_until <= after for page in series.pages):
+    if series.pages and all(page.trimmed_until <= reads.after for page in series.pages):
         return series
     if not series_db.is_series_db(path):
         return series
     found = PageBuilder("")
-    for page in (
-        *series.pages,
-        *series_db.read_pages(path, metrics_in(text), after, int(times[-1]), max_samples=_MAX_SAMPLES),
-    ):
+    stored = series_db.read_pages(path, reads.metrics, reads.after, reads.until, max_samples=MAX_SAMPLES)
+    for page in (*series.pages, *stored):
         found.add_page(page)
     return found.build()
 

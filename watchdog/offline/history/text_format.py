@@ -20,7 +20,8 @@ _KEY = r"[a-zA-Z_][a-zA-Z0-9_]*"
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
 _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _PAIR = re.compile(rf"\s*({_KEY})\s*=\s*({_QUOTED})\s*")
-SERIES_PATTERN = re.compile(rf"\s*({_NAME})\s*(?:\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?\s*")
+SERIES_PATTERN = re.compile(rf"({_NAME})(?:\s*+\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?")
+"""Without blanks around it: two that stand side by side would share them out in every way there is."""
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 MIN_EPOCH_MS = 100_000_000_000
@@ -124,7 +125,7 @@ def parse_time(text: str) -> Millis:
 
 def parse_series(text: str) -> tuple[str, Labels]:
     """``name{label="v"}`` → name and labels. Raises ValueError with the cure."""
-    found = SERIES_PATTERN.fullmatch(text)
+    found = SERIES_PATTERN.fullmatch(text.strip())
     if found is None:
         raise ValueError(f'{_shorten(text)} is no series — write a metric\'s name, or name{{label="value"}}')
     pairs = parse_labels(found[2] or "")

@@ -1,11 +1,15 @@
-"""What a report is made of, and how it is written: Markdown for a ticket, HTML for a browser. One content, two coats."""
+"""What a report is made of, and how it is written: Markdown for a ticket, HTML for a browser. One content, two coats, in both
+of which what others wrote is text and nothing else."""
 
 from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from watchdog.core.text import escape, escape_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +60,33 @@ def render_markdown(blocks: Iterable[Block]) -> str:
 def _block_markdown(block: Block) -> str:
     match block:
         case Heading(text=text, level=level):
-            return f"{'#' * level} {text}"
+            return f"{'#' * level} {_markdown(text)}"
         case Paragraph(text=text):
-            return text
+            return _markdown(text)
         case Bullets(items=items, boxes=boxes):
-            return "\n".join(f"- {'[ ] ' if boxes else ''}{item}" for item in items)
+            return "\n".join(f"- {'[ ] ' if boxes else ''}{_markdown(item)}" for item in items)
         case Table(head=head, rows=rows):
             return "\n".join(_markdown_row(cells) for cells in (head, ("---",) * len(head), *rows))
         case Code(text=text, language=language):
             fence = "```"
             while fence in text:
                 fence += "`"
-            return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+            return f"{fence}{language}\n{escape_lines(text).rstrip()}\n{fence}"
         case Image(text=text):
-            return text
+            return _markdown(text)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(map(_markdown, cells)) + " |"
+
+
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])\(|\|")
+"""What makes a tag, a link, a picture or a cell. Asterisks and underscores are left: they stand in names of files and flags."""
+
+
+def _markdown(text: str) -> str:
+    """One line, in which nothing leads anywhere. By entities: ahead of a backslash of ours there may be one of theirs."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escape(text))
 
 
 _STYLE = """
@@ -93,7 +106,7 @@ def render_html(title: str, blocks: Iterable[Block]) -> str:
     """A whole HTML page that needs nothing from elsewhere."""
     body = "\n".join(_block_html(block) for block in blocks)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_html(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
     )
 
@@ -101,27 +114,29 @@ def render_html(title: str, blocks: Iterable[Block]) -> str:
 def _block_html(block: Block) -> str:
     match block:
         case Heading(text=text, level=level):
-            return f"<h{level}>{html.escape(text)}</h{level}>"
+            return f"<h{level}>{_html(text)}</h{level}>"
         case Paragraph(text=text):
-            return f"<p>{html.escape(text)}</p>"
+            return f"<p>{_html(text)}</p>"
         case Bullets(items=items, boxes=boxes):
             box = '<input type="checkbox"> ' if boxes else ""
-            return "<ul>" + "".join(f"<li>{box}{html.escape(item)}</li>" for item in items) + "</ul>"
+            return "<ul>" + "".join(f"<li>{box}{_html(item)}</li>" for item in items) + "</ul>"
         case Table(head=head, rows=rows):
-            top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-            lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+            top = "".join(f"<th>{_html(cell)}</th>" for cell in head)
+            lines = ("".join(f"<td>{_html(cell)}</td>" for cell in row) for row in rows)
             return f"<table><tr>{top}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
         case Code(text=text, language=language):
-            inner = _diff_html(text) if language == "diff" else html.escape(text)
+            shown = html.escape(escape_lines(text)).rstrip("\n").split("\n")
+            inner = "\n".join(map(_diff_line, shown) if language == "diff" else shown)
             return f"<pre>{inner}</pre>"
         case Image(png=png, text=text):
             data = base64.b64encode(png).decode()
-            return f'<p><img alt="{html.escape(text)}" src="data:image/png;base64,{data}"></p>'
+            return f'<p><img alt="{_html(text)}" src="data:image/png;base64,{data}"></p>'
 
 
-def _diff_html(text: str) -> str:
-    kinds = {"+": "add", "-": "del"}
-    return "\n".join(
-        f'<span class="{kinds[line[0]]}">{html.escape(line)}</span>' if line[:1] in kinds else html.escape(line)
-        for line in text.splitlines()
-    )
+def _diff_line(line: str) -> str:
+    kind = {"+": "add", "-": "del"}.get(line[:1])
+    return f'<span class="{kind}">{line}</span>' if kind else line
+
+
+def _html(text: str) -> str:
+    return html.escape(escape(text))

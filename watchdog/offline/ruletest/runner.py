@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from watchdog.core.model import Labels, Millis
+from watchdog.core.pattern import Pattern
 from watchdog.core.units import format_promql_duration
 from watchdog.offline.ruletest.prometheus_evaluator import PrometheusRuleEvaluator
 from watchdog.offline.ruletest.sample_feed import SampleFeed
@@ -47,10 +47,10 @@ class CaseResult:
         return f"{self.test}: {self.subject}"
 
 
-def run_tests(file: TestFile, only: re.Pattern[str] | None = None) -> Iterator[CaseResult]:
+def run_tests(file: TestFile, only: Pattern | None = None) -> Iterator[CaseResult]:
     """One case for each expectation. `only`: tests whose name it finds something in."""
     for test in file.tests:
-        if only is None or only.search(test.name):
+        if only is None or only.matches(test.name):
             yield from _run_prometheus_tests(file, test)
             yield from _run_watchdog_tests(file, test)
 

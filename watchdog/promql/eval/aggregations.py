@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from watchdog.core.model import Labels
 from watchdog.promql.errors import PromqlError
+from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.eval.vectors import Keys, Scalar, Vector
 from watchdog.promql.functions import numeric
 from watchdog.promql.parse.nodes import AggregateExpr
@@ -38,10 +39,12 @@ Groups = tuple[Keys, list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]]
 """Result keys; for each size of group the result rows and, per row, the members in order of their labels."""
 
 
-def aggregate(node: AggregateExpr, vector: Vector, param: Scalar | str | None) -> Vector:
+def aggregate(
+    node: AggregateExpr, vector: Vector, param: Scalar | str | None, limits: EvaluationLimits | None = None
+) -> Vector:
     """`param`: what stands before the vector; a scalar for all but ``count_values``."""
     if isinstance(param, str):
-        return _count_values(node, vector, param)
+        return _count_values(node, vector, param, limits)
     if param is not None and node.op != "quantile":
         return _topk_or_bottomk(node, vector, param)
     keys, sizes = node.plan_cache.get(vector.keys, None, lambda: _plan_groups(node, vector.keys))
@@ -93,17 +96,22 @@ def _topk_or_bottomk(node: AggregateExpr, vector: Vector, how_many: Scalar) -> V
     return Vector(vector.keys, vector.v, chosen)
 
 
-def _count_values(node: AggregateExpr, vector: Vector, label: str) -> Vector:
+def _count_values(node: AggregateExpr, vector: Vector, label: str, limits: EvaluationLimits | None) -> Vector:
     """How many series have each value; the value goes into the label."""
     groups: dict[Labels, Ints] = {}
     dropped = node.without and label in node.labels
+    if limits is not None and not dropped:  # a series for each value that there is: told before any of them is made
+        limits.check_size("count_values", np.unique(vector.v[vector.present]).size, vector.v.shape[1])
     for row, key in enumerate(vector.keys):
         base = tuple(pair for pair in group_key(node, key) if pair[0] != label)
         values = vector.v[row]
         for value in np.unique(values[vector.present[row]]):
             same = np.isnan(values) if np.isnan(value) else values == value
             name = base if dropped else tuple(sorted([*base, (label, _format_float(float(value)))]))
-            count = groups.setdefault(name, np.zeros(values.size, np.int64))
+            if (count := groups.get(name)) is None:
+                count = groups[name] = np.zeros(values.size, np.int64)
+                if limits is not None:
+                    limits.check_size("count_values", len(groups), values.size)
             count += vector.present[row] & same
     counts = np.array(list(groups.values()), np.int64).reshape(len(groups), vector.v.shape[1])
     return Vector(tuple(groups), counts.astype(np.float64), counts > 0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from watchdog.core.model import Labels
 from watchdog.promql.errors import PromqlError
+from watchdog.promql.eval.limits import MAX_PAIRS, EvaluationLimits
 from watchdog.promql.eval.vectors import (
     Keys,
     MergePlan,
@@ -42,15 +43,21 @@ _COMPARISON_FUNCTIONS: dict[str, Callable[[Floats, Floats], Bools]] = dict(
     )
 )
 
-_MAX_PAIRS = 100_000
-"""Pairs under one signature; each of the many meets a single one at any time, so this many is a mistake."""
+_MAX_PAIRS_OF_SIGNATURE = 100_000
+"""Each of the many meets a single one at any time, so this many is a mistake."""
 
 Operand = Scalar | Vector
 
 
-def apply_binary_operator(node: BinaryExpr, lhs: Operand, rhs: Operand) -> Operand:
+def apply_binary_operator(
+    node: BinaryExpr, lhs: Operand, rhs: Operand, limits: EvaluationLimits | None = None
+) -> Operand:
     if isinstance(lhs, Vector) and isinstance(rhs, Vector):
-        return _apply_set_operator(node, lhs, rhs) if node.op in SET_OPERATORS else _match_vectors(node, lhs, rhs)
+        if node.op not in SET_OPERATORS:
+            return _match_vectors(node, lhs, rhs, limits)
+        if limits is not None:
+            limits.check_size(f"the operator {node.op}", len(lhs.keys) + len(rhs.keys), lhs.v.shape[1])
+        return _apply_set_operator(node, lhs, rhs)
     if isinstance(lhs, Vector):
         return _apply_with_scalar(node, lhs, lhs.v, rhs)
     if isinstance(rhs, Vector):
@@ -88,12 +95,14 @@ class SeriesPairs(NamedTuple):
     """Signatures that several series of one side share, with their rows on the side of the one, and their pairs."""
 
 
-def _match_vectors(node: BinaryExpr, lhs: Vector, rhs: Vector) -> Vector:
+def _match_vectors(node: BinaryExpr, lhs: Vector, rhs: Vector, limits: EvaluationLimits | None) -> Vector:
     """Many-to-one is the general case, "the many" being the left side unless ``group_right`` is written.
 
     Several series may share a signature as long as they are not there at one time.
     """
     pairs = node.plan_cache.get(lhs.keys, rhs.keys, lambda: match_series(node, lhs.keys, rhs.keys))
+    if limits is not None:
+        limits.check_size(f"the operator {node.op}", pairs.many.size, lhs.v.shape[1])
     swapped = node.many_side == "right"
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
     for sig, ones, _ in pairs.ambiguous:
@@ -135,10 +144,12 @@ def match_series(node: BinaryExpr, lhs: Keys, rhs: Keys) -> SeriesPairs:
     one: list[int] = []
     crowded = []
     for sig, (many_rows, one_rows) in sides.items():
-        if len(many_rows) * len(one_rows) > _MAX_PAIRS:
+        if len(many_rows) * len(one_rows) > _MAX_PAIRS_OF_SIGNATURE:
             raise PromqlError(
                 f"{len(many_rows)} × {len(one_rows)} series match {format_labels(sig)} in {node.op} — match on more labels"
             )
+        if len(many) + len(many_rows) * len(one_rows) > MAX_PAIRS:
+            raise PromqlError(f"{node.op} lets more than {MAX_PAIRS:,} pairs of series meet — match on more labels")
         meeting = tuple(range(len(many), len(many) + len(many_rows) * len(one_rows)))
         many += [row for row in many_rows for _ in one_rows]
         one += one_rows * len(many_rows)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from watchdog.core.model import Millis
+from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.eval.window_columns import MIN_VECTORIZED_TIMES, WindowColumns, find_window_columns
 from watchdog.promql.parse.nodes import AtModifier, Subquery, VectorSelector
 from watchdog.tsdb.page import TIME_MIN, Ints, PageSelection, Querier, SeriesPage
@@ -24,8 +25,11 @@ class EvaluationContext:
     coverage is said of the outermost.
     """
 
-    def __init__(self, series: Querier, times: Ints, since: Millis | None) -> None:
+    def __init__(
+        self, series: Querier, times: Ints, since: Millis | None, limits: EvaluationLimits | None = None
+    ) -> None:
         self.series = series
+        self.limits = limits
         self.times = times
         self.samples_after = TIME_MIN if since is None else since
         self.query_times = times
@@ -70,11 +74,16 @@ class EvaluationContext:
 
     def nested(self, times: Ints, query: Ints, within: tuple[Subquery, Millis] | None = None) -> EvaluationContext:
         """A run at other times; `within` the range of a subquery, or for some of the times."""
-        run = EvaluationContext(self.series, times, self.samples_after)
+        run = EvaluationContext(self.series, times, self.samples_after, self.limits)
         run.query_times, run._parent_root, run._ends, run._span = query, self._root, self._ends, self._span
         if within is not None:
             run._ends, run._span = self._coverage_range(*within)
         return run
+
+    def check_size(self, part: str, series: int, times: int | None = None) -> None:
+        """Raises PromqlError where that is more than may be asked for. `times`: those of this run where not said."""
+        if self.limits is not None:
+            self.limits.check_size(part, series, self.times.size if times is None else times)
 
     def window_ends(self, node: VectorSelector | Subquery) -> Ints:
         """[times] until when it reads, inclusive."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from watchdog.core.model import Labels, Millis
+from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.aggregations import aggregate
 from watchdog.promql.eval.binary_operators import Operand, apply_binary_operator
 from watchdog.promql.eval.context import EvaluationContext
+from watchdog.promql.eval.cost import check_cost, describe_node
+from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.eval.range_calls import evaluate_range_call
 from watchdog.promql.eval.recording_rules import apply_recording
 from watchdog.promql.eval.selectors import evaluate_selector
@@ -69,15 +72,25 @@ class QueryResult:
         return dict(zip(names, self.values[rows, i].tolist(), strict=True))
 
 
-def evaluate(expr: Expr, series: Querier, times: Ints, samples_after: Millis | None = None) -> QueryResult:
+def evaluate(
+    expr: Expr,
+    series: Querier,
+    times: Ints,
+    samples_after: Millis | None = None,
+    *,
+    limits: EvaluationLimits | None = None,
+) -> QueryResult:
     """Evaluates at each of `times` (ms). Pure: nothing but the arguments is read, and none of them is changed.
 
     `samples_after`: as if no sample up to that time, inclusive, had ever been taken.
     The arrays may be views of the pages: use them before the series change.
     What it says of one time does not depend on the other times, bit for bit.
-    Raises PromqlError where Prometheus would fail too, such as when series match several times.
+    Raises PromqlError where Prometheus would fail too, such as when series match several times; and with `limits` before
+    anything is evaluated when that would cost more, or from the part that becomes larger.
     """
-    run = EvaluationContext(series, np.ascontiguousarray(times, np.int64), samples_after)
+    run = EvaluationContext(series, np.ascontiguousarray(times, np.int64), samples_after, limits)
+    if limits is not None:
+        check_cost(expr, run, limits)
     vector = evaluate_in_context(expr, run)
     need = run.covered_ms if run.window_ms is None else run.window_ms
     return QueryResult(
@@ -102,6 +115,18 @@ def evaluate_in_context(expr: Expr, run: EvaluationContext) -> Vector:
 
 
 def _evaluate_node(node: Node, run: EvaluationContext) -> Operand:
+    try:
+        result = _dispatch_node(node, run)
+    except MemoryError:
+        raise PromqlError(
+            f"there is not enough memory for {describe_node(node)} — select fewer series, or take a longer step"
+        ) from None
+    if run.limits is not None and isinstance(result, Vector):
+        run.check_size(describe_node(node), len(result.keys))
+    return result
+
+
+def _dispatch_node(node: Node, run: EvaluationContext) -> Operand:
     match node:
         case NumberLiteral(value=value):
             return constant_scalar(value, run.times.size)
@@ -110,7 +135,7 @@ def _evaluate_node(node: Node, run: EvaluationContext) -> Operand:
         case RangeFunctionCall():
             return _evaluate_range(node, run)
         case BinaryExpr(lhs=lhs, rhs=rhs):
-            return apply_binary_operator(node, _evaluate_node(lhs, run), _evaluate_node(rhs, run))
+            return apply_binary_operator(node, _evaluate_node(lhs, run), _evaluate_node(rhs, run), run.limits)
         case AggregateExpr(expr=inner, param=param):
             given = (
                 None
@@ -119,7 +144,7 @@ def _evaluate_node(node: Node, run: EvaluationContext) -> Operand:
                 if isinstance(param, StringLiteral)
                 else _evaluate_scalar(param, run)
             )
-            return aggregate(node, _evaluate_vector(inner, run), given)
+            return aggregate(node, _evaluate_vector(inner, run), given, run.limits)
         case UnaryMinus(expr=inner):
             got = _evaluate_node(inner, run)
             return (

@@ -20,7 +20,7 @@ from watchdog.tsdb.page import ABSENT, TIME_MIN, Ints, SeriesPage
 
 _MAX_STEPS_AT_ONCE = 50_000
 """Steps that one subquery is asked for at once: many times come in chunks."""
-_MAX_STEPS = 2_000_000
+MAX_STEPS = 2_000_000
 """Steps in one range: a mistake."""
 
 EvaluateNode = Callable[[Node, EvaluationContext], Vector]
@@ -39,7 +39,7 @@ def evaluate_subquery(
     sub = node.selector
     assert isinstance(sub, Subquery)
     steps = node.span // sub.step + 1
-    if steps > _MAX_STEPS:
+    if steps > MAX_STEPS:
         raise PromqlError(f"a subquery of {steps} steps — take a longer step, as in [1d:1m]")
     if uses_query_time(sub.expr):
         size = 1  # start() and end() are another time for each

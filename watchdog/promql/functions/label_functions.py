@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from watchdog.core.model import Labels
-from watchdog.promql.errors import PromqlError, unsupported_error
+from watchdog.core.pattern import MAX_EXPANDED_BYTES, Pattern, PatternError, whole_pattern
+from watchdog.promql.errors import PromqlError
 from watchdog.promql.eval.context import EvaluationContext
-from watchdog.promql.eval.vectors import Vector, as_vector, make_merge_plan, merge_series
+from watchdog.promql.eval.vectors import Keys, Vector, as_vector, make_merge_plan, merge_series
 from watchdog.promql.functions.function import EvaluateNode
 from watchdog.promql.parse.nodes import FunctionCall, Node, StringLiteral
 
-_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
-
-def compile_regex(text: str) -> re.Pattern[str]:
-    """A regular expression as PromQL means it, to be matched as a whole. Raises PromqlError where Python differs."""
+def compile_regex(text: str) -> Pattern:
+    """A regular expression as PromQL means it, to be matched as a whole. Raises PromqlError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python only warns of, it reads in another way than Prometheus
-            return re.compile(text, re.DOTALL | re.ASCII)
-    except (re.error, Warning) as error:
-        raise unsupported_error(f"the regular expression {text!r} ({error})", "write it in plainer terms") from None
+        return whole_pattern(text)
+    except PatternError as error:
+        shown = text if len(text) <= 100 else text[:100] + "…"
+        raise PromqlError(f"the regular expression {shown!r} cannot be read: {error}") from None
 
 
 def check_label_name(name: str) -> None:
@@ -47,49 +44,64 @@ def check_label_join(args: tuple[Node, ...]) -> None:
 
 
 def label_replace(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
-    return _relabel(_label_replace, node, run, evaluate)
+    to, replacement, source, pattern = _texts(node.args)
+
+    def relabel(keys: Keys) -> Iterator[Labels]:
+        compiled = compile_regex(pattern)
+        try:
+            for key in keys:
+                value = compiled.expand(dict(key).get(source, ""), replacement)
+                yield key if value is None else _set_label(key, to, value)
+        except PatternError as error:
+            raise PromqlError(f"label_replace makes no label {to}: {error}") from None
+
+    return _relabel(relabel, node, run, evaluate)
 
 
 def label_join(node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
-    return _relabel(_label_join, node, run, evaluate)
+    to, separator, *sources = _texts(node.args)
+
+    def relabel(keys: Keys) -> Iterator[Labels]:
+        for key in keys:
+            labels = dict(key)
+            value = separator.join(labels.get(source, "") for source in sources)
+            if len(value.encode("utf-8", "replace")) > MAX_EXPANDED_BYTES:
+                size = MAX_EXPANDED_BYTES // 1_024
+                raise PromqlError(
+                    f"label_join makes a label {to} longer than {size} kB — join fewer labels, or shorter ones"
+                )
+            yield _set_label(key, to, value)
+
+    return _relabel(relabel, node, run, evaluate)
 
 
 def _texts(args: tuple[Node, ...]) -> list[str]:
     return [arg.value for arg in args if isinstance(arg, StringLiteral)]
 
 
-def _relabel(make: Callable[..., Labels], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode) -> Vector:
-    vector, texts = as_vector(evaluate(node.args[0], run)), _texts(node.args)
+def _relabel(
+    relabel: Callable[[Keys], Iterator[Labels]], node: FunctionCall, run: EvaluationContext, evaluate: EvaluateNode
+) -> Vector:
+    vector = as_vector(evaluate(node.args[0], run))
     plan = node.plan_cache.get(
-        vector.keys, None, lambda: make_merge_plan(tuple(make(key, *texts) for key in vector.keys))
+        vector.keys, None, lambda: make_merge_plan(tuple(_bounded(relabel(vector.keys), node, run)))
     )
     return merge_series(plan, vector.v, vector.present)
 
 
-def _label_replace(key: Labels, to: str, replacement: str, source: str, pattern: str) -> Labels:
-    found = compile_regex(pattern).fullmatch(dict(key).get(source, ""))
-    return key if found is None else _set_label(key, to, _expand_template(replacement, found))
-
-
-def _label_join(key: Labels, to: str, separator: str, *sources: str) -> Labels:
-    labels = dict(key)
-    return _set_label(key, to, separator.join(labels.get(source, "") for source in sources))
+def _bounded(keys: Iterator[Labels], node: FunctionCall, run: EvaluationContext) -> Iterator[Labels]:
+    chars = 0
+    for key in keys:
+        chars += sum(len(value) for _, value in key)
+        if run.limits is not None and chars > run.limits.label_chars:
+            raise PromqlError(
+                f"{node.func} makes labels of more than {run.limits.label_chars:,} characters in all"
+                " — select fewer series, or make shorter labels"
+            )
+        yield key
 
 
 def _set_label(key: Labels, label: str, value: str) -> Labels:
     """An empty value is no label."""
     kept = [pair for pair in key if pair[0] != label]
     return tuple(sorted([*kept, (label, value)] if value else kept))
-
-
-def _expand_template(template: str, found: re.Match[str]) -> str:
-    """``$1``, ``${1}`` and ``${name}`` as Go expands them: the longest word after the $; unknown groups are empty."""
-
-    def group(reference: re.Match[str]) -> str:
-        if reference[1]:
-            return "$"
-        name = reference[2] or reference[3]
-        known = int(name) <= found.re.groups if name.isdigit() else name in found.re.groupindex
-        return (found[int(name) if name.isdigit() else name] or "") if known else ""
-
-    return _REFERENCE.sub(group, template)

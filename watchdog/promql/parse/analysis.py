@@ -48,6 +48,18 @@ def metric_names(expr: Expr) -> set[str]:
     return {selector.name or "" for selector, _, _ in _selector_reads(expr.node, 0)}
 
 
+def reads_beyond(expr: Expr) -> bool:
+    """Whether samples after the time of evaluation may be read: `offset` with a minus, or a fixed time after ``@``."""
+
+    def within(node: Node) -> bool:
+        places: list[VectorSelector | Subquery] = [node] if isinstance(node, VectorSelector) else []
+        if isinstance(node, RangeFunctionCall):
+            places.append(node.selector)
+        return any(place.offset < 0 or place.at is not None for place in places) or any(map(within, child_nodes(node)))
+
+    return within(expr.node)
+
+
 def metrics_read_for_extremes(expr: Expr) -> set[tuple[str, Literal["max", "min"]]]:
     """The metrics of which the highest or the lowest sample of a window is read.
 

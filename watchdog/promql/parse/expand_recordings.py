@@ -28,6 +28,8 @@ from watchdog.promql.parse.plan_cache import PlanCache
 
 MAX_EXPANDED_NODES = 5_000
 """Parts of an expression once everything recorded is filled in: each is evaluated in every round."""
+MAX_EXPANDED_DEPTH = 120
+"""How deep they may be nested: hardly deeper than what is written, for whoever walks the parts calls itself as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,11 @@ def expand_recordings(expr: Expr, recordings: RecordingRules) -> Expr:
     """The expression over samples only. Raises PromqlError for what is recorded from itself, or grows too large."""
     if not recordings:
         return expr
-    node = _Expander(recordings).expand_node(expr.node)
+    expander = _Expander(recordings)
+    node = expander.expand_node(expr.node)
     if node is expr.node:
         return expr
-    if _count_nodes(node, {}) > MAX_EXPANDED_NODES:
+    if expander.measure(node) > MAX_EXPANDED_NODES:
         raise PromqlError(
             f"with all that is recorded the expression has more than {MAX_EXPANDED_NODES} parts — "
             "read fewer recorded metrics that are made of each other"
@@ -68,8 +71,18 @@ class _Expander:
         self._recordings = recordings
         self._expanded: dict[str, tuple[Node, ...]] = {}
         self._expanding: list[str] = []
+        self._depth = 0
+        self._measured: dict[int, tuple[int, int]] = {}
 
     def expand_node(self, node: Node) -> Node:
+        self._depth += 1
+        if self._depth > MAX_EXPANDED_DEPTH:
+            raise _too_deep()
+        expanded = self._expand(node)
+        self._depth -= 1
+        return expanded
+
+    def _expand(self, node: Node) -> Node:
         known = self._recordings
         match node:
             case VectorSelector(name=name, offset=0, at=None) if name in known:
@@ -133,14 +146,30 @@ class _Expander:
             self._expanding.append(name)
             self._expanded[name] = tuple(self.expand_node(each.expr.node) for each in self._recordings[name])
             self._expanding.pop()
+            for each in self._expanded[name]:  # at once: whoever reads many that are made of each other never gets deep
+                self.measure(each)
         return self._expanded[name]
+
+    def measure(self, node: Node) -> int:
+        """How many parts it has. Raises PromqlError when they are nested too deep."""
+        return self._measure(node)[0]
+
+    def _measure(self, node: Node) -> tuple[int, int]:
+        if (known := self._measured.get(id(node))) is None:
+            below = [self._measure(child) for child in child_nodes(node)]
+            depth = 1 + max((depth for _, depth in below), default=0)
+            if depth > MAX_EXPANDED_DEPTH:
+                raise _too_deep()
+            known = self._measured[id(node)] = 1 + sum(parts for parts, _ in below), depth
+        return known
 
 
 def _max_step(listed: Sequence[RecordingRule]) -> Millis:
     return max(each.step for each in listed)
 
 
-def _count_nodes(node: Node, known: dict[int, int]) -> int:
-    if id(node) not in known:
-        known[id(node)] = 1 + sum(_count_nodes(child, known) for child in child_nodes(node))
-    return known[id(node)]
+def _too_deep() -> PromqlError:
+    return PromqlError(
+        f"with all that is recorded the expression is nested more than {MAX_EXPANDED_DEPTH} deep — "
+        "read recorded metrics that are made of fewer others"
+    )

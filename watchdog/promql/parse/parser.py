@@ -50,14 +50,33 @@ def register_extensions() -> None:
 
 register_extensions()
 
+MAX_CHARACTERS = 10_000
+MAX_ESCAPES = 500
 MAX_TOKENS = 1_000
 MAX_DEPTH = 100
-"""The parser beneath recurses without a limit and slows down with the square of the length: what is longer or deeper
-than any rule is refused before it gets there."""
+MAX_PATTERNS = 64
+"""The parser beneath recurses without a limit, also for each backslash in a text, until the stack is full and the process
+dies; and it slows down with the square of the length. What is longer or deeper than any rule is refused before it gets there.
+Each regular expression may take half a megabyte."""
 
-_TOKEN = re.compile(
-    r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL
+_STRING = r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? """
+_TOKEN = re.compile(rf""" {_STRING} | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
+_STRING_IN_PLACE = re.compile(
+    rf""" (?: (?<![=!])(?P<sign>[=!])~(?P<gap>(?:\s|\#[^\n]*)*+) )? (?P<string>{_STRING}) | \#[^\n]* """,
+    re.VERBOSE | re.DOTALL,
 )
+_TEXT = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* """, re.VERBOSE | re.DOTALL)
+_NUMBER = r"[\s+-]*(nan|inf(?:inity)?|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w.])"
+_NUMBERS_OF_SECONDS = [re.compile(before + _NUMBER, re.IGNORECASE) for before in (r"(?:\boffset|\[)", r"\[[^\[\]:]*:")]
+"""What is written for a duration: an offset, a range, the step of a subquery."""
+_MAX_DURATION = 1e11
+"""Seconds: 3,000 years."""
+_TIME_BEFORE_1970 = re.compile(r"@[\s+]*-")
+
+_PATTERN_MARKS = {"=": "\ufdd0", "!": "\ufdd1"}
+"""What stands before a regular expression while the parser beneath takes it for a plain value: characters that are none."""
+_MARKED_OPS: dict[str, Literal["=~", "!~"]] = {"\ufdd0": "=~", "\ufdd1": "!~"}
+_MARKED = re.compile("=([\"'`])([\ufdd0\ufdd1])")
 
 NATIVE_HISTOGRAMS_HINT = (
     "it reads native histograms, and samples are floats here: use the classic buckets, as in histogram_quantile"
@@ -80,10 +99,11 @@ UNSUPPORTED_HINTS: dict[str, str] = {
 def parse(text: str) -> Expr:
     """Reads an expression. Raises PromqlError: what is wrong or not supported, and what to do."""
     _check_size(text)
+    _refuse_panics(text)
     try:
-        tree = pp.parse(text)
+        tree = pp.parse(_mark_patterns(text))
     except (ValueError, OverflowError) as error:
-        raise PromqlError(_describe_parse_error(str(error))) from None
+        raise PromqlError(_describe_parse_error(_unmark_patterns(str(error)))) from None
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # what a Rust library raises when it meets its own bug
             raise
@@ -93,16 +113,65 @@ def parse(text: str) -> Expr:
 
 
 def _check_size(text: str) -> None:
-    tokens = depth = deepest = 0
+    if len(text) > MAX_CHARACTERS or text.count("\\") > MAX_ESCAPES:
+        raise PromqlError(
+            f"the expression has {len(text)} characters and {text.count(chr(92))} backslashes, at most {MAX_CHARACTERS} and "
+            f"{MAX_ESCAPES} are read — record parts of it as KPIs of their own"
+        )
+    tokens = depth = deepest = patterns = 0
     for word in _TOKEN.findall(text):
         tokens += word[0] != "#"
         depth += (word in "([{") - (word in ")]}")
         deepest = max(deepest, depth)
+        patterns += word == "~" or word == "label_replace"
     if tokens > MAX_TOKENS or deepest > MAX_DEPTH:
         raise PromqlError(
             f"the expression has {tokens} parts nested {deepest} deep, at most {MAX_TOKENS} and {MAX_DEPTH} are read"
             " — record parts of it as KPIs of their own"
         )
+    if patterns > MAX_PATTERNS:
+        raise PromqlError(
+            f"the expression has {patterns} regular expressions, at most {MAX_PATTERNS} are read"
+            " — record parts of it as KPIs of their own"
+        )
+
+
+def _mark_patterns(text: str) -> str:
+    """The text for the parser beneath, each ``=~"x"`` written ``="<mark>x"``. It compiles regular expressions with an engine
+    of its own, which knows others than Prometheus's, and takes seconds and gigabytes for some. It also looks for
+    escapes in raw strings, where there are none."""
+    return _STRING_IN_PLACE.sub(_mark_string, text) if "~" in text or "`" in text else text
+
+
+def _mark_string(found: re.Match[str]) -> str:
+    quoted = found["string"]
+    if quoted is None:  # a comment
+        return found[0]
+    if quoted[0] == "`" and len(quoted) > 1 and quoted[-1] == "`":
+        escaped = quoted[1:-1].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        quoted = f'"{escaped}"'
+    if found["sign"] is None:
+        return quoted
+    return f"={found['gap']}{quoted[0]}{_PATTERN_MARKS[found['sign']]}{quoted[1:]}"
+
+
+def _unmark_patterns(text: str) -> str:
+    """What is said of a marked text, for people."""
+    text = _MARKED.sub(lambda found: _MARKED_OPS[found[2]] + found[1], text)
+    return text.replace("\ufdd0", "").replace("\ufdd1", "")
+
+
+def _refuse_panics(text: str) -> None:
+    """What the parser beneath ends with a panic, which it writes to stderr on its own: numbers that are no time."""
+    bare = _TEXT.sub(" ", text)
+    for said in (said for numbers in _NUMBERS_OF_SECONDS for said in numbers.findall(bare)):
+        seconds = float(int(said, 16) if said[:2].lower() == "0x" else said) if len(said) < 200 else float("inf")
+        if not seconds < _MAX_DURATION:
+            raise PromqlError(
+                f"the expression cannot be read: {said[:40]} s is longer than anything lasts — check its numbers and durations"
+            )
+    if _TIME_BEFORE_1970.search(bare):
+        raise unsupported_error("a time before 1970 after @", "use offset")
 
 
 def _describe_parse_error(message: str) -> str:
@@ -137,7 +206,9 @@ def _convert_node(tree: Any, depth: int) -> Node:
         case pp.Call():
             return _convert_call(tree, depth)
         case pp.MatrixSelector():
-            raise PromqlError(f"a range alone has no value — wrap it in a function, as in avg_over_time({tree})")
+            raise PromqlError(
+                f"a range alone has no value — wrap it in a function, as in avg_over_time({_unmark_patterns(str(tree))})"
+            )
         case pp.SubqueryExpr():
             raise PromqlError(
                 "a range alone has no value — wrap it in a function, as in max_over_time(rate(a[5m])[1h:1m])"
@@ -157,6 +228,8 @@ def _convert_selector(tree: Any) -> VectorSelector:
             name = matcher.value
         else:
             matchers.append(matcher)
+    if not name and all(matcher.matches("") for matcher in matchers):  # the parser beneath took patterns for values
+        raise PromqlError(_describe_parse_error("vector selector must contain at least one non-empty matcher"))
     return VectorSelector(name, tuple(matchers), *_convert_offset_and_at(tree))
 
 
@@ -179,12 +252,13 @@ def _convert_offset_and_at(tree: Any) -> tuple[Millis, AtModifier]:
 
 
 def _convert_matcher(given: Any) -> Matcher:
-    if given.op == pp.MatchOp.Equal:
-        return Matcher(given.name, "=", given.value)
-    if given.op == pp.MatchOp.NotEqual:
-        return Matcher(given.name, "!=", given.value)
-    pattern = compile_regex(given.value)
-    return Matcher(given.name, "=~" if given.op == pp.MatchOp.Re else "!~", given.value, pattern)
+    op = _MARKED_OPS.get(given.value[:1])
+    if op is not None:
+        value = given.value[1:]
+        return Matcher(given.name, op, value, compile_regex(value))
+    if given.op != pp.MatchOp.Equal and given.op != pp.MatchOp.NotEqual:
+        raise PromqlError(_describe_parse_error(f"{given} is no matcher"))
+    return Matcher(given.name, "=" if given.op == pp.MatchOp.Equal else "!=", given.value)
 
 
 def _convert_binary(tree: Any, depth: int) -> BinaryExpr:

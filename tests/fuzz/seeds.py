@@ -1,0 +1,81 @@
+"""What each target begins with: small, sound, and taken from what stands in the tests, the rules and the pages anyway; and
+what broke one of them once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.actions.test_values import EDITS
+from tests.config.conftest import BASE_RULES, MAIN_YAML
+
+__all__ = ["FLAG_FILES", "MAIN_YAML", "answers", "exposition", "flags", "found", "promql", "requests", "rules"]
+
+ROOT = Path(__file__).parents[2]
+FLAG_FILES = ("c.py", "c.yaml", "c.json", "c.toml", "c.ini", ".env")
+_PAGE = (
+    b"# HELP trades_total Trades.\n# TYPE trades_total counter\n"
+    b'trades_total{side="buy",exchange="a\\"b\\\\c\\nd"} 1 1700000000000\n\n'
+    b'trades_total{ side = "sell", } +Inf\nequity -1.5e3\n  up{} NaN\r\n'
+)
+
+
+def exposition() -> Iterator[bytes]:
+    yield _PAGE
+    yield from (line + b"\n" for line in _PAGE.splitlines() if line)
+
+
+def promql() -> Iterator[bytes]:
+    """Every expression of the shipped rules, and of the page about PromQL."""
+    for path in sorted((ROOT / "rules").glob("*.yaml")):
+        for found in re.finditer(r"expr: *(?:\"([^\"\n]+)\"|([^\"\n{},][^\n,}]*))", path.read_text()):
+            yield (found[1] or found[2]).encode()
+    for found in re.finditer(r"`([^`\n]*[(\[{][^`\n]*)`", (ROOT / "docs" / "promql.md").read_text()):
+        yield found[1].encode()
+    yield b'sum by (side) (rate(left{side=~"a|b"}[5m:15s] offset 1m)) / on(side) group_left() right @ 1700000000 > bool 0.5'
+    yield b'label_replace(left, "x", "$1", "side", "(.*)") or vector(1) unless topk(1, right) ^ -2 # why'
+
+
+def rules() -> Iterator[bytes]:
+    yield BASE_RULES.encode()
+    yield from (path.read_bytes() for path in sorted((ROOT / "rules").glob("*.yaml")))
+
+
+def flags() -> Iterator[bytes]:
+    suffixes = {".py": 0, ".yaml": 1, ".yml": 1, ".json": 2, ".jsonc": 2, ".toml": 3, ".ini": 4, ".cfg": 4}
+    for file, content, _, _ in EDITS:
+        yield bytes([suffixes.get(Path(file).suffix, 5), 1]) + content.encode()
+
+
+def requests() -> Iterator[bytes]:
+    for target in ("/", "/metrics", "/healthz", "/api/status", "/api/query?expr=left&at=now-1m", "/nowhere"):
+        yield f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:9099\r\nAccept: */*\r\n\r\n".encode()
+    yield b"GET /api/query?expr=sum(left)&from=now-5m&to=2023-11-14T22:13:20Z&step=15s HTTP/1.0\r\n\r\n"
+    yield b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\r\n"
+    yield b"HEAD / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nHost: [::1]:9099\r\n\r\n"
+    yield b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def answers() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: 9\r\n\r\nequity 1\n"
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9;x=y\r\nequity 1\n\r\n0\r\nTrailer: x\r\n\r\n"
+    yield b'HTTP/1.0 200 OK\r\n\r\n{"status": [1, 2.5e3, null]}'
+    yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03K-,\xcd,\xa9T0\xe4\x02\x00"
+    yield b"HTTP/1.1 301 Moved\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n"
+    yield b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\n"
+
+
+def found(target: str) -> Iterator[bytes]:
+    """What broke that target once; beneath each, what became of it."""
+    yield from FOUND.get(target, ())
+
+
+FOUND: dict[str, tuple[bytes, ...]] = {
+    "promql": (
+        b'a{b="' + b"\\\\" * 30_000 + b'"}',  # the process died: the parser beneath recursed for each backslash
+        b"-" * 3_000 + b"a",  # 3 s, and four times as many for twice as much
+    ),
+    "web": (b"GET http://[ HTTP/1.1\r\n\r\n",),  # closed without an answer
+    "flags": (bytes([3, 1]) + b"a." * 32_000 + b"b = 1\n",),  # 2 s in tomllib, and four times as many for twice as much
+}

@@ -1,0 +1,41 @@
+"""What the commands print. All of it goes through here, so that whatever others wrote is seen for what it is: `core.text`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from watchdog.core.text import escape, escape_lines
+
+
+def print_line(text: object = "", *, is_error: bool = False, flush: bool = False) -> None:
+    """One line, whatever `text` holds. `is_error`: to stderr. `flush`: somebody waits for it, also behind a pipe."""
+    print(escape(str(text)), file=sys.stderr if is_error else sys.stdout, flush=flush)
+
+
+def print_lines(text: str, indent: str = "") -> None:
+    """Text of several lines: a diff, a report. Its tabs and its lines stay; the lines of others need an indent, or a mark."""
+    for line in escape_lines(text.removesuffix("\n")).split("\n") if text else ():
+        print(indent + line)
+
+
+def print_table(rows: Sequence[Sequence[str]], *, align: str = "<") -> None:
+    """Columns as wide as what stands in them. `align`: of all but the first, as in format()."""
+    shown = [[escape(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [
+            f"{cell:{align if i else '<'}{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def print_json(value: object) -> None:
+    """One JSON value on one line. In ASCII: its own escapes show what is not seen, and whoever reads it gets what it was."""
+    print(json.dumps(value), flush=True)
+
+
+def print_data(text: str) -> None:
+    """A file for another program, byte for byte."""
+    print(text, end="")

@@ -1,0 +1,119 @@
+"""The process that answers the daemon's queries: whatever somebody asks is read, parsed and evaluated in here.
+
+It has less priority than anything else, a limit of memory, and is the first that the kernel ends when there is none. The
+daemon ends it when an answer takes too long or nobody wants it any more, and starts another.
+
+On its socket (stdin): a question as JSON; it says which samples it wants; those; its answer. One after another. Kinds of
+what it says are in `query_frames.Reply`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import traceback
+from pathlib import Path
+
+from watchdog.core.errors import WatchdogError
+from watchdog.offline.history.query import QueryTimes, encode_answer, find_read_range, with_stored_history
+from watchdog.promql import EvaluationLimits, evaluate, parse
+from watchdog.tsdb.page import PageList
+from watchdog.web import query_frames
+from watchdog.web.query_frames import MAX_ANSWER_BYTES, Reply
+
+_MEMORY = 1 << 30
+"""Bytes that it may take beyond what it is made of."""
+_IDLE = 60.0
+"""Seconds after which it ends when nobody asks: the next question starts another."""
+_LONGEST = 60
+"""Seconds of one answer after which it ends by itself, should the daemon be gone."""
+
+
+def main() -> None:
+    _restrict()
+    with socket.socket(fileno=os.dup(0)) as door:
+        while select.select([door], [], [], _IDLE)[0]:
+            signal.alarm(_LONGEST)
+            try:
+                if not _answer(_Line(door)):
+                    return
+            except (EOFError, OSError):
+                return
+            finally:
+                signal.alarm(0)
+            gc.collect()
+
+
+def _restrict() -> None:
+    os.nice(19)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + _MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class _Line:
+    """The daemon's end of the socket, in frames."""
+
+    def __init__(self, door: socket.socket) -> None:
+        self._door = door
+
+    def receive(self) -> bytes:
+        """The next frame. Raises EOFError when the daemon is gone."""
+        return self._read(int.from_bytes(self._read(query_frames.HEAD_BYTES), "big"))
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        view, have = memoryview(data), 0
+        while have < size:
+            got = self._door.recv_into(view[have:])
+            if not got:
+                raise EOFError
+            have += got
+        return bytes(data) if size < 1 << 16 else data  # type: ignore[return-value]  # arrays are made over it: not twice
+
+    def send(self, kind: Reply, frame: bytes) -> None:
+        self._door.sendall((len(frame) + 1).to_bytes(query_frames.HEAD_BYTES, "big") + kind.value)
+        self._door.sendall(frame)
+
+
+def _answer(line: _Line) -> bool:
+    """Whether it can go on."""
+    asked = json.loads(line.receive())
+    try:
+        params = asked["params"]
+        text = params.get("expr", "")
+        expr = parse(text)
+        times = QueryTimes(params.get("at"), params.get("from"), params.get("to"), params.get("step")).times(
+            asked["now"]
+        )
+        reads = find_read_range(expr, times)
+        line.send(Reply.WANTS, query_frames.encode([sorted(reads.metrics), reads.after, reads.until]))
+        pages = [query_frames.read_page(line.receive).page() for _ in range(int(line.receive()))]
+        series = with_stored_history(Path(asked["series_db"]), PageList(pages), reads)
+        result = evaluate(expr, series, times, limits=EvaluationLimits())
+        line.send(Reply.ANSWER, encode_answer(text, times, result, MAX_ANSWER_BYTES))
+    except WatchdogError as error:
+        line.send(Reply.REFUSED, str(error).encode(errors="replace"))
+    except MemoryError:
+        cure = "ask for fewer series, a shorter time, or a longer step"
+        line.send(Reply.REFUSED, f"it needs more than {_MEMORY >> 20:,} MiB of memory — {cure}".encode())
+        return False
+    except (EOFError, OSError):
+        raise
+    except Exception:
+        line.send(Reply.BROKEN, traceback.format_exc(limit=-5).encode(errors="replace"))
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
