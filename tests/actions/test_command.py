@@ -61,6 +61,19 @@ def test_a_command_gets_the_key_of_its_step_and_its_environment(tmp_path: Path) 
     assert said.endswith("ended well: run 7 level 0.1 m")
 
 
+def test_a_command_sees_nothing_of_our_own_environment_but_what_it_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-ours")
+    monkeypatch.setenv("API_KEY", "k3y")
+    script = "echo ${SLACK_BOT_TOKEN-none} ${API_KEY-none}"
+
+    assert make_shell_step(script).apply({}, "k").endswith(": none none")
+    assert make_shell_step(script, inherit=["API_KEY"]).apply({}, "k").endswith(": none k3y")
+    assert make_shell_step("true", "test $API_KEY = k3y", inherit=["API_KEY"]).state({}) == "after"
+    monkeypatch.delenv("API_KEY")
+    with pytest.raises(ActionError, match="the environment has no API_KEY — set it for the service"):
+        make_shell_step(script, inherit=["API_KEY"]).capture()
+
+
 def test_the_folder_is_the_targets_repo_or_one_below_it(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     assert make_shell_step("pwd", repo=tmp_path).apply({}, "k").endswith(f": {tmp_path}")

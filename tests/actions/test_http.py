@@ -229,18 +229,29 @@ def test_a_name_makes_the_token_a_password(api: FakeApi, tmp_path: Path) -> None
     assert api.requests[0][2]["Authorization"] == "Basic Ym90OnBhc3M="
 
 
-def test_a_secret_lies_among_systemds_credentials_or_in_the_repo(
-    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("key", ["token_file", "headers_file"])
+def test_a_relative_secret_of_an_older_journal_is_never_looked_for_in_the_bots_repo(
+    api: FakeApi, tmp_path: Path, key: str
 ) -> None:
-    fields = {"do": "http", "url": api.url, "token_file": "api.token"}
-    with pytest.raises(ActionError, match="write the full path"):
-        make_action(**fields).bind(Target())
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "api.token").write_text("t")
+    step = make_action(do="http", url=api.url, **{key: "api.token"})
 
-    assert str(tmp_path / "api.token") in repr(make_action(**fields).bind(Target(repo="/srv/bot")))
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    assert "/srv/bot/api.token" in repr(make_action(**fields).bind(Target(repo="/srv/bot")))
+    with pytest.raises(ActionError, match=f"{key} api.token is relative, to nothing — write the full path"):
+        step.bind(Target(repo=str(tmp_path)))
+
+
+@pytest.mark.parametrize("key", ["token_file", "headers_file"])
+def test_a_secret_that_others_could_exchange_is_not_sent_away(api: FakeApi, tmp_path: Path, key: str) -> None:
+    """A bot that may put a link into that folder would choose which of our files goes to its web page."""
+    (tmp_path / "shadow").write_text("root-secret")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "shared" / "api.token").symlink_to(tmp_path / "shadow")
+
+    with pytest.raises(ActionError, match=f"everybody may write the folder {tmp_path}/shared — .*chmod go-w") as caught:
+        make_stop_step(api, **{key: str(tmp_path / "shared" / "api.token")}).apply({}, "k")
+    assert "root-secret" not in str(caught.value)
+    assert api.requests == []
 
 
 @pytest.mark.parametrize(

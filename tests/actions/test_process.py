@@ -95,11 +95,12 @@ def test_a_started_bot_is_nobodys_child_and_its_pid_file_names_it(bot_folder: Bo
 def test_a_bot_gets_its_environment_its_log_and_nothing_else_of_ours(
     bot_folder: BotFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OURS", "kept")
+    monkeypatch.setenv("OURS", "ours")
+    monkeypatch.setenv("LISTED", "listed")
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/ours")
     script = (
         "import os, signal, sys, time\n"
-        "names = [os.environ.get(n) for n in ('OURS', 'MORE', 'NOTIFY_SOCKET')]\n"
+        "names = [os.environ.get(n) for n in ('OURS', 'LISTED', 'MORE', 'NOTIFY_SOCKET')]\n"
         "print(names, sorted(os.listdir('/proc/self/fd'))[:4], repr(sys.stdin.read()), flush=True)\n"
         "ignored = next(l for l in open('/proc/self/status') if l.startswith('SigBlk'))\n"
         "print(ignored, file=sys.stderr, flush=True)\n"
@@ -108,12 +109,12 @@ def test_a_bot_gets_its_environment_its_log_and_nothing_else_of_ours(
     (bot_folder.folder / "bot.log").write_text("earlier\n")
     with (bot_folder.folder / "open").open("w") as ours:
         os.set_inheritable(ours.fileno(), True)
-        bot_folder.start_bot(script, env={"MORE": "m"})
+        bot_folder.start_bot(script, env={"MORE": "m"}, inherit=["LISTED"])
     wait_until(lambda: "SigBlk" in (bot_folder.folder / "bot.log").read_text())
 
     earlier, names, signals, *_ = (bot_folder.folder / "bot.log").read_text().splitlines()
     assert earlier == "earlier"
-    assert names == "['kept', 'm', None] ['0', '1', '2', '3'] ''"  # 3 is the listing itself
+    assert names == "[None, 'listed', 'm', None] ['0', '1', '2', '3'] ''"  # 3 is the listing itself
     assert int(signals.split()[1], 16) == 0
 
 

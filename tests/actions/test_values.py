@@ -201,7 +201,7 @@ REFUSED_EDITS: list[tuple[str, str, str, str]] = [
     ("c.json", '{"a": }', "a", "a value is missing"),
     ("c.json", '{\n"a" 1}', "a", "line 2: a colon"),
     ("c.json", "{a: 1}", "a", "double quotes"),
-    ("c.json", '{"a": ' + "[" * 100_000, "a", "no JSON"),
+    ("c.json", '{"a": ' + "[" * 100_000, "a", "nested too deeply"),
     ("c.toml", "b = 1\n", "a", "not set in"),
     ("c.toml", "a = 1\na = 2\n", "a", "no TOML"),
     ("c.toml", "[a]\nb = 1\n", "a", "not set in"),

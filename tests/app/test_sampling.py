@@ -18,6 +18,7 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample
 from watchdog.core.protocols import Source, SourceCache, SourceState
 from watchdog.core.telemetry import Telemetry
+from watchdog.sources.series_limits import Cut
 from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot
 
 NOW = 1_700_000_000_000
@@ -29,6 +30,7 @@ class SamplingHarness:
     def __init__(self, restored: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         self.samples: list[tuple[str, float]] = []
         self.downs: list[str] = []
+        self.cuts: list[tuple[str, Cut]] = []
         self.judged: list[str] = []
         self.scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         self.telemetry = Telemetry("test")
@@ -42,6 +44,10 @@ class SamplingHarness:
     def mark_source_down(self, source: str, now: Millis) -> None:
         assert now == NOW
         self.downs.append(source)
+
+    def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
+        assert now == NOW
+        self.cuts += [(source, cut)] if cut is not None else []
 
     async def _judge(self, source: str) -> None:
         self.judged.append(source)

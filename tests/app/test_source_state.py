@@ -30,6 +30,7 @@ from watchdog.config import Config, load
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample
 from watchdog.core.telemetry import Telemetry
+from watchdog.sources.series_limits import Cut, SeriesLimiter
 from watchdog.tsdb import block_reader
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
 from watchdog.tsdb.head import Head
@@ -72,7 +73,8 @@ class Life:
     def read(self, now: Millis) -> None:
         known = self.states.get("log")
         try:
-            samples, text = _read(self.source, "{}" if known is None else known.text, {}, now)
+            limiter = SeriesLimiter.of(self.source, self.head.retention_of)
+            samples, _, text = _read(self.source, limiter, "{}" if known is None else known.text, {}, now)
         except SourceError:
             self.head.mark_source_down("log", now)
             return
@@ -146,6 +148,9 @@ async def _live(folder: Path, until: float) -> None:
         def add_samples(self, source: str, samples: Sequence[Sample], now: Millis) -> None:
             head.ingest(source, now, samples)
             newest[:] = [samples[0].v]
+
+        def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
+            """Nothing is."""
 
         def mark_source_down(self, source: str, now: Millis) -> None:
             head.mark_source_down(source, now)

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[2] / "watchdog"
 
 LAYERS = [
     {"core"},
-    {"host", "net", "tsdb"},
+    {"host"},
+    {"net", "tsdb"},
     {"documents", "journal", "promql"},
     {"actions", "notifiers", "rules", "sources"},
     {"plans", "prometheus_rules"},

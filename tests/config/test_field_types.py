@@ -83,12 +83,20 @@ def test_the_paths_of_a_step_are_left_to_the_repo_of_its_target() -> None:
     steps = [
         {"do": "process", "start": "process", "place": place},
         {"do": "flag", "file": "config.py", "repo": "sub"},
-        {"do": "http", "url": "x", "token_file": "t", "headers_file": "h"},
         {"do": "command", "run": ["x"], "cwd": "sub"},
     ]
     plan = {"kind": "repair", "before": steps, "levels": [{"name": "a", "steps": steps}]}
 
     assert resolve("plans", plan) == plan
+
+
+def test_the_secrets_of_a_step_are_the_daemons_and_never_lie_in_the_repo_of_its_target(tmp_path: Path) -> None:
+    (tmp_path / "h").write_text("X: y")
+    step = {"do": "http", "url": "x", "token_file": "t", "headers_file": "h"}
+    plan = {"kind": "halt", "levels": [{"name": "a", "steps": [step]}]}
+
+    (level,) = resolve("plans", plan, CREDENTIALS_DIRECTORY=str(tmp_path))["levels"]
+    assert level["steps"] == [step | {"token_file": "/etc/watchdog/t", "headers_file": str(tmp_path / "h")}]
 
 
 def test_a_secrets_file_may_be_one_of_systemds_credentials_and_a_pid_file_is_none(tmp_path: Path) -> None:

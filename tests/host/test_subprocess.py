@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import selectors
 import signal
 import subprocess
@@ -161,11 +162,34 @@ def test_a_child_that_cannot_be_noted_is_ended() -> None:
     assert not is_alive(noted[0])
 
 
-def test_what_systemd_meant_for_us_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/ours")
-    monkeypatch.setenv("OTHER", "kept")
+def test_a_program_gets_what_every_one_needs_and_what_is_listed_and_nothing_else_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "SLACK_BOT_TOKEN", "API_KEY"):
+        monkeypatch.setenv(name, "ours")
+    monkeypatch.setenv("LC_TIME", "C")
+    ran = child_process.run(["env"], env={"MODE": "live"}, inherit=["API_KEY"], timeout_ms=20_000)
+    got = dict(line.split("=", 1) for line in ran.stdout.splitlines())
 
-    assert run_shell("echo ${NOTIFY_SOCKET-none} $OTHER").stdout == "none kept\n"
+    assert got.keys() - set(child_process._PASSED_ON) == {"MODE", "API_KEY", "LC_TIME"}
+    assert {"PATH", "HOME", "USER"} <= got.keys()
+    assert (got["API_KEY"], got["MODE"]) == ("ours", "live")
+
+
+def test_a_service_without_a_home_gives_its_programs_the_one_of_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    who = pwd.getpwuid(os.geteuid())
+
+    assert run_shell("echo $HOME $USER $LOGNAME").stdout.split() == [who.pw_dir, who.pw_name, who.pw_name]
+
+
+def test_a_listed_variable_that_is_not_set_is_one_clear_error_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ActionError, match="the environment has no API_KEY — set it for the service") as caught:
+        child_process.run(["touch", str(tmp_path / "it")], inherit=["API_KEY"], timeout_ms=20_000)
+
+    assert not caught.value.may_have_happened
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_leftover_child_is_waited_for() -> None:

@@ -78,7 +78,7 @@ def test_a_server_that_is_down_is_told_with_the_cure() -> None:
         (respond_with("equity 5\n", length=100), "broke off half-way"),
         (respond_with("equity 5\nequity_hig"), "breaks off within its last line"),
         (respond_with("equity 5\ngarbage\n"), "line 2 of the page is no sample"),
-        (respond_with("x" * 2**20 + "\n"), "line 1 of the page is no sample"),
+        (respond_with("x" * 2**20 + "\n"), "line 1 of the page has 1048576 characters"),
         (respond_with(os.urandom(2**20) + b"\n"), "not UTF-8"),
         (respond_with("<html>\n</html>\n", headers={"Content-Type": "text/html"}), "is this the metrics page?"),
         (respond_with("{}\n", headers={"Content-Type": "application/json"}), "serves application/json"),

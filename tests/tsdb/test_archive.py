@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.property_settings import examples
 from tests.support.series_builders import parse_labels
-from watchdog.core.model import Labels, Sample
+from watchdog.core.model import Labels, Millis, Sample
 from watchdog.promql import evaluate, parse
 from watchdog.tsdb import block_reader, retention
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
@@ -514,7 +514,7 @@ def test_a_full_disk_pauses_the_history_with_one_line_and_nothing_is_lost_within
     dog.run_period(T, T + 2 * M)
     real = retention.compact
 
-    def full(db: sqlite3.Connection) -> None:
+    def full(db: sqlite3.Connection, now: Millis) -> None:
         db.execute("PRAGMA max_page_count = 1")  # SQLite itself says that the disk is full
         db.execute("CREATE TABLE too_much (x)")
 
@@ -617,3 +617,63 @@ def test_a_file_with_bytes_changed_at_random_is_never_our_death(tmp_path: Path, 
         dog.keep_values(now, m=1.0)
         dog.save_archive(now)
     dog.archive.close()
+
+
+# ─ series that come and go ─
+
+
+def count_series(folder: Path) -> int:
+    db = sqlite3.connect(f"file:{folder / 'series.db'}?mode=ro", uri=True)
+    try:
+        return int(db.execute("SELECT count(*) FROM series").fetchone()[0])
+    finally:
+        db.close()
+
+
+def keep_order(dog: ArchiveHarness, now: int, *orders: int) -> None:
+    dog.store.ingest("bot", now, [Sample("trades", (("order", str(each)),), now, 1.0) for each in orders])
+
+
+def test_names_of_which_no_sample_is_left_leave_the_file(tmp_path: Path) -> None:
+    dog = ArchiveHarness(tmp_path, {}, T, RetentionLimits(raw=D, coarse=2 * D, max_bytes=2**30))
+    for minute in range(300):
+        keep_order(dog, T + minute * M, *range(minute * 10, minute * 10 + 10))
+        assert dog.save_archive(T + minute * M)
+    assert count_series(tmp_path) > 2_900
+    for hour in range(6, 24 * 8):
+        keep_order(dog, T + hour * H, 1)
+        assert dog.save_archive(T + hour * H)
+    assert count_series(tmp_path) < 2 * block_reader.SERIES_PER_PART
+
+
+def test_a_file_at_its_limit_loses_names_with_their_samples(tmp_path: Path) -> None:
+    dog = ArchiveHarness(tmp_path, {}, T, RetentionLimits(raw=30 * D, coarse=60 * D, max_bytes=600_000))
+    for minute in range(12 * 60):
+        long = "x" * 500
+        samples = [
+            Sample("trades", (("order", f"{minute}-{n}"), ("text", long)), T + minute * M, 1.0) for n in range(20)
+        ]
+        dog.store.ingest("bot", T + minute * M, samples)
+        assert dog.save_archive(T + minute * M)
+    assert dog.archive.used_bytes < 1_500_000
+    assert read_archive(tmp_path, "trades", T + 11 * H)
+
+
+def test_ids_of_series_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
+    dog = ArchiveHarness(tmp_path, {}, T)
+    for minute in range(60):
+        keep_order(dog, T + minute * M, *range(minute * 100, minute * 100 + 100))
+        assert dog.save_archive(T + minute * M)
+    assert len(dog.archive._ids) < 1_000
+
+
+def test_at_boot_those_that_have_been_there_longest_come_back_first(tmp_path: Path) -> None:
+    dog = ArchiveHarness(tmp_path, {}, T)
+    for minute in range(3):
+        keep_order(dog, T + minute * M, 1, 2, *range(minute * 100 + 10, minute * 100 + 50))
+        assert dog.save_archive(T + minute * M)
+    store = Head({})
+    SeriesArchive(tmp_path / "series.db", LIMITS, store.retention_of).restore(store, ["bot"], T + 3 * M, lambda _: 10)
+    found = {dict(labels).get("order") for labels, _, _ in store.latest_samples()}
+    assert len(found) <= 10
+    assert {"1", "2"} <= found

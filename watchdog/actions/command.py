@@ -11,8 +11,8 @@ from pydantic import Field
 
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath, VariableName
+from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 
@@ -30,7 +30,11 @@ class CommandAction(ActionModel):
     cwd: RepoPath | None = None
     """Working directory, relative to the target's repo; the repo itself when not said."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Laid over the watchdog's own environment. `run` also gets WATCHDOG_STEP_KEY, the same for every try."""
+    """Variables that both get, beside PATH, HOME, USER, LOGNAME, SHELL, TMPDIR, TZ and the language. `run` also gets
+    WATCHDOG_STEP_KEY, the same for every try."""
+    inherit: FrozenList[VariableName] = ()
+    """Names of variables that both get from the watchdog's own environment, which they do not see otherwise: for secrets,
+    since `env` stands in the journal."""
     timeout: Duration = 60_000
     """After it the program and its children are ended; `check` has at most 20s of it."""
 
@@ -43,15 +47,24 @@ class CommandAction(ActionModel):
     def describe(self) -> str:
         return f"run {child_process.last_lines(shlex.join(self.run), limit=120)}"
 
+    def programs(self) -> tuple[ProgramCall, ...]:
+        named = {"run": self.run, "check": self.check or ()}
+        return tuple(ProgramCall(argv, key, self.cwd, self.env, self.inherit) for key, argv in named.items() if argv)
+
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""
         for program, *_ in (self.run, self.check or self.run):  # a program that is missing is said ahead of the act
             child_process.ensure_program(program, self.cwd, self.env)
+        child_process.child_environment(self.env, self.inherit)  # and so is a variable that is missing
         return {"check": None if self.check is None else self._run_check(self.check)}
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         ran = child_process.run(
-            self.run, cwd=self.cwd, env={**self.env, "WATCHDOG_STEP_KEY": idempotency_key}, timeout_ms=self.timeout
+            self.run,
+            cwd=self.cwd,
+            env={**self.env, "WATCHDOG_STEP_KEY": idempotency_key},
+            inherit=self.inherit,
+            timeout_ms=self.timeout,
         )
         words = child_process.last_lines(ran.stderr) or child_process.last_lines(ran.stdout)
         if ran.exit_code != 0:
@@ -72,5 +85,9 @@ class CommandAction(ActionModel):
 
     def _run_check(self, check: Sequence[str]) -> int:
         return child_process.run(
-            check, cwd=self.cwd, env=self.env, timeout_ms=min(self.timeout, _CHECK_TIMEOUT_MS)
+            check,
+            cwd=self.cwd,
+            env=self.env,
+            inherit=self.inherit,
+            timeout_ms=min(self.timeout, _CHECK_TIMEOUT_MS),
         ).exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, RepoSecretFile
+from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, SecretFile
 from watchdog.core.protocols import CompletedStep, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
@@ -80,9 +79,9 @@ class HttpAction(ActionModel):
     """Sent as JSON."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Added to the request; no secrets, since the plan's text stands in the journal."""
-    headers_file: RepoSecretFile | None = None
+    headers_file: SecretFile | None = None
     """File with one `Name: value` a line, read when the request is made: for secrets."""
-    token_file: RepoSecretFile | None = None
+    token_file: SecretFile | None = None
     """File that holds a token, sent as `Authorization: Bearer`; with `user` a password."""
     user: str | None = None
     """Makes `token_file` the password of HTTP basic authentication."""
@@ -114,9 +113,11 @@ class HttpAction(ActionModel):
             raise ValueError("body is no JSON: quote dates, leave out .nan") from None
         return self
 
-    def bind(self, target: Target) -> Self:
-        found = {key: _resolve_secret_path(key, getattr(self, key), target) for key in ("headers_file", "token_file")}
-        return self.model_copy(update=found)
+    def bind(self, target: Target) -> Self:  # noqa: ARG002
+        for key in ("headers_file", "token_file"):  # of a plan from an older journal: never a file of the bot's choice
+            if not Path(getattr(self, key) or "/").is_absolute():
+                raise ActionError(f"{key} {getattr(self, key)} is relative, to nothing — write the full path")
+        return self
 
     def describe(self) -> str:
         return f"{self.method} {child_process.last_lines(redact_url(self.url), limit=100)}"
@@ -216,18 +217,6 @@ def _check_mismatch(check: HttpStateCheck, headers: Mapping[str, str], deadline:
     except ActionError as error:
         return str(error)
     return None if differs is None else f"by {redact_url(check.url)} {differs}"
-
-
-def _resolve_secret_path(key: str, file: str | None, target: Target) -> str | None:
-    """Absolute: as it is, among systemd's credentials, or in the target's repo."""
-    if file is None or Path(file).is_absolute():
-        return file
-    found = secrets.find_credential(file, os.environ)
-    if found is None and target.repo and Path(target.repo).is_absolute():
-        found = Path(target.repo, file)
-    if found is None:
-        raise ActionError(f"{key} {file} is relative, to nothing — write the full path")
-    return str(found)
 
 
 def _load_secret(read: Callable[[str, str], str], file: str, key: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, PathField
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
 from watchdog.host.folder import open_folder, resolve
@@ -75,6 +75,10 @@ class ProcessAction(ActionModel):
 
     def describe(self) -> str:
         return f"{self._operation} the process"
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        spec = self._bound_spec()
+        return (ProgramCall(spec.command, self._operation, spec.cwd, spec.env, spec.inherit),)
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"pid", "create_time"}`` of the bot as it runs now (seconds since the epoch), or nulls."""
@@ -135,6 +139,7 @@ class ProcessAction(ActionModel):
             raise ActionError(
                 f"the process cannot be started: {' '.join(spec.command[:1]) or '(nothing)'} is no program"
             )
+        child_process.child_environment(spec.env, spec.inherit)
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
         log = None if spec.log is None else resolve(spec.cwd, spec.log)
@@ -152,7 +157,7 @@ class ProcessAction(ActionModel):
         # A Python that lies where the bot's user may not read is one that we are already, and can go on as.
         unreadable = not (os.access(sys.executable, os.X_OK) and os.access(os.__file__, os.R_OK))
         instead = partial(detach.main, order) if unreadable else None
-        ran = child_process.run(argv, env=spec.env, timeout_ms=left, instead=instead)
+        ran = child_process.run(argv, env=spec.env, inherit=spec.inherit, timeout_ms=left, instead=instead)
         bot = find_process(spec)
         if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
             return f"process {bot.pid} runs"

@@ -132,6 +132,7 @@ class Daemon:
             wall_clock,
             self._judge_source,
             self.series_writer.restored_states,
+            self.pipeline.store.retention_of,
         )
 
     # ─ life ─

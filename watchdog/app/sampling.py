@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -22,6 +22,7 @@ from watchdog.core.model import Millis, Sample
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.protocols import PulledSource, PushedSource, Receiver, Source, SourceCache, SourceState
 from watchdog.core.telemetry import Telemetry, log
+from watchdog.sources.series_limits import Cut, SeriesLimiter
 from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot
 
 _DEADLINE_SLACK = 1.0
@@ -42,20 +43,31 @@ class SampleSink(Protocol):
 
     def mark_source_down(self, source: str, now: Millis) -> None: ...
 
+    def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
+        """Of the samples that come next not all are there; None: all are."""
+
+
+class _Delivery(NamedTuple):
+    samples: list[Sample]
+    cut: Cut | None
+    """What of them was left out."""
+    state: str
+    """JSON."""
+
 
 class _Deliveries:
     """What one receiver has delivered and nobody has taken yet; put in by its threads, taken out in the loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[list[Sample], str]] = deque(maxlen=_MAX_WAITING)
+        self._waiting: deque[_Delivery] = deque(maxlen=_MAX_WAITING)
         self._any = asyncio.Event()
         self._woken = False
         self.overrun = False
         """Whether any was passed over."""
 
-    def put(self, samples: list[Sample], state: str, loop: asyncio.AbstractEventLoop) -> None:
+    def put(self, delivery: _Delivery, loop: asyncio.AbstractEventLoop) -> None:
         self.overrun |= len(self._waiting) == _MAX_WAITING
-        self._waiting.append((samples, state))
+        self._waiting.append(delivery)
         if not self._woken:  # a flood of deliveries is no flood of wake-ups
             self._woken = True
             with suppress(RuntimeError):  # the loop has ended, and we with it
@@ -66,7 +78,7 @@ class _Deliveries:
         self._any.clear()
         self._woken = False
 
-    def take(self) -> tuple[list[Sample], str] | None:
+    def take(self) -> _Delivery | None:
         """The oldest; None when there is none."""
         return self._waiting.popleft() if self._waiting else None
 
@@ -77,6 +89,7 @@ class _RunningSource:
 
     name: str
     source: Source
+    limiter: SeriesLimiter
     cache: SourceCache = field(default_factory=dict)
     answered: bool = False
     error: str | None = None
@@ -105,13 +118,16 @@ class Sampler:
         clock: Callable[[], Millis],
         judge: Callable[[str], Awaitable[None]],
         restored_states: Mapping[str, StateSnapshot] = NO_STATES,
+        retention_of: Callable[[str], Millis] = lambda _: 0,
     ) -> None:
-        """`judge` is called with the name of each source of which something is new."""
+        """`judge` is called with the name of each source of which something is new. `retention_of`: how long the sink holds
+        samples of a metric; asked in threads."""
         self._scheduler = scheduler
         self._sink = sink
         self._telemetry = telemetry
         self._clock = clock
         self._judge = judge
+        self._retention_of = retention_of
         self._offload = ThreadOffload(None, "sampling")
         self._running: dict[str, _RunningSource] = {}
         self._states = dict(restored_states)
@@ -126,7 +142,9 @@ class Sampler:
                 self._end(running)
         for name, source in sources.items():
             if name not in self._running:
-                self._begin(_RunningSource(name, source))
+                self._begin(_RunningSource(name, source, SeriesLimiter.of(source, self._retention_of)))
+            else:
+                self._running[name].limiter.recount()  # other windows may look back at its samples now
 
     def errors(self) -> dict[str, str | None]:
         """Source → why it is down, None when it is up; without those of which nothing is known yet."""
@@ -186,15 +204,16 @@ class Sampler:
         known = self._states.get(running.name)
         return known.text if known is not None and known.identity == running.source.identity else _EMPTY_STATE
 
-    def _keep(self, running: _RunningSource, samples: Sequence[Sample], state: str, now: Millis) -> None:
+    def _keep(self, running: _RunningSource, delivery: _Delivery, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
         try:
-            self._sink.add_samples(running.name, samples, now)
+            self._sink.note_cut(running.name, delivery.cut, now)
+            self._sink.add_samples(running.name, delivery.samples, now)
         except Exception as bug:  # what cannot be kept costs nobody else
             log.exception("source %s", running.name)
             self._mark_down(running, f"internal error: {bug!r}")
             return
-        self._remember(running, state)
+        self._remember(running, delivery.state)
         if running.error is not None:
             log.info("source %s delivers again", running.name)
         running.answered, running.error = True, None
@@ -218,7 +237,7 @@ class Sampler:
         result, error_text = None, ""
         try:
             result = await self._offload(
-                running.key, deadline, _read, source, self._state_of(running), running.cache, now
+                running.key, deadline, _read, source, running.limiter, self._state_of(running), running.cache, now
             )
         except SourceError as error:
             error_text = str(error)
@@ -234,7 +253,7 @@ class Sampler:
         if result is None:
             self._mark_down(running, error_text)
         else:
-            self._keep(running, *result, now)
+            self._keep(running, result, now)
         self._telemetry.source_duration.labels(running.name).set(time.monotonic() - started)
         await self._judge(running.name)
 
@@ -266,8 +285,8 @@ class Sampler:
         loop = asyncio.get_running_loop()
 
         def deliver(samples: Sequence[Sample], state: SourceState) -> None:
-            listed, text = list(samples), _to_json(state)
-            running.deliveries.put(listed, text, loop)
+            text = _to_json(state)
+            running.deliveries.put(_Delivery(*running.limiter.admit(samples, self._clock()), text), loop)
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(json.loads(state), deliver, self._clock)
@@ -293,7 +312,7 @@ class Sampler:
             await running.deliveries.wait()
             while (delivery := running.deliveries.take()) is not None:
                 running.heard_at = time.monotonic()
-                self._keep(running, *delivery, self._clock())
+                self._keep(running, delivery, self._clock())
                 await self._judge(running.name)
                 await asyncio.sleep(0)  # others have their turn, however many there are
             if running.deliveries.overrun:
@@ -307,9 +326,9 @@ class Sampler:
             if (delivery := running.deliveries.take()) is None:
                 return
             if successor is None and not self._stopping:
-                self._remember(running, delivery[1])  # its series are gone, and come back with the source
+                self._remember(running, delivery.state)  # its series are gone, and come back with the source
             elif successor is None or successor.source.identity == running.source.identity:
-                self._keep(successor or running, *delivery, self._clock())
+                self._keep(successor or running, delivery, self._clock())
 
     async def _close_receiver(
         self, running: _RunningSource, opening: asyncio.Task[None], previous: asyncio.Task[None] | None
@@ -340,11 +359,11 @@ class Sampler:
             return
 
 
-def _read(source: PulledSource, state: str, cache: SourceCache, now: Millis) -> tuple[list[Sample], str]:
+def _read(source: PulledSource, limiter: SeriesLimiter, state: str, cache: SourceCache, now: Millis) -> _Delivery:
     """In a thread. A read that fails leaves nothing behind but its cache."""
     after: SourceState = json.loads(state)
-    samples = list(source.read(after, cache, now))
-    return samples, _to_json(after)
+    samples, cut = limiter.admit(source.read(after, cache, now), now)
+    return _Delivery(samples, cut, _to_json(after))
 
 
 def _to_json(state: SourceState) -> str:

@@ -10,6 +10,7 @@ from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.errors import JournalUnavailableError
+from watchdog.sources.series_limits import max_series_of
 from watchdog.tsdb.archive import RetentionLimits, SeriesArchive
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.schema import SERIES_FILE
@@ -45,7 +46,9 @@ class SeriesWriter:
         if self._history is not None:
             limits = RetentionLimits(self._history.raw, self._history.coarse, self._history.max)
             self._archive = SeriesArchive(self.path, limits, store.retention_of)
-            self.restored_states = self._archive.restore(store, self._sources, now)
+            self.restored_states = self._archive.restore(
+                store, self._sources, now, lambda name: max_series_of(self._sources[name])
+            )
             self._write_buffer = WriteBuffer(store, now)
             self._update_metrics(self._archive)
 

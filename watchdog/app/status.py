@@ -18,13 +18,18 @@ def build_status(
     config: Config, pipeline: Pipeline, journal: Journal, source_errors: Mapping[str, str | None], now: Millis
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not."""
+    cuts = pipeline.cut_sources()
     judged = {rule.kpi for rule in config.rules.values()}
     return {
         "version": __version__,
         "pid": os.getpid(),
         "now": now,
         "sources": {
-            name: {"up": source_errors.get(name) is None and name in source_errors, "error": source_errors.get(name)}
+            name: {
+                "up": source_errors.get(name) is None and name in source_errors,
+                "error": source_errors.get(name),
+                "cut": cuts.get(name),
+            }
             for name in config.sources
         },
         "kpis": {name: _kpi_status(config, pipeline, name) | {"judged": name in judged} for name in config.kpis},

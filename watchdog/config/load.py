@@ -14,7 +14,7 @@ from typing import NamedTuple
 from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft, expands_environment
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
-from watchdog.config.permissions import find_unsafe_files
+from watchdog.config.permissions import find_unsafe_files, find_unsafe_references
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
 from watchdog.core.protocols import Source
@@ -48,7 +48,7 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> C
     """
     files = require_files(path)
     problems = [] if uid is None else find_unsafe_files(_files_to_protect(files), uid)
-    config, more = _build(files, environ)
+    config, more = _build(files, environ, uid=uid)
     if config is None or problems:
         raise ConfigError([*problems, *more])
     return config
@@ -130,6 +130,14 @@ def require_files(path: Path) -> ConfigFiles:
     return files
 
 
+def _what_run_refuses(draft: Draft, files: ConfigFiles) -> set[Problem]:
+    """The warnings of `check`. Whom the daemon runs as tells the owner of its state folder, where there is one."""
+    state = _state_folder(draft)
+    uid = state.stat().st_uid if _path_test(Path.is_dir, state) else None
+    found = [*find_unsafe_files([*_files_to_protect(files), state], uid), *find_unsafe_references(draft, uid)]
+    return {each._replace(what=f"run will refuse this: {each.what}") for each in found}
+
+
 def _files_to_protect(files: ConfigFiles) -> list[Path]:
     """The files, and the folder in which a file that somebody adds would count."""
     rules = files.folder / "rules"
@@ -197,10 +205,13 @@ def check_files(
 
 
 def _build(
-    files: ConfigFiles, environ: Mapping[str, str], probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None
+    files: ConfigFiles,
+    environ: Mapping[str, str],
+    probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
+    uid: int | None = None,
 ) -> tuple[Config | None, list[Problem]]:
     with _gc_paused():
-        return _build_config(files, environ, probe)
+        return _build_config(files, environ, probe, uid)
 
 
 @contextmanager
@@ -216,7 +227,10 @@ def _gc_paused() -> Iterator[None]:
 
 
 def _build_config(
-    files: ConfigFiles, environ: Mapping[str, str], probe: Callable[[Mapping[str, Source]], ProbeResult] | None
+    files: ConfigFiles,
+    environ: Mapping[str, str],
+    probe: Callable[[Mapping[str, Source]], ProbeResult] | None,
+    uid: int | None,
 ) -> tuple[Config | None, list[Problem]]:
     main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
     requested = [load_document(path, _display_path(path)) for path in files.rules]
@@ -232,19 +246,14 @@ def _build_config(
     checks, warnings = validate(draft)
     documents = [*([main] if main is not None else []), *requested]
     problems = sorted({problem for document in documents for problem in document.problems})
+    if not problems and uid is not None:
+        problems = sorted(set(find_unsafe_references(draft, uid)))
     if problems:
         return None, problems
     if probe is not None and main is not None:
         warnings += lint_probe(draft, probe(draft.models("sources")))
     names = {document.file for document in documents}
-    unsafe = (
-        []
-        if files.main is None
-        else [
-            each._replace(what=f"run will refuse this: {each.what}")
-            for each in find_unsafe_files(_files_to_protect(files), None)
-        ]
-    )
+    unsafe = [] if files.main is None or uid is not None else _what_run_refuses(draft, files)
     own_rules = {name for name, entry in draft.entries["rules"].items() if entry.node.document.file in names}
     models = {section: draft.models(section) for section in SECTION_NOUNS}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN_FILE} beside the rules"]

@@ -1,20 +1,27 @@
-"""Who may write the files. Whoever can edit a rule can have commands run as the daemon's user."""
+"""Who may change what the daemon believes and has run: its files, and what they name as programs and secrets."""
 
 from __future__ import annotations
 
-import grp
-import pwd
-import shlex
-import stat
+import os
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from watchdog.documents.problems import Problem, one_line
+from pydantic import BaseModel
 
-ROOT = 0
-_MAX_PATH_PARTS = 400
-"""Parts of a path with all its links; links that lead in a circle end there, and whoever opens the file says so."""
+from watchdog.config.entries import Draft, Entry
+from watchdog.config.lint import verify_blocks
+from watchdog.config.model_fields import path_field
+from watchdog.config.validate import plan_steps, targets_by_plan
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import ProgramCall
+from watchdog.core.target import Target
+from watchdog.documents.document import KeyPath
+from watchdog.documents.problems import Problem, one_line, shorten
+from watchdog.host.account import UntrustedOwnerError, target_account
+from watchdog.host.child_process import MISSING_VARIABLE_CURE
+from watchdog.host.programs import executed_files
+from watchdog.host.trust import UntrustedPath, find_untrusted
 
 
 def find_unsafe_files(paths: Iterable[Path], uid: int | None) -> list[Problem]:
@@ -22,95 +29,118 @@ def find_unsafe_files(paths: Iterable[Path], uid: int | None) -> list[Problem]:
 
     `uid`: whom the daemon runs as; what belongs neither to it nor to root is refused. None: whoever owns a file may.
     """
-    problems: dict[Path, Problem] = {}
-    seen: set[tuple[Path, bool]] = set()
-    for path in paths:
-        parts = list(_path_parts(path))
-        own_folders = {parts[-1], parts[-1].parent, list(_path_parts(path.parent))[-1]}
-        for each in parts:
-            key = each, each not in own_folders
-            if key not in seen and (wrong := _unsafe_reason(each, uid, shared=key[1])) is not None:
-                problems.setdefault(each, Problem(one_line(str(each)), 1, 1, *wrong))
-            seen.add(key)
-    return list(problems.values())
+    found = find_untrusted(paths, None if uid is None else (uid,))
+    return [Problem(one_line(str(each.path)), 1, 1, each.describe(), one_line(each.cure)) for each in found]
 
 
-def _path_parts(path: Path) -> Iterator[Path]:
-    """Every folder and link that is passed on the way to a file, and what stands at the end."""
-    current = Path("/")
-    todo = list(reversed(path.absolute().parts[1:]))
-    yield current
-    for _ in range(_MAX_PATH_PARTS):
-        if not todo:
-            return
-        part = todo.pop()
-        if part == "..":
-            current = current.parent
+def find_unsafe_references(draft: Draft, uid: int | None) -> list[Problem]:
+    """What the files name and somebody else could change, each where it is named, with who that is and the cure.
+
+    Programs of steps and of `verify`, with their scripts: who may write them is root, the daemon's user and whoever they
+    run as. Files of secrets: root and the daemon's user. Targets whose repository somebody could have us find elsewhere.
+    `uid`: as above. Also variables that a program shall inherit, and that are not set.
+    """
+    return [*_unsafe_targets(draft, uid), *_unsafe_programs(draft, uid), *_unsafe_secrets(draft, uid)]
+
+
+class _NamedProgram(NamedTuple):
+    """A program with its place."""
+
+    entry: Entry
+    path: KeyPath
+    target: str
+    call: ProgramCall
+
+
+def _unsafe_targets(draft: Draft, uid: int | None) -> Iterator[Problem]:
+    for entry in draft.entries["targets"].values():
+        if entry.model is not None:
+            try:
+                target_account(entry.model, uid)
+            except UntrustedOwnerError as error:
+                yield _problem(entry, ("repo",), *_split(error))
+            except ActionError:
+                continue  # what is not there is told by the step that needs it
+
+
+def _unsafe_programs(draft: Draft, uid: int | None) -> Iterator[Problem]:
+    accounts: dict[str, int | None] = {}
+    for entry, path, target, call in _named_programs(draft):
+        for name in call.inherit:
+            if name not in draft.environ:
+                yield _problem(entry, path, f"the environment has no {shorten(name)}", MISSING_VARIABLE_CURE)
+        if target not in accounts:
+            accounts[target] = _account(draft.model("targets", target), uid)
+        runs_as = accounts[target]
+        if runs_as is None:
             continue
-        yield current / part
-        try:
-            target = (current / part).readlink()
-        except OSError:  # no link, or nothing
-            current /= part
+        users = None if uid is None else (uid, runs_as)
+        for each in find_untrusted(executed_files(call.argv, call.cwd, call.env), users):
+            yield _reference(entry, path, f"{shorten(call.argv[0])} is run", each)
+
+
+def _account(target: Target, uid: int | None) -> int | None:
+    try:
+        return target_account(target, uid).uid
+    except ActionError:
+        return None
+
+
+def _named_programs(draft: Draft) -> Iterator[_NamedProgram]:
+    """Of every plan, for every target that may come to it."""
+    targets: dict[str, Target] = draft.models("targets")
+    users = targets_by_plan(draft)
+    for name, entry in draft.entries["plans"].items():
+        if entry.model is None:
             continue
-        todo += reversed(target.parts[1:] if target.is_absolute() else target.parts)
-        current = Path("/") if target.is_absolute() else current
+        for target in sorted(users.get(name, targets if len(targets) == 1 else ())):
+            if target not in targets:
+                continue
+            for path, step in plan_steps(entry.model):
+                try:
+                    calls = step.bind(targets[target]).programs()
+                except ActionError:
+                    continue  # reported where it stands
+                for call in calls:
+                    yield _NamedProgram(entry, (*path, call.key), target, call)
+            for path, verify in verify_blocks(entry.model):
+                if verify.run:
+                    call = ProgramCall(verify.run, "run", targets[target].repo, None, verify.inherit)
+                    yield _NamedProgram(entry, (*path, "run"), target, call)
 
 
-def _unsafe_reason(path: Path, uid: int | None, *, shared: bool) -> tuple[str, str] | None:
-    """What is wrong, and the cure. `shared`: others may have things of their own there, as in /tmp."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None  # whoever opens it says why
-    name = shlex.quote(str(path))
-    what = "the folder" if stat.S_ISDIR(status.st_mode) else "the file"
-    if uid is not None and status.st_uid not in _trusted_uids(uid):
-        return (
-            f"{what} belongs to {_user_name(status.st_uid)}, who could change what the watchdog does",
-            f"chown {_user_name(uid)} {name}",
-        )
-    if stat.S_ISLNK(status.st_mode) or (shared and status.st_mode & stat.S_ISVTX):
-        return None  # a link is its owner's alone; in a sticky folder nobody moves what belongs to somebody else
-    if status.st_mode & stat.S_IWOTH:
-        return f"everybody may write {what}", f"chmod go-w {name}"
-    if status.st_mode & stat.S_IWGRP and not any(
-        _is_private_group(status.st_gid, owner) for owner in (status.st_uid, ROOT)
-    ):
-        return f"the group {_group_name(status.st_gid)} may write {what}", f"chmod g-w {name}"
-    return None
+def _unsafe_secrets(draft: Draft, uid: int | None) -> Iterator[Problem]:
+    for section in ("sources", "channels", "plans"):
+        for entry in draft.entries[section].values():
+            for path, file in _secret_files(entry.model):
+                for each in find_untrusted([Path(file)], None if uid is None else (uid,)):
+                    yield _reference(entry, path, f"{path[-1]} is read", each)
 
 
-@cache
-def _trusted_uids(uid: int) -> frozenset[int]:
-    """Root and the daemon's user. Within a user namespace the machine's own root has no number but this one."""
-    users = {ROOT, uid}
-    try:
-        if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
-            users.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
-    except (OSError, ValueError):
-        pass
-    return frozenset(users)
+def _secret_files(model: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Every file that holds a secret, by the type of its field."""
+    if isinstance(model, tuple | list):
+        for index, each in enumerate(model):
+            yield from _secret_files(each, (*path, index))
+    elif isinstance(model, BaseModel):
+        for name, field in type(model).model_fields.items():
+            key, value = field.alias or name, getattr(model, name)
+            mark = path_field(type(model), key)
+            if mark is not None and mark.credential and isinstance(value, str) and os.path.isabs(value):  # noqa: PTH117
+                yield (*path, key), value
+            elif mark is None:
+                yield from _secret_files(value, (*path, key))
 
 
-def _is_private_group(gid: int, uid: int) -> bool:
-    """Whether a group is its user's alone, as many systems make one for each user."""
-    try:
-        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+def _reference(entry: Entry, path: KeyPath, what: str, wrong: UntrustedPath) -> Problem:
+    return _problem(entry, path, f"{what}, and {wrong.describe(with_path=True)}", wrong.cure)
 
 
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _problem(entry: Entry, path: KeyPath, what: str, cure: str) -> Problem:
+    position = entry.node.value_position(*path)
+    return Problem(entry.node.document.file, position.line, position.column, one_line(what), one_line(cure))
 
 
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+def _split(error: ActionError) -> tuple[str, str]:
+    what, _, cure = str(error).partition(" — ")
+    return what, cure

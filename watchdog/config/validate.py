@@ -229,7 +229,7 @@ def _validate_disturbs(draft: Draft, node: ConfigNode, plan: Repair) -> None:
 def _validate_steps(draft: Draft) -> None:
     """Every step of every plan, bound to every target that may come to it."""
     targets: Mapping[str, Target] = draft.models("targets")
-    for name, users in _targets_by_plan(draft).items():
+    for name, users in targets_by_plan(draft).items():
         entry = draft.entries["plans"][name]
         for target in users & targets.keys():
             for path, action in plan_steps(entry.model):
@@ -244,7 +244,7 @@ def _validate_steps(draft: Draft) -> None:
                     )
 
 
-def _targets_by_plan(draft: Draft) -> dict[str, set[str]]:
+def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
     """Plan → targets whose rules start it, directly or when a repair is exhausted."""
     plans = draft.models("plans")
     users: dict[str, set[str]] = {}

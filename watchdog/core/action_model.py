@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from watchdog.core.model import ConfigModel, Duration, JsonObject, OnError
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, StepState
+from watchdog.core.protocols import CommitRange, CompletedStep, Copies, ProgramCall, StepState
 from watchdog.core.target import Target
 
 
@@ -57,6 +57,9 @@ class ActionModel(ConfigModel):
 
     @abstractmethod
     def describe(self) -> str: ...
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        return ()
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return {}

@@ -6,6 +6,7 @@ Times are integer milliseconds since the epoch and durations integer millisecond
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
@@ -34,6 +35,17 @@ Duration = Annotated[Millis, BeforeValidator(parse_duration)]
 
 Regex = Annotated[str, AfterValidator(validate_search_pattern)]
 """A regular expression, found anywhere in a text by `core.pattern.search_pattern`."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _validate_variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("this names no variable: write NAME, without $ and without a value")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_validate_variable)]
+"""A variable of the environment, by its name."""
 
 Secret: TypeAlias = SecretStr
 """A text that is shown nowhere; only for models that `expand_environment`, since only their secrets are redacted."""
@@ -55,7 +67,6 @@ SecretFile = Annotated[str, PathField("config", credential=True)]
 """The same for a file that holds a secret, which may be one of systemd's credentials."""
 RepoPath = Annotated[str, PathField("repo")]
 """Relative to the repo of the target that a step is bound to."""
-RepoSecretFile = Annotated[str, PathField("repo", credential=True)]
 CwdPath = Annotated[str, PathField("cwd")]
 """Relative to the `cwd` beside it."""
 

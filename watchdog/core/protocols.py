@@ -98,6 +98,19 @@ class CommitRange(NamedTuple):
     new: str
 
 
+class ProgramCall(NamedTuple):
+    """A program as a file of ours names it."""
+
+    argv: tuple[str, ...]
+    key: str
+    """Under which key of the step it stands."""
+    cwd: str | None = None
+    env: Mapping[str, str] | None = None
+    """Set for it beside what every program gets."""
+    inherit: tuple[str, ...] = ()
+    """Variables of our own environment that it gets."""
+
+
 class Copies(Protocol):
     """What a plan is rehearsed on. The originals are only read. Raises ActionError when something cannot be copied."""
 
@@ -175,6 +188,10 @@ class Action(Protocol):
 
     def describe(self) -> str:
         """The change in a few words: ``set FEATURE_HMM_V2 = false in config.py``."""
+        ...
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        """What a person named to be run by it, once it is bound; none: it runs nothing but what is part of it."""
         ...
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis
+from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis, VariableName
 from watchdog.core.schedule import in_schedule, parse_between, parse_days, parse_zone
 from watchdog.core.units import parse_duration
 
@@ -26,7 +26,9 @@ class ProcessSpec(ConfigModel):
     log: CwdPath | None = None
     """File that receives stdout and stderr; thrown away when not said."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Variables that are set for it beside our own."""
+    """Variables that are set for it beside PATH, HOME, USER, LOGNAME, SHELL, TMPDIR, TZ and the language."""
+    inherit: FrozenList[VariableName] = ()
+    """Names of variables that it gets from the watchdog's own environment, which it does not see otherwise."""
 
     def resolve(self, repo: str | None) -> ProcessSpec:
         """The same with `cwd` as a full path. Raises ActionError: neither `cwd` nor the target's repo says one."""
@@ -103,7 +105,10 @@ class Target(ConfigModel):
 
     def location(self) -> str:
         """Where the bot is, as JSON: what the journal keeps with each run. It is a Target that says no more than that."""
-        return self.model_dump_json(include=_LOCATION if self.run_as is None else _LOCATION | {"run_as"})
+        said = _LOCATION if self.run_as is None else _LOCATION | {"run_as"}
+        # Journals compare it as text: where nothing is inherited it reads as it did before that could be said.
+        unsaid = {"process": {"inherit"}} if self.process is not None and not self.process.inherit else None
+        return self.model_dump_json(include=said, exclude=unsaid)
 
     @property
     def has_location(self) -> bool:

@@ -44,6 +44,12 @@ class Telemetry:
         self.source_last_sample = Gauge(
             "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
         )
+        self.source_dropped = Counter(
+            "watchdog_source_dropped",
+            "Samples that were left out because a source brings more than its limits allow.",
+            ["source", "reason"],
+            registry=registry,
+        )
         self.history_bytes = Gauge("watchdog_history_bytes", "Size of series.db.", registry=registry)
         self.history_oldest = Gauge(
             "watchdog_history_oldest_timestamp_seconds", "Time of the oldest sample in series.db.", registry=registry

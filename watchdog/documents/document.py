@@ -10,6 +10,11 @@ from watchdog.documents.problems import Position, Problem, one_line
 MAX_PROBLEMS = 1_000
 """Mistakes of one file that are listed: whoever made more has made one mistake many times."""
 
+TOO_MANY_PROBLEMS = (
+    f"there are more than {MAX_PROBLEMS} mistakes; the rest is not listed",
+    "mend those above first",
+)
+
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file down."""
 
@@ -39,10 +44,7 @@ class Document:
         if self.has_too_many_problems:
             return
         if len(self.problems) == MAX_PROBLEMS:
-            what, cure = (
-                f"there are more than {MAX_PROBLEMS} mistakes; the rest is not listed",
-                "mend those above first",
-            )
+            what, cure = TOO_MANY_PROBLEMS
         self.problems.append(Problem(self.file, position.line, position.column, one_line(what), one_line(cure)))
 
     def reject(self, path: KeyPath) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
+from watchdog.host.trust import find_untrusted_way, user_name
 
 _PR_SET_DUMPABLE = 4
 NOGROUP = 65534
@@ -61,22 +62,39 @@ def become(account: Account) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # /proc/self is ours again
 
 
-def target_account(target: Target) -> Account:
-    """Who acts on that target: its `run_as`, else the owner of its repository, else of its process's folder, else we."""
+class UntrustedOwnerError(ActionError):
+    """Somebody else decides what stands at the path of a target, and so who its owner is."""
+
+
+def target_account(target: Target, uid: int | None = None) -> Account:
+    """Who acts on that target: its `run_as`, else the owner of its repository, else of its process's folder, else we.
+
+    `uid`: whom the daemon runs as; we, when not said. Raises ActionError; UntrustedOwnerError when somebody other than
+    root, the daemon's user and that owner could exchange a folder or a link on the way there: with a link to /etc in the
+    place of its repository a bot's user would have us act on it as root.
+    """
     if target.run_as is not None:
         return account_by_name(target.run_as)
     folder = target.repo or (target.process and target.process.cwd)
     if not folder:
-        return own_account()
+        return own_account() if uid is None else account_by_uid(uid)
+    # The order matters: the owner is read first, by the very name whose way is then looked at. Whoever may change the way
+    # may do so meanwhile, and is found on it whatever it shows by then.
     try:
         owner = Path(folder).stat()
-        return account_by_uid(owner.st_uid, owner.st_gid)
     except PermissionError:
         raise ActionError(
             f"whose {folder} is cannot be seen by {own_account().name} — say it: run_as: USER, beside repo"
         ) from None
     except OSError as problem:
         raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
+    wrong = find_untrusted_way(Path(folder), (os.geteuid() if uid is None else uid, owner.st_uid))
+    if wrong is not None:
+        raise UntrustedOwnerError(
+            f"{folder} belongs to {user_name(owner.st_uid)}, and could be changed by {wrong.who} at {wrong.path} — "
+            "say run_as in the target"
+        )
+    return account_by_uid(owner.st_uid, owner.st_gid)
 
 
 def _from_entry(entry: pwd.struct_passwd) -> Account:

@@ -17,11 +17,14 @@ from typing import IO, NamedTuple, NoReturn
 
 from watchdog.core.errors import ActionError
 from watchdog.core.text import escape
+from watchdog.host.account import own_account
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
 because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
 the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
+
+MISSING_VARIABLE_CURE = "set it for the service, or take it off inherit"
 
 START_TIME_TOLERANCE = 2.0
 """Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
@@ -35,20 +38,9 @@ _MAX_STDERR = 64 * 1024
 _running: set[int] = set()
 """Programs that are under way."""
 
-# What systemd hands to its service and not to that service's children: a bot that found our NOTIFY_SOCKET would
-# report to systemd in our name.
-_NOT_INHERITED = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "MAINPID",
-    "SYSTEMD_EXEC_PID",
-)
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+"""What a program gets of our environment beside `LC_…`: where things are, and in which language it speaks. No secret
+stands there, and nothing that systemd means for us alone (NOTIFY_SOCKET, CREDENTIALS_DIRECTORY)."""
 
 
 class CommandResult(NamedTuple):
@@ -67,12 +59,13 @@ def run(
     *,
     cwd: str | Path | None = None,
     env: Mapping[str, str | None] | None = None,
+    inherit: Sequence[str] = (),
     timeout_ms: float,
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
     instead: Callable[[], int] | None = None,
 ) -> CommandResult:
-    """Run `argv` to its end. `env` is laid over our environment (None takes a variable away).
+    """Run `argv` to its end, in the `child_environment` of `env` and `inherit`.
 
     `instead` is run in the forked child in place of the program; its result is the exit code.
 
@@ -81,7 +74,7 @@ def run(
     or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    child = _spawn(argv, cwd, child_environment(env), input is not None, instead)
+    child = _spawn(argv, cwd, child_environment(env, inherit), input is not None, instead)
     _running.add(child.pid)
     try:
         note, began = on_child_started.get(), start_time(child.pid)
@@ -113,9 +106,26 @@ def kill_running() -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def child_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Our environment without what systemd meant for us alone, and with `env` over it."""
-    merged: dict[str, str | None] = {**os.environ, **dict.fromkeys(_NOT_INHERITED), **(env or {})}
+def inherited(names: Sequence[str]) -> dict[str, str]:
+    """Those variables of our own environment. Raises ActionError when one is not set."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ActionError(f"the environment has no {missing[0]} — {MISSING_VARIABLE_CURE}")
+    return {name: os.environ[name] for name in names}
+
+
+def child_environment(env: Mapping[str, str | None] | None = None, inherit: Sequence[str] = ()) -> dict[str, str]:
+    """What a program gets: the few variables that every one needs, those of ours that are listed, and `env` over it.
+
+    `inherit`: names in our own environment. None in `env` takes a variable away. Raises ActionError when one is listed
+    that is not set.
+    """
+    listed = inherited(inherit)
+    given = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+    if "HOME" not in given or "USER" not in given:
+        who = own_account()
+        given = {"HOME": who.home, "USER": who.name, "LOGNAME": who.name} | given
+    merged: dict[str, str | None] = {**given, **listed, **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
 
 
@@ -124,7 +134,12 @@ def find_program(
 ) -> str | None:
     """Full path of what `run` would start; None when it is not there, or may not be run."""
     there = Path(cwd or "", program) if "/" in program else program
-    return shutil.which(there, path=child_environment(env).get("PATH")) if program else None
+    return shutil.which(there, path=search_path(env)) if program else None
+
+
+def search_path(env: Mapping[str, str | None] | None = None) -> str:
+    """The PATH by which a program with that `env` is found."""
+    return (env or {}).get("PATH") or os.environ.get("PATH") or os.defpath
 
 
 def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None) -> None:
@@ -205,7 +220,7 @@ def _spawn(
     if cwd is not None and not Path(cwd).is_dir():
         raise ActionError(f"{_display_name(argv)} was not started: there is no folder {cwd}")
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=env,
@@ -215,6 +230,8 @@ def _spawn(
             stderr=subprocess.PIPE,
             preexec_fn=None if instead is None else partial(_become_instead, instead, env),  # noqa: PLW1509 - no lock is held
         )
+        _reset_oom_score(child.pid)
+        return child
     except FileNotFoundError:
         raise ActionError(f"{argv[0]} was not found — install it, or write the program with its full path") from None
     except PermissionError:
@@ -232,6 +249,15 @@ def _become_instead(instead: Callable[[], int], env: dict[str, str]) -> NoReturn
         os._exit(instead())
     finally:
         os._exit(127)
+
+
+def _reset_oom_score(pid: int) -> None:
+    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); what it starts must not be, nor a bot
+    that is started by it."""
+    path = Path(f"/proc/{pid}/oom_score_adj")
+    with contextlib.suppress(OSError):  # then it is as it was, or gone
+        if path.read_text().startswith("-"):
+            path.write_text("0")
 
 
 class _TailBuffer:

@@ -19,7 +19,7 @@ _UNIT_TYPES = (
     *("scope", "mount", "automount", "swap", "device"),
 )
 _TRANSITIONAL_STATES = ("activating", "deactivating", "reloading", "refreshing")
-_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": None}
+_ENV = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
 _PROPERTIES = (
     "LoadState",
     "ActiveState",

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
+from watchdog.host.private_folder import secure_folder
+
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OUR_FILES = ("journal*", "series*", "lock*", "backups", "snapshots")
+"""What the state folder holds of ours; whatever else somebody keeps in there stays as it is."""
 
 STALE_AFTER = 10.0
 """Seconds without a heartbeat after which the holder counts as hung."""
@@ -31,21 +36,26 @@ class StateLock:
         """When whoever held it before gave its last sign of life, by the clock on the wall; None: nobody did, or it is not ours."""
 
     def acquire(self) -> bool:
-        """True when we hold it now. Raises WatchdogError when the folder cannot be made or written."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise WatchdogError(
-                f"the state folder {self._path.parent} cannot be used: {error.strerror} — "
-                "check its path (state: in watchdog.yaml), its owner, its mode and the room on its disk"
-            ) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        """True when we hold it now; then nobody else can read or write the folder's files of ours.
+
+        Raises WatchdogError when the folder cannot be made or written, or when somebody else could have written it.
+        """
+        fd = None
+        # Ahead of looking at the folder: whoever holds it has done that, and we need not be that user to ask it.
+        with contextlib.suppress(OSError):  # there is none yet; or it is said below why not
+            fd = os.open(self._path, _FLAGS)
+        if fd is not None and not _try_lock(fd):
             os.close(fd)
             return False
-        if not self._is_current_file(fd):  # replaced between the two calls
+        try:
+            secure_folder(self._path.parent, _OUR_FILES)
+            if fd is None:
+                fd = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+        except (OSError, WatchdogError) as error:
+            if fd is not None:
+                os.close(fd)
+            raise self._unusable_error(error) if isinstance(error, OSError) else error from None
+        if not _try_lock(fd) or not self._is_current_file(fd):  # replaced between the two calls
             os.close(fd)
             return False
         known = os.fstat(fd)
@@ -58,9 +68,13 @@ class StateLock:
         age, holder = self.heartbeat_age(), self._read_owner()
         if age is None or age < STALE_AFTER:
             return False
+        try:
+            secure_folder(self._path.parent, _OUR_FILES)
+        except OSError as error:
+            raise self._unusable_error(error) from None
         self.last_heartbeat = self._path.stat().st_mtime_ns // 1_000_000
         new = self._path.with_suffix(f".{os.getpid()}")
-        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         self._write_owner(fd)
         new.replace(self._path)
@@ -100,6 +114,12 @@ class StateLock:
             os.close(self._fd)
             self._fd = None
 
+    def _unusable_error(self, error: OSError) -> WatchdogError:
+        return WatchdogError(
+            f"the state folder {self._path.parent} cannot be used: {error.strerror} — "
+            "check its path (state: in watchdog.yaml), its owner, its mode and the room on its disk"
+        )
+
     def _write_owner(self, fd: int) -> None:
         os.ftruncate(fd, 0)
         os.pwrite(fd, _owner_line(), 0)
@@ -119,6 +139,14 @@ class StateLock:
         except (OSError, ValueError):
             return None
         return known if _start_time(known[0]) == started else None
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _owner_line() -> bytes:

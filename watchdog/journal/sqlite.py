@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from watchdog.core.model import Millis
+from watchdog.host.private_folder import create_private_file
 from watchdog.journal import (
     backups,
     baselines,
@@ -112,7 +113,8 @@ class SqliteJournal:
         self.baselines = baselines.SqlBaselineReader(self)
         self._transaction = SqliteTransaction(self)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_file(path)  # SQLite gives the files beside it the same mode
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=busy_timeout)
             self._db.row_factory = sqlite3.Row
         except (OSError, sqlite3.Error) as error:
@@ -173,6 +175,7 @@ class SqliteJournal:
         made = kept.with_suffix(".part")
         try:
             made.unlink(missing_ok=True)
+            create_private_file(made)
             copy = sqlite3.connect(made)
             try:
                 self._db.backup(copy)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
+from watchdog.host.trust import find_untrusted
 
+MAX_BYTES = 64 << 10
+"""Bytes of a secret, or of a file of headers; more is something else."""
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What may stand in a header after `Bearer`."""
 
@@ -30,9 +35,25 @@ def find_credential(file: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def read_secret(file: str, key: str) -> str:
-    """The text of a file. `key`: the setting that names it. Raises SecretError."""
+    """The text of a file. `key`: the setting that names it. Raises SecretError.
+
+    Whoever could put a link there would choose which of our files is sent away, and a fifo would hold us up. So nobody but
+    root and we may be able to change the file, or the way to it; then nobody can between this look and the reading.
+    """
     try:
-        return Path(file).read_text("utf-8")
+        for wrong in find_untrusted([Path(file)], (os.geteuid(),), must_exist=True):
+            why = f"is not read: {wrong.describe(with_path=True)}"
+            raise SecretError(f"{key} {file} {why} — it is for root and the daemon's user alone: {wrong.cure}")
+        # Opening a fifo, or a device, must not wait for whoever is at its other end.
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:  # noqa: PTH123 - flags
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise SecretError(f"{key} {file} cannot be read: it is no regular file — name the file itself")
+            content = opened.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise SecretError(
+                f"{key} {file} cannot be read: it is longer than {MAX_BYTES >> 10} KiB — name another file"
+            )
+        return content.decode("utf-8")
     except OSError as fault:
         why = f"cannot be read: {fault.strerror} — the daemon's user must be able to read it"
     except ValueError:

@@ -85,7 +85,8 @@ class KpiEvaluation:
             newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
         elif after is not None and newest <= after:
             newest = 0
-        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until)
+        cut = self._source_metrics.cut_reason(self._metrics_by_kpi[kpi])
+        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
 
     def evaluate_check(
         self,
@@ -116,6 +117,8 @@ class KpiEvaluation:
         try:
             instant = self._evaluator.at(now).evaluate(expr, after)
             if now - instant.newest > self._source_metrics.staleness_limit(metric_names(expr)):
+                return None
+            if self._source_metrics.cut_reason(metric_names(expr)) is not None:
                 return None
             return bool(instant.values)
         except PromqlError:

@@ -17,7 +17,7 @@ from typing import Any
 from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample, Verdict
-from watchdog.core.telemetry import Telemetry
+from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.baseline_tracker import BaselineTracker
@@ -31,6 +31,7 @@ from watchdog.pipeline.check_tracker import (
     should_forget,
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
+from watchdog.pipeline.cut_reports import CutReports
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
@@ -42,6 +43,7 @@ from watchdog.pipeline.template_query import run_template_query
 from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
+from watchdog.sources.series_limits import Cut
 from watchdog.tsdb.head import Head
 
 __all__ = ["BLIND_AFTER", "Pipeline", "expressions", "longest_windows", "machine_config", "should_forget"]
@@ -80,6 +82,7 @@ class Pipeline:
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         self._lost_since: dict[str, Millis] = {}
         self._reported_blind = False
+        self._cut_reports = CutReports()
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -102,6 +105,7 @@ class Pipeline:
         self._kpis.apply_config(config)
         for source in self._source_metrics.apply_config(config.sources):
             self.telemetry.remove_source(source)
+        self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
         )
@@ -180,6 +184,20 @@ class Pipeline:
         self._lost_since.pop(source, None)
         self.telemetry.source_up.labels(source).set(1)
         self.telemetry.source_last_sample.labels(source).set(newest / 1_000)
+
+    def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
+        """Of a source's samples that are added next not all are there, or all are again."""
+        for reason, count in (cut.dropped if cut is not None else {}).items():
+            self.telemetry.source_dropped.labels(source, reason).inc(count)
+        self._cut_reports.note(source, cut, now)
+        if cut is not None:
+            self.store.note_incomplete(source, cut.metrics, now)
+        if self._source_metrics.note_cut(source, cut):
+            self._unjudged_sources.add(_ALL_SOURCES)
+
+    def cut_sources(self) -> dict[str, str]:
+        """Source → what of its last samples was left out, and why."""
+        return self._cut_reports.current()
 
     def mark_source_down(self, source: str, now: Millis) -> None:
         self.store.mark_source_down(source, now)
@@ -310,11 +328,15 @@ class Pipeline:
         if self._peak_metrics:
             self._peak_recorder.save(self._peak_metrics, now)
         busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
-        if not states and not busy and blind == self._reported_blind:
+        cut_news = self._cut_reports.due(now)
+        if not states and not busy and not cut_news and blind == self._reported_blind:
             return set()
         with self.journal.transaction() as tx:
             if blind != self._reported_blind:
                 self.incident_manager.record_blind(tx, blind, now)
+            for message in cut_news.values():
+                log.warning("%s: %s", message.title, "; ".join(message.lines))
+                self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
             affected = set(recoveries := self.incident_manager.record_changes(tx, changes, now))
             for target in sorted(busy):
@@ -335,6 +357,7 @@ class Pipeline:
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._reported_blind = blind
+        self._cut_reports.mark_told(cut_news)
         return affected
 
     def close_incident_of(self, run: PlanRun, now: Millis) -> bool:

@@ -6,6 +6,10 @@ from collections.abc import Collection, Mapping
 
 from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
+from watchdog.sources.series_limits import ALL_METRICS, Cut
+
+_MAX_KNOWN = 20_000
+"""Metrics of a source that are remembered after they have ceased."""
 
 
 class SourceMetrics:
@@ -15,11 +19,13 @@ class SourceMetrics:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
         self._delivered: dict[str, set[str]] = {}
+        self._cuts: dict[str, Cut] = {}
         self._known = known  # how old a metric may be does not change when it ceases
 
     def apply_config(self, sources: Mapping[str, Source]) -> set[str]:
         """Swaps the sources. Returns those that are there no more."""
         removed = self._delivered.keys() - sources.keys()
+        self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
@@ -29,8 +35,30 @@ class SourceMetrics:
         if names == self._delivered.get(source):
             return False
         self._delivered[source] = names
-        self._known.setdefault(source, set()).update(names)
+        known = self._known.setdefault(source, set())
+        if len(known) > _MAX_KNOWN:  # a source that makes up names all the time
+            known.clear()
+        known.update(names)
         return True
+
+    def note_cut(self, source: str, cut: Cut | None) -> bool:
+        """What of a source's last samples is missing; whether that is of other metrics than before."""
+        before = self._cuts.pop(source, None)
+        if cut is not None:
+            self._cuts[source] = cut
+        return (before and before.metrics) != (cut and cut.metrics)
+
+    def cut_reason(self, reads: Collection[str]) -> str | None:
+        """Why what reads these metrics does not see all there is; None: it does. ``""`` reads all."""
+        for source, cut in self._cuts.items():
+            if ALL_METRICS in cut.metrics:
+                elsewhere: set[str] = set().union(*(known for name, known in self._known.items() if name != source))
+                affected = self.touches(source, reads) or not elsewhere.issuperset(reads)
+            else:
+                affected = "" in reads or not cut.metrics.isdisjoint(reads)
+            if affected and reads:
+                return f"the source {source} is cut: {cut.text}"
+        return None
 
     def touches(self, source: str, reads: Collection[str]) -> bool:
         """Whether a source's samples change what reads these metrics; ``""`` reads all."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from watchdog.actions import AnyAction
-from watchdog.core.model import ConfigModel, Duration, FrozenList, Regex, RepoPath
+from watchdog.core.model import ConfigModel, Duration, FrozenList, Regex, RepoPath, VariableName
 from watchdog.core.protocols import Action
 from watchdog.net.address import redact_url, validate_url
 
@@ -64,6 +64,8 @@ class Verify(ConfigModel):
     """PromQL conditions that must be true."""
     run: FrozenList[str] = ()
     """A command that must end with exit code 0."""
+    inherit: FrozenList[VariableName] = ()
+    """Names of variables that `run` gets from the watchdog's own environment, which it does not see otherwise."""
     rules: FrozenList[str] = ()
     """Rules that must be quiet, beside those that tripped."""
     http: HttpCheck | None = None

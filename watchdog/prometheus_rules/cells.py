@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from watchdog.core.model import Labels, Millis
+from watchdog.documents.document import MAX_PROBLEMS, TOO_MANY_PROBLEMS
 from watchdog.documents.problems import Position, Problem, one_line, shorten, suggest
 from watchdog.prometheus_rules.syntax import parse_number, parse_prometheus_duration
 
@@ -42,7 +43,11 @@ class CellFile:
         return self.value_count <= self.max_values
 
     def report(self, position: Position, what: str, cure: str = "") -> None:
-        self.problems.append(Problem(self.file, position.line, position.column, one_line(what), one_line(cure)))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(self.file, position.line, position.column, one_line(what), one_line(cure)))
+        elif len(self.problems) == MAX_PROBLEMS:
+            what, cure = TOO_MANY_PROBLEMS
+            self.problems.append(Problem(self.file, position.line, position.column, what, cure))
 
 
 class Cell:

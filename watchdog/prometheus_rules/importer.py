@@ -5,6 +5,7 @@ So everything that is checked of our own files is checked of theirs, and reporte
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -134,9 +135,10 @@ def _unique_names(alerts: Sequence[tuple[RuleGroup, PrometheusRule]], used_names
     ]
     counts = [Counter(form[level] for form in forms) for level in range(3)]
     names = {}
+    numbers: dict[str, Iterator[int]] = {}
     for form, (_, rule) in zip(forms, alerts, strict=True):
         fitting = (name for level, name in enumerate(form) if counts[level][name] == 1 and name not in used)
-        numbered = (f"{form[2]}.{number}" for number in range(1, len(alerts) + len(used) + 2))
+        numbered = (f"{form[2]}.{number}" for number in numbers.setdefault(form[2], itertools.count(1)))
         name = next(fitting, None) or next(each for each in numbered if each not in used)
         used.add(name)
         names[id(rule)] = name

@@ -16,16 +16,20 @@ _GRACE_S = 30.0
 """Seconds beyond its own time that its end may take."""
 
 
-def run_command(argv: tuple[str, ...], cwd: str | None, timeout_ms: float) -> tuple[int, str]:
+def run_command(argv: tuple[str, ...], cwd: str | None, env: dict[str, str], timeout_ms: float) -> tuple[int, str]:
     """(exit status, the end of what it said). Raises ActionError when it could not be started, or did not end in time."""
-    ran = child_process.run(argv, cwd=cwd, timeout_ms=timeout_ms)
+    ran = child_process.run(argv, cwd=cwd, env=env, timeout_ms=timeout_ms)
     return ran.exit_code, (ran.stderr or ran.stdout).strip()[-300:]
 
 
 async def run_verify_command(
-    argv: Sequence[str], within: Millis, executor: StepExecutor, check_interrupted: Callable[[], None]
+    argv: Sequence[str],
+    within: Millis,
+    executor: StepExecutor,
+    check_interrupted: Callable[[], None],
+    inherit: Sequence[str] = (),
 ) -> str | None:
-    """None when it ended with 0, else what it said.
+    """None when it ended with 0, else what it said. `inherit`: variables of our own environment that it gets.
 
     What `check_interrupted` raises ends the command. Raises ActionError when it could not be started or did not end in
     time: then nobody can tell.
@@ -33,7 +37,10 @@ async def run_verify_command(
     started: list[tuple[int, float]] = []
     token = child_process.on_child_started.set(lambda pid, at: started.append((pid, at)))
     timeout = float(max(within, 1_000))
-    run = executor.call_owner(within / 1_000 + _GRACE_S, run_command, tuple(argv), executor.location.repo, timeout)
+    given = child_process.inherited(inherit)
+    run = executor.call_owner(
+        within / 1_000 + _GRACE_S, run_command, tuple(argv), executor.location.repo, given, timeout
+    )
     running = asyncio.ensure_future(run)
     child_process.on_child_started.reset(token)
     try:

@@ -113,7 +113,7 @@ class Verifier:
                     if not command_done:
                         try:
                             failure = await run_verify_command(
-                                verify.run, give_up - now, executor, self._check_interrupted
+                                verify.run, give_up - now, executor, self._check_interrupted, verify.inherit
                             )
                         except ActionError as error:
                             return ProofResult("unknown", str(error))

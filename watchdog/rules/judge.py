@@ -32,16 +32,25 @@ class Reading(NamedTuple):
     """Beside an `expr`: the values of the KPI that its rule shows."""
     valid_until: Millis = 0
     """As long as no samples come, the same is read up to this time, exclusively."""
+    cut: str | None = None
+    """Why not all is there that should have been read; None: it is."""
 
     def stale_reason(self, name: str, now: Millis) -> str | None:
         """Why nobody can see at `now` what the KPI of that name is; None when one can."""
         if self.error is not None:
             return self.error
+        if self.cut is not None:
+            return self.cut
         if not self.newest_sample:
             return f"{name} has no samples"
         if (age := now - self.newest_sample) > self.max_age:
             return f"the newest sample of {name} is {format_duration(age)} old"
         return None
+
+
+MAX_LABEL_SETS = 2_000
+"""Label sets of a rule that are judged each for itself. What comes beyond is judged as one, by the worst of it, under no
+labels: what is bad is never passed over, and a bot that makes up labels fills no journal."""
 
 
 def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
@@ -55,6 +64,8 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
 
     if reading.error is not None:
         return missing("error", reading.error, known)
+    if reading.cut is not None:  # what is missing may be what is bad, and what is there may be well without it
+        return missing("nodata", reading.cut, known)
     is_expr = check.operator == "expr"
     if not reading.newest_sample and not (
         is_expr and reading.values
@@ -71,9 +82,14 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         covered = f"{check.kpi} has {format_duration(reading.covered)} of {format_duration(reading.window)}"
         return missing("nodata", covered, known)
     verdicts: dict[Labels, Verdict] = {}
+    own = _label_sets_with_room(check, reading, known)
     for labels, value in reading.values.items():
-        key = labels if check.each is None else tuple(pair for pair in labels if pair[0] in check.each)
-        verdict = _judge_one(check, reading, key, labels, value)
+        key = _state_labels(check, labels)
+        if own is None or key in own:
+            verdict = _judge_one(check, reading, key, labels, value)
+        else:
+            key, verdict = (), _judge_one(check, reading, (), labels, value)
+            verdict = verdict._replace(reason=f"{_TOO_MANY_LABEL_SETS.format(check.rule)}: {verdict.reason}")
         if key not in verdicts or _severity(verdict) > _severity(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
     if is_expr:
@@ -93,10 +109,34 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
     return [*verdicts.values(), *gone_verdicts]
 
 
+_TOO_MANY_LABEL_SETS = f"{{}} has more than {MAX_LABEL_SETS} label sets, the rest is judged as one"
+
+
+def _state_labels(check: Check, labels: Labels) -> Labels:
+    return labels if check.each is None else tuple(pair for pair in labels if pair[0] in check.each)
+
+
+def _label_sets_with_room(check: Check, reading: Reading, known: Collection[Labels]) -> set[Labels] | None:
+    """The label sets that are judged each for itself: the known ones, then the first new ones; None: all are."""
+    if len(reading.values) + len(known) <= MAX_LABEL_SETS:
+        return None
+    own = set(known)
+    for labels in reading.values:
+        if len(own) >= MAX_LABEL_SETS:
+            break
+        own.add(_state_labels(check, labels))
+    return own
+
+
 def clearly_ok(check: Check, reading: Reading, now: Millis, low: float, high: float) -> bool:
     """Whether `judge` would find nothing but ok, told from the least and the greatest value; both are NaN when one of the
     values is NaN or there is none. False: ask `judge`."""
-    if reading.error is not None or not reading.newest_sample or now - reading.newest_sample > reading.max_age:
+    if (
+        reading.error is not None
+        or reading.cut is not None
+        or not reading.newest_sample
+        or now - reading.newest_sample > reading.max_age
+    ):
         return False
     if check.requires_full_window and reading.covered < reading.window:
         return False

@@ -12,9 +12,11 @@ from watchdog.core.model import ConnectionModel, Millis, Sample, Secret, SecretF
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
+from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.series_limits import DEFAULT_MAX_MEMORY, DEFAULT_MAX_SERIES, MemorySize
 
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
@@ -30,9 +32,13 @@ class ScrapeSource(ConnectionModel):
     every: Interval = 1_000
     """Time from one read to the next."""
     timeout: Interval | None = None
-    """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
+    """Most time one read may take in all, the page's parsing included. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
+    max_series: int = Field(DEFAULT_MAX_SERIES, ge=1, le=1_000_000)
+    """Most series that are kept of the page; those that are gone count for an hour. Known ones stay, new ones are left out."""
+    max_memory: MemorySize = DEFAULT_MAX_MEMORY
+    """Most memory for the page's series and for the samples that expressions look back at. `128MiB` when not said."""
     headers: dict[str, Secret] = Field(default_factory=dict)
     """More request headers."""
     token_file: SecretFile | None = None
@@ -67,6 +73,7 @@ class ScrapeSource(ConnectionModel):
             cache["fetcher"], cache["page"] = HttpFetcher(), exposition.PageCache()
         fetcher: HttpFetcher = cache["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
+        deadline = Deadline.after(limit)
         try:
             page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
         except (HttpError, secrets.SecretError) as error:
@@ -77,7 +84,9 @@ class ScrapeSource(ConnectionModel):
                 f"{redact_url(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
             )
         try:
-            return exposition.parse_samples(page.body, now, cache["page"])
+            return exposition.parse_samples(
+                page.body, now, cache["page"], exposition.PageLimits(self.max_series, deadline)
+            )
         except SourceError as fault:
             raise SourceError(f"{redact_url(self.url)}: {fault}") from None
 

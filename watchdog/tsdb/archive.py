@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import numpy as np
 
 from watchdog.core.model import Labels, Millis
 from watchdog.core.telemetry import log
+from watchdog.host.private_folder import create_private_file
 from watchdog.tsdb import block_reader, retention
 from watchdog.tsdb.codec import CorruptDataError, pack_samples
 from watchdog.tsdb.head import Head
@@ -31,7 +33,6 @@ from watchdog.tsdb.page import ABSENT_BITS, STALE, STALE_BITS, TIME_MIN, Floats,
 from watchdog.tsdb.schema import APPLICATION_ID, DOWNSAMPLED, RAW, SCHEMA, SCHEMA_VERSION, SOURCE_STATE
 from watchdog.tsdb.write_buffer import StateSnapshot, WriteBatch
 
-_MAX_CACHED_IDS = 200_000
 _MIN_FREE_BYTES = 64 * 2**20
 """Bytes of a disk that are left to those who need them more: the journal, and the bot."""
 _MAX_SET_ASIDE = 3
@@ -70,14 +71,22 @@ class SeriesArchive:
         self._ids: dict[Labels, int] = {}
         self._last_written: Millis = TIME_MIN
         self._complete_since: Millis = TIME_MIN
+        self._pruned_at: Millis = TIME_MIN
         self._paused: str | None = None
         self._lock = threading.Lock()
 
     # ─ boot ─
 
-    def restore(self, store: Head, sources: Collection[str], now: Millis) -> dict[str, StateSnapshot]:
+    def restore(
+        self,
+        store: Head,
+        sources: Collection[str],
+        now: Millis,
+        max_series_of: Callable[[str], int] = lambda _: sys.maxsize,
+    ) -> dict[str, StateSnapshot]:
         """Puts back into the store what expressions read of the past. Works on what it finds; never raises for it.
 
+        `max_series_of`: source → how many of its series, at most; those that have been there longest.
         Returns what the sources remembered; nothing when the file could not be read.
         """
         states: dict[str, StateSnapshot] = {}
@@ -85,13 +94,15 @@ class SeriesArchive:
             db = self._open_database()
             db.execute("BEGIN IMMEDIATE")
             try:
-                found = block_reader.list_series(db)
-                for source in sorted({one.source for one in found}):
+                for (source,) in db.execute("SELECT DISTINCT source FROM series ORDER BY source").fetchall():
                     spans = block_reader.read_watched_spans(db, source, now)
                     if spans and source in sources:
-                        store.restore(source, spans, list(_read_for_restore(db, store, source, found, now)), now)
+                        since = now - store.longest_retention()
+                        found = block_reader.list_recent_series(db, source, since, max_series_of(source))
+                        store.restore(source, spans, list(_read_for_restore(db, store, found, now)), now)
                     if spans:
-                        _mark_series_gone(db, [one.id for one in found if one.source == source], spans[-1][1])
+                        there = block_reader.list_recent_series(db, source, spans[-1][1] - LOOKBACK_DELTA, sys.maxsize)
+                        _mark_series_gone(db, [one.id for one in there], spans[-1][1])
                 states = _read_states(db)
                 db.execute("COMMIT")
             finally:
@@ -113,11 +124,15 @@ class SeriesArchive:
             db.execute("BEGIN IMMEDIATE")
             try:
                 self._insert_samples(db, batch)
-                retention.compact(db)
+                retention.compact(db, batch.now)
                 retention.downsample(
                     db, batch.now, lambda name: max(self.limits.raw, self._retention_of(name)), self.limits.coarse
                 )
                 shed = retention.enforce_size_limit(db, self.limits.max_bytes)
+                if shed or not self._pruned_at <= batch.now < self._pruned_at + retention.HOUR:
+                    retention.drop_empty_series(db)
+                    self._pruned_at = batch.now
+                    self._ids.clear()
                 db.execute("COMMIT")
             except BaseException:
                 self._ids.clear()
@@ -135,6 +150,8 @@ class SeriesArchive:
         return False
 
     def _insert_samples(self, db: sqlite3.Connection, batch: WriteBatch) -> None:
+        written = {key for sheet in batch.samples for key in sheet.keys}
+        self._ids = {key: id_ for key, id_ in self._ids.items() if key in written}  # series come and go
         for sheet in batch.samples:
             ids = np.array([self._series_id(db, key) for key in sheet.keys], np.int64)
             for part in np.unique(ids // block_reader.SERIES_PER_PART).tolist():
@@ -159,8 +176,6 @@ class SeriesArchive:
     def _series_id(self, db: sqlite3.Connection, key: Labels) -> int:
         if (known := self._ids.get(key)) is not None:
             return known
-        if len(self._ids) > _MAX_CACHED_IDS:
-            self._ids.clear()
         text, labels = block_reader.encode_key(key), dict(key)
         db.execute(
             "INSERT OR IGNORE INTO series (key, name, source) VALUES (?, ?, ?)",
@@ -250,7 +265,8 @@ class SeriesArchive:
         if _inode_of(self.path) == -1:
             for end in ("-wal", "-shm"):  # of a file that is gone; SQLite would take them for this one's
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_private_file(self.path)
         db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
         try:
             created = _prepare_database(db)
@@ -264,10 +280,10 @@ class SeriesArchive:
 
 
 def _read_for_restore(
-    db: sqlite3.Connection, store: Head, source: str, found: list[block_reader.StoredSeries], now: Millis
+    db: sqlite3.Connection, store: Head, found: list[block_reader.StoredSeries], now: Millis
 ) -> Iterator[tuple[list[Labels], list[Millis], Ints, Floats]]:
     """What the store holds of one source: keys, since when they are known, times and values."""
-    mine = {one.id: one for one in found if one.source == source}
+    mine = {one.id: one for one in found}
     by_keep: dict[Millis, list[int]] = {}
     for one in mine.values():
         by_keep.setdefault(store.retention_of(dict(one.key)[METRIC_NAME_LABEL]), []).append(one.id)

@@ -41,6 +41,18 @@ class _Block(NamedTuple):
     times: int
 
 
+def list_recent_series(db: sqlite3.Connection, source: str, since: Millis, most: int) -> list[StoredSeries]:
+    """Series of a source of which there may be samples after `since`; when there are more, those that have been there
+    longest. A file may hold millions that were there once."""
+    rows = db.execute(
+        "SELECT id, key, source, whole_from FROM series WHERE source = ? AND ("
+        "EXISTS (SELECT 1 FROM block WHERE block.series = series.id AND block.until > ?) OR "
+        "EXISTS (SELECT 1 FROM fresh WHERE fresh.part = series.id / ? AND fresh.until > ?)) ORDER BY id LIMIT ?",
+        (source, since, SERIES_PER_PART, since, most),
+    )
+    return [StoredSeries(id_, decode_key(key), source, whole_from) for id_, key, source, whole_from in rows]
+
+
 def list_series(db: sqlite3.Connection, names: Collection[str] | None = None) -> list[StoredSeries]:
     """The series of these metrics; None: all of them."""
     sql = "SELECT id, key, source, whole_from FROM series"

@@ -27,6 +27,8 @@ from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageL
 
 __all__ = ["ONGOING", "Head"]
 
+_MAX_INCOMPLETE = 2_000
+"""Metrics of a source of which it is remembered one by one that series were left out."""
 ONGOING: Millis = -TIME_MIN
 """Until when a source is not watched that has not delivered again."""
 
@@ -62,6 +64,8 @@ class Head(PageList):
         self._downtimes: dict[str, Ints] = {}
         """By source: when we were down. The last of it is open until the source delivers for the first time."""
         self._ingest_plans: dict[str, _IngestPlan] = {}
+        self._incomplete_until: dict[str, dict[str, Millis]] = {}
+        """Source → metric (``""``: every one) → until when some of its series were left out."""
         self._now: Millis = TIME_MIN
 
     # ─ in ─
@@ -94,6 +98,14 @@ class Head(PageList):
         self._finish_read(source, now, rest.values(), 1.0)
         sane = t[t <= now + MAX_AHEAD]
         return int(sane.max()) if sane.size else 0
+
+    def note_incomplete(self, source: str, metrics: Iterable[str], now: Millis) -> None:
+        """At `now`, series of these metrics (``""``: of any) are left out: one that comes later was not watched until now."""
+        known = self._incomplete_until.setdefault(source, {})
+        known.update(dict.fromkeys(metrics, now))
+        if len(known) > _MAX_INCOMPLETE:
+            known.clear()
+            known[""] = now
 
     def mark_source_down(self, source: str, now: Millis) -> None:
         """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
@@ -137,6 +149,7 @@ class Head(PageList):
                 del self._watched_since[gone]
                 self._ingest_plans.pop(gone, None)
                 self._downtimes.pop(gone, None)
+                self._incomplete_until.pop(gone, None)
             self._update_pages()
 
     def _ingest_plan(self, source: str, read: list[Sample], now: Millis) -> _IngestPlan:
@@ -173,8 +186,11 @@ class Head(PageList):
     def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
         since = self._watched_since.get(source, now)
         anything = self._forgotten_before.get("", TIME_MIN)
+        incomplete = self._incomplete_until.get(source, {})
+        anything = max(anything, incomplete.get("", TIME_MIN))
         begins = [
-            max(since, anything, self._forgotten_before.get(dict(key)[METRIC_NAME_LABEL], TIME_MIN)) for key in keys
+            max(since, anything, self._forgotten_before.get(name, TIME_MIN), incomplete.get(name, TIME_MIN))
+            for name in (dict(key)[METRIC_NAME_LABEL] for key in keys)
         ]
         shelf.add_series(keys, begins, now)
         self.invalidate()
@@ -295,6 +311,10 @@ class Head(PageList):
     def retention_of(self, name: str) -> Millis:
         """How long samples of a metric are held."""
         return _retention_of(self._lookback_by_metric, name)
+
+    def longest_retention(self) -> Millis:
+        """How long samples of any metric are held at most."""
+        return max(_retention_of(self._lookback_by_metric, name) for name in ("", *self._lookback_by_metric))
 
     def watched_spans(self) -> dict[str, tuple[Millis, Millis]]:
         """Source → since when it has been watched without a break, and until when. Those that have delivered."""

@@ -6,7 +6,7 @@ All of it works inside of the caller's transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -26,13 +26,14 @@ _MAX_FRESH_ROWS = 200
 """Flushes that are kept one by one at most."""
 
 
-def compact(db: sqlite3.Connection) -> None:
-    """An hour of fresh samples becomes blocks: of a few hundred series at a time, so that ten thousand take turns."""
+def compact(db: sqlite3.Connection, now: Millis) -> None:
+    """An hour of fresh samples becomes blocks: of a few hundred series at a time, so that ten thousand take turns. So do
+    those of series that have brought nothing for an hour."""
     (parts,) = db.execute("SELECT count(DISTINCT part) FROM fresh").fetchone()
     full = db.execute(
         "SELECT part FROM fresh GROUP BY part HAVING max(until) - min(start) >= ? OR count(*) >= ? "
-        "ORDER BY min(start) LIMIT ?",
-        (HOUR, _MAX_FRESH_ROWS, max(2, parts // 20)),
+        "OR max(until) < ? ORDER BY min(start) LIMIT ?",
+        (HOUR, _MAX_FRESH_ROWS, now - HOUR, max(2, parts // 20)),
     ).fetchall()
     for (part,) in full:
         ids = range(part * block_reader.SERIES_PER_PART, (part + 1) * block_reader.SERIES_PER_PART)
@@ -138,6 +139,19 @@ def downsampled_statistics(t: Ints, v: Floats) -> tuple[Ints, list[Floats]]:
         return at, [np.clip(mean, least, np.fmax.reduceat(v, first)), least, np.fmax.reduceat(v, first), n]
 
 
+def drop_empty_series(db: sqlite3.Connection, ids: Iterable[int] | None = None) -> bool:
+    """Series of which no sample is left go (of these; None: of all), or a source that makes up names would fill the file
+    with them. Says whether any went."""
+    sql = (
+        "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM block WHERE block.series = series.id) "
+        "AND NOT EXISTS (SELECT 1 FROM fresh WHERE fresh.part = series.id / ?)"
+    )
+    part = block_reader.SERIES_PER_PART
+    if ids is None:
+        return bool(db.execute(sql, (part,)).rowcount)
+    return db.executemany(sql + " AND id = ?", [(part, id_) for id_ in ids]).rowcount > 0
+
+
 def enforce_size_limit(db: sqlite3.Connection, max_bytes: int) -> bool:
     """Deletes the oldest until the file holds less than `max_bytes` bytes. Says whether anything had to go."""
     if used_bytes(db) <= max_bytes:
@@ -155,6 +169,7 @@ def enforce_size_limit(db: sqlite3.Connection, max_bytes: int) -> bool:
         db.executemany("DELETE FROM block WHERE id = ?", [(id_,) for _, id_, _, _ in oldest])
         _raise_whole_from(db, {series: until for until, _, series, kind in oldest if kind == RAW})
         delete_unused_times(db)
+        drop_empty_series(db, {series for _, _, series, _ in oldest})
     return True
 
 

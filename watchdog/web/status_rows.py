@@ -25,11 +25,12 @@ class StatusRow(NamedTuple):
 def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
     """`status`: what /api/status says. What fires stands above what is well."""
     for name, source in status["sources"].items():
+        cut = source.get("cut") if source["up"] else None
         yield StatusRow(
             "source",
             name,
-            "up" if source["up"] else source["error"] or "not read yet",
-            "ok" if source["up"] else "crit" if source["error"] else "none",
+            (f"up, cut: {cut}" if cut else "up") if source["up"] else source["error"] or "not read yet",
+            "warn" if cut else "ok" if source["up"] else "crit" if source["error"] else "none",
         )
     if (history := status.get("history")) is not None:
         since = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
@@ -34,24 +36,44 @@ class Completed(NamedTuple):
     in_force: bool
 
 
-def capture(action: OwnerAction, completed: tuple[Completed, ...]) -> JsonObject:
-    return action.capture([CompletedStep(*step) for step in completed])
+def capture(action: OwnerAction, given: dict[str, str], completed: tuple[Completed, ...]) -> JsonObject:
+    with _environment(given):
+        return action.capture([CompletedStep(*step) for step in completed])
 
 
-def preview(action: OwnerAction, captured: JsonObject) -> str:
-    return action.preview(captured)
+def preview(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> str:
+    with _environment(given):
+        return action.preview(captured)
 
 
 def apply(
-    action: OwnerAction, captured: JsonObject, key: str, incident: JsonObject | None, input_file: Path | None
+    action: OwnerAction,
+    given: dict[str, str],
+    captured: JsonObject,
+    key: str,
+    incident: JsonObject | None,
+    input_file: Path | None,
 ) -> str:
     if input_file is not None:
         action = action.with_input_file(input_file)
-    return action.apply(captured, key, incident)
+    with _environment(given):
+        return action.apply(captured, key, incident)
 
 
-def state(action: OwnerAction, captured: JsonObject) -> StepState:
-    return action.state(captured)
+def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> StepState:
+    with _environment(given):
+        return action.state(captured)
+
+
+@contextlib.contextmanager
+def _environment(given: Mapping[str, str]) -> Iterator[None]:
+    """With what the watchdog's environment holds for this action's programs (`inherit`), and no other."""
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            del os.environ[name]
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {

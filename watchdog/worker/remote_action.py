@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject, Millis, OnError
-from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, StepState
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.worker import functions
 
@@ -25,20 +26,35 @@ class RemoteAction:
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         steps = tuple(functions.Completed(_local(step.action), step.before, step.in_force) for step in completed)
-        return self._executor.call(self._target, functions.capture, self._action, steps)
+        return self._executor.call(self._target, functions.capture, self._action, self._given(), steps)
 
     def preview(self, captured: JsonObject) -> str:
-        return self._executor.call(self._target, functions.preview, self._action, captured)
+        return self._executor.call(self._target, functions.preview, self._action, self._given(), captured)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
         return self._executor.call(
-            self._target, functions.apply, self._action, captured, idempotency_key, incident, self._action.input_file
+            self._target,
+            functions.apply,
+            self._action,
+            self._given(),
+            captured,
+            idempotency_key,
+            incident,
+            self._action.input_file,
         )
 
     def state(self, captured: JsonObject) -> StepState:
-        return self._executor.call(self._target, functions.state, self._action, captured)
+        return self._executor.call(self._target, functions.state, self._action, self._given(), captured)
+
+    def _given(self) -> dict[str, str]:
+        """What of our environment its programs get; one that is not set is told by the action, as it acts."""
+        names = {name for program in self._action.programs() for name in program.inherit}
+        return {name: os.environ[name] for name in names if name in os.environ}
 
     # ─ known without looking ─
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        return self._action.programs()
 
     @property
     def timeout(self) -> Millis:

@@ -149,14 +149,13 @@ def _git(
     env: dict[str, str | None] | None = None,
     output_limit: int = _MAX_OUTPUT,
 ) -> child_process.CommandResult:
-    hidden: dict[str, str | None] = {name: None for name in os.environ if name not in _INHERITED}
     argv = ["git", "--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)), *args]
     left = max(deadline - time.monotonic(), 0.001) * 1_000
     try:
         return child_process.run(
             argv,
             cwd=cwd,
-            env={**hidden, **_ENV, **(env or {})},
+            env={**_ENV, **(env or {})},
             timeout_ms=left,
             input=data,
             output_limit=output_limit,

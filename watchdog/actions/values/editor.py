@@ -18,6 +18,7 @@ from typing import Literal
 from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
 from watchdog.core.errors import ActionError
+from watchdog.host.atomic_file import MAX_BYTES
 
 __all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
 
@@ -107,6 +108,8 @@ def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> b
 
 
 def _decode(content: bytes, file_name: str) -> tuple[str, str]:
+    if len(content) > MAX_BYTES:
+        raise ActionError(f"{file_name} is larger than {MAX_BYTES >> 10} KiB — move the flags into a file of their own")
     encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
     errors = "strict"
     try:
@@ -128,6 +131,13 @@ def _decode(content: bytes, file_name: str) -> tuple[str, str]:
 
 
 def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    try:
+        return _find_by_format(text, file_name, name)
+    except (RecursionError, MemoryError):
+        raise ActionError(f"{file_name} is nested too deeply to be read — no flag can be set there") from None
+
+
+def _find_by_format(text: str, file_name: str, name: str) -> LocatedValue:
     match file_format(file_name):
         case "python":
             return python_file.find_value(text, file_name, name)

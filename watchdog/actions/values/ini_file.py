@@ -9,7 +9,8 @@ from watchdog.actions.values.located_value import LocatedValue, Scalar, exactly_
 from watchdog.core.errors import ActionError
 
 _SECTION = re.compile(r"\[([^\]\r\n]+)\][ \t]*(?:[;#].*)?")
-_KEY = re.compile(r"([^\s=:;#\[][^=:]*)[=:][ \t]*")
+_KEY_END = re.compile("[=:]")
+_NO_KEY = re.compile(r"[\s=:;#\[]")
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
@@ -21,13 +22,12 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
             found.append(found.pop()._replace(end=-1))  # the value goes on here
         elif heading := _SECTION.fullmatch(line):
             section, last = heading[1], False
-        elif sets := _KEY.match(line.lstrip(" \t")):
-            indent, key = len(line) - len(line.lstrip(" \t")), sets[1].rstrip(" \t")
+        elif (sets := _KEY_END.search(line)) and not _NO_KEY.match(key := line[: sets.start()].strip(" \t") or "="):
             # configparser takes keys in any case; two that differ in nothing else are one.
             last = (f"{section}.{key}" if section else key).lower() == name.lower()
             if last:
-                start = indent + sets.end()
-                found.append(_located(position + start, line[start:].rstrip(" \t")))
+                value = line[sets.end() :].lstrip(" \t")
+                found.append(_located(position + len(line) - len(value), value.rstrip(" \t")))
         elif line.strip():
             last = False
         position += len(raw) + 1

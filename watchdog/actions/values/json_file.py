@@ -16,15 +16,15 @@ from watchdog.actions.values.located_value import (
 )
 from watchdog.core.errors import ActionError
 
-_GAP = re.compile(r"(?:[ \t\r\n]|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_GAP = re.compile(r"(?:[ \t\r\n]++|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
+_STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*"')
 _WORD = re.compile(r"[A-Za-z0-9+.\-]+")
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
         root = _JsonScanner(text).parse()
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise ActionError(f"{file_name} is no JSON: {problem}") from None
     return value_at_node(exactly_one(list(nodes_at_path(root, name)), file_name, name), text, file_name, name)
 

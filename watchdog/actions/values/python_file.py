@@ -11,7 +11,6 @@ from watchdog.actions.values.located_value import (
     Scalar,
     ValueNode,
     exactly_one,
-    nodes_at_path,
     value_at_node,
 )
 from watchdog.core.errors import ActionError
@@ -22,15 +21,14 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
         module = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+    except (SyntaxError, ValueError) as problem:
         raise ActionError(f"{file_name} is no Python: {problem}") from None
     expression, rest = _assigned_expression(module.body, file_name, name)
-    lines = [m.start() for m in _LINE.finditer(text)]
-    node = _value_node(expression, text, lines)
     if "." in name:
         _ensure_not_modified(module, file_name, name)
     if rest:
-        node = exactly_one(list(nodes_at_path(node, rest)), file_name, name)
+        expression = exactly_one(list(_expressions_at_path(expression, rest)), file_name, name)
+    node = _value_node(expression, text, [m.start() for m in _LINE.finditer(text)])
     if node.value is ... and node.members is None:
         line = text.count("\n", 0, node.start) + 1
         raise ActionError(f"{name} in {file_name}, line {line}, is no literal — make it True, 5 or 'text'")
@@ -56,18 +54,33 @@ def _assigned_expression(body: list[ast.stmt], file_name: str, name: str) -> tup
     raise ActionError(f"line {statement.lineno} of {file_name} is no plain top-level {first} = value")
 
 
+def _members(expression: ast.expr) -> list[tuple[str, ast.expr]] | None:
+    """What a dict holds under keys that are texts; None: it is none, or one that may hold more than is written there."""
+    match expression:
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            constants = [
+                (key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)
+            ]
+            return [(key, value) for key, value in constants if isinstance(key, str)]
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
+            return [(keyword.arg or "", keyword.value) for keyword in keywords]
+    return None
+
+
+def _expressions_at_path(expression: ast.expr, path: str) -> Iterator[ast.expr]:
+    """Every way to follow the dotted path from the dict; a key may hold dots itself."""
+    for key, inner in _members(expression) or ():
+        if key == path:
+            yield inner
+        elif path.startswith(f"{key}."):
+            yield from _expressions_at_path(inner, path[len(key) + 1 :])
+
+
 def _value_node(expression: ast.expr, text: str, lines: list[int]) -> ValueNode:
     start = _char_offset(text, lines, expression.lineno, expression.col_offset)
     end = _char_offset(text, lines, expression.end_lineno or expression.lineno, expression.end_col_offset or 0)
-    match expression:
-        case ast.Dict(keys=keys, values=values) if None not in keys:
-            named = [
-                (key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)
-            ]
-            members = [(key, _value_node(value, text, lines)) for key, value in named if isinstance(key, str)]
-            return ValueNode(start, end, ..., members)
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
-            return ValueNode(start, end, ..., [(k.arg or "", _value_node(k.value, text, lines)) for k in keywords])
+    if _members(expression) is not None:
+        return ValueNode(start, end, ..., [])
     constants = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
     for constant in constants:
         if not isinstance(constant.operand if isinstance(constant, ast.UnaryOp) else constant, ast.Constant):
@@ -131,6 +144,8 @@ def _count_bindings(statement: ast.stmt, name: str) -> int:
     """How often the statement itself, not the statements within it, gives the name a value."""
     match statement:
         case ast.FunctionDef(name=own) | ast.AsyncFunctionDef(name=own) | ast.ClassDef(name=own):
+            return int(own == name)
+        case ast.Assign(targets=[ast.Name(id=own)], value=ast.Constant()):
             return int(own == name)
         case ast.Import(names=names) | ast.ImportFrom(names=names):
             return sum((alias.asname or alias.name.partition(".")[0]) == name for alias in names)

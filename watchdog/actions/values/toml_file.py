@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from watchdog.actions.values.located_value import (
@@ -23,19 +24,19 @@ _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
 _TEXT = re.compile(r""""{3}(?:[^\\]|\\.)*?"{3,5}|'{3}.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'""", re.DOTALL)
+_DOTTED = re.compile(r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')(?:[ \t]*\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*'))*""")
+MAX_KEY_PARTS = 64
+"""The standard library takes time by their square."""
 _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
-
-_LONG_KEY = re.compile(r"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){50}""")
-"""More parts than any key has: the time of the standard library grows with their square."""
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
-    if _LONG_KEY.search(text):
-        raise ActionError(f"{file_name} holds a key of more than 50 parts — set the flag by hand")
+    if any(found[0].count(".") >= MAX_KEY_PARTS for found in _DOTTED.finditer(text)):
+        raise ActionError(f"{file_name} holds a key of more than {MAX_KEY_PARTS} parts — no flag can be set there")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
         tables = list(_TomlScanner(text).tables())
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise ActionError(f"{file_name} is no TOML: {problem}") from None
     found: list[tuple[str, ValueNode]] = []
     for table, members in tables:
@@ -46,6 +47,7 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
             elif name.startswith(f"{path}."):
                 found += [(name, inner) for inner in nodes_at_path(node, name[len(path) + 1 :])]
     _, node = exactly_one(found, file_name, name)
+    node = node._replace(value=_meaning(node.value))
     place = value_at_node(node, text, file_name, name)
     if not any(same_value(place.value, tuple(v) if isinstance(v, list) else v) for v in _values_at_path(whole, name)):
         raise ActionError(f"{name} in {file_name} cannot be told from its neighbours — change it by hand")
@@ -100,7 +102,7 @@ class _TomlScanner:
         if not self._is_in_list(table, lists):
             yield table, members
 
-    def _is_in_list(self, table: tuple[str, ...], lists: set[tuple[str, ...]]) -> bool:
+    def _is_in_list(self, table: tuple[str, ...], lists: Set[tuple[str, ...]]) -> bool:
         return any(table[:length] in lists for length in range(1, len(table) + 1))
 
     def _parse_keys(self) -> tuple[str, ...]:
@@ -133,10 +135,12 @@ class _TomlScanner:
                 return ValueNode(start, self.position, values)
             case "'" | '"':
                 word = self._match(_TEXT)
-                return ValueNode(start, self.position, _parse_literal(word))
+                return ValueNode(start, self.position, _Word(word))
         word = self._match(_BARE_VALUE).rstrip()
+        if not word:
+            raise ValueError(f"line {self._line()} lacks a value")
         self.position = start + len(word)
-        return ValueNode(start, self.position, _parse_literal(word))
+        return ValueNode(start, self.position, _Word(word))
 
     def _iterate_items(self, close: str) -> Iterator[None]:
         self.position += 1
@@ -150,12 +154,28 @@ class _TomlScanner:
         self._match(gap)
         return self.position
 
+    def _line(self) -> int:
+        return self.text.count("\n", 0, self.position) + 1
+
     def _match(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self.text, self.position)
         if found is None:
-            raise ValueError(f"line {self.text.count(chr(10), 0, self.position) + 1} cannot be followed")
+            raise ValueError(f"line {self._line()} cannot be followed")
         self.position = found.end()
         return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A literal as it is written. What it means is asked of the few that matter."""
+
+    text: str
+
+
+def _meaning(value: object) -> object:
+    if isinstance(value, list):
+        return [_meaning(each) for each in value]
+    return _parse_literal(value.text) if isinstance(value, _Word) else value
 
 
 def _parse_literal(word: str) -> Any:

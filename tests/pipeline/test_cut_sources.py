@@ -1,0 +1,153 @@
+"""A source that brings more than it may: what is cut is never judged as if it were whole, and people are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.pipeline_harness import PipelineHarness
+from watchdog.core.model import Labels
+from watchdog.pipeline.cut_reports import WHOLE_AFTER
+from watchdog.rules.judge import MAX_LABEL_SETS
+from watchdog.sources.series_limits import ALL_METRICS, Cut
+
+RULES = """
+targets: {bot: {}}
+kpis:
+  equity: {expr: equity, unit: currency}
+  errors: {expr: error_ratio, unit: ratio}
+  recent: {expr: "avg_over_time(equity[10s])", unit: currency}
+  per_pair: {expr: pair_equity, unit: currency}
+rules:
+  - {name: equity-low, target: bot, kpi: equity, crit: {below: 500}}
+  - {name: recent-low, target: bot, kpi: recent, crit: {below: 500}}
+  - {name: errors-high, target: bot, kpi: errors, crit: {above: 10%}}
+  - {name: pair-low, target: bot, kpi: per_pair, crit: {below: 500}}
+"""
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> PipelineHarness:
+    harness = PipelineHarness(tmp_path, RULES)
+    harness.labelled_series = [("pair_equity", (("pair", "BTC"),), 1_000.0)]
+    return harness
+
+
+def cut_of(*metrics: str) -> Cut:
+    return Cut(Counter({"series": 7}), frozenset(metrics), "7 samples left out: max_series")
+
+
+def outcome(harness: PipelineHarness, rule: str) -> tuple[str, str]:
+    machines = {key.labels: m for key, m in harness.pipeline.machines.items() if key.rule == rule}
+    (found,) = {(m.outcome, m.reason) for labels, m in machines.items() if labels or len(machines) == 1}
+    return found
+
+
+def test_what_reads_a_cut_metric_has_no_data_and_names_the_limit(harness: PipelineHarness) -> None:
+    harness.rounds(15)
+    assert outcome(harness, "equity-low")[0] == "ok"
+    harness.pipeline.note_cut("bot", cut_of("equity"), harness.now)
+    harness.round(equity=100)
+    assert outcome(harness, "equity-low") == ("nodata", "the source bot is cut: 7 samples left out: max_series")
+    assert outcome(harness, "recent-low")[0] == "nodata"
+    assert outcome(harness, "errors-high")[0] == "ok"
+    assert harness.incident is None
+
+
+def test_a_cut_never_resolves_an_incident(harness: PipelineHarness) -> None:
+    harness.rounds(15, equity=100)
+    assert harness.incident is not None
+    harness.pipeline.note_cut("bot", cut_of("equity"), harness.now)
+    harness.rounds(30, equity=1_000)
+    assert harness.incident is not None
+    harness.pipeline.note_cut("bot", None, harness.now)
+    harness.rounds(30, equity=1_000)
+    assert harness.incident is None
+
+
+def test_conditions_and_proofs_on_what_is_cut_cannot_be_told(harness: PipelineHarness) -> None:
+    harness.rounds(15)
+    assert harness.pipeline.condition_holds("equity > 0", harness.now) is True
+    harness.pipeline.note_cut("bot", cut_of("equity"), harness.now)
+    harness.round()
+    assert harness.pipeline.condition_holds("equity > 0", harness.now) is None
+    assert harness.pipeline.condition_holds("error_ratio > 0", harness.now) is True
+    keys = [key for key in harness.pipeline.machines if key.rule == "equity-low"]
+    verdicts, _ = harness.pipeline.gather_evidence("bot", keys, (), harness.now - 5_000, harness.now)
+    assert [verdict.outcome for verdict in verdicts] == ["nodata"]
+    assert "is cut" in str(harness.pipeline.find_stale_rule("bot", harness.now))
+
+
+def test_where_nobody_knows_what_is_missing_everything_of_the_source_is_cut(harness: PipelineHarness) -> None:
+    harness.rounds(15)
+    harness.pipeline.note_cut("bot", cut_of(ALL_METRICS), harness.now)
+    harness.round()
+    assert {outcome(harness, rule)[0] for rule in ("equity-low", "errors-high")} == {"nodata"}
+    harness.pipeline.note_cut("bot", None, harness.now)
+    harness.pipeline.note_cut("host", cut_of(ALL_METRICS), harness.now)
+    harness.round()
+    assert {outcome(harness, rule)[0] for rule in ("equity-low", "errors-high")} == {"ok"}
+
+
+def test_a_series_that_was_left_out_counts_as_watched_from_when_it_is_taken(harness: PipelineHarness) -> None:
+    harness.rounds(60, equity=float("nan"))
+    harness.pipeline.note_cut("bot", cut_of("equity"), harness.now)
+    harness.rounds(3, equity=float("nan"))
+    harness.pipeline.note_cut("bot", None, harness.now)
+    harness.rounds(5, equity=100)
+    assert outcome(harness, "equity-low")[0] == "bad"
+    assert outcome(harness, "recent-low")[0] == "nodata", "what it was while it was left out is not known"
+    harness.rounds(10, equity=100)
+    assert outcome(harness, "recent-low")[0] == "bad"
+
+
+def test_people_are_told_once_and_of_its_end(harness: PipelineHarness) -> None:
+    harness.round()
+    for _ in range(50):  # cut every other second
+        harness.pipeline.note_cut("bot", cut_of("junk"), harness.now)
+        harness.round()
+        harness.pipeline.note_cut("bot", None, harness.now)
+        harness.round()
+    assert harness.message_titles() == ["source bot is cut"]
+    harness.rounds(WHOLE_AFTER // 1_000 + 1)
+    assert harness.message_titles() == ["source bot is cut", "source bot is whole again"]
+    assert harness.pipeline.cut_sources() == {}
+
+
+def test_what_was_left_out_is_counted_by_source_and_reason(harness: PipelineHarness) -> None:
+    harness.pipeline.note_cut("bot", cut_of("junk"), harness.now)
+    harness.pipeline.note_cut("bot", cut_of("junk"), harness.now)
+    value = harness.pipeline.telemetry.registry.get_sample_value(
+        "watchdog_source_dropped_total", {"source": "bot", "reason": "series"}
+    )
+    assert value == 14
+
+
+def pairs(number: int, value: float = 1_000.0) -> list[tuple[str, Labels, float]]:
+    return [("pair_equity", (("pair", f"p{index:05}"),), value) for index in range(number)]
+
+
+def test_label_sets_beyond_the_cap_are_judged_as_one_and_what_is_bad_trips(harness: PipelineHarness) -> None:
+    harness.labelled_series = pairs(MAX_LABEL_SETS + 50)
+    harness.rounds(2)
+    keys = [key for key in harness.pipeline.machines if key.rule == "pair-low"]
+    assert len(keys) == MAX_LABEL_SETS + 1
+    assert harness.incident is None
+    harness.labelled_series[-1] = (*harness.labelled_series[-1][:2], 100.0)
+    harness.rounds(2)
+    machine = next(m for key, m in harness.pipeline.machines.items() if key.rule == "pair-low" and not key.labels)
+    assert machine.is_firing
+    assert machine.reason.startswith(f"pair-low has more than {MAX_LABEL_SETS} label sets, the rest is judged as one")
+    assert harness.incident is not None
+
+
+def test_label_sets_that_come_and_go_make_no_more_machines_than_the_cap(harness: PipelineHarness) -> None:
+    for second in range(6):
+        harness.labelled_series = [
+            ("pair_equity", (("pair", f"{second}-{index}"),), 1_000.0) for index in range(MAX_LABEL_SETS // 2)
+        ]
+        harness.round()
+    keys = [key for key in harness.pipeline.machines if key.rule == "pair-low"]
+    assert len(keys) <= MAX_LABEL_SETS + 1

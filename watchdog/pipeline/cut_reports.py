@@ -1,0 +1,60 @@
+"""Tells people once that a source is cut, that is brings more than its limits allow, and once that it is whole again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from watchdog.core.model import Message, Millis
+from watchdog.sources.series_limits import Cut
+
+WHOLE_AFTER: Millis = 300_000
+"""ms without anything left out, after which a source counts as whole: one that is cut now and then is told once."""
+
+
+class CutReports:
+    """Of all sources. What was told is forgotten at a restart, and told again."""
+
+    def __init__(self) -> None:
+        self._last_cut: dict[str, Millis] = {}
+        self._texts: dict[str, str] = {}
+        """What is left out by the last read; without those of which nothing is."""
+        self._told: set[str] = set()
+
+    def note(self, source: str, cut: Cut | None, now: Millis) -> None:
+        """What of a read was left out."""
+        if cut is not None:
+            self._last_cut[source], self._texts[source] = now, cut.text
+        else:
+            self._texts.pop(source, None)
+
+    def forget(self, sources: Collection[str]) -> None:
+        """Those that no file names any more."""
+        for source in sources:
+            for known in (self._last_cut, self._texts):
+                known.pop(source, None)
+            self._told.discard(source)
+
+    def current(self) -> dict[str, str]:
+        """Source → what of its last read was left out, and why."""
+        return dict(self._texts)
+
+    def due(self, now: Millis) -> dict[str, Message]:
+        """What people should hear, by source; the same until it is `mark_told`."""
+        found = {}
+        for source, last in self._last_cut.items():
+            if source not in self._told:
+                consequence = "rules that read what is cut have no data; what was known before is still kept"
+                found[source] = Message(
+                    "warn", f"source {source} is cut", (self._texts.get(source, "it is whole by now"), consequence)
+                )
+            elif now - last >= WHOLE_AFTER:
+                found[source] = Message("info", f"source {source} is whole again", filter_severity="warn")
+        return found
+
+    def mark_told(self, sources: Collection[str]) -> None:
+        for source in sources:
+            if source in self._told:
+                self._told.discard(source)
+                del self._last_cut[source]
+            else:
+                self._told.add(source)
