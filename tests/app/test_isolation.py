@@ -60,7 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def inspected(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
     seen: list[Target] = []
 
-    def inspect(target: Target, _: str | None) -> TargetSnapshot:
+    def inspect(target: Target, *_: object) -> TargetSnapshot:
         seen.append(target)
         return TargetSnapshot("c1", None, 0)
 
@@ -158,7 +158,7 @@ def test_a_target_whose_repository_hangs_delays_the_look_at_no_other(
 ) -> None:
     seen: list[str | None] = []
 
-    def inspect(target: Target, _: str | None) -> TargetSnapshot:
+    def inspect(target: Target, *_: object) -> TargetSnapshot:
         if target.repo == "hung":
             stall.wait()
         seen.append(target.repo)

@@ -120,13 +120,13 @@ sources:
   asked: {{type: number_file, file: number}}
   told: {{type: datagram, port: {udp}}}
 channels:
-  file: {{type: text_file, file: messages}}
+  file: {{type: text_file, file: state/messages}}
 state: state
 web: {{listen: "127.0.0.1:{web}"}}
 """
 
 RULES = """\
-targets: {{bot: {{}}}}
+targets: {{bot: {{repo: {repo}}}}}
 kpis:
   number: {{expr: number, unit: count}}
   stopped: {{expr: stopped, unit: count}}
@@ -166,10 +166,10 @@ def package(tmp_path: Path) -> Path:
 def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package: Path, tmp_path: Path) -> None:
     config, udp = tmp_path / "config", free_port()
     (config / "rules").mkdir(parents=True)
-    stop, messages = config / "stop", config / "messages"
+    stop, messages = config / "stop", config / "state" / "messages"
     (config / "number").write_text("100")
     (config / "watchdog.yaml").write_text(MAIN.format(udp=udp, web=free_port()))
-    (config / "rules" / "rules.yaml").write_text(RULES.format(stop=stop))
+    (config / "rules" / "rules.yaml").write_text(RULES.format(stop=stop, repo=config))
     command = [sys.executable, "-m", "watchdog"]
     environ = {**os.environ, "PYTHONPATH": str(package)}
 

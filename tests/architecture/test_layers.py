@@ -28,7 +28,7 @@ LAYERS = [
 ]
 LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 FILES = sorted(PACKAGE.rglob("*.py"))
-STANDALONE_PROGRAMS = {"detach.py", "server.py", "broker.py", "allowed.py", "query_worker.py"}
+STANDALONE_PROGRAMS = {"detach.py", "server.py", "broker.py", "allowed.py", "query_worker.py", "__main__.py"}
 """Run as processes of their own, between us and a bot; they have no caller to return to."""
 MAY_READ_CLOCKS = {"app", "cli", "offline/demo.py"}
 MAY_SPEAK_SQL = {"journal", "tsdb", "offline/history/series_db.py"}

@@ -27,7 +27,7 @@ HOSTILE_FILES = {
     "a duration": (RULE.format("1s" * (BIG // 2), ""), f"at most {MAX_TEXT}"),
     "a placeholder": (RULE.format("", "{{" * (BIG // 2)), f"at most {MAX_TEXT}"),
     "quotes in an expression": ("kpis: {x: {expr: '" + '\\"' * (BIG // 2) + "'}}", f"at most {MAX_TEXT}"),
-    "quotes in a shorter expression": ("kpis: {x: {expr: '" + '\\"' * 4_900 + "'}}", "cannot be read"),
+    "quotes in a shorter expression": ("kpis: {x: {expr: '" + '\\"' * 4_900 + "'}}", "backslashes"),
     "an open quote": ('a: "' + "x" * BIG, "never closed"),
     "tabs": ("\t" * BIG, "tab"),
     "nulls": ("\0" * BIG, "U+0000"),

@@ -162,9 +162,9 @@ def _instrument_syscalls(harness: CrashHarness) -> Any:
         def change(*args: Any, **kwargs: Any) -> Any:
             harness.counted_points(f"{name} {Path(os.fsdecode(args[-1])).name if name != 'rmdir' else ''}")
             answer = real(*args, **kwargs)
-            if name == "replace":
+            if name in ("replace", "rename") and not (there := Path(os.fsdecode(args[1])).name).startswith("."):
                 with (harness.folder / "replaced").open("a") as log:
-                    log.write(f"{Path(os.fsdecode(args[1])).name}\n")
+                    log.write(f"{there}\n")
             return answer
 
         return change

@@ -13,7 +13,9 @@ from watchdog.host import privileges, systemctl
 
 
 def let_go_of_root(path: Path, state: Path, *, acts: bool) -> None:
-    """Nothing when we are not root, or not a process of our own. `acts`: on targets, so that somebody must stay who may become their owners.
+    """Nothing when we are not root, or not a process of our own.
+
+    `acts`: on targets, so that somebody must stay who may become their owners.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """

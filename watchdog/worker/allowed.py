@@ -1,4 +1,4 @@
-"""What the files let the watchdog do as somebody else: ``python -I -m watchdog.worker.allowed CONFIG`` prints it as JSON.
+"""What the files let the watchdog do as somebody else: ``python -I -m watchdog.worker allowed CONFIG`` prints it as JSON.
 
 A process of its own, which ends again: whoever stays root does not parse files, nor keeps what stands in them.
 """
@@ -39,7 +39,3 @@ def main() -> int:
     except WatchdogError:
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """What stays root when the daemon, begun by root without systemd, has let go: it begins workers, and restarts units.
 
-``python -I -m watchdog.worker.broker CONFIG``: a process of its own with an empty environment. It reads the configuration
+``python -I -m watchdog.worker broker CONFIG``: a process of its own with an empty environment. It reads the configuration
 (as a whole process that ends again), for the accounts and units that are named there; nothing else that is asked of it is
 done. It parses no page, no chat, no journal and nothing of a bot's.
 """
@@ -22,7 +22,7 @@ from watchdog.core.model import JsonObject
 from watchdog.host import child_process, systemctl
 from watchdog.host.account import account_by_uid, become
 from watchdog.worker import wire
-from watchdog.worker.launch import worker_environment
+from watchdog.worker.launch import PROGRAM, worker_environment
 from watchdog.worker.server import Server, preload
 
 _MAX_BYTES = 4_096
@@ -51,7 +51,7 @@ class Allowed:
         if time.monotonic() < self._read_at + _RELOAD_INTERVAL:
             return False
         with contextlib.suppress(ActionError, ValueError, KeyError, TypeError):
-            argv = [sys.executable, "-I", "-m", "watchdog.worker.allowed", self._config]
+            argv = [sys.executable, "-I", PROGRAM, "allowed", self._config]
             found = json.loads(child_process.run(argv, timeout_ms=30_000, output_limit=1 << 20).stdout_bytes)
             self._accounts |= {*found["accounts"]}
             self._units |= {*found["units"]}
@@ -125,7 +125,7 @@ def _reap() -> None:
             pass
 
 
-def main() -> None:
+def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with the daemon, which ends in good order
     control = socket.socket(fileno=os.dup(0))
@@ -133,7 +133,4 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     preload()
     serve(control, Allowed(sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from watchdog.core.errors import ActionError
@@ -19,6 +20,7 @@ from watchdog.host.account import Account, own_account
 from watchdog.host.child_process import CommandResult
 from watchdog.worker import wire
 
+PROGRAM = str(Path(__file__).with_name("__main__.py"))
 SOCKETS = Path("/run/trading-watchdog-worker")
 """Where systemd listens for each account (``trading-watchdog-worker@USER.socket``); only root writes there."""
 _UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
@@ -84,7 +86,7 @@ class Broker:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = _start("watchdog.worker.broker", str(config.absolute()), own_account(), theirs)
+            self._process = _start(("broker", str(config.absolute())), own_account(), theirs)
 
     def begin(self, account: Account) -> ForkServer:
         """Raises ActionError when no file names a target of that account."""
@@ -155,7 +157,7 @@ def begin(account: Account) -> Server:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _start("watchdog.worker", json.dumps(account), account, theirs)
+                process = _start((json.dumps(account),), account, theirs)
             except ActionError:
                 ours.close()
                 raise
@@ -173,11 +175,11 @@ def begin(account: Account) -> Server:
     )
 
 
-def _start(module: str, argument: str, account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
     """A process of its own, with nothing of our environment that may be secret; it ends when `control` is closed."""
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-m", module, argument],
+            [sys.executable, "-I", PROGRAM, *arguments],
             cwd="/",
             env=worker_environment(account),
             start_new_session=True,

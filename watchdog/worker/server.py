@@ -141,7 +141,7 @@ class Server:
         child.connection.close()  # whoever waits for its answer hears that there is none
 
 
-def main() -> None:
+def main() -> int:
     """The socket is descriptor 3, as systemd hands it over, and we are who we are to be.
 
     With one argument it is our standard input, and the argument says who: what root has begun is that account from here on.
@@ -155,3 +155,4 @@ def main() -> None:
     listener.set_inheritable(False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     Server(listener, control=control).serve()
+    return 0
