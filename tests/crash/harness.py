@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.scenarios import Scenario, Workspace, setup_workspace
-from tests.rollback.harness import START, CrashPoints, RollbackHarness, flag_step, make_halt, make_repair
+from tests.rollback.harness import START, CrashPoints, RollbackHarness, flag_step, make_halt, make_repair, unwrap_call
 from watchdog.core.model import Millis
 from watchdog.rollback.runner import RollbackRunner
 
@@ -128,6 +128,7 @@ class CrashHarness(RollbackHarness):
         return "begun"
 
     async def _offload(self, key: str, deadline: float, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call, args = unwrap_call(call, args)
         owner = getattr(call, "__self__", None)
         if call.__name__ != "apply" or owner is None:
             return call(*args, **kwargs)

@@ -135,6 +135,16 @@ def make_halt(**overrides: Any) -> Halt:
     )
 
 
+def unwrap_call(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What is really called, when it is called in the owner's name."""
+    if isinstance(call, partial):
+        first: tuple[Any, ...] = call.args
+        call, args = call.func, (*first, *args)
+    if isinstance(getattr(call, "__self__", None), DirectExecutor):
+        return args[1], args[2:]
+    return call, args
+
+
 class RollbackHarness:
     """One target, or several, in a folder; a new harness in the same folder is the next process."""
 
@@ -328,13 +338,8 @@ class RollbackHarness:
         """In this very thread unless there is a pool: what is to be told apart is what happened, not where."""
         if self.pool is not None:
             return await self.pool(key, deadline, call, *args, **kwargs)
-        if isinstance(call, partial):
-            first: tuple[Any, ...] = call.args
-            call, args = call.func, (*first, *args)
+        call, args = unwrap_call(call, args)
         owner = getattr(call, "__self__", None)
-        if isinstance(owner, DirectExecutor):
-            call, args = args[1], args[2:]
-            owner = None
         say = owner.describe() if owner is not None and hasattr(owner, "describe") else ""
         self.before_call(call.__name__, say)
         if call.__name__ != "apply":
