@@ -28,7 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _DEFAULT_TIMEOUT = 30.0
-"""Seconds that a call may take whose caller says nothing."""
 _MAX_IDLE = 2
 """Connections to one account that are kept for the next calls."""
 
@@ -36,7 +35,9 @@ _MAX_IDLE = 2
 class WorkerExecutor:
     """Carries everything out in worker processes on this machine. From any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = _DEFAULT_TIMEOUT) -> None:
+        """`timeout`: seconds that a call may take whose caller says nothing (`call_deadline`)."""
+        self._timeout = timeout
         self._accounts: dict[int, _AccountWorkers] = {}
         self._lock = threading.Lock()
 
@@ -64,15 +65,16 @@ class WorkerExecutor:
     def _workers(self, account: Account) -> _AccountWorkers:
         with self._lock:
             if account.uid not in self._accounts:
-                self._accounts[account.uid] = _AccountWorkers(account)
+                self._accounts[account.uid] = _AccountWorkers(account, self._timeout)
             return self._accounts[account.uid]
 
 
 class _AccountWorkers:
     """The workers of one account: a server, and the connections to it that nobody uses right now."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, timeout: float) -> None:
         self._account = account
+        self._timeout = timeout
         self._server: launch.Server | None = None
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -84,7 +86,7 @@ class _AccountWorkers:
         self._give_back(self._connect())
 
     def call(self, function: Callable[..., Any], args: tuple[object, ...]) -> Any:
-        deadline = call_deadline.get() or time.monotonic() + _DEFAULT_TIMEOUT
+        deadline = call_deadline.get() or time.monotonic() + self._timeout
         question, input_file = functions.encode(function, args), functions.input_file(function, args)
         try:
             connection = self._ask(question, input_file)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
@@ -18,6 +16,8 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep, StepState
 from watchdog.host import child_process, file_state, pid_file
+from watchdog.offline import snapshot_target
+from watchdog.offline.drill import rehearse
 from watchdog.rollback import backup, undo
 from watchdog.rollback.checks import log_position, read_log
 from watchdog.rollback.commands import run_command
@@ -37,12 +37,12 @@ class Completed(NamedTuple):
 
 
 def capture(action: OwnerAction, given: dict[str, str], completed: tuple[Completed, ...]) -> JsonObject:
-    with _environment(given):
+    with child_process.variables(given):
         return action.capture([CompletedStep(*step) for step in completed])
 
 
 def preview(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> str:
-    with _environment(given):
+    with child_process.variables(given):
         return action.preview(captured)
 
 
@@ -56,24 +56,13 @@ def apply(
 ) -> str:
     if input_file is not None:
         action = action.with_input_file(input_file)
-    with _environment(given):
+    with child_process.variables(given):
         return action.apply(captured, key, incident)
 
 
 def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> StepState:
-    with _environment(given):
+    with child_process.variables(given):
         return action.state(captured)
-
-
-@contextlib.contextmanager
-def _environment(given: Mapping[str, str]) -> Iterator[None]:
-    """With what the watchdog's environment holds for this action's programs (`inherit`), and no other."""
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name in given:
-            del os.environ[name]
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -87,15 +76,26 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         commit_refs.current_commit,
         commit_refs.record_good_commit,
         commit_refs.redeployed_commits,
+        commit_refs.reverts_in_force,
         pid_file.find_process,
         run_command,
         file_state.file_state,
         file_state.list_files,
         file_state.read_part,
         backup.read_git_state,
+        backup.write_saved_file,
         undo.find_commit_conflict,
         log_position,
         read_log,
+        rehearse.make_folder,
+        rehearse.rehearse_rows,
+        rehearse.remove_folder,
+        snapshot_target.find_flag_files,
+        snapshot_target.resolve_files,
+        snapshot_target.read_repository,
+        snapshot_target.set_tag,
+        snapshot_target.diff_to,
+        snapshot_target.reset_edited_files,
     )
 }
 
