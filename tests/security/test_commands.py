@@ -22,6 +22,7 @@ from watchdog.core.target import Target
 from watchdog.offline import snapshot as snapshots
 from watchdog.offline.drill import rehearse
 from watchdog.plans.models import parse_plan
+from watchdog.worker import functions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -265,3 +266,16 @@ def test_only_a_drills_own_folder_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match="no folder of a drill's"):
         rehearse.remove_folder(str(tmp_path))
     assert tmp_path.exists()
+
+
+def test_a_worker_knows_the_functions_of_its_tables_and_no_other_of_their_modules() -> None:
+    for module, names in functions.COMMAND_FUNCTIONS.items():
+        for name in names:
+            assert functions.find_function(f"{module}.{name}").__module__ == module
+    for name in (
+        "watchdog.offline.drill.rehearse.shutil",
+        "watchdog.offline.snapshot_target._modified_files",
+        "os.system",
+    ):
+        with pytest.raises(KeyError):
+            functions.answer({"function": name, "arguments": []})

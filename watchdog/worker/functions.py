@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -16,8 +17,6 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep, StepState
 from watchdog.host import child_process, file_state, pid_file
-from watchdog.offline import snapshot_target
-from watchdog.offline.drill import rehearse
 from watchdog.rollback import backup, undo
 from watchdog.rollback.checks import log_position, read_log
 from watchdog.rollback.commands import run_command
@@ -87,21 +86,28 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         undo.find_commit_conflict,
         log_position,
         read_log,
-        rehearse.make_folder,
-        rehearse.rehearse_rows,
-        rehearse.remove_folder,
-        snapshot_target.find_flag_files,
-        snapshot_target.resolve_files,
-        snapshot_target.read_repository,
-        snapshot_target.set_tag,
-        snapshot_target.diff_to,
-        snapshot_target.reset_edited_files,
     )
 }
+COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
+    "watchdog.offline.drill.rehearse": frozenset({"make_folder", "rehearse_rows", "remove_folder"}),
+    "watchdog.offline.snapshot_target": frozenset(
+        {"diff_to", "find_flag_files", "read_repository", "reset_edited_files", "resolve_files", "set_tag"}
+    ),
+}
+"""Module → what commands ask, and the daemon never: it does not carry these about."""
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """The function of that full name. Raises KeyError for one that is in no table."""
+    module, _, own_name = name.rpartition(".")
+    if own_name in COMMAND_FUNCTIONS.get(module, ()):
+        function: Callable[..., Any] = getattr(importlib.import_module(module), own_name)
+        return function
+    return FUNCTIONS[name]
 
 
 def encode(function: Callable[..., Any], args: Sequence[object]) -> JsonObject:
-    """A question. Raises KeyError for a function that is not in the table."""
+    """A question. Raises KeyError for a function that is in no table."""
     name = f"{function.__module__}.{function.__qualname__}"
     codecs, _ = _codecs(name)
     return {"function": name, "arguments": [codec.dump(value) for codec, value in zip(codecs, args, strict=False)]}
@@ -121,10 +127,11 @@ def answer(question: Any, input_file: Path | None = None) -> Any:
     """
     name = question["function"]
     codecs, returned = _codecs(name)
+    function = find_function(name)
     arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
     if input_file is not None:
-        arguments[list(inspect.signature(FUNCTIONS[name]).parameters).index("input_file")] = input_file
-    return returned.dump(FUNCTIONS[name](*arguments))
+        arguments[list(inspect.signature(function).parameters).index("input_file")] = input_file
+    return returned.dump(function(*arguments))
 
 
 def decode(function: Callable[..., Any], result: Any) -> Any:
@@ -156,7 +163,7 @@ class _Codec:
 
 @cache
 def _codecs(name: str) -> tuple[list[_Codec], _Codec]:
-    function = FUNCTIONS[name]
+    function = find_function(name)
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     return [_Codec(hints[parameter]) for parameter in parameters], _Codec(hints["return"])

@@ -21,6 +21,7 @@ import time
 from typing import NoReturn
 
 from watchdog.host.account import Account, become
+from watchdog.worker.functions import COMMAND_FUNCTIONS
 from watchdog.worker.session import run_session
 
 _GRACE = 1.0
@@ -35,7 +36,7 @@ _LATER_IMPORTED = ("ast", "gzip", "lzma", "bz2", "psutil", "tarfile", "tokenize"
 
 
 def preload() -> None:
-    for name in _LATER_IMPORTED:
+    for name in (*_LATER_IMPORTED, *COMMAND_FUNCTIONS):
         importlib.import_module(name)
 
 
