@@ -185,6 +185,20 @@ def test_a_snapshot_is_taken_and_restored_and_every_file_stays_the_bots(world: W
     assert world.owners(world.bot) == {BOT}
 
 
+def test_a_file_whose_name_is_not_utf8_is_saved_and_restored_like_any_other(world: World) -> None:
+    odd = world.bot / os.fsdecode(b"odd\xff.txt")
+    odd.write_text("one\n")
+    world.repo.commit("odd")
+    odd.write_text("two, not committed\n")
+    world.run_well("snapshot", "--tag", "before")
+    odd.write_text("three\n")
+    world.repo.git("status")
+
+    world.run_well("snapshot", "--restore", "before")
+
+    assert odd.read_text() == "two, not committed\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

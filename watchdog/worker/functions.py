@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -144,21 +145,25 @@ def decode(function: Callable[..., Any], result: Any) -> Any:
 
 
 class _Codec:
-    """One type on its way through JSON. Texts and plain objects go as they are: file names need not be UTF-8."""
+    """One type on its way through JSON. Texts and plain objects go as they are. File names need not be UTF-8."""
 
     def __init__(self, hint: Any) -> None:
         self._plain = {str: str, JsonObject: dict}.get(hint)
         self._adapter = None if self._plain else TypeAdapter(hint)
 
     def dump(self, value: object) -> Any:
-        return value if self._adapter is None else self._adapter.dump_json(value).decode()
+        return value if self._adapter is None else self._adapter.dump_python(value, mode="json")
 
     def load(self, value: Any) -> Any:
-        if self._adapter is not None:
-            return self._adapter.validate_json(value)
-        if not isinstance(value, self._plain or object):
-            raise TypeError
-        return value
+        if self._adapter is None:
+            if not isinstance(value, self._plain or object):
+                raise TypeError
+            return value
+        try:
+            text = json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # with a file name that is not UTF-8, which pydantic reads out of no JSON
+            return self._adapter.validate_python(value)
+        return self._adapter.validate_json(text)
 
 
 @cache
