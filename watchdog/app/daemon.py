@@ -24,6 +24,7 @@ from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
 from watchdog.core.errors import WatchdogError
+from watchdog.core.executor import owner_executor
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
@@ -139,6 +140,7 @@ class Daemon:
 
     async def start(self, *, web: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
+        owner_executor.set(self._executor)
         if web:
             self._start_web()
         self.telemetry.reload_ok.set(1)

@@ -87,6 +87,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         commit_refs.current_commit,
         commit_refs.record_good_commit,
         commit_refs.redeployed_commits,
+        pid_file.find_file,
         pid_file.find_process,
         run_command,
         file_state.file_state,
