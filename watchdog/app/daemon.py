@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -387,9 +388,9 @@ class Daemon:
         )
 
     def _warm_up_workers(self) -> None:
-        """Ready by the time that a step needs one."""
-        for target in self.config.targets.values():
-            self._executor.warm_up(target)
+        """Ready by the time that a step needs one; a start does not wait for it."""
+        targets = tuple(self.config.targets.values())
+        threading.Thread(target=lambda: [self._executor.warm_up(target) for target in targets], daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
