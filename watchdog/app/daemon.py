@@ -390,7 +390,12 @@ class Daemon:
     def _warm_up_workers(self) -> None:
         """Ready by the time that a step needs one; a start does not wait for it."""
         targets = tuple(self.config.targets.values())
-        threading.Thread(target=lambda: [self._executor.warm_up(target) for target in targets], daemon=True).start()
+
+        def warm_up() -> None:
+            for target in targets:
+                self._executor.warm_up(target)
+
+        threading.Thread(target=warm_up, name="warming up", daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
