@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
 from watchdog.config import Config, load, stat_files
 from watchdog.core.errors import WatchdogError
+from watchdog.core.executor import owner_executor
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
@@ -139,6 +141,7 @@ class Daemon:
 
     async def start(self, *, web: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
+        owner_executor.set(self._executor)
         if web:
             self._start_web()
         self.telemetry.reload_ok.set(1)
@@ -385,9 +388,14 @@ class Daemon:
         )
 
     def _warm_up_workers(self) -> None:
-        """Ready by the time that a step needs one."""
-        for target in self.config.targets.values():
-            self._executor.warm_up(target)
+        """Ready by the time that a step needs one; a start does not wait for it."""
+        targets = tuple(self.config.targets.values())
+
+        def warm_up() -> None:
+            for target in targets:
+                self._executor.warm_up(target)
+
+        threading.Thread(target=warm_up, name="warming up", daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:

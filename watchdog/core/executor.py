@@ -49,3 +49,7 @@ class DirectExecutor:
 
     def call(self, target: Target, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002
         return function(*args, **kwargs)
+
+
+owner_executor: ContextVar[Executor] = ContextVar("owner_executor", default=DirectExecutor())  # noqa: B039 - it holds nothing
+"""Who reads for a source what lies in a bot's folder. The daemon sets it for all of its reads."""

@@ -57,6 +57,11 @@ def pid_file_path(spec: ProcessSpec) -> Path:
     return resolve(spec.cwd, spec.pid_file)
 
 
+def find_file(path: Path) -> PidFile | None:
+    """`read_file` of one whose name may be a link within its folder."""
+    return read_file(resolve(None, str(path)))
+
+
 def read_file(path: Path) -> PidFile | None:
     """What stands there; None when there is no such file. ActionError: it cannot be read, or is a FIFO or the like."""
     try:

@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 
 from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.executor import owner_executor
 from watchdog.core.model import Millis
 from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.target import Target
 from watchdog.host import pid_file
-from watchdog.host.account import account_by_name
-from watchdog.host.folder import resolve
+from watchdog.host.account import account_by_name, own_account
 from watchdog.host.systemctl import SystemctlError, unit_status
 
 SYSTEMCTL_TIMEOUT = 5.0
@@ -51,9 +52,11 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
     It must belong to `user`; when that is not said, to the file's owner, and root's files may name anybody's process.
     """
     try:
-        file = pid_file.read_file(resolve(None, str(path)))
+        file = _read_pid_file(path, user)
     except ActionError as error:
-        raise SourceError(f"pid_file {error} — the daemon's user must be able to read it") from None
+        raise SourceError(
+            f"pid_file {error} — the daemon's user must be able to read it, or the one that user: says"
+        ) from None
     if file is None:
         return None
     if file.pid is None:
@@ -75,6 +78,20 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
             f"{pid_file.user_name(owner)} — say user: {pid_file.user_name(owner)} if that is the one"
         )
     return process
+
+
+def _read_pid_file(path: Path, user: str | None) -> pid_file.PidFile | None:
+    """By the owner of its folder, unless that is us, or root: in nobody else's folder is a name looked up. Raises ActionError."""
+    if user is None:
+        try:
+            if path.parent.stat().st_uid in (0, os.geteuid()):
+                return pid_file.find_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError:
+            raise ActionError(f"{path} cannot be seen by {own_account().name}") from None
+    whose = Target(repo=str(path.parent)) if user is None or user.isdecimal() else Target(run_as=user)
+    return owner_executor.get().call(whose, pid_file.find_file, path)
 
 
 def _uid_of(user: str) -> int:

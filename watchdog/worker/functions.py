@@ -77,6 +77,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         commit_refs.record_good_commit,
         commit_refs.redeployed_commits,
         commit_refs.reverts_in_force,
+        pid_file.find_file,
         pid_file.find_process,
         run_command,
         file_state.file_state,
