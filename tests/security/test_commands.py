@@ -235,6 +235,18 @@ def test_a_restore_writes_through_no_link_that_the_bot_has_laid_meanwhile(world:
     assert (world.bot / ".env").readlink() == world.secret
 
 
+def test_a_probe_has_a_pid_file_read_by_the_owner_of_its_folder(world: World) -> None:
+    source = f"process: {{type: process, pid_file: {world.bot / 'bot.pid'}}}"
+    (world.config / "watchdog.yaml").write_text(f"state: {world.state}\nsources: {{{source}}}\n")
+    (world.bot / "bot.pid").symlink_to(world.bot / "real.pid")
+    (world.bot / "real.pid").write_text("4194304\n")
+    world.repo.git("status")
+
+    assert "process: " not in world.run("check", "--probe").stdout  # a pid that nobody has: it is read well
+    (world.bot / "real.pid").chmod(0)
+    assert "real.pid cannot be read: Permission denied" in world.run("check", "--probe").stdout
+
+
 class RecordingExecutor(DirectExecutor):
     """Notes whose rights are used for what."""
 

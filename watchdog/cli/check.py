@@ -11,6 +11,7 @@ from pathlib import Path
 
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
+from watchdog.cli.common import open_executor
 from watchdog.cli.output import print_data, print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
@@ -18,6 +19,7 @@ from watchdog.config.latency import Delay, worst_delays
 from watchdog.config.polkit import DEFAULT_USER, describe_differences, unit_operations
 from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.executor import owner_executor
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
 from watchdog.host.account import account_by_name
@@ -54,9 +56,14 @@ def check(options: argparse.Namespace) -> int:
     probed: list[ProbeResult] = []
 
     def probe(sources: Mapping[str, Source]) -> ProbeResult:
-        probed.append(
-            probe_sources(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PROBE_INTERVAL_S))
-        )
+        with open_executor() as executor:
+            token = owner_executor.set(executor)
+            try:
+                probed.append(
+                    probe_sources(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PROBE_INTERVAL_S))
+                )
+            finally:
+                owner_executor.reset(token)
         return probed[0]
 
     if not options.paths and options.config.is_file():

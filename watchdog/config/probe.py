@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import NamedTuple
 
 from watchdog.config.entries import Draft
@@ -47,7 +48,8 @@ def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pa
             if number:
                 pause()
             asked = [name for name, source in pulled.items() if number < source.reads_needed]
-            for name, result in zip(asked, pool.map(read, asked), strict=True):
+            reads = [pool.submit(copy_context().run, read, name) for name in asked]  # as whom: `owner_executor`
+            for name, result in zip(asked, (each.result() for each in reads), strict=True):
                 if isinstance(result, str):
                     failed[name] = result
                 else:

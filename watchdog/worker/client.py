@@ -122,8 +122,15 @@ class _AccountWorkers:
                 return connection
             except wire.WireError:  # it ended while nobody used it: nothing was asked yet
                 connection.close()
+            except BaseException:
+                connection.close()
+                raise
         connection = self._connect()
-        _send(connection, question, input_file)
+        try:
+            _send(connection, question, input_file)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _connect(self) -> socket.socket:
