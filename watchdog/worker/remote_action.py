@@ -9,7 +9,7 @@ from typing import Any
 
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject, Millis, OnError
-from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, ProgramCall, StepState
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, NeededFiles, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.worker import functions
 
@@ -108,6 +108,9 @@ class RemoteAction:
 
     def describe(self) -> str:
         return self._action.describe()
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles | None:
+        return self._action.needed_files(captured)
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return self._action.value_edits()
