@@ -99,7 +99,8 @@ def restrict(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
     abi = abi_version()
     if abi < _USABLE_ABI:
         return False
-    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - names are all that is asked for
+    global _free_thread  # noqa: PLW0603 - whether a process is bound is one fact of the whole process
+    if len(os.listdir("/proc/self/task")) != 1 + (_free_thread is not None):  # noqa: PTH208 - names are all that is asked for
         raise RuntimeError("Landlock binds one thread; this process has more")
     attributes = struct.pack("=Q", handled_access(abi))
     ruleset = _syscall(
@@ -109,14 +110,13 @@ def restrict(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
         for paths, may_write in ((readable, False), (writable, True)):
             for path in paths:
                 _allow(ruleset, path, abi, may_write)
-        free_thread = ThreadPoolExecutor(1, "outside of Landlock")
-        free_thread.submit(bool).result()  # begun by now: those that are begun later are bound
+        if _free_thread is None:
+            _free_thread = ThreadPoolExecutor(1, "outside of Landlock")
+            _free_thread.submit(bool).result()  # begun by now: those that are begun later are bound
         _no_new_privileges()  # else a setuid program would be bound by whoever starts it
         _syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
-    global _free_thread  # noqa: PLW0603 - whether a process is bound is one fact of the whole process
-    _free_thread = free_thread
     return True
 
 

@@ -134,17 +134,17 @@ class Question(NamedTuple):
     arguments: list[Any]
     repo: str | None
     """The target's."""
-
-    @property
-    def needed_files(self) -> NeededFiles | None:
-        needed = FUNCTIONS[self.name].needed_files
-        return None if needed is None else needed(*self.arguments)
+    needed_files: NeededFiles | None
+    """None: it is not confined."""
 
 
 def needed_files(function: Callable[..., Any], args: Sequence[object]) -> NeededFiles | None:
-    """All that the function gets to see when it is asked that; None: everything that the owner may."""
+    """All that the function gets to see when it is asked that; None: everything that the owner may. Raises ActionError."""
     needed = FUNCTIONS[_name(function)].needed_files
-    return None if needed is None else needed(*args)
+    try:
+        return None if needed is None else needed(*args)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ActionError("what was noted of how it was cannot be true: it is not acted on") from None
 
 
 def prepare() -> None:
@@ -169,14 +169,15 @@ def input_file(function: Callable[..., Any], args: Sequence[object]) -> Path | N
 
 
 def read_question(question: Any) -> Question:
-    """Raises KeyError, TypeError, ValueError for what is none."""
+    """Raises KeyError, TypeError, ValueError, ActionError for what is none."""
     name, repo = question["function"], question["repo"]
     codecs, _ = _codecs(name)
     if not (repo is None or isinstance(repo, str)):
         raise TypeError
-    return Question(
-        name, [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)], repo
-    )
+    arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
+    call = FUNCTIONS[name].call
+    inspect.signature(call).bind(*arguments)
+    return Question(name, arguments, repo, needed_files(call, arguments))
 
 
 def answer(question: Question, input_file: Path | None = None) -> Any:

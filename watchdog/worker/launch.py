@@ -84,8 +84,9 @@ class ForkServer:
             try:
                 self._process.wait(_CONNECT_TIMEOUT)
             except subprocess.TimeoutExpired:  # somebody has stopped it: it may not stop us
-                with contextlib.suppress(PermissionError):
+                with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
                     self._process.kill()
+                    self._process.wait(_CONNECT_TIMEOUT)
 
 
 class Broker:

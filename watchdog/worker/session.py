@@ -86,9 +86,9 @@ class _Session:
     def begin(self, first: _Asked) -> None:
         """While there is one thread."""
         question = first.question
-        if isinstance(question, functions.Question) and (needed := question.needed_files) is not None:
+        if isinstance(question, functions.Question) and question.needed_files is not None:
             try:
-                self._bounds = confine(needed, question.repo, self._scratch)
+                self._bounds = confine(question.needed_files, question.repo, self._scratch)
             except ActionError as error:
                 self._bounds = error
 
