@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ import pytest
 from tests.security.unprivileged import BOT
 from watchdog.core.executor import call_deadline
 from watchdog.core.target import Target
+from watchdog.host.account import Account, become
+from watchdog.worker import launch
 from watchdog.worker.client import WorkerExecutor
+from watchdog.worker.server import Server, preload
 
 
 class World(NamedTuple):
@@ -61,3 +65,25 @@ def world() -> Iterator[World]:
     finally:
         executor.close()
         shutil.rmtree(top)
+
+
+@pytest.fixture
+def forked_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are forked of this process, with all that tests have changed in it."""
+
+    preload()
+
+    def begin(account: Account) -> launch.ForkServer:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                become(account)
+                Server(theirs, control=True).serve()
+            finally:
+                os._exit(0)
+        theirs.close()
+        return launch.ForkServer(ours)
+
+    monkeypatch.setattr(launch, "begin", begin)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,12 +21,10 @@ from tests.worker.processes import running, servers, sessions
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
 from watchdog.host import child_process, file_state
-from watchdog.host.account import Account, become
 from watchdog.host.child_process import on_child_started
 from watchdog.rollback.commands import run_command
 from watchdog.worker import functions, launch
 from watchdog.worker.functions import Function
-from watchdog.worker.server import Server
 
 
 def command(*argv: str, **more: Any) -> Any:
@@ -55,26 +52,6 @@ def more_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     more = {f"{each.__module__}.{each.__qualname__}": Function(each) for each in (spin, wait_for_ever)}
     monkeypatch.setattr(functions, "FUNCTIONS", {**functions.FUNCTIONS, **more})
     functions._codecs.cache_clear()
-
-
-@pytest.fixture
-def forked_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers are forked of this process, with all that tests have changed in it."""
-
-    def begin(account: Account) -> launch.ForkServer:
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                ours.close()
-                become(account)
-                Server(theirs, control=True).serve()
-            finally:
-                os._exit(0)
-        theirs.close()
-        return launch.ForkServer(ours)
-
-    monkeypatch.setattr(launch, "begin", begin)
 
 
 @pytest.mark.usefixtures("more_functions", "forked_server")
@@ -138,7 +115,6 @@ import sys, time
 from pathlib import Path
 from tests.support.actions import make_action
 from watchdog.core.target import Target
-from watchdog.host.account import Account, become
 from watchdog.host.child_process import on_child_started
 from watchdog.worker.client import WorkerExecutor
 target = Target(repo=sys.argv[1])

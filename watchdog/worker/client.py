@@ -139,13 +139,18 @@ class _AccountWorkers:
             if answer is None:  # there was none, or the folders are others by now
                 connection = self._connect()
                 answer = self._ask(connection, question, input_file, deadline)
+                if answer is None:
+                    connection.close()
         except wire.DeadlineError:
             raise ActionError("it did not end in time, and was ended", may_have_happened=True) from None
         except wire.WireError as problem:
             raise ActionError(f"the worker of {self._account.name}: {problem}", may_have_happened=True) from None
         if answer is None or connection is None:
             raise ActionError(f"the worker of {self._account.name} does not do what it was begun for")
-        self._give_back(_Idle(kind, connection))
+        if answer.get("spent"):  # it could not be confined, or has no memory left: another one may
+            connection.close()
+        else:
+            self._give_back(_Idle(kind, connection))
         return functions.decode(function, self._result(answer))
 
     def close(self) -> None:
@@ -167,35 +172,38 @@ class _AccountWorkers:
         connection = idle.connection
         if idle.getting_ready:
             try:
-                self._await_answer(connection, deadline)
+                ready = self._await_answer(connection, deadline)
             except (wire.WireError, wire.DeadlineError):
+                ready = None
+            if ready is None or "error" in ready:
                 connection.close()
                 return None, None
         try:
-            return connection, self._ask(connection, question, input_file, deadline)
+            answer = self._ask(connection, question, input_file, deadline)
         except _NotAskedError:  # it ended while nobody used it
             return None, None
+        if answer is None and idle.kind != kind:
+            self._give_back(_Idle(idle.kind, connection))
+        elif answer is None:
+            connection.close()
+        return connection, answer
 
     def _ask(
         self, connection: socket.socket, question: JsonObject, input_file: Path | None, deadline: float
     ) -> JsonObject | None:
-        """What is answered; None: another one must be asked. Unless there is an answer the connection is closed, and the
-        process ends.
+        """What is answered; None: another one must be asked.
 
-        Raises ActionError when the file cannot be read, WireError, DeadlineError.
+        Raises ActionError when the file cannot be read, WireError, DeadlineError: the connection is closed then, and the
+        process ends.
         """
-        answer = None
         try:
             _send(connection, question, input_file, deadline)
-            answer = self._await_answer(connection, deadline)
+            return self._await_answer(connection, deadline)
         except BaseException:
             with contextlib.suppress(wire.WireError, wire.DeadlineError):
                 wire.send(connection, b"X", None, 0)
+            connection.close()
             raise
-        finally:
-            if answer is None:
-                connection.close()
-        return answer
 
     def _take_idle(self, kind: _Kind) -> _Idle | None:
         """One of that kind, else one that is held to the same repository: where that is a link, it is to be seen there."""

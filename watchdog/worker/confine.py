@@ -33,11 +33,11 @@ class Bounds(NamedTuple):
     """False: this kernel knows no Landlock."""
 
     def cover(self, needed: NeededFiles, target_repo: str | None) -> bool:
-        """Whether that can be done within them, too."""
+        """Whether they are what that needs, too: no less, and nothing more that is written."""
         if not self.in_force:
             return True
         readable, writable = needed_confinement(needed, target_repo, self.scratch, self.home)
-        return _identities(writable) <= self.writable and _identities(readable) <= self.readable | self.writable
+        return _identities(writable) == self.writable and _identities(readable) <= self.readable | self.writable
 
 
 def confine(needed: NeededFiles, target_repo: str | None, scratch: Path) -> Bounds:

@@ -105,9 +105,10 @@ class _Session:
                 else:
                     kind, answer = b"N", {}
         except ActionError as error:
-            answer = {"error": str(error), "may_have_happened": error.may_have_happened}
+            answer = {"error": str(error), "may_have_happened": error.may_have_happened, "spent": error is self._bounds}
         except MemoryError:
-            answer = {"error": f"it took more than {MAX_MEMORY >> 20} MB of memory", "may_have_happened": True}
+            said = f"it took more than {MAX_MEMORY >> 20} MB of memory"
+            answer = {"error": said, "may_have_happened": True, "spent": True}
         except Exception as error:  # a mistake of ours: whoever asked must know that nobody knows
             answer = {
                 "error": f"{type(error).__name__}: {error}",
