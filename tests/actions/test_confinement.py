@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.actions import GitRepo, make_action
-from watchdog.actions.confinement import Confinement, action_confinement, confinement
+from watchdog.actions.confinement import Confinement, confinement, needed_confinement
 from watchdog.core.target import Target
 
 
@@ -90,7 +90,9 @@ def test_what_a_step_edits_and_where_it_pushes_to_on_this_machine_is_its_own_to_
 
     def writable(**fields: object) -> set[Path]:
         step = make_action(**fields).bind(Target(repo=str(bot.path)))
-        return set(action_confinement(step, str(bot.path), (), tmp_path / "scratch", tmp_path / "home").writable)
+        needed = step.needed_files()
+        assert needed is not None
+        return set(needed_confinement(needed, str(bot.path), tmp_path / "scratch", tmp_path / "home").writable)
 
     plain = writable(do="git", revert="HEAD")
     assert writable(do="git", revert="HEAD", push="far") == plain

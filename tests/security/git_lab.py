@@ -19,7 +19,7 @@ import psutil  # noqa: F401 - here, since the bot's user may not read where it i
 import pytest
 
 from tests.support.actions import make_action
-from watchdog.actions.confinement import action_confinement
+from watchdog.actions.confinement import needed_confinement
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -115,7 +115,9 @@ class GitLab(NamedTuple):
                 tempfile.tempdir = None
                 signal.alarm(seconds)
                 if confined:
-                    readable, may_write = action_confinement(self.step(**fields), str(self.bot), (), scratch, self.home)
+                    needed = self.step(**fields).needed_files()
+                    assert needed is not None
+                    readable, may_write = needed_confinement(needed, str(self.bot), scratch, self.home)
                     if not writable:
                         readable, may_write = (*readable, self.bot), (scratch, Path("/dev/null"))
                     assert landlock.restrict((*readable, self.programs), may_write)

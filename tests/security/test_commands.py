@@ -297,11 +297,11 @@ def test_only_a_drills_own_folder_is_removed(tmp_path: Path) -> None:
 def test_a_worker_knows_the_functions_of_its_tables_and_no_other_of_their_modules() -> None:
     for module, names in functions.COMMAND_FUNCTIONS.items():
         for name in names:
-            assert functions.find_function(f"{module}.{name}").__module__ == module
+            assert functions.find_function(f"{module}.{name}").call.__module__ == module
     for name in (
         "watchdog.offline.drill.rehearse.shutil",
         "watchdog.offline.snapshot_target._modified_files",
         "os.system",
     ):
         with pytest.raises(KeyError):
-            functions.answer({"function": name, "arguments": []})
+            functions.read_question({"function": name, "arguments": [], "repo": None})

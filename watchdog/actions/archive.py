@@ -17,7 +17,7 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, StepState
+from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
@@ -54,6 +54,12 @@ class ArchiveAction(ActionModel):
         base = Path(self.repo or "/")
         paths = tuple(str(copies.file(base / path)) for path in self.paths)
         return self.model_copy(update={"repo": None, "paths": paths, "into": str(copies.file(base / self.into))})
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:
+        if captured is not None:
+            return NeededFiles(self.touched_paths(captured))
+        base = Path(self.repo or "")
+        return NeededFiles((*(base / path for path in self.paths), base / self.into / "archive"))
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"paths": {path: digest of names, sizes and times below it}, "base", "archive": path, "files", "bytes"}``."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import watchdog
-from watchdog.actions.git.action import GitAction
+from watchdog.actions.git import repository
 from watchdog.actions.git.discovery import borrowed_objects, find_git_folders
 from watchdog.core.errors import ActionError
-from watchdog.core.protocols import Action
+from watchdog.core.protocols import NeededFiles
 
 _SYSTEM_FOLDERS = (
     "/usr",
@@ -31,6 +31,7 @@ _SYSTEM_FOLDERS = (
 )
 """Programs, libraries, settings, names of users and hosts; read only."""
 _DEVICES = ("/dev/null",)
+_GIT_TIMEOUT_MS = 25_000
 
 
 class Confinement(NamedTuple):
@@ -40,16 +41,13 @@ class Confinement(NamedTuple):
     writable: tuple[Path, ...]
 
 
-def action_confinement(
-    action: Action, target_repo: str | None, touched: Iterable[Path], scratch: Path, home: Path
-) -> Confinement:
-    """`confinement` of an action that is bound: its own repository and files beside those that are named."""
-    repo, more = target_repo, [*touched, *action.value_edits()]
-    if isinstance(action, GitAction):
-        repo = action.repo
-        with contextlib.suppress(ActionError):  # the action itself will say so
-            more += action.local_remotes()
-    return confinement(repo, more, scratch, home)
+def needed_confinement(needed: NeededFiles, target_repo: str | None, scratch: Path, home: Path) -> Confinement:
+    """`confinement` of what says which files it needs."""
+    repo, remotes = needed.repo or target_repo, list[Path]()
+    if repo is not None and needed.remote is not None:
+        with contextlib.suppress(ActionError):  # the step itself will say so
+            remotes = repository.local_remote(repository.open_repository(repo, _GIT_TIMEOUT_MS), needed.remote)
+    return confinement(repo, [*needed.paths, *remotes], scratch, home)
 
 
 def confinement(repo: str | None, touched: Iterable[Path], scratch: Path, home: Path) -> Confinement:
@@ -59,16 +57,18 @@ def confinement(repo: str | None, touched: Iterable[Path], scratch: Path, home: 
     makes elsewhere; where one is not in the repository, the folder that it lies in is writable, since files are replaced by
     renames. A link within the repository opens nothing. `scratch`: the temporary folder. `home`: of the user as whom this
     runs; it is readable as a whole, since git's settings there include others, and programs of its filters lie there.
-    Raises ActionError when `.git` says nothing that can be followed.
+    What `.git` says is left out when it cannot be followed: a flag needs no git, and who does will say so.
     """
     writable: list[Path] = []
     borrowed: list[Path] = []
-    found = None if repo is None else find_git_folders(Path(repo))
+    found = None
     if repo is not None:
         writable.append(Path(repo))
+        with contextlib.suppress(ActionError):
+            found = find_git_folders(Path(repo))
     if found is not None:
         writable += [found.work_tree, found.git_dir, found.common_dir]
-        borrowed = [*borrowed_objects(found.common_dir)]
+        borrowed = [*borrowed_objects(found.common_dir), found.common_dir / "config"]  # which may be a link
     within = (*([] if repo is None else [Path(repo)]), *_real_paths(writable))
     writable += [_folder_of(path) for path in touched if not any(path.is_relative_to(each) for each in within)]
     readable = [

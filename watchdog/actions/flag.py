@@ -15,7 +15,7 @@ from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, StepState
+from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, folder
 
@@ -53,6 +53,9 @@ class FlagAction(ActionModel):
 
     def describe(self) -> str:
         return f"set {format_assignments(self.set)} in {self.file}"
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:
+        return NeededFiles((Path(captured["file"]) if captured else Path(self.repo or "", self.file),))
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Value]]:
         return {Path(self.repo or "", self.file).resolve(): self.set}

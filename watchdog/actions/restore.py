@@ -16,7 +16,7 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, StepState
+from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
@@ -52,6 +52,11 @@ class RestoreAction(ActionModel):
     def redirect(self, copies: Copies) -> Self:
         file, backup = (str(copies.file(Path(self.repo or "/", name))) for name in (self.file, self.from_))
         return self.model_copy(update={"repo": None, "file": file, "from_": backup})
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:
+        if captured is not None:
+            return NeededFiles((Path(captured["file"]), Path(captured["from"])))
+        return NeededFiles((Path(self.repo or "", self.file), Path(self.repo or "", self.from_)))
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path}``."""

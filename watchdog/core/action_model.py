@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from watchdog.core.model import ConfigModel, Duration, JsonObject, OnError
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, ProgramCall, StepState
+from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, ProgramCall, StepState
 from watchdog.core.target import Target
 
 
@@ -60,6 +60,9 @@ class ActionModel(ConfigModel):
 
     def programs(self) -> tuple[ProgramCall, ...]:
         return ()
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles | None:  # noqa: ARG002
+        return None
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return {}

@@ -111,6 +111,17 @@ class ProgramCall(NamedTuple):
     """Variables of our own environment that it gets."""
 
 
+class NeededFiles(NamedTuple):
+    """All that something which deals with files alone looks at and changes, as the watchdog's files name it."""
+
+    paths: tuple[Path, ...]
+    """Full paths of files and folders that are replaced, or made: the folder that each lies in is written."""
+    repo: str | None = None
+    """Full path of a git work tree of its own; None: the target's."""
+    remote: str | None = None
+    """Whereto git pushes."""
+
+
 class Copies(Protocol):
     """What a plan is rehearsed on. The originals are only read. Raises ActionError when something cannot be copied."""
 
@@ -192,6 +203,13 @@ class Action(Protocol):
 
     def programs(self) -> tuple[ProgramCall, ...]:
         """What a person named to be run by it, once it is bound; none: it runs nothing but what is part of it."""
+        ...
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles | None:
+        """Where it stays, once it is bound; None: it deals with more than files, or starts what a person named.
+
+        `captured`: what it noted, when it has.
+        """
         ...
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from watchdog.core.errors import ActionError
+from watchdog.host import landlock
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder
 
 MAX_BYTES = 1 << 20
@@ -121,6 +122,10 @@ def unified_diff(old: bytes, new: bytes, name: str) -> str:
 
 def ensure_no_writers(paths: Sequence[Path]) -> None:
     """ActionError when a process that we may look into has a file at or below the paths open for writing."""
+    landlock.look_outside(_ensure_no_writers, paths)
+
+
+def _ensure_no_writers(paths: Sequence[Path]) -> None:
     import psutil  # 2 MB: paid by who archives
 
     for process in psutil.process_iter():

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
@@ -22,7 +24,23 @@ CHUNK = 4 << 20
 """Bytes that are handed on at once."""
 
 
-def file_state(path: Path) -> JsonObject:
+def ensure_state(said: JsonObject) -> None:
+    """Raises ValueError for what no `file_state` is."""
+    numbers = [said.get(name) for name in ("mode", "uid", "gid")]
+    known = {
+        "absent": True,
+        "link": isinstance(said.get("to"), str),
+        "file": bool(re.fullmatch("[0-9a-f]{64}", str(said.get("sha"))))
+        and all(type(number) is int and 0 <= number < 1 << 32 for number in numbers),
+    }
+    if not known.get(str(said.get("kind")), False):
+        raise ValueError(f"{str(said)[:100]} is no state of a file")
+
+
+FileState = Annotated[JsonObject, ensure_state]
+
+
+def file_state(path: Path) -> FileState:
     """What is at a path now. Raises ActionError when it is neither a file, a link nor nothing, or cannot be read.
 
     ``{"kind": file | link | absent, "sha", "mode", "uid", "gid", "to"}``; only `kind` when absent. `mode` is the

@@ -13,8 +13,10 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 _CREATE_RULESET = 444
 _ADD_RULE = 445
@@ -51,11 +53,18 @@ _WRITE = WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG 
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """What can be granted for a path that is no folder."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 _USABLE_ABI = 2
 """With ABI 1 nothing can be renamed from one folder to another, and so no file of git's put in its place."""
+
+
+_free_thread: ThreadPoolExecutor | None = None
+"""The one that was left out when the process was bound."""
 
 
 def handled_access(abi: int) -> int:
@@ -84,13 +93,14 @@ def restrict(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
 
     Links in these paths themselves are followed, now; what is not there is left out. Writing is: making files, folders and
     links, writing into them, renaming, removing. False: the kernel cannot (older than 5.19), and nothing is bound.
-    Must be called while the process has one thread; RuntimeError otherwise, since the others would stay free. OSError: the
-    kernel refused; what the process is bound to then is not known, so it should end.
+    Must be called while the process has one thread; RuntimeError otherwise, since the others would stay free, as one for
+    `look_outside` does. OSError: the kernel refused; what the process is bound to then is not known, so it should end.
     """
     abi = abi_version()
     if abi < _USABLE_ABI:
         return False
-    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - names are all that is asked for
+    global _free_thread  # noqa: PLW0603 - whether a process is bound is one fact of the whole process
+    if len(os.listdir("/proc/self/task")) != 1 + (_free_thread is not None):  # noqa: PTH208 - names are all that is asked for
         raise RuntimeError("Landlock binds one thread; this process has more")
     attributes = struct.pack("=Q", handled_access(abi))
     ruleset = _syscall(
@@ -100,11 +110,22 @@ def restrict(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
         for paths, may_write in ((readable, False), (writable, True)):
             for path in paths:
                 _allow(ruleset, path, abi, may_write)
+        if _free_thread is None:
+            _free_thread = ThreadPoolExecutor(1, "outside of Landlock")
+            _free_thread.submit(bool).result()  # begun by now: those that are begun later are bound
         _no_new_privileges()  # else a setuid program would be bound by whoever starts it
         _syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
     return True
+
+
+def look_outside(look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `look` says where nothing is bound: Landlock hides of other processes which files they have open.
+
+    For what names no file of a target's, and changes nothing.
+    """
+    return look(*args, **kwargs) if _free_thread is None else _free_thread.submit(look, *args, **kwargs).result()
 
 
 def _allow(ruleset: int, path: Path, abi: int, may_write: bool) -> None:

@@ -52,7 +52,7 @@ def back_up(
         for path in sorted(paths):
             with NewCopy(folder) as copy:
                 was = call_owner(file_state.file_state, path)
-                for chunk in _read_parts(path, call_owner) if was["kind"] == "file" else ():
+                for chunk in _read_parts(path, paths[path], call_owner) if was["kind"] == "file" else ():
                     copy.write(chunk)
                 saved.append(SavedFile(str(path), was, copy.keep(was)))
         if repo is not None and _lacks_git_state(folder):
@@ -63,11 +63,20 @@ def back_up(
     return saved
 
 
-def _read_parts(path: Path, call_owner: CallOwner) -> Iterator[bytes]:
+def _read_parts(path: Path, size: int, call_owner: CallOwner) -> Iterator[bytes]:
     offset = 0
-    while part := base64.b64decode(call_owner(file_state.read_part, path, offset)):
+    while part := _decoded(call_owner(file_state.read_part, path, offset), path):
         yield part
         offset += len(part)
+        if offset > size:  # as it was counted; else whoever is asked could fill the disk
+            raise ActionError(f"{path} grows while it is saved")
+
+
+def _decoded(text: str, of: object) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ActionError(f"what was read of {of} is damaged") from None
 
 
 def restore_file(
@@ -163,9 +172,9 @@ def _lacks_git_state(folder: Path) -> bool:
 
 def _write_git_state(folder: Path, notes: Mapping[str, str]) -> None:
     """What is there already says how it was before the first step."""
-    for name, content in notes.items():
-        if not (folder / name).exists():
-            (folder / name).write_bytes(base64.b64decode(content))
+    for name in _GIT_NOTES:  # these and no others: names come from where the bot is
+        if name in notes and not (folder / name).exists():
+            (folder / name).write_bytes(_decoded(notes[name], name))
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import Action, CommitRange, CompletedStep, StepState
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import file_state
 from watchdog.journal.backups import FileBackup
@@ -46,6 +46,9 @@ class UndoStep(ActionModel):
 
     def describe(self) -> str:
         return f"{'remove' if self.was['kind'] == 'absent' else 'put back'} {self.path}"
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:  # noqa: ARG002
+        return NeededFiles((Path(self.path),), self.repo)
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"seen": what is there}``. Raises ActionError when somebody else changed it since."""

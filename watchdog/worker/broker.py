@@ -77,7 +77,7 @@ def serve(control: socket.socket, allowed: Allowed) -> None:
             try:
                 question = json.loads(text)
                 problem = _refusal(question, allowed)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 problem = "the question cannot be read"
             with contextlib.suppress(OSError):
                 wire.send(connection, b"A", {"error": problem} if problem else {})

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter
 
@@ -16,10 +16,10 @@ from watchdog.actions import AnyAction
 from watchdog.actions.git import commit_refs
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import Action, CompletedStep, StepState
+from watchdog.core.protocols import Action, CompletedStep, NeededFiles, StepState
 from watchdog.host import child_process, file_state, pid_file
 from watchdog.rollback import backup, undo
-from watchdog.rollback.checks import log_position, read_log
+from watchdog.rollback.checks import LogFile, log_position, read_log
 from watchdog.rollback.commands import run_command
 
 if TYPE_CHECKING:
@@ -65,29 +65,56 @@ def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> S
         return action.state(captured)
 
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    f"{function.__module__}.{function.__qualname__}": function
+def get_ready(repo: str | None) -> None:
+    """Nothing: whoever was asked is held to that repository from then on, and waits for the first step in it."""
+
+
+def _of_step(action: Action, _: object, captured: JsonObject, *__: object) -> NeededFiles | None:
+    return action.needed_files(captured)
+
+
+def _of_repo(repo: str | None, *_: object) -> NeededFiles:
+    return NeededFiles((), repo)
+
+
+def _of_path(path: Path, *_: object) -> NeededFiles:
+    return NeededFiles((path,))
+
+
+def _of_log(log: LogFile, *_: object) -> NeededFiles:
+    return NeededFiles((Path(log.base or "", log.name),))
+
+
+class Function(NamedTuple):
+    call: Callable[..., Any]
+    needed_files: Callable[..., NeededFiles | None] | None = None
+    """Of its arguments; what they name is all that its process can reach then (`session`). None: it is not confined."""
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    f"{function.call.__module__}.{function.call.__qualname__}": function
     for function in (
-        capture,
-        preview,
-        apply,
-        state,
-        child_process.terminate_leftover,
-        commit_refs.current_commit,
-        commit_refs.record_good_commit,
-        commit_refs.redeployed_commits,
-        commit_refs.reverts_in_force,
-        pid_file.find_file,
-        pid_file.find_process,
-        run_command,
-        file_state.file_state,
-        file_state.list_files,
-        file_state.read_part,
-        backup.read_git_state,
-        backup.write_saved_file,
-        undo.find_commit_conflict,
-        log_position,
-        read_log,
+        Function(capture, lambda action, *_: action.needed_files()),
+        Function(preview, _of_step),
+        Function(apply, _of_step),
+        Function(state, _of_step),
+        Function(get_ready, _of_repo),
+        Function(child_process.terminate_leftover),
+        Function(commit_refs.current_commit, _of_repo),
+        Function(commit_refs.record_good_commit, _of_repo),
+        Function(commit_refs.redeployed_commits, _of_repo),
+        Function(commit_refs.reverts_in_force, _of_repo),
+        Function(pid_file.find_file),
+        Function(pid_file.find_process),
+        Function(run_command),
+        Function(file_state.file_state, _of_path),
+        Function(file_state.list_files, NeededFiles),
+        Function(file_state.read_part, _of_path),
+        Function(backup.read_git_state, _of_repo),
+        Function(backup.write_saved_file, _of_path),
+        Function(undo.find_commit_conflict, _of_repo),
+        Function(log_position, _of_log),
+        Function(read_log, _of_log),
     )
 }
 COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
@@ -99,20 +126,46 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
 """Module → what commands ask, and the daemon never: it does not carry these about."""
 
 
-def find_function(name: str) -> Callable[..., Any]:
+def find_function(name: str) -> Function:
     """The function of that full name. Raises KeyError for one that is in no table."""
     module, _, own_name = name.rpartition(".")
     if own_name in COMMAND_FUNCTIONS.get(module, ()):
-        function: Callable[..., Any] = getattr(importlib.import_module(module), own_name)
-        return function
+        return Function(getattr(importlib.import_module(module), own_name))
     return FUNCTIONS[name]
 
 
-def encode(function: Callable[..., Any], args: Sequence[object]) -> JsonObject:
-    """A question. Raises KeyError for a function that is in no table."""
-    name = f"{function.__module__}.{function.__qualname__}"
+class Question(NamedTuple):
+    """As a worker reads it."""
+
+    name: str
+    arguments: list[Any]
+    repo: str | None
+    """The target's."""
+    needed_files: NeededFiles | None
+    """None: it is not confined."""
+
+
+def needed_files(function: Callable[..., Any], args: Sequence[object]) -> NeededFiles | None:
+    """All that the function gets to see when it is asked that; None: everything that the owner may. Raises ActionError."""
+    needed = find_function(_name(function)).needed_files
+    try:
+        return None if needed is None else needed(*args)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ActionError("what was noted of how it was cannot be true: it is not acted on") from None
+
+
+def prepare() -> None:
+    """Makes ready what the first questions and answers need: milliseconds that need not pass in the night."""
+    for name in FUNCTIONS:
+        _codecs(name)
+
+
+def encode(function: Callable[..., Any], args: Sequence[object], repo: str | None) -> JsonObject:
+    """A question. `repo`: the target's. Raises KeyError for a function that is in no table."""
+    name = _name(function)
     codecs, _ = _codecs(name)
-    return {"function": name, "arguments": [codec.dump(value) for codec, value in zip(codecs, args, strict=False)]}
+    arguments = [codec.dump(value) for codec, value in zip(codecs, args, strict=False)]
+    return {"function": name, "arguments": arguments, "repo": repo}
 
 
 def input_file(function: Callable[..., Any], args: Sequence[object]) -> Path | None:
@@ -122,23 +175,33 @@ def input_file(function: Callable[..., Any], args: Sequence[object]) -> Path | N
     return found if isinstance(found, Path) else None
 
 
-def answer(question: Any, input_file: Path | None = None) -> Any:
+def read_question(question: Any) -> Question:
+    """Raises KeyError, TypeError, ValueError, ActionError for what is none."""
+    name, repo = question["function"], question["repo"]
+    codecs, _ = _codecs(name)
+    if not (repo is None or isinstance(repo, str)):
+        raise TypeError
+    arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
+    call = find_function(name).call
+    inspect.signature(call).bind(*arguments)
+    return Question(name, arguments, repo, needed_files(call, arguments))
+
+
+def answer(question: Question, input_file: Path | None = None) -> Any:
     """What the function says, as JSON. Raises ActionError, or what a mistake of ours raises.
 
     `input_file`: where the bytes are that came with the question.
     """
-    name = question["function"]
-    codecs, returned = _codecs(name)
-    function = find_function(name)
-    arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
+    call, arguments = find_function(question.name).call, [*question.arguments]
     if input_file is not None:
-        arguments[list(inspect.signature(function).parameters).index("input_file")] = input_file
-    return returned.dump(function(*arguments))
+        arguments[list(inspect.signature(call).parameters).index("input_file")] = input_file
+    _, returned = _codecs(question.name)
+    return returned.dump(call(*arguments))
 
 
 def decode(function: Callable[..., Any], result: Any) -> Any:
     """An answer as the type that the function declares. Raises ActionError for what no such function answers."""
-    _, returned = _codecs(f"{function.__module__}.{function.__qualname__}")
+    _, returned = _codecs(_name(function))
     try:
         return returned.load(result)
     except (ValueError, TypeError, RecursionError):
@@ -149,7 +212,8 @@ class _Codec:
     """One type on its way through JSON. Texts and plain objects go as they are. File names need not be UTF-8."""
 
     def __init__(self, hint: Any) -> None:
-        self._plain = {str: str, JsonObject: dict}.get(hint)
+        of, *self._checks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        self._plain = {str: str, JsonObject: dict}.get(of)
         self._adapter = None if self._plain else TypeAdapter(hint)
 
     def dump(self, value: object) -> Any:
@@ -159,6 +223,8 @@ class _Codec:
         if self._adapter is None:
             if not isinstance(value, self._plain or object):
                 raise TypeError
+            for check in self._checks:
+                check(value)
             return value
         try:
             text = json.dumps(value, ensure_ascii=False).encode()
@@ -167,9 +233,13 @@ class _Codec:
         return self._adapter.validate_json(text)
 
 
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
 @cache
 def _codecs(name: str) -> tuple[list[_Codec], _Codec]:
-    function = find_function(name)
+    function = find_function(name).call
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     return [_Codec(hints[parameter]) for parameter in parameters], _Codec(hints["return"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import re
@@ -27,6 +28,8 @@ _UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
 """Names of users that can be said in a unit's name; the others are said by number."""
 _ANSWER_TIMEOUT = 30.0
 """Seconds; the first question has the configuration read."""
+_CONNECT_TIMEOUT = 5.0
+"""Seconds. Whoever is the account can stop its server, so nobody waits for one without end."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """Of our own environment, what every worker gets; everything else may hold secrets."""
@@ -42,7 +45,9 @@ class SystemdServer:
         """Raises OSError when systemd does not listen there."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            connection.settimeout(_CONNECT_TIMEOUT)
             connection.connect(str(self.path))
+            connection.settimeout(None)
         except OSError:
             connection.close()
             raise
@@ -58,6 +63,7 @@ class ForkServer:
     def __init__(self, control: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         """`process`: it, when it is our child."""
         self._control = control
+        self._control.settimeout(_CONNECT_TIMEOUT)
         self._process = process
 
     def connect(self) -> socket.socket:
@@ -75,7 +81,12 @@ class ForkServer:
         """It ends by itself, and what it has forked with its connections."""
         self._control.close()
         if self._process is not None:
-            self._process.wait()
+            try:
+                self._process.wait(_CONNECT_TIMEOUT)
+            except subprocess.TimeoutExpired:  # somebody has stopped it: it may not stop us
+                with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
+                    self._process.kill()
+                    self._process.wait(_CONNECT_TIMEOUT)
 
 
 class Broker:

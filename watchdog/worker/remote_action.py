@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from watchdog.core.errors import ActionError
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject, Millis, OnError
-from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, ProgramCall, StepState
+from watchdog.core.protocols import Action, CommitRange, CompletedStep, Copies, NeededFiles, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.worker import functions
 
@@ -26,7 +27,18 @@ class RemoteAction:
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         steps = tuple(functions.Completed(_local(step.action), step.before, step.in_force) for step in completed)
-        return self._executor.call(self._target, functions.capture, self._action, self._given(), steps)
+        captured = self._executor.call(self._target, functions.capture, self._action, self._given(), steps)
+        self._ensure_plausible(captured)
+        return captured
+
+    def _ensure_plausible(self, captured: JsonObject) -> None:
+        """What is noted is asked about all through the run: ActionError now for what the action could not answer by."""
+        try:
+            ensure_shallow(captured)
+            for ask in (self.needed_files, self.touched_paths, self.commit_range, self.redeploy_hint):
+                ask(captured)
+        except Exception:
+            raise ActionError("what was noted of how it is now cannot be true: it is not acted on") from None
 
     def preview(self, captured: JsonObject) -> str:
         return self._executor.call(self._target, functions.preview, self._action, self._given(), captured)
@@ -109,6 +121,9 @@ class RemoteAction:
     def describe(self) -> str:
         return self._action.describe()
 
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles | None:
+        return self._action.needed_files(captured)
+
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return self._action.value_edits()
 
@@ -123,6 +138,15 @@ class RemoteAction:
 
     def redeploy_hint(self, captured: JsonObject) -> str | None:
         return self._action.redeploy_hint(captured)
+
+
+def ensure_shallow(value: object, levels: int = 50) -> None:
+    """Raises ValueError for objects in objects in objects, on which whoever stores them would give up."""
+    if levels == 0:
+        raise ValueError("too deep")
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            ensure_shallow(part, levels - 1)
 
 
 def _local(action: Action) -> Action:

@@ -18,9 +18,11 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from watchdog.host.account import Account, become
+from watchdog.worker import functions, scratch
 from watchdog.worker.functions import COMMAND_FUNCTIONS
 from watchdog.worker.session import run_session
 
@@ -38,13 +40,16 @@ _LATER_IMPORTED = ("ast", "gzip", "lzma", "bz2", "psutil", "tarfile", "tokenize"
 def preload() -> None:
     for name in (*_LATER_IMPORTED, *COMMAND_FUNCTIONS):
         importlib.import_module(name)
+    functions.prepare()
 
 
 class _Child:
     """A forked process, and the connection that it serves: held here to see it closed, never read."""
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
+    def __init__(self, pid: int, connection: socket.socket, folder: Path) -> None:
         self.pid = pid
+        self.folder = folder
+        """What it may make for itself."""
         self.handle = os.pidfd_open(pid)
         self.connection = connection
         self.kill_at: float | None = None
@@ -57,12 +62,19 @@ class Server:
         """`control`: connections are handed over that socket, one descriptor a message; else they are accepted."""
         self._listener = listener
         self._control = control
+        self._scratch = scratch.ScratchFolders()
         self._children: dict[int, _Child] = {}
         """By each descriptor under which something is heard of it."""
         self._poll = select.epoll()
 
     def serve(self) -> None:
         """Until the listener is closed at its other end, or SIGTERM. Processes at work end with their connections."""
+        try:
+            self._serve()
+        finally:
+            self._scratch.close()
+
+    def _serve(self) -> None:
         gc.freeze()  # what is loaded by now stays shared with all that are forked
         self._poll.register(self._listener, select.EPOLLIN)
         while True:
@@ -102,17 +114,22 @@ class Server:
         if len(self._children) >= 2 * _MAX_CHILDREN:
             connection.close()
             return
-        pid = os.fork()
+        try:
+            folder = self._scratch.new()
+            pid = os.fork()
+        except OSError:  # no room on the disk, too many processes: whoever asks hears that it ended
+            connection.close()
+            return
         if pid == 0:
-            self._become_child(connection)
+            self._become_child(connection, folder)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)  # whichever of us is first: it leads a group before it is asked anything
-        child = _Child(pid, connection)
+        child = _Child(pid, connection, folder)
         for handle, events in ((child.handle, select.EPOLLIN), (connection.fileno(), select.EPOLLRDHUP)):
             self._children[handle] = child
             self._poll.register(handle, events)
 
-    def _become_child(self, connection: socket.socket) -> NoReturn:
+    def _become_child(self, connection: socket.socket, folder: Path) -> NoReturn:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -122,7 +139,7 @@ class Server:
             for child in {*self._children.values()}:
                 os.close(child.handle)
                 child.connection.close()
-            run_session(connection)
+            run_session(connection, folder)
         finally:
             os._exit(1)
 
@@ -135,6 +152,7 @@ class Server:
             return
         with contextlib.suppress(ChildProcessError):
             os.waitpid(child.pid, 0)
+        scratch.remove(child.folder)
         os.close(child.handle)
         if child.connection.fileno() in self._children:
             self._poll.unregister(child.connection.fileno())

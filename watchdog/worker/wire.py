@@ -7,15 +7,16 @@ import json
 import socket
 import struct
 import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 MAX_BYTES = 16 << 20
 """Bytes of one frame; files travel in pieces."""
 _HEADER = struct.Struct("!cI")
 
-FrameKind = Literal[b"D", b"Q", b"A", b"L", b"C", b"K", b"X"]
+FrameKind = Literal[b"D", b"Q", b"A", b"N", b"L", b"C", b"K", b"X"]
 """From the caller: ``D`` bytes that go with the next question, as base64; ``Q`` the question; ``K`` that was written down, go on;
-``X`` nobody waits any more. From the worker: ``L`` a line for the log; ``C`` a child was started; ``A`` the answer."""
+``X`` nobody waits any more. From the worker: ``L`` a line for the log; ``C`` a child was started; ``A`` the answer; ``N``
+that another process must be asked, and nothing was done: this one is held to other folders."""
 
 
 class WireError(Exception):
@@ -32,15 +33,23 @@ class Frame(NamedTuple):
     """JSON."""
 
 
-def send(connection: socket.socket, kind: FrameKind, data: object) -> None:
-    """Blocks until the kernel has it. Raises WireError."""
+def send(connection: socket.socket, kind: FrameKind, data: object, deadline: float | None = None) -> None:
+    """Blocks until the kernel has it. `deadline`: monotonic seconds. Raises WireError, DeadlineError."""
     payload = json.dumps(data, separators=(",", ":")).encode()
     if len(payload) > MAX_BYTES:
         raise WireError(f"{len(payload)} bytes are more than one frame takes ({MAX_BYTES})")
     try:
+        if deadline is not None:
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
         connection.sendall(_HEADER.pack(kind, len(payload)) + payload)
+    except TimeoutError:
+        raise DeadlineError from None
     except OSError as problem:
         raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
+    finally:
+        if deadline is not None:
+            with contextlib.suppress(OSError):
+                connection.settimeout(None)
 
 
 def receive(connection: socket.socket, deadline: float | None = None) -> Frame | None:
@@ -55,9 +64,13 @@ def receive(connection: socket.socket, deadline: float | None = None) -> Frame |
     if len(payload) < size:
         raise WireError("the other end stopped in the middle of a frame")
     try:
-        return Frame(kind, json.loads(payload))
+        return Frame(kind, json.loads(payload, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
         raise WireError("a frame holds no JSON") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _read(connection: socket.socket, size: int, deadline: float | None) -> bytes:

@@ -29,7 +29,7 @@ from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, StepState
+from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, StepState
 from watchdog.core.target import Target
 
 __all__ = [
@@ -114,6 +114,9 @@ class GitAction(ActionModel):
 
     def redirect(self, copies: Copies) -> Self:
         return self.model_copy(update={"repo": str(copies.work_tree(Path(self.repo or "/")))})
+
+    def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:
+        return NeededFiles((), captured["repo"] if captured else self.repo, self.push)
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
@@ -224,13 +227,6 @@ class GitAction(ActionModel):
         if captured["already"]:
             return None
         return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
-
-    def local_remotes(self) -> list[Path]:
-        """What is written outside of the repository: the one that it is pushed to, when that lies on this machine."""
-        if self.push is None:
-            return []
-        repo = repository.open_repository(self.repo, _QUERY_TIMEOUT_MS)
-        return repository.local_remote(repo, self.push)
 
     def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
         """Full names, as far as they are known: git would follow links on the way to them."""

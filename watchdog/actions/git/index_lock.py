@@ -18,7 +18,7 @@ from pathlib import Path
 from watchdog.actions.git.open_tree import OpenTree
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
-from watchdog.host import child_process
+from watchdog.host import child_process, landlock
 
 _STALE_AFTER = 600.0
 _LOCK_TIMEOUT = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
@@ -102,7 +102,10 @@ def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None
                 found = folder.lstat(lock)
                 if found is None or not stat.S_ISREG(found.st_mode):
                     continue
-                if 0 <= found.st_mtime - began < 60 and _lock_holder(repo, folder.path / lock) is None:
+                if (
+                    0 <= found.st_mtime - began < 60
+                    and landlock.look_outside(_lock_holder, repo, folder.path / lock) is None
+                ):
                     folder.unlink(lock)  # our own git was killed while it held it
 
 
@@ -123,7 +126,9 @@ def _is_stale(repo: Repository, folder: OpenTree) -> bool:
         return not child_process.is_running(int(pid), _seconds(started))
     if changed < child_process.boot_time() - child_process.START_TIME_TOLERANCE:
         return True
-    return _file_time() - changed > _STALE_AFTER and _lock_holder(repo, folder.path / _LOCK) is None
+    return (
+        _file_time() - changed > _STALE_AFTER and landlock.look_outside(_lock_holder, repo, folder.path / _LOCK) is None
+    )
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,210 @@
+"""What stays root does what the files name, for whoever stands at its socket, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.security.unprivileged import BOT, STRANGER, run_in_child
+from tests.support.actions import wait_until
+from watchdog.core.errors import ActionError
+from watchdog.core.target import Target
+from watchdog.host import file_state
+from watchdog.host.account import Account, account_by_uid, become
+from watchdog.worker import broker as broker_module
+from watchdog.worker import launch
+from watchdog.worker.client import WorkerExecutor
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+CONFIG = """\
+targets:
+  bot: {{repo: {bot}, unit: bot.service}}
+plans:
+  fix:
+    kind: halt
+    levels:
+      - name: stop
+        steps: [{{do: systemd, stop: bot.service}}]
+        verify: {{that: ["vector(1) > 0"], settle: 1s, quiet: 1s, give_up: 5s}}
+kpis:
+  cpu: {{expr: vector(20), unit: ratio}}
+rules:
+  - {{name: hot, kpi: cpu, target: bot, crit: {{above: 1000%, for: 2s, plan: fix}}}}
+"""
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="broker-"))
+    made.chmod(0o755)
+    (made / "bot").mkdir()
+    os.chown(made / "bot", BOT, BOT)
+    (made / "etc").mkdir()
+    (made / "etc/rules").mkdir()
+    (made / "etc/watchdog.yaml").write_text(f"state: {made}/state\n")
+    (made / "etc/rules/bot.yaml").write_text(CONFIG.format(bot=made / "bot"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def broker(top: Path) -> Iterator[launch.Broker]:
+    made = launch.Broker(top / "etc")
+    yield made
+    made.close()
+
+
+def test_it_begins_workers_of_the_owners_of_targets_and_of_nobody_else(broker: launch.Broker, top: Path) -> None:
+    server = broker.begin(account_by_uid(BOT, BOT))
+    with server.connect():
+        pass
+    server.close()
+    for uid in (0, STRANGER, 1):
+        with pytest.raises(ActionError, match=f"no target of the files belongs to user {uid}"):
+            broker.begin(account_by_uid(uid))
+    assert top.exists()
+
+
+def test_it_asks_systemd_for_what_a_plan_names_and_for_nothing_else(broker: launch.Broker) -> None:
+    for verb, unit in (
+        *(("restart", "bot.service"), ("stop", "ssh.service"), ("mask", "bot.service")),
+        *(("poweroff", ""), ("stop", "--force bot.service"), ("stop", "bot.service ssh.service")),
+    ):
+        with pytest.raises(ActionError, match="no plan of the files may"):
+            broker.systemctl(verb, unit, 1_000)
+
+
+def test_files_that_somebody_else_has_changed_meanwhile_allow_nothing(broker: launch.Broker, top: Path) -> None:
+    (top / "mine").mkdir()
+    os.chown(top / "mine", STRANGER, STRANGER)
+    text = (top / "etc/rules/bot.yaml").read_text()
+    (top / "etc/rules/bot.yaml").write_text(text.replace("plans:", f"  two: {{repo: {top}/mine}}\nplans:"))
+    os.chown(top / "etc/rules/bot.yaml", STRANGER, STRANGER)
+
+    with pytest.raises(ActionError, match=f"no target of the files belongs to user {STRANGER}"):
+        broker.begin(account_by_uid(STRANGER, STRANGER))
+
+
+def test_files_that_root_has_changed_meanwhile_count_and_what_was_allowed_stays(
+    broker: launch.Broker, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.begin(account_by_uid(BOT, BOT)).close()
+    os.chown(top / "bot", STRANGER, STRANGER)
+    deadline = threading.Event()
+    monkeypatch.setattr(broker_module, "_RELOAD_INTERVAL", 0)
+    deadline.wait(broker_module._RELOAD_INTERVAL + 1.1)
+    broker.begin(account_by_uid(STRANGER, STRANGER)).close()
+    broker.begin(account_by_uid(BOT, BOT)).close()
+
+
+def test_it_serves_several_at_once_and_hangs_on_none(broker: launch.Broker) -> None:
+    started = [broker.begin(account_by_uid(BOT, BOT)) for _ in range(3)]
+    ended: list[bool] = []
+
+    def ask() -> None:
+        server = broker.begin(account_by_uid(BOT, BOT))
+        with server.connect():
+            ended.append(True)
+        server.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(ended) == 6
+    for server in started:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'{"do": "worker"}',
+        b'{"do": "worker", "uid": "0", "gid": 0}',
+        b'{"do": "worker", "uid": [], "gid": 0}',
+        b'{"do": "systemctl", "verb": [], "unit": {}}',
+        b'{"do": "shell", "verb": "x"}',
+        b"[" * 4_000,
+    ],
+)
+def test_what_is_no_question_is_refused_and_the_next_is_answered(broker: launch.Broker, question: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        launch._send_handle(broker._control, question or b"x", theirs)
+    with pytest.raises(ActionError):
+        broker._receive(ours, 20)
+    ours.close()
+    broker.begin(account_by_uid(BOT, BOT)).close()
+
+
+def test_a_worker_has_no_groups_no_capabilities_and_never_roots_group(broker: launch.Broker, top: Path) -> None:
+    os.chown(top / "bot", BOT, 0)  # an owner without an account, whose repository has root's group
+    server = broker.begin(account_by_uid(BOT, 0))
+    try:
+        with server.connect():
+            root = psutil.Process(broker._process.pid)
+            wait_until(lambda: root.children(recursive=True)[1:])
+            workers = root.children(recursive=True)
+            assert workers
+            for process in workers:
+                status = dict(
+                    line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                )
+                assert status["Uid"].split() == [str(BOT)] * 4
+                assert status["Gid"].split() == ["65534"] * 4
+                assert status["Groups"].split() == []
+                assert all(int(status[name], 16) == 0 for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"))
+                assert process.environ().keys() <= {*launch._PASSED_ON, "HOME", "USER", "LOGNAME", "SHELL"}
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("gid", [0, None, BOT + 7])
+def test_whoever_is_become_has_nothing_of_roots_left(gid: int | None) -> None:
+    def look() -> tuple[object, ...]:
+        become(account_by_uid(BOT, gid))
+        status = Path("/proc/self/status").read_text()
+        return os.getresuid(), os.getresgid(), os.getgroups(), "CapEff:\t0000000000000000" in status
+
+    assert run_in_child(look) == ((BOT,) * 3, (65534,) * 3, [], True)
+
+
+def test_an_account_with_groups_has_them_and_no_other() -> None:
+    def look() -> tuple[object, ...]:
+        become(Account("somebody", BOT, BOT, (BOT, BOT + 1), "/"))
+        with pytest.raises(PermissionError):
+            os.setgroups([0])
+        with pytest.raises(PermissionError):
+            os.setuid(0)
+        return os.getresgid(), sorted(os.getgroups())
+
+    assert run_in_child(look) == ((BOT,) * 3, [BOT, BOT + 1])
+
+
+def test_a_daemon_that_is_no_root_asks_it_and_acts(
+    broker: launch.Broker, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act() -> str:
+        become(account_by_uid(STRANGER))
+        monkeypatch.setattr(launch, "_broker", broker)
+        executor = WorkerExecutor()
+        said = executor.call(Target(repo=str(top / "bot")), file_state.file_state, top / "bot/x")
+        executor.close()
+        return json.dumps(said)
+
+    assert run_in_child(act) == '{"kind": "absent"}'
