@@ -75,21 +75,21 @@ def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(harness: E
 def test_kill_nine_between_started_and_the_outcome_of_the_git_step_leaves_one_revert(harness: E2EHarness) -> None:
     """The git on PATH kills the watchdog that called it, right after the branch has moved."""
     real = shutil.which("git")
-    bin_ = harness.folder / "bin"
+    bin_, known = harness.folder / "bin", harness.repo / ".git"  # where the step may write
     bin_.mkdir()
     (bin_ / "git").write_text(
         f"""#!/bin/sh
 {real} "$@"
 code=$?
 case " $* " in *" update-ref "*" --stdin "*)
-  if mkdir {bin_}/once 2>/dev/null; then kill -9 $(cat {harness.folder}/dog.pid); fi ;;
+  if mkdir {known}/once 2>/dev/null; then kill -9 $(cat {known}/dog.pid); fi ;;
 esac
 exit $code
 """
     )
     (bin_ / "git").chmod(0o755)
     dog = harness.start_watchdog(PATH=f"{bin_}:{os.environ['PATH']}")
-    (harness.folder / "dog.pid").write_text(str(dog.pid))
+    (known / "dog.pid").write_text(str(dog.pid))
     harness.wait_until_healthy()
     harness.deploy_v2(BAD_MODEL)
     assert dog.wait(40) == -signal.SIGKILL
