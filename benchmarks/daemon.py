@@ -75,7 +75,7 @@ class DaemonUnderTest:
         (folder / "rules" / "all.yaml").write_text(
             "\n".join(
                 [
-                    "targets: {bot: {}}",
+                    f"targets: {{bot: {{repo: {folder}}}}}",
                     "kpis:",
                     *kpis,
                     "  breach: {expr: breach}",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,13 @@ def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
 def test_a_step_without_a_program_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         make_action(do="command", **fields)
+
+
+def test_what_tripped_stands_on_stdin_and_in_no_word_of_the_command(tmp_path: Path) -> None:
+    step = make_shell_step("cat > told", repo=tmp_path)
+    trip = {"id": 7, "trips": [{"labels": {"symbol": "$(touch x)\n"}, "reason": "above 5 %"}]}
+
+    step.apply(step.capture(), "k", trip)
+    assert json.loads((tmp_path / "told").read_text()) == trip
+    step.apply(step.capture(), "k")
+    assert (tmp_path / "told").read_text() == ""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.actions.values import env_file, ini_file, json_file, toml_file
+from watchdog.actions.values.editor import get_values
 from watchdog.core import pattern, units
 from watchdog.core.errors import WatchdogError
 from watchdog.offline.history import text_format
@@ -101,12 +101,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "a page": lambda text: parse_samples(f"{text}\n".encode(), 0),
     "a history": lambda text: parse_openmetrics("x", [text], PageBuilder("history")),
     "a series": text_format.parse_series,
-    "an env file": lambda text: env_file.find_value(text, "x", "y"),
-    "an ini file": lambda text: ini_file.find_value(text, "x", "y"),
-    "a json file": lambda text: json_file.find_value(text, "x", "y"),
-    "a toml file": lambda text: toml_file.find_value(
-        text.replace("a.", "[[a]]\n"), "x", "y"
-    ),  # tomllib squares a.a.a.a
+    "an env file": lambda text: get_values(text.encode(), "x.env", ["y"]),
+    "an ini file": lambda text: get_values(text.encode(), "x.ini", ["y"]),
+    "a json file": lambda text: get_values(text.encode(), "x.json", ["y"]),
+    "a toml file": lambda text: get_values(text.encode(), "x.toml", ["y"]),
     "a subquery": lambda text: fill_subquery_steps(text, 1_000),
     "a bracket": lambda text: closing_bracket(text, 0),
     "a template": lambda text: Template(text).text,

@@ -169,7 +169,7 @@ def test_our_daemon_is_measured_beside_a_stack_that_hangs(
 
     assert all(row.ours is not None for row in rows)
     reasons = [row.failures.get(daemon.COMPETITOR, "") for row in rows if "of it from" not in row.title]
-    assert len(reasons) == 6
+    assert len(reasons) == 8
     assert all(reason.startswith("not within 0.3 s") for reason in reasons)
 
 

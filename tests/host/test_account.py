@@ -44,7 +44,9 @@ def replace_by_link(repo: Path, target: str) -> None:
 
 
 def test_the_owner_of_the_repo_acts_and_one_without_an_account_has_no_groups(home: Path) -> None:
-    assert target_account(Target(repo=str(home / "repo"))) == (str(BOT), BOT, account.NOGROUP, (), "/")
+    assert target_account(Target(repo=str(home / "repo"))) == (str(BOT), BOT, BOT, (), "/")
+    os.chown(home / "repo", BOT, 0)
+    assert target_account(Target(repo=str(home / "repo"))).gid == account.NOGROUP
     assert target_account(Target()).uid == 0
     assert target_account(Target(repo=str(home / "repo"), run_as="root")).uid == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.support.actions import GitRepo, failing_at, make_action
 from watchdog.actions.git.commit_refs import redeployed_commits
 from watchdog.cli.command_line import main
 from watchdog.core.errors import WatchdogError
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.target import Target
 from watchdog.offline import snapshot
 from watchdog.plans.models import Halt
@@ -68,6 +70,12 @@ def work_tree_state(bot: GitRepo) -> dict[str, tuple[bytes, int]]:
 
 def run_cli(folder: Path, *args: str) -> int:
     return main(["snapshot", *args, "--config", str(folder)])
+
+
+@pytest.fixture
+def _in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the owner does, too: so that it can be made to fail."""
+    monkeypatch.setattr("watchdog.cli.snapshot.open_executor", lambda: contextlib.nullcontext(DirectExecutor()))
 
 
 def test_a_deploy_is_undone_by_one_command_byte_for_byte(folder: Path, bot: GitRepo) -> None:
@@ -174,6 +182,7 @@ def test_what_cannot_be_saved_leaves_no_snapshot(
     assert bot.git("tag") == ""
 
 
+@pytest.mark.usefixtures("_in_one_process")
 def test_a_snapshot_that_failed_half_way_is_none_and_can_be_taken_again(folder: Path, bot: GitRepo) -> None:
     tried = 0
     for nth in range(40):
@@ -190,6 +199,7 @@ def test_a_snapshot_that_failed_half_way_is_none_and_can_be_taken_again(folder: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_in_one_process")
 def test_wherever_a_restore_fails_the_files_are_those_of_one_version_or_it_can_be_asked_for_again(
     folder: Path, bot: GitRepo
 ) -> None:

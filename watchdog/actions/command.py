@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class CommandAction(ActionModel):
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         ran = child_process.run(
             self.run,
+            input=None if incident is None else json.dumps(incident).encode(),
             cwd=self.cwd,
             env={**self.env, "WATCHDOG_STEP_KEY": idempotency_key},
             inherit=self.inherit,

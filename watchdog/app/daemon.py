@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -387,9 +388,14 @@ class Daemon:
         )
 
     def _warm_up_workers(self) -> None:
-        """Ready by the time that a step needs one."""
-        for target in self.config.targets.values():
-            self._executor.warm_up(target)
+        """Ready by the time that a step needs one; a start does not wait for it."""
+        targets = tuple(self.config.targets.values())
+
+        def warm_up() -> None:
+            for target in targets:
+                self._executor.warm_up(target)
+
+        threading.Thread(target=warm_up, name="warming up", daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, redeployed_commits
 from watchdog.core.errors import ActionError
-from watchdog.core.executor import Executor
+from watchdog.core.executor import Executor, call_deadline
 from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
@@ -137,6 +138,7 @@ class TargetInspector:
 
     async def _inspect(self, name: str, target: Target) -> None:
         run_just_ended = name in self._recently_acted
+        call_deadline.set(time.monotonic() + _INSPECTION_TIMEOUT)
         try:
             snapshot = await self._offload(
                 name,
@@ -154,6 +156,7 @@ class TargetInspector:
             self._recently_acted.discard(name)
         if snapshot.redeployed and not caused_by_us:
             self._notify(Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed)))
+        call_deadline.set(time.monotonic() + _MARK_TIMEOUT)
         if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
             try:
                 await self._offload(

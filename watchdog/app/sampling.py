@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog.core.errors import SourceError
+from watchdog.core.executor import call_deadline
 from watchdog.core.model import Millis, Sample
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.protocols import PulledSource, PushedSource, Receiver, Source, SourceCache, SourceState
@@ -234,6 +235,7 @@ class Sampler:
         source, now, started = running.source, self._clock(), time.monotonic()
         assert isinstance(source, PulledSource)
         deadline = source.deadline / 1_000 + _DEADLINE_SLACK
+        call_deadline.set(started + deadline)
         result, error_text = None, ""
         try:
             result = await self._offload(

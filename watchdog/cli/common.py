@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from watchdog.cli.output import print_line
 from watchdog.cli.root import let_go_of_root
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
+from watchdog.core.executor import Executor
 from watchdog.core.text import escape
 from watchdog.journal import open_journal as open_journal_in
 from watchdog.journal import runs
 from watchdog.journal.errors import JournalOutdatedError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal
+
+_CALL_TIMEOUT = 600.0
+"""Seconds for one thing that is asked of a target's owner; a person waits for it, who may end it."""
 
 
 def load_or_salvage(folder: Path) -> Config:
@@ -57,6 +63,18 @@ def open_journal(folder: Path, *, acts: bool = False) -> tuple[Config, Journal]:
             return loaded, open_journal_in(loaded.state)
         finally:
             lock.release()
+
+
+@contextlib.contextmanager
+def open_executor() -> Iterator[Executor]:
+    """For a command that looks at targets, or acts on them: with the rights of their owners."""
+    from watchdog.worker.client import WorkerExecutor  # what most commands do without
+
+    executor = WorkerExecutor(_CALL_TIMEOUT)
+    try:
+        yield executor
+    finally:
+        executor.close()
 
 
 def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:

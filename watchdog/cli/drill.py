@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
-from watchdog.cli.common import open_journal
+from watchdog.cli.common import open_executor, open_journal
 from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
@@ -37,11 +37,12 @@ def rehearse(options: argparse.Namespace) -> int:
     if plan is None:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
     names = [options.target] if options.target else _targets_of(loaded, options.plan)
-    rows = {}
     for name in names:
         if name not in loaded.targets:
             raise WatchdogError(unknown_name("target", name, loaded.targets))
-        rows[name] = rehearse_plan(plan, loaded.targets[name])
+    with open_executor() as executor:
+        rows = {name: rehearse_plan(plan, loaded.targets[name], executor) for name in names}
+    for name in names:
         latched = journal.targets.find_latch_reason(name)
         if latched is not None and plan.kind == "repair":
             cure = f'trading-watchdog resume {name} --reason "…" first'

@@ -7,8 +7,11 @@ import os
 from typing import Any
 
 from watchdog import config
+from watchdog.cli.common import open_executor
 from watchdog.cli.output import print_json, print_line, print_lines
+from watchdog.cli.root import let_go_of_root
 from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.executor import Executor
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.documents.problems import format_names, unknown_name
@@ -30,9 +33,13 @@ def dry_run(options: argparse.Namespace) -> int:
     if options.level is not None and options.level not in names:
         raise WatchdogError(f"plan {options.plan} has no level {options.level!r}: {', '.join(names)}")
     first = 0 if options.level is None else names.index(options.level)
-    previews = [
-        _preview_step(row, step, loaded.targets[name]) for row, steps in _plan_rows(plan, first) for step in steps
-    ]
+    let_go_of_root(options.config, loaded.state, acts=True, writes=False)
+    with open_executor() as executor:
+        previews = [
+            _preview_step(row, step, loaded.targets[name], executor)
+            for row, steps in _plan_rows(plan, first)
+            for step in steps
+        ]
     failed = any(step["error"] for step in previews)
     if options.json:
         print_json({"plan": options.plan, "target": name, "steps": previews})
@@ -49,10 +56,10 @@ def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action,
     return [("before", phase_steps(plan, "before", 0)), *levels, ("proven", phase_steps(plan, "proven", 0))]
 
 
-def _preview_step(row: str, template: Action, location: Target) -> dict[str, Any]:
+def _preview_step(row: str, template: Action, location: Target, executor: Executor) -> dict[str, Any]:
     known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "error": None}
     try:
-        action = template.bind(location)
+        action = executor.act_as_owner(template.bind(location), location)
         known["say"] = action.describe()
         before = action.capture(())
         # A unit that runs now may be stopped by the time that a later level starts it: only what lasts is so already.

@@ -12,10 +12,10 @@ from watchdog.core.telemetry import log
 from watchdog.host import privileges, systemctl
 
 
-def let_go_of_root(path: Path, state: Path, *, acts: bool) -> None:
+def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) -> None:
     """Nothing when we are not root, or not a process of our own.
 
-    `acts`: on targets, so that somebody must stay who may become their owners.
+    `acts`: on targets, so that somebody must stay who may become their owners. `writes`: into the state folder.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """
@@ -28,7 +28,8 @@ def let_go_of_root(path: Path, state: Path, *, acts: bool) -> None:
         launch.use_broker(broker)
         systemctl.ask_root = broker.systemctl
     account = privileges.service_account(state)
-    privileges.hand_over(state, account)
+    if writes:
+        privileges.hand_over(state, account)
     unreadable = privileges.drop(account, _believed_files(path))
     if unreadable is not None and acts:
         log.warning(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from watchdog.actions.git.commit_refs import redeployed_commits, reverts_in_force
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_yes_option
-from watchdog.cli.common import confirm, open_journal, send_request
+from watchdog.cli.common import confirm, open_executor, open_journal, send_request
 from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.executor import Executor
 from watchdog.core.target import Target
 from watchdog.documents.problems import format_names, unknown_name
 from watchdog.journal.lock import StateLock
@@ -46,10 +47,10 @@ def register(commands: Commands) -> None:
 def run_snapshot(options: argparse.Namespace) -> int:
     """Takes one, goes back to one, or lists what there is."""
     loaded, journal = open_journal(options.config, acts=True)
-    if options.tag is not None:
-        return _take(options, loaded, journal)
-    if options.restore is not None:
-        return _restore(options, loaded, journal)
+    if options.tag is not None or options.restore is not None:
+        with open_executor() as executor:
+            command = _take if options.tag is not None else _restore
+            return command(options, loaded, journal, executor)
     known = snapshot.listing(loaded.state / "snapshots")
     if options.json:
         print_json(
@@ -65,12 +66,12 @@ def run_snapshot(options: argparse.Namespace) -> int:
     return 0
 
 
-def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
+def _take(options: argparse.Namespace, loaded: Config, journal: Journal, executor: Executor) -> int:
     name, target = _target(loaded, options.target)
-    wanted = [Path(target.repo or "", file) for file in options.save]
-    wanted += [path for path in snapshot.flag_files(loaded.plans.values(), target) if path not in wanted]
-    taken = snapshot.take(loaded.state / "snapshots", options.tag, name, target, wanted, _now_ms())
-    notes = _deploy_notes(target)
+    wanted = [Path(target.repo or "", file).absolute() for file in options.save]
+    wanted += [path for path in snapshot.flag_files(loaded.plans.values(), target, executor) if path not in wanted]
+    taken = snapshot.take(loaded.state / "snapshots", options.tag, name, target, wanted, _now_ms(), executor)
+    notes = _deploy_notes(target, executor)
     captured = _capture_baselines(loaded, journal)
     if options.json:
         files = [one.path for one in taken.saved]
@@ -97,20 +98,20 @@ def _take(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
     return 0
 
 
-def _restore(options: argparse.Namespace, loaded: Config, journal: Journal) -> int:
+def _restore(options: argparse.Namespace, loaded: Config, journal: Journal, executor: Executor) -> int:
     folder = loaded.state / "snapshots"
     chosen = snapshot.find(folder, options.restore)
     _, target = _target(loaded, chosen.target)
     if at_work := journal.runs.list_unfinished(chosen.target):
         raise WatchdogError(f"plan {at_work[0].plan} is at work on {chosen.target}: wait for its end, or abort it")
-    diff, other = snapshot.pending_changes(chosen)
+    diff, other = snapshot.pending_changes(chosen, target, executor)
     if not options.json:
         print_lines(diff)
         for one in other:
             print_line(f" {one.path}: {one.effect}")
     if diff.strip() or other:
         confirm(options, f"Put {chosen.target} back to {chosen.name}?")
-    done, replaced_name = snapshot.restore(folder, chosen, target, _now_ms())
+    done, replaced_name = snapshot.restore(folder, chosen, target, _now_ms(), executor)
     if options.json:
         print_json({"done": done, "replaced": replaced_name})
         return 0
@@ -132,12 +133,13 @@ def _target(loaded: Config, name: str | None) -> tuple[str, Target]:
     return name, loaded.targets[name]
 
 
-def _deploy_notes(target: Target) -> list[str]:
+def _deploy_notes(target: Target, executor: Executor) -> list[str]:
     """What a person should know who is about to deploy on top of this."""
     if target.repo is None:
         return []
     try:
-        redeployed, reverts = redeployed_commits(target.repo), reverts_in_force(target.repo)
+        redeployed = executor.call(target, redeployed_commits, target.repo)
+        reverts = executor.call(target, reverts_in_force, target.repo)
     except ActionError as error:
         return [f"what was rolled back before cannot be told: {error}"]
     return [f"{bad[:10]} ({subject}) was rolled back before, and runs again" for bad, subject in redeployed] + [

@@ -114,6 +114,21 @@ def inherited(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names}
 
 
+@contextlib.contextmanager
+def variables(given: Mapping[str, str]) -> Iterator[None]:
+    """Our own environment holds these, too: what programs may inherit that are started meanwhile."""
+    was = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in was.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def child_environment(env: Mapping[str, str | None] | None = None, inherit: Sequence[str] = ()) -> dict[str, str]:
     """What a program gets: the few variables that every one needs, those of ours that are listed, and `env` over it.
 

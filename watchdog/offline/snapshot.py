@@ -1,12 +1,12 @@
 """Snapshots: what a target is before a deploy, so that one command undoes the deploy: a tag, and files byte for byte.
 
 A snapshot is a folder ``snapshots/NAME`` with copies of files and, written last, ``snapshot.json``. Without that it is
-none: what a crash left half-made is made anew.
+none: what a crash left half-made is made anew. They lie in the watchdog's own state folder; whatever is read of the bot's
+folders, or done in them, its owner does (`snapshot_target`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from watchdog.actions import GitAction
-from watchdog.actions.git import repository
-from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError, WatchdogError
+from watchdog.core.executor import CallOwner, DirectExecutor, Executor
 from watchdog.core.model import JsonObject, Millis
+from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.documents.problems import unknown_name
 from watchdog.host import atomic_file, file_state
+from watchdog.offline import snapshot_target
 from watchdog.plans.models import Halt, Repair, all_steps
 from watchdog.rollback import backup
 from watchdog.rollback.backup import SavedFile
 
 _NAME = re.compile(r"(?!.*(\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
-_GIT_TIMEOUT_MS = 60_000
+_DIRECTLY = DirectExecutor()
 _IN_PROGRESS_FILE = "under-way.json"
 """In the folder of what a way back replaces: the commit that it is making, so that one that is killed can be gone on with."""
 
@@ -64,48 +65,66 @@ def find(folder: Path, name: str) -> Snapshot:
     return _load_manifest(folder / name)
 
 
-def flag_files(plans: Iterable[Halt | Repair], target: Target) -> list[Path]:
+def flag_files(plans: Iterable[Halt | Repair], target: Target, executor: Executor = _DIRECTLY) -> list[Path]:
     """The files in which plans set flags of this target, as far as they are there."""
-    found: list[Path] = []
-    for step in (step for plan in plans for step in all_steps(plan)):
-        with contextlib.suppress(ActionError):  # a step of a plan for another target
-            found += [path for path in step.bind(target).value_edits() if path.is_file() and path not in found]
-    return found
+    steps = tuple(step for plan in plans for step in all_steps(plan) if step.runs_as_owner)
+    return executor.call(target, snapshot_target.find_flag_files, steps, target.location())
 
 
 def take(
-    folder: Path, name: str, target: str, location: Target, paths: Sequence[Path], now: Millis, *, tag: bool = True
+    folder: Path,
+    name: str,
+    target: str,
+    location: Target,
+    paths: Sequence[Path],
+    now: Millis,
+    executor: Executor = _DIRECTLY,
 ) -> Snapshot:
     """Saves `paths` and every tracked file that is edited and not committed, and tags the commit.
 
     Raises WatchdogError: the name is taken or cannot be a tag's, or something cannot be saved. Nothing is kept then.
     """
+    _check_name(folder, name)
+    call_owner = _as_owner(location, executor)
+    files = call_owner(snapshot_target.resolve_files, tuple(paths))
+    return _save(folder, name, target, location.repo, files, now, call_owner, tag=True)
+
+
+def _check_name(folder: Path, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise WatchdogError(
             f"{name!r} cannot name a snapshot: letters, digits, and . _ + - in between, such as before-v3"
         )
-    snapshot_folder = folder / name
-    if (snapshot_folder / "snapshot.json").exists():
+    if (folder / name / "snapshot.json").exists():
         raise WatchdogError(f"there is a snapshot {name} already — give this one another name")
-    for path in paths:
-        if not path.exists():
-            raise WatchdogError(f"there is no file {path} to save — name it relative to the target's repo")
-    repo = None if location.repo is None else repository.open_repository(location.repo, _GIT_TIMEOUT_MS)
-    commit = None if repo is None else repository.resolve_head(repo)
-    if repo is not None and tag:
-        tagged_commit = repo.git_line(
-            "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}", ok=(0, 1, 128)
-        )
-        if tagged_commit not in ("", commit):
-            raise WatchdogError(f"there is a tag {name} already, on {tagged_commit[:10]} — give this one another name")
+
+
+def _save(
+    folder: Path,
+    name: str,
+    target: str,
+    repo: str | None,
+    files: Sequence[Path],
+    now: Millis,
+    call_owner: CallOwner,
+    *,
+    tag: bool,
+) -> Snapshot:
+    """`files`: full paths; of a link the link itself is meant."""
+    snapshot_folder, touched, state = folder / name, [*files], None
+    if repo is not None:
+        state = call_owner(snapshot_target.read_repository, repo, name if tag else None)
+        if state.tagged not in (None, state.head):
+            raise WatchdogError(f"there is a tag {name} already, on {state.tagged[:10]} — give this one another name")
+        touched += state.modified
     shutil.rmtree(snapshot_folder, ignore_errors=True)  # half of one
-    touched = [*(path.resolve() for path in paths), *(_modified_files(repo) if repo is not None else ())]
     try:
         snapshot_folder.mkdir(parents=True, mode=0o700)
-        saved = backup.back_up(snapshot_folder, touched, None)
-        snapshot = Snapshot(name, target, now, None if repo is None else str(repo.work_tree), commit, tuple(saved))
-        if repo is not None and commit is not None and tag:
-            repo.git("update-ref", f"refs/tags/{name}", commit)
+        saved = tuple(backup.back_up(snapshot_folder, touched, None, call_owner))
+        work_tree, head = (None, None) if state is None else (str(state.work_tree), state.head)
+        snapshot = Snapshot(name, target, now, work_tree, head, saved)
+        if tag and work_tree is not None:
+            call_owner(snapshot_target.set_tag, work_tree, name, head)
         _write_manifest(snapshot_folder, snapshot)
     except (OSError, ActionError) as error:
         shutil.rmtree(snapshot_folder, ignore_errors=True)
@@ -113,73 +132,90 @@ def take(
     return snapshot
 
 
-def pending_changes(snapshot: Snapshot) -> tuple[str, list[FileChange]]:
+def pending_changes(snapshot: Snapshot, target: Target, executor: Executor = _DIRECTLY) -> tuple[str, list[FileChange]]:
     """What going back would do now: (diff of the commits, saved files that are other than they were). Blocks."""
     found = []
     for one in snapshot.saved:
-        seen = file_state.file_state(Path(one.path))
+        seen = executor.call(target, file_state.file_state, Path(one.path))
         if seen != one.was:
             what = "removed" if one.was["kind"] == "absent" else "made" if seen["kind"] == "absent" else "replaced"
             found.append(FileChange(one.path, what))
     if snapshot.repo is None or snapshot.commit is None:
         return "", found
-    repo = repository.open_repository(snapshot.repo, _GIT_TIMEOUT_MS)
-    _require_commit(repo, snapshot)
-    diff = repo.git(
-        "diff", "--no-color", "--no-ext-diff", "--stat", repository.resolve_head(repo), snapshot.commit
-    ).stdout
+    diff = executor.call(target, snapshot_target.diff_to, snapshot.repo, snapshot.commit)
+    if diff is None:
+        raise WatchdogError(
+            f"{snapshot.repo} does not have the commit {snapshot.commit[:10]} of {snapshot.name} any more"
+        )
     return diff, found
 
 
-def restore(folder: Path, snapshot: Snapshot, target: Target, now: Millis) -> tuple[str, str | None]:
+def restore(
+    folder: Path, snapshot: Snapshot, target: Target, now: Millis, executor: Executor = _DIRECTLY
+) -> tuple[str, str | None]:
     """The files of that commit as a new commit on top, and the saved files byte for byte.
 
     What is replaced is saved first, as a snapshot of its own: (what was done, its name, None when nothing was to do).
     Raises WatchdogError; then the files are as they were. Cut off in the middle, it can be asked for again.
     """
-    location = target.model_copy(update={"repo": snapshot.repo})
-    went_on = _resume_interrupted(folder, location)
-    stat, other = pending_changes(snapshot)
+    call_owner = _as_owner(target, executor)
+    went_on = _resume_interrupted(folder, snapshot, target, executor)
+    stat, other = pending_changes(snapshot, target, executor)
     if not stat.strip() and not other:
         return went_on or "it is so already", None
+    name = f"replaced-by-{snapshot.name}-{now}"[:100]
     replaced = [Path(one.path) for one in other if one.effect != "made"]
-    replaced_snapshot = take(
-        folder, f"replaced-by-{snapshot.name}-{now}"[:100], snapshot.target, location, replaced, now, tag=False
-    )
-    done, under_way = [went_on] * bool(went_on), folder / replaced_snapshot.name / _IN_PROGRESS_FILE
+    aside = _save(folder, name, snapshot.target, snapshot.repo, replaced, now, call_owner, tag=False)
+    done, under_way = [went_on] * bool(went_on), folder / aside.name / _IN_PROGRESS_FILE
     try:
         if snapshot.repo is not None and snapshot.commit is not None:
-            _reset_edited_files(snapshot, replaced_snapshot)
-            back = GitAction(do="git", to=snapshot.commit).bind(location)
+            # Git would refuse where files are edited that come back anyway.
+            edited = {one.path for one in snapshot.saved} & {one.path for one in aside.saved}
+            call_owner(snapshot_target.reset_edited_files, snapshot.repo, tuple(map(Path, sorted(edited))))
+            back = _git_action(snapshot.commit, snapshot.repo, target, executor)
             captured = back.capture()
             if back.commit_range(captured) is not None:
                 _write_json(under_way, {"to": snapshot.commit, "before": captured})
                 done.append(back.apply(captured, f"snapshot {snapshot.name}"))
                 under_way.unlink()
         for one in snapshot.saved:
-            if file_state.file_state(Path(one.path)) != one.was:
-                backup.restore_file(Path(one.path), one.was, one.copy)
+            if call_owner(file_state.file_state, Path(one.path)) != one.was:
+                _restore_file(one, call_owner)
                 done.append(f"{one.path} is as it was")
     except (OSError, ActionError) as error:
         if not getattr(error, "may_have_happened", False):
             under_way.unlink(missing_ok=True)
-        for one in replaced_snapshot.saved:
-            backup.restore_file(Path(one.path), one.was, one.copy)
+        for one in aside.saved:
+            _restore_file(one, call_owner)
         raise WatchdogError(f"not restored: {error}") from None
-    return "; ".join(done), replaced_snapshot.name
+    return "; ".join(done), aside.name
 
 
-def _resume_interrupted(folder: Path, location: Target) -> str:
+def _as_owner(target: Target, executor: Executor) -> CallOwner:
+    return lambda function, *args: executor.call(target, function, *args)
+
+
+def _restore_file(one: SavedFile, call_owner: CallOwner) -> None:
+    backup.restore_file(Path(one.path), one.was, one.copy, call_owner=call_owner)
+
+
+def _git_action(commit: str, repo: str, target: Target, executor: Executor) -> Action:
+    """Back to `commit` in the work tree `repo`, with the rights of who owns the target: an owner's answer, as `repo` is
+    one, does not decide whose rights those are."""
+    back = GitAction(do="git", to=commit).bind(target.model_copy(update={"repo": repo}))
+    return executor.act_as_owner(back, target)
+
+
+def _resume_interrupted(folder: Path, snapshot: Snapshot, target: Target, executor: Executor) -> str:
     """Ends what an earlier way back was killed in: half of its files are those of the new commit. What it did; or nothing."""
     done = ""
     for under_way in sorted(folder.glob(f"*/{_IN_PROGRESS_FILE}")):
         try:
-            note = json.loads(under_way.read_bytes())
-            captured, back = note["before"], GitAction(do="git", to=note["to"])
-            made = back.commit_range(captured)
-            if location.repo is None or made is None or Path(made.repo) != Path(location.repo):
+            cut_off = _load_manifest(under_way.parent)
+            if cut_off.repo is None or (cut_off.target, cut_off.repo) != (snapshot.target, snapshot.repo):
                 continue
-            back = back.bind(location)
+            note = json.loads(under_way.read_bytes())
+            captured, back = note["before"], _git_action(note["to"], cut_off.repo, target, executor)
             if back.state(captured) == "before":
                 done = back.apply(captured, "a snapshot's way back that was cut off")
             under_way.unlink()
@@ -188,32 +224,6 @@ def _resume_interrupted(folder: Path, location: Target) -> str:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WatchdogError(f"{under_way} cannot be read: {error} — move it away") from None
     return done
-
-
-def _reset_edited_files(snapshot: Snapshot, replaced_snapshot: Snapshot) -> None:
-    """Saved files that are edited now get HEAD's content for a moment, or git would refuse: the edits are in
-    `replaced_snapshot`."""
-    repo = repository.open_repository(snapshot.repo, _GIT_TIMEOUT_MS)
-    mine = {Path(one.path) for one in snapshot.saved} & {Path(one.path) for one in replaced_snapshot.saved}
-    for path in mine & set(_modified_files(repo)):
-        if path.is_file():
-            atomic_file.replace_file(
-                path,
-                repository.file_content(repo, repository.resolve_head(repo), str(path.relative_to(repo.work_tree))),
-            )
-
-
-def _modified_files(repo: Repository) -> list[Path]:
-    """Tracked files that are not as HEAD has them."""
-    raw = repo.git("diff", "--name-only", "--no-renames", "-z", "--ignore-submodules", "HEAD").stdout_bytes
-    return [repo.work_tree / name for name in raw.decode("utf-8", "surrogateescape").split("\0") if name]
-
-
-def _require_commit(repo: Repository, snapshot: Snapshot) -> None:
-    if snapshot.commit is None or not repository.has_commit(repo, snapshot.commit):
-        raise WatchdogError(
-            f"{snapshot.repo} does not have the commit {(snapshot.commit or '')[:10]} of {snapshot.name} any more"
-        )
 
 
 def _write_manifest(folder: Path, snapshot: Snapshot) -> None:

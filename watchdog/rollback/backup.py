@@ -79,9 +79,20 @@ def _decoded(text: str, of: object) -> bytes:
         raise ActionError(f"what was read of {of} is damaged") from None
 
 
-def restore_file(path: Path, was: JsonObject, copy: str | None, expected: JsonObject | None = None) -> None:
+def restore_file(
+    path: Path,
+    was: JsonObject,
+    copy: str | None,
+    expected: JsonObject | None = None,
+    call_owner: CallOwner = call_directly,
+) -> None:
     """Makes it again what it was: bytes, mode, owner. Raises ActionError."""
-    file_state.restore_file(path, was, read_copy(path, was, copy), expected)
+    call_owner(write_saved_file, path, was, expected, None if copy is None else Path(copy))
+
+
+def write_saved_file(path: Path, was: JsonObject, expected: JsonObject | None, input_file: Path | None) -> None:
+    """The target's side of `restore_file`; `input_file` holds the bytes that were saved. Raises ActionError."""
+    file_state.restore_file(path, was, _read_copy(path, was, input_file), expected)
 
 
 class NewCopy:
@@ -120,12 +131,12 @@ class NewCopy:
         self._part.unlink(missing_ok=True)
 
 
-def read_copy(path: Path, was: JsonObject, copy: str | None) -> Iterator[bytes]:
+def _read_copy(path: Path, was: JsonObject, copy: Path | None) -> Iterator[bytes]:
     """The bytes that were saved of a file, chunk by chunk. Raises ActionError when they are gone."""
     if was["kind"] != "file":
         return
     try:
-        with Path(copy or "").open("rb") as file:
+        with (copy or Path()).open("rb") as file:
             while chunk := file.read(file_state.CHUNK):
                 yield chunk
     except OSError:

@@ -104,8 +104,9 @@ def _carry_out(question: JsonObject, connection: socket.socket) -> NoReturn:
             os.setsid()
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
             account = account_by_uid(question["uid"], question["gid"])
+            environment = worker_environment(account)
             os.environ.clear()
-            os.environ.update(worker_environment(account))
+            os.environ.update(environment)
             become(account)
             Server(connection, control=True).serve()
         else:

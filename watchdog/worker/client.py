@@ -29,7 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _DEFAULT_TIMEOUT = 30.0
-"""Seconds that a call may take whose caller says nothing."""
 _MAX_IDLE = 2
 """Connections of one kind that are kept for the next calls."""
 _MAX_IDLE_TOGETHER = 32
@@ -43,7 +42,9 @@ _MAX_PID = 1 << 22
 class WorkerExecutor:
     """Carries everything out in worker processes on this machine. From any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = _DEFAULT_TIMEOUT) -> None:
+        """`timeout`: seconds that a call may take whose caller says nothing (`call_deadline`)."""
+        self._timeout = timeout
         self._accounts: dict[int, _AccountWorkers] = {}
         self._lock = threading.Lock()
 
@@ -72,7 +73,7 @@ class WorkerExecutor:
     def _workers(self, account: Account) -> _AccountWorkers:
         with self._lock:
             if account.uid not in self._accounts:
-                self._accounts[account.uid] = _AccountWorkers(account)
+                self._accounts[account.uid] = _AccountWorkers(account, self._timeout)
             return self._accounts[account.uid]
 
 
@@ -107,8 +108,9 @@ class _Idle(NamedTuple):
 class _AccountWorkers:
     """The workers of one account: a server, and the connections to it that nobody uses right now."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, timeout: float) -> None:
         self._account = account
+        self._timeout = timeout
         self._server: launch.Server | None = None
         self._idle: list[_Idle] = []
         """The longest unused one first."""
@@ -131,7 +133,7 @@ class _AccountWorkers:
 
     def call(self, function: Callable[..., Any], args: tuple[object, ...], repo: str | None) -> Any:
         """`repo`: the target's. Raises ActionError."""
-        deadline = call_deadline.get() or time.monotonic() + _DEFAULT_TIMEOUT
+        deadline = call_deadline.get() or time.monotonic() + self._timeout
         question, input_file = functions.encode(function, args, repo), functions.input_file(function, args)
         kind = _kind_of(functions.needed_files(function, args), repo)
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -37,12 +37,12 @@ class Completed(NamedTuple):
 
 
 def capture(action: OwnerAction, given: dict[str, str], completed: tuple[Completed, ...]) -> JsonObject:
-    with _environment(given):
+    with child_process.variables(given):
         return action.capture([CompletedStep(*step) for step in completed])
 
 
 def preview(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> str:
-    with _environment(given):
+    with child_process.variables(given):
         return action.preview(captured)
 
 
@@ -56,24 +56,13 @@ def apply(
 ) -> str:
     if input_file is not None:
         action = action.with_input_file(input_file)
-    with _environment(given):
+    with child_process.variables(given):
         return action.apply(captured, key, incident)
 
 
 def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> StepState:
-    with _environment(given):
+    with child_process.variables(given):
         return action.state(captured)
-
-
-@contextlib.contextmanager
-def _environment(given: Mapping[str, str]) -> Iterator[None]:
-    """With what the watchdog's environment holds for this action's programs (`inherit`), and no other."""
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name in given:
-            del os.environ[name]
 
 
 def get_ready(repo: str | None) -> None:
@@ -114,17 +103,35 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(commit_refs.current_commit, _of_repo),
         Function(commit_refs.record_good_commit, _of_repo),
         Function(commit_refs.redeployed_commits, _of_repo),
+        Function(commit_refs.reverts_in_force, _of_repo),
+        Function(pid_file.find_file),
         Function(pid_file.find_process),
         Function(run_command),
         Function(file_state.file_state, _of_path),
         Function(file_state.list_files, NeededFiles),
         Function(file_state.read_part, _of_path),
         Function(backup.read_git_state, _of_repo),
+        Function(backup.write_saved_file, _of_path),
         Function(undo.find_commit_conflict, _of_repo),
         Function(log_position, _of_log),
         Function(read_log, _of_log),
     )
 }
+COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
+    "watchdog.offline.drill.rehearse": frozenset({"make_folder", "rehearse_rows", "remove_folder"}),
+    "watchdog.offline.snapshot_target": frozenset(
+        {"diff_to", "find_flag_files", "read_repository", "reset_edited_files", "resolve_files", "set_tag"}
+    ),
+}
+"""Module → what commands ask, and the daemon never: it does not carry these about."""
+
+
+def find_function(name: str) -> Function:
+    """The function of that full name. Raises KeyError for one that is in no table."""
+    module, _, own_name = name.rpartition(".")
+    if own_name in COMMAND_FUNCTIONS.get(module, ()):
+        return Function(getattr(importlib.import_module(module), own_name))
+    return FUNCTIONS[name]
 
 
 class Question(NamedTuple):
@@ -140,7 +147,7 @@ class Question(NamedTuple):
 
 def needed_files(function: Callable[..., Any], args: Sequence[object]) -> NeededFiles | None:
     """All that the function gets to see when it is asked that; None: everything that the owner may. Raises ActionError."""
-    needed = FUNCTIONS[_name(function)].needed_files
+    needed = find_function(_name(function)).needed_files
     try:
         return None if needed is None else needed(*args)
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -154,7 +161,7 @@ def prepare() -> None:
 
 
 def encode(function: Callable[..., Any], args: Sequence[object], repo: str | None) -> JsonObject:
-    """A question. `repo`: the target's. Raises KeyError for a function that is not in the table."""
+    """A question. `repo`: the target's. Raises KeyError for a function that is in no table."""
     name = _name(function)
     codecs, _ = _codecs(name)
     arguments = [codec.dump(value) for codec, value in zip(codecs, args, strict=False)]
@@ -175,7 +182,7 @@ def read_question(question: Any) -> Question:
     if not (repo is None or isinstance(repo, str)):
         raise TypeError
     arguments = [codec.load(value) for codec, value in zip(codecs, question["arguments"], strict=False)]
-    call = FUNCTIONS[name].call
+    call = find_function(name).call
     inspect.signature(call).bind(*arguments)
     return Question(name, arguments, repo, needed_files(call, arguments))
 
@@ -185,7 +192,7 @@ def answer(question: Question, input_file: Path | None = None) -> Any:
 
     `input_file`: where the bytes are that came with the question.
     """
-    call, arguments = FUNCTIONS[question.name].call, [*question.arguments]
+    call, arguments = find_function(question.name).call, [*question.arguments]
     if input_file is not None:
         arguments[list(inspect.signature(call).parameters).index("input_file")] = input_file
     _, returned = _codecs(question.name)
@@ -202,7 +209,7 @@ def decode(function: Callable[..., Any], result: Any) -> Any:
 
 
 class _Codec:
-    """One type on its way through JSON. Texts and plain objects go as they are: file names need not be UTF-8."""
+    """One type on its way through JSON. Texts and plain objects go as they are. File names need not be UTF-8."""
 
     def __init__(self, hint: Any) -> None:
         of, *self._checks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -210,16 +217,20 @@ class _Codec:
         self._adapter = None if self._plain else TypeAdapter(hint)
 
     def dump(self, value: object) -> Any:
-        return value if self._adapter is None else self._adapter.dump_json(value).decode()
+        return value if self._adapter is None else self._adapter.dump_python(value, mode="json")
 
     def load(self, value: Any) -> Any:
-        if self._adapter is not None:
-            return self._adapter.validate_json(value)
-        if not isinstance(value, self._plain or object):
-            raise TypeError
-        for check in self._checks:
-            check(value)
-        return value
+        if self._adapter is None:
+            if not isinstance(value, self._plain or object):
+                raise TypeError
+            for check in self._checks:
+                check(value)
+            return value
+        try:
+            text = json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # with a file name that is not UTF-8, which pydantic reads out of no JSON
+            return self._adapter.validate_python(value)
+        return self._adapter.validate_json(text)
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -228,7 +239,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 @cache
 def _codecs(name: str) -> tuple[list[_Codec], _Codec]:
-    function = FUNCTIONS[name].call
+    function = find_function(name).call
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     return [_Codec(hints[parameter]) for parameter in parameters], _Codec(hints["return"])

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from watchdog.host.account import Account, become
 from watchdog.worker import functions, scratch
+from watchdog.worker.functions import COMMAND_FUNCTIONS
 from watchdog.worker.session import run_session
 
 _GRACE = 1.0
@@ -37,7 +38,7 @@ _LATER_IMPORTED = ("ast", "gzip", "lzma", "bz2", "psutil", "tarfile", "tokenize"
 
 
 def preload() -> None:
-    for name in _LATER_IMPORTED:
+    for name in (*_LATER_IMPORTED, *COMMAND_FUNCTIONS):
         importlib.import_module(name)
     functions.prepare()
 
