@@ -198,7 +198,7 @@ def test_close_leaves_no_process_and_no_folder_behind(world: World) -> None:
     world.call(file_state.file_state, world.bot / "x")
     apply(world, command("true"))
     found = [*servers(world.executor), *sessions(world.executor)]
-    held = [Path(os.readlink(each)) for each in Path(f"/proc/{found[0].pid}/fd").iterdir()]
+    held = [each.readlink() for each in Path(f"/proc/{found[0].pid}/fd").iterdir()]
     ours = [path for path in held if path.name.startswith("trading-watchdog-worker-")]
     assert len(found) == 3
     world.executor.close()
