@@ -117,7 +117,7 @@ class Swapper:
 
     def __init__(self, lab: Lab, places: list[str], seed: int) -> None:
         self._random = random.Random(seed)
-        self._often = self._random.choice((0.03, 0.1, 0.3, 0.7))
+        self._often = self._random.choice((0.002, 0.01, 0.05, 0.2, 0.7))
         self._lab, self._places = lab, places
         self._pid = os.fork()
         if self._pid == 0:

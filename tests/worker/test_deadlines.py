@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -199,8 +198,8 @@ def test_close_leaves_no_process_and_no_folder_behind(world: World) -> None:
     world.call(file_state.file_state, world.bot / "x")
     apply(world, command("true"))
     found = [*servers(world.executor), *sessions(world.executor)]
-    folders = [*Path(tempfile.gettempdir()).glob("trading-watchdog-worker-*")]
-    ours = [folder for folder in folders if folder.stat().st_ctime >= found[0].create_time() - 1]
+    held = [each.readlink() for each in Path(f"/proc/{found[0].pid}/fd").iterdir()]
+    ours = [path for path in held if path.name.startswith("trading-watchdog-worker-")]
     assert len(found) == 3
     world.executor.close()
 
