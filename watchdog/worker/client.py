@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take whose caller says nothing."""
+_MAX_LINES, _MAX_CHILDREN = 100, 1_000
+"""Lines for the log, and children that were started, in one call: whose hands it is in could go on without end."""
 _MAX_IDLE = 2
 """Connections to one account that are kept for the next calls."""
 
@@ -87,12 +89,12 @@ class _AccountWorkers:
         deadline = call_deadline.get() or time.monotonic() + _DEFAULT_TIMEOUT
         question, input_file = functions.encode(function, args), functions.input_file(function, args)
         try:
-            connection = self._ask(question, input_file)
+            connection = self._ask(question, input_file, deadline)
             try:
                 answer = self._await_answer(connection, deadline)
             except BaseException:
-                with contextlib.suppress(wire.WireError):
-                    wire.send(connection, b"X", None)
+                with contextlib.suppress(wire.WireError, wire.DeadlineError):
+                    wire.send(connection, b"X", None, deadline=time.monotonic())
                 connection.close()
                 raise
         except wire.DeadlineError:
@@ -111,17 +113,24 @@ class _AccountWorkers:
                 self._server.close()
                 self._server = None
 
-    def _ask(self, question: JsonObject, input_file: Path | None) -> socket.socket:
+    def _ask(self, question: JsonObject, input_file: Path | None, deadline: float) -> socket.socket:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is not None:
             try:
-                _send(connection, question, input_file)
+                _send(connection, question, input_file, deadline)
                 return connection
             except wire.WireError:  # it ended while nobody used it: nothing was asked yet
                 connection.close()
+            except BaseException:
+                connection.close()
+                raise
         connection = self._connect()
-        _send(connection, question, input_file)
+        try:
+            _send(connection, question, input_file, deadline)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _connect(self) -> socket.socket:
@@ -146,17 +155,21 @@ class _AccountWorkers:
 
     def _await_answer(self, connection: socket.socket, deadline: float) -> Any:
         """What the worker says in the end. What it does meanwhile is written down first. Raises WireError, DeadlineError."""
+        lines = children = 0
         while True:
             frame = wire.receive(connection, deadline)
             if frame is None:
                 raise wire.WireError("it ended, and did not say how far it got")
+            lines, children = lines + (frame.kind == b"L"), children + (frame.kind == b"C")
+            if lines > _MAX_LINES or children > _MAX_CHILDREN:
+                raise wire.WireError("it said more than any worker says")
             match frame.kind, frame.data:
                 case b"A", dict(answer):
                     return answer
                 case b"C", [int(pid), int() | float() as started]:
                     if (note := on_child_started.get()) is not None:
                         note(pid, started)
-                    wire.send(connection, b"K", None)
+                    wire.send(connection, b"K", None, deadline)
                 case b"L", [int(level), str(text)]:
                     log.log(min(level, logging.WARNING), "%s: %s", self._account.name, text)
                 case _:
@@ -170,13 +183,13 @@ class _AccountWorkers:
         raise ActionError(str(answer["error"])[:4_000], may_have_happened=answer.get("may_have_happened") is True)
 
 
-def _send(connection: socket.socket, question: JsonObject, input_file: Path | None) -> None:
-    """Raises WireError, and ActionError when the file cannot be read."""
+def _send(connection: socket.socket, question: JsonObject, input_file: Path | None, deadline: float) -> None:
+    """Raises WireError, DeadlineError, and ActionError when the file cannot be read."""
     if input_file is not None:
         try:
             with input_file.open("rb") as file:
                 while chunk := file.read(CHUNK):
-                    wire.send(connection, b"D", base64.b64encode(chunk).decode())
+                    wire.send(connection, b"D", base64.b64encode(chunk).decode(), deadline)
         except OSError as error:
             raise ActionError(f"{input_file}, which was saved, cannot be read: {error.strerror}") from None
-    wire.send(connection, b"Q", question)
+    wire.send(connection, b"Q", question, deadline)

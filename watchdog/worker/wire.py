@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 MAX_BYTES = 16 << 20
 """Bytes of one frame; files travel in pieces."""
 _HEADER = struct.Struct("!cI")
+_SHORTEST = 0.001
+"""Seconds: 0 would mean something else to a socket."""
 
 FrameKind = Literal[b"D", b"Q", b"A", b"L", b"C", b"K", b"X"]
 """From the caller: ``D`` bytes that go with the next question, as base64; ``Q`` the question; ``K`` that was written down, go on;
@@ -23,7 +25,7 @@ class WireError(Exception):
 
 
 class DeadlineError(Exception):
-    """The other end did not answer in time."""
+    """The other end did not answer, or take what was said, in time."""
 
 
 class Frame(NamedTuple):
@@ -32,15 +34,26 @@ class Frame(NamedTuple):
     """JSON."""
 
 
-def send(connection: socket.socket, kind: FrameKind, data: object) -> None:
-    """Blocks until the kernel has it. Raises WireError."""
+def send(connection: socket.socket, kind: FrameKind, data: object, deadline: float | None = None) -> None:
+    """Blocks until the kernel has it: for good, without `deadline`, when the other end has stopped reading.
+
+    `deadline`: monotonic seconds. Raises WireError, DeadlineError.
+    """
     payload = json.dumps(data, separators=(",", ":")).encode()
     if len(payload) > MAX_BYTES:
         raise WireError(f"{len(payload)} bytes are more than one frame takes ({MAX_BYTES})")
     try:
+        if deadline is not None:
+            connection.settimeout(max(deadline - time.monotonic(), _SHORTEST))
         connection.sendall(_HEADER.pack(kind, len(payload)) + payload)
+    except TimeoutError:
+        raise DeadlineError from None
     except OSError as problem:
         raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
+    finally:
+        if deadline is not None:
+            with contextlib.suppress(OSError):
+                connection.settimeout(None)
 
 
 def receive(connection: socket.socket, deadline: float | None = None) -> Frame | None:
