@@ -74,6 +74,18 @@ def test_a_state_folder_that_somebody_laid_before_the_first_start_is_not_used(da
     assert (snapshot(daemon.outside), snapshot(shared)) == was
 
 
+def test_a_state_folder_within_a_bots_own_does_not_make_it_the_bots_process(daemon: RootDaemon) -> None:
+    """What the bot's user lays there could have it act on other bots."""
+    bot = daemon.add_bot("bot")
+    daemon.state = bot / "state"
+    daemon.state.mkdir()
+    give(bot, BOT)
+    was = snapshot(bot)
+
+    assert f"the state folder {daemon.state} is not used: the folder {bot} belongs to {BOT}" in daemon.refusal()
+    assert snapshot(bot) == was
+
+
 @pytest.mark.parametrize("planted", ["FIFO", "link", "file of the bot's", "file that all may write"])
 def test_what_was_planted_in_the_state_folder_is_not_believed(daemon: RootDaemon, planted: str) -> None:
     daemon.add_bot("bot")
