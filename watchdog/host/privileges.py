@@ -12,6 +12,7 @@ from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
 from watchdog.host.account import Account, account_by_uid, become
+from watchdog.host.trust import find_untrusted_itself, find_untrusted_way
 
 SERVICE_USER = "trading-watchdog"
 _SERVICE_UID = 61_913
@@ -24,13 +25,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def service_account(state: Path) -> Account:
-    """Who owns the state folder, unless that is root; else the user `trading-watchdog`, or a number in its place."""
+    """Who owns the state folder, unless that is root; else the user `trading-watchdog`, or a number in its place.
+
+    Where others may lay folders of their own, as in /tmp, its owner may be anybody, and is not asked.
+    """
     try:
         owner = state.lstat()
     except OSError:
         owner = None
     if owner is not None and stat.S_ISDIR(owner.st_mode) and owner.st_uid != 0:
-        return account_by_uid(owner.st_uid, owner.st_gid)
+        way = state.parent.resolve()
+        if find_untrusted_way(way, (0,)) is None and find_untrusted_itself(way, (0,)) is None:
+            return account_by_uid(owner.st_uid, owner.st_gid)
     try:
         return account_by_uid(pwd.getpwnam(SERVICE_USER).pw_uid)
     except KeyError:
@@ -40,8 +46,12 @@ def service_account(state: Path) -> Account:
 def hand_over(state: Path, account: Account) -> None:
     """The state folder, made when it is not there, and what root has in it belong to `account` afterwards.
 
-    By descriptors: a link is not followed. Raises WatchdogError when it cannot be done.
+    By descriptors: a link is not followed. Raises WatchdogError when it cannot be done, or when somebody else decides what
+    stands at that path.
     """
+    wrong = find_untrusted_way(_existing(state), (0, account.uid))
+    if wrong is not None:
+        raise WatchdogError(f"the state folder {state} is not used: {wrong.describe(with_path=True)} — {wrong.cure}")
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         for _, folders, files, handle in os.fwalk(state, follow_symlinks=False):
@@ -51,6 +61,11 @@ def hand_over(state: Path, account: Account) -> None:
                     os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
     except OSError as problem:
         raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from None
+
+
+def _existing(path: Path) -> Path:
+    """It, or the nearest above it that is there; a link is there, wherever it leads."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
 
 
 def drop(account: Account, readable: Sequence[Path]) -> Path | None:

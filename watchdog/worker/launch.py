@@ -203,5 +203,6 @@ def _start(arguments: Sequence[str], account: Account, control: socket.socket) -
 
 
 def _send_handle(control: socket.socket, text: bytes, handle: socket.socket) -> None:
+    """Raises OSError, also when so much waits there that nobody can be reading any more."""
     handles = array.array("i", [handle.fileno()])
-    control.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)])
+    control.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)], socket.MSG_DONTWAIT)

@@ -1,0 +1,245 @@
+"""The bot's user may do to its workers whatever it likes: they are its own. What it gets is its own bot left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.harness import wait_until
+from tests.security.root_daemon import RootDaemon, give, root_daemon
+from tests.security.unprivileged import BOT, STRANGER, become, run_in_child, snapshot
+from watchdog.worker import wire
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")]
+
+SECONDS = {"killed": "601", "logging": "602", "counting": "603", "talking": "604"}
+"""Each bot's step sleeps for a time of its own, by which it is known."""
+PIDFD_GETFD = 438
+RACES = (1, 2, 4, 7)
+
+
+def prepare(daemon: RootDaemon) -> None:
+    for name, seconds in SECONDS.items():
+        run = ["sleep", seconds]
+        daemon.add_bot(name, {"do": "command", "run": run, "check": ["test", "-e", "never"], "timeout": "40s"})
+    daemon.add_bot("stopped")
+    for nth in RACES:
+        flag = {"do": "flag", "file": "conf/config.py", "set": {"FEATURE": False}, "timeout": "5s"}
+        bot = daemon.add_bot(f"race{nth}", flag)
+        (bot / "conf").mkdir()
+        (bot / "config.py").rename(bot / "conf/config.py")
+        give(bot, BOT)
+    elsewhere = daemon.bots / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "config.py").write_text("FEATURE = True  # CANARY\n")
+    give(elsewhere, BOT)
+    for number in range(5):
+        other = daemon.add_bot(f"other{number}")
+        give(other, STRANGER)
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[RootDaemon]:
+    with root_daemon(prepare) as made:
+        made.start()
+        yield made
+
+
+@contextlib.contextmanager
+def as_bot(attack: Callable[[], None]) -> Iterator[None]:
+    """In a process of the bot's user, until the block ends."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(BOT)
+            attack()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def signal_all(daemon: RootDaemon, number: int) -> None:
+    """Each worker of the bot's, and what it has started."""
+    pids = [each.pid for each in daemon.workers()]
+
+    def attack() -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    run_in_child(attack, uid=BOT)
+
+
+def steal_sockets(pids: list[int]) -> list[int]:
+    """What the workers hold of their connections, by the kernel's own door for whoever may trace a process."""
+    libc, found = ctypes.CDLL(None, use_errno=True), []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            handle = os.pidfd_open(pid)
+            for each in Path(f"/proc/{pid}/fd").iterdir():
+                if "socket" in str(each.readlink()):
+                    stolen = libc.syscall(PIDFD_GETFD, handle, int(each.name), 0)
+                    if stolen >= 0:
+                        found.append(stolen)
+    return found
+
+
+def flood(pids: list[int], frame: bytes) -> Callable[[], None]:
+    """That frame, again and again, in the name of the workers."""
+
+    def attack() -> None:
+        stolen = steal_sockets(pids)
+        for each in stolen:
+            os.set_blocking(each, False)
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            for each in stolen:
+                with contextlib.suppress(OSError):
+                    os.write(each, frame * 50)
+
+    return attack
+
+
+def frame(kind: bytes, data: object) -> bytes:
+    payload = json.dumps(data).encode()
+    return struct.pack("!cI", kind, len(payload)) + payload
+
+
+def asleep(daemon: RootDaemon, name: str) -> bool:
+    """The step of that bot is at work."""
+    for each in daemon.workers():
+        with contextlib.suppress(psutil.Error):
+            if each.cmdline() == ["sleep", SECONDS[name]]:
+                return True
+    return False
+
+
+def test_a_worker_that_is_killed_in_the_middle_is_told_and_the_next_one_is_begun(daemon: RootDaemon) -> None:
+    daemon.breach("killed")
+    wait_until(lambda: asleep(daemon, "killed"), "the step is at work")
+    signal_all(daemon, signal.SIGKILL)
+    daemon.wait_logged(rf"killed: run sleep 601: .*the worker of {BOT}: it ended, and did not say how far it got")
+    daemon.breach("other0")
+    daemon.wait_halted("other0")
+
+    assert daemon.get("/healthz") == b"ok\n"
+    wait_until(lambda: not asleep(daemon, "killed"), "what it started is ended, too")
+
+
+def test_workers_that_are_stopped_keep_nobody_else_from_being_halted(daemon: RootDaemon) -> None:
+    """Nor their own bot, in what needs no worker."""
+    signal_all(daemon, signal.SIGSTOP)
+    try:
+        daemon.breach("stopped", "other1")
+        took = daemon.wait_halted("stopped", "other1")
+        daemon.wait_halts_over("other1")
+        assert daemon.get("/healthz") == b"ok\n"
+    finally:
+        signal_all(daemon, signal.SIGCONT)
+    daemon.wait_logged("stopped: set TRADING = false in halt.py: TRADING = false")
+
+    assert took < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "other", "told"),
+    [
+        (
+            "logging",
+            frame(b"L", [50, "forged\n2026-01-01 00:00:00,000 INFO all is well\x1b[2J"]),
+            "other2",
+            "it said more",
+        ),
+        ("counting", frame(b"C", [1, 0.5]), "other3", "it said more than any worker says|the other end is gone"),
+        ("talking", struct.pack("!cI", b"A", 0xFFFFFFF0), "other4", "a frame of 4294967280 bytes is larger than any"),
+    ],
+    ids=["lines", "children", "bytes"],
+)
+def test_a_worker_that_says_things_without_end_is_let_go_and_nobody_else_waits_for_it(
+    daemon: RootDaemon, name: str, sent: bytes, other: str, told: str
+) -> None:
+    daemon.breach(name)
+    wait_until(lambda: asleep(daemon, name), "the step is at work")
+    size = daemon.log_path.stat().st_size
+    with as_bot(flood([each.pid for each in daemon.workers()], sent)):
+        daemon.breach(other)
+        took = daemon.wait_halted(other)
+        daemon.wait_halts_over(other)
+        daemon.wait_logged(rf"{name}: run sleep {SECONDS[name]}: .*the worker of {BOT}: (?:{told})")
+        assert daemon.get("/healthz") == b"ok\n"
+
+    assert took < 10
+    assert daemon.log_path.stat().st_size - size < 100_000
+    assert not [line for line in daemon.log().splitlines() if line.startswith("2026-01-01")]
+
+
+IN_OPEN = 0x20
+
+
+def swap_at(nth: int, bot: Path, elsewhere: Path, pids: list[int]) -> Callable[[], None]:
+    """As the nth time a file of `conf` is opened, the workers stop where they are until `conf` is a link."""
+
+    def attack() -> None:
+        libc = ctypes.CDLL(None)
+        heard = libc.inotify_init()
+        libc.inotify_add_watch(heard, str(bot / "conf").encode(), IN_OPEN)
+        (bot / "listening").touch()
+        seen = 0
+        while seen < nth:
+            data = os.read(heard, 4_096)
+            while data:
+                length = struct.unpack_from("iIII", data)[3]
+                seen, data = seen + (length > 0), data[16 + length :]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                (bot / "conf").rename(bot / "was")
+                (bot / "conf").symlink_to(elsewhere)
+
+    return attack
+
+
+@pytest.mark.parametrize("nth", RACES)
+def test_a_folder_that_is_swapped_while_the_worker_stands_still_is_not_written_through(
+    daemon: RootDaemon, nth: int
+) -> None:
+    """The bot's user may write what the link names, too: its rights alone would not keep us out."""
+    name, elsewhere = f"race{nth}", daemon.bots / "elsewhere"
+    was = snapshot(elsewhere)
+    with as_bot(swap_at(nth, daemon.bots / name, elsewhere, [each.pid for each in daemon.workers()])):
+        wait_until((daemon.bots / name / "listening").exists)
+        daemon.breach(name)
+        daemon.wait_halts_over(name)
+        wait_until((daemon.bots / name / "conf").is_symlink)
+
+    assert snapshot(elsewhere) == was
+    assert b"CANARY" not in b"".join(each.read_bytes() for each in (daemon.bots / name / "was").iterdir())
+
+
+def test_a_call_to_a_worker_that_reads_nothing_ends_at_its_deadline() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        began = time.monotonic()
+        with pytest.raises(wire.DeadlineError):
+            wire.send(ours, b"D", "x" * 4_000_000, began + 0.2)
+
+        assert ours.gettimeout() is None
+        assert time.monotonic() - began < 10
