@@ -261,6 +261,8 @@ class _AccountWorkers:
                     wire.send(connection, b"K", None, deadline)
                 case b"L", [int(level), str(text)]:
                     lines += 1
+                    if lines > 100 * _MAX_LOG_LINES:
+                        raise wire.WireError("it said more than any worker says")
                     if lines <= _MAX_LOG_LINES:
                         log.log(max(0, min(level, logging.WARNING)), "%s: %s", self._account.name, _readable(text))
                 case _:
