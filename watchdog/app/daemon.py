@@ -23,7 +23,7 @@ from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
-from watchdog.config import Config, load, stat_files
+from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.model import Message, Millis
@@ -61,19 +61,30 @@ class Daemon:
     """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], *, automatic_plans: bool = True, lock: StateLock | None = None
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        *,
+        automatic_plans: bool = True,
+        lock: StateLock | None = None,
+        loaded: tuple[FileStats, Config] | None = None,
     ) -> None:
         """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
 
+        `loaded`: what that has given already, and how the files were ahead of it.
+
         `automatic_plans=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
         """
-        fingerprint = stat_files(path)  # ahead of reading: what is written meanwhile is a change
-        self.config = load(path, environ=environ, uid=os.geteuid())
+        if loaded is None:  # stat ahead of reading: what is written meanwhile is a change
+            loaded = stat_files(path), load(path, environ=environ, uid=os.geteuid())
+        fingerprint, self.config = loaded
         self._lock = lock or StateLock(self.config.state)  # one that took it over from a daemon that hung brings it
         if not (self._lock.is_held() or self._lock.acquire()):
             raise WatchdogError(
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
+        self._executor = WorkerExecutor()
+        self._warm_up_workers()
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
@@ -91,6 +102,7 @@ class Daemon:
                 restore_history=self.series_writer.restore,
             )
         except BaseException as error:
+            self._executor.close()
             self._lock.release()
             if isinstance(error, JournalUnavailableError):
                 raise WatchdogError(f"{self.journal.location}: {error}") from None
@@ -105,8 +117,6 @@ class Daemon:
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
-        self._executor = WorkerExecutor()
-        self._warm_up_workers()
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal)
