@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -84,7 +83,7 @@ class Daemon:
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
         self._executor = WorkerExecutor()
-        self._warm_up_workers()
+        self._executor.warm_up_soon(self.config.targets.values())
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
@@ -339,7 +338,7 @@ class Daemon:
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
         self._sampler.apply(config.sources)
-        self._warm_up_workers()
+        self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
             self.rollback.start_target(target)
 
@@ -396,16 +395,6 @@ class Daemon:
             backup_folder=self.config.state / "backups",
             tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
         )
-
-    def _warm_up_workers(self) -> None:
-        """Ready by the time that a step needs one; a start does not wait for it."""
-        targets = tuple(self.config.targets.values())
-
-        def warm_up() -> None:
-            for target in targets:
-                self._executor.warm_up(target)
-
-        threading.Thread(target=warm_up, name="warming up", daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
