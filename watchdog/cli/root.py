@@ -10,6 +10,7 @@ from watchdog import config
 from watchdog.cli import command_line
 from watchdog.core.telemetry import log
 from watchdog.host import privileges, systemctl
+from watchdog.journal.lock import OUR_FILES
 
 
 def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) -> None:
@@ -29,7 +30,7 @@ def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) 
         systemctl.ask_root = broker.systemctl
     account = privileges.service_account(state)
     if writes:
-        privileges.hand_over(state, account)
+        privileges.hand_over(state, account, OUR_FILES)
     unreadable = privileges.drop(account, _believed_files(path))
     if unreadable is not None and acts:
         log.warning(
