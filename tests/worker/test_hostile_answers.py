@@ -186,6 +186,25 @@ def test_one_who_talks_without_end_fills_no_log_and_is_ended_in_time(
     assert max(map(len, lines)) < 5_000
 
 
+def test_one_who_starts_programs_without_end_is_let_go(fake: Callable[[Serve], WorkerExecutor]) -> None:
+    """Each is written down, and flushed to the disk, ahead of what anybody else has to write."""
+
+    def serve(connection: socket.socket) -> None:
+        assert wire.receive(connection) is not None
+        while True:
+            connection.sendall(frame(b"C", "[17, 1.0]"))
+            wire.receive(connection)
+
+    noted: list[int] = []
+    token = child_process.on_child_started.set(lambda pid, _: noted.append(pid))
+    try:
+        with pytest.raises(ActionError, match="more programs than any"):
+            ask(fake(serve), seconds=30)
+    finally:
+        child_process.on_child_started.reset(token)
+    assert len(noted) == client._MAX_PROGRAMS
+
+
 def test_one_who_reads_nothing_is_ended_in_time(fake: Callable[[Serve], WorkerExecutor], tmp_path: Path) -> None:
     gate = threading.Event()
     large = tmp_path / "copy"
