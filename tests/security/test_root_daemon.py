@@ -174,3 +174,21 @@ def test_people_ask_as_root_and_nothing_of_roots_comes_into_the_state(daemon: Ro
     assert (told.returncode, asked.returncode) == (0, 0), told.stderr + asked.stderr
     assert "set FEATURE = false in config.py" in told.stdout
     assert {path.stat().st_uid for path in daemon.state.iterdir()} == {psutil.Process(daemon.pid).uids().real}
+
+
+def test_what_it_makes_is_nobody_elses_and_what_a_worker_makes_is_as_the_bot_would(daemon: RootDaemon) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in daemon.state.rglob("*")}
+
+    assert not {name: mode for name, mode in modes.items() if mode & 0o077}
+    assert {path.stat().st_mode & 0o777 for path in daemon.state.parent.rglob("environ-*")} == {0o644}
+
+
+def test_that_nobody_can_act_as_root_any_more_is_told_and_is_no_good_health() -> None:
+    with root_daemon(prepare) as made:
+        made.start()
+        (broker,) = (each for each in made.descendants() if "broker" in each.cmdline() and each.uids().real == 0)
+        broker.kill()
+
+        made.wait_logged("what acts as root has ended: nothing can be done to bots of other users")
+        with pytest.raises(OSError, match="503"):
+            made.get("/healthz")

@@ -86,6 +86,36 @@ def test_a_state_folder_within_a_bots_own_does_not_make_it_the_bots_process(daem
     assert snapshot(bot) == was
 
 
+@pytest.mark.parametrize("where", ["the configuration's own", "what else root has"])
+def test_a_folder_in_which_root_has_something_else_is_handed_to_nobody(daemon: RootDaemon, where: str) -> None:
+    """The service's user could exchange the configuration otherwise, and say `run_as: root`."""
+    daemon.add_bot("bot")
+    daemon.state = daemon.config if "configuration" in where else daemon.outside / "public"
+    daemon.write_config()
+    was = {path: (path.stat().st_uid, path.stat().st_mode) for path in (daemon.state, *daemon.state.rglob("*"))}
+
+    told = daemon.refusal()
+    assert f"the state folder {daemon.state} is not handed to user" in told
+    assert "name a folder of its own" in told
+    assert {path: (path.stat().st_uid, path.stat().st_mode) for path in (daemon.state, *daemon.state.rglob("*"))} == was
+
+
+def test_of_roots_the_service_gets_what_is_its_own_state_and_nothing_else(daemon: RootDaemon) -> None:
+    daemon.add_bot("bot")
+    (daemon.state / "snapshots").mkdir(parents=True)
+    for path in (daemon.state / "snapshots/a.json", daemon.state / "note"):
+        path.write_text("x")
+    os.chown(daemon.state, 61_913, 61_913)
+    (daemon.state / "snapshots/shadow").hardlink_to(daemon.outside / "root/CANARY")
+    was = snapshot(daemon.outside)
+
+    assert str(daemon.state / "snapshots/shadow") in daemon.refusal()
+    owners = {path.name: path.stat().st_uid for path in daemon.state.rglob("*")}
+    assert owners["snapshots"] == owners["a.json"] == 61_913
+    assert owners["shadow"] == owners["note"] == 0
+    assert snapshot(daemon.outside) == was
+
+
 @pytest.mark.parametrize("planted", ["FIFO", "link", "file of the bot's", "file that all may write"])
 def test_what_was_planted_in_the_state_folder_is_not_believed(daemon: RootDaemon, planted: str) -> None:
     daemon.add_bot("bot")

@@ -75,6 +75,18 @@ def test_it_begins_workers_of_the_owners_of_targets_and_of_nobody_else(broker: l
     assert top.exists()
 
 
+@pytest.mark.parametrize("target", ["{}", "{unit: other.service}"])
+def test_a_target_that_says_nobody_has_no_worker_of_roots_begun(top: Path, target: str) -> None:
+    """The daemon acts on it itself: who took that over would be root by asking for it."""
+    (top / "etc/rules/other.yaml").write_text(f"targets:\n  other: {target}\n")
+    broker = launch.Broker(*program.start_broker(str(top / "etc")))
+    try:
+        with pytest.raises(ActionError, match="no target of the files belongs to user 0"):
+            broker.begin(account_by_uid(0)).close()
+    finally:
+        broker.close()
+
+
 def test_it_asks_systemd_for_what_a_plan_names_and_for_nothing_else(broker: launch.Broker) -> None:
     for verb, unit in (
         *(("restart", "bot.service"), ("stop", "ssh.service"), ("mask", "bot.service")),

@@ -109,6 +109,17 @@ def test_a_program_is_written_down_ahead_of_whatever_it_says(world: World) -> No
     assert alive[0]
 
 
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_program_ignores_no_signal_that_we_ignore(world: World, forked: bool, request: pytest.FixtureRequest) -> None:
+    """A bot that is started with SIGINT ignored never hears of it: Python installs no handler then."""
+    if forked:
+        request.getfixturevalue("forked_server")
+    apply(world, command("sh", "-c", f"grep SigIgn /proc/self/status > {world.target.repo}/ignored"))
+
+    ignored = int((Path(world.target.repo or "") / "ignored").read_text().split()[1], 16)
+    assert [number for number in signal.Signals if ignored >> (number - 1) & 1] == []
+
+
 CALLER = """
 import sys, time
 from pathlib import Path

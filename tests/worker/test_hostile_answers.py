@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,6 +143,34 @@ def test_whatever_is_answered_is_an_action_error(fake: Callable[[Serve], WorkerE
     assert not noted
 
 
+MANY = {
+    "lists": "[" + "[]," * 5_000_000 + "[]]",
+    "numbers": "[" + "1," * 5_000_000 + "1]",
+    "texts": "[" + '"\\\\",' * 3_000_000 + '""]',
+    "names": "{" + ",".join(f'"{n}":0' for n in range(1_200_000)) + "}",
+    "lists behind an escaped quote": '["\\"",' + "[]," * 5_000_000 + "[]]",
+}
+
+
+@pytest.mark.parametrize("payload", MANY.values(), ids=MANY)
+def test_millions_of_parts_are_refused_without_reading_them(
+    monkeypatch: pytest.MonkeyPatch, fake: Callable[[Serve], WorkerExecutor], payload: str
+) -> None:
+    """Each takes a second or two and 400 MB to be read: two such answers, and the kernel would end the watchdog."""
+    assert len(json.loads(payload)) > 1_000_000
+    monkeypatch.setattr(wire, "json", SimpleNamespace(loads=lambda *_, **__: pytest.fail("read"), dumps=json.dumps))
+    with pytest.raises(ActionError, match="more parts than any"):
+        ask(fake(lambda connection: connection.sendall(frame(b"A", f'{{"result": {payload}}}'))), seconds=30)
+
+
+def test_a_text_may_hold_what_would_be_parts_outside_of_it() -> None:
+    ours, theirs = socket.socketpair()
+    text = '[{"\\,' * 1_500_000
+    with ours, theirs:
+        threading.Thread(target=wire.send, args=(theirs, b"A", [text, {"\\": text[:9]}]), daemon=True).start()
+        assert wire.receive(ours) == wire.Frame(b"A", [text, {"\\": text[:9]}])
+
+
 def test_one_who_talks_without_end_fills_no_log_and_is_ended_in_time(
     fake: Callable[[Serve], WorkerExecutor], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +184,25 @@ def test_one_who_talks_without_end_fills_no_log_and_is_ended_in_time(
     lines = [record.getMessage() for record in caplog.records if "x" * 100 in record.getMessage()]
     assert 1 <= len(lines) <= client._MAX_LOG_LINES
     assert max(map(len, lines)) < 5_000
+
+
+def test_one_who_starts_programs_without_end_is_let_go(fake: Callable[[Serve], WorkerExecutor]) -> None:
+    """Each is written down, and flushed to the disk, ahead of what anybody else has to write."""
+
+    def serve(connection: socket.socket) -> None:
+        assert wire.receive(connection) is not None
+        while True:
+            connection.sendall(frame(b"C", "[17, 1.0]"))
+            wire.receive(connection)
+
+    noted: list[int] = []
+    token = child_process.on_child_started.set(lambda pid, _: noted.append(pid))
+    try:
+        with pytest.raises(ActionError, match="more programs than any"):
+            ask(fake(serve), seconds=30)
+    finally:
+        child_process.on_child_started.reset(token)
+    assert len(noted) == client._MAX_PROGRAMS
 
 
 def test_one_who_reads_nothing_is_ended_in_time(fake: Callable[[Serve], WorkerExecutor], tmp_path: Path) -> None:

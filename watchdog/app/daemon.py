@@ -44,6 +44,7 @@ from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
 from watchdog.web.server import WebServer
+from watchdog.worker import launch
 from watchdog.worker.client import WorkerExecutor
 
 _ROUND_INTERVAL = 1.0
@@ -129,6 +130,7 @@ class Daemon:
             apply_config=self._apply_config,
             notify=self._notify,
         )
+        self._can_act = True
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -294,6 +296,9 @@ class Daemon:
         await self.pipeline.prefetch(now)
         self._judge()
         try:
+            if self._can_act and (why := launch.describe_problem()) is not None:
+                self._can_act = False
+                self._notify(Message("crit", why))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
@@ -309,9 +314,9 @@ class Daemon:
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
         late = wall_clock() - self._last_round
-        return (
-            self._journal_health.describe_problem() if late < 10_000 else f"the last tick was {late / 1_000:.0f} s ago"
-        )
+        if late >= 10_000:
+            return f"the last tick was {late / 1_000:.0f} s ago"
+        return self._journal_health.describe_problem() or launch.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
         ok, text = self.request_handler.answer(request, wall_clock())

@@ -52,7 +52,10 @@ def let_go_of_root(
         return
     from watchdog.core.telemetry import log
     from watchdog.host import privileges, systemctl
+    from watchdog.journal.lock import OUR_FILES
+    from watchdog.worker.program import make_private
 
+    make_private()
     if acts:
         from watchdog.worker import launch
 
@@ -63,7 +66,7 @@ def let_go_of_root(
             broker.tell(allowed)
     account = privileges.service_account(state)
     if writes:
-        privileges.hand_over(state, account)
+        privileges.hand_over(state, account, OUR_FILES)
     unreadable = privileges.drop(account, _believed_files(path))
     if unreadable is not None and acts:
         log.warning(

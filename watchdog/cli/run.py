@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from watchdog.cli import root
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.core.log_format import JournaldFormatter, LineFormatter, log_uncaught
+from watchdog.worker.program import make_private
 
 if TYPE_CHECKING:
     from watchdog.app.daemon import Daemon
@@ -28,6 +29,7 @@ def register(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     broker = root.begin_broker(options.config) if root.is_root() else None
+    make_private()
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
     log_uncaught()
     # An action waits for the interpreter some ten times. While a thread computes (a reload, a query, the history) each of

@@ -75,7 +75,7 @@ def target_account(target: Target, uid: int | None = None) -> Account:
     """
     if target.run_as is not None:
         return account_by_name(target.run_as)
-    folder = target.repo or (target.process and target.process.cwd)
+    folder = _owned_folder(target)
     if not folder:
         return own_account() if uid is None else account_by_uid(uid)
     # The order matters: the owner is read first, by the very name whose way is then looked at. Whoever may change the way
@@ -95,6 +95,15 @@ def target_account(target: Target, uid: int | None = None) -> Account:
             "say run_as in the target"
         )
     return account_by_uid(owner.st_uid, owner.st_gid)
+
+
+def names_owner(target: Target) -> bool:
+    """Whether it says, or a folder of it, who acts on it; else that is whoever asks."""
+    return bool(target.run_as or _owned_folder(target))
+
+
+def _owned_folder(target: Target) -> str | None:
+    return target.repo or (target.process and target.process.cwd) or None
 
 
 def _from_entry(entry: pwd.struct_passwd) -> Account:

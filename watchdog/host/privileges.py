@@ -7,10 +7,12 @@ import os
 import pwd
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from fnmatch import fnmatch
 from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
+from watchdog.core.text import escape
 from watchdog.host.account import Account, account_by_uid, become
 from watchdog.host.trust import find_untrusted_itself, find_untrusted_way
 
@@ -43,24 +45,40 @@ def service_account(state: Path) -> Account:
         return Account(str(_SERVICE_UID), _SERVICE_UID, _SERVICE_UID, (), "/")
 
 
-def hand_over(state: Path, account: Account) -> None:
-    """The state folder, made when it is not there, and what root has in it belong to `account` afterwards.
+def hand_over(state: Path, account: Account, ours: Sequence[str]) -> None:
+    """The state folder, made when it is not there, and what root has in it of `ours` belong to `account` afterwards.
 
-    By descriptors: a link is not followed. Raises WatchdogError when it cannot be done, or when somebody else decides what
-    stands at that path.
+    `ours`: patterns of names. By descriptors: a link is not followed, and a file that has another name elsewhere stays
+    root's. Raises WatchdogError when it cannot be done, when root has something else in a folder of its own, or when
+    somebody else decides what stands at that path.
     """
     wrong = find_untrusted_way(_existing(state), (0, account.uid))
     if wrong is not None:
         raise WatchdogError(f"the state folder {state} is not used: {wrong.describe(with_path=True)} — {wrong.cure}")
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for _, folders, files, handle in os.fwalk(state, follow_symlinks=False):
+        for path, folders, files, handle in os.fwalk(state, follow_symlinks=False):
+            if Path(path) == state:
+                other = [name for name in (*folders, *files) if not any(fnmatch(name, pattern) for pattern in ours)]
+                folders[:], files = [[name for name in names if name not in other] for names in (folders, files)]
+                if os.fstat(handle).st_uid == 0:
+                    _refuse_shared_folder(state, account, {*other} - {"lost+found"})
             for name in (".", *folders, *files):
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                if found.st_uid == 0 and not stat.S_ISLNK(found.st_mode):
+                only_here = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+                if found.st_uid == 0 and only_here:
                     os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
     except OSError as problem:
         raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from None
+
+
+def _refuse_shared_folder(state: Path, account: Account, other: Set[str]) -> None:
+    """Whoever has a folder may exchange all that lies in it."""
+    if other:
+        raise WatchdogError(
+            f"the state folder {state} is not handed to user {account.name}: root has {escape(min(other))} in it, too — "
+            "name a folder of its own in `state`"
+        )
 
 
 def _existing(path: Path) -> Path:

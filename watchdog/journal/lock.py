@@ -15,7 +15,7 @@ from watchdog.core.model import Millis
 from watchdog.host.private_folder import secure_folder
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_OUR_FILES = ("journal*", "series*", "lock*", "backups", "snapshots")
+OUR_FILES = ("journal*", "series*", "lock*", "backups", "snapshots")
 """What the state folder holds of ours; whatever else somebody keeps in there stays as it is."""
 
 STALE_AFTER = 10.0
@@ -48,7 +48,7 @@ class StateLock:
             os.close(fd)
             return False
         try:
-            secure_folder(self._path.parent, _OUR_FILES)
+            secure_folder(self._path.parent, OUR_FILES)
             if fd is None:
                 fd = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
         except (OSError, WatchdogError) as error:
@@ -69,7 +69,7 @@ class StateLock:
         if age is None or age < STALE_AFTER:
             return False
         try:
-            secure_folder(self._path.parent, _OUR_FILES)
+            secure_folder(self._path.parent, OUR_FILES)
         except OSError as error:
             raise self._unusable_error(error) from None
         self.last_heartbeat = self._path.stat().st_mtime_ns // 1_000_000

@@ -15,13 +15,15 @@ from watchdog.config import Config
 from watchdog.config.polkit import unit_operations
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.model import JsonObject
-from watchdog.host.account import target_account
+from watchdog.host.account import names_owner, target_account
 
 
 def allowed(loaded: Config) -> JsonObject:
     """``{"accounts": uids that own targets, "units": ["restart bot.service", …]}``."""
     accounts = set()
     for target in loaded.targets.values():
+        if not names_owner(target):  # whoever asks acts on it: not root, whom we are
+            continue
         try:
             accounts.add(target_account(target).uid)
         except ActionError:  # whoever asks for it is told why

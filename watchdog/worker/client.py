@@ -36,6 +36,8 @@ _MAX_IDLE_TOGETHER = 32
 """Connections to one account that are kept; the longest unused one goes first."""
 _MAX_LOG_LINES = 100
 """Of one call; what comes after them is left out."""
+_MAX_PROGRAMS = 1_000
+"""That one call starts: the journal writes each of them down while everybody else waits to write."""
 _MAX_PID = 1 << 22
 """The kernel's own limit."""
 
@@ -251,7 +253,7 @@ class _AccountWorkers:
         It may be anybody's by now who is that account, so nothing that it says is believed further than that account goes.
         Raises WireError, DeadlineError.
         """
-        lines = 0
+        lines = programs = 0
         while True:
             frame = wire.receive(connection, deadline)
             if frame is None:
@@ -262,6 +264,9 @@ class _AccountWorkers:
                 case b"N", dict():
                     return None
                 case b"C", [int(pid), int() | float() as started] if 0 < pid < _MAX_PID and 0 < started < 1 << 40:
+                    programs += 1
+                    if programs > _MAX_PROGRAMS:
+                        raise wire.WireError("it started more programs than any worker starts")
                     if (note := on_child_started.get()) is not None:
                         note(pid, started)
                     wire.send(connection, b"K", None, deadline)

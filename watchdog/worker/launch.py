@@ -112,7 +112,12 @@ class Broker:
     def close(self) -> None:
         """It ends by itself, when the workers that it has begun have."""
         self._control.close()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # somebody has stopped it: it may not stop us
+            self._process.wait(_CONNECT_TIMEOUT)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def _ask(self, question: JsonObject) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -156,6 +161,15 @@ def use_broker(broker: Broker) -> None:
     """From now on it begins the workers of other accounts."""
     global _broker  # noqa: PLW0603 - whether this process was begun by root is one fact of the whole process
     _broker = broker
+
+
+def describe_problem() -> str | None:
+    """Why nothing can be done to targets of others any more; None: nobody has to, or who has to is there."""
+    if _broker is None or not _broker.has_ended:
+        return None
+    return (
+        "what acts as root has ended: nothing can be done to bots of other users, nor to units — restart the watchdog"
+    )
 
 
 def begin(account: Account) -> Server:

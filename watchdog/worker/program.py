@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "__main__.py")  # noqa: PTH118, PTH120 - pathlib is slow to import
+_umask = -1
+"""As it was before `make_private`; -1: as it is."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """Of our own environment, what every worker gets; everything else may hold secrets."""
@@ -21,6 +23,13 @@ def own_environment(name: str, home: str) -> dict[str, str]:
     return {"PATH": _DEFAULT_PATH, **own, **passed}
 
 
+def make_private() -> None:
+    """What this process makes from now on is nobody else's. What workers make has the rights that it would have had."""
+    global _umask  # noqa: PLW0603 - as the umask itself, one fact of the whole process
+    before = os.umask(0o077)
+    _umask = before if _umask == -1 else _umask
+
+
 def start(arguments: Sequence[str], environment: dict[str, str], control: socket.socket) -> subprocess.Popen[bytes]:
     """``worker/__main__.py`` with these arguments; it ends when the other end of `control` is closed. Raises OSError."""
     return subprocess.Popen(
@@ -28,6 +37,7 @@ def start(arguments: Sequence[str], environment: dict[str, str], control: socket
         cwd="/",
         env=environment,
         start_new_session=True,
+        umask=_umask,
         stdin=control.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -133,7 +133,8 @@ class Server:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for number in (signal.SIGTERM, signal.SIGINT):  # programs and bots that it starts would ignore it, too
+                signal.signal(number, signal.SIG_DFL)
             self._poll.close()
             self._listener.close()
             for child in {*self._children.values()}:

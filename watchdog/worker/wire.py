@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 MAX_BYTES = 16 << 20
 """Bytes of one frame; files travel in pieces."""
+_MAX_PARTS = 500_000
+"""Objects, lists, texts and numbers of one frame: as JSON they are a few bytes each, and a hundred when they are read."""
 _HEADER = struct.Struct("!cI")
 
 FrameKind = Literal[b"D", b"Q", b"A", b"N", b"L", b"C", b"K", b"X"]
@@ -63,10 +65,23 @@ def receive(connection: socket.socket, deadline: float | None = None) -> Frame |
     payload = _read(connection, size, deadline) if size else b""
     if len(payload) < size:
         raise WireError("the other end stopped in the middle of a frame")
+    if not _has_few_parts(payload):
+        raise WireError("a frame holds more parts than any")
     try:
         return Frame(kind, json.loads(payload, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
         raise WireError("a frame holds no JSON") from None
+
+
+def _has_few_parts(payload: bytes) -> bool:
+    """Told without reading it: what it would become could take all memory, and every other thread's turn for seconds."""
+    if len(payload) <= _MAX_PARTS:
+        return True
+    without_escapes = payload.replace(rb"\\", b"").replace(rb"\"", b"")
+    if without_escapes.count(b'"') > 2 * _MAX_PARTS:
+        return False
+    outside_of_texts = b"".join(without_escapes.split(b'"')[::2])
+    return sum(map(outside_of_texts.count, (b",", b"[", b"{"))) <= _MAX_PARTS
 
 
 def _refuse_constant(name: str) -> NoReturn:
