@@ -148,10 +148,10 @@ def test_a_targets_owner_that_no_file_names_is_no_account_that_the_broker_become
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from watchdog.worker import launch
+from watchdog.worker import launch, program
 from watchdog.host.account import Account
 from watchdog.core.errors import ActionError
-broker = launch.Broker(Path({str(daemon.config)!r}))
+broker = launch.Broker(*program.start_broker({str(daemon.config)!r}))
 for uid in (0, {STRANGER}):
     try:
         broker.begin(Account("x", uid, {BOT}, (), "/"))

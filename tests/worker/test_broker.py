@@ -21,7 +21,7 @@ from watchdog.core.target import Target
 from watchdog.host import file_state
 from watchdog.host.account import Account, account_by_uid, become
 from watchdog.worker import broker as broker_module
-from watchdog.worker import launch
+from watchdog.worker import launch, program
 from watchdog.worker.client import WorkerExecutor
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -59,7 +59,7 @@ def top() -> Iterator[Path]:
 
 @pytest.fixture
 def broker(top: Path) -> Iterator[launch.Broker]:
-    made = launch.Broker(top / "etc")
+    made = launch.Broker(*program.start_broker(str(top / "etc")))
     yield made
     made.close()
 
@@ -169,7 +169,7 @@ def test_a_worker_has_no_groups_no_capabilities_and_never_roots_group(broker: la
                 assert status["Gid"].split() == ["65534"] * 4
                 assert status["Groups"].split() == []
                 assert all(int(status[name], 16) == 0 for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"))
-                assert process.environ().keys() <= {*launch._PASSED_ON, "HOME", "USER", "LOGNAME", "SHELL"}
+                assert process.environ().keys() <= {*program._PASSED_ON, "HOME", "USER", "LOGNAME", "SHELL"}
     finally:
         server.close()
 

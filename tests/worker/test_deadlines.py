@@ -22,7 +22,7 @@ from watchdog.core.target import Target
 from watchdog.host import child_process, file_state
 from watchdog.host.child_process import on_child_started
 from watchdog.rollback.commands import run_command
-from watchdog.worker import functions, launch
+from watchdog.worker import functions, launch, program
 from watchdog.worker.functions import Function
 
 
@@ -268,4 +268,4 @@ def test_what_is_inherited_is_there_during_a_call_and_not_after_it(
     assert "GIVEN=for this one" in during
     assert "SECRET" not in during
     assert "GIVEN" not in after
-    assert environment.keys() <= {*launch._PASSED_ON, "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"}
+    assert environment.keys() <= {*program._PASSED_ON, "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"}

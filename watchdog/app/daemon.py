@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.status import build_status
-from watchdog.config import Config, load, stat_files
+from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.model import Message, Millis
@@ -61,19 +60,30 @@ class Daemon:
     """One running watchdog. `start`, then `stop`; everything in between happens by itself."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], *, automatic_plans: bool = True, lock: StateLock | None = None
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        *,
+        automatic_plans: bool = True,
+        lock: StateLock | None = None,
+        loaded: tuple[FileStats, Config] | None = None,
     ) -> None:
         """Loads and checks everything. Raises ConfigError, JournalError, or WatchdogError when another one runs.
 
+        `loaded`: what that has given already, and how the files were ahead of it.
+
         `automatic_plans=False`: rules are judged and no plan of theirs is started (a plan is run by hand without a daemon).
         """
-        fingerprint = stat_files(path)  # ahead of reading: what is written meanwhile is a change
-        self.config = load(path, environ=environ, uid=os.geteuid())
+        if loaded is None:  # stat ahead of reading: what is written meanwhile is a change
+            loaded = stat_files(path), load(path, environ=environ, uid=os.geteuid())
+        fingerprint, self.config = loaded
         self._lock = lock or StateLock(self.config.state)  # one that took it over from a daemon that hung brings it
         if not (self._lock.is_held() or self._lock.acquire()):
             raise WatchdogError(
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
+        self._executor = WorkerExecutor()
+        self._executor.warm_up_soon(self.config.targets.values())
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
@@ -91,6 +101,7 @@ class Daemon:
                 restore_history=self.series_writer.restore,
             )
         except BaseException as error:
+            self._executor.close()
             self._lock.release()
             if isinstance(error, JournalUnavailableError):
                 raise WatchdogError(f"{self.journal.location}: {error}") from None
@@ -105,8 +116,6 @@ class Daemon:
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
-        self._executor = WorkerExecutor()
-        self._warm_up_workers()
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal)
@@ -329,7 +338,7 @@ class Daemon:
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
         self._sampler.apply(config.sources)
-        self._warm_up_workers()
+        self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
             self.rollback.start_target(target)
 
@@ -386,16 +395,6 @@ class Daemon:
             backup_folder=self.config.state / "backups",
             tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
         )
-
-    def _warm_up_workers(self) -> None:
-        """Ready by the time that a step needs one; a start does not wait for it."""
-        targets = tuple(self.config.targets.values())
-
-        def warm_up() -> None:
-            for target in targets:
-                self._executor.warm_up(target)
-
-        threading.Thread(target=warm_up, name="warming up", daemon=True).start()
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:

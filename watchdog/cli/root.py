@@ -6,28 +6,62 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from watchdog import config
 from watchdog.cli import command_line
-from watchdog.core.telemetry import log
-from watchdog.host import privileges, systemctl
+
+# All else is imported when it is root who asks, and by then a broker is on its way.
+if TYPE_CHECKING:
+    import socket
+    import subprocess
+
+    from watchdog.core.model import JsonObject
 
 
-def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) -> None:
+def is_root() -> bool:
+    """And a process of our own, that may let go of it for good."""
+    return os.geteuid() == 0 and command_line.is_own_process
+
+
+BrokerProcess = tuple["socket.socket", "subprocess.Popen[bytes]"]
+
+
+def begin_broker(path: Path) -> BrokerProcess:
+    """Who stays root, and becomes the targets' owners for us. It makes itself ready while we go on."""
+    from watchdog.worker.program import start_broker
+
+    return start_broker(str(path.absolute()))
+
+
+def let_go_of_root(
+    path: Path,
+    state: Path,
+    *,
+    acts: bool,
+    writes: bool = True,
+    begun: BrokerProcess | None = None,
+    allowed: JsonObject | None = None,
+) -> None:
     """Nothing when we are not root, or not a process of our own.
 
-    `acts`: on targets, so that somebody must stay who may become their owners. `writes`: into the state folder.
+    `acts`: on targets, so that somebody must stay who may become their owners; `begun`: who has been begun for it already, and
+    `allowed`: what the files allow, where that was read. `writes`: into the state folder.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """
-    if os.geteuid() != 0 or not command_line.is_own_process:
+    if not is_root():
         return
-    if acts:
-        from watchdog.worker import launch  # what only root needs
+    from watchdog.core.telemetry import log
+    from watchdog.host import privileges, systemctl
 
-        broker = launch.Broker(path)
+    if acts:
+        from watchdog.worker import launch
+
+        broker = launch.Broker(*(begun or begin_broker(path)))
         launch.use_broker(broker)
         systemctl.ask_root = broker.systemctl
+        if allowed is not None:
+            broker.tell(allowed)
     account = privileges.service_account(state)
     if writes:
         privileges.hand_over(state, account)
@@ -44,6 +78,8 @@ def _believed_files(path: Path) -> list[Path]:
 
     Not what belongs to others, as a bot's repository may: nobody but us decides what we may read.
     """
+    from watchdog import config
+
     folder = config.find_files(path).folder
     program = [Path(sys.executable), Path(os.__file__), Path(__file__)]
     found, owners = [folder], {0, folder.stat().st_uid} if folder.exists() else {0}

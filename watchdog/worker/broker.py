@@ -22,10 +22,11 @@ from watchdog.core.model import JsonObject
 from watchdog.host import child_process, systemctl
 from watchdog.host.account import account_by_uid, become
 from watchdog.worker import wire
-from watchdog.worker.launch import PROGRAM, worker_environment
+from watchdog.worker.launch import worker_environment
+from watchdog.worker.program import PROGRAM
 from watchdog.worker.server import Server, preload
 
-_MAX_BYTES = 4_096
+_MAX_BYTES = 65_536
 _RELOAD_INTERVAL = 1.0
 """Seconds: a question about what is not allowed has the files read again at most so often."""
 
@@ -38,6 +39,11 @@ class Allowed:
         self._accounts: set[int] = set()
         self._units: set[str] = set()
         self._read_at = float("-inf")
+
+    def tell(self, found: JsonObject) -> None:
+        """What root has read of the files before it let go; only once, and before anything was asked."""
+        if self._read_at == float("-inf"):
+            self._add(found)
 
     def account(self, uid: int) -> bool:
         return uid in self._accounts or (self._read() and uid in self._accounts)
@@ -53,10 +59,14 @@ class Allowed:
         with contextlib.suppress(ActionError, ValueError, KeyError, TypeError):
             argv = [sys.executable, "-I", PROGRAM, "allowed", self._config]
             found = json.loads(child_process.run(argv, timeout_ms=30_000, output_limit=1 << 20).stdout_bytes)
-            self._accounts |= {*found["accounts"]}
-            self._units |= {*found["units"]}
+            self._add(found)
         self._read_at = time.monotonic()
         return True
+
+    def _add(self, found: JsonObject) -> None:
+        self._accounts |= {*found["accounts"]}
+        self._units |= {*found["units"]}
+        self._read_at = time.monotonic()
 
 
 def serve(control: socket.socket, allowed: Allowed) -> None:
@@ -76,6 +86,9 @@ def serve(control: socket.socket, allowed: Allowed) -> None:
         with socket.socket(fileno=handles[0]) as connection:
             try:
                 question = json.loads(text)
+                if question["do"] == "tell":
+                    allowed.tell(question["allowed"])
+                    continue
                 problem = _refusal(question, allowed)
             except (ValueError, KeyError, TypeError, RecursionError):
                 problem = "the question cannot be read"

@@ -9,7 +9,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -55,6 +56,11 @@ class WorkerExecutor:
         assert not kwargs
         account = target_account(target)
         return cast(T, self._workers(account).call(function, args, target.repo))
+
+    def warm_up_soon(self, targets: Iterable[Target]) -> None:
+        """`warm_up` of all of them, from a thread: nobody waits for it."""
+        known = tuple(targets)
+        threading.Thread(target=lambda: deque(map(self.warm_up, known), 0), name="warming up", daemon=True).start()
 
     def warm_up(self, target: Target) -> None:
         """Has workers ready ahead of the first call. What keeps them from being begun is said now, not first in the night."""

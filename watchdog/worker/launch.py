@@ -9,19 +9,16 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.host.account import Account, own_account
 from watchdog.host.child_process import CommandResult
-from watchdog.worker import wire
+from watchdog.worker import program, wire
 
-PROGRAM = str(Path(__file__).with_name("__main__.py"))
 SOCKETS = Path("/run/trading-watchdog-worker")
 """Where systemd listens for each account (``trading-watchdog-worker@USER.socket``); only root writes there."""
 _UNIT_INSTANCE = re.compile(r"[\w.:@][\w.:@-]*", re.ASCII)
@@ -30,9 +27,6 @@ _ANSWER_TIMEOUT = 30.0
 """Seconds; the first question has the configuration read."""
 _CONNECT_TIMEOUT = 5.0
 """Seconds. Whoever is the account can stop its server, so nobody waits for one without end."""
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
-"""Of our own environment, what every worker gets; everything else may hold secrets."""
 
 
 class SystemdServer:
@@ -92,12 +86,16 @@ class ForkServer:
 class Broker:
     """Begins workers and asks systemd in the name of root, for a daemon that has let go of it: see `worker.broker`."""
 
-    def __init__(self, config: Path) -> None:
-        """Begun while we are root. Raises ActionError when it cannot be begun."""
+    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """As `worker.program.start_broker` gives them."""
         self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = _start(("broker", str(config.absolute())), own_account(), theirs)
+        self._control, self._process = control, process
+
+    def tell(self, allowed: JsonObject) -> None:
+        """What the files allow (`worker.allowed`), read by root before it lets go: else the broker reads them itself."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, contextlib.suppress(OSError), self._lock:
+            _send_handle(self._control, json.dumps({"do": "tell", "allowed": allowed}).encode(), theirs)
 
     def begin(self, account: Account) -> ForkServer:
         """Raises ActionError when no file names a target of that account."""
@@ -147,10 +145,8 @@ Server = ForkServer | SystemdServer
 
 
 def worker_environment(account: Account) -> dict[str, str]:
-    """The whole environment of a worker: what its user would have, and nothing of ours that may be secret."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    own = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": "/bin/sh"}
-    return {"PATH": _DEFAULT_PATH, **own, **passed}
+    """The whole environment of a worker."""
+    return program.own_environment(account.name, account.home)
 
 
 _broker: Broker | None = None
@@ -168,7 +164,7 @@ def begin(account: Account) -> Server:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _start((json.dumps(account),), account, theirs)
+                process = _start(account, theirs)
             except ActionError:
                 ours.close()
                 raise
@@ -186,18 +182,9 @@ def begin(account: Account) -> Server:
     )
 
 
-def _start(arguments: Sequence[str], account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
-    """A process of its own, with nothing of our environment that may be secret; it ends when `control` is closed."""
+def _start(account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            [sys.executable, "-I", PROGRAM, *arguments],
-            cwd="/",
-            env=worker_environment(account),
-            start_new_session=True,
-            stdin=control.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        return program.start((json.dumps(account),), worker_environment(account), control)
     except OSError as problem:
         raise ActionError(f"no worker could be begun as {account.name}: {problem}") from None
 
