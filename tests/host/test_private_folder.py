@@ -14,10 +14,13 @@ import pytest
 
 from tests.support.acl import set_acl
 from watchdog.core.errors import WatchdogError
+from watchdog.core.target import Target
 from watchdog.host.posix_acl import DEFAULT, read_acl
 from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError
 from watchdog.journal.lock import StateLock
+from watchdog.offline import snapshot
+from watchdog.rollback import backup
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 BOT = 12_345
@@ -48,6 +51,34 @@ def test_a_new_state_folder_and_all_of_its_files_are_ours_alone_whatever_the_uma
     assert mode_of(tmp_path / "state") == 0o700
     journal.close()
     lock.release()
+
+
+def test_what_repairs_and_snapshots_save_is_ours_alone_whatever_the_umask(tmp_path: Path) -> None:
+    """Where the umask let others write it, the watchdog would refuse its own state folder at the next start."""
+    bot, state = tmp_path / "bot", tmp_path / "state"
+    bot.mkdir()
+    (bot / "config.py").write_text("A = True\n")
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "one"],
+    ):
+        subprocess.run(["git", "-C", bot, *command], check=True)
+    (bot / "config.py").write_text("A = False\n")
+    was = os.umask(0)
+    try:
+        lock = acquire(state)
+        backup.back_up(state / "backups/1/level-0", [bot / "config.py"], str(bot))
+        snapshot.take(state / "snapshots", "before", "bot", Target(repo=str(bot)), [bot / "config.py"], 1)
+    finally:
+        os.umask(was)
+    lock.release()
+
+    below = [path for folder in ("backups", "snapshots") for path in (state / folder, *(state / folder).rglob("*"))]
+    assert {path.name for path in below} > {"git-dirty.patch", "snapshot.json"}
+    assert {oct(mode_of(path)) for path in below if path.is_dir()} == {"0o700"}
+    assert {oct(mode_of(path)) for path in below if path.is_file()} == {"0o600"}
+    acquire(state).release()
 
 
 def test_one_of_an_older_version_is_tightened_and_what_is_not_ours_stays(tmp_path: Path) -> None:
@@ -142,6 +173,8 @@ import os, sys
 from pathlib import Path
 from watchdog.journal import open_journal
 from watchdog.journal.lock import StateLock
+from watchdog.offline import snapshot
+from watchdog.rollback import backup
 os.setgroups([]); os.setgid(1); os.setuid(1)
 for call in (lambda folder: StateLock(folder).acquire(), open_journal):
     try:

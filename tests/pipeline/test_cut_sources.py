@@ -56,6 +56,20 @@ def test_what_reads_a_cut_metric_has_no_data_and_names_the_limit(harness: Pipeli
     assert harness.incident is None
 
 
+def test_what_is_cut_of_one_source_says_nothing_of_what_is_asked_of_another(tmp_path: Path) -> None:
+    """A page that sends the metrics of another bot without end would keep that one from being halted."""
+    of_bot = RULES.replace("expr: equity,", "expr: 'equity{source=\"bot\"}',").replace(
+        "expr: error_ratio,", "expr: 'error_ratio{source=~\".*\"}',"
+    )
+    harness = PipelineHarness(tmp_path, of_bot)
+    harness.rounds(15)
+    harness.pipeline.note_cut("host", cut_of("equity", "error_ratio"), harness.now)
+    harness.round(equity=100)
+    assert outcome(harness, "equity-low")[0] == "bad"
+    assert outcome(harness, "errors-high")[0] == "nodata"
+    harness.journal.close()
+
+
 def test_a_cut_never_resolves_an_incident(harness: PipelineHarness) -> None:
     harness.rounds(15, equity=100)
     assert harness.incident is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,9 +77,26 @@ def let_go_of_root(
 
 
 def _believed_files(path: Path) -> list[Path]:
-    """The configuration with what else lies in its folder, as tokens do; and this program."""
+    """The configuration with what else lies in its folder, as tokens do; and this program.
+
+    Not what belongs to others, as a bot's repository may: nobody but us decides what we may read.
+    """
     from watchdog import config
 
     folder = config.find_files(path).folder
     program = [Path(sys.executable), Path(os.__file__), Path(__file__)]
-    return [folder, *(each for each in folder.rglob("*") if not each.is_symlink()), *program]
+    found, owners = [folder], {0, folder.stat().st_uid} if folder.exists() else {0}
+    for top, folders, files in os.walk(folder):
+        own = [name for name in (*folders, *files) if _owner(Path(top, name)) in owners]
+        folders[:] = [name for name in folders if name in own]
+        found += [Path(top, name) for name in own]
+    return [*found, *program]
+
+
+def _owner(path: Path) -> int | None:
+    """None also for a link."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return None if stat.S_ISLNK(status.st_mode) else status.st_uid

@@ -51,6 +51,13 @@ def refuse_foreign_folder(folder: Path) -> None:
         )
 
 
+def make_private_folders(folder: Path) -> None:
+    """It, and each above it that is not there: mode 700, whatever the umask. Raises OSError."""
+    if not folder.parent.exists():
+        make_private_folders(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def create_private_file(path: Path) -> None:
     """An empty file that only we read, unless there is one. It is not opened: closing it again would end the locks that
     this process has on it. Raises OSError."""

@@ -22,6 +22,7 @@ from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.documents.problems import unknown_name
 from watchdog.host import atomic_file, file_state
+from watchdog.host.private_folder import create_private_file, make_private_folders
 from watchdog.offline import snapshot_target
 from watchdog.plans.models import Halt, Repair, all_steps
 from watchdog.rollback import backup
@@ -119,7 +120,7 @@ def _save(
         touched += state.modified
     shutil.rmtree(snapshot_folder, ignore_errors=True)  # half of one
     try:
-        snapshot_folder.mkdir(parents=True, mode=0o700)
+        make_private_folders(snapshot_folder)
         saved = tuple(backup.back_up(snapshot_folder, touched, None, call_owner))
         work_tree, head = (None, None) if state is None else (str(state.work_tree), state.head)
         snapshot = Snapshot(name, target, now, work_tree, head, saved)
@@ -232,6 +233,7 @@ def _write_manifest(folder: Path, snapshot: Snapshot) -> None:
 
 def _write_json(path: Path, content: JsonObject) -> None:
     part = path.with_suffix(".part")
+    create_private_file(part)
     part.write_text(json.dumps(content))
     part.replace(path)
     atomic_file.fsync_directory(path.parent)

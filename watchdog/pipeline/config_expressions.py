@@ -20,8 +20,12 @@ def longest_windows(config: Config) -> dict[str, int]:
 
 def metrics_of(kpi: rules.Kpi, parsed: Mapping[str, Expr]) -> frozenset[str]:
     """Every metric that it reads, and that says whether it may be believed."""
-    texts = [kpi.expr] if kpi.needs is None else [kpi.expr, kpi.needs]
-    return frozenset[str]().union(*(metric_names(parsed[text]) for text in texts))
+    return frozenset[str]().union(*(metric_names(expr) for expr in expressions_of(kpi, parsed)))
+
+
+def expressions_of(kpi: rules.Kpi, parsed: Mapping[str, Expr]) -> list[Expr]:
+    """Itself, and what says whether it may be believed."""
+    return [parsed[text] for text in (kpi.expr, kpi.needs) if text is not None]
 
 
 def expressions(config: Config) -> Iterable[str]:

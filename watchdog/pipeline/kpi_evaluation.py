@@ -85,7 +85,7 @@ class KpiEvaluation:
             newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
         elif after is not None and newest <= after:
             newest = 0
-        cut = self._source_metrics.cut_reason(self._metrics_by_kpi[kpi])
+        cut = self._source_metrics.cut_reason(config_expressions.expressions_of(effective, self._parsed))
         return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
 
     def evaluate_check(
@@ -116,9 +116,9 @@ class KpiEvaluation:
         expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
         try:
             instant = self._evaluator.at(now).evaluate(expr, after)
-            if now - instant.newest > self._source_metrics.staleness_limit(metric_names(expr)):
+            if now - instant.newest > self._source_metrics.staleness_limit([expr]):
                 return None
-            if self._source_metrics.cut_reason(metric_names(expr)) is not None:
+            if self._source_metrics.cut_reason([expr]) is not None:
                 return None
             return bool(instant.values)
         except PromqlError:
@@ -127,5 +127,7 @@ class KpiEvaluation:
     def _max_age(self, kpi: str) -> Millis:
         age = self._max_ages.get(kpi)
         if age is None:
-            age = self._max_ages[kpi] = self._source_metrics.staleness_limit(self._metrics_by_kpi[kpi])
+            age = self._max_ages[kpi] = self._source_metrics.staleness_limit(
+                config_expressions.expressions_of(self._kpis[kpi], self._parsed)
+            )
         return age

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
+from watchdog.promql import Expr, metric_names
 from watchdog.sources.series_limits import ALL_METRICS, Cut
 
 _MAX_KNOWN = 20_000
@@ -48,9 +49,10 @@ class SourceMetrics:
             self._cuts[source] = cut
         return (before and before.metrics) != (cut and cut.metrics)
 
-    def cut_reason(self, reads: Collection[str]) -> str | None:
-        """Why what reads these metrics does not see all there is; None: it does. ``""`` reads all."""
+    def cut_reason(self, expressions: Collection[Expr]) -> str | None:
+        """Why these do not see all there is; None: they do."""
         for source, cut in self._cuts.items():
+            reads = _reads(expressions, source)
             if ALL_METRICS in cut.metrics:
                 elsewhere: set[str] = set().union(*(known for name, known in self._known.items() if name != source))
                 affected = self.touches(source, reads) or not elsewhere.issuperset(reads)
@@ -64,11 +66,16 @@ class SourceMetrics:
         """Whether a source's samples change what reads these metrics; ``""`` reads all."""
         return "" in reads or not self._delivered.get(source, set()).isdisjoint(reads)
 
-    def staleness_limit(self, metrics: Collection[str]) -> Millis:
-        """3 × the slowest source that delivers one of these; an age beyond which nothing is believed."""
+    def staleness_limit(self, expressions: Collection[Expr]) -> Millis:
+        """3 × the slowest source that delivers what these read; an age beyond which nothing is believed."""
         every = [
             source.every
             for name, source in self._sources.items()
-            if "" in metrics or not self._known.get(name, set()).isdisjoint(metrics)
+            if "" in (reads := _reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
         return 3 * max(every or [source.every for source in self._sources.values()] or [60_000])
+
+
+def _reads(expressions: Collection[Expr], source: str) -> set[str]:
+    """The metrics of a source that they may read; ``""``: all of them."""
+    return set[str]().union(*(metric_names(expr, source) for expr in expressions))

@@ -20,6 +20,7 @@ from watchdog.core.model import JsonObject
 from watchdog.core.telemetry import log
 from watchdog.host import file_state
 from watchdog.host.atomic_file import fsync_directory
+from watchdog.host.private_folder import create_private_file, make_private_folders
 
 _MAX_BYTES = 1 << 30
 """Bytes that one step may have saved; what is larger is not a change to a configuration or a program."""
@@ -44,7 +45,7 @@ def back_up(
 ) -> list[SavedFile]:
     """Copies of what is there, flushed to the disk. Raises ActionError: what cannot be saved is not changed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folders(folder)
         paths: dict[Path, int] = dict(call_owner(file_state.list_files, tuple(touched)))
         if (size := sum(paths.values())) > _MAX_BYTES:
             raise ActionError(f"{size >> 20} MB would have to be saved first, and {_MAX_BYTES >> 20} MB is the most")
@@ -174,7 +175,9 @@ def _write_git_state(folder: Path, notes: Mapping[str, str]) -> None:
     """What is there already says how it was before the first step."""
     for name in _GIT_NOTES:  # these and no others: names come from where the bot is
         if name in notes and not (folder / name).exists():
-            (folder / name).write_bytes(_decoded(notes[name], name))
+            content = _decoded(notes[name], name)
+            create_private_file(folder / name)
+            (folder / name).write_bytes(content)
 
 
 def _sha256(path: Path) -> str:

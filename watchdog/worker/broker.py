@@ -1,6 +1,6 @@
 """What stays root when the daemon, begun by root without systemd, has let go: it begins workers, and restarts units.
 
-``python -I -m watchdog.worker broker CONFIG``: a process of its own with an empty environment. It reads the configuration
+``python -I -m watchdog.worker broker CONFIG``: a process of its own, its environment made from a list. It reads the configuration
 (as a whole process that ends again), for the accounts and units that are named there; nothing else that is asked of it is
 done. It parses no page, no chat, no journal and nothing of a bot's.
 """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 
 from watchdog.actions.values.located_value import (
@@ -16,9 +18,12 @@ from watchdog.actions.values.located_value import (
 from watchdog.core.errors import ActionError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
+_MAX_PARTS = 2_000
+"""Braces in one f-string. Python before 3.12 reads the whole text anew for each of them: minutes, for a text of a megabyte."""
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
+    _refuse_long_f_strings(text, file_name)
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError) as problem:
@@ -33,6 +38,22 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
         line = text.count("\n", 0, node.start) + 1
         raise ActionError(f"{name} in {file_name}, line {line}, is no literal — make it True, 5 or 'text'")
     return value_at_node(node, text, file_name, name)
+
+
+def _refuse_long_f_strings(text: str, file_name: str) -> None:
+    if text.count("{") <= _MAX_PARTS:
+        return
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type != tokenize.STRING or token.string.count("{") <= _MAX_PARTS:
+                continue
+            if "f" in re.split("[\"']", token.string, maxsplit=1)[0].lower():
+                raise ActionError(
+                    f"{file_name} holds a text of more than {_MAX_PARTS} parts in line {token.start[0]} — "
+                    "no flag can be set there"
+                )
+    except (SyntaxError, tokenize.TokenError):
+        return  # the parser gets no further, and says it better
 
 
 def _assigned_expression(body: list[ast.stmt], file_name: str, name: str) -> tuple[ast.expr, str]:

@@ -43,9 +43,14 @@ def required_lookback(expr: Expr) -> dict[str, Millis]:
     return longest
 
 
-def metric_names(expr: Expr) -> set[str]:
-    """The metrics that are read; ``""`` for a selector without a name."""
-    return {selector.name or "" for selector, _, _ in _selector_reads(expr.node, 0)}
+def metric_names(expr: Expr, source: str | None = None) -> set[str]:
+    """The metrics that are read; ``""`` for a selector without a name. Of that source alone, where one is said: what a
+    selector's own matchers on ``source`` rule out is not read of it."""
+    return {
+        selector.name or ""
+        for selector, _, _ in _selector_reads(expr.node, 0)
+        if source is None or all(each.matches(source) for each in selector.matchers if each.label == "source")
+    }
 
 
 def reads_beyond(expr: Expr) -> bool:
