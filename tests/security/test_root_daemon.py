@@ -174,3 +174,26 @@ def test_people_ask_as_root_and_nothing_of_roots_comes_into_the_state(daemon: Ro
     assert (told.returncode, asked.returncode) == (0, 0), told.stderr + asked.stderr
     assert "set FEATURE = false in config.py" in told.stdout
     assert {path.stat().st_uid for path in daemon.state.iterdir()} == {psutil.Process(daemon.pid).uids().real}
+
+
+def test_what_root_says_is_told_as_roots_and_nothing_is_told_of_rights(daemon: RootDaemon) -> None:
+    asked = daemon.cli("ack", "1", "--note", "a look")
+
+    assert (asked.stdout, asked.stderr) == ("incident 1 acknowledged by root\n", "")
+
+
+def test_a_report_is_written_where_root_alone_may_write(daemon: RootDaemon) -> None:
+    folder = daemon.top / "roots"
+    folder.mkdir(mode=0o700)
+    report = folder / "1.md"
+    report.write_text("what stood there before\n" * 1_000)
+    unknown = daemon.cli("report", "4711", "-o", str(report))
+    before = report.read_text()
+    told = daemon.cli("report", "1", "-o", str(report))
+
+    assert (unknown.returncode, before.splitlines()[-1]) == (1, "what stood there before")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert report.read_text().startswith("# ")
+    assert "what stood there before" not in report.read_text()
+    assert report.stat().st_uid == 0
+    assert daemon.cli("report", "1", "-o", "/dev/null").returncode == 0

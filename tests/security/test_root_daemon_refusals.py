@@ -82,7 +82,11 @@ def test_a_state_folder_within_a_bots_own_does_not_make_it_the_bots_process(daem
     give(bot, BOT)
     was = snapshot(bot)
 
-    assert f"the state folder {daemon.state} is not used: the folder {bot} belongs to {BOT}" in daemon.refusal()
+    assert f"the state folder {daemon.state} is not used: the folder {bot} belongs to {BOT}" in (
+        told := daemon.refusal()
+    )
+    assert "sudo -u" in told  # a bot's folder, or somebody's home, is not root's to take
+    assert "chown" not in told
     assert snapshot(bot) == was
 
 

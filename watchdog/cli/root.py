@@ -8,19 +8,21 @@ from pathlib import Path
 
 from watchdog import config
 from watchdog.cli import command_line
-from watchdog.core.telemetry import log
 from watchdog.host import privileges, systemctl
+from watchdog.host.account import own_account
 
 
-def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) -> None:
+def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) -> str | None:
     """Nothing when we are not root, or not a process of our own.
 
-    `acts`: on targets, so that somebody must stay who may become their owners. `writes`: into the state folder.
+    `acts`: on targets, so that somebody must stay who may become their owners. `writes`: into the state folder. Returns
+    what a daemon has to say of a right that it could not let go of.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """
     if os.geteuid() != 0 or not command_line.is_own_process:
-        return
+        return None
+    os.environ.setdefault("LOGNAME", own_account().name)  # who asked, whoever we are from here on
     if acts:
         from watchdog.worker import launch  # what only root needs
 
@@ -31,11 +33,12 @@ def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) 
     if writes:
         privileges.hand_over(state, account)
     unreadable = privileges.drop(account, _believed_files(path))
-    if unreadable is not None and acts:
-        log.warning(
-            "root alone may read %s: the right to read every file is kept — let user %s read it, or use the unit file",
-            *(unreadable, account.name),
-        )
+    if unreadable is None:
+        return None
+    return (
+        f"root alone may read {unreadable}: the right to read every file is kept — "
+        f"let user {account.name} read it, or use the unit file"
+    )
 
 
 def _believed_files(path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.root import let_go_of_root
 from watchdog.core.log_format import JournaldFormatter, LineFormatter, log_uncaught
+from watchdog.core.telemetry import log
 
 if TYPE_CHECKING:
     from watchdog.app.daemon import Daemon
@@ -33,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
     # these takes as long as this: ten times Python's own 5 ms would be more than an action may be kept waiting.
     sys.setswitchinterval(0.000_5)
 
-    let_go_of_root(options.config, config.state_folder(options.config, environ=os.environ), acts=True)
+    state = config.state_folder(options.config, environ=os.environ)
+    if (kept := let_go_of_root(options.config, state, acts=True)) is not None:
+        log.warning("%s", kept)
 
     async def watch() -> None:
         await _build_daemon(options.config).run()
