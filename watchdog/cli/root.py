@@ -8,6 +8,7 @@ from pathlib import Path
 
 from watchdog import config
 from watchdog.cli import command_line
+from watchdog.core.errors import WatchdogError
 from watchdog.host import privileges, systemctl
 from watchdog.host.account import own_account
 
@@ -31,6 +32,7 @@ def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) 
         systemctl.ask_root = broker.systemctl
     account = privileges.service_account(state)
     if writes:
+        _refuse_more_than_state(path, state)
         privileges.hand_over(state, account)
     unreadable = privileges.drop(account, _believed_files(path))
     if unreadable is None:
@@ -44,5 +46,15 @@ def let_go_of_root(path: Path, state: Path, *, acts: bool, writes: bool = True) 
 def _believed_files(path: Path) -> list[Path]:
     """The configuration with what else lies in its folder, as tokens do; and this program."""
     folder = config.find_files(path).folder
-    program = [Path(sys.executable), Path(os.__file__), Path(__file__)]
-    return [folder, *(each for each in folder.rglob("*") if not each.is_symlink()), *program]
+    return [folder, *(each for each in folder.rglob("*") if not each.is_symlink()), *_program()]
+
+
+def _program() -> list[Path]:
+    return [Path(sys.executable), Path(os.__file__), Path(__file__)]
+
+
+def _refuse_more_than_state(path: Path, state: Path) -> None:
+    """What lies in the state folder becomes the service's, which may not write what it believes."""
+    for each in (config.find_files(path).folder, *_program()):
+        if each.resolve().is_relative_to(state.resolve()):
+            raise WatchdogError(f"{each} lies in the state folder {state} — give `state` a folder of its own")
