@@ -19,6 +19,7 @@ def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(tmp_path:
         capture_output=True,
         text=True,
         timeout=400,
+        umask=0,  # whoever lets a group write his files may look at it, too
     )
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -168,6 +168,14 @@ def test_a_folder_of_another_user_is_not_acted_upon_and_it_is_said_whom_to_be(tm
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_root
+def test_who_has_no_account_is_nobody_to_sudo(tmp_path: Path) -> None:
+    os.chown(tmp_path, 61_913, 61_913)
+
+    with pytest.raises(WatchdogError, match=r"belongs to 61913, and this is root — .*: sudo trading-watchdog …;"):
+        StateLock(tmp_path).acquire()
+
+
 OTHER_USER = """
 import os, sys
 from pathlib import Path

@@ -196,9 +196,11 @@ class RootDaemon:
         return self.log()
 
     def cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """A command of root's, who has not come by sudo."""
+        known = {name: value for name, value in os.environ.items() if name not in ("SUDO_USER", "LOGNAME", "USER")}
         return subprocess.run(
             [sys.executable, "-m", "watchdog", *args, "--config", str(self.config)],
-            capture_output=True, text=True, timeout=60, env={**os.environ, "SECRET_TOKEN": SECRET},
+            capture_output=True, text=True, timeout=60, env={**known, "SECRET_TOKEN": SECRET},
         )  # fmt: skip
 
     def _well(self) -> bool:

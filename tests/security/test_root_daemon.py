@@ -192,3 +192,26 @@ def test_that_nobody_can_act_as_root_any_more_is_told_and_is_no_good_health() ->
         made.wait_logged("what acts as root has ended: nothing can be done to bots of other users")
         with pytest.raises(OSError, match="503"):
             made.get("/healthz")
+
+
+def test_what_root_says_is_told_as_roots_and_nothing_is_told_of_rights(daemon: RootDaemon) -> None:
+    asked = daemon.cli("ack", "1", "--note", "a look")
+
+    assert (asked.stdout, asked.stderr) == ("incident 1 acknowledged by root\n", "")
+
+
+def test_a_report_is_written_where_root_alone_may_write(daemon: RootDaemon) -> None:
+    folder = daemon.top / "roots"
+    folder.mkdir(mode=0o700)
+    report = folder / "1.md"
+    report.write_text("what stood there before\n" * 1_000)
+    unknown = daemon.cli("report", "4711", "-o", str(report))
+    before = report.read_text()
+    told = daemon.cli("report", "1", "-o", str(report))
+
+    assert (unknown.returncode, before.splitlines()[-1]) == (1, "what stood there before")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert report.read_text().startswith("# ")
+    assert "what stood there before" not in report.read_text()
+    assert report.stat().st_uid == 0
+    assert daemon.cli("report", "1", "-o", "/dev/null").returncode == 0

@@ -12,6 +12,7 @@ import pytest
 
 from tests.security.root_daemon import RootDaemon, give, root_daemon
 from tests.security.unprivileged import BOT, STRANGER, snapshot
+from watchdog.host.privileges import service_account
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")]
 FLAG = {"do": "flag", "file": "config.py", "set": {"FEATURE": False}, "timeout": "5s"}
@@ -74,6 +75,30 @@ def test_a_state_folder_that_somebody_laid_before_the_first_start_is_not_used(da
     assert (snapshot(daemon.outside), snapshot(shared)) == was
 
 
+@pytest.mark.parametrize("above", [0, 1])
+def test_a_state_folder_that_holds_the_configuration_is_not_given_away(daemon: RootDaemon, above: int) -> None:
+    daemon.add_bot("bot")
+    daemon.state = (daemon.config, daemon.top)[above]
+    told = daemon.refusal()
+
+    assert f"the state folder {daemon.state} is not handed to user" in told
+    assert {path.stat().st_uid for path in (daemon.top, daemon.config, *daemon.config.rglob("*"))} == {0}
+
+
+def test_what_is_said_of_a_state_folder_of_roots_is_said_of_whom_it_will_be(daemon: RootDaemon) -> None:
+    """A version that ran as root left one. The token was given to the new user, as the page says."""
+    daemon.add_bot("bot")
+    daemon.state.mkdir()
+    token = daemon.config / "a.token"
+    token.write_text("s3cret")
+    os.chown(token, (uid := service_account(daemon.state).uid), uid)
+    daemon.sources["page"]["token_file"] = "a.token"
+    daemon.start()
+    os.chown(daemon.state, 0, 0)
+
+    assert "run will refuse" not in daemon.cli("check").stdout
+
+
 def test_a_state_folder_within_a_bots_own_does_not_make_it_the_bots_process(daemon: RootDaemon) -> None:
     """What the bot's user lays there could have it act on other bots."""
     bot = daemon.add_bot("bot")
@@ -82,7 +107,11 @@ def test_a_state_folder_within_a_bots_own_does_not_make_it_the_bots_process(daem
     give(bot, BOT)
     was = snapshot(bot)
 
-    assert f"the state folder {daemon.state} is not used: the folder {bot} belongs to {BOT}" in daemon.refusal()
+    assert f"the state folder {daemon.state} is not used: the folder {bot} belongs to {BOT}" in (
+        told := daemon.refusal()
+    )
+    assert "sudo -u" in told  # a bot's folder, or somebody's home, is not root's to take
+    assert "chown" not in told
     assert snapshot(bot) == was
 
 

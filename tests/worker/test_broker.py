@@ -18,7 +18,7 @@ from tests.security.unprivileged import BOT, STRANGER, run_in_child
 from tests.support.actions import wait_until
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
-from watchdog.host import file_state
+from watchdog.host import file_state, systemctl
 from watchdog.host.account import Account, account_by_uid, become
 from watchdog.worker import broker as broker_module
 from watchdog.worker import launch, program
@@ -194,6 +194,27 @@ def test_whoever_is_become_has_nothing_of_roots_left(gid: int | None) -> None:
         return os.getresuid(), os.getresgid(), os.getgroups(), "CapEff:\t0000000000000000" in status
 
     assert run_in_child(look) == ((BOT,) * 3, (65534,) * 3, [], True)
+
+
+@pytest.mark.parametrize(
+    ("booted", "cure"),
+    [
+        (True, "systemctl enable --now trading-watchdog-worker@40001.socket, or run the watchdog as 40001"),
+        (False, "run it as root, which becomes 40001 for that, or as 40001"),
+    ],
+)
+def test_whoever_may_not_act_as_a_bots_user_is_told_what_helps_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, booted: bool, cure: str
+) -> None:
+    monkeypatch.setattr(systemctl, "is_booted", lambda: booted)
+
+    def ask() -> str:
+        become(account_by_uid(STRANGER))
+        with pytest.raises(ActionError) as told:
+            launch.begin(account_by_uid(BOT))
+        return str(told.value)
+
+    assert run_in_child(ask) == f"{STRANGER} may not act as {BOT} — {cure}"
 
 
 def test_an_account_with_groups_has_them_and_no_other() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
 from watchdog.cli.common import open_journal
@@ -36,6 +39,11 @@ def register(commands: Commands) -> None:
 
 
 def print_report(options: argparse.Namespace) -> int:
+    with _open_output(options.output) as output:
+        return _print_report(options, output)
+
+
+def _print_report(options: argparse.Namespace, output: TextIO | None) -> int:
     loaded, journal = open_journal(options.config)
     now = time.time_ns() // 1_000_000
     data = build.collect_data(journal, options.incident, loaded, None, now)
@@ -55,14 +63,26 @@ def print_report(options: argparse.Namespace) -> int:
             print_line(f"trading-watchdog: {error}", is_error=True)
     title, blocks = build.build_report(data, chart)
     text = build.render_html(title, blocks) if options.format == "html" else build.render_markdown(blocks)
-    if options.output is None:
+    if output is None:
         print_lines(text)
         return 0
-    try:
-        options.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WatchdogError(f"{options.output}: {error.strerror} — check the path") from None
+    if output.seekable() and output.tell() > 0:  # neither a pipe nor /dev/null
+        output.truncate(0)
+    output.write(text)
     return 0
+
+
+@contextlib.contextmanager
+def _open_output(path: Path | None) -> Iterator[TextIO | None]:
+    """Opened while we are whoever asked: root lets go on the way to the journal. What stands there stays until it is written."""
+    if path is None:
+        yield None
+        return
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise WatchdogError(f"{path}: {error.strerror} — check the path") from None
 
 
 def _load_samples(config: Config, given: list[str] | None) -> PageList | None:

@@ -41,20 +41,23 @@ def let_go_of_root(
     writes: bool = True,
     begun: BrokerProcess | None = None,
     allowed: JsonObject | None = None,
-) -> None:
+) -> str | None:
     """Nothing when we are not root, or not a process of our own.
 
     `acts`: on targets, so that somebody must stay who may become their owners; `begun`: who has been begun for it already, and
-    `allowed`: what the files allow, where that was read. `writes`: into the state folder.
+    `allowed`: what the files allow, where that was read. `writes`: into the state folder. Returns
+    what a daemon has to say of a right that it could not let go of.
 
     Raises WatchdogError when the state folder cannot be handed over.
     """
     if not is_root():
-        return
-    from watchdog.core.telemetry import log
+        return None
     from watchdog.host import privileges, systemctl
+    from watchdog.host.account import own_account
     from watchdog.journal.lock import OUR_FILES
     from watchdog.worker.program import make_private
+
+    os.environ.setdefault("LOGNAME", own_account().name)  # who asked, whoever we are from here on
 
     make_private()
     if acts:
@@ -69,11 +72,12 @@ def let_go_of_root(
     if writes:
         privileges.hand_over(state, account, OUR_FILES)
     unreadable = privileges.drop(account, _believed_files(path))
-    if unreadable is not None and acts:
-        log.warning(
-            "root alone may read %s: the right to read every file is kept — let user %s read it, or use the unit file",
-            *(unreadable, account.name),
-        )
+    if unreadable is None:
+        return None
+    return (
+        f"root alone may read {unreadable}: the right to read every file is kept — "
+        f"let user {account.name} read it, or use the unit file"
+    )
 
 
 def _believed_files(path: Path) -> list[Path]:
@@ -84,13 +88,12 @@ def _believed_files(path: Path) -> list[Path]:
     from watchdog import config
 
     folder = config.find_files(path).folder
-    program = [Path(sys.executable), Path(os.__file__), Path(__file__)]
     found, owners = [folder], {0, folder.stat().st_uid} if folder.exists() else {0}
     for top, folders, files in os.walk(folder):
         own = [name for name in (*folders, *files) if _owner(Path(top, name)) in owners]
         folders[:] = [name for name in folders if name in own]
         found += [Path(top, name) for name in own]
-    return [*found, *program]
+    return [*found, Path(sys.executable), Path(os.__file__), Path(__file__)]
 
 
 def _owner(path: Path) -> int | None:

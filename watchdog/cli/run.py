@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from watchdog.cli import root
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.core.log_format import JournaldFormatter, LineFormatter, log_uncaught
+from watchdog.core.telemetry import log
 from watchdog.worker.program import make_private
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def _load_as_root(path: Path, broker: root.BrokerProcess) -> tuple[FileStats, Co
     files, state = config.stat_files(path), config.state_folder(path, environ=os.environ)
     loaded = config.load(path, environ=os.environ, uid=privileges.service_account(state).uid)
     safe = not config.unsafe_files(path, uid=os.geteuid())
-    root.let_go_of_root(path, state, acts=True, begun=broker, allowed=allowed(loaded) if safe else None)
+    kept = root.let_go_of_root(path, state, acts=True, begun=broker, allowed=allowed(loaded) if safe else None)
+    if kept is not None:
+        log.warning("%s", kept)
     return files, loaded
 
 

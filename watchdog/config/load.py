@@ -21,6 +21,7 @@ from watchdog.core.protocols import Source
 from watchdog.documents.document import Document
 from watchdog.documents.problems import ConfigError, Problem
 from watchdog.documents.yaml_loader import load_document
+from watchdog.host.privileges import service_account
 from watchdog.plans.models import Plan
 from watchdog.prometheus_rules.imported import ImportedRules
 from watchdog.rules import Check
@@ -131,9 +132,12 @@ def require_files(path: Path) -> ConfigFiles:
 
 
 def _what_run_refuses(draft: Draft, files: ConfigFiles) -> set[Problem]:
-    """The warnings of `check`. Whom the daemon runs as tells the owner of its state folder, where there is one."""
+    """The warnings of `check`. Whom the daemon runs as tells the owner of its state folder, where there is one; root's it
+    gives away as it starts."""
     state = _state_folder(draft)
     uid = state.stat().st_uid if _path_test(Path.is_dir, state) else None
+    if uid == 0:
+        uid = service_account(state).uid
     found = [*find_unsafe_files([*_files_to_protect(files), state], uid), *find_unsafe_references(draft, uid)]
     return {each._replace(what=f"run will refuse this: {each.what}") for each in found}
 

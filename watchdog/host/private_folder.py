@@ -46,8 +46,8 @@ def refuse_foreign_folder(folder: Path) -> None:
     if owner != os.geteuid():
         name, me = user_name(owner), user_name(os.geteuid())
         raise WatchdogError(
-            f"the state folder {folder} belongs to {name}, and this is {me} — say it as that user: sudo -u {name} "
-            f"trading-watchdog …; or, if it is {me}'s to have: chown -R {me} {shlex.quote(str(folder))}"
+            f"the state folder {folder} belongs to {name}, and this is {me} — say it as that user: "
+            f"{say_as(owner)}; or, if it is {me}'s to have: chown -R {me} {shlex.quote(str(folder))}"
         )
 
 
@@ -56,6 +56,12 @@ def make_private_folders(folder: Path) -> None:
     if not folder.parent.exists():
         make_private_folders(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def say_as(uid: int) -> str:
+    """The command that is a command of that user's. Who has no account is nobody to sudo: root goes on as that one by itself."""
+    name = user_name(uid)
+    return "sudo trading-watchdog …" if name == str(uid) else f"sudo -u {name} trading-watchdog …"
 
 
 def create_private_file(path: Path) -> None:

@@ -54,7 +54,10 @@ def hand_over(state: Path, account: Account, ours: Sequence[str]) -> None:
     """
     wrong = find_untrusted_way(_existing(state), (0, account.uid))
     if wrong is not None:
-        raise WatchdogError(f"the state folder {state} is not used: {wrong.describe(with_path=True)} — {wrong.cure}")
+        cure = wrong.cure
+        if wrong.why == "owner":  # a user's own folder, as a home, is not root's to take
+            cure = f"sudo -u {wrong.who} trading-watchdog …, or move `state` to a folder of root's"
+        raise WatchdogError(f"the state folder {state} is not used: {wrong.describe(with_path=True)} — {cure}")
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, folders, files, handle in os.fwalk(state, follow_symlinks=False):

@@ -157,6 +157,11 @@ def mask_command(unit: str) -> tuple[str, ...]:
     return "start", "--", mask_service(resolve_unit(unit))
 
 
+def is_booted() -> bool:
+    """Whether systemd runs this machine, as sd_booted(3) tells it."""
+    return Path("/run/systemd/system").is_dir()
+
+
 def describe_failure(ran: child_process.CommandResult, status: UnitStatus | None = None) -> str:
     """Why systemctl ended as it did, with the cure where that is known; else what the unit is by now."""
     if cure := _cure(ran):
@@ -175,6 +180,6 @@ def _cure(ran: child_process.CommandResult) -> str:
         return _NOT_ALLOWED
     if "trading-watchdog-mask@" in words and "not found" in words:
         return _NO_MASK_SERVICE
-    if "connect to bus" in words and os.geteuid() != 0 and Path("/run/systemd/system").is_dir():
+    if "connect to bus" in words and os.geteuid() != 0 and is_booted():
         return _NO_BUS
     return _NO_SYSTEMD if "not been booted with systemd" in words or "connect to bus" in words else ""

@@ -112,6 +112,7 @@ def run_demo(*, as_json: bool, keep: Path | None) -> int:
         raise WatchdogError(f"the example bot is not at {EXAMPLE_BOT} — run the demo from a clone of the repository")
     if importlib.util.find_spec("hmmlearn") is None:
         raise WatchdogError("the example bot needs hmmlearn — pip install 'trading-watchdog[demo]', or make demo")
+    os.umask(0o022)  # what others may write is not run, and the demo's own files are no exception
     with _work_folder(keep) as folder, _demo_environment(folder) as environment:
         result = environment.run()
     if as_json:
@@ -190,7 +191,7 @@ class DemoEnvironment:
     def _write_repository(self) -> None:
         self.repo.mkdir()
         for name in ("bot.py", "model.py", "config.py", "sp500.csv", ".gitignore"):
-            shutil.copy(EXAMPLE_BOT / name, self.repo / name)
+            shutil.copyfile(EXAMPLE_BOT / name, self.repo / name)
         with (self.repo / ".gitignore").open("a") as ignored:
             ignored.write("bot.pid\n")
         self._git("init", "-q", "-b", "main")
@@ -206,7 +207,7 @@ class DemoEnvironment:
     def _deploy(self) -> str:
         self._git("switch", "-q", "-c", "hmm-v2")
         for name in ("model.py", "config.py"):
-            shutil.copy(EXAMPLE_BOT / "v2" / name, self.repo / name)
+            shutil.copyfile(EXAMPLE_BOT / "v2" / name, self.repo / name)
         self._commit("HMM v2: a faster fit")
         self._git("switch", "-q", "main")
         self._git("merge", "-q", "--no-ff", "-m", "Merge HMM v2", "hmm-v2")

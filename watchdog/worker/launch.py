@@ -15,6 +15,7 @@ from pathlib import Path
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
+from watchdog.host import systemctl
 from watchdog.host.account import Account, own_account
 from watchdog.host.child_process import CommandResult
 from watchdog.worker import program, wire
@@ -190,10 +191,11 @@ def begin(account: Account) -> Server:
         if (path := SOCKETS / f"{name}.sock").exists():
             return SystemdServer(path)
     name = account.name if _UNIT_INSTANCE.fullmatch(account.name) else number
-    raise ActionError(
-        f"{own_account().name} may not act as {account.name} — "
-        f"systemctl enable --now trading-watchdog-worker@{name}.socket, or run the watchdog as {account.name}"
-    )
+    if systemctl.is_booted():
+        cure = f"systemctl enable --now trading-watchdog-worker@{name}.socket, or run the watchdog as {account.name}"
+    else:
+        cure = f"run it as root, which becomes {account.name} for that, or as {account.name}"
+    raise ActionError(f"{own_account().name} may not act as {account.name} — {cure}")
 
 
 def _start(account: Account, control: socket.socket) -> subprocess.Popen[bytes]:
