@@ -36,6 +36,14 @@ def test_a_ladder_climbs_until_a_level_helps_and_trades_again_only_then(harness:
     ]
 
 
+def test_what_a_repair_did_is_its_own_doing_as_soon_as_it_only_watches(harness: RollbackHarness) -> None:
+    harness.queue_run()
+
+    harness.run_to_end()
+
+    assert harness.ended_targets == ["bot", "bot"]  # as the watch began, and as it ended
+
+
 def test_a_bot_does_not_trade_while_it_is_repaired(harness: RollbackHarness) -> None:
     trading = []
     harness.before_call = lambda verb, say: trading.append((verb, say, harness.config_values()["TRADING"]))

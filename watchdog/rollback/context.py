@@ -34,7 +34,7 @@ class RollbackContext(NamedTuple):
     """(target, plan, by, incident): queues a halt; False when there is no such plan."""
     notify: NotifyFunction
     run_ended: Callable[[str], None]
-    """(target): a run is over; what is so now is our own doing."""
+    """(target): a run has done its last step; what is so now is our own doing."""
     close_if_over: Callable[[PlanRun], bool] = lambda _: False
     """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
     rule_machine_configs: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
