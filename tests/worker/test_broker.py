@@ -241,3 +241,17 @@ def test_a_daemon_that_is_no_root_asks_it_and_acts(
         return json.dumps(said)
 
     assert run_in_child(act) == '{"kind": "absent"}'
+
+
+def test_what_it_is_told_counts_once_and_from_whoever_was_root_alone(top: Path) -> None:
+    broker = launch.Broker(*program.start_broker(str(top / "etc")))
+    try:
+        broker.tell({"accounts": [], "units": []})
+        broker.tell({"accounts": [0], "units": ["stop ssh.service"]})
+
+        with pytest.raises(ActionError, match="no target of the files belongs to user 0"):
+            broker.begin(account_by_uid(0)).close()
+        with pytest.raises(ActionError, match="no plan of the files may"):
+            broker.systemctl("stop", "ssh.service", 1_000)
+    finally:
+        broker.close()

@@ -66,8 +66,7 @@ def let_go_of_root(
         broker = launch.Broker(*(begun or begin_broker(path)))
         launch.use_broker(broker)
         systemctl.ask_root = broker.systemctl
-        if allowed is not None:
-            broker.tell(allowed)
+        broker.tell(allowed or {"accounts": [], "units": []})  # whoever we are afterwards tells it nothing any more
     account = privileges.service_account(state)
     if writes:
         privileges.hand_over(state, account, OUR_FILES)

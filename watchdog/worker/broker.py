@@ -39,10 +39,12 @@ class Allowed:
         self._accounts: set[int] = set()
         self._units: set[str] = set()
         self._read_at = float("-inf")
+        self._told = False
 
     def tell(self, found: JsonObject) -> None:
-        """What root has read of the files before it let go; only once, and before anything was asked."""
-        if self._read_at == float("-inf"):
+        """What root has read of the files before it let go: the first that is said, and nothing that is said later."""
+        if not self._told:
+            self._told = True
             self._add(found)
 
     def account(self, uid: int) -> bool:
@@ -66,7 +68,6 @@ class Allowed:
     def _add(self, found: JsonObject) -> None:
         self._accounts |= {*found["accounts"]}
         self._units |= {*found["units"]}
-        self._read_at = time.monotonic()
 
 
 def serve(control: socket.socket, allowed: Allowed) -> None:
