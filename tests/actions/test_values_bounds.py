@@ -53,6 +53,7 @@ DEEP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_file_is_edited_in_little_time(name: str) -> None:
     content, started = LARGE[name].encode(), time.process_time()
@@ -62,6 +63,7 @@ def test_a_large_file_is_edited_in_little_time(name: str) -> None:
     assert time.process_time() - started < SECONDS
 
 
+@pytest.mark.slow
 def test_one_line_that_is_a_dict_of_thousands_is_edited_in_little_time() -> None:
     content = 'D = {"x": True, ' + "".join(f"'k{i}': {i}, " for i in range(60_000)) + "}\n"
     started = time.process_time()

@@ -185,6 +185,7 @@ def test_a_snapshot_is_taken_and_restored_and_every_file_stays_the_bots(world: W
     assert world.owners(world.bot) == {BOT}
 
 
+@pytest.mark.slow
 def test_a_file_whose_name_is_not_utf8_is_saved_and_restored_like_any_other(world: World) -> None:
     odd = world.bot / os.fsdecode(b"odd\xff.txt")
     odd.write_text("one\n")
@@ -221,6 +222,7 @@ def test_a_link_in_the_bots_folder_has_no_command_read_what_root_alone_may(
     assert not [path for path in kept if path.is_file() and OUTSIDE in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_restore_writes_through_no_link_that_the_bot_has_laid_meanwhile(world: World) -> None:
     world.run_well("snapshot", "--tag", "before", "--save", ".env")
     (world.bot / ".env").unlink()

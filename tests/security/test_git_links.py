@@ -105,6 +105,7 @@ WRITTEN_BY_GIT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confined", [False, pytest.param(True, marks=needs_landlock)])
 @pytest.mark.parametrize("name", WRITTEN_BY_GIT)
 def test_a_link_where_git_would_write_is_refused_before_anything_is_touched(

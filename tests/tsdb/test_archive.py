@@ -634,6 +634,7 @@ def keep_order(dog: ArchiveHarness, now: int, *orders: int) -> None:
     dog.store.ingest("bot", now, [Sample("trades", (("order", str(each)),), now, 1.0) for each in orders])
 
 
+@pytest.mark.slow
 def test_names_of_which_no_sample_is_left_leave_the_file(tmp_path: Path) -> None:
     dog = ArchiveHarness(tmp_path, {}, T, RetentionLimits(raw=D, coarse=2 * D, max_bytes=2**30))
     for minute in range(300):

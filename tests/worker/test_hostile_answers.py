@@ -152,6 +152,7 @@ MANY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", MANY.values(), ids=MANY)
 def test_millions_of_parts_are_refused_without_reading_them(
     monkeypatch: pytest.MonkeyPatch, fake: Callable[[Serve], WorkerExecutor], payload: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 from watchdog.core.errors import ActionError
@@ -126,13 +126,18 @@ class StepExecutor:
         call: Callable[..., T] = self._context.executor.call
         return cast(T, await self.run_in_thread(deadline, call, self.location, function, *args, **kwargs))
 
-    async def terminate_child(self, pid: int, started: float, wait_s: float = 0.0) -> None:
-        """Ends a program that the target's owner has started. Raises ActionError when it cannot be ended.
+    async def terminate_child(self, pid: int, started: float, wait_s: float = 0.0, *, owners: bool = True) -> None:
+        """Ends a program that the target's owner has started, or we ourselves. Raises ActionError when it cannot be ended.
 
         Asked beside everything else: what hangs is what it shall end.
         """
-        call = self._context.executor.call
-        await asyncio.to_thread(call, self.location, child_process.terminate_leftover, pid, started, wait_s)
+        end: Callable[..., None] = child_process.terminate_leftover
+        if owners:
+            end = partial(self._context.executor.call, self.location, end)
+        try:
+            await self._context.offload(f"ending {pid}", wait_s + PROBE_TIMEOUT_S, end, pid, started, wait_s)
+        except (DeadlineExceededError, StillBusyError):
+            raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True) from None
 
     async def _run_step(self, step: StepId, template: Action) -> bool:
         """One step, with its retries."""
@@ -238,11 +243,9 @@ class StepExecutor:
             return "unknown"
         try:
             if step.child_pid is not None and step.child_started is not None:
-                wait = PROBE_TIMEOUT_S / 2
-                if action.runs_as_owner:
-                    await self.terminate_child(step.child_pid, step.child_started, wait)
-                else:
-                    await asyncio.to_thread(child_process.terminate_leftover, step.child_pid, step.child_started, wait)
+                await self.terminate_child(
+                    step.child_pid, step.child_started, PROBE_TIMEOUT_S / 2, owners=action.runs_as_owner
+                )
         except ActionError as error:
             log.warning("%s: %s", self._run.target, error)
             return "unknown"
