@@ -165,8 +165,9 @@ def check_worker_restart(harness: SystemdHarness, bot: psutil.Process) -> None:
 def check_hang(harness: SystemdHarness) -> None:
     git = Path("/srv/bin/git")
     git.parent.mkdir()
+    known = harness.repo / ".git"  # where the step may look and write
     git.write_text(
-        '#!/bin/sh\nif [ -e /run/hang ]; then echo $$ >/tmp/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
+        f'#!/bin/sh\nif [ -e {known}/hang ]; then echo $$ >{known}/hung; exec sleep 60; fi\nexec /usr/bin/git "$@"\n'
     )
     git.chmod(0o755)
     write_drop_in(f"{harness.worker}.service", "git", "Environment=PATH=/srv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -174,8 +175,8 @@ def check_hang(harness: SystemdHarness) -> None:
     systemctl("restart", SERVICE)
     report("end on request", "Deactivated successfully" in service_log().split("Stopping")[-1])
     pid = main_pid()
-    Path("/run/hang").touch()
-    hung = Path("/tmp/hung")
+    (known / "hang").touch()
+    hung = known / "hung"
     wait_until(lambda: hung.exists() and hung.read_text(), "git hangs")
     wait_for_watchdog_pings()
     report("alive while git hangs", main_pid() == pid)
@@ -187,7 +188,7 @@ def check_hang(harness: SystemdHarness) -> None:
     report("seconds to restart while git hangs", time.monotonic() - begun)
     wait_until(lambda: not stuck.is_running(), "the git that hung was ended")
     report("a git that hangs ends with the watchdog", True)
-    Path("/run/hang").unlink()
+    (known / "hang").unlink()
     pid = main_pid()
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: main_pid() not in (0, pid) and get_property(SERVICE, "ActiveState") == "active", "started again")
