@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 SECONDS = {"killed": "601", "logging": "602", "counting": "603", "talking": "604"}
 """Each bot's step sleeps for a time of its own, by which it is known."""
 PIDFD_GETFD = 438
-RACES = (1, 2, 4, 7)
+RACES = (1, 2, 4)
 
 
 def prepare(daemon: RootDaemon) -> None:
