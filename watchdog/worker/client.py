@@ -49,6 +49,7 @@ class WorkerExecutor:
         """`timeout`: seconds that a call may take whose caller says nothing (`call_deadline`)."""
         self._timeout = timeout
         self._accounts: dict[int, _AccountWorkers] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
     def act_as_owner(self, action: Action, target: Target) -> Action:
@@ -70,16 +71,20 @@ class WorkerExecutor:
         try:
             self._workers(target_account(target)).warm_up(target.repo)
         except ActionError as error:
-            log.warning("nothing can be done to a target: %s", error)
+            if not self._closed:
+                log.warning("nothing can be done to a target: %s", error)
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for workers in self._accounts.values():
                 workers.close()
             self._accounts.clear()
 
     def _workers(self, account: Account) -> _AccountWorkers:
         with self._lock:
+            if self._closed:  # a thread that was to make one ready comes late
+                raise ActionError("the watchdog is ending")
             if account.uid not in self._accounts:
                 self._accounts[account.uid] = _AccountWorkers(account, self._timeout)
             return self._accounts[account.uid]
