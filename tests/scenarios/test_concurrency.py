@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.crash.harness import run_in_fork
+from tests.e2e.harness import wait_until
 from tests.scenarios.harness import ScenarioHarness
 from tests.support.actions import GitRepo, make_action
 from watchdog.actions.git import index_lock, repository
@@ -210,16 +211,16 @@ def test_a_unit_that_a_person_stops_in_the_middle_of_a_plan_stays_down_and_one_t
 # ─ whole processes ─
 
 
-@pytest.mark.slow
-def test_of_two_commands_at_once_one_acts_and_both_end(tmp_path: Path) -> None:
-    """No daemon runs: each would be one."""
-    repo = GitRepo(tmp_path / "bot")
+def prepare_halt(folder: Path) -> tuple[Path, list[str]]:
+    """(the file in which the halt's one step leaves its mark, the words of a command but for what it does)."""
+    repo = GitRepo(folder / "bot")
     repo.commit("v1", config__py="TRADING = True\n")
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "watchdog.yaml").write_text(
-        f'sources: {{bot: {{type: scrape, url: "http://127.0.0.1:1/metrics"}}}}\nstate: {tmp_path / "state"}\n'
+    (folder / "rules").mkdir()
+    (folder / "watchdog.yaml").write_text(
+        'sources: {bot: {type: scrape, url: "http://127.0.0.1:1/metrics"}}\n'
+        f'state: {folder / "state"}\nweb: {{listen: "127.0.0.1:0"}}\n'
     )
-    (tmp_path / "rules" / "bot.yaml").write_text(f"""\
+    (folder / "rules" / "bot.yaml").write_text(f"""\
 targets: {{bot: {{repo: {repo.path}}}}}
 plans:
   halt:
@@ -228,14 +229,41 @@ plans:
       - {{name: stop, steps: [{{do: command, run: [sh, -c, "echo one >> effects; sleep 1"], check: [test, -e, effects]}}],
          verify: {{run: ["true"], give_up: 5s}}}}
 """)
-    argv = [sys.executable, "-m", "watchdog", "rollback", "halt", "--yes", "--config", str(tmp_path)]
+    return repo.path / "effects", [sys.executable, "-m", "watchdog"]
+
+
+@pytest.mark.slow
+def test_of_two_commands_at_once_one_acts_and_both_end(tmp_path: Path) -> None:
+    """No daemon runs: each would be one."""
+    effects, program = prepare_halt(tmp_path)
+    argv = [*program, "rollback", "halt", "--yes", "--config", str(tmp_path)]
     both = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     said = [one.communicate(timeout=60)[0] for one in both]
 
-    assert (repo.path / "effects").read_text() == "one\n", said
+    assert effects.read_text() == "one\n", said
     assert 0 in [one.returncode for one in both], said
     code, text = run_in_fork(lambda: _assert_no_overlap(tmp_path / "state" / "journal.db"))
     assert code == 0, (text, said)
+
+
+@pytest.mark.slow
+def test_a_command_whose_daemon_dies_carries_its_run_out_itself(tmp_path: Path) -> None:
+    effects, program = prepare_halt(tmp_path)
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        daemon = subprocess.Popen([*program, "run", "--config", str(tmp_path)], stderr=stream)
+    try:
+        wait_until(lambda: "watching" in log.read_text(), "it watches")
+        command = subprocess.Popen(
+            [*program, "rollback", "halt", "--yes", "--config", str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        wait_until(effects.exists, "the step is at work")
+    finally:
+        daemon.kill()
+        daemon.wait()
+    said = command.communicate(timeout=60)[0]
+
+    assert (command.returncode, effects.read_text()) == (0, "one\n"), said
 
 
 def _assert_no_overlap(path: Path) -> None:

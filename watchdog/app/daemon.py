@@ -84,7 +84,6 @@ class Daemon:
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
         self._executor = WorkerExecutor()
-        self._executor.warm_up_soon(self.config.targets.values())
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
@@ -130,7 +129,7 @@ class Daemon:
             apply_config=self._apply_config,
             notify=self._notify,
         )
-        self._can_act = True
+        self._broker_end_told = False
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -152,6 +151,7 @@ class Daemon:
 
     async def start(self, *, web: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
+        self._executor.warm_up_soon(self.config.targets.values())
         owner_executor.set(self._executor)
         if web:
             self._start_web()
@@ -296,8 +296,8 @@ class Daemon:
         await self.pipeline.prefetch(now)
         self._judge()
         try:
-            if self._can_act and (why := launch.describe_problem()) is not None:
-                self._can_act = False
+            if not self._broker_end_told and (why := launch.describe_problem()) is not None:
+                self._broker_end_told = True
                 self._notify(Message("crit", why))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_reason_option, add_yes_option, duration
 from watchdog.cli.common import confirm, current_user, open_journal, run_as_json, send_request
@@ -19,6 +20,12 @@ from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal
 from watchdog.web.status_rows import format_time
+
+if TYPE_CHECKING:
+    from watchdog.app.daemon import Daemon
+
+_RESTART_TIME = 5.0
+"""Seconds in which a daemon that ended, or was killed, is back when somebody starts it again."""
 
 
 def register(commands: Commands) -> None:
@@ -133,27 +140,30 @@ def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], q
         lock.release()
         journal.close()
         confirm(options, question)
-        return _run_without_daemon(options, kind, args)
+        return _run_without_daemon(options, lambda daemon: _answer_alone(daemon, kind, args))
     if getattr(options, "takeover", False):
         journal.close()
         confirm(options, f"{question} The daemon (process {lock.holder_pid()}) is ended for it.")
         if not lock.take_over():
             raise WatchdogError(f"process {lock.holder_pid()} is alive: it does it itself — leave --takeover away")
-        return _run_without_daemon(options, kind, args, lock)
+        return _run_without_daemon(options, lambda daemon: _answer_alone(daemon, kind, args), lock)
     confirm(options, question)
     ok, text = send_request(journal, kind, args)
     if not ok:
         raise WatchdogError(text)
     run = int(text)
-    _follow_run(journal, run, quiet=options.json)
+    while not _follow_run(journal, run, lock, quiet=options.json):
+        if lock.acquire():  # else somebody is there again
+            journal.close()
+            return _run_without_daemon(options, lambda _: run, lock)
     return _print_outcome(journal, run, options.json)
 
 
 def _run_without_daemon(
-    options: argparse.Namespace, kind: str, args: dict[str, Any], lock: StateLock | None = None
+    options: argparse.Namespace, begin: Callable[[Daemon], int], lock: StateLock | None = None
 ) -> int:
-    """No daemon runs: this process is it, for one run, under the same lock and journal."""
-    from watchdog.app.daemon import Daemon, wall_clock
+    """No daemon runs: this process is it, for one run, under the same lock and journal. `begin` says which run that is."""
+    from watchdog.app.daemon import Daemon
 
     log_to_stderr(logging.WARNING if options.json else logging.INFO)
 
@@ -161,17 +171,24 @@ def _run_without_daemon(
         daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock)
         await daemon.start(web=False)
         try:
-            ok, text = daemon.request_handler.answer(Request(0, wall_clock(), kind, args, current_user()), wall_clock())
-            if not ok:
-                raise WatchdogError(text)
+            run = begin(daemon)
             daemon.rollback.wake()
-            while daemon.journal.runs.get_run(int(text)).ended is None:
+            while daemon.journal.runs.get_run(run).ended is None:
                 await asyncio.sleep(0.2)
-            return _print_outcome(daemon.journal, int(text), options.json)
+            return _print_outcome(daemon.journal, run, options.json)
         finally:
             await daemon.stop()
 
     return asyncio.run(alone())
+
+
+def _answer_alone(daemon: Daemon, kind: str, args: dict[str, Any]) -> int:
+    """The run that was asked for. Raises WatchdogError when it is refused."""
+    now = time.time_ns() // 1_000_000
+    ok, text = daemon.request_handler.answer(Request(0, now, kind, args, current_user()), now)
+    if not ok:
+        raise WatchdogError(text)
+    return int(text)
 
 
 def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
@@ -183,9 +200,9 @@ def _print_outcome(journal: Journal, number: int, as_json: bool) -> int:
     return 0 if run.outcome in ("proven", "dry-run", "not-needed") else 1
 
 
-def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
-    """Prints the run's timeline as it grows, until it has ended."""
-    seen = 0
+def _follow_run(journal: Journal, run: int, lock: StateLock, *, quiet: bool) -> bool:
+    """Prints the run's timeline as it grows, until it has ended. False: nobody has been there for a while to carry it out."""
+    seen, last_held = 0, time.monotonic()
     while True:
         over = journal.runs.get_run(run).ended is not None
         for event in journal.timeline.list_events_after(seen, run=run):
@@ -193,12 +210,16 @@ def _follow_run(journal: Journal, run: int, *, quiet: bool) -> None:
             if not quiet:
                 print_line(f"{format_time(event.t)}  {event.text}", flush=True)
         if over:
-            return
+            return True
+        if lock.heartbeat_age() is not None:
+            last_held = time.monotonic()
+        elif time.monotonic() > last_held + _RESTART_TIME:
+            return False
         time.sleep(0.2)
 
 
 def resume(options: argparse.Namespace) -> int:
-    loaded, journal = open_journal(options.config, acts=True)
+    loaded, journal = open_journal(options.config)
     lock = StateLock(loaded.state)
     if lock.acquire():
         lock.release()
@@ -238,7 +259,7 @@ def silence(options: argparse.Namespace) -> int:
 
 def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int:
     """Through the daemon; when none runs, straight into the journal under the same lock."""
-    loaded, journal = open_journal(options.config, acts=True)
+    loaded, journal = open_journal(options.config)
     lock = StateLock(loaded.state)
     if not lock.acquire():
         return _print_answer(options, send_request(journal, kind, args))
