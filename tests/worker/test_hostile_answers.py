@@ -206,6 +206,14 @@ def test_one_who_starts_programs_without_end_is_let_go(fake: Callable[[Serve], W
     assert len(noted) == client._MAX_PROGRAMS
 
 
+def test_one_who_speaks_unasked_while_it_is_kept_is_not_asked_again(fake: Callable[[Serve], WorkerExecutor]) -> None:
+    """Whoever is the account can write into what is kept: the next step of its bot shall not fail for it."""
+    absent = frame(b"A", json.dumps({"result": {"kind": "absent"}}))
+    executor = fake(saying(absent, b"\xff" * 16))
+
+    assert [ask(executor) for _ in range(3)] == [{"kind": "absent"}] * 3
+
+
 def test_one_who_reads_nothing_is_ended_in_time(fake: Callable[[Serve], WorkerExecutor], tmp_path: Path) -> None:
     gate = threading.Event()
     large = tmp_path / "copy"

@@ -193,6 +193,9 @@ class _AccountWorkers:
             if ready is None or "error" in ready:
                 connection.close()
                 return None, None
+        if not _is_quiet(connection):
+            connection.close()
+            return None, None
         try:
             answer = self._ask(connection, question, input_file, deadline)
         except _NotAskedError:  # it ended while nobody used it
@@ -291,6 +294,17 @@ class _AccountWorkers:
         if "traceback" in answer:
             log.error("the worker of %s: %s", self._account.name, _readable(str(answer["traceback"])))
         raise ActionError(_readable(str(answer["error"])), may_have_happened=answer.get("may_have_happened") is True)
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    """False when the other end has closed it, or has said something that nobody asked."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _readable(text: str, limit: int = 4_000) -> str:
