@@ -53,7 +53,7 @@ class WorkerExecutor:
         self._lock = threading.Lock()
 
     def act_as_owner(self, action: Action, target: Target) -> Action:
-        return RemoteAction(action, target, self) if action.runs_as_owner else action
+        return cast(Action, RemoteAction(action, target, self)) if action.runs_as_owner else action
 
     def call(self, target: Target, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert not kwargs
@@ -219,7 +219,7 @@ class _AccountWorkers:
             return self._await_answer(connection, deadline)
         except BaseException:
             with contextlib.suppress(wire.WireError, wire.DeadlineError):
-                wire.send(connection, b"X", None, 0)
+                wire.send(connection, b"X", None, time.monotonic() + 0.1)
             connection.close()
             raise
 

@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, NoReturn
 
 MAX_BYTES = 16 << 20
@@ -40,18 +41,9 @@ def send(connection: socket.socket, kind: FrameKind, data: object, deadline: flo
     payload = json.dumps(data, separators=(",", ":")).encode()
     if len(payload) > MAX_BYTES:
         raise WireError(f"{len(payload)} bytes are more than one frame takes ({MAX_BYTES})")
-    try:
-        if deadline is not None:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    with _until(connection, deadline) as time_left:
+        time_left()
         connection.sendall(_HEADER.pack(kind, len(payload)) + payload)
-    except TimeoutError:
-        raise DeadlineError from None
-    except OSError as problem:
-        raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
-    finally:
-        if deadline is not None:
-            with contextlib.suppress(OSError):
-                connection.settimeout(None)
 
 
 def receive(connection: socket.socket, deadline: float | None = None) -> Frame | None:
@@ -91,19 +83,31 @@ def _refuse_constant(name: str) -> NoReturn:
 def _read(connection: socket.socket, size: int, deadline: float | None) -> bytes:
     """That many bytes; none when the stream has ended ahead of the first."""
     found = bytearray()
-    try:
+    with _until(connection, deadline) as time_left:
         while len(found) < size:
-            if deadline is not None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise DeadlineError
-                connection.settimeout(remaining)
+            time_left()
             chunk = connection.recv(min(size - len(found), 1 << 20))
             if not chunk:
                 if found:
                     raise WireError("the other end stopped in the middle of a frame")
                 return b""
             found += chunk
+    return bytes(found)
+
+
+@contextlib.contextmanager
+def _until(connection: socket.socket, deadline: float | None) -> Iterator[Callable[[], None]]:
+    """What is called ahead of each call to the kernel, so that none lasts beyond the deadline. Raises WireError, DeadlineError."""
+
+    def time_left() -> None:
+        if deadline is not None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise DeadlineError
+            connection.settimeout(remaining)
+
+    try:
+        yield time_left
     except TimeoutError:
         raise DeadlineError from None
     except OSError as problem:
@@ -112,4 +116,3 @@ def _read(connection: socket.socket, size: int, deadline: float | None) -> bytes
         if deadline is not None:
             with contextlib.suppress(OSError):
                 connection.settimeout(None)
-    return bytes(found)
