@@ -67,7 +67,7 @@ def rule_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in ("check", "polkit"):
         monkeypatch.setattr(f"watchdog.cli.{module}.POLKIT_RULE_FILE", str(path))
         monkeypatch.setattr(f"watchdog.cli.{module}.resolve_unit", with_suffix)
-        monkeypatch.setattr(f"watchdog.cli.{module}.DEFAULT_USER", "nobody")
+        monkeypatch.setattr(f"watchdog.cli.{module}.SERVICE_USER", "nobody")
     return path
 
 
@@ -164,7 +164,7 @@ def test_check_says_what_the_rule_lacks_and_what_it_has_too_much(
 def test_check_says_nothing_of_polkit_where_the_watchdog_has_no_user_of_its_own(
     folder: Path, rule_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("watchdog.cli.check.DEFAULT_USER", "nobody-of-that-name")
+    monkeypatch.setattr("watchdog.cli.check.SERVICE_USER", "nobody-of-that-name")
     main(["check", "--config", str(folder)])
 
     assert not rule_file.exists()

@@ -16,13 +16,14 @@ from watchdog.cli.output import print_data, print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
-from watchdog.config.polkit import DEFAULT_USER, describe_differences, unit_operations
+from watchdog.config.polkit import describe_differences, unit_operations
 from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.protocols import Source
 from watchdog.documents.problems import unknown_name
 from watchdog.host.account import account_by_name
+from watchdog.host.privileges import SERVICE_USER
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
@@ -125,7 +126,7 @@ def _polkit_differences(checked: Config) -> list[str]:
     if not checked.sources:
         return []  # rule files alone
     try:
-        account_by_name(DEFAULT_USER)
+        account_by_name(SERVICE_USER)
         rule = Path(POLKIT_RULE_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         rule = None

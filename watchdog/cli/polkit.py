@@ -10,8 +10,9 @@ from pathlib import Path
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.output import print_data, print_line
-from watchdog.config.polkit import DEFAULT_USER, polkit_rule, unit_operations
+from watchdog.config.polkit import polkit_rule, unit_operations
 from watchdog.core.errors import WatchdogError
+from watchdog.host.privileges import SERVICE_USER
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 
 
@@ -24,7 +25,7 @@ def register(commands: Commands) -> None:
         as_json=False,
     )
     command.add_argument("--write", action="store_true", help=f"write it to {POLKIT_RULE_FILE} instead")
-    command.add_argument("--user", default=DEFAULT_USER, metavar="NAME", help="as whom it runs (%(default)s)")
+    command.add_argument("--user", default=SERVICE_USER, metavar="NAME", help="as whom it runs (%(default)s)")
     add_config_option(command)
 
 

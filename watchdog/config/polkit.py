@@ -13,9 +13,6 @@ from watchdog.core.target import Target
 from watchdog.host.systemctl import mask_service
 from watchdog.plans.models import all_steps
 
-DEFAULT_USER = "trading-watchdog"
-"""As which the shipped unit runs."""
-
 _HEAD = """\
 // What the plans of the trading watchdog do to units. Written by `trading-watchdog polkit`: to be written anew when the plans
 // name other units, and `trading-watchdog check` says when.

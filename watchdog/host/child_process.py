@@ -267,8 +267,8 @@ def _become_instead(instead: Callable[[], int], env: dict[str, str]) -> NoReturn
 
 
 def _reset_oom_score(pid: int) -> None:
-    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); what it starts must not be, nor a bot
-    that is started by it."""
+    """A watchdog that is spared when memory runs out (``OOMScoreAdjust=`` of its unit) is so alone: what it starts is not,
+    nor a bot that is started by it."""
     path = Path(f"/proc/{pid}/oom_score_adj")
     with contextlib.suppress(OSError):  # then it is as it was, or gone
         if path.read_text().startswith("-"):

@@ -129,7 +129,7 @@ def _ensure_regular(file: int) -> None:
 
 
 def _reset_oom_score() -> None:
-    """When memory runs out the watchdog is spared (``OOMScoreAdjust=`` of its unit); a bot that leaks must not be."""
+    """A watchdog that is spared when memory runs out (``OOMScoreAdjust=`` of its unit) is so alone: a bot that leaks is not."""
     try:
         with open("/proc/self/oom_score_adj", "r+") as file:
             if file.read().startswith("-"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pwd
 import re
 import signal
 import stat
@@ -23,6 +22,7 @@ from watchdog.core.errors import ActionError
 from watchdog.core.target import ProcessSpec
 from watchdog.host import child_process
 from watchdog.host.folder import open_folder, resolve
+from watchdog.host.trust import user_name
 
 if TYPE_CHECKING:
     import psutil
@@ -101,13 +101,6 @@ def belongs_to(process: psutil.Process, uid: int) -> bool:
     """Whether that user started it, and it has the rights of nobody else. Raises psutil.Error."""
     uids = process.uids()
     return bool(uids.real == uid == uids.effective)
-
-
-def user_name(uid: int) -> str:
-    """For people; the number where there is no such user."""
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return str(uid)
 
 
 def find_process(spec: ProcessSpec, known: RunningProcess | None = None) -> RunningProcess | None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import stat
 import struct
 from collections.abc import Sequence, Set
 from fnmatch import fnmatch
 from pathlib import Path
 
-from watchdog.core.errors import WatchdogError
+from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.text import escape
-from watchdog.host.account import Account, account_by_uid, become
+from watchdog.host.account import Account, account_by_name, account_by_uid, become
 from watchdog.host.trust import find_untrusted_itself, find_untrusted_way
 
 SERVICE_USER = "trading-watchdog"
+"""As which the shipped unit runs."""
 _SERVICE_UID = 61_913
 """Whom it is on a machine that has no such user: a number out of those that systemd gives to services for a while."""
 
@@ -40,8 +40,8 @@ def service_account(state: Path) -> Account:
         if find_untrusted_way(way, (0,)) is None and find_untrusted_itself(way, (0,)) is None:
             return account_by_uid(owner.st_uid, owner.st_gid)
     try:
-        return account_by_uid(pwd.getpwnam(SERVICE_USER).pw_uid)
-    except KeyError:
+        return account_by_name(SERVICE_USER)
+    except ActionError:
         return Account(str(_SERVICE_UID), _SERVICE_UID, _SERVICE_UID, (), "/")
 
 

@@ -18,6 +18,7 @@ from watchdog.core.target import Target
 from watchdog.host import pid_file
 from watchdog.host.account import account_by_name, own_account
 from watchdog.host.systemctl import SystemctlError, unit_status
+from watchdog.host.trust import user_name
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
@@ -74,8 +75,8 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
         return process if owner == _uid_of(user) else None
     if file.owner not in (0, owner):
         raise SourceError(
-            f"pid_file {path} of {pid_file.user_name(file.owner)} names process {file.pid} of "
-            f"{pid_file.user_name(owner)} — say user: {pid_file.user_name(owner)} if that is the one"
+            f"pid_file {path} of {user_name(file.owner)} names process {file.pid} of "
+            f"{user_name(owner)} — say user: {user_name(owner)} if that is the one"
         )
     return process
 
@@ -137,7 +138,7 @@ def find_by_cmdline(pattern: Pattern, user: str | None, state: SourceState) -> p
     left = [process for pid, (process, _) in firsts.items() if pid not in wrappers]
     if len(left) > 1:
         pids = ", ".join(str(process.pid) for process in left[:5])
-        users = sorted({pid_file.user_name(owners[process.pid]) for process in left})
+        users = sorted({user_name(owners[process.pid]) for process in left})
         cure = "make cmdline narrower, or use unit or pid_file"
         if len(users) > 1:
             cure = f"say user: {' or '.join(users[:5])}"
