@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,8 +10,11 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 SANDBOX_SCRIPT = Path(__file__).with_name("sandbox.sh")
@@ -98,3 +102,16 @@ class SystemdSandbox:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(30)
+
+
+@contextlib.contextmanager
+def all_at_once(
+    stories: Sequence[str], factory: pytest.TempPathFactory, module: str = "scenarios"
+) -> Iterator[dict[str, SystemdSandbox]]:
+    """One box for each story, of this file of scenarios: they mostly wait. Skips where there is no systemd to boot."""
+    if missing := sandbox_unavailable():
+        pytest.skip(missing)
+    started = {story: SystemdSandbox(story, factory.mktemp(story), module) for story in stories}
+    yield started
+    for box in started.values():
+        box.close()

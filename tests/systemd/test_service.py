@@ -6,23 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, sandbox_unavailable
+from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, all_at_once
 
 pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture(scope="module")
 def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SystemdSandbox]]:
-    """All stories at once: they mostly wait."""
-    if missing := sandbox_unavailable():
-        pytest.skip(missing)
-    started = {
-        story: SystemdSandbox(story, tmp_path_factory.mktemp(story))
-        for story in ("service", "ladder", "falls", "units")
-    }
-    yield started
-    for box in started.values():
-        box.close()
+    with all_at_once(("service", "ladder", "falls", "units"), tmp_path_factory) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

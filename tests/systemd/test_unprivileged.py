@@ -6,22 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, sandbox_unavailable
+from tests.systemd.sandbox import ScenarioResults, SystemdSandbox, all_at_once
 
 pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture(scope="module")
 def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SystemdSandbox]]:
-    if missing := sandbox_unavailable():
-        pytest.skip(missing)
-    started = {
-        story: SystemdSandbox(story, tmp_path_factory.mktemp(story), "unprivileged")
-        for story in ("watching", "hands", "installing")
-    }
-    yield started
-    for box in started.values():
-        box.close()
+    with all_at_once(("watching", "acting", "installing"), tmp_path_factory, "unprivileged") as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +23,8 @@ def watching(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
 
 
 @pytest.fixture(scope="module")
-def hands(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
-    return sandboxes["hands"].wait_for_results()
+def acting(sandboxes: dict[str, SystemdSandbox]) -> ScenarioResults:
+    return sandboxes["acting"].wait_for_results()
 
 
 @pytest.fixture(scope="module")
@@ -121,45 +114,45 @@ def test_whoever_takes_over_the_watchdogs_user_may_do_to_units_what_the_plans_do
 # ─ what is done to the bot, by a worker of its user ─
 
 
-def test_a_bad_merge_is_reverted_in_a_repository_of_another_users(hands: ScenarioResults) -> None:
-    outcome, steps = hands["ladder"]
+def test_a_bad_merge_is_reverted_in_a_repository_of_another_users(acting: ScenarioResults) -> None:
+    outcome, steps = acting["ladder"]
 
     assert outcome == "proven"
     assert [status for _, status in steps] == ["done"] * 6
     assert [say for say, _ in steps][3] == "git revert v2-merge"
-    assert hands["repository after the ladder"] == [['Revert "Merge v2"'], ""]
+    assert acting["repository after the ladder"] == [['Revert "Merge v2"'], ""]
 
 
-def test_what_a_repair_did_is_undone(hands: ScenarioResults) -> None:
-    assert hands["undo"] == [0, ""]
-    assert hands["v2 is back"]
+def test_what_a_repair_did_is_undone(acting: ScenarioResults) -> None:
+    assert acting["undo"] == [0, ""]
+    assert acting["v2 is back"]
 
 
-def test_what_a_bot_remembers_is_archived_by_its_user_for_its_user(hands: ScenarioResults) -> None:
-    assert hands["tidy"]["outcome"] == "proven", hands["tidy"]
-    assert hands["archive"] == ["botuser", "0o600"]
-    assert hands["archived"] == {"memory/regimes.json": "[1, 2]\n", "memory/positions.json": "{}\n"}
-    assert hands["archived is gone"]
+def test_what_a_bot_remembers_is_archived_by_its_user_for_its_user(acting: ScenarioResults) -> None:
+    assert acting["tidy"]["outcome"] == "proven", acting["tidy"]
+    assert acting["archive"] == ["botuser", "0o600"]
+    assert acting["archived"] == {"memory/regimes.json": "[1, 2]\n", "memory/positions.json": "{}\n"}
+    assert acting["archived is gone"]
 
 
-def test_a_halt_sets_flags_in_a_file_that_stays_its_owners(hands: ScenarioResults) -> None:
-    assert hands["halt"]["outcome"] == "proven", hands["halt"]
-    assert hands["flags"] == ["TRADING = False  # new positions", "botuser"]
-    assert hands["strangers in the repository"] == []
+def test_a_halt_sets_flags_in_a_file_that_stays_its_owners(acting: ScenarioResults) -> None:
+    assert acting["halt"]["outcome"] == "proven", acting["halt"]
+    assert acting["flags"] == ["TRADING = False  # new positions", "botuser"]
+    assert acting["strangers in the repository"] == []
 
 
-def test_a_user_whose_name_fits_no_unit_is_called_by_number_and_acts_with_its_groups(hands: ScenarioResults) -> None:
-    number = hands["odd user's number"]
-    ((_, status, detail),) = hands["odd user without a worker"]["steps"]
+def test_a_user_whose_name_fits_no_unit_is_called_by_number_and_acts_with_its_groups(acting: ScenarioResults) -> None:
+    number = acting["odd user's number"]
+    ((_, status, detail),) = acting["odd user without a worker"]["steps"]
 
-    (warned,) = hands["odd user, at the reload"]
+    (warned,) = acting["odd user, at the reload"]
     assert warned.startswith(
         "WARNING nothing can be done to a target: trading-watchdog may not act as odd$ — systemctl "
     )
     assert status == "failed"
     assert f" — systemctl enable --now trading-watchdog-worker@{number}.socket, or " in detail
-    assert hands["odd user"]["outcome"] == "proven", hands["odd user"]
-    assert hands["odd user told"] == ["odd$", ["odd$", "games"]]
+    assert acting["odd user"]["outcome"] == "proven", acting["odd user"]
+    assert acting["odd user told"] == ["odd$", ["odd$", "games"]]
 
 
 # ─ the page that says how ─

@@ -232,7 +232,7 @@ def report_privileges(harness: UnprivilegedHarness) -> None:
 # ─ what is done to the bot ─
 
 
-def hands() -> None:
+def acting() -> None:
     """Flag, revert, restart, undo, archive and halt on a bot of another user's, by the worker of that user alone."""
     night = UnprivilegedHarness()
     night.write_service_config(plans=TIDY_PLAN)
@@ -335,7 +335,7 @@ def installing() -> None:
         report(f"status for {user}", [ran.returncode, ran.stderr, bool(json.loads(ran.stdout or "{}").get("rules"))])
 
 
-STORIES = {story.__name__: story for story in (watching, hands, installing)}
+STORIES = {story.__name__: story for story in (watching, acting, installing)}
 
 if __name__ == "__main__":
     try:

@@ -1,4 +1,4 @@
-"""Whose hands: the account under which a target is looked at and acted on."""
+"""The account under which a target is looked at and acted on."""
 
 from __future__ import annotations
 
