@@ -259,17 +259,22 @@ class RootDaemon:
         assert self.process is not None
         return self.process.pid
 
-    def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
-
-    def workers(self, uid: int = BOT) -> list[psutil.Process]:
-        """Processes of that user that we have begun, those that answer (the leaders of their groups) last."""
+    def descendants(self, uid: int | None = None) -> list[psutil.Process]:
+        """What lives of what it has begun, and of what those have begun: all, or those of one user."""
         found = []
-        for each in self.descendants():
+        for each in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if each.uids().real == uid:
+                if each.status() != psutil.STATUS_ZOMBIE and uid in (None, each.uids().real):
                     found.append(each)
         return found
+
+    def broker(self) -> psutil.Process:
+        (broker,) = self.descendants(uid=0)
+        return broker
+
+    def workers(self, uid: int = BOT) -> list[psutil.Process]:
+        """Processes of that user, those that answer (the leaders of their groups) last."""
+        return self.descendants(uid)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -59,7 +59,7 @@ def test_whoever_reads_judges_tells_and_serves_is_not_root_and_may_at_most_read(
 
 def test_of_what_it_begins_only_who_begins_workers_is_root_and_that_one_knows_nothing(daemon: RootDaemon) -> None:
     service = psutil.Process(daemon.pid).uids().real
-    (broker,) = [each for each in daemon.descendants() if each.uids().real == 0]
+    broker = daemon.broker()
     others = [each for each in daemon.descendants() if each.pid != broker.pid]
 
     assert broker.cmdline()[-2:] == ["broker", str(daemon.config)]
@@ -94,9 +94,10 @@ def test_workers_are_the_bots_user_and_nothing_else(daemon: RootDaemon) -> None:
 def test_the_daemons_secrets_are_in_no_environment_but_its_own(daemon: RootDaemon) -> None:
     with_it = []
     for each in daemon.descendants():
-        environ = Path(f"/proc/{each.pid}/environ").read_bytes()
-        if SECRET.encode() in environ and each.uids().real != psutil.Process(daemon.pid).uids().real:
-            with_it.append((each.pid, each.cmdline()))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):  # it has ended meanwhile
+            environ = Path(f"/proc/{each.pid}/environ").read_bytes()
+            if SECRET.encode() in environ and each.uids().real != psutil.Process(daemon.pid).uids().real:
+                with_it.append((each.pid, each.cmdline()))
 
     assert SECRET.encode() in Path(f"/proc/{daemon.pid}/environ").read_bytes()
     assert with_it == []
@@ -147,7 +148,7 @@ def test_the_state_folder_is_nobody_elses(daemon: RootDaemon, uid: int) -> None:
 
 
 def test_nobody_else_may_stop_it_or_look_into_it(daemon: RootDaemon) -> None:
-    (broker,) = [each.pid for each in daemon.descendants() if each.uids().real == 0]
+    broker = daemon.broker().pid
 
     def meddle() -> list[str]:
         done: list[str] = []
@@ -186,8 +187,7 @@ def test_what_it_makes_is_nobody_elses_and_what_a_worker_makes_is_as_the_bot_wou
 def test_that_nobody_can_act_as_root_any_more_is_told_and_is_no_good_health() -> None:
     with root_daemon(prepare) as made:
         made.start()
-        (broker,) = (each for each in made.descendants() if "broker" in each.cmdline() and each.uids().real == 0)
-        broker.kill()
+        made.broker().kill()
 
         made.wait_logged("what acts as root has ended: nothing can be done to bots of other users")
         with pytest.raises(OSError, match="503"):

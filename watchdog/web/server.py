@@ -50,6 +50,7 @@ class WebServer:
         with contextlib.suppress(OSError):
             self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
+        self._thread.join()
         self._server.server_close()
 
 
