@@ -210,6 +210,7 @@ class Pipeline:
 
     def mark_source_down(self, source: str, now: Millis) -> None:
         self.store.mark_source_down(source, now)
+        self._source_metrics.mark_down(source)
         self._unjudged_sources.add(source)
         self._lost_since.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)

@@ -23,6 +23,7 @@ class SourceMetrics:
         self._owners: Mapping[str, str] | None = None
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
+        self._down: set[str] = set()
         self._known = known  # how old a metric may be does not change when it ceases
 
     def apply_config(self, sources: Mapping[str, Source], owners: Mapping[str, str] | None = None) -> set[str]:
@@ -34,8 +35,22 @@ class SourceMetrics:
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
 
+    def mark_down(self, source: str) -> None:
+        """It could not be read."""
+        self._down.add(source)
+
+    def dead_sources(self, expressions: Collection[Expr]) -> tuple[set[str], set[str]]:
+        """Of those that hold what these read: the ones that are no longer configured, and the ones that are down."""
+        reading = {
+            source
+            for source, known in self._known.items()
+            if "" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads)
+        }
+        return reading - self._sources.keys(), reading & self._down & self._sources.keys()
+
     def note(self, source: str, names: set[str]) -> bool:
         """What a source delivers now, `up` included; whether it is something else than the last time."""
+        self._down.discard(source)
         if names == self._delivered.get(source):
             return False
         self._delivered[source] = names
