@@ -71,8 +71,10 @@ def _report_shared(draft: Draft, owners: dict[str, str]) -> None:
 def _unowned_sources(draft: Draft, owners: dict[str, str], selector: VectorSelector) -> set[str]:
     """The sources that are nobody's and that a selector may read; ``""``: any. The machine's own are everybody's."""
     pinned = named_source(selector)
+    if str(selector.name).startswith(_HOST_PREFIX):
+        return set()
     if draft.main is None:
-        return set() if str(selector.name).startswith(_HOST_PREFIX) or pinned in owners else {pinned or ""}
+        return set() if pinned in owners else {pinned or ""}
     return {
         name
         for name, source in draft.models("sources").items()
