@@ -87,7 +87,7 @@ def test_a_single_target_that_names_no_sources_is_asked_as_it_is_written(write_c
     )
 
     assert config.queries()["loss@bot"].expr == "1 - equity / max_over_time(equity[10m])"
-    assert config.owners is None
+    assert config.target_by_source is None
 
 
 @pytest.mark.parametrize(

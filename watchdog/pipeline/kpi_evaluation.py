@@ -81,7 +81,7 @@ class KpiEvaluation:
         since = self.epochs[target] if effective.since == "resume" else after
         try:
             values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
-            if self._config.has_owners and type(values) is InstantVector:
+            if self._config.has_own_sources and type(values) is InstantVector:
                 values = self._target_label.strip(values, target)
             if effective.needs is not None:
                 evidence = evaluation.evaluate(self._parsed[effective.needs], since)
@@ -122,7 +122,7 @@ class KpiEvaluation:
             return reading
         if not newest:
             return reading
-        if self._config.has_owners and type(values) is InstantVector:
+        if self._config.has_own_sources and type(values) is InstantVector:
             values = self._target_label.strip(values, target)
         believed = {
             labels: value

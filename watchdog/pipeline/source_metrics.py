@@ -20,15 +20,17 @@ class SourceMetrics:
     def __init__(self, known: dict[str, set[str]]) -> None:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
-        self._owners: Mapping[str, str] | None = None
+        self._target_by_source: Mapping[str, str] | None = None
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
         self._down: set[str] = set()
         self._known = known  # how old a metric may be does not change when it ceases
 
-    def apply_config(self, sources: Mapping[str, Source], owners: Mapping[str, str] | None = None) -> set[str]:
+    def apply_config(
+        self, sources: Mapping[str, Source], target_by_source: Mapping[str, str] | None = None
+    ) -> set[str]:
         """Swaps the sources, and whose own they are. Returns those that are there no more."""
-        self._owners = owners
+        self._target_by_source = target_by_source
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
@@ -100,6 +102,6 @@ class SourceMetrics:
     def _reads(self, expressions: Collection[Expr], source: str) -> set[str]:
         """The metrics of a source that they may read; ``""``: all of them."""
         having = {SOURCE_LABEL: source}
-        if self._owners is not None:
-            having[TARGET_LABEL] = self._owners.get(source, "")
+        if self._target_by_source is not None:
+            having[TARGET_LABEL] = self._target_by_source.get(source, "")
         return set[str]().union(*(metric_names(expr, having) for expr in expressions))
