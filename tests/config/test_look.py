@@ -192,6 +192,21 @@ def test_each_target_that_may_come_to_a_plan_is_looked_at(checked: Checked) -> N
     ]
 
 
+def test_a_plan_is_looked_at_as_it_is_for_each_target(checked: Checked) -> None:
+    beta = GitRepo(checked.folder / "beta")
+    beta.commit("one", config__py="FEATURE_B = True\n")
+
+    def with_variables(text: str) -> str:
+        targets = "alpha: {repo: alpha, vars: {flag: FEATURE_HMM_V2}}\n  beta: {repo: beta, vars: {flag: FEATURE_A}}"
+        return text.replace("alpha: {repo: alpha}", targets).replace("target: alpha", "target: [alpha, beta]")
+
+    told = checked.check_json("{do: flag, file: config.py, set: {'${flag}': false}}", with_variables)
+
+    assert [(each["line"], each["what"], each["cure"]) for each in told["errors"]] == [
+        (15, "target beta: FEATURE_A is not set in config.py", "did you mean FEATURE_B?")
+    ]
+
+
 def test_another_mistake_keeps_nobody_from_looking(checked: Checked) -> None:
     told = checked.check_json(
         "{do: git, revert: nonsense}", lambda text: f"{text}  other: {{kind: halt, levels: []}}\n"

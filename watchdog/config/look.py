@@ -24,6 +24,7 @@ from watchdog.core.text import shorten
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, format_names
 from watchdog.host.account import names_owner
+from watchdog.plans.models import Halt, Repair
 
 _MAX_FINDINGS = 100
 """Of one step: who looks is the bot's user, and might tell of more than anybody reads."""
@@ -63,21 +64,28 @@ def look_at_plans(draft: Draft, executor: Executor) -> LookResult:
     return LookResult(list(dict.fromkeys(warnings)), [*notes, *unseen])
 
 
-def _all_steps(draft: Draft) -> Iterator[_Step]:
+def _plan_steps(entry: Entry, plan: Halt | Repair) -> Iterator[_Step]:
     """Programs that prove a level are steps here, too."""
+    yield from (_Step(entry, path, action) for path, action in plan_steps(plan))
+    for path, verify in verify_blocks(plan):
+        if verify.run:
+            yield _Step(entry, path, CommandAction(do="command", run=verify.run, inherit=verify.inherit))
+
+
+def _all_steps(draft: Draft) -> Iterator[_Step]:
     for entry in draft.entries["plans"].values():
-        if entry.model is None:
-            continue
-        yield from (_Step(entry, path, action) for path, action in plan_steps(entry.model))
-        for path, verify in verify_blocks(entry.model):
-            if verify.run:
-                yield _Step(entry, path, CommandAction(do="command", run=verify.run, inherit=verify.inherit))
+        for plan in entry.distinct_models():
+            yield from _plan_steps(entry, plan)
 
 
 def _steps_by_target(draft: Draft) -> dict[str, list[_Step]]:
-    users, targets = targets_by_plan(draft), draft.models("targets")
-    steps = [*_all_steps(draft)]
-    return {name: [step for step in steps if name in users.get(step.plan.name, ())] for name in targets}
+    """Of each target, the plans that its rules may start, as they are for it."""
+    found: dict[str, list[_Step]] = {name: [] for name in draft.models("targets")}
+    for name, users in targets_by_plan(draft).items():
+        for target in users & found.keys():
+            if (plan := draft.model_for("plans", name, target)) is not None:
+                found[target] += _plan_steps(draft.entries["plans"][name], plan)
+    return found
 
 
 def _look(
