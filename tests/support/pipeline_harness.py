@@ -16,6 +16,7 @@ from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.check_tracker import machine_config, machine_configs_of_rules
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
@@ -158,9 +159,10 @@ class PipelineHarness:
                 self.pipeline.incident_manager.notify(tx, message, self.now)
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
+            runs = list_latched_runs(self.journal, target, self.now)
             keys = {
                 StateKey(trip.rule, trip.level, trip.labels)
-                for trip in self.journal.incidents.list_trips(incident)
+                for trip in trips_to_repair(self.journal.incidents.list_trips(incident), runs)
                 if trip.plan is not None
             }
             return {

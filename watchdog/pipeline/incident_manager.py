@@ -14,11 +14,13 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.pipeline.halt_circumstances import describe_circumstances
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
-from watchdog.plans.models import serialize_plan
+from watchdog.plans.after_halt import list_latched_runs, repairs_follow_until
+from watchdog.plans.models import Halt, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
-from watchdog.rules.state_machine import MachineState, Transition
+from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
 _SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 _WEEK = 7 * 86_400_000
@@ -43,9 +45,11 @@ class IncidentManager:
         journal: Journal,
         telemetry: Telemetry,
         query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+        machines: Mapping[StateKey, MachineState],
     ) -> None:
-        """`query`: what the templates of Prometheus's alerts may ask."""
+        """`query`: what the templates of Prometheus's alerts may ask. `machines`: where each threshold stands, at any time."""
         self._query = query
+        self._machines = machines
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
@@ -172,6 +176,15 @@ class IncidentManager:
         )
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        plan = None if check.plan is None else self._config.plans[check.plan]
+        circumstances = (
+            describe_circumstances(self._config, self._machines, self._journal, check.target, now)
+            if isinstance(plan, Halt)
+            else []
+        )
+        for text in circumstances:
+            log.warning("%s: %s", check.target, text)
+            tx.timeline.add_event("beside", text, now, incident=number, target=check.target)
         if not should_notify or self.is_silenced(check.rule, now):
             return
         own = tuple(rule.labels.items())
@@ -181,8 +194,8 @@ class IncidentManager:
         lines.append(change.reason)
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
-        if check.plan is not None:
-            plan = self._config.plans[check.plan]
+        lines += circumstances
+        if plan is not None:
             lines.append(f"plan: {check.plan} ({plan.kind})")
         if rule.runbook is not None:
             lines.append(rule.runbook)
@@ -291,6 +304,7 @@ class IncidentManager:
             has_fresh_data=has_fresh_data,
             last_external_change=state.unsettled,
             halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
+            repairs_follow_until=repairs_follow_until(list_latched_runs(self._journal, target, now)),
             past_runs=[
                 guard.PastRun(run.kind, run.queued, run.ended, run.incident)
                 for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)

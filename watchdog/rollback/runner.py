@@ -7,7 +7,7 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from watchdog.core.model import Message, Millis, Severity
@@ -16,12 +16,19 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.plans.after_halt import (
+    halts_in_force,
+    list_latched_runs,
+    plans_in_force,
+    repair_window,
+    repairs_follow_until,
+)
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
-from watchdog.rollback.drift import check_unchanged
+from watchdog.rollback.drift import check_unchanged, find_undone
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
@@ -37,6 +44,22 @@ class _AbortedError(Exception):
 
 class _OvertakenError(Exception):
     """A halt waits and goes first, or the target was latched: no repair goes on."""
+
+
+class _PausedError(Exception):
+    """The run stays as it is in the journal: the daemon stops."""
+
+
+class _WaitsForHaltError(_PausedError):
+    """The run stays as it is in the journal, and is gone on with behind a halt that lets it."""
+
+
+class _HaltUndoneError(Exception):
+    """Our own step has undone what the halt that we go on behind has made safe: it must run again."""
+
+    def __init__(self, halt: str, reason: str) -> None:
+        super().__init__(f"{reason}; {halt} runs again")
+        self.halt = halt
 
 
 class RollbackRunner:
@@ -126,7 +149,7 @@ class RollbackRunner:
 
     async def execute(self, run: PlanRun) -> None:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
-        plan = executor = None
+        plan = executor = halt_again = None
         try:
             if run.part == "undo":
                 outcome, reason = await undo_runner.run_undo(
@@ -136,7 +159,7 @@ class RollbackRunner:
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
-            if run.kind == "repair" and (why := self._latch_reason(run.target)) is not None:
+            if run.kind == "repair" and (why := self._latch_reason(run.target)) and not self._follows_halt(run):
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.part == "recover":
                 with self._context.journal.transaction() as tx:
@@ -157,16 +180,22 @@ class RollbackRunner:
             outcome, reason = "aborted", str(abort)
             if executor is not None and (unknown := await executor.close_interrupted_step()):
                 reason = f"{abort}; {unknown}"
+        except _WaitsForHaltError as pause:
+            self._context.mute_rules(run.target, ())
+            record_event(self._context, run, Message("info", f"{run.plan} waits", (str(pause),)))
+            return
         except _PausedError:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
+        except _HaltUndoneError as undone:
+            outcome, reason, halt_again = "stopped", str(undone), undone.halt
         except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
             outcome, reason = "stopped", f"internal error: {bug!r}"
-        self._end_run(run, plan, outcome, reason)
+        self._end_run(run, plan, outcome, reason, halt_again=halt_again)
 
     def _parse_plan(self, run: PlanRun) -> Halt | Repair:
         try:
@@ -236,9 +265,10 @@ class RollbackRunner:
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
+        halts = self._halt_executors(run)
         try:
             if isinstance(plan, Repair):
-                await check_unchanged(executor)
+                await check_unchanged(executor, [*halts.values()])
             step_rows = self._context.journal.runs.list_steps(run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -253,7 +283,12 @@ class RollbackRunner:
                     severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
                     notify(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
             executor.watch_log(effective_verify(plan, level).log, "level", number)
-            changed = await executor.run_steps("level", number, level.steps)
+            try:
+                changed = await executor.run_steps("level", number, level.steps)
+            except (StepFailedError, StoppedError):  # also what fails may have done that
+                await _check_halts(halts)
+                raise
+            await _check_halts(halts)
         except StepFailedError as failure:
             return ProofResult("disproven", str(failure))
         except StoppedError as stop:
@@ -271,18 +306,23 @@ class RollbackRunner:
     async def _confirm_repair(
         self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor
     ) -> tuple[bool, str]:
-        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up).
+
+        Behind a halt nothing goes back to work by itself: there is the watch alone.
+        """
         watch = effective_verify(plan, plan.levels[number]).watch
         known = self._context.journal.runs.get_run(run.id)
         until = known.watch_until if known.status == "watching" else None
         if until is None:
-            await check_unchanged(executor)
-            try:
-                await executor.run_steps("proven", number, plan.proven)
-            except StepFailedError as failure:
-                raise StoppedError(f"it is repaired, but {failure}") from None
-            if why := await self._recovery(run).recover(plan, executor, number):
-                raise StoppedError(why)
+            halts = self._halt_executors(run)
+            await check_unchanged(executor, [*halts.values()])
+            if not halts:
+                try:
+                    await executor.run_steps("proven", number, plan.proven)
+                except StepFailedError as failure:
+                    raise StoppedError(f"it is repaired, but {failure}") from None
+                if why := await self._recovery(run).recover(plan, executor, number):
+                    raise StoppedError(why)
             until = self._context.clock() + watch
             with self._context.journal.transaction() as tx:
                 tx.runs.update_run(run.id, status="watching", watch_until=until)
@@ -294,6 +334,8 @@ class RollbackRunner:
                     run=run.id,
                     target=run.target,
                 )
+                if halts and watch:  # without a watch the end of the run, which is now, says it
+                    notify(self._context, run, Message("warn", f"{run.plan}: repaired", self._standing_lines(run)))
             self._context.run_ended(
                 run.target
             )  # it changes nothing any more; what nobody has inspected yet was its doing
@@ -306,6 +348,8 @@ class RollbackRunner:
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
                 return False, f"{other.plan} is wanted before the watch is over"
+            if self._is_incident_closed(run):
+                return False, "a person has resumed the bot before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 with self._context.journal.transaction() as tx:  # a restart must not take it for well again
@@ -330,20 +374,72 @@ class RollbackRunner:
             raise _PausedError
         if (abort := self._context.journal.runs.get_run(run.id).abort) is not None:
             raise _AbortedError(f"aborted by {abort}")
-        if run.kind == "repair" and any(
-            other.kind == "halt" for other in self._context.journal.runs.list_unfinished(run.target)
-        ):
+        waiting = [other for other in self._context.journal.runs.list_unfinished(run.target) if other.kind == "halt"]
+        if run.kind == "repair" and waiting:
+            if self._may_wait(run) and all(repair_window(halt) is not None for halt in waiting):
+                raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
+
+    # ─ behind a halt that lets repairs follow ─
+
+    def _latched_runs(self, target: str) -> list[PlanRun]:
+        return list_latched_runs(self._context.journal, target, self._context.clock())
+
+    def _may_wait(self, run: PlanRun) -> bool:
+        """Whether a repair can be gone on with behind a halt: it has not begun to put the bot back to work."""
+        known = self._context.journal.runs.get_run(run.id)
+        return run.part == "ladder" and not is_level_proven(self._context.journal, known, parse_plan(run.text))
+
+    def _follows_halt(self, run: PlanRun) -> bool:
+        """Whether it may go on although the target is latched. When it began, or was queued, the guard has looked at."""
+        return run.part == "ladder" and repairs_follow_until(self._latched_runs(run.target)) is not None
+
+    def _halt_executors(self, run: PlanRun) -> dict[str, StepExecutor]:
+        """Plan → who can look at what its halt has done, of the halts that this repair goes on behind."""
+        halts = halts_in_force(self._latched_runs(run.target)) if run.kind == "repair" else []
+        return {halt.plan: self._executor(halt, lambda *_: None) for halt in halts}
+
+    def _following_lines(self, run: PlanRun, window: Millis) -> tuple[str, ...]:
+        """What people must know of a halt that lets repairs follow: which one goes on, or until when one may begin."""
+        following = [other.plan for other in self._latched_runs(run.target) if other.ended is None]
+        within = format_duration(window)
+        return (
+            f"next: {', '.join(following)}" if following else f"a repair that begins within {within} goes on behind it",
+            f'what is off stays off: latched until trading-watchdog resume {run.target} --reason "…"',
+        )
+
+    def _standing_lines(self, run: PlanRun) -> tuple[str, ...]:
+        """What people must know of a repair that has helped behind a halt; none: there was no halt."""
+        if self._latch_reason(run.target) is None or not (names := plans_in_force(self._latched_runs(run.target))):
+            return ()
+        return (
+            f"what {' and '.join(names)} switched off stays off",
+            f'latched: trading-watchdog resume {run.target} --reason "…"',
+        )
+
+    def _is_incident_closed(self, run: PlanRun) -> bool:
+        """Nothing closes the incident of a run that is not over but a person's resume."""
+        incident = None if run.incident is None else self._context.journal.incidents.find_incident(run.incident)
+        return incident is not None and incident.closed is not None
 
     def _latch_reason(self, target: str) -> str | None:
         """Why it is latched; None when it is not."""
         state = self._context.journal.targets.get_state(target, self._context.clock())
         return None if state.latched is None else state.latch_why
 
-    def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
+    def _end_run(
+        self,
+        run: PlanRun,
+        plan: Halt | Repair | None,
+        outcome: RunOutcome,
+        reason: str,
+        *,
+        halt_again: str | None = None,
+    ) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
 
         `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
+        `halt_again`: a halt that ran ahead of it and must run once more.
         """
         context, now = self._context, self._context.clock()
         bad = outcome in ("exhausted", "stopped", "aborted")
@@ -364,10 +460,17 @@ class RollbackRunner:
             lines = [reason]
             if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
                 lines.append("the bot is left running")
-            if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
-                there = context.queue_halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
-                lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
-            if latch:
+            halt = plan.exhausted if isinstance(plan, Repair) and outcome == "exhausted" else halt_again
+            if halt is not None and halt_again is None and halt in plans_in_force(self._latched_runs(run.target)):
+                lines.append(f"{halt} ran ahead of it and stays in force")
+            elif halt not in (None, "leave-running"):
+                there = context.queue_halt(run.target, halt, f"{run.plan} {outcome}", run.incident)
+                lines.append(f"next: {halt}" if there else f"{halt} is not configured any more")
+            if outcome == "proven" and isinstance(plan, Repair) and not latch:
+                lines += self._standing_lines(run)
+            if outcome == "proven" and (window := repair_window(run)) is not None:
+                lines += self._following_lines(run, window)
+            elif latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
             message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
             record_event(context, run, message)
@@ -378,5 +481,8 @@ class RollbackRunner:
         context.run_ended(run.target)
 
 
-class _PausedError(Exception):
-    """The daemon stops: the run stays as it is in the journal."""
+async def _check_halts(halts: Mapping[str, StepExecutor]) -> None:
+    """Raises _HaltUndoneError when what one of these halts has made safe is no longer so. Plan → who looks."""
+    for name, halt in halts.items():
+        if undone := await find_undone([halt]):
+            raise _HaltUndoneError(name, undone)
