@@ -134,7 +134,9 @@ def test_the_first_reason_that_holds_is_given() -> None:
 BEHIND_HALT: dict[str, Any] = {"latch_reason": "1 m ago (halt safe)", "halt_ran": True}
 
 
-@pytest.mark.parametrize(("left", "refused"), [(None, "latched"), (1, None), (HOUR, None), (0, "latched"), (-1, "latched")])
+@pytest.mark.parametrize(
+    ("left", "refused"), [(None, "latched"), (1, None), (HOUR, None), (0, "latched"), (-1, "latched")]
+)
 def test_behind_a_halt_that_lets_it_a_repair_may_begin_until_its_time_is_over(
     left: int | None, refused: str | None
 ) -> None:
