@@ -363,13 +363,6 @@ def _lint_plans(draft: Draft, intervals: SourceIntervals) -> Iterator[Problem]:
             )
         if entry.model is not None:
             yield from _lint_give_up(entry, intervals)
-        if isinstance(entry.model, Halt) and entry.model.after == "repair" and not _has_repair(draft, name):
-            yield lint_warning(
-                entry.node,
-                entry.node.value_position("after"),
-                f"no rule of a target that {shorten(name)} halts starts a repair",
-                "leave after: out, or name a repair in a rule's crit",
-            )
 
 
 def _lint_give_up(entry: Entry, intervals: SourceIntervals) -> Iterator[Problem]:
@@ -397,19 +390,6 @@ def _lint_give_up(entry: Entry, intervals: SourceIntervals) -> Iterator[Problem]
                 f"takes {format_duration(verify.settle + slow)}",
                 f"raise give_up above {format_duration(verify.settle + 2 * slow)}",
             )
-
-
-def _has_repair(draft: Draft, halt: str) -> bool:
-    """Whether a repair can follow this halt: a rule of one of its targets starts one; or that is not known."""
-    if not draft.complete:
-        return True
-    started: dict[str, set[str]] = {}
-    for rule in draft.models("rules").values():
-        if rule.crit is not None and rule.crit.plan is not None:
-            started.setdefault(rule.target, set()).add(rule.crit.plan)
-    plans = draft.models("plans")
-    users = [names for names in started.values() if halt in names]
-    return not users or any(isinstance(plans.get(name), Repair) for names in users for name in names)
 
 
 def _referenced_plans(draft: Draft) -> Collection[str]:

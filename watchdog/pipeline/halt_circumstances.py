@@ -6,12 +6,32 @@ from collections.abc import Mapping
 
 from watchdog.config import Config
 from watchdog.core.model import Millis
+from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
-from watchdog.journal.storage import Journal
+from watchdog.journal.storage import Journal, Transaction
 from watchdog.rules import Check
 from watchdog.rules.state_machine import MachineState, StateKey
 
 _MAX_DEPLOYMENTS = 3
+
+
+def record_circumstances(
+    tx: Transaction,
+    check: Check,
+    incident: int,
+    config: Config,
+    machines: Mapping[StateKey, MachineState],
+    journal: Journal,
+    now: Millis,
+) -> list[str]:
+    """Of a trip that starts a halt: what stands beside it, which is in the timeline from now on. Of others nothing."""
+    if check.plan is None or config.plans[check.plan].kind != "halt":
+        return []
+    lines = describe_circumstances(config, machines, journal, check.target, now)
+    for text in lines:
+        log.warning("%s: %s", check.target, text)
+        tx.timeline.add_event("beside", text, now, incident=incident, target=check.target)
+    return lines
 
 
 def describe_circumstances(

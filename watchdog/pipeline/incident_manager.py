@@ -14,10 +14,10 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.pipeline.halt_circumstances import describe_circumstances
+from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
 from watchdog.plans.after_halt import list_latched_runs, repairs_follow_until
-from watchdog.plans.models import Halt, serialize_plan
+from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
@@ -176,15 +176,7 @@ class IncidentManager:
         )
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
-        plan = None if check.plan is None else self._config.plans[check.plan]
-        circumstances = (
-            describe_circumstances(self._config, self._machines, self._journal, check.target, now)
-            if isinstance(plan, Halt)
-            else []
-        )
-        for text in circumstances:
-            log.warning("%s: %s", check.target, text)
-            tx.timeline.add_event("beside", text, now, incident=number, target=check.target)
+        circumstances = record_circumstances(tx, check, number, self._config, self._machines, self._journal, now)
         if not should_notify or self.is_silenced(check.rule, now):
             return
         own = tuple(rule.labels.items())
@@ -195,7 +187,8 @@ class IncidentManager:
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
         lines += circumstances
-        if plan is not None:
+        if check.plan is not None:
+            plan = self._config.plans[check.plan]
             lines.append(f"plan: {check.plan} ({plan.kind})")
         if rule.runbook is not None:
             lines.append(rule.runbook)

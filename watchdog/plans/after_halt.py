@@ -6,7 +6,7 @@ opens by a person's hand only, so nothing that came before it has a say.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from watchdog.core.model import Millis
 from watchdog.journal.incidents import TripRecord
@@ -68,11 +68,6 @@ def run_to_recover(runs: Sequence[PlanRun], last_ended: PlanRun | None) -> PlanR
     halts = [run for run in halts_in_force(runs) if (plan := _plan_of(run)) is not None and plan.recover]
     follows = last_ended is not None and last_ended.kind == "repair" and last_ended.part == "ladder"
     return halts[-1] if follows and halts else last_ended
-
-
-def plans_in_force(runs: Iterable[PlanRun]) -> Collection[str]:
-    """Names of the plans of `halts_in_force`, the oldest first."""
-    return list(dict.fromkeys(run.plan for run in halts_in_force(runs)))
 
 
 def _latches(run: PlanRun) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import Step
@@ -18,7 +18,7 @@ async def check_unchanged(executor: StepExecutor, halts: Sequence[StepExecutor] 
     the run goes on behind; all that they have made so must still be so.
     """
     if undone := await find_undone(halts):
-        raise StoppedError(f"somebody else is at work: {undone}")
+        raise StoppedError(f"somebody else is at work: {undone.reason}")
     rows = executor.step_rows()
     if any(row.status == "started" for row in rows):
         return  # cut off in the middle of a step: that step's own look at the world decides
@@ -45,13 +45,19 @@ async def check_unchanged(executor: StepExecutor, halts: Sequence[StepExecutor] 
             raise StoppedError(f"somebody else is at work: {row.say} {what}")
 
 
-async def find_undone(halts: Sequence[StepExecutor]) -> str | None:
+class UndoneHalt(NamedTuple):
+    halt: int
+    """Its place among those that were looked at."""
+    reason: str
+
+
+async def find_undone(halts: Sequence[StepExecutor]) -> UndoneHalt | None:
     """What these halts have made so for good and is no longer so, or cannot be looked at; None: all of it is."""
-    made = [(halt, row, action) for halt in halts for row, action in _lasting_rows(halt)]
-    for n, (halt, row, action) in enumerate(made):
+    made = [(number, row, action) for number, halt in enumerate(halts) for row, action in _lasting_rows(halt)]
+    for n, (number, row, action) in enumerate(made):
         replaced = any(_sets_same_values(later, action) for _, _, later in made[n + 1 :])
-        if not replaced and await halt.probe_state(action, row.before or {}) != "after":
-            return f"what the halt has made safe is no longer so: {row.say}"
+        if not replaced and await halts[number].probe_state(action, row.before or {}) != "after":
+            return UndoneHalt(number, f"what the halt has made safe is no longer so: {row.say}")
     return None
 
 

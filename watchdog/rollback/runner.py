@@ -7,7 +7,7 @@ done, so a run that was cut off by ``kill -9`` is resumed by carrying it out aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 
 from watchdog.core.model import Message, Millis, Severity
@@ -16,22 +16,17 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.plans.after_halt import (
-    halts_in_force,
-    list_latched_runs,
-    plans_in_force,
-    repair_window,
-    repairs_follow_until,
-)
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
+from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
-from watchdog.rollback.drift import check_unchanged, find_undone
+from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
+from watchdog.rollback.run_end import describe_latch, is_bad, latches, queue_next_halt
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.prove import ProofResult, skip_proof_gap
 
@@ -54,19 +49,12 @@ class _WaitsForHaltError(_PausedError):
     """The run stays as it is in the journal, and is gone on with behind a halt that lets it."""
 
 
-class _HaltUndoneError(Exception):
-    """Our own step has undone what the halt that we go on behind has made safe: it must run again."""
-
-    def __init__(self, halt: str, reason: str) -> None:
-        super().__init__(f"{reason}; {halt} runs again")
-        self.halt = halt
-
-
 class RollbackRunner:
     """One task per target tends its runs."""
 
     def __init__(self, context: RollbackContext) -> None:
         self._context = context
+        self._behind_halt = BehindHalt(context)
         self._stopping = False
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -159,7 +147,11 @@ class RollbackRunner:
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
-            if run.kind == "repair" and (why := self._latch_reason(run.target)) and not self._follows_halt(run):
+            if (
+                run.kind == "repair"
+                and (why := self._latch_reason(run.target))
+                and not self._behind_halt.may_go_on(run)
+            ):
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.part == "recover":
                 with self._context.journal.transaction() as tx:
@@ -188,7 +180,7 @@ class RollbackRunner:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
-        except _HaltUndoneError as undone:
+        except HaltUndoneError as undone:
             outcome, reason, halt_again = "stopped", str(undone), undone.halt
         except (JournalError, JournalUnavailableError):
             raise
@@ -265,10 +257,10 @@ class RollbackRunner:
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
-        halts = self._halt_executors(run)
+        halts = [self._executor(halt, lambda *_: None) for halt in self._behind_halt.halts(run)]
         try:
             if isinstance(plan, Repair):
-                await check_unchanged(executor, [*halts.values()])
+                await check_unchanged(executor, halts)
             step_rows = self._context.journal.runs.list_steps(run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -286,9 +278,9 @@ class RollbackRunner:
             try:
                 changed = await executor.run_steps("level", number, level.steps)
             except (StepFailedError, StoppedError):  # also what fails may have done that
-                await _check_halts(halts)
+                await self._behind_halt.check(run, halts)
                 raise
-            await _check_halts(halts)
+            await self._behind_halt.check(run, halts)
         except StepFailedError as failure:
             return ProofResult("disproven", str(failure))
         except StoppedError as stop:
@@ -314,8 +306,8 @@ class RollbackRunner:
         known = self._context.journal.runs.get_run(run.id)
         until = known.watch_until if known.status == "watching" else None
         if until is None:
-            halts = self._halt_executors(run)
-            await check_unchanged(executor, [*halts.values()])
+            halts = [self._executor(halt, lambda *_: None) for halt in self._behind_halt.halts(run)]
+            await check_unchanged(executor, halts)
             if not halts:
                 try:
                     await executor.run_steps("proven", number, plan.proven)
@@ -335,7 +327,11 @@ class RollbackRunner:
                     target=run.target,
                 )
                 if halts and watch:  # without a watch the end of the run, which is now, says it
-                    notify(self._context, run, Message("warn", f"{run.plan}: repaired", self._standing_lines(run)))
+                    notify(
+                        self._context,
+                        run,
+                        Message("warn", f"{run.plan}: repaired", tuple(self._behind_halt.repaired_lines(run))),
+                    )
             self._context.run_ended(
                 run.target
             )  # it changes nothing any more; what nobody has inspected yet was its doing
@@ -348,7 +344,7 @@ class RollbackRunner:
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
                 return False, f"{other.plan} is wanted before the watch is over"
-            if self._is_incident_closed(run):
+            if self._behind_halt.has_been_resumed(run):
                 return False, "a person has resumed the bot before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
@@ -376,51 +372,9 @@ class RollbackRunner:
             raise _AbortedError(f"aborted by {abort}")
         waiting = [other for other in self._context.journal.runs.list_unfinished(run.target) if other.kind == "halt"]
         if run.kind == "repair" and waiting:
-            if self._may_wait(run) and all(repair_window(halt) is not None for halt in waiting):
+            if self._behind_halt.may_wait(run, waiting):
                 raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
-
-    # ─ behind a halt that lets repairs follow ─
-
-    def _latched_runs(self, target: str) -> list[PlanRun]:
-        return list_latched_runs(self._context.journal, target, self._context.clock())
-
-    def _may_wait(self, run: PlanRun) -> bool:
-        """Whether a repair can be gone on with behind a halt: it has not begun to put the bot back to work."""
-        known = self._context.journal.runs.get_run(run.id)
-        return run.part == "ladder" and not is_level_proven(self._context.journal, known, parse_plan(run.text))
-
-    def _follows_halt(self, run: PlanRun) -> bool:
-        """Whether it may go on although the target is latched. When it began, or was queued, the guard has looked at."""
-        return run.part == "ladder" and repairs_follow_until(self._latched_runs(run.target)) is not None
-
-    def _halt_executors(self, run: PlanRun) -> dict[str, StepExecutor]:
-        """Plan → who can look at what its halt has done, of the halts that this repair goes on behind."""
-        halts = halts_in_force(self._latched_runs(run.target)) if run.kind == "repair" else []
-        return {halt.plan: self._executor(halt, lambda *_: None) for halt in halts}
-
-    def _following_lines(self, run: PlanRun, window: Millis) -> tuple[str, ...]:
-        """What people must know of a halt that lets repairs follow: which one goes on, or until when one may begin."""
-        following = [other.plan for other in self._latched_runs(run.target) if other.ended is None]
-        within = format_duration(window)
-        return (
-            f"next: {', '.join(following)}" if following else f"a repair that begins within {within} goes on behind it",
-            f'what is off stays off: latched until trading-watchdog resume {run.target} --reason "…"',
-        )
-
-    def _standing_lines(self, run: PlanRun) -> tuple[str, ...]:
-        """What people must know of a repair that has helped behind a halt; none: there was no halt."""
-        if self._latch_reason(run.target) is None or not (names := plans_in_force(self._latched_runs(run.target))):
-            return ()
-        return (
-            f"what {' and '.join(names)} switched off stays off",
-            f'latched: trading-watchdog resume {run.target} --reason "…"',
-        )
-
-    def _is_incident_closed(self, run: PlanRun) -> bool:
-        """Nothing closes the incident of a run that is not over but a person's resume."""
-        incident = None if run.incident is None else self._context.journal.incidents.find_incident(run.incident)
-        return incident is not None and incident.closed is not None
 
     def _latch_reason(self, target: str) -> str | None:
         """Why it is latched; None when it is not."""
@@ -442,14 +396,8 @@ class RollbackRunner:
         `halt_again`: a halt that ran ahead of it and must run once more.
         """
         context, now = self._context, self._context.clock()
-        bad = outcome in ("exhausted", "stopped", "aborted")
-        policy = plan.latch if isinstance(plan, Repair) else "always"
-        policy = "never" if run.part == "undo" else "on_failure" if run.part == "recover" else policy
-        latch = policy == "always" or (policy == "on_failure" and bad)
-        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
-        latch = latch and not (
-            outcome == "aborted" and not context.journal.runs.list_steps(run.id)
-        )  # nothing was touched
+        has_steps = bool(context.journal.runs.list_steps(run.id))
+        bad, latch = is_bad(outcome), latches(run, plan, outcome, has_steps=has_steps)
         with context.journal.transaction() as tx:
             tx.runs.update_run(run.id, status="ended", outcome=outcome, reason=reason, ended=now)
             for step in context.journal.runs.list_steps(run.id):
@@ -457,21 +405,8 @@ class RollbackRunner:
                     tx.runs.end_step(step.id, "unknown", "nobody looked what became of it", now)
             if latch and self._latch_reason(run.target) is None:
                 tx.targets.update_target(run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
-            lines = [reason]
-            if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
-                lines.append("the bot is left running")
-            halt = plan.exhausted if isinstance(plan, Repair) and outcome == "exhausted" else halt_again
-            if halt is not None and halt_again is None and halt in plans_in_force(self._latched_runs(run.target)):
-                lines.append(f"{halt} ran ahead of it and stays in force")
-            elif halt not in (None, "leave-running"):
-                there = context.queue_halt(run.target, halt, f"{run.plan} {outcome}", run.incident)
-                lines.append(f"next: {halt}" if there else f"{halt} is not configured any more")
-            if outcome == "proven" and isinstance(plan, Repair) and not latch:
-                lines += self._standing_lines(run)
-            if outcome == "proven" and (window := repair_window(run)) is not None:
-                lines += self._following_lines(run, window)
-            elif latch:
-                lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
+            lines = [reason, *queue_next_halt(run, plan, outcome, halt_again, context)]
+            lines += describe_latch(run, outcome, context, latch=latch)
             message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
             record_event(context, run, message)
             if bad or not context.close_if_over(run):  # the end of its incident says all of it
@@ -479,10 +414,3 @@ class RollbackRunner:
         context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)
-
-
-async def _check_halts(halts: Mapping[str, StepExecutor]) -> None:
-    """Raises _HaltUndoneError when what one of these halts has made safe is no longer so. Plan → who looks."""
-    for name, halt in halts.items():
-        if undone := await find_undone([halt]):
-            raise _HaltUndoneError(name, undone)
