@@ -53,7 +53,8 @@ def describe_circumstances(
 
 def _most_pending(check: Check, machines: Mapping[StateKey, MachineState]) -> MachineState | None:
     """Of its label sets, the one that is nearest to its trip; None: none is on the way there, or one fires already."""
-    mine = [machine for key, machine in machines.items() if (key.rule, key.level) == (check.rule, check.level)]
+    known = check.rule, check.level, check.target
+    mine = [machine for key, machine in machines.items() if (key.rule, key.level, key.target) == known]
     if any(machine.is_firing for machine in mine):
         return None
     pending = [machine for machine in mine if machine.phase == "pending"]
