@@ -14,16 +14,15 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
-from watchdog.plans.after_halt import list_latched_runs, repairs_follow_until
 from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
 _SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
-_WEEK = 7 * 86_400_000
 
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
@@ -289,24 +288,14 @@ class IncidentManager:
     def _ask_guard(
         self, target: str, plan: str, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
     ) -> guard.Allowed | guard.Refused:
-        state = self._journal.targets.get_state(target, now)
-        latched = None
-        if state.latched is not None:
-            latched = f"{format_duration(now - state.latched)} ago ({state.latch_why})"
-        hold = self._journal.suppressions.find_active("hold", target, now)
-        known = guard.GuardInputs(
-            suppression_reason=self.hold_reason(target, now),
-            halts_suppressed=hold is not None and hold.halts,
-            latch_reason=latched,
+        known = gather_guard_inputs(
+            self._journal,
+            target,
+            incident,
+            now,
+            hold_reason=self.hold_reason(target, now),
             blind_reason=visibility.blind_reason,
             has_fresh_data=has_fresh_data,
-            last_external_change=state.unsettled,
-            halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
-            repairs_follow_until=repairs_follow_until(list_latched_runs(self._journal, target, now)),
-            past_runs=[
-                guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-                for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)
-            ],
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
 
