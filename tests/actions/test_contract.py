@@ -182,6 +182,7 @@ def test_a_new_action_that_is_nothing_special_answers_all_that_is_asked(tmp_path
     captured = json_round_trip(bell.capture())
 
     assert (bell.persistent, bell.repeatable, bell.halt_only) == (False, True, False)
+    assert not bell.stops_bot
     assert (bell.timeout, bell.retries, bell.retry_after, bell.on_error) == (60_000, 0, 5_000, "escalate")
     assert (bell.value_edits(), bell.touched_paths(captured), bell.preview(captured)) == ({}, (), "ring the bell")
     assert (bell.commit_range(captured), bell.redeploy_hint(captured), bell.unit_operations) == (None, None, ())
@@ -197,6 +198,7 @@ def test_what_it_is_to_a_plan(name: str, target: Target) -> None:
 
     assert step.repeatable is (kind in REPEATABLE)
     assert step.halt_only is (name == "systemd mask")
+    assert step.stops_bot is (name in ("systemd mask", "systemd stop", "process stop"))
     assert bool(step.unit_operations) is (kind == "systemd")
 
 

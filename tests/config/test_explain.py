@@ -19,6 +19,12 @@ from watchdog.rules.state_machine import MachineConfig, MachineState, advance
 
 MAIN_WITH_SLOW_SOURCE = MAIN_YAML.replace("sources:\n", "sources:\n  slow: {type: host, every: 1m}\n")
 RULES = """\
+plans:
+  safe:
+    kind: halt
+    after: repair
+    repair_within: 20m
+    levels: [{name: stop, steps: [{do: flag, file: c.py, set: {TRADING: false}}], verify: {that: [entries == 0]}}]
 kpis:
   plain: {expr: 'a{source="bot"}', help: What a is.}
   windowed: {expr: 'avg_over_time(b{source="slow"}[10m])', unit: ratio, baseline: 10%}
@@ -41,6 +47,7 @@ rules:
     crit: {outside: [10s, 1m], plan: halt}
     if_missing: {after: 30s, then: crit}
     notify: []
+  - {name: losses, kpi: plain, target: bot, crit: {above: 5, plan: safe}}
   - {name: condition, target: bot, warn: {expr: 'sum(e) > 3'}}
   - {name: grown, kpi: learned, target: bot, warn: {above: 2x baseline, ceiling: 3GiB}}
   - {name: gone, kpi: plain, target: bot, warn: {above: 5}, if_missing: {after: 10s, then: crit}}
@@ -82,6 +89,10 @@ EXPECTED_FACTS = {
         "It is believed only while increase(c[5m]) >= 250.",
         "nothing to judge by for 30 s, that is crit",
         "Nobody is told.",
+    ],
+    "losses": [
+        "It latches bot until a person says resume.",
+        "A repair of bot that is under way, or begins within 20 m, goes on behind it; what it switched off stays off.",
     ],
     "condition": [
         "condition watches bot.",

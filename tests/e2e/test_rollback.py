@@ -129,6 +129,56 @@ def test_a_drawdown_in_the_middle_of_the_ladder_halts_within_one_step(harness: E
     assert harness.status()["targets"]["toy"]["latched"]
 
 
+def test_a_strategy_halt_ahead_of_the_ladder_makes_the_bot_safe_and_it_is_repaired_over_a_kill_nine(
+    harness: E2EHarness,
+) -> None:
+    """The loss is there before the errors have lasted long enough, and it does not go away while nothing is traded."""
+    toy = harness.folder / "rules" / "toy.yaml"
+    rule = "  - {name: loss, kpi: worth, crit: {below: 950, plan: safe}}\nplans:\n"
+    safe = """\
+  safe:
+    kind: halt
+    after: repair
+    levels:
+      - {name: no-entries, steps: [{do: flag, file: config.py, set: {TRADING: false}}],
+         verify: {that: [bot_entries_enabled == 0], give_up: 30s}}
+  ladder:
+"""
+    text = toy.read_text().replace("plans:\n", rule, 1).replace("  ladder:\n", safe, 1)
+    text = text.replace("above: 10%, for: 600ms", "above: 10%, for: 15s").replace("give_up: 10s", "give_up: 2m")
+    toy.write_text(text.replace("kpis:\n", "kpis:\n  worth: {expr: equity}\n", 1).replace("watch: 500ms", "watch: 1h"))
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.deploy_v2(BAD_MODEL_WITH_FLAG)
+    wait_until(lambda: any(one["phase"] == "pending" for one in harness.status()["rules"]))
+    harness.set_equity(940)
+    wait_until(lambda: any((run["plan"], run["outcome"]) == ("safe", "proven") for run in harness.list_runs()))
+    wait_until(lambda: any(run["plan"] == "ladder" and run["steps"] for run in harness.list_runs()))
+    dog.kill()
+    dog.wait()
+    harness.start_watchdog()
+    wait_until(lambda: any(run["status"] == "watching" for run in harness.list_runs()))
+
+    runs = {run["plan"]: run for run in harness.list_runs()}
+    assert runs["safe"]["ended"] <= min(step["started"] for step in runs["ladder"]["steps"])
+    assert (runs["ladder"]["level"], [step["phase"] for step in runs["ladder"]["steps"]]) == (
+        0,
+        ["before", *["level"] * 2],
+    )
+    assert "TRADING = False" in (harness.repo / "config.py").read_text()
+    assert "bot_entries_enabled 0" in (harness.bot_metrics() or "")
+    assert harness.status()["targets"]["toy"]["latched"]
+    (incident,) = harness.list_incidents()
+    said = [event["text"] for event in harness.list_incidents(incident["id"])[0]["events"]]
+    assert any(line.startswith("errors-high has been bad for ") and line.endswith(" of 15 s") for line in said), said
+    assert any("what safe switched off stays off" in line for line in said)
+    harness.set_equity(1000)
+    wait_until(lambda: all(rule["outcome"] == "ok" for rule in harness.status()["rules"]))
+    granted = harness.run_cli("resume", "toy", "--reason", "looked at it")
+    assert granted.returncode == 0, granted.stderr
+    wait_until(lambda: all(run["ended"] for run in harness.list_runs()))
+
+
 def test_a_bot_that_cannot_start_at_level_one_goes_to_level_two_at_once(harness: E2EHarness) -> None:
     harness.write_config(settle="1m", give_up="2m")
     harness.start_watchdog()

@@ -842,6 +842,25 @@ def test_halts_come_first_then_what_is_under_way_then_the_order_of_queueing(jour
     assert [run.id for run in journal.runs.list_unfinished("bot")] == [halt, at_work, first, second]
 
 
+def test_runs_since_a_moment_are_those_that_ended_then_or_later_and_those_at_work(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        ended = [queue_run(tx), queue_run(tx, kind="halt"), queue_run(tx)]
+        for run, at in zip(ended, (NOW - 1, NOW, NOW + 1), strict=True):
+            tx.runs.update_run(run, status="ended", outcome="proven", ended=at)
+        at_work = queue_run(tx, now=NOW - 100)
+        queue_run(tx, target="other")
+
+    assert [run.id for run in journal.runs.list_ended_since("bot", NOW)] == [*ended[1:], at_work]
+
+
+def test_events_of_a_kind_about_a_target_are_those_after_a_moment(journal: SqliteJournal) -> None:
+    with journal.transaction() as tx:
+        for t, kind, target in ((0, "a", "bot"), (1, "a", "bot"), (2, "b", "bot"), (3, "a", "other"), (4, "a", "bot")):
+            tx.timeline.add_event(kind, f"{kind}{t}", NOW + t, target=target)
+
+    assert [event.text for event in journal.timeline.list_events_since("bot", "a", NOW)] == ["a1", "a4"]
+
+
 def test_budgets_count_what_rules_started_and_what_came_of_it(journal: SqliteJournal) -> None:
     with journal.transaction() as tx:
         counted = [queue_run(tx, now=NOW), queue_run(tx, now=NOW - 10), queue_run(tx, now=NOW, kind="halt")]

@@ -33,6 +33,7 @@ FACTS = st.builds(
         st.builds(PastRun, st.sampled_from(["halt", "repair"]), TIMES, st.none() | TIMES, st.none()), max_size=8
     ),
     suppression_reason=st.none() | st.text(),
+    repairs_follow_until=st.none() | TIMES,
     halts_suppressed=st.booleans(),
 )
 TARGETS = st.builds(
@@ -128,6 +129,51 @@ def test_the_first_reason_that_holds_is_given() -> None:
         reasons.pop(next(iter(reasons)))
 
     assert told == ["latched", "halted", "cold", "blind", "settling", "cooldown", "budget"]
+
+
+BEHIND_HALT: dict[str, Any] = {"latch_reason": "1 m ago (halt safe)", "halt_ran": True}
+
+
+@pytest.mark.parametrize(
+    ("left", "refused"), [(None, "latched"), (1, None), (HOUR, None), (0, "latched"), (-1, "latched")]
+)
+def test_behind_a_halt_that_lets_it_a_repair_may_begin_until_its_time_is_over(
+    left: int | None, refused: str | None
+) -> None:
+    until = None if left is None else NOW + left
+
+    assert refusal_code(**BEHIND_HALT, repairs_follow_until=until) == refused
+    assert refusal_code(halt_ran=True, repairs_follow_until=until) == (refused and "halted")
+
+
+@pytest.mark.parametrize(
+    ("facts", "refused"),
+    [
+        ({"suppression_reason": "ann"}, "held"),
+        ({"has_fresh_data": False}, "cold"),
+        ({"blind_reason": "no-ticks fires"}, "blind"),
+        ({"last_external_change": NOW}, "settling"),
+        ({"past_runs": [make_past_repair(MINUTE, 1)]}, "cooldown"),
+        ({"past_runs": [make_past_repair(MINUTE, None)] * 3}, "budget"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_behind_a_halt_all_else_refuses_a_repair_as_ever(facts: dict[str, Any], refused: str) -> None:
+    assert refusal_code(**BEHIND_HALT, repairs_follow_until=NOW + HOUR, **facts) == refused
+
+
+@ANY
+@given(TARGETS, FACTS, TIMES)
+def test_what_may_follow_a_halt_could_begin_without_one(target: Target, facts: GuardInputs, now: int) -> None:
+    """A halt never lets a repair begin that nothing else would have refused either."""
+    follows = facts.repairs_follow_until is not None and now < facts.repairs_follow_until
+    bare = facts._replace(latch_reason=None, halt_ran=False, repairs_follow_until=None)
+
+    if follows:
+        assert may_start_plan("repair", target, facts, now) == may_start_plan("repair", target, bare, now)
+    else:
+        unsaid = facts._replace(repairs_follow_until=None)
+        assert may_start_plan("repair", target, facts, now) == may_start_plan("repair", target, unsaid, now)
 
 
 @pytest.mark.parametrize(("ago", "refused"), [(0, "settling"), (10 * MINUTE - 1, "settling"), (10 * MINUTE, None)])

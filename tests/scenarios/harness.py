@@ -114,6 +114,18 @@ class ScenarioHarness(PipelineHarness):
         self.loop.close()
         self.journal.close()
 
+    def kill(self) -> None:
+        """kill -9 between two seconds, and the next process."""
+
+        async def cancel() -> None:
+            for task in self.rollback.tasks:
+                task.cancel()
+            await asyncio.gather(*self.rollback.tasks, return_exceptions=True)
+
+        self.loop.run_until_complete(cancel())
+        self.restart()
+        self.loop.run_until_complete(self._start())
+
     # the bot
 
     def config_values(self) -> dict[str, str]:

@@ -14,8 +14,9 @@ from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.sqlite import SqliteJournal
-from watchdog.pipeline.check_tracker import machine_config, machine_configs_of_rules
+from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
@@ -158,18 +159,9 @@ class PipelineHarness:
                 self.pipeline.incident_manager.notify(tx, message, self.now)
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            keys = {
-                StateKey(trip.rule, trip.level, trip.labels)
-                for trip in self.journal.incidents.list_trips(incident)
-                if trip.plan is not None
-            }
-            return {
-                key: machine_config(check)
-                for check in self.config.checks
-                if check.target == target
-                for key in keys
-                if (key.rule, key.level) == (check.rule, check.level)
-            }
+            runs = list_latched_runs(self.journal, target, self.now)
+            trips = trips_to_repair(self.journal.incidents.list_trips(incident), runs)
+            return machine_configs_of_trips(self.config.checks, trips, target)
 
         def still_needed(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):

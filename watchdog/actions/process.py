@@ -67,6 +67,10 @@ class ProcessAction(ActionModel):
     def _operation(self) -> Literal["restart", "start", "stop"]:
         return "restart" if self.restart is not None else "start" if self.start is not None else "stop"
 
+    @property
+    def stops_bot(self) -> bool:
+        return self._operation == "stop"
+
     def bind(self, target: Target) -> Self:
         spec = self.place or target.process
         if spec is None:

@@ -66,6 +66,10 @@ class SystemdAction(ActionModel):
         return self.mask
 
     @property
+    def stops_bot(self) -> bool:
+        return self._operation == "stop"
+
+    @property
     def unit_operations(self) -> tuple[tuple[str, str], ...]:
         unit = self._unit_name
         if self._operation != "stop":

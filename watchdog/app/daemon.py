@@ -37,6 +37,7 @@ from watchdog.journal.runs import PlanRun
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.rules.state_machine import MachineConfig, StateKey
@@ -372,7 +373,9 @@ class Daemon:
             return self.pipeline.close_incident_of(run, wall_clock())
 
         def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
+            runs = list_latched_runs(self.journal, target, wall_clock())
+            trips = trips_to_repair(self.journal.incidents.list_trips(incident), runs)
+            return machine_configs_of_trips(self.config.checks, trips, target)
 
         def still_needed(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):

@@ -15,6 +15,7 @@ from watchdog.journal.requests import Request
 from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.after_halt import list_latched_runs, run_to_recover
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
@@ -346,7 +347,10 @@ class RequestHandler:
         unconfigured = next((one.name for one in self._journal.targets.list_latched() if one.name == target), None)
         if target not in self._pipeline.config.targets and unconfigured is None:
             return False, unknown_name("target", target, self._pipeline.config.targets)
-        at_work = self._journal.runs.list_unfinished(target)
+        runs = list_latched_runs(self._journal, target, now)
+        latched = self._journal.targets.get_state(target, now).latched is not None
+        # A repair that has helped behind a halt only watches: a person need not wait for the end of that.
+        at_work = [run for run in runs if run.ended is None and not (latched and run.status == "watching")]
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
         if stale := self._pipeline.find_stale_rule(target, now):
@@ -354,10 +358,10 @@ class RequestHandler:
                 f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
                 "if_missing: {after: 2m, then: ok}"
             )
+        ended = run_to_recover(runs, self._journal.runs.find_last_ended(target))
         self._pipeline.resume(target, who, now)
         if target not in self._pipeline.config.targets:
             return True, f"{target} resumed; it is no longer configured"
-        ended = self._journal.runs.find_last_ended(target)
         plan = None if ended is None else self._pipeline.config.plan(ended.plan, target)
         if ended is None or plan is None or not plan.recover or ended.part == "undo":
             return True, f"{target} resumed; its rules are judged anew"

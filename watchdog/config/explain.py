@@ -151,6 +151,11 @@ def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str)
     if isinstance(plan, Halt):
         yield f"The halt {name} is never refused: {'; '.join(_level_phrase(plan, level) for level in plan.levels)}"
         yield f"It latches {target} until a person says resume"
+        if plan.after == "repair":
+            yield (
+                f"A repair of {target} that is under way, or begins within {format_duration(plan.repair_within)}, goes on "
+                "behind it; what it switched off stays off"
+            )
         return
     if plan.mode != "auto":
         dry = f"The repair {name} is a dry run: it says what it would do and changes nothing"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
-from watchdog.config.lint import lint, verify_blocks
+from watchdog.config.lint import lint, lint_warning, verify_blocks
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.config.source_targets import validate_source_targets
 from watchdog.config.variables import names_in
@@ -38,7 +38,7 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
             _validate_plan(draft, entry, plan)
     validate_source_targets(draft)
     _validate_steps(draft)
-    return tuple(checks), list(lint(draft, checks))
+    return tuple(checks), [*lint(draft, checks), *_lint_halts(draft)]
 
 
 def _valid_entries(draft: Draft, section: str) -> list[Entry]:
@@ -312,6 +312,21 @@ def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
             if last in plans:
                 users.setdefault(last, set()).add(target)
     return users
+
+
+def _lint_halts(draft: Draft) -> Iterator[Problem]:
+    """Halts that want a repair to follow, of targets no rule of which starts one."""
+    users, plans = targets_by_plan(draft), draft.models("plans")
+    repaired = {target for name in users if isinstance(plans[name], Repair) for target in users[name]}
+    for entry in _valid_entries(draft, "plans"):
+        halted = users.get(entry.name, set())
+        if isinstance(entry.model, Halt) and entry.model.after and halted and not halted & repaired and draft.complete:
+            yield lint_warning(
+                entry.node,
+                entry.node.value_position("after"),
+                f"no rule of a target that {shorten(entry.name)} halts starts a repair",
+                "leave after: out, or name a repair in a rule's crit",
+            )
 
 
 def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Action]]:

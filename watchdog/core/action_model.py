@@ -57,6 +57,10 @@ class ActionModel(ConfigModel):
         return False
 
     @property
+    def stops_bot(self) -> bool:
+        return False
+
+    @property
     def unit_operations(self) -> tuple[tuple[str, str], ...]:
         return ()
 

@@ -207,6 +207,11 @@ class Action(Protocol):
         ...
 
     @property
+    def stops_bot(self) -> bool:
+        """A unit or process does not run after it: whatever starts it again undoes this."""
+        ...
+
+    @property
     def unit_operations(self) -> tuple[tuple[str, str], ...]:
         """(verb, unit) of each thing that it may ask systemd for, once bound: what a watchdog that is not root must be allowed."""
         ...

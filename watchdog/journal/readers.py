@@ -42,6 +42,9 @@ class TimelineReader(Protocol):
     def list_events_after(self, event: int, *, run: int | None = None, kind: str | None = None) -> list[TimelineEvent]:
         """What came after an event (0: all), of one run or of one kind; oldest first."""
 
+    def list_events_since(self, target: str, kind: str, since: Millis) -> list[TimelineEvent]:
+        """Events of a kind about a target, from later than `since`; oldest first."""
+
     def last_event_id(self) -> int:
         """0 while there is none."""
 
@@ -91,6 +94,9 @@ class RunReader(Protocol):
         """
 
     def list_for_incident(self, incident: int) -> list[PlanRun]: ...
+
+    def list_ended_since(self, target: str, since: Millis) -> list[PlanRun]:
+        """Runs of a target that ended then or later, or are not over; in the order they were queued."""
 
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""

@@ -151,6 +151,10 @@ class SqlRunReader(SqlRepository):
         sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
         return [_run_from_row(row) for row in self._sql.query(sql, incident)]
 
+    def list_ended_since(self, target: str, since: Millis) -> list[PlanRun]:
+        sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND (ended IS NULL OR ended >= ?) ORDER BY id"  # noqa: S608
+        return [_run_from_row(row) for row in self._sql.query(sql, target, since)]
+
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
             AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608

@@ -14,14 +14,15 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.pipeline.guard_inputs import gather_guard_inputs
+from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
 from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
-from watchdog.rules.state_machine import MachineState, Transition
+from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
 _SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
-_WEEK = 7 * 86_400_000
 
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
@@ -43,9 +44,12 @@ class IncidentManager:
         journal: Journal,
         telemetry: Telemetry,
         query: Callable[[str, str, Millis], Sequence[Mapping[str, object]]],
+        machines: Mapping[StateKey, MachineState],
     ) -> None:
-        """`query(text, target, now)`: what the templates of Prometheus's alerts may ask."""
+        """`query(text, target, now)`: what the templates of Prometheus's alerts may ask. `machines`: where each threshold
+        stands, at any time."""
         self._query = query
+        self._machines = machines
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
@@ -173,6 +177,7 @@ class IncidentManager:
         severity = "critical" if check.level == "crit" else "warning"
         self._telemetry.trips.labels(check.rule, check.target, severity).inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        circumstances = record_circumstances(tx, check, number, self._config, self._machines, self._journal, now)
         if not should_notify or self.is_silenced(check, now):
             return
         own = tuple(rule.labels.items())
@@ -184,6 +189,7 @@ class IncidentManager:
         lines.append(change.reason)
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
+        lines += circumstances
         if check.plan is not None:
             plan = self._config.plans[check.plan]
             lines.append(f"plan: {check.plan} ({plan.kind})")
@@ -282,23 +288,14 @@ class IncidentManager:
     def _ask_guard(
         self, target: str, plan: str, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
     ) -> guard.Allowed | guard.Refused:
-        state = self._journal.targets.get_state(target, now)
-        latched = None
-        if state.latched is not None:
-            latched = f"{format_duration(now - state.latched)} ago ({state.latch_why})"
-        hold = self._journal.suppressions.find_active("hold", target, now)
-        known = guard.GuardInputs(
-            suppression_reason=self.hold_reason(target, now),
-            halts_suppressed=hold is not None and hold.halts,
-            latch_reason=latched,
+        known = gather_guard_inputs(
+            self._journal,
+            target,
+            incident,
+            now,
+            hold_reason=self.hold_reason(target, now),
             blind_reason=visibility.blind_reason,
             has_fresh_data=has_fresh_data,
-            last_external_change=state.unsettled,
-            halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
-            past_runs=[
-                guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-                for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)
-            ],
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
 

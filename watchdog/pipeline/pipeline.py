@@ -117,7 +117,7 @@ class Pipeline:
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
         self.incident_manager = IncidentManager(
-            config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
+            config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator), self._machines
         )
         self._reconcile_targets(now)
         known = {(check.rule, check.level, check.target) for check in self._checks}

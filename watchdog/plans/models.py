@@ -99,12 +99,30 @@ class Halt(ConfigModel):
     """Carried out in this order, whatever becomes of the one before."""
     verify: Verify = Verify(give_up=30_000)
     """How each level is proven."""
+    after: Literal["repair"] | None = None
+    """`repair`: behind it a repair of the target goes on, or begins within `repair_within`, while what it has switched
+    off stays off. When not said, it overtakes repairs for good."""
+    repair_within: Duration = 60 * 60_000
+    """With `after: repair`: so long after it is proven a repair may still begin."""
     recover: FrozenList[Level] = ()
     """The way back to work, stage by stage, after a person has said resume."""
 
     @model_validator(mode="after")
     def _validate_stages(self) -> Halt:
         _check_recovery_stages(self)
+        return self
+
+    @model_validator(mode="after")
+    def _validate_after(self) -> Halt:
+        if self.after is None and "repair_within" in self.model_fields_set:
+            raise ValueError("repair_within goes with after: repair")
+        for level in self.levels:
+            for step in level.steps:
+                if self.after is not None and step.stops_bot:
+                    raise ValueError(
+                        f"level {level.name}: {step.describe()} and after: repair do not go together, since a repair"
+                        " starts the bot again — switch its entries off instead, or leave after: out"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import Step
 from watchdog.rollback.executor import StepExecutor, StoppedError
 
 
-async def check_unchanged(executor: StepExecutor) -> None:
+async def check_unchanged(executor: StepExecutor, halts: Sequence[StepExecutor] = ()) -> None:
     """Raises StoppedError when somebody else has changed what our steps left behind.
 
     Looked at are the lasting steps (files, commits) of the row that was done last, and the `before:` row with them
-    while it stands. A commit is not looked at once a flag was set in one of its files: the flag is.
+    while it stands. A commit is not looked at once a flag was set in one of its files: the flag is. `halts`: those that
+    the run goes on behind; all that they have made so must still be so.
     """
+    if undone := await find_undone(halts):
+        raise StoppedError(f"somebody else is at work: {undone.reason}")
     rows = executor.step_rows()
     if any(row.status == "started" for row in rows):
         return  # cut off in the middle of a step: that step's own look at the world decides
@@ -25,10 +29,12 @@ async def check_unchanged(executor: StepExecutor) -> None:
     if not lasting:
         return
     last = lasting[-1][0]
+    of_halts = [pair for halt in halts for pair in _lasting_rows(halt)]
     for n, (row, action) in enumerate(lasting):
         current = (row.phase, row.level) == (last.phase, last.level)
         persists = row.phase == "before" and last.phase == "level" and row.level <= last.level
-        covered = any(_overwrites(later, (row, action)) for later in lasting[n + 1 :])
+        since = [pair for pair in of_halts if (pair[0].started or 0) >= (row.ended or 0)]
+        covered = any(_overwrites(later, (row, action)) for later in [*lasting[n + 1 :], *since])
         if not persists and (not current or covered):
             continue
         state = await executor.probe_state(action, row.before or {})
@@ -37,6 +43,22 @@ async def check_unchanged(executor: StepExecutor) -> None:
         if state != "after":
             what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
             raise StoppedError(f"somebody else is at work: {row.say} {what}")
+
+
+class UndoneHalt(NamedTuple):
+    halt: int
+    """Its place among those that were looked at."""
+    reason: str
+
+
+async def find_undone(halts: Sequence[StepExecutor]) -> UndoneHalt | None:
+    """What these halts have made so for good and is no longer so, or cannot be looked at; None: all of it is."""
+    made = [(number, row, action) for number, halt in enumerate(halts) for row, action in _lasting_rows(halt)]
+    for n, (number, row, action) in enumerate(made):
+        replaced = any(_sets_same_values(later, action) for _, _, later in made[n + 1 :])
+        if not replaced and await halts[number].probe_state(action, row.before or {}) != "after":
+            return UndoneHalt(number, f"what the halt has made safe is no longer so: {row.say}")
+    return None
 
 
 async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair"]) -> str | None:
@@ -57,6 +79,19 @@ async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair
         if state in ("before", "stopped"):
             return row.say
     return None
+
+
+def _lasting_rows(halt: StepExecutor) -> list[tuple[Step, Action]]:
+    """What a halt has set or found in files, in the level that was proven: the last one that it tried."""
+    rows = [row for row in halt.step_rows() if row.phase == "level" and row.before is not None]
+    last = max((row.level for row in rows), default=0)
+    made = [(row, halt.resolve_action(row)) for row in rows if row.level == last and row.status in ("done", "skipped")]
+    return [(row, action) for row, action in made if action is not None and action.persistent]
+
+
+def _sets_same_values(one: Action, other: Action) -> bool:
+    edits, others = one.value_edits(), other.value_edits()
+    return any(edits[path].keys() & others[path].keys() for path in edits.keys() & others.keys())
 
 
 def _overwrites(later: tuple[Step, Action], earlier: tuple[Step, Action]) -> bool:

@@ -18,6 +18,7 @@ from watchdog.core.units import format_duration
 from watchdog.host import child_process
 from watchdog.journal import runs
 from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
+from watchdog.plans.after_halt import halts_in_force, list_latched_runs
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BackupRecorder
@@ -313,12 +314,17 @@ class StepExecutor:
         return next((row for row in self.step_rows() if row.id == step), None)
 
     def _done_steps(self) -> list[CompletedStep]:
-        """What this incident has changed so far, for an action that must tell our edits from other people's."""
-        records, incident = self._context.journal.runs, self._run.incident
+        """What this incident has changed so far, for an action that must tell our edits from other people's.
+
+        What a halt has switched off stays off while a repair goes on behind it, also where its incident is over."""
+        journal, incident = self._context.journal, self._run.incident
+        runs = [self._run] if incident is None else journal.runs.list_for_incident(incident)
+        halts = halts_in_force(list_latched_runs(journal, self._run.target, self._context.clock()))
+        in_order = sorted({run.id: run for run in [*halts, *runs]}.items())
         return [
-            CompletedStep(action, captured, in_force=run.id == self._run.id and row.phase == "before")
-            for run in ([self._run] if incident is None else records.list_for_incident(incident))
-            for row, action, captured in done_steps(run, records.list_steps(run.id))
+            CompletedStep(action, captured, run.kind == "halt" or (run.id == self._run.id and row.phase == "before"))
+            for _, run in in_order
+            for row, action, captured in done_steps(run, journal.runs.list_steps(run.id))
         ]
 
     def _incident_json(self) -> JsonObject | None:

@@ -19,12 +19,14 @@ from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
+from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
+from watchdog.rollback.run_end import describe_latch, is_bad, latches, queue_next_halt
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.prove import ProofResult, skip_proof_gap
 
@@ -39,11 +41,20 @@ class _OvertakenError(Exception):
     """A halt waits and goes first, or the target was latched: no repair goes on."""
 
 
+class _PausedError(Exception):
+    """The run stays as it is in the journal: the daemon stops."""
+
+
+class _WaitsForHaltError(_PausedError):
+    """The run stays as it is in the journal, and is gone on with behind a halt that lets it."""
+
+
 class RollbackRunner:
     """One task per target tends its runs."""
 
     def __init__(self, context: RollbackContext) -> None:
         self._context = context
+        self._behind_halt = BehindHalt(context)
         self._stopping = False
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +137,7 @@ class RollbackRunner:
 
     async def execute(self, run: PlanRun) -> None:
         """Carries a run out to its end, or to where it must stop. Whatever happens is in the journal."""
-        plan = executor = None
+        plan = executor = halt_again = None
         try:
             if run.part == "undo":
                 outcome, reason = await undo_runner.run_undo(
@@ -136,7 +147,11 @@ class RollbackRunner:
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
-            if run.kind == "repair" and (why := self._latch_reason(run.target)) is not None:
+            if (
+                run.kind == "repair"
+                and (why := self._latch_reason(run.target))
+                and not self._behind_halt.may_go_on(run)
+            ):
                 raise _OvertakenError(f"latched meanwhile: {why}")
             if run.part == "recover":
                 with self._context.journal.transaction() as tx:
@@ -157,16 +172,22 @@ class RollbackRunner:
             outcome, reason = "aborted", str(abort)
             if executor is not None and (unknown := await executor.close_interrupted_step()):
                 reason = f"{abort}; {unknown}"
+        except _WaitsForHaltError as pause:
+            self._context.mute_rules(run.target, ())
+            record_event(self._context, run, Message("info", f"{run.plan} waits", (str(pause),)))
+            return
         except _PausedError:
             return  # the daemon stops; the next one goes on from here
         except StoppedError as stop:
             outcome, reason = "stopped", str(stop)
+        except HaltUndoneError as undone:
+            outcome, reason, halt_again = "stopped", str(undone), undone.halt
         except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
             outcome, reason = "stopped", f"internal error: {bug!r}"
-        self._end_run(run, plan, outcome, reason)
+        self._end_run(run, plan, outcome, reason, halt_again=halt_again)
 
     def _parse_plan(self, run: PlanRun) -> Halt | Repair:
         try:
@@ -236,9 +257,10 @@ class RollbackRunner:
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
         level = plan.levels[number]
+        halts = [self._executor(halt, lambda *_: None) for halt in self._behind_halt.halts(run)]
         try:
             if isinstance(plan, Repair):
-                await check_unchanged(executor)
+                await check_unchanged(executor, halts)
             step_rows = self._context.journal.runs.list_steps(run.id)
             if isinstance(plan, Repair):
                 # Once a run; again when a level had helped (and `proven:` undid the row) and then did not.
@@ -253,7 +275,12 @@ class RollbackRunner:
                     severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
                     notify(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
             executor.watch_log(effective_verify(plan, level).log, "level", number)
-            changed = await executor.run_steps("level", number, level.steps)
+            try:
+                changed = await executor.run_steps("level", number, level.steps)
+            except (StepFailedError, StoppedError):  # also what fails may have done that
+                await self._behind_halt.check(run, halts)
+                raise
+            await self._behind_halt.check(run, halts)
         except StepFailedError as failure:
             return ProofResult("disproven", str(failure))
         except StoppedError as stop:
@@ -273,18 +300,23 @@ class RollbackRunner:
     async def _confirm_repair(
         self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor
     ) -> tuple[bool, str]:
-        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up).
+
+        Behind a halt nothing goes back to work by itself: there is the watch alone.
+        """
         watch = effective_verify(plan, plan.levels[number]).watch
         known = self._context.journal.runs.get_run(run.id)
         until = known.watch_until if known.status == "watching" else None
         if until is None:
-            await check_unchanged(executor)
-            try:
-                await executor.run_steps("proven", number, plan.proven)
-            except StepFailedError as failure:
-                raise StoppedError(f"it is repaired, but {failure}") from None
-            if why := await self._recovery(run).recover(plan, executor, number):
-                raise StoppedError(why)
+            halts = [self._executor(halt, lambda *_: None) for halt in self._behind_halt.halts(run)]
+            await check_unchanged(executor, halts)
+            if not halts:
+                try:
+                    await executor.run_steps("proven", number, plan.proven)
+                except StepFailedError as failure:
+                    raise StoppedError(f"it is repaired, but {failure}") from None
+                if why := await self._recovery(run).recover(plan, executor, number):
+                    raise StoppedError(why)
             until = self._context.clock() + watch
             with self._context.journal.transaction() as tx:
                 tx.runs.update_run(run.id, status="watching", watch_until=until)
@@ -296,6 +328,12 @@ class RollbackRunner:
                     run=run.id,
                     target=run.target,
                 )
+                if halts and watch:  # without a watch the end of the run, which is now, says it
+                    notify(
+                        self._context,
+                        run,
+                        Message("warn", f"{run.plan}: repaired", tuple(self._behind_halt.repaired_lines(run))),
+                    )
             self._context.run_ended(
                 run.target
             )  # it changes nothing any more; what nobody has inspected yet was its doing
@@ -308,6 +346,8 @@ class RollbackRunner:
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
                 return False, f"{other.plan} is wanted before the watch is over"
+            if self._behind_halt.has_been_resumed(run):
+                return False, "a person has resumed the bot before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 with self._context.journal.transaction() as tx:  # a restart must not take it for well again
@@ -332,9 +372,10 @@ class RollbackRunner:
             raise _PausedError
         if (abort := self._context.journal.runs.get_run(run.id).abort) is not None:
             raise _AbortedError(f"aborted by {abort}")
-        if run.kind == "repair" and any(
-            other.kind == "halt" for other in self._context.journal.runs.list_unfinished(run.target)
-        ):
+        waiting = [other for other in self._context.journal.runs.list_unfinished(run.target) if other.kind == "halt"]
+        if run.kind == "repair" and waiting:
+            if self._behind_halt.may_wait(run, waiting):
+                raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
 
     def _latch_reason(self, target: str) -> str | None:
@@ -342,20 +383,23 @@ class RollbackRunner:
         state = self._context.journal.targets.get_state(target, self._context.clock())
         return None if state.latched is None else state.latch_why
 
-    def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
+    def _end_run(
+        self,
+        run: PlanRun,
+        plan: Halt | Repair | None,
+        outcome: RunOutcome,
+        reason: str,
+        *,
+        halt_again: str | None = None,
+    ) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
 
         `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
+        `halt_again`: a halt that ran ahead of it and must run once more.
         """
         context, now = self._context, self._context.clock()
-        bad = outcome in ("exhausted", "stopped", "aborted")
-        policy = plan.latch if isinstance(plan, Repair) else "always"
-        policy = "never" if run.part == "undo" else "on_failure" if run.part == "recover" else policy
-        latch = policy == "always" or (policy == "on_failure" and bad)
-        latch = latch and outcome not in ("overtaken", "not-needed", "dry-run", "denied")
-        latch = latch and not (
-            outcome == "aborted" and not context.journal.runs.list_steps(run.id)
-        )  # nothing was touched
+        has_steps = bool(context.journal.runs.list_steps(run.id))
+        bad, latch = is_bad(outcome), latches(run, plan, outcome, has_steps=has_steps)
         with context.journal.transaction() as tx:
             tx.runs.update_run(run.id, status="ended", outcome=outcome, reason=reason, ended=now)
             for step in context.journal.runs.list_steps(run.id):
@@ -363,14 +407,8 @@ class RollbackRunner:
                     tx.runs.end_step(step.id, "unknown", "nobody looked what became of it", now)
             if latch and self._latch_reason(run.target) is None:
                 tx.targets.update_target(run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
-            lines = [reason]
-            if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
-                lines.append("the bot is left running")
-            if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
-                there = context.queue_halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
-                lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
-            if latch:
-                lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
+            lines = [reason, *queue_next_halt(run, plan, outcome, halt_again, context)]
+            lines += describe_latch(run, outcome, context, latch=latch)
             message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
             record_event(context, run, message)
             if bad or not context.close_if_over(run):  # the end of its incident says all of it
@@ -378,7 +416,3 @@ class RollbackRunner:
         context.telemetry.plan_duration.labels(run.plan, run.target).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)
-
-
-class _PausedError(Exception):
-    """The daemon stops: the run stays as it is in the journal."""

@@ -35,6 +35,8 @@ class GuardInputs(NamedTuple):
     past_runs: Sequence[PastRun]
     suppression_reason: str | None = None
     """Why a person, or a maintenance window, wants no repair to start."""
+    repairs_follow_until: Millis | None = None
+    """Until when a repair may begin behind the halts that have made the bot safe (`after: repair`); None: none may."""
     halts_suppressed: bool = False
     """A person wants no halt to start either, and said so by ``hold --all``."""
 
@@ -57,9 +59,10 @@ def may_start_plan(
         return Refused("held", f"held by {inputs.suppression_reason}")
     if kind == "halt":
         return Allowed()
-    if inputs.latch_reason is not None:
+    follows_halt = inputs.repairs_follow_until is not None and now < inputs.repairs_follow_until
+    if inputs.latch_reason is not None and not follows_halt:
         return Refused("latched", f"latched {inputs.latch_reason}: a person must resume it")
-    if inputs.halt_ran:
+    if inputs.halt_ran and not follows_halt:
         return Refused("halted", "a halt has already made this incident safe")
     if not inputs.has_fresh_data:
         return Refused("cold", "no fresh samples since the watchdog started")

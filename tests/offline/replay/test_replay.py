@@ -31,14 +31,16 @@ rules:
 plans:
   mend: {{kind: repair, mode: auto, exhausted: halt, levels: [{{name: one, steps: [{{do: command, run: ["true"]}}]}}],
          verify: {{that: [a < 3], quiet: 1s, give_up: 5s, settle: 1s}}}}
-  halt: {{kind: halt, levels: [{{name: one, steps: [{{do: command, run: ["true"]}}],
+  halt: {{kind: halt, {halt}levels: [{{name: one, steps: [{{do: command, run: ["true"]}}],
          verify: {{that: [a < 3], give_up: 5s}}}}]}}
 """
 
 
-def replay_csv(tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h", cooldown: str = "0s") -> ReplayReport:
-    """One character a second and series: ``1`` is bad, ``.`` is not."""
-    (tmp_path / "rules.yaml").write_text(RULES.format(budget=budget, cooldown=cooldown))
+def replay_csv(
+    tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h", cooldown: str = "0s", halt: str = ""
+) -> ReplayReport:
+    """One character a second and series: ``1`` is bad, ``.`` is not. `halt`: what the halt says besides."""
+    (tmp_path / "rules.yaml").write_text(RULES.format(budget=budget, cooldown=cooldown, halt=halt))
     both = zip(a, b.ljust(len(a), "."), strict=True)
     rows = [f"{T + 1_000 * i},{int(x == '1')},{int(y == '1')}" for i, (x, y) in enumerate(both)]
     (tmp_path / "h.csv").write_text("time,a,b\n" + "\n".join(rows) + "\n")
@@ -158,6 +160,14 @@ def test_after_a_halt_no_repair_starts_in_the_incident_and_in_the_next_it_does(t
     report = replay_csv(tmp_path, "..11111....111..", ".11111..........")
 
     assert replayed_plans(report) == [(1, "halt", None), (3, "mend", "a"), (12, "mend", None)]
+
+
+def test_after_a_halt_that_lets_it_a_repair_starts_until_its_time_is_over(tmp_path: Path) -> None:
+    within = replay_csv(tmp_path, "..11111.........", ".11111..........", halt="after: repair, repair_within: 5s, ")
+    too_late = replay_csv(tmp_path, "......1111......", ".1111111........", halt="after: repair, repair_within: 5s, ")
+
+    assert replayed_plans(within) == [(1, "halt", None), (3, "mend", None)]
+    assert replayed_plans(too_late) == [(1, "halt", None), (7, "mend", "a")]
 
 
 def test_a_step_of_its_own_looks_less_often(tmp_path: Path) -> None:

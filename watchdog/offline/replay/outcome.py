@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis
 from watchdog.offline.replay.threshold import ThresholdReplay
+from watchdog.plans.models import Halt
 from watchdog.rules import ThresholdLevel, guard
 from watchdog.rules.guard import Allowed, Refused, may_start_plan
 
@@ -123,6 +124,7 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
             has_fresh_data=True,
             last_external_change=None,
             halt_ran=any(one.kind == "halt" for one in incident_starts),
+            repairs_follow_until=_repairs_follow_until(config, incident_starts),
             past_runs=past,
         )
         verdict = may_start_plan(plan.kind, config.targets[target], facts, now)
@@ -138,6 +140,20 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
         if retry_at is not None and retry_at < (end if trip.end is None else trip.end):
             heapq.heappush(queue, (retry_at, plan.kind != "halt", trip.index, n))
     return starts
+
+
+def _repairs_follow_until(config: Config, starts: Iterable[PlanStart]) -> Millis | None:
+    """As `plans.after_halt` tells it of runs: until when a repair may begin behind these halts; None: none may."""
+    until: list[Millis] = []
+    for start in starts:
+        plan = config.plan(start.plan, start.target) or config.plans[start.plan]
+        if isinstance(plan, Halt):
+            if plan.after is None:
+                return None
+            until.append(start.t + plan.repair_within)
+        elif plan.latch == "always":
+            return None
+    return min(until, default=None)
 
 
 def _retry_time(
