@@ -20,7 +20,7 @@ from watchdog.plans.models import Halt, Repair, phase_steps
 
 def dry_run(options: argparse.Namespace) -> int:
     """Every step is looked at as things are now: what an earlier step would change is not done for the later ones."""
-    loaded = config.load(options.config, environ=os.environ)
+    loaded = config.load(options.config, environ=os.environ, may_leave_out=True)
     plan = loaded.plans.get(options.plan)
     if plan is None:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))

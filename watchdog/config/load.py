@@ -41,15 +41,17 @@ class ConfigFiles(NamedTuple):
     """Where relative paths start."""
 
 
-def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> Config:
+def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None, may_leave_out: bool = False) -> Config:
     """The configuration in a folder with ``watchdog.yaml`` and ``rules/``, or beside a file like it.
 
     `uid`: whom the daemon runs as; what somebody else could write is refused. None: everything is read.
+    `may_leave_out`: for a command of a person, which a chat's token must not stand in the way of. Channels that are not
+    well, and sources for which the environment lacks a variable, are left out: `silent_channels`, `unread_sources`.
     Raises ConfigError, which lists every mistake of every file.
     """
     files = require_files(path)
     problems = [] if uid is None else find_unsafe_files(_files_to_protect(files), uid)
-    config, more = _build(files, environ, uid=uid)
+    config, more = _build(files, environ, uid=uid, may_leave_out=may_leave_out)
     if config is None or problems:
         raise ConfigError([*problems, *more])
     return config
@@ -153,14 +155,27 @@ def check_files(
     *,
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
+    alone: bool = False,
 ) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
 
     `probe` reads the sources, when what they deliver shall be held against the expressions.
 
     Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
-    that single rule files refer to may be defined in other files of their folder.
+    that single rule files refer to may be defined in other files of their folder, unless they are to be read `alone`.
     """
+    files, problems = _requested_files(paths, alone=alone)
+    config, found_problems = _build(files, environ, probe)
+    problems += found_problems
+    return (None if problems else config), sorted(set(problems))
+
+
+def find_neighbours(paths: Iterable[Path]) -> list[str]:
+    """The rule files that `check_files` reads beside those that it was asked for, as people call them."""
+    return [_display_path(path) for path in _requested_files(paths)[0].neighbours]
+
+
+def _requested_files(paths: Iterable[Path], *, alone: bool = False) -> tuple[ConfigFiles, list[Problem]]:
     mains: dict[Path, Path] = {}
     requested: dict[Path, Path] = {}
     beside: dict[Path, Path] = {}
@@ -184,7 +199,8 @@ def check_files(
                 requested.setdefault(_canonical(each), each)
         else:
             requested.setdefault(_canonical(path), path)
-            beside |= {_canonical(each): each for each in _rule_files(path.parent) if each.name != MAIN_FILE}
+            if not alone:
+                beside |= {_canonical(each): each for each in _rule_files(path.parent) if each.name != MAIN_FILE}
     main_files = list(mains.values())
     problems += [
         Problem(
@@ -203,9 +219,7 @@ def check_files(
         [path for key, path in beside.items() if key not in requested and key not in mains and not _is_main_file(path)],
         first.parent if main_files else first.parent.parent,
     )
-    config, found_problems = _build(files, environ, probe)
-    problems += found_problems
-    return (None if problems else config), sorted(set(problems))
+    return files, problems
 
 
 def _build(
@@ -213,9 +227,11 @@ def _build(
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
     uid: int | None = None,
+    *,
+    may_leave_out: bool = False,
 ) -> tuple[Config | None, list[Problem]]:
     with _gc_paused():
-        return _build_config(files, environ, probe, uid)
+        return _build_config(files, environ, probe, uid, may_leave_out)
 
 
 @contextmanager
@@ -235,6 +251,7 @@ def _build_config(
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None,
     uid: int | None,
+    may_leave_out: bool,
 ) -> tuple[Config | None, list[Problem]]:
     main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
     requested = [load_document(path, _display_path(path)) for path in files.rules]
@@ -245,7 +262,14 @@ def _build_config(
     requested, beside = (
         [imported.replacements.get(id(document), document) for document in each] for each in (requested, beside)
     )
-    draft = build_draft(main, [*beside, *requested], files.folder.absolute(), environ, imported.recordings)
+    draft = build_draft(
+        main,
+        [*beside, *requested],
+        files.folder.absolute(),
+        environ,
+        imported.recordings,
+        may_leave_out=may_leave_out,
+    )
     draft.prometheus_rules = imported.prometheus_alerts
     checks, warnings = validate(draft)
     documents = [*([main] if main is not None else []), *requested]
@@ -285,6 +309,8 @@ def _build_config(
         warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
         prometheus_alerts={name: alert for name, alert in imported.prometheus_alerts.items() if name in own_rules},
         recordings=imported.recordings,
+        silent_channels=draft.left_out["channels"],
+        unread_sources=draft.left_out["sources"],
     )
     return config, []
 

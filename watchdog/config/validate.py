@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
-from watchdog.config.lint import lint, verify_blocks
+from watchdog.config.lint import lint
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
+from watchdog.config.salvage import hangs_together
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
+from watchdog.core.units import UNITS, parse_limit
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, shorten, suggest
-from watchdog.plans.models import Halt, Level, Repair
+from watchdog.plans.models import Halt, Repair, Verify
 from watchdog.promql import PromqlError, detects_absence, expand_recordings, parse
-from watchdog.rules import Check, Kpi, Rule, ThresholdError, unknown_placeholders
+from watchdog.rules import OPERATORS, Check, Kpi, Rule, Threshold, ThresholdError, unknown_placeholders
 
 THRESHOLD_LEVELS: tuple[Literal["warn", "crit"], ...] = ("warn", "crit")
 LEAVE_RUNNING = "leave-running"
@@ -25,24 +29,33 @@ LEAVE_RUNNING = "leave-running"
 
 def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     """The compiled checks and the warnings; what is wrong goes to the documents' ``problems``."""
-    for entry in _valid_entries(draft, "kpis"):
+    for entry in draft.readable("kpis"):
         _validate_kpi(draft, entry)
     for defaults in draft.defaults:
-        if defaults.model is not None:
-            _validate_references(draft, defaults, defaults.model)
-    checks = [check for entry in _valid_entries(draft, "rules") for check in _validate_rule(draft, entry)]
-    for entry in _valid_entries(draft, "plans"):
+        if defaults.readable is not None:
+            _validate_references(draft, defaults, defaults.readable)
+    checks = [check for entry in draft.readable("rules") for check in _validate_rule(draft, entry)]
+    for entry in draft.readable("plans"):
         _validate_plan(draft, entry)
     _validate_steps(draft)
     return tuple(checks), list(lint(draft, checks))
 
 
-def _valid_entries(draft: Draft, section: str) -> list[Entry]:
-    return [entry for entry in draft.entries[section].values() if entry.model is not None]
+def _run_each(entry: Entry, *checks: Callable[[], object]) -> None:
+    """Each check of an entry. Of one that is not well itself, each as far as it goes: it lacks what was refused, and need
+    not hang together."""
+    for check in checks:
+        try:
+            check()
+        except Exception:
+            if entry.model is not None:
+                raise
 
 
 def _report_unknown(draft: Draft, section: str, name: str, node: ConfigNode, position: Position) -> bool:
     """Whether nothing of that name is defined, also not in a part that could not be read; reported."""
+    if not isinstance(name, str):
+        return True  # it was refused, with a word of its own
     if name in draft.entries[section] or not draft.complete:
         return name not in draft.entries[section]
     cure = suggest(name, draft.entries[section]) or f"define it under {section}:"
@@ -50,7 +63,9 @@ def _report_unknown(draft: Draft, section: str, name: str, node: ConfigNode, pos
     return True
 
 
-def _validate_expression(draft: Draft, text: str, node: ConfigNode, path: KeyPath) -> None:
+def _validate_expression(draft: Draft, text: str | None, node: ConfigNode, path: KeyPath) -> None:
+    if not isinstance(text, str):  # nothing was said, or what was said was refused
+        return
     try:
         expand_recordings(parse(text), draft.recordings)
     except PromqlError as error:
@@ -63,49 +78,87 @@ def _report_error(node: ConfigNode, position: Position, text: str) -> None:
 
 
 def _validate_kpi(draft: Draft, entry: Entry) -> None:
-    kpi: Kpi = entry.model
-    _validate_expression(draft, kpi.expr, entry.node, ("expr",))
-    if kpi.needs is not None:
-        _validate_expression(draft, kpi.needs, entry.node, ("needs",))
-    try:
-        kpi.pinned_baseline()
-    except ValueError as error:
-        _report_error(entry.node, entry.node.value_position("baseline"), str(error))
+    kpi: Kpi = entry.readable
+
+    def validate_baseline() -> None:
+        try:
+            kpi.pinned_baseline()
+        except ValueError as error:
+            _report_error(entry.node, entry.node.value_position("baseline"), str(error))
+
+    _run_each(
+        entry,
+        lambda: _validate_expression(draft, kpi.expr, entry.node, ("expr",)),
+        lambda: _validate_expression(draft, kpi.needs, entry.node, ("needs",)),
+        validate_baseline,
+    )
 
 
 def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
     """Target and channels, where they are said: what is inherited was checked where it stands."""
     written, node = entry.raw, entry.node
-    if written.get("target") is not None:
-        _report_unknown(draft, "targets", model.target, node, node.value_position("target"))
-    if draft.main is not None and written.get("notify") is not None:
-        for index, channel in enumerate(model.notify):
+
+    def validate_target() -> None:
+        if written.get("target") is not None:
+            _report_unknown(draft, "targets", model.target, node, node.value_position("target"))
+
+    def validate_channels() -> None:
+        for index, channel in enumerate(model.notify if draft.main is not None and written.get("notify") else ()):
             _report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
+
+    _run_each(entry, validate_target, validate_channels)
 
 
 def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
-    rule: Rule = entry.model
+    rule: Rule = entry.readable
     node = entry.node
+    checks: list[Check] = []
     _validate_references(draft, entry, rule)
-    if rule.kpi is not None:
-        _report_unknown(draft, "kpis", rule.kpi, node, node.value_position("kpi"))
-    for level in THRESHOLD_LEVELS:
+
+    def validate_kpi() -> None:
+        if rule.kpi is not None:
+            _report_unknown(draft, "kpis", rule.kpi, node, node.value_position("kpi"))
+
+    def validate_level(level: Literal["warn", "crit"]) -> None:
         threshold = rule.threshold(level)
-        if threshold is not None and threshold.expr is not None:
+        if threshold is not None:
             _validate_expression(draft, threshold.expr, node, (level, "expr"))
-    if rule.only is not None and rule.only.when is not None:
-        _validate_expression(draft, rule.only.when, node, ("only", "when"))
-    for wrong in unknown_placeholders(rule.summary or ""):
-        node.report(
-            node.value_position("summary"),
-            f"{shorten(wrong)} means nothing in a summary",
-            f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
-        )
-    _validate_crit(draft, entry, rule)
-    kpi = None if rule.kpi is None else draft.model("kpis", rule.kpi)
-    if kpi is None and rule.kpi is not None:
-        return []
-    return [check for level in THRESHOLD_LEVELS for check in _compile_checks(node, rule, level, kpi)]
+
+    def validate_schedule() -> None:
+        if rule.only is not None:
+            _validate_expression(draft, rule.only.when, node, ("only", "when"))
+
+    def validate_summary() -> None:
+        for wrong in unknown_placeholders(rule.summary or ""):
+            node.report(
+                node.value_position("summary"),
+                f"{shorten(wrong)} means nothing in a summary",
+                f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
+            )
+
+    def compile_level(level: Literal["warn", "crit"]) -> None:
+        kpi_name, threshold = getattr(rule, "kpi", ""), rule.threshold(level)
+        kpi_entry = draft.entries["kpis"].get(kpi_name or "")
+        kpi = None if kpi_entry is None else kpi_entry.readable
+        if threshold is not None and not hangs_together(threshold):
+            return  # what is wrong with it is told already
+        unwell = entry if kpi_entry is None or kpi_entry.model is not None else kpi_entry
+        if kpi is not None or kpi_name is None:
+            _run_each(unwell, lambda: checks.extend(_compile_checks(node, rule, level, kpi)))
+        if unwell.model is None or (kpi is None and kpi_name is not None):
+            known = kpi if hasattr(kpi, "unit") and hasattr(kpi, "baseline") else None
+            _run_each(unwell, lambda: _validate_limits(node, level, threshold, known))
+
+    _run_each(
+        entry,
+        validate_kpi,
+        *(partial(validate_level, level) for level in THRESHOLD_LEVELS),
+        validate_schedule,
+        validate_summary,
+        *_checks_of_crit(draft, entry, rule),
+        *(partial(compile_level, level) for level in THRESHOLD_LEVELS),
+    )
+    return [] if entry.model is None else checks
 
 
 def _compile_checks(node: ConfigNode, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None) -> Iterator[Check]:
@@ -114,6 +167,7 @@ def _compile_checks(node: ConfigNode, rule: Rule, level: Literal["warn", "crit"]
     except ThresholdError as error:
         if kpi is None or not _baseline_is_wrong(kpi):
             _report_error(node, node.value_position(error.level, error.key), str(error))
+            _validate_limits(node, level, rule.threshold(level), kpi)
         return
     if check is None:
         return
@@ -122,6 +176,30 @@ def _compile_checks(node: ConfigNode, rule: Rule, level: Literal["warn", "crit"]
         node.report(node.value_position(level, wrong), "the limit is no finite number", "say one that can be reached")
         return
     yield check
+
+
+def _validate_limits(node: ConfigNode, level: str, threshold: Threshold | None, kpi: Kpi | None) -> None:
+    """Each limit by itself: `compile_check` ends at the first that does not fit. Without a KPI, that it fits none."""
+    for key in (*OPERATORS, "clear", "ceiling"):
+        written = getattr(threshold, key, None)
+        for limit in () if key == "expr" or written is None else written if isinstance(written, tuple) else (written,):
+            units = [*UNITS, *re.findall(r"[A-Z]{3,5}", str(limit))] if kpi is None else [kpi.unit]
+            baseline = 1.0 if kpi is None else kpi.pinned_baseline()
+            wrong = [
+                _limit_error(limit, unit, baseline, dynamic=kpi is None or kpi.has_dynamic_baseline) for unit in units
+            ]
+            if all(wrong):
+                text = f"{shorten(limit)!r} fits no KPI, whatever its unit" if kpi is None else wrong[0]
+                _report_error(node, node.value_position(level, key), text)
+
+
+def _limit_error(limit: object, unit: str, baseline: float | None, *, dynamic: bool) -> str:
+    """Why it is no limit of a KPI in this unit; empty when it is one."""
+    try:
+        parse_limit(limit, unit, baseline, dynamic_baseline=dynamic)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _baseline_is_wrong(kpi: Kpi) -> bool:
@@ -133,38 +211,48 @@ def _baseline_is_wrong(kpi: Kpi) -> bool:
     return False
 
 
-def _validate_crit(draft: Draft, entry: Entry, rule: Rule) -> None:
+def _checks_of_crit(draft: Draft, entry: Entry, rule: Rule) -> tuple[Callable[[], None], ...]:
     """What follows from the plan that a crit starts."""
     node = entry.node
-    if rule.crit is None or rule.crit.plan is None:
-        return
-    _report_unknown(draft, "plans", rule.crit.plan, node, node.value_position("crit", "plan"))
-    plan = draft.model("plans", rule.crit.plan)
-    if not isinstance(plan, Repair):
-        return
-    if not (rule.crit.for_.duration or rule.crit.for_.m):
-        node.report(
-            node.key_position("crit"),
-            f"a crit that starts the repair {rule.crit.plan} needs patience",
-            "add for: 5m or for: 3 of 5",
-        )
-    if rule.crit.expr is not None and _tells_absence(rule.crit.expr):
-        node.report(
-            node.value_position("crit", "plan"),
-            f"missing data would start the repair {rule.crit.plan}: absent() is no proof that the bot is unwell",
-            "let a halt answer it",
-        )
-    if rule.if_missing.then == "crit":
-        position = (
-            node.value_position("if_missing", "then")
-            if "if_missing" in entry.raw
-            else node.key_position("crit", "plan")
-        )
-        node.report(
-            position,
-            f"missing data would start the repair {rule.crit.plan}",
-            "say then: warn or hold, or let crit start a halt",
-        )
+
+    def validate_plan() -> None:
+        if rule.crit is not None and rule.crit.plan is not None:
+            _report_unknown(draft, "plans", rule.crit.plan, node, node.value_position("crit", "plan"))
+
+    def starts_repair() -> bool:
+        found = None if rule.crit is None else draft.entries["plans"].get(rule.crit.plan or "")
+        return found is not None and isinstance(found.readable, Repair)
+
+    def validate_patience() -> None:
+        if rule.crit is not None and starts_repair() and not (rule.crit.for_.duration or rule.crit.for_.m):
+            node.report(
+                node.key_position("crit"),
+                f"a crit that starts the repair {rule.crit.plan} needs patience",
+                "add for: 5m or for: 3 of 5",
+            )
+
+    def validate_condition() -> None:
+        if rule.crit is not None and starts_repair() and rule.crit.expr is not None and _tells_absence(rule.crit.expr):
+            node.report(
+                node.value_position("crit", "plan"),
+                f"missing data would start the repair {rule.crit.plan}: absent() is no proof that the bot is unwell",
+                "let a halt answer it",
+            )
+
+    def validate_missing() -> None:
+        if rule.crit is not None and starts_repair() and rule.if_missing.then == "crit":
+            position = (
+                node.value_position("if_missing", "then")
+                if "if_missing" in entry.raw
+                else node.key_position("crit", "plan")
+            )
+            node.report(
+                position,
+                f"missing data would start the repair {rule.crit.plan}",
+                "say then: warn or hold, or let crit start a halt",
+            )
+
+    return validate_plan, validate_patience, validate_condition, validate_missing
 
 
 def _tells_absence(text: str) -> bool:
@@ -175,28 +263,61 @@ def _tells_absence(text: str) -> bool:
 
 
 def _validate_plan(draft: Draft, entry: Entry) -> None:
-    plan: Halt | Repair = entry.model
+    plan: Halt | Repair = entry.readable
     node = entry.node
-    for path, verify in verify_blocks(plan):
+
+    def validate_verify(path: KeyPath, find: Callable[[], Verify | None]) -> None:
+        verify = find()
+        if verify is not None:
+            _run_each(entry, lambda: validate_conditions(path, verify), lambda: validate_named_rules(path, verify))
+
+    def validate_conditions(path: KeyPath, verify: Verify) -> None:
         for index, text in enumerate(verify.that):
             _validate_expression(draft, text, node, (*path, "that", index))
+
+    def validate_named_rules(path: KeyPath, verify: Verify) -> None:
         for index, name in enumerate(verify.rules):
             _report_unknown(draft, "rules", name, node, node.value_position(*path, "rules", index))
-    names: dict[str, int] = {}
-    for index, level in enumerate(plan.levels):
-        if names.setdefault(level.name, index) != index:
-            node.report(
-                node.value_position("levels", index, "name"),
-                f"two levels are called {shorten(level.name)}",
-                "rename one of them",
-            )
+
+    def validate_verify_of(key: str) -> None:
+        for index, level in enumerate(getattr(plan, key)):
+            _run_each(entry, partial(validate_verify, (key, index, "verify"), partial(getattr, level, "verify")))
+
+    def validate_names() -> None:
+        names: dict[str, int] = {}
+        for index, level in enumerate(plan.levels):
+            name = getattr(level, "name", None)
+            if name is not None and names.setdefault(name, index) != index:
+                node.report(
+                    node.value_position("levels", index, "name"),
+                    f"two levels are called {shorten(name)}",
+                    "rename one of them",
+                )
+
+    _run_each(
+        entry,
+        lambda: validate_verify(("verify",), lambda: plan.verify),
+        lambda: validate_verify_of("levels"),
+        lambda: validate_verify_of("recover"),
+        validate_names,
+    )
     if isinstance(plan, Repair):
-        _validate_disturbs(draft, node, plan)
-    if not isinstance(plan, Repair) or plan.exhausted == LEAVE_RUNNING:
+        repair = plan
+        _run_each(
+            entry,
+            lambda: _validate_disturbs(draft, node, repair),
+            lambda: _validate_exhausted(draft, node, repair),
+        )
+
+
+def _validate_exhausted(draft: Draft, node: ConfigNode, plan: Repair) -> None:
+    if plan.exhausted == LEAVE_RUNNING:
         return
     position = node.value_position("exhausted")
     halts = [
-        name for name, other in draft.entries["plans"].items() if isinstance(other.model, Halt) or other.model is None
+        name
+        for name, other in draft.entries["plans"].items()
+        if isinstance(other.readable, Halt) or other.readable is None
     ]
     known = [*halts, LEAVE_RUNNING]
     if plan.exhausted not in draft.entries["plans"]:
@@ -216,9 +337,9 @@ def _validate_disturbs(draft: Draft, node: ConfigNode, plan: Repair) -> None:
         position = node.value_position("disturbs", index)
         if _report_unknown(draft, "rules", name, node, position):
             continue
-        rule = draft.model("rules", name)
-        plan_name = None if rule is None or rule.crit is None else rule.crit.plan
-        if plan_name is not None and isinstance(draft.model("plans", plan_name), Halt):
+        crit = getattr(draft.entries["rules"][name].readable, "crit", None)
+        started = draft.entries["plans"].get(plan_name := getattr(crit, "plan", None) or "")
+        if started is not None and isinstance(started.readable, Halt):
             node.report(
                 position,
                 f"{shorten(name)} starts the halt {shorten(plan_name)} and is never muted",
@@ -228,45 +349,50 @@ def _validate_disturbs(draft: Draft, node: ConfigNode, plan: Repair) -> None:
 
 def _validate_steps(draft: Draft) -> None:
     """Every step of every plan, bound to every target that may come to it."""
-    targets: Mapping[str, Target] = draft.models("targets")
+    targets: Mapping[str, Target] = {name: entry.readable for name, entry in draft.entries["targets"].items()}
     for name, users in targets_by_plan(draft).items():
         entry = draft.entries["plans"][name]
         for target in users & targets.keys():
-            for path, action in plan_steps(entry.model):
-                try:
-                    action.bind(targets[target])
-                except ActionError as error:
-                    what, _, cure = str(error).partition(" — ")
-                    entry.node.report(
-                        entry.node.value_position(*path),
-                        shorten_sentence(f"target {target}: {what}"),
-                        shorten_sentence(cure),
-                    )
+            for path, action in plan_steps(entry.readable):
+                _run_each(
+                    entry if draft.model("targets", target) is not None else draft.entries["targets"][target],
+                    partial(_bind_step, entry, path, action, target, targets[target]),
+                )
+
+
+def _bind_step(entry: Entry, path: KeyPath, action: Action, name: str, target: Target) -> None:
+    try:
+        action.bind(target)
+    except ActionError as error:
+        what, _, cure = str(error).partition(" — ")
+        entry.node.report(
+            entry.node.value_position(*path), shorten_sentence(f"target {name}: {what}"), shorten_sentence(cure)
+        )
 
 
 def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
-    """Plan → targets whose rules start it, directly or when a repair is exhausted."""
-    plans = draft.models("plans")
+    """Plan → targets whose rules start it, directly or when a repair is exhausted, as far as that can be read."""
+    plans = {name: entry.readable for name, entry in draft.entries["plans"].items() if entry.readable is not None}
     users: dict[str, set[str]] = {}
-    for entry in _valid_entries(draft, "rules"):
-        crit = entry.model.crit
-        if crit is None or crit.plan not in plans:
+    for entry in draft.readable("rules"):
+        plan, target = (
+            getattr(getattr(entry.readable, "crit", None), "plan", None),
+            getattr(entry.readable, "target", None),
+        )
+        if plan not in plans or not isinstance(target, str):
             continue
-        users.setdefault(crit.plan, set()).add(entry.model.target)
-        last = getattr(plans[crit.plan], "exhausted", None)
+        users.setdefault(plan, set()).add(target)
+        last = getattr(plans[plan], "exhausted", None)
         if last in plans:
-            users.setdefault(last, set()).add(entry.model.target)
+            users.setdefault(last, set()).add(target)
     return users
 
 
 def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Action]]:
     """Every step of a plan with its place in it."""
-    if isinstance(plan, Repair):
-        yield from ((("before", index), action) for index, action in enumerate(plan.before))
-    levels: Sequence[Level] = plan.levels
-    for number, level in enumerate(levels):
-        yield from ((("levels", number, "steps", index), action) for index, action in enumerate(level.steps))
-    for number, stage in enumerate(plan.recover):
-        yield from ((("recover", number, "steps", index), action) for index, action in enumerate(stage.steps))
-    if isinstance(plan, Repair):
-        yield from ((("proven", index), action) for index, action in enumerate(plan.proven))
+    yield from ((("before", index), action) for index, action in enumerate(getattr(plan, "before", ())))
+    for key in ("levels", "recover"):
+        for number, level in enumerate(getattr(plan, key, ())):
+            steps = getattr(level, "steps", ())  # of a plan that is not well: what can be read of it
+            yield from (((key, number, "steps", index), action) for index, action in enumerate(steps))
+    yield from ((("proven", index), action) for index, action in enumerate(getattr(plan, "proven", ())))

@@ -11,7 +11,15 @@ from watchdog.pipeline import config_expressions
 from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.template_query import describe_evaluation_error
-from watchdog.promql import EvaluationRound, Evaluator, Expr, PromqlError, metric_names
+from watchdog.promql import (
+    EvaluationRound,
+    Evaluator,
+    Expr,
+    PromqlError,
+    RequiredMetric,
+    metric_names,
+    required_metrics,
+)
 from watchdog.rules import Check, Kpi, Reading
 
 
@@ -35,6 +43,13 @@ class KpiEvaluation:
         self._metrics_by_kpi = {
             name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
         }
+        self.required_metrics = {
+            name: frozenset[RequiredMetric]().union(
+                *(required_metrics(expr) for expr in config_expressions.expressions_of(kpi, self._parsed))
+            )
+            for name, kpi in self._kpis.items()
+        }
+        """What is evaluated → the metrics without which it returns nothing."""
         self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
         self.forget_sources()
 
