@@ -10,11 +10,12 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from watchdog.config import interpolate
+from watchdog.config import interpolate, per_target
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import Defaults, History, Reload, SilentChannel, Web
 from watchdog.config.salvage import salvage
+from watchdog.config.variables import has_places
 from watchdog.core.model import ConfigModel, Severity
 from watchdog.core.target import Target
 from watchdog.documents.document import Document
@@ -22,7 +23,7 @@ from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier
 from watchdog.plans.models import Plan
 from watchdog.promql import RecordingRules
-from watchdog.rules import Kpi, Rule
+from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
 MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload")
@@ -57,14 +58,27 @@ class Entry:
     raw: Any
     """As it stands in the file."""
     model: Any = None
-    """None: something is wrong with it."""
+    """None: something is wrong with it. Where it is otherwise for some target, what it is for the first."""
     salvaged: Any = None
     """Then: what is well of it, see `salvage`; None when nothing is."""
+    variants: dict[str, Any] = field(default_factory=dict)
+    """Of a rule: what it is for each of its targets. Of a KPI or a plan that `varies`: for those that have its variables."""
+    varies: bool = False
 
     @property
     def readable(self) -> Any:
         """What may be looked through for mistakes: the model, or what is well of it."""
         return self.salvaged if self.model is None else self.model
+
+    def readable_models(self) -> list[Any]:
+        """The same, for each target where it is otherwise."""
+        return self.distinct_models() or ([] if self.readable is None else [self.readable])
+
+    def distinct_models(self) -> list[Any]:
+        """What it is, once each: one where it is the same for all its targets."""
+        if not self.variants or not (self.varies):
+            return [] if self.model is None else [self.model]
+        return list({id(model): model for model in self.variants.values()}.values())
 
     @property
     def file_line(self) -> str:
@@ -84,6 +98,8 @@ class Draft:
     """By section: what stands under a name that is taken already, or under none."""
     defaults: list[Entry] = field(default_factory=list)
     recordings: RecordingRules = field(default_factory=dict)
+    variables: frozenset[str] = frozenset()
+    """Names that stand in the `vars` of any target."""
     prometheus_rules: Collection[str] = ()
     """Rules that stand in Prometheus's format."""
     state: str | None = None
@@ -110,6 +126,13 @@ class Draft:
         found = [*self.entries[section].values(), *self.unreachable[section]]
         return [entry for entry in found if entry.readable is not None]
 
+    def model_for(self, section: str, name: str, target: str) -> Any:
+        """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it."""
+        entry = self.entries[section].get(name)
+        if entry is None:
+            return None
+        return entry.variants.get(target) if entry.varies else entry.model
+
     def models(self, section: str) -> dict[str, Any]:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 
@@ -126,9 +149,14 @@ def build_draft(
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
     result = Draft(documents, main, folder, environ, recordings=recordings or {}, may_leave_out=may_leave_out)
-    for document in documents:
-        if _check_top_level(document, document is main):
-            _add_document(result, document)
+    whole = [document for document in documents if _check_top_level(document, document is main)]
+    for document in whole:
+        _add_sections(result, document, ("sources", "channels", "targets"))
+        if document is main:
+            _settings(result, document)
+    result.variables = frozenset[str]().union(*(target.vars for target in result.models("targets").values()))
+    for document in whole:  # by now it is known what targets there are, and what their variables say
+        _add_sections(result, document, ("kpis", "rules", "plans"))
     return result
 
 
@@ -154,17 +182,15 @@ def _check_top_level(document: Document, is_main: bool) -> bool:
     return True
 
 
-def _add_document(draft: Draft, document: Document) -> None:
-    defaults = _defaults(draft, document)
+def _add_sections(draft: Draft, document: Document, sections: Sequence[str]) -> None:
     keys = MAIN_KEYS if document is draft.main else RULE_KEYS
-    for section in SECTION_NOUNS:
+    defaults = _defaults(draft, document) if "rules" in sections else {}
+    for section in sections:
         if section in keys:
             for entry in _entries(document, section):
                 if document.has_too_many_problems:
                     break
                 _add_entry(draft, section, entry, defaults)
-    if document is draft.main:
-        _settings(draft, document)
 
 
 def _section(document: Document, key: str, kind: type) -> Any:
@@ -216,9 +242,21 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
     if expands_environment(section):
         _build_with_environment(draft, section, models, entry)
         return
-    raw = _with_defaults(entry.raw, defaults) if section == "rules" else entry.raw
-    entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, models, draft.folder, draft.environ))
-    entry.model, entry.salvaged = _build(entry.node, models)
+
+    def build(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
+        model, salvaged = _build(node, models)
+        entry.salvaged = salvaged if entry.salvaged is None else entry.salvaged
+        return model
+
+    if section == "rules":
+        per_target.build_rule(draft, entry, _with_defaults(entry.raw, defaults), models, build)
+    elif section == "targets":
+        entry.node = replace(entry.node, raw=interpolate.absolute_paths(entry.raw, models, draft.folder, draft.environ))
+        entry.model = build(entry.node, models)
+        if entry.name == ALL_TARGETS:
+            entry.node.report(position, "all means every target", "call this one something else")
+    else:
+        per_target.build_shared(draft, entry, models, build)
 
 
 def expands_environment(section: str) -> bool:
@@ -292,6 +330,8 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     if raw_defaults is None:
         return {}
     node = ConfigNode(document, ("defaults",), raw_defaults)
+    if has_places(raw_defaults, draft.variables):
+        node = replace(node, raw=per_target.fill_for_any(draft, node, raw_defaults))
     model, salvaged = _build(node, (Defaults,))
     draft.defaults.append(Entry("defaults", node, raw_defaults, model, salvaged))
     if not isinstance(raw_defaults, dict):
@@ -299,7 +339,7 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     valid = {
         key: value
         for key, value in raw_defaults.items()
-        if value is not None and (model or _is_valid(node, key, value))
+        if value is not None and (model or _is_valid(node, key, node.raw[key]))
     }
     return valid if model or "target" not in raw_defaults else {"target": ""} | valid
 

@@ -12,7 +12,9 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.lint import lint
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
+from watchdog.config.ownership import validate_ownership
 from watchdog.config.salvage import hangs_together
+from watchdog.config.variables import names_in
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -21,22 +23,34 @@ from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, shorten, suggest
 from watchdog.plans.models import Halt, Repair, Verify
 from watchdog.promql import PromqlError, detects_absence, expand_recordings, parse
-from watchdog.rules import OPERATORS, Check, Kpi, Rule, Threshold, ThresholdError, unknown_placeholders
+from watchdog.rules import (
+    ALL_TARGETS,
+    OPERATORS,
+    THRESHOLD_LEVELS,
+    Check,
+    Kpi,
+    Rule,
+    Threshold,
+    ThresholdError,
+    unknown_placeholders,
+)
 
-THRESHOLD_LEVELS: tuple[Literal["warn", "crit"], ...] = ("warn", "crit")
 LEAVE_RUNNING = "leave-running"
 
 
 def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     """The compiled checks and the warnings; what is wrong goes to the documents' ``problems``."""
     for entry in draft.readable("kpis"):
-        _validate_kpi(draft, entry)
+        for kpi in entry.readable_models():
+            _validate_kpi(draft, entry, kpi)
     for defaults in draft.defaults:
         if defaults.readable is not None:
             _validate_references(draft, defaults, defaults.readable)
     checks = [check for entry in draft.readable("rules") for check in _validate_rule(draft, entry)]
     for entry in draft.readable("plans"):
-        _validate_plan(draft, entry)
+        for plan in entry.readable_models():
+            _validate_plan(draft, entry, plan)
+    validate_ownership(draft)
     _validate_steps(draft)
     return tuple(checks), list(lint(draft, checks))
 
@@ -52,7 +66,7 @@ def _run_each(entry: Entry, *checks: Callable[[], object]) -> None:
                 raise
 
 
-def _report_unknown(draft: Draft, section: str, name: str, node: ConfigNode, position: Position) -> bool:
+def _report_unknown(draft: Draft, section: str, name: object, node: ConfigNode, position: Position) -> bool:
     """Whether nothing of that name is defined, also not in a part that could not be read; reported."""
     if not isinstance(name, str):
         return True  # it was refused, with a word of its own
@@ -77,9 +91,7 @@ def _report_error(node: ConfigNode, position: Position, text: str) -> None:
     node.report(position, shorten_sentence(what), shorten_sentence(cure))
 
 
-def _validate_kpi(draft: Draft, entry: Entry) -> None:
-    kpi: Kpi = entry.readable
-
+def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:
     def validate_baseline() -> None:
         try:
             kpi.pinned_baseline()
@@ -98,26 +110,68 @@ def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
     """Target and channels, where they are said: what is inherited was checked where it stands."""
     written, node = entry.raw, entry.node
 
-    def validate_target() -> None:
-        if written.get("target") is not None:
-            _report_unknown(draft, "targets", model.target, node, node.value_position("target"))
+    said = written.get("target")
+
+    def validate_target(index: int, name: object) -> None:
+        at = node.value_position("target", index) if isinstance(said, list) else node.value_position("target")
+        if name == ALL_TARGETS and said not in (ALL_TARGETS, [ALL_TARGETS]):
+            node.report(at, "all is every target, and stands alone", "say target: all")
+        elif name != ALL_TARGETS:
+            _report_unknown(draft, "targets", name, node, at)
+        elif not draft.entries["targets"] and draft.complete:
+            node.report(at, "there is no target", "define it under targets:")
 
     def validate_channels() -> None:
         for index, channel in enumerate(model.notify if draft.main is not None and written.get("notify") else ()):
             _report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
 
-    _run_each(entry, validate_target, validate_channels)
+    names = said if isinstance(said, list) else [said] if said is not None else []
+    _run_each(entry, *(partial(validate_target, *each) for each in enumerate(names)), validate_channels)
 
 
 def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
     rule: Rule = entry.readable
-    node = entry.node
-    checks: list[Check] = []
     _validate_references(draft, entry, rule)
 
     def validate_kpi() -> None:
         if rule.kpi is not None:
-            _report_unknown(draft, "kpis", rule.kpi, node, node.value_position("kpi"))
+            _report_unknown(draft, "kpis", rule.kpi, entry.node, entry.node.value_position("kpi"))
+
+    _run_each(entry, validate_kpi)
+    seen: set[tuple[int, int]] = set()
+    checks: list[Check] = []
+    for target, variant in entry.variants.items() if entry.model is not None else [("", rule)]:
+        thresholds = id(getattr(variant, "warn", None)), id(getattr(variant, "crit", None))
+        if thresholds not in seen:  # of targets for which it is the same they are the same ones
+            _validate_variant(draft, entry, variant)
+        seen.add(thresholds)
+        if entry.model is not None:
+            _report_missing_variables(draft, entry, variant, target)
+        checks += _variant_checks(draft, entry, variant)
+    return checks
+
+
+def _report_missing_variables(draft: Draft, entry: Entry, rule: Rule, target: str) -> None:
+    """A KPI or a plan in which a variable stands that this target does not have."""
+    node = entry.node
+    plan = rule.crit.plan if rule.crit is not None else None
+    for section, name, path in (("kpis", rule.kpi, ("kpi",)), ("plans", plan, ("crit", "plan"))):
+        user = draft.entries[section].get(name or "")
+        if user is None or not user.varies or user.model is None or target in user.variants:
+            continue
+        known = draft.model("targets", target)
+        missing = sorted((names_in(user.raw) & draft.variables) - (set() if known is None else known.vars.keys()))
+        if missing:
+            node.report(
+                node.value_position(*path),
+                f"{SECTION_NOUNS[section]} {shorten(name)} needs the variable {missing[0]}, and the target {shorten(target)} "
+                "has none",
+                f"add vars: {{{missing[0]}: …}} to it",
+            )
+
+
+def _validate_variant(draft: Draft, entry: Entry, rule: Rule) -> None:
+    node = entry.node
 
     def validate_level(level: Literal["warn", "crit"]) -> None:
         threshold = rule.threshold(level)
@@ -136,34 +190,58 @@ def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
                 f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
             )
 
-    def compile_level(level: Literal["warn", "crit"]) -> None:
-        kpi_name, threshold = getattr(rule, "kpi", ""), rule.threshold(level)
-        kpi_entry = draft.entries["kpis"].get(kpi_name or "")
-        kpi = None if kpi_entry is None else kpi_entry.readable
-        if threshold is not None and not hangs_together(threshold):
-            return  # what is wrong with it is told already
-        unwell = entry if kpi_entry is None or kpi_entry.model is not None else kpi_entry
-        if kpi is not None or kpi_name is None:
-            _run_each(unwell, lambda: checks.extend(_compile_checks(node, rule, level, kpi)))
-        if unwell.model is None or (kpi is None and kpi_name is not None):
-            known = kpi if hasattr(kpi, "unit") and hasattr(kpi, "baseline") else None
-            _run_each(unwell, lambda: _validate_limits(node, level, threshold, known))
-
     _run_each(
         entry,
-        validate_kpi,
         *(partial(validate_level, level) for level in THRESHOLD_LEVELS),
         validate_schedule,
         validate_summary,
         *_checks_of_crit(draft, entry, rule),
-        *(partial(compile_level, level) for level in THRESHOLD_LEVELS),
     )
-    return [] if entry.model is None else checks
 
 
-def _compile_checks(node: ConfigNode, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None) -> Iterator[Check]:
+def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
+    """The compiled levels of a rule. Of one that is not well, or whose KPI is not, as far as its limits can be read."""
+    checks: list[Check] = []
+    kpi_name = getattr(rule, "kpi", "")
+    kpi_entry = draft.entries["kpis"].get(kpi_name or "")
+    well: Kpi | None = None if kpi_entry is None else draft.model_for("kpis", kpi_entry.name, rule_target(rule))
+    kpi: Kpi | None = well if well is not None or kpi_entry is None else kpi_entry.readable
+    unwell = entry if kpi_entry is None or kpi_entry.model is not None else kpi_entry
+    scoped = has_owners(draft) or (kpi_entry is not None and kpi_entry.varies)
+    lacks_variable = (
+        kpi_entry is not None and kpi_entry.model is not None and well is None
+    )  # it is told where it stands
+
+    def compile_level(level: Literal["warn", "crit"]) -> None:
+        threshold = rule.threshold(level)
+        if threshold is not None and entry.model is None and not hangs_together(threshold):
+            return  # what is wrong with it is told already
+        if kpi is not None or kpi_name is None:
+            _run_each(unwell, lambda: checks.extend(_compile_checks(entry.node, rule, level, kpi, scoped=scoped)))
+        if unwell.model is None or (kpi is None and kpi_name is not None):
+            known = kpi if hasattr(kpi, "unit") and hasattr(kpi, "baseline") else None
+            _run_each(unwell, lambda: _validate_limits(entry.node, level, threshold, known))
+
+    if not lacks_variable:
+        _run_each(entry, *(partial(compile_level, level) for level in THRESHOLD_LEVELS))
+    return checks if entry.model is not None else []
+
+
+def rule_target(rule: Rule) -> str:
+    """Whom it speaks for; of one that is not well, nobody is known to be."""
+    target = getattr(rule, "target", "")
+    return target if isinstance(target, str) else ""
+
+
+def has_owners(draft: Draft) -> bool:
+    return any(target.sources is not None for target in draft.models("targets").values())
+
+
+def _compile_checks(
+    node: ConfigNode, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None, *, scoped: bool
+) -> Iterator[Check]:
     try:
-        check = rules.compile_check(rule, level, kpi)
+        check = rules.compile_check(rule, level, kpi, scoped=scoped)
     except ThresholdError as error:
         if kpi is None or not _baseline_is_wrong(kpi):
             _report_error(node, node.value_position(error.level, error.key), str(error))
@@ -262,8 +340,7 @@ def _tells_absence(text: str) -> bool:
         return False  # reported where it stands
 
 
-def _validate_plan(draft: Draft, entry: Entry) -> None:
-    plan: Halt | Repair = entry.readable
+def _validate_plan(draft: Draft, entry: Entry, plan: Halt | Repair) -> None:
     node = entry.node
 
     def validate_verify(path: KeyPath, find: Callable[[], Verify | None]) -> None:
@@ -352,12 +429,11 @@ def _validate_steps(draft: Draft) -> None:
     targets: Mapping[str, Target] = {name: entry.readable for name, entry in draft.entries["targets"].items()}
     for name, users in targets_by_plan(draft).items():
         entry = draft.entries["plans"][name]
-        for target in users & targets.keys():
-            for path, action in plan_steps(entry.readable):
-                _run_each(
-                    entry if draft.model("targets", target) is not None else draft.entries["targets"][target],
-                    partial(_bind_step, entry, path, action, target, targets[target]),
-                )
+        for target in sorted(users & targets.keys()):
+            plan = draft.model_for("plans", name, target) if entry.model is not None else entry.readable
+            unwell = entry if draft.model("targets", target) is not None else draft.entries["targets"][target]
+            for path, action in plan_steps(plan) if plan is not None else ():
+                _run_each(unwell, partial(_bind_step, entry, path, action, target, targets[target]))
 
 
 def _bind_step(entry: Entry, path: KeyPath, action: Action, name: str, target: Target) -> None:
@@ -375,16 +451,15 @@ def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
     plans = {name: entry.readable for name, entry in draft.entries["plans"].items() if entry.readable is not None}
     users: dict[str, set[str]] = {}
     for entry in draft.readable("rules"):
-        plan, target = (
-            getattr(getattr(entry.readable, "crit", None), "plan", None),
-            getattr(entry.readable, "target", None),
-        )
-        if plan not in plans or not isinstance(target, str):
-            continue
-        users.setdefault(plan, set()).add(target)
-        last = getattr(plans[plan], "exhausted", None)
-        if last in plans:
-            users.setdefault(last, set()).add(target)
+        variants = entry.variants if entry.model is not None else {rule_target(entry.readable): entry.readable}
+        for target, rule in variants.items():
+            plan = getattr(getattr(rule, "crit", None), "plan", None)
+            if plan not in plans or not target:
+                continue
+            users.setdefault(plan, set()).add(target)
+            last = getattr(plans[plan], "exhausted", None)
+            if last in plans:
+                users.setdefault(last, set()).add(target)
     return users
 
 

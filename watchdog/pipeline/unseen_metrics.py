@@ -15,6 +15,7 @@ from watchdog.journal.storage import Journal
 from watchdog.pipeline.incident_manager import IncidentManager
 from watchdog.promql import RequiredMetric
 from watchdog.rules import Check, Reading
+from watchdog.tsdb.labels import SOURCE_LABEL, TARGET_LABEL
 
 _TELL_AFTER: Millis = 60_000
 """ms for which its sources have answered without it before people are told: a bot that has just begun may not show all yet."""
@@ -38,9 +39,15 @@ class UnseenMetrics:
         for source, metric in self._saved:
             self._sources_by_metric.setdefault(metric, set()).add(source)
 
-    def apply_config(self, sources: Mapping[str, Source], required: Mapping[str, Collection[RequiredMetric]]) -> None:
-        """Swaps the configuration. `required`: what is judged → what it returns nothing without."""
-        self._sources = sources
+    def apply_config(
+        self,
+        sources: Mapping[str, Source],
+        required: Mapping[str, Collection[RequiredMetric]],
+        owners: Mapping[str, str] | None,
+    ) -> None:
+        """Swaps the configuration. `required`: what is judged → what it returns nothing without. `owners`: source → the
+        target whose own it is; None: no target says so."""
+        self._sources, self._owners = sources, owners
         self._required = required
         self._wanted = {each.name for listed in required.values() for each in listed}
         self._reads = {source: count for source, count in self._reads.items() if source in sources}
@@ -80,10 +87,15 @@ class UnseenMetrics:
         return sorted({each.name for each in self._required.get(check.query, ()) if self._never_came(each)})
 
     def _never_came(self, metric: RequiredMetric) -> bool:
-        if any(metric.may_be_of(source) for source in self._sources_by_metric.get(metric.name, ())):
+        if any(metric.may_be_read_of(self._whose(source)) for source in self._sources_by_metric.get(metric.name, ())):
             return False
-        asked = [source for source in self._sources if metric.may_be_of(source)]
+        asked = [source for source in self._sources if metric.may_be_read_of(self._whose(source))]
         return bool(asked) and all(self._reads.get(source, 0) >= self._reads_to_tell(source) for source in asked)
+
+    def _whose(self, source: str) -> dict[str, str]:
+        """What is known of the labels of its series. Whose one was that is no longer configured nobody knows."""
+        known = self._owners is not None and source in self._sources
+        return {SOURCE_LABEL: source} | ({TARGET_LABEL: (self._owners or {}).get(source, "")} if known else {})
 
     def _reads_to_tell(self, source: str) -> int:
         """After so many it has brought all that it can."""

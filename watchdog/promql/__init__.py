@@ -29,6 +29,7 @@ from watchdog.promql.parse.analysis import (
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
 from watchdog.promql.parse.parser import parse
+from watchdog.promql.parse.restrict import restrict_selectors
 from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
@@ -56,5 +57,6 @@ __all__ = [
     "reads_beyond",
     "required_lookback",
     "required_metrics",
+    "restrict_selectors",
     "value_bounds",
 ]

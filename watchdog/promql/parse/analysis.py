@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from watchdog.core.model import Millis
@@ -43,14 +43,18 @@ def required_lookback(expr: Expr) -> dict[str, Millis]:
     return longest
 
 
-def metric_names(expr: Expr, source: str | None = None) -> set[str]:
-    """The metrics that are read; ``""`` for a selector without a name. Of that source alone, where one is said: what a
-    selector's own matchers on ``source`` rule out is not read of it."""
+def metric_names(expr: Expr, having: Mapping[str, str] | None = None) -> set[str]:
+    """The metrics that are read; ``""`` for a selector without a name. `having`: of series with these labels alone (``source``,
+    ``target``): what a selector's own matchers on them rule out is not read of those."""
     return {
         selector.name or ""
         for selector, _, _ in _selector_reads(expr.node, 0)
-        if source is None or all(each.matches(source) for each in selector.matchers if each.label == "source")
+        if having is None or all(each.matches(having[each.label]) for each in selector.matchers if each.label in having)
     }
+
+
+_WHOSE = ("source", "target")
+"""Labels that say whose a series is."""
 
 
 class RequiredMetric(NamedTuple):
@@ -58,10 +62,10 @@ class RequiredMetric(NamedTuple):
 
     name: str
     matchers: tuple[Matcher, ...] = ()
-    """Those on ``source``."""
 
-    def may_be_of(self, source: str) -> bool:
-        return all(each.matches(source) for each in self.matchers)
+    def may_be_read_of(self, having: Mapping[str, str]) -> bool:
+        """Whether its own matchers let it be read of series with these labels (``source``, ``target``)."""
+        return all(each.matches(having[each.label]) for each in self.matchers if each.label in having)
 
 
 def required_metrics(expr: Expr) -> frozenset[RequiredMetric]:
@@ -72,7 +76,7 @@ def required_metrics(expr: Expr) -> frozenset[RequiredMetric]:
 def _required(node: Node) -> frozenset[RequiredMetric]:
     match node:
         case VectorSelector(name=str() as name, matchers=matchers):
-            return frozenset({RequiredMetric(name, tuple(each for each in matchers if each.label == "source"))})
+            return frozenset({RequiredMetric(name, tuple(each for each in matchers if each.label in _WHOSE))})
         case FunctionCall(func=func) | RangeFunctionCall(func=func) if FUNCTIONS[func].absence:
             return frozenset()
         case RangeFunctionCall(selector=Subquery(expr=inner)) | RangeFunctionCall(selector=VectorSelector() as inner):
