@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from watchdog.config.diff import FileStats, describe_changes, stat_files
-from watchdog.config.load import (
-    check_files,
-    find_files,
-    find_neighbours,
-    load,
-    load_partial,
-    require_files,
-    state_folder,
-    unsafe_files,
-)
+from watchdog.config.files import find_files, find_neighbours, require_files
+from watchdog.config.load import check_files, load, load_partial, state_folder, unsafe_files
 from watchdog.config.models import Config, Defaults, Reload, Web
 from watchdog.config.state_owner import configuration_path, describe_foreign_state, is_same_configuration
 from watchdog.documents.problems import ConfigError, Problem

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from watchdog.config.entries import Draft, Entry
 from watchdog.config.lint import verify_blocks
 from watchdog.config.model_fields import path_field
-from watchdog.config.validate import plan_steps, targets_by_plan
+from watchdog.config.validate_plans import plan_steps, targets_by_plan
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import ProgramCall
 from watchdog.core.target import Target

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from watchdog.config.load import find_files, load_partial
+from watchdog.config.files import find_files
+from watchdog.config.load import load_partial
 from watchdog.documents.problems import ConfigError
 
 

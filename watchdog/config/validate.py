@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
 from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
+from watchdog.config.entry_checks import report_error, report_unknown, run_each, validate_expression
 from watchdog.config.lint import lint
-from watchdog.config.model_errors import ConfigNode, shorten_sentence
+from watchdog.config.model_errors import ConfigNode
 from watchdog.config.ownership import validate_ownership
 from watchdog.config.salvage import hangs_together
+from watchdog.config.validate_plans import rule_target, validate_plan, validate_steps
 from watchdog.config.variables import names_in
-from watchdog.core.errors import ActionError
-from watchdog.core.protocols import Action
-from watchdog.core.target import Target
 from watchdog.core.units import UNITS, parse_limit
-from watchdog.documents.document import KeyPath
-from watchdog.documents.problems import Position, Problem, shorten, suggest
-from watchdog.plans.models import Halt, Repair, Verify
-from watchdog.promql import PromqlError, detects_absence, expand_recordings, parse
+from watchdog.documents.problems import Problem, shorten
+from watchdog.plans.models import Repair
+from watchdog.promql import PromqlError, detects_absence, parse
 from watchdog.rules import (
     ALL_TARGETS,
     OPERATORS,
@@ -34,8 +32,6 @@ from watchdog.rules import (
     ThresholdError,
     unknown_placeholders,
 )
-
-LEAVE_RUNNING = "leave-running"
 
 
 def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
@@ -49,46 +45,10 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     checks = [check for entry in draft.readable("rules") for check in _validate_rule(draft, entry)]
     for entry in draft.readable("plans"):
         for plan in entry.readable_models():
-            _validate_plan(draft, entry, plan)
+            validate_plan(draft, entry, plan)
     validate_ownership(draft)
-    _validate_steps(draft)
+    validate_steps(draft)
     return tuple(checks), list(lint(draft, checks))
-
-
-def _run_each(entry: Entry, *checks: Callable[[], object]) -> None:
-    """Each check of an entry. Of one that is not well itself, each as far as it goes: it lacks what was refused, and need
-    not hang together."""
-    for check in checks:
-        try:
-            check()
-        except Exception:
-            if entry.model is not None:
-                raise
-
-
-def _report_unknown(draft: Draft, section: str, name: object, node: ConfigNode, position: Position) -> bool:
-    """Whether nothing of that name is defined, also not in a part that could not be read; reported."""
-    if not isinstance(name, str):
-        return True  # it was refused, with a word of its own
-    if name in draft.entries[section] or not draft.complete:
-        return name not in draft.entries[section]
-    cure = suggest(name, draft.entries[section]) or f"define it under {section}:"
-    node.report(position, f"there is no {SECTION_NOUNS[section]} {shorten(name)}", cure)
-    return True
-
-
-def _validate_expression(draft: Draft, text: str | None, node: ConfigNode, path: KeyPath) -> None:
-    if not isinstance(text, str):  # nothing was said, or what was said was refused
-        return
-    try:
-        expand_recordings(parse(text), draft.recordings)
-    except PromqlError as error:
-        _report_error(node, node.value_position(*path), str(error))
-
-
-def _report_error(node: ConfigNode, position: Position, text: str) -> None:
-    what, _, cure = text.partition(" — ")
-    node.report(position, shorten_sentence(what), shorten_sentence(cure))
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:
@@ -96,12 +56,12 @@ def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:
         try:
             kpi.pinned_baseline()
         except ValueError as error:
-            _report_error(entry.node, entry.node.value_position("baseline"), str(error))
+            report_error(entry.node, entry.node.value_position("baseline"), str(error))
 
-    _run_each(
+    run_each(
         entry,
-        lambda: _validate_expression(draft, kpi.expr, entry.node, ("expr",)),
-        lambda: _validate_expression(draft, kpi.needs, entry.node, ("needs",)),
+        lambda: validate_expression(draft, kpi.expr, entry.node, ("expr",)),
+        lambda: validate_expression(draft, kpi.needs, entry.node, ("needs",)),
         validate_baseline,
     )
 
@@ -117,16 +77,16 @@ def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
         if name == ALL_TARGETS and said not in (ALL_TARGETS, [ALL_TARGETS]):
             node.report(at, "all is every target, and stands alone", "say target: all")
         elif name != ALL_TARGETS:
-            _report_unknown(draft, "targets", name, node, at)
+            report_unknown(draft, "targets", name, node, at)
         elif not draft.entries["targets"] and draft.complete:
             node.report(at, "there is no target", "define it under targets:")
 
     def validate_channels() -> None:
         for index, channel in enumerate(model.notify if draft.main is not None and written.get("notify") else ()):
-            _report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
+            report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
 
     names = said if isinstance(said, list) else [said] if said is not None else []
-    _run_each(entry, *(partial(validate_target, *each) for each in enumerate(names)), validate_channels)
+    run_each(entry, *(partial(validate_target, *each) for each in enumerate(names)), validate_channels)
 
 
 def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
@@ -135,9 +95,9 @@ def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
 
     def validate_kpi() -> None:
         if rule.kpi is not None:
-            _report_unknown(draft, "kpis", rule.kpi, entry.node, entry.node.value_position("kpi"))
+            report_unknown(draft, "kpis", rule.kpi, entry.node, entry.node.value_position("kpi"))
 
-    _run_each(entry, validate_kpi)
+    run_each(entry, validate_kpi)
     seen: set[tuple[int, int]] = set()
     checks: list[Check] = []
     for target, variant in entry.variants.items() if entry.model is not None else [("", rule)]:
@@ -176,11 +136,11 @@ def _validate_variant(draft: Draft, entry: Entry, rule: Rule) -> None:
     def validate_level(level: Literal["warn", "crit"]) -> None:
         threshold = rule.threshold(level)
         if threshold is not None:
-            _validate_expression(draft, threshold.expr, node, (level, "expr"))
+            validate_expression(draft, threshold.expr, node, (level, "expr"))
 
     def validate_schedule() -> None:
         if rule.only is not None:
-            _validate_expression(draft, rule.only.when, node, ("only", "when"))
+            validate_expression(draft, rule.only.when, node, ("only", "when"))
 
     def validate_summary() -> None:
         for wrong in unknown_placeholders(rule.summary or ""):
@@ -190,7 +150,7 @@ def _validate_variant(draft: Draft, entry: Entry, rule: Rule) -> None:
                 f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
             )
 
-    _run_each(
+    run_each(
         entry,
         *(partial(validate_level, level) for level in THRESHOLD_LEVELS),
         validate_schedule,
@@ -217,20 +177,14 @@ def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
         if threshold is not None and entry.model is None and not hangs_together(threshold):
             return  # what is wrong with it is told already
         if kpi is not None or kpi_name is None:
-            _run_each(unwell, lambda: checks.extend(_compile_checks(entry.node, rule, level, kpi, scoped=scoped)))
+            run_each(unwell, lambda: checks.extend(_compile_checks(entry.node, rule, level, kpi, scoped=scoped)))
         if unwell.model is None or (kpi is None and kpi_name is not None):
             known = kpi if hasattr(kpi, "unit") and hasattr(kpi, "baseline") else None
-            _run_each(unwell, lambda: _validate_limits(entry.node, level, threshold, known))
+            run_each(unwell, lambda: _validate_limits(entry.node, level, threshold, known))
 
     if not lacks_variable:
-        _run_each(entry, *(partial(compile_level, level) for level in THRESHOLD_LEVELS))
+        run_each(entry, *(partial(compile_level, level) for level in THRESHOLD_LEVELS))
     return checks if entry.model is not None else []
-
-
-def rule_target(rule: Rule) -> str:
-    """Whom it speaks for; of one that is not well, nobody is known to be."""
-    target = getattr(rule, "target", "")
-    return target if isinstance(target, str) else ""
 
 
 def has_owners(draft: Draft) -> bool:
@@ -244,7 +198,7 @@ def _compile_checks(
         check = rules.compile_check(rule, level, kpi, scoped=scoped)
     except ThresholdError as error:
         if kpi is None or not _baseline_is_wrong(kpi):
-            _report_error(node, node.value_position(error.level, error.key), str(error))
+            report_error(node, node.value_position(error.level, error.key), str(error))
             _validate_limits(node, level, rule.threshold(level), kpi)
         return
     if check is None:
@@ -268,7 +222,7 @@ def _validate_limits(node: ConfigNode, level: str, threshold: Threshold | None, 
             ]
             if all(wrong):
                 text = f"{shorten(limit)!r} fits no KPI, whatever its unit" if kpi is None else wrong[0]
-                _report_error(node, node.value_position(level, key), text)
+                report_error(node, node.value_position(level, key), text)
 
 
 def _limit_error(limit: object, unit: str, baseline: float | None, *, dynamic: bool) -> str:
@@ -293,9 +247,9 @@ def _checks_of_crit(draft: Draft, entry: Entry, rule: Rule) -> tuple[Callable[[]
     """What follows from the plan that a crit starts."""
     node = entry.node
 
-    def validate_plan() -> None:
+    def validate_started_plan() -> None:
         if rule.crit is not None and rule.crit.plan is not None:
-            _report_unknown(draft, "plans", rule.crit.plan, node, node.value_position("crit", "plan"))
+            report_unknown(draft, "plans", rule.crit.plan, node, node.value_position("crit", "plan"))
 
     def starts_repair() -> bool:
         found = None if rule.crit is None else draft.entries["plans"].get(rule.crit.plan or "")
@@ -330,7 +284,7 @@ def _checks_of_crit(draft: Draft, entry: Entry, rule: Rule) -> tuple[Callable[[]
                 "say then: warn or hold, or let crit start a halt",
             )
 
-    return validate_plan, validate_patience, validate_condition, validate_missing
+    return validate_started_plan, validate_patience, validate_condition, validate_missing
 
 
 def _tells_absence(text: str) -> bool:
@@ -338,136 +292,3 @@ def _tells_absence(text: str) -> bool:
         return detects_absence(parse(text))
     except PromqlError:
         return False  # reported where it stands
-
-
-def _validate_plan(draft: Draft, entry: Entry, plan: Halt | Repair) -> None:
-    node = entry.node
-
-    def validate_verify(path: KeyPath, find: Callable[[], Verify | None]) -> None:
-        verify = find()
-        if verify is not None:
-            _run_each(entry, lambda: validate_conditions(path, verify), lambda: validate_named_rules(path, verify))
-
-    def validate_conditions(path: KeyPath, verify: Verify) -> None:
-        for index, text in enumerate(verify.that):
-            _validate_expression(draft, text, node, (*path, "that", index))
-
-    def validate_named_rules(path: KeyPath, verify: Verify) -> None:
-        for index, name in enumerate(verify.rules):
-            _report_unknown(draft, "rules", name, node, node.value_position(*path, "rules", index))
-
-    def validate_verify_of(key: str) -> None:
-        for index, level in enumerate(getattr(plan, key)):
-            _run_each(entry, partial(validate_verify, (key, index, "verify"), partial(getattr, level, "verify")))
-
-    def validate_names() -> None:
-        names: dict[str, int] = {}
-        for index, level in enumerate(plan.levels):
-            name = getattr(level, "name", None)
-            if name is not None and names.setdefault(name, index) != index:
-                node.report(
-                    node.value_position("levels", index, "name"),
-                    f"two levels are called {shorten(name)}",
-                    "rename one of them",
-                )
-
-    _run_each(
-        entry,
-        lambda: validate_verify(("verify",), lambda: plan.verify),
-        lambda: validate_verify_of("levels"),
-        lambda: validate_verify_of("recover"),
-        validate_names,
-    )
-    if isinstance(plan, Repair):
-        repair = plan
-        _run_each(
-            entry,
-            lambda: _validate_disturbs(draft, node, repair),
-            lambda: _validate_exhausted(draft, node, repair),
-        )
-
-
-def _validate_exhausted(draft: Draft, node: ConfigNode, plan: Repair) -> None:
-    if plan.exhausted == LEAVE_RUNNING:
-        return
-    position = node.value_position("exhausted")
-    halts = [
-        name
-        for name, other in draft.entries["plans"].items()
-        if isinstance(other.readable, Halt) or other.readable is None
-    ]
-    known = [*halts, LEAVE_RUNNING]
-    if plan.exhausted not in draft.entries["plans"]:
-        if draft.complete:
-            node.report(position, f"there is no plan {shorten(plan.exhausted)}", suggest(plan.exhausted, known))
-    elif plan.exhausted not in halts:
-        node.report(
-            position,
-            f"{plan.exhausted} is a repair; what is left when no level helped is a halt",
-            suggest(plan.exhausted, known),
-        )
-
-
-def _validate_disturbs(draft: Draft, node: ConfigNode, plan: Repair) -> None:
-    """A plan may mute what it itself makes trip, never what makes the bot safe."""
-    for index, name in enumerate(plan.disturbs):
-        position = node.value_position("disturbs", index)
-        if _report_unknown(draft, "rules", name, node, position):
-            continue
-        crit = getattr(draft.entries["rules"][name].readable, "crit", None)
-        started = draft.entries["plans"].get(plan_name := getattr(crit, "plan", None) or "")
-        if started is not None and isinstance(started.readable, Halt):
-            node.report(
-                position,
-                f"{shorten(name)} starts the halt {shorten(plan_name)} and is never muted",
-                "take it off the list; a halt during a repair goes first",
-            )
-
-
-def _validate_steps(draft: Draft) -> None:
-    """Every step of every plan, bound to every target that may come to it."""
-    targets: Mapping[str, Target] = {name: entry.readable for name, entry in draft.entries["targets"].items()}
-    for name, users in targets_by_plan(draft).items():
-        entry = draft.entries["plans"][name]
-        for target in sorted(users & targets.keys()):
-            plan = draft.model_for("plans", name, target) if entry.model is not None else entry.readable
-            unwell = entry if draft.model("targets", target) is not None else draft.entries["targets"][target]
-            for path, action in plan_steps(plan) if plan is not None else ():
-                _run_each(unwell, partial(_bind_step, entry, path, action, target, targets[target]))
-
-
-def _bind_step(entry: Entry, path: KeyPath, action: Action, name: str, target: Target) -> None:
-    try:
-        action.bind(target)
-    except ActionError as error:
-        what, _, cure = str(error).partition(" — ")
-        entry.node.report(
-            entry.node.value_position(*path), shorten_sentence(f"target {name}: {what}"), shorten_sentence(cure)
-        )
-
-
-def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
-    """Plan → targets whose rules start it, directly or when a repair is exhausted, as far as that can be read."""
-    plans = {name: entry.readable for name, entry in draft.entries["plans"].items() if entry.readable is not None}
-    users: dict[str, set[str]] = {}
-    for entry in draft.readable("rules"):
-        variants = entry.variants if entry.model is not None else {rule_target(entry.readable): entry.readable}
-        for target, rule in variants.items():
-            plan = getattr(getattr(rule, "crit", None), "plan", None)
-            if plan not in plans or not target:
-                continue
-            users.setdefault(plan, set()).add(target)
-            last = getattr(plans[plan], "exhausted", None)
-            if last in plans:
-                users.setdefault(last, set()).add(target)
-    return users
-
-
-def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Action]]:
-    """Every step of a plan with its place in it."""
-    yield from ((("before", index), action) for index, action in enumerate(getattr(plan, "before", ())))
-    for key in ("levels", "recover"):
-        for number, level in enumerate(getattr(plan, key, ())):
-            steps = getattr(level, "steps", ())  # of a plan that is not well: what can be read of it
-            yield from (((key, number, "steps", index), action) for index, action in enumerate(steps))
-    yield from ((("proven", index), action) for index, action in enumerate(getattr(plan, "proven", ())))
