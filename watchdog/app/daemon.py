@@ -393,7 +393,7 @@ class Daemon:
             run_ended=self._inspector.note_run_ended,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(
-                self.config.checks, self.pipeline.machines, target, names
+                self.config.checks, self.pipeline.machines, target, self.pipeline.unseen.seen_rules(target, names)
             ),
             mute_rules=self.pipeline.mute_rules,
             hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),

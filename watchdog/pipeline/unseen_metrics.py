@@ -111,6 +111,14 @@ class UnseenMetrics:
             self._aside = {key: sorted(metrics) for key, metrics in found.items()}
         return self._aside
 
+    def aside_for(self, rule: str, target: str) -> list[str]:
+        """The metrics for which a rule stands aside, as of the last round; empty when it does not."""
+        return (self._aside or {}).get((rule, target), [])
+
+    def seen_rules(self, target: str, rules: Iterable[str]) -> list[str]:
+        """Those of these rules of a target that do not stand aside."""
+        return [rule for rule in rules if not self.aside_for(rule, target)]
+
     def tell_news(self, checks: Iterable[Check], journal: Journal, manager: IncidentManager, now: Millis) -> None:
         """Writes down what has come for the first time; tells what never came: the log at each start, people once."""
         message = self._news(self.standing_aside(checks), now)
