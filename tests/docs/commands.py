@@ -14,7 +14,8 @@ PAGES = (
     *sorted((CHECKOUT / "docs").rglob("*.md")),
     *sorted((CHECKOUT / "rules").rglob("*.md")),
 )
-_BLOCK = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LANGUAGES = ("", "sh", "bash", "console")
 _OPERATORS = ("&&", "||", "|", ">", ";")
 
 
@@ -31,8 +32,9 @@ def shown_blocks(path: Path) -> list[list[str]]:
     """The lines of each block without a language, or of a shell; what stands behind a # is none of the command."""
     text = path.read_text(encoding="utf-8")
     return [
-        [line for raw in re.sub(r"\\\n", " ", found[1]).splitlines() if (line := _without_comment(raw))]
+        [line for raw in re.sub(r"\\\n", " ", found[2]).splitlines() if (line := _without_comment(raw))]
         for found in _BLOCK.finditer(text)
+        if found[1] in _LANGUAGES
     ]
 
 
@@ -41,8 +43,8 @@ def shown_commands(program: str = "trading-watchdog") -> Iterator[ShownCommand]:
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         for block in _BLOCK.finditer(text):
-            first = text[: block.start(1)].count("\n") + 1
-            for number, raw in enumerate(block[1].splitlines(), first):
+            first = text[: block.start(2)].count("\n") + 1
+            for number, raw in enumerate(block[2].splitlines() if block[1] in _LANGUAGES else (), first):
                 words: list[str] = []
                 for word in [*_split(_without_comment(raw)), ";"]:
                     if word not in _OPERATORS:
