@@ -18,7 +18,7 @@ def main() -> int:
         print(
             f"trading-watchdog: the package in {folder} was overwritten by PyPI's other 'watchdog' (file events).\n"
             "Both use the import name 'watchdog', so each needs a virtual environment of its own:\n"
-            "  python3 -m venv /opt/trading-watchdog && /opt/trading-watchdog/bin/pip install trading-watchdog",
+            "  python3 -m venv /opt/trading-watchdog && /opt/trading-watchdog/bin/pip install .    # in a clone of ours",
             file=sys.stderr,
         )
         return 1

@@ -12,7 +12,6 @@ import pytest
 from tests.support.pipeline_harness import PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.cli import status
-from watchdog.config import Config
 from watchdog.web.status_page import render_status_page
 
 
@@ -26,7 +25,7 @@ def get_status(harness: PipelineHarness) -> Any:
 def print_status(
     harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> list[str]:
-    def answered(_: Config) -> Any:
+    def answered(*_: object) -> Any:
         return get_status(harness)
 
     monkeypatch.setattr(status, "fetch_status", answered)

@@ -54,7 +54,7 @@ def test_help_lists_the_commands_in_the_order_of_the_table() -> None:
     ],
 )
 def test_a_command_imports_its_own_module_and_no_other_command(argv: tuple[str, ...], modules: set[str]) -> None:
-    assert imported_modules(*argv) - {"command_line", "arguments", "output"} == modules
+    assert imported_modules(*argv) - {"command_line", "arguments", "output", "environment"} == modules
 
 
 def test_help_imports_all_of_them() -> None:

@@ -246,7 +246,7 @@ def test_a_missing_package_says_how_to_get_it(slack_server: FakeSlack, monkeypat
     error = send_error(make_bot_channel(slack_server))
 
     assert error.permanent
-    assert "pip install 'trading-watchdog[slack]'" in str(error)
+    assert f"{sys.executable} -m pip install slack-sdk" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_a_missing_package_says_how_to_get_it(telegram_server: FakeTelegram, mon
     error = send_error(make_channel(telegram_server))
 
     assert error.permanent
-    assert "pip install 'trading-watchdog[telegram]'" in str(error)
+    assert f"{sys.executable} -m pip install python-telegram-bot" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import subprocess
 import sys
 import tarfile
@@ -314,10 +313,8 @@ def installing() -> None:
     (STATE_DIR / "backups").mkdir()
     (STATE_DIR / "backups" / "old").write_text("what an older version saved")
     page = (CHECKOUT / "docs" / "operations.md").read_text()
-    (shown,) = re.findall(r"^### watchdog.yaml\n.*?^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     CONFIG_DIR.mkdir(exist_ok=True)
     (CONFIG_DIR / "environment").touch(0o600)
-    (CONFIG_DIR / "watchdog.yaml").write_text(re.sub(r"channels:\n(  .*\n)+", "", shown))
     lines = page.partition("## Installing\n")[2].split("```")[1].splitlines()
     prepared = [line for line in lines if "-m venv" in line or "pip install" in line]  # as the box is
     report("lines that the box has done", len(prepared))

@@ -16,6 +16,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.journal_health import JournalHealth
+from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
 from watchdog.app.sampling import Sampler
@@ -88,9 +89,7 @@ class Daemon:
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
-            self.journal.fencing_lock = self._lock
-            if self.journal.disk_reserve is not None:
-                self.journal.disk_reserve.fill()
+            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
             self.telemetry = Telemetry(__version__)
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
@@ -114,6 +113,7 @@ class Daemon:
         self._last_round = wall_clock()
         self._last_monotonic = time.monotonic()
         self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
+        self.outbox.silent = self.config.silent_channels
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
@@ -342,7 +342,7 @@ class Daemon:
         self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
         self.pipeline.apply_config(config, wall_clock())
-        self.outbox.channels = config.channels
+        self.outbox.channels, self.outbox.silent = config.channels, config.silent_channels
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
@@ -396,7 +396,7 @@ class Daemon:
             run_ended=self._inspector.note_run_ended,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(
-                self.config.checks, self.pipeline.machines, target, names
+                self.config.checks, self.pipeline.machines, target, self.pipeline.unseen.seen_rules(target, names)
             ),
             mute_rules=self.pipeline.mute_rules,
             hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),
@@ -408,7 +408,8 @@ class Daemon:
         async def build() -> dict[str, object]:
             errors = self._sampler.errors()
             return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
-                "history": self.series_writer.status()
+                "configuration": self.configuration,
+                "history": self.series_writer.status(),
             }
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)

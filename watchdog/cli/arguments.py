@@ -12,7 +12,7 @@ from watchdog.core.units import parse_duration
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a module adds its commands."""
-_DEFAULT_CONFIG = Path("/etc/trading-watchdog")
+DEFAULT_CONFIG = Path("/etc/trading-watchdog")
 
 
 def add_command(
@@ -36,7 +36,7 @@ def add_config_option(command: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="DIR",
-        default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", _DEFAULT_CONFIG)),
+        default=Path(os.environ.get("TRADING_WATCHDOG_CONFIG", DEFAULT_CONFIG)),
         help="folder that holds watchdog.yaml and rules/ ($TRADING_WATCHDOG_CONFIG, else %(default)s)",
     )
 

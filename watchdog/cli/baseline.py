@@ -155,7 +155,7 @@ def _format_origin(kept: Baseline) -> str:
 def diff(options: argparse.Namespace) -> int:
     """What is so now beside what is normal. 1 when something is more than twenty times off."""
     loaded, _ = open_journal(options.config)
-    known = fetch_status(loaded)["kpis"]
+    known = fetch_status(loaded, options.config)["kpis"]
     rows = {name: row for name, row in known.items() if row["baseline"] is not None}
     if options.json:
         print_json(rows)

@@ -45,6 +45,9 @@ def register(commands: Commands) -> None:
         metavar="PATH",
         help="rule files, a folder of rules, or a configuration folder (default: --config)",
     )
+    command.add_argument(
+        "--alone", action="store_true", help="read rule files by themselves, without the others of their folder"
+    )
     command.add_argument("--explain", metavar="RULE", help="tell in plain English what a rule does, defaults included")
     command.add_argument(
         "--probe", action="store_true", help="read each source, and warn of metrics that none delivers"
@@ -69,11 +72,16 @@ def check(options: argparse.Namespace) -> int:
 
     if not options.paths and options.config.is_file():
         config.require_files(options.config)
-    paths = options.paths or [options.config]
+    paths = options.paths or [config.find_files(options.config).main or options.config]  # as `run` reads it
     with contextlib.nullcontext() if options.export or options.explain else open_executor() as looking:
         checked, problems = config.check_files(
-            paths, environ=os.environ, probe=probe if options.probe else None, look=looking
+            paths,
+            environ=os.environ,
+            probe=probe if options.probe else None,
+            look=looking,
+            alone=options.alone,
         )
+    neighbours = [] if options.alone else config.find_neighbours(paths)
     if options.export and checked is not None:
         return _export(checked)
     if options.explain is not None and checked is not None:
@@ -88,10 +96,16 @@ def check(options: argparse.Namespace) -> int:
                 "errors": [p._asdict() for p in problems],
                 "warnings": [p._asdict() for p in warnings],
                 "unread": dict(failed),
+                "neighbours": neighbours,
                 "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
             }
         )
-        return 1 if problems else 0
+        return 1 if problems or (checked is not None and not _counts(checked)) else 0
+    if neighbours:
+        print_line(
+            f"note: read together with {format_names(neighbours)}, for what is defined there; --alone reads "
+            f"{'it' if len(paths) == 1 else 'them'} without"
+        )
     for problem in problems:
         print_line(problem)
     for warning in warnings:
@@ -110,7 +124,7 @@ def check(options: argparse.Namespace) -> int:
         print_line(_summary(checked))
     if problems:
         print_line(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", is_error=True)
-    return 1 if problems else 0
+    return 1 if problems or (checked is not None and not _counts(checked)) else 0
 
 
 def _orphaned_targets(checked: Config) -> list[str]:
@@ -119,6 +133,10 @@ def _orphaned_targets(checked: Config) -> list[str]:
         return []  # rule files alone, or another user's machine
     try:
         with contextlib.closing(open_journal(checked.state, migrate=False)) as journal:
+            known = journal.provenance.find_configuration()
+            foreign = config.describe_foreign_state(known, checked.files[0], checked.state, os.environ)
+            if foreign is not None:
+                return [f"run will refuse this: {foreign}"]
             return describe_unconfigured(checked, journal)
     except (JournalError, JournalUnavailableError):
         return []
@@ -169,6 +187,16 @@ def _export(checked: Config) -> int:
 
 
 def _summary(checked: Config) -> str:
+    """What there is; of what watches nothing, that it does."""
+    counts = ", ".join(_counts(checked))
+    if not counts:
+        return "nothing is there: no rule, no source, no target"
+    return (
+        f"well: {counts}" if checked.rules or not checked.sources else f"nothing is judged, there is no rule: {counts}"
+    )
+
+
+def _counts(checked: Config) -> list[str]:
     counts = [
         (len(checked.rules), "rule"),
         (len(checked.kpis), "KPI"),
@@ -177,4 +205,4 @@ def _summary(checked: Config) -> str:
         (len(checked.sources), "source"),
         (len(checked.channels), "channel"),
     ]
-    return "well: " + ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
+    return [f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from watchdog import __version__
+from watchdog.cli.environment import add_service_environment
 from watchdog.cli.output import print_line
 from watchdog.core.errors import WatchdogError
 from watchdog.core.log_format import LineFormatter
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     if logging.lastResort is not None:  # what a command that keeps no log has to say, on stderr
         logging.lastResort.setFormatter(LineFormatter("%(message)s"))
+    if (configuration := getattr(options, "config", None)) is not None:
+        add_service_environment(configuration)
     try:
         return command(options)
     except ConfigError as error:

@@ -15,7 +15,7 @@ from typing import Any
 from watchdog import config
 from watchdog.cli.output import print_line
 from watchdog.cli.root import let_go_of_root
-from watchdog.config import Config
+from watchdog.config import Config, FileStats
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import Executor
 from watchdog.core.text import escape
@@ -35,7 +35,7 @@ def load_or_salvage(folder: Path) -> Config:
     Raises ConfigError when watchdog.yaml itself cannot be read.
     """
     try:
-        return config.load(folder, environ=os.environ)
+        return config.load(folder, environ=os.environ, may_leave_out=True)
     except config.ConfigError as error:
         salvaged = config.load_partial(folder, environ=os.environ)
         count = len(error.problems)
@@ -49,18 +49,28 @@ def load_or_salvage(folder: Path) -> Config:
 def open_journal(folder: Path, *, acts: bool = False) -> tuple[Config, Journal]:
     """The configuration and its journal; one of an older version is brought up to date unless somebody uses it.
 
-    Root lets go on the way: what it would write there must be the watchdog's. `acts`: on targets.
+    Root lets go on the way: what it would write there must be the watchdog's. `acts`: on targets. Raises WatchdogError also
+    for the journal of another configuration.
     """
     loaded = load_or_salvage(folder)
     let_go_of_root(folder, loaded.state, acts=acts)
+    journal = _open_up_to_date(loaded.state)
+    known = journal.provenance.find_configuration()
+    if (why := config.describe_foreign_state(known, folder, loaded.state, os.environ)) is not None:
+        journal.close()
+        raise WatchdogError(why)
+    return loaded, journal
+
+
+def _open_up_to_date(state: Path) -> Journal:
     try:
-        return loaded, open_journal_in(loaded.state, migrate=False)
+        return open_journal_in(state, migrate=False)
     except JournalOutdatedError:
-        lock = StateLock(loaded.state)
+        lock = StateLock(state)
         if not lock.acquire():
             raise
         try:
-            return loaded, open_journal_in(loaded.state)
+            return open_journal_in(state)
         finally:
             lock.release()
 
@@ -75,6 +85,24 @@ def open_executor() -> Iterator[Executor]:
         yield executor
     finally:
         executor.close()
+
+
+def load_to_act(folder: Path) -> tuple[FileStats, Config]:
+    """The configuration for who does the daemon's work in its absence, and how the files were ahead of it.
+
+    A chat's token stands in the way of nothing that a person asks for. Raises ConfigError.
+    """
+    files = config.stat_files(folder)
+    loaded = config.load(folder, environ=os.environ, uid=os.geteuid(), may_leave_out=True)
+    if loaded.silent_channels:
+        names, why = ", ".join(loaded.silent_channels), "; ".join(dict.fromkeys(loaded.silent_channels.values()))
+        print_line(
+            f"note: nobody is told on {names} by this command ({why}): what there is to tell waits for the service",
+            is_error=True,
+        )
+    for name, why in loaded.unread_sources.items():
+        print_line(f"note: the source {name} is not read by this command: {why}", is_error=True)
+    return files, loaded
 
 
 def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:

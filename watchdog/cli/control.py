@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_reason_option, add_yes_option, duration
-from watchdog.cli.common import confirm, current_user, open_journal, run_as_json, send_request
+from watchdog.cli.common import confirm, current_user, load_to_act, open_journal, run_as_json, send_request
 from watchdog.cli.dry_run import dry_run
 from watchdog.cli.output import print_json, print_line
 from watchdog.cli.run import log_to_stderr
@@ -166,9 +166,10 @@ def _run_without_daemon(
     from watchdog.app.daemon import Daemon
 
     log_to_stderr(logging.WARNING if options.json else logging.INFO)
+    loaded = load_to_act(options.config)
 
     async def alone() -> int:
-        daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock)
+        daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock, loaded=loaded)
         await daemon.start(web=False)
         try:
             run = begin(daemon)
@@ -185,6 +186,12 @@ def _run_without_daemon(
 def _answer_alone(daemon: Daemon, kind: str, args: dict[str, Any]) -> int:
     """The run that was asked for. Raises WatchdogError when it is refused."""
     now = time.time_ns() // 1_000_000
+    plan, unread = daemon.config.plans.get(args.get("plan") or ""), daemon.config.unread_sources
+    if unread and plan is not None and plan.kind == "repair":  # nothing would be proven, and a halt would follow
+        raise WatchdogError(
+            f"the repair {args['plan']} needs the source {next(iter(unread))}: {next(iter(unread.values()))} — "
+            "set it, or run it through the service; a halt runs without"
+        )
     ok, text = daemon.request_handler.answer(Request(0, now, kind, args, current_user()), now)
     if not ok:
         raise WatchdogError(text)
@@ -268,7 +275,7 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
     from watchdog.app.daemon import Daemon, wall_clock
 
     log_to_stderr(logging.ERROR)
-    daemon = Daemon(options.config, os.environ, automatic_plans=False)
+    daemon = Daemon(options.config, os.environ, automatic_plans=False, loaded=load_to_act(options.config))
     try:
         return _print_answer(
             options,

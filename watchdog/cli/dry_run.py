@@ -28,7 +28,7 @@ def plan_of(loaded: config.Config, name: str, target: str) -> Halt | Repair:
 
 def dry_run(options: argparse.Namespace) -> int:
     """Every step is looked at as things are now: what an earlier step would change is not done for the later ones."""
-    loaded = config.load(options.config, environ=os.environ)
+    loaded = config.load(options.config, environ=os.environ, may_leave_out=True)
     if options.plan not in loaded.plans:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
     name = options.target or (next(iter(loaded.targets)) if len(loaded.targets) == 1 else None)

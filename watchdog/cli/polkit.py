@@ -30,7 +30,7 @@ def register(commands: Commands) -> None:
 
 
 def polkit(options: argparse.Namespace) -> int:
-    operations = unit_operations(config.load(options.config, environ=os.environ), resolve_unit)
+    operations = unit_operations(config.load(options.config, environ=os.environ, may_leave_out=True), resolve_unit)
     rule = polkit_rule(operations, options.user)
     if not options.write:
         print_data(rule)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +12,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
+from watchdog.cli.common import load_or_salvage
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.cli.output import print_json, print_line, print_table
 from watchdog.core.errors import WatchdogError
@@ -91,7 +90,7 @@ def _server_range(expr: str, times: Ints) -> loader.QueryRange:
 
 def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[str, Any]:
     metrics_in(options.expr)  # a mistake in it is told without asking anybody
-    loaded = config.load(options.config, environ=os.environ)
+    loaded = load_or_salvage(options.config)
     args = {
         "expr": options.expr,
         "at": query_times.at,

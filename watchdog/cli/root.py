@@ -82,16 +82,18 @@ def let_go_of_root(
 def _believed_files(path: Path) -> list[Path]:
     """The configuration with what else lies in its folder, as tokens do; and this program.
 
-    Not what belongs to others, as a bot's repository may: nobody but us decides what we may read.
+    Not what belongs to others, as a bot's repository may: nobody but us decides what we may read. Nor the environment of
+    the service, which was read by who was root.
     """
     from watchdog import config
+    from watchdog.cli.environment import ENVIRONMENT_FILE
 
     folder = config.find_files(path).folder
     found, owners = [folder], {0, folder.stat().st_uid} if folder.exists() else {0}
     for top, folders, files in os.walk(folder):
         own = [name for name in (*folders, *files) if _owner(Path(top, name)) in owners]
         folders[:] = [name for name in folders if name in own]
-        found += [Path(top, name) for name in own]
+        found += [Path(top, name) for name in own if Path(top, name) != folder / ENVIRONMENT_FILE]
     return [*found, Path(sys.executable), Path(os.__file__), Path(__file__)]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import load_or_salvage, open_journal, run_as_json
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.cli.output import print_json, print_line
-from watchdog.config import Config
+from watchdog.config import Config, is_same_configuration
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents
@@ -33,11 +34,16 @@ def register(commands: Commands) -> None:
     add_config_option(command)
 
 
-def fetch_status(loaded: Config) -> Any:
-    """What the running watchdog says of itself."""
+def fetch_status(loaded: Config, path: Path) -> Any:
+    """What the running watchdog of the configuration at `path` says of itself."""
     try:
         answer = ask_daemon(loaded, "/api/status", 5_000)
         if answer.status == 200 and (known := answer.json()) is not None:
+            theirs = known.get("configuration")
+            if theirs is not None and not is_same_configuration(theirs, path):
+                raise WatchdogError(
+                    f"at {daemon_address(loaded)} answers the watchdog of {theirs} — say web: with an address of its own"
+                )
             return known
     except HttpError:
         pass
@@ -45,7 +51,7 @@ def fetch_status(loaded: Config) -> Any:
 
 
 def status(options: argparse.Namespace) -> int:
-    known = fetch_status(load_or_salvage(options.config))
+    known = fetch_status(load_or_salvage(options.config), options.config)
     if options.json:
         print_json(known)
         return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from watchdog.config.diff import FileStats, describe_changes, stat_files
-from watchdog.config.load import check_files, find_files, load, load_partial, require_files, state_folder, unsafe_files
+from watchdog.config.files import find_files, find_neighbours, require_files
+from watchdog.config.load import check_files, load, load_partial, state_folder, unsafe_files
 from watchdog.config.models import Config, Defaults, Reload, Web
+from watchdog.config.state_owner import configuration_path, describe_foreign_state, is_same_configuration
 from watchdog.documents.problems import ConfigError, Problem
 
 __all__ = [
@@ -16,8 +18,12 @@ __all__ = [
     "Reload",
     "Web",
     "check_files",
+    "configuration_path",
     "describe_changes",
+    "describe_foreign_state",
     "find_files",
+    "find_neighbours",
+    "is_same_configuration",
     "load",
     "load_partial",
     "require_files",

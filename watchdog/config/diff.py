@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from watchdog.config.load import find_files
+from watchdog.config.files import find_files
 from watchdog.config.models import Config
 
 SECTIONS = ("rules", "kpis", "plans", "targets", "sources", "channels")

@@ -6,16 +6,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from watchdog.config import interpolate, per_target
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
-from watchdog.config.models import Defaults, History, Reload, Web
+from watchdog.config.models import Defaults, History, Reload, SilentChannel, Web
+from watchdog.config.salvage import salvage
 from watchdog.config.variables import has_places
-from watchdog.core.model import ConfigModel
+from watchdog.core.model import ConfigModel, Severity
 from watchdog.core.target import Target
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
@@ -58,9 +59,20 @@ class Entry:
     """As it stands in the file."""
     model: Any = None
     """None: something is wrong with it. Where it is otherwise for some target, what it is for the first."""
+    salvaged: Any = None
+    """Then: what is well of it, see `salvage`; None when nothing is."""
     variants: dict[str, Any] = field(default_factory=dict)
     """Of a rule: what it is for each of its targets. Of a KPI or a plan that `varies`: for those that have its variables."""
     varies: bool = False
+
+    @property
+    def readable(self) -> Any:
+        """What may be looked through for mistakes: the model, or what is well of it."""
+        return self.salvaged if self.model is None else self.model
+
+    def readable_models(self) -> list[Any]:
+        """The same, for each target where it is otherwise."""
+        return self.distinct_models() or ([] if self.readable is None else [self.readable])
 
     def distinct_models(self) -> list[Any]:
         """What it is, once each: one where it is the same for all its targets."""
@@ -82,6 +94,8 @@ class Draft:
     folder: Path
     environ: Mapping[str, str]
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in SECTION_NOUNS})
+    unreachable: dict[str, list[Entry]] = field(default_factory=lambda: {section: [] for section in SECTION_NOUNS})
+    """By section: what stands under a name that is taken already, or under none."""
     defaults: list[Entry] = field(default_factory=list)
     recordings: RecordingRules = field(default_factory=dict)
     variables: frozenset[str] = frozenset()
@@ -92,6 +106,10 @@ class Draft:
     web: Web = field(default_factory=Web)
     reload: Reload = field(default_factory=Reload)
     history: History | None = field(default_factory=History)
+    may_leave_out: bool = False
+    """A channel that is not well, and a source for which the environment lacks something, are left out instead of refused."""
+    left_out: dict[str, dict[str, str]] = field(default_factory=lambda: {"channels": {}, "sources": {}})
+    """Section → name → why."""
 
     @property
     def complete(self) -> bool:
@@ -102,6 +120,11 @@ class Draft:
         """None also when it is there but not well."""
         entry = self.entries[section].get(name)
         return None if entry is None else entry.model
+
+    def readable(self, section: str) -> list[Entry]:
+        """All of which something can be read, see `Entry.readable`."""
+        found = [*self.entries[section].values(), *self.unreachable[section]]
+        return [entry for entry in found if entry.readable is not None]
 
     def model_for(self, section: str, name: str, target: str) -> Any:
         """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it."""
@@ -120,10 +143,12 @@ def build_draft(
     folder: Path,
     environ: Mapping[str, str],
     recordings: RecordingRules | None = None,
+    *,
+    may_leave_out: bool = False,
 ) -> Draft:
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
-    result = Draft(documents, main, folder, environ, recordings=recordings or {})
+    result = Draft(documents, main, folder, environ, recordings=recordings or {}, may_leave_out=may_leave_out)
     whole = [document for document in documents if _check_top_level(document, document is main)]
     for document in whole:
         _add_sections(result, document, ("sources", "channels", "targets"))
@@ -201,7 +226,9 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
             f"{SECTION_NOUNS[section]} {shorten(entry.name)} is defined twice, first at {known[entry.name].file_line}",
             "rename one of them",
         )
-    elif entry.name:
+    if entry.name in known or not entry.name:
+        draft.unreachable[section].append(entry)
+    else:
         known[entry.name] = entry
     if (entry.name or section != "rules") and not _NAME.fullmatch(entry.name):
         entry.node.report(
@@ -213,17 +240,23 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
         entry.node.report(position, "leave-running is a word, not a plan", "rename the plan")
     models = SECTION_MODELS[section]
     if expands_environment(section):
-        entry.model = _build_with_environment(draft, models, entry)
+        _build_with_environment(draft, section, models, entry)
         return
+
+    def build(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
+        model, salvaged = _build(node, models)
+        entry.salvaged = salvaged if entry.salvaged is None else entry.salvaged
+        return model
+
     if section == "rules":
-        per_target.build_rule(draft, entry, _with_defaults(entry.raw, defaults), models, build_model)
+        per_target.build_rule(draft, entry, _with_defaults(entry.raw, defaults), models, build)
     elif section == "targets":
         entry.node = replace(entry.node, raw=interpolate.absolute_paths(entry.raw, models, draft.folder, draft.environ))
-        entry.model = build_model(entry.node, models)
+        entry.model = build(entry.node, models)
         if entry.name == ALL_TARGETS:
             entry.node.report(position, "all means every target", "call this one something else")
     else:
-        per_target.build_shared(draft, entry, models, build_model)
+        per_target.build_shared(draft, entry, models, build)
 
 
 def expands_environment(section: str) -> bool:
@@ -231,21 +264,35 @@ def expands_environment(section: str) -> bool:
     return any(issubclass(model, ConfigModel) and model.expand_environment for model in SECTION_MODELS[section])
 
 
-def _build_with_environment(draft: Draft, models: Sequence[ModelClass], entry: Entry) -> Any:
+def _build_with_environment(draft: Draft, section: str, models: Sequence[ModelClass], entry: Entry) -> None:
     problems = entry.node.document.problems
     start = len(problems)
     raw, used = interpolate.expand_environment(entry.node, draft.environ)
+    lacking = len(problems)
     raw = interpolate.absolute_paths(raw, models, draft.folder, draft.environ)
     entry.node = replace(entry.node, raw=raw)
-    model = build_model(entry.node, models)
+    entry.model, entry.salvaged = _build(entry.node, models)
     problems[start:] = [interpolate.redact(problem, used) for problem in problems[start:]]
-    return model
+    if draft.may_leave_out and entry.model is None and (section == "channels" or start < lacking == len(problems)):
+        draft.left_out[section][entry.name] = "; ".join(dict.fromkeys(each.what for each in problems[start:]))
+        del problems[start:]
+        entry.model = SilentChannel(_severity(entry.raw)) if section == "channels" else None
+
+
+def _severity(raw: Any) -> Severity:
+    said = raw.get("from") if isinstance(raw, dict) else None
+    return next((each for each in get_args(Severity) if each == said), "warn")
 
 
 def build_model(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
     """The model of what stands at a spot, or None when that is not well; why is reported."""
+    return _build(node, models)[0]
+
+
+def _build(node: ConfigNode, models: Sequence[ModelClass]) -> tuple[Any, Any]:
+    """The model, and when there is none, what is well of it."""
     if node.is_rejected(()):
-        return None
+        return None, None
     choice = models
     tag = next((tag for tag in model_tags(models[0])), None)
     if tag is not None:
@@ -253,15 +300,15 @@ def build_model(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
         tag_value = node.raw.get(tag) if isinstance(node.raw, dict) else None
         if not isinstance(tag_value, str) or tag_value not in known:
             report_bad_tag(node, (), tag, list(known))
-            return None
+            return None, salvage(node, models)
         choice = (known[tag_value],)
     report_bare_durations(node, choice)
     try:
         model = choice[0].model_validate(node.raw, by_alias=True, by_name=False)  # in a file it is `for`, never `for_`
     except ValidationError as error:
         report_model_errors(error, node, choice)
-        return None
-    return None if node.document.contains_rejected(node.path) else model
+        return None, salvage(node, choice)
+    return (None, salvage(node, choice)) if node.document.contains_rejected(node.path) else (model, None)
 
 
 def _with_defaults(raw: Any, defaults: Mapping[str, Any]) -> Any:
@@ -285,8 +332,8 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     node = ConfigNode(document, ("defaults",), raw_defaults)
     if has_places(raw_defaults, draft.variables):
         node = replace(node, raw=per_target.fill_for_any(draft, node, raw_defaults))
-    model = build_model(node, (Defaults,))
-    draft.defaults.append(Entry("defaults", node, raw_defaults, model))
+    model, salvaged = _build(node, (Defaults,))
+    draft.defaults.append(Entry("defaults", node, raw_defaults, model, salvaged))
     if not isinstance(raw_defaults, dict):
         return {"target": ""}  # reported once; each rule would only repeat that it has no target
     valid = {

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft, expands_environment
+from watchdog.config.entries import SECTION_NOUNS, Draft, build_draft, expands_environment
+from watchdog.config.files import MAIN_FILE, ConfigFiles, display_path, path_test, requested_files, require_files
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.look import LookResult, look_at_plans
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
@@ -28,30 +29,18 @@ from watchdog.plans.models import Plan
 from watchdog.prometheus_rules.imported import ImportedRules
 from watchdog.rules import Check
 
-MAIN_FILE = "watchdog.yaml"
-_YAML_SUFFIXES = (".yaml", ".yml")
 
-
-class ConfigFiles(NamedTuple):
-    """The files of one configuration."""
-
-    main: Path | None
-    rules: list[Path]
-    neighbours: list[Path]
-    """Rule files that were not asked for: names defined there count, mistakes do not."""
-    folder: Path
-    """Where relative paths start."""
-
-
-def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None) -> Config:
+def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None, may_leave_out: bool = False) -> Config:
     """The configuration in a folder with ``watchdog.yaml`` and ``rules/``, or beside a file like it.
 
     `uid`: whom the daemon runs as; what somebody else could write is refused. None: everything is read.
+    `may_leave_out`: for a command of a person, which a chat's token must not stand in the way of. Channels that are not
+    well, and sources for which the environment lacks a variable, are left out: `silent_channels`, `unread_sources`.
     Raises ConfigError, which lists every mistake of every file.
     """
     files = require_files(path)
     problems = [] if uid is None else find_unsafe_files(_files_to_protect(files), uid)
-    config, more = _build(files, environ, uid=uid)
+    config, more = _build(files, environ, uid=uid, may_leave_out=may_leave_out)
     if config is None or problems:
         raise ConfigError([*problems, *more])
     return config
@@ -68,9 +57,9 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     Nothing is judged or started by it. Raises ConfigError when watchdog.yaml does not even tell where the journal is.
     """
     files = require_files(path)
-    main = None if files.main is None else load_document(files.main, _display_path(files.main))
+    main = None if files.main is None else load_document(files.main, display_path(files.main))
     partial = build_draft(
-        main, [load_document(each, _display_path(each)) for each in files.rules], files.folder.absolute(), environ
+        main, [load_document(each, display_path(each)) for each in files.rules], files.folder.absolute(), environ
     )
     settings = {} if main is None or main.data is None else main.data
     unreadable = main is None or not main.complete or not isinstance(settings, dict)
@@ -98,47 +87,15 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
 def state_folder(path: Path, *, environ: Mapping[str, str]) -> Path:
     """Where `load` would say that the state is, by watchdog.yaml alone. Raises ConfigError when that cannot be read."""
     files = require_files(path)
-    main = None if files.main is None else load_document(files.main, _display_path(files.main))
+    main = None if files.main is None else load_document(files.main, display_path(files.main))
     return _state_folder(build_draft(main, [], files.folder.absolute(), environ))
-
-
-def find_files(path: Path) -> ConfigFiles:
-    """What `load` reads."""
-    main = path / MAIN_FILE if _path_test(Path.is_dir, path) else path
-    return ConfigFiles(main, _rule_files(main.parent / "rules"), [], main.parent)
-
-
-def require_files(path: Path) -> ConfigFiles:
-    """As `find_files`. Raises ConfigError for a file that is something else: nobody goes on with defaults instead."""
-    files = find_files(path)
-    main = files.main
-    if (
-        main is not None
-        and main.name != MAIN_FILE
-        and (document := load_document(main, _display_path(main))).complete
-        and not document.problems
-    ):
-        data = document.data
-        if not isinstance(data, dict) or data.keys().isdisjoint(MAIN_KEYS):
-            raise ConfigError(
-                [
-                    Problem(
-                        _display_path(main),
-                        1,
-                        1,
-                        f"is no {MAIN_FILE}: it says nothing of {', '.join(MAIN_KEYS[:3])}",
-                        f"name the folder that holds {MAIN_FILE}, or that file",
-                    )
-                ]
-            )
-    return files
 
 
 def _what_run_refuses(draft: Draft, files: ConfigFiles) -> set[Problem]:
     """The warnings of `check`. Whom the daemon runs as tells the owner of its state folder, where there is one; root's it
     gives away as it starts."""
     state = _state_folder(draft)
-    uid = state.stat().st_uid if _path_test(Path.is_dir, state) else None
+    uid = state.stat().st_uid if path_test(Path.is_dir, state) else None
     if uid == 0:
         uid = service_account(state).uid
     found = [*find_unsafe_files([*_files_to_protect(files), state], uid), *find_unsafe_references(draft, uid)]
@@ -148,7 +105,7 @@ def _what_run_refuses(draft: Draft, files: ConfigFiles) -> set[Problem]:
 def _files_to_protect(files: ConfigFiles) -> list[Path]:
     """The files, and the folder in which a file that somebody adds would count."""
     rules = files.folder / "rules"
-    return [*([files.main] if files.main else []), *files.rules, *([rules] if _path_test(Path.is_dir, rules) else [])]
+    return [*([files.main] if files.main else []), *files.rules, *([rules] if path_test(Path.is_dir, rules) else [])]
 
 
 def check_files(
@@ -157,6 +114,7 @@ def check_files(
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
     look: Executor | None = None,
+    alone: bool = False,
 ) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
 
@@ -164,50 +122,9 @@ def check_files(
     the plans name is there.
 
     Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
-    that single rule files refer to may be defined in other files of their folder.
+    that single rule files refer to may be defined in other files of their folder, unless they are to be read `alone`.
     """
-    mains: dict[Path, Path] = {}
-    requested: dict[Path, Path] = {}
-    beside: dict[Path, Path] = {}
-    problems = []
-    for path in paths:
-        if _path_test(Path.is_dir, path):
-            main = path / MAIN_FILE
-            whole = _path_test(Path.exists, main)
-            rule_files = _rule_files(path / "rules") if whole or not _rule_files(path) else _rule_files(path)
-            if whole:
-                mains.setdefault(_canonical(main), main)
-            elif not rule_files:
-                problems.append(
-                    Problem(_display_path(path), 1, 1, f"holds neither {MAIN_FILE} nor a rule file", "check the path")
-                )
-            for each in rule_files:
-                requested.setdefault(_canonical(each), each)
-        elif _is_main_file(path):
-            mains.setdefault(_canonical(path), path)
-            for each in _rule_files(path.parent / "rules"):
-                requested.setdefault(_canonical(each), each)
-        else:
-            requested.setdefault(_canonical(path), path)
-            beside |= {_canonical(each): each for each in _rule_files(path.parent) if each.name != MAIN_FILE}
-    main_files = list(mains.values())
-    problems += [
-        Problem(
-            _display_path(each),
-            1,
-            1,
-            f"is a second {MAIN_FILE}; the first is {_display_path(main_files[0])}",
-            "check one at a time",
-        )
-        for each in main_files[1:]
-    ]
-    first = main_files[0] if main_files else next(iter(requested.values()), Path())
-    files = ConfigFiles(
-        main_files[0] if main_files else None,
-        [path for key, path in requested.items() if key not in mains],
-        [path for key, path in beside.items() if key not in requested and key not in mains and not _is_main_file(path)],
-        first.parent if main_files else first.parent.parent,
-    )
+    files, problems = requested_files(paths, alone=alone)
     config, found_problems = _build(files, environ, probe, look=look)
     problems += found_problems
     return (None if problems else config), sorted(set(problems))
@@ -219,9 +136,11 @@ def _build(
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
     uid: int | None = None,
     look: Executor | None = None,
+    *,
+    may_leave_out: bool = False,
 ) -> tuple[Config | None, list[Problem]]:
     with _gc_paused():
-        return _build_config(files, environ, probe, uid, look)
+        return _build_config(files, environ, probe, uid, look, may_leave_out)
 
 
 @contextmanager
@@ -242,17 +161,25 @@ def _build_config(
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None,
     uid: int | None,
     look: Executor | None,
+    may_leave_out: bool,
 ) -> tuple[Config | None, list[Problem]]:
-    main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
-    requested = [load_document(path, _display_path(path)) for path in files.rules]
-    beside = [load_document(path, _display_path(path)) for path in files.neighbours]
+    main = load_document(files.main, display_path(files.main)) if files.main is not None else None
+    requested = [load_document(path, display_path(path)) for path in files.rules]
+    beside = [load_document(path, display_path(path)) for path in files.neighbours]
     imported = _import_prometheus_rules(
         list(zip([*files.neighbours, *files.rules], [*beside, *requested], strict=True))
     )
     requested, beside = (
         [imported.replacements.get(id(document), document) for document in each] for each in (requested, beside)
     )
-    draft = build_draft(main, [*beside, *requested], files.folder.absolute(), environ, imported.recordings)
+    draft = build_draft(
+        main,
+        [*beside, *requested],
+        files.folder.absolute(),
+        environ,
+        imported.recordings,
+        may_leave_out=may_leave_out,
+    )
     draft.prometheus_rules = imported.prometheus_alerts
     checks, warnings = validate(draft)
     seen = LookResult([], []) if look is None else look_at_plans(draft, look)
@@ -293,6 +220,8 @@ def _build_config(
         warnings=tuple(sorted({*(each for each in (*warnings, *seen.warnings) if each.file in names), *unsafe})),
         prometheus_alerts={name: alert for name, alert in imported.prometheus_alerts.items() if name in own_rules},
         recordings=imported.recordings,
+        silent_channels=draft.left_out["channels"],
+        unread_sources=draft.left_out["sources"],
         **_by_target(draft, own_rules),
     )
     return config, []
@@ -338,42 +267,6 @@ def _with_prometheus_semantics(check: Check, plans: Mapping[str, Plan]) -> Check
     return check if plan is not None and plan.kind == "repair" else replace(check, requires_full_window=False)
 
 
-def _rule_files(folder: Path) -> list[Path]:
-    """Rule files of a folder in the order in which they count: by name. Hidden files are an editor's."""
-    try:
-        return sorted(
-            path for path in folder.iterdir() if path.suffix in _YAML_SUFFIXES and not path.name.startswith(".")
-        )
-    except OSError:
-        return []
-
-
-def _path_test(what: Callable[[Path], bool], path: Path) -> bool:
-    """What cannot be looked at is not so; whoever opens it says why."""
-    try:
-        return what(path)
-    except OSError:
-        return False
-
-
-def _canonical(path: Path) -> Path:
-    """One name for a file, however it was reached."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # links that lead in a circle
-        return path.absolute()
-
-
-def _is_main_file(path: Path) -> bool:
-    """By name, or because it holds what only watchdog.yaml holds."""
-    if path.name == MAIN_FILE:
-        return True
-    data = load_document(path, "").data
-    return (
-        isinstance(data, dict) and any(key in data for key in MAIN_KEYS) and not any(key in data for key in RULE_KEYS)
-    )
-
-
 def _state_folder(draft: Draft) -> Path:
     if draft.state is not None:
         return draft.folder / draft.state
@@ -402,8 +295,3 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         for name, listed in imported.recordings.items()
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _display_path(path: Path) -> str:
-    """As it was named; what cannot be printed is replaced."""
-    return "".join(char if char.isprintable() else "�" for char in str(path))

@@ -15,7 +15,7 @@ from watchdog.actions import CommandAction
 from watchdog.actions.values.value_types import is_yaml_switch
 from watchdog.config.entries import Draft, Entry
 from watchdog.config.lint import lint_warning, verify_blocks
-from watchdog.config.validate import plan_steps, targets_by_plan
+from watchdog.config.validate_plans import plan_steps, targets_by_plan
 from watchdog.core.errors import ActionError
 from watchdog.core.executor import Executor
 from watchdog.core.protocols import Action, Finding

@@ -29,6 +29,10 @@ class ConfigNode:
     path: KeyPath
     raw: Any = None
 
+    def below(self, part: str | int) -> ConfigNode:
+        """What stands under a key, or at a place of a list."""
+        return ConfigNode(self.document, (*self.path, part), value_at(self.raw, (part,)))
+
     def key_position(self, *sub: str | int) -> Position:
         """Where the key stands; of a list's element, the element."""
         path = self._nearest_path(sub)
@@ -88,8 +92,11 @@ _LENGTH_PHRASES = {
 }
 
 
-def report_model_errors(error: ValidationError, node: ConfigNode, models: Sequence[ModelClass]) -> None:
-    """Reports everything that is wrong with `node`, which should have been one of `models`."""
+def report_model_errors(
+    error: ValidationError, node: ConfigNode, models: Sequence[ModelClass], *, misnamed: bool = False
+) -> None:
+    """Reports everything that is wrong with `node`, which should have been one of `models`. `misnamed`: that is a guess, and
+    what it lacks is left out."""
     complaints: dict[KeyPath, list[_ModelError]] = {}
     parents: set[KeyPath] = set()
     for each in error.errors(include_url=False, include_input=False):
@@ -97,11 +104,13 @@ def report_model_errors(error: ValidationError, node: ConfigNode, models: Sequen
         complaints.setdefault(path, []).append(_ModelError(each["type"], each.get("ctx", {}), each["msg"]))
         parents.update(path[:length] for length in range(len(path)))
     misspelt = {
-        (*path[:-1], _intended_key(node.raw, path, models))
+        (*path[:-1], intended_key(node.raw, path, models))
         for path, errors_here in complaints.items()
         if any(each.kind == "extra_forbidden" for each in errors_here)
     }
     for path, here in complaints.items():
+        if misnamed and (not path or (len(path) == 1 and here[0].kind == "missing")):
+            continue
         if path in parents and all(each.kind in _TYPE_NAMES or each.kind in _LENGTH_PHRASES for each in here):
             continue  # a union's other members, or a list that lost what is wrong in it: see further down
         if node.document.contains_rejected((*node.path, *path)) and any(each.kind == "value_error" for each in here):
@@ -113,14 +122,15 @@ def report_model_errors(error: ValidationError, node: ConfigNode, models: Sequen
 def report_bare_durations(node: ConfigNode, models: Sequence[ModelClass]) -> None:
     """Reports every bare number that stands where a duration should."""
     for path in dict.fromkeys(find_bare_durations(models, node.raw)):
-        said = shorten(_value_at(node.raw, path))
+        said = shorten(value_at(node.raw, path))
         node.report(
             node.value_position(*path), f"{said} of what? a duration needs its unit", f"say {said}s, {said}m or {said}h"
         )
         node.document.reject((*node.path, *path))
 
 
-def _value_at(raw: Any, path: Iterable[str | int]) -> Any:
+def value_at(raw: Any, path: Iterable[str | int]) -> Any:
+    """What stands at a path; None where nothing does."""
     for part in path:
         try:
             raw = raw[part]
@@ -145,7 +155,7 @@ def _file_path(loc: KeyPath, raw: Any, kind: str) -> KeyPath:
         inside = part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
         if inside:
             path.append(part)
-            node, tag_passed = _value_at(node, (part,)), False
+            node, tag_passed = value_at(node, (part,)), False
         elif kind == "missing" and number == len(loc) - 1:
             path.append(part)
     return tuple(path)
@@ -154,7 +164,7 @@ def _file_path(loc: KeyPath, raw: Any, kind: str) -> KeyPath:
 def _report(node: ConfigNode, path: KeyPath, errors_here: list[_ModelError], models: Sequence[ModelClass]) -> None:
     kinds = {each.kind: each for each in errors_here}
     name = shorten(path[-1]) if path and isinstance(path[-1], str) else "this"
-    value = _value_at(node.raw, path)
+    value = value_at(node.raw, path)
     parent = models_at(models, node.raw, path[:-1]) if path else list(models)
     if "missing" in kinds:
         node.report(node.key_position(*path[:-1]), f"{name} is missing", _add_hint(name, path, parent))
@@ -165,9 +175,7 @@ def _report(node: ConfigNode, path: KeyPath, errors_here: list[_ModelError], mod
     elif "union_tag_invalid" in kinds or "union_tag_not_found" in kinds:
         _report_bad_tag(node, path, models_at(models, node.raw, path))
     elif "value_error" in kinds:
-        what, _, cure = str(kinds["value_error"].context.get("error", "")).partition(" — ")
-        position = node.key_position(*path) if isinstance(value, dict) else node.value_position(*path)
-        node.report(position, shorten_sentence(what), shorten_sentence(cure))
+        report_value_error(node, path, str(kinds["value_error"].context.get("error", "")))
     elif "literal_error" in kinds:
         known = _choices(parent, path[-1]) if path else []
         node.report(node.value_position(*path), f"{name} cannot be {shorten(value)}", suggest(value, known))
@@ -179,6 +187,15 @@ def _report(node: ConfigNode, path: KeyPath, errors_here: list[_ModelError], mod
             node.report(node.value_position(*path), what, _write_hint(value, nouns))
     else:
         _report_other(node, path, name, errors_here[0])
+
+
+def report_value_error(node: ConfigNode, path: KeyPath, text: str) -> None:
+    """What a validator of ours says of what stands at `path`: a mistake on each line."""
+    is_model = isinstance(value_at(node.raw, path), dict)
+    position = node.key_position(*path) if is_model else node.value_position(*path)
+    for line in text.split("\n"):
+        what, _, cure = line.partition(" — ")
+        node.report(position, shorten_sentence(what), shorten_sentence(cure))
 
 
 def _report_other(node: ConfigNode, path: KeyPath, name: str, complaint: _ModelError) -> None:
@@ -204,7 +221,7 @@ def report_bad_tag(node: ConfigNode, path: KeyPath, tag: str, known: Sequence[st
     """The part does not say what it is, or says something that there is not."""
     if node.is_rejected((*path, tag)):
         return
-    raw = _value_at(node.raw, path)
+    raw = value_at(node.raw, path)
     listed = ", ".join(sorted(known))
     if not isinstance(raw, dict):
         node.report(
@@ -224,11 +241,11 @@ def report_bad_tag(node: ConfigNode, path: KeyPath, tag: str, known: Sequence[st
 def _known_keys(raw: Any, path: KeyPath, models: Sequence[ModelClass]) -> list[str]:
     """The keys that may stand beside the one at `path`."""
     parents = models_at(models, raw, path[:-1])
-    parents = matching_models(parents, _value_at(raw, path[:-1])) or parents
+    parents = matching_models(parents, value_at(raw, path[:-1])) or parents
     return list(dict.fromkeys(key for model in parents for key in field_by_key(model)))
 
 
-def _intended_key(raw: Any, path: KeyPath, models: Sequence[ModelClass]) -> str | None:
+def intended_key(raw: Any, path: KeyPath, models: Sequence[ModelClass]) -> str | None:
     """The key that an unknown one is a misspelling of."""
     cure = suggest(path[-1], _known_keys(raw, path, models)) if path else ""
     return cure.removeprefix("did you mean ").removesuffix("?") if cure.endswith("?") else None

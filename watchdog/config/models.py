@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from watchdog.core.model import ConfigModel, Duration, FrozenList
+from watchdog.core.model import ConfigModel, Duration, FrozenList, Severity
 from watchdog.core.target import Target
 from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
@@ -123,6 +123,13 @@ class Defaults(ConfigModel):
 
 
 @dataclass(frozen=True, slots=True)
+class SilentChannel:
+    """Stands for a channel on which this process cannot tell anything: what is told there waits in the journal."""
+
+    from_: Severity
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the files say, checked. Mappings keep the order of the files."""
 
@@ -153,6 +160,10 @@ class Config:
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)
+    silent_channels: Mapping[str, str] = field(default_factory=dict)
+    """Channels that cannot be used by this process, each with the reason; only for who asked to go on without."""
+    unread_sources: Mapping[str, str] = field(default_factory=dict)
+    """The same for sources; these are not among `sources`."""
     rules_by_target: Mapping[tuple[str, str], Rule] = field(default_factory=dict)
     """(rule, target) → what the rule is for that target, in file order."""
     variants: Mapping[tuple[str, str, str], Any] = field(default_factory=dict)

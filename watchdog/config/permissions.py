@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from watchdog.config.entries import Draft, Entry
 from watchdog.config.lint import verify_blocks
 from watchdog.config.model_fields import path_field
-from watchdog.config.validate import plan_steps, targets_by_plan
+from watchdog.config.validate_plans import plan_steps, targets_by_plan
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import ProgramCall
 from watchdog.core.target import Target
@@ -40,7 +40,8 @@ def find_unsafe_references(draft: Draft, uid: int | None) -> list[Problem]:
     run as. Files of secrets: root and the daemon's user. Targets whose repository somebody could have us find elsewhere.
     `uid`: as above. Also variables that a program shall inherit, and that are not set.
     """
-    return [*_unsafe_targets(draft, uid), *_unsafe_programs(draft, uid), *_unsafe_secrets(draft, uid)]
+    secrets = () if draft.may_leave_out else _unsafe_secrets(draft, uid)  # whoever reads one looks again
+    return [*_unsafe_targets(draft, uid), *_unsafe_programs(draft, uid), *secrets]
 
 
 class _NamedProgram(NamedTuple):
@@ -66,7 +67,7 @@ def _unsafe_targets(draft: Draft, uid: int | None) -> Iterator[Problem]:
 def _unsafe_programs(draft: Draft, uid: int | None) -> Iterator[Problem]:
     accounts: dict[str, int | None] = {}
     for entry, path, target, call in _named_programs(draft):
-        for name in call.inherit:
+        for name in () if draft.may_leave_out else call.inherit:
             if name not in draft.environ:
                 yield _problem(entry, path, f"the environment has no {shorten(name)}", MISSING_VARIABLE_CURE)
         if target not in accounts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class WatchdogError(Exception):
     """Base of what may cross a border. Its text is for the operator: what happened and, where known, the cure."""
@@ -36,3 +38,8 @@ class NotifyError(WatchdogError):
         super().__init__(message)
         self.permanent = permanent
         self.retry_after = retry_after
+
+
+def install_command(package: str) -> str:
+    """How a package that is missing comes to where we run from: what is optional of ours is no index's."""
+    return f"{sys.executable} -m pip install {package}"

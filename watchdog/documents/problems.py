@@ -56,14 +56,19 @@ def shorten(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def closest_name(name: object, known: Collection[str]) -> str | None:
+    """The one that was probably meant; None when none of them was."""
+    few = list(known)[:MAX_COMPARED_NAMES]
+    close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in few], n=1)
+    return next(each for each in known if each.lower() == close[0]) if close else None
+
+
 def suggest(name: object, known: Collection[str]) -> str:
     """The cure for a name that is not known: the one that was probably meant, or those that there are."""
     if not known:
         return ""
-    few = list(known)[:MAX_COMPARED_NAMES]
-    close = difflib.get_close_matches(str(name)[:100].lower(), [each.lower() for each in few], n=1)
-    if close:
-        return f"did you mean {next(each for each in known if each.lower() == close[0])}?"
+    if (close := closest_name(name, known)) is not None:
+        return f"did you mean {close}?"
     return f"known: {format_names(sorted(known))}"
 
 

@@ -149,6 +149,14 @@ class BackupReader(Protocol):
         """Runs whose copies need not be kept any longer."""
 
 
+class ProvenanceReader(Protocol):
+    def find_configuration(self) -> str | None:
+        """Full path of the watchdog.yaml that the journal belongs to; None while no daemon has run on it."""
+
+    def list_delivered(self) -> list[tuple[str, str]]:
+        """(source, metric) of all that rules read and that has ever come."""
+
+
 class BaselineReader(Protocol):
     def list_baselines(self) -> list[Baseline]: ...
 

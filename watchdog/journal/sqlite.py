@@ -25,6 +25,7 @@ from watchdog.journal import (
     machines,
     messages,
     peaks,
+    provenance,
     requests,
     runs,
     suppressions,
@@ -70,6 +71,7 @@ class SqliteTransaction:
         self.suppressions = suppressions.SqlSuppressionWriter(journal)
         self.backups = backups.SqlBackupWriter(journal)
         self.baselines = baselines.SqlBaselineWriter(journal)
+        self.provenance = provenance.SqlProvenanceWriter(journal)
 
     def handle_clock_jump(self, now: Millis) -> None:
         handle_clock_jump(self._journal, now)
@@ -111,6 +113,7 @@ class SqliteJournal:
         self.suppressions = suppressions.SqlSuppressionReader(self)
         self.backups = backups.SqlBackupReader(self)
         self.baselines = baselines.SqlBaselineReader(self)
+        self.provenance = provenance.SqlProvenanceReader(self)
         self._transaction = SqliteTransaction(self)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -143,6 +143,14 @@ class BackupWriter(Protocol):
     def mark_undone(self, incident: int, now: Millis) -> None: ...
 
 
+class ProvenanceWriter(Protocol):
+    def save_configuration(self, path: str, now: Millis) -> None:
+        """From here on the journal belongs to that one."""
+
+    def add_delivered(self, metrics: Iterable[tuple[str, str]], now: Millis) -> None:
+        """(source, metric) pairs that have come; those that are known already stay as they are."""
+
+
 class BaselineWriter(Protocol):
     def save_baseline(self, baseline: Baseline) -> None:
         """In place of the one of its kind that was there."""

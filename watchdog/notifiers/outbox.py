@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -42,6 +42,8 @@ class OutboxSender:
         self._clock = clock
         self._offload = offload
         self.channels = channels
+        self.silent: Collection[str] = ()
+        """Channels on which this process cannot tell anything: what waits for them waits on."""
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -80,7 +82,7 @@ class OutboxSender:
             raise self._failure
         later = []
         for channel, due in self._journal.messages.next_due().items():
-            if channel in self._workers:
+            if channel in self._workers or channel in self.silent:
                 continue
             if due > self._clock():
                 later.append(due)
@@ -159,7 +161,7 @@ class OutboxSender:
                     "channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, message.title
                 )
 
-        await asyncio.gather(*(on(name, channel) for name, channel in self.channels.items()))
+        await asyncio.gather(*(on(name, each) for name, each in self.channels.items() if name not in self.silent))
 
     async def _send(self, queued: OutboxMessage) -> str | None:
         channel = self.channels.get(queued.channel)

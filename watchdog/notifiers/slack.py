@@ -9,7 +9,7 @@ from urllib.error import URLError
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from watchdog.core.errors import NotifyError
+from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
@@ -131,7 +131,7 @@ class SlackNotifier(ConnectionModel):
             import slack_sdk  # noqa: F401  # 100 ms and 17 MB: paid when the first message goes out
         except ImportError:
             raise NotifyError(
-                "the package slack_sdk is missing — pip install 'trading-watchdog[slack]'", permanent=True
+                f"the package slack_sdk is missing — {install_command('slack-sdk')}", permanent=True
             ) from None
         body = render_message(message)
         if self.webhook is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from watchdog.core.errors import NotifyError
+from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
@@ -112,7 +112,7 @@ def _load_client() -> None:
         from watchdog.notifiers import telegram_client  # noqa: F401
     except ImportError:
         raise NotifyError(
-            "the package python-telegram-bot is missing — pip install 'trading-watchdog[telegram]'", permanent=True
+            f"the package python-telegram-bot is missing — {install_command('python-telegram-bot')}", permanent=True
         ) from None
 
 

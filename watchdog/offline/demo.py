@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.actions.process import ProcessAction
-from watchdog.core.errors import WatchdogError
+from watchdog.core.errors import WatchdogError, install_command
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal import open_journal
 from watchdog.net import http
@@ -111,7 +111,7 @@ def run_demo(*, as_json: bool, keep: Path | None) -> int:
     if not (EXAMPLE_BOT / "bot.py").is_file():
         raise WatchdogError(f"the example bot is not at {EXAMPLE_BOT} — run the demo from a clone of the repository")
     if importlib.util.find_spec("hmmlearn") is None:
-        raise WatchdogError("the example bot needs hmmlearn — pip install 'trading-watchdog[demo]', or make demo")
+        raise WatchdogError(f"the example bot needs hmmlearn — {install_command('hmmlearn')}, or make demo")
     os.umask(0o022)  # what others may write is not run, and the demo's own files are no exception
     with _work_folder(keep) as folder, _demo_environment(folder) as environment:
         result = environment.run()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from watchdog.core.errors import WatchdogError
+from watchdog.core.errors import WatchdogError, install_command
 from watchdog.core.model import Millis
 from watchdog.core.text import escape
 from watchdog.tsdb.page import Bools, Floats, Ints
@@ -24,7 +24,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise WatchdogError("pictures need matplotlib — pip install 'trading-watchdog[plots]'") from None
+        raise WatchdogError(f"pictures need matplotlib — {install_command('matplotlib')}") from None
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
 
 

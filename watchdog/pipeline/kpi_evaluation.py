@@ -12,7 +12,16 @@ from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_label import TargetLabel
 from watchdog.pipeline.template_query import describe_evaluation_error
-from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, PromqlError, restrict_selectors
+from watchdog.promql import (
+    EvaluationRound,
+    Evaluator,
+    Expr,
+    InstantVector,
+    PromqlError,
+    RequiredMetric,
+    required_metrics,
+    restrict_selectors,
+)
 from watchdog.rules import Check, Kpi, Reading
 from watchdog.tsdb.labels import SOURCE_LABEL
 
@@ -38,6 +47,13 @@ class KpiEvaluation:
         self._metrics_by_kpi = {
             name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
         }
+        self.required_metrics = {
+            name: frozenset[RequiredMetric]().union(
+                *(required_metrics(expr) for expr in config_expressions.expressions_of(kpi, self._parsed))
+            )
+            for name, kpi in self._kpis.items()
+        }
+        """What is evaluated → the metrics without which it returns nothing."""
         self.readings = {key: reading for key, reading in self.readings.items() if key[0] in self._kpis}
         self.forget_sources()
 

@@ -41,6 +41,7 @@ from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_reconciliation import carry_over_renamed, find_renamed, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
+from watchdog.pipeline.unseen_metrics import UnseenMetrics
 from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
@@ -87,6 +88,7 @@ class Pipeline:
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
+        self.unseen = UnseenMetrics(journal, self.store.ever_held)
         self.baselines = BaselineTracker(config, journal, now)
         self.apply_config(config, now)
         self._peak_recorder = PeakRecorder(journal, self.store, config.sources)
@@ -113,6 +115,7 @@ class Pipeline:
         self.baselines.carry_over(before)
         self._checks = self.baselines.checks()
         self._kpis.apply_config(config)
+        self.unseen.apply_config(config.sources, self._kpis.required_metrics, config.target_by_source)
         for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
@@ -186,7 +189,9 @@ class Pipeline:
         listed = list(samples)
         newest = self.store.ingest(source, now, listed)
         self._unjudged_sources.add(source)
-        if self._source_metrics.note(source, {sample.name for sample in listed} | {"up"}):
+        self.unseen.note_read(source)
+        if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
+            self.unseen.note_metrics(source, names)
             self._trackers_by_source = {}
             self._kpis.forget_sources()
             # What it no longer delivers is missed by rules that it does not touch.
@@ -290,6 +295,7 @@ class Pipeline:
             self.incident_manager.forget_refusals()
             raise
         self._update_baselines(now)
+        self.unseen.tell_news(self._checks, self.journal, self.incident_manager, now)
         return affected
 
     def _trackers_to_judge(self, now: Millis, source: str | None) -> list[CheckTracker]:
@@ -386,12 +392,10 @@ class Pipeline:
         """Which critical rule that is meant for now cannot be judged, and why; None when all can. Warnings start nothing."""
         readings: dict[tuple[str, str], Reading] = {}
         for check in self._checks:
-            if check.target != target or check.level != "crit" or self._is_inactive(check, now):
-                continue
-            reading = self._kpis.evaluate_check(check, readings, now)
-            why, may_be_absent = reading.stale_reason(check.query, now), check.missing.then == "ok"
-            if why is not None and (reading.error or reading.newest_sample or not may_be_absent):
-                return f"rule {check.rule} cannot be judged: {why}"
+            if check.target == target and check.level == "crit" and not self._is_inactive(check, now):
+                why = self.unseen.hindrance(check, self._kpis.evaluate_check(check, readings, now), now)
+                if why is not None:
+                    return f"rule {check.rule} cannot be judged: {why}"
         return None
 
     def resume(self, target: str, who: str, now: Millis) -> None:

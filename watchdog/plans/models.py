@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
@@ -109,8 +109,7 @@ class Halt(ConfigModel):
 
     @model_validator(mode="after")
     def _validate_stages(self) -> Halt:
-        _check_recovery_stages(self)
-        return self
+        return _refuse_all(self, _unquiet_stages(self))
 
     @model_validator(mode="after")
     def _validate_after(self) -> Halt:
@@ -127,17 +126,15 @@ class Halt(ConfigModel):
 
     @model_validator(mode="after")
     def _validate_provable(self) -> Halt:
+        wrong = []
         for level in self.levels:
-            verify = effective_verify(self, level)
-            if not (verify.that or verify.run or verify.http or verify.log):
-                raise ValueError(
-                    f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone"
-                )
+            if not any(_said(self, level, key) for key in ("that", "run", "http", "log")):
+                wrong.append(f"level {level.name} has no verify: a halt is proven by that:, run:, http: or log: alone")
             if any(step.on_error == "stop" for step in level.steps):
-                raise ValueError(
+                wrong.append(
                     f"level {level.name} says on_error: stop: a halt does not stop half-way — say escalate or continue"
                 )
-        return self
+        return _refuse_all(self, wrong)
 
 
 class Repair(ConfigModel):
@@ -168,24 +165,42 @@ class Repair(ConfigModel):
 
     @model_validator(mode="after")
     def _validate_no_mask(self) -> Repair:
-        for step in (*self.before, *self.proven, *(step for level in self.levels for step in level.steps)):
-            if step.halt_only:
-                raise ValueError(f"{step.describe()} is for halts: a repair has to start the bot again")
-        return self
+        steps = (*self.before, *self.proven, *(step for level in self.levels for step in level.steps))
+        return _refuse_all(
+            self,
+            [
+                f"{step.describe()} is for halts: a repair has to start the bot again"
+                for step in steps
+                if step.halt_only
+            ],
+        )
 
     @model_validator(mode="after")
     def _validate_quiet(self) -> Repair:
-        _check_recovery_stages(self)
-        for level in self.levels:
-            if not effective_verify(self, level).quiet:
-                raise ValueError(f"level {level.name} has no quiet: say how long all must be well, such as quiet: 5m")
-        return self
+        wrong = [
+            f"level {level.name} has no quiet: say how long all must be well, such as quiet: 5m"
+            for level in self.levels
+            if not _said(self, level, "quiet")
+        ]
+        return _refuse_all(self, _unquiet_stages(self) + wrong)
 
 
-def _check_recovery_stages(plan: Halt | Repair) -> None:
-    for stage in plan.recover:
-        if not effective_verify(plan, stage).quiet:
-            raise ValueError(f"stage {stage.name} has no quiet: say how long all must be well, such as quiet: 10m")
+def _unquiet_stages(plan: Halt | Repair) -> list[str]:
+    return [
+        f"stage {stage.name} has no quiet: say how long all must be well, such as quiet: 10m"
+        for stage in plan.recover
+        if not _said(plan, stage, "quiet")
+    ]
+
+
+AnyPlan = TypeVar("AnyPlan", "Halt", "Repair")
+
+
+def _refuse_all(plan: AnyPlan, wrong: list[str]) -> AnyPlan:
+    """The plan. Raises ValueError with all that is wrong, a line each: one mistake hides no other."""
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return plan
 
 
 Plan = Annotated[Halt | Repair, Field(discriminator="kind")]
@@ -197,6 +212,14 @@ def effective_verify(plan: Halt | Repair, level: Level) -> Verify:
         return plan.verify
     said = {name: getattr(level.verify, name) for name in level.verify.model_fields_set}
     return plan.verify.model_copy(update=said)
+
+
+def _said(plan: Halt | Repair, level: Level, key: str) -> object:
+    """One key of it. True for what was refused: it was said, though not well."""
+    if not hasattr(level, "verify"):
+        return True
+    own = level.verify
+    return getattr(own if own is not None and key in own.model_fields_set else plan.verify, key, True)
 
 
 _PLAN_ADAPTER: TypeAdapter[Halt | Repair] = TypeAdapter(Plan)

@@ -16,6 +16,7 @@ from watchdog.promql.eval.engine import QueryResult, evaluate
 from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
+    RequiredMetric,
     detects_absence,
     may_have_labels,
     may_return_multiple_series,
@@ -23,6 +24,7 @@ from watchdog.promql.parse.analysis import (
     metrics_read_for_extremes,
     reads_beyond,
     required_lookback,
+    required_metrics,
 )
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
@@ -42,6 +44,7 @@ __all__ = [
     "QueryResult",
     "RecordingRule",
     "RecordingRules",
+    "RequiredMetric",
     "detects_absence",
     "evaluate",
     "expand_recordings",
@@ -53,6 +56,7 @@ __all__ = [
     "parse",
     "reads_beyond",
     "required_lookback",
+    "required_metrics",
     "restrict_selectors",
     "value_bounds",
 ]

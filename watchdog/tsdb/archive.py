@@ -103,6 +103,8 @@ class SeriesArchive:
                     if spans:
                         there = block_reader.list_recent_series(db, source, spans[-1][1] - LOOKBACK_DELTA, sys.maxsize)
                         _mark_series_gone(db, [one.id for one in there], spans[-1][1])
+                for source, name in db.execute("SELECT DISTINCT source, name FROM series").fetchall():
+                    store.ever_held.setdefault(source, set()).add(name)
                 states = _read_states(db)
                 db.execute("COMMIT")
             finally:

@@ -69,6 +69,8 @@ class Head(PageList):
         self._ingest_plans: dict[str, _IngestPlan] = {}
         self._incomplete_until: dict[str, dict[str, Millis]] = {}
         """Source → metric (``""``: every one) → until when some of its series were left out."""
+        self.ever_held: dict[str, set[str]] = {}
+        """Source → metrics that were written down since the history began, whether samples of them are still held or not."""
         self._target_by_source = target_by_source
         self._now: Millis = TIME_MIN
 

@@ -54,7 +54,7 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
         yield StatusRow(
             "rule",
             (f"{rule['target']}: " if several else "") + _rule_with_labels(rule),
-            f"{rule['level']} {_display_phase(rule):<7} for {duration}: {rule['reason']}",
+            f"{rule['level']} {_display_phase(rule):<7} for {duration}: {_reason(rule)}",
             _rule_state(rule),
         )
     for name in status.get("unjudged", ()):
@@ -87,6 +87,14 @@ def _rule_with_labels(rule: Mapping[str, Any]) -> str:
 def _display_phase(rule: Mapping[str, Any]) -> str:
     """What holds, in a word. A rule that is ok because nothing speaks against it is not the same as one that is well."""
     return "no data" if rule["phase"] == "ok" and rule["outcome"] in ("nodata", "error") else str(rule["phase"])
+
+
+def _reason(rule: Mapping[str, Any]) -> str:
+    """Why it is so; of a rule whose metrics never came, that it stands aside for it."""
+    metrics = ", ".join(rule.get("aside") or ())
+    return (
+        f"stands aside, {metrics} never came" if metrics and _display_phase(rule) == "no data" else str(rule["reason"])
+    )
 
 
 def _rule_state(rule: Mapping[str, Any]) -> str:

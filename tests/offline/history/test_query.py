@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from urllib.error import HTTPError
@@ -108,7 +109,7 @@ def test_without_matplotlib_the_cure_is_named(
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
 
     assert main(["query", "a", "--png", str(tmp_path / "a.png"), "--history", history_file]) == 1
-    assert "trading-watchdog[plots]" in capsys.readouterr().err
+    assert f"{sys.executable} -m pip install matplotlib" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [["a +"], ["a", "--at", "soon"]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from watchdog.core.model import Millis
 from watchdog.promql.functions.function import RangeFunction, SpecialFunction
@@ -24,7 +24,7 @@ from watchdog.promql.parse.nodes import (
     VectorSelector,
     child_nodes,
 )
-from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, Matcher
 
 UNBOUNDED_LOOKBACK: Millis = 100 * 365 * 86_400_000
 """How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
@@ -51,6 +51,43 @@ def metric_names(expr: Expr, having: Mapping[str, str] | None = None) -> set[str
         for selector, _, _ in _selector_reads(expr.node, 0)
         if having is None or all(each.matches(having[each.label]) for each in selector.matchers if each.label in having)
     }
+
+
+_WHOSE = ("source", "target")
+"""Labels that say whose a series is."""
+
+
+class RequiredMetric(NamedTuple):
+    """A metric without which an expression returns nothing, and what is said of whose it is."""
+
+    name: str
+    matchers: tuple[Matcher, ...] = ()
+
+    def may_be_read_of(self, having: Mapping[str, str]) -> bool:
+        """Whether its own matchers let it be read of series with these labels (``source``, ``target``)."""
+        return all(each.matches(having[each.label]) for each in self.matchers if each.label in having)
+
+
+def required_metrics(expr: Expr) -> frozenset[RequiredMetric]:
+    """The metrics without each of which it surely returns nothing, whatever else there is."""
+    return _required(expr.node)
+
+
+def _required(node: Node) -> frozenset[RequiredMetric]:
+    match node:
+        case VectorSelector(name=str() as name, matchers=matchers):
+            return frozenset({RequiredMetric(name, tuple(each for each in matchers if each.label in _WHOSE))})
+        case FunctionCall(func=func) | RangeFunctionCall(func=func) if FUNCTIONS[func].absence:
+            return frozenset()
+        case RangeFunctionCall(selector=Subquery(expr=inner)) | RangeFunctionCall(selector=VectorSelector() as inner):
+            return _required(inner)
+        case BinaryExpr(op="or", lhs=lhs, rhs=rhs):
+            return _required(lhs) & _required(rhs)
+        case BinaryExpr(op="unless", lhs=lhs):
+            return _required(lhs)
+        case FunctionCall() if is_scalar(node):
+            return frozenset()
+    return frozenset[RequiredMetric]().union(*map(_required, child_nodes(node)))
 
 
 def reads_beyond(expr: Expr) -> bool:

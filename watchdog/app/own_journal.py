@@ -1,0 +1,32 @@
+"""The journal of a daemon: nobody else's, under its lock, with room for a halt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from watchdog.config import configuration_path, describe_foreign_state
+from watchdog.core.errors import WatchdogError
+from watchdog.core.model import Millis
+from watchdog.journal.lock import StateLock
+from watchdog.journal.storage import Journal
+
+
+def make_own(
+    journal: Journal, lock: StateLock, path: Path, state: Path, environ: Mapping[str, str], now: Millis
+) -> str:
+    """From here on the journal in `state` belongs to the configuration at `path`, whose name in it is returned.
+
+    Raises WatchdogError when it is another one's.
+    """
+    journal.fencing_lock = lock
+    if journal.disk_reserve is not None:
+        journal.disk_reserve.fill()
+    known = journal.provenance.find_configuration()
+    if (why := describe_foreign_state(known, path, state, environ)) is not None:
+        raise WatchdogError(why)
+    ours = configuration_path(path)
+    if known != ours:
+        with journal.transaction() as tx:
+            tx.provenance.save_configuration(ours, now)
+    return ours
