@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --duratio
 # The tests start hundreds of processes of ours: Python compiles us once, and not in each of them.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-all fuzz lint bench schema lock clean
+.PHONY: setup demo test test-all fuzz lint bench bench-rules schema lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -42,6 +42,10 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+# What the rules in rules/ do to good and bad versions of the example bot, at three paces. Some minutes.
+bench-rules: setup
+	@$(BIN)/python -m benchmarks.shipped_rules
 
 schema: setup
 	@$(BIN)/trading-watchdog schema --rules > docs/schema/rules.schema.json

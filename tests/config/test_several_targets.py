@@ -177,3 +177,21 @@ def test_one_file_serves_one_two_and_forty_bots(write_config: WriteConfig, numbe
 
     assert len(config.checks) == 2 * number
     assert len(config.queries()) == number
+
+
+def test_a_target_counts_its_own_times_in_its_own_bars(write_config: WriteConfig) -> None:
+    settling = TARGETS.replace("{repo: /srv/alpha,", '{repo: /srv/alpha, settling: "${15 * bar}",')
+    config = loaded(
+        write_config,
+        targets=settling.replace("{repo: /srv/beta,", '{repo: /srv/beta, cooldown: "${max(15 * bar, 1m)}",'),
+    )
+
+    assert config.targets["alpha"].settling == 15_000
+    assert config.targets["beta"].cooldown == 60_000
+    assert config.targets["beta"].settling == 600_000
+
+
+def test_a_target_names_only_variables_of_its_own(write_config: WriteConfig) -> None:
+    wrong = TARGETS.replace("{repo: /srv/beta,", '{repo: /srv/beta, settling: "${15 * bat}",')
+
+    assert problems(write_config, targets=wrong) == ["base.yaml:3:37: there is no variable bat — did you mean bar?"]

@@ -39,6 +39,8 @@ def test_each_file_can_be_checked_alone(path: Path) -> None:
     [
         ("regime-flapping", "crit", "above", 0.15, 0.083, "rollback"),
         ("confidence-drop", "crit", "below", 0.90, 0.967, "rollback"),
+        ("regime-flapping-fast", "crit", "above", 0.20, 0.083, "rollback"),
+        ("confidence-drop-fast", "crit", "below", 0.80, 0.967, "rollback"),
         ("training-failures", "crit", "above", 0.05, 0, "rollback"),
         ("prediction-errors", "crit", "above", 0.01, 0, "rollback"),
         ("invalid-predictions", "crit", "above", 0.10, 0.01, "rollback"),
@@ -89,7 +91,9 @@ def test_only_missing_ticks_trip_by_missing_data_and_only_into_a_halt(config: Co
 def test_shares_of_few_events_need_evidence(config: Config) -> None:
     for name in (
         "regime_change_rate",
+        "regime_change_rate_fast",
         "confidence",
+        "confidence_fast",
         "training_failure_rate",
         "prediction_error_rate",
         "invalid_prediction_rate",
@@ -122,11 +126,13 @@ def test_each_level_takes_as_long_as_it_should(level: str, least: int, most: int
 # How long after a step a KPI can first be judged, in ms, with one bar and one sample a second.
 EXPECTED_THRESHOLDS = {
     "regime_change_rate": 250_000,
+    "regime_change_rate_fast": 40_000,
     "confidence": 250_000,
+    "confidence_fast": 30_000,
     "training_failure_rate": 20 * 21_000,  # 20 trainings, one each 21 bars
     "prediction_error_rate": 200_000,
     "invalid_prediction_rate": 200_000,
-    "strategy_return": 60_000,
+    "strategy_return": 10_000,
     "crashes": 2_000,
     "memory": 1_000,
     "cpu": 300_000,  # its window must be covered

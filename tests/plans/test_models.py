@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from watchdog.config.variables import fill
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, serialize_plan
 
-SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "rules" / "plans.yaml").read_text())["plans"]
+RULES = Path(__file__).parents[2] / "rules"
+BOT = yaml.safe_load((RULES / "targets.yaml").read_text())["targets"]["bot"]["vars"]
+SHIPPED = fill(
+    yaml.safe_load((RULES / "plans.yaml").read_text())["plans"], BOT, BOT, lambda _, problem: pytest.fail(problem)
+)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

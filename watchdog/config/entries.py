@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from watchdog.config import interpolate, per_target
+from watchdog.config import interpolate, per_target, variables
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import Defaults, History, Reload, SilentChannel, Web
 from watchdog.config.salvage import salvage
-from watchdog.config.variables import has_places
+from watchdog.config.variables import Value
 from watchdog.core.model import ConfigModel, Severity
 from watchdog.core.target import Target
 from watchdog.documents.document import Document
@@ -133,6 +133,13 @@ class Draft:
             return None
         return entry.variants.get(target) if entry.varies else entry.model
 
+    def vars_of(self, target: str) -> Mapping[str, Value]:
+        """The variables of a target, also of one with a mistake elsewhere: that is told once, not wherever they stand."""
+        entry = self.entries["targets"].get(target)
+        said = entry.raw.get("vars") if entry is not None and isinstance(entry.raw, dict) else None
+        known = said.items() if isinstance(said, dict) else ()
+        return {name: value for name, value in known if isinstance(value, str | int | float)}
+
     def models(self, section: str) -> dict[str, Any]:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 
@@ -154,7 +161,7 @@ def build_draft(
         _add_sections(result, document, ("sources", "channels", "targets"))
         if document is main:
             _settings(result, document)
-    result.variables = frozenset[str]().union(*(target.vars for target in result.models("targets").values()))
+    result.variables = frozenset[str]().union(*(result.vars_of(target) for target in result.entries["targets"]))
     for document in whole:  # by now it is known what targets there are, and what their variables say
         _add_sections(result, document, ("kpis", "rules", "plans"))
     return result
@@ -251,7 +258,8 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
     if section == "rules":
         per_target.build_rule(draft, entry, _with_defaults(entry.raw, defaults), models, build)
     elif section == "targets":
-        entry.node = replace(entry.node, raw=interpolate.absolute_paths(entry.raw, models, draft.folder, draft.environ))
+        raw = per_target.fill_target(entry.node, entry.raw)
+        entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, models, draft.folder, draft.environ))
         entry.model = build(entry.node, models)
         if entry.name == ALL_TARGETS:
             entry.node.report(position, "all means every target", "call this one something else")
@@ -330,7 +338,7 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     if raw_defaults is None:
         return {}
     node = ConfigNode(document, ("defaults",), raw_defaults)
-    if has_places(raw_defaults, draft.variables):
+    if variables.has_places(raw_defaults, draft.variables):
         node = replace(node, raw=per_target.fill_for_any(draft, node, raw_defaults))
     model, salvaged = _build(node, (Defaults,))
     draft.defaults.append(Entry("defaults", node, raw_defaults, model, salvaged))

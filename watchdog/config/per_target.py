@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from watchdog.config import interpolate, variables
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.config.model_fields import ModelClass
-from watchdog.core.target import Target
 from watchdog.documents.problems import shorten, suggest
 from watchdog.rules import ALL_TARGETS
 
@@ -52,7 +51,7 @@ def build_shared(draft: Draft, entry: Entry, models: Sequence[ModelClass], build
         entry.model = build(entry.node, models)
         return
     wanted = variables.names_in(entry.raw) & draft.variables
-    able = [name for name, target in draft.models("targets").items() if wanted <= target.vars.keys()]
+    able = [name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys()]
     models_by_raw: dict[str, Any] = {}
     for name in able or [""]:
         model = _build_filled(draft, entry, entry.raw, name, models, build, models_by_raw)
@@ -62,10 +61,20 @@ def build_shared(draft: Draft, entry: Entry, models: Sequence[ModelClass], build
     entry.model = next(iter(entry.variants.values()), None)
 
 
+def fill_target(node: ConfigNode, raw: Any) -> Any:
+    """What a target says, with its own variables in it: `settling: ${15 * bar}`."""
+    own = raw.get("vars") if isinstance(raw, dict) else None
+    if not isinstance(own, dict):
+        return raw
+    return variables.fill({key: value for key, value in raw.items() if key != "vars"}, own, own, _reporter(node)) | {
+        "vars": own
+    }
+
+
 def fill_for_any(draft: Draft, node: ConfigNode, raw: Any) -> Any:
     """What stands in `defaults`, as some target that has all its variables would have it: to see whether it is well."""
     wanted = variables.names_in(raw) & draft.variables
-    able = (name for name, target in draft.models("targets").items() if wanted <= target.vars.keys())
+    able = (name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys())
     return _fill(draft, node, raw, next(able, ""))
 
 
@@ -100,16 +109,21 @@ def _build_filled(
 
 
 def _fill(draft: Draft, node: ConfigNode, raw: Any, target: str, *, quiet: bool = False) -> Any:
-    known: Target | None = draft.model("targets", target)
+    report = _ignore if quiet else _reporter(node, f"target {target}: " if target else "")
+    return variables.fill(raw, draft.vars_of(target), draft.variables, report)
 
+
+def _reporter(node: ConfigNode, whose: str = "") -> Callable[[tuple[str | int, ...], str], None]:
     def report(path: tuple[str | int, ...], text: str) -> None:
         what, _, cure = text.partition(" — ")
-        whose = f"target {target}: " if target else ""
-        if not quiet:
-            node.report(node.value_position(*path), shorten_sentence(f"{whose}{what}"), shorten_sentence(cure))
-            node.document.reject((*node.path, *path))
+        node.report(node.value_position(*path), shorten_sentence(f"{whose}{what}"), shorten_sentence(cure))
+        node.document.reject((*node.path, *path))
 
-    return variables.fill(raw, {} if known is None else known.vars, draft.variables, report)
+    return report
+
+
+def _ignore(path: tuple[str | int, ...], text: str) -> None:
+    pass
 
 
 def _absolute(draft: Draft, raw: Any, models: Sequence[ModelClass]) -> Any:

@@ -22,24 +22,28 @@ FileKind = Literal["rules", "main"]
 NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 _DURATION = "([0-9]+(\\.[0-9]+)?(ms|[smhdwy]) *)+"
 _NUMBER = "[+-]?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?"
-_ENV_VARIABLE = "\\$\\{"
-"""What the environment fills in can be anything."""
+_VARIABLE = "\\$\\{"
+"""What the environment or a target fills in can be anything."""
 _TEXT_TYPES: Mapping[str, Json] = {
     "Duration": {
         "type": "string",
-        "pattern": f"^ *{_DURATION}$|{_ENV_VARIABLE}",
+        "pattern": f"^ *{_DURATION}$|{_VARIABLE}",
         "examples": ["30s", "5m", "1h30m", "7d"],
     },
-    "Patience": {"type": "string", "pattern": f"^ *({_DURATION}|[0-9]+ +of +[0-9]+ *)$", "examples": ["5m", "3 of 5"]},
+    "Patience": {
+        "type": "string",
+        "pattern": f"^ *({_DURATION}|[0-9]+ +of +[0-9]+ *)$|{_VARIABLE}",
+        "examples": ["5m", "3 of 5"],
+    },
     "Limit": {
         "type": ["number", "string"],
         "examples": ["15%", "512MiB", "60s", 5, "2x baseline", "baseline - 5pp"],
         "pattern": f"^ *({_NUMBER} *[A-Za-z%]* *|{_DURATION}|captured|"
-        f"({_NUMBER} *[x×] *)?baseline *([+-] *{_NUMBER} *[A-Za-z%]* *)?)$",
+        f"({_NUMBER} *[x×] *)?baseline *([+-] *{_NUMBER} *[A-Za-z%]* *)?)$|{_VARIABLE}",
     },
     "Budget": {
         "type": "string",
-        "pattern": f"^ *[0-9]{{1,6}} *per *{_DURATION}$",
+        "pattern": f"^ *[0-9]{{1,6}} *per *{_DURATION}$|{_VARIABLE}",
         "examples": ["3 per 1h", "7 per 1d"],
     },
     "Size": {"type": "string", "pattern": f"^ *{_NUMBER} *([kKMGT]?B|[KMGT]iB) *$", "examples": ["2GiB", "500MiB"]},

@@ -29,6 +29,10 @@ from watchdog.net import http
 from watchdog.net.deadline import Deadline
 
 EXAMPLE_BOT = Path(__file__).parents[2] / "examples" / "hmm_bot"
+SHIPPED_RULES = Path(__file__).parents[2] / "rules" / "model.yaml"
+SHOWN_KPIS = ("regime_change_rate", "confidence")
+FIRST_BAR, LAST_BAR = 1_010, 5_030
+"""Bars at which the bot may begin: it needs as many before it as it learns from."""
 BARS_PER_SECOND = 50
 """Bars a second. A bar is a trading day, so one second of the demo is fifty days of the bot's life."""
 HEALTHY_SECONDS = 5.0
@@ -44,10 +48,12 @@ state: {folder}/state
 web: {{listen: "127.0.0.1:0"}}
 """
 
-_RULES_YAML = """\
-# A second here is fifty trading days: what would be hours in the night of a real bot is seconds below.
+_TARGETS_YAML = """\
+# The rules beside this file are those that ship. What an operator adds is the bot, its pace and its plans. A second here is
+# fifty trading days: what would be minutes in the night of a real bot is seconds below.
 targets:
-  hmm-bot:
+  bot:
+    vars: {{bar: {bar_ms}ms}}
     repo: {folder}/bot
     process:
       pid_file: bot.pid
@@ -58,32 +64,6 @@ targets:
     cooldown: 15m
     settling: 2s
 
-kpis:
-  regime_change_rate:
-    expr: increase(hmm_regime_changes_total[10s]) / increase(hmm_bars_total[10s])
-    needs: increase(hmm_bars_total[10s]) >= 250
-    unit: ratio
-    baseline: 4.5%
-    help: Share of bars whose regime differs from the bar before.
-  confidence:
-    expr: increase(hmm_confidence_sum_total[10s]) / increase(hmm_bars_total[10s])
-    needs: increase(hmm_bars_total[10s]) >= 250
-    unit: ratio
-    baseline: 96.7%
-    help: Mean probability of the regime that the model decided for.
-
-defaults: {{target: hmm-bot, if_missing: {{after: 15s, then: hold}}}}
-
-rules:
-  - name: regime-flapping
-    kpi: regime_change_rate
-    crit: {{above: 15%, for: 2s, clear: 12%, plan: hmm-v2}}
-    summary: "Regime changed on {{{{ value }}}} of bars (baseline {{{{ baseline }}}})"
-  - name: confidence-drop
-    kpi: confidence
-    crit: {{below: 90%, for: 2s, clear: 92%, plan: hmm-v2}}
-    summary: "Mean confidence {{{{ value }}}} (baseline {{{{ baseline }}}})"
-
 plans:
   halt:
     kind: halt
@@ -91,13 +71,13 @@ plans:
       - name: no-entries
         steps: [{{do: flag, file: config.py, set: {{GLOBAL_TRADING: false}}}}]
         verify: {{that: [bot_entries_enabled == 0], give_up: 30s}}
-  hmm-v2:
+  rollback:
     kind: repair
     mode: auto
     exhausted: halt
     before: [{{do: flag, file: config.py, set: {{GLOBAL_TRADING: false}}}}]
     proven: [{{do: flag, file: config.py, set: {{GLOBAL_TRADING: true}}}}]
-    verify: {{settle: 10s, that: ["increase(hmm_bars_total[5s]) > 0"], quiet: 5s, give_up: 30s, watch: 5s}}
+    verify: {{settle: 5s, that: ["increase(hmm_bars_total[5s]) > 0"], quiet: 5s, give_up: 1m, watch: 5s}}
     levels:
       - name: feature
         steps: [{{do: flag, file: config.py, set: {{FEATURE_HMM_V2: false}}}}, {{do: process, restart: process}}]
@@ -106,14 +86,21 @@ plans:
 """
 
 
-def run_demo(*, as_json: bool, keep: Path | None) -> int:
-    """Runs the demo; 0 when the bad version was rolled back and that was proven."""
+def run_demo(*, as_json: bool, keep: Path | None, first_bar: int = FIRST_BAR, seed: int = 1) -> int:
+    """Runs the demo; 0 when the bad version was rolled back and that was proven.
+
+    `first_bar`: of the market's data, where the bot begins. `seed`: of the bad version's fits, which begin at random.
+    """
+    if not FIRST_BAR <= first_bar <= LAST_BAR:
+        raise WatchdogError(
+            f"the bot's data has no bar {first_bar} to begin at — say one from {FIRST_BAR} to {LAST_BAR}"
+        )
     if not (EXAMPLE_BOT / "bot.py").is_file():
         raise WatchdogError(f"the example bot is not at {EXAMPLE_BOT} — run the demo from a clone of the repository")
     if importlib.util.find_spec("hmmlearn") is None:
         raise WatchdogError(f"the example bot needs hmmlearn — {install_command('hmmlearn')}, or make demo")
     os.umask(0o022)  # what others may write is not run, and the demo's own files are no exception
-    with _work_folder(keep) as folder, _demo_environment(folder) as environment:
+    with _work_folder(keep) as folder, _demo_environment(folder, first_bar, seed) as environment:
         result = environment.run()
     if as_json:
         print(json.dumps(result))
@@ -133,9 +120,9 @@ def _work_folder(keep: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _demo_environment(folder: Path) -> Iterator[DemoEnvironment]:
+def _demo_environment(folder: Path, first_bar: int, seed: int) -> Iterator[DemoEnvironment]:
     """Whatever happens, Ctrl-C included: no process is left behind."""
-    environment = DemoEnvironment(folder)
+    environment = DemoEnvironment(folder, first_bar, seed)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield environment
@@ -147,8 +134,9 @@ def _demo_environment(folder: Path) -> Iterator[DemoEnvironment]:
 class DemoEnvironment:
     """The bot, its repository, and the watchdog, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first_bar: int, seed: int) -> None:
         self.folder = folder
+        self.first_bar, self.seed = first_bar, seed
         self.repo = folder / "bot"
         self.port = _free_port()
         self.started, self.started_at = time.monotonic(), time.time()
@@ -175,7 +163,7 @@ class DemoEnvironment:
             f"Time is compressed: the bot walks {BARS_PER_SECOND} trading days a second, "
             f"so 1 s here is {BARS_PER_SECOND} days there,"
         )
-        print("and the rule file's hours are seconds. The market is the S&P 500 from 1999 to 2018.\n")
+        print("and the rules, those that ship, count in bars. The market is the S&P 500 from 1999 to 2018.\n")
         self._write_repository()
         self._apply_action(self._start)
         self.print_progress(f"v1 of the bot is started (commit {self._git('rev-parse', '--short', 'HEAD')}, tag v1)")
@@ -194,20 +182,24 @@ class DemoEnvironment:
             shutil.copyfile(EXAMPLE_BOT / name, self.repo / name)
         with (self.repo / ".gitignore").open("a") as ignored:
             ignored.write("bot.pid\n")
+        (self.repo / "state.json").write_text(json.dumps({"bar": self.first_bar}))
         self._git("init", "-q", "-b", "main")
         self._git("config", "user.name", "A developer")
         self._git("config", "user.email", "developer@example.invalid")
         self._commit("HMM bot, v1")
         self._git("tag", "v1")
         (self.folder / "rules").mkdir()
-        known = {"port": self.port, "folder": self.folder, "python": sys.executable}
+        known = {"port": self.port, "folder": self.folder, "python": sys.executable, "bar_ms": 1_000 // BARS_PER_SECOND}
         (self.folder / "watchdog.yaml").write_text(_WATCHDOG_YAML.format(**known))
-        (self.folder / "rules" / "hmm.yaml").write_text(_RULES_YAML.format(**known))
+        shutil.copyfile(SHIPPED_RULES, self.folder / "rules" / SHIPPED_RULES.name)
+        (self.folder / "rules" / "targets.yaml").write_text(_TARGETS_YAML.format(**known))
 
     def _deploy(self) -> str:
         self._git("switch", "-q", "-c", "hmm-v2")
         for name in ("model.py", "config.py"):
             shutil.copyfile(EXAMPLE_BOT / "v2" / name, self.repo / name)
+        model = (self.repo / "model.py").read_text()
+        (self.repo / "model.py").write_text(model.replace("SEED = 1\n", f"SEED = {self.seed}\n"))
         self._commit("HMM v2: a faster fit")
         self._git("switch", "-q", "main")
         self._git("merge", "-q", "--no-ff", "-m", "Merge HMM v2", "hmm-v2")
@@ -240,7 +232,7 @@ class DemoEnvironment:
             status = self._fetch_status()
             if any(rule["phase"] in ("pending", "firing") for rule in status["rules"]):
                 raise WatchdogError(f"the healthy bot trips: {status['rules']}")
-            healthy = len(status["rules"]) >= 2 and all(rule["outcome"] == "ok" for rule in status["rules"])
+            healthy = bool(status["rules"]) and all(rule["outcome"] == "ok" for rule in status["rules"])
             healthy_since = (healthy_since or time.monotonic()) if healthy else None
             self._print_kpis(status)
             time.sleep(1)
@@ -267,7 +259,8 @@ class DemoEnvironment:
 
     def _print_kpis(self, status: dict[str, Any]) -> None:
         texts = []
-        for name, kpi in status["kpis"].items():
+        for name in SHOWN_KPIS:
+            kpi = status["kpis"][name]
             value = kpi["values"][0]["text"] if kpi["values"] else "gathering evidence"
             texts.append(f"{name.replace('_', ' ')} {value} (baseline {kpi['baseline']})")
         self.print_progress("  " + ",  ".join(texts))

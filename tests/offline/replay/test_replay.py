@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ EXAMPLE = ROOT / "examples" / "hmm_bot"
 T = 1_767_225_600_000
 
 RULES = """\
-targets: {{bot: {{repo: /nowhere, budget: [{budget}], cooldown: {cooldown}}}}}
+targets: {{bot: {{repo: /nowhere, budget: [{budget}], cooldown: {cooldown}, settling: 4s}}}}
 kpis: {{level: {{expr: a}}, other: {{expr: b}}}}
 defaults: {{target: bot}}
 rules:
@@ -37,16 +38,25 @@ plans:
 
 
 def replay_csv(
-    tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h", cooldown: str = "0s", halt: str = ""
+    tmp_path: Path,
+    a: str,
+    b: str = "",
+    *,
+    budget: str = "9 per 1h",
+    cooldown: str = "0s",
+    halt: str = "",
+    deployments: Sequence[int] = (),
 ) -> ReplayReport:
-    """One character a second and series: ``1`` is bad, ``.`` is not. `halt`: what the halt says besides."""
+    """One character a second and series: ``1`` is bad, ``.`` is not. `halt`: what the halt says besides. `deployments`: in such
+    seconds."""
     (tmp_path / "rules.yaml").write_text(RULES.format(budget=budget, cooldown=cooldown, halt=halt))
     both = zip(a, b.ljust(len(a), "."), strict=True)
     rows = [f"{T + 1_000 * i},{int(x == '1')},{int(y == '1')}" for i, (x, y) in enumerate(both)]
     (tmp_path / "h.csv").write_text("time,a,b\n" + "\n".join(rows) + "\n")
     loaded, problems = config.check_files([tmp_path / "rules.yaml"], environ={})
     assert loaded is not None, problems
-    return replay(loaded, loader.load([str(tmp_path / "h.csv")]))
+    deployed = [T + 1_000 * i for i in deployments]
+    return replay(loaded, loader.load([str(tmp_path / "h.csv")]), deployments=deployed)
 
 
 def replayed_plans(report: ReplayReport) -> list[tuple[int, str, str | None]]:
@@ -148,6 +158,18 @@ def test_within_the_cooldown_a_repair_waits_and_starts_when_it_is_over(tmp_path:
     report = replay_csv(tmp_path, "..111..1111111..", cooldown="8s")
 
     assert replayed_plans(report) == [(3, "mend", None), (8, "mend", "the"), (11, "mend", None)]
+
+
+def test_while_a_deployment_settles_a_repair_waits_and_a_halt_does_not(tmp_path: Path) -> None:
+    report = replay_csv(tmp_path, "..11111111....", deployments=[1])
+    assert replayed_plans(report) == [(3, "mend", "somebody"), (5, "mend", None)]
+
+    halted = replay_csv(tmp_path, "..11111111....", "....11........", deployments=[1])
+    assert replayed_plans(halted) == [(3, "mend", "somebody"), (4, "halt", None), (5, "mend", "a")]
+
+
+def test_a_trip_that_is_over_before_the_deployment_has_settled_starts_nothing(tmp_path: Path) -> None:
+    assert replayed_plans(replay_csv(tmp_path, "..11....", deployments=[1])) == [(3, "mend", "somebody")]
 
 
 def test_over_budget_a_repair_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def draw_replay(report: ReplayReport, labels: Sequence[LabelledIncident], path: 
     """Writes a PNG. Raises WatchdogError where matplotlib is missing or the file cannot be written."""
     rules = list(dict.fromkeys(check.rule for check in report.checks if check.rule not in report.unjudged))
     tripped = {trip.rule for trip in report.trips}
-    kpis = list(dict.fromkeys(check.kpi for check in report.checks if check.rule in tripped))[:_MAX_KPIS]
+    kpis = list(dict.fromkeys(check.query for check in report.checks if check.rule in tripped))[:_MAX_KPIS]
     tall = 1.3 + 0.32 * len(rules)
     figure = plots.new_figure(12, tall + 1.9 * len(kpis) + 0.6)
     rows = figure.subplots(1 + len(kpis), 1, sharex=True, squeeze=False, height_ratios=[tall, *[1.9] * len(kpis)])[:, 0]
@@ -77,13 +77,15 @@ def _draw_lanes(axes: Any, report: ReplayReport, rules: Sequence[str], labels: S
     axes.grid(axis="x", alpha=0.3)
 
 
-def _draw_kpi(axes: Any, report: ReplayReport, kpi: str) -> None:
-    t, v = report.kpi_lines[kpi]
+def _draw_kpi(axes: Any, report: ReplayReport, query: str) -> None:
+    t, v = report.kpi_lines[query]
+    checks = [check for check in report.checks if check.query == query]
     axes.plot(plots.to_datetimes(t), v, color="#333333", linewidth=1.1)
-    for check in report.checks:
-        if check.kpi == kpi and check.operator is not None:
+    for check in checks:
+        if check.operator is not None:
             axes.axhline(check.limit, color=_COLOURS[check.level], linewidth=0.9, linestyle="--")
-    axes.set_ylabel(kpi, fontsize=8, parse_math=False)
+    of = f" {checks[0].target}" if len({check.target for check in report.checks}) > 1 else ""
+    axes.set_ylabel(f"{checks[0].kpi}{of}", fontsize=8, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,13 +74,15 @@ def replay(
     every: Millis | None = None,
     exact: bool = False,
     with_lines: bool = False,
+    deployments: Sequence[Millis] = (),
     progress: Callable[[float], None] = lambda _: None,
 ) -> ReplayReport:
     """Judges all rules from `start` to `end` (first and last sample when not said).
 
     `every`: None: as the daemon does, at each sample and each second in between; else at this step only.
     `exact`: every round is evaluated and judged; else those are passed over at which nothing can change, with equal results.
-    `with_lines`: the KPIs' values are kept for a picture. `progress` is told the share that is done. Pure but for that.
+    `with_lines`: the KPIs' values are kept for a picture. `deployments`: when somebody else was seen to deploy or restart the
+    bots, for whose `settling` repairs wait. `progress` is told the share that is done. Pure but for that.
     """
     first, last = loader.time_span(pages)
     start, end = first if start is None else start, last if end is None else end
@@ -126,7 +128,7 @@ def replay(
         end=end,
         checks=config.checks,
         trips=trips,
-        plans=simulate_plans(config, thresholds, end),
+        plans=simulate_plans(config, thresholds, end, deployments),
         unjudged=_unjudged_rules(thresholds),
         no_data={(c.check.rule, c.check.level): c.no_data_spans for c in thresholds},
         kpi_lines={kpi: one.plot_line(start, end) for kpi, one in kpi_replays.items()} if with_lines else {},

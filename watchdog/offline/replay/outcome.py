@@ -74,8 +74,10 @@ def collect_trips(thresholds: Iterable[ThresholdReplay]) -> list[ReplayTrip]:
     return sorted(trips, key=lambda trip: (trip.start, trip.index, trip.labels))
 
 
-def simulate_plans(config: Config, thresholds: Sequence[ThresholdReplay], end: Millis) -> list[PlanStart]:
-    """Asks the guard as the daemon would.
+def simulate_plans(
+    config: Config, thresholds: Sequence[ThresholdReplay], end: Millis, deployments: Sequence[Millis] = ()
+) -> list[PlanStart]:
+    """Asks the guard as the daemon would. `deployments`: when somebody else was seen to deploy or restart the bots.
 
     The past is what it was: a plan takes no time and changes nothing, each plan starts once an incident, and after a
     halt a person resumes as soon as the incident is over.
@@ -84,11 +86,13 @@ def simulate_plans(config: Config, thresholds: Sequence[ThresholdReplay], end: M
     starts: list[PlanStart] = []
     for target in dict.fromkeys(trip.target for trip in trips):
         target_trips = [trip for trip in trips if trip.target == target]
-        starts += _simulate_target(config, target, target_trips, end)
+        starts += _simulate_target(config, target, target_trips, end, deployments)
     return sorted(starts, key=lambda one: one.t)
 
 
-def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], end: Millis) -> list[PlanStart]:
+def _simulate_target(
+    config: Config, target: str, trips: Sequence[ReplayTrip], end: Millis, deployments: Sequence[Millis]
+) -> list[PlanStart]:
     starts: list[PlanStart] = []
     past: list[guard.PastRun] = []
     incidents = _merge_incidents(trips, end)
@@ -118,11 +122,12 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
             ),
             None,
         )
+        last_change = max((t for t in deployments if t <= now), default=None)
         facts = guard.GuardInputs(
             latch_reason=None,
             blind_reason=blind,
             has_fresh_data=True,
-            last_external_change=None,
+            last_external_change=last_change,
             halt_ran=any(one.kind == "halt" for one in incident_starts),
             repairs_follow_until=_repairs_follow_until(config, incident_starts),
             past_runs=past,
@@ -136,7 +141,10 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
         if refused.get(trip.plan) != verdict.code:
             refused[trip.plan] = verdict.code
             starts.append(PlanStart(now, target, trip.plan, plan.kind, trip.rule, verdict.reason))
-        retry_at = _retry_time(verdict, config, target, past, trips, now)
+        if verdict.code == "settling" and last_change is not None:
+            retry_at: Millis | None = last_change + config.targets[target].settling
+        else:
+            retry_at = _retry_time(verdict, config, target, past, trips, now)
         if retry_at is not None and retry_at < (end if trip.end is None else trip.end):
             heapq.heappush(queue, (retry_at, plan.kind != "halt", trip.index, n))
     return starts
