@@ -13,7 +13,7 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath, VariableName
-from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 
@@ -84,6 +84,12 @@ class CommandAction(ActionModel):
         except ActionError:
             return "unknown"
         return "after" if code == 0 else "before" if code == 1 else "unknown"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:  # noqa: ARG002
+        """Only where its `check` can say whether it still is so."""
+        if self.check is None:
+            return ()
+        return (LastingChange(f"command {self.cwd or ''}: {shlex.join(self.run)}", "done", self.describe()),)
 
     def _run_check(self, check: Sequence[str]) -> int:
         return child_process.run(

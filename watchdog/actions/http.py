@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, SecretFile
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 from watchdog.net import http, secrets
@@ -167,6 +167,11 @@ class HttpAction(ActionModel):
         if self.check.expect.mismatch(answer) is None:
             return "after"
         return "before" if 200 <= answer.status < 300 or answer.status in (404, 410) else "unknown"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:  # noqa: ARG002
+        """Only where its `check` can say whether it still is so."""
+        said = self.describe()
+        return () if self.check is None else (LastingChange(f"http {self.method} {self.url}", "done", said),)
 
     def _request_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
