@@ -163,11 +163,9 @@ def _touches_of(run: PlanRun, steps: Sequence[Step], target: Target | None) -> I
     for (step, action, captured), (_, moved, _) in zip(there, here, strict=True):
         if step.phase == "recover" and step.level in taken_back:
             continue
-        # What changed in a way that nobody can compare counts where it was meant to make the bot safe.
-        makes_safe = step.phase == "before" or (run.kind == "halt" and step.phase == "level")
         own = {change.thing for change in moved.lasting_changes(captured)}
         for position, change in enumerate(action.lasting_changes(captured)):
-            if change.thing in own and (change.was is not None or makes_safe):
+            if change.thing in own:
                 yield Touch(run, step, action, captured, change, position)
 
 
