@@ -848,8 +848,10 @@ def test_budgets_count_what_rules_started_and_what_came_of_it(journal: SqliteJou
         tx.runs.update_run(counted[1], status="ended", outcome="exhausted", ended=NOW)
         queue_run(tx, by="person anna")
         queue_run(tx, target="other")
-        for outcome in ("not-needed", "dry-run"):
+        for outcome in ("not-needed", "dry-run", "overtaken", "aborted"):  # ahead of their first step
             tx.runs.update_run(queue_run(tx), status="ended", outcome=outcome, ended=NOW)
+        unapproved = queue_run(tx)
+        tx.runs.update_run(unapproved, status="ended", outcome="exhausted", approve_by=NOW, ended=NOW)
         tx.runs.update_run(queue_run(tx, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
 
     assert [run.id for run in journal.runs.list_recent_automatic("bot", NOW - 5)] == counted

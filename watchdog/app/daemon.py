@@ -21,7 +21,8 @@ from watchdog.app.requests import RequestHandler
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
-from watchdog.app.status import build_status
+from watchdog.app.standing_watch import StandingWatch
+from watchdog.app.status import build_status, targets_to_show
 from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -39,6 +40,7 @@ from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_co
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
+from watchdog.rollback.standing import StandingChange
 from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
@@ -51,6 +53,8 @@ _ROUND_INTERVAL = 1.0
 _CLOCK_JUMP = 30_000
 """ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
+_MAX_RESUME_WAIT = 4.0
+"""s that the answer to a `resume` waits for a look at the target: who asked waits for 15."""
 
 
 def wall_clock() -> Millis:
@@ -118,7 +122,10 @@ class Daemon:
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
-        self.request_handler = RequestHandler(self.pipeline, self.journal)
+        self._standing = StandingWatch(self.journal, self._executor)
+        self._resumes: dict[int, float] = {}
+        """Requests to resume that wait for a look at the target, and since when."""
+        self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
         self._reloader = Reloader(
             path,
             environ,
@@ -214,7 +221,7 @@ class Daemon:
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
         self._queries.close()
-        for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
+        for pool in (self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending):
             pool.close()
         self._executor.close()
         self.journal.close()
@@ -302,7 +309,8 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                self._answer_request(request)
+                if request.kind != "resume" or await self._has_looked_for(request):
+                    self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
@@ -324,6 +332,19 @@ class Daemon:
             tx.requests.answer_request(request.id, ok, text, wall_clock())
         self._judge()
         self.outbox.notify_pending()
+
+    def _standing_changes(self, target: str) -> list[StandingChange]:
+        return self._standing.changes(target, self.config.targets.get(target))
+
+    async def _has_looked_for(self, request: Request) -> bool:
+        """Who resumes is told what is still off: the answer waits for a look, and no judging does. At the next tick it is there."""
+        target, now = str(request.args.get("target") or ""), time.monotonic()
+        since = self._resumes.setdefault(request.id, now)
+        if self._standing.is_fresh(target) or now - since > _MAX_RESUME_WAIT:
+            del self._resumes[request.id]
+            return True
+        await self._standing.look({target: self.config.targets.get(target)}, patience=0)
+        return False
 
     async def _inspect_targets(self) -> None:
         try:
@@ -403,10 +424,10 @@ class Daemon:
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
+            await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
-                "history": self.series_writer.status()
-            }
+            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing_changes)
+            return known | {"history": self.series_writer.status()}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 

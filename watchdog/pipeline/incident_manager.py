@@ -21,7 +21,6 @@ from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, Transition
 
 _SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
-_WEEK = 7 * 86_400_000
 
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
@@ -291,12 +290,23 @@ class IncidentManager:
             has_fresh_data=has_fresh_data,
             last_external_change=state.unsettled,
             halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
-            past_runs=[
-                guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-                for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)
-            ],
+            past_runs=self._past_runs(target, now),
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
+
+    def budget_uses(self, target: str, now: Millis) -> list[guard.BudgetUse]:
+        """What is left of a target's budgets; none of one that is no longer configured."""
+        known = self._config.targets.get(target)
+        return [] if known is None else guard.budget_uses(known, self._past_runs(target, now), now)
+
+    def _past_runs(self, target: str, now: Millis) -> list[guard.PastRun]:
+        """Of rules, as far back as anything counts."""
+        known = self._config.targets[target]
+        since = now - max([known.cooldown, *(budget.per for budget in known.budget)])
+        return [
+            guard.PastRun(run.kind, run.queued, run.ended, run.incident)
+            for run in self._journal.runs.list_recent_automatic(target, since)
+        ]
 
     def queue_run(
         self,
@@ -375,8 +385,8 @@ class IncidentManager:
         self.notify(tx, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
         tx.timeline.add_event("blind", title, now)
 
-    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis) -> None:
-        """Ends what was open, in a person's name."""
+    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
+        """Ends what was open, in a person's name. `still`: how the target is now, a line each."""
         incident = self._journal.incidents.find_open(target)
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
@@ -384,7 +394,7 @@ class IncidentManager:
         if number is not None:
             tx.incidents.close_incident(number, now)
             self.forget_refusals(number)
-        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn"), now)
+        self.notify(tx, Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn"), now)
 
 
 _CHANGE_TEXTS = {
