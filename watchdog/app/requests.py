@@ -348,12 +348,7 @@ class RequestHandler:
         at_work = self._journal.runs.list_unfinished(target)
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
-        if stale := self._pipeline.find_stale_rule(target, now):
-            return False, (
-                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
-                "if_missing: {after: 2m, then: ok}"
-            )
-        config = self._pipeline.config
+        config, standing = self._pipeline.config, self._standing(target)
         way_back = find_way_back(self._journal, config.plans, target) if target in config.targets else None
         stages = () if way_back is None else config.plans[way_back].recover
         cure = cure_by(
@@ -361,7 +356,14 @@ class RequestHandler:
             [step for stage in stages for step in stage.steps],
             config.targets.get(target),
         )
-        still = [f"still {line}" for line in describe_standing(self._standing(target), cure)]
+        # What a plan has stopped is not seen, and has its way back all the same: its stages prove what they start.
+        starts = any(one.how == "stopped" and cure(one) != one.by_hand for one in standing)
+        if not starts and (stale := self._pipeline.find_stale_rule(target, now)):
+            return False, (
+                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
+                "if_missing: {after: 2m, then: ok}"
+            )
+        still = [f"still {line}" for line in describe_standing(standing, cure)]
         self._pipeline.resume(target, who, now, still)
         if target not in config.targets:
             return True, "; ".join([f"{target} resumed; it is no longer configured", *still])
