@@ -120,6 +120,31 @@ def test_a_folder_that_hangs_keeps_nobody_waiting_and_is_not_called_well(harness
     asyncio.run(play())
 
 
+def test_a_look_that_began_ahead_of_a_change_says_nothing_of_it(harness: RollbackHarness) -> None:
+    async def play() -> None:
+        answered, asked = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            asked.set()
+            answered.wait()
+
+        watch = StandingWatch(harness.journal, executor := HookedExecutor(hang))
+        await watch.look(bot_of(harness), patience=0)
+        await wait_until(asked.is_set)
+
+        watch.forget("bot")  # as at the end of a run
+        answered.set()
+        await watch.look(bot_of(harness), patience=60)
+        assert not watch.is_fresh("bot")
+
+        await watch.look(bot_of(harness), patience=60)
+        assert watch.is_fresh("bot")
+        assert executor.looks == 2
+        watch.close()
+
+    asyncio.run(play())
+
+
 def test_a_look_that_takes_too_long_is_given_up_in_words(harness: RollbackHarness) -> None:
     async def play() -> None:
         answered = threading.Event()

@@ -121,8 +121,8 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
-        self.rollback = RollbackRunner(self._rollback_context())
         self._standing = StandingWatch(self.journal, self._executor)
+        self.rollback = RollbackRunner(self._rollback_context())
         self._resumes: dict[int, float] = {}
         """Requests to resume that wait for a look at the target, and since when."""
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
@@ -339,6 +339,8 @@ class Daemon:
     async def _has_looked_for(self, request: Request) -> bool:
         """Who resumes is told what is still off: the answer waits for a look, and no judging does. At the next tick it is there."""
         target, now = str(request.args.get("target") or ""), time.monotonic()
+        if request.id not in self._resumes:
+            self._standing.forget(target)
         since = self._resumes.setdefault(request.id, now)
         if self._standing.is_fresh(target) or now - since > _MAX_RESUME_WAIT:
             del self._resumes[request.id]
@@ -392,6 +394,10 @@ class Daemon:
             self.outbox.notify_pending()
             return self.pipeline.close_incident_of(run, wall_clock())
 
+        def run_ended(target: str) -> None:
+            self._inspector.note_run_ended(target)
+            self._standing.forget(target)
+
         def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
 
@@ -411,7 +417,7 @@ class Daemon:
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
-            run_ended=self._inspector.note_run_ended,
+            run_ended=run_ended,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names

@@ -49,6 +49,8 @@ class StandingWatch:
         self._seen: dict[str, _Seen] = {}
         self._looks: dict[str, tuple[asyncio.Task[None], float]] = {}
         """Those under way, and since when."""
+        self._outdated: set[str] = set()
+        """Of which a look is under way that began ahead of a change."""
 
     async def look(self, targets: Mapping[str, Target | None], patience: float = _PATIENCE) -> None:
         """Looks at those that were not looked at just now; comes back when that is done, or after `patience` seconds.
@@ -66,6 +68,12 @@ class StandingWatch:
                 young.append(task)
         if young:
             await asyncio.wait(young, timeout=patience)
+
+    def forget(self, name: str) -> None:
+        """Something has changed there: what was seen ahead of it says nothing any more."""
+        self._seen.pop(name, None)
+        if name in self._looks:
+            self._outdated.add(name)
 
     def is_fresh(self, name: str) -> bool:
         """Whether a look has ended just now, in whatever way."""
@@ -90,16 +98,20 @@ class StandingWatch:
             found = await self._offload(
                 name, self._timeout + 1, find_standing, self._journal, name, target, self._executor
             )
-            self._seen[name] = _Seen(found, self._clock())
+            self._keep(name, found)
         except (DeadlineExceededError, StillBusyError):
             why = f"no answer within {self._timeout:g} s"
-            found = unseen_changes(list_traces(self._journal, name, target), why)
-            self._seen[name] = _Seen(found, self._clock())
+            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
         except (JournalError, JournalUnavailableError) as error:  # whoever asks reads it, too, and says so
             log.debug("%s: what stands cannot be told: %s", name, error)
         except Exception as bug:
             log.exception("%s: looking at what stands", name)
-            found = unseen_changes(list_traces(self._journal, name, target), f"internal error: {bug!r}")
-            self._seen[name] = _Seen(found, self._clock())
+            why = f"internal error: {bug!r}"
+            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
         finally:
             del self._looks[name]
+            self._outdated.discard(name)
+
+    def _keep(self, name: str, found: list[StandingChange]) -> None:
+        if name not in self._outdated:
+            self._seen[name] = _Seen(found, self._clock())
