@@ -53,8 +53,6 @@ _ROUND_INTERVAL = 1.0
 _CLOCK_JUMP = 30_000
 """ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
-_MAX_RESUME_WAIT = 4.0
-"""s that the answer to a `resume` waits for a look at the target: who asked waits for 15."""
 
 
 def wall_clock() -> Millis:
@@ -123,8 +121,6 @@ class Daemon:
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self._standing = StandingWatch(self.journal, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
-        self._resumes: dict[int, float] = {}
-        """Requests to resume that wait for a look at the target, and since when."""
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
         self._reloader = Reloader(
             path,
@@ -309,7 +305,7 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                if request.kind != "resume" or await self._has_looked_for(request):
+                if await self._may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -336,17 +332,11 @@ class Daemon:
     def _standing_changes(self, target: str) -> list[StandingChange]:
         return self._standing.changes(target, self.config.targets.get(target))
 
-    async def _has_looked_for(self, request: Request) -> bool:
-        """Who resumes is told what is still off: the answer waits for a look, and no judging does. At the next tick it is there."""
-        target, now = str(request.args.get("target") or ""), time.monotonic()
-        if request.id not in self._resumes:
-            self._standing.forget(target)
-        since = self._resumes.setdefault(request.id, now)
-        if self._standing.is_fresh(target) or now - since > _MAX_RESUME_WAIT:
-            del self._resumes[request.id]
+    async def _may_answer(self, request: Request) -> bool:
+        if request.kind != "resume":
             return True
-        await self._standing.look({target: self.config.targets.get(target)}, patience=0)
-        return False
+        target = str(request.args.get("target") or "")
+        return await self._standing.has_looked_for(request.id, target, self.config.targets.get(target))
 
     async def _inspect_targets(self) -> None:
         try:

@@ -23,6 +23,10 @@ _PATIENCE = 0.5
 """s that whoever asks waits for a look, and only for one that began just now: a bot's folder may hang."""
 
 
+_REQUEST_PATIENCE = 4.0
+"""s that the answer to a `resume` waits for a look: who asked waits for 15."""
+
+
 class _Seen(NamedTuple):
     changes: list[StandingChange]
     at: float
@@ -49,6 +53,8 @@ class StandingWatch:
         self._seen: dict[str, _Seen] = {}
         self._looks: dict[str, tuple[asyncio.Task[None], float]] = {}
         """Those under way, and since when."""
+        self._requests: dict[int, float] = {}
+        """Those that wait for a look, and since when."""
         self._outdated: set[str] = set()
         """Of which a look is under way that began ahead of a change."""
 
@@ -79,6 +85,21 @@ class StandingWatch:
         """Whether a look has ended just now, in whatever way."""
         seen = self._seen.get(name)
         return seen is not None and self._clock() - seen.at < _FRESH
+
+    async def has_looked_for(self, request: int, name: str, target: Target | None) -> bool:
+        """Who resumes is told what still is off: True once that was looked at after the request, or takes too long.
+
+        Asked again and again; nobody waits meanwhile.
+        """
+        now = self._clock()
+        if request not in self._requests:
+            self._requests[request] = now
+            self.forget(name)
+        if self.is_fresh(name) or now - self._requests[request] > _REQUEST_PATIENCE:
+            del self._requests[request]
+            return True
+        await self.look({name: target}, patience=0)
+        return False
 
     def changes(self, name: str, target: Target | None) -> list[StandingChange]:
         """What was seen last. When that is long ago, the look that was asked for hangs: all that may stand."""

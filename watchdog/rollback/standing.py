@@ -153,7 +153,7 @@ def describe_standing(
 
 
 def cure_by(words: str, steps: Iterable[Action], target: Target | None) -> Callable[[StandingChange], str | None]:
-    """For `describe_standing`: `words` where one of these steps would put it back, else what a person does by hand."""
+    """What puts it back: `words` where one of these steps would put it back, else what a person does by hand."""
     covered = set() if target is None else touched_things(steps, target)
     return lambda one: words if one.thing in covered else one.by_hand
 
