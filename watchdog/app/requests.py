@@ -252,13 +252,17 @@ class RequestHandler:
         self, rule: str, duration: Millis | None, who: str, now: Millis, *, until_well: bool = False
     ) -> tuple[bool, str]:
         """A rule is not told for so long (ms), or until it is well again; it is still acted upon. None ends it."""
-        known = self._pipeline.config.rules.get(rule)
-        if known is None:
-            return False, unknown_name("rule", rule, self._pipeline.config.rules)
+        config = self._pipeline.config
+        name, _, target = rule.partition("@")
+        if name not in config.rules:
+            return False, unknown_name("rule", name, config.rules)
+        targets = config.targets_of(name)
+        if target and target not in targets:
+            return False, unknown_name("target of that rule", target, targets)
         if until_well and duration is not None and self._is_ok(rule):
             return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
         return self._suppress(
-            "silence", rule, duration, who, now, f"{rule} is not told", known.target, until_well=until_well
+            "silence", rule, duration, who, now, f"{rule} is not told", target or _only(targets), until_well=until_well
         )
 
     def _suppress(
@@ -306,8 +310,9 @@ class RequestHandler:
         with self._journal.transaction() as tx:
             for suppression, why in ended:
                 tx.suppressions.end_suppression(suppression.kind, suppression.subject, now)
-                rule = self._pipeline.config.rules.get(suppression.subject)
-                target = suppression.subject if suppression.kind == "hold" else rule.target if rule else ""
+                rule, _, of = suppression.subject.partition("@")
+                known = [of] if of else self._pipeline.config.targets_of(rule)
+                target = suppression.subject if suppression.kind == "hold" else _only(known)
                 self._record_and_notify(
                     tx, f"{suppression.kind} on {suppression.subject} ended", why, now, target=target
                 )
@@ -315,7 +320,12 @@ class RequestHandler:
 
     def _is_ok(self, rule: str) -> bool:
         """Judged, and neither firing nor on the way there: missing data is not well."""
-        mine = [machine for key, machine in self._pipeline.machines.items() if key.rule == rule]
+        name, _, target = rule.partition("@")
+        mine = [
+            machine
+            for key, machine in self._pipeline.machines.items()
+            if key.rule == name and target in ("", key.target)
+        ]
         return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
 
     def _record_and_notify(
@@ -349,10 +359,10 @@ class RequestHandler:
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
         config, standing = self._pipeline.config, self._standing(target)
-        way_back = find_way_back(self._journal, config.plans, target) if target in config.targets else None
-        stages = () if way_back is None else config.plans[way_back].recover
+        way_back = find_way_back(self._journal, config.plan, target) if target in config.targets else None
+        plan, stages = ("", ()) if way_back is None else way_back
         cure = cure_by(
-            f"{way_back} puts it back, stage by stage",
+            f"{plan} puts it back, stage by stage",
             [step for stage in stages for step in stage.steps],
             config.targets.get(target),
         )
@@ -363,7 +373,8 @@ class RequestHandler:
                 f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
                 "if_missing: {after: 2m, then: ok}"
             )
-        still = [f"still {line}" for line in describe_standing(standing, cure)]
+        still = [f"still {line}" for line in describe_standing((one for one in standing if not one.unseen), cure)]
+        still += describe_standing((one for one in standing if one.unseen), cure)
         self._pipeline.resume(target, who, now, still)
         if target not in config.targets:
             return True, "; ".join([f"{target} resumed; it is no longer configured", *still])
@@ -372,15 +383,14 @@ class RequestHandler:
         count = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
         with self._journal.transaction() as tx:
             run = self._pipeline.incident_manager.queue_run(
-                tx, target, way_back, f"person {who}", now, incident=None, part="recover"
+                tx, target, plan, f"person {who}", now, incident=None, part="recover"
             )
-        return True, "; ".join([f"{target} resumed; {way_back} goes back to work in {count} (run {run})", *still])
+        return True, "; ".join([f"{target} resumed; {plan} goes back to work in {count} (run {run})", *still])
 
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""
         config = self._pipeline.config
-        known = config.plans.get(plan)
-        if known is None:
+        if plan not in config.plans:
             return False, unknown_name("plan", plan, config.plans)
         if target is None and len(config.targets) == 1:
             (target,) = config.targets
@@ -388,6 +398,9 @@ class RequestHandler:
             return False, f"say which target with --target: {format_names(config.targets)}"
         if target not in config.targets:
             return False, unknown_name("target", target, config.targets)
+        known = config.plan(plan, target)
+        if known is None:
+            return False, f"{plan} needs a variable that {target} does not have — add it to the target's vars"
         names = [rung.name for rung in known.levels]
         if level is not None and level not in names:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
@@ -409,3 +422,8 @@ class RequestHandler:
                 level=0 if level is None else names.index(level),
             )
         return True, str(run)
+
+
+def _only(targets: Sequence[str]) -> str:
+    """The target that something is about; none where it is about several."""
+    return targets[0] if len(targets) == 1 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from watchdog import __version__
 from watchdog.config import Config
@@ -14,9 +14,10 @@ from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.models import Level
 from watchdog.rollback.recover_stages import find_way_back
 from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
-from watchdog.rules import BaselineState, baseline_mismatch
+from watchdog.rules import BaselineState, baseline_mismatch, scoped_query
 from watchdog.rules.guard import budget_uses
 
 
@@ -31,7 +32,6 @@ def build_status(
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
     so there."""
     cuts = pipeline.cut_sources()
-    judged = {rule.kpi for rule in config.rules.values()}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -44,10 +44,11 @@ def build_status(
             }
             for name in config.sources
         },
-        "kpis": {name: _kpi_status(config, pipeline, name) | {"judged": name in judged} for name in config.kpis},
+        "kpis": dict(_kpi_statuses(config, pipeline)),
         "rules": [
             {
                 "rule": key.rule,
+                "target": key.target,
                 "level": key.level,
                 "labels": dict(key.labels),
                 "phase": machine.phase,
@@ -57,7 +58,10 @@ def build_status(
             }
             for key, machine in sorted(pipeline.machines.items())
         ],
-        "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
+        "unjudged": sorted(
+            scoped_query(rule, target, scoped=len(config.targets_of(rule)) > 1)
+            for rule, target in config.rules_by_target.keys() - {(key.rule, key.target) for key in pipeline.machines}
+        ),
         "targets": {
             name: _target_status(config, pipeline, journal, name, now, standing(name))
             | {"configured": target is not None}
@@ -76,11 +80,27 @@ def build_status(
     }
 
 
-def _kpi_status(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
-    kpi, reading = config.kpis[name], pipeline.readings.get(name)
+def _kpi_statuses(config: Config, pipeline: Pipeline) -> Iterator[tuple[str, dict[str, object]]]:
+    """By name; where several targets are judged by a KPI, by ``KPI@TARGET``."""
+    users: dict[str, list[str]] = {name: [] for name in config.kpis}
+    for (_, target), rule in config.rules_by_target.items():
+        if rule.kpi is not None and target not in users[rule.kpi]:
+            users[rule.kpi].append(target)
+    for name, targets in users.items():
+        for target in targets or [next(iter(config.targets), "")]:
+            status = _kpi_status(config, pipeline, name, target)
+            more = {"kpi": name, "target": target, "judged": bool(targets)}
+            yield scoped_query(name, target, scoped=len(targets) > 1), status | more
+
+
+def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str) -> dict[str, object]:
+    kpi = config.kpi(name, target) or config.kpis[name]
+    reading = pipeline.readings.get((scoped_query(name, target, scoped=config.is_scoped(name)), target))
     values = {} if reading is None else reading.values
     baseline = (
-        pipeline.baselines.current(name) if kpi.has_dynamic_baseline else BaselineState(kpi.pinned_baseline(), "")
+        pipeline.baselines.current(name, target)
+        if kpi.has_dynamic_baseline
+        else BaselineState(kpi.pinned_baseline(), "")
     )
     factor = baseline_mismatch(values, baseline.value)
     return {
@@ -143,9 +163,12 @@ def _standing_status(
     config: Config, journal: Journal, name: str, at_work: Sequence[PlanRun], standing: Sequence[StandingChange]
 ) -> list[dict[str, object]]:
     """Each with what puts it back: the run that is at it, the stages that a resume starts, or a person."""
-    recovering = next((run for run in at_work if run.part == "recover" and run.plan in config.plans), None)
-    way_back = find_way_back(journal, config.plans, name) if recovering is None else recovering.plan
-    stages = () if way_back is None else config.plans[way_back].recover
-    words = f'trading-watchdog resume {name} --reason "…"' if recovering is None else f"run {recovering.id} is at it"
+    recovering = next((run for run in at_work if run.part == "recover"), None)
+    if recovering is not None:
+        plan, words = config.plan(recovering.plan, name), f"run {recovering.id} is at it"
+        stages: Sequence[Level] = () if plan is None else plan.recover
+    else:
+        _, stages = find_way_back(journal, config.plan, name) or ("", ())
+        words = f'trading-watchdog resume {name} --reason "…"'
     cure = cure_by(words, [step for stage in stages for step in stage.steps], config.targets.get(name))
     return [one._asdict() | {"back": cure(one)} for one in standing]

@@ -18,17 +18,25 @@ from watchdog.documents.problems import format_names, unknown_name
 from watchdog.plans.models import Halt, Repair, phase_steps
 
 
+def plan_of(loaded: config.Config, name: str, target: str) -> Halt | Repair:
+    """What a plan is for a target. Raises WatchdogError: the target lacks a variable that stands in it."""
+    plan = loaded.plan(name, target)
+    if plan is None:
+        raise WatchdogError(f"{name} needs a variable that {target} does not have — add it to the target's vars")
+    return plan
+
+
 def dry_run(options: argparse.Namespace) -> int:
     """Every step is looked at as things are now: what an earlier step would change is not done for the later ones."""
     loaded = config.load(options.config, environ=os.environ)
-    plan = loaded.plans.get(options.plan)
-    if plan is None:
+    if options.plan not in loaded.plans:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
     name = options.target or (next(iter(loaded.targets)) if len(loaded.targets) == 1 else None)
     if name is None:
         raise WatchdogError(f"say which target with --target: {format_names(loaded.targets)}")
     if name not in loaded.targets:
         raise WatchdogError(unknown_name("target", name, loaded.targets))
+    plan = plan_of(loaded, options.plan, name)
     names = [level.name for level in plan.levels]
     if options.level is not None and options.level not in names:
         raise WatchdogError(f"plan {options.plan} has no level {options.level!r}: {', '.join(names)}")

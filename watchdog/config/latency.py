@@ -10,7 +10,7 @@ from watchdog.config.models import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.rules import Check, queries
+from watchdog.rules import Check
 
 ROUND_INTERVAL: Millis = 1_000
 """From one round to the next; new samples are judged as they come."""
@@ -54,7 +54,7 @@ def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
     every: dict[str, Millis] = {name: source.every for name, source in config.sources.items()}
-    kpis = queries(config.kpis, config.rules)
+    kpis = config.queries()
     reads: dict[str, Millis | None] = {}
     for name, kpi in kpis.items():
         try:

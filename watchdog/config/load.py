@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft, expands_environment
 from watchdog.config.interpolate import without_secrets
@@ -89,6 +89,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         checks=(),
         fingerprint="",
         files=(),
+        **_by_target(partial, models["rules"]),
     )
 
 
@@ -282,11 +283,36 @@ def _build_config(
         fingerprint=_fingerprint(draft, names, imported),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
         unchecked=tuple(unchecked),
-        warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
+        warnings=tuple(sorted({*(each for each in warnings if each.file in names), *unsafe})),
         prometheus_alerts={name: alert for name, alert in imported.prometheus_alerts.items() if name in own_rules},
         recordings=imported.recordings,
+        **_by_target(draft, own_rules),
     )
     return config, []
+
+
+def _by_target(draft: Draft, own_rules: Collection[str]) -> dict[str, Any]:
+    """What rules, KPIs and plans are for each target, as fields of a Config."""
+    varying = {
+        (section, name): entry
+        for section in ("kpis", "plans")
+        for name, entry in draft.entries[section].items()
+        if entry.varies
+    }
+    return {
+        "rules_by_target": {
+            (name, target): rule
+            for name, entry in draft.entries["rules"].items()
+            if name in own_rules
+            for target, rule in entry.variants.items()
+        },
+        "varying": frozenset(varying),
+        "variants": {
+            (section, name, target): model
+            for (section, name), entry in varying.items()
+            for target, model in entry.variants.items()
+        },
+    }
 
 
 def _import_prometheus_rules(documents: Sequence[tuple[Path, Document]]) -> ImportedRules:

@@ -42,9 +42,9 @@ class IncidentManager:
         config: Config,
         journal: Journal,
         telemetry: Telemetry,
-        query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+        query: Callable[[str, str, Millis], Sequence[Mapping[str, object]]],
     ) -> None:
-        """`query`: what the templates of Prometheus's alerts may ask."""
+        """`query(text, target, now)`: what the templates of Prometheus's alerts may ask."""
         self._query = query
         self._config = config
         self._journal = journal
@@ -80,7 +80,7 @@ class IncidentManager:
     ) -> dict[str, list[Recovery]]:
         """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
         still to be told: `close_if_resolved` does."""
-        gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
+        gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
         recoveries: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
@@ -93,20 +93,20 @@ class IncidentManager:
                 self._record_trip(tx, check, change, verdict, incident, now, should_notify=should_notify)
                 continue
             if change.kind == "gone":
-                gone.setdefault(check.rule, []).append((check, change, verdict))
+                gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
                 if incident is not None:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
-                if not self.is_silenced(check.rule, now):
+                if not self.is_silenced(check, now):
                     fired = now - _tripped_at(self._journal, incident, check)
-                    channels = self._config.rules[check.rule].notify
+                    channels = self._config.rule(check.rule, check.target).notify
                     recoveries[check.target].append(Recovery(check.rule, check.level, channels, verdict.reason, fired))
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
-        for rule, changes_of_rule in gone.items():
+        for (rule, _), changes_of_rule in gone.items():
             self._notify_gone(tx, rule, changes_of_rule, now)
         return recoveries
 
@@ -139,7 +139,7 @@ class IncidentManager:
             f"{target}: {rule} is no longer judged for what is gone",
             tuple(lines[:20]),
             incident=incident.id if incident is not None and fired else None,
-            channels=self._config.rules[rule].notify,
+            channels=self._config.rule(rule, target).notify,
             filter_severity=filter_severity,
         )
         self.notify(tx, message, now)
@@ -155,7 +155,7 @@ class IncidentManager:
         *,
         should_notify: bool,
     ) -> None:
-        rule = self._config.rules[check.rule]
+        rule = self._config.rule(check.rule, check.target)
         if incident is None:
             number = tx.incidents.open_incident(check.target, check.level, f"{check.rule}: {change.reason}", now)
         else:
@@ -170,14 +170,17 @@ class IncidentManager:
             incident=number,
             target=check.target,
         )
-        self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
+        severity = "critical" if check.level == "crit" else "warning"
+        self._telemetry.trips.labels(check.rule, check.target, severity).inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
-        if not should_notify or self.is_silenced(check.rule, now):
+        if not should_notify or self.is_silenced(check, now):
             return
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
         if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
-            lines += alert.render_lines(verdict.labels, verdict.value, lambda text: self._query(text, now))
+            lines += alert.render_lines(
+                verdict.labels, verdict.value, lambda text: self._query(text, check.target, now)
+            )
         lines.append(change.reason)
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
@@ -260,9 +263,10 @@ class IncidentManager:
         following = max((run.level for run in earlier if run.outcome != "denied"), default=-1) + 1
         return following if following < len(self._config.plans[plan].levels) else None
 
-    def is_silenced(self, rule: str, now: Millis) -> bool:
-        """Not told, still acted upon."""
-        return self._journal.suppressions.find_active("silence", rule, now) is not None
+    def is_silenced(self, check: Check, now: Millis) -> bool:
+        """Not told, still acted upon: the rule, or the rule for this target."""
+        subjects = (check.rule, f"{check.rule}@{check.target}")
+        return any(self._journal.suppressions.find_active("silence", each, now) is not None for each in subjects)
 
     def hold_reason(self, target: str, now: Millis) -> str | None:
         """Why rules start no repair of this target now: a person's hold, or its maintenance."""
@@ -308,7 +312,9 @@ class IncidentManager:
         part: runs.RunPart = "ladder",
     ) -> int:
         """A plan run, with the plan's text and the target's place as they are now."""
-        known = self._config.plans[plan]
+        known = self._config.plan(plan, target)
+        if known is None:
+            raise KeyError(f"there is no plan {plan} for {target}")
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = tx.runs.queue_run(
             incident=incident,

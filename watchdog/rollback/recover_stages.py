@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import PlanRun, StepPhase
 from watchdog.journal.storage import Journal
-from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
+from watchdog.plans.models import Halt, Level, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
@@ -76,11 +76,16 @@ class RecoveryRunner:
         return f"stage {name}: {why}; it was taken back"
 
 
-def find_way_back(journal: Journal, plans: Mapping[str, Halt | Repair], target: str) -> str | None:
-    """Name of the plan whose stages start when a person says resume: that of the run which ended last, if it has any."""
+def find_way_back(
+    journal: Journal, plan_of: Callable[[str, str], Halt | Repair | None], target: str
+) -> tuple[str, Sequence[Level]] | None:
+    """(plan, its stages) that start when a person says resume: those of the run that ended last. None: it has none.
+
+    `plan_of`: (plan, target) → what it is now.
+    """
     ended = journal.runs.find_last_ended(target)
-    plan = None if ended is None or ended.part == "undo" else plans.get(ended.plan)
-    return ended.plan if ended is not None and plan is not None and plan.recover else None
+    plan = None if ended is None or ended.part == "undo" else plan_of(ended.plan, target)
+    return None if ended is None or plan is None or not plan.recover else (ended.plan, plan.recover)
 
 
 def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:

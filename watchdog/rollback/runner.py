@@ -373,7 +373,7 @@ class RollbackRunner:
             record_event(context, run, message)
             if bad or not context.close_if_over(run):  # the end of its incident says all of it
                 send_message(context, run, message)
-        context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
+        context.telemetry.plan_duration.labels(run.plan, run.target).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)
 

@@ -84,9 +84,9 @@ def replay(
     start, end = first if start is None else start, last if end is None else end
     parsed = {text: config.parse_expr(text) for text in expressions(config)}
     thresholds = [ThresholdReplay(check, index) for index, check in enumerate(config.checks)]
-    questions = rules.queries(config.kpis, config.rules)
+    questions = config.queries()
     kpis = list(dict.fromkeys(check.query for check in config.checks))
-    displayed = {check.query: config.kpis.get(check.kpi) for check in config.checks if check.query != check.kpi}
+    displayed = {check.query: questions.get(check.display_query) for check in config.checks if check.display_query}
     ages, apart = AgeCache(), loader.page_intervals(pages)
     kpi_replays = {
         kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), pages, parsed, ages, apart) for kpi in kpis
@@ -228,8 +228,12 @@ class _KpiReplay:
 
     def segments(self, segmenter: Segmenter, checks: Iterable[Check]) -> list[Segment]:
         """History, in parts that can be skipped and others."""
-        mine = [(check, self._config.rules[check.rule]) for check in checks]
-        whens = {rule.only.when for _, rule in mine if rule.only is not None and rule.only.when is not None}
+        mine = [(check, self._config.rule(check.rule, check.target)) for check in checks]
+        whens = {
+            self._config.expr_of(rule.only.when, rule.target)
+            for _, rule in mine
+            if rule.only is not None and rule.only.when is not None
+        }
         ages = {text: self._max_sample_age(metric_names(self._parsed[text])) for text in whens}
         return segmenter.segments(self._kpi, mine, self._max_age, ages)
 
@@ -240,14 +244,14 @@ class _KpiReplay:
 
     def asleep(self, check: Check, times: Ints) -> Bools | None:
         """When the rule's `only` says that it sleeps; where that cannot be told it is awake. None: it never does."""
-        only = self._config.rules[check.rule].only
+        only = self._config.rule(check.rule, check.target).only
         if only is None:
             return None
         asleep: Bools = np.zeros(times.size, np.bool_)
         if only.between or only.days:
             asleep |= ~rules.in_schedule_at(only.between, only.days, only.timezone, times)
         if only.when is not None:
-            asleep |= self._known_false(self._parsed[only.when], times)
+            asleep |= self._known_false(self._parsed[self._config.expr_of(only.when, check.target)], times)
         return asleep
 
     def _known_false(self, expr: Expr, times: Ints) -> Bools:

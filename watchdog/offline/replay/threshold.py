@@ -154,7 +154,7 @@ class ThresholdReplay:
         blank = True
         known = [key.labels for key in self.machines]
         for verdict in rules.judge(self.check, evaluations.reading(i), now, known):
-            key = StateKey(verdict.rule, verdict.level, verdict.labels)
+            key = StateKey.of(verdict)
             machine = self.machines.get(key, MachineState(since=now, last=now))
             self.machines[key], changes = advance(machine, verdict, self.machine_config, now)
             # What pended and came to nothing is passed over elsewhere, so it is told nowhere.
