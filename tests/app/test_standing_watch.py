@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.rollback.harness import RollbackHarness
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.core.errors import ActionError
-from watchdog.core.executor import DirectExecutor
+from watchdog.core.executor import DirectExecutor, Executor
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 from watchdog.rollback.standing import describe_standing
@@ -48,12 +49,15 @@ def harness(tmp_path: Path) -> Iterator[RollbackHarness]:
     made.journal.close()
 
 
-def bot_of(harness: RollbackHarness) -> dict[str, Target | None]:
-    return {"bot": Target(repo=str(harness.folder / "bot"))}
+def make_watch(
+    harness: RollbackHarness, executor: Executor, clock: Callable[[], float] = time.monotonic, timeout: float = 10
+) -> StandingWatch:
+    targets = {"bot": Target(repo=str(harness.folder / "bot")), "calm": Target(repo="/srv/calm")}
+    return StandingWatch(harness.journal, executor, lambda: targets, clock=clock, timeout=timeout)
 
 
-def lines_of(watch: StandingWatch, harness: RollbackHarness) -> list[str]:
-    return describe_standing(watch.changes("bot", bot_of(harness)["bot"]))
+def lines_of(watch: StandingWatch) -> list[str]:
+    return describe_standing(watch.changes("bot"))
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
@@ -64,12 +68,12 @@ async def wait_until(condition: Callable[[], object]) -> None:
 
 def test_whoever_asks_gets_what_is_so_now(harness: RollbackHarness) -> None:
     async def play() -> None:
-        watch = StandingWatch(harness.journal, DirectExecutor())
+        watch = make_watch(harness, DirectExecutor())
 
-        await watch.look(bot_of(harness), patience=60)
+        await watch.look(["bot"], patience=60)
 
         assert watch.is_fresh("bot")
-        assert lines_of(watch, harness) == ["off: TRADING"]
+        assert lines_of(watch) == ["off: TRADING"]
         watch.close()
 
     asyncio.run(play())
@@ -78,18 +82,18 @@ def test_whoever_asks_gets_what_is_so_now(harness: RollbackHarness) -> None:
 def test_what_was_seen_just_now_is_not_looked_at_again_and_later_it_is(harness: RollbackHarness) -> None:
     async def play() -> None:
         clock, executor = FakeClock(), HookedExecutor()
-        watch = StandingWatch(harness.journal, executor, clock=clock)
+        watch = make_watch(harness, executor, clock=clock)
         for _ in range(20):
-            await watch.look(bot_of(harness), patience=60)
+            await watch.look(["bot"], patience=60)
         assert executor.looks == 1
 
         file = harness.folder / "bot" / "config.py"
         file.write_text(file.read_text().replace("TRADING = False", "TRADING = True"))
         clock.now += 5
-        await watch.look(bot_of(harness), patience=60)
+        await watch.look(["bot"], patience=60)
 
         assert executor.looks == 2
-        assert lines_of(watch, harness) == []
+        assert lines_of(watch) == []
         watch.close()
 
     asyncio.run(play())
@@ -103,18 +107,18 @@ def test_a_folder_that_hangs_keeps_nobody_waiting_and_is_not_called_well(harness
             asked.set()
             answered.wait()
 
-        watch = StandingWatch(harness.journal, HookedExecutor(hang), clock=clock)
-        await watch.look(bot_of(harness), patience=0.01)
+        watch = make_watch(harness, HookedExecutor(hang), clock=clock)
+        await watch.look(["bot"], patience=0.01)
         await wait_until(asked.is_set)
-        assert lines_of(watch, harness) == ["left off, and cannot be looked at: TRADING (there is no answer yet)"]
+        assert lines_of(watch) == ["left off, and cannot be looked at: TRADING (there is no answer yet)"]
 
         clock.now += 7_200
-        await watch.look(bot_of(harness), patience=3_600)  # one that hangs already is not waited for again
+        await watch.look(["bot"], patience=3_600)  # one that hangs already is not waited for again
         assert not watch.is_fresh("bot")
 
         answered.set()
         await wait_until(lambda: watch.is_fresh("bot"))
-        assert lines_of(watch, harness) == ["off: TRADING"]
+        assert lines_of(watch) == ["off: TRADING"]
         watch.close()
 
     asyncio.run(play())
@@ -128,16 +132,16 @@ def test_a_look_that_began_ahead_of_a_change_says_nothing_of_it(harness: Rollbac
             asked.set()
             answered.wait()
 
-        watch = StandingWatch(harness.journal, executor := HookedExecutor(hang))
-        await watch.look(bot_of(harness), patience=0)
+        watch = make_watch(harness, executor := HookedExecutor(hang))
+        await watch.look(["bot"], patience=0)
         await wait_until(asked.is_set)
 
         watch.forget("bot")  # as at the end of a run
         answered.set()
-        await watch.look(bot_of(harness), patience=60)
+        await watch.look(["bot"], patience=60)
         assert not watch.is_fresh("bot")
 
-        await watch.look(bot_of(harness), patience=60)
+        await watch.look(["bot"], patience=60)
         assert watch.is_fresh("bot")
         assert executor.looks == 2
         watch.close()
@@ -148,11 +152,11 @@ def test_a_look_that_began_ahead_of_a_change_says_nothing_of_it(harness: Rollbac
 def test_a_look_that_takes_too_long_is_given_up_in_words(harness: RollbackHarness) -> None:
     async def play() -> None:
         answered = threading.Event()
-        watch = StandingWatch(harness.journal, HookedExecutor(lambda: void(answered.wait())), timeout=0.01)
+        watch = make_watch(harness, HookedExecutor(lambda: void(answered.wait())), timeout=0.01)
 
-        await watch.look(bot_of(harness), patience=60)
+        await watch.look(["bot"], patience=60)
 
-        assert lines_of(watch, harness) == ["left off, and cannot be looked at: TRADING (no answer within 0.01 s)"]
+        assert lines_of(watch) == ["left off, and cannot be looked at: TRADING (no answer within 0.01 s)"]
         answered.set()
         watch.close()
 
@@ -164,12 +168,10 @@ def test_a_mistake_of_ours_while_looking_is_not_nothing_either(harness: Rollback
         def break_down() -> None:
             raise RuntimeError("boo")
 
-        watch = StandingWatch(harness.journal, HookedExecutor(break_down))
-        await watch.look(bot_of(harness), patience=60)
+        watch = make_watch(harness, HookedExecutor(break_down))
+        await watch.look(["bot"], patience=60)
 
-        assert lines_of(watch, harness) == [
-            "left off, and cannot be looked at: TRADING (internal error: RuntimeError('boo'))"
-        ]
+        assert lines_of(watch) == ["left off, and cannot be looked at: TRADING (internal error: RuntimeError('boo'))"]
         watch.close()
 
     asyncio.run(play())
@@ -180,11 +182,11 @@ def test_a_target_that_cannot_be_asked_hides_nothing_of_another(harness: Rollbac
         raise ActionError("nobody may act as its owner")
 
     async def play() -> None:
-        watch = StandingWatch(harness.journal, HookedExecutor(refuse))
-        await watch.look(bot_of(harness) | {"calm": Target(repo="/srv/calm")}, patience=60)
+        watch = make_watch(harness, HookedExecutor(refuse))
+        await watch.look(["bot", "calm"], patience=60)
 
-        assert lines_of(watch, harness) == ["left off, and cannot be looked at: TRADING (nobody may act as its owner)"]
-        assert watch.changes("calm", Target(repo="/srv/calm")) == []
+        assert lines_of(watch) == ["left off, and cannot be looked at: TRADING (nobody may act as its owner)"]
+        assert watch.changes("calm") == []
         watch.close()
 
     asyncio.run(play())

@@ -40,7 +40,6 @@ from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_co
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
-from watchdog.rollback.standing import StandingChange
 from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
@@ -119,9 +118,9 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
-        self._standing = StandingWatch(self.journal, self._executor)
+        self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets)
         self.rollback = RollbackRunner(self._rollback_context())
-        self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
+        self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
             path,
             environ,
@@ -184,13 +183,8 @@ class Daemon:
         )
         self._scheduler.start()
         sd_notify.notify("READY=1", self._reloader.systemd_status())
-        log.info(
-            "watching: %d sources, %d KPIs, %d rules, %d plans",
-            len(self.config.sources),
-            len(self.config.kpis),
-            len(self.config.rules),
-            len(self.config.plans),
-        )
+        counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
+        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
@@ -305,7 +299,7 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                if await self._may_answer(request):
+                if await self._standing.may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -328,15 +322,6 @@ class Daemon:
             tx.requests.answer_request(request.id, ok, text, wall_clock())
         self._judge()
         self.outbox.notify_pending()
-
-    def _standing_changes(self, target: str) -> list[StandingChange]:
-        return self._standing.changes(target, self.config.targets.get(target))
-
-    async def _may_answer(self, request: Request) -> bool:
-        if request.kind != "resume":
-            return True
-        target = str(request.args.get("target") or "")
-        return await self._standing.has_looked_for(request.id, target, self.config.targets.get(target))
 
     async def _inspect_targets(self) -> None:
         try:
@@ -422,7 +407,7 @@ class Daemon:
         async def build() -> dict[str, object]:
             await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing_changes)
+            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing.changes)
             return known | {"history": self.series_writer.status()}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from watchdog.app import resume
 from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
@@ -15,8 +16,7 @@ from watchdog.journal.requests import Request
 from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.rollback.recover_stages import find_way_back
-from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
+from watchdog.rollback.standing import StandingChange
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
@@ -352,40 +352,7 @@ class RequestHandler:
 
     def resume_target(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
-        unconfigured = next((one.name for one in self._journal.targets.list_latched() if one.name == target), None)
-        if target not in self._pipeline.config.targets and unconfigured is None:
-            return False, unknown_name("target", target, self._pipeline.config.targets)
-        at_work = self._journal.runs.list_unfinished(target)
-        if at_work:
-            return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
-        config, standing = self._pipeline.config, self._standing(target)
-        way_back = find_way_back(self._journal, config.plan, target) if target in config.targets else None
-        plan, stages = ("", ()) if way_back is None else way_back
-        cure = cure_by(
-            f"{plan} puts it back, stage by stage",
-            [step for stage in stages for step in stage.steps],
-            config.targets.get(target),
-        )
-        # What a plan has stopped is not seen, and has its way back all the same: its stages prove what they start.
-        starts = any(one.how == "stopped" and cure(one) != one.by_hand for one in standing)
-        if not starts and (stale := self._pipeline.find_stale_rule(target, now)):
-            return False, (
-                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
-                "if_missing: {after: 2m, then: ok}"
-            )
-        still = [f"still {line}" for line in describe_standing((one for one in standing if not one.unseen), cure)]
-        still += describe_standing((one for one in standing if one.unseen), cure)
-        self._pipeline.resume(target, who, now, still)
-        if target not in config.targets:
-            return True, "; ".join([f"{target} resumed; it is no longer configured", *still])
-        if way_back is None:
-            return True, "; ".join([f"{target} resumed; its rules are judged anew", *still])
-        count = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
-        with self._journal.transaction() as tx:
-            run = self._pipeline.incident_manager.queue_run(
-                tx, target, plan, f"person {who}", now, incident=None, part="recover"
-            )
-        return True, "; ".join([f"{target} resumed; {plan} goes back to work in {count} (run {run})", *still])
+        return resume.resume_target(self._pipeline, self._journal, self._standing, target, who, now)
 
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from watchdog.core.executor import Executor, call_deadline
@@ -12,6 +12,7 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal.errors import JournalError, JournalUnavailableError
+from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal
 from watchdog.rollback.standing import StandingChange, find_standing, list_traces, unseen_changes
 
@@ -40,13 +41,15 @@ class StandingWatch:
         self,
         journal: Journal,
         executor: Executor,
+        targets: Callable[[], Mapping[str, Target]],
         *,
         clock: Callable[[], float] = time.monotonic,
         timeout: float = _LOOK_TIMEOUT,
     ) -> None:
-        """`clock` in seconds; `timeout`: seconds that a look may take."""
+        """`targets`: as they are configured now. `clock` in seconds; `timeout`: seconds that a look may take."""
         self._journal = journal
         self._executor = executor
+        self._targets = targets
         self._clock = clock
         self._timeout = timeout
         self._offload = ThreadOffload(None, "looking")
@@ -58,17 +61,14 @@ class StandingWatch:
         self._outdated: set[str] = set()
         """Of which a look is under way that began ahead of a change."""
 
-    async def look(self, targets: Mapping[str, Target | None], patience: float = _PATIENCE) -> None:
-        """Looks at those that were not looked at just now; comes back when that is done, or after `patience` seconds.
-
-        A target that is None is no longer configured.
-        """
+    async def look(self, targets: Iterable[str], patience: float = _PATIENCE) -> None:
+        """Looks at those that were not looked at just now; comes back when that is done, or after `patience` seconds."""
         now, young = self._clock(), []
-        for name, target in targets.items():
+        for name in targets:
             if self.is_fresh(name):
                 continue
             if name not in self._looks:
-                self._looks[name] = asyncio.create_task(self._look(name, target), name=f"looking at {name}"), now
+                self._looks[name] = asyncio.create_task(self._look(name), name=f"looking at {name}"), now
             task, since = self._looks[name]
             if now - since < patience:
                 young.append(task)
@@ -86,34 +86,40 @@ class StandingWatch:
         seen = self._seen.get(name)
         return seen is not None and self._clock() - seen.at < _FRESH
 
-    async def has_looked_for(self, request: int, name: str, target: Target | None) -> bool:
-        """Who resumes is told what still is off: True once that was looked at after the request, or takes too long.
+    async def may_answer(self, request: Request) -> bool:
+        """Who resumes is told what still is off: False until that was looked at after the request, or takes too long.
 
         Asked again and again; nobody waits meanwhile.
         """
-        now = self._clock()
-        if request not in self._requests:
-            self._requests[request] = now
-            self.forget(name)
-        if self.is_fresh(name) or now - self._requests[request] > _REQUEST_PATIENCE:
-            del self._requests[request]
+        if request.kind != "resume":
             return True
-        await self.look({name: target}, patience=0)
+        name, now = str(request.args.get("target") or ""), self._clock()
+        if request.id not in self._requests:
+            self._requests[request.id] = now
+            self.forget(name)
+        if self.is_fresh(name) or now - self._requests[request.id] > _REQUEST_PATIENCE:
+            del self._requests[request.id]
+            return True
+        await self.look([name], patience=0)
         return False
 
-    def changes(self, name: str, target: Target | None) -> list[StandingChange]:
+    def changes(self, name: str) -> list[StandingChange]:
         """What was seen last. When that is long ago, the look that was asked for hangs: all that may stand."""
         seen = self._seen.get(name)
         if seen is not None and self._clock() - seen.at < _FRESH + self._timeout:
             return seen.changes
-        return unseen_changes(list_traces(self._journal, name, target), "there is no answer yet")
+        return self._unseen(name, "there is no answer yet")
+
+    def _unseen(self, name: str, why: str) -> list[StandingChange]:
+        return unseen_changes(list_traces(self._journal, name, self._targets().get(name)), why)
 
     def close(self) -> None:
         for task, _ in self._looks.values():
             task.cancel()
         self._offload.close()
 
-    async def _look(self, name: str, target: Target | None) -> None:
+    async def _look(self, name: str) -> None:
+        target = self._targets().get(name)
         call_deadline.set(time.monotonic() + self._timeout)
         try:
             found = await self._offload(
@@ -121,14 +127,12 @@ class StandingWatch:
             )
             self._keep(name, found)
         except (DeadlineExceededError, StillBusyError):
-            why = f"no answer within {self._timeout:g} s"
-            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
+            self._keep(name, self._unseen(name, f"no answer within {self._timeout:g} s"))
         except (JournalError, JournalUnavailableError) as error:  # whoever asks reads it, too, and says so
             log.debug("%s: what stands cannot be told: %s", name, error)
         except Exception as bug:
             log.exception("%s: looking at what stands", name)
-            why = f"internal error: {bug!r}"
-            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
+            self._keep(name, self._unseen(name, f"internal error: {bug!r}"))
         finally:
             del self._looks[name]
             self._outdated.discard(name)
