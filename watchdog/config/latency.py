@@ -33,6 +33,7 @@ class Delay(NamedTuple):
 
     judged: bool = True
     """False: no value trips this level, only missing data does."""
+    target: str = ""
 
     @property
     def worst(self) -> Millis | None:
@@ -88,4 +89,4 @@ def _delay(check: Check, read: Millis | None) -> Delay:
     held = (patience.n - 1) * (read or 0) if patience.m else by_time
     trips = check.missing.then == check.level and read is not None
     missing = STALE_AFTER_READS * (read or 0) + check.missing.after + 2 * ROUND_INTERVAL if trips else None
-    return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None)
+    return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None, check.target)

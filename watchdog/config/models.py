@@ -187,20 +187,20 @@ class Config:
         return self.variants.get((section, name, target))
 
     @property
-    def owners(self) -> dict[str, str] | None:
+    def target_by_source(self) -> dict[str, str] | None:
         """Source → the target whose own it is. None: no target says so, and everything is everybody's."""
-        if not self.has_owners:
+        if not self.has_own_sources:
             return None
         return {source: name for name, target in self.targets.items() for source in target.sources or ()}
 
     @property
-    def has_owners(self) -> bool:
+    def has_own_sources(self) -> bool:
         """Whether any target says what is its own; then each sees that and what is nobody's."""
         return any(target.sources is not None for target in self.targets.values())
 
     def is_scoped(self, kpi: str | None) -> bool:
         """Whether each target has a query of its own where a rule shows this KPI."""
-        return self.has_owners or ("kpis", kpi or "") in self.varying
+        return self.has_own_sources or ("kpis", kpi or "") in self.varying
 
     def queries(self) -> dict[str, Kpi]:
         """Everything that is evaluated to judge: KPIs, and each `expr:` as a KPI without a name of its own; with expressions as
@@ -223,7 +223,7 @@ class Config:
         return found
 
     def _as_asked(self, kpi: Kpi, target: str) -> Kpi:
-        if not self.has_owners:
+        if not self.has_own_sources:
             return kpi
         needs = None if kpi.needs is None else self.expr_of(kpi.needs, target)
         return kpi.model_copy(update={"expr": self.expr_of(kpi.expr, target), "needs": needs})
@@ -231,7 +231,7 @@ class Config:
     def expr_of(self, text: str, target: str) -> str:
         """An expression as it is asked for a target: it sees its own series and those that are nobody's. Of what cannot be
         read, the text itself."""
-        return restrict_selectors(text, own_or_shared(target)) if self.has_owners else text
+        return restrict_selectors(text, own_or_shared(target)) if self.has_own_sources else text
 
     def parse_expr(self, text: str) -> Expr:
         """An expression of this configuration, with all that is recorded filled in. Raises PromqlError."""

@@ -10,7 +10,7 @@ from watchdog.config import interpolate, variables
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.config.model_fields import ModelClass
 from watchdog.core.target import Target
-from watchdog.documents.problems import shorten
+from watchdog.documents.problems import shorten, suggest
 from watchdog.rules import ALL_TARGETS
 
 if TYPE_CHECKING:
@@ -133,7 +133,11 @@ def _check_limits(node: ConfigNode, limits: Any, targets: Sequence[str]) -> None
                 f"its targets: {', '.join(map(shorten, targets))}" if targets else "",
             )
         for level in mine if isinstance(mine, dict) else ():
-            if level in ("warn", "crit") and not isinstance(node.raw.get(level), dict):
+            if level not in ("warn", "crit"):
+                at = node.key_position("limits", name, level)
+                node.report(at, f"{shorten(level)} is not known here", suggest(level, ("warn", "crit")))
+                node.document.reject((*node.path, "limits", name, level))
+            elif not isinstance(node.raw.get(level), dict):
                 node.report(
                     node.key_position("limits", name, level),
                     f"the rule has no {level}",

@@ -10,7 +10,7 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.lint import lint, verify_blocks
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
-from watchdog.config.ownership import validate_ownership
+from watchdog.config.source_targets import validate_source_targets
 from watchdog.config.variables import names_in
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
@@ -36,7 +36,7 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     for entry in _valid_entries(draft, "plans"):
         for plan in entry.distinct_models():
             _validate_plan(draft, entry, plan)
-    validate_ownership(draft)
+    validate_source_targets(draft)
     _validate_steps(draft)
     return tuple(checks), list(lint(draft, checks))
 
@@ -150,13 +150,13 @@ def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
     kpi = None if rule.kpi is None else draft.model_for("kpis", rule.kpi, rule.target)
     if kpi is None and rule.kpi is not None:
         return []
-    scoped = has_owners(draft) or (rule.kpi is not None and draft.entries["kpis"][rule.kpi].varies)
+    scoped = has_own_sources(draft) or (rule.kpi is not None and draft.entries["kpis"][rule.kpi].varies)
     return [
         check for level in THRESHOLD_LEVELS for check in _compile_checks(entry.node, rule, level, kpi, scoped=scoped)
     ]
 
 
-def has_owners(draft: Draft) -> bool:
+def has_own_sources(draft: Draft) -> bool:
     return any(target.sources is not None for target in draft.models("targets").values())
 
 

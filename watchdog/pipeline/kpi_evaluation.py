@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from watchdog.config import Config
@@ -11,8 +12,9 @@ from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_label import TargetLabel
 from watchdog.pipeline.template_query import describe_evaluation_error
-from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, PromqlError
+from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, PromqlError, restrict_selectors
 from watchdog.rules import Check, Kpi, Reading
+from watchdog.tsdb.labels import SOURCE_LABEL
 
 
 class KpiEvaluation:
@@ -43,6 +45,7 @@ class KpiEvaluation:
         """Which source delivers what has changed."""
         self._expressions_by_source: dict[str, list[Expr]] = {}
         self._max_ages: dict[str, Millis] = {}
+        self._without_sources: dict[tuple[str, frozenset[str]], Expr] = {}
 
     def touched_by(self, source: str, query: str) -> bool:
         """Whether a source's samples change what it says."""
@@ -78,7 +81,7 @@ class KpiEvaluation:
         since = self.epochs[target] if effective.since == "resume" else after
         try:
             values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
-            if self._config.has_owners and type(values) is InstantVector:
+            if self._config.has_own_sources and type(values) is InstantVector:
                 values = self._target_label.strip(values, target)
             if effective.needs is not None:
                 evidence = evaluation.evaluate(self._parsed[effective.needs], since)
@@ -90,7 +93,56 @@ class KpiEvaluation:
         elif after is not None and newest <= after:
             newest = 0
         cut = self._source_metrics.cut_reason(config_expressions.expressions_of(effective, self._parsed))
-        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
+        reading = Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
+        if newest and now - newest > reading.max_age:
+            return self._without_dead_sources(reading, effective, target, since, now, evaluation)
+        return reading
+
+    def _without_dead_sources(
+        self,
+        reading: Reading,
+        kpi: Kpi,
+        target: str,
+        since: Millis | None,
+        now: Millis,
+        evaluation: EvaluationRound,
+    ) -> Reading:
+        """What is too old to be believed, without what comes from sources that deliver no more: a dead series blinds only itself.
+
+        Of those that the configuration names no longer nothing counts. Of those that are down, what stands beside them and says
+        the same without them is believed; what was made of both is not.
+        """
+        removed, down = self._source_metrics.dead_sources(config_expressions.expressions_of(kpi, self._parsed))
+        if not removed and not down:
+            return reading
+        try:
+            expr = self._parse_without(kpi.expr, removed | down)
+            values, newest, have, need, _ = evaluation.evaluate(expr, since)
+        except PromqlError:
+            return reading
+        if not newest:
+            return reading
+        if self._config.has_own_sources and type(values) is InstantVector:
+            values = self._target_label.strip(values, target)
+        believed = {
+            labels: value
+            for labels, value in values.items()
+            if not down or (SOURCE_LABEL in dict(labels) and reading.values.get(labels) == value)
+        }
+        if not believed and (values or down):
+            return reading
+        return reading._replace(
+            values=InstantVector.of(believed), newest_sample=newest, covered=have, window=need, valid_until=now
+        )
+
+    def _parse_without(self, text: str, sources: Collection[str]) -> Expr:
+        key = text, frozenset(sources)
+        expr = self._without_sources.get(key)
+        if expr is None:
+            names = "|".join(re.escape(each).replace("\\", "\\\\") for each in sorted(sources))
+            restricted = restrict_selectors(text, f'{SOURCE_LABEL}!~"{names}"')
+            expr = self._without_sources[key] = self._config.parse_expr(restricted)
+        return expr
 
     def evaluate_check(
         self,
@@ -116,7 +168,11 @@ class KpiEvaluation:
         text = self._config.expr_of(text, target)
         expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
         try:
-            instant = self._evaluator.at(now).evaluate(expr, after)
+            evaluation = self._evaluator.at(now)
+            instant = evaluation.evaluate(expr, after)
+            removed = self._source_metrics.dead_sources([expr])[0] if instant.newest else set()
+            if removed and now - instant.newest > self._source_metrics.staleness_limit([expr]):
+                instant = evaluation.evaluate(self._parse_without(text, removed), after)
             if now - instant.newest > self._source_metrics.staleness_limit([expr]):
                 return None
             if self._source_metrics.cut_reason([expr]) is not None:

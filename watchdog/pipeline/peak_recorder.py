@@ -25,7 +25,7 @@ class PeakRecorder:
         for series, known in points.items():
             labels = dict(from_json(series))
             name, source = labels.pop(METRIC_NAME_LABEL), labels.pop(SOURCE_LABEL)
-            if store.has_owners:
+            if store.has_own_sources:
                 labels.pop(TARGET_LABEL, None)  # whose it is, the store knows
             if source in sources:
                 store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])

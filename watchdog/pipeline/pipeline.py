@@ -70,7 +70,7 @@ class Pipeline:
         store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
         self.journal = journal
         self.telemetry = telemetry
-        self.store = Head(longest_windows(config), config.owners)
+        self.store = Head(longest_windows(config), config.target_by_source)
         if restore_history is not None:
             restore_history(self.store, now)
         self.started_at = now
@@ -107,12 +107,12 @@ class Pipeline:
         self.config = config
         self._muted = {target: mutable_rules(names, config, target) for target, names in self._muted.items()}
         self.store.set_lookback(longest_windows(config))
-        self.store.set_owners(config.owners)
+        self.store.set_target_by_source(config.target_by_source)
         before, self.baselines = self.baselines, BaselineTracker(config, self.journal, now)
         self.baselines.carry_over(before)
         self._checks = self.baselines.checks()
         self._kpis.apply_config(config)
-        for source in self._source_metrics.apply_config(config.sources, config.owners):
+        for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
         self.incident_manager = IncidentManager(
@@ -210,6 +210,7 @@ class Pipeline:
 
     def mark_source_down(self, source: str, now: Millis) -> None:
         self.store.mark_source_down(source, now)
+        self._source_metrics.mark_down(source)
         self._unjudged_sources.add(source)
         self._lost_since.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)

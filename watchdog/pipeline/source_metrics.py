@@ -20,22 +20,39 @@ class SourceMetrics:
     def __init__(self, known: dict[str, set[str]]) -> None:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
-        self._owners: Mapping[str, str] | None = None
+        self._target_by_source: Mapping[str, str] | None = None
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
+        self._down: set[str] = set()
         self._known = known  # how old a metric may be does not change when it ceases
 
-    def apply_config(self, sources: Mapping[str, Source], owners: Mapping[str, str] | None = None) -> set[str]:
+    def apply_config(
+        self, sources: Mapping[str, Source], target_by_source: Mapping[str, str] | None = None
+    ) -> set[str]:
         """Swaps the sources, and whose own they are. Returns those that are there no more."""
-        self._owners = owners
+        self._target_by_source = target_by_source
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
 
+    def mark_down(self, source: str) -> None:
+        """It could not be read."""
+        self._down.add(source)
+
+    def dead_sources(self, expressions: Collection[Expr]) -> tuple[set[str], set[str]]:
+        """Of those that hold what these read: the ones that are no longer configured, and the ones that are down."""
+        reading = {
+            source
+            for source, known in self._known.items()
+            if "" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads)
+        }
+        return reading - self._sources.keys(), reading & self._down & self._sources.keys()
+
     def note(self, source: str, names: set[str]) -> bool:
         """What a source delivers now, `up` included; whether it is something else than the last time."""
+        self._down.discard(source)
         if names == self._delivered.get(source):
             return False
         self._delivered[source] = names
@@ -85,6 +102,6 @@ class SourceMetrics:
     def _reads(self, expressions: Collection[Expr], source: str) -> set[str]:
         """The metrics of a source that they may read; ``""``: all of them."""
         having = {SOURCE_LABEL: source}
-        if self._owners is not None:
-            having[TARGET_LABEL] = self._owners.get(source, "")
+        if self._target_by_source is not None:
+            having[TARGET_LABEL] = self._target_by_source.get(source, "")
         return set[str]().union(*(metric_names(expr, having) for expr in expressions))

@@ -22,7 +22,7 @@ import numpy as np
 
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
-from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, owned_key, series_key
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, retarget_key, series_key
 from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
 
 __all__ = ["ONGOING", "Head"]
@@ -53,10 +53,10 @@ class Head(PageList):
     """All series. Not for several threads: whoever keeps samples also evaluates."""
 
     def __init__(
-        self, lookback_by_metric: Mapping[str, Millis] | None = None, owners: Mapping[str, str] | None = None
+        self, lookback_by_metric: Mapping[str, Millis] | None = None, target_by_source: Mapping[str, str] | None = None
     ) -> None:
         """`lookback_by_metric`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said.
-        `owners`: source → the target whose own it is; None: no target says so, and ``target`` is a label like any other."""
+        `target_by_source`: whose own a source is; None: no target says so, and ``target`` is a label like any other."""
         super().__init__()
         self._lookback_by_metric = dict(lookback_by_metric or {})
         self._forgotten_before: dict[str, Millis] = {}
@@ -69,7 +69,7 @@ class Head(PageList):
         self._ingest_plans: dict[str, _IngestPlan] = {}
         self._incomplete_until: dict[str, dict[str, Millis]] = {}
         """Source → metric (``""``: every one) → until when some of its series were left out."""
-        self._owners = owners
+        self._target_by_source = target_by_source
         self._now: Millis = TIME_MIN
 
     # ─ in ─
@@ -216,25 +216,25 @@ class Head(PageList):
 
     def series_key(self, name: str, labels: Labels, source: str) -> Labels:
         """The labels under which a sample is kept: with its name, its source and whose it is."""
-        return series_key(name, labels, source, self._owners)
+        return series_key(name, labels, source, self._target_by_source)
 
     # ─ reload and boot ─
 
     @property
-    def has_owners(self) -> bool:
+    def has_own_sources(self) -> bool:
         """Whether ``target`` is a label of ours."""
-        return self._owners is not None
+        return self._target_by_source is not None
 
-    def set_owners(self, owners: Mapping[str, str] | None) -> None:
+    def set_target_by_source(self, target_by_source: Mapping[str, str] | None) -> None:
         """After a reload: whose own each source is. What is held goes on under its new labels at once."""
-        before, self._owners = self._owners, owners
-        if owners == before:
+        before, self._target_by_source = self._target_by_source, target_by_source
+        if target_by_source == before:
             return
         for (source, _, _), page in self._head_pages.items():
             if before is None:  # until now it was the data that said `target`
-                keys = [_without_own_target(key, source, owners) for key in page.keys]
+                keys = [_key_with_target(key, source, target_by_source) for key in page.keys]
             else:
-                keys = [owned_key(key, owners) for key in page.keys]
+                keys = [retarget_key(key, target_by_source) for key in page.keys]
             page.rename_series(keys)
         self._ingest_plans = {}
         self.invalidate()
@@ -323,7 +323,11 @@ class Head(PageList):
         homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, RowIndices]]] = {}
         for keys, begins, t, v in series:
             rows: dict[tuple[Millis, bool], list[int]] = {}
-            keys = [owned_key(key, self._owners) for key in keys] if self._owners is not None else keys
+            keys = (
+                [retarget_key(key, self._target_by_source) for key in keys]
+                if self._target_by_source is not None
+                else keys
+            )
             for row, key in enumerate(keys):
                 rows.setdefault(
                     (self.retention_of(dict(key)[METRIC_NAME_LABEL]), key == self.series_key("up", (), source)), []
@@ -381,10 +385,10 @@ def _page_of_gone_series(
     return shelf
 
 
-def _without_own_target(key: Labels, source: str, owners: Mapping[str, str] | None) -> Labels:
+def _key_with_target(key: Labels, source: str, target_by_source: Mapping[str, str] | None) -> Labels:
     """A key from before `target` was a label of ours."""
     labels = dict(key)
-    return series_key(labels.pop(METRIC_NAME_LABEL), _data_labels(labels), source, owners)
+    return series_key(labels.pop(METRIC_NAME_LABEL), _data_labels(labels), source, target_by_source)
 
 
 def _data_labels(labels: dict[str, str]) -> Labels:

@@ -43,14 +43,14 @@ def labels_without_name(key: Labels) -> Labels:
     return tuple(pair for pair in key if pair[0] != METRIC_NAME_LABEL)
 
 
-def series_key(name: str, labels: Labels, source: str, owners: Mapping[str, str] | None) -> Labels:
+def series_key(name: str, labels: Labels, source: str, target_by_source: Mapping[str, str] | None) -> Labels:
     """The labels under which a sample is kept: with its name, its source and, where any source is a target's own, the target
     whose it is; sorted, none of them empty. A label of such a name in the data becomes ``exported_source``."""
     ours = {METRIC_NAME_LABEL: name, SOURCE_LABEL: source}
-    if owners is not None:
-        ours[TARGET_LABEL] = owners.get(source, "")
+    if target_by_source is not None:
+        ours[TARGET_LABEL] = target_by_source.get(source, "")
     kept = {label: value for label, value in labels if value and label not in ours}
-    for reserved in (SOURCE_LABEL,) if owners is None else (SOURCE_LABEL, TARGET_LABEL):
+    for reserved in (SOURCE_LABEL,) if target_by_source is None else (SOURCE_LABEL, TARGET_LABEL):
         theirs = dict(labels).get(reserved)
         if theirs:
             label = f"exported_{reserved}"
@@ -60,12 +60,12 @@ def series_key(name: str, labels: Labels, source: str, owners: Mapping[str, str]
     return tuple(sorted((label, value) for label, value in {**kept, **ours}.items() if value))
 
 
-def owned_key(key: Labels, owners: Mapping[str, str] | None) -> Labels:
+def retarget_key(key: Labels, target_by_source: Mapping[str, str] | None) -> Labels:
     """A key that was made while other sources were targets' own, as it is by now."""
     labels = dict(key)
     source = labels.get(SOURCE_LABEL, "")
     labels.pop(TARGET_LABEL, None)
-    owner = None if owners is None else owners.get(source)
+    owner = None if target_by_source is None else target_by_source.get(source)
     if owner is not None:
         labels[TARGET_LABEL] = owner
     return tuple(sorted(labels.items()))

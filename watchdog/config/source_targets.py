@@ -1,5 +1,5 @@
-"""Which target's own each source is: that the names exist, that none has two owners, and that no two targets are judged by
-the same series without anybody having said whose they are."""
+"""Whose each source is: that the names exist, that none is the own of two targets, and that no two targets are judged by the same
+series without anybody having said whose they are."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _HOST_PREFIX = "host_"
 """What the machine says of itself is everybody's, also where no source is known."""
 
 
-def validate_ownership(draft: Draft) -> None:
+def validate_source_targets(draft: Draft) -> None:
     """Reports what is wrong with the `sources` of targets; what is not said, where it must be."""
-    owners: dict[str, str] = {}
+    target_by_source: dict[str, str] = {}
     for name, entry in draft.entries["targets"].items():
         for index, source in enumerate((entry.model and entry.model.sources) or ()):
             at = entry.node.value_position("sources", index)
@@ -28,16 +28,16 @@ def validate_ownership(draft: Draft) -> None:
                     f"there is no source {shorten(source)}",
                     suggest(source, draft.entries["sources"]) or "define it under sources:",
                 )
-            if owners.setdefault(source, name) != name:
+            if target_by_source.setdefault(source, name) != name:
                 entry.node.report(
                     at,
-                    f"the source {shorten(source)} is {shorten(owners[source])}'s own already",
+                    f"the source {shorten(source)} is {shorten(target_by_source[source])}'s own already",
                     "name it in one target, or in none: then all see it",
                 )
-    _report_shared(draft, owners)
+    _report_shared(draft, target_by_source)
 
 
-def _report_shared(draft: Draft, owners: dict[str, str]) -> None:
+def _report_shared(draft: Draft, target_by_source: dict[str, str]) -> None:
     """Two targets that read the same metric of a source that may be either's, where one of them says nothing of its own."""
     silent = [name for name, target in draft.models("targets").items() if target.sources is None]
     if not silent or not draft.complete:
@@ -45,7 +45,7 @@ def _report_shared(draft: Draft, owners: dict[str, str]) -> None:
     reads: dict[str, dict[str, set[str]]] = {}
     for target, selector in _selectors(draft):
         if selector.name:
-            candidates = _unowned_sources(draft, owners, selector)
+            candidates = _shared_sources(draft, target_by_source, selector)
             if candidates:
                 reads.setdefault(selector.name, {}).setdefault(target, set()).update(candidates)
     for name in silent:
@@ -68,15 +68,17 @@ def _report_shared(draft: Draft, owners: dict[str, str]) -> None:
             )
 
 
-def _unowned_sources(draft: Draft, owners: dict[str, str], selector: VectorSelector) -> set[str]:
+def _shared_sources(draft: Draft, target_by_source: dict[str, str], selector: VectorSelector) -> set[str]:
     """The sources that are nobody's and that a selector may read; ``""``: any. The machine's own are everybody's."""
     pinned = named_source(selector)
+    if str(selector.name).startswith(_HOST_PREFIX):
+        return set()
     if draft.main is None:
-        return set() if str(selector.name).startswith(_HOST_PREFIX) or pinned in owners else {pinned or ""}
+        return set() if pinned in target_by_source else {pinned or ""}
     return {
         name
         for name, source in draft.models("sources").items()
-        if name not in owners
+        if name not in target_by_source
         and source.type != "host"
         and all(each.matches(name) for each in selector.matchers if each.label == "source")
     }
