@@ -70,7 +70,10 @@ def check(options: argparse.Namespace) -> int:
     if not options.paths and options.config.is_file():
         config.require_files(options.config)
     paths = options.paths or [options.config]
-    checked, problems = config.check_files(paths, environ=os.environ, probe=probe if options.probe else None)
+    with contextlib.nullcontext() if options.export or options.explain else open_executor() as looking:
+        checked, problems = config.check_files(
+            paths, environ=os.environ, probe=probe if options.probe else None, look=looking
+        )
     if options.export and checked is not None:
         return _export(checked)
     if options.explain is not None and checked is not None:

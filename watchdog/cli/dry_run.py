@@ -54,8 +54,12 @@ def dry_run(options: argparse.Namespace) -> int:
         return 1 if failed else 0
     for step in previews:
         print_line(f"{step['row']}: {step['say']}")
-        print_lines(step["error"] or step["change"] or "nothing to change", indent="    ")
+        print_lines(step["error"] or step["change"] or _describe_nothing(step["nothing"]), indent="    ")
     return 1 if failed else 0
+
+
+def _describe_nothing(reason: str | None) -> str:
+    return "nothing to change" if reason is None else f"nothing to change: {reason}"
 
 
 def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action, ...]]]:
@@ -65,7 +69,7 @@ def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action,
 
 
 def _preview_step(row: str, template: Action, location: Target, executor: Executor) -> dict[str, Any]:
-    known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "error": None}
+    known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "nothing": None, "error": None}
     try:
         action = executor.act_as_owner(template.bind(location), location)
         known["say"] = action.describe()
@@ -73,6 +77,8 @@ def _preview_step(row: str, template: Action, location: Target, executor: Execut
         # A unit that runs now may be stopped by the time that a later level starts it: only what lasts is so already.
         if action.state(before) != "after" or not action.persistent:
             known["change"] = action.preview(before)
+        else:
+            known["nothing"] = action.noop_reason(before)
     except ActionError as error:
         known["error"] = f"would fail: {error}"
     return known

@@ -15,8 +15,10 @@ from watchdog.core.protocols import (
     CommitRange,
     CompletedStep,
     Copies,
+    Finding,
     LastingChange,
     NeededFiles,
+    NoopReason,
     ProgramCall,
     StepState,
 )
@@ -31,7 +33,6 @@ class ActionModel(ConfigModel):
 
     persistent: ClassVar[bool] = False
     runs_as_owner: ClassVar[bool] = True
-    noop_problem: ClassVar[str | None] = None
 
     retries: Annotated[int, Field(ge=0, le=100)] = 0
     """How often a step that failed is tried again. One of which nobody can tell whether it happened is not."""
@@ -76,6 +77,9 @@ class ActionModel(ConfigModel):
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return {}
 
+    def findings(self) -> tuple[Finding, ...]:
+        return ()
+
     def redirect(self, copies: Copies) -> Self | None:  # noqa: ARG002
         return None
 
@@ -102,6 +106,9 @@ class ActionModel(ConfigModel):
         if seen == "unknown":
             raise ActionError(f"whether “{self.describe()}” still holds cannot be told")
         return (seen,) * len(self.lasting_changes(captured))
+
+    def noop_reason(self, captured: JsonObject) -> NoopReason:  # noqa: ARG002
+        return "so already"
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:  # noqa: ARG002
         return None

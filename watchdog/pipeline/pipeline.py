@@ -32,6 +32,7 @@ from watchdog.pipeline.check_tracker import (
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
+from watchdog.pipeline.evidence import gather_evidence
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import find_homes, machine_from_state, needs_saving
@@ -229,20 +230,7 @@ class Pipeline:
         self, target: str, keys: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
         """Verdicts and conditions on nothing but samples from after `since`."""
-        verdicts = []
-        for check in self._checks:
-            if check.target != target:
-                continue
-            mine = [key.labels for key in keys if (key.rule, key.level) == (check.rule, check.level)]
-            if mine and self._is_inactive(check, now):
-                # What it is not meant for neither proves nor disproves anything.
-                verdicts += [
-                    Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps", target=target)
-                    for labels in mine
-                ]
-            elif mine:
-                verdicts += rules.judge(check, self._kpis.evaluate_check(check, {}, now, since), now, mine)
-        return verdicts, {text: self._kpis.condition_holds(text, target, now, since) for text in conditions}
+        return gather_evidence(target, self._checks, self._kpis, self._is_inactive, keys, conditions, since, now)
 
     def _is_inactive(self, check: Check, now: Millis) -> bool:
         rule = self.config.rule(check.rule, check.target)

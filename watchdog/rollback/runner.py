@@ -264,7 +264,9 @@ class RollbackRunner:
             failed = "; ".join(executor.failures)
             return ProofResult(
                 "disproven",
-                f"nothing was changed: {failed}" if failed else "nothing to change: all of it was so already",
+                f"nothing was changed: {failed}"
+                if failed
+                else "nothing to change: all of it was so already, or is not deployed",
             )
         return await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
 

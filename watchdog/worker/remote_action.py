@@ -9,7 +9,7 @@ from typing import Any
 from watchdog.core.errors import ActionError
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import Action, CompletedStep, StepState
+from watchdog.core.protocols import Action, CompletedStep, Finding, StepState
 from watchdog.core.target import Target
 from watchdog.worker import functions
 
@@ -33,7 +33,14 @@ class RemoteAction:
         try:
             ensure_shallow(captured)
             known = self._action
-            for ask in (known.needed_files, known.touched_paths, known.commit_range, known.lasting_changes):
+            asked = (
+                known.needed_files,
+                known.touched_paths,
+                known.noop_reason,
+                known.commit_range,
+                known.lasting_changes,
+            )
+            for ask in asked:
                 ask(captured)
         except Exception:
             raise ActionError("what was noted of how it is now cannot be true: it is not acted on") from None
@@ -61,6 +68,9 @@ class RemoteAction:
         if len(states) != len(self._action.lasting_changes(captured)):
             raise ActionError("the worker answered what no worker answers")
         return states
+
+    def findings(self) -> tuple[Finding, ...]:
+        return self._executor.call(self._target, functions.findings, self._action)
 
     def _given(self) -> dict[str, str]:
         """What of our environment its programs get; one that is not set is told by the action, as it acts."""

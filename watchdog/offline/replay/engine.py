@@ -28,8 +28,10 @@ from watchdog.offline.replay.round_times import ROUND_MS, RoundTimes
 from watchdog.offline.replay.skip import Segment, Segmenter
 from watchdog.offline.replay.threshold import ThresholdReplay
 from watchdog.pipeline.config_expressions import expressions
+from watchdog.pipeline.target_label import without_target
 from watchdog.promql import Expr, PromqlError, QueryResult, evaluate, metric_names, required_lookback
 from watchdog.rules import Check, Kpi
+from watchdog.tsdb.labels import labels_without_name
 from watchdog.tsdb.page import Bools, Floats, Ints, PageList, SeriesPage
 
 __all__ = ["PlanStart", "ReplayReport", "ReplayTrip", "replay"]
@@ -88,8 +90,10 @@ def replay(
     kpis = list(dict.fromkeys(check.query for check in config.checks))
     displayed = {check.query: questions.get(check.display_query) for check in config.checks if check.display_query}
     ages, apart = AgeCache(), loader.page_intervals(pages)
+    of = {check.query: check.target for check in config.checks}
     kpi_replays = {
-        kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), pages, parsed, ages, apart) for kpi in kpis
+        kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), of[kpi], pages, parsed, ages, apart)
+        for kpi in kpis
     }
     segmenter = None if exact else Segmenter(pages, parsed, start, end, every or ROUND_MS)
     done = 0
@@ -173,12 +177,14 @@ class _KpiReplay:
         name: str,
         kpi: Kpi,
         displayed: Kpi | None,
+        target: str,
         pages: PageList,
         parsed: dict[str, Expr],
         age_cache: AgeCache,
         spacings: Mapping[int, Millis],
     ) -> None:
-        """`displayed`: what is shown with a condition."""
+        """`displayed`: what is shown with a condition. `target`: whose it is, where each has queries of its own."""
+        self._target = target if config.has_own_sources else None
         self._age_cache, self._spacings = age_cache, spacings
         self._name, self._displayed = name, displayed
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed
@@ -208,12 +214,14 @@ class _KpiReplay:
     def evaluate_at(self, times: Ints) -> list[KpiEvaluations]:
         """One after the other; several where it cannot be evaluated at some of the times."""
         try:
-            result = evaluate(self._parsed[self._kpi.expr], self._pages, times)
+            result = self._as_the_target_sees_it(evaluate(self._parsed[self._kpi.expr], self._pages, times))
             if not self._metrics:  # `hour() > 22` is as fresh as the question
                 result = dataclasses.replace(result, newest=times)
             needs = None if self._kpi.needs is None else evaluate(self._parsed[self._kpi.needs], self._pages, times)
             shown = (
-                None if self._displayed is None else evaluate(self._parsed[self._displayed.expr], self._pages, times)
+                None
+                if self._displayed is None
+                else self._as_the_target_sees_it(evaluate(self._parsed[self._displayed.expr], self._pages, times))
             )
         except PromqlError as error:  # what only the samples tell: two series that match one, for instance
             if times.size > 1:
@@ -225,6 +233,12 @@ class _KpiReplay:
                 KpiEvaluations(times, nothing, None, self._max_age, error=f"{self._name} cannot be evaluated: {error}")
             ]
         return [KpiEvaluations(times, result, needs, self._max_age, shown, age_cache=self._age_cache)]
+
+    def _as_the_target_sees_it(self, result: QueryResult) -> QueryResult:
+        if self._target is None:
+            return result
+        names = without_target(map(labels_without_name, result.keys), self._target)
+        return dataclasses.replace(result, keys=list(names))
 
     def segments(self, segmenter: Segmenter, checks: Iterable[Check]) -> list[Segment]:
         """History, in parts that can be skipped and others."""
