@@ -165,6 +165,37 @@ def test_a_refusal_is_told_once_a_reason_in_each_incident(harness: PipelineHarne
     assert json.loads(row["lines"])[1] == 'trading-watchdog resume bot --reason "…"'  # as it can be typed
 
 
+def test_only_repairs_that_rules_started_use_up_a_budget(tmp_path: Path) -> None:
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("[2 per 1h]", "[3 per 1h]"))
+    harness.rounds(2)
+    earlier = [
+        ("ladder", "repair", "rule errors", "ladder"),
+        ("ladder", "repair", "rule errors", "ladder"),
+        ("undo 1", "repair", "person ann", "undo"),
+        ("halt", "halt", "rule drawdown", "ladder"),
+        ("halt", "halt", "rule drawdown", "ladder"),
+    ]
+    with harness.journal.transaction() as tx:
+        for plan, kind, by, part in earlier:
+            run = tx.runs.queue_run(
+                incident=None,
+                target="bot",
+                plan=plan,
+                kind=kind,
+                text="{}",
+                place="{}",
+                by=by,
+                now=harness.now - 20 * MINUTE,
+                part=part,  # type: ignore[arg-type]
+            )
+            tx.runs.update_run(run, status="ended", outcome="proven", ended=harness.now - 10 * MINUTE)
+
+    harness.rounds(5, error_ratio=0.5)
+
+    assert harness.refusal_reasons() == []
+    assert queued_runs(harness)[-1] == ("ladder", "rule errors", 0)
+
+
 def test_the_budget_is_counted_over_restarts(harness: PipelineHarness) -> None:
     for number in range(2):
         harness.rounds(5, error_ratio=0.5)
@@ -176,7 +207,7 @@ def test_the_budget_is_counted_over_restarts(harness: PipelineHarness) -> None:
     harness.rounds(6, error_ratio=0.5)
 
     assert len(harness.runs) == 2
-    assert harness.refusal_reasons() == ["the budget of 2 per 1h is used up"]
+    assert harness.refusal_reasons() == ["the budget of 2 per 1h is used up for another 55 m 46 s"]
     harness.rounds(1, equity=800)
     assert queued_runs(harness)[-1] == ("halt", "rule drawdown", 0)
 

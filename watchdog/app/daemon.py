@@ -22,7 +22,8 @@ from watchdog.app.requests import RequestHandler
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
-from watchdog.app.status import build_status
+from watchdog.app.standing_watch import StandingWatch
+from watchdog.app.status import build_status, targets_to_show
 from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -118,8 +119,9 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
+        self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets)
         self.rollback = RollbackRunner(self._rollback_context())
-        self.request_handler = RequestHandler(self.pipeline, self.journal)
+        self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
             path,
             environ,
@@ -182,13 +184,8 @@ class Daemon:
         )
         self._scheduler.start()
         sd_notify.notify("READY=1", self._reloader.systemd_status())
-        log.info(
-            "watching: %d sources, %d KPIs, %d rules, %d plans",
-            len(self.config.sources),
-            len(self.config.kpis),
-            len(self.config.rules),
-            len(self.config.plans),
-        )
+        counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
+        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
@@ -215,7 +212,7 @@ class Daemon:
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
         self._queries.close()
-        for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
+        for pool in (self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending):
             pool.close()
         self._executor.close()
         self.journal.close()
@@ -303,7 +300,8 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                self._answer_request(request)
+                if await self._standing.may_answer(request):
+                    self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
@@ -372,6 +370,10 @@ class Daemon:
             self.outbox.notify_pending()
             return self.pipeline.close_incident_of(run, wall_clock())
 
+        def run_ended(target: str) -> None:
+            self._inspector.note_run_ended(target)
+            self._standing.forget(target)
+
         def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             runs = list_latched_runs(self.journal, target, wall_clock())
             trips = trips_to_repair(self.journal.incidents.list_trips(incident), runs)
@@ -393,7 +395,7 @@ class Daemon:
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
-            run_ended=self._inspector.note_run_ended,
+            run_ended=run_ended,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, self.pipeline.unseen.seen_rules(target, names)
@@ -406,11 +408,10 @@ class Daemon:
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
+            await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
-                "configuration": self.configuration,
-                "history": self.series_writer.status(),
-            }
+            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing.changes)
+            return known | {"configuration": self.configuration, "history": self.series_writer.status()}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+from watchdog.app import resume
 from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
@@ -15,7 +16,7 @@ from watchdog.journal.requests import Request
 from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.plans.after_halt import list_latched_runs, run_to_recover
+from watchdog.rollback.standing import StandingChange
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
@@ -39,9 +40,16 @@ _MAX_SUPPRESSION = 30 * 86_400_000
 class RequestHandler:
     """Answers requests; every yes is in the journal with who and why."""
 
-    def __init__(self, pipeline: Pipeline, journal: Journal) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        standing: Callable[[str], Sequence[StandingChange]] = lambda _: (),
+    ) -> None:
+        """`standing`: (target) → what plans have left so there, as it was seen just now."""
         self._pipeline = pipeline
         self._journal = journal
+        self._standing = standing
 
     def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
         """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
@@ -344,33 +352,7 @@ class RequestHandler:
 
     def resume_target(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
         """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
-        unconfigured = next((one.name for one in self._journal.targets.list_latched() if one.name == target), None)
-        if target not in self._pipeline.config.targets and unconfigured is None:
-            return False, unknown_name("target", target, self._pipeline.config.targets)
-        runs = list_latched_runs(self._journal, target, now)
-        latched = self._journal.targets.get_state(target, now).latched is not None
-        # A repair that has helped behind a halt only watches: a person need not wait for the end of that.
-        at_work = [run for run in runs if run.ended is None and not (latched and run.status == "watching")]
-        if at_work:
-            return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
-        if stale := self._pipeline.find_stale_rule(target, now):
-            return False, (
-                f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
-                "if_missing: {after: 2m, then: ok}"
-            )
-        ended = run_to_recover(runs, self._journal.runs.find_last_ended(target))
-        self._pipeline.resume(target, who, now)
-        if target not in self._pipeline.config.targets:
-            return True, f"{target} resumed; it is no longer configured"
-        plan = None if ended is None else self._pipeline.config.plan(ended.plan, target)
-        if ended is None or plan is None or not plan.recover or ended.part == "undo":
-            return True, f"{target} resumed; its rules are judged anew"
-        count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
-        with self._journal.transaction() as tx:
-            run = self._pipeline.incident_manager.queue_run(
-                tx, target, ended.plan, f"person {who}", now, incident=None, part="recover"
-            )
-        return True, f"{target} resumed; {ended.plan} goes back to work in {count} (run {run})"
+        return resume.resume_target(self._pipeline, self._journal, self._standing, target, who, now)
 
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""

@@ -98,8 +98,17 @@ class RunReader(Protocol):
     def list_ended_since(self, target: str, since: Millis) -> list[PlanRun]:
         """Runs of a target that ended then or later, or are not over; in the order they were queued."""
 
+    def list_that_acted(self, target: str, place: str | None = None) -> list[PlanRun]:
+        """Runs of plans that changed something of the target, or may have; oldest first.
+
+        `place`: where it is; what was done there under another name counts, too.
+        """
+
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
-        """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
+        """Runs that rules started (people's are no budget's business) and that ended or began after `since`.
+
+        Without those that touched nothing: not needed, not approved, overtaken before their first step.
+        """
 
     def list_steps(self, run: int) -> list[Step]:
         """In the order they were done."""

@@ -155,9 +155,18 @@ class SqlRunReader(SqlRepository):
         sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND (ended IS NULL OR ended >= ?) ORDER BY id"  # noqa: S608
         return [_run_from_row(row) for row in self._sql.query(sql, target, since)]
 
+    def list_that_acted(self, target: str, place: str | None = None) -> list[PlanRun]:
+        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE (target = ? OR place = ?) AND part != 'undo'
+            AND EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.before IS NOT NULL AND status != 'skipped')
+            ORDER BY id"""  # noqa: S608 – our own column list
+        return [_run_from_row(row) for row in self._sql.query(sql, target, place)]
+
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
-            AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
+            AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied')
+            AND NOT (coalesce(outcome, '') = 'exhausted' AND approve_by IS NOT NULL AND approval IS NULL)
+            AND (coalesce(outcome, '') NOT IN ('overtaken', 'aborted')
+                 OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id)) ORDER BY id"""  # noqa: S608
         return [_run_from_row(row) for row in self._sql.query(sql, target, since, since)]
 
     def list_steps(self, run: int) -> list[Step]:

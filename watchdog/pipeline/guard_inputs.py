@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from watchdog.core.model import Millis
+from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.storage import Journal
+from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.plans.after_halt import list_latched_runs, repairs_follow_until
-from watchdog.rules.guard import GuardInputs, PastRun
-
-_WEEK = 7 * 86_400_000
+from watchdog.rules.guard import GuardInputs
 
 
 def gather_guard_inputs(
     journal: Journal,
-    target: str,
+    name: str,
+    target: Target,
     incident: int,
     now: Millis,
     *,
@@ -21,12 +22,12 @@ def gather_guard_inputs(
     blind_reason: str | None,
     has_fresh_data: bool,
 ) -> GuardInputs:
-    """`hold_reason`, `blind_reason`: why the target is held, or not seen, now; None when it is not."""
-    state = journal.targets.get_state(target, now)
+    """Of the target `name`. `hold_reason`, `blind_reason`: why the target is held, or not seen, now; None when it is not."""
+    state = journal.targets.get_state(name, now)
     latched = None
     if state.latched is not None:
         latched = f"{format_duration(now - state.latched)} ago ({state.latch_why})"
-    hold = journal.suppressions.find_active("hold", target, now)
+    hold = journal.suppressions.find_active("hold", name, now)
     return GuardInputs(
         suppression_reason=hold_reason,
         halts_suppressed=hold is not None and hold.halts,
@@ -35,9 +36,6 @@ def gather_guard_inputs(
         has_fresh_data=has_fresh_data,
         last_external_change=state.unsettled,
         halt_ran=any(run.kind == "halt" for run in journal.runs.list_for_incident(incident)),
-        repairs_follow_until=repairs_follow_until(list_latched_runs(journal, target, now)),
-        past_runs=[
-            PastRun(run.kind, run.queued, run.ended, run.incident)
-            for run in journal.runs.list_recent_automatic(target, now - _WEEK)
-        ],
+        repairs_follow_until=repairs_follow_until(list_latched_runs(journal, name, now)),
+        past_runs=list_past_runs(journal, name, target, now),
     )

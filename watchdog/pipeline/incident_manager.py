@@ -291,6 +291,7 @@ class IncidentManager:
         known = gather_guard_inputs(
             self._journal,
             target,
+            self._config.targets[target],
             incident,
             now,
             hold_reason=self.hold_reason(target, now),
@@ -378,8 +379,8 @@ class IncidentManager:
         self.notify(tx, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
         tx.timeline.add_event("blind", title, now)
 
-    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis) -> None:
-        """Ends what was open, in a person's name."""
+    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
+        """Ends what was open, in a person's name. `still`: how the target is now, a line each."""
         incident = self._journal.incidents.find_open(target)
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
@@ -387,7 +388,7 @@ class IncidentManager:
         if number is not None:
             tx.incidents.close_incident(number, now)
             self.forget_refusals(number)
-        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn"), now)
+        self.notify(tx, Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn"), now)
 
 
 _CHANGE_TEXTS = {

@@ -9,7 +9,7 @@ source ─read→ samples ─add→ head ─evaluate→ KPI values ─judge→ v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -398,8 +398,10 @@ class Pipeline:
                     return f"rule {check.rule} cannot be judged: {why}"
         return None
 
-    def resume(self, target: str, who: str, now: Millis) -> None:
+    def resume(self, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
         """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
+
+        `still`: what people have to know of how the target is now, a line each.
 
         One that no file names any more has no rules; its latch opens all the same.
         """
@@ -407,7 +409,7 @@ class Pipeline:
         with self.journal.transaction() as tx:
             tx.machines.save_machines(dict.fromkeys(mine))
             tx.targets.update_target(target, latched=None, latch_why=None, epoch=now)
-            self.incident_manager.record_resumed(tx, target, who, now)
+            self.incident_manager.record_resumed(tx, target, who, now, still)
         machines = self.machines
         for key in mine:
             del machines[key]

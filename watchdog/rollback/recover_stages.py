@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from watchdog.core.model import Message, NotifyFunction
+from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import PlanRun, StepPhase
 from watchdog.journal.storage import Journal
-from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
+from watchdog.plans.after_halt import list_latched_runs, run_to_recover
+from watchdog.plans.models import Halt, Level, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
@@ -74,6 +75,19 @@ class RecoveryRunner:
         except (StepFailedError, StoppedError) as failure:
             return f"stage {name}: {why}; it could not be taken back: {failure}"
         return f"stage {name}: {why}; it was taken back"
+
+
+def find_way_back(
+    journal: Journal, plan_of: Callable[[str, str], Halt | Repair | None], target: str, now: Millis
+) -> tuple[str, Sequence[Level]] | None:
+    """(plan, its stages) that start when a person says resume: those of the run that ended last, or of the halt that it was
+    behind. None: it has none.
+
+    `plan_of`: (plan, target) → what it is now.
+    """
+    ended = run_to_recover(list_latched_runs(journal, target, now), journal.runs.find_last_ended(target))
+    plan = None if ended is None or ended.part == "undo" else plan_of(ended.plan, target)
+    return None if ended is None or plan is None or not plan.recover else (ended.plan, plan.recover)
 
 
 def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:

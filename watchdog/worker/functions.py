@@ -65,6 +65,11 @@ def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> S
         return action.state(captured)
 
 
+def lasting_states(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> tuple[StepState, ...]:
+    with child_process.variables(given):
+        return tuple(action.lasting_states(captured))
+
+
 def findings(action: OwnerAction) -> tuple[Finding, ...]:
     return action.findings()
 
@@ -102,6 +107,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(preview, _of_step),
         Function(apply, _of_step),
         Function(state, _of_step),
+        Function(lasting_states, _of_step),
         Function(findings, lambda action, *_: action.needed_files()),
         Function(get_ready, _of_repo),
         Function(child_process.terminate_leftover),

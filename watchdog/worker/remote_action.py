@@ -38,7 +38,7 @@ class RemoteAction:
                 known.touched_paths,
                 known.noop_reason,
                 known.commit_range,
-                known.redeploy_hint,
+                known.lasting_changes,
             )
             for ask in asked:
                 ask(captured)
@@ -62,6 +62,12 @@ class RemoteAction:
 
     def state(self, captured: JsonObject) -> StepState:
         return self._executor.call(self._target, functions.state, self._action, self._given(), captured)
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        states = self._executor.call(self._target, functions.lasting_states, self._action, self._given(), captured)
+        if len(states) != len(self._action.lasting_changes(captured)):
+            raise ActionError("the worker answered what no worker answers")
+        return states
 
     def findings(self) -> tuple[Finding, ...]:
         return self._executor.call(self._target, functions.findings, self._action)
