@@ -152,7 +152,7 @@ def _target_status(
         "plan": plan,
         "held": pipeline.incident_manager.hold_reason(name, now),
         "left": describe_standing(standing),
-        "standing": _standing_status(config, journal, name, at_work, standing),
+        "standing": _standing_status(config, journal, name, at_work, standing, now),
         "budget": [
             {"text": use.budget.text, "left": use.left, "frees": use.frees}
             for use in ([] if target is None else budget_uses(target, list_past_runs(journal, name, target, now), now))
@@ -161,7 +161,12 @@ def _target_status(
 
 
 def _standing_status(
-    config: Config, journal: Journal, name: str, at_work: Sequence[PlanRun], standing: Sequence[StandingChange]
+    config: Config,
+    journal: Journal,
+    name: str,
+    at_work: Sequence[PlanRun],
+    standing: Sequence[StandingChange],
+    now: Millis,
 ) -> list[dict[str, object]]:
     """Each with what puts it back: the run that is at it, the stages that a resume starts, or a person."""
     recovering = next((run for run in at_work if run.part == "recover"), None)
