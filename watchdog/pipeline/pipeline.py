@@ -263,26 +263,20 @@ class Pipeline:
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
-            for known in (
-                tracker.label_sets(),
-                [],
-            ):  # again when the last label set has left: the rule stands for itself
-                for verdict in rules.judge(check, reading, now, known):
-                    key = StateKey(verdict.rule, verdict.level, verdict.labels)
-                    machine = machines.get(key)
-                    before.setdefault(key, machine)
-                    if machine is None:
-                        tracker.machine_keys.append(key)
-                        machine = MachineState(since=now, last=now)
-                    machines[key], new = advance(machine, verdict, tracker.machine_config, now)
-                    changes += [(check, change, verdict) for change in new]
-                    if should_forget(check, verdict, machines[key], new):
-                        del machines[key]
-                        tracker.machine_keys.remove(key)
-                    else:
-                        verdicts.append((check, verdict))
-                if tracker.machine_keys:
-                    break
+            for verdict in tracker.judge(reading, now):
+                key = StateKey(verdict.rule, verdict.level, verdict.labels)
+                machine = machines.get(key)
+                before.setdefault(key, machine)
+                if machine is None:
+                    tracker.machine_keys.append(key)
+                    machine = MachineState(since=now, last=now)
+                machines[key], new = advance(machine, verdict, tracker.machine_config, now)
+                changes += [(check, change, verdict) for change in new]
+                if should_forget(check, verdict, machines[key], new):
+                    del machines[key]
+                    tracker.machine_keys.remove(key)
+                else:
+                    verdicts.append((check, verdict))
             tracker.update(reading, machines, now)
         self._kpis.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
