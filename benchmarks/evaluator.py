@@ -56,7 +56,7 @@ class RuleSet:
         self._rules: list[tuple[Expr, Check]] = []
         for number, text in enumerate(case.exprs):
             kpi = Kpi(expr=text)
-            rule = Rule(name=f"rule-{number}", kpi=f"kpi-{number}", target="bot", crit=Threshold(above=case.limit))
+            rule = Rule(name=f"rule-{number}", kpi=f"kpi-{number}", targets=("bot",), crit=Threshold(above=case.limit))
             check = rules.compile_check(rule, "crit", kpi)
             assert check is not None
             self._rules.append((parse(text), check))

@@ -181,10 +181,11 @@ def test_a_new_action_that_is_nothing_special_answers_all_that_is_asked(tmp_path
     bell: Action = Bell().bind(Target())
     captured = json_round_trip(bell.capture())
 
-    assert (bell.persistent, bell.repeatable, bell.halt_only, bell.noop_problem) == (False, True, False, None)
+    assert (bell.persistent, bell.repeatable, bell.halt_only) == (False, True, False)
     assert (bell.timeout, bell.retries, bell.retry_after, bell.on_error) == (60_000, 0, 5_000, "escalate")
     assert (bell.value_edits(), bell.touched_paths(captured), bell.preview(captured)) == ({}, (), "ring the bell")
     assert (bell.commit_range(captured), bell.redeploy_hint(captured), bell.unit_operations) == (None, None, ())
+    assert (bell.findings(), bell.noop_reason(captured)) == ((), "so already")
     assert bell.redirect(FolderCopies(tmp_path)) is None
     assert bell.state(captured) == "unknown"  # done at most once
     assert bell.apply(captured, "k") == "it rang"
@@ -196,7 +197,6 @@ def test_what_it_is_to_a_plan(name: str, target: Target) -> None:
 
     assert step.repeatable is (kind in REPEATABLE)
     assert step.halt_only is (name == "systemd mask")
-    assert (step.noop_problem is not None) is (kind == "git")
     assert bool(step.unit_operations) is (kind == "systemd")
 
 
@@ -288,6 +288,24 @@ def test_looking_changes_nothing_and_is_json(name: str, target: Target) -> None:
 
     assert json.loads(json.dumps(before)) == before
     assert observe(target) == world
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_all_that_a_step_names_is_there_and_to_look_for_it_changes_nothing(name: str, target: Target) -> None:
+    step, world, times = make_step(name, target), observe(target), file_times(target)
+
+    assert step.findings() == ()
+    assert file_times(target) == times
+    assert observe(target) == world
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN.keys() - {"systemd", "http"}))
+def test_what_a_step_names_and_is_not_there_is_found_with_its_key(name: str, target: Target) -> None:
+    (finding,) = make_action(do=name, **BROKEN[name]).bind(target).findings()[:1]
+
+    assert finding.kind in ("missing", "missing now")
+    assert finding.key[0] in BROKEN[name]
+    assert finding.what
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))

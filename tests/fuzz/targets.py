@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -19,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 from tests.fuzz import seeds
-from watchdog.actions.values.editor import get_values, has_values, set_values, validate_values
+from watchdog.actions.values.editor import ensure_same_types, get_values, has_values, set_values, validate_values
 from watchdog.actions.values.located_value import Value
 from watchdog.config import ConfigError, load
 from watchdog.core.errors import ActionError, SourceError, WatchdogError
@@ -112,6 +113,8 @@ def edit_flags(data: bytes) -> None:
         validate_values(file, {name: value})
     except ValueError:
         return
+    with contextlib.suppress(ActionError):
+        ensure_same_types(content, file, {name: value})
     try:
         get_values(content, file, [name])
         after = set_values(content, file, {name: value})

@@ -116,7 +116,7 @@ def test_an_error_leaves_nothing_of_its_transaction_in_any_table(journal: Journa
         incident = tx.incidents.open_incident("bot", "crit", "flapping", NOW)
         tx.timeline.add_event("tripped", "15 %", NOW, incident=incident)
         tx.messages.enqueue(Message("crit", "tripped", incident=incident), ["chat"], NOW)
-        tx.machines.save_machines({("flapping", "crit", ()): {"phase": "firing"}})
+        tx.machines.save_machines({("flapping", "crit", (), "bot"): {"phase": "firing"}})
 
     assert journal.incidents.list_incidents() == []
     assert texts(journal) == []

@@ -249,7 +249,7 @@ def test_everything_survives_closing_and_opening(journal_path: Path) -> None:
             ["slack"],
             NOW,
         )
-        tx.machines.save_machines({("flapping", "crit", BTC): asdict(MachineState(recent=(True, False)))})
+        tx.machines.save_machines({("flapping", "crit", BTC, "bot"): asdict(MachineState(recent=(True, False)))})
         tx.peaks.save_peak("equity", "max", NOW, 1_000.0)
 
     def seen(journal: SqliteJournal) -> list[Any]:
@@ -707,11 +707,11 @@ def test_a_trip_belongs_to_an_incident(journal: SqliteJournal) -> None:
 def test_a_machine_is_read_back_as_it_was_and_forgotten_when_told(journal: SqliteJournal) -> None:
     machine = asdict(MachineState("pending", NOW, NOW, 7, (True, False), NOW, "bad", reason="“ü”"))
     with journal.transaction() as tx:
-        tx.machines.save_machines({("r", "crit", BTC): machine, ("r", "warn", ()): machine})
-        tx.machines.save_machines({("r", "crit", BTC): {**machine, "held": 8}, ("r", "warn", ()): None})
+        tx.machines.save_machines({("r", "crit", BTC, "bot"): machine, ("r", "warn", (), "bot"): machine})
+        tx.machines.save_machines({("r", "crit", BTC, "bot"): {**machine, "held": 8}, ("r", "warn", (), "bot"): None})
 
     ((key, state),) = journal.machines.list_machines()
-    assert key == ("r", "crit", BTC)
+    assert key == ("r", "crit", BTC, "bot")
     assert MachineState(**{**state, "recent": tuple(state["recent"])}) == MachineState(**{**machine, "held": 8})
 
 

@@ -36,7 +36,7 @@ def harness(tmp_path: Path) -> Iterator[PipelineHarness]:
 
 
 def current_limit(harness: PipelineHarness) -> float | None:
-    labels = {"rule": "slow", "severity": "critical", "bound": "upper"}
+    labels = {"rule": "slow", "target": "bot", "severity": "critical", "bound": "upper"}
     return harness.pipeline.telemetry.registry.get_sample_value("watchdog_rule_limit", labels)
 
 

@@ -84,9 +84,9 @@ def test_the_metrics_say_what_is_so_when_they_are_read(tmp_path: Path) -> None:
     harness = PipelineHarness(tmp_path)
     harness.rounds(3)
     told = harness.pipeline.telemetry.registry.get_sample_value
-    assert told("watchdog_kpi_value", {"kpi": "errors"}) == 0.01
-    assert told("watchdog_rule_state", {"rule": "errors"}) == 0
+    assert told("watchdog_kpi_value", {"kpi": "errors", "target": "bot"}) == 0.01
+    assert told("watchdog_rule_state", {"rule": "errors", "target": "bot"}) == 0
 
     harness.round(error_ratio=0.012)
 
-    assert told("watchdog_kpi_value", {"kpi": "errors"}) == 0.012
+    assert told("watchdog_kpi_value", {"kpi": "errors", "target": "bot"}) == 0.012

@@ -36,7 +36,7 @@ def rows(harness: PipelineHarness) -> list[tuple[dict[str, str], str, str]]:
 
 
 def pair_label_sets_in_journal(harness: PipelineHarness) -> list[Labels]:
-    return [labels for (rule, _, labels), _ in harness.journal.machines.list_machines() if rule == "pair"]
+    return [labels for (rule, _, labels, _), _ in harness.journal.machines.list_machines() if rule == "pair"]
 
 
 def test_beside_a_label_set_that_fires_no_row_without_labels_says_ok(make_pair: MakePair) -> None:
@@ -61,7 +61,7 @@ def test_the_page_for_prometheus_counts_no_state_without_labels(make_pair: MakeP
     harness.rounds(6)
 
     snapshot = metrics_snapshot(harness.config, harness.config.checks, {}, harness.pipeline.machines, harness.journal)
-    alerts = {labels for rule, _, labels in snapshot.alerts if rule == "pair"}
+    alerts = {labels for rule, _, _, labels in snapshot.alerts if rule == "pair"}
     assert alerts == {BUY}
     assert [key.labels for key in harness.pipeline.machines if key.rule == "pair"] == [BUY]
 

@@ -227,7 +227,9 @@ def test_a_condition_has_a_state_for_each_label_set_that_it_names_and_none_for_t
         "side=a, team=fx",
         f"incident 1 on {socket.gethostname()}: trading-watchdog incidents 1",
     ]
-    assert (("side", "a"), ("team", "fx")) in {labels for _, _, labels in harness.pipeline.telemetry.snapshot().alerts}
+    assert (("side", "a"), ("team", "fx")) in {
+        labels for _, _, _, labels in harness.pipeline.telemetry.snapshot().alerts
+    }
 
     harness.labelled_series = [make_series("a", 1), make_series("b", 1)]
     harness.rounds(2)

@@ -180,7 +180,7 @@ def metric_samples(harness: PipelineHarness, name: str) -> dict[tuple[str, ...],
 
 
 def test_what_a_reload_took_away_is_no_longer_exported(harness: PipelineHarness) -> None:
-    assert ("errors", "critical", "upper") in metric_samples(harness, "watchdog_rule_limit")
+    assert ("errors", "bot", "critical", "upper") in metric_samples(harness, "watchdog_rule_limit")
     assert ("host",) in metric_samples(harness, "watchdog_source_up")
     fewer = MAIN_YAML.replace("  host: {type: host, every: 1s, disks: [/]}\n", "")
     harness.write_config(OTHER_TARGET_RULES.replace("name: errors", "name: mistakes"), fewer)
@@ -206,9 +206,9 @@ def test_both_limits_of_outside_are_exported(harness: PipelineHarness) -> None:
 
     limits = {key: value for key, value in metric_samples(harness, "watchdog_rule_limit").items() if key[0] == "errors"}
     assert limits == {
-        ("errors", "warning", "lower"): 0.05,
-        ("errors", "critical", "lower"): 0.01,
-        ("errors", "critical", "upper"): 0.1,
+        ("errors", "bot", "warning", "lower"): 0.05,
+        ("errors", "bot", "critical", "lower"): 0.01,
+        ("errors", "bot", "critical", "upper"): 0.1,
     }
 
 

@@ -199,7 +199,7 @@ class RollbackHarness:
             return known.id
         with self.journal.transaction() as tx:
             number = tx.incidents.open_incident(name, "crit", "errors", self.now)
-            tx.incidents.add_trip(number, *ERRORS_KEY, "errors 50 %", "ladder", self.now)
+            tx.incidents.add_trip(number, *ERRORS_KEY[:3], "errors 50 %", "ladder", self.now)
         return number
 
     def queue_run(

@@ -22,8 +22,8 @@ from watchdog.rules import (
     Threshold,
     ThresholdError,
     compile_check,
+    condition_kpi,
     judge,
-    queries,
     render_summary,
     unknown_placeholders,
     verdict_kinds,
@@ -166,13 +166,13 @@ def test_a_condition_about_absence_speaks_where_there_is_no_sample_but_is_no_evi
 def test_a_condition_beside_a_kpi_shows_the_kpi_and_needs_what_it_needs() -> None:
     kpi = Kpi(expr="x", unit="ratio", needs="bars > 250", since="resume")
     c = make_check({"expr": "y > 5"}, kpi)
-    rule = Rule.model_validate({"name": "r", "kpi": "k", "target": "bot", "crit": {"expr": "y > 5"}})
 
     beside = make_reading({BTC: 7.0}, kpi_values={BTC: 0.5, ETH: 0.1}, evidence={(): 1.0})
     assert judge(c, beside, NOW)[0].reason == "k 50 %: y > 5"
     assert judge_values(c, {}, kpi_values={(): 0.5}, evidence={(): 1.0}).reason == "k 50 %: not y > 5"
     assert judge_values(c, {}, kpi_values={}, evidence={}).outcome == "nodata"
-    asked = queries({"k": kpi}, {"r": rule})[c.query]
+    assert (c.query, c.condition, c.display_query) == ("k: y > 5", "y > 5", "k")
+    asked = condition_kpi(c.condition, kpi)
     assert (asked.expr, asked.needs, asked.since) == ("y > 5", "bars > 250", "resume")
 
 

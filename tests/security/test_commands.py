@@ -205,6 +205,7 @@ def test_a_file_whose_name_is_not_utf8_is_saved_and_restored_like_any_other(worl
     [
         ("rollback", "fix", "--dry-run", "--level", "secret"),
         ("drill", "fix"),
+        ("check",),
         ("snapshot", "--tag", "before", "--save", ".env"),
     ],
 )
@@ -247,6 +248,30 @@ def test_a_probe_has_a_pid_file_read_by_the_owner_of_its_folder(world: World) ->
     assert "process: " not in world.run("check", "--probe").stdout  # a pid that nobody has: it is read well
     (world.bot / "real.pid").chmod(0)
     assert "real.pid cannot be read: Permission denied" in world.run("check", "--probe").stdout
+
+
+def test_a_check_has_the_owner_look_for_what_the_plans_name_and_touches_nothing(world: World) -> None:
+    was = world.files()
+    assert "what plans name" not in world.run_well("check")
+    assert world.files() == was
+
+    (world.bot / "conf/config.py").chmod(0)
+    assert f"{world.bot}/conf/config.py cannot be read: Permission denied" in world.run_well("check")
+    world.repo.git("tag", "-d", "v1")
+    ran = world.run("check")
+
+    assert ran.returncode == 1
+    assert f"target bot: {world.bot} knows no commit v1" in ran.stdout
+
+
+def test_a_check_by_root_looks_at_nothing_of_which_nobody_says_whose_it_is(world: World) -> None:
+    rules = world.config / "rules/bot.yaml"
+    file = world.bot / "conf/config.py"
+    text = rules.read_text().replace(f"bot: {{repo: {world.bot}}}", "bot: {unit: bot.service}")
+    flag = f"- {{name: flag, steps: [{{do: flag, file: {file}, set: {{NONE: 1}}}}]}}\n"
+    rules.write_text(text[: text.index("      - {name: flag")] + f"      {flag}")
+
+    assert "was not looked at: nobody says whose it is — give it a repo, or run_as" in world.run_well("check")
 
 
 class RecordingExecutor(DirectExecutor):

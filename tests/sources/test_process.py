@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -137,6 +138,102 @@ def test_a_zombie_is_down(pid_file: Path) -> None:
         assert read(make_source(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
     finally:
         zombie.wait(20)
+
+
+LARGE_BOT = "import time; held = bytearray(250 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(100)"
+
+
+def test_a_large_process_that_is_killed_is_never_up_without_its_memory(
+    start_process: StartProcess, pid_file: Path
+) -> None:
+    source = make_source(pid_file=str(pid_file))
+    for _ in range(3):
+        bot = start_process(sys.executable, "-c", LARGE_BOT)
+        pid_file.write_text(str(bot.pid))
+        wait_until(lambda: read(source).get("process_resident_memory_bytes", 0) > 250 << 20)
+        bot.kill()
+        seen = [read(source)]
+        while seen[-1]["process_up"]:
+            seen.append(read(source))
+
+        assert [each for each in seen if each["process_up"] and each["process_resident_memory_bytes"] < 250 << 20] == []
+        assert seen[-1] == {"process_up": 0, "process_restarts_total": 0}
+        bot.wait(20)
+
+
+class FakeProc:
+    """A /proc of our own, in which a real process can be seen as it is for a moment only."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        folder.mkdir()
+        (folder / "stat").symlink_to("/proc/stat")
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(folder))
+
+    def show(self, pid: int, *, dying: bool = False) -> None:
+        """As it is now; or as one that the kernel has begun to take apart: still running, and without memory."""
+        own, real = self._folder / str(pid), Path("/proc", str(pid))
+        own.mkdir(exist_ok=True)
+        for name in ("stat", "status", "statm", "cmdline"):
+            (own / name).write_bytes((real / name).read_bytes())
+        if dying:
+            (own / "statm").write_text("0 0 0 0 0 0 0\n")
+            (own / "cmdline").write_text("")
+        if not (own / "fd").exists():
+            (own / "fd").symlink_to(real / "fd")
+
+
+def test_a_process_without_a_memory_map_is_down_and_neither_counted_nor_measured(
+    start_process: StartProcess, pid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = start_process("sleep", "100"), start_process("sleep", "100")
+    proc = FakeProc(tmp_path / "proc", monkeypatch)
+    proc.show(first.pid)
+    proc.show(other.pid, dying=True)
+    source, memory = make_source(pid_file=str(pid_file), children=True), Memory()
+    pid_file.write_text(str(first.pid))
+    assert read(source, memory)["process_up"] == 1
+    known = memory.state
+    pid_file.write_text(str(other.pid))
+
+    assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
+    assert memory.state == known
+
+
+def test_a_wrapper_that_outlives_the_bot_for_a_moment_is_not_taken_for_it(
+    start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = start_process("sh", "-c", "sleep 4711.25; true")
+    wait_until(lambda: psutil.Process(wrapper.pid).children())
+    bot = psutil.Process(wrapper.pid).children()[0]
+    wait_until(lambda: bot.cmdline() == ["sleep", "4711.25"])
+    source, memory = make_source(cmdline=r"sleep 4711\.25"), Memory()
+    proc = FakeProc(tmp_path / "proc", monkeypatch)
+    proc.show(wrapper.pid)
+    proc.show(bot.pid)
+    assert read(source, memory)["process_up"] == 1
+    assert json.loads(memory.state)["process"].split()[-2] == str(bot.pid)
+
+    proc.show(bot.pid, dying=True)
+
+    assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
+
+
+def test_workers_that_outlive_the_bot_for_a_moment_are_not_taken_for_it(
+    start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = start_process("sh", "-c", "(while :; do sleep 50; done) & wait # unique-bot-79")
+    wait_until(lambda: len(psutil.Process(bot.pid).children()) == 1)
+    worker = psutil.Process(bot.pid).children()[0]
+    source, memory = make_source(cmdline="unique-bot-79"), Memory()
+    proc = FakeProc(tmp_path / "proc", monkeypatch)
+    proc.show(bot.pid)
+    proc.show(worker.pid)
+    assert read(source, memory)["process_up"] == 1
+
+    proc.show(bot.pid, dying=True)
+
+    assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
 
 
 def test_a_process_younger_than_its_pid_file_is_a_stranger(start_process: StartProcess, pid_file: Path) -> None:

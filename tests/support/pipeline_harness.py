@@ -164,7 +164,7 @@ class PipelineHarness:
 
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             keys = {
-                StateKey(trip.rule, trip.level, trip.labels)
+                StateKey(trip.rule, trip.level, trip.labels, target)
                 for trip in self.journal.incidents.list_trips(incident)
                 if trip.plan is not None
             }

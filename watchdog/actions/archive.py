@@ -17,7 +17,7 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
@@ -49,6 +49,15 @@ class ArchiveAction(ActionModel):
 
     def describe(self) -> str:
         return f"archive {', '.join(self.paths[:3])}{' …' if len(self.paths) > 3 else ''} into {self.into}"
+
+    def findings(self) -> tuple[Finding, ...]:
+        found = []
+        for index, name in enumerate(self.paths):
+            try:
+                self._resolve(name)
+            except ActionError as error:
+                found.append(Finding.of("missing now", ("paths", index), error))
+        return tuple(found)
 
     def redirect(self, copies: Copies) -> Self:
         base = Path(self.repo or "/")

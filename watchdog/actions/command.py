@@ -13,7 +13,7 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath, VariableName
-from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
+from watchdog.core.protocols import CompletedStep, Finding, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 
@@ -51,6 +51,18 @@ class CommandAction(ActionModel):
     def programs(self) -> tuple[ProgramCall, ...]:
         named = {"run": self.run, "check": self.check or ()}
         return tuple(ProgramCall(argv, key, self.cwd, self.env, self.inherit) for key, argv in named.items() if argv)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Its programs: one of the repository is missing, one of the machine is missing now, where somebody looks."""
+        found = []
+        for program in self.programs():
+            try:
+                child_process.ensure_program(program.argv[0], program.cwd, program.env)
+            except ActionError as error:
+                name = program.argv[0]
+                of_repo = "/" in name and not name.startswith("/")
+                found.append(Finding.of("missing" if of_repo else "missing now", (program.key, 0), error))
+        return tuple(found)
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"check": exit code of the check, or null}``; for people, `state` asks anew."""

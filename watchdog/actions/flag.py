@@ -13,9 +13,9 @@ from watchdog.actions.values import editor
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.core.model import Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, folder
 
@@ -60,6 +60,26 @@ class FlagAction(ActionModel):
     def value_edits(self) -> Mapping[Path, Mapping[str, Value]]:
         return {Path(self.repo or "", self.file).resolve(): self.set}
 
+    def findings(self) -> tuple[Finding, ...]:
+        """Of every name: that it is not set there, or cannot be set to that value."""
+        try:
+            content = atomic_file.read_bytes(self._resolved_path())
+        except MissingError as error:
+            return (Finding.of("missing", ("file",), error),)
+        except UnreadableError as error:
+            return (Finding.of("unreadable", ("file",), error),)
+        except ActionError as error:
+            return (Finding.of("unfit", ("file",), error),)
+        found = []
+        for name, value in self.set.items():
+            try:
+                editor.ensure_same_types(content, self.file, {name: value})
+                set_values(content, self.file, {name: value})
+            except ActionError as error:
+                is_there = not isinstance(error, MissingError)
+                found.append(Finding.of("unfit" if is_there else "missing", ("set", name), error))
+        return tuple(found)
+
     def redirect(self, copies: Copies) -> Self:
         copy = copies.file(Path(self.repo or "/", self.file))
         return self.model_copy(update={"repo": None, "file": str(copy)})
@@ -69,6 +89,7 @@ class FlagAction(ActionModel):
         path = self._resolved_path()
         content = atomic_file.read_bytes(path)
         was = get_values(content, self.file, self.set)
+        editor.ensure_same_types(content, self.file, self.set)
         set_values(content, self.file, self.set)  # what cannot be done is said before anything is
         return {"file": str(path), "was": was, "sha": hashlib.sha256(content).hexdigest()}
 

@@ -18,7 +18,7 @@ from pydantic import model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, PathField
-from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
+from watchdog.core.protocols import CompletedStep, Finding, ProgramCall, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
 from watchdog.host.folder import open_folder, resolve
@@ -80,6 +80,14 @@ class ProcessAction(ActionModel):
         spec = self._bound_spec()
         return (ProgramCall(spec.command, self._operation, spec.cwd, spec.env, spec.inherit),)
 
+    def findings(self) -> tuple[Finding, ...]:
+        if self._operation == "stop" or find_bot_program(self._bound_spec()) is not None:
+            return ()
+        return (Finding("missing now", (self._operation,), self._no_program()),)
+
+    def _no_program(self) -> str:
+        return f"{' '.join(self._bound_spec().command[:1]) or '(nothing)'} is no program"
+
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         """``{"pid", "create_time"}`` of the bot as it runs now (seconds since the epoch), or nulls."""
         bot = find_process(self._bound_spec())
@@ -136,9 +144,7 @@ class ProcessAction(ActionModel):
                 f"the process cannot be started: there is no folder for its pid file {pid_file_path(spec)}"
             )
         if find_bot_program(spec) is None:
-            raise ActionError(
-                f"the process cannot be started: {' '.join(spec.command[:1]) or '(nothing)'} is no program"
-            )
+            raise ActionError(f"the process cannot be started: {self._no_program()}")
         child_process.child_environment(spec.env, spec.inherit)
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:

@@ -16,11 +16,12 @@ from pydantic import Field
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
 
+_NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
 _JSON_LIMIT = 64 << 20
 _DATABASE_SUFFIXES = ("-wal", "-journal")
@@ -49,6 +50,13 @@ class RestoreAction(ActionModel):
     def describe(self) -> str:
         return f"restore {self.file} from {self.from_}"
 
+    def findings(self) -> tuple[Finding, ...]:
+        backup = resolve(self.repo, self.from_)
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(backup):
+                return (Finding("missing now", ("from",), f"there is no backup {backup}", _NO_BACKUP_CURE),)
+        return ()
+
     def redirect(self, copies: Copies) -> Self:
         file, backup = (str(copies.file(Path(self.repo or "/", name))) for name in (self.file, self.from_))
         return self.model_copy(update={"repo": None, "file": file, "from_": backup})
@@ -66,7 +74,7 @@ class RestoreAction(ActionModel):
             raise ActionError(f"there is no folder {path.parent} — make it, or mend the name")
         old, new = _sha256(path, until), _sha256(backup, until)
         if new is None:
-            raise ActionError(f"there is no backup {backup} — see whether the bot writes one")
+            raise ActionError(f"there is no backup {backup} — {_NO_BACKUP_CURE}")
         self._verify_backup(backup, new)
         _ensure_not_in_use(path)
         aside = None if old is None else str(path.with_name(f"{path.name}.replaced-{old[:12]}"))

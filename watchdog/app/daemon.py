@@ -359,7 +359,7 @@ class Daemon:
 
     def _rollback_context(self) -> RollbackContext:
         def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            if plan not in self.config.plans or target not in self.config.targets:
+            if self.config.plan(plan, target) is None or target not in self.config.targets:
                 return False
             with self.journal.transaction() as tx:
                 self.pipeline.incident_manager.queue_run(tx, target, plan, by, wall_clock(), incident=incident)
@@ -401,7 +401,7 @@ class Daemon:
             mute_rules=self.pipeline.mute_rules,
             hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),
             backup_folder=self.config.state / "backups",
-            tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
+            tripped_since=lambda target, since: tripped_since(self.config, self.pipeline.machines, target, since),
         )
 
     def _status_threadsafe(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from watchdog.core.model import Message, Millis
@@ -244,13 +245,17 @@ class RequestHandler:
         self, rule: str, duration: Millis | None, who: str, now: Millis, *, until_well: bool = False
     ) -> tuple[bool, str]:
         """A rule is not told for so long (ms), or until it is well again; it is still acted upon. None ends it."""
-        known = self._pipeline.config.rules.get(rule)
-        if known is None:
-            return False, unknown_name("rule", rule, self._pipeline.config.rules)
+        config = self._pipeline.config
+        name, _, target = rule.partition("@")
+        if name not in config.rules:
+            return False, unknown_name("rule", name, config.rules)
+        targets = config.targets_of(name)
+        if target and target not in targets:
+            return False, unknown_name("target of that rule", target, targets)
         if until_well and duration is not None and self._is_ok(rule):
             return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
         return self._suppress(
-            "silence", rule, duration, who, now, f"{rule} is not told", known.target, until_well=until_well
+            "silence", rule, duration, who, now, f"{rule} is not told", target or _only(targets), until_well=until_well
         )
 
     def _suppress(
@@ -299,8 +304,9 @@ class RequestHandler:
         with self._journal.transaction() as tx:
             for suppression, why in ended:
                 tx.suppressions.end_suppression(suppression.kind, suppression.subject, now)
-                rule = self._pipeline.config.rules.get(suppression.subject)
-                target = suppression.subject if suppression.kind == "hold" else rule.target if rule else ""
+                rule, _, of = suppression.subject.partition("@")
+                known = [of] if of else self._pipeline.config.targets_of(rule)
+                target = suppression.subject if suppression.kind == "hold" else _only(known)
                 ends = (suppression_topic(suppression.kind, suppression.subject),)
                 title = f"{suppression.kind} on {suppression.subject} ended"
                 self._record_and_notify(tx, title, why, now, target=target, ends=ends)
@@ -308,7 +314,12 @@ class RequestHandler:
 
     def _is_ok(self, rule: str) -> bool:
         """Judged, and neither firing nor on the way there: missing data is not well."""
-        mine = [machine for key, machine in self._pipeline.machines.items() if key.rule == rule]
+        name, _, target = rule.partition("@")
+        mine = [
+            machine
+            for key, machine in self._pipeline.machines.items()
+            if key.rule == name and target in ("", key.target)
+        ]
         return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
 
     def _record_and_notify(
@@ -354,7 +365,7 @@ class RequestHandler:
         if target not in self._pipeline.config.targets:
             return True, f"{target} resumed; it is no longer configured"
         ended = self._journal.runs.find_last_ended(target)
-        plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
+        plan = None if ended is None else self._pipeline.config.plan(ended.plan, target)
         if ended is None or plan is None or not plan.recover or ended.part == "undo":
             return True, f"{target} resumed; its rules are judged anew"
         count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
@@ -367,8 +378,7 @@ class RequestHandler:
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""
         config = self._pipeline.config
-        known = config.plans.get(plan)
-        if known is None:
+        if plan not in config.plans:
             return False, unknown_name("plan", plan, config.plans)
         if target is None and len(config.targets) == 1:
             (target,) = config.targets
@@ -376,6 +386,9 @@ class RequestHandler:
             return False, f"say which target with --target: {format_names(config.targets)}"
         if target not in config.targets:
             return False, unknown_name("target", target, config.targets)
+        known = config.plan(plan, target)
+        if known is None:
+            return False, f"{plan} needs a variable that {target} does not have — add it to the target's vars"
         names = [rung.name for rung in known.levels]
         if level is not None and level not in names:
             return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
@@ -399,3 +412,8 @@ class RequestHandler:
                 level=first,
             )
         return True, str(run)
+
+
+def _only(targets: Sequence[str]) -> str:
+    """The target that something is about; none where it is about several."""
+    return targets[0] if len(targets) == 1 else ""

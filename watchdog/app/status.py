@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from watchdog import __version__
 from watchdog.config import Config
@@ -11,7 +11,7 @@ from watchdog.core.model import Millis
 from watchdog.core.units import format_value
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.rules import BaselineState, baseline_mismatch
+from watchdog.rules import BaselineState, baseline_mismatch, scoped_query
 
 
 def build_status(
@@ -19,7 +19,6 @@ def build_status(
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not."""
     cuts = pipeline.cut_sources()
-    judged = {rule.kpi for rule in config.rules.values()}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -32,10 +31,11 @@ def build_status(
             }
             for name in config.sources
         },
-        "kpis": {name: _kpi_status(config, pipeline, name) | {"judged": name in judged} for name in config.kpis},
+        "kpis": dict(_kpi_statuses(config, pipeline)),
         "rules": [
             {
                 "rule": key.rule,
+                "target": key.target,
                 "level": key.level,
                 "labels": dict(key.labels),
                 "phase": machine.phase,
@@ -45,7 +45,10 @@ def build_status(
             }
             for key, machine in sorted(pipeline.machines.items())
         ],
-        "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
+        "unjudged": sorted(
+            scoped_query(rule, target, scoped=len(config.targets_of(rule)) > 1)
+            for rule, target in config.rules_by_target.keys() - {(key.rule, key.target) for key in pipeline.machines}
+        ),
         "targets": {
             name: _target_status(pipeline, journal, name, now) | {"configured": name in config.targets}
             for name in [*config.targets, *_unconfigured_targets(config, journal)]
@@ -63,11 +66,27 @@ def build_status(
     }
 
 
-def _kpi_status(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
-    kpi, reading = config.kpis[name], pipeline.readings.get(name)
+def _kpi_statuses(config: Config, pipeline: Pipeline) -> Iterator[tuple[str, dict[str, object]]]:
+    """By name; where several targets are judged by a KPI, by ``KPI@TARGET``."""
+    users: dict[str, list[str]] = {name: [] for name in config.kpis}
+    for (_, target), rule in config.rules_by_target.items():
+        if rule.kpi is not None and target not in users[rule.kpi]:
+            users[rule.kpi].append(target)
+    for name, targets in users.items():
+        for target in targets or [next(iter(config.targets), "")]:
+            status = _kpi_status(config, pipeline, name, target)
+            more = {"kpi": name, "target": target, "judged": bool(targets)}
+            yield scoped_query(name, target, scoped=len(targets) > 1), status | more
+
+
+def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str) -> dict[str, object]:
+    kpi = config.kpi(name, target) or config.kpis[name]
+    reading = pipeline.readings.get((scoped_query(name, target, scoped=config.is_scoped(name)), target))
     values = {} if reading is None else reading.values
     baseline = (
-        pipeline.baselines.current(name) if kpi.has_dynamic_baseline else BaselineState(kpi.pinned_baseline(), "")
+        pipeline.baselines.current(name, target)
+        if kpi.has_dynamic_baseline
+        else BaselineState(kpi.pinned_baseline(), "")
     )
     factor = baseline_mismatch(values, baseline.value)
     return {

@@ -17,7 +17,7 @@ from watchdog.journal.baselines import Baseline
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.baseline_tracker import expression_digest
-from watchdog.rules import Kpi, Learn, learn_baseline
+from watchdog.rules import Kpi, Learn, learn_baseline, scoped_query
 from watchdog.web.status_rows import format_time
 
 _ANSWER_TIMEOUT_S = 30
@@ -98,7 +98,15 @@ def capture(options: argparse.Namespace) -> int:
 def show_all(options: argparse.Namespace) -> int:
     """What is in force, where it comes from, and since when."""
     loaded, journal = open_journal(options.config)
-    rows = {name: _baseline_row(name, kpi, journal) for name, kpi in loaded.kpis.items() if kpi.baseline is not None}
+    rows = {}
+    for name, kpi in loaded.kpis.items():
+        if kpi.baseline is not None:
+            users = list(
+                dict.fromkeys(target for (_, target), rule in loaded.rules_by_target.items() if rule.kpi == name)
+            )
+            for target in users or [next(iter(loaded.targets), "")]:
+                row = _baseline_row(name, target, loaded.kpi(name, target) or kpi, journal)
+                rows[scoped_query(name, target, scoped=len(users) > 1)] = row
     if options.json:
         print_json(rows)
         return 0
@@ -109,7 +117,7 @@ def show_all(options: argparse.Namespace) -> int:
     return 0
 
 
-def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
+def _baseline_row(name: str, target: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
     if not kpi.has_dynamic_baseline:
         return {
             "value": kpi.pinned_baseline(),
@@ -117,7 +125,8 @@ def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
             "from": "pinned in the file",
         }
     kind = "learned" if isinstance(kpi.baseline, Learn) else "captured"
-    kept = next((each for each in journal.baselines.list_baselines() if (each.kpi, each.kind) == (name, kind)), None)
+    saved = [each for each in journal.baselines.list_baselines() if (each.kpi, each.kind) == (name, kind)]
+    kept = next((each for whose in (target, "") for each in saved if each.target == whose), None)
     if kept is not None and kept.asked == expression_digest(kpi):
         return {
             "value": kept.value,
@@ -130,7 +139,7 @@ def _baseline_row(name: str, kpi: Kpi, journal: Journal) -> dict[str, Any]:
         }
     why = "not captured yet" if kept is None else "captured of another expression: capture it anew"
     if isinstance(kpi.baseline, Learn):
-        points = journal.baselines.list_points(name, expression_digest(kpi))
+        points = journal.baselines.list_points(name, expression_digest(kpi), target)
         why = learn_baseline(kpi.baseline, points, time.time_ns() // 1_000_000).reason
     return {"value": None, "text": "none", "from": why}
 
@@ -147,7 +156,7 @@ def diff(options: argparse.Namespace) -> int:
     """What is so now beside what is normal. 1 when something is more than twenty times off."""
     loaded, _ = open_journal(options.config)
     known = fetch_status(loaded)["kpis"]
-    rows = {name: known[name] for name in loaded.kpis if name in known and known[name]["baseline"] is not None}
+    rows = {name: row for name, row in known.items() if row["baseline"] is not None}
     if options.json:
         print_json(rows)
     else:
@@ -172,7 +181,7 @@ def _format_deviation(loaded: Config, name: str, value: float | None, baseline: 
     """``, +3.2 pp`` on a share, ``, 1.3 ×`` elsewhere."""
     if value is None or baseline is None:
         return ""
-    unit = loaded.kpis[name].unit
+    unit = loaded.kpis[name.partition("@")[0]].unit
     if unit in ("ratio", "percent"):
         points = (value - baseline) * (100 if unit == "ratio" else 1)
         return f", {points:+.1f} pp"

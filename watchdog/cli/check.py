@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from watchdog import config
@@ -21,7 +21,7 @@ from watchdog.config.probe import ProbeResult, probe_sources
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.protocols import Source
-from watchdog.documents.problems import unknown_name
+from watchdog.documents.problems import format_names, unknown_name
 from watchdog.host.account import account_by_name
 from watchdog.host.privileges import SERVICE_USER
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
@@ -70,7 +70,10 @@ def check(options: argparse.Namespace) -> int:
     if not options.paths and options.config.is_file():
         config.require_files(options.config)
     paths = options.paths or [options.config]
-    checked, problems = config.check_files(paths, environ=os.environ, probe=probe if options.probe else None)
+    with contextlib.nullcontext() if options.export or options.explain else open_executor() as looking:
+        checked, problems = config.check_files(
+            paths, environ=os.environ, probe=probe if options.probe else None, look=looking
+        )
     if options.export and checked is not None:
         return _export(checked)
     if options.explain is not None and checked is not None:
@@ -94,8 +97,8 @@ def check(options: argparse.Namespace) -> int:
     for warning in warnings:
         print_line(f"{warning} (warning)")
     if checked is not None:
-        for delay in late:
-            print_line(_format_delay(delay))
+        for line in _format_delays(late, list(checked.targets)):
+            print_line(line)
         for note in (*_orphaned_targets(checked), *_polkit_differences(checked)):
             print_line(f"note: {note}")
         for source, why in failed.items():
@@ -136,8 +139,15 @@ def _polkit_differences(checked: Config) -> list[str]:
     return [f"{note} — as root: trading-watchdog polkit --write" for note in notes]
 
 
-def _format_delay(delay: Delay) -> str:
-    return f"{delay.rule:<24} {delay.level} → {delay.plan or 'told':<14} {delay.describe()}"
+def _format_delays(delays: Iterable[Delay], targets: Sequence[str]) -> Iterator[str]:
+    """A line for each rule and level; where it is otherwise for some of its targets, one for those."""
+    whose: dict[str, list[str]] = {}
+    for delay in delays:
+        line = f"{delay.rule:<24} {delay.level} → {delay.plan or 'told':<14} {delay.describe()}"
+        whose.setdefault(line, []).append(delay.target)
+    for line, names in whose.items():
+        few = f"all {len(names)} targets" if len(names) == len(targets) else format_names(names)
+        yield f"{line} ({few})" if len(targets) > 1 else line
 
 
 def _explain(checked: Config, name: str, *, as_json: bool) -> int:

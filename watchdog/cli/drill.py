@@ -7,6 +7,7 @@ import dataclasses
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_executor, open_journal
+from watchdog.cli.dry_run import plan_of
 from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
@@ -41,7 +42,9 @@ def rehearse(options: argparse.Namespace) -> int:
         if name not in loaded.targets:
             raise WatchdogError(unknown_name("target", name, loaded.targets))
     with open_executor() as executor:
-        rows = {name: rehearse_plan(plan, loaded.targets[name], executor) for name in names}
+        rows = {
+            name: rehearse_plan(plan_of(loaded, options.plan, name), loaded.targets[name], executor) for name in names
+        }
     for name in names:
         latched = journal.targets.find_latch_reason(name)
         if latched is not None and plan.kind == "repair":
@@ -62,7 +65,11 @@ def rehearse(options: argparse.Namespace) -> int:
 def _targets_of(loaded: Config, plan: str) -> list[str]:
     """The targets for which a rule starts the plan, or that a plan started by a rule falls back on; else all of them."""
     starts = {plan} | {name for name, known in loaded.plans.items() if getattr(known, "exhausted", None) == plan}
-    found = {rule.target for rule in loaded.rules.values() if rule.crit is not None and rule.crit.plan in starts}
+    found = {
+        target
+        for (_, target), rule in loaded.rules_by_target.items()
+        if rule.crit is not None and rule.crit.plan in starts
+    }
     return [name for name in loaded.targets if name in found] or list(loaded.targets)
 
 

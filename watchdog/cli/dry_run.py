@@ -18,17 +18,25 @@ from watchdog.documents.problems import format_names, unknown_name
 from watchdog.plans.models import Halt, Repair, phase_steps
 
 
+def plan_of(loaded: config.Config, name: str, target: str) -> Halt | Repair:
+    """What a plan is for a target. Raises WatchdogError: the target lacks a variable that stands in it."""
+    plan = loaded.plan(name, target)
+    if plan is None:
+        raise WatchdogError(f"{name} needs a variable that {target} does not have — add it to the target's vars")
+    return plan
+
+
 def dry_run(options: argparse.Namespace) -> int:
     """Every step is looked at as things are now: what an earlier step would change is not done for the later ones."""
     loaded = config.load(options.config, environ=os.environ)
-    plan = loaded.plans.get(options.plan)
-    if plan is None:
+    if options.plan not in loaded.plans:
         raise WatchdogError(unknown_name("plan", options.plan, loaded.plans))
     name = options.target or (next(iter(loaded.targets)) if len(loaded.targets) == 1 else None)
     if name is None:
         raise WatchdogError(f"say which target with --target: {format_names(loaded.targets)}")
     if name not in loaded.targets:
         raise WatchdogError(unknown_name("target", name, loaded.targets))
+    plan = plan_of(loaded, options.plan, name)
     names = [level.name for level in plan.levels]
     if options.level is not None and options.level not in names:
         raise WatchdogError(f"plan {options.plan} has no level {options.level!r}: {', '.join(names)}")
@@ -46,8 +54,12 @@ def dry_run(options: argparse.Namespace) -> int:
         return 1 if failed else 0
     for step in previews:
         print_line(f"{step['row']}: {step['say']}")
-        print_lines(step["error"] or step["change"] or "nothing to change", indent="    ")
+        print_lines(step["error"] or step["change"] or _describe_nothing(step["nothing"]), indent="    ")
     return 1 if failed else 0
+
+
+def _describe_nothing(reason: str | None) -> str:
+    return "nothing to change" if reason is None else f"nothing to change: {reason}"
 
 
 def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action, ...]]]:
@@ -57,7 +69,7 @@ def _plan_rows(plan: Halt | Repair, first: int) -> list[tuple[str, tuple[Action,
 
 
 def _preview_step(row: str, template: Action, location: Target, executor: Executor) -> dict[str, Any]:
-    known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "error": None}
+    known: dict[str, Any] = {"row": row, "say": template.describe(), "change": "", "nothing": None, "error": None}
     try:
         action = executor.act_as_owner(template.bind(location), location)
         known["say"] = action.describe()
@@ -65,6 +77,8 @@ def _preview_step(row: str, template: Action, location: Target, executor: Execut
         # A unit that runs now may be stopped by the time that a later level starts it: only what lasts is so already.
         if action.state(before) != "after" or not action.persistent:
             known["change"] = action.preview(before)
+        else:
+            known["nothing"] = action.noop_reason(before)
     except ActionError as error:
         known["error"] = f"would fail: {error}"
     return known

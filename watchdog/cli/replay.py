@@ -100,7 +100,9 @@ def _load_history(options: argparse.Namespace, checked: Config, every: Millis | 
     within = loader.ALL_TIME
     if options.start is not None and (last := loader.last_sample_time(options.history)) is not None:
         within = (parse_moment(options.start, last) - max(read.values(), default=0), last)
-    pages = loader.load(options.history, metrics=read, span=span, within=within)
+    pages = loader.load(
+        options.history, metrics=read, span=span, within=within, target_by_source=checked.target_by_source
+    )
     return pages, loader.time_span(pages)[1]
 
 

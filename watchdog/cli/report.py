@@ -91,7 +91,7 @@ def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     if given is None and not own.is_file():
         return None
     try:
-        return loader.load(given or [str(own)])
+        return loader.load(given or [str(own)], target_by_source=config.target_by_source)
     except loader.HistoryError as error:
         if given is not None:
             raise

@@ -29,7 +29,7 @@ def describe_changes(old: Config, new: Config) -> list[str]:
     """``3 rules changed: a, b, c``, ``1 plan added: d`` …; empty when the files say the same."""
     found: list[str] = []
     for section in SECTIONS:
-        before, after = getattr(old, section), getattr(new, section)
+        before, after = _entries(old, section), _entries(new, section)
         for verb, names in _diff_names(before, after):
             if names:
                 few = ", ".join(names[:_MAX_NAMES]) + (
@@ -37,6 +37,17 @@ def describe_changes(old: Config, new: Config) -> list[str]:
                 )
                 found.append(f"{len(names)} {_SECTION_NOUNS[section]}{'' if len(names) == 1 else 's'} {verb}: {few}")
     return found
+
+
+def _entries(config: Config, section: str) -> Mapping[str, Any]:
+    """What stands under a section, by name; of a rule, what it is for each of its targets."""
+    if section != "rules":
+        found: Mapping[str, Any] = getattr(config, section)
+        return found
+    rules: dict[str, dict[str, Any]] = {}
+    for (name, target), rule in config.rules_by_target.items():
+        rules.setdefault(name, {})[target] = rule
+    return rules
 
 
 def _diff_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

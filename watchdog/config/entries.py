@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from watchdog.config import interpolate
+from watchdog.config import interpolate, per_target
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import Defaults, History, Reload, Web
+from watchdog.config.variables import has_places
 from watchdog.core.model import ConfigModel
 from watchdog.core.target import Target
 from watchdog.documents.document import Document
@@ -21,7 +22,7 @@ from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier
 from watchdog.plans.models import Plan
 from watchdog.promql import RecordingRules
-from watchdog.rules import Kpi, Rule
+from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
 MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload")
@@ -56,7 +57,16 @@ class Entry:
     raw: Any
     """As it stands in the file."""
     model: Any = None
-    """None: something is wrong with it."""
+    """None: something is wrong with it. Where it is otherwise for some target, what it is for the first."""
+    variants: dict[str, Any] = field(default_factory=dict)
+    """Of a rule: what it is for each of its targets. Of a KPI or a plan that `varies`: for those that have its variables."""
+    varies: bool = False
+
+    def distinct_models(self) -> list[Any]:
+        """What it is, once each: one where it is the same for all its targets."""
+        if not self.variants or not (self.varies):
+            return [] if self.model is None else [self.model]
+        return list({id(model): model for model in self.variants.values()}.values())
 
     @property
     def file_line(self) -> str:
@@ -74,6 +84,8 @@ class Draft:
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in SECTION_NOUNS})
     defaults: list[Entry] = field(default_factory=list)
     recordings: RecordingRules = field(default_factory=dict)
+    variables: frozenset[str] = frozenset()
+    """Names that stand in the `vars` of any target."""
     prometheus_rules: Collection[str] = ()
     """Rules that stand in Prometheus's format."""
     state: str | None = None
@@ -91,6 +103,13 @@ class Draft:
         entry = self.entries[section].get(name)
         return None if entry is None else entry.model
 
+    def model_for(self, section: str, name: str, target: str) -> Any:
+        """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it."""
+        entry = self.entries[section].get(name)
+        if entry is None:
+            return None
+        return entry.variants.get(target) if entry.varies else entry.model
+
     def models(self, section: str) -> dict[str, Any]:
         return {name: entry.model for name, entry in self.entries[section].items() if entry.model is not None}
 
@@ -105,9 +124,14 @@ def build_draft(
     """Reads every entry of every document; what is wrong stands in the documents' ``problems``."""
     documents = [*([main] if main is not None else []), *rules]
     result = Draft(documents, main, folder, environ, recordings=recordings or {})
-    for document in documents:
-        if _check_top_level(document, document is main):
-            _add_document(result, document)
+    whole = [document for document in documents if _check_top_level(document, document is main)]
+    for document in whole:
+        _add_sections(result, document, ("sources", "channels", "targets"))
+        if document is main:
+            _settings(result, document)
+    result.variables = frozenset[str]().union(*(target.vars for target in result.models("targets").values()))
+    for document in whole:  # by now it is known what targets there are, and what their variables say
+        _add_sections(result, document, ("kpis", "rules", "plans"))
     return result
 
 
@@ -133,17 +157,15 @@ def _check_top_level(document: Document, is_main: bool) -> bool:
     return True
 
 
-def _add_document(draft: Draft, document: Document) -> None:
-    defaults = _defaults(draft, document)
+def _add_sections(draft: Draft, document: Document, sections: Sequence[str]) -> None:
     keys = MAIN_KEYS if document is draft.main else RULE_KEYS
-    for section in SECTION_NOUNS:
+    defaults = _defaults(draft, document) if "rules" in sections else {}
+    for section in sections:
         if section in keys:
             for entry in _entries(document, section):
                 if document.has_too_many_problems:
                     break
                 _add_entry(draft, section, entry, defaults)
-    if document is draft.main:
-        _settings(draft, document)
 
 
 def _section(document: Document, key: str, kind: type) -> Any:
@@ -193,9 +215,15 @@ def _add_entry(draft: Draft, section: str, entry: Entry, defaults: Mapping[str, 
     if expands_environment(section):
         entry.model = _build_with_environment(draft, models, entry)
         return
-    raw = _with_defaults(entry.raw, defaults) if section == "rules" else entry.raw
-    entry.node = replace(entry.node, raw=interpolate.absolute_paths(raw, models, draft.folder, draft.environ))
-    entry.model = build_model(entry.node, models)
+    if section == "rules":
+        per_target.build_rule(draft, entry, _with_defaults(entry.raw, defaults), models, build_model)
+    elif section == "targets":
+        entry.node = replace(entry.node, raw=interpolate.absolute_paths(entry.raw, models, draft.folder, draft.environ))
+        entry.model = build_model(entry.node, models)
+        if entry.name == ALL_TARGETS:
+            entry.node.report(position, "all means every target", "call this one something else")
+    else:
+        per_target.build_shared(draft, entry, models, build_model)
 
 
 def expands_environment(section: str) -> bool:
@@ -255,6 +283,8 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     if raw_defaults is None:
         return {}
     node = ConfigNode(document, ("defaults",), raw_defaults)
+    if has_places(raw_defaults, draft.variables):
+        node = replace(node, raw=per_target.fill_for_any(draft, node, raw_defaults))
     model = build_model(node, (Defaults,))
     draft.defaults.append(Entry("defaults", node, raw_defaults, model))
     if not isinstance(raw_defaults, dict):
@@ -262,7 +292,7 @@ def _defaults(draft: Draft, document: Document) -> Mapping[str, Any]:
     valid = {
         key: value
         for key, value in raw_defaults.items()
-        if value is not None and (model or _is_valid(node, key, value))
+        if value is not None and (model or _is_valid(node, key, node.raw[key]))
     }
     return valid if model or "target" not in raw_defaults else {"target": ""} | valid
 

@@ -8,6 +8,7 @@ from watchdog.actions import AnyAction
 from watchdog.config.latency import Delay, worst_delays
 from watchdog.config.models import Config
 from watchdog.core.units import format_duration, format_value, is_relative
+from watchdog.documents.problems import format_names
 from watchdog.plans.models import Halt, Level, Repair, effective_verify
 from watchdog.promql import PromqlError, may_return_multiple_series, parse, required_lookback
 from watchdog.rules import Check, Kpi, Learn, Rule
@@ -15,17 +16,41 @@ from watchdog.tsdb.labels import LOOKBACK_DELTA
 
 
 def explain_rule(config: Config, name: str) -> str:
-    """The paragraph for one rule. Raises KeyError when there is none of that name."""
-    rule = config.rules[name]
-    kpi = config.kpis.get(rule.kpi or "")
-    checks = {check.level: check for check in config.checks if check.rule == name}
-    delays_by_level = {delay.level: delay for delay in worst_delays(config) if delay.rule == name}
+    """The paragraph for one rule; of one that is otherwise for some of its targets, one for each way it is.
+
+    Raises KeyError when there is none of that name.
+    """
+    if name not in config.rules:
+        raise KeyError(name)
+    delays = worst_delays(config)
+    alike: dict[str, list[str]] = {}
+    for target in config.targets_of(name):
+        rule, crit = config.rule(name, target), config.rule(name, target).crit
+        plan = None if crit is None else config.plan(crit.plan, target)
+        said = (rule.model_copy(update={"targets": ()}), config.kpi(rule.kpi, target), plan)
+        alike.setdefault(repr(said), []).append(target)
+    paragraphs = []
+    for first, *others in alike.values():
+        mine = [delay for delay in delays if (delay.rule, delay.target) == (name, first)]
+        text = _explain_for(config, config.rule(name, first), mine)
+        paragraphs.append(f"{text} The same holds for {format_names(others)}." if others else text)
+    return "\n\n".join(paragraphs)
+
+
+def _explain_for(config: Config, rule: Rule, delays: Sequence[Delay]) -> str:
+    name, target = rule.name, rule.target
+    kpi = config.kpi(rule.kpi, target)
+    if kpi is not None:
+        kpi = kpi.model_copy(update={"expr": config.expr_of(kpi.expr, target)})
+    checks = {check.level: check for check in config.checks if (check.rule, check.target) == (name, target)}
+    delays_by_level = {delay.level: delay for delay in delays}
     sentences = [_kpi_sentence(rule, kpi)]
     for level in ("warn", "crit"):
         if level in checks:
             sentences += _threshold_sentences(config, rule, kpi, checks[level], delays_by_level[level])
-    if rule.crit is not None and rule.crit.plan in config.plans:
-        sentences += _plan_sentences(config, rule.crit.plan or "", config.plans[rule.crit.plan or ""], rule.target)
+    plan = None if rule.crit is None else config.plan(rule.crit.plan, target)
+    if rule.crit is not None and plan is not None:
+        sentences += _plan_sentences(config, rule.crit.plan or "", plan, target)
     sentences += [
         *_evidence_sentences(rule, kpi),
         _missing_sentence(rule),

@@ -10,7 +10,7 @@ from watchdog.config.models import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.rules import Check, queries
+from watchdog.rules import Check
 
 ROUND_INTERVAL: Millis = 1_000
 """From one round to the next; new samples are judged as they come."""
@@ -33,6 +33,7 @@ class Delay(NamedTuple):
 
     judged: bool = True
     """False: no value trips this level, only missing data does."""
+    target: str = ""
 
     @property
     def worst(self) -> Millis | None:
@@ -54,7 +55,7 @@ def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
     every: dict[str, Millis] = {name: source.every for name, source in config.sources.items()}
-    kpis = queries(config.kpis, config.rules)
+    kpis = config.queries()
     reads: dict[str, Millis | None] = {}
     for name, kpi in kpis.items():
         try:
@@ -88,4 +89,4 @@ def _delay(check: Check, read: Millis | None) -> Delay:
     held = (patience.n - 1) * (read or 0) if patience.m else by_time
     trips = check.missing.then == check.level and read is not None
     missing = STALE_AFTER_READS * (read or 0) + check.missing.after + 2 * ROUND_INTERVAL if trips else None
-    return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None)
+    return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None, check.target)

@@ -53,19 +53,20 @@ def lint_warning(node: ConfigNode, position: Position, what: str, cure: str) -> 
 def entry_expressions(draft: Draft) -> Iterator[tuple[Entry, KeyPath, str]]:
     """Every PromQL text with its place."""
     for entry in _valid_entries(draft, "kpis"):
-        yield entry, ("expr",), entry.model.expr
-        if entry.model.needs is not None:
-            yield entry, ("needs",), entry.model.needs
-    for entry in _valid_entries(draft, "rules"):
-        rule: Rule = entry.model
+        for kpi in entry.distinct_models():
+            yield entry, ("expr",), kpi.expr
+            if kpi.needs is not None:
+                yield entry, ("needs",), kpi.needs
+    for entry, rule in ((each, rule) for each in _valid_entries(draft, "rules") for rule in each.distinct_models()):
         if rule.only is not None and rule.only.when is not None:
             yield entry, ("only", "when"), rule.only.when
         for level, threshold in (("warn", rule.warn), ("crit", rule.crit)):
             if threshold is not None and threshold.expr is not None:
                 yield entry, (level, "expr"), threshold.expr
     for entry in _valid_entries(draft, "plans"):
-        for path, verify in verify_blocks(entry.model):
-            yield from ((entry, (*path, "that", index), text) for index, text in enumerate(verify.that))
+        for plan in entry.distinct_models():
+            for path, verify in verify_blocks(plan):
+                yield from ((entry, (*path, "that", index), text) for index, text in enumerate(verify.that))
 
 
 def verify_blocks(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Verify]]:
@@ -191,14 +192,14 @@ def _at_modifier(node: Node) -> object:
 
 
 def _lint_checks(draft: Draft, checks: Iterable[Check], intervals: SourceIntervals) -> Iterator[Problem]:
-    levels: dict[str, dict[str, Check]] = {}
+    levels: dict[tuple[str, str], dict[str, Check]] = {}
     for check in checks:
-        levels.setdefault(check.rule, {})[check.level] = check
-    for name, by_level in levels.items():
+        levels.setdefault((check.rule, check.target), {})[check.level] = check
+    for (name, target), by_level in levels.items():
         entry = draft.entries["rules"].get(name)
-        if entry is None or entry.model is None:
+        if entry is None or target not in entry.variants:
             continue
-        rule: Rule = entry.model
+        rule: Rule = entry.variants[target]
         exprs = {level: _try_parse(_level_expr(draft, rule, level) or "") for level in by_level}
         for level, check in by_level.items():
             expr = exprs[level]
@@ -224,7 +225,7 @@ def _lint_checks(draft: Draft, checks: Iterable[Check], intervals: SourceInterva
 
 def _lint_cold_start(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iterator[Problem]:
     """Missing data that trips, over a window that is missing data itself until it is covered."""
-    kpi = draft.model("kpis", rule.kpi) if rule.kpi else None
+    kpi = draft.model_for("kpis", rule.kpi, rule.target) if rule.kpi else None
     span = max((node.span for node in walk_nodes(expr.node) if isinstance(node, RangeFunctionCall)), default=0)
     if span > rule.if_missing.after and (kpi is None or (kpi.needs is None and kpi.since is None)):
         yield lint_warning(
@@ -240,7 +241,7 @@ def _level_expr(draft: Draft, rule: Rule, level: str) -> str | None:
     threshold = rule.warn if level == "warn" else rule.crit
     if threshold is not None and threshold.expr is not None:
         return threshold.expr
-    kpi = draft.model("kpis", rule.kpi) if rule.kpi else None
+    kpi = draft.model_for("kpis", rule.kpi, rule.target) if rule.kpi else None
     return None if kpi is None else str(kpi.expr)
 
 
@@ -361,20 +362,20 @@ def _lint_plans(draft: Draft, intervals: SourceIntervals) -> Iterator[Problem]:
                 f"nothing starts the plan {shorten(name)}",
                 "name it in a rule's crit or as a plan's exhausted, or delete it",
             )
-        if entry.model is not None:
-            yield from _lint_give_up(entry, intervals)
+        for plan in entry.distinct_models():
+            yield from _lint_give_up(entry, plan, intervals)
 
 
-def _lint_give_up(entry: Entry, intervals: SourceIntervals) -> Iterator[Problem]:
+def _lint_give_up(entry: Entry, plan: Halt | Repair, intervals: SourceIntervals) -> Iterator[Problem]:
     """Levels that end before they can be proven."""
-    for index, level in enumerate(entry.model.levels):
-        verify = effective_verify(entry.model, level)
+    for index, level in enumerate(plan.levels):
+        verify = effective_verify(plan, level)
         position = entry.node.key_position("levels", index, "verify")
         least = verify.settle + verify.quiet
         slow = max(
             (intervals.slowest(expr) for text in verify.that if (expr := _try_parse(text)) is not None), default=0
         )
-        if isinstance(entry.model, Repair) and verify.give_up < least:
+        if isinstance(plan, Repair) and verify.give_up < least:
             yield lint_warning(
                 entry.node,
                 position,

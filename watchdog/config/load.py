@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from watchdog.config.entries import MAIN_KEYS, RULE_KEYS, SECTION_NOUNS, Draft, build_draft, expands_environment
 from watchdog.config.interpolate import without_secrets
+from watchdog.config.look import LookResult, look_at_plans
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
 from watchdog.config.permissions import find_unsafe_files, find_unsafe_references
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
+from watchdog.core.executor import Executor
 from watchdog.core.protocols import Source
 from watchdog.documents.document import Document
 from watchdog.documents.problems import ConfigError, Problem
@@ -89,6 +91,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         checks=(),
         fingerprint="",
         files=(),
+        **_by_target(partial, models["rules"]),
     )
 
 
@@ -153,10 +156,12 @@ def check_files(
     *,
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
+    look: Executor | None = None,
 ) -> tuple[Config | None, list[Problem]]:
     """The same for any files and folders; with mistakes there is no Config.
 
-    `probe` reads the sources, when what they deliver shall be held against the expressions.
+    `probe` reads the sources, when what they deliver shall be held against the expressions. `look`: who is asked whether what
+    the plans name is there.
 
     Without a ``watchdog.yaml`` among them, channels and sources stay unchecked (``Config.unchecked`` says so). Names
     that single rule files refer to may be defined in other files of their folder.
@@ -203,7 +208,7 @@ def check_files(
         [path for key, path in beside.items() if key not in requested and key not in mains and not _is_main_file(path)],
         first.parent if main_files else first.parent.parent,
     )
-    config, found_problems = _build(files, environ, probe)
+    config, found_problems = _build(files, environ, probe, look=look)
     problems += found_problems
     return (None if problems else config), sorted(set(problems))
 
@@ -213,9 +218,10 @@ def _build(
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None = None,
     uid: int | None = None,
+    look: Executor | None = None,
 ) -> tuple[Config | None, list[Problem]]:
     with _gc_paused():
-        return _build_config(files, environ, probe, uid)
+        return _build_config(files, environ, probe, uid, look)
 
 
 @contextmanager
@@ -235,6 +241,7 @@ def _build_config(
     environ: Mapping[str, str],
     probe: Callable[[Mapping[str, Source]], ProbeResult] | None,
     uid: int | None,
+    look: Executor | None,
 ) -> tuple[Config | None, list[Problem]]:
     main = load_document(files.main, _display_path(files.main)) if files.main is not None else None
     requested = [load_document(path, _display_path(path)) for path in files.rules]
@@ -248,6 +255,7 @@ def _build_config(
     draft = build_draft(main, [*beside, *requested], files.folder.absolute(), environ, imported.recordings)
     draft.prometheus_rules = imported.prometheus_alerts
     checks, warnings = validate(draft)
+    seen = LookResult([], []) if look is None else look_at_plans(draft, look)
     documents = [*([main] if main is not None else []), *requested]
     problems = sorted({problem for document in documents for problem in document.problems})
     if not problems and uid is not None:
@@ -261,7 +269,7 @@ def _build_config(
     own_rules = {name for name, entry in draft.entries["rules"].items() if entry.node.document.file in names}
     models = {section: draft.models(section) for section in SECTION_NOUNS}
     unchecked = [] if main is not None else [f"channels and sources are not checked: no {MAIN_FILE} beside the rules"]
-    unchecked += imported.notes
+    unchecked += [*imported.notes, *seen.notes]
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
         sources=models["sources"],
@@ -282,11 +290,36 @@ def _build_config(
         fingerprint=_fingerprint(draft, names, imported),
         files=tuple(path.absolute() for path in (*([files.main] if files.main else []), *files.rules)),
         unchecked=tuple(unchecked),
-        warnings=tuple(sorted([*(each for each in warnings if each.file in names), *unsafe])),
+        warnings=tuple(sorted({*(each for each in (*warnings, *seen.warnings) if each.file in names), *unsafe})),
         prometheus_alerts={name: alert for name, alert in imported.prometheus_alerts.items() if name in own_rules},
         recordings=imported.recordings,
+        **_by_target(draft, own_rules),
     )
     return config, []
+
+
+def _by_target(draft: Draft, own_rules: Collection[str]) -> dict[str, Any]:
+    """What rules, KPIs and plans are for each target, as fields of a Config."""
+    varying = {
+        (section, name): entry
+        for section in ("kpis", "plans")
+        for name, entry in draft.entries[section].items()
+        if entry.varies
+    }
+    return {
+        "rules_by_target": {
+            (name, target): rule
+            for name, entry in draft.entries["rules"].items()
+            if name in own_rules
+            for target, rule in entry.variants.items()
+        },
+        "varying": frozenset(varying),
+        "variants": {
+            (section, name, target): model
+            for (section, name), entry in varying.items()
+            for target, model in entry.variants.items()
+        },
+    }
 
 
 def _import_prometheus_rules(documents: Sequence[tuple[Path, Document]]) -> ImportedRules:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -16,8 +16,21 @@ from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
 from watchdog.notifiers import AnyNotifier
 from watchdog.plans.models import Plan
-from watchdog.promql import Expr, RecordingRules, expand_recordings, parse
-from watchdog.rules import Check, Kpi, Missing, Only, Patience, Rule, StaticLabels, parse_patience
+from watchdog.promql import Expr, RecordingRules, expand_recordings, parse, restrict_selectors
+from watchdog.rules import (
+    THRESHOLD_LEVELS,
+    Check,
+    Kpi,
+    Missing,
+    Only,
+    Patience,
+    Rule,
+    StaticLabels,
+    condition_kpi,
+    parse_patience,
+    query_name,
+    scoped_query,
+)
 from watchdog.sources import AnySource
 
 if TYPE_CHECKING:
@@ -91,8 +104,8 @@ class History(ConfigModel):
 class Defaults(ConfigModel):
     """What the rules of one file say unless they say it themselves."""
 
-    target: str | None = None
-    """The target that they speak for."""
+    target: str | FrozenList[str] | None = None
+    """The target that they speak for, a list of them, or `all`."""
     if_missing: Missing | None = None
     """What to do when there is nothing to judge by."""
     notify: FrozenList[str] | None = None
@@ -123,11 +136,13 @@ class Config:
     """None: nothing outlives a restart."""
     targets: Mapping[str, Target]
     kpis: Mapping[str, Kpi]
+    """By name, as the first target that has its variables has it: ask `kpi` for another's."""
     rules: Mapping[str, Rule]
-    """With the defaults of their files filled in."""
+    """By name, with the defaults of their files filled in; likewise: ask `rule`, or go through `rules_by_target`."""
     plans: Mapping[str, Plan]
+    """By name, likewise: ask `plan`."""
     checks: tuple[Check, ...]
-    """One per rule and level, in file order, limits in numbers."""
+    """One per rule, target and level, in file order, limits in numbers."""
     fingerprint: str
     """SHA-256 over what the files say, comments, layout and secrets left out."""
     files: tuple[Path, ...]
@@ -138,7 +153,91 @@ class Config:
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)
+    rules_by_target: Mapping[tuple[str, str], Rule] = field(default_factory=dict)
+    """(rule, target) → what the rule is for that target, in file order."""
+    variants: Mapping[tuple[str, str, str], Any] = field(default_factory=dict)
+    """(`kpis` or `plans`, name, target) → what it is there, of those in which variables stand. Missing: the target lacks one."""
+    varying: frozenset[tuple[str, str]] = frozenset()
+    """(`kpis` or `plans`, name) of those."""
+
+    def rule(self, name: str, target: str) -> Rule:
+        """What a rule is for one of its targets. Raises KeyError."""
+        return self.rules_by_target[name, target]
+
+    def rules_of(self, target: str) -> list[Rule]:
+        return [rule for (_, of), rule in self.rules_by_target.items() if of == target]
+
+    def targets_of(self, rule: str) -> list[str]:
+        """The targets that a rule speaks for."""
+        return [target for name, target in self.rules_by_target if name == rule]
+
+    def kpi(self, name: str | None, target: str) -> Kpi | None:
+        """What a KPI is for a target; None: there is none, or the target lacks a variable that stands in it."""
+        found: Kpi | None = self._variant("kpis", name, target, self.kpis)
+        return found
+
+    def plan(self, name: str | None, target: str) -> Plan | None:
+        """What a plan is for a target; None: likewise."""
+        found: Plan | None = self._variant("plans", name, target, self.plans)
+        return found
+
+    def _variant(self, section: str, name: str | None, target: str, known: Mapping[str, Any]) -> Any:
+        if name is None or (section, name) not in self.varying:
+            return known.get(name or "")
+        return self.variants.get((section, name, target))
+
+    @property
+    def target_by_source(self) -> dict[str, str] | None:
+        """Source → the target whose own it is. None: no target says so, and everything is everybody's."""
+        if not self.has_own_sources:
+            return None
+        return {source: name for name, target in self.targets.items() for source in target.sources or ()}
+
+    @property
+    def has_own_sources(self) -> bool:
+        """Whether any target says what is its own; then each sees that and what is nobody's."""
+        return any(target.sources is not None for target in self.targets.values())
+
+    def is_scoped(self, kpi: str | None) -> bool:
+        """Whether each target has a query of its own where a rule shows this KPI."""
+        return self.has_own_sources or ("kpis", kpi or "") in self.varying
+
+    def queries(self) -> dict[str, Kpi]:
+        """Everything that is evaluated to judge: KPIs, and each `expr:` as a KPI without a name of its own; with expressions as
+        they are asked, and under names that say of which target where that makes a difference."""
+        found = {name: kpi for name, kpi in self.kpis.items() if not self.is_scoped(name)}
+        for name in self.kpis if self.targets else ():
+            target = next(iter(self.targets))  # of one that no rule judges people may still want to know the value
+            if self.is_scoped(name) and (kpi := self.kpi(name, target)) is not None:
+                found[scoped_query(name, target, scoped=True)] = self._as_asked(kpi, target)
+        for (_, target), rule in self.rules_by_target.items():
+            scoped, kpi = self.is_scoped(rule.kpi), self.kpi(rule.kpi, target)
+            if rule.kpi is not None and kpi is not None:
+                name = scoped_query(rule.kpi, target, scoped=scoped)
+                found.setdefault(name, self._as_asked(kpi, target))
+            for level in THRESHOLD_LEVELS:
+                threshold = rule.threshold(level)
+                if threshold is not None and threshold.expr is not None:
+                    condition = condition_kpi(threshold.expr, kpi)
+                    found.setdefault(query_name(rule, level, scoped=scoped), self._as_asked(condition, target))
+        return found
+
+    def _as_asked(self, kpi: Kpi, target: str) -> Kpi:
+        if not self.has_own_sources:
+            return kpi
+        needs = None if kpi.needs is None else self.expr_of(kpi.needs, target)
+        return kpi.model_copy(update={"expr": self.expr_of(kpi.expr, target), "needs": needs})
+
+    def expr_of(self, text: str, target: str) -> str:
+        """An expression as it is asked for a target: it sees its own series and those that are nobody's. Of what cannot be
+        read, the text itself."""
+        return restrict_selectors(text, own_or_shared(target)) if self.has_own_sources else text
 
     def parse_expr(self, text: str) -> Expr:
         """An expression of this configuration, with all that is recorded filled in. Raises PromqlError."""
         return expand_recordings(parse(text), self.recordings)
+
+
+def own_or_shared(target: str) -> str:
+    """The matcher of what is a target's own or nobody's: ``target=~"alpha|"``."""
+    return f'target=~"{re.escape(target).replace(chr(92), 2 * chr(92))}|"'

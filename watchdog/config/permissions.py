@@ -96,14 +96,17 @@ def _named_programs(draft: Draft) -> Iterator[_NamedProgram]:
         for target in sorted(users.get(name, targets if len(targets) == 1 else ())):
             if target not in targets:
                 continue
-            for path, step in plan_steps(entry.model):
+            plan = draft.model_for("plans", name, target)
+            if plan is None:
+                continue
+            for path, step in plan_steps(plan):
                 try:
                     calls = step.bind(targets[target]).programs()
                 except ActionError:
                     continue  # reported where it stands
                 for call in calls:
                     yield _NamedProgram(entry, (*path, call.key), target, call)
-            for path, verify in verify_blocks(entry.model):
+            for path, verify in verify_blocks(plan):
                 if verify.run:
                     call = ProgramCall(verify.run, "run", targets[target].repo, None, verify.inherit)
                     yield _NamedProgram(entry, (*path, "run"), target, call)
@@ -112,7 +115,8 @@ def _named_programs(draft: Draft) -> Iterator[_NamedProgram]:
 def _unsafe_secrets(draft: Draft, uid: int | None) -> Iterator[Problem]:
     for section in ("sources", "channels", "plans"):
         for entry in draft.entries[section].values():
-            for path, file in _secret_files(entry.model):
+            for path, file in _secret_files(tuple(entry.distinct_models())):
+                path = path[1:]
                 for each in find_untrusted([Path(file)], None if uid is None else (uid,)):
                     yield _reference(entry, path, f"{path[-1]} is read", each)
 

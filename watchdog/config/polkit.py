@@ -32,11 +32,12 @@ def unit_operations(config: Config, resolve: Callable[[str], str]) -> list[str]:
 
     `resolve`: a unit's name as the files have it → as systemd has it, which is what polkit is asked with.
     """
-    targets = list(config.targets.values()) or [Target()]
+    targets = dict(config.targets) or {"": Target()}
     found: dict[tuple[str, str], None] = {}
-    for plan in config.plans.values():
-        for step in all_steps(plan):
-            for target in targets:
+    for plan_name in config.plans:
+        for name, target in targets.items():
+            plan = config.plan(plan_name, name)
+            for step in () if plan is None else all_steps(plan):
                 try:
                     found |= dict.fromkeys(step.bind(target).unit_operations)
                 except ActionError:  # no plan for this target

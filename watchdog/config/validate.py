@@ -10,6 +10,8 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.lint import lint, verify_blocks
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
+from watchdog.config.source_targets import validate_source_targets
+from watchdog.config.variables import names_in
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
@@ -17,22 +19,24 @@ from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, shorten, suggest
 from watchdog.plans.models import Halt, Level, Repair
 from watchdog.promql import PromqlError, detects_absence, expand_recordings, parse
-from watchdog.rules import Check, Kpi, Rule, ThresholdError, unknown_placeholders
+from watchdog.rules import ALL_TARGETS, THRESHOLD_LEVELS, Check, Kpi, Rule, ThresholdError, unknown_placeholders
 
-THRESHOLD_LEVELS: tuple[Literal["warn", "crit"], ...] = ("warn", "crit")
 LEAVE_RUNNING = "leave-running"
 
 
 def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     """The compiled checks and the warnings; what is wrong goes to the documents' ``problems``."""
     for entry in _valid_entries(draft, "kpis"):
-        _validate_kpi(draft, entry)
+        for kpi in entry.distinct_models():
+            _validate_kpi(draft, entry, kpi)
     for defaults in draft.defaults:
         if defaults.model is not None:
             _validate_references(draft, defaults, defaults.model)
     checks = [check for entry in _valid_entries(draft, "rules") for check in _validate_rule(draft, entry)]
     for entry in _valid_entries(draft, "plans"):
-        _validate_plan(draft, entry)
+        for plan in entry.distinct_models():
+            _validate_plan(draft, entry, plan)
+    validate_source_targets(draft)
     _validate_steps(draft)
     return tuple(checks), list(lint(draft, checks))
 
@@ -62,8 +66,7 @@ def _report_error(node: ConfigNode, position: Position, text: str) -> None:
     node.report(position, shorten_sentence(what), shorten_sentence(cure))
 
 
-def _validate_kpi(draft: Draft, entry: Entry) -> None:
-    kpi: Kpi = entry.model
+def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:
     _validate_expression(draft, kpi.expr, entry.node, ("expr",))
     if kpi.needs is not None:
         _validate_expression(draft, kpi.needs, entry.node, ("needs",))
@@ -76,8 +79,15 @@ def _validate_kpi(draft: Draft, entry: Entry) -> None:
 def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
     """Target and channels, where they are said: what is inherited was checked where it stands."""
     written, node = entry.raw, entry.node
-    if written.get("target") is not None:
-        _report_unknown(draft, "targets", model.target, node, node.value_position("target"))
+    said = written.get("target")
+    for index, name in enumerate(said if isinstance(said, list) else [said] if said is not None else []):
+        at = node.value_position("target", index) if isinstance(said, list) else node.value_position("target")
+        if name == ALL_TARGETS and said not in (ALL_TARGETS, [ALL_TARGETS]):
+            node.report(at, "all is every target, and stands alone", "say target: all")
+        elif name != ALL_TARGETS:
+            _report_unknown(draft, "targets", name, node, at)
+        elif not draft.entries["targets"] and draft.complete:
+            node.report(at, "there is no target", "define it under targets:")
     if draft.main is not None and written.get("notify") is not None:
         for index, channel in enumerate(model.notify):
             _report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
@@ -85,10 +95,42 @@ def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
 
 def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
     rule: Rule = entry.model
-    node = entry.node
     _validate_references(draft, entry, rule)
     if rule.kpi is not None:
-        _report_unknown(draft, "kpis", rule.kpi, node, node.value_position("kpi"))
+        _report_unknown(draft, "kpis", rule.kpi, entry.node, entry.node.value_position("kpi"))
+    seen: set[tuple[int, int]] = set()
+    checks = []
+    for target, variant in entry.variants.items():
+        thresholds = id(variant.warn), id(variant.crit)  # of targets for which it is the same they are the same ones
+        if thresholds not in seen:
+            _validate_variant(draft, entry, variant)
+        seen.add(thresholds)
+        _report_missing_variables(draft, entry, variant, target)
+        checks += _variant_checks(draft, entry, variant)
+    return checks
+
+
+def _report_missing_variables(draft: Draft, entry: Entry, rule: Rule, target: str) -> None:
+    """A KPI or a plan in which a variable stands that this target does not have."""
+    node = entry.node
+    plan = rule.crit.plan if rule.crit is not None else None
+    for section, name, path in (("kpis", rule.kpi, ("kpi",)), ("plans", plan, ("crit", "plan"))):
+        user = draft.entries[section].get(name or "")
+        if user is None or not user.varies or user.model is None or target in user.variants:
+            continue
+        known = draft.model("targets", target)
+        missing = sorted((names_in(user.raw) & draft.variables) - (set() if known is None else known.vars.keys()))
+        if missing:
+            node.report(
+                node.value_position(*path),
+                f"{SECTION_NOUNS[section]} {shorten(name)} needs the variable {missing[0]}, and the target {shorten(target)} "
+                "has none",
+                f"add vars: {{{missing[0]}: …}} to it",
+            )
+
+
+def _validate_variant(draft: Draft, entry: Entry, rule: Rule) -> None:
+    node = entry.node
     for level in THRESHOLD_LEVELS:
         threshold = rule.threshold(level)
         if threshold is not None and threshold.expr is not None:
@@ -102,15 +144,27 @@ def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
             f"known: {', '.join(f'{{{{ {name} }}}}' for name in rules.PLACEHOLDERS)}",
         )
     _validate_crit(draft, entry, rule)
-    kpi = None if rule.kpi is None else draft.model("kpis", rule.kpi)
+
+
+def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
+    kpi = None if rule.kpi is None else draft.model_for("kpis", rule.kpi, rule.target)
     if kpi is None and rule.kpi is not None:
         return []
-    return [check for level in THRESHOLD_LEVELS for check in _compile_checks(node, rule, level, kpi)]
+    scoped = has_own_sources(draft) or (rule.kpi is not None and draft.entries["kpis"][rule.kpi].varies)
+    return [
+        check for level in THRESHOLD_LEVELS for check in _compile_checks(entry.node, rule, level, kpi, scoped=scoped)
+    ]
 
 
-def _compile_checks(node: ConfigNode, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None) -> Iterator[Check]:
+def has_own_sources(draft: Draft) -> bool:
+    return any(target.sources is not None for target in draft.models("targets").values())
+
+
+def _compile_checks(
+    node: ConfigNode, rule: Rule, level: Literal["warn", "crit"], kpi: Kpi | None, *, scoped: bool
+) -> Iterator[Check]:
     try:
-        check = rules.compile_check(rule, level, kpi)
+        check = rules.compile_check(rule, level, kpi, scoped=scoped)
     except ThresholdError as error:
         if kpi is None or not _baseline_is_wrong(kpi):
             _report_error(node, node.value_position(error.level, error.key), str(error))
@@ -174,8 +228,7 @@ def _tells_absence(text: str) -> bool:
         return False  # reported where it stands
 
 
-def _validate_plan(draft: Draft, entry: Entry) -> None:
-    plan: Halt | Repair = entry.model
+def _validate_plan(draft: Draft, entry: Entry, plan: Halt | Repair) -> None:
     node = entry.node
     for path, verify in verify_blocks(plan):
         for index, text in enumerate(verify.that):
@@ -231,8 +284,9 @@ def _validate_steps(draft: Draft) -> None:
     targets: Mapping[str, Target] = draft.models("targets")
     for name, users in targets_by_plan(draft).items():
         entry = draft.entries["plans"][name]
-        for target in users & targets.keys():
-            for path, action in plan_steps(entry.model):
+        for target in sorted(users & targets.keys()):
+            plan = draft.model_for("plans", name, target)
+            for path, action in plan_steps(plan) if plan is not None else ():
                 try:
                     action.bind(targets[target])
                 except ActionError as error:
@@ -249,13 +303,14 @@ def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
     plans = draft.models("plans")
     users: dict[str, set[str]] = {}
     for entry in _valid_entries(draft, "rules"):
-        crit = entry.model.crit
-        if crit is None or crit.plan not in plans:
-            continue
-        users.setdefault(crit.plan, set()).add(entry.model.target)
-        last = getattr(plans[crit.plan], "exhausted", None)
-        if last in plans:
-            users.setdefault(last, set()).add(entry.model.target)
+        for target, rule in entry.variants.items():
+            crit = rule.crit
+            if crit is None or crit.plan not in plans:
+                continue
+            users.setdefault(crit.plan, set()).add(target)
+            last = getattr(plans[crit.plan], "exhausted", None)
+            if last in plans:
+                users.setdefault(last, set()).add(target)
     return users
 
 

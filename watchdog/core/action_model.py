@@ -10,7 +10,16 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from watchdog.core.model import ConfigModel, Duration, JsonObject, OnError
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, ProgramCall, StepState
+from watchdog.core.protocols import (
+    CommitRange,
+    CompletedStep,
+    Copies,
+    Finding,
+    NeededFiles,
+    NoopReason,
+    ProgramCall,
+    StepState,
+)
 from watchdog.core.target import Target
 
 
@@ -22,7 +31,6 @@ class ActionModel(ConfigModel):
 
     persistent: ClassVar[bool] = False
     runs_as_owner: ClassVar[bool] = True
-    noop_problem: ClassVar[str | None] = None
 
     retries: Annotated[int, Field(ge=0, le=100)] = 0
     """How often a step that failed is tried again. One of which nobody can tell whether it happened is not."""
@@ -67,6 +75,9 @@ class ActionModel(ConfigModel):
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         return {}
 
+    def findings(self) -> tuple[Finding, ...]:
+        return ()
+
     def redirect(self, copies: Copies) -> Self | None:  # noqa: ARG002
         return None
 
@@ -84,6 +95,9 @@ class ActionModel(ConfigModel):
 
     def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
         return "unknown"
+
+    def noop_reason(self, captured: JsonObject) -> NoopReason:  # noqa: ARG002
+        return "so already"
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:  # noqa: ARG002
         return None

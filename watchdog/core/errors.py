@@ -20,6 +20,14 @@ class ActionError(WatchdogError):
         self.may_have_happened = may_have_happened
 
 
+class MissingError(ActionError):
+    """What it names is not there."""
+
+
+class UnreadableError(ActionError):
+    """It cannot be looked at: nobody knows whether what it names is there."""
+
+
 class NotifyError(WatchdogError):
     """A message was not delivered."""
 

@@ -120,6 +120,8 @@ class Verdict(NamedTuple):
     """Oldest of the newest sample times that were read; 0 = none was. New evidence makes a new evaluation."""
     gone: bool = False
     """`nodata` of a label set that has no value although others have; `ok` of what stood for all of them while there were none."""
+    target: str = ""
+    """Whose rule it is: one rule may speak for several targets."""
 
 
 MAX_TITLE_CHARACTERS = 280

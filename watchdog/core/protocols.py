@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject, Message, Millis, OnError, Sample, Severity
 from watchdog.core.target import Target
 
@@ -17,6 +18,13 @@ SourceCache = dict[str, Any]
 
 StepState = Literal["before", "after", "stopped", "other", "unknown"]
 """What the world says of a step: see `Action.state`."""
+
+FindingKind = Literal["missing", "missing now", "unfit", "not deployed", "unreadable"]
+"""`missing`: it is not there; `missing now`: neither, and it comes and goes by itself, as a backup does; `unfit`: it is there,
+and the step can never be done so; `not deployed`: it is there, and not part of what runs, so there is nothing to take back;
+`unreadable`: it may not be looked at, and nobody knows."""
+
+NoopReason = Literal["so already", "not deployed now"]
 
 
 class Source(Protocol):
@@ -96,6 +104,21 @@ class CommitRange(NamedTuple):
     old: str
     """HEAD ahead of it, and HEAD that it left; full object ids."""
     new: str
+
+
+class Finding(NamedTuple):
+    """What a look says of one thing that a step names."""
+
+    kind: FindingKind
+    key: tuple[str | int, ...]
+    """Where in the step it is named: ``("set", "FEATURE_X")``."""
+    what: str
+    cure: str = ""
+
+    @classmethod
+    def of(cls, kind: FindingKind, key: tuple[str | int, ...], error: ActionError) -> Finding:
+        what, _, cure = str(error).partition(" — ")
+        return cls(kind, key, what, cure)
 
 
 class ProgramCall(NamedTuple):
@@ -188,11 +211,6 @@ class Action(Protocol):
         """(verb, unit) of each thing that it may ask systemd for, once bound: what a watchdog that is not root must be allowed."""
         ...
 
-    @property
-    def noop_problem(self) -> str | None:
-        """Why a plan is wrong in which it would change nothing; None: that may well be."""
-        ...
-
     def bind(self, target: Target) -> Action:
         """The same action with the target's repository, unit and process filled in."""
         ...
@@ -214,6 +232,11 @@ class Action(Protocol):
 
     def value_edits(self) -> Mapping[Path, Mapping[str, Any]]:
         """Full path of each file in which it sets single values, and leaves the rest as it is: those values by name."""
+        ...
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What of that which it names is not there, or never fits, once it is bound; the state of today (edits in the way, a
+        merge under way) is not looked at. Read-only."""
         ...
 
     def redirect(self, copies: Copies) -> Action | None:
@@ -242,6 +265,10 @@ class Action(Protocol):
     def state(self, captured: JsonObject) -> StepState:
         """`after`: it is so; `before`: nothing happened yet; `stopped`: what it started ended in good order since, by
         somebody's hand or of its own; `other`: changed by others; `unknown`: cannot tell."""
+        ...
+
+    def noop_reason(self, captured: JsonObject) -> NoopReason:
+        """Why there is nothing to do, when `state` says `after` of what was just captured."""
         ...
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:

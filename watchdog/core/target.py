@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -83,6 +84,16 @@ class Maintenance(ConfigModel):
         return in_schedule(self.between, self.days, self.timezone, t)
 
 
+Variable = str | int | float | bool
+
+
+def _check_variable_names(value: object) -> object:
+    for name in value if isinstance(value, Mapping) else ():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", str(name)) or name in ("max", "min"):
+            raise ValueError(f"{str(name)[:60]!r} is no name for a variable — use letters, digits and _")
+    return value
+
+
 class Target(ConfigModel):
     """What is protected: one bot. Key of locks, latches and incidents."""
 
@@ -102,6 +113,11 @@ class Target(ConfigModel):
     """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
     maintenance: FrozenList[Maintenance] = ()
     """Hours in which rules start no repair. Halts run."""
+    sources: FrozenList[str] | None = None
+    """Sources that are its own: no other target's rule sees them. Those that no target names are seen by all. With a single
+    target that says none, everything is its own."""
+    vars: Annotated[dict[str, Variable], BeforeValidator(_check_variable_names)] = Field(default_factory=dict)
+    """What stands for ``${NAME}`` in the KPIs, rules and plans that speak of it: `{flag: FEATURE_HMM_V2, bar: 1s}`."""
 
     def location(self) -> str:
         """Where the bot is, as JSON: what the journal keeps with each run. It is a Target that says no more than that."""

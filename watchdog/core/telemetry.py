@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -23,14 +23,19 @@ class Telemetry:
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
-        self.trips = Counter("watchdog_rule_trips", "Times a rule tripped.", ["rule", "severity"], registry=registry)
+        self.trips = Counter(
+            "watchdog_rule_trips", "Times a rule tripped.", ["rule", "target", "severity"], registry=registry
+        )
         self.plan_runs = Counter(
-            "watchdog_plan_runs", "Levels that ended, by outcome.", ["plan", "level", "outcome"], registry=registry
+            "watchdog_plan_runs",
+            "Levels that ended, by outcome.",
+            ["plan", "target", "level", "outcome"],
+            registry=registry,
         )
         self.plan_duration = Histogram(
             "watchdog_plan_duration_seconds",
             "From the start of a plan run to its outcome.",
-            ["plan"],
+            ["plan", "target"],
             buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200),
             registry=registry,
         )
@@ -84,15 +89,18 @@ class Telemetry:
 class MetricsSnapshot(NamedTuple):
     """What the configuration, the KPIs, the rules and the journal say at one moment."""
 
-    kpis: Mapping[str, float] = {}
-    """NaN where a KPI has no value, or several."""
-    states: Mapping[str, int] = {}
-    missing: Mapping[str, int] = {}
-    alerts: Mapping[tuple[str, str, Labels], str] = {}
-    """(rule, severity, labels) → pending | firing"""
-    baselines: Mapping[str, float] = {}
-    limits: Mapping[tuple[str, str, str], float] = {}
-    """(rule, severity, lower | upper | equal) → raw"""
+    kpis: Mapping[tuple[str, str], float] = {}
+    """(KPI, target) → NaN where a KPI has no value, or several."""
+    states: Mapping[tuple[str, str], int] = {}
+    """(rule, target)"""
+    missing: Mapping[tuple[str, str], int] = {}
+    """(rule, target)"""
+    alerts: Mapping[tuple[str, str, str, Labels], str] = {}
+    """(rule, target, severity, labels) → pending | firing"""
+    baselines: Mapping[tuple[str, str], float] = {}
+    """(KPI, target)"""
+    limits: Mapping[tuple[str, str, str, str], float] = {}
+    """(rule, target, severity, lower | upper | equal) → raw"""
     latched: Mapping[str, int] = {}
     incidents: int = 0
 
@@ -106,18 +114,27 @@ class _SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         snapshot = self._telemetry.snapshot()
-        yield _gauge_family("watchdog_kpi_value", "Last value of a KPI, raw.", "kpi", snapshot.kpis)
-        yield _gauge_family("watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", "rule", snapshot.states)
+        yield _gauge_family("watchdog_kpi_value", "Last value of a KPI, raw.", ("kpi", "target"), snapshot.kpis)
         yield _gauge_family(
-            "watchdog_rule_missing", "1 while there is nothing to judge the rule by.", "rule", snapshot.missing
+            "watchdog_rule_state", "Held state: 0 ok, 1 warn, 2 crit.", ("rule", "target"), snapshot.states
+        )
+        yield _gauge_family(
+            "watchdog_rule_missing",
+            "1 while there is nothing to judge the rule by.",
+            ("rule", "target"),
+            snapshot.missing,
         )
         alerts = GaugeMetricFamily("ALERTS", "Rules that are pending or firing.")
-        for (rule, severity, labels), state in snapshot.alerts.items():
-            own = {"alertname": rule, "alertstate": state, "severity": severity}
+        for (rule, target, severity, labels), state in snapshot.alerts.items():
+            own = {"alertname": rule, "alertstate": state, "severity": severity, "target": target}
             alerts.add_sample("ALERTS", {**dict(labels), **own}, 1)  # as Prometheus itself writes it
         yield alerts
-        yield _gauge_family("watchdog_kpi_baseline", "What the KPI is when all is well.", "kpi", snapshot.baselines)
-        limits = GaugeMetricFamily("watchdog_rule_limit", "Limit in force, raw.", labels=["rule", "severity", "bound"])
+        yield _gauge_family(
+            "watchdog_kpi_baseline", "What the KPI is when all is well.", ("kpi", "target"), snapshot.baselines
+        )
+        limits = GaugeMetricFamily(
+            "watchdog_rule_limit", "Limit in force, raw.", labels=["rule", "target", "severity", "bound"]
+        )
         for those, limit in snapshot.limits.items():
             limits.add_metric(those, limit)
         yield limits
@@ -125,13 +142,13 @@ class _SnapshotCollector(Collector):
         yield _gauge_family(
             "watchdog_target_latched",
             "1 while repairs stay refused until a person resumes.",
-            "target",
-            snapshot.latched,
+            ("target",),
+            {(name,): value for name, value in snapshot.latched.items()},
         )
 
 
-def _gauge_family(name: str, help_text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, help_text, labels=[label])
-    for text, value in values.items():
-        family.add_metric([text], value)
+def _gauge_family(name: str, help_text: str, labels: Sequence[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for texts, value in values.items():
+        family.add_metric(texts, value)
     return family

@@ -27,6 +27,8 @@ class Document:
     data: Any = None
     key_positions: dict[KeyPath, Position] = field(default_factory=dict)
     value_positions: dict[KeyPath, Position] = field(default_factory=dict)
+    switch_words: dict[KeyPath, str] = field(default_factory=dict)
+    """Unquoted on, off, yes and no: texts, and truth values to whoever knows older YAML."""
     rejected: set[KeyPath] = field(default_factory=set)
     """Where something was reported already, so that what stands there means nothing. See `reject`."""
     rejected_parents: set[KeyPath] = field(default_factory=set)

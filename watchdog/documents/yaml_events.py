@@ -32,6 +32,8 @@ _KEYWORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
+_SWITCH_WORDS = frozenset(("on", "off", "yes", "no"))
+
 
 def parse_scalar(text: str) -> str | int | float | bool | None:
     """An unquoted word by YAML 1.2's core rules, without octal and hexadecimal; ``007`` stays text, as it was meant.
@@ -201,6 +203,8 @@ class EventReader:
         if not event.implicit[0] or len(text) > MAX_TEXT:
             self._check_text(text, position, path)
             return text if len(text) <= MAX_TEXT else None
+        if text.lower() in _SWITCH_WORDS:
+            self.document.switch_words[path] = text
         try:
             return parse_scalar(text)
         except ValueError as error:

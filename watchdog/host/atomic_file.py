@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.host import landlock
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder
 
 MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""
+_MAX_NAMES = 300
+"""Of a folder, that are compared with one that is not there."""
 _PERMISSIONS = 0o777
 """What of a mode is given on: never that a program runs as somebody else (setuid, setgid)."""
 _NOT_COPIED = "security.capability"
@@ -33,18 +35,27 @@ def resolve_base(repo: str | None, within: str | None, *names: str) -> str | Non
 
 
 def read_bytes(path: Path) -> bytes:
-    """A configuration file's content; no link on the way is followed. Raises ActionError: missing, no regular file, …"""
+    """A configuration file's content; no link on the way is followed. Raises MissingError, UnreadableError, and ActionError for
+    what is no regular file, or too large."""
     try:
         with open_folder(path.parent) as folder, folder.open_file(path.name) as file:
             size = os.fstat(file.fileno()).st_size
             content = file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
     except FileNotFoundError:
-        raise ActionError(f"there is no file {path} — name it relative to the target's repo") from None
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1, cutoff=0.75)
+        cure = f"did you mean {near[0]}?" if near else "name it relative to the target's repo"
+        raise MissingError(f"there is no file {path} — {cure}") from None
     except OSError as problem:
-        raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
+        raise UnreadableError(f"{path} cannot be read: {problem.strerror}") from None
     if (size := max(size, len(content))) > MAX_BYTES:
         raise ActionError(f"{path} has {size} bytes — flags are edited in files up to {MAX_BYTES} bytes")
     return content
+
+
+def _names_beside(path: Path) -> list[str]:
+    with contextlib.suppress(OSError, ActionError), open_folder(path.parent) as folder:
+        return folder.names()[:_MAX_NAMES]
+    return []
 
 
 def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> None:

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -115,7 +116,8 @@ def find_by_cmdline(pattern: Pattern, user: str | None, state: SourceState) -> p
     """The one process that matches; not this one, no forked worker of it, and no wrapper (sudo, sh -c) around it.
 
     It must belong to `user`; when that is not said, to whom the first one belonged, which `state` remembers: whoever
-    calls a process of his like it changes nothing.
+    calls a process of his like it changes nothing. While the one that was measured last is on its way out, its wrapper
+    and its workers, which are there for a moment longer, are not taken for it.
     """
     uid: int | None = _uid_of(user) if user is not None else state.get("uid")
     found: dict[int, tuple[psutil.Process, str, int]] = {}
@@ -135,7 +137,12 @@ def find_by_cmdline(pattern: Pattern, user: str | None, state: SourceState) -> p
         if parent not in found or found[parent][1] != words
     }
     wrappers = {parent for _, parent in firsts.values()}
-    left = [process for pid, (process, _) in firsts.items() if pid not in wrappers]
+    dying = _dying_process(state)
+    left = [
+        process
+        for pid, (process, parent) in firsts.items()
+        if pid not in wrappers and (dying is None or (pid != dying.parent and parent != dying.pid))
+    ]
     if len(left) > 1:
         pids = ", ".join(str(process.pid) for process in left[:5])
         users = sorted({user_name(owners[process.pid]) for process in left})
@@ -146,6 +153,25 @@ def find_by_cmdline(pattern: Pattern, user: str | None, state: SourceState) -> p
     if left and user is None:
         state["uid"] = owners[left[0].pid]
     return left[0] if left else None
+
+
+class _Dying(NamedTuple):
+    pid: int
+    parent: int
+
+
+def _dying_process(state: SourceState) -> _Dying | None:
+    """The process that was measured last, if it has ended and still has its number."""
+    known = str(state.get("process", "")).split()
+    if len(known) < 2:
+        return None
+    pid = int(known[-2])
+    with suppress(psutil.Error):
+        if _identity_of(pid) == state["process"]:
+            process = psutil.Process(pid)
+            if _ended(process.status(), process.memory_info().vms):
+                return _Dying(pid, process.ppid())
+    return None
 
 
 def _command_line(pid: int) -> str:
@@ -173,28 +199,34 @@ def process_metrics(
 def _read_metrics(
     process: psutil.Process, children: bool, state: SourceState, cache: SourceCache, now: Millis
 ) -> Metrics | None:
-    """What the process uses, or None for a zombie. Raises psutil's errors.
+    """What the process uses, or None of one that has ended (`_ended`). Raises psutil's errors.
 
     `state` keeps the start time that was seen first: the one that is derived from the boot time shifts by a second when
     the clock is set, and a start time that changes would look like a restart.
     """
     identity = _identity_of(process.pid)
+    values: Metrics = {}
     with process.oneshot():
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return None
-        if identity != (known := state.get("process")):
-            state["restarts"] = state.get("restarts", 0) + (known is not None)
-            state["process"] = identity
-            state["started"] = process.create_time()
-        values = {
-            "process_threads": float(process.num_threads()),
-            "process_start_time_seconds": state["started"],
-            "process_age_seconds": max(0.0, now / 1_000 - state["started"]),
-        }
+        started, times, threads = process.create_time(), process.cpu_times(), process.num_threads()
         with suppress(psutil.AccessDenied):  # another user's process: absent rather than wrong
             values["process_open_fds"] = float(process.num_fds())
-    memory, spent = _memory_and_cpu(process, children)
-    values["process_resident_memory_bytes"] = memory
+        memory = process.memory_info()  # last: what still has memory here was whole while all else was read
+        if _ended(process.status(), memory.vms):
+            return None
+    if identity != (known := state.get("process")):
+        state["restarts"] = state.get("restarts", 0) + (known is not None)
+        state["process"] = identity
+        state["started"] = started
+    resident, spent = float(memory.rss), times.user + times.system
+    if children:
+        more_memory, more_time = _memory_and_cpu_of_children(process)
+        resident, spent = resident + more_memory, spent + times.children_user + times.children_system + more_time
+    values |= {
+        "process_threads": float(threads),
+        "process_start_time_seconds": state["started"],
+        "process_age_seconds": max(0.0, now / 1_000 - state["started"]),
+        "process_resident_memory_bytes": resident,
+    }
     before = cache.get("cpu")
     if before is not None and before[2] == identity:
         # A child that nobody waited for takes its seconds along; a counter that fell would look like a restart.
@@ -204,6 +236,12 @@ def _read_metrics(
     cache["cpu"] = (spent, now, identity)
     values["process_cpu_seconds_total"] = spent
     return values
+
+
+def _ended(status: str, memory_map: float) -> bool:
+    """Of a process: whether it is but waited for, or on its way out. The kernel takes the memory first, and with much of it
+    the process stands there for a fraction of a second, running, with nothing left to run."""
+    return status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) or not memory_map
 
 
 def _identity_of(pid: int) -> str:
@@ -225,19 +263,15 @@ def _boot_id() -> str:
         return ""
 
 
-def _memory_and_cpu(process: psutil.Process, children: bool) -> tuple[float, float]:
-    """Resident bytes and processor seconds; of the ended children too (their parents inherit the seconds)."""
-    memory = float(process.memory_info().rss)
-    times = process.cpu_times()
-    spent = times.user + times.system
-    if children:
-        spent += times.children_user + times.children_system
-        for child in process.children(recursive=True):
-            try:
-                with child.oneshot():
-                    times = child.cpu_times()
-                    memory += child.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-            spent += times.user + times.system + times.children_user + times.children_system
+def _memory_and_cpu_of_children(process: psutil.Process) -> tuple[float, float]:
+    """Resident bytes and processor seconds of all descendants; of the ended ones too (their parents inherit the seconds)."""
+    memory = spent = 0.0
+    for child in process.children(recursive=True):
+        try:
+            with child.oneshot():
+                times = child.cpu_times()
+                memory += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+        spent += times.user + times.system + times.children_user + times.children_system
     return memory, spent

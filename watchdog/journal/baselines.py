@@ -28,24 +28,33 @@ class Baseline:
     who: str
     revision: str | None
     """HEAD of the target's repository at that time."""
+    target: str = ""
+    """Whose KPI it is; ``""``: of a journal from before each target had its own."""
 
 
 class SqlBaselineReader(SqlRepository):
     def list_baselines(self) -> list[Baseline]:
         rows = self._sql.query(
-            "SELECT kpi, kind, asked, value, t, samples, span, who, revision FROM baseline ORDER BY kpi, kind"
+            "SELECT kpi, kind, asked, value, t, samples, span, who, revision, target FROM baseline ORDER BY kpi, target, kind"
         )
         return [Baseline(*row) for row in rows]
 
-    def list_points(self, kpi: str, asked: str) -> list[tuple[Millis, float]]:
-        rows = self._sql.query("SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? ORDER BY t", kpi, asked)
+    def list_points(self, kpi: str, asked: str, target: str) -> list[tuple[Millis, float]]:
+        """Oldest first."""
+        rows = self._sql.query(
+            "SELECT t, v FROM baseline_point WHERE kpi = ? AND asked = ? AND target IN (?, '') ORDER BY t",
+            kpi,
+            asked,
+            target,
+        )
         return [(row[0], row[1]) for row in rows]
 
 
 class SqlBaselineWriter(SqlRepository):
     def save_baseline(self, baseline: Baseline) -> None:
         self._sql.execute(
-            "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision) VALUES (?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO baseline (kpi, kind, asked, value, t, samples, span, who, revision, target)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?)",
             baseline.kpi,
             baseline.kind,
             baseline.asked,
@@ -55,12 +64,25 @@ class SqlBaselineWriter(SqlRepository):
             baseline.span,
             baseline.who,
             baseline.revision,
+            baseline.target,
         )
 
-    def save_points(self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis) -> None:
+    def rename_target(self, before: str, after: str) -> None:
+        """What was a target's is another's now, which has none of its own."""
+        self._sql.execute("UPDATE OR IGNORE baseline SET target = ? WHERE target = ?", after, before)
+        self._sql.execute("UPDATE OR IGNORE baseline_point SET target = ? WHERE target = ?", after, before)
+
+    def save_points(
+        self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis, target: str
+    ) -> None:
         self._sql.execute(
-            "DELETE FROM baseline_point WHERE kpi = ? AND (t < ? OR asked != ?)", kpi, delete_before, asked
+            "DELETE FROM baseline_point WHERE kpi = ? AND target IN (?, '') AND (t < ? OR (asked != ? AND target = ?))",
+            kpi,
+            target,
+            delete_before,
+            asked,
+            target,
         )
         self._sql.execute_many(
-            "INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?)", [(kpi, asked, t, v) for t, v in points]
+            "INSERT OR REPLACE INTO baseline_point VALUES (?,?,?,?,?)", [(kpi, target, t, asked, v) for t, v in points]
         )

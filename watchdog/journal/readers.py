@@ -60,6 +60,9 @@ class TargetReader(Protocol):
     def find_latch_reason(self, target: str) -> str | None:
         """Why a target is latched; None when it is not, or is not known."""
 
+    def list_states(self) -> list[TargetState]:
+        """All that were ever configured, or had something done to them."""
+
     def list_latched(self) -> list[TargetState]:
         """Targets whose latch is closed, whether a file still names them or not."""
 
@@ -152,5 +155,5 @@ class BackupReader(Protocol):
 class BaselineReader(Protocol):
     def list_baselines(self) -> list[Baseline]: ...
 
-    def list_points(self, kpi: str, asked: str) -> list[tuple[Millis, float]]:
+    def list_points(self, kpi: str, asked: str, target: str) -> list[tuple[Millis, float]]:
         """Values taken of a KPI, oldest first."""

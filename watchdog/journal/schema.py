@@ -98,6 +98,34 @@ _TARGET_LOCATION = """
 ALTER TABLE target ADD COLUMN place TEXT
 """
 
+# One rule may speak for several targets, each of which has machines and baselines of its own. Whose those are that stand
+# there, the next start finds out: it knows which target each rule speaks for. Columns of a key stand first, in its order: SQLite's
+# own check takes others for damage.
+_STATE_PER_TARGET = """
+ALTER TABLE machine RENAME TO machine_of_one;
+CREATE TABLE machine (
+  rule TEXT NOT NULL, level TEXT NOT NULL, labels TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY (rule, level, labels, target)
+) WITHOUT ROWID;
+INSERT INTO machine SELECT rule, level, labels, '', state FROM machine_of_one;
+DROP TABLE machine_of_one;
+ALTER TABLE baseline RENAME TO baseline_of_one;
+CREATE TABLE baseline (
+  kpi TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL, value REAL NOT NULL,
+  t INTEGER NOT NULL, samples INTEGER NOT NULL, span INTEGER NOT NULL, who TEXT NOT NULL, revision TEXT,
+  PRIMARY KEY (kpi, target, kind)
+) WITHOUT ROWID;
+INSERT INTO baseline SELECT kpi, '', kind, asked, value, t, samples, span, who, revision FROM baseline_of_one;
+DROP TABLE baseline_of_one;
+ALTER TABLE baseline_point RENAME TO baseline_point_of_one;
+CREATE TABLE baseline_point (
+  kpi TEXT NOT NULL, target TEXT NOT NULL, t INTEGER NOT NULL, asked TEXT NOT NULL, v REAL NOT NULL,
+  PRIMARY KEY (kpi, target, t)
+) WITHOUT ROWID;
+INSERT INTO baseline_point SELECT kpi, '', t, asked, v FROM baseline_point_of_one;
+DROP TABLE baseline_point_of_one
+"""
+
 # What an older version told of incidents that are open, and of latches, is known by whom it told.
 _TOLD = """
 ALTER TABLE message ADD COLUMN broadcast INTEGER NOT NULL DEFAULT 0;
@@ -109,5 +137,5 @@ INSERT INTO told SELECT DISTINCT m.channel, 'latch of ' || i.target FROM message
   JOIN target t ON t.name = i.target WHERE t.latched IS NOT NULL AND m.created >= t.latched AND m.severity != 'info'
 """
 
-MIGRATIONS = (_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION, _TOLD)
+MIGRATIONS = (_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION, _STATE_PER_TARGET, _TOLD)
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -61,6 +61,11 @@ class SqlTargetReader(SqlRepository):
         row = self._sql.query_one("SELECT latch_why FROM target WHERE name = ? AND latched IS NOT NULL", target)
         return None if row is None else row[0]
 
+    def list_states(self) -> list[TargetState]:
+        """All that were ever configured, or had something done to them."""
+        rows = self._sql.query(f"SELECT {_COLUMNS} FROM target ORDER BY name")  # noqa: S608 – our own columns
+        return [TargetState(*row) for row in rows]
+
     def list_latched(self) -> list[TargetState]:
         rows = self._sql.query(f"SELECT {_COLUMNS} FROM target WHERE latched IS NOT NULL ORDER BY name")  # noqa: S608 – our own
         return [TargetState(*row) for row in rows]

@@ -153,5 +153,10 @@ class BaselineWriter(Protocol):
     def save_baseline(self, baseline: Baseline) -> None:
         """In place of the one of its kind that was there."""
 
-    def save_points(self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis) -> None:
+    def rename_target(self, before: str, after: str) -> None:
+        """What was a target's is another's now, which has none of its own."""
+
+    def save_points(
+        self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis, target: str
+    ) -> None:
         """Adds values; those from `delete_before`, and those of another expression, are no longer needed."""

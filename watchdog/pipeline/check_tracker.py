@@ -100,7 +100,7 @@ class CheckTracker:
         if self._flushed or self._reading is None:
             return
         for verdict in rules.judge(self.check, self._reading, self.clearly_ok_at, self.label_sets()):
-            key = StateKey(verdict.rule, verdict.level, verdict.labels)
+            key = StateKey.of(verdict)
             machines[key], _ = advance(machines[key], verdict, self.machine_config, self.clearly_ok_at)
         self._flushed = True
 
@@ -132,19 +132,19 @@ def should_forget(check: Check, verdict: Verdict, machine: MachineState, changes
     return verdict.gone if verdict.labels == () else check.operator == "expr"
 
 
-def is_inactive(rule: Rule, condition_holds: Callable[[str, Millis], bool | None], now: Millis) -> bool:
-    """Whether it is not judged now. `condition_holds`: whether a condition holds."""
+def is_inactive(rule: Rule, condition_holds: Callable[..., bool | None], now: Millis) -> bool:
+    """Whether it is not judged now. `condition_holds(text, now=…)`: whether a condition of its target holds."""
     only = rule.only
     if only is None:
         return False
     if (only.between or only.days) and not rules.in_schedule(only.between, only.days, only.timezone, now):
         return True
-    return only.when is not None and condition_holds(only.when, now) is False
+    return only.when is not None and condition_holds(only.when, now=now) is False
 
 
-def mutable_rules(names: Iterable[str], config: Config) -> frozenset[str]:
+def mutable_rules(names: Iterable[str], config: Config, target: str) -> frozenset[str]:
     """Those of these rules that start no halt: a plan at work may have been written ahead of a reload that made one do so."""
-    found = {name: config.rules[name].crit for name in names if name in config.rules}
+    found = {name: config.rule(name, target).crit for name in names if (name, target) in config.rules_by_target}
     return frozenset(
         name
         for name, crit in found.items()
@@ -155,16 +155,18 @@ def mutable_rules(names: Iterable[str], config: Config) -> frozenset[str]:
 def blind_reason(config: Config, machines: Mapping[StateKey, MachineState], target: str) -> str | None:
     """Why the bot cannot be seen: a rule on freshness fires."""
     for key, machine in machines.items():
-        rule = config.rules[key.rule]
-        if machine.is_firing and rule.target == target and rule.if_missing.then == "crit":
+        if not machine.is_firing or key.target != target:
+            continue
+        if config.rule(key.rule, target).if_missing.then == "crit":
             return f"{key.rule} fires"
     return None
 
 
-def keys_by_check(machines: Iterable[StateKey]) -> dict[tuple[str, str], list[StateKey]]:
-    known: dict[tuple[str, str], list[StateKey]] = {}
+def keys_by_check(machines: Iterable[StateKey]) -> dict[tuple[str, str, str], list[StateKey]]:
+    """(rule, level, target) → its machines."""
+    known: dict[tuple[str, str, str], list[StateKey]] = {}
     for key in machines:
-        known.setdefault((key.rule, key.level), []).append(key)
+        known.setdefault((key.rule, key.level, key.target), []).append(key)
     return known
 
 
@@ -175,8 +177,10 @@ def machine_configs_of_rules(
     found: dict[StateKey, MachineConfig] = {}
     for check in checks:
         if check.rule in rule_names and check.target == target:
-            known = [key for key in keys if (key.rule, key.level) == (check.rule, check.level)]
-            found |= {key: machine_config(check) for key in known or [StateKey(check.rule, check.level, ())]}
+            known = [
+                key for key in keys if (key.rule, key.level, key.target) == (check.rule, check.level, check.target)
+            ]
+            found |= {key: machine_config(check) for key in known or [StateKey(check.rule, check.level, (), target)]}
     return found
 
 
@@ -189,19 +193,20 @@ def machine_configs_of_trips(
         (check.rule, check.level): machine_config(check) for check in checks if check.target == target
     }
     return {
-        StateKey(trip.rule, trip.level, trip.labels): known.get((trip.rule, trip.level), MachineConfig(Patience()))
+        StateKey(trip.rule, trip.level, trip.labels, target): known.get(
+            (trip.rule, trip.level), MachineConfig(Patience())
+        )
         for trip in trips
         if trip.plan is not None
     }
 
 
-def tripped_since(
-    configured: Mapping[str, Rule], machines: Mapping[StateKey, MachineState], target: str, since: Millis
-) -> str | None:
+def tripped_since(config: Config, machines: Mapping[StateKey, MachineState], target: str, since: Millis) -> str | None:
     """A rule of the target that wants a plan and has tripped since then."""
     for key, machine in machines.items():
-        rule = configured[key.rule]
-        wants = key.level == "crit" and rule.crit is not None and rule.crit.plan is not None
-        if wants and rule.target == target and machine.phase == "firing" and machine.since > since:
+        if key.target != target or key.level != "crit" or machine.phase != "firing" or machine.since <= since:
+            continue
+        crit = config.rule(key.rule, target).crit
+        if crit is not None and crit.plan is not None:
             return key.rule
     return None

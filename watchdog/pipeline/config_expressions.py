@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from watchdog import rules
 from watchdog.config import Config
+from watchdog.plans.models import Plan, Verify
 from watchdog.promql import Expr, metric_names, metrics_read_for_extremes, required_lookback
 
 
@@ -30,22 +31,26 @@ def expressions_of(kpi: rules.Kpi, parsed: Mapping[str, Expr]) -> list[Expr]:
 
 def expressions(config: Config) -> Iterable[str]:
     """Every PromQL text that the configuration evaluates."""
-    for kpi in config.kpis.values():
+    for kpi in config.queries().values():
         yield kpi.expr
         if kpi.needs is not None:
             yield kpi.needs
-    for name, effective in rules.queries(config.kpis, config.rules).items():
-        if name not in config.kpis:
-            yield effective.expr
-    for rule in config.rules.values():
+    for (_, target), rule in config.rules_by_target.items():
         if rule.only is not None and rule.only.when is not None:
-            yield rule.only.when
-    for alert in config.prometheus_alerts.values():
-        yield from alert.queries()
-    for plan in config.plans.values():
-        yield from plan.verify.that
-        for level in (*plan.levels, *plan.recover):
-            yield from level.verify.that if level.verify else ()
+            yield config.expr_of(rule.only.when, target)
+    for name, alert in config.prometheus_alerts.items():
+        for target in config.targets_of(name):
+            yield from (config.expr_of(text, target) for text in alert.queries())
+    for name in config.plans:
+        for target in config.targets or [""]:
+            plan = config.plan(name, target)
+            for verify in () if plan is None else _verify_blocks(plan):
+                yield from (config.expr_of(text, target) for text in verify.that)
+
+
+def _verify_blocks(plan: Plan) -> Iterable[Verify]:
+    yield plan.verify
+    yield from (level.verify for level in (*plan.levels, *plan.recover) if level.verify is not None)
 
 
 def peak_metrics(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[tuple[str, str]]:

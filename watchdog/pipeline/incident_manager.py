@@ -31,6 +31,7 @@ from watchdog.pipeline.incident_news import (
     describe_departure,
 )
 from watchdog.pipeline.messenger import Messenger
+from watchdog.pipeline.next_level import next_level
 from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
@@ -54,9 +55,9 @@ class IncidentManager:
         config: Config,
         journal: Journal,
         telemetry: Telemetry,
-        query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+        query: Callable[[str, str, Millis], Sequence[Mapping[str, object]]],
     ) -> None:
-        """`query`: what the templates of Prometheus's alerts may ask."""
+        """`query(text, target, now)`: what the templates of Prometheus's alerts may ask."""
         self._query = query
         self._config = config
         self._messenger = Messenger(config, journal)
@@ -83,7 +84,7 @@ class IncidentManager:
     ) -> defaultdict[str, IncidentNews]:
         """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
         `close_if_resolved` does."""
-        gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
+        gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
         news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
@@ -94,28 +95,28 @@ class IncidentManager:
             if change.kind == "tripped":
                 self._record_trip(tx, check, change, verdict, incident, now)
                 told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
-                if told_once and not self.is_silenced(check.rule, now):
+                if told_once and not self.is_silenced(check, now):
                     news[check.target].trips.append(self._describe_trip(check, change, verdict, now))
                 continue
             if change.kind == "gone":
-                gone.setdefault(check.rule, []).append((check, change, verdict))
+                gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
                 if incident is not None:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
                 # While a plan is at work for the rule, its outcome is what people hear, or the end of the incident.
-                if not self.is_silenced(check.rule, now) and self._plan_at_work_for(check, incident.id) is None:
+                if not self.is_silenced(check, now) and self._plan_at_work_for(check, incident.id) is None:
                     fired = now - _tripped_at(self._journal, incident, check)
-                    channels = self._config.rules[check.rule].notify
+                    channels = self._config.rule(check.rule, check.target).notify
                     recovery = Recovery(check.rule, check.level, channels, verdict.reason, fired)
                     news[check.target].recoveries.append(recovery)
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
-        for rule, changes_of_rule in gone.items():
-            departure = describe_departure(rule, self._config.rules[rule].notify, changes_of_rule)
-            news[changes_of_rule[0][0].target].departures.append(departure)
+        for (rule, target), changes_of_rule in gone.items():
+            departure = describe_departure(rule, self._config.rule(rule, target).notify, changes_of_rule)
+            news[target].departures.append(departure)
         return news
 
     def _record_trip(
@@ -141,7 +142,8 @@ class IncidentManager:
             incident=number,
             target=check.target,
         )
-        self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
+        severity = "critical" if check.level == "crit" else "warning"
+        self._telemetry.trips.labels(check.rule, check.target, severity).inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
         self._rename(tx, check.target)
 
@@ -150,11 +152,14 @@ class IncidentManager:
             tx.incidents.rename_incident(incident.id, incident_title(self._journal, incident))
 
     def _describe_trip(self, check: Check, change: Transition, verdict: Verdict, now: Millis) -> Trip:
-        rule, incident = self._config.rules[check.rule], self._journal.incidents.find_open(check.target)
+        rule = self._config.rule(check.rule, check.target)
+        incident = self._journal.incidents.find_open(check.target)
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
         if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
-            lines += alert.render_lines(verdict.labels, verdict.value, lambda text: self._query(text, now))
+            lines += alert.render_lines(
+                verdict.labels, verdict.value, lambda text: self._query(text, check.target, now)
+            )
         lines.append(change.reason)
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
@@ -173,7 +178,7 @@ class IncidentManager:
 
     def _plan_at_work_for(self, check: Check, incident: int) -> str | None:
         """Topic of the rule's plan, when that is at work in the incident."""
-        crit = self._config.rules[check.rule].crit
+        crit = self._config.rule(check.rule, check.target).crit
         if crit is None or crit.plan is None:
             return None
         runs = self._journal.runs.list_for_incident(incident)
@@ -205,7 +210,8 @@ class IncidentManager:
         affected = set()
         for check, machine in wanted:
             assert check.plan is not None
-            level = self._next_level(incident.id, check.plan, machine)
+            past = self._journal.runs.list_for_incident(incident.id)
+            level = next_level(past, check.plan, len(self._config.plans[check.plan].levels), machine)
             if level is None:
                 continue
             verdict = self._ask_guard(
@@ -245,31 +251,10 @@ class IncidentManager:
         place = self._config.targets[target]
         return describe_decision(target, plan, self._config.plans[plan], level, place, waits_for, approved=approved)
 
-    def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
-        """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
-        earlier = [
-            run
-            for run in self._journal.runs.list_for_incident(incident)
-            if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"
-        ]
-        if not earlier:
-            return 0
-        last = earlier[-1]
-        if last.ended is None or any(run.ended is None for run in earlier):
-            return None
-        # What tripped after the last step of a repair that helped is a relapse, even when its watch did not see it.
-        answered_until = last.acted if last.outcome == "proven" and last.kind == "repair" else last.ended
-        if answered_until > machine.since:
-            return None
-        if last.kind == "halt":
-            return 0
-        # It helped, and then the rule tripped again: no level is repeated within an incident.
-        following = max((run.level for run in earlier if run.outcome != "denied"), default=-1) + 1
-        return following if following < len(self._config.plans[plan].levels) else None
-
-    def is_silenced(self, rule: str, now: Millis) -> bool:
-        """Not told, still acted upon."""
-        return self._journal.suppressions.find_active("silence", rule, now) is not None
+    def is_silenced(self, check: Check, now: Millis) -> bool:
+        """Not told, still acted upon: the rule, or the rule for this target."""
+        subjects = (check.rule, f"{check.rule}@{check.target}")
+        return any(self._journal.suppressions.find_active("silence", each, now) is not None for each in subjects)
 
     def hold_reason(self, target: str, now: Millis) -> str | None:
         """Why rules start no repair of this target now: a person's hold, or its maintenance."""
@@ -318,7 +303,9 @@ class IncidentManager:
         part: runs.RunPart = "ladder",
     ) -> int:
         """A plan run, with the plan's text and the target's place as they are now."""
-        known = self._config.plans[plan]
+        known = self._config.plan(plan, target)
+        if known is None:
+            raise KeyError(f"there is no plan {plan} for {target}")
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = tx.runs.queue_run(
             incident=incident,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
-from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.pipeline import config_expressions
 from watchdog.pipeline.prefetcher import Prefetcher
 from watchdog.pipeline.source_metrics import SourceMetrics
+from watchdog.pipeline.target_label import TargetLabel
 from watchdog.pipeline.template_query import describe_evaluation_error
-from watchdog.promql import EvaluationRound, Evaluator, Expr, PromqlError, metric_names
+from watchdog.promql import EvaluationRound, Evaluator, Expr, InstantVector, PromqlError, restrict_selectors
 from watchdog.rules import Check, Kpi, Reading
+from watchdog.tsdb.labels import SOURCE_LABEL
 
 
 class KpiEvaluation:
@@ -21,31 +23,34 @@ class KpiEvaluation:
     def __init__(self, evaluator: Evaluator, source_metrics: SourceMetrics) -> None:
         self._evaluator = evaluator
         self._prefetcher = Prefetcher(evaluator)
+        self._target_label = TargetLabel()
         self._source_metrics = source_metrics
         self.epochs: Mapping[str, Millis] = {}
         """Target → since when a KPI with `since: resume` counts."""
-        self.readings: dict[str, Reading] = {}
-        """KPI → what its last evaluation said."""
+        self.readings: dict[tuple[str, str], Reading] = {}
+        """(name in `Config.queries`, target) → what its last evaluation said."""
 
     def apply_config(self, config: Config) -> None:
         """Swaps the configuration."""
         self._config = config
         self._parsed = {text: config.parse_expr(text) for text in config_expressions.expressions(config)}
-        self._kpis: Mapping[str, Kpi] = rules.queries(config.kpis, config.rules)
+        self._kpis: Mapping[str, Kpi] = config.queries()
         self._metrics_by_kpi = {
             name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
         }
-        self.readings = {name: reading for name, reading in self.readings.items() if name in config.kpis}
+        self.readings = {key: reading for key, reading in self.readings.items() if key[0] in self._kpis}
         self.forget_sources()
 
     def forget_sources(self) -> None:
         """Which source delivers what has changed."""
         self._expressions_by_source: dict[str, list[Expr]] = {}
         self._max_ages: dict[str, Millis] = {}
+        self._without_sources: dict[tuple[str, frozenset[str]], Expr] = {}
 
-    def metrics_of(self, kpi: str) -> Collection[str]:
-        """The metrics that it reads."""
-        return self._metrics_by_kpi[kpi]
+    def touched_by(self, source: str, query: str) -> bool:
+        """Whether a source's samples change what it says."""
+        expressions = config_expressions.expressions_of(self._kpis[query], self._parsed)
+        return self._source_metrics.touched_by(source, expressions)
 
     def peak_metrics(self) -> set[tuple[str, str]]:
         """(metric, max | min): those whose extreme samples must outlive a restart."""
@@ -62,7 +67,7 @@ class KpiEvaluation:
         touched = self._expressions_by_source.get(source)
         if touched is None:
             touched = self._expressions_by_source[source] = [
-                expr for expr in self._parsed.values() if self._source_metrics.touches(source, metric_names(expr))
+                expr for expr in self._parsed.values() if self._source_metrics.touched_by(source, [expr])
             ]
         return touched
 
@@ -76,17 +81,68 @@ class KpiEvaluation:
         since = self.epochs[target] if effective.since == "resume" else after
         try:
             values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
+            if self._config.has_own_sources and type(values) is InstantVector:
+                values = self._target_label.strip(values, target)
             if effective.needs is not None:
                 evidence = evaluation.evaluate(self._parsed[effective.needs], since)
                 needs, until = evidence.values, min(until, evidence.valid_until)
         except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
-            return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get(kpi)))
+            return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get((kpi, target))))
         if not self._metrics_by_kpi[kpi]:
             newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
         elif after is not None and newest <= after:
             newest = 0
         cut = self._source_metrics.cut_reason(config_expressions.expressions_of(effective, self._parsed))
-        return Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
+        reading = Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
+        if newest and now - newest > reading.max_age:
+            return self._without_dead_sources(reading, effective, target, since, now, evaluation)
+        return reading
+
+    def _without_dead_sources(
+        self,
+        reading: Reading,
+        kpi: Kpi,
+        target: str,
+        since: Millis | None,
+        now: Millis,
+        evaluation: EvaluationRound,
+    ) -> Reading:
+        """What is too old to be believed, without what comes from sources that deliver no more: a dead series blinds only itself.
+
+        Of those that the configuration names no longer nothing counts. Of those that are down, what stands beside them and says
+        the same without them is believed; what was made of both is not.
+        """
+        removed, down = self._source_metrics.dead_sources(config_expressions.expressions_of(kpi, self._parsed))
+        if not removed and not down:
+            return reading
+        try:
+            expr = self._parse_without(kpi.expr, removed | down)
+            values, newest, have, need, _ = evaluation.evaluate(expr, since)
+        except PromqlError:
+            return reading
+        if not newest:
+            return reading
+        if self._config.has_own_sources and type(values) is InstantVector:
+            values = self._target_label.strip(values, target)
+        believed = {
+            labels: value
+            for labels, value in values.items()
+            if not down or (SOURCE_LABEL in dict(labels) and reading.values.get(labels) == value)
+        }
+        if not believed and (values or down):
+            return reading
+        return reading._replace(
+            values=InstantVector.of(believed), newest_sample=newest, covered=have, window=need, valid_until=now
+        )
+
+    def _parse_without(self, text: str, sources: Collection[str]) -> Expr:
+        key = text, frozenset(sources)
+        expr = self._without_sources.get(key)
+        if expr is None:
+            names = "|".join(re.escape(each).replace("\\", "\\\\") for each in sorted(sources))
+            restricted = restrict_selectors(text, f'{SOURCE_LABEL}!~"{names}"')
+            expr = self._without_sources[key] = self._config.parse_expr(restricted)
+        return expr
 
     def evaluate_check(
         self,
@@ -97,25 +153,26 @@ class KpiEvaluation:
         evaluation: EvaluationRound | None = None,
     ) -> Reading:
         """What the check is judged by; `readings` holds what this round has evaluated already."""
-        names = (check.query,) if not self.has_display_kpi(check) else (check.query, check.kpi)
+        names = (check.query, check.display_query) if check.display_query else (check.query,)
         for name in names:
             if (name, check.target) not in readings:
                 readings[name, check.target] = self.evaluate(name, check.target, now, after, evaluation)
         reading = readings[check.query, check.target]
         if len(names) == 1:
             return reading
-        shown = readings[check.kpi, check.target]
+        shown = readings[check.display_query, check.target]
         return reading._replace(kpi_values=shown.values, valid_until=min(reading.valid_until, shown.valid_until))
 
-    def has_display_kpi(self, check: Check) -> bool:
-        """Whether another number than the one that is judged is shown: the KPI beside an `expr`."""
-        return check.operator == "expr" and check.kpi != check.query and check.kpi in self._kpis
-
-    def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
-        """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
+    def condition_holds(self, text: str, target: str, now: Millis, after: Millis | None = None) -> bool | None:
+        """Whether a condition of a target holds: its expression returns something. None = there was nothing to tell by."""
+        text = self._config.expr_of(text, target)
         expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
         try:
-            instant = self._evaluator.at(now).evaluate(expr, after)
+            evaluation = self._evaluator.at(now)
+            instant = evaluation.evaluate(expr, after)
+            removed = self._source_metrics.dead_sources([expr])[0] if instant.newest else set()
+            if removed and now - instant.newest > self._source_metrics.staleness_limit([expr]):
+                instant = evaluation.evaluate(self._parse_without(text, removed), after)
             if now - instant.newest > self._source_metrics.staleness_limit([expr]):
                 return None
             if self._source_metrics.cut_reason([expr]) is not None:

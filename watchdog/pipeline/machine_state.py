@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from watchdog.rules.state_machine import MachineState
+from watchdog.config import Config
+from watchdog.rules.state_machine import MachineState, StateKey
 
 
 def needs_saving(machine: MachineState, previous: MachineState | None) -> bool:
@@ -28,6 +30,17 @@ _MISSING_STEP = 5_000
 """ms of missing data between two writes of its clock …"""
 _LOST_STEP = 3_600_000
 """… and once it has run out, when it only counts for `forget`."""
+
+
+def find_homes(keys: Iterable[StateKey], config: Config, renamed: Mapping[str, str]) -> dict[StateKey, StateKey]:
+    """Machines of a target that has another name now, and those that a journal keeps from before a rule could speak for several
+    targets: under which key they go on."""
+    homes: dict[StateKey, StateKey] = {}
+    for key in keys:
+        target = renamed.get(key.target) if key.target else next(iter(config.targets_of(key.rule)), None)
+        if target is not None:
+            homes[key] = key._replace(target=target)
+    return homes
 
 
 def machine_from_state(state: dict[str, object]) -> MachineState:

@@ -24,46 +24,47 @@ _BOUND_OF_OPERATOR = {
 }
 
 
-def rule_limits(checks: Iterable[Check]) -> dict[tuple[str, str, str], float]:
-    """(rule, severity, bound) → the limit in force, raw; `outside` has two."""
+def rule_limits(checks: Iterable[Check]) -> dict[tuple[str, str, str, str], float]:
+    """(rule, target, severity, bound) → the limit in force, raw; `outside` has two."""
     found = {}
     for check in checks:
         if check.operator == "outside":
-            found[check.rule, SEVERITY_LABEL[check.level], "lower"] = check.low_limit
+            found[check.rule, check.target, SEVERITY_LABEL[check.level], "lower"] = check.low_limit
         if (bound := _BOUND_OF_OPERATOR.get(check.operator or "")) is not None:
-            found[check.rule, SEVERITY_LABEL[check.level], bound] = check.limit
+            found[check.rule, check.target, SEVERITY_LABEL[check.level], bound] = check.limit
     return found
 
 
 def metrics_snapshot(
     config: Config,
     checks: Sequence[Check],
-    readings: Mapping[str, Reading],
+    readings: Mapping[tuple[str, str], Reading],
     machines: Mapping[StateKey, MachineState],
     journal: Journal,
 ) -> MetricsSnapshot:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
-    rules = config.rules
-    kpis = {
-        kpi: reading.values[names[0]]
-        if len(names := tuple(reading.values)) == 1 and reading.error is None
-        else math.nan
-        for kpi, reading in readings.items()
-        if kpi in config.kpis
-    }
+    rules = config.rules_by_target
+    kpis = {}
+    for (query, target), reading in readings.items():
+        kpi = query.removesuffix(f"@{target}")
+        if kpi in config.kpis:
+            values = tuple(reading.values.values())
+            kpis[kpi, target] = values[0] if len(values) == 1 and reading.error is None else math.nan
     state = dict.fromkeys(rules, 0)
     missing = dict.fromkeys(rules, 0)
     alerts = {}
     for key, machine in machines.items():
-        if key.rule not in state:
+        rule = key.rule, key.target
+        if rule not in state:
             continue
         if machine.is_firing:
-            state[key.rule] = max(state[key.rule], 2 if key.level == "crit" else 1)
-        missing[key.rule] |= machine.outcome in ("nodata", "error")
+            state[rule] = max(state[rule], 2 if key.level == "crit" else 1)
+        missing[rule] |= machine.outcome in ("nodata", "error")
         if machine.phase != "ok":
-            labels = tuple(sorted((dict(key.labels) | rules[key.rule].labels).items()))
-            alerts[key.rule, SEVERITY_LABEL[key.level], labels] = "firing" if machine.is_firing else "pending"
-    baselines = {check.kpi: check.baseline for check in checks if check.baseline is not None}
+            labels = tuple(sorted((dict(key.labels) | rules[rule].labels).items()))
+            phase = "firing" if machine.is_firing else "pending"
+            alerts[key.rule, key.target, SEVERITY_LABEL[key.level], labels] = phase
+    baselines = {(check.kpi, check.target): check.baseline for check in checks if check.baseline is not None}
     latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in journal.targets.list_latched()}
     return MetricsSnapshot(
         kpis,

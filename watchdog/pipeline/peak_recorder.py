@@ -9,6 +9,7 @@ from watchdog.journal.peaks import HOUR
 from watchdog.journal.serialization import from_json, to_json
 from watchdog.journal.storage import Journal
 from watchdog.tsdb.head import Head
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, SOURCE_LABEL, TARGET_LABEL
 
 
 class PeakRecorder:
@@ -23,7 +24,9 @@ class PeakRecorder:
             points.setdefault(series, []).append((t, v))
         for series, known in points.items():
             labels = dict(from_json(series))
-            name, source = labels.pop("__name__"), labels.pop("source")
+            name, source = labels.pop(METRIC_NAME_LABEL), labels.pop(SOURCE_LABEL)
+            if store.has_own_sources:
+                labels.pop(TARGET_LABEL, None)  # whose it is, the store knows
             if source in sources:
                 store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
 

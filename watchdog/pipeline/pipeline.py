@@ -14,7 +14,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
@@ -33,13 +32,14 @@ from watchdog.pipeline.check_tracker import (
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
+from watchdog.pipeline.evidence import gather_evidence
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
-from watchdog.pipeline.machine_state import machine_from_state, needs_saving
+from watchdog.pipeline.machine_state import find_homes, machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.source_metrics import SourceMetrics
-from watchdog.pipeline.target_reconciliation import reconcile_targets
+from watchdog.pipeline.target_reconciliation import carry_over_renamed, find_renamed, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
 from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
@@ -71,7 +71,7 @@ class Pipeline:
         store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
         self.journal = journal
         self.telemetry = telemetry
-        self.store = Head(longest_windows(config))
+        self.store = Head(longest_windows(config), config.target_by_source)
         if restore_history is not None:
             restore_history(self.store, now)
         self.started_at = now
@@ -96,30 +96,38 @@ class Pipeline:
         )
 
     def apply_config(self, config: Config, now: Millis) -> None:
-        """Swaps the configuration; states are carried over by rule name."""
+        """Swaps the configuration; states are carried over by rule and target."""
         machines = self.machines
+        renamed = find_renamed(config, self.journal)
+        homes = find_homes(machines, config, renamed)
+        if homes or renamed:
+            with self.journal.transaction() as tx:
+                carry_over_renamed(tx, self.journal, renamed, now)
+                tx.machines.save_machines(dict.fromkeys(homes))
+                tx.machines.save_machines({home: asdict(machines[key]) for key, home in homes.items()})
+            machines.update({home: machines.pop(key) for key, home in homes.items()})
         self.config = config
-        self._muted = {target: mutable_rules(names, config) for target, names in self._muted.items()}
+        self._muted = {target: mutable_rules(names, config, target) for target, names in self._muted.items()}
         self.store.set_lookback(longest_windows(config))
+        self.store.set_target_by_source(config.target_by_source)
         before, self.baselines = self.baselines, BaselineTracker(config, self.journal, now)
         self.baselines.carry_over(before)
         self._checks = self.baselines.checks()
         self._kpis.apply_config(config)
-        for source in self._source_metrics.apply_config(config.sources):
+        for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
         )
         self._reconcile_targets(now)
-        known = {(check.rule, check.level) for check in self._checks}
+        known = {(check.rule, check.level, check.target) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         without_incident = config.targets.keys() - self.incident_manager.targets_with_open_incident()
         removed = [
             key
             for key, machine in machines.items()
-            if (key.rule, key.level) not in known
-            or (machine.is_firing and config.rules[key.rule].target in without_incident)
+            if (key.rule, key.level, key.target) not in known or (machine.is_firing and key.target in without_incident)
         ]
         with self.journal.transaction() as tx:
             tx.machines.save_machines(dict.fromkeys(removed))
@@ -133,13 +141,13 @@ class Pipeline:
         self._kpis.epochs = {name: state.epoch for name, state in states.items()}
 
     @property
-    def readings(self) -> dict[str, Reading]:
-        """KPI → what its last evaluation said."""
+    def readings(self) -> dict[tuple[str, str], Reading]:
+        """(name in `Config.queries`, target) → what its last evaluation said."""
         return self._kpis.readings
 
     def is_firing(self, target: str) -> bool:
         """Whether anything of a target does."""
-        return any(m.is_firing for key, m in self._machines.items() if self.config.rules[key.rule].target == target)
+        return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
 
     def _update_baselines(self, now: Millis) -> None:
         if self.baselines.update(lambda kpi, target: self._kpis.evaluate(kpi, target, now), self.is_firing, now):
@@ -166,9 +174,10 @@ class Pipeline:
         known = keys_by_check(self.machines)
         self._trackers = [CheckTracker(check, machine_config(check)) for check in self._checks]
         for tracker in self._trackers:
-            tracker.has_only = self.config.rules[tracker.check.rule].only is not None
-            tracker.has_display_kpi = self._kpis.has_display_kpi(tracker.check)
-            tracker.machine_keys = known.get((tracker.check.rule, tracker.check.level), [])
+            check = tracker.check
+            tracker.has_only = self.config.rule(check.rule, check.target).only is not None
+            tracker.has_display_kpi = bool(check.display_query)
+            tracker.machine_keys = known.get((check.rule, check.level, check.target), [])
         self._trackers_by_source: dict[str, list[CheckTracker]] = {}
         self._unjudged_sources = {_ALL_SOURCES}
 
@@ -203,6 +212,7 @@ class Pipeline:
 
     def mark_source_down(self, source: str, now: Millis) -> None:
         self.store.mark_source_down(source, now)
+        self._source_metrics.mark_down(source)
         self._unjudged_sources.add(source)
         self._lost_since.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)
@@ -213,29 +223,19 @@ class Pipeline:
         """Ahead of a `judge` of the same source: an engine elsewhere fetches what that round will ask, within a second."""
         await self._kpis.prefetch(now, source)
 
-    def condition_holds(self, text: str, now: Millis, after: Millis | None = None) -> bool | None:
-        """Whether a condition holds: its expression returns something. None = there was nothing to tell by."""
-        return self._kpis.condition_holds(text, now, after)
+    def condition_holds(self, text: str, now: Millis, after: Millis | None = None, target: str = "") -> bool | None:
+        """Whether a condition holds for a target: its expression returns something. None = there was nothing to tell by."""
+        return self._kpis.condition_holds(text, target, now, after)
 
     def gather_evidence(
         self, target: str, keys: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
         """Verdicts and conditions on nothing but samples from after `since`."""
-        verdicts = []
-        for check in self._checks:
-            mine = [key.labels for key in keys if (key.rule, key.level) == (check.rule, check.level)]
-            if (
-                mine
-                and check.target == target
-                and is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
-            ):
-                # What it is not meant for neither proves nor disproves anything.
-                verdicts += [
-                    Verdict(check.rule, check.level, labels, "nodata", f"{check.rule} sleeps") for labels in mine
-                ]
-            elif mine and check.target == target:
-                verdicts += rules.judge(check, self._kpis.evaluate_check(check, {}, now, since), now, mine)
-        return verdicts, {text: self._kpis.condition_holds(text, now, since) for text in conditions}
+        return gather_evidence(target, self._checks, self._kpis, self._is_inactive, keys, conditions, since, now)
+
+    def _is_inactive(self, check: Check, now: Millis) -> bool:
+        rule = self.config.rule(check.rule, check.target)
+        return is_inactive(rule, partial(self._kpis.condition_holds, target=check.target), now)
 
     # ─ judge and record ─
 
@@ -251,7 +251,7 @@ class Pipeline:
         evaluation, machines, muted = self._evaluator.at(now), self._machines, self._muted
         for tracker in self._trackers_to_judge(now, source):
             check = tracker.check
-            inactive = tracker.has_only and is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
+            inactive = tracker.has_only and self._is_inactive(check, now)
             if inactive or (muted and check.rule in muted.get(check.target, ())):
                 tracker.flush(machines)
                 tracker.clearly_ok_at = 0
@@ -264,7 +264,7 @@ class Pipeline:
                 continue
             tracker.flush(machines)
             for verdict in tracker.judge(reading, now):
-                key = StateKey(verdict.rule, verdict.level, verdict.labels)
+                key = StateKey.of(verdict)
                 machine = machines.get(key)
                 before.setdefault(key, machine)
                 if machine is None:
@@ -278,7 +278,7 @@ class Pipeline:
                 else:
                     verdicts.append((check, verdict))
             tracker.update(reading, machines, now)
-        self._kpis.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
+        self._kpis.readings.update(readings)
         try:
             affected = self._record(before, verdicts, changes, now)
         except BaseException:  # nothing of it was written down: the next round sees it anew
@@ -305,9 +305,7 @@ class Pipeline:
         touched = self._trackers_by_source.get(source)
         if touched is None:
             touched = self._trackers_by_source[source] = [
-                tracker
-                for tracker in self._trackers
-                if self._source_metrics.touches(source, self._kpis.metrics_of(tracker.check.query))
+                tracker for tracker in self._trackers if self._kpis.touched_by(source, tracker.check.query)
             ]
         return touched
 
@@ -321,7 +319,7 @@ class Pipeline:
         blind = bool(self.config.sources) and all(
             now - self._lost_since.get(source, now) >= BLIND_AFTER for source in self.config.sources
         )
-        states: dict[tuple[str, str, Labels], dict[str, Any] | None] = {
+        states: dict[tuple[str, str, Labels, str], dict[str, Any] | None] = {
             key: asdict(machine)
             for key, previous in before.items()
             if (machine := self._machines.get(key)) is not None and needs_saving(machine, previous)
@@ -343,7 +341,7 @@ class Pipeline:
             affected = set(news := self.incident_manager.record_changes(tx, changes, now))
             for target in sorted(busy):
                 judged = [
-                    (check, self._machines[StateKey(verdict.rule, verdict.level, verdict.labels)], verdict)
+                    (check, self._machines[StateKey.of(verdict)], verdict)
                     for check, verdict in verdicts
                     if check.target == target
                 ]
@@ -375,7 +373,7 @@ class Pipeline:
 
     def mute_rules(self, target: str, names: Collection[str]) -> None:
         """These rules of the target are not judged from now on; with none, all are. Only a plan at work mutes."""
-        if self._muted.get(target, frozenset()) != (wanted := mutable_rules(names, self.config)):
+        if self._muted.get(target, frozenset()) != (wanted := mutable_rules(names, self.config, target)):
             self._muted[target] = wanted
             self._reset_trackers()
 
@@ -385,11 +383,7 @@ class Pipeline:
         """Which critical rule that is meant for now cannot be judged, and why; None when all can. Warnings start nothing."""
         readings: dict[tuple[str, str], Reading] = {}
         for check in self._checks:
-            if (
-                check.target != target
-                or check.level != "crit"
-                or is_inactive(self.config.rules[check.rule], self._kpis.condition_holds, now)
-            ):
+            if check.target != target or check.level != "crit" or self._is_inactive(check, now):
                 continue
             reading = self._kpis.evaluate_check(check, readings, now)
             why, may_be_absent = reading.stale_reason(check.query, now), check.missing.then == "ok"
@@ -402,7 +396,7 @@ class Pipeline:
 
         One that no file names any more has no rules; its latch opens all the same.
         """
-        mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
+        mine = [key for key in self._machines if key.target == target]
         with self.journal.transaction() as tx:
             tx.machines.save_machines(dict.fromkeys(mine))
             tx.targets.update_target(target, latched=None, latch_why=None, epoch=now)

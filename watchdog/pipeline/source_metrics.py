@@ -8,6 +8,7 @@ from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
 from watchdog.promql import Expr, metric_names
 from watchdog.sources.series_limits import ALL_METRICS, Cut
+from watchdog.tsdb.labels import SOURCE_LABEL, TARGET_LABEL
 
 _MAX_KNOWN = 20_000
 """Metrics of a source that are remembered after they have ceased."""
@@ -19,20 +20,39 @@ class SourceMetrics:
     def __init__(self, known: dict[str, set[str]]) -> None:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
+        self._target_by_source: Mapping[str, str] | None = None
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
+        self._down: set[str] = set()
         self._known = known  # how old a metric may be does not change when it ceases
 
-    def apply_config(self, sources: Mapping[str, Source]) -> set[str]:
-        """Swaps the sources. Returns those that are there no more."""
+    def apply_config(
+        self, sources: Mapping[str, Source], target_by_source: Mapping[str, str] | None = None
+    ) -> set[str]:
+        """Swaps the sources, and whose own they are. Returns those that are there no more."""
+        self._target_by_source = target_by_source
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
 
+    def mark_down(self, source: str) -> None:
+        """It could not be read."""
+        self._down.add(source)
+
+    def dead_sources(self, expressions: Collection[Expr]) -> tuple[set[str], set[str]]:
+        """Of those that hold what these read: the ones that are no longer configured, and the ones that are down."""
+        reading = {
+            source
+            for source, known in self._known.items()
+            if "" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads)
+        }
+        return reading - self._sources.keys(), reading & self._down & self._sources.keys()
+
     def note(self, source: str, names: set[str]) -> bool:
         """What a source delivers now, `up` included; whether it is something else than the last time."""
+        self._down.discard(source)
         if names == self._delivered.get(source):
             return False
         self._delivered[source] = names
@@ -52,7 +72,7 @@ class SourceMetrics:
     def cut_reason(self, expressions: Collection[Expr]) -> str | None:
         """Why these do not see all there is; None: they do."""
         for source, cut in self._cuts.items():
-            reads = _reads(expressions, source)
+            reads = self._reads(expressions, source)
             if ALL_METRICS in cut.metrics:
                 elsewhere: set[str] = set().union(*(known for name, known in self._known.items() if name != source))
                 affected = self.touches(source, reads) or not elsewhere.issuperset(reads)
@@ -71,11 +91,17 @@ class SourceMetrics:
         every = [
             source.every
             for name, source in self._sources.items()
-            if "" in (reads := _reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
+            if "" in (reads := self._reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
         return 3 * max(every or [source.every for source in self._sources.values()] or [60_000])
 
+    def touched_by(self, source: str, expressions: Collection[Expr]) -> bool:
+        """Whether a source's samples change what one of these says."""
+        return self.touches(source, self._reads(expressions, source))
 
-def _reads(expressions: Collection[Expr], source: str) -> set[str]:
-    """The metrics of a source that they may read; ``""``: all of them."""
-    return set[str]().union(*(metric_names(expr, source) for expr in expressions))
+    def _reads(self, expressions: Collection[Expr], source: str) -> set[str]:
+        """The metrics of a source that they may read; ``""``: all of them."""
+        having = {SOURCE_LABEL: source}
+        if self._target_by_source is not None:
+            having[TARGET_LABEL] = self._target_by_source.get(source, "")
+        return set[str]().union(*(metric_names(expr, having) for expr in expressions))

@@ -7,6 +7,8 @@ Their incidents are closed by the incident_manager, as soon as no plan is at wor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from watchdog.config import Config
 from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
@@ -30,6 +32,38 @@ def reconcile_targets(
             if journal.targets.get_state(name, now).place != (location := target.location()):
                 tx.targets.update_target(name, place=location)
     return {target: journal.targets.get_state(target, now) for target in config.targets}
+
+
+def find_renamed(config: Config, journal: Journal) -> dict[str, str]:
+    """Target that no file names any more → the new one that is at its place: the same bot, under another name."""
+    known = {state.name: state for state in journal.targets.list_states()}
+    gone = [state for name, state in known.items() if name not in config.targets]
+    renamed: dict[str, str] = {}
+    for name, target in config.targets.items():
+        if name in known or not target.has_location:
+            continue
+        before = [state for state in gone if state.place == target.location() and state.name not in renamed]
+        if before:
+            renamed[min(before, key=lambda state: state.epoch).name] = name
+    return renamed
+
+
+def carry_over_renamed(tx: Transaction, journal: Journal, renamed: Mapping[str, str], now: Millis) -> None:
+    """What is remembered of a bot goes with it to its new name: since when its peak counts, its commit, its baselines. Its latch
+    finds it as those of all targets do."""
+    for before, after in renamed.items():
+        state = journal.targets.get_state(before, now)
+        journal.targets.get_state(after, now)
+        tx.targets.update_target(
+            after,
+            epoch=state.epoch,
+            head=state.head,
+            invocation=state.invocation,
+            unsettled=state.unsettled,
+            quiet_for=state.quiet_for,
+        )
+        tx.baselines.rename_target(before, after)
+        tx.timeline.add_event("renamed", f"it was called {before}", now, target=after)
 
 
 def _reconcile_latch(

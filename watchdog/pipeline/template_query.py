@@ -9,13 +9,15 @@ from watchdog.promql import Evaluator, PromqlError
 from watchdog.rules import Reading
 
 
-def run_template_query(config: Config, evaluator: Evaluator, text: str, now: Millis) -> list[dict[str, object]]:
-    """What ``query`` returns. Raises TemplateError."""
+def run_template_query(
+    config: Config, evaluator: Evaluator, text: str, target: str, now: Millis
+) -> list[dict[str, object]]:
+    """What ``query`` returns for a rule of a target. Raises TemplateError."""
     from watchdog.prometheus_rules.helpers import TemplateError  # only templates of theirs ask
     from watchdog.prometheus_rules.template import LabelMap
 
     try:
-        values = evaluator.at(now).query(config.parse_expr(text))
+        values = evaluator.at(now).query(config.parse_expr(config.expr_of(text, target)))
     except PromqlError as error:
         raise TemplateError(f"error calling query: {error}") from None
     return [{"Labels": LabelMap(labels), "Value": value} for labels, value in values.items()]

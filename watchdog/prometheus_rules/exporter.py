@@ -23,7 +23,7 @@ from watchdog.prometheus_rules.labels import MISSING_LABEL, PLAN_LABEL, SEVERITY
 from watchdog.promql import PromqlError, RecordingRules, may_have_labels, parse
 from watchdog.promql.functions.registry import range_function
 from watchdog.promql.parse.nodes import Node, RangeFunctionCall, child_nodes
-from watchdog.rules import Check, Kpi, Rule
+from watchdog.rules import THRESHOLD_LEVELS, Check, Kpi, Rule
 from watchdog.rules.summary import format_limit
 
 SEVERITIES = {"warn": WARNING_SEVERITY, "crit": "critical"}
@@ -36,10 +36,9 @@ class RuleSet(Protocol):
 
     @property
     def sources(self) -> Mapping[str, Source]: ...
-    @property
-    def kpis(self) -> Mapping[str, Kpi]: ...
-    @property
-    def rules(self) -> Mapping[str, Rule]: ...
+    def rule(self, name: str, target: str) -> Rule: ...
+    def kpi(self, name: str | None, target: str) -> Kpi | None: ...
+    def expr_of(self, text: str, target: str) -> str: ...
     @property
     def checks(self) -> Sequence[Check]: ...
     @property
@@ -115,8 +114,7 @@ def _yaml(rule: dict[str, Any]) -> list[str]:
 
 
 def _export_alerts(config: RuleSet, check: Check) -> Iterator[_Alert]:
-    rule = config.rules[check.rule]
-    kpi = config.kpis.get(rule.kpi or "")
+    rule, kpi = _as_asked(config, config.rule(check.rule, check.target), check.target)
     threshold = rule.threshold(check.level)
     if threshold is not None:
         yield _export_threshold(
@@ -136,6 +134,22 @@ def _export_alerts(config: RuleSet, check: Check) -> Iterator[_Alert]:
             },
             [f"{check.rule} ({check.level}), missing data: {note}" for note in notes],
         )
+
+
+def _as_asked(config: RuleSet, rule: Rule, target: str) -> tuple[Rule, Kpi | None]:
+    """A rule and its KPI, with expressions as they are asked for the target."""
+    kpi = config.kpi(rule.kpi, target)
+    if kpi is not None:
+        needs = None if kpi.needs is None else config.expr_of(kpi.needs, target)
+        kpi = kpi.model_copy(update={"expr": config.expr_of(kpi.expr, target), "needs": needs})
+    changes: dict[str, Any] = {}
+    for level in THRESHOLD_LEVELS:
+        threshold = rule.threshold(level)
+        if threshold is not None and threshold.expr is not None:
+            changes[level] = threshold.model_copy(update={"expr": config.expr_of(threshold.expr, target)})
+    if rule.only is not None and rule.only.when is not None:
+        changes["only"] = rule.only.model_copy(update={"when": config.expr_of(rule.only.when, target)})
+    return rule.model_copy(update=changes) if changes else rule, kpi
 
 
 def _export_threshold(config: RuleSet, check: Check, rule: Rule, kpi: Kpi | None, value: str) -> _Alert:

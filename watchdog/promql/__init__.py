@@ -27,6 +27,7 @@ from watchdog.promql.parse.analysis import (
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
 from watchdog.promql.parse.parser import parse
+from watchdog.promql.parse.restrict import restrict_selectors
 from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "parse",
     "reads_beyond",
     "required_lookback",
+    "restrict_selectors",
     "value_bounds",
 ]

@@ -40,6 +40,10 @@ class InstantVector(Mapping[Labels, float]):
         low, high = (math.nan, math.nan) if unclear else (min(numbers), max(numbers))
         return cls(tuple(values), numbers, low, high)
 
+    def renamed(self, names: Keys) -> InstantVector:
+        """The same values under other labels, in the same order."""
+        return InstantVector(names, self._values, self.min_value, self.max_value)
+
     def _dict(self) -> dict[Labels, float]:
         if self._by_labels is None:
             self._by_labels = dict(zip(self.label_sets, np.asarray(self._values).tolist(), strict=True))

@@ -182,7 +182,7 @@ class StepExecutor:
             if state == "after":
                 with self._context.journal.transaction():
                     self._record_start(step, action, before, tries)
-                    self._record_end(step, "skipped", "was so already")
+                    self._record_end(step, "skipped", f"nothing to do: {action.noop_reason(before)}")
                 return False
             try:
                 copies = await self._backup_recorder.back_up(step, action, before)

@@ -52,7 +52,7 @@ def notify_level_ended(
 ) -> None:
     """People hear of it together with what is done next: the next level, or the end of the run."""
     name, repair = plan.levels[number].name, isinstance(plan, Repair)
-    context.telemetry.plan_runs.labels(run.plan, name, finding.outcome).inc()
+    context.telemetry.plan_runs.labels(run.plan, run.target, name, finding.outcome).inc()
     what = f"level {name} {finding.outcome}"
     title, lines = f"{run.plan}: {what}", (finding.reason,)
     if finding.outcome == "proven":

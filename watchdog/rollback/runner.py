@@ -273,7 +273,9 @@ class RollbackRunner:
             failed = "; ".join(executor.failures)
             return ProofResult(
                 "disproven",
-                f"nothing was changed: {failed}" if failed else "nothing to change: all of it was so already",
+                f"nothing was changed: {failed}"
+                if failed
+                else "nothing to change: all of it was so already, or is not deployed",
             )
         return await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
 
@@ -404,7 +406,7 @@ class RollbackRunner:
             says_more = bad or outcome == "dry-run"
             if says_more or not (context.close_if_over(run) or outcome == "denied"):
                 send_message(context, run, message)
-        context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
+        context.telemetry.plan_duration.labels(run.plan, run.target).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())
         context.run_ended(run.target)
 

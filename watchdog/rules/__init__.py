@@ -23,7 +23,9 @@ from watchdog.rules.judge import (
     verdict_kinds,
 )
 from watchdog.rules.models import (
+    ALL_TARGETS,
     OPERATORS,
+    THRESHOLD_LEVELS,
     Kpi,
     Learn,
     Missing,
@@ -34,13 +36,15 @@ from watchdog.rules.models import (
     StaticLabels,
     Threshold,
     ThresholdLevel,
+    condition_kpi,
     parse_patience,
-    queries,
     query_name,
+    scoped_query,
 )
 from watchdog.rules.summary import PLACEHOLDERS, format_labels, render_summary, unknown_placeholders
 
 __all__ = [
+    "ALL_TARGETS",
     "BASELINE_UNKNOWN",
     "KIND_ABSENT",
     "KIND_BAD",
@@ -48,6 +52,7 @@ __all__ = [
     "KIND_OK",
     "OPERATORS",
     "PLACEHOLDERS",
+    "THRESHOLD_LEVELS",
     "BaselineState",
     "Check",
     "Kpi",
@@ -66,16 +71,17 @@ __all__ = [
     "central_value",
     "clearly_ok",
     "compile_check",
+    "condition_kpi",
     "format_labels",
     "in_schedule",
     "in_schedule_at",
     "judge",
     "learn_baseline",
     "parse_patience",
-    "queries",
     "query_name",
     "render_summary",
     "same_kind",
+    "scoped_query",
     "trusted_values",
     "unknown_placeholders",
     "verdict_kinds",

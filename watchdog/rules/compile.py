@@ -20,6 +20,7 @@ from watchdog.rules.models import (
     ThresholdLevel,
     Unit,
     query_name,
+    scoped_query,
 )
 
 
@@ -57,7 +58,11 @@ class Check:
     each: tuple[str, ...] | None
     plan: str | None
     query: str = ""
-    """Name of what is evaluated, in `queries`; the KPI's own but for `expr`."""
+    """Name of what is evaluated, in `Config.queries`."""
+    condition: str = ""
+    """Of `expr`: its text, as it stands in the file."""
+    display_query: str = ""
+    """Beside an `expr` in a rule with a KPI: the name of that KPI's query, whose value is shown."""
     low_limit: float = -math.inf
     """The lower limit of `outside`, …"""
     clear_low: float = -math.inf
@@ -103,11 +108,17 @@ class ThresholdError(ValueError):
 
 
 def compile_check(
-    rule: Rule, level: ThresholdLevel, kpi: Kpi | None, baseline_state: BaselineState = BASELINE_UNKNOWN
+    rule: Rule,
+    level: ThresholdLevel,
+    kpi: Kpi | None,
+    baseline_state: BaselineState = BASELINE_UNKNOWN,
+    *,
+    scoped: bool = False,
 ) -> Check | None:
     """The check of one level, or None when the rule has nothing to say there.
 
-    `kpi`: the one that the rule shows. `baseline_state`: its baseline, when that is captured or learned.
+    `rule`: of one target. `kpi`: the one that it shows, as that target has it. `baseline_state`: its baseline, when that is
+    captured or learned. `scoped`: the query is the target's own.
     Raises ThresholdError, which names the key, when a limit does not fit the KPI.
     """
     threshold = rule.threshold(level)
@@ -131,7 +142,11 @@ def compile_check(
         requires_full_window=kpi.needs is None and kpi.since is None,
         each=rule.each,
         plan=threshold.plan if threshold else None,
-        query=query_name(rule, level),
+        query=query_name(rule, level, scoped=scoped),
+        condition=(threshold.expr or "") if threshold else "",
+        display_query=scoped_query(rule.kpi, rule.target, scoped=scoped)
+        if threshold and threshold.expr and rule.kpi
+        else "",
         low_limit=limits.low_limit,
         clear_low=limits.clear_low,
         forget_after=rule.forget,

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from watchdog.core.model import Labels, Millis, Verdict
+from watchdog.core.model import Labels, Millis, Outcome, Verdict
 from watchdog.core.units import format_duration, format_value
 from watchdog.rules.compile import Check
 from watchdog.rules.summary import format_limit
@@ -61,7 +61,7 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
     """
 
     def missing(outcome: Literal["nodata", "error"], reason: str, which: Collection[Labels]) -> list[Verdict]:
-        return [Verdict(check.rule, check.level, labels, outcome, reason) for labels in which or [()]]
+        return [_verdict(check, labels, outcome, reason) for labels in which or [()]]
 
     if reading.error is not None:
         return missing("error", reading.error, known)
@@ -103,19 +103,30 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         return [*verdicts.values()]
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
-        verdicts[()] = Verdict(
-            *(check.rule, check.level, (), "ok", f"{check.kpi} has data"),
-            cleared=True,
-            evidence=reading.newest_sample,
-            gone=True,
+        verdicts[()] = _verdict(
+            check, (), "ok", f"{check.kpi} has data", cleared=True, evidence=reading.newest_sample, gone=True
         )
     gone = [labels for labels in known if labels not in verdicts]
     if not verdicts:
         return missing("nodata", f"{check.kpi} has no value", gone)
-    gone_verdicts = [
-        Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone
-    ]
+    gone_verdicts = [_verdict(check, labels, "nodata", f"{check.kpi} has no value", gone=True) for labels in gone]
     return [*verdicts.values(), *gone_verdicts]
+
+
+def _verdict(
+    check: Check,
+    labels: Labels,
+    outcome: Outcome,
+    reason: str,
+    value: float | None = None,
+    limit: float | None = None,
+    cleared: bool = False,
+    evidence: Millis = 0,
+    gone: bool = False,
+) -> Verdict:
+    return Verdict(
+        check.rule, check.level, labels, outcome, reason, value, limit, cleared, evidence, gone, check.target
+    )
 
 
 _TOO_MANY_LABEL_SETS = f"{{}} has more than {MAX_LABEL_SETS} label sets, the rest is judged as one"
@@ -172,13 +183,12 @@ def _severity(verdict: Verdict) -> tuple[int, bool]:
 
 def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, value: float) -> Verdict:
     if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
-        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi} lacks the evidence it needs", value)
+        return _verdict(check, key, "nodata", f"{check.kpi} lacks the evidence it needs", value)
     if not math.isfinite(value):
-        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi} is {value}")
+        return _verdict(check, key, "nodata", f"{check.kpi} is {value}")
     if check.operator is None:
-        return Verdict(
-            check.rule,
-            check.level,
+        return _verdict(
+            check,
             key,
             "ok",
             f"{check.kpi} is {format_value(value, check.unit)}",
@@ -190,16 +200,15 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
     if check.operator == "expr":
         shown_value = value if reading.kpi_values is None else _value_for(labels, reading.kpi_values)
         reason = f"{check.kpi} {format_value(shown_value, check.unit)}: {_condition_text(check)}"
-        return Verdict(check.rule, check.level, key, "bad", reason, shown_value, None, False, reading.newest_sample)
+        return _verdict(check, key, "bad", reason, shown_value, None, False, reading.newest_sample)
     if check.limit_unknown is not None and math.isnan(check.limit):
-        return Verdict(check.rule, check.level, key, "nodata", f"{check.kpi}: {check.limit_unknown}", value)
+        return _verdict(check, key, "nodata", f"{check.kpi}: {check.limit_unknown}", value)
     bad = check.is_bad(value)
     limit = (
         check.low_limit if check.operator == "outside" and value < (check.low_limit + check.limit) / 2 else check.limit
     )
-    return Verdict(
-        check.rule,
-        check.level,
+    return _verdict(
+        check,
         key,
         "bad" if bad else "ok",
         _reason(check, value, bad),
@@ -223,14 +232,13 @@ def _reason(check: Check, value: float, bad: bool) -> str:
 def _expr_ok_verdict(check: Check, reading: Reading, labels: Labels) -> Verdict:
     """What an `expr` that says nothing of a label set says about it."""
     if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
-        return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} lacks the evidence it needs")
+        return _verdict(check, labels, "nodata", f"{check.kpi} lacks the evidence it needs")
     if not reading.newest_sample:
-        return Verdict(check.rule, check.level, labels, "nodata", f"{check.kpi} has no samples")
+        return _verdict(check, labels, "nodata", f"{check.kpi} has no samples")
     shown_value = None if reading.kpi_values is None else _value_for(labels, reading.kpi_values)
     value_text = "" if shown_value is None else f" {format_value(shown_value, check.unit)}"
-    return Verdict(
-        check.rule,
-        check.level,
+    return _verdict(
+        check,
         labels,
         "ok",
         f"{check.kpi}{value_text}: not {_condition_text(check)}",
@@ -247,7 +255,7 @@ def _value_for(labels: Labels, values: Mapping[Labels, float]) -> float | None:
 
 
 def _condition_text(check: Check) -> str:
-    text = " ".join(check.query.removeprefix(f"{check.kpi}: ").split())
+    text = " ".join(check.condition.split())
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -14,6 +14,7 @@ from watchdog.core.schedule import parse_between, parse_days, parse_zone
 from watchdog.core.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
 
 ThresholdLevel = Literal["warn", "crit"]
+THRESHOLD_LEVELS: tuple[ThresholdLevel, ...] = ("warn", "crit")
 RawLimit = str | int | float
 """A limit or a quantity as it stands in the file; its unit is checked against the KPI."""
 
@@ -211,15 +212,65 @@ def _parse_labels(value: object) -> object:
 StaticLabels = Annotated[dict[str, str], BeforeValidator(_parse_labels)]
 
 
+class ThresholdOverride(ConfigModel):
+    """What of a threshold is otherwise for one target."""
+
+    above: RawLimit | None = None
+    """Bad when the value is greater."""
+    below: RawLimit | None = None
+    """Bad when the value is smaller."""
+    at_least: RawLimit | None = None
+    """Bad when the value is this or greater."""
+    at_most: RawLimit | None = None
+    """Bad when the value is this or smaller."""
+    outside: FrozenList[RawLimit] | None = None
+    """`[a, b]`: bad when the value is smaller than `a` or greater than `b`."""
+    equals: RawLimit | None = None
+    """Bad when the value is exactly this."""
+    for_: Annotated[Patience | None, BeforeValidator(parse_patience)] = Field(default=None, alias="for")
+    """How long it must be bad."""
+    clear: RawLimit | FrozenList[RawLimit] | None = None
+    """Recovery threshold."""
+    clear_for: Duration | None = None
+    """How long it must be on the good side of `clear`."""
+    ceiling: RawLimit | FrozenList[RawLimit] | None = None
+    """Absolute limit beside a relative one."""
+    plan: str | None = None
+    """Plan that is started when the threshold trips (crit only)."""
+
+
+class TargetLimits(ConfigModel):
+    """What of a rule is otherwise for one target."""
+
+    warn: ThresholdOverride | None = None
+    """Beside what the rule's `warn` says."""
+    crit: ThresholdOverride | None = None
+    """Beside what the rule's `crit` says."""
+
+
+ALL_TARGETS = "all"
+
+
+def _parse_targets(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class Rule(ConfigModel):
-    """Thresholds on one KPI of one target."""
+    """Thresholds on one KPI, for one target or several."""
 
     name: str
     """Unique over all files; states are carried over a reload by it."""
     kpi: str | None = None
     """KPI that is judged and shown; may be left away when every threshold says `expr`."""
-    target: str
-    """The target that it speaks for; may stand in the file's `defaults`."""
+    targets: Annotated[
+        FrozenList[str],
+        BeforeValidator(_parse_targets),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] = Field(alias="target", min_length=1)
+    """The target that it speaks for, a list of them, or `all`; may stand in the file's `defaults`. Each has a state, an
+    incident, a latch and a plan of its own."""
+    limits: dict[str, TargetLimits] = Field(default_factory=dict)
+    """Where a target needs another number: `{beta: {crit: {at_least: 15%}}}`."""
     warn: Threshold | None = None
     """What people are told of."""
     crit: Threshold | None = None
@@ -252,6 +303,16 @@ class Rule(ConfigModel):
             raise ValueError("a plan is started by crit only: move plan to crit")
         return self
 
+    def for_target(self, name: str) -> Rule:
+        """The same, for one of its targets."""
+        return self.model_copy(update={"targets": (name,), "limits": {}})
+
+    @property
+    def target(self) -> str:
+        """Of a rule of a `Config`'s `rules_by_target`, which speaks for one."""
+        (target,) = self.targets
+        return target
+
     def threshold(self, level: ThresholdLevel) -> Threshold | None:
         return self.warn if level == "warn" else self.crit
 
@@ -261,8 +322,16 @@ class Rule(ConfigModel):
         return self.kpi or self.name
 
 
-def query_name(rule: Rule, level: ThresholdLevel) -> str:
-    """Under which name in `queries` the level's values stand."""
+def query_name(rule: Rule, level: ThresholdLevel, *, scoped: bool = False) -> str:
+    """Under which name in `Config.queries` the level's values stand. `scoped`: each target has a query of its own."""
+    return scoped_query(_query_name(rule, level), rule.target, scoped=scoped)
+
+
+def scoped_query(name: str, target: str, *, scoped: bool) -> str:
+    return f"{name}@{target}" if scoped else name
+
+
+def _query_name(rule: Rule, level: ThresholdLevel) -> str:
     threshold = rule.threshold(level)
     if threshold is None and rule.kpi is None:
         threshold = rule.warn or rule.crit
@@ -272,19 +341,6 @@ def query_name(rule: Rule, level: ThresholdLevel) -> str:
     return f"{rule.value_name}: {threshold.expr}"
 
 
-def queries(kpis: Mapping[str, Kpi], rules: Mapping[str, Rule]) -> dict[str, Kpi]:
-    """Everything that is evaluated to judge: the KPIs, and each `expr:` as a KPI without a name of its own.
-
-    Evidence and memory of a condition are those of the KPI that its rule shows.
-    """
-    found: dict[str, Kpi] = dict(kpis)
-    for rule in rules.values():
-        for threshold in (rule.warn, rule.crit):
-            if threshold is None or threshold.expr is None:
-                continue
-            base_kpi = kpis.get(rule.kpi or "")
-            inherited: dict[str, Any] = (
-                {} if base_kpi is None else {"needs": base_kpi.needs, "since": base_kpi.since, "unit": base_kpi.unit}
-            )
-            found[f"{rule.value_name}: {threshold.expr}"] = Kpi(expr=threshold.expr, **inherited)
-    return found
+def condition_kpi(expr: str, base: Kpi | None) -> Kpi:
+    """An `expr:` as a KPI without a name of its own: its evidence and memory are those of the KPI that its rule shows."""
+    return Kpi(expr=expr) if base is None else Kpi(expr=expr, needs=base.needs, since=base.since, unit=base.unit)

@@ -52,7 +52,7 @@ def prove(
     unknown, unwell = [], []
     cleared = set()
     for verdict in verdicts:
-        key = StateKey(verdict.rule, verdict.level, verdict.labels)
+        key = StateKey.of(verdict)
         if key not in configs:
             continue
         config = configs[key]._replace(
@@ -85,7 +85,7 @@ def prove(
 
 
 def _without_verdict(keys: Collection[StateKey], verdicts: Sequence[Verdict]) -> list[StateKey]:
-    judged = {StateKey(verdict.rule, verdict.level, verdict.labels) for verdict in verdicts}
+    judged = {StateKey.of(verdict) for verdict in verdicts}
     return [key for key in keys if key not in judged]
 
 

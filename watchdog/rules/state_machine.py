@@ -28,6 +28,11 @@ class StateKey(NamedTuple):
     rule: str
     level: str
     labels: Labels
+    target: str = ""
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> StateKey:
+        return cls(verdict.rule, verdict.level, verdict.labels, verdict.target)
 
 
 class PatienceLike(Protocol):
@@ -104,7 +109,7 @@ def advance(
     machine: MachineState, verdict: Verdict, config: MachineConfig, now: Millis
 ) -> tuple[MachineState, list[Transition]]:
     """One verdict, one step. Calls at the same `now` with the same verdict change nothing more."""
-    key = StateKey(verdict.rule, verdict.level, verdict.labels)
+    key = StateKey.of(verdict)
     elapsed = max(0, now - machine.last)
     if verdict.outcome in ("nodata", "error"):
         after = _without_data(machine, verdict, config, elapsed, now)

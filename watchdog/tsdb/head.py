@@ -22,7 +22,7 @@ import numpy as np
 
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
-from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, retarget_key, series_key
 from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
 
 __all__ = ["ONGOING", "Head"]
@@ -52,8 +52,11 @@ class _IngestPlan:
 class Head(PageList):
     """All series. Not for several threads: whoever keeps samples also evaluates."""
 
-    def __init__(self, lookback_by_metric: Mapping[str, Millis] | None = None) -> None:
-        """`lookback_by_metric`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said."""
+    def __init__(
+        self, lookback_by_metric: Mapping[str, Millis] | None = None, target_by_source: Mapping[str, str] | None = None
+    ) -> None:
+        """`lookback_by_metric`: metric name → how far back it is read, in ms; ``""`` for every metric. 5 min where not said.
+        `target_by_source`: whose own a source is; None: no target says so, and ``target`` is a label like any other."""
         super().__init__()
         self._lookback_by_metric = dict(lookback_by_metric or {})
         self._forgotten_before: dict[str, Millis] = {}
@@ -66,6 +69,7 @@ class Head(PageList):
         self._ingest_plans: dict[str, _IngestPlan] = {}
         self._incomplete_until: dict[str, dict[str, Millis]] = {}
         """Source → metric (``""``: every one) → until when some of its series were left out."""
+        self._target_by_source = target_by_source
         self._now: Millis = TIME_MIN
 
     # ─ in ─
@@ -73,8 +77,9 @@ class Head(PageList):
     def ingest(self, source: str, now: Millis, samples: Iterable[Sample]) -> Millis:
         """Takes one successful read of a source. Returns the newest sample time in it, 0 when it brought none.
 
-        Every series gets the label ``source``; a label of that name in the data becomes ``exported_source``. Series
-        of that source that are not among the samples are marked as gone, and ``up{source=…}`` is 1.
+        Every series gets the label ``source``; a label of that name in the data becomes ``exported_source``. Of a source
+        that is a target's own it gets ``target``, too. Series of that source that are not among the samples are marked as
+        gone, and ``up{source=…}`` is 1.
         """
         self._advance_clock(now)
         self._watched_since.setdefault(source, now)
@@ -127,7 +132,7 @@ class Head(PageList):
         none = np.zeros(0, np.int64)
         for shelf in silent:
             shelf.append(now, none.astype(np.intp), none, none.astype(np.float64))
-        key = _series_key("up", (), source)
+        key = self.series_key("up", (), source)
         shelf = self._page_for(source, "up", is_up=True)
         if key not in shelf.row_of:
             self._add_series(source, shelf, [key], now)
@@ -157,10 +162,10 @@ class Head(PageList):
         known = self._ingest_plans.get(source)
         if known is not None and known.generation is self.generation and known.series_names == names:
             return known
-        up = _series_key("up", (), source)
+        up = self.series_key("up", (), source)
         homes: dict[int, tuple[HeadPage, list[Labels], list[int]]] = {}
         for place, (name, labels) in enumerate(names):
-            key = _series_key(name, labels, source)
+            key = self.series_key(name, labels, source)
             if name and key != up:
                 shelf = self._page_for(source, name)
                 _, keys, places = homes.setdefault(id(shelf), (shelf, [], []))
@@ -209,7 +214,30 @@ class Head(PageList):
         self.pages[:] = self._head_pages.values()
         self.invalidate()
 
+    def series_key(self, name: str, labels: Labels, source: str) -> Labels:
+        """The labels under which a sample is kept: with its name, its source and whose it is."""
+        return series_key(name, labels, source, self._target_by_source)
+
     # ─ reload and boot ─
+
+    @property
+    def has_own_sources(self) -> bool:
+        """Whether ``target`` is a label of ours."""
+        return self._target_by_source is not None
+
+    def set_target_by_source(self, target_by_source: Mapping[str, str] | None) -> None:
+        """After a reload: whose own each source is. What is held goes on under its new labels at once."""
+        before, self._target_by_source = self._target_by_source, target_by_source
+        if target_by_source == before:
+            return
+        for (source, _, _), page in self._head_pages.items():
+            if before is None:  # until now it was the data that said `target`
+                keys = [_key_with_target(key, source, target_by_source) for key in page.keys]
+            else:
+                keys = [retarget_key(key, target_by_source) for key in page.keys]
+            page.rename_series(keys)
+        self._ingest_plans = {}
+        self.invalidate()
 
     def metrics_by_source(self) -> dict[str, set[str]]:
         """Source → the metrics that are held of it."""
@@ -252,7 +280,7 @@ class Head(PageList):
 
         They speak for the past only: the series counts as gone right after the newest of them.
         """
-        key = _series_key(name, labels, source)
+        key = self.series_key(name, labels, source)
         place = (source, _retention_of(self._lookback_by_metric, name), False)
         shelf = self._head_pages.get(place)
         row = None if shelf is None else shelf.row_of.get(key)
@@ -295,9 +323,14 @@ class Head(PageList):
         homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, RowIndices]]] = {}
         for keys, begins, t, v in series:
             rows: dict[tuple[Millis, bool], list[int]] = {}
+            keys = (
+                [retarget_key(key, self._target_by_source) for key in keys]
+                if self._target_by_source is not None
+                else keys
+            )
             for row, key in enumerate(keys):
                 rows.setdefault(
-                    (self.retention_of(dict(key)[METRIC_NAME_LABEL]), key == _series_key("up", (), source)), []
+                    (self.retention_of(dict(key)[METRIC_NAME_LABEL]), key == self.series_key("up", (), source)), []
                 ).append(row)
             for (keep, is_up), mine in rows.items():
                 known = [max(begin, begins[row]) for row in mine]
@@ -352,16 +385,14 @@ def _page_of_gone_series(
     return shelf
 
 
-def _series_key(name: str, labels: Labels, source: str) -> Labels:
-    """The labels under which a sample is kept: with its name and source, sorted, none of them empty."""
-    kept = {label: value for label, value in labels if value and label not in (METRIC_NAME_LABEL, "source")}
-    theirs = dict(labels).get("source")
-    if theirs:
-        label = "exported_source"
-        while label in kept:
-            label = "exported_" + label
-        kept[label] = theirs
-    return tuple(sorted({**kept, METRIC_NAME_LABEL: name, "source": source}.items()))
+def _key_with_target(key: Labels, source: str, target_by_source: Mapping[str, str] | None) -> Labels:
+    """A key from before `target` was a label of ours."""
+    labels = dict(key)
+    return series_key(labels.pop(METRIC_NAME_LABEL), _data_labels(labels), source, target_by_source)
+
+
+def _data_labels(labels: dict[str, str]) -> Labels:
+    return tuple(pair for pair in labels.items() if pair[0] != SOURCE_LABEL)
 
 
 def _retention_of(lookback_by_metric: Mapping[str, Millis], name: str) -> Millis:

@@ -73,6 +73,11 @@ class HeadPage(SeriesPage):
 
     # ─ rows ─
 
+    def rename_series(self, keys: list[Labels]) -> None:
+        """The same series under other labels, row by row."""
+        self.keys = keys
+        self._build_index()
+
     def add_series(self, keys: list[Labels], begins: list[Millis], now: Millis) -> None:
         """New series, not there yet."""
         height, old, new = len(self._v), len(self.keys), len(keys)

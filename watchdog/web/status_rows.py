@@ -48,11 +48,12 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
         yield StatusRow("kpi", name, texts + baseline, "" if kpi["values"] or not kpi["judged"] else "none")
         if kpi["warning"]:
             yield StatusRow("", "", kpi["warning"], "warn")
+    several = len(status["targets"]) > 1
     for rule in sorted(status["rules"], key=_sort_key):
         duration = format_duration(status["now"] - rule["since"])
         yield StatusRow(
             "rule",
-            _rule_with_labels(rule),
+            (f"{rule['target']}: " if several else "") + _rule_with_labels(rule),
             f"{rule['level']} {_display_phase(rule):<7} for {duration}: {rule['reason']}",
             _rule_state(rule),
         )
@@ -95,11 +96,12 @@ def _rule_state(rule: Mapping[str, Any]) -> str:
     return {"pending": "warn", "no data": "none"}.get(phase, "ok")
 
 
-def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, list[str]]:
+def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, str, list[str]]:
     """What fires comes first, what is well last."""
     return (
         _PHASE_ORDER.index(_display_phase(rule)),
         rule["level"] != "crit",
+        rule.get("target", ""),
         rule["rule"],
         list(rule["labels"].values()),
     )

@@ -16,7 +16,7 @@ from watchdog.actions import AnyAction
 from watchdog.actions.git import commit_refs
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import Action, CompletedStep, NeededFiles, StepState
+from watchdog.core.protocols import Action, CompletedStep, Finding, NeededFiles, StepState
 from watchdog.host import child_process, file_state, pid_file
 from watchdog.rollback import backup, undo
 from watchdog.rollback.checks import LogFile, log_position, read_log
@@ -65,6 +65,10 @@ def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> S
         return action.state(captured)
 
 
+def findings(action: OwnerAction) -> tuple[Finding, ...]:
+    return action.findings()
+
+
 def get_ready(repo: str | None) -> None:
     """Nothing: whoever was asked is held to that repository from then on, and waits for the first step in it."""
 
@@ -98,6 +102,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(preview, _of_step),
         Function(apply, _of_step),
         Function(state, _of_step),
+        Function(findings, lambda action, *_: action.needed_files()),
         Function(get_ready, _of_repo),
         Function(child_process.terminate_leftover),
         Function(commit_refs.current_commit, _of_repo),

@@ -9,13 +9,13 @@ from typing import Any
 from watchdog.core.errors import ActionError
 from watchdog.core.executor import Executor
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import Action, CompletedStep, StepState
+from watchdog.core.protocols import Action, CompletedStep, Finding, StepState
 from watchdog.core.target import Target
 from watchdog.worker import functions
 
 
 class RemoteAction:
-    """An `Action`. What it is, it says itself; the four verbs that look at the world or change it are asked of a worker."""
+    """An `Action`. What it is, it says itself; the verbs that look at the world or change it are asked of a worker."""
 
     def __init__(self, action: Action, target: Target, executor: Executor) -> None:
         self._action = action
@@ -33,7 +33,14 @@ class RemoteAction:
         try:
             ensure_shallow(captured)
             known = self._action
-            for ask in (known.needed_files, known.touched_paths, known.commit_range, known.redeploy_hint):
+            asked = (
+                known.needed_files,
+                known.touched_paths,
+                known.noop_reason,
+                known.commit_range,
+                known.redeploy_hint,
+            )
+            for ask in asked:
                 ask(captured)
         except Exception:
             raise ActionError("what was noted of how it is now cannot be true: it is not acted on") from None
@@ -55,6 +62,9 @@ class RemoteAction:
 
     def state(self, captured: JsonObject) -> StepState:
         return self._executor.call(self._target, functions.state, self._action, self._given(), captured)
+
+    def findings(self) -> tuple[Finding, ...]:
+        return self._executor.call(self._target, functions.findings, self._action)
 
     def _given(self) -> dict[str, str]:
         """What of our environment its programs get; one that is not set is told by the action, as it acts."""

@@ -110,14 +110,38 @@ def test_nothing_of_the_bot_is_touched(repo: Path) -> None:
     assert run_git(repo, "status", "--porcelain") == status
 
 
-def test_a_merge_that_is_gone_is_the_reason(repo: Path) -> None:
+def test_a_version_that_is_not_deployed_today_is_told_and_is_no_reason(repo: Path) -> None:
     run_git(repo, "reset", "-q", "--hard", "v1")
-    rows = rehearse_plan(make_plan([REVERT_STEP]), make_target(repo))
-    assert problems(rows) == ["git revert v2-merge changes nothing: what it would take back is not part of what runs"]
 
-    run_git(repo, "tag", "-d", "v2-merge")
-    (problem,) = problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo)))
-    assert "v2-merge" in problem
+    rows = rehearse_plan(make_plan([REVERT_STEP], [{"do": "git", "to": "v1"}]), make_target(repo))
+
+    assert problems(rows) == []
+    assert [[(step.say, step.how) for step in row.steps] for row in rows] == [
+        [("git revert v2-merge", "not deployed now")],
+        [("git back to v1", "so already")],
+    ]
+
+
+def test_a_version_that_was_taken_back_before_is_so_already(repo: Path) -> None:
+    run_git(repo, "revert", "-m", "1", "--no-edit", "v2-merge")
+
+    rows = rehearse_plan(make_plan([REVERT_STEP]), make_target(repo))
+
+    assert problems(rows) == []
+    assert rows[0].steps[0].how == "so already"
+
+
+def test_a_tag_that_is_not_there_is_the_reason_with_the_one_that_was_meant(repo: Path) -> None:
+    (problem,) = problems(rehearse_plan(make_plan([{"do": "git", "revert": "v2-merg"}]), make_target(repo)))
+
+    assert problem == f"git revert v2-merg: {repo} knows no commit v2-merg — did you mean v2-merge?"
+
+
+def test_a_value_that_the_bot_would_take_for_true_is_the_reason(repo: Path) -> None:
+    (problem,) = problems(rehearse_plan(make_plan([{**FLAG_STEP, "set": {"FEATURE_V2": "off"}}]), make_target(repo)))
+
+    assert "'off' is a text in these files" in problem
+    assert (repo / "config.py").read_text() == _CONFIG
 
 
 def test_a_persons_edit_in_the_way_of_the_revert_is_the_reason(repo: Path) -> None:
@@ -227,6 +251,13 @@ def test_the_command_line_says_so_and_how(repo: Path, tmp_path: Path, capsys: py
 
     assert main(["drill", "v2", "--config", str(tmp_path)]) == 0
     assert "it would work tonight" in capsys.readouterr().out
+    run_git(repo, "reset", "-q", "--hard", "v1")
+    assert main(["drill", "v2", "--config", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "git revert v2-merge: not deployed now" in said
+    assert "it would work tonight" in said
+    assert main(["rollback", "v2", "--dry-run", "--config", str(tmp_path)]) == 0
+    assert "nothing to change: not deployed now" in capsys.readouterr().out
     run_git(repo, "tag", "-d", "v2-merge")
     assert main(["drill", "v2", "--config", str(tmp_path), "--json"]) == 1
     assert "v2-merge" in json.loads(capsys.readouterr().out)["bot"][0]["problems"][0]

@@ -14,6 +14,8 @@ from watchdog.offline.history.page_builder import HistoryError
 from watchdog.offline.replay.engine import ReplayReport, replay
 from watchdog.offline.replay.outcome import ReplayTrip
 from watchdog.offline.replay.scoring import LabelledIncident, load_labels, score_labels
+from watchdog.tsdb.labels import retarget_key
+from watchdog.tsdb.page import PageList, page_from_samples
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "hmm_bot"
@@ -47,6 +49,28 @@ def replay_csv(tmp_path: Path, a: str, b: str = "", *, budget: str = "9 per 1h",
 
 def replayed_plans(report: ReplayReport) -> list[tuple[int, str, str | None]]:
     return [((one.t - T) // 1_000, one.plan, one.refused and one.refused.partition(" ")[0]) for one in report.plans]
+
+
+def test_of_two_bots_each_is_replayed_on_its_own_series(tmp_path: Path) -> None:
+    rules = RULES.format(budget="9 per 1h", cooldown="0s").replace("target: bot", "target: all")
+    targets = "targets: {alpha: {repo: /a, sources: [a1]}, beta: {repo: /b, sources: [b1]}}"
+    (tmp_path / "rules.yaml").write_text(targets + rules[rules.index("\nkpis") :])
+    times = [T + 1_000 * i for i in range(12)]
+    series = {
+        (("__name__", name), ("source", source)): [(at, float(bad and at >= T + 5_000)) for at in times]
+        for name, source, bad in (("a", "a1", False), ("b", "a1", False), ("a", "b1", False), ("b", "b1", True))
+    }
+    loaded, problems = config.check_files([tmp_path / "rules.yaml"], environ={})
+    assert loaded is not None, problems
+    own = loaded.target_by_source or {}
+    pages = PageList([page_from_samples({retarget_key(key, own): points for key, points in series.items()}, T)])
+
+    report = replay(loaded, pages)
+
+    assert [(trip.target, trip.rule, dict(trip.labels)) for trip in report.trips] == [
+        ("beta", "other", {"source": "b1"})
+    ]
+    assert [(start.target, start.plan) for start in report.plans] == [("beta", "halt")]
 
 
 # ─ the example ─

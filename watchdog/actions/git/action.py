@@ -15,6 +15,7 @@ from watchdog.actions.flag import format_assignments
 from watchdog.actions.git import index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
     BAD_REFS,
+    LAST_GOOD,
     current_commit,
     last_good_commit,
     record_good_commit,
@@ -23,13 +24,22 @@ from watchdog.actions.git.commit_refs import (
     rolled_back_commits,
 )
 from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, create_commit, revert_commit
+from watchdog.actions.git.findings import find_named
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import (
+    CommitRange,
+    CompletedStep,
+    Copies,
+    Finding,
+    NeededFiles,
+    NoopReason,
+    StepState,
+)
 from watchdog.core.target import Target
 
 __all__ = [
@@ -52,7 +62,6 @@ class GitAction(ActionModel):
     """Makes one new commit that takes a bad one back. History is never rewritten; other people's edits stay."""
 
     persistent: ClassVar[bool] = True
-    noop_problem: ClassVar[str] = "what it would take back is not part of what runs"
 
     do: Literal["git"]
     revert: str | None = None
@@ -118,12 +127,22 @@ class GitAction(ActionModel):
     def needed_files(self, captured: JsonObject | None = None) -> NeededFiles:
         return NeededFiles((), captured["repo"] if captured else self.repo, self.push)
 
+    def findings(self) -> tuple[Finding, ...]:
+        try:
+            repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS))
+            versions = {"revert": self.revert, "to": self.to, "from": self.from_}
+            return tuple(find_named(repo, versions, self.files, self.push))
+        except MissingError as error:
+            return (Finding.of("missing", (), error),)
+        except ActionError as error:
+            return (Finding.of("unreadable", (), error),)
+
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
 
-        ``{"repo", "token", "old", "new", "target", "bad": commits, "already": bool, "changes": {path: [old entry, new
-        entry]}, "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is git's
-        mode and object id; the token names what `apply` lays beside the files meanwhile. Nothing is written into the
+        ``{"repo", "token", "old", "new", "target", "bad": commits, "already": bool, "deployed": bool, "changes": {path: [old
+        entry, new entry]}, "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is
+        git's mode and object id; the token names what `apply` lays beside the files meanwhile. Nothing is written into the
         repository.
         """
         repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS), *self._written_refs())
@@ -141,6 +160,7 @@ class GitAction(ActionModel):
             "target": made.target,
             "bad": made.bad,
             "token": secrets.token_hex(8),
+            "deployed": made.is_deployed,
         }
         if made.commit is None:
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
@@ -177,7 +197,7 @@ class GitAction(ActionModel):
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         if captured["already"]:
-            return f"{self.describe()}: nothing to change, it is so already"
+            return f"{self.describe()}: nothing to change, it is {self.noop_reason(captured)}"
         repo = repository.open_repository(captured["repo"], self.timeout, *self._written_refs(captured))
         update = _update_from(captured)
         if repository.resolve_head(repo) != update.new_commit:
@@ -218,6 +238,9 @@ class GitAction(ActionModel):
             return "unknown"
         return seen
 
+    def noop_reason(self, captured: JsonObject) -> NoopReason:
+        return "so already" if captured.get("deployed", True) else "not deployed now"
+
     def commit_range(self, captured: JsonObject) -> CommitRange | None:
         if captured["already"]:
             return None
@@ -240,7 +263,7 @@ class GitAction(ActionModel):
         if self.revert is not None:
             return repository.resolve_commit(repo, self.revert)
         name = self.to or self.from_ or ""
-        return last_good_commit(repo, old) if name == "last-good" else repository.resolve_commit(repo, name)
+        return last_good_commit(repo, old) if name == LAST_GOOD else repository.resolve_commit(repo, name)
 
     def _make_commit(self, repo: Repository, old: str, target: str) -> PlannedCommit:
         if self.revert is not None:

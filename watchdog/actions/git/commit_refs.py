@@ -13,8 +13,10 @@ from watchdog.actions.git.repository import (
     resolve_head,
     resolve_tree,
 )
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError
 
+LAST_GOOD = "last-good"
+"""What a plan says instead of a commit for `last_good_commit`."""
 GOOD_REFS = "refs/trading-watchdog/good/"
 BAD_REFS = "refs/trading-watchdog/bad/"
 _MAX_GOOD_REFS = 20
@@ -56,14 +58,14 @@ def good_commits(repo: Repository) -> list[tuple[str, str]]:
 
 
 def last_good_commit(repo: Repository, head_commit: str) -> str:
-    """The newest good commit that is not what runs, nor contains what was rolled back. ActionError: there is none."""
+    """The newest good commit that is not what runs, nor contains what was rolled back. MissingError: there is none."""
     tree, bad = resolve_tree(repo, head_commit), _rolled_back(repo)
     for _, commit in good_commits(repo):
         if commit == head_commit or commit in bad or resolve_tree(repo, commit) == tree:
             continue
         if not any(contains_commit(repo, commit, wrong) and not _is_reverted(repo, wrong, commit) for wrong in bad):
             return commit
-    raise ActionError(f"no last-good commit yet in {repo.work_tree}: none was seen well before this one")
+    raise MissingError(f"no last-good commit yet in {repo.work_tree}: none was seen well before this one")
 
 
 def rolled_back_commits(repo: str) -> list[str]:

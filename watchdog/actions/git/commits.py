@@ -17,12 +17,14 @@ class PlannedCommit(NamedTuple):
     """None: it is so already."""
     target: str
     bad: str
+    is_deployed: bool = True
+    """False: what was to be taken back is not part of what is checked out."""
 
 
 def revert_commit(repo: Repository, old: str, name: str, bad: str) -> PlannedCommit:
     """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
     if not repository.contains_commit(repo, old, bad):
-        return PlannedCommit(None, bad, bad)  # it is not part of what runs
+        return PlannedCommit(None, bad, bad, is_deployed=False)
     parents = repo.git_line("rev-list", "--parents", "-n", "1", bad).split()[1:]
     if not parents:
         shallow = repo.git_line("rev-parse", "--is-shallow-repository") == "true"

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from watchdog.actions.git.discovery import ensure_contained, ensure_owned, find_git_folders
 from watchdog.actions.git.open_tree import OpenTree
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError
+from watchdog.documents.problems import MAX_COMPARED_NAMES, suggest
 from watchdog.host import child_process
 
 BRANCH_REFS = "refs/heads/"
@@ -175,7 +176,7 @@ def open_repository(path: str | None, timeout_ms: float, *refs: str) -> Reposito
         raise ActionError("the target has no repo — give it one, or say repo: in the step")
     folder = Path(path)
     if not folder.is_dir():
-        raise ActionError(f"there is no folder {path}")
+        raise MissingError(f"there is no folder {path}")
     found, deadline = find_git_folders(folder), time.monotonic() + timeout_ms / 1_000
     ensure_owned([Path(os.path.realpath(folder))] if found is None else found)
     if found is not None:
@@ -189,7 +190,7 @@ def open_repository(path: str | None, timeout_ms: float, *refs: str) -> Reposito
         elif "work tree" in error_text:
             error_text = f"{path} is a bare repository — name a work tree"
         elif "not a git repository" in error_text:
-            error_text = f"{path} is no git repository"
+            raise MissingError(f"{path} is no git repository")
         raise ActionError(error_text)
     top, own, common = (Path(os.path.realpath(line)) for line in os.fsdecode(ran.stdout_bytes).splitlines())
     if (
@@ -218,10 +219,14 @@ def resolve_head(repo: Repository) -> str:
 
 
 def resolve_commit(repo: Repository, name: str) -> str:
-    """Object id of the commit that a tag, branch or id names."""
+    """Object id of the commit that a tag, branch or id names. Raises MissingError."""
     ran = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", ok=(0, 1, 128))
     if ran.exit_code != 0:
-        raise ActionError(f"{repo.work_tree} knows no commit {name} — fetch it, or mend the name")
+        newest = (f"--count={MAX_COMPARED_NAMES}", "--sort=-creatordate", "--format=%(refname:lstrip=2)")
+        known = repo.git_line("for-each-ref", *newest, "refs/tags", "refs/heads", "refs/remotes").splitlines()
+        near = suggest(name, known)
+        cure = near if near.endswith("?") else "fetch it, or mend the name"
+        raise MissingError(f"{repo.work_tree} knows no commit {name} — {cure}")
     return ran.stdout.strip()
 
 

@@ -7,6 +7,8 @@ switch on what should be off.
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import io
 import math
 import re
@@ -17,10 +19,21 @@ from typing import Literal
 
 from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
-from watchdog.core.errors import ActionError
+from watchdog.actions.values.value_types import type_problem
+from watchdog.core.errors import ActionError, MissingError
+from watchdog.documents.problems import MAX_COMPARED_NAMES
 from watchdog.host.atomic_file import MAX_BYTES
 
-__all__ = ["Scalar", "Value", "file_format", "get_values", "has_values", "set_values", "validate_values"]
+__all__ = [
+    "Scalar",
+    "Value",
+    "ensure_same_types",
+    "file_format",
+    "get_values",
+    "has_values",
+    "set_values",
+    "validate_values",
+]
 
 FileFormat = Literal["python", "yaml", "json", "toml", "ini", "env"]
 _SUFFIXES: Mapping[str, FileFormat] = {
@@ -34,6 +47,8 @@ _SUFFIXES: Mapping[str, FileFormat] = {
     ".cfg": "ini",
     ".env": "env",
 }
+_WORD = re.compile(r"[A-Za-z_][\w-]*")
+_MAX_TYPOS = 4
 
 
 def file_format(file_name: str) -> FileFormat:
@@ -81,8 +96,19 @@ def has_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> b
     return all(_has_value(file_name, _find_value(text, file_name, name), value) for name, value in values.items())
 
 
+def ensure_same_types(content: bytes, file_name: str, values: Mapping[str, Value]) -> None:
+    """Raises ActionError for the first value that the bot could not take, or would take for another (`value_types`)."""
+    text, _ = _decode(content, file_name)
+    for name, value in values.items():
+        found = _find_value(text, file_name, name)
+        if _has_value(file_name, found, value):
+            continue
+        if (problem := type_problem(found, value, file_format(file_name))) is not None:
+            raise ActionError(f"{name} in {file_name} {problem}")
+
+
 def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
-    """`content` with each name set to its value; what has it already stays as it is written.
+    """`content` with each name set to its value, whatever its type; what has it already stays as it is written.
 
     One line of difference per name, at most; else ActionError.
     """
@@ -135,6 +161,24 @@ def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
         return _find_by_format(text, file_name, name)
     except (RecursionError, MemoryError):
         raise ActionError(f"{file_name} is nested too deeply to be read — no flag can be set there") from None
+    except MissingError:
+        near = _nearest_name(text, file_name, name)
+        if near is None:
+            raise
+        raise MissingError(f"{name} is not set in {file_name} — did you mean {near}?") from None
+
+
+def _nearest_name(text: str, file_name: str, name: str) -> str | None:
+    """A name that is set there and was probably meant: as it, but for the last key."""
+    way, dot, last = name.rpartition(".")
+    alike = (word for word in _WORD.findall(text) if abs(len(word) - len(last)) < _MAX_TYPOS and word != last)
+    words = {word.lower(): word for word in sorted({*alike})[:MAX_COMPARED_NAMES]}
+    for near in difflib.get_close_matches(last.lower(), words, n=2, cutoff=0.75):
+        meant = f"{way}{dot}{words[near]}"
+        with contextlib.suppress(ActionError):
+            _find_by_format(text, file_name, meant)
+            return meant
+    return None
 
 
 def _find_by_format(text: str, file_name: str, name: str) -> LocatedValue:

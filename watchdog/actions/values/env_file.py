@@ -64,6 +64,12 @@ def _bool_pair(text: str) -> tuple[str, str, bool] | None:
     return None
 
 
+def truth_words(text: str) -> tuple[str, ...]:
+    """The words for true and for false, in its own case, that go with a text which is one of them; empty: it is none."""
+    pair = _bool_pair(text)
+    return () if pair is None else pair[:2]
+
+
 def has_value(found: LocatedValue, value: Scalar) -> bool:
     text = str(found.value)
     if isinstance(value, bool):

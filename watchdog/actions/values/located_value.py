@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeVar
 
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, MissingError
 from watchdog.core.model import FrozenList
 
 Scalar = bool | int | float | str | None
@@ -71,9 +71,9 @@ def same_value(one: object, other: object) -> bool:
 
 
 def exactly_one(candidates: Sequence[T], file_name: str, name: str) -> T:
-    """The one place where the name is set; with none, or several, nobody can know what to change."""
+    """The one place where the name is set; with none (MissingError), or several, nobody can know what to change."""
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise ActionError(f"{name} is not set in {file_name} — add it there first")
+        raise MissingError(f"{name} is not set in {file_name} — add it there first")
     raise ActionError(f"{name} is set {len(candidates)} times in {file_name} — leave one of them")

@@ -35,7 +35,8 @@ class StepResult:
 
     say: str
     how: str
-    """`done`: carried out on a copy; `looked at`: it touches the outside and was not done; `so already`; `fails`."""
+    """`done`: carried out on a copy; `looked at`: it touches the outside and was not done; `so already`; `not deployed now`:
+    what it takes back is there, and not part of what runs; `fails`."""
     detail: str = ""
     diff: str = ""
 
@@ -179,8 +180,6 @@ def _rehearse_row(
             problems.append(f"{result.say}: {result.detail}")
             if step.on_error != "continue":
                 break  # the night would not get any further in this row
-        elif result.how == "so already" and step.noop_problem is not None:
-            problems.append(f"{result.say} changes nothing: {step.noop_problem}")
     if run and child_process.find_program(run[0], target.repo or "/") is None:
         problems.append(f"verify: there is no program {run[0]}")
     return RowResult(name, tuple(results), tuple(problems))
@@ -195,7 +194,7 @@ def _rehearse_step(
         return _inspect_step(step, target)
     before = action.capture(done)
     if action.state(before) == "after":
-        return StepResult(step.describe(), "so already")
+        return StepResult(step.describe(), action.noop_reason(before))
     diff = sandbox.original_paths(action.preview(before))
     detail = sandbox.original_paths(action.apply(before, "drill"))
     if (state := action.state(before)) != "after":

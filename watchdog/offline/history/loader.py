@@ -18,6 +18,7 @@ from watchdog.offline.history.page_builder import HistoryError, PageBuilder, Que
 from watchdog.offline.history.text_format import Chunk, is_csv, read_chunks, read_lines
 from watchdog.promql.eval.window_columns import cached_spacing
 from watchdog.tsdb.block_reader import TIME_MAX as _EVER
+from watchdog.tsdb.labels import SOURCE_LABEL, retarget_key
 from watchdog.tsdb.page import Ints, PageList
 
 __all__ = ["HistoryError", "QueryRange", "last_sample_time", "load", "page_intervals", "sample_interval", "time_span"]
@@ -34,13 +35,32 @@ def load(
     span: QueryRange | None = None,
     source: str = DEFAULT_SOURCE,
     within: tuple[Millis, Millis] = ALL_TIME,
+    target_by_source: Mapping[str, str] | None = None,
 ) -> PageList:
     """Everything that files and servers know of the past, as one.
 
     `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
     server is asked for, and when; it cannot be asked for everything. Of a series.db, `metrics` are read and what lies
-    `within` (after, until). Raises HistoryError with the place and the cure.
+    `within` (after, until). `target_by_source`: whose each source is by now; what it said
+    before is that target's, too. Raises HistoryError with the place and the cure.
     """
+    pages = _load(names, metrics, span, source, within)
+    if target_by_source:
+        for page in pages.pages:
+            page.keys = [
+                retarget_key(key, target_by_source) if dict(key).get(SOURCE_LABEL) in target_by_source else key
+                for key in page.keys
+            ]
+    return pages
+
+
+def _load(
+    names: Sequence[str],
+    metrics: Collection[str],
+    span: QueryRange | None,
+    source: str,
+    within: tuple[Millis, Millis],
+) -> PageList:
     if len(names) == 1 and series_db.is_series_db(Path(names[0])):
         return PageList(series_db.read_pages(Path(names[0]), metrics, *within))
     found = PageBuilder(source)

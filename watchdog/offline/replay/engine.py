@@ -28,8 +28,10 @@ from watchdog.offline.replay.round_times import ROUND_MS, RoundTimes
 from watchdog.offline.replay.skip import Segment, Segmenter
 from watchdog.offline.replay.threshold import ThresholdReplay
 from watchdog.pipeline.config_expressions import expressions
+from watchdog.pipeline.target_label import without_target
 from watchdog.promql import Expr, PromqlError, QueryResult, evaluate, metric_names, required_lookback
 from watchdog.rules import Check, Kpi
+from watchdog.tsdb.labels import labels_without_name
 from watchdog.tsdb.page import Bools, Floats, Ints, PageList, SeriesPage
 
 __all__ = ["PlanStart", "ReplayReport", "ReplayTrip", "replay"]
@@ -84,12 +86,14 @@ def replay(
     start, end = first if start is None else start, last if end is None else end
     parsed = {text: config.parse_expr(text) for text in expressions(config)}
     thresholds = [ThresholdReplay(check, index) for index, check in enumerate(config.checks)]
-    questions = rules.queries(config.kpis, config.rules)
+    questions = config.queries()
     kpis = list(dict.fromkeys(check.query for check in config.checks))
-    displayed = {check.query: config.kpis.get(check.kpi) for check in config.checks if check.query != check.kpi}
+    displayed = {check.query: questions.get(check.display_query) for check in config.checks if check.display_query}
     ages, apart = AgeCache(), loader.page_intervals(pages)
+    of = {check.query: check.target for check in config.checks}
     kpi_replays = {
-        kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), pages, parsed, ages, apart) for kpi in kpis
+        kpi: _KpiReplay(config, kpi, questions[kpi], displayed.get(kpi), of[kpi], pages, parsed, ages, apart)
+        for kpi in kpis
     }
     segmenter = None if exact else Segmenter(pages, parsed, start, end, every or ROUND_MS)
     done = 0
@@ -173,12 +177,14 @@ class _KpiReplay:
         name: str,
         kpi: Kpi,
         displayed: Kpi | None,
+        target: str,
         pages: PageList,
         parsed: dict[str, Expr],
         age_cache: AgeCache,
         spacings: Mapping[int, Millis],
     ) -> None:
-        """`displayed`: what is shown with a condition."""
+        """`displayed`: what is shown with a condition. `target`: whose it is, where each has queries of its own."""
+        self._target = target if config.has_own_sources else None
         self._age_cache, self._spacings = age_cache, spacings
         self._name, self._displayed = name, displayed
         self._config, self._kpi, self._pages, self._parsed = config, kpi, pages, parsed
@@ -208,12 +214,14 @@ class _KpiReplay:
     def evaluate_at(self, times: Ints) -> list[KpiEvaluations]:
         """One after the other; several where it cannot be evaluated at some of the times."""
         try:
-            result = evaluate(self._parsed[self._kpi.expr], self._pages, times)
+            result = self._as_the_target_sees_it(evaluate(self._parsed[self._kpi.expr], self._pages, times))
             if not self._metrics:  # `hour() > 22` is as fresh as the question
                 result = dataclasses.replace(result, newest=times)
             needs = None if self._kpi.needs is None else evaluate(self._parsed[self._kpi.needs], self._pages, times)
             shown = (
-                None if self._displayed is None else evaluate(self._parsed[self._displayed.expr], self._pages, times)
+                None
+                if self._displayed is None
+                else self._as_the_target_sees_it(evaluate(self._parsed[self._displayed.expr], self._pages, times))
             )
         except PromqlError as error:  # what only the samples tell: two series that match one, for instance
             if times.size > 1:
@@ -226,10 +234,20 @@ class _KpiReplay:
             ]
         return [KpiEvaluations(times, result, needs, self._max_age, shown, age_cache=self._age_cache)]
 
+    def _as_the_target_sees_it(self, result: QueryResult) -> QueryResult:
+        if self._target is None:
+            return result
+        names = without_target(map(labels_without_name, result.keys), self._target)
+        return dataclasses.replace(result, keys=list(names))
+
     def segments(self, segmenter: Segmenter, checks: Iterable[Check]) -> list[Segment]:
         """History, in parts that can be skipped and others."""
-        mine = [(check, self._config.rules[check.rule]) for check in checks]
-        whens = {rule.only.when for _, rule in mine if rule.only is not None and rule.only.when is not None}
+        mine = [(check, self._config.rule(check.rule, check.target)) for check in checks]
+        whens = {
+            self._config.expr_of(rule.only.when, rule.target)
+            for _, rule in mine
+            if rule.only is not None and rule.only.when is not None
+        }
         ages = {text: self._max_sample_age(metric_names(self._parsed[text])) for text in whens}
         return segmenter.segments(self._kpi, mine, self._max_age, ages)
 
@@ -240,14 +258,14 @@ class _KpiReplay:
 
     def asleep(self, check: Check, times: Ints) -> Bools | None:
         """When the rule's `only` says that it sleeps; where that cannot be told it is awake. None: it never does."""
-        only = self._config.rules[check.rule].only
+        only = self._config.rule(check.rule, check.target).only
         if only is None:
             return None
         asleep: Bools = np.zeros(times.size, np.bool_)
         if only.between or only.days:
             asleep |= ~rules.in_schedule_at(only.between, only.days, only.timezone, times)
         if only.when is not None:
-            asleep |= self._known_false(self._parsed[only.when], times)
+            asleep |= self._known_false(self._parsed[self._config.expr_of(only.when, check.target)], times)
         return asleep
 
     def _known_false(self, expr: Expr, times: Ints) -> Bools:

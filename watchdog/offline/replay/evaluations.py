@@ -131,7 +131,7 @@ class KpiEvaluations:
             labels = tuple(
                 pair for pair in key if pair[0] != METRIC_NAME_LABEL and (check.each is None or pair[0] in check.each)
             )
-            rows[StateKey(check.rule, check.level, labels)] = LabelSetRow(
+            rows[StateKey(check.rule, check.level, labels, check.target)] = LabelSetRow(
                 row, self.times, self.result.newest, machine_config, well
             )
         return rows if len(rows) == len(kinds) else None

@@ -91,7 +91,7 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
     starts: list[PlanStart] = []
     past: list[guard.PastRun] = []
     incidents = _merge_incidents(trips, end)
-    freshness = {rule.name for rule in config.rules.values() if rule.if_missing.then == "crit"}
+    freshness = {rule.name for rule in config.rules_of(target) if rule.if_missing.then == "crit"}
     # Halts first, then file order, as in the ledger.
     queue = [
         (trip.start, config.plans[trip.plan].kind != "halt", trip.index, n) for n, trip in enumerate(trips) if trip.plan
@@ -106,7 +106,7 @@ def _simulate_target(config: Config, target: str, trips: Sequence[ReplayTrip], e
         incident_starts = [
             one for one in starts if one.refused is None and incidents[number][0] <= one.t <= incidents[number][1]
         ]
-        plan = config.plans[trip.plan]
+        plan = config.plan(trip.plan, target) or config.plans[trip.plan]
         if any(one.plan == trip.plan for one in incident_starts):
             continue
         blind = next(

@@ -160,7 +160,7 @@ class ThresholdReplay:
     def _advance_machines(self, reading: Reading, now: Millis) -> bool:
         blank = True
         for verdict in rules.judge(self.check, reading, now, [key.labels for key in self.machines]):
-            key = StateKey(verdict.rule, verdict.level, verdict.labels)
+            key = StateKey.of(verdict)
             machine = self.machines.get(key, MachineState(since=now, last=now))
             self.machines[key], changes = advance(machine, verdict, self.machine_config, now)
             # What pended and came to nothing is passed over elsewhere, so it is told nowhere.

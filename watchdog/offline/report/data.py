@@ -121,20 +121,21 @@ def _kpi_series(
 ) -> list[KpiSeries]:
     """Those of the target's KPIs that are judged: what tripped first comes first."""
     tripped = list(dict.fromkeys(trip.rule for trip in trips))
-    rules = [rule for rule in config.rules.values() if rule.target == incident.target and rule.kpi]
+    rules = [rule for rule in config.rules_of(incident.target) if rule.kpi]
     rules.sort(key=lambda rule: tripped.index(rule.name) if rule.name in tripped else len(tripped))
     start, end = chart_range(incident, now)
     times = np.unique(np.linspace(start, end, _SAMPLE_COUNT).astype(np.int64))
     found = []
     for name in dict.fromkeys(rule.kpi for rule in rules):
-        if name is None or name not in config.kpis:
+        kpi = config.kpi(name, incident.target)
+        if name is None or kpi is None:
             continue
-        kpi = config.kpis[name]
         try:
-            result = evaluate(parse(kpi.expr), pages, times)
+            result = evaluate(parse(config.expr_of(kpi.expr, incident.target)), pages, times)
         except PromqlError:
             continue
-        baseline = next((check.baseline for check in config.checks if check.kpi == name), None)
+        mine = (check for check in config.checks if (check.kpi, check.target) == (name, incident.target))
+        baseline = next((check.baseline for check in mine), None)
         values = np.where(result.present & np.isfinite(result.values), result.values, np.nan)
         found.append(KpiSeries(name, kpi.unit, baseline, times, _farthest_from_baseline(values, baseline)))
     return found

@@ -15,7 +15,7 @@ from watchdog.journal import open_journal
 from watchdog.offline.ruletest.notation import SeriesValue
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules.state_machine import MachineState
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, SOURCE_LABEL
 
 RuleState = Literal["ok", "pending", "warn", "crit", "nodata"]
 RULE_STATES: tuple[RuleState, ...] = ("ok", "pending", "warn", "crit", "nodata")
@@ -48,6 +48,7 @@ class RuleRunner:
             sources=feeds,
             channels={},
             rules=wanted,
+            rules_by_target={key: rule for key, rule in config.rules_by_target.items() if key[0] in wanted},
             checks=tuple(check for check in config.checks if check.rule in wanted),
             kpis={name: kpi for name, kpi in config.kpis.items() if name in kpis},
         )
@@ -82,7 +83,7 @@ class RuleRunner:
             samples = [
                 Sample(
                     dict(key)[METRIC_NAME_LABEL],
-                    tuple(pair for pair in key if pair[0] not in (METRIC_NAME_LABEL, "source")),
+                    tuple(pair for pair in key if pair[0] not in (METRIC_NAME_LABEL, SOURCE_LABEL)),
                     t,
                     value,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from watchdog.core.model import Millis
@@ -43,13 +43,13 @@ def required_lookback(expr: Expr) -> dict[str, Millis]:
     return longest
 
 
-def metric_names(expr: Expr, source: str | None = None) -> set[str]:
-    """The metrics that are read; ``""`` for a selector without a name. Of that source alone, where one is said: what a
-    selector's own matchers on ``source`` rule out is not read of it."""
+def metric_names(expr: Expr, having: Mapping[str, str] | None = None) -> set[str]:
+    """The metrics that are read; ``""`` for a selector without a name. `having`: of series with these labels alone (``source``,
+    ``target``): what a selector's own matchers on them rule out is not read of those."""
     return {
         selector.name or ""
         for selector, _, _ in _selector_reads(expr.node, 0)
-        if source is None or all(each.matches(source) for each in selector.matchers if each.label == "source")
+        if having is None or all(each.matches(having[each.label]) for each in selector.matchers if each.label in having)
     }
 
 
