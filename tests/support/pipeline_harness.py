@@ -97,8 +97,8 @@ class PipelineHarness:
         self.now += downtime
         self.open()
 
-    def reload(self, rules: str) -> None:
-        self.write_config(rules)
+    def reload(self, rules: str, main: str = MAIN_YAML) -> None:
+        self.write_config(rules, main)
         self.pipeline.apply_config(self.config, self.now)
 
     def round(self, **values: float) -> None:
@@ -138,10 +138,15 @@ class PipelineHarness:
         return [row["title"] for row in rows]
 
     def refusal_reasons(self) -> list[str]:
+        """Why plans are not started, as people were told: by themselves, or with what tripped."""
         rows = self.journal.query(
-            "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id"
+            "SELECT title, lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started%' ORDER BY id"
         )
-        return [json.loads(row["lines"])[0] for row in rows]
+        said = [(row["title"], json.loads(row["lines"])) for row in rows]
+        return [
+            next((line.partition(" is not started: ")[2] for line in lines if " is not started: " in line), lines[0])
+            for _, lines in said
+        ]
 
     def is_firing(self, rule: str) -> bool:
         return any(machine.is_firing for key, machine in self.pipeline.machines.items() if key.rule == rule)

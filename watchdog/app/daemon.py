@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.ended_topics import tell_ended
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
@@ -31,7 +32,7 @@ from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
-from watchdog.journal import open_journal
+from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import Request
@@ -164,6 +165,7 @@ class Daemon:
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(self.config.sources)
         now = datetime.now(UTC)
         self._scheduler.add_job(
@@ -296,7 +298,7 @@ class Daemon:
         try:
             if not self._broker_end_told and (why := launch.describe_problem()) is not None:
                 self._broker_end_told = True
-                self._notify(Message("crit", why))
+                self._notify(Message("crit", why, opens=(topics.BROKER,)))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
@@ -341,6 +343,7 @@ class Daemon:
         self.config = config
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels, self.outbox.silent = config.channels, config.silent_channels
+        tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:

@@ -7,11 +7,11 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.core.model import Labels, Millis
+from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.journal.incidents import TripRecord
 from watchdog.promql import InstantVector
 from watchdog.rules import Check, Patience, Reading, Rule
@@ -57,6 +57,12 @@ class CheckTracker:
 
     def label_sets(self) -> list[Labels]:
         return [key.labels for key in self.machine_keys]
+
+    def judge(self, reading: Reading, now: Millis) -> Iterator[Verdict]:
+        """One verdict for each label set. When the last one is forgotten on the way, the rule stands for itself again."""
+        yield from rules.judge(self.check, reading, now, self.label_sets())
+        if not self.machine_keys:
+            yield from rules.judge(self.check, reading, now)
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
         """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""
@@ -116,11 +122,14 @@ def machine_config(check: Check) -> MachineConfig:
     )
 
 
-def should_forget(check: Check, key: StateKey, machine: MachineState, changes: Iterable[Transition]) -> bool:
-    """A label set that is gone for good; or one that a condition named, once it is well: it will name it again."""
+def should_forget(check: Check, verdict: Verdict, machine: MachineState, changes: Iterable[Transition]) -> bool:
+    """A label set that is gone for good; one that a condition named, once it is well: it will name it again; and what stood
+    for all label sets while there were none, once it is well and there are some."""
     if any(change.kind == "gone" for change in changes):
         return True
-    return check.operator == "expr" and key.labels != () and machine.phase == "ok" and not machine.lost
+    if machine.phase != "ok" or machine.lost:
+        return False
+    return verdict.gone if verdict.labels == () else check.operator == "expr"
 
 
 def is_inactive(rule: Rule, condition_holds: Callable[..., bool | None], now: Millis) -> bool:

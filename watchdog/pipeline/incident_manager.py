@@ -5,27 +5,39 @@ Everything here happens inside the caller's one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.model import Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.topics import (
+    BLIND,
+    latch_topic,
+    plan_topic,
+    refusal_topic,
+)
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
-from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
+from watchdog.pipeline.incident_messages import closing_message, incident_title, topics_of
+from watchdog.pipeline.incident_news import (
+    IncidentNews,
+    PlanDecision,
+    Recovery,
+    Trip,
+    describe_decision,
+    describe_departure,
+)
+from watchdog.pipeline.messenger import Messenger
+from watchdog.pipeline.next_level import next_level
 from watchdog.plans.models import serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
-
-_SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
-
-LOG_CHANNEL = "log"
-"""Channel that always exists: without any other, messages go to the log."""
 
 
 class Visibility(NamedTuple):
@@ -51,6 +63,7 @@ class IncidentManager:
         self._query = query
         self._machines = machines
         self._config = config
+        self._messenger = Messenger(config, journal)
         self._journal = journal
         self._telemetry = telemetry
         self._reported_refusals: dict[tuple[int, str], str] = {}
@@ -66,26 +79,16 @@ class IncidentManager:
         return set(self._journal.incidents.list_targets_with_open_incident())
 
     def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
-        """To every channel of the message that wants messages of this severity."""
-        filtered_by = max(message.severity, message.filter_severity or message.severity, key=_SEVERITY_RANK.__getitem__)
-        tx.messages.enqueue(message, self._channels_for(filtered_by, message.channels), now)
-
-    def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
-        known = self._config.channels
-        chosen = [name for name in (known if channels is None else channels) if name in known]
-        return (
-            [name for name in chosen if _SEVERITY_RANK[known[name].from_] <= _SEVERITY_RANK[severity]]
-            if known
-            else [LOG_CHANNEL]
-        )
+        """See `Messenger.notify`."""
+        self._messenger.notify(tx, message, now)
 
     def record_changes(
         self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
-    ) -> dict[str, list[Recovery]]:
-        """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
-        still to be told: `close_if_resolved` does."""
+    ) -> defaultdict[str, IncidentNews]:
+        """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
+        `close_if_resolved` does."""
         gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
-        recoveries: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
+        news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
         for check, change, verdict in sorted(
@@ -93,8 +96,10 @@ class IncidentManager:
         ):
             incident = self._journal.incidents.find_open(check.target)
             if change.kind == "tripped":
-                should_notify = check.level == "crit" or change.key._replace(level="crit") not in worst
-                self._record_trip(tx, check, change, verdict, incident, now, should_notify=should_notify)
+                circumstances = self._record_trip(tx, check, change, verdict, incident, now)
+                told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
+                if told_once and not self.is_silenced(check, now):
+                    news[check.target].trips.append(self._describe_trip(check, change, verdict, circumstances, now))
                 continue
             if change.kind == "gone":
                 gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
@@ -102,51 +107,20 @@ class IncidentManager:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
-                if not self.is_silenced(check, now):
+                # While a plan is at work for the rule, its outcome is what people hear, or the end of the incident.
+                if not self.is_silenced(check, now) and self._plan_at_work_for(check, incident.id) is None:
                     fired = now - _tripped_at(self._journal, incident, check)
                     channels = self._config.rule(check.rule, check.target).notify
-                    recoveries[check.target].append(Recovery(check.rule, check.level, channels, verdict.reason, fired))
+                    recovery = Recovery(check.rule, check.level, channels, verdict.reason, fired)
+                    news[check.target].recoveries.append(recovery)
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
-        for (rule, _), changes_of_rule in gone.items():
-            self._notify_gone(tx, rule, changes_of_rule, now)
-        return recoveries
-
-    def _notify_recovered(
-        self, tx: Transaction, target: str, recoveries: Sequence[Recovery], incident: int, now: Millis
-    ) -> None:
-        """One message a channel, with what that channel heard of."""
-        by_channel: dict[str, list[Recovery]] = {}
-        for one in recoveries:
-            for channel in self._channels_for(one.level, one.channels):
-                by_channel.setdefault(channel, []).append(one)
-        for channel, mine in by_channel.items():
-            title, lines = recovery_message(mine)
-            tx.messages.enqueue(Message("info", f"{target}: {title}", tuple(lines), incident), [channel], now)
-
-    def _notify_gone(
-        self, tx: Transaction, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
-    ) -> None:
-        """Label sets that have left: one message a rule, however many they are."""
-        target = changes[0][0].target
-        fired = [check.level for check, change, _ in changes if change.machine.is_firing]
-        filter_severity: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
-        incident = self._journal.incidents.find_open(target)
-        lines = [
-            f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
-            for description, (lasting, firing) in _gone_by_labels(changes).items()
-        ]
-        message = Message(
-            "info",
-            f"{target}: {rule} is no longer judged for what is gone",
-            tuple(lines[:20]),
-            incident=incident.id if incident is not None and fired else None,
-            channels=self._config.rule(rule, target).notify,
-            filter_severity=filter_severity,
-        )
-        self.notify(tx, message, now)
+        for (rule, target), changes_of_rule in gone.items():
+            departure = describe_departure(rule, self._config.rule(rule, target).notify, changes_of_rule)
+            news[target].departures.append(departure)
+        return news
 
     def _record_trip(
         self,
@@ -156,10 +130,8 @@ class IncidentManager:
         verdict: Verdict,
         incident: incidents.Incident | None,
         now: Millis,
-        *,
-        should_notify: bool,
-    ) -> None:
-        rule = self._config.rule(check.rule, check.target)
+    ) -> list[str]:
+        """Writes it down. Returns what stands beside the trip of a halt, a line each."""
         if incident is None:
             number = tx.incidents.open_incident(check.target, check.level, f"{check.rule}: {change.reason}", now)
         else:
@@ -177,9 +149,18 @@ class IncidentManager:
         severity = "critical" if check.level == "crit" else "warning"
         self._telemetry.trips.labels(check.rule, check.target, severity).inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
-        circumstances = record_circumstances(tx, check, number, self._config, self._machines, self._journal, now)
-        if not should_notify or self.is_silenced(check, now):
-            return
+        self._rename(tx, check.target)
+        return record_circumstances(tx, check, number, self._config, self._machines, self._journal, now)
+
+    def _rename(self, tx: Transaction, target: str) -> None:
+        if (incident := self._journal.incidents.find_open(target)) is not None:
+            tx.incidents.rename_incident(incident.id, incident_title(self._journal, incident))
+
+    def _describe_trip(
+        self, check: Check, change: Transition, verdict: Verdict, circumstances: Sequence[str], now: Millis
+    ) -> Trip:
+        rule = self._config.rule(check.rule, check.target)
+        incident = self._journal.incidents.find_open(check.target)
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
         if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
@@ -190,15 +171,27 @@ class IncidentManager:
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
         lines += circumstances
-        if check.plan is not None:
-            plan = self._config.plans[check.plan]
-            lines.append(f"plan: {check.plan} ({plan.kind})")
         if rule.runbook is not None:
             lines.append(rule.runbook)
-        if incident is None:  # the head of the thread; what follows belongs to the same incident
-            lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        title = f"{check.target}: {check.rule} tripped"
-        self.notify(tx, Message(check.level, title, tuple(lines), number, rule.notify), now)
+        return Trip(
+            check.rule,
+            check.level,
+            rule.notify,
+            tuple(lines),
+            change.reason,
+            check.plan,
+            "" if check.plan is None else self._config.plans[check.plan].kind,
+            None if incident is None else self._plan_at_work_for(check, incident.id),
+        )
+
+    def _plan_at_work_for(self, check: Check, incident: int) -> str | None:
+        """Topic of the rule's plan, when that is at work in the incident."""
+        crit = self._config.rule(check.rule, check.target).crit
+        if crit is None or crit.plan is None:
+            return None
+        runs = self._journal.runs.list_for_incident(incident)
+        is_at_work = any(run.plan == crit.plan and run.part == "ladder" and run.ended is None for run in runs)
+        return plan_topic(check.target, crit.plan) if is_at_work else None
 
     def start_plans(
         self,
@@ -206,9 +199,10 @@ class IncidentManager:
         target: str,
         judged: Sequence[tuple[Check, MachineState, Verdict]],
         visibility: Visibility,
+        news: IncidentNews,
         now: Millis,
     ) -> set[str]:
-        """Queues the plans that are wanted and allowed; halts first, then file order."""
+        """Queues the plans that are wanted and allowed; halts first, then file order. What became of them is added to `news`."""
         incident = self._journal.incidents.find_open(target)
         if incident is None:
             return set()
@@ -224,7 +218,8 @@ class IncidentManager:
         affected = set()
         for check, machine in wanted:
             assert check.plan is not None
-            level = self._next_level(incident.id, check.plan, machine)
+            past = self._journal.runs.list_for_incident(incident.id)
+            level = next_level(past, check.plan, len(self._config.plans[check.plan].levels), machine)
             if level is None:
                 continue
             verdict = self._ask_guard(
@@ -232,7 +227,9 @@ class IncidentManager:
             )
             if isinstance(verdict, Allowed):
                 self._reported_refusals.pop((incident.id, check.plan), None)
+                news.decisions.append(self._describe_start(target, check.plan, level))
                 self.queue_run(tx, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
+                self._rename(tx, target)
                 affected.add(target)
             elif self._reported_refusals.get((incident.id, check.plan)) != verdict.code:
                 self._reported_refusals[incident.id, check.plan] = verdict.code
@@ -243,31 +240,24 @@ class IncidentManager:
                 lines = [verdict.reason]
                 if verdict.code == "latched":
                     lines.append(f'trading-watchdog resume {target} --reason "…"')
-                message = Message("crit", f"{target}: {check.plan} is not started", tuple(lines), incident.id)
-                self.notify(tx, message, now)
+                topic = refusal_topic(target, check.plan)
+                what = f"{check.plan} is not started"
+                news.decisions.append(
+                    PlanDecision(check.plan, "crit", what, True, tuple(lines), audience="crit", opens=(topic,))
+                )
         return affected
 
-    def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
-        """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
-        earlier = [
-            run
-            for run in self._journal.runs.list_for_incident(incident)
-            if run.plan == plan and run.part == "ladder" and run.outcome != "not-needed"
-        ]
-        if not earlier:
-            return 0
-        last = earlier[-1]
-        if last.ended is None or any(run.ended is None for run in earlier):
-            return None
-        # What tripped after the last step of a repair that helped is a relapse, even when its watch did not see it.
-        answered_until = last.acted if last.outcome == "proven" and last.kind == "repair" else last.ended
-        if answered_until > machine.since:
-            return None
-        if last.kind == "halt":
-            return 0
-        # It helped, and then the rule tripped again: no level is repeated within an incident.
-        following = max((run.level for run in earlier if run.outcome != "denied"), default=-1) + 1
-        return following if following < len(self._config.plans[plan].levels) else None
+    def notify_start(self, tx: Transaction, target: str, plan: str, level: int, who: str, now: Millis) -> None:
+        """A person wants a plan, which is about to be queued: people hear who, and what it does first."""
+        decision = self._describe_start(target, plan, level, approved=True)
+        decision = decision._replace(lines=(who, *decision.lines))
+        self._messenger.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
+
+    def _describe_start(self, target: str, plan: str, level: int, *, approved: bool = False) -> PlanDecision:
+        at_work = self._journal.runs.list_unfinished(target)
+        waits_for = at_work[0].plan if at_work else None
+        place = self._config.targets[target]
+        return describe_decision(target, plan, self._config.plans[plan], level, place, waits_for, approved=approved)
 
     def is_silenced(self, check: Check, now: Millis) -> bool:
         """Not told, still acted upon: the rule, or the rule for this target."""
@@ -341,34 +331,41 @@ class IncidentManager:
         return run
 
     def close_if_resolved(
-        self, tx: Transaction, target: str, fires: bool, now: Millis, recoveries: Sequence[Recovery] = ()
+        self, tx: Transaction, target: str, fires: bool, now: Millis, news: IncidentNews | None = None
     ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
-        That of a target that no file names any more is over as well: nobody judges its rules. `well` is told either way.
+        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way.
         """
-        incident = self._journal.incidents.find_open(target)
-        if incident is None:
+        incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
+        if incident is None or fires or self._journal.runs.list_unfinished(target):
+            self._messenger.tell_news(tx, target, news, now)
             return False
-        if fires or self._journal.runs.list_unfinished(target):
-            self._notify_recovered(tx, target, recoveries, incident.id, now)
-            return False
+        self._rename(tx, target)  # a plan that came to nothing no longer names it
+        incident = self._journal.incidents.find_open(target) or incident
         tx.incidents.close_incident(incident.id, now)
         self.forget_refusals(incident.id)
         known = target in self._config.targets
-        title, lines = closing_message(self._journal, incident, recoveries, now, configured=known)
+        ends = topics_of(self._journal, incident)
+        told = self._messenger.channels_told(ends)
+        title, lines = closing_message(self._journal, incident, news, now, configured=known)
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
         log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
+        is_latched = self._journal.targets.get_state(target, now).latched is not None
         message = Message(
             "info" if known else "warn",
             f"{target}: {title}",
             tuple(lines),
             incident.id,
-            filter_severity=incident.severity,
+            opens=(latch_topic(target),) if is_latched else (),
+            ends=ends,
         )
         self.notify(tx, message, now)
+        for departure in news.departures:  # for those who hear nothing of the incident
+            others = set(self._messenger.channels_for(departure.level, departure.channels)).difference(told)
+            self._messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
 
     def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
@@ -376,7 +373,8 @@ class IncidentManager:
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
         lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
-        self.notify(tx, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
+        message = Message("crit", title, lines, opens=(BLIND,)) if is_blind else Message("info", title, ends=(BLIND,))
+        self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
     def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
@@ -385,10 +383,14 @@ class IncidentManager:
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
         log.warning("%s: resumed by %s", target, who)
-        if number is not None:
-            tx.incidents.close_incident(number, now)
+        ends: tuple[str, ...] = (latch_topic(target),)
+        if incident is not None:
+            tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
-        self.notify(tx, Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn"), now)
+            ends += topics_of(self._journal, incident)
+        self.notify(
+            tx, Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends), now
+        )
 
 
 _CHANGE_TEXTS = {
@@ -398,16 +400,6 @@ _CHANGE_TEXTS = {
     "dropped": "not tripped",
     "gone": "forgotten",
 }
-
-
-def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dict[str, tuple[Millis, bool]]:
-    """Label set → how long it is gone, and whether one of its thresholds fired."""
-    found: dict[str, tuple[Millis, bool]] = {}
-    for _, change, verdict in changes:
-        description = format_labels(dict(verdict.labels))
-        lasting, fired = found.get(description, (0, False))
-        found[description] = max(lasting, change.duration), fired or change.machine.is_firing
-    return found
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:

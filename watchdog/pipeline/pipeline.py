@@ -14,12 +14,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
     CheckTracker,
@@ -82,9 +82,10 @@ class Pipeline:
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
-        self._lost_since: dict[str, Millis] = {}
-        self._reported_blind = False
-        self._cut_reports = CutReports()
+        self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
+        # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
+        self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
+        self._cut_reports = CutReports(told, now)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -118,7 +119,7 @@ class Pipeline:
         self.unseen.apply_config(config.sources, self._kpis.required_metrics, config.target_by_source)
         for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
-        self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
+        self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator), self._machines
         )
@@ -267,7 +268,7 @@ class Pipeline:
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
-            for verdict in rules.judge(check, reading, now, tracker.label_sets()):
+            for verdict in tracker.judge(reading, now):
                 key = StateKey.of(verdict)
                 machine = machines.get(key)
                 before.setdefault(key, machine)
@@ -276,7 +277,7 @@ class Pipeline:
                     machine = MachineState(since=now, last=now)
                 machines[key], new = advance(machine, verdict, tracker.machine_config, now)
                 changes += [(check, change, verdict) for change in new]
-                if should_forget(check, key, machines[key], new):
+                if should_forget(check, verdict, machines[key], new):
                     del machines[key]
                     tracker.machine_keys.remove(key)
                 else:
@@ -343,7 +344,7 @@ class Pipeline:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
-            affected = set(recoveries := self.incident_manager.record_changes(tx, changes, now))
+            affected = set(news := self.incident_manager.record_changes(tx, changes, now))
             for target in sorted(busy):
                 judged = [
                     (check, self._machines[StateKey.of(verdict)], verdict)
@@ -351,13 +352,9 @@ class Pipeline:
                     if check.target == target
                 ]
                 if self._automatic_plans:
-                    blind_to = blind_reason(self.config, self._machines, target)
-                    affected |= self.incident_manager.start_plans(
-                        tx, target, judged, Visibility(self.started_at, blind_to), now
-                    )
-                if self.incident_manager.close_if_resolved(
-                    tx, target, self.is_firing(target), now, recoveries.get(target, ())
-                ):
+                    visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
+                    affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
+                if self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target]):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from watchdog.core.target import Target
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.plans.models import Halt, Repair
+from watchdog.plans.descriptions import describe_start
+from watchdog.plans.models import Halt, Repair, parse_plan
 from watchdog.rollback.behind_halt import BehindHalt
 from watchdog.rollback.context import RollbackContext
 
@@ -34,8 +36,12 @@ def queue_next_halt(
         return ["the bot is left running"]
     if halt_again is None and BehindHalt(context).is_in_force(run.target, halt):
         return [f"{halt} ran ahead of it and stays in force"]
-    there = context.queue_halt(run.target, halt, f"{run.plan} {outcome}", run.incident)
-    return [f"next: {halt}" if there else f"{halt} is not configured any more"]
+    if not context.queue_halt(run.target, halt, f"{run.plan} {outcome}", run.incident):
+        return [f"{halt} is not configured any more"]
+    queued = next((one for one in context.journal.runs.list_unfinished(run.target) if one.plan == halt), None)
+    if queued is None:
+        return [f"next: {halt}"]
+    return [f"next: {halt}: {describe_start(parse_plan(queued.text), 0, Target.model_validate_json(queued.place))}"]
 
 
 def describe_latch(run: PlanRun, outcome: RunOutcome, context: RollbackContext, *, latch: bool) -> list[str]:

@@ -102,11 +102,13 @@ class RuleRunner:
     def state(self, rule: str, labels: Labels) -> tuple[RuleState, str]:
         """The worst state of the rule where the labels are these (and any others), and why."""
         mine = {key: machine for key, machine in self._pipeline.machines.items() if key.rule == rule}
-        matching = {key: machine for key, machine in mine.items() if set(labels) <= set(key.labels)}
-        # A condition has no state for what it does not name: then the one without labels speaks.
+        chosen = {key: machine for key, machine in mine.items() if set(labels) <= set(key.labels)}
         known = self._config.rules[rule]
-        condition = any(threshold is not None and threshold.expr for threshold in (known.warn, known.crit))
-        chosen = matching or {key: machine for key, machine in mine.items() if condition and not key.labels}
+        if not chosen and any(threshold is not None and threshold.expr for threshold in (known.warn, known.crit)):
+            # A condition has no state for what it does not name: then the one without labels speaks, while there is one, …
+            chosen = {key: machine for key, machine in mine.items() if not key.labels}
+            if not chosen and any(machine.outcome in ("ok", "bad") for machine in mine.values()):
+                return "ok", "the condition does not name it"  # … or else that it names others
         states = [(_machine_state(key.level, machine), machine.reason) for key, machine in chosen.items()]
         return max(states, key=lambda one: _STATE_ORDER.index(one[0]), default=("nodata", "nothing was judged"))
 
