@@ -11,7 +11,7 @@ from watchdog.core.model import Millis
 from watchdog.core.units import format_value
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.rules import BaselineState, baseline_mismatch
+from watchdog.rules import BaselineState, unit_mismatch
 
 
 def build_status(
@@ -20,6 +20,8 @@ def build_status(
     """`source_errors`: source → why its last read failed, None when it did not."""
     cuts = pipeline.cut_sources()
     judged = {rule.kpi for rule in config.rules.values()}
+    unquiet = {config.rules[key.rule].target for key, machine in pipeline.machines.items() if machine.phase != "ok"}
+    disturbed = {rule.kpi for rule in config.rules.values() if rule.target in unquiet}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -32,7 +34,10 @@ def build_status(
             }
             for name in config.sources
         },
-        "kpis": {name: _kpi_status(config, pipeline, name) | {"judged": name in judged} for name in config.kpis},
+        "kpis": {
+            name: _kpi_status(config, pipeline, name, quiet=name not in disturbed) | {"judged": name in judged}
+            for name in config.kpis
+        },
         "rules": [
             {
                 "rule": key.rule,
@@ -63,13 +68,15 @@ def build_status(
     }
 
 
-def _kpi_status(config: Config, pipeline: Pipeline, name: str) -> dict[str, object]:
+def _kpi_status(config: Config, pipeline: Pipeline, name: str, *, quiet: bool) -> dict[str, object]:
+    """`quiet`: nothing is bad at the targets whose rules judge it."""
     kpi, reading = config.kpis[name], pipeline.readings.get(name)
     values = {} if reading is None else reading.values
     baseline = (
         pipeline.baselines.current(name) if kpi.has_dynamic_baseline else BaselineState(kpi.pinned_baseline(), "")
     )
-    factor = baseline_mismatch(values, baseline.value)
+    # Only a pinned one can be of another unit, and only in peace: what is bad is far off without anybody's mistake.
+    factor = unit_mismatch(values.values(), kpi.pinned_baseline(), kpi.unit) if quiet else None
     return {
         "values": [
             {"labels": dict(labels), "value": v if v == v else None, "text": format_value(v, kpi.unit)}
