@@ -121,7 +121,7 @@ def test_what_is_silenced_is_not_told_of_in_company_either(harness: PipelineHarn
 def test_a_latch_is_said_with_the_end_of_its_incident(harness: PipelineHarness) -> None:
     harness.rounds(5, error_ratio=0.5)
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     harness.end_run(harness.runs[0], "exhausted")
     harness.rounds(1, error_ratio=0.01)
 

@@ -15,7 +15,7 @@ from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
-from watchdog.plans.models import serialize_plan
+from watchdog.plans.models import name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, Transition
@@ -183,7 +183,7 @@ class IncidentManager:
             lines.append(format_labels(labels))
         if check.plan is not None:
             plan = self._config.plans[check.plan]
-            lines.append(f"plan: {check.plan} ({plan.kind})")
+            lines.append(f"plan: {name_and_kind(check.plan, plan.kind)}")
         if rule.runbook is not None:
             lines.append(rule.runbook)
         if incident is None:  # the head of the thread; what follows belongs to the same incident
@@ -327,13 +327,13 @@ class IncidentManager:
         )
         tx.timeline.add_event(
             "queued",
-            f"plan {plan} ({kind if part == 'ladder' else part}) for {by}",
+            f"plan {name_and_kind(plan, kind if part == 'ladder' else part)} for {by}",
             now,
             incident=incident,
             run=run,
             target=target,
         )
-        log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
+        log.warning("%s: plan %s for %s", target, name_and_kind(plan, kind if part == "ladder" else part), by)
         return run
 
     def close_if_resolved(

@@ -16,7 +16,7 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
+from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
 from watchdog.rollback.context import RollbackContext
@@ -190,7 +190,7 @@ class RollbackRunner:
             tx.runs.update_run(run.id, status="running")
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
-                tx.targets.update_target(run.target, latched=now, latch_why=f"halt {run.plan}")
+                tx.targets.update_target(run.target, latched=now, latch_why=kind_and_name("halt", run.plan))
         return True
 
     async def _run_levels(self, run: PlanRun, plan: Halt | Repair, executor: StepExecutor) -> tuple[RunOutcome, str]:
@@ -216,7 +216,7 @@ class RollbackRunner:
             assert isinstance(plan, Repair)
             tripped_again, reason = await self._confirm_repair(run, plan, number, executor)
             if not tripped_again:
-                return "proven", f"level {level.name} helped, and {reason}"
+                return "proven", f"level {level.name} helped{reason}"
         return "exhausted", reason
 
     async def _try_level_guarded(
@@ -271,7 +271,7 @@ class RollbackRunner:
     async def _confirm_repair(
         self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor
     ) -> tuple[bool, str]:
-        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up)."""
+        """After proof: the `proven:` steps, then the watch. (False, what there is to add), or (True, why to go on one level up)."""
         watch = effective_verify(plan, plan.levels[number]).watch
         known = self._context.journal.runs.get_run(run.id)
         until = known.watch_until if known.status == "watching" else None
@@ -288,7 +288,7 @@ class RollbackRunner:
                 tx.runs.update_run(run.id, status="watching", watch_until=until)
                 tx.timeline.add_event(
                     "watch",
-                    f"watched for {format_duration(watch)}",
+                    f"watched for {format_duration(watch)}" if watch else "proven, and no watch was asked for",
                     self._context.clock(),
                     incident=run.incident,
                     run=run.id,
@@ -305,7 +305,7 @@ class RollbackRunner:
             if other := next(
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
-                return False, f"{other.plan} is wanted before the watch is over"
+                return False, f", and {other.plan} is wanted before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 with self._context.journal.transaction() as tx:  # a restart must not take it for well again
@@ -320,7 +320,7 @@ class RollbackRunner:
                 until, trial = until + jump, skip_proof_gap(trial, now + jump)
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, watch_until=until)
-        return False, f"all stayed well for {format_duration(watch)}"
+        return False, f", and all stayed well for {format_duration(watch)}" if watch else ""
 
     # ─ boundaries and ends ─
 
