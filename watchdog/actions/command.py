@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath, VariableName
-from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, ProgramCall, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 
@@ -28,6 +28,8 @@ class CommandAction(ActionModel):
     """Program and arguments. Exit code 0 is success."""
     check: Annotated[FrozenList[str], Field(min_length=1)] | None = None
     """Asks whether it is so already: exit code 0 yes, 1 no, anything else cannot tell. Must change nothing."""
+    leaves: str | None = None
+    """With `check`: what is so afterwards, until the check says no, such as `entries are closed`. `status` says it."""
     cwd: RepoPath | None = None
     """Working directory, relative to the target's repo; the repo itself when not said."""
     env: dict[str, str] = Field(default_factory=dict)
@@ -38,6 +40,12 @@ class CommandAction(ActionModel):
     since `env` stands in the journal."""
     timeout: Duration = 60_000
     """After it the program and its children are ended; `check` has at most 20s of it."""
+
+    @model_validator(mode="after")
+    def _validate_leaves(self) -> CommandAction:
+        if self.leaves is not None and self.check is None:
+            raise ValueError("leaves needs a check: whether it still is so is asked, and not remembered")
+        return self
 
     def bind(self, target: Target) -> Self:
         cwd = Path(target.repo or "", self.cwd or "")
@@ -84,6 +92,11 @@ class CommandAction(ActionModel):
         except ActionError:
             return "unknown"
         return "after" if code == 0 else "before" if code == 1 else "unknown"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:  # noqa: ARG002
+        if self.leaves is None:
+            return ()
+        return (LastingChange(f"command {self.cwd or ''}: {shlex.join(self.run)}", "left", self.leaves),)
 
     def _run_check(self, check: Sequence[str]) -> int:
         return child_process.run(

@@ -15,7 +15,7 @@ from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
-from watchdog.core.protocols import CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import CompletedStep, Copies, LastingChange, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, folder
 
@@ -65,12 +65,13 @@ class FlagAction(ActionModel):
         return self.model_copy(update={"repo": None, "file": str(copy)})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002 - other people's edits on other lines may stay
-        """``{"file": real path, "was": {name: literal as written}, "sha": SHA-256 of the content}``."""
+        """``{"file": real path, "was": {name: literal as written}, "changed": names that are other, "sha": SHA-256}``."""
         path = self._resolved_path()
         content = atomic_file.read_bytes(path)
         was = get_values(content, self.file, self.set)
         set_values(content, self.file, self.set)  # what cannot be done is said before anything is
-        return {"file": str(path), "was": was, "sha": hashlib.sha256(content).hexdigest()}
+        changed = [name for name, value in self.set.items() if not editor.has_values(content, self.file, {name: value})]
+        return {"file": str(path), "was": was, "changed": changed, "sha": hashlib.sha256(content).hexdigest()}
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return (Path(captured["file"]),)
@@ -105,6 +106,57 @@ class FlagAction(ActionModel):
             return "before" if get_values(content, self.file, self.set) == captured["was"] else "other"
         except ActionError:
             return "other"  # the file is there, and what we noted is not in it any more
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
+        found = []
+        for name in self._changed_names(captured):
+            value, was = self.set[name], None if captured is None else captured["was"][name]
+            said = name if isinstance(value, bool) else f"{name} = {_format_literal(value)}"
+            found.append(
+                LastingChange(
+                    thing=f"{Path(self.repo or '', self.file)}: {name}",
+                    how=("on" if value else "off") if isinstance(value, bool) else "set",
+                    what=said if was is None or isinstance(value, bool) else f"{said} (was {was})",
+                    was=was,
+                    by_hand=None if was is None else f"{name} = {was} in {self.file}, then restart the bot",
+                )
+            )
+        return found
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        path, names = Path(captured["file"]), self._changed_names(captured)
+        try:
+            content = atomic_file.read_bytes(path)
+        except ActionError:
+            if self._was_removed(path):
+                return ["other"] * len(names)
+            raise
+        return [self._value_state(content, name, captured["was"][name]) for name in names]
+
+    def _value_state(self, content: bytes, name: str, was: str) -> StepState:
+        try:
+            if editor.has_values(content, self.file, {name: self.set[name]}):
+                return "after"
+            return "before" if editor.get_values(content, self.file, (name,))[name] == was else "other"
+        except ActionError:
+            return "other"  # the file can be read, and what we set does not stand in it any more
+
+    def _was_removed(self, path: Path) -> bool:
+        """Where its folder is there, with other things in it. An empty one may be a disk that is not mounted."""
+        top = folder.resolve(None, self.repo or str(path.parent))
+        for parent in (each for each in path.parents if each.is_relative_to(top)):
+            try:
+                with folder.open_folder(parent) as seen:
+                    return bool(seen.names()) and not seen.has(path.relative_to(parent).parts[0])
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return False
+
+    def _changed_names(self, captured: JsonObject | None) -> list[str]:
+        """Not those that were so already; a step of an older version of ours has not noted which."""
+        return list(self.set if captured is None else captured.get("changed", self.set))
 
     def _resolved_path(self) -> Path:
         """The file itself: a rename over a symbolic link would leave the file it points to as it was."""

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, SecretFile
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 from watchdog.net import http, secrets
@@ -89,6 +89,8 @@ class HttpAction(ActionModel):
     """What the answer must be."""
     check: HttpStateCheck | None = None
     """Asks whether it is so already."""
+    leaves: str | None = None
+    """With `check`: what is so afterwards, until the check says no, such as `trading is stopped`. `status` says it."""
     timeout: Duration = 60_000
     """For all of it; the check is asked until it holds or this has passed."""
 
@@ -107,6 +109,8 @@ class HttpAction(ActionModel):
     def _validate_request(self) -> HttpAction:
         if self.user is not None and self.token_file is None:
             raise ValueError("user needs a token_file that holds the password")
+        if self.leaves is not None and self.check is None:
+            raise ValueError("leaves needs a check: whether it still is so is asked, and not remembered")
         try:
             json.dumps(self.body, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
@@ -167,6 +171,11 @@ class HttpAction(ActionModel):
         if self.check.expect.mismatch(answer) is None:
             return "after"
         return "before" if 200 <= answer.status < 300 or answer.status in (404, 410) else "unknown"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:  # noqa: ARG002
+        if self.leaves is None:
+            return ()
+        return (LastingChange(f"http {self.method} {redact_url(self.url)}", "left", self.leaves),)
 
     def _request_headers(self) -> dict[str, str]:
         headers = dict(self.headers)

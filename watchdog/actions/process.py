@@ -18,7 +18,7 @@ from pydantic import model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, PathField
-from watchdog.core.protocols import CompletedStep, ProgramCall, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, ProgramCall, StepState
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
 from watchdog.host.folder import open_folder, resolve
@@ -115,6 +115,19 @@ class ProcessAction(ActionModel):
         if self._operation == "start" or self._is_newer(bot, captured):
             return "after"
         return "before" if bot.pid == captured["pid"] else "other"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
+        if self.place is None:
+            return ()
+        thing = f"process {Path(self.place.cwd or '', self.place.pid_file)}"
+        was = None if captured is None else "stopped" if captured["pid"] is None else "running"
+        if self._operation != "stop":
+            return (LastingChange(thing, None, "the process", was),)
+        return (LastingChange(thing, "stopped", "the process", was, "start the bot as usual"),)
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        runs = find_process(self._bound_spec(), _noted_bot(captured)) is not None
+        return ("after" if runs is (self._operation != "stop") else "before",)
 
     def _is_newer(self, bot: RunningProcess, captured: JsonObject) -> bool:
         if captured["pid"] is None:

@@ -12,12 +12,13 @@ from pydantic import field_validator, model_validator
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject
-from watchdog.core.protocols import CompletedStep, StepState
+from watchdog.core.protocols import CompletedStep, LastingChange, StepState
 from watchdog.core.target import Target
 from watchdog.host import child_process
 from watchdog.host.systemctl import (
     UnitStatus,
     describe_failure,
+    full_unit_name,
     mask_command,
     run_systemctl,
     unit_status,
@@ -167,6 +168,26 @@ class SystemdAction(ActionModel):
         # Ended well, by somebody's hand or of its own: no crash, and not ours to start again.
         ended_well = status.active == "inactive" and status.result == "success"
         return "stopped" if ended_well and captured["active"] == "active" else "before"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
+        unit, was = full_unit_name(self._unit_name), None if captured is None else captured["active"]
+        if self._operation != "stop":
+            return (LastingChange(f"unit {unit}", None, unit, was),)
+        stopped = LastingChange(f"unit {unit}", "stopped", unit, was, f"systemctl start {unit}")
+        masked = LastingChange(f"mask of {unit}", "masked", unit, None, f"systemctl unmask {unit}")
+        return (masked, stopped) if self.mask else (stopped,)
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        status = unit_status(self._unit_name)
+        if status.load == "not-found":
+            raise ActionError(f"systemd knows no unit {self._unit_name}")
+        runs = status.active not in ("inactive", "failed")
+        states: dict[str | None, StepState] = {
+            "masked": "after" if status.load == "masked" else "before",
+            "stopped": "before" if runs else "after",
+            None: "after" if runs else "before",
+        }
+        return [states[change.how] for change in self.lasting_changes(captured)]
 
     def _unit_status(self) -> UnitStatus:
         """What systemd knows of the unit. Raises ActionError when it knows none, or cannot be asked."""

@@ -9,8 +9,17 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
+from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, Duration, JsonObject, OnError
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, ProgramCall, StepState
+from watchdog.core.protocols import (
+    CommitRange,
+    CompletedStep,
+    Copies,
+    LastingChange,
+    NeededFiles,
+    ProgramCall,
+    StepState,
+)
 from watchdog.core.target import Target
 
 
@@ -84,6 +93,15 @@ class ActionModel(ConfigModel):
 
     def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002
         return "unknown"
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:  # noqa: ARG002
+        return ()
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        seen = self.state(captured)
+        if seen == "unknown":
+            raise ActionError(f"whether “{self.describe()}” still holds cannot be told")
+        return (seen,) * len(self.lasting_changes(captured))
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:  # noqa: ARG002
         return None

@@ -98,6 +98,21 @@ class CommitRange(NamedTuple):
     new: str
 
 
+class LastingChange(NamedTuple):
+    """One thing that a step left other than it was, until a plan, an undo or a person puts it back."""
+
+    thing: str
+    """What was changed, under the name that every step gives it which changes it."""
+    how: str | None
+    """What it is since, in a word: ``off``, ``stopped``, ``masked``, ``reverted``. None: it is at work, and nothing is missed."""
+    what: str
+    """The thing, for people: ``GLOBAL_TRADING``."""
+    was: str | None = None
+    """How it was ahead of the step: a text that is compared with those of other steps. None: nobody knows."""
+    by_hand: str | None = None
+    """What a person does to put it back, in words or as a command. None: that depends on what it was."""
+
+
 class ProgramCall(NamedTuple):
     """A program as a file of ours names it."""
 
@@ -242,6 +257,18 @@ class Action(Protocol):
     def state(self, captured: JsonObject) -> StepState:
         """`after`: it is so; `before`: nothing happened yet; `stopped`: what it started ended in good order since, by
         somebody's hand or of its own; `other`: changed by others; `unknown`: cannot tell."""
+        ...
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
+        """What it leaves behind that people have to know of until it is put back; none: it leaves nothing of the kind.
+
+        `captured`: what it noted, when it has; else what it would touch, as far as that is known. Looks at nothing.
+        """
+        ...
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        """What the world says of each of them, in that order: `before`: it is as ahead of the step; `after`: as the step left
+        it; `other`: somebody made something else of it since. Raises ActionError when it cannot be looked at."""
         ...
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:

@@ -141,6 +141,11 @@ def resolve_unit(unit: str) -> str:
         for line in ran.stdout.splitlines():
             if line.startswith("Id=") and line != "Id=":
                 return line.removeprefix("Id=")
+    return full_unit_name(unit)
+
+
+def full_unit_name(unit: str) -> str:
+    """With its suffix; systemd is not asked."""
     return unit if unit.rpartition(".")[2] in _UNIT_TYPES else f"{unit}.service"
 
 

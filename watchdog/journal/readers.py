@@ -89,6 +89,9 @@ class RunReader(Protocol):
 
     def list_for_incident(self, incident: int) -> list[PlanRun]: ...
 
+    def list_that_acted(self, target: str) -> list[PlanRun]:
+        """Runs of plans that changed something of the target, or may have; oldest first."""
+
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
 

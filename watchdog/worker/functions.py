@@ -65,6 +65,11 @@ def state(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> S
         return action.state(captured)
 
 
+def lasting_states(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> tuple[StepState, ...]:
+    with child_process.variables(given):
+        return tuple(action.lasting_states(captured))
+
+
 def get_ready(repo: str | None) -> None:
     """Nothing: whoever was asked is held to that repository from then on, and waits for the first step in it."""
 
@@ -98,6 +103,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(preview, _of_step),
         Function(apply, _of_step),
         Function(state, _of_step),
+        Function(lasting_states, _of_step),
         Function(get_ready, _of_repo),
         Function(child_process.terminate_leftover),
         Function(commit_refs.current_commit, _of_repo),

@@ -15,7 +15,7 @@ from watchdog.worker import functions
 
 
 class RemoteAction:
-    """An `Action`. What it is, it says itself; the four verbs that look at the world or change it are asked of a worker."""
+    """An `Action`. What it is, it says itself; the verbs that look at the world or change it are asked of a worker."""
 
     def __init__(self, action: Action, target: Target, executor: Executor) -> None:
         self._action = action
@@ -33,7 +33,7 @@ class RemoteAction:
         try:
             ensure_shallow(captured)
             known = self._action
-            for ask in (known.needed_files, known.touched_paths, known.commit_range, known.redeploy_hint):
+            for ask in (known.needed_files, known.touched_paths, known.commit_range, known.lasting_changes):
                 ask(captured)
         except Exception:
             raise ActionError("what was noted of how it is now cannot be true: it is not acted on") from None
@@ -55,6 +55,12 @@ class RemoteAction:
 
     def state(self, captured: JsonObject) -> StepState:
         return self._executor.call(self._target, functions.state, self._action, self._given(), captured)
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        states = self._executor.call(self._target, functions.lasting_states, self._action, self._given(), captured)
+        if len(states) != len(self._action.lasting_changes(captured)):
+            raise ActionError("the worker answered what no worker answers")
+        return states
 
     def _given(self) -> dict[str, str]:
         """What of our environment its programs get; one that is not set is told by the action, as it acts."""

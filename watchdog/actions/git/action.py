@@ -19,6 +19,7 @@ from watchdog.actions.git.commit_refs import (
     last_good_commit,
     record_good_commit,
     redeployed_commits,
+    reverting_commits,
     reverts_in_force,
     rolled_back_commits,
 )
@@ -29,7 +30,7 @@ from watchdog.actions.values.located_value import Value
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, FrozenList, JsonObject, RepoPath
-from watchdog.core.protocols import CommitRange, CompletedStep, Copies, NeededFiles, StepState
+from watchdog.core.protocols import CommitRange, CompletedStep, Copies, LastingChange, NeededFiles, StepState
 from watchdog.core.target import Target
 
 __all__ = [
@@ -217,6 +218,33 @@ class GitAction(ActionModel):
         except (ActionError, OSError):
             return "unknown"
         return seen
+
+    def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
+        """Of a commit that is not made yet nobody can tell."""
+        if captured is None or captured["already"]:
+            return ()
+        if self.revert is not None:
+            how, what = "reverted", self.revert
+        elif self.to is not None:
+            how, what = "rolled back", f"to {self.to} ({captured['target'][:10]})"
+        else:
+            how, what = "restored", f"{worktree_update.format_list(self.files, 3)} from {self.from_}"
+        thing = f"{self.repo}: {captured['new']}"
+        return (LastingChange(thing, how, what, captured["old"], self.redeploy_hint(captured)),)
+
+    def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
+        """By the history: other commits on top of it leave it in force, as long as none of them takes it back."""
+        if captured["already"]:
+            return ()
+        update = _update_from(captured)
+        repo = repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)
+        now = repository.resolve_head(repo)
+        if not repository.contains_commit(repo, now, update.new_commit):
+            return ("before" if repository.contains_commit(repo, now, update.old_commit) else "other",)
+        if any(not reverting_commits(repo, by, now) for by in reverting_commits(repo, update.new_commit, now)):
+            return ("before",)
+        _, after, neither = worktree_update.classify_paths(repo, update)
+        return ("after" if after or neither else "before",)
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:
         if captured["already"]:

@@ -88,8 +88,8 @@ def reverts_in_force(repo: str) -> list[RevertInForce]:
     for bad in _rolled_back(found):
         if not contains_commit(found, now, bad):
             continue
-        for by in _reverting_commits(found, bad, now):
-            if not _reverting_commits(found, by, now):
+        for by in reverting_commits(found, bad, now):
+            if not reverting_commits(found, by, now):
                 in_force.append(RevertInForce(bad, by, commit_subject(found, bad)))
                 break
     return in_force
@@ -103,7 +103,7 @@ def redeployed_commits(repo: str) -> list[tuple[str, str]]:
         bad
         for bad in _rolled_back(found)
         if contains_commit(found, now, bad)
-        and all(_reverting_commits(found, by, now) for by in _reverting_commits(found, bad, now))
+        and all(reverting_commits(found, by, now) for by in reverting_commits(found, bad, now))
     ]
     return [(bad, commit_subject(found, bad)) for bad in again]
 
@@ -124,10 +124,10 @@ def _rolled_back(repo: Repository) -> list[str]:
 
 def _is_reverted(repo: Repository, reverted: str, commit: str) -> bool:
     """Whether the history from `reverted` to `commit` says that it was taken back."""
-    return bool(_reverting_commits(repo, reverted, commit))
+    return bool(reverting_commits(repo, reverted, commit))
 
 
-def _reverting_commits(repo: Repository, reverted: str, commit: str) -> list[str]:
+def reverting_commits(repo: Repository, reverted: str, commit: str) -> list[str]:
     """Commits between the two that say they took `reverted` back, newest first."""
     words = (f"--grep=This reverts commit {reverted}", f"--grep=This replaces commit {reverted}")
     return repo.git_line("log", "--format=%H", "--fixed-strings", *words, f"{reverted}..{commit}").split()
