@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
@@ -32,7 +33,7 @@ from watchdog.host import sd_notify
 from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.requests import Request
+from watchdog.journal.requests import SAVE_HISTORY, Request
 from watchdog.journal.runs import PlanRun
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
@@ -130,6 +131,7 @@ class Daemon:
             notify=self._notify,
         )
         self._broker_end_told = False
+        self._history_saver = HistorySaver(self._write_series, self.journal, wall_clock)
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -206,6 +208,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._history_saver.stop()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
         await self.series_writer.stop(wall_clock(), self._sampler.states())
@@ -264,11 +267,13 @@ class Daemon:
         if affected:
             self.outbox.notify_pending()
 
-    async def _write_series(self) -> None:
+    async def _write_series(self) -> bool:
+        """True when all of it is written down."""
         try:
-            await self.series_writer.write(wall_clock(), self._sampler.states())
+            return await self.series_writer.write(wall_clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
             self._journal_health.record_failure(error)
+            return False
 
     # ─ the tick: patience, missing data, people, systemd ─
 
@@ -302,7 +307,10 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                self._answer_request(request)
+                if request.kind == SAVE_HISTORY:
+                    self._history_saver.answer_soon(request)
+                else:
+                    self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen

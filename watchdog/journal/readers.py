@@ -42,6 +42,9 @@ class TimelineReader(Protocol):
     def list_events_after(self, event: int, *, run: int | None = None, kind: str | None = None) -> list[TimelineEvent]:
         """What came after an event (0: all), of one run or of one kind; oldest first."""
 
+    def list_times(self, target: str, kind: str) -> list[Millis]:
+        """When something of a kind befell a target, oldest first."""
+
     def last_event_id(self) -> int:
         """0 while there is none."""
 
