@@ -26,7 +26,7 @@ EQUITY = '{"__name__":"equity","source":"bot"}'
 BASELINE = Baseline("latency", "learned", "digest", 20.5, T, 40, 3_600_000, "", "0123abcd")
 TABLES = (
     *("baseline", "baseline_point", "event", "incident", "machine", "message", "peak", "request", "run", "saved"),
-    *("stay", "step", "target", "trip"),
+    *("stay", "step", "target", "told", "trip"),
 )
 
 
@@ -40,7 +40,7 @@ def old_path(tmp_path: Path) -> Path:
 
 
 def test_a_journal_that_was_written_before_reads_as_it_was_meant(old_path: Path) -> None:
-    journal = SqliteJournal(old_path, migrate=False)
+    journal = SqliteJournal(old_path)
 
     incident = Incident(1, "bot", T, None, "crit", "flapping: 15 %", T + 5, "anna")
     assert journal.incidents.find_open("bot") == incident
@@ -90,7 +90,7 @@ def test_a_journal_that_was_written_before_reads_as_it_was_meant(old_path: Path)
             "-A = 2\n+A = 1",
         )
     ]
-    told = Message("crit", "bot: flapping tripped", ("15 %", "– ✓"), 1, key="2")
+    told = Message("crit", "bot: flapping tripped", ("15 %", "– ✓"), 1, broadcast=True, key="2")
     assert journal.messages.due(T + 60) == [OutboxMessage(2, "mail", told, T, 1)]
     assert journal.messages.thread_handle("chat", 1) == "1700.1"
     assert journal.messages.list_undelivered(1) == [("mail", "busy")]
@@ -140,7 +140,8 @@ def write_the_same(journal: SqliteJournal, tx: SqliteTransaction) -> None:
     tx.runs.start_step(step)
     tx.runs.record_child(step.id, 4711, 12.5)
     tx.runs.end_step(step.id, "done", "it is so", T + 20)
-    tx.messages.enqueue(Message("crit", "bot: flapping tripped", ("15 %", "– ✓"), incident), ["chat", "mail"], T)
+    message = Message("crit", "bot: flapping tripped", ("15 %", "– ✓"), incident, opens=("incident 1",))
+    tx.messages.enqueue(message, ["chat", "mail"], T)
     tx.messages.mark_sent(1, "1700.1", T + 2)
     tx.messages.mark_postponed(2, T + 60, "busy")
     request = tx.requests.add_request("resume", {"target": "bot", "reason": "fixed"}, "anna", T + 3)

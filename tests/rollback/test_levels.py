@@ -29,9 +29,7 @@ def test_a_ladder_climbs_until_a_level_helps_and_trades_again_only_then(harness:
     assert harness.config_values() == {"TRADING": "True", "FEATURE": "False", "MODEL": "1"}
     assert harness.latch_reason() is None
     assert harness.message_titles() == [
-        "bot: ladder: level feature starts",
         "bot: ladder: level feature disproven, level version starts",
-        "bot: ladder: level version proven",
         "bot: ladder proven",
     ]
 

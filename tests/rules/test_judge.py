@@ -205,7 +205,8 @@ def test_there_is_always_a_verdict() -> None:
 def test_series_that_appear_end_what_was_missing_before_any_was_known() -> None:
     verdicts = judge(make_check({"above": 10}), make_reading({BTC: 99.0}), NOW, [()])
 
-    assert {v.labels: (v.outcome, v.cleared) for v in verdicts} == {BTC: ("bad", False), (): ("ok", True)}
+    said = {v.labels: (v.outcome, v.cleared, v.gone) for v in verdicts}
+    assert said == {BTC: ("bad", False, False), (): ("ok", True, True)}  # and what stood for them leaves
 
 
 MISSING_CASES: list[dict[str, Any]] = [

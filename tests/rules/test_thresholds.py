@@ -125,9 +125,22 @@ def test_a_condition_is_bad_for_what_it_returns_and_well_for_the_known_rest() ->
     assert {v.labels: (v.outcome, v.cleared, v.value) for v in verdicts} == {
         BTC: ("bad", False, 7.0),
         ETH: ("ok", True, None),
-        (): ("ok", True, None),
     }
     assert [v.reason for v in verdicts[:2]] == ["r 7: x > 5", "r: not x > 5"]
+
+
+def test_a_condition_stands_for_itself_only_while_it_names_nothing_and_nothing_is_known() -> None:
+    c = make_check({"expr": "x > 5"})
+
+    def said(values: Any, known: list[Any]) -> list[tuple[Any, str, bool]]:
+        return [(v.labels, v.outcome, v.gone) for v in judge(c, make_reading(values), NOW, known)]
+
+    assert said({}, []) == [((), "ok", False)]
+    assert said({}, [()]) == [((), "ok", False)]
+    assert said({BTC: 7.0}, [()]) == [(BTC, "bad", False), ((), "ok", True)]
+    assert said({BTC: 7.0}, []) == [(BTC, "bad", False)]
+    assert said({}, [BTC]) == [(BTC, "ok", False)]
+    assert said({(): 7.0}, [()]) == [((), "bad", False)]
 
 
 def test_a_condition_that_returns_nothing_is_well_only_where_there_is_fresh_and_full_data() -> None:

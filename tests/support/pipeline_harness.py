@@ -137,10 +137,15 @@ class PipelineHarness:
         return [row["title"] for row in rows]
 
     def refusal_reasons(self) -> list[str]:
+        """Why plans are not started, as people were told: by themselves, or with what tripped."""
         rows = self.journal.query(
-            "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started' ORDER BY id"
+            "SELECT title, lines FROM message WHERE channel = 'chat' AND title LIKE '%is not started%' ORDER BY id"
         )
-        return [json.loads(row["lines"])[0] for row in rows]
+        said = [(row["title"], json.loads(row["lines"])) for row in rows]
+        return [
+            next((line.partition(" is not started: ")[2] for line in lines if " is not started: " in line), lines[0])
+            for _, lines in said
+        ]
 
     def is_firing(self, rule: str) -> bool:
         return any(machine.is_firing for key, machine in self.pipeline.machines.items() if key.rule == rule)

@@ -35,6 +35,7 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import SAVE_HISTORY, Request
 from watchdog.journal.runs import PlanRun
+from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -163,6 +164,7 @@ class Daemon:
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        self._tell_what_has_ended()
         self._sampler.apply(self.config.sources)
         now = datetime.now(UTC)
         self._scheduler.add_job(
@@ -303,7 +305,7 @@ class Daemon:
         try:
             if not self._broker_end_told and (why := launch.describe_problem()) is not None:
                 self._broker_end_told = True
-                self._notify(Message("crit", why))
+                self._notify(Message("crit", why, opens=(BROKER,)))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
@@ -339,6 +341,17 @@ class Daemon:
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
+    def _tell_what_has_ended(self) -> None:
+        """What is over by a start or a reload, and what people were told of before."""
+        over = {CONFIGURATION: "the files are in force again"} if not self._reloader.problems else {}
+        if launch.describe_problem() is None:
+            over[BROKER] = "what acts as root is there again"
+        for topic in self.journal.messages.list_open_topics():
+            if (channel := channel_of(topic)) is not None and channel not in self.config.channels:
+                over[topic] = f"channel {channel}, which did not deliver, is no longer configured"
+            if topic in over:
+                self._notify(Message("info", over[topic], ends=(topic,)))
+
     # ─ reload ─
 
     def reload(self) -> None:
@@ -350,6 +363,7 @@ class Daemon:
         self.config = config
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
+        self._tell_what_has_ended()
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from watchdog.core.model import Message, Millis, NotifyFunction, Severity
 from watchdog.core.telemetry import log
@@ -12,6 +13,7 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.outage import JournalOutage
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import DISK
 from watchdog.notifiers.outbox import OutboxSender
 
 
@@ -30,7 +32,8 @@ class JournalHealth:
         self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
         self._outage = JournalOutage()
         self._alarm_task: asyncio.Task[None] | None = None
-        self._had_room = True  # a disk that is full from the start is told of as well
+        # What is full from the start is told of as well, and what an earlier process has told of and is not full any more.
+        self._had_room = DISK not in journal.messages.list_open_topics()
 
     def check(self) -> bool:
         """False when the journal is damaged. Takes the reserve back when the disk has room again."""
@@ -89,7 +92,8 @@ class JournalHealth:
             folder = reserve.path.parent
             lines = () if reserve.exists else (f"make room on the disk of {folder}; halts still work, for a while",)
             severity: Severity = "info" if reserve.exists else "crit"
-            self._notify(Message(severity, title, lines, filter_severity="crit"))
+            message = Message(severity, title, lines)
+            self._notify(replace(message, ends=(DISK,)) if reserve.exists else replace(message, opens=(DISK,)))
             tx.timeline.add_event("room", title, self._clock())
         self._had_room = reserve.exists
 

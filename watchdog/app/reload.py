@@ -16,6 +16,7 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.documents.problems import ConfigError, Problem
 from watchdog.host import sd_notify
 from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.topics import CONFIGURATION
 
 WATCH_INTERVAL = 2.0
 """Seconds from one check of the files to the next."""
@@ -141,7 +142,8 @@ class Reloader:
                 else []
             )
             title = f"Configuration not reloaded: {count}; what ran runs on"
-            self._notify(Message("warn", title, (*map(str, problems[:_MAX_PROBLEMS]), *more)))
+            lines = (*map(str, problems[:_MAX_PROBLEMS]), *more)
+            self._notify(Message("warn", title, lines, opens=(CONFIGURATION,)))
         self.problems = problems
 
     def _put_in_force(self, config: Config) -> None:
@@ -158,7 +160,7 @@ class Reloader:
         log.info("reloaded: %d rules; %s", len(config.rules), "; ".join(changed) or "the files say the same")
         if self.problems:
             title = "Configuration reloaded: the files are in force again"
-            self._notify(Message("info", title, tuple(changed), filter_severity="warn"))
+            self._notify(Message("info", title, tuple(changed), ends=(CONFIGURATION,)))
         self.problems = ()
 
     def systemd_status(self) -> str:

@@ -13,6 +13,7 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
 from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.topics import approval_topic, plan_topic, suppression_topic
 from watchdog.pipeline.pipeline import Pipeline
 
 _REQUEST_LIFETIME = 60_000
@@ -110,8 +111,9 @@ class RequestHandler:
         word: Literal["approved", "denied"] = "approved" if approve else "denied"
         with self._journal.transaction() as tx:
             tx.runs.update_run(run_id, approval=word)
+            ends = (approval_topic(run_id),) if approve else (approval_topic(run_id), plan_topic(run.target, run.plan))
             self._record_and_notify(
-                tx, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident
+                tx, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident, ends=ends
             )
         return True, f"run {run_id} ({run.plan}) {word}"
 
@@ -269,14 +271,15 @@ class RequestHandler:
                 return False, f"there is no {kind} on {subject}"
             with self._journal.transaction() as tx:
                 tx.suppressions.end_suppression(kind, subject, now)
-                self._record_and_notify(tx, f"{kind} on {subject} ended", who, now, target=target)
+                ends = (suppression_topic(kind, subject),)
+                self._record_and_notify(tx, f"{kind} on {subject} ended", who, now, target=target, ends=ends)
             return True, f"{kind} on {subject} ended"
         if not 0 < duration <= _MAX_SUPPRESSION:
             return False, f"a {kind} lasts {format_duration(_MAX_SUPPRESSION)} at most: say --for with less"
         text = f"{effect} for {format_duration(duration)}{', or until it is well' if until_well else ''}"
         with self._journal.transaction() as tx:
             tx.suppressions.add_suppression(kind, subject, now + duration, who, now, halts=halts, until_well=until_well)
-            self._record_and_notify(tx, text, who, now, target=target)
+            self._record_and_notify(tx, text, who, now, target=target, opens=(suppression_topic(kind, subject),))
         return True, text
 
     def end_suppressions(self, now: Millis) -> bool:
@@ -298,9 +301,9 @@ class RequestHandler:
                 tx.suppressions.end_suppression(suppression.kind, suppression.subject, now)
                 rule = self._pipeline.config.rules.get(suppression.subject)
                 target = suppression.subject if suppression.kind == "hold" else rule.target if rule else ""
-                self._record_and_notify(
-                    tx, f"{suppression.kind} on {suppression.subject} ended", why, now, target=target
-                )
+                ends = (suppression_topic(suppression.kind, suppression.subject),)
+                title = f"{suppression.kind} on {suppression.subject} ended"
+                self._record_and_notify(tx, title, why, now, target=target, ends=ends)
         return True
 
     def _is_ok(self, rule: str) -> bool:
@@ -319,13 +322,17 @@ class RequestHandler:
         run: int | None = None,
         incident: int | None = None,
         kind: str = "person",
+        opens: tuple[str, ...] = (),
+        ends: tuple[str, ...] = (),
     ) -> None:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
         log.warning("%s: %s (%s)", target, title, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        message = Message("info", f"{target}: {title}", (reason,), incident, filter_severity="warn")
+        message = Message(
+            "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
+        )
         self._pipeline.incident_manager.notify(tx, message, now)
 
     # ─ targets ─
@@ -379,7 +386,9 @@ class RequestHandler:
                 f'{target} is latched ({state.latch_why}): trading-watchdog resume {target} --reason "…" first',
             )
         incident = self._journal.incidents.find_open(target)
+        first = 0 if level is None else names.index(level)
         with self._journal.transaction() as tx:
+            self._pipeline.incident_manager.notify_start(tx, target, plan, first, who, now)
             run = self._pipeline.incident_manager.queue_run(
                 tx,
                 target,
@@ -387,6 +396,6 @@ class RequestHandler:
                 f"person {who}",
                 now,
                 incident=None if incident is None else incident.id,
-                level=0 if level is None else names.index(level),
+                level=first,
             )
         return True, str(run)

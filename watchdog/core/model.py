@@ -119,7 +119,7 @@ class Verdict(NamedTuple):
     evidence: Millis = 0
     """Oldest of the newest sample times that were read; 0 = none was. New evidence makes a new evaluation."""
     gone: bool = False
-    """`nodata` of a label set that has no value although others have."""
+    """`nodata` of a label set that has no value although others have; `ok` of what stood for all of them while there were none."""
 
 
 MAX_TITLE_CHARACTERS = 280
@@ -141,6 +141,12 @@ class Message:
     """Who is told, by the names of the configuration; None: everybody."""
     filter_severity: Severity | None = None
     """What a channel's `from` is compared with where it is more than `severity`: who was told of a trip is told of its end."""
+    opens: tuple[str, ...] = ()
+    """What is bad by it, or was not done: whoever is told of it is told how it ended. Names of `journal.topics`."""
+    ends: tuple[str, ...] = ()
+    """What is over by it: told to all who were told of it; and to others only when `filter_severity` is said."""
+    broadcast: bool = False
+    """Shown in the channel itself, and not only in its thread."""
     key: str = ""
     """Identifies the message on its channel, once it is in the journal; a repeated send carries the same key."""
     thread: str | None = None

@@ -84,6 +84,9 @@ class SqlIncidentWriter(SqlRepository):
     def raise_to_critical(self, incident: int) -> None:
         self._sql.execute("UPDATE incident SET severity = 'crit' WHERE id = ?", incident)
 
+    def rename_incident(self, incident: int, title: str) -> None:
+        self._sql.execute("UPDATE incident SET title = ? WHERE id = ?", title, incident)
+
     def close_incident(self, incident: int, now: Millis) -> None:
         self._sql.execute("UPDATE incident SET closed = ? WHERE id = ? AND closed IS NULL", now, incident)
 

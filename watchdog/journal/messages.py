@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from watchdog.core.model import Message, Millis
@@ -33,7 +33,8 @@ _HEAD_OF_LINE = (
 class SqlMessageReader(SqlRepository):
     def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
         rows = self._sql.query(
-            f"SELECT id, incident, channel, severity, title, lines, created, tries{_HEAD_OF_LINE} AND next_try <= ?"
+            f"SELECT id, incident, channel, severity, title, lines, created, tries, broadcast{_HEAD_OF_LINE}"
+            " AND next_try <= ?"
             " AND (? IS NULL OR channel = ?) ORDER BY severity != 'crit', id LIMIT 20",
             now,
             channel,
@@ -44,7 +45,12 @@ class SqlMessageReader(SqlRepository):
                 row["id"],
                 row["channel"],
                 Message(
-                    row["severity"], row["title"], tuple(from_json(row["lines"])), row["incident"], key=str(row["id"])
+                    row["severity"],
+                    row["title"],
+                    tuple(from_json(row["lines"])),
+                    row["incident"],
+                    broadcast=bool(row["broadcast"]),
+                    key=str(row["id"]),
                 ),
                 row["created"],
                 row["tries"],
@@ -63,6 +69,20 @@ class SqlMessageReader(SqlRepository):
             incident,
         )
         return None if row is None else row[0]
+
+    def begins_thread(self, channel: str, incident: int | None) -> bool:
+        return incident is None or (
+            self._sql.query_one("SELECT 1 FROM message WHERE channel = ? AND incident = ? LIMIT 1", channel, incident)
+            is None
+        )
+
+    def list_told(self, topics: Collection[str]) -> set[str]:
+        placeholders = ", ".join("?" * len(topics))
+        sql = f"SELECT DISTINCT channel FROM told WHERE topic IN ({placeholders})"  # noqa: S608 – marks only
+        return {row[0] for row in self._sql.query(sql, *topics)}
+
+    def list_open_topics(self) -> list[str]:
+        return [row[0] for row in self._sql.query("SELECT DISTINCT topic FROM told ORDER BY topic")]
 
     def count_sent(self, incident: int) -> int:
         (row,) = self._sql.query("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
@@ -84,8 +104,10 @@ class SqlMessageWriter(SqlRepository):
     def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
         text = to_json(message.lines)
         for channel in channels:
+            ended = [self._end_topic(topic, channel) for topic in message.ends]
             self._sql.execute(
-                "INSERT INTO message (incident, channel, severity, title, lines, created, next_try) VALUES (?,?,?,?,?,?,?)",
+                "INSERT INTO message (incident, channel, severity, title, lines, created, next_try, broadcast)"
+                " VALUES (?,?,?,?,?,?,?,?)",
                 message.incident,
                 channel,
                 message.severity,
@@ -93,7 +115,22 @@ class SqlMessageWriter(SqlRepository):
                 text,
                 now,
                 now,
+                message.severity == "crit" or any(ended),
             )
+            for topic in message.opens:
+                self._sql.execute("INSERT OR IGNORE INTO told VALUES (?,?)", channel, topic)
+
+    def _end_topic(self, topic: str, channel: str) -> bool:
+        """True when the channel had been told of it."""
+        where = "FROM told WHERE topic = ? AND channel = ?"
+        known = self._sql.query_one(f"SELECT 1 {where}", topic, channel) is not None
+        if known:
+            self._sql.execute(f"DELETE {where}", topic, channel)
+        return known
+
+    def forget_topics(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            self._sql.execute("DELETE FROM told WHERE topic = ?", topic)
 
     def mark_sent(self, message: int, handle: str | None, now: Millis) -> None:
         self._sql.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", now, handle, message)

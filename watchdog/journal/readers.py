@@ -112,6 +112,15 @@ class MessageReader(Protocol):
     def thread_handle(self, channel: str, incident: int | None) -> str | None:
         """Handle of the incident's first message on a channel."""
 
+    def begins_thread(self, channel: str, incident: int | None) -> bool:
+        """Whether a message on a channel would be the first of its incident there."""
+
+    def list_told(self, topics: Collection[str]) -> set[str]:
+        """Channels that were told of one of these and not yet how it ended."""
+
+    def list_open_topics(self) -> list[str]:
+        """Whatever some channel was told of, and not yet how it ended."""
+
     def count_sent(self, incident: int) -> int:
         """How many messages of an incident were delivered."""
 

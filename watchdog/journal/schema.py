@@ -98,5 +98,16 @@ _TARGET_LOCATION = """
 ALTER TABLE target ADD COLUMN place TEXT
 """
 
-MIGRATIONS = (_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION)
+# What an older version told of incidents that are open, and of latches, is known by whom it told.
+_TOLD = """
+ALTER TABLE message ADD COLUMN broadcast INTEGER NOT NULL DEFAULT 0;
+UPDATE message SET broadcast = severity = 'crit';
+CREATE TABLE told (channel TEXT NOT NULL, topic TEXT NOT NULL, PRIMARY KEY (channel, topic)) WITHOUT ROWID;
+INSERT INTO told SELECT DISTINCT m.channel, 'incident ' || m.incident FROM message m JOIN incident i ON i.id = m.incident
+  WHERE i.closed IS NULL AND m.severity != 'info';
+INSERT INTO told SELECT DISTINCT m.channel, 'latch of ' || i.target FROM message m JOIN incident i ON i.id = m.incident
+  JOIN target t ON t.name = i.target WHERE t.latched IS NOT NULL AND m.created >= t.latched AND m.severity != 'info'
+"""
+
+MIGRATIONS = (_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION, _TOLD)
 SCHEMA_VERSION = len(MIGRATIONS)

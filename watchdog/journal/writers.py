@@ -21,6 +21,8 @@ class IncidentWriter(Protocol):
 
     def raise_to_critical(self, incident: int) -> None: ...
 
+    def rename_incident(self, incident: int, title: str) -> None: ...
+
     def close_incident(self, incident: int, now: Millis) -> None: ...
 
     def acknowledge(self, incident: int, by: str, now: Millis) -> None:
@@ -101,7 +103,11 @@ class RunWriter(Protocol):
 
 class MessageWriter(Protocol):
     def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
-        """One row a channel; part of the transaction that made it worth telling."""
+        """One row a channel; part of the transaction that made it worth telling. What the message ends is over for these
+        channels, and what it opens is open."""
+
+    def forget_topics(self, topics: Iterable[str]) -> None:
+        """Nobody is to be told how these end: they have, and everybody who could be told was."""
 
     def mark_sent(self, message: int, handle: str | None, now: Millis) -> None: ...
 

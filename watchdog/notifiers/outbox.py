@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.messages import OutboxMessage
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import channel_topic
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -137,6 +139,7 @@ class OutboxSender:
         ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
                 tx.messages.mark_sent(queued.id, handle, now)
+                self._report_recovery(tx, queued.channel, now)
             elif error.permanent:
                 tx.messages.mark_failed(queued.id, str(error), now)
                 self._report_on_other_channels(tx, queued, error, now)
@@ -149,7 +152,7 @@ class OutboxSender:
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
         log.critical("%s: %s", message.title, "; ".join(message.lines))
-        message = replace(message, key="0")
+        message = replace(message, lines=(*message.lines, f"on {socket.gethostname()}"), key="0")
 
         async def on(name: str, channel: Any) -> None:
             try:
@@ -185,10 +188,16 @@ class OutboxSender:
     def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
         """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
         lines = (str(error), f"not delivered: {queued.message.title}")
-        report = Message("warn", f"channel {queued.channel} does not deliver", lines)
+        opens = (channel_topic(queued.channel),)
+        report = Message("warn", f"channel {queued.channel} does not deliver", lines, opens=opens)
         if not self._journal.messages.was_enqueued_since(report.title, now - 900_000):
             others = [name for name in self.channels if name != queued.channel]
             db.messages.enqueue(report, others or ["log"], now)
+
+    def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:
+        topic = channel_topic(channel)
+        if told := self._journal.messages.list_told([topic]):
+            db.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
 
 
 def format_line(message: Message) -> str:

@@ -140,8 +140,8 @@ class SlackNotifier(ConnectionModel):
         token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
         body |= {"channel": self.channel, "unfurl_links": False, "unfurl_media": False}
         if message.thread is not None:
-            # A reply is seen only by those who follow the thread: a critical one goes to the channel as well.
-            body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "crit"}
+            # A reply is seen only by those who follow the thread: what is critical, and how that ended, goes to the channel too.
+            body |= {"thread_ts": message.thread, "reply_broadcast": message.broadcast or message.severity == "crit"}
         return _post(self.api, token, body)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 
 from watchdog import rules
 from watchdog.config import Config
-from watchdog.core.model import Labels, Millis
+from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.journal.incidents import TripRecord
 from watchdog.promql import InstantVector
 from watchdog.rules import Check, Patience, Reading, Rule
@@ -116,11 +116,14 @@ def machine_config(check: Check) -> MachineConfig:
     )
 
 
-def should_forget(check: Check, key: StateKey, machine: MachineState, changes: Iterable[Transition]) -> bool:
-    """A label set that is gone for good; or one that a condition named, once it is well: it will name it again."""
+def should_forget(check: Check, verdict: Verdict, machine: MachineState, changes: Iterable[Transition]) -> bool:
+    """A label set that is gone for good; one that a condition named, once it is well: it will name it again; and what stood
+    for all label sets while there were none, once it is well and there are some."""
     if any(change.kind == "gone" for change in changes):
         return True
-    return check.operator == "expr" and key.labels != () and machine.phase == "ok" and not machine.lost
+    if machine.phase != "ok" or machine.lost:
+        return False
+    return verdict.gone if verdict.labels == () else check.operator == "expr"
 
 
 def is_inactive(rule: Rule, condition_holds: Callable[[str, Millis], bool | None], now: Millis) -> bool:

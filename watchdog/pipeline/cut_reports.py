@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from watchdog.core.model import Message, Millis
+from watchdog.journal.topics import source_topic
 from watchdog.sources.series_limits import Cut
 
 WHOLE_AFTER: Millis = 300_000
@@ -12,13 +13,16 @@ WHOLE_AFTER: Millis = 300_000
 
 
 class CutReports:
-    """Of all sources. What was told is forgotten at a restart, and told again."""
+    """Of all sources."""
 
-    def __init__(self) -> None:
-        self._last_cut: dict[str, Millis] = {}
+    def __init__(self, told: Collection[str] = (), now: Millis = 0) -> None:
+        """`told`: sources that people were told of by an earlier process; whole once they have been so for long from `now` on."""
+        self._last_cut: dict[str, Millis] = dict.fromkeys(told, now)
         self._texts: dict[str, str] = {}
         """What is left out by the last read; without those of which nothing is."""
-        self._told: set[str] = set()
+        self._told: set[str] = set(told)
+        self._removed: set[str] = set()
+        """Told of, and no file names them any more."""
 
     def note(self, source: str, cut: Cut | None, now: Millis) -> None:
         """What of a read was left out."""
@@ -32,7 +36,13 @@ class CutReports:
         for source in sources:
             for known in (self._last_cut, self._texts):
                 known.pop(source, None)
-            self._told.discard(source)
+            if source in self._told:
+                self._told.discard(source)
+                self._removed.add(source)
+
+    def known(self) -> set[str]:
+        """Sources that are cut, or of which people were told that they are."""
+        return {*self._last_cut, *self._told}
 
     def current(self) -> dict[str, str]:
         """Source → what of its last read was left out, and why."""
@@ -44,16 +54,20 @@ class CutReports:
         for source, last in self._last_cut.items():
             if source not in self._told:
                 consequence = "rules that read what is cut have no data; what was known before is still kept"
-                found[source] = Message(
-                    "warn", f"source {source} is cut", (self._texts.get(source, "it is whole by now"), consequence)
-                )
+                lines = (self._texts.get(source, "it is whole by now"), consequence)
+                found[source] = Message("warn", f"source {source} is cut", lines, opens=(source_topic(source),))
             elif now - last >= WHOLE_AFTER:
-                found[source] = Message("info", f"source {source} is whole again", filter_severity="warn")
+                found[source] = Message("info", f"source {source} is whole again", ends=(source_topic(source),))
+        for source in self._removed - found.keys():
+            title = f"source {source}, which was cut, is no longer configured"
+            found[source] = Message("info", title, ends=(source_topic(source),))
         return found
 
     def mark_told(self, sources: Collection[str]) -> None:
         for source in sources:
-            if source in self._told:
+            if source in self._removed and source not in self._last_cut:
+                self._removed.discard(source)
+            elif source in self._told:
                 self._told.discard(source)
                 del self._last_cut[source]
             else:

@@ -5,7 +5,9 @@ Everything here happens inside the caller's one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from watchdog.config import Config
@@ -14,13 +16,22 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.pipeline.incident_messages import Recovery, closing_message, recovery_message
-from watchdog.plans.models import name_and_kind, serialize_plan
+from watchdog.journal.topics import (
+    BLIND,
+    approval_topic,
+    incident_topic,
+    latch_topic,
+    plan_topic,
+    refusal_topic,
+)
+from watchdog.pipeline.incident_messages import closing_message, incident_title
+from watchdog.pipeline.incident_news import SEVERITY_RANK, Departure, IncidentNews, PlanDecision, Recovery, Trip
+from watchdog.plans.descriptions import describe_start
+from watchdog.plans.models import Repair, name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, Transition
 
-_SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 _WEEK = 7 * 86_400_000
 
 LOG_CHANNEL = "log"
@@ -62,26 +73,50 @@ class IncidentManager:
         return set(self._journal.incidents.list_targets_with_open_incident())
 
     def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
-        """To every channel of the message that wants messages of this severity."""
-        filtered_by = max(message.severity, message.filter_severity or message.severity, key=_SEVERITY_RANK.__getitem__)
-        tx.messages.enqueue(message, self._channels_for(filtered_by, message.channels), now)
+        """To every channel of the message that wants messages of this severity, and to all who were told of what it ends."""
+        wanted: list[str] = []
+        if not message.ends or message.filter_severity is not None:
+            level = max(message.severity, message.filter_severity or message.severity, key=SEVERITY_RANK.__getitem__)
+            wanted = self._channels_for(level, message.channels)
+        self._enqueue(tx, message, [*wanted, *self._channels_told(message.ends)], now)
+        tx.messages.forget_topics(message.ends)
+
+    def _enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
+        """What begins a thread says where it is."""
+        for channel in dict.fromkeys(channels):
+            head = message
+            if self._journal.messages.begins_thread(channel, message.incident):
+                number, host = message.incident, socket.gethostname()
+                where = (
+                    f"on {host}"
+                    if number is None
+                    else f"incident {number} on {host}: trading-watchdog incidents {number}"
+                )
+                head = replace(message, lines=(*message.lines, where))
+            tx.messages.enqueue(head, [channel], now)
+
+    def _channels_told(self, topics: Collection[str]) -> list[str]:
+        """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
+        told = self._journal.messages.list_told(topics) if topics else set()
+        known = [LOG_CHANNEL, *self._config.channels]
+        return known[1:] if told.difference(known) else [channel for channel in known if channel in told]
 
     def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
         known = self._config.channels
         chosen = [name for name in (known if channels is None else channels) if name in known]
         return (
-            [name for name in chosen if _SEVERITY_RANK[known[name].from_] <= _SEVERITY_RANK[severity]]
+            [name for name in chosen if SEVERITY_RANK[known[name].from_] <= SEVERITY_RANK[severity]]
             if known
             else [LOG_CHANNEL]
         )
 
     def record_changes(
         self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
-    ) -> dict[str, list[Recovery]]:
-        """Changes of machines as incidents, timeline and messages. Returns the targets concerned, with what recovered and is
-        still to be told: `close_if_resolved` does."""
+    ) -> dict[str, IncidentNews]:
+        """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
+        `close_if_resolved` does."""
         gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
-        recoveries: dict[str, list[Recovery]] = {check.target: [] for check, _, _ in changes}
+        news: dict[str, IncidentNews] = {check.target: IncidentNews() for check, _, _ in changes}
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
         for check, change, verdict in sorted(
@@ -89,8 +124,10 @@ class IncidentManager:
         ):
             incident = self._journal.incidents.find_open(check.target)
             if change.kind == "tripped":
-                should_notify = check.level == "crit" or change.key._replace(level="crit") not in worst
-                self._record_trip(tx, check, change, verdict, incident, now, should_notify=should_notify)
+                self._record_trip(tx, check, change, verdict, incident, now)
+                told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
+                if told_once and not self.is_silenced(check.rule, now):
+                    news[check.target].trips.append(self._describe_trip(check, change, verdict, now))
                 continue
             if change.kind == "gone":
                 gone.setdefault(check.rule, []).append((check, change, verdict))
@@ -98,51 +135,28 @@ class IncidentManager:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
-                if not self.is_silenced(check.rule, now):
+                # While a plan is at work for the rule, its outcome is what people hear, or the end of the incident.
+                if not self.is_silenced(check.rule, now) and self._plan_at_work_for(check, incident.id) is None:
                     fired = now - _tripped_at(self._journal, incident, check)
                     channels = self._config.rules[check.rule].notify
-                    recoveries[check.target].append(Recovery(check.rule, check.level, channels, verdict.reason, fired))
+                    recovery = Recovery(check.rule, check.level, channels, verdict.reason, fired)
+                    news[check.target].recoveries.append(recovery)
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
         for rule, changes_of_rule in gone.items():
-            self._notify_gone(tx, rule, changes_of_rule, now)
-        return recoveries
+            news[changes_of_rule[0][0].target].departures.append(self._describe_departure(rule, changes_of_rule))
+        return news
 
-    def _notify_recovered(
-        self, tx: Transaction, target: str, recoveries: Sequence[Recovery], incident: int, now: Millis
-    ) -> None:
-        """One message a channel, with what that channel heard of."""
-        by_channel: dict[str, list[Recovery]] = {}
-        for one in recoveries:
-            for channel in self._channels_for(one.level, one.channels):
-                by_channel.setdefault(channel, []).append(one)
-        for channel, mine in by_channel.items():
-            title, lines = recovery_message(mine)
-            tx.messages.enqueue(Message("info", f"{target}: {title}", tuple(lines), incident), [channel], now)
-
-    def _notify_gone(
-        self, tx: Transaction, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
-    ) -> None:
-        """Label sets that have left: one message a rule, however many they are."""
-        target = changes[0][0].target
+    def _describe_departure(self, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]]) -> Departure:
         fired = [check.level for check, change, _ in changes if change.machine.is_firing]
-        filter_severity: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
-        incident = self._journal.incidents.find_open(target)
         lines = [
             f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
             for description, (lasting, firing) in _gone_by_labels(changes).items()
         ]
-        message = Message(
-            "info",
-            f"{target}: {rule} is no longer judged for what is gone",
-            tuple(lines[:20]),
-            incident=incident.id if incident is not None and fired else None,
-            channels=self._config.rules[rule].notify,
-            filter_severity=filter_severity,
-        )
-        self.notify(tx, message, now)
+        level: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
+        return Departure(rule, level, self._config.rules[rule].notify, tuple(lines[:20]))
 
     def _record_trip(
         self,
@@ -152,10 +166,7 @@ class IncidentManager:
         verdict: Verdict,
         incident: incidents.Incident | None,
         now: Millis,
-        *,
-        should_notify: bool,
     ) -> None:
-        rule = self._config.rules[check.rule]
         if incident is None:
             number = tx.incidents.open_incident(check.target, check.level, f"{check.rule}: {change.reason}", now)
         else:
@@ -172,8 +183,14 @@ class IncidentManager:
         )
         self._telemetry.trips.labels(check.rule, "critical" if check.level == "crit" else "warning").inc()
         log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
-        if not should_notify or self.is_silenced(check.rule, now):
-            return
+        self._rename(tx, check.target)
+
+    def _rename(self, tx: Transaction, target: str) -> None:
+        if (incident := self._journal.incidents.find_open(target)) is not None:
+            tx.incidents.rename_incident(incident.id, incident_title(self._journal, incident))
+
+    def _describe_trip(self, check: Check, change: Transition, verdict: Verdict, now: Millis) -> Trip:
+        rule, incident = self._config.rules[check.rule], self._journal.incidents.find_open(check.target)
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
         if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
@@ -181,15 +198,27 @@ class IncidentManager:
         lines.append(change.reason)
         if labels := dict(verdict.labels) | rule.labels:
             lines.append(format_labels(labels))
-        if check.plan is not None:
-            plan = self._config.plans[check.plan]
-            lines.append(f"plan: {name_and_kind(check.plan, plan.kind)}")
         if rule.runbook is not None:
             lines.append(rule.runbook)
-        if incident is None:  # the head of the thread; what follows belongs to the same incident
-            lines.append(f"incident {number}: trading-watchdog incidents {number}")
-        title = f"{check.target}: {check.rule} tripped"
-        self.notify(tx, Message(check.level, title, tuple(lines), number, rule.notify), now)
+        return Trip(
+            check.rule,
+            check.level,
+            rule.notify,
+            tuple(lines),
+            change.reason,
+            check.plan,
+            "" if check.plan is None else self._config.plans[check.plan].kind,
+            None if incident is None else self._plan_at_work_for(check, incident.id),
+        )
+
+    def _plan_at_work_for(self, check: Check, incident: int) -> str | None:
+        """Topic of the rule's plan, when that is at work in the incident."""
+        crit = self._config.rules[check.rule].crit
+        if crit is None or crit.plan is None:
+            return None
+        runs = self._journal.runs.list_for_incident(incident)
+        is_at_work = any(run.plan == crit.plan and run.part == "ladder" and run.ended is None for run in runs)
+        return plan_topic(check.target, crit.plan) if is_at_work else None
 
     def start_plans(
         self,
@@ -197,9 +226,10 @@ class IncidentManager:
         target: str,
         judged: Sequence[tuple[Check, MachineState, Verdict]],
         visibility: Visibility,
+        news: IncidentNews,
         now: Millis,
     ) -> set[str]:
-        """Queues the plans that are wanted and allowed; halts first, then file order."""
+        """Queues the plans that are wanted and allowed; halts first, then file order. What became of them is added to `news`."""
         incident = self._journal.incidents.find_open(target)
         if incident is None:
             return set()
@@ -223,7 +253,9 @@ class IncidentManager:
             )
             if isinstance(verdict, Allowed):
                 self._reported_refusals.pop((incident.id, check.plan), None)
+                news.decisions.append(self.describe_start(target, check.plan, level))
                 self.queue_run(tx, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
+                self._rename(tx, target)
                 affected.add(target)
             elif self._reported_refusals.get((incident.id, check.plan)) != verdict.code:
                 self._reported_refusals[incident.id, check.plan] = verdict.code
@@ -234,9 +266,70 @@ class IncidentManager:
                 lines = [verdict.reason]
                 if verdict.code == "latched":
                     lines.append(f'trading-watchdog resume {target} --reason "…"')
-                message = Message("crit", f"{target}: {check.plan} is not started", tuple(lines), incident.id)
-                self.notify(tx, message, now)
+                topic = refusal_topic(target, check.plan)
+                what = f"{check.plan} is not started"
+                news.decisions.append(
+                    PlanDecision(check.plan, "crit", what, True, tuple(lines), audience="crit", opens=(topic,))
+                )
         return affected
+
+    def notify_start(self, tx: Transaction, target: str, plan: str, level: int, who: str, now: Millis) -> None:
+        """A person wants a plan, which is about to be queued: people hear who, and what it does first."""
+        decision = self.describe_start(target, plan, level, approved=True)
+        decision = decision._replace(lines=(who, *decision.lines))
+        self.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
+
+    def describe_start(self, target: str, plan: str, level: int, *, approved: bool = False) -> PlanDecision:
+        """What people hear of a plan that is about to be queued: what it does first."""
+        known = self._config.plans[plan]
+        severity: Severity = "warn" if isinstance(known, Repair) else "crit"
+        mode = known.mode if isinstance(known, Repair) else "auto"
+        mode = "auto" if approved and mode == "approve" else mode
+        at_work = self._journal.runs.list_unfinished(target)
+        what = f"{plan} starts"
+        if mode != "auto":  # it asks people by itself, or says what it would do
+            what = f"{plan} {'asks for approval' if mode == 'approve' else 'is rehearsed (dry-run)'}"
+        elif at_work and isinstance(known, Repair):
+            what = f"{plan} waits for the end of {at_work[0].plan}"
+        first = describe_start(plan, known, level, self._config.targets[target])
+        return PlanDecision(
+            plan,
+            severity,
+            what,
+            False,
+            (first.removeprefix(f"{plan}: "),),
+            audience="warn" if mode == "auto" else None,
+            opens=(plan_topic(target, plan),),
+            ends=(refusal_topic(target, plan),),
+        )
+
+    def tell_news(self, tx: Transaction, target: str, news: IncidentNews, now: Millis) -> None:
+        """One message a channel, with what that channel hears."""
+        incident = self._journal.incidents.find_open(target)
+        told = set() if incident is None else set(self._channels_told([incident_topic(incident.id)]))
+        parts: dict[str, IncidentNews] = {}
+        for trip in news.trips:
+            knows = set() if trip.told_by is None else set(self._channels_told([trip.told_by]))
+            for channel in self._channels_for(trip.level, trip.channels):
+                if channel not in knows:
+                    parts.setdefault(channel, IncidentNews()).trips.append(trip)
+        tripped = list(parts)
+        for decision in news.decisions:
+            audience = [] if decision.audience is None else self._channels_for(decision.audience, None)
+            for channel in dict.fromkeys([*tripped, *audience, *self._channels_told(decision.ends)]):
+                parts.setdefault(channel, IncidentNews()).decisions.append(decision)
+        for recovery in news.recoveries:
+            for channel in self._channels_for(recovery.level, recovery.channels):
+                if channel in told or channel in tripped:
+                    parts.setdefault(channel, IncidentNews()).recoveries.append(recovery)
+        for departure in news.departures:
+            for channel in self._channels_for(departure.level, departure.channels):
+                parts.setdefault(channel, IncidentNews()).departures.append(departure)
+        for channel, part in parts.items():
+            about_incident = part.trips or part.decisions or part.recoveries or channel in told
+            number = incident.id if incident is not None and about_incident else None
+            self._enqueue(tx, part.message(target, number), [channel], now)
+        tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
 
     def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
@@ -337,42 +430,61 @@ class IncidentManager:
         return run
 
     def close_if_resolved(
-        self, tx: Transaction, target: str, fires: bool, now: Millis, recoveries: Sequence[Recovery] = ()
+        self, tx: Transaction, target: str, fires: bool, now: Millis, news: IncidentNews | None = None
     ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
-        That of a target that no file names any more is over as well: nobody judges its rules. `well` is told either way.
+        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way.
         """
-        incident = self._journal.incidents.find_open(target)
-        if incident is None:
+        incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
+        if incident is None or fires or self._journal.runs.list_unfinished(target):
+            self.tell_news(tx, target, news, now)
             return False
-        if fires or self._journal.runs.list_unfinished(target):
-            self._notify_recovered(tx, target, recoveries, incident.id, now)
-            return False
+        self._rename(tx, target)  # a plan that came to nothing no longer names it
+        incident = self._journal.incidents.find_open(target) or incident
         tx.incidents.close_incident(incident.id, now)
         self.forget_refusals(incident.id)
         known = target in self._config.targets
-        title, lines = closing_message(self._journal, incident, recoveries, now, configured=known)
+        ends = self._topics_of(incident)
+        told = self._channels_told(ends)
+        title, lines = closing_message(self._journal, incident, news, now, configured=known)
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
         log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
+        is_latched = self._journal.targets.get_state(target, now).latched is not None
         message = Message(
             "info" if known else "warn",
             f"{target}: {title}",
             tuple(lines),
             incident.id,
-            filter_severity=incident.severity,
+            opens=(latch_topic(target),) if is_latched else (),
+            ends=ends,
         )
         self.notify(tx, message, now)
+        for departure in news.departures:  # for those who hear nothing of the incident
+            others = set(self._channels_for(departure.level, departure.channels)).difference(told)
+            self._enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
+
+    def _topics_of(self, incident: incidents.Incident) -> tuple[str, ...]:
+        """All that is over with it."""
+        plan_runs = self._journal.runs.list_for_incident(incident.id)
+        trips = self._journal.incidents.list_trips(incident.id)
+        plans = dict.fromkeys([*(run.plan for run in plan_runs), *(trip.plan for trip in trips if trip.plan)])
+        return (
+            incident_topic(incident.id),
+            *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
+            *(approval_topic(run.id) for run in plan_runs),
+        )
 
     def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
         lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
-        self.notify(tx, Message("crit" if is_blind else "info", title, lines, filter_severity="crit"), now)
+        message = Message("crit", title, lines, opens=(BLIND,)) if is_blind else Message("info", title, ends=(BLIND,))
+        self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
     def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis) -> None:
@@ -381,10 +493,12 @@ class IncidentManager:
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
         log.warning("%s: resumed by %s", target, who)
-        if number is not None:
-            tx.incidents.close_incident(number, now)
+        ends: tuple[str, ...] = (latch_topic(target),)
+        if incident is not None:
+            tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
-        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn"), now)
+            ends += self._topics_of(incident)
+        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn", ends=ends), now)
 
 
 _CHANGE_TEXTS = {

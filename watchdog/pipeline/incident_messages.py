@@ -1,58 +1,63 @@
-"""What people are told when something is well again: what recovers at once in one message, and at an incident's end all of it."""
+"""What an incident is called, and what people are told at its end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
-from watchdog.core.model import Millis, Severity
+from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
-from watchdog.journal.incidents import Incident
-from watchdog.journal.runs import PlanRun
+from watchdog.journal.incidents import Incident, TripRecord
+from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
+from watchdog.pipeline.incident_news import MAX_LINES, IncidentNews, join_names
 from watchdog.plans.done_steps import redeploy_hints
 
-_MAX_LINES = 20
-"""Lines of recoveries in one message."""
-_MAX_NAMES = 3
+_BY_RULE = "rule "
+
+_MAX_OTHER_TRIPS = 5
+"""Rules beside the one that an incident is named after, of which its end says what they saw."""
 
 
-class Recovery(NamedTuple):
-    rule: str
-    level: Severity
-    channels: Collection[str] | None
-    """Who is told; None: everybody."""
-    reason: str
-    fired: Millis
+def incident_title(journal: Journal, incident: Incident) -> str:
+    """What an incident is called: the rule whose plan ran and what it saw; else the worst that tripped, and of these the first.
+
+    A halt says more of a bot than a repair; a plan that touched nothing says nothing.
+    """
+    trips = journal.incidents.list_trips(incident.id)
+    runs = [run for run in journal.runs.list_for_incident(incident.id) if run.by.startswith(_BY_RULE)]
+    ran = [run for run in runs if run.part == "ladder" and run.outcome not in NO_EFFECT_OUTCOMES]
+    ran.sort(key=lambda run: run.kind != "halt")
+    rule = ran[0].by.removeprefix(_BY_RULE) if ran else None
+    named = min(trips, key=lambda trip: (trip.rule != rule, trip.level != "crit"), default=None)
+    return incident.title if named is None else _trip_text(named)
 
 
-def recovery_message(recoveries: Sequence[Recovery]) -> tuple[str, list[str]]:
-    """(title, lines) of what recovered at once."""
-    if len(recoveries) == 1:
-        return f"{recoveries[0].rule} recovered", [
-            recoveries[0].reason,
-            f"fired for {format_duration(recoveries[0].fired)}",
-        ]
-    lines = [f"{one.rule}: {one.reason}, fired for {format_duration(one.fired)}" for one in recoveries]
-    rest = [f"and {len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []
-    return f"{_join_names(recoveries)} recovered", [*lines[:_MAX_LINES], *rest]
+def _trip_text(trip: TripRecord) -> str:
+    return f"{trip.rule}: {trip.reason}"
 
 
 def closing_message(
-    journal: Journal, incident: Incident, recoveries: Sequence[Recovery], now: Millis, *, configured: bool
+    journal: Journal, incident: Incident, news: IncidentNews, now: Millis, *, configured: bool
 ) -> tuple[str, list[str]]:
     """(title, lines) of an incident's end: what recovered just now, what helped, how long it took, what is to be done."""
     plan_runs = journal.runs.list_for_incident(incident.id)
     title = f"incident {incident.id} closed after {format_duration(now - incident.opened)}"
-    title = f"{_join_names(recoveries)} recovered, {title}" if recoveries else title
+    if news.departures:
+        title = f"{join_names([one.rule for one in news.departures])} is no longer judged for what is gone, {title}"
+    if news.recoveries:
+        title = f"{join_names([one.rule for one in news.recoveries])} recovered, {title}"
     if not configured:
         title += ": its target is no longer configured"
     elif helped := next((run for run in reversed(plan_runs) if run.part == "ladder" and run.outcome == "proven"), None):
         title += (
             f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'is in force'}"
         )
-    lines = [incident.title, *dict.fromkeys(one.reason for one in recoveries[:_MAX_LINES])]
+    others = {trip.rule: _trip_text(trip) for trip in journal.incidents.list_trips(incident.id)}
+    beside = [text for rule, text in others.items() if not incident.title.startswith(f"{rule}: ")]
+    lines = [incident.title, *(f"beside it {text}" for text in beside[:_MAX_OTHER_TRIPS])]
+    lines += [f"and {len(beside) - _MAX_OTHER_TRIPS} more rules"] if len(beside) > _MAX_OTHER_TRIPS else []
+    lines += dict.fromkeys(one.reason for one in news.recoveries[:MAX_LINES])
+    lines += [line for one in news.departures for line in one.lines]
     lines += [
         f"{run.plan}: {run.outcome} after {format_duration((run.ended or now) - run.queued)} ({run.reason})"
         for run in plan_runs
@@ -64,12 +69,6 @@ def closing_message(
     lines += [f"to deploy it again, once its cause is fixed: {command}" for command in commits]
     lines += [f"still in force: {say}" for say in file_changes]
     return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if plan_runs else lines
-
-
-def _join_names(recoveries: Sequence[Recovery]) -> str:
-    names = list(dict.fromkeys(one.rule for one in recoveries))
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return f"{', '.join(names[:_MAX_NAMES])}{more}"
 
 
 def _level_name(run: PlanRun) -> str:

@@ -20,6 +20,7 @@ from watchdog.core.model import Labels, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import BLIND, source_of
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
     CheckTracker,
@@ -33,6 +34,7 @@ from watchdog.pipeline.check_tracker import (
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.incident_news import IncidentNews
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
@@ -80,9 +82,13 @@ class Pipeline:
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
-        self._lost_since: dict[str, Millis] = {}
-        self._reported_blind = False
-        self._cut_reports = CutReports()
+        open_topics = journal.messages.list_open_topics()
+        self._reported_blind = BLIND in open_topics
+        # Who was told by an earlier process that nobody sees anything is told otherwise once a source has delivered.
+        self._lost_since: dict[str, Millis] = dict.fromkeys(
+            config.sources if self._reported_blind else (), now - BLIND_AFTER
+        )
+        self._cut_reports = CutReports([name for topic in open_topics if (name := source_of(topic)) is not None], now)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -105,7 +111,7 @@ class Pipeline:
         self._kpis.apply_config(config)
         for source in self._source_metrics.apply_config(config.sources):
             self.telemetry.remove_source(source)
-        self._cut_reports.forget(self._cut_reports.current().keys() - config.sources.keys())
+        self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
         )
@@ -261,20 +267,23 @@ class Pipeline:
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
-            for verdict in rules.judge(check, reading, now, tracker.label_sets()):
-                key = StateKey(verdict.rule, verdict.level, verdict.labels)
-                machine = machines.get(key)
-                before.setdefault(key, machine)
-                if machine is None:
-                    tracker.machine_keys.append(key)
-                    machine = MachineState(since=now, last=now)
-                machines[key], new = advance(machine, verdict, tracker.machine_config, now)
-                changes += [(check, change, verdict) for change in new]
-                if should_forget(check, key, machines[key], new):
-                    del machines[key]
-                    tracker.machine_keys.remove(key)
-                else:
-                    verdicts.append((check, verdict))
+            for known in (tracker.label_sets(), []):
+                for verdict in rules.judge(check, reading, now, known):
+                    key = StateKey(verdict.rule, verdict.level, verdict.labels)
+                    machine = machines.get(key)
+                    before.setdefault(key, machine)
+                    if machine is None:
+                        tracker.machine_keys.append(key)
+                        machine = MachineState(since=now, last=now)
+                    machines[key], new = advance(machine, verdict, tracker.machine_config, now)
+                    changes += [(check, change, verdict) for change in new]
+                    if should_forget(check, verdict, machines[key], new):
+                        del machines[key]
+                        tracker.machine_keys.remove(key)
+                    else:
+                        verdicts.append((check, verdict))
+                if tracker.machine_keys:
+                    break  # when the last label set has left, the rule stands for itself again
             tracker.update(reading, machines, now)
         self._kpis.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
@@ -338,7 +347,7 @@ class Pipeline:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
-            affected = set(recoveries := self.incident_manager.record_changes(tx, changes, now))
+            affected = set(news := self.incident_manager.record_changes(tx, changes, now))
             for target in sorted(busy):
                 judged = [
                     (check, self._machines[StateKey(verdict.rule, verdict.level, verdict.labels)], verdict)
@@ -348,11 +357,14 @@ class Pipeline:
                 if self._automatic_plans:
                     blind_to = blind_reason(self.config, self._machines, target)
                     affected |= self.incident_manager.start_plans(
-                        tx, target, judged, Visibility(self.started_at, blind_to), now
+                        tx,
+                        target,
+                        judged,
+                        Visibility(self.started_at, blind_to),
+                        news.setdefault(target, IncidentNews()),
+                        now,
                     )
-                if self.incident_manager.close_if_resolved(
-                    tx, target, self.is_firing(target), now, recoveries.get(target, ())
-                ):
+                if self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news.get(target)):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)

@@ -12,6 +12,7 @@ from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.targets import TargetState
+from watchdog.journal.topics import latch_topic
 from watchdog.pipeline.incident_manager import IncidentManager
 
 
@@ -42,10 +43,12 @@ def _reconcile_latch(
     was_unconfigured = journal.timeline.last_event_kind(state.name, ("away", "here", "moved", "resumed")) == "away"
     successors = [] if state.name in config.targets else successors_of(config, state.place)
 
-    def report(name: str, kind: str, text: str, *lines: str) -> None:
+    def report(name: str, kind: str, text: str, *lines: str, ends: tuple[str, ...] = ()) -> None:
         log.warning("%s: %s (%s)", name, text, state.latch_why)
         tx.timeline.add_event(kind, f"{text}: {state.latch_why}", now, target=name)
-        incident_manager.notify(tx, Message("warn", f"{name}: {text}", (state.latch_why or "", *lines)), now)
+        said, opens = (state.latch_why or "", *lines), (latch_topic(name),)
+        message = Message("warn", f"{name}: {text}", said, filter_severity="warn", opens=opens, ends=ends)
+        incident_manager.notify(tx, message, now)
 
     if successors:
         tx.targets.update_target(state.name, latched=None, latch_why=None)
@@ -53,7 +56,8 @@ def _reconcile_latch(
     for successor in successors:
         if journal.targets.get_state(successor, now).latched is None:
             tx.targets.update_target(successor, latched=state.latched, latch_why=state.latch_why)
-        report(successor, "here", f"latched, as {state.name} was, which had this place", _resume_hint(successor))
+        title, ends = f"latched, as {state.name} was, which had this place", (latch_topic(state.name),)
+        report(successor, "here", title, _resume_hint(successor), ends=ends)
     if state.name not in config.targets and not successors and not was_unconfigured:
         report(
             state.name,

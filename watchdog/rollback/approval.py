@@ -8,9 +8,10 @@ from watchdog.core.model import Message
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.journal.topics import approval_topic
+from watchdog.plans.descriptions import describe_plan
 from watchdog.plans.models import Repair
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.descriptions import describe_plan
 from watchdog.rollback.notifications import notify
 
 
@@ -25,7 +26,7 @@ _BEGINS, _WAITS = StartDecision(begins=True), StartDecision(begins=False)
 
 
 def decide_start(run: PlanRun, plan: Repair, context: RollbackContext) -> StartDecision:
-    """Asks people where the plan wants that, once; a dry run is told here, since that is all that there is of it."""
+    """Asks people where the plan wants that, once."""
     needed = context.still_needed(run)
     if needed is None:
         return _WAITS
@@ -33,9 +34,6 @@ def decide_start(run: PlanRun, plan: Repair, context: RollbackContext) -> StartD
         return _ends("not-needed", "quiet before its turn came")
     decision = _ask_people(run, plan, context) if run.by.startswith("rule ") else _BEGINS  # a person's own is approved
     if decision.begins and plan.mode == "dry-run":
-        location = Target.model_validate_json(run.place)
-        title = f"{run.plan} would run (dry-run: nothing is changed)"
-        notify(context, run, Message("info", title, tuple(describe_plan(plan, location))))
         return _ends("dry-run", "nothing was changed")
     return decision
 
@@ -63,7 +61,8 @@ def _ask_people(run: PlanRun, plan: Repair, context: RollbackContext) -> StartDe
     )
     with context.journal.transaction() as tx:
         tx.runs.update_run(run.id, approve_by=now + plan.approve_within)
-        notify(context, run, Message("crit", f"{run.plan} waits for approval", lines))
+        topics = (approval_topic(run.id),)
+        notify(context, run, Message("crit", f"{run.plan} waits for approval", lines, opens=topics))
     return _WAITS
 
 

@@ -8,9 +8,10 @@ from watchdog.core.model import Message, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal.runs import PlanRun
+from watchdog.journal.topics import incident_topic, plan_topic
+from watchdog.plans.descriptions import describe_step
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.descriptions import describe_step
 from watchdog.rules.prove import ProofResult
 
 _LOG_LEVEL = {"info": 20, "warn": 30, "crit": 40}
@@ -24,9 +25,18 @@ def notify(context: RollbackContext, run: PlanRun, message: Message) -> None:
 
 
 def send_message(context: RollbackContext, run: PlanRun, message: Message) -> None:
-    """In the chat alone: the log and the timeline have it in other words. Who hears of warnings hears of all of a run."""
-    title = f"{run.target}: {message.title}"
-    context.notify(replace(message, title=title, incident=run.incident, filter_severity="warn"))
+    """In the chat alone: the log and the timeline have it in other words. Who hears of warnings hears of all of a run; who was
+    told of something bad of it hears how that ended."""
+    title, opens = f"{run.target}: {message.title}", list(message.opens)
+    if message.severity != "info":
+        incident = context.journal.incidents.find_open(run.target)
+        if incident is not None and incident.id == run.incident:
+            opens.append(incident_topic(incident.id))
+        if (plan := plan_topic(run.target, run.plan)) not in message.ends:
+            opens.append(plan)
+    context.notify(
+        replace(message, title=title, incident=run.incident, filter_severity="warn", opens=tuple(dict.fromkeys(opens)))
+    )
 
 
 def record_event(context: RollbackContext, run: PlanRun, message: Message) -> None:
@@ -46,7 +56,7 @@ def notify_level_ended(
     what = f"level {name} {finding.outcome}"
     title, lines = f"{run.plan}: {what}", (finding.reason,)
     if finding.outcome == "proven":
-        (notify if repair else record_event)(context, run, Message("info", title, lines))
+        record_event(context, run, Message("info", title, lines))
     elif number + 1 == len(plan.levels) or (finding.outcome == "unknown" and repair):
         record_event(context, run, Message("warn", title, lines))
     else:

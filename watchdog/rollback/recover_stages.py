@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from watchdog.core.model import Message, NotifyFunction
+from watchdog.core.model import Message
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import PlanRun, StepPhase
 from watchdog.journal.storage import Journal
+from watchdog.plans.descriptions import describe_step
 from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan, phase_steps
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
+from watchdog.rollback.notifications import notify, record_event
 from watchdog.rollback.undo import UndoStep
 from watchdog.rollback.verify import Verifier
 
@@ -20,11 +21,13 @@ from watchdog.rollback.verify import Verifier
 class RecoveryRunner:
     """The stages of one run."""
 
-    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier, notify: NotifyFunction) -> None:
+    def __init__(self, run: PlanRun, context: RollbackContext, verifier: Verifier) -> None:
         self._run = run
         self._context = context
         self._verifier = verifier
-        self._notify = notify
+
+    def _notify(self, message: Message) -> None:
+        notify(self._context, self._run, message)
 
     async def recover(self, plan: Halt | Repair, executor: StepExecutor, proven_level: int = 0) -> str | None:
         """None when every stage is quiet; else why it went back. Of what the journal knows, only the last is proven anew.
@@ -35,6 +38,7 @@ class RecoveryRunner:
         first, count = proven_level * len(plan.recover), len(plan.recover)
         begun = max((row.level for row in rows if row.phase == "recover"), default=first)
         last_taken_back = max((row.level for row in rows if row.phase == "back"), default=-1)
+        before, why = "", tuple[str, ...]()
         for number in range(max(begun, first), first + count):
             stage = plan.recover[number - first]
             if last_taken_back == number:
@@ -42,7 +46,8 @@ class RecoveryRunner:
             try:
                 if not any(row.phase == "recover" and row.level == number for row in rows):
                     lines = tuple(describe_step(step, executor.location) for step in stage.steps)
-                    self._notify(Message("warn", f"{self._run.plan}: stage {stage.name} starts", lines))
+                    message = Message("warn", f"{self._run.plan}: {before}stage {stage.name} starts", (*why, *lines))
+                    self._notify(message)
                 start_times = [
                     row.started
                     for row in rows
@@ -57,7 +62,10 @@ class RecoveryRunner:
                 return await self._take_back(stage.name, number, str(failure), executor)
             if finding.outcome != "proven":
                 return await self._take_back(stage.name, number, f"{finding.outcome}: {finding.reason}", executor)
-            self._notify(Message("info", f"{self._run.plan}: stage {stage.name} proven", (finding.reason,)))
+            # People hear of it with what comes next: another stage, or the end of the run.
+            proven = Message("info", f"{self._run.plan}: stage {stage.name} proven", (finding.reason,))
+            record_event(self._context, self._run, proven)
+            before, why = f"stage {stage.name} proven, ", proven.lines
         return None
 
     def _find_trip(self, since: int) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from functools import partial
 
 from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.target import Target
@@ -16,19 +15,25 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.journal.topics import approval_topic, latch_topic, plan_topic, refusal_topic
+from watchdog.plans.descriptions import describe_plan, describe_start, describe_step
 from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.descriptions import describe_step
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
-from watchdog.rollback.notifications import notify, notify_level_ended, notify_next_level, record_event, send_message
+from watchdog.rollback.notifications import notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.prove import ProofResult, skip_proof_gap
 
 __all__ = ["RollbackContext", "RollbackRunner"]
+
+
+_FORETOLD: Millis = 10_000
+"""ms: people were told what a plan does first when it was queued; they hear that it starts when it begins later than that."""
+_LONG_WATCH: Millis = 60_000
 
 
 class _AbortedError(Exception):
@@ -102,7 +107,7 @@ class RollbackRunner:
             until += clock_jump(self._context, before)
 
     def _recovery(self, run: PlanRun) -> RecoveryRunner:
-        return RecoveryRunner(run, self._context, self._verifier(run), partial(notify, self._context, run))
+        return RecoveryRunner(run, self._context, self._verifier(run))
 
     def _verifier(self, run: PlanRun) -> Verifier:
         return Verifier(
@@ -188,6 +193,11 @@ class RollbackRunner:
             return False
         with context.journal.transaction(defer_sync=True) as tx:  # flushed with `started` of the first step
             tx.runs.update_run(run.id, status="running")
+            if now - run.queued >= _FORETOLD and run.approval is None:
+                start = describe_start(run.plan, plan, run.level, Target.model_validate_json(run.place))
+                severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
+                message = Message(severity, f"{run.plan} starts", (start.removeprefix(f"{run.plan}: "),))
+                send_message(context, run, message)
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
                 tx.targets.update_target(run.target, latched=now, latch_why=kind_and_name("halt", run.plan))
@@ -214,7 +224,7 @@ class RollbackRunner:
                 if isinstance(plan, Halt):
                     return "proven", reason
             assert isinstance(plan, Repair)
-            tripped_again, reason = await self._confirm_repair(run, plan, number, executor)
+            tripped_again, reason = await self._confirm_repair(run, plan, number, executor, reason)
             if not tripped_again:
                 return "proven", f"level {level.name} helped{reason}"
         return "exhausted", reason
@@ -247,11 +257,11 @@ class RollbackRunner:
                 await executor.run_steps("before", number if undone else first, plan.before)
             if not any(
                 step.phase == "level" and step.level <= number for step in step_rows
-            ):  # after another level, it is said
+            ):  # people were told when the run was queued; after another level, it is said with that
                 with self._context.journal.transaction(defer_sync=True):
                     lines = tuple(describe_step(step, executor.location) for step in level.steps)
                     severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
-                    notify(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
+                    record_event(self._context, run, Message(severity, f"{run.plan}: level {level.name} starts", lines))
             executor.watch_log(effective_verify(plan, level).log, "level", number)
             changed = await executor.run_steps("level", number, level.steps)
         except StepFailedError as failure:
@@ -269,7 +279,7 @@ class RollbackRunner:
         return await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
 
     async def _confirm_repair(
-        self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor
+        self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor, proof: str
     ) -> tuple[bool, str]:
         """After proof: the `proven:` steps, then the watch. (False, what there is to add), or (True, why to go on one level up)."""
         watch = effective_verify(plan, plan.levels[number]).watch
@@ -294,6 +304,12 @@ class RollbackRunner:
                     run=run.id,
                     target=run.target,
                 )
+                if watch >= _LONG_WATCH:  # of a short one, its end says enough
+                    helped = (
+                        f"{run.plan}: level {plan.levels[number].name} helped, watched for {format_duration(watch)}"
+                    )
+                    topics = (plan_topic(run.target, run.plan),)
+                    send_message(self._context, run, Message("info", helped, (proof,), ends=topics, opens=topics))
             self._context.run_ended(
                 run.target
             )  # it changes nothing any more; what nobody has inspected yet was its doing
@@ -340,6 +356,15 @@ class RollbackRunner:
         state = self._context.journal.targets.get_state(target, self._context.clock())
         return None if state.latched is None else state.latch_why
 
+    def _queue_halt(self, run: PlanRun, halt: str) -> str:
+        """The halt of a repair that did not help; what people hear of it."""
+        if not self._context.queue_halt(run.target, halt, f"{run.plan} exhausted", run.incident):
+            return f"{halt} is not configured any more"
+        queued = next((one for one in self._context.journal.runs.list_unfinished(run.target) if one.plan == halt), None)
+        if queued is None:
+            return f"next: {halt}"
+        return f"next: {describe_start(halt, parse_plan(queued.text), 0, Target.model_validate_json(queued.place))}"
+
     def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
 
@@ -365,13 +390,20 @@ class RollbackRunner:
             if outcome == "exhausted" and isinstance(plan, Repair) and plan.exhausted == "leave-running":
                 lines.append("the bot is left running")
             if bad and isinstance(plan, Repair) and plan.exhausted != "leave-running" and outcome == "exhausted":
-                there = context.queue_halt(run.target, plan.exhausted, f"{run.plan} exhausted", run.incident)
-                lines.append(f"next: {plan.exhausted}" if there else f"{plan.exhausted} is not configured any more")
+                lines.append(self._queue_halt(run, plan.exhausted))
             if latch:
                 lines.append(f'latched: repairs wait for trading-watchdog resume {run.target} --reason "…"')
-            message = Message("crit" if bad else "info", f"{run.plan} {outcome}", tuple(lines))
+            title = f"{run.plan} {outcome}"
+            if outcome == "dry-run" and isinstance(plan, Repair):
+                title = f"{run.plan} would run (dry-run: nothing is changed)"
+                lines = describe_plan(plan, Target.model_validate_json(run.place))
+            topics = (plan_topic(run.target, run.plan), refusal_topic(run.target, run.plan), approval_topic(run.id))
+            opens = (latch_topic(run.target),) if latch else ()
+            message = Message("crit" if bad else "info", title, tuple(lines), ends=topics, opens=opens)
             record_event(context, run, message)
-            if bad or not context.close_if_over(run):  # the end of its incident says all of it
+            # The end of its incident says all of it; and of what a person denied people were told then.
+            says_more = bad or outcome == "dry-run"
+            if says_more or not (context.close_if_over(run) or outcome == "denied"):
                 send_message(context, run, message)
         context.telemetry.plan_duration.labels(run.plan).observe((now - run.queued) / 1_000)
         context.mute_rules(run.target, ())

@@ -56,7 +56,8 @@ labels: what is bad is never passed over, and a bot that makes up labels fills n
 def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
     """One verdict per label set; for a `known` label set that is gone, `nodata`. At least one verdict, always.
 
-    An `expr` returns only what is bad: a `known` label set that it does not return is well.
+    An `expr` returns only what is bad: a `known` label set that it does not return is well. What stands for all label sets
+    while there is none (no labels) is well and `gone` once there are some.
     """
 
     def missing(outcome: Literal["nodata", "error"], reason: str, which: Collection[Labels]) -> list[Verdict]:
@@ -89,12 +90,20 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
         if key not in verdicts or _severity(verdict) > _severity(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
     if is_expr:
-        rest = [labels for labels in dict.fromkeys([*known, ()]) if labels not in verdicts]
-        return [*verdicts.values(), *(_expr_ok_verdict(check, reading, labels) for labels in rest)]
+        rest = [labels for labels in known if labels not in verdicts]
+        unlabelled_is_gone = len(verdicts) + len(rest) > 1
+        for labels in rest if verdicts or rest else [()]:
+            verdict = _expr_ok_verdict(check, reading, labels)
+            is_gone = unlabelled_is_gone and labels == () and verdict.outcome == "ok"
+            verdicts[labels] = verdict._replace(gone=is_gone)
+        return [*verdicts.values()]
     if verdicts and () in known and () not in verdicts:
         # Where nothing had a label set yet, the missing data itself was judged; now there are series to judge.
         verdicts[()] = Verdict(
-            check.rule, check.level, (), "ok", f"{check.kpi} has data", cleared=True, evidence=reading.newest_sample
+            *(check.rule, check.level, (), "ok", f"{check.kpi} has data"),
+            cleared=True,
+            evidence=reading.newest_sample,
+            gone=True,
         )
     gone = [labels for labels in known if labels not in verdicts]
     if not verdicts:

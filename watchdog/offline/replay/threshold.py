@@ -10,7 +10,7 @@ from watchdog.core.model import Millis, Verdict
 from watchdog.offline.replay.crossings import LabelSetRow, next_relevant
 from watchdog.offline.replay.evaluations import KpiEvaluations, VerdictKind
 from watchdog.pipeline.check_tracker import machine_config, should_forget
-from watchdog.rules import Check
+from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance, skip_gap
 from watchdog.tsdb.page import Bools
 
@@ -150,22 +150,27 @@ class ThresholdReplay:
 
     def _evaluate_round(self, evaluations: KpiEvaluations, i: int) -> bool:
         """Says whether there was nothing to judge by."""
-        now = int(evaluations.times[i])
+        now, reading = int(evaluations.times[i]), evaluations.reading(i)
+        blank = self._advance_machines(reading, now)
+        if not self.machines:  # the last label set has left: the rule stands for itself again
+            blank &= self._advance_machines(reading, now)
+        self._record_no_data(blank, now)
+        return blank
+
+    def _advance_machines(self, reading: Reading, now: Millis) -> bool:
         blank = True
-        known = [key.labels for key in self.machines]
-        for verdict in rules.judge(self.check, evaluations.reading(i), now, known):
+        for verdict in rules.judge(self.check, reading, now, [key.labels for key in self.machines]):
             key = StateKey(verdict.rule, verdict.level, verdict.labels)
             machine = self.machines.get(key, MachineState(since=now, last=now))
             self.machines[key], changes = advance(machine, verdict, self.machine_config, now)
             # What pended and came to nothing is passed over elsewhere, so it is told nowhere.
             self.changes += [RecordedChange(change, verdict) for change in changes if change.kind != "dropped"]
-            if should_forget(self.check, key, self.machines[key], changes):
+            if should_forget(self.check, verdict, self.machines[key], changes):
                 del self.machines[key]
             if verdict.outcome in ("ok", "bad"):
                 self.judged, blank = True, False
             elif not self.judged:
                 self.unjudged_reason = verdict.reason
-        self._record_no_data(blank, now)
         return blank
 
     def _record_no_data(self, no_data: bool, now: Millis) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
-from watchdog.plans.models import Repair
+from watchdog.plans.models import Halt, Repair
 
 
 def describe_step(template: Action, location: Target) -> str:
@@ -20,3 +20,11 @@ def describe_plan(plan: Repair, location: Target) -> list[str]:
     """What a repair would do, a line a step."""
     found = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
     return [f"{name}: {describe_step(step, location)}" for name, steps in found for step in steps]
+
+
+def describe_start(name: str, plan: Halt | Repair, level: int, location: Target) -> str:
+    """What is done first: ``ladder: set TRADING = false in config.py; level feature: set FEATURE = false in config.py``."""
+    before = plan.before if isinstance(plan, Repair) else ()
+    steps = "; ".join(describe_step(step, location) for step in plan.levels[level].steps)
+    first = [*(describe_step(step, location) for step in before), f"level {plan.levels[level].name}: {steps}"]
+    return f"{name}: {'; '.join(first)}"

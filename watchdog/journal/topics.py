@@ -1,0 +1,57 @@
+"""What people are told the end of, by name. A channel that was told of one is told how it ended (`Message.opens`, `ends`)."""
+
+from __future__ import annotations
+
+BLIND = "blind"
+CONFIGURATION = "configuration"
+DISK = "disk"
+BROKER = "broker"
+
+
+def incident_topic(incident: int) -> str:
+    return f"incident {incident}"
+
+
+def plan_topic(target: str, plan: str) -> str:
+    """That a plan is at work, or waits for somebody."""
+    return f"plan {plan} of {target}"
+
+
+def refusal_topic(target: str, plan: str) -> str:
+    """That a plan is wanted and not started."""
+    return f"refusal of {plan} of {target}"
+
+
+def approval_topic(run: int) -> str:
+    return f"approval of run {run}"
+
+
+def latch_topic(target: str) -> str:
+    return f"latch of {target}"
+
+
+def suppression_topic(kind: str, subject: str) -> str:
+    """A hold on a target, a silence of a rule."""
+    return f"{kind} of {subject}"
+
+
+_SOURCE, _CHANNEL = "source ", "channel "
+
+
+def source_topic(source: str) -> str:
+    """That it is cut."""
+    return f"{_SOURCE}{source}"
+
+
+def channel_topic(channel: str) -> str:
+    """That it does not deliver."""
+    return f"{_CHANNEL}{channel}"
+
+
+def source_of(topic: str) -> str | None:
+    """Which source a topic is about; None: it is about something else."""
+    return topic.removeprefix(_SOURCE) if topic.startswith(_SOURCE) else None
+
+
+def channel_of(topic: str) -> str | None:
+    return topic.removeprefix(_CHANNEL) if topic.startswith(_CHANNEL) else None
