@@ -185,6 +185,7 @@ def test_a_new_action_that_is_nothing_special_answers_all_that_is_asked(tmp_path
     assert (bell.timeout, bell.retries, bell.retry_after, bell.on_error) == (60_000, 0, 5_000, "escalate")
     assert (bell.value_edits(), bell.touched_paths(captured), bell.preview(captured)) == ({}, (), "ring the bell")
     assert (bell.commit_range(captured), bell.redeploy_hint(captured), bell.unit_operations) == (None, None, ())
+    assert (bell.lasting_changes(), bell.lasting_changes(captured)) == ((), ())
     assert bell.redirect(FolderCopies(tmp_path)) is None
     assert bell.state(captured) == "unknown"  # done at most once
     assert bell.apply(captured, "k") == "it rang"
@@ -227,6 +228,49 @@ def test_the_commit_that_it_made_is_known_and_how_to_bring_back_what_it_took_awa
     else:
         assert repo.head() == old
         assert (step.commit_range(before), step.redeploy_hint(before)) == (None, None)
+
+
+LEFT_BY_STEP = {
+    "flag": [("set", "SIZE = 9 (was 2)")],
+    "git": [("reverted", "x-merge")],
+    "git to": [("rolled back", "to v1 (COMMIT)")],
+    "git files": [("restored", "config.py from v1")],
+    "systemd stop": [("stopped", "bot.service")],
+    "systemd mask": [("masked", "bot.service"), ("stopped", "bot.service")],
+    "process stop": [("stopped", "the process")],
+    "http": [("left", "trading is stopped")],
+    "command": [("left", "entries are closed")],
+}
+"""What each leaves behind that is told until it is put back."""
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_what_it_leaves_behind_is_asked_of_the_world(name: str, target: Target) -> None:
+    said = {"http": {"leaves": "trading is stopped"}, "command": {"leaves": "entries are closed"}}.get(name, {})
+    step, repo = make_step(name, target, **said), GitRepo(Path(target.repo or ""))
+    captured = json_round_trip(step.capture())
+    ahead = dict(zip(step.lasting_changes(captured), step.lasting_states(captured), strict=True)) if said else {}
+
+    step.apply(captured, "k")
+
+    left = [change for change in step.lasting_changes(captured) if change.how is not None]
+    commit = repo.git("rev-parse", "v1").strip()[:10]
+    assert [(change.how, change.what.replace(commit, "COMMIT")) for change in left] == LEFT_BY_STEP.get(name, [])
+    if step.lasting_changes(captured):
+        assert set(step.lasting_states(captured)) == {"after"}
+    assert set(ahead.values()) <= {"before"}
+
+
+@pytest.mark.parametrize("name", sorted({*STEPS} - {"git", "git to", "git files"}))
+def test_a_thing_has_the_same_name_whether_it_was_looked_at_or_not(name: str, target: Target) -> None:
+    step = make_step(name, target)
+
+    captured = json_round_trip(step.capture())
+
+    assert [one.thing for one in step.lasting_changes()] == [one.thing for one in step.lasting_changes(captured)]
+    if name.split()[-1] in ("restart", "start", "stop"):
+        others = [make_step(f"{name.split()[0]} {verb}", target) for verb in ("restart", "start", "stop")]
+        assert len({one.thing for other in others for one in other.lasting_changes()}) == 1
 
 
 class FolderCopies:

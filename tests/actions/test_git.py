@@ -1043,3 +1043,73 @@ def test_failing_at_any_step_everything_is_put_back_or_done(bot: GitRepo, tmp_pa
             assert nth > 20
             return
     pytest.fail("it never got through")
+
+
+# What is left behind
+
+
+def left_states(step: Action, captured: JsonObject) -> list[str]:
+    return list(step.lasting_states(captured))
+
+
+def test_a_revert_stands_whatever_is_committed_on_top_of_it(bot: GitRepo) -> None:
+    step = make_revert_step(bot)
+    captured = apply_step(step)
+
+    bot.commit("hotfix", config__py=f"{CONFIG_V1}HOTFIX = 1\n", notes__md="mine\n")
+
+    assert step.state(captured) == "other"  # somebody else is at work there, yet
+    assert left_states(step, captured) == ["after"]
+
+
+def test_a_revert_that_was_taken_back_stands_no_more_and_one_that_was_renewed_does(bot: GitRepo) -> None:
+    step = make_revert_step(bot)
+    captured = apply_step(step)
+
+    bot.git("revert", "--no-edit", captured["new"])
+    assert left_states(step, captured) == ["before"]
+
+    bot.git("revert", "--no-edit", "HEAD")
+    assert left_states(step, captured) == ["after"]
+
+
+@pytest.mark.parametrize("words", [["reset", "-q", "--hard", "HEAD~1"], ["checkout", "-q", "HEAD~1", "--", "."]])
+def test_files_that_a_person_has_put_back_stand_no_more(bot: GitRepo, words: list[str]) -> None:
+    step = make_revert_step(bot)
+    captured = apply_step(step)
+
+    bot.git(*words)
+    if words[0] == "checkout":
+        bot.path.joinpath("old.py").unlink(missing_ok=True)  # what the merge had removed
+
+    assert left_states(step, captured) == ["before"]
+
+
+def test_going_back_to_the_bad_version_by_a_new_commit_ends_what_stands(bot: GitRepo) -> None:
+    """As an undo does."""
+    step = make_revert_step(bot)
+    captured = apply_step(step)
+
+    apply_step(make_reset_step(bot, captured["old"]))
+
+    assert left_states(step, captured) == ["before"]
+
+
+def test_a_revert_on_a_branch_that_is_not_checked_out_does_not_stand(bot: GitRepo) -> None:
+    step = make_git_step(bot, revert="x-merge", branch="emergency/x")
+    captured = apply_step(step)
+    assert left_states(step, captured) == ["after"]
+
+    bot.git("checkout", "-q", "main")
+
+    assert left_states(step, captured) == ["before"]
+
+
+def test_a_repository_that_is_gone_cannot_be_looked_at(bot: GitRepo) -> None:
+    step = make_revert_step(bot)
+    captured = apply_step(step)
+
+    shutil.rmtree(bot.path)
+
+    with pytest.raises(ActionError):
+        step.lasting_states(captured)

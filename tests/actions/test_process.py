@@ -176,6 +176,18 @@ def test_a_stop_ends_the_bot_and_its_pid_file(bot_folder: BotFolder) -> None:
     assert step.apply(before, "k") == "no process was running"
 
 
+def test_a_stopped_bot_stands_until_somebody_starts_it(bot_folder: BotFolder) -> None:
+    bot_folder.start_bot()
+    step = bot_folder.make_step("stop")
+    captured = json_round_trip(step.capture())
+    step.apply(captured, "k")
+    assert list(step.lasting_states(captured)) == ["after"]
+
+    bot_folder.start_bot()
+
+    assert list(step.lasting_states(captured)) == ["before"]
+
+
 def test_a_bot_that_ignores_sigterm_is_killed_after_its_grace(bot_folder: BotFolder) -> None:
     bot = bot_folder.start_bot(
         "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"

@@ -473,3 +473,42 @@ def test_a_unit_that_failed_has_its_count_set_back_first(fake_systemctl: FakeSys
 
     assert fake_systemctl.calls() == ["reset-failed bot.service", f"{verb} bot.service"]
     assert "it had failed, and its count of starts was set back" in said
+
+
+@pytest.mark.parametrize(
+    ("mask", "facts", "states"),
+    [
+        (False, {"ActiveState": "inactive"}, ["after"]),
+        (False, {"ActiveState": "failed"}, ["after"]),
+        (False, {"ActiveState": "active", "InvocationID": "7"}, ["before"]),
+        (True, {"ActiveState": "inactive", "LoadState": "masked"}, ["after", "after"]),
+        (True, {"ActiveState": "inactive"}, ["before", "after"]),  # a person has unmasked it, and not started it
+        (True, {"ActiveState": "active"}, ["before", "before"]),
+    ],
+)
+def test_what_is_stopped_and_what_is_masked_stand_each_for_itself(
+    fake_systemctl: FakeSystemctl, mask: bool, facts: dict[str, str], states: list[str]
+) -> None:
+    stop = make_step("stop", mask=mask)
+    captured = json_round_trip(stop.capture())
+
+    fake_systemctl.set_state(**facts)
+
+    assert list(stop.lasting_states(captured)) == states
+    assert [change.by_hand for change in stop.lasting_changes(captured)][-1] == "systemctl start bot.service"
+
+
+def test_a_unit_that_systemd_does_not_know_is_not_taken_for_started(fake_systemctl: FakeSystemctl) -> None:
+    stop = make_step("stop")
+    captured = json_round_trip(stop.capture())
+
+    fake_systemctl.set_state(LoadState="not-found")
+
+    with pytest.raises(ActionError, match=r"systemd knows no unit bot\.service"):
+        stop.lasting_states(captured)
+
+
+def test_a_unit_has_one_name_with_and_without_its_suffix() -> None:
+    (short,), (full,) = make_step("start", "bot").lasting_changes(), make_step("stop", "bot.service").lasting_changes()
+
+    assert short.thing == full.thing

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
+from watchdog.app.requests import RequestHandler
 from watchdog.app.status import build_status
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import Request
 from watchdog.offline.report import build
+from watchdog.rollback.standing import StandingChange
 
 HOUR = 60 * MINUTE
 BAD_VALUES = {"error_ratio": 0.5}
@@ -382,3 +384,70 @@ def test_after_resume_a_plan_without_stages_leaves_the_bot_as_it_is(harness: Pip
 
     assert answer_request(harness, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")
     assert len(harness.runs) == 1
+
+
+# ─ resume ─
+
+STILL_OFF = StandingChange(
+    run=1,
+    incident=1,
+    plan="halt",
+    step="set TRADING = false in config.py",
+    since=0,
+    thing="/srv/bot/config.py: TRADING",
+    how="off",
+    what="TRADING",
+    by_hand="TRADING = True in config.py, then restart the bot",
+)
+
+
+def halted(tmp_path: Path, rules: str = RULES_YAML) -> PipelineHarness:
+    """A bot that a halt has made safe, and that is well again."""
+    harness = PipelineHarness(tmp_path, rules)
+    harness.requests = RequestHandler(harness.pipeline, harness.journal, lambda _: [STILL_OFF])
+    harness.rounds(2)
+    harness.rounds(2, equity=800)
+    (run,) = harness.runs
+    harness.end_run(run, "proven")
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
+    harness.rounds(2)
+    return harness
+
+
+def test_who_resumes_is_told_what_is_still_off_and_how_it_is_put_back(tmp_path: Path) -> None:
+    harness = halted(tmp_path)
+
+    granted, text = answer_request(harness, "resume", target="bot")
+
+    assert granted
+    assert text == (
+        "bot resumed; its rules are judged anew; still off: TRADING — TRADING = True in config.py, then restart the bot"
+    )
+    assert "still off: TRADING" in harness.journal.query("SELECT lines FROM message ORDER BY id DESC")[0]["lines"]
+
+
+def test_who_resumes_a_plan_with_a_way_back_is_told_that_it_puts_it_back(tmp_path: Path) -> None:
+    recover = """
+    recover:
+      - {name: trading, steps: [{do: flag, file: config.py, set: {TRADING: true}}], verify: {quiet: 1s}}
+  ladder:
+"""
+    harness = halted(tmp_path, RULES_YAML.replace("\n  ladder:\n", recover, 1))
+
+    granted, text = answer_request(harness, "resume", target="bot")
+
+    assert granted
+    run = harness.runs[-1]
+    assert (run.plan, run.part) == ("halt", "recover")
+    assert text == (
+        f"bot resumed; halt goes back to work in 1 stage (run {run.id}); "
+        "still off: TRADING — halt puts it back, stage by stage"
+    )
+
+
+def test_who_resumes_where_nothing_stands_is_told_of_nothing(tmp_path: Path) -> None:
+    harness = halted(tmp_path)
+    harness.requests = RequestHandler(harness.pipeline, harness.journal)
+
+    assert answer_request(harness, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.pipeline_harness import PipelineHarness
+from tests.support.pipeline_harness import MINUTE, RULES_YAML, START, PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.cli import status
 from watchdog.config import Config
+from watchdog.rollback.standing import StandingChange
 from watchdog.web.status_page import render_status_page
+from watchdog.web.status_rows import format_time
 
 
-def get_status(harness: PipelineHarness) -> Any:
+def get_status(harness: PipelineHarness, standing: Sequence[StandingChange] = ()) -> Any:
     known = build_status(
-        harness.config, harness.pipeline, harness.journal, dict.fromkeys(harness.config.sources), harness.now
+        harness.config,
+        harness.pipeline,
+        harness.journal,
+        dict.fromkeys(harness.config.sources),
+        harness.now,
+        lambda _: standing,
     )
     return json.loads(json.dumps(known))
 
 
 def print_status(
-    harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harness: PipelineHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    standing: Sequence[StandingChange] = (),
 ) -> list[str]:
     def answered(_: Config) -> Any:
-        return get_status(harness)
+        return get_status(harness, standing)
 
     monkeypatch.setattr(status, "fetch_status", answered)
     assert status.status(argparse.Namespace(config=harness.folder, json=False)) == 0
@@ -66,3 +77,80 @@ def test_the_page_says_what_is_wrong_first_and_takes_no_label_for_its_own_words(
     assert page.index("<h2>Targets</h2>") < page.index("<h2>Rules</h2>") < page.index("<h2>Sources</h2>")
     assert "<script>" not in page
     assert 'class="crit"><dt>errors pair=&lt;script&gt; source=bot</dt><dd>crit firing' in page
+
+
+STANDING = StandingChange(
+    run=4,
+    incident=2,
+    plan="halt",
+    step="set TRADING = false in config.py",
+    since=START,
+    thing="/srv/bot/config.py: TRADING",
+    how="off",
+    what="TRADING",
+    by_hand="TRADING = True in config.py, then restart the bot",
+)
+
+
+def test_what_a_plan_has_left_off_is_not_quiet_and_not_nothing_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(4)
+
+    known = get_status(harness, [STANDING])
+
+    assert known["targets"]["bot"]["left"] == ["off: TRADING"]
+    (one,) = known["targets"]["bot"]["standing"]
+    assert (one["how"], one["what"], one["run"], one["plan"], one["since"]) == ("off", "TRADING", 4, "halt", START)
+    assert one["back"] == "TRADING = True in config.py, then restart the bot"
+    lines = print_status(harness, monkeypatch, capsys, [STANDING])
+    target = next(n for n, line in enumerate(lines) if line.startswith("target"))
+    assert lines[target].split() == ["target", "bot", "off:", "TRADING"]
+    assert lines[target + 1].split("; ") == [
+        f"{lines[target + 1].partition('TRADING')[0]}TRADING: off for 4 s by halt (run 4)",
+        "back with: TRADING = True in config.py, then restart the bot",
+    ]
+    assert "<h1>Trading Watchdog – warn: bot</h1>" in render_status_page(known)
+
+
+def test_what_a_resume_would_put_back_says_so_and_what_it_would_not_is_for_a_person(tmp_path: Path) -> None:
+    recover = """
+    recover:
+      - {name: trading, steps: [{do: flag, file: config.py, set: {TRADING: true}}], verify: {quiet: 1s}}
+  ladder:
+"""
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("\n  ladder:\n", recover, 1))
+    harness.rounds(2)
+    harness.rounds(2, equity=800)
+    (run,) = harness.runs
+    harness.end_run(run, "proven")
+    other = STANDING._replace(
+        thing="/srv/bot/config.py: FEATURE", what="FEATURE", by_hand="FEATURE = True in config.py"
+    )
+
+    standing = get_status(harness, [STANDING, other])["targets"]["bot"]["standing"]
+
+    assert [one["back"] for one in standing] == [
+        'trading-watchdog resume bot --reason "…"',
+        "FEATURE = True in config.py",
+    ]
+
+
+def test_what_is_left_of_a_budget_is_said_with_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(4)
+    assert get_status(harness)["targets"]["bot"]["budget"] == [{"text": "2 per 1h", "left": 2, "frees": None}]
+    assert not any("budget" in line for line in print_status(harness, monkeypatch, capsys))
+
+    harness.rounds(4, error_ratio=0.5)
+    (run,) = harness.runs
+
+    frees = run.queued + 60 * MINUTE
+    assert get_status(harness)["targets"]["bot"]["budget"] == [{"text": "2 per 1h", "left": 1, "frees": frees}]
+    assert any(
+        line.strip() == f"budget 2 per 1h: 1 left until {format_time(frees)}"
+        for line in print_status(harness, monkeypatch, capsys)
+    )

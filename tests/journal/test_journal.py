@@ -846,10 +846,13 @@ def test_budgets_count_what_rules_started_and_what_came_of_it(journal: SqliteJou
     with journal.transaction() as tx:
         counted = [queue_run(tx, now=NOW), queue_run(tx, now=NOW - 10), queue_run(tx, now=NOW, kind="halt")]
         tx.runs.update_run(counted[1], status="ended", outcome="exhausted", ended=NOW)
+        tx.runs.update_run(counted[0], approve_by=NOW + 5)  # waits for a person
         queue_run(tx, by="person anna")
         queue_run(tx, target="other")
-        for outcome in ("not-needed", "dry-run"):
+        for outcome in ("not-needed", "dry-run", "overtaken", "aborted"):  # ahead of their first step
             tx.runs.update_run(queue_run(tx), status="ended", outcome=outcome, ended=NOW)
+        unapproved = queue_run(tx)
+        tx.runs.update_run(unapproved, status="ended", outcome="exhausted", approve_by=NOW, ended=NOW)
         tx.runs.update_run(queue_run(tx, now=NOW - 20), status="ended", outcome="proven", ended=NOW - 10)
 
     assert [run.id for run in journal.runs.list_recent_automatic("bot", NOW - 5)] == counted

@@ -177,7 +177,7 @@ def test_the_budget_is_counted_over_restarts(harness: PipelineHarness) -> None:
     harness.rounds(6, error_ratio=0.5)
 
     assert len(harness.runs) == 2
-    assert harness.refusal_reasons() == ["the budget of 2 per 1h is used up"]
+    assert harness.refusal_reasons() == ["the budget of 2 per 1h is used up for another 55 m 46 s"]
     harness.rounds(1, equity=800)
     assert queued_runs(harness)[-1] == ("halt", "rule drawdown", 0)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.target import Target
-from watchdog.rules.guard import Allowed, GuardInputs, PastRun, Refused, may_start_plan
+from watchdog.rules.guard import Allowed, GuardInputs, PastRun, Refused, budget_uses, may_start_plan
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -101,7 +101,7 @@ def test_a_repair_is_allowed_when_nothing_speaks_against_it() -> None:
         ),
         (
             {"past_runs": [make_past_repair(18 * MINUTE, 16 * MINUTE)] * 3},
-            Refused("budget", "the budget of 3 per 1h is used up"),
+            Refused("budget", "the budget of 3 per 1h is used up for another 42 m"),
         ),
     ],
     ids=lambda value: value.code if isinstance(value, Refused) else "",
@@ -164,13 +164,36 @@ def test_the_budget_counts_starts_within_its_time() -> None:
 def test_every_budget_counts() -> None:
     seven = [make_past_repair(n * 3 * HOUR, n * 3 * HOUR - MINUTE) for n in range(1, 8)]
 
-    assert check_guard(past_runs=seven) == Refused("budget", "the budget of 7 per 1d is used up")
+    assert check_guard(past_runs=seven) == Refused("budget", "the budget of 7 per 1d is used up for another 3 h")
     assert refusal_code(past_runs=seven[1:]) is None
 
 
-def test_halts_count_in_the_budget_of_repairs() -> None:
-    """A budget counts plan runs that rules started: a bot that had to be halted three times is not repaired a fourth."""
-    assert refusal_code(past_runs=[make_past_halt(30 * MINUTE, 20 * MINUTE)] * 3) == "budget"
+def test_halts_use_up_no_budget_of_repairs() -> None:
+    """What made a bot safe is no reason not to repair it: three halts leave as many repairs as there were."""
+    halts = [make_past_halt(30 * MINUTE, 20 * MINUTE)] * 3
+    repairs = [make_past_repair(50 * MINUTE, 40 * MINUTE), make_past_repair(30 * MINUTE, 20 * MINUTE)]
+
+    assert refusal_code(past_runs=[*halts, *repairs]) is None
+    assert refusal_code(past_runs=[*halts, *repairs, make_past_repair(29 * MINUTE, 19 * MINUTE)]) == "budget"
+
+
+def test_what_is_left_of_a_budget_and_when_there_is_more() -> None:
+    target = Target.model_validate({"budget": ["3 per 1h", "7 per 1d"]})
+    past = [make_past_halt(5 * MINUTE, None), make_past_repair(50 * MINUTE, MINUTE), make_past_repair(2 * HOUR, HOUR)]
+
+    hour, day = budget_uses(target, past, NOW)
+
+    assert (hour.budget.text, hour.left, hour.frees) == ("3 per 1h", 2, NOW + 10 * MINUTE)
+    assert (day.budget.text, day.left, day.frees) == ("7 per 1d", 5, NOW + 22 * HOUR)
+    assert budget_uses(target, past[:1], NOW)[0][1:] == (3, None)
+
+
+def test_a_budget_that_was_made_smaller_meanwhile_is_free_when_enough_of_it_is_past() -> None:
+    past = [make_past_repair(minutes * MINUTE, 0) for minutes in (50, 40, 30)]
+
+    (use,) = budget_uses(Target.model_validate({"budget": "1 per 1h"}), past, NOW)
+
+    assert (use.left, use.frees) == (0, NOW + 30 * MINUTE)
 
 
 def test_without_a_budget_repairs_are_not_counted() -> None:

@@ -22,7 +22,8 @@ from watchdog.app.requests import RequestHandler
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
-from watchdog.app.status import build_status
+from watchdog.app.standing_watch import StandingWatch
+from watchdog.app.status import build_status, targets_to_show
 from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -41,6 +42,7 @@ from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_co
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
+from watchdog.rollback.standing import StandingChange
 from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
@@ -53,6 +55,8 @@ _ROUND_INTERVAL = 1.0
 _CLOCK_JUMP = 30_000
 """ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
+_MAX_RESUME_WAIT = 4.0
+"""s that the answer to a `resume` waits for a look at the target: who asked waits for 15."""
 
 
 def wall_clock() -> Millis:
@@ -93,6 +97,7 @@ class Daemon:
             if self.journal.disk_reserve is not None:
                 self.journal.disk_reserve.fill()
             self.telemetry = Telemetry(__version__)
+            self._standing = StandingWatch(self.journal, self._executor)
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
@@ -101,6 +106,7 @@ class Daemon:
                 wall_clock(),
                 automatic_plans=automatic_plans,
                 restore_history=self.series_writer.restore,
+                describe_left=lambda one: self._standing.describe_left(one, self.config.targets.get(one.target)),
             )
         except BaseException as error:
             self._executor.close()
@@ -120,7 +126,9 @@ class Daemon:
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
-        self.request_handler = RequestHandler(self.pipeline, self.journal)
+        self._resumes: dict[int, float] = {}
+        """Requests to resume that wait for a look at the target, and since when."""
+        self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
         self._reloader = Reloader(
             path,
             environ,
@@ -219,7 +227,7 @@ class Daemon:
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
         self._queries.close()
-        for pool in (self._sampler, self._inspector, self._reloading, self._acting, self._sending):
+        for pool in (self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending):
             pool.close()
         self._executor.close()
         self.journal.close()
@@ -311,7 +319,7 @@ class Daemon:
             for request in self.journal.requests.list_unanswered():
                 if request.kind == SAVE_HISTORY:
                     self._history_saver.answer_soon(request)
-                else:
+                elif request.kind != "resume" or await self._has_looked_for(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -335,9 +343,24 @@ class Daemon:
         self._judge()
         self.outbox.notify_pending()
 
+    def _standing_changes(self, target: str) -> list[StandingChange]:
+        return self._standing.changes(target, self.config.targets.get(target))
+
+    async def _has_looked_for(self, request: Request) -> bool:
+        """Who resumes is told what is still off: the answer waits for a look, and no judging does. At the next tick it is there."""
+        target, now = str(request.args.get("target") or ""), time.monotonic()
+        since = self._resumes.setdefault(request.id, now)
+        if self._standing.is_fresh(target) or now - since > _MAX_RESUME_WAIT:
+            del self._resumes[request.id]
+            return True
+        await self._standing.look({target: self.config.targets.get(target)}, patience=0)
+        return False
+
     async def _inspect_targets(self) -> None:
         try:
             await self._inspector.inspect(self.config.targets)
+            at_end = self.journal.incidents.list_targets_with_open_incident()  # its last message says what still is so
+            await self._standing.look({name: self.config.targets.get(name) for name in at_end})
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
@@ -389,6 +412,10 @@ class Daemon:
                 self.pipeline.incident_manager.notify(tx, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
+        async def look_again(target: str) -> None:
+            self._standing.note_acted(target)
+            await self._standing.look({target: self.config.targets.get(target)})
+
         def close_incident(run: PlanRun) -> bool:
             self.outbox.notify_pending()
             return self.pipeline.close_incident_of(run, wall_clock())
@@ -413,6 +440,7 @@ class Daemon:
             queue_halt=queue_halt,
             notify=notify,
             run_ended=self._inspector.note_run_ended,
+            look_again=look_again,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(
                 self.config.checks, self.pipeline.machines, target, names
@@ -425,10 +453,10 @@ class Daemon:
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
+            await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            return build_status(self.config, self.pipeline, self.journal, errors, wall_clock()) | {
-                "history": self.series_writer.status()
-            }
+            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing_changes)
+            return known | {"history": self.series_writer.status()}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 

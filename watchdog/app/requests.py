@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from watchdog.core.model import Message, Millis
@@ -15,6 +16,8 @@ from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import approval_topic, plan_topic, suppression_topic
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.rollback.recover_stages import find_way_back
+from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
@@ -38,9 +41,16 @@ _MAX_SUPPRESSION = 30 * 86_400_000
 class RequestHandler:
     """Answers requests; every yes is in the journal with who and why."""
 
-    def __init__(self, pipeline: Pipeline, journal: Journal) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        standing: Callable[[str], Sequence[StandingChange]] = lambda _: (),
+    ) -> None:
+        """`standing`: (target) → what plans have left so there, as it was seen just now."""
         self._pipeline = pipeline
         self._journal = journal
+        self._standing = standing
 
     def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
         """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
@@ -345,24 +355,33 @@ class RequestHandler:
         at_work = self._journal.runs.list_unfinished(target)
         if at_work:
             return False, f"plan {at_work[0].plan} is at work on {target}: wait for its end"
-        if stale := self._pipeline.find_stale_rule(target, now):
+        config, standing = self._pipeline.config, self._standing(target)
+        way_back = find_way_back(self._journal, config.plans, target) if target in config.targets else None
+        stages = () if way_back is None else config.plans[way_back].recover
+        cure = cure_by(
+            f"{way_back} puts it back, stage by stage",
+            [step for stage in stages for step in stage.steps],
+            config.targets.get(target),
+        )
+        # What a plan has stopped is not seen, and has its way back all the same: its stages prove what they start.
+        starts = any(one.how == "stopped" and cure(one) != one.by_hand for one in standing)
+        if not starts and (stale := self._pipeline.find_stale_rule(target, now)):
             return False, (
                 f"not while data is stale: {stale} — bring it back; a rule on what may be absent says "
                 "if_missing: {after: 2m, then: ok}"
             )
-        self._pipeline.resume(target, who, now)
-        if target not in self._pipeline.config.targets:
-            return True, f"{target} resumed; it is no longer configured"
-        ended = self._journal.runs.find_last_ended(target)
-        plan = None if ended is None else self._pipeline.config.plans.get(ended.plan)
-        if ended is None or plan is None or not plan.recover or ended.part == "undo":
-            return True, f"{target} resumed; its rules are judged anew"
-        count = "1 stage" if len(plan.recover) == 1 else f"{len(plan.recover)} stages"
+        still = [f"still {line}" for line in describe_standing(standing, cure)]
+        self._pipeline.resume(target, who, now, still)
+        if target not in config.targets:
+            return True, "; ".join([f"{target} resumed; it is no longer configured", *still])
+        if way_back is None:
+            return True, "; ".join([f"{target} resumed; its rules are judged anew", *still])
+        count = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
         with self._journal.transaction() as tx:
             run = self._pipeline.incident_manager.queue_run(
-                tx, target, ended.plan, f"person {who}", now, incident=None, part="recover"
+                tx, target, way_back, f"person {who}", now, incident=None, part="recover"
             )
-        return True, f"{target} resumed; {ended.plan} goes back to work in {count} (run {run})"
+        return True, "; ".join([f"{target} resumed; {way_back} goes back to work in {count} (run {run})", *still])
 
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""

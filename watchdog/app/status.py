@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from watchdog import __version__
 from watchdog.config import Config
 from watchdog.core.model import Millis
+from watchdog.core.target import Target
 from watchdog.core.units import format_value
+from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.rollback.recover_stages import find_way_back
+from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
 from watchdog.rules import BaselineState, unit_mismatch
 
 
 def build_status(
-    config: Config, pipeline: Pipeline, journal: Journal, source_errors: Mapping[str, str | None], now: Millis
+    config: Config,
+    pipeline: Pipeline,
+    journal: Journal,
+    source_errors: Mapping[str, str | None],
+    now: Millis,
+    standing: Callable[[str], Sequence[StandingChange]] = lambda _: (),
 ) -> dict[str, object]:
-    """`source_errors`: source → why its last read failed, None when it did not."""
+    """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
+    so there."""
     cuts = pipeline.cut_sources()
     judged = {rule.kpi for rule in config.rules.values()}
     unquiet = {config.rules[key.rule].target for key, machine in pipeline.machines.items() if machine.phase != "ok"}
@@ -52,8 +62,9 @@ def build_status(
         ],
         "unjudged": sorted(config.rules.keys() - {key.rule for key in pipeline.machines}),
         "targets": {
-            name: _target_status(pipeline, journal, name, now) | {"configured": name in config.targets}
-            for name in [*config.targets, *_unconfigured_targets(config, journal)]
+            name: _target_status(config, pipeline, journal, name, now, standing(name))
+            | {"configured": target is not None}
+            for name, target in targets_to_show(config, journal).items()
         },
         "silenced": [
             {
@@ -94,15 +105,17 @@ def _warning(factor: float) -> str:
     return f"the value is {off} its baseline; if it is always so, a ratio was taken for a percent"
 
 
-def _unconfigured_targets(config: Config, journal: Journal) -> list[str]:
-    """Targets that no file names any more, and that are latched or have an open incident."""
+def targets_to_show(config: Config, journal: Journal) -> dict[str, Target | None]:
+    """All targets, and those that no file names any more (None), and that are latched or have an open incident."""
     known = {one.name for one in journal.targets.list_latched()} | set(
         journal.incidents.list_targets_with_open_incident()
     )
-    return sorted(known - config.targets.keys())
+    return {**config.targets, **dict.fromkeys(sorted(known - config.targets.keys()))}
 
 
-def _target_status(pipeline: Pipeline, journal: Journal, name: str, now: Millis) -> dict[str, object]:
+def _target_status(
+    config: Config, pipeline: Pipeline, journal: Journal, name: str, now: Millis, standing: Sequence[StandingChange]
+) -> dict[str, object]:
     state, incident = journal.targets.get_state(name, now), journal.incidents.find_open(name)
     at_work = journal.runs.list_unfinished(name)
     plan: dict[str, object] | None = None
@@ -121,4 +134,22 @@ def _target_status(pipeline: Pipeline, journal: Journal, name: str, now: Millis)
         "acked_by": None if incident is None else incident.acked_by,
         "plan": plan,
         "held": pipeline.incident_manager.hold_reason(name, now),
+        "left": describe_standing(standing),
+        "standing": _standing_status(config, journal, name, at_work, standing),
+        "budget": [
+            {"text": use.budget.text, "left": use.left, "frees": use.frees}
+            for use in pipeline.incident_manager.budget_uses(name, now)
+        ],
     }
+
+
+def _standing_status(
+    config: Config, journal: Journal, name: str, at_work: Sequence[PlanRun], standing: Sequence[StandingChange]
+) -> list[dict[str, object]]:
+    """Each with what puts it back: the run that is at it, the stages that a resume starts, or a person."""
+    recovering = next((run for run in at_work if run.part == "recover" and run.plan in config.plans), None)
+    way_back = find_way_back(journal, config.plans, name) if recovering is None else recovering.plan
+    stages = () if way_back is None else config.plans[way_back].recover
+    words = f'trading-watchdog resume {name} --reason "…"' if recovering is None else f"run {recovering.id} is at it"
+    cure = cure_by(words, [step for stage in stages for step in stage.steps], config.targets.get(name))
+    return [one._asdict() | {"back": cure(one)} for one in standing]

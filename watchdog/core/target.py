@@ -95,7 +95,8 @@ class Target(ConfigModel):
     run_as: str | None = None
     """User under which everything is done to it and read of it; when not said, whoever owns the repo, else the process's `cwd`."""
     budget: Annotated[tuple[Budget, ...], BeforeValidator(_parse_budget), Strict(False)] = ()
-    """Plan runs that rules may start, such as ``3 per 1h``; a repair over budget is refused, a halt never."""
+    """Repairs that rules may start, such as ``3 per 1h``; one over budget is refused. Halts, undos and what people start
+    count for nothing."""
     cooldown: Duration = 15 * 60_000
     """Least time from the end of one repair to the start of the next."""
     settling: Duration = 10 * 60_000

@@ -96,7 +96,10 @@ class RunReader(Protocol):
         """Runs of plans that changed something of the target, or may have; oldest first."""
 
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
-        """Runs that rules started (people's are no budget's business) and that ended or began after `since`."""
+        """Runs that rules started (people's are no budget's business) and that ended or began after `since`.
+
+        Without those that touched nothing: not needed, not approved, overtaken before their first step.
+        """
 
     def list_steps(self, run: int) -> list[Step]:
         """In the order they were done."""

@@ -159,7 +159,10 @@ class SqlRunReader(SqlRepository):
 
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)
-            AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied') ORDER BY id"""  # noqa: S608
+            AND coalesce(outcome, '') NOT IN ('not-needed', 'dry-run', 'denied')
+            AND NOT (coalesce(outcome, '') = 'exhausted' AND approve_by IS NOT NULL AND approval IS NULL)
+            AND (coalesce(outcome, '') NOT IN ('overtaken', 'aborted')
+                 OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id)) ORDER BY id"""  # noqa: S608
         return [_run_from_row(row) for row in self._sql.query(sql, target, since, since)]
 
     def list_steps(self, run: int) -> list[Step]:

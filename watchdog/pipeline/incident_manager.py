@@ -32,8 +32,6 @@ from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, Transition
 
-_WEEK = 7 * 86_400_000
-
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
 
@@ -45,6 +43,10 @@ class Visibility(NamedTuple):
     """Why the target cannot be seen at the moment."""
 
 
+DescribeLeft = Callable[[incidents.Incident], Sequence[str]]
+"""What still is as the plans of an incident have left it, a line each; it has been looked at."""
+
+
 class IncidentManager:
     """Writes down what changed, and asks the guard what may be done about it."""
 
@@ -54,9 +56,11 @@ class IncidentManager:
         journal: Journal,
         telemetry: Telemetry,
         query: Callable[[str, Millis], Sequence[Mapping[str, object]]],
+        describe_left: DescribeLeft = lambda _: (),
     ) -> None:
         """`query`: what the templates of Prometheus's alerts may ask."""
         self._query = query
+        self._describe_left = describe_left
         self._config = config
         self._journal = journal
         self._telemetry = telemetry
@@ -384,12 +388,23 @@ class IncidentManager:
             has_fresh_data=has_fresh_data,
             last_external_change=state.unsettled,
             halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
-            past_runs=[
-                guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-                for run in self._journal.runs.list_recent_automatic(target, now - _WEEK)
-            ],
+            past_runs=self._past_runs(target, now),
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
+
+    def budget_uses(self, target: str, now: Millis) -> list[guard.BudgetUse]:
+        """What is left of a target's budgets; none of one that is no longer configured."""
+        known = self._config.targets.get(target)
+        return [] if known is None else guard.budget_uses(known, self._past_runs(target, now), now)
+
+    def _past_runs(self, target: str, now: Millis) -> list[guard.PastRun]:
+        """Of rules, as far back as anything counts."""
+        known = self._config.targets[target]
+        since = now - max([known.cooldown, *(budget.per for budget in known.budget)])
+        return [
+            guard.PastRun(run.kind, run.queued, run.ended, run.incident)
+            for run in self._journal.runs.list_recent_automatic(target, since)
+        ]
 
     def queue_run(
         self,
@@ -447,7 +462,9 @@ class IncidentManager:
         known = target in self._config.targets
         ends = self._topics_of(incident)
         told = self._channels_told(ends)
-        title, lines = closing_message(self._journal, incident, news, now, configured=known)
+        title, lines = closing_message(
+            self._journal, incident, news, self._describe_left(incident), now, configured=known
+        )
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
@@ -487,8 +504,8 @@ class IncidentManager:
         self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
-    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis) -> None:
-        """Ends what was open, in a person's name."""
+    def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
+        """Ends what was open, in a person's name. `still`: how the target is now, a line each."""
         incident = self._journal.incidents.find_open(target)
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
@@ -498,7 +515,8 @@ class IncidentManager:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
             ends += self._topics_of(incident)
-        self.notify(tx, Message("info", f"{target}: resumed", (who,), number, filter_severity="warn", ends=ends), now)
+        message = Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends)
+        self.notify(tx, message, now)
 
 
 _CHANGE_TEXTS = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic
+from watchdog.plans.models import name_and_kind
 
 SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 MAX_LINES = 20
@@ -104,7 +105,11 @@ class IncidentNews:
         lines: list[str] = []
         for trip in self.trips[:_MAX_TRIPS]:
             first, *rest = trip.lines
-            plan = [] if trip.plan is None or trip.plan in decided else [f"plan: {trip.plan} ({trip.plan_kind})"]
+            plan = (
+                []
+                if trip.plan is None or trip.plan in decided
+                else [f"plan: {name_and_kind(trip.plan, trip.plan_kind)}"]
+            )
             lines += [first if alone else f"{trip.rule}: {first}", *rest, *plan]
         lines += [f"{trip.rule}: {trip.reason}" for trip in self.trips[_MAX_TRIPS:MAX_LINES]]
         if len(self.trips) > MAX_LINES:

@@ -9,7 +9,7 @@ source ─read→ samples ─add→ head ─evaluate→ KPI values ─judge→ v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from watchdog.pipeline.check_tracker import (
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
-from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.incident_manager import DescribeLeft, IncidentManager, Visibility
 from watchdog.pipeline.incident_news import IncidentNews
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
@@ -67,9 +67,11 @@ class Pipeline:
         automatic_plans: bool = True,
         restore_history: Callable[[Head, Millis], None] | None = None,
         evaluator: Evaluator | None = None,
+        describe_left: DescribeLeft = lambda _: (),
     ) -> None:
         """`automatic_plans=False`: rules are judged, and start no plan. `restore_history` puts samples of the past into the
         store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
+        self._describe_left = describe_left
         self.journal = journal
         self.telemetry = telemetry
         self.store = Head(longest_windows(config))
@@ -113,7 +115,11 @@ class Pipeline:
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
         self.incident_manager = IncidentManager(
-            config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator)
+            config,
+            self.journal,
+            self.telemetry,
+            partial(run_template_query, config, self._evaluator),
+            self._describe_left,
         )
         self._reconcile_targets(now)
         known = {(check.rule, check.level) for check in self._checks}
@@ -411,8 +417,10 @@ class Pipeline:
                 return f"rule {check.rule} cannot be judged: {why}"
         return None
 
-    def resume(self, target: str, who: str, now: Millis) -> None:
+    def resume(self, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
         """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
+
+        `still`: what people have to know of how the target is now, a line each.
 
         One that no file names any more has no rules; its latch opens all the same.
         """
@@ -420,7 +428,7 @@ class Pipeline:
         with self.journal.transaction() as tx:
             tx.machines.save_machines(dict.fromkeys(mine))
             tx.targets.update_target(target, latched=None, latch_why=None, epoch=now)
-            self.incident_manager.record_resumed(tx, target, who, now)
+            self.incident_manager.record_resumed(tx, target, who, now, still)
         machines = self.machines
         for key in mine:
             del machines[key]

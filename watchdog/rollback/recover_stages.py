@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from watchdog.core.model import Message
@@ -82,6 +82,13 @@ class RecoveryRunner:
         except (StepFailedError, StoppedError) as failure:
             return f"stage {name}: {why}; it could not be taken back: {failure}"
         return f"stage {name}: {why}; it was taken back"
+
+
+def find_way_back(journal: Journal, plans: Mapping[str, Halt | Repair], target: str) -> str | None:
+    """Name of the plan whose stages start when a person says resume: that of the run which ended last, if it has any."""
+    ended = journal.runs.find_last_ended(target)
+    plan = None if ended is None or ended.part == "undo" else plans.get(ended.plan)
+    return ended.plan if ended is not None and plan is not None and plan.recover else None
 
 
 def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:

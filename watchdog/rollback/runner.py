@@ -137,7 +137,7 @@ class RollbackRunner:
                 outcome, reason = await undo_runner.run_undo(
                     run, self._context, self._latch_reason(run.target), self._executor
                 )
-                self._end_run(run, None, outcome, reason)
+                await self._finish(run, None, outcome, reason)
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
@@ -147,7 +147,7 @@ class RollbackRunner:
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, status="running")
                 why = await self._recovery(run).recover(plan, executor)
-                self._end_run(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
+                await self._finish(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
                 return
             if run.status == "queued" and not await self._begin_run(run, plan):
                 return
@@ -171,6 +171,10 @@ class RollbackRunner:
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
             outcome, reason = "stopped", f"internal error: {bug!r}"
+        await self._finish(run, plan, outcome, reason)
+
+    async def _finish(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
+        await self._context.look_again(run.target)  # the end of its incident says what is still so
         self._end_run(run, plan, outcome, reason)
 
     def _parse_plan(self, run: PlanRun) -> Halt | Repair:

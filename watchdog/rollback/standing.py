@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -133,17 +133,29 @@ def unseen_changes(traces: Iterable[Trace], why: str) -> list[StandingChange]:
     return _sorted(_standing_change(trace.deciding[0], why) for trace in traces)
 
 
-def describe_standing(standing: Iterable[StandingChange]) -> list[str]:
-    """A line for each way in which something stands: ``off: GLOBAL_TRADING, FEATURE_HMM_V2``."""
-    lines: dict[tuple[str, str | None], list[str]] = {}
+def describe_standing(
+    standing: Iterable[StandingChange], cure: Callable[[StandingChange], str | None] = lambda _: None
+) -> list[str]:
+    """A line for each way in which something stands: ``off: GLOBAL_TRADING, FEATURE_HMM_V2``.
+
+    `cure`: what puts it back, in words that go behind the line.
+    """
+    lines: dict[tuple[str, str | None, str | None], list[str]] = {}
     for one in standing:
-        lines.setdefault((one.how, one.unseen), []).append(one.what)
+        lines.setdefault((one.how, one.unseen, cure(one)), []).append(one.what)
     return [
-        f"{how}: {', '.join(dict.fromkeys(names))}"
-        if unseen is None
-        else f"left {how}, and cannot be looked at: {', '.join(dict.fromkeys(names))} ({unseen})"
-        for (how, unseen), names in lines.items()
+        (f"{how}: " if unseen is None else f"left {how}, and cannot be looked at: ")
+        + ", ".join(dict.fromkeys(names))
+        + ("" if unseen is None else f" ({unseen})")
+        + ("" if back is None else f" — {back}")
+        for (how, unseen, back), names in lines.items()
     ]
+
+
+def cure_by(words: str, steps: Iterable[Action], target: Target | None) -> Callable[[StandingChange], str | None]:
+    """For `describe_standing`: `words` where one of these steps would put it back, else what a person does by hand."""
+    covered = set() if target is None else touched_things(steps, target)
+    return lambda one: words if one.thing in covered else one.by_hand
 
 
 def touched_things(steps: Iterable[Action], target: Target) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from watchdog.core.model import Millis
-from watchdog.core.target import Target
+from watchdog.core.target import Budget, Target
 from watchdog.core.units import format_duration
 
 
@@ -74,7 +74,28 @@ def may_start_plan(
             "cooldown",
             f"the last repair ended {format_duration(now - max(end_times))} ago, cooldown is {format_duration(target.cooldown)}",
         )
-    for budget in target.budget:
-        if sum(now - past.started < budget.per for past in inputs.past_runs) >= budget.runs:
-            return Refused("budget", f"the budget of {budget.text} is used up")
+    for use in budget_uses(target, inputs.past_runs, now):
+        if not use.left:
+            wait = f" for another {format_duration(use.frees - now)}" if use.frees is not None else ""
+            return Refused("budget", f"the budget of {use.budget.text} is used up{wait}")
     return Allowed()
+
+
+class BudgetUse(NamedTuple):
+    budget: Budget
+    left: int
+    """Repairs that rules may start now."""
+    frees: Millis | None
+    """When there is one more; None: all are left."""
+
+
+def budget_uses(target: Target, past_runs: Sequence[PastRun], now: Millis) -> list[BudgetUse]:
+    """What is left of each of the target's budgets: only repairs that rules started count."""
+    found = []
+    for budget in target.budget:
+        starts = sorted(past.started for past in past_runs if past.kind == "repair" and now - past.started < budget.per)
+        left = max(0, budget.runs - len(starts))
+        # Where a smaller budget was set meanwhile, more than one has to be past its time.
+        frees = starts[max(0, len(starts) - budget.runs)] + budget.per if starts else None
+        found.append(BudgetUse(budget, left, frees))
+    return found

@@ -65,9 +65,20 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
         details += [f"incident {target['incident']}{acked}"] if target["incident"] else []
         details += [_describe_plan(target["plan"], status["now"])] if target["plan"] else []
         details += [f"held by {target['held']}"] if target["held"] else []
+        details += target["left"]
         yield StatusRow(
             "target", name, "; ".join(details) or "quiet", "crit" if target["latched"] else "warn" if details else "ok"
         )
+        for one in target["standing"]:
+            lasting = format_duration(status["now"] - one["since"])
+            back = f"; back with: {one['back']}" if one["back"] else ""
+            yield StatusRow(
+                "", "", f"{one['what']}: {one['how']} for {lasting} by {one['plan']} (run {one['run']}){back}"
+            )
+        for budget in target["budget"]:
+            if budget["frees"] is not None:
+                left = f"{budget['left']} left" if budget["left"] else "used up"
+                yield StatusRow("", "", f"budget {budget['text']}: {left} until {format_time(budget['frees'])}")
     for suppression in status["silenced"]:
         until_ok = ", or until it is well" if suppression["until_well"] else ""
         left = format_duration(suppression["until"] - status["now"])

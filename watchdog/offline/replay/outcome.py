@@ -153,9 +153,8 @@ def _retry_time(
     if verdict.code == "cooldown":
         return max(one.ended or 0 for one in past if one.kind == "repair") + known.cooldown
     if verdict.code == "budget":
-        return min(
-            (one.started + budget.per for one in past for budget in known.budget if one.started + budget.per > now),
-            default=None,
+        return max(
+            (use.frees for use in guard.budget_uses(known, past, now) if not use.left and use.frees), default=None
         )
     if verdict.code == "blind":
         return min((one.end for one in trips if one.end is not None and one.end > now), default=None)
