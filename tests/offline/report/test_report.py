@@ -546,3 +546,27 @@ def test_the_command_line_says_what_nobody_could_be_asked(
     assert main(["report", "1", "--config", str(folder)]) == 0
 
     assert "- What the watchdog did not write down: none runs." in capsys.readouterr().out
+
+
+def test_a_token_that_is_not_in_the_environment_changes_no_number(
+    journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (folder / "watchdog.yaml").open("a") as main_file:
+        main_file.write('channels: {chat: {type: slack, token: "${CHAT_TOKEN}", channel: C0123456}}\n')
+    rules = _RULES.replace("baseline: 5%", "baseline: 95%").replace("above: 15%", "below: 70%")
+    (folder / "rules" / "r.yaml").write_text(rules)
+    open_incident(journal)
+    samples = [(T + i * S, 0.599 if 10 <= i < 50 else 0.95) for i in range(-60, 61)]
+    (folder / "past.csv").write_text("t,rate_now\n" + "".join(f"{t},{value}\n" for t, value in samples))
+
+    def kpi_row() -> str:
+        assert main(["report", "1", "--config", str(folder), "--history", str(folder / "past.csv")]) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| rate |"))
+
+    monkeypatch.setattr("time.time_ns", lambda: (T + 60 * S) * 1_000_000)
+    monkeypatch.setenv("CHAT_TOKEN", "xoxb-12345678")
+    with_token = kpi_row()
+    monkeypatch.delenv("CHAT_TOKEN")
+
+    assert with_token.startswith("| rate | 95 % | 95 % | 59.9 % | 95 % |")
+    assert kpi_row()[:40] == with_token[:40]

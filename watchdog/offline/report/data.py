@@ -236,7 +236,10 @@ def _list_epochs(journal: Journal, incident: Incident) -> list[Millis]:
 def _baseline_at(name: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
     """The baseline that was in force at `t`; without one, why nobody knows it: "" where the KPI has none."""
     if kpi.baseline is None or not kpi.has_dynamic_baseline:
-        return kpi.pinned_baseline(), ""
+        try:
+            return kpi.pinned_baseline(), ""
+        except ValueError as error:  # of files with mistakes what can be read is told
+            return None, str(error)
     digest = expression_digest(kpi)
     if isinstance(kpi.baseline, Learn):
         points = [point for point in journal.baselines.list_points(name, digest) if point[0] <= t]
