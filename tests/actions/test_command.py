@@ -111,7 +111,9 @@ def test_a_command_over_its_time_may_have_happened(tmp_path: Path) -> None:
     assert caught.value.may_have_happened
 
 
-@pytest.mark.parametrize("fields", [{}, {"run": []}, {"run": "echo x"}, {"run": ["x"], "check": []}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"run": []}, {"run": "echo x"}, {"run": ["x"], "check": []}, {"run": ["x"], "leaves": "x is off"}]
+)
 def test_a_step_without_a_program_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         make_action(do="command", **fields)

@@ -288,6 +288,7 @@ def test_a_bad_secret_is_said_before_anything_is_done(
         ({"user": "me"}, "needs a token_file"),
         ({"body": {"x": float("nan")}}, "no JSON"),
         ({"method": "TRACE"}, "Input should be"),
+        ({"leaves": "trading is stopped"}, "leaves needs a check"),
     ],
 )
 def test_what_can_never_work_is_refused_at_load(fields: dict[str, Any], why: str) -> None:

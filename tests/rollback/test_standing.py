@@ -265,6 +265,17 @@ def test_what_was_done_where_the_target_is_no_longer_is_not_its_own(harness: Rol
     assert one.what == "TRADING"
 
 
+def test_what_was_done_to_a_bot_under_another_name_is_still_so(harness: RollbackHarness) -> None:
+    halt_bot(harness)
+    place = Target(repo=str(harness.folder / "bot"))
+    with harness.journal.transaction():  # as a target's run keeps it
+        harness.journal.execute("UPDATE run SET place = ?", place.location())
+
+    (one,) = find_standing(harness.journal, "renamed", place, DirectExecutor())
+
+    assert (one.how, one.what) == ("off", "TRADING")
+
+
 def test_what_an_undo_has_put_back_stands_no_more(harness: RollbackHarness) -> None:
     number = harness.queue_run()
     harness.run_to_end(number)

@@ -423,5 +423,6 @@ def test_who_is_honest_is_understood(tmp_path: Path) -> None:
         assert flag.state(captured) == "before"
         flag.apply(captured, "k")
         assert flag.state(captured) == "after"
+        assert list(flag.lasting_states(captured)) == ["after"]
     finally:
         executor.close()

@@ -55,8 +55,6 @@ _ROUND_INTERVAL = 1.0
 _CLOCK_JUMP = 30_000
 """ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
-_MAX_RESUME_WAIT = 4.0
-"""s that the answer to a `resume` waits for a look at the target: who asked waits for 15."""
 
 
 def wall_clock() -> Millis:
@@ -126,8 +124,6 @@ class Daemon:
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
-        self._resumes: dict[int, float] = {}
-        """Requests to resume that wait for a look at the target, and since when."""
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing_changes)
         self._reloader = Reloader(
             path,
@@ -319,7 +315,7 @@ class Daemon:
             for request in self.journal.requests.list_unanswered():
                 if request.kind == SAVE_HISTORY:
                     self._history_saver.answer_soon(request)
-                elif request.kind != "resume" or await self._has_looked_for(request):
+                elif await self._may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -346,15 +342,11 @@ class Daemon:
     def _standing_changes(self, target: str) -> list[StandingChange]:
         return self._standing.changes(target, self.config.targets.get(target))
 
-    async def _has_looked_for(self, request: Request) -> bool:
-        """Who resumes is told what is still off: the answer waits for a look, and no judging does. At the next tick it is there."""
-        target, now = str(request.args.get("target") or ""), time.monotonic()
-        since = self._resumes.setdefault(request.id, now)
-        if self._standing.is_fresh(target) or now - since > _MAX_RESUME_WAIT:
-            del self._resumes[request.id]
+    async def _may_answer(self, request: Request) -> bool:
+        if request.kind != "resume":
             return True
-        await self._standing.look({target: self.config.targets.get(target)}, patience=0)
-        return False
+        target = str(request.args.get("target") or "")
+        return await self._standing.has_looked_for(request.id, target, self.config.targets.get(target))
 
     async def _inspect_targets(self) -> None:
         try:
@@ -413,12 +405,16 @@ class Daemon:
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
         async def look_again(target: str) -> None:
-            self._standing.note_acted(target)
+            self._standing.forget(target)
             await self._standing.look({target: self.config.targets.get(target)})
 
         def close_incident(run: PlanRun) -> bool:
             self.outbox.notify_pending()
             return self.pipeline.close_incident_of(run, wall_clock())
+
+        def run_ended(target: str) -> None:
+            self._inspector.note_run_ended(target)
+            self._standing.forget(target)
 
         def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
@@ -439,7 +435,7 @@ class Daemon:
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
-            run_ended=self._inspector.note_run_ended,
+            run_ended=run_ended,
             look_again=look_again,
             close_if_over=close_incident,
             rule_machine_configs=lambda target, names: machine_configs_of_rules(

@@ -24,11 +24,14 @@ _PATIENCE = 0.5
 """s that whoever asks waits for a look, and only for one that began just now: a bot's folder may hang."""
 
 
+_REQUEST_PATIENCE = 4.0
+"""s that the answer to a `resume` waits for a look: who asked waits for 15."""
+
+
 class _Seen(NamedTuple):
     changes: list[StandingChange]
-    began: float
     at: float
-    """Of the clock: when that look began, and ended."""
+    """Of the clock: when that look ended."""
 
 
 class StandingWatch:
@@ -51,8 +54,10 @@ class StandingWatch:
         self._seen: dict[str, _Seen] = {}
         self._looks: dict[str, tuple[asyncio.Task[None], float]] = {}
         """Those under way, and since when."""
-        self._acted: dict[str, float] = {}
-        """When plans have acted last: a look that began before says nothing of it."""
+        self._requests: dict[int, float] = {}
+        """Those that wait for a look, and since when."""
+        self._outdated: set[str] = set()
+        """Of which a look is under way that began ahead of a change."""
 
     async def look(self, targets: Mapping[str, Target | None], patience: float = _PATIENCE) -> None:
         """Looks at those that were not looked at just now; comes back when that is done, or after `patience` seconds.
@@ -71,22 +76,35 @@ class StandingWatch:
         if young:
             await asyncio.wait(young, timeout=patience)
 
-    def note_acted(self, name: str) -> None:
-        """A plan has acted on it: what was seen of it until now no longer counts."""
-        self._acted[name] = self._clock()
+    def forget(self, name: str) -> None:
+        """Something has changed there: what was seen ahead of it says nothing any more."""
+        self._seen.pop(name, None)
+        if name in self._looks:
+            self._outdated.add(name)
 
     def is_fresh(self, name: str) -> bool:
         """Whether a look has ended just now, in whatever way."""
-        seen = self._last_look(name)
+        seen = self._seen.get(name)
         return seen is not None and self._clock() - seen.at < _FRESH
 
-    def _last_look(self, name: str) -> _Seen | None:
-        seen = self._seen.get(name)
-        return seen if seen is not None and seen.began >= self._acted.get(name, seen.began) else None
+    async def has_looked_for(self, request: int, name: str, target: Target | None) -> bool:
+        """Who resumes is told what still is off: True once that was looked at after the request, or takes too long.
+
+        Asked again and again; nobody waits meanwhile.
+        """
+        now = self._clock()
+        if request not in self._requests:
+            self._requests[request] = now
+            self.forget(name)
+        if self.is_fresh(name) or now - self._requests[request] > _REQUEST_PATIENCE:
+            del self._requests[request]
+            return True
+        await self.look({name: target}, patience=0)
+        return False
 
     def changes(self, name: str, target: Target | None) -> list[StandingChange]:
         """What was seen last. When that is long ago, the look that was asked for hangs: all that may stand."""
-        seen = self._last_look(name)
+        seen = self._seen.get(name)
         if seen is not None and self._clock() - seen.at < _FRESH + self._timeout:
             return seen.changes
         return unseen_changes(list_traces(self._journal, name, target), "there is no answer yet")
@@ -102,24 +120,28 @@ class StandingWatch:
         self._offload.close()
 
     async def _look(self, name: str, target: Target | None) -> None:
-        began = self._clock()
         call_deadline.set(time.monotonic() + self._timeout)
         try:
             found = await self._offload(
                 name, self._timeout + 1, find_standing, self._journal, name, target, self._executor
             )
-            self._seen[name] = _Seen(found, began, self._clock())
+            self._keep(name, found)
         except (DeadlineExceededError, StillBusyError):
             why = f"no answer within {self._timeout:g} s"
-            found = unseen_changes(list_traces(self._journal, name, target), why)
-            self._seen[name] = _Seen(found, began, self._clock())
+            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
         except (JournalError, JournalUnavailableError) as error:  # whoever asks reads it, too, and says so
             log.debug("%s: what stands cannot be told: %s", name, error)
         except Exception as bug:
             log.exception("%s: looking at what stands", name)
-            found = unseen_changes(list_traces(self._journal, name, target), f"internal error: {bug!r}")
-            self._seen[name] = _Seen(found, began, self._clock())
+            why = f"internal error: {bug!r}"
+            self._keep(name, unseen_changes(list_traces(self._journal, name, target), why))
         finally:
             del self._looks[name]
-        if began < self._acted.get(name, began):
+            is_outdated = name in self._outdated
+            self._outdated.discard(name)
+        if is_outdated:  # who waits for this one is to have what is so after the change
             await self.look({name: target}, patience=self._timeout + 1)
+
+    def _keep(self, name: str, found: list[StandingChange]) -> None:
+        if name not in self._outdated:
+            self._seen[name] = _Seen(found, self._clock())

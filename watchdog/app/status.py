@@ -12,10 +12,12 @@ from watchdog.core.target import Target
 from watchdog.core.units import format_value
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
+from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.recover_stages import find_way_back
 from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
 from watchdog.rules import BaselineState, unit_mismatch
+from watchdog.rules.guard import budget_uses
 
 
 def build_status(
@@ -116,6 +118,7 @@ def targets_to_show(config: Config, journal: Journal) -> dict[str, Target | None
 def _target_status(
     config: Config, pipeline: Pipeline, journal: Journal, name: str, now: Millis, standing: Sequence[StandingChange]
 ) -> dict[str, object]:
+    target = config.targets.get(name)
     state, incident = journal.targets.get_state(name, now), journal.incidents.find_open(name)
     at_work = journal.runs.list_unfinished(name)
     plan: dict[str, object] | None = None
@@ -138,7 +141,7 @@ def _target_status(
         "standing": _standing_status(config, journal, name, at_work, standing),
         "budget": [
             {"text": use.budget.text, "left": use.left, "frees": use.frees}
-            for use in pipeline.incident_manager.budget_uses(name, now)
+            for use in ([] if target is None else budget_uses(target, list_past_runs(journal, name, target, now), now))
         ],
     }
 

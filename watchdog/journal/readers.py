@@ -92,8 +92,11 @@ class RunReader(Protocol):
 
     def list_for_incident(self, incident: int) -> list[PlanRun]: ...
 
-    def list_that_acted(self, target: str) -> list[PlanRun]:
-        """Runs of plans that changed something of the target, or may have; oldest first."""
+    def list_that_acted(self, target: str, place: str | None = None) -> list[PlanRun]:
+        """Runs of plans that changed something of the target, or may have; oldest first.
+
+        `place`: where it is; what was done there under another name counts, too.
+        """
 
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         """Runs that rules started (people's are no budget's business) and that ended or began after `since`.

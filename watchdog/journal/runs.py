@@ -151,11 +151,11 @@ class SqlRunReader(SqlRepository):
         sql = f"SELECT {_RUN_COLUMNS} FROM run WHERE incident = ? ORDER BY id"  # noqa: S608 – our own column list
         return [_run_from_row(row) for row in self._sql.query(sql, incident)]
 
-    def list_that_acted(self, target: str) -> list[PlanRun]:
-        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND part != 'undo'
+    def list_that_acted(self, target: str, place: str | None = None) -> list[PlanRun]:
+        sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE (target = ? OR place = ?) AND part != 'undo'
             AND EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.before IS NOT NULL AND status != 'skipped')
             ORDER BY id"""  # noqa: S608 – our own column list
-        return [_run_from_row(row) for row in self._sql.query(sql, target)]
+        return [_run_from_row(row) for row in self._sql.query(sql, target, place)]
 
     def list_recent_automatic(self, target: str, since: Millis) -> list[PlanRun]:
         sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND by LIKE 'rule %' AND (queued >= ? OR ended >= ?)

@@ -26,6 +26,7 @@ from watchdog.journal.topics import (
 )
 from watchdog.pipeline.incident_messages import closing_message, incident_title
 from watchdog.pipeline.incident_news import SEVERITY_RANK, Departure, IncidentNews, PlanDecision, Recovery, Trip
+from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.plans.descriptions import describe_start
 from watchdog.plans.models import Repair, name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
@@ -388,23 +389,9 @@ class IncidentManager:
             has_fresh_data=has_fresh_data,
             last_external_change=state.unsettled,
             halt_ran=any(run.kind == "halt" for run in self._journal.runs.list_for_incident(incident)),
-            past_runs=self._past_runs(target, now),
+            past_runs=list_past_runs(self._journal, target, self._config.targets[target], now),
         )
         return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
-
-    def budget_uses(self, target: str, now: Millis) -> list[guard.BudgetUse]:
-        """What is left of a target's budgets; none of one that is no longer configured."""
-        known = self._config.targets.get(target)
-        return [] if known is None else guard.budget_uses(known, self._past_runs(target, now), now)
-
-    def _past_runs(self, target: str, now: Millis) -> list[guard.PastRun]:
-        """Of rules, as far back as anything counts."""
-        known = self._config.targets[target]
-        since = now - max([known.cooldown, *(budget.per for budget in known.budget)])
-        return [
-            guard.PastRun(run.kind, run.queued, run.ended, run.incident)
-            for run in self._journal.runs.list_recent_automatic(target, since)
-        ]
 
     def queue_run(
         self,

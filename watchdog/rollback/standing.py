@@ -86,7 +86,7 @@ def find_standing(
 def list_traces(journal: Journal, name: str, target: Target | None) -> list[Trace]:
     """What plans have done to it that may still be so, by the journal alone: for `look_at_traces`. Looks at nothing."""
     traces: dict[str, list[Touch]] = {}
-    for run in journal.runs.list_that_acted(name):
+    for run in journal.runs.list_that_acted(name, None if target is None else target.location()):
         for touch in _touches_of(run, journal.runs.list_steps(run.id), target):
             trace = traces.setdefault(touch.change.thing, [])
             if touch.leaves_nothing:
@@ -153,7 +153,7 @@ def describe_standing(
 
 
 def cure_by(words: str, steps: Iterable[Action], target: Target | None) -> Callable[[StandingChange], str | None]:
-    """For `describe_standing`: `words` where one of these steps would put it back, else what a person does by hand."""
+    """What puts it back: `words` where one of these steps would put it back, else what a person does by hand."""
     covered = set() if target is None else touched_things(steps, target)
     return lambda one: words if one.thing in covered else one.by_hand
 
