@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,8 @@ def test_the_first_message_of_an_incident_says_where_the_rest_stands_and_the_oth
     rows = harness.journal.query(
         "SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%tripped' ORDER BY id"
     )
-    assert ["incident 1: trading-watchdog incidents 1" in row["lines"] for row in rows] == [True] + [False] * (
-        len(rows) - 1
-    )
+    head = f"incident 1 on {socket.gethostname()}: trading-watchdog incidents 1"
+    assert [head in row["lines"] for row in rows] == [True] + [False] * (len(rows) - 1)
     assert len(rows) > 1
 
 

@@ -370,6 +370,33 @@ def test_when_it_goes_on_refusing_it_is_told_again_after_a_quarter_of_an_hour(
     assert len(telegram.sent) == 2
 
 
+def test_whoever_heard_that_a_channel_does_not_deliver_hears_that_it_does_again(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    slack, telegram = FakeChannel(NotifyError("invalid token", permanent=True)), FakeChannel()
+    post = make_outbox(slack=slack, telegram=telegram)
+    for title in ("one", "two", "three"):
+        post.post_message(title, "slack")
+        post.drain()
+
+    assert slack.titles == ["one", "two", "three"]
+    assert telegram.titles == ["channel slack does not deliver", "channel slack delivers again"]
+    assert post.journal.messages.list_open_topics() == []
+
+
+def test_an_end_is_shown_in_the_channel_of_those_who_heard_of_the_beginning(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    post = make_outbox(chat=FakeChannel(), desk=FakeChannel())
+    with post.journal.transaction() as tx:
+        tx.messages.enqueue(Message("warn", "bad", opens=("it",)), ["chat"], post.clock.now)
+        tx.messages.enqueue(Message("info", "over", ends=("it",)), ["chat", "desk"], post.clock.now)
+    post.drain()
+
+    assert [(one.title, one.broadcast) for one in post.outbox.channels["chat"].sent] == [("bad", False), ("over", True)]
+    assert [(one.title, one.broadcast) for one in post.outbox.channels["desk"].sent] == [("over", False)]
+
+
 def test_the_only_channel_that_refuses_is_told_of_in_the_log(
     make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -99,6 +99,14 @@ def test_a_layout_that_slack_objects_to_does_not_lose_the_message(way: object, s
     assert "Drawdown" in sent["text"]
 
 
+def test_the_end_of_what_the_channel_was_told_is_shown_in_the_channel(slack_server: FakeSlack) -> None:
+    channel = make_bot_channel(slack_server)
+    for broadcast in (False, True):
+        channel.send(Message("info", "over", incident=7, broadcast=broadcast, thread="1.1"))
+
+    assert [sent["reply_broadcast"] for sent in slack_server.messages] == [False, True]
+
+
 def test_a_webhook_gets_the_same_message_and_knows_no_thread(slack_server: FakeSlack) -> None:
     assert make_webhook_channel(slack_server).send(MESSAGE) is None
 

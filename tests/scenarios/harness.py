@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.actions import GitRepo
-from tests.support.pipeline_harness import START, PipelineHarness
+from tests.support.pipeline_harness import MAIN_YAML, SECOND, START, PipelineHarness
 from watchdog.app.deploy_watch import DeployWatch, inspect_target
 from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Millis
@@ -71,6 +71,7 @@ class ScenarioHarness(PipelineHarness):
         target: str = "",
         now: Millis = START,
         replacement: tuple[str, str] = ("", ""),
+        main: str = MAIN_YAML,
     ) -> None:
         """What is said is added to RULES_TEMPLATE; `replacement`: one line of it, and what it becomes."""
         self.repo = GitRepo(folder / "bot")
@@ -87,7 +88,7 @@ class ScenarioHarness(PipelineHarness):
             repo=self.repo.path, levels=levels, rules=rules, kpis=kpis, plans=plans, target=target
         )
         assert replacement[0] in text
-        super().__init__(folder, text.replace(*replacement) if replacement[0] else text, now=now)
+        super().__init__(folder, text.replace(*replacement) if replacement[0] else text, main, now=now)
         self.loop = asyncio.new_event_loop()
         self.on_each_second: Callable[[], None] = lambda: None
         """What other people do, each second."""
@@ -103,16 +104,22 @@ class ScenarioHarness(PipelineHarness):
         for target in self.config.targets:
             self.rollback.start_target(target)
 
-    def close(self) -> None:
-        async def stop() -> None:
-            stopping = asyncio.ensure_future(self.rollback.stop())
-            while not stopping.done():
-                self.rollback.wake()
-                await asyncio.sleep(0)
+    async def _stop(self) -> None:
+        stopping = asyncio.ensure_future(self.rollback.stop())
+        while not stopping.done():
+            self.rollback.wake()
+            await asyncio.sleep(0)
 
-        self.loop.run_until_complete(stop())
+    def close(self) -> None:
+        self.loop.run_until_complete(self._stop())
         self.loop.close()
         self.journal.close()
+
+    def restart(self, downtime: Millis = SECOND) -> None:
+        """The rollback stops at its next boundary, and all of it is begun anew."""
+        self.loop.run_until_complete(self._stop())
+        super().restart(downtime)
+        self.loop.run_until_complete(self._start())
 
     # the bot
 

@@ -106,8 +106,8 @@ class PipelineHarness:
         self.now += downtime
         self.open()
 
-    def reload(self, rules: str) -> None:
-        self.write_config(rules)
+    def reload(self, rules: str, main: str = MAIN_YAML) -> None:
+        self.write_config(rules, main)
         self.pipeline.apply_config(self.config, self.now)
 
     def round(self, **values: float) -> None:

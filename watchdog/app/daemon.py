@@ -15,10 +15,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.ended_topics import tell_ended
 from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
+from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
@@ -31,19 +33,16 @@ from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
-from watchdog.journal import open_journal
+from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import SAVE_HISTORY, Request
 from watchdog.journal.runs import PlanRun
-from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of
 from watchdog.notifiers.outbox import OutboxSender
-from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.rollback.standing import StandingChange
-from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
@@ -168,7 +167,7 @@ class Daemon:
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
-        self._tell_what_has_ended()
+        tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(self.config.sources)
         now = datetime.now(UTC)
         self._scheduler.add_job(
@@ -309,7 +308,7 @@ class Daemon:
         try:
             if not self._broker_end_told and (why := launch.describe_problem()) is not None:
                 self._broker_end_told = True
-                self._notify(Message("crit", why, opens=(BROKER,)))
+                self._notify(Message("crit", why, opens=(topics.BROKER,)))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
@@ -356,17 +355,6 @@ class Daemon:
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
-    def _tell_what_has_ended(self) -> None:
-        """What is over by a start or a reload, and what people were told of before."""
-        over = {CONFIGURATION: "the files are in force again"} if not self._reloader.problems else {}
-        if launch.describe_problem() is None:
-            over[BROKER] = "what acts as root is there again"
-        for topic in self.journal.messages.list_open_topics():
-            if (channel := channel_of(topic)) is not None and channel not in self.config.channels:
-                over[topic] = f"channel {channel}, which did not deliver, is no longer configured"
-            if topic in over:
-                self._notify(Message("info", over[topic], ends=(topic,)))
-
     # ─ reload ─
 
     def reload(self) -> None:
@@ -378,7 +366,7 @@ class Daemon:
         self.config = config
         self.pipeline.apply_config(config, wall_clock())
         self.outbox.channels = config.channels
-        self._tell_what_has_ended()
+        tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
@@ -392,21 +380,10 @@ class Daemon:
     # ─ what the rollback needs of the rest ─
 
     def _rollback_context(self) -> RollbackContext:
-        def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            if plan not in self.config.plans or target not in self.config.targets:
-                return False
-            with self.journal.transaction() as tx:
-                self.pipeline.incident_manager.queue_run(tx, target, plan, by, wall_clock(), incident=incident)
-            return True
-
         def notify(message: Message) -> None:
             with self.journal.transaction() as tx:
                 self.pipeline.incident_manager.notify(tx, message, wall_clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
-
-        async def look_again(target: str) -> None:
-            self._standing.forget(target)
-            await self._standing.look({target: self.config.targets.get(target)})
 
         def close_incident(run: PlanRun) -> bool:
             self.outbox.notify_pending()
@@ -416,35 +393,15 @@ class Daemon:
             self._inspector.note_run_ended(target)
             self._standing.forget(target)
 
-        def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            return machine_configs_of_trips(self.config.checks, self.journal.incidents.list_trips(incident), target)
-
-        def still_needed(run: PlanRun) -> bool | None:
-            if run.incident is None or not run.by.startswith("rule "):
-                return True
-            return self.pipeline.still_firing(tripped_configs(run.incident, run.target))
-
-        return RollbackContext(
-            journal=self.journal,
-            telemetry=self.telemetry,
-            clock=wall_clock,
+        return make_rollback_context(
+            self.pipeline,
+            wall_clock,
             offload=self._acting,
             executor=self._executor,
-            incident_machine_configs=tripped_configs,
-            evidence=self.pipeline.gather_evidence,
-            still_needed=still_needed,
-            queue_halt=queue_halt,
             notify=notify,
             run_ended=run_ended,
-            look_again=look_again,
+            look_again=lambda target: self._standing.look_again(target, self.config.targets.get(target)),
             close_if_over=close_incident,
-            rule_machine_configs=lambda target, names: machine_configs_of_rules(
-                self.config.checks, self.pipeline.machines, target, names
-            ),
-            mute_rules=self.pipeline.mute_rules,
-            hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),
-            backup_folder=self.config.state / "backups",
-            tripped_since=lambda target, since: tripped_since(self.config.rules, self.pipeline.machines, target, since),
         )
 
     def _status_threadsafe(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,9 @@ class JournalHealth:
         self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
         self._outage = JournalOutage()
         self._alarm_task: asyncio.Task[None] | None = None
+        self._alarm_file = lock.folder / "journal.alarm"
+        """There from an alarm to its end, which the journal may not take; where the disk takes nothing, nor does it take this."""
+        self._alarm_raised = self._alarm_file.exists()
         # What is full from the start is told of as well, and what an earlier process has told of and is not full any more.
         self._had_room = DISK not in journal.messages.list_open_topics()
 
@@ -44,9 +48,12 @@ class JournalHealth:
             self._check_disk_space()
             if heartbeat_error is not None:
                 self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
-            elif self._outage.record_success():
+            elif self._outage.record_success() or self._alarm_raised:
                 lines = ("what was wanted meanwhile is done now",)
                 self._notify(Message("warn", "the journal can be written again", lines, filter_severity="crit"))
+                self._alarm_raised = False
+                with contextlib.suppress(OSError):
+                    self._alarm_file.unlink(missing_ok=True)
         except JournalError as error:
             log.critical("%s", error)
             if self._lock.is_held():
@@ -98,6 +105,9 @@ class JournalHealth:
         self._had_room = reserve.exists
 
     def _alarm(self, title: str, line: str) -> None:
+        self._alarm_raised = True
+        with contextlib.suppress(OSError):
+            self._alarm_file.touch(0o600)
         self._alarm_task = asyncio.get_running_loop().create_task(
             self._outbox.send_unjournaled(Message("crit", title, (line,))), name="cry"
         )

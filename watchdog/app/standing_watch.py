@@ -82,6 +82,11 @@ class StandingWatch:
         if name in self._looks:
             self._outdated.add(name)
 
+    async def look_again(self, name: str, target: Target | None) -> None:
+        """What is there after a change; waits a moment for it."""
+        self.forget(name)
+        await self.look({name: target})
+
     def is_fresh(self, name: str) -> bool:
         """Whether a look has ended just now, in whatever way."""
         seen = self._seen.get(name)

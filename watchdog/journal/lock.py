@@ -30,6 +30,7 @@ class StateLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / "lock"
         self._fd: int | None = None
         self.last_heartbeat: Millis | None = None

@@ -7,7 +7,7 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 
 from watchdog import rules
 from watchdog.config import Config
@@ -57,6 +57,12 @@ class CheckTracker:
 
     def label_sets(self) -> list[Labels]:
         return [key.labels for key in self.machine_keys]
+
+    def judge(self, reading: Reading, now: Millis) -> Iterator[Verdict]:
+        """One verdict for each label set. When the last one is forgotten on the way, the rule stands for itself again."""
+        yield from rules.judge(self.check, reading, now, self.label_sets())
+        if not self.machine_keys:
+            yield from rules.judge(self.check, reading, now)
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
         """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from watchdog.core.model import Message, Millis
-from watchdog.journal.topics import source_topic
+from watchdog.journal.topics import source_of, source_topic
 from watchdog.sources.series_limits import Cut
 
 WHOLE_AFTER: Millis = 300_000
@@ -15,8 +15,9 @@ WHOLE_AFTER: Millis = 300_000
 class CutReports:
     """Of all sources."""
 
-    def __init__(self, told: Collection[str] = (), now: Millis = 0) -> None:
-        """`told`: sources that people were told of by an earlier process; whole once they have been so for long from `now` on."""
+    def __init__(self, open_topics: Collection[str] = (), now: Millis = 0) -> None:
+        """`open_topics`: what an earlier process has told. What was cut is whole once it has been so for long from `now` on."""
+        told = [source for topic in open_topics if (source := source_of(topic)) is not None]
         self._last_cut: dict[str, Millis] = dict.fromkeys(told, now)
         self._texts: dict[str, str] = {}
         """What is left out by the last read; without those of which nothing is."""

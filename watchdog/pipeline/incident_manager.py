@@ -5,36 +5,37 @@ Everything here happens inside the caller's one transaction.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.model import Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import (
     BLIND,
-    approval_topic,
-    incident_topic,
     latch_topic,
     plan_topic,
     refusal_topic,
 )
-from watchdog.pipeline.incident_messages import closing_message, incident_title
-from watchdog.pipeline.incident_news import SEVERITY_RANK, Departure, IncidentNews, PlanDecision, Recovery, Trip
+from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
+from watchdog.pipeline.incident_news import (
+    IncidentNews,
+    PlanDecision,
+    Recovery,
+    Trip,
+    describe_decision,
+    describe_departure,
+)
+from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.past_runs import list_past_runs
-from watchdog.plans.descriptions import describe_start
-from watchdog.plans.models import Repair, name_and_kind, serialize_plan
+from watchdog.plans.models import name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, Transition
-
-LOG_CHANNEL = "log"
-"""Channel that always exists: without any other, messages go to the log."""
 
 
 class Visibility(NamedTuple):
@@ -42,10 +43,6 @@ class Visibility(NamedTuple):
     """When this daemon began to see."""
     blind_reason: str | None
     """Why the target cannot be seen at the moment."""
-
-
-DescribeLeft = Callable[[incidents.Incident], Sequence[str]]
-"""What still is as the plans of an incident have left it, a line each; it has been looked at."""
 
 
 class IncidentManager:
@@ -63,6 +60,7 @@ class IncidentManager:
         self._query = query
         self._describe_left = describe_left
         self._config = config
+        self._messenger = Messenger(config, journal)
         self._journal = journal
         self._telemetry = telemetry
         self._reported_refusals: dict[tuple[int, str], str] = {}
@@ -78,50 +76,16 @@ class IncidentManager:
         return set(self._journal.incidents.list_targets_with_open_incident())
 
     def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
-        """To every channel of the message that wants messages of this severity, and to all who were told of what it ends."""
-        wanted: list[str] = []
-        if not message.ends or message.filter_severity is not None:
-            level = max(message.severity, message.filter_severity or message.severity, key=SEVERITY_RANK.__getitem__)
-            wanted = self._channels_for(level, message.channels)
-        self._enqueue(tx, message, [*wanted, *self._channels_told(message.ends)], now)
-        tx.messages.forget_topics(message.ends)
-
-    def _enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
-        """What begins a thread says where it is."""
-        for channel in dict.fromkeys(channels):
-            head = message
-            if self._journal.messages.begins_thread(channel, message.incident):
-                number, host = message.incident, socket.gethostname()
-                where = (
-                    f"on {host}"
-                    if number is None
-                    else f"incident {number} on {host}: trading-watchdog incidents {number}"
-                )
-                head = replace(message, lines=(*message.lines, where))
-            tx.messages.enqueue(head, [channel], now)
-
-    def _channels_told(self, topics: Collection[str]) -> list[str]:
-        """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
-        told = self._journal.messages.list_told(topics) if topics else set()
-        known = [LOG_CHANNEL, *self._config.channels]
-        return known[1:] if told.difference(known) else [channel for channel in known if channel in told]
-
-    def _channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
-        known = self._config.channels
-        chosen = [name for name in (known if channels is None else channels) if name in known]
-        return (
-            [name for name in chosen if SEVERITY_RANK[known[name].from_] <= SEVERITY_RANK[severity]]
-            if known
-            else [LOG_CHANNEL]
-        )
+        """See `Messenger.notify`."""
+        self._messenger.notify(tx, message, now)
 
     def record_changes(
         self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
-    ) -> dict[str, IncidentNews]:
+    ) -> defaultdict[str, IncidentNews]:
         """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
         `close_if_resolved` does."""
         gone: dict[str, list[tuple[Check, Transition, Verdict]]] = {}
-        news: dict[str, IncidentNews] = {check.target: IncidentNews() for check, _, _ in changes}
+        news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
         for check, change, verdict in sorted(
@@ -151,17 +115,9 @@ class IncidentManager:
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
         for rule, changes_of_rule in gone.items():
-            news[changes_of_rule[0][0].target].departures.append(self._describe_departure(rule, changes_of_rule))
+            departure = describe_departure(rule, self._config.rules[rule].notify, changes_of_rule)
+            news[changes_of_rule[0][0].target].departures.append(departure)
         return news
-
-    def _describe_departure(self, rule: str, changes: Sequence[tuple[Check, Transition, Verdict]]) -> Departure:
-        fired = [check.level for check, change, _ in changes if change.machine.is_firing]
-        lines = [
-            f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
-            for description, (lasting, firing) in _gone_by_labels(changes).items()
-        ]
-        level: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
-        return Departure(rule, level, self._config.rules[rule].notify, tuple(lines[:20]))
 
     def _record_trip(
         self,
@@ -258,7 +214,7 @@ class IncidentManager:
             )
             if isinstance(verdict, Allowed):
                 self._reported_refusals.pop((incident.id, check.plan), None)
-                news.decisions.append(self.describe_start(target, check.plan, level))
+                news.decisions.append(self._describe_start(target, check.plan, level))
                 self.queue_run(tx, target, check.plan, f"rule {check.rule}", now, incident=incident.id, level=level)
                 self._rename(tx, target)
                 affected.add(target)
@@ -280,61 +236,15 @@ class IncidentManager:
 
     def notify_start(self, tx: Transaction, target: str, plan: str, level: int, who: str, now: Millis) -> None:
         """A person wants a plan, which is about to be queued: people hear who, and what it does first."""
-        decision = self.describe_start(target, plan, level, approved=True)
+        decision = self._describe_start(target, plan, level, approved=True)
         decision = decision._replace(lines=(who, *decision.lines))
-        self.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
+        self._messenger.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
 
-    def describe_start(self, target: str, plan: str, level: int, *, approved: bool = False) -> PlanDecision:
-        """What people hear of a plan that is about to be queued: what it does first."""
-        known = self._config.plans[plan]
-        severity: Severity = "warn" if isinstance(known, Repair) else "crit"
-        mode = known.mode if isinstance(known, Repair) else "auto"
-        mode = "auto" if approved and mode == "approve" else mode
+    def _describe_start(self, target: str, plan: str, level: int, *, approved: bool = False) -> PlanDecision:
         at_work = self._journal.runs.list_unfinished(target)
-        what = f"{plan} starts"
-        if mode != "auto":  # it asks people by itself, or says what it would do
-            what = f"{plan} {'asks for approval' if mode == 'approve' else 'is rehearsed (dry-run)'}"
-        elif at_work and isinstance(known, Repair):
-            what = f"{plan} waits for the end of {at_work[0].plan}"
-        first = describe_start(plan, known, level, self._config.targets[target])
-        return PlanDecision(
-            plan,
-            severity,
-            what,
-            False,
-            (first.removeprefix(f"{plan}: "),),
-            audience="warn" if mode == "auto" else None,
-            opens=(plan_topic(target, plan),),
-            ends=(refusal_topic(target, plan),),
-        )
-
-    def tell_news(self, tx: Transaction, target: str, news: IncidentNews, now: Millis) -> None:
-        """One message a channel, with what that channel hears."""
-        incident = self._journal.incidents.find_open(target)
-        told = set() if incident is None else set(self._channels_told([incident_topic(incident.id)]))
-        parts: dict[str, IncidentNews] = {}
-        for trip in news.trips:
-            knows = set() if trip.told_by is None else set(self._channels_told([trip.told_by]))
-            for channel in self._channels_for(trip.level, trip.channels):
-                if channel not in knows:
-                    parts.setdefault(channel, IncidentNews()).trips.append(trip)
-        tripped = list(parts)
-        for decision in news.decisions:
-            audience = [] if decision.audience is None else self._channels_for(decision.audience, None)
-            for channel in dict.fromkeys([*tripped, *audience, *self._channels_told(decision.ends)]):
-                parts.setdefault(channel, IncidentNews()).decisions.append(decision)
-        for recovery in news.recoveries:
-            for channel in self._channels_for(recovery.level, recovery.channels):
-                if channel in told or channel in tripped:
-                    parts.setdefault(channel, IncidentNews()).recoveries.append(recovery)
-        for departure in news.departures:
-            for channel in self._channels_for(departure.level, departure.channels):
-                parts.setdefault(channel, IncidentNews()).departures.append(departure)
-        for channel, part in parts.items():
-            about_incident = part.trips or part.decisions or part.recoveries or channel in told
-            number = incident.id if incident is not None and about_incident else None
-            self._enqueue(tx, part.message(target, number), [channel], now)
-        tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
+        waits_for = at_work[0].plan if at_work else None
+        place = self._config.targets[target]
+        return describe_decision(target, plan, self._config.plans[plan], level, place, waits_for, approved=approved)
 
     def _next_level(self, incident: int, plan: str, machine: MachineState) -> int | None:
         """Where a wanted plan starts; None when it is at work, or has done for this trip what it can do."""
@@ -440,18 +350,17 @@ class IncidentManager:
         """
         incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
         if incident is None or fires or self._journal.runs.list_unfinished(target):
-            self.tell_news(tx, target, news, now)
+            self._messenger.tell_news(tx, target, news, now)
             return False
         self._rename(tx, target)  # a plan that came to nothing no longer names it
         incident = self._journal.incidents.find_open(target) or incident
         tx.incidents.close_incident(incident.id, now)
         self.forget_refusals(incident.id)
         known = target in self._config.targets
-        ends = self._topics_of(incident)
-        told = self._channels_told(ends)
-        title, lines = closing_message(
-            self._journal, incident, news, self._describe_left(incident), now, configured=known
-        )
+        ends = topics_of(self._journal, incident)
+        told = self._messenger.channels_told(ends)
+        left = self._describe_left(incident)
+        title, lines = closing_message(self._journal, incident, news, left, now, configured=known)
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
@@ -467,20 +376,9 @@ class IncidentManager:
         )
         self.notify(tx, message, now)
         for departure in news.departures:  # for those who hear nothing of the incident
-            others = set(self._channels_for(departure.level, departure.channels)).difference(told)
-            self._enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
+            others = set(self._messenger.channels_for(departure.level, departure.channels)).difference(told)
+            self._messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
-
-    def _topics_of(self, incident: incidents.Incident) -> tuple[str, ...]:
-        """All that is over with it."""
-        plan_runs = self._journal.runs.list_for_incident(incident.id)
-        trips = self._journal.incidents.list_trips(incident.id)
-        plans = dict.fromkeys([*(run.plan for run in plan_runs), *(trip.plan for trip in trips if trip.plan)])
-        return (
-            incident_topic(incident.id),
-            *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
-            *(approval_topic(run.id) for run in plan_runs),
-        )
 
     def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
@@ -501,7 +399,7 @@ class IncidentManager:
         if incident is not None:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
-            ends += self._topics_of(incident)
+            ends += topics_of(self._journal, incident)
         message = Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends)
         self.notify(tx, message, now)
 
@@ -513,16 +411,6 @@ _CHANGE_TEXTS = {
     "dropped": "not tripped",
     "gone": "forgotten",
 }
-
-
-def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dict[str, tuple[Millis, bool]]:
-    """Label set → how long it is gone, and whether one of its thresholds fired."""
-    found: dict[str, tuple[Millis, bool]] = {}
-    for _, change, verdict in changes:
-        description = format_labels(dict(verdict.labels))
-        lasting, fired = found.get(description, (0, False))
-        found[description] = max(lasting, change.duration), fired or change.machine.is_firing
-    return found
 
 
 def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import MAX_LINES, IncidentNews, join_names
+
+DescribeLeft = Callable[[Incident], Sequence[str]]
+"""What still is as the plans of an incident have left it, a line each; somebody has looked."""
 
 _BY_RULE = "rule "
 
@@ -30,6 +34,18 @@ def incident_title(journal: Journal, incident: Incident) -> str:
     rule = ran[0].by.removeprefix(_BY_RULE) if ran else None
     named = min(trips, key=lambda trip: (trip.rule != rule, trip.level != "crit"), default=None)
     return incident.title if named is None else _trip_text(named)
+
+
+def topics_of(journal: Journal, incident: Incident) -> tuple[str, ...]:
+    """All that is over with an incident."""
+    plan_runs = journal.runs.list_for_incident(incident.id)
+    asked_for = [trip.plan for trip in journal.incidents.list_trips(incident.id) if trip.plan]
+    plans = dict.fromkeys([*(run.plan for run in plan_runs), *asked_for])
+    return (
+        incident_topic(incident.id),
+        *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
+        *(approval_topic(run.id) for run in plan_runs),
+    )
 
 
 def _trip_text(trip: TripRecord) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from watchdog.core.model import Message, Millis, Severity
+from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.target import Target
 from watchdog.core.units import format_duration
-from watchdog.journal.topics import incident_topic
-from watchdog.plans.models import name_and_kind
+from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
+from watchdog.plans.descriptions import describe_start
+from watchdog.plans.models import Halt, Repair, name_and_kind
+from watchdog.rules import Check, format_labels
+from watchdog.rules.state_machine import Transition
 
 SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 MAX_LINES = 20
@@ -138,3 +142,52 @@ def join_names(names: Sequence[str]) -> str:
     names = list(dict.fromkeys(names))
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return f"{', '.join(names[:_MAX_NAMES])}{more}"
+
+
+def describe_decision(
+    target: str, name: str, plan: Halt | Repair, level: int, place: Target, waits_for: str | None, *, approved: bool
+) -> PlanDecision:
+    """What people hear of a plan that is about to be queued: what it does first. `waits_for`: a plan that is at work.
+
+    `approved`: a person has said so, nobody is asked.
+    """
+    mode = plan.mode if isinstance(plan, Repair) else "auto"
+    mode = "auto" if approved and mode == "approve" else mode
+    what = f"{name} starts"
+    if mode != "auto":  # it asks people by itself, or says what it would do
+        what = f"{name} {'asks for approval' if mode == 'approve' else 'is rehearsed (dry-run)'}"
+    elif waits_for is not None and isinstance(plan, Repair):
+        what = f"{name} waits for the end of {waits_for}"
+    return PlanDecision(
+        name,
+        "warn" if isinstance(plan, Repair) else "crit",
+        what,
+        False,
+        (describe_start(plan, level, place),),
+        audience="warn" if mode == "auto" else None,
+        opens=(plan_topic(target, name),),
+        ends=(refusal_topic(target, name),),
+    )
+
+
+def describe_departure(
+    rule: str, channels: Collection[str] | None, changes: Sequence[tuple[Check, Transition, Verdict]]
+) -> Departure:
+    """Label sets of a rule that have left, with the changes that say so."""
+    fired = [check.level for check, change, _ in changes if change.machine.is_firing]
+    lines = [
+        f"{description}: no value for {format_duration(lasting)}{', it was firing' if firing else ''}"
+        for description, (lasting, firing) in _gone_by_labels(changes).items()
+    ]
+    level: Severity = "info" if not fired else "crit" if "crit" in fired else "warn"
+    return Departure(rule, level, channels, tuple(lines[:MAX_LINES]))
+
+
+def _gone_by_labels(changes: Sequence[tuple[Check, Transition, Verdict]]) -> dict[str, tuple[Millis, bool]]:
+    """Label set → how long it is gone, and whether one of its thresholds fired."""
+    found: dict[str, tuple[Millis, bool]] = {}
+    for _, change, verdict in changes:
+        description = format_labels(dict(verdict.labels))
+        lasting, fired = found.get(description, (0, False))
+        found[description] = max(lasting, change.duration), fired or change.machine.is_firing
+    return found

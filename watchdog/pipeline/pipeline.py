@@ -20,7 +20,7 @@ from watchdog.core.model import Labels, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import BLIND, source_of
+from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
     CheckTracker,
@@ -33,8 +33,8 @@ from watchdog.pipeline.check_tracker import (
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
-from watchdog.pipeline.incident_manager import DescribeLeft, IncidentManager, Visibility
-from watchdog.pipeline.incident_news import IncidentNews
+from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
@@ -84,13 +84,10 @@ class Pipeline:
         }
         self._trackers: list[CheckTracker] = []
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
-        open_topics = journal.messages.list_open_topics()
-        self._reported_blind = BLIND in open_topics
-        # Who was told by an earlier process that nobody sees anything is told otherwise once a source has delivered.
-        self._lost_since: dict[str, Millis] = dict.fromkeys(
-            config.sources if self._reported_blind else (), now - BLIND_AFTER
-        )
-        self._cut_reports = CutReports([name for topic in open_topics if (name := source_of(topic)) is not None], now)
+        self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
+        # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
+        self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
+        self._cut_reports = CutReports(told, now)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -114,13 +111,8 @@ class Pipeline:
         for source in self._source_metrics.apply_config(config.sources):
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
-        self.incident_manager = IncidentManager(
-            config,
-            self.journal,
-            self.telemetry,
-            partial(run_template_query, config, self._evaluator),
-            self._describe_left,
-        )
+        query = partial(run_template_query, config, self._evaluator)
+        self.incident_manager = IncidentManager(config, self.journal, self.telemetry, query, self._describe_left)
         self._reconcile_targets(now)
         known = {(check.rule, check.level) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
@@ -273,23 +265,20 @@ class Pipeline:
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
-            for known in (tracker.label_sets(), []):
-                for verdict in rules.judge(check, reading, now, known):
-                    key = StateKey(verdict.rule, verdict.level, verdict.labels)
-                    machine = machines.get(key)
-                    before.setdefault(key, machine)
-                    if machine is None:
-                        tracker.machine_keys.append(key)
-                        machine = MachineState(since=now, last=now)
-                    machines[key], new = advance(machine, verdict, tracker.machine_config, now)
-                    changes += [(check, change, verdict) for change in new]
-                    if should_forget(check, verdict, machines[key], new):
-                        del machines[key]
-                        tracker.machine_keys.remove(key)
-                    else:
-                        verdicts.append((check, verdict))
-                if tracker.machine_keys:
-                    break  # when the last label set has left, the rule stands for itself again
+            for verdict in tracker.judge(reading, now):
+                key = StateKey(verdict.rule, verdict.level, verdict.labels)
+                machine = machines.get(key)
+                before.setdefault(key, machine)
+                if machine is None:
+                    tracker.machine_keys.append(key)
+                    machine = MachineState(since=now, last=now)
+                machines[key], new = advance(machine, verdict, tracker.machine_config, now)
+                changes += [(check, change, verdict) for change in new]
+                if should_forget(check, verdict, machines[key], new):
+                    del machines[key]
+                    tracker.machine_keys.remove(key)
+                else:
+                    verdicts.append((check, verdict))
             tracker.update(reading, machines, now)
         self._kpis.readings.update({kpi: reading for (kpi, _), reading in readings.items()})
         try:
@@ -361,16 +350,9 @@ class Pipeline:
                     if check.target == target
                 ]
                 if self._automatic_plans:
-                    blind_to = blind_reason(self.config, self._machines, target)
-                    affected |= self.incident_manager.start_plans(
-                        tx,
-                        target,
-                        judged,
-                        Visibility(self.started_at, blind_to),
-                        news.setdefault(target, IncidentNews()),
-                        now,
-                    )
-                if self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news.get(target)):
+                    visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
+                    affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
+                if self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target]):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
@@ -420,9 +402,7 @@ class Pipeline:
     def resume(self, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
         """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
 
-        `still`: what people have to know of how the target is now, a line each.
-
-        One that no file names any more has no rules; its latch opens all the same.
+        One that no file names any more has no rules; its latch opens all the same. `still`: how the target is now, a line each.
         """
         mine = [key for key in self._machines if self.config.rules[key.rule].target == target]
         with self.journal.transaction() as tx:

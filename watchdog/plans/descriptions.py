@@ -22,9 +22,9 @@ def describe_plan(plan: Repair, location: Target) -> list[str]:
     return [f"{name}: {describe_step(step, location)}" for name, steps in found for step in steps]
 
 
-def describe_start(name: str, plan: Halt | Repair, level: int, location: Target) -> str:
-    """What is done first: ``ladder: set TRADING = false in config.py; level feature: set FEATURE = false in config.py``."""
+def describe_start(plan: Halt | Repair, level: int, location: Target) -> str:
+    """What is done first: ``set TRADING = false in config.py; level feature: set FEATURE = false in config.py``."""
     before = plan.before if isinstance(plan, Repair) else ()
     steps = "; ".join(describe_step(step, location) for step in plan.levels[level].steps)
-    first = [*(describe_step(step, location) for step in before), f"level {plan.levels[level].name}: {steps}"]
-    return f"{name}: {'; '.join(first)}"
+    first = (describe_step(step, location) for step in before)
+    return "; ".join([*first, f"level {plan.levels[level].name}: {steps}"])

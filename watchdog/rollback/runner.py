@@ -198,10 +198,9 @@ class RollbackRunner:
         with context.journal.transaction(defer_sync=True) as tx:  # flushed with `started` of the first step
             tx.runs.update_run(run.id, status="running")
             if now - run.queued >= _FORETOLD and run.approval is None:
-                start = describe_start(run.plan, plan, run.level, Target.model_validate_json(run.place))
+                start = describe_start(plan, run.level, Target.model_validate_json(run.place))
                 severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
-                message = Message(severity, f"{run.plan} starts", (start.removeprefix(f"{run.plan}: "),))
-                send_message(context, run, message)
+                send_message(context, run, Message(severity, f"{run.plan} starts", (start,)))
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
                 tx.targets.update_target(run.target, latched=now, latch_why=kind_and_name("halt", run.plan))
@@ -367,7 +366,7 @@ class RollbackRunner:
         queued = next((one for one in self._context.journal.runs.list_unfinished(run.target) if one.plan == halt), None)
         if queued is None:
             return f"next: {halt}"
-        return f"next: {describe_start(halt, parse_plan(queued.text), 0, Target.model_validate_json(queued.place))}"
+        return f"next: {halt}: {describe_start(parse_plan(queued.text), 0, Target.model_validate_json(queued.place))}"
 
     def _end_run(self, run: PlanRun, plan: Halt | Repair | None, outcome: RunOutcome, reason: str) -> None:
         """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.

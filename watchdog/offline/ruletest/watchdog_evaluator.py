@@ -102,11 +102,12 @@ class RuleRunner:
         """The worst state of the rule where the labels are these (and any others), and why."""
         mine = {key: machine for key, machine in self._pipeline.machines.items() if key.rule == rule}
         matching = {key: machine for key, machine in mine.items() if set(labels) <= set(key.labels)}
-        # A condition has no state for what it does not name: then the one without labels speaks.
         known = self._config.rules[rule]
-        condition = any(threshold is not None and threshold.expr for threshold in (known.warn, known.crit))
-        chosen = matching or {key: machine for key, machine in mine.items() if condition and not key.labels}
-        states = [(_machine_state(key.level, machine), machine.reason) for key, machine in chosen.items()]
+        if not matching and any(threshold is not None and threshold.expr for threshold in (known.warn, known.crit)):
+            # A condition has no state for what it does not name: that is well, where the condition could be asked.
+            reasons = [machine.reason for machine in mine.values() if machine.outcome in ("ok", "bad")]
+            return ("ok", f"it is not named: {reasons[0]}") if reasons else ("nodata", "nothing was judged")
+        states = [(_machine_state(key.level, machine), machine.reason) for key, machine in matching.items()]
         return max(states, key=lambda one: _STATE_ORDER.index(one[0]), default=("nodata", "nothing was judged"))
 
     def last_plan(self, rule: str) -> str | None:

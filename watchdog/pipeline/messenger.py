@@ -1,0 +1,87 @@
+"""Who is told: those who want to hear of something this bad, and those who were told that it is bad and not how it ended."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from watchdog.config import Config
+from watchdog.core.model import Message, Millis, Severity
+from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.topics import incident_topic
+from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews
+
+LOG_CHANNEL = "log"
+"""Channel that always exists: without any other, messages go to the log."""
+
+
+class Messenger:
+    """Writes messages down for the channels that are to hear them."""
+
+    def __init__(self, config: Config, journal: Journal) -> None:
+        self._config = config
+        self._journal = journal
+
+    def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
+        """To every channel of the message that wants messages of this severity, and to all who were told of what it ends."""
+        wanted: list[str] = []
+        if not message.ends or message.filter_severity is not None:
+            level = max(message.severity, message.filter_severity or message.severity, key=SEVERITY_RANK.__getitem__)
+            wanted = self.channels_for(level, message.channels)
+        self.enqueue(tx, message, [*wanted, *self.channels_told(message.ends)], now)
+        tx.messages.forget_topics(message.ends)
+
+    def enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
+        """What begins a thread says where it is."""
+        for channel in dict.fromkeys(channels):
+            head = message
+            if self._journal.messages.begins_thread(channel, message.incident):
+                number, where = message.incident, f"on {socket.gethostname()}"
+                if number is not None:
+                    where = f"incident {number} {where}: trading-watchdog incidents {number}"
+                head = replace(message, lines=(*message.lines, where))
+            tx.messages.enqueue(head, [channel], now)
+
+    def channels_told(self, topics: Collection[str]) -> list[str]:
+        """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
+        told = self._journal.messages.list_told(topics) if topics else set()
+        known = [LOG_CHANNEL, *self._config.channels]
+        return known[1:] or known if told.difference(known) else [channel for channel in known if channel in told]
+
+    def channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
+        known = self._config.channels
+        chosen = [name for name in (known if channels is None else channels) if name in known]
+        return (
+            [name for name in chosen if SEVERITY_RANK[known[name].from_] <= SEVERITY_RANK[severity]]
+            if known
+            else [LOG_CHANNEL]
+        )
+
+    def tell_news(self, tx: Transaction, target: str, news: IncidentNews, now: Millis) -> None:
+        """One message a channel, with what that channel hears."""
+        incident = self._journal.incidents.find_open(target)
+        told = set() if incident is None else set(self.channels_told([incident_topic(incident.id)]))
+        parts: dict[str, IncidentNews] = {}
+        for trip in news.trips:
+            knows = set() if trip.told_by is None else set(self.channels_told([trip.told_by]))
+            for channel in self.channels_for(trip.level, trip.channels):
+                if channel not in knows:
+                    parts.setdefault(channel, IncidentNews()).trips.append(trip)
+        tripped = list(parts)
+        for decision in news.decisions:
+            audience = [] if decision.audience is None else self.channels_for(decision.audience, None)
+            for channel in dict.fromkeys([*tripped, *audience, *self.channels_told(decision.ends)]):
+                parts.setdefault(channel, IncidentNews()).decisions.append(decision)
+        for recovery in news.recoveries:
+            for channel in self.channels_for(recovery.level, recovery.channels):
+                if channel in told or channel in tripped:
+                    parts.setdefault(channel, IncidentNews()).recoveries.append(recovery)
+        for departure in news.departures:
+            for channel in self.channels_for(departure.level, departure.channels):
+                parts.setdefault(channel, IncidentNews()).departures.append(departure)
+        for channel, part in parts.items():
+            about_incident = part.trips or part.decisions or part.recoveries or channel in told
+            number = incident.id if incident is not None and about_incident else None
+            self.enqueue(tx, part.message(target, number), [channel], now)
+        tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
