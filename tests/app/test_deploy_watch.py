@@ -158,7 +158,7 @@ def test_an_incident_a_latch_and_a_deployment_start_the_quiet_anew(harness: Depl
     assert not harness.becomes_known_good(LAST_GOOD_AFTER - 500_000)
 
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     assert not harness.becomes_known_good(LAST_GOOD_AFTER)
     with harness.journal.transaction() as tx:
         tx.targets.update_target("bot", latched=None, latch_why=None)

@@ -321,8 +321,9 @@ def test_a_cause_and_a_fix_count_from_when_they_were_told(harness: PipelineHarne
     harness.now += 60_000
     assert answer_request(harness, "ack", incident=1, fix="a fixed seed")[0]
 
-    facts = build.collect_data(harness.journal, 1, harness.config, None, harness.now)
-    assert facts is not None
+    incident = harness.journal.incidents.find_incident(1)
+    assert incident is not None
+    facts = build.collect_data(harness.journal, incident, harness.config, None, harness.now)
     took = build.durations(facts)
     assert took["root cause known"] is not None
     assert took["fixed"] == took["root cause known"] + 60_000

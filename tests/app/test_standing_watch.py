@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,12 +139,12 @@ def test_a_look_that_began_ahead_of_a_change_says_nothing_of_it(harness: Rollbac
 
         watch.forget("bot")  # as at the end of a run
         answered.set()
-        await watch.look(["bot"], patience=60)
-        assert not watch.is_fresh("bot")
-
-        await watch.look(["bot"], patience=60)
+        await watch.look(["bot"], patience=60)  # whoever waited has what a second one says
         assert watch.is_fresh("bot")
         assert executor.looks == 2
+        watch.forget("bot")
+        assert not watch.is_fresh("bot")
+        assert lines_of(watch) == ["left off, and cannot be looked at: TRADING (there is no answer yet)"]
         watch.close()
 
     asyncio.run(play())
@@ -194,3 +195,21 @@ def test_a_target_that_cannot_be_asked_hides_nothing_of_another(harness: Rollbac
 
 def void(_: object) -> None:
     return None
+
+
+def test_an_incident_is_told_what_its_own_plans_have_left(harness: RollbackHarness) -> None:
+    async def play() -> None:
+        watch = StandingWatch(harness.journal, DirectExecutor(), lambda: harness.config.targets)
+        await watch.look(["bot"], patience=60)
+        (own,) = {one.incident for one in watch.changes("bot")}
+        assert own is not None
+        incident = harness.journal.incidents.find_incident(own)
+        assert incident is not None
+
+        left = watch.describe_left(incident)
+
+        assert left == ["still off: TRADING — TRADING = True in config.py, then restart the bot"]
+        assert watch.describe_left(replace(incident, id=own + 1)) == []
+        watch.close()
+
+    asyncio.run(play())

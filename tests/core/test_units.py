@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.core.units import Unit, format_duration, format_value, parse_duration, parse_limit, parse_quantity
+from watchdog.core.units import (
+    Unit,
+    format_apart,
+    format_duration,
+    format_durations_apart,
+    format_value,
+    parse_duration,
+    parse_limit,
+    parse_quantity,
+)
 
 ANY = settings(max_examples=30, deadline=None)
 
@@ -118,6 +128,63 @@ def test_a_value_is_shown_as_people_read_it(value: float | None, unit: Unit, tex
 @given(st.floats(1e-6, 1e14))
 def test_three_figures_of_a_number_are_kept(value: float) -> None:
     assert float(format_value(value, "count").replace(",", "")) == pytest.approx(value, rel=6e-3)
+
+
+_SIZES: dict[str, int | str] = {
+    "%": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+    "µs": "1e-6", "ms": "1e-3", "s": 1, "m": 60, "h": 3_600, "d": 86_400, "USD": 1,
+}  # fmt: skip
+
+
+def read_back(text: str) -> Fraction:
+    """A value as it was shown, to its last digit."""
+    words = text.removeprefix("-").replace(",", "").split()
+    pairs = [(words[i], words[i + 1] if i + 1 < len(words) else "%") for i in range(0, len(words), 2)]
+    amount = sum((Fraction(number) * Fraction(_SIZES[unit]) for number, unit in pairs), Fraction())
+    return -amount if text.startswith("-") else amount
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.floats(1e-3, 1e12),
+    st.sampled_from([1.0, 0.999, 0.9999, 1.004, 1 + 1e-6, 1 - 1e-9, 1 + 2**-52, 2.0]),
+    st.sampled_from(["ratio", "percent", "seconds", "bytes", "count", "currency", "USD"]),
+    st.sampled_from([1, -1]),
+)
+def test_what_is_said_of_two_values_can_be_seen_to_be_true(limit: float, factor: float, unit: Unit, sign: int) -> None:
+    limit *= sign
+    value = limit * factor
+
+    value_text, limit_text = format_apart([value, limit], unit)
+
+    assert (value_text == limit_text) == (value == limit)
+    assert (read_back(value_text) > read_back(limit_text)) == (value > limit)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "texts"),
+    [
+        ([10.04, 10], "seconds", ["10.04 s", "10 s"]),
+        ([12.3, 10], "seconds", ["12.3 s", "10 s"]),
+        ([59.999, 60], "seconds", ["59.999 s", "1 m"]),
+        ([200.25, 200], "seconds", ["3 m 20.2 s", "3 m 20 s"]),
+        ([0.15004, 0.15], "ratio", ["15.004 %", "15 %"]),
+        ([1023.9 * 2**20, 2**30], "bytes", ["0.9999 GiB", "1 GiB"]),
+        ([512.4, 512], "bytes", ["512.4 B", "512 B"]),
+        ([250.001, 250], "USD", ["250.001 USD", "250.000 USD"]),
+        ([5, 5.0], "count", ["5", "5"]),
+        ([None, 5], "count", ["no value", "5"]),
+        ([math.nan, math.nan], "count", ["nan", "nan"]),
+    ],
+)
+def test_values_that_differ_look_different(values: list[float | None], unit: Unit, texts: list[str]) -> None:
+    assert format_apart(values, unit) == texts
+
+
+def test_durations_that_differ_look_different() -> None:
+    assert format_durations_apart(10_040, 10_000) == ["10.04 s", "10 s"]
+    assert format_durations_apart(31_000, 30_000) == ["31 s", "30 s"]
+    assert format_durations_apart(10_799_950, 10_800_000) == ["2 h 59 m 59.95 s", "3 h"]
 
 
 # ─ quantities ─

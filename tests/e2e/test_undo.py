@@ -78,4 +78,4 @@ def test_a_daemon_that_hangs_is_fenced_off_and_the_plan_is_carried_out_without_i
     assert "TRADING = False" in (harness.repo / "config.py").read_text()
     assert dog.wait(30) == -signal.SIGKILL
     harness.start_watchdog()
-    assert harness.status()["targets"]["toy"]["latched"] == "halt halt"
+    assert harness.status()["targets"]["toy"]["latched"] == "halt"

@@ -183,12 +183,12 @@ def test_what_is_not_normal_is_not_captured(tmp_path: Path) -> None:
     assert message_titles(harness)[1:] == ["latency: not captured: latency has no samples"]
 
 
-def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) -> None:
+def test_status_warns_of_a_share_that_was_taken_for_another_one_as_long_as_nothing_is_bad(tmp_path: Path) -> None:
     harness = PipelineHarness(
         tmp_path,
         rules_yaml(
             "  share: {expr: share, unit: ratio, baseline: 8.3%}\n",
-            "  - {name: s, kpi: share, target: bot, crit: {above: 99%}}\n",
+            "  - {name: s, kpi: share, target: bot, crit: {above: 999%}}\n",
         ),
     )
     harness.rounds(2, share=8.3)
@@ -196,3 +196,21 @@ def test_status_warns_of_a_value_that_is_far_off_its_baseline(tmp_path: Path) ->
     assert baseline_text(harness, "share") == (
         "8.3 %: the value is 100 × its baseline; if it is always so, a ratio was taken for a percent"
     )
+    harness.rounds(2, share=10)
+    assert harness.is_firing("s")
+    assert baseline_text(harness, "share") == "8.3 %"
+
+
+@pytest.mark.parametrize("unit", ["bytes", "count", "seconds"])
+def test_nothing_but_a_share_can_have_been_taken_for_a_percent(tmp_path: Path, unit: str) -> None:
+    written = {"bytes": "1MiB", "count": "1", "seconds": "1s"}[unit]
+    harness = PipelineHarness(
+        tmp_path,
+        rules_yaml(
+            f"  memory: {{expr: memory, unit: {unit}, baseline: {written}}}\n",
+            "  - {name: m, kpi: memory, target: bot, crit: {below: 0x baseline}}\n",
+        ),
+    )
+    harness.rounds(2, memory=100 * (2**20 if unit == "bytes" else 1))
+
+    assert baseline_text(harness, "memory") == {"bytes": "1 MiB", "count": "1", "seconds": "1 s"}[unit]

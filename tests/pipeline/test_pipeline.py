@@ -154,7 +154,7 @@ def test_a_condition_that_fails_on_the_data_cannot_be_told(harness: PipelineHarn
 def test_a_refusal_is_told_once_a_reason_in_each_incident(harness: PipelineHarness) -> None:
     harness.rounds(3)
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     for _ in range(2):
         harness.rounds(10, error_ratio=0.5)
         harness.rounds(5, error_ratio=0.01)
@@ -461,7 +461,7 @@ def test_a_resumed_target_starts_anew(harness: PipelineHarness) -> None:
     harness.rounds(3, equity=800)
     harness.end_run(harness.runs[0], "proven")
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     assert harness.is_firing("drawdown")
 
     granted = harness.requests.resume_target("bot", "ada: withdrew 200", harness.now)

@@ -35,7 +35,7 @@ def run_halt(harness: PipelineHarness) -> None:
     harness.rounds(2, equity=800)
     (run,) = harness.runs
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     harness.end_run(run, "proven")
 
 
@@ -86,12 +86,12 @@ def test_the_latch_of_a_target_that_is_taken_away_is_told_once_kept_and_back_wit
     assert isinstance(shown, dict)
     assert [(name, one["configured"], one["latched"]) for name, one in shown.items()] == [
         ("other", True, None),
-        ("bot", False, "halt halt"),
+        ("bot", False, "halt"),
     ]
 
     harness.reload(RULES_YAML)
     harness.rounds(5, equity=1_000, **BAD_VALUES)
-    assert latch_reasons(harness) == {"bot": "halt halt"}
+    assert latch_reasons(harness) == {"bot": "halt"}
     assert harness.message_titles().count("bot: configured again, and still latched") == 1
     assert [run.plan for run in harness.runs] == ["halt"]  # the repair is refused
 
@@ -102,12 +102,12 @@ def test_a_halted_bot_is_not_free_because_it_was_renamed(harness: PipelineHarnes
     harness.restart()  # renamed while nobody watched
     harness.rounds(5, equity=1_000, **BAD_VALUES)
 
-    assert latch_reasons(harness) == {"other": "halt halt"}
+    assert latch_reasons(harness) == {"other": "halt"}
     assert "other: latched, as bot was, which had this place" in harness.message_titles()
     assert [run.plan for run in harness.runs] == ["halt"]
 
     harness.reload(RULES_YAML)
-    assert latch_reasons(harness) == {"bot": "halt halt"}
+    assert latch_reasons(harness) == {"bot": "halt"}
 
 
 def test_what_a_plan_latches_after_its_target_was_renamed_is_the_renamed_one(harness: PipelineHarness) -> None:
@@ -130,7 +130,7 @@ def test_two_bots_without_a_place_are_never_taken_for_one(harness: PipelineHarne
     run_halt(harness)
     harness.reload(nowhere.replace("  bot: {", "  other: {").replace("target: bot", "target: other"))
 
-    assert latch_reasons(harness) == {"bot": "halt halt"}
+    assert latch_reasons(harness) == {"bot": "halt"}
 
 
 def test_a_person_opens_the_latch_of_what_is_no_longer_configured(harness: PipelineHarness) -> None:
@@ -161,14 +161,14 @@ def test_check_says_what_is_latched_or_open_and_no_longer_configured(
     main(["check", "--config", str(harness.folder)])
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: target bot")]
     assert notes == [
-        "note: target bot is latched (halt halt) and no longer configured: the latch holds again when the target is back",
+        "note: target bot is latched (halt) and no longer configured: the latch holds again when the target is back",
         "note: target bot has an open incident and is no longer configured: a reload closes it",
     ]
 
     harness.write_config(RENAMED_TARGET_RULES, said)
     main(["check", "--config", str(harness.folder)])
     assert "no longer configured: other is at its place and will be latched" in capsys.readouterr().out
-    assert latch_reasons(harness) == {"bot": "halt halt"}
+    assert latch_reasons(harness) == {"bot": "halt"}
 
 
 # ─ our own metrics ─

@@ -188,7 +188,7 @@ def test_a_halt_whose_step_may_or_may_not_have_happened_goes_on_to_its_next_leve
         ("level", 0, "run sh close-all", "unknown"),
         ("level", 1, "set size = 0 in other.yaml", "done"),
     ]
-    assert (harness.get_run(run).outcome, harness.latch_reason()) == ("proven", "halt halt")
+    assert (harness.get_run(run).outcome, harness.latch_reason()) == ("proven", "halt")
     assert any("level close unknown" in title for title in harness.message_titles())
 
 
@@ -228,7 +228,7 @@ def test_a_halt_of_which_nothing_can_be_done_latches_and_pages(harness: Rollback
     harness.run_to_end()
 
     assert harness.get_run(run).outcome == "exhausted"
-    assert harness.latch_reason() == "halt halt"
+    assert harness.latch_reason() == "halt"
     assert "halt exhausted" in harness.critical_messages()[-1]
 
 
@@ -248,7 +248,7 @@ def test_a_halt_that_is_so_already_is_verified_all_the_same(harness: RollbackHar
 
     assert [step[3] for step in harness.step_outcomes(run)] == ["skipped"]
     assert asked == ["alive == 1"]
-    assert (harness.get_run(run).outcome, harness.latch_reason()) == ("proven", "halt halt")
+    assert (harness.get_run(run).outcome, harness.latch_reason()) == ("proven", "halt")
 
 
 def test_what_latched_a_target_first_stays_said_after_the_halt(harness: RollbackHarness) -> None:

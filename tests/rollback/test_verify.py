@@ -466,3 +466,29 @@ def test_a_page_that_proves_is_told_without_its_password() -> None:
     assert (
         HttpCheck(url="http://ada:hush@127.0.0.1:1/ping?key=hush").describe() == "http://127.0.0.1:1/ping answers 200"
     )
+
+
+def test_what_nobody_watched_is_not_said_to_have_stayed_well(harness: RollbackHarness) -> None:
+    harness.plans["ladder"] = make_repair(verify={"settle": "1s", "quiet": "1s", "give_up": "20s"})
+    run = harness.queue_run()
+
+    harness.run_to_end()
+
+    assert harness.get_run(run).outcome == "proven"
+    assert harness.get_run(run).reason == "level version helped"
+    events = [event.text for event in harness.journal.timeline.list_events_after(0, kind="watch")]
+    assert events == ["proven, and no watch was asked for"]
+
+
+def test_a_plan_that_is_called_what_it_is_is_not_named_twice(harness: RollbackHarness) -> None:
+    harness.plans["freeze"] = harness.plans["halt"]
+    harness.queue_run("halt")
+    harness.run_to_end()
+    with harness.journal.transaction() as tx:
+        assert harness.latch_reason() == "halt"
+        tx.targets.update_target("bot", latched=None, latch_why=None)
+    harness.queue_run("freeze")
+
+    harness.run_to_end()
+
+    assert harness.latch_reason() == "halt freeze"

@@ -7,7 +7,16 @@ import math
 import pytest
 
 from watchdog.core.model import Labels
-from watchdog.rules import BaselineState, Kpi, Learn, Reading, baseline_mismatch, learn_baseline, trusted_values
+from watchdog.rules import (
+    BaselineState,
+    Kpi,
+    Learn,
+    Reading,
+    baseline_mismatch,
+    learn_baseline,
+    trusted_values,
+    unit_mismatch,
+)
 from watchdog.rules.baseline import BaselinePoint
 
 NOW = 1_700_000_000_000
@@ -54,7 +63,10 @@ def test_values_are_believed_as_a_rule_would_judge_by_them() -> None:
     seen = Reading({BTC: 1.0, ETH: math.nan}, NOW, evidence={(): 1.0}, max_age=3_000)
 
     assert trusted_values("k", kpi, seen, NOW) == ([1.0], "")
-    assert trusted_values("k", kpi, seen, NOW + 3_001) == ([], "newest sample of k is 3 s old, at most 3 s is believed")
+    assert trusted_values("k", kpi, seen, NOW + 3_001) == (
+        [],
+        "newest sample of k is 3.001 s old, at most 3 s is believed",
+    )
     assert trusted_values("k", kpi, Reading({BTC: 1.0}, NOW, evidence={}, max_age=3_000), NOW) == (
         [],
         "k lacks the evidence it needs",
@@ -65,7 +77,28 @@ def test_values_are_believed_as_a_rule_would_judge_by_them() -> None:
     ("value", "factor"), [(8.3, 100), (0.083, None), (0.004, 0.0482), (1.6, None), (0.0, None), (-9, None)]
 )
 def test_more_than_twenty_times_off_is_told(value: float, factor: float | None) -> None:
-    found = baseline_mismatch({(): value}, 0.083)
+    found = baseline_mismatch([value], 0.083)
 
     assert found == (None if factor is None else pytest.approx(factor, rel=0.01))
-    assert baseline_mismatch({(): value}, None) is None
+    assert baseline_mismatch([value], None) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "factor"),
+    [
+        (8.3, "ratio", 100),
+        (5.0, "ratio", 60),
+        (0.083 * 26, "ratio", None),
+        (8.3, "bytes", None),
+        (8.3, "count", None),
+        (8.3, "percent", None),
+        (0.00083, "percent", 0.01),
+        (0.00083, "ratio", None),
+    ],
+)
+def test_a_ratio_was_taken_for_a_percent_only_in_a_share_that_is_about_a_hundred_times_off(
+    value: float, unit: str, factor: float | None
+) -> None:
+    expected = None if factor is None else pytest.approx(factor, rel=0.01)
+
+    assert unit_mismatch([0.083, value], 0.083, unit) == expected

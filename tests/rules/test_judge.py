@@ -103,6 +103,14 @@ def test_the_reason_says_value_limit_and_baseline() -> None:
     assert judge_one(make_check({"at_least": 7}), make_reading(9)).reason == "k 9 is at least 7"
 
 
+def test_a_reason_shows_what_makes_it_true() -> None:
+    c = make_check({"above": "10s"}, Kpi(expr="x", unit="seconds"))
+
+    assert judge_one(c, make_reading(10.04)).reason == f"{c.kpi} 10.04 s is above 10 s"
+    assert judge_one(c, make_reading(9.996)).reason == f"{c.kpi} 9.996 s is not above 10 s"
+    assert judge_one(c, make_reading(10.0)).reason == f"{c.kpi} 10 s is not above 10 s"
+
+
 def test_a_verdict_carries_the_evidence_it_was_judged_by() -> None:
     assert judge_one(make_check({"above": 10}), make_reading(11, age=1_500)).evidence == NOW - 1_500
 
@@ -136,7 +144,16 @@ def test_a_value_from_samples_that_are_too_old_is_not_believed() -> None:
     old = judge_one(make_check({"above": 10}), make_reading(99, age=3_001))
 
     assert old.outcome == "nodata"
-    assert old.reason == "newest sample of k is 3 s old, at most 3 s is believed"
+    assert old.reason == "newest sample of k is 3.001 s old, at most 3 s is believed"
+
+
+def test_ages_and_windows_that_differ_look_different() -> None:
+    c = make_check({"above": 5})
+    old = make_reading(9, age=3_040)
+    short = make_reading(9, covered=10_799_950, window=10_800_000)
+
+    assert judge_one(c, old).reason == "newest sample of k is 3.04 s old, at most 3 s is believed"
+    assert judge_one(c, short).reason == "k has 2 h 59 m 59.95 s of 3 h"
 
 
 def test_a_window_that_is_not_covered_is_no_data_and_says_what_it_has() -> None:
@@ -353,6 +370,12 @@ def test_a_summary_is_filled_in() -> None:
     text = render_summary("{{ labels }}: {{value}} of {{  limit }}, usually {{ baseline }}", c, verdict)
 
     assert text == "pair=BTC: 15.2 % of 15 %, usually 8.3 %"
+
+
+def test_a_summary_shows_what_makes_it_true() -> None:
+    c = make_check({"above": "10s"}, Kpi(expr="x", unit="seconds"))
+
+    assert render_summary("{{ value }} > {{ limit }}", c, judge_one(c, make_reading(10.04))) == "10.04 s > 10 s"
 
 
 def test_a_summary_without_value_labels_or_baseline_says_so() -> None:

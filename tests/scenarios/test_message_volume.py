@@ -53,18 +53,51 @@ def test_a_repair_of_two_levels_says_three_things_and_the_last_one_says_what_is_
         f"incident 1 on {socket.gethostname()}: trading-watchdog incidents 1",
     ]
     assert told[-1].endswith(": level version of ladder helped")
-    what, how, again, still, more = message_lines(harness, told[-1])
+    what, how, still, more = message_lines(harness, told[-1])
     assert what == "errors: errors 50 % is above 10 %"
     assert how.startswith("ladder: proven after ")
-    assert (
-        again
-        == f"to deploy it again, once its cause is fixed: git -C {harness.repo.path} revert {harness.repo.head()[:12]}"
-    )
-    assert (still, more) == ("still in force: set FEATURE = false in config.py", "all of it: trading-watchdog report 1")
+    assert harness.config_values()["FEATURE"] == "True"  # the flag of the first level went with the version
+    assert still == f"still reverted: v2-merge — git -C {harness.repo.path} revert {harness.repo.head()[:12]}"
+    assert more == "all of it: trading-watchdog report 1"
     assert [event.text.split(":")[0] for event in harness.journal.timeline.list_events(1)][-2:] == [
         "ladder proven",
         "closed after 12 s",
     ]
+
+
+def errors_while_the_feature_is_on(harness: ScenarioHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def values() -> dict[str, float]:
+        config = harness.config_values()
+        return {
+            "error_ratio": 0.5 if config.get("FEATURE") == "True" else 0.01,
+            "entries": float(config["TRADING"] == "True"),
+        }
+
+    monkeypatch.setattr(harness, "bot_values", values)
+
+
+def test_the_end_of_an_incident_says_what_is_still_so_and_what_puts_it_back(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = make_harness()
+    errors_while_the_feature_is_on(harness, monkeypatch)
+    harness.advance_until(lambda: any(one.closed for one in harness.list_incidents()))
+
+    still = [line for line in message_lines(harness, harness.message_titles()[-1]) if line.startswith("still")]
+    assert still == ["still off: FEATURE — FEATURE = True in config.py, then restart the bot"]
+
+
+def test_the_end_of_an_incident_does_not_say_what_somebody_has_put_back(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = make_harness()
+    errors_while_the_feature_is_on(harness, monkeypatch)
+    harness.advance_until(lambda: any(run.status == "watching" for run in harness.runs))
+    config = harness.repo.path / "config.py"
+    config.write_text(config.read_text().replace("FEATURE = False", "FEATURE = None"))
+    harness.advance_until(lambda: any(one.closed for one in harness.list_incidents()))
+
+    assert not [line for line in message_lines(harness, harness.message_titles()[-1]) if line.startswith("still")]
 
 
 def test_what_recovers_at_once_is_one_message_and_with_it_the_end_of_the_incident(harness: PipelineHarness) -> None:
@@ -129,7 +162,7 @@ def test_what_is_silenced_is_not_told_of_in_company_either(harness: PipelineHarn
 def test_a_latch_is_said_with_the_end_of_its_incident(harness: PipelineHarness) -> None:
     harness.rounds(5, error_ratio=0.5)
     with harness.journal.transaction() as tx:
-        tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
     harness.end_run(harness.runs[0], "exhausted")
     harness.rounds(1, error_ratio=0.01)
 

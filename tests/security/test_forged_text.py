@@ -133,8 +133,9 @@ def test_what_the_journal_holds_is_told_escaped(
 
     status.list_incidents(argparse.Namespace(config=tripped.folder, json=False, id=1))
     printed = capsys.readouterr().out
-    data = build.collect_data(tripped.journal, 1, tripped.config, None, tripped.now)
-    assert data is not None
+    incident = tripped.journal.incidents.find_incident(1)
+    assert incident is not None
+    data = build.collect_data(tripped.journal, incident, tripped.config, None, tripped.now)
     title, blocks = build.build_report(data)
 
     page = render_html(title, blocks)

@@ -9,6 +9,7 @@ from typing import Any
 
 from watchdog import config
 from watchdog.app.requests import RequestHandler
+from watchdog.core.executor import DirectExecutor
 from watchdog.core.model import Labels, Message, Millis, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import incidents
@@ -18,6 +19,7 @@ from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_co
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
 from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.standing import describe_standing, find_standing
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
 START = 1_700_000_000_000
@@ -88,8 +90,16 @@ class PipelineHarness:
 
     def open(self) -> None:
         self.journal = SqliteJournal(self.folder / "journal.db", durable=False)
-        self.pipeline = Pipeline(self.config, self.journal, Telemetry("test"), self.now)
+        self.pipeline = Pipeline(
+            self.config, self.journal, Telemetry("test"), self.now, describe_left=self.describe_left
+        )
         self.requests = RequestHandler(self.pipeline, self.journal)
+
+    def describe_left(self, incident: incidents.Incident) -> list[str]:
+        """Looked at there and then."""
+        target = self.config.targets.get(incident.target)
+        standing = find_standing(self.journal, incident.target, target, DirectExecutor(), incident.id)
+        return [f"still {line}" for line in describe_standing(standing, lambda one: one.by_hand)]
 
     def restart(self, downtime: Millis = SECOND) -> None:
         """kill -9 and a new process."""

@@ -16,10 +16,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.ended_topics import tell_ended
+from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
+from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
@@ -35,15 +37,12 @@ from watchdog.host import sd_notify
 from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.requests import Request
+from watchdog.journal.requests import SAVE_HISTORY, Request
 from watchdog.journal.runs import PlanRun
 from watchdog.notifiers.outbox import OutboxSender
-from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
-from watchdog.rules.state_machine import MachineConfig, StateKey
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
@@ -93,6 +92,7 @@ class Daemon:
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
             self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
             self.telemetry = Telemetry(__version__)
+            self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets)
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
@@ -101,6 +101,7 @@ class Daemon:
                 wall_clock(),
                 automatic_plans=automatic_plans,
                 restore_history=self.series_writer.restore,
+                describe_left=self._standing.describe_left,
             )
         except BaseException as error:
             self._executor.close()
@@ -120,7 +121,6 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
-        self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
@@ -134,6 +134,7 @@ class Daemon:
             notify=self._notify,
         )
         self._broker_end_told = False
+        self._history_saver = HistorySaver(self._write_series, self.journal, wall_clock)
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -206,6 +207,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._history_saver.stop()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
         await self.series_writer.stop(wall_clock(), self._sampler.states())
@@ -264,11 +266,13 @@ class Daemon:
         if affected:
             self.outbox.notify_pending()
 
-    async def _write_series(self) -> None:
+    async def _write_series(self) -> bool:
+        """True when all of it is written down."""
         try:
-            await self.series_writer.write(wall_clock(), self._sampler.states())
+            return await self.series_writer.write(wall_clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
             self._journal_health.record_failure(error)
+            return False
 
     # ─ the tick: patience, missing data, people, systemd ─
 
@@ -302,7 +306,9 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                if await self._standing.may_answer(request):
+                if request.kind == SAVE_HISTORY:
+                    self._history_saver.answer_soon(request)
+                elif await self._standing.may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -329,6 +335,8 @@ class Daemon:
     async def _inspect_targets(self) -> None:
         try:
             await self._inspector.inspect(self.config.targets)
+            at_end = self.journal.incidents.list_targets_with_open_incident()  # its last message says what still is so
+            await self._standing.look(at_end)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 
@@ -357,13 +365,6 @@ class Daemon:
     # ─ what the rollback needs of the rest ─
 
     def _rollback_context(self) -> RollbackContext:
-        def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
-            if self.config.plan(plan, target) is None or target not in self.config.targets:
-                return False
-            with self.journal.transaction() as tx:
-                self.pipeline.incident_manager.queue_run(tx, target, plan, by, wall_clock(), incident=incident)
-            return True
-
         def notify(message: Message) -> None:
             with self.journal.transaction() as tx:
                 self.pipeline.incident_manager.notify(tx, message, wall_clock())
@@ -377,36 +378,15 @@ class Daemon:
             self._inspector.note_run_ended(target)
             self._standing.forget(target)
 
-        def tripped_configs(incident: int, target: str) -> dict[StateKey, MachineConfig]:
-            runs = list_latched_runs(self.journal, target, wall_clock())
-            trips = trips_to_repair(self.journal.incidents.list_trips(incident), runs)
-            return machine_configs_of_trips(self.config.checks, trips, target)
-
-        def still_needed(run: PlanRun) -> bool | None:
-            if run.incident is None or not run.by.startswith("rule "):
-                return True
-            return self.pipeline.still_firing(tripped_configs(run.incident, run.target))
-
-        return RollbackContext(
-            journal=self.journal,
-            telemetry=self.telemetry,
-            clock=wall_clock,
+        return make_rollback_context(
+            self.pipeline,
+            wall_clock,
             offload=self._acting,
             executor=self._executor,
-            incident_machine_configs=tripped_configs,
-            evidence=self.pipeline.gather_evidence,
-            still_needed=still_needed,
-            queue_halt=queue_halt,
             notify=notify,
             run_ended=run_ended,
+            look_again=self._standing.look_again,
             close_if_over=close_incident,
-            rule_machine_configs=lambda target, names: machine_configs_of_rules(
-                self.config.checks, self.pipeline.machines, target, self.pipeline.unseen.seen_rules(target, names)
-            ),
-            mute_rules=self.pipeline.mute_rules,
-            hold_reason=lambda target: self.pipeline.incident_manager.hold_reason(target, wall_clock()),
-            backup_folder=self.config.state / "backups",
-            tripped_since=lambda target, since: tripped_since(self.config, self.pipeline.machines, target, since),
         )
 
     def _status_threadsafe(self) -> dict[str, object]:

@@ -58,13 +58,16 @@ class SeriesWriter:
 
     async def write(
         self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES, *, deadline: float = _WRITE_TIMEOUT
-    ) -> None:
-        """What is new goes to the file, and what the sources remember now. Copied here, written in a thread."""
+    ) -> bool:
+        """What is new goes to the file, and what the sources remember now. Copied here, written in a thread.
+
+        True when all that the store held at `now` is written down.
+        """
         if self._archive is None or self._write_buffer is None:
-            return
-        batch = self._write_buffer.collect(now, states)
+            return False
+        batch, written = self._write_buffer.collect(now, states), False
         try:
-            if await self._writer_thread("history", deadline, self._archive.write, batch):
+            if written := bool(await self._writer_thread("history", deadline, self._archive.write, batch)):
                 self._write_buffer.mark_written(batch)
         except (DeadlineExceededError, StillBusyError):
             log.warning("history: the disk is slow; what is not written down yet waits")
@@ -75,6 +78,7 @@ class SeriesWriter:
         while self._unsaid:  # what the journal does not take now is said after a later write
             self._notify(Message("warn", "history begins anew", (self._unsaid[0],)))
             del self._unsaid[0]
+        return written
 
     async def stop(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         """The last write."""

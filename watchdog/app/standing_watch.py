@@ -12,9 +12,10 @@ from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadO
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal.errors import JournalError, JournalUnavailableError
+from watchdog.journal.incidents import Incident
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal
-from watchdog.rollback.standing import StandingChange, find_standing, list_traces, unseen_changes
+from watchdog.rollback.standing import StandingChange, describe_standing, find_standing, list_traces, unseen_changes
 
 _FRESH = 3.0
 """s for which what was seen is not looked at again."""
@@ -81,6 +82,11 @@ class StandingWatch:
         if name in self._looks:
             self._outdated.add(name)
 
+    async def look_again(self, name: str) -> None:
+        """What is there after a change; waits a moment for it."""
+        self.forget(name)
+        await self.look([name])
+
     def is_fresh(self, name: str) -> bool:
         """Whether a look has ended just now, in whatever way."""
         seen = self._seen.get(name)
@@ -113,6 +119,11 @@ class StandingWatch:
     def _unseen(self, name: str, why: str) -> list[StandingChange]:
         return unseen_changes(list_traces(self._journal, name, self._targets().get(name)), why)
 
+    def describe_left(self, incident: Incident) -> list[str]:
+        """A line for each way in which something is still so that plans have done in the incident."""
+        mine = [one for one in self.changes(incident.target) if one.incident == incident.id]
+        return [f"still {line}" for line in describe_standing(mine, lambda one: one.by_hand)]
+
     def close(self) -> None:
         for task, _ in self._looks.values():
             task.cancel()
@@ -135,7 +146,10 @@ class StandingWatch:
             self._keep(name, self._unseen(name, f"internal error: {bug!r}"))
         finally:
             del self._looks[name]
+            is_outdated = name in self._outdated
             self._outdated.discard(name)
+        if is_outdated:  # who waits for this one is to have what is so after the change
+            await self.look([name], patience=self._timeout + 1)
 
     def _keep(self, name: str, found: list[StandingChange]) -> None:
         if name not in self._outdated:

@@ -17,7 +17,7 @@ from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.models import Level
 from watchdog.rollback.recover_stages import find_way_back
 from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
-from watchdog.rules import BaselineState, baseline_mismatch, scoped_query
+from watchdog.rules import BaselineState, scoped_query, unit_mismatch
 from watchdog.rules.guard import budget_uses
 
 
@@ -83,18 +83,20 @@ def build_status(
 
 def _kpi_statuses(config: Config, pipeline: Pipeline) -> Iterator[tuple[str, dict[str, object]]]:
     """By name; where several targets are judged by a KPI, by ``KPI@TARGET``."""
+    unquiet = {key.target for key, machine in pipeline.machines.items() if machine.phase != "ok"}
     users: dict[str, list[str]] = {name: [] for name in config.kpis}
     for (_, target), rule in config.rules_by_target.items():
         if rule.kpi is not None and target not in users[rule.kpi]:
             users[rule.kpi].append(target)
     for name, targets in users.items():
         for target in targets or [next(iter(config.targets), "")]:
-            status = _kpi_status(config, pipeline, name, target)
+            status = _kpi_status(config, pipeline, name, target, quiet=target not in unquiet)
             more = {"kpi": name, "target": target, "judged": bool(targets)}
             yield scoped_query(name, target, scoped=len(targets) > 1), status | more
 
 
-def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str) -> dict[str, object]:
+def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str, *, quiet: bool) -> dict[str, object]:
+    """`quiet`: nothing is bad at the target."""
     kpi = config.kpi(name, target) or config.kpis[name]
     reading = pipeline.readings.get((scoped_query(name, target, scoped=config.is_scoped(name)), target))
     values = {} if reading is None else reading.values
@@ -103,7 +105,8 @@ def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str) -> d
         if kpi.has_dynamic_baseline
         else BaselineState(kpi.pinned_baseline(), "")
     )
-    factor = baseline_mismatch(values, baseline.value)
+    # Only a pinned one can be of another unit, and only in peace: what is bad is far off without anybody's mistake.
+    factor = unit_mismatch(values.values(), kpi.pinned_baseline(), kpi.unit) if quiet else None
     return {
         "values": [
             {"labels": dict(labels), "value": v if v == v else None, "text": format_value(v, kpi.unit)}

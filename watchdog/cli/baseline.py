@@ -17,7 +17,7 @@ from watchdog.journal.baselines import Baseline
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.baseline_tracker import expression_digest
-from watchdog.rules import Kpi, Learn, learn_baseline, scoped_query
+from watchdog.rules import Kpi, Learn, baseline_mismatch, learn_baseline, scoped_query
 from watchdog.web.status_rows import format_time
 
 _ANSWER_TIMEOUT_S = 30
@@ -174,7 +174,12 @@ def diff(options: argparse.Namespace) -> int:
             )
         if not rows:
             print_line("no KPI has a baseline")
-    return 1 if any(row["warning"] for row in rows.values()) else 0
+    return 1 if any(_is_far_off(row) for row in rows.values()) else 0
+
+
+def _is_far_off(row: dict[str, Any]) -> bool:
+    values = [each["value"] for each in row["values"] if each["value"] is not None]
+    return baseline_mismatch(values, row["baseline_value"]) is not None
 
 
 def _format_deviation(loaded: Config, name: str, value: float | None, baseline: float | None) -> str:

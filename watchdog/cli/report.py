@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import TextIO
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
-from watchdog.cli.common import open_journal
+from watchdog.cli.common import open_executor, open_journal, send_request
 from watchdog.cli.output import print_json, print_line, print_lines
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
+from watchdog.core.executor import call_deadline
+from watchdog.core.model import Millis
 from watchdog.journal import incidents
+from watchdog.journal.incidents import Incident
+from watchdog.journal.lock import StateLock
+from watchdog.journal.requests import SAVE_HISTORY
+from watchdog.journal.storage import Journal
 from watchdog.offline.history import loader
 from watchdog.offline.report import build
+from watchdog.rollback.standing import StandingChange, find_standing
 from watchdog.tsdb.page import PageList
 from watchdog.tsdb.schema import SERIES_FILE
+
+_LOOK_TIMEOUT = 30.0
+"""s that looking at the target may take."""
 
 
 def register(commands: Commands) -> None:
@@ -44,14 +54,22 @@ def print_report(options: argparse.Namespace) -> int:
 
 
 def _print_report(options: argparse.Namespace, output: TextIO | None) -> int:
-    loaded, journal = open_journal(options.config)
-    now = time.time_ns() // 1_000_000
-    data = build.collect_data(journal, options.incident, loaded, None, now)
-    if data is None:
+    loaded, journal = open_journal(options.config, acts=True)
+    incident = journal.incidents.find_incident(options.incident)
+    if incident is None:
         raise WatchdogError(incidents.describe_unknown(options.incident, journal.incidents.list_incidents()))
-    pages = _load_samples(loaded, options.history)
-    if pages is not None:
-        data = build.collect_data(journal, options.incident, loaded, pages, now) or data
+    now = time.time_ns() // 1_000_000
+    known_until, lacks = (None, "") if options.history else _ask_for_newest_samples(loaded, journal, incident, now)
+    data = build.collect_data(
+        journal,
+        incident,
+        loaded,
+        _load_samples(loaded, options.history),
+        now,
+        known_until=known_until,
+        standing=_look_at_target(loaded, journal, incident),
+        lacks=[lacks] if lacks else [],
+    )
     if options.json:
         print_json(_report_json(data))
         return 0
@@ -85,6 +103,41 @@ def _open_output(path: Path | None) -> Iterator[TextIO | None]:
         raise WatchdogError(f"{path}: {error.strerror} — check the path") from None
 
 
+def _ask_for_newest_samples(
+    loaded: Config, journal: Journal, incident: Incident, now: Millis
+) -> tuple[Millis | None, str]:
+    """Has the running watchdog write down what it alone has of the time of the report.
+
+    Returns up to when no sample is missing in series.db, None where that is as far as it goes; and why it may go no further.
+    """
+    if _is_written_down(loaded, build.chart_range(incident, now)[1]):
+        return None, ""
+    lock = StateLock(loaded.state)
+    if lock.acquire():
+        lock.release()
+        return None, "What the watchdog did not write down: none runs."
+    try:
+        written, text = send_request(journal, SAVE_HISTORY, {})
+    except WatchdogError as error:  # also of a journal that takes nothing now
+        written, text = False, str(error)
+    return (int(text), "") if written else (None, f"What the running watchdog alone has ({text}).")
+
+
+def _is_written_down(loaded: Config, until: Millis) -> bool:
+    try:
+        return (loader.last_sample_time([str(loaded.state / SERIES_FILE)]) or 0) >= until
+    except loader.HistoryError:
+        return False
+
+
+def _look_at_target(loaded: Config, journal: Journal, incident: Incident) -> list[StandingChange]:
+    """What the incident has left so; as the target's owner, and not for long."""
+    call_deadline.set(time.monotonic() + _LOOK_TIMEOUT)
+    with open_executor() as executor:
+        target = loaded.targets.get(incident.target)
+        return find_standing(journal, incident.target, target, executor, incident.id)
+
+
 def _load_samples(config: Config, given: list[str] | None) -> PageList | None:
     """The samples of that time: from what was named, else from the daemon's own history. None where nothing is kept."""
     own = config.state / SERIES_FILE
@@ -103,7 +156,9 @@ def _report_json(data: build.IncidentData) -> dict[str, object]:
     known = dataclasses.asdict(data)
     for line in known["lines"]:
         line["times"] = line["times"].tolist()
-        line["values"] = [value if value == value else None for value in line["values"].tolist()]
+        for name in ("values", "low", "high"):
+            line[name] = [value if value == value else None for value in line[name].tolist()]
     known["events"] = [{"t": event.t, "kind": event.kind, "text": event.text} for event in data.events]
+    known["standing"] = [one._asdict() for one in data.standing]
     known["took"] = build.durations(data)
     return known

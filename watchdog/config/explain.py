@@ -9,7 +9,7 @@ from watchdog.config.latency import Delay, worst_delays
 from watchdog.config.models import Config
 from watchdog.core.units import format_duration, format_value, is_relative
 from watchdog.documents.problems import format_names
-from watchdog.plans.models import Halt, Level, Repair, effective_verify
+from watchdog.plans.models import Halt, Level, Repair, effective_verify, kind_and_name
 from watchdog.promql import PromqlError, may_return_multiple_series, parse, required_lookback
 from watchdog.rules import Check, Kpi, Learn, Rule
 from watchdog.tsdb.labels import LOOKBACK_DELTA
@@ -104,7 +104,9 @@ def _threshold_sentences(config: Config, rule: Rule, kpi: Kpi | None, check: Che
         else ", at once"
     )
     plan = config.plans.get(check.plan or "")
-    then = f"then the {plan.kind} {check.plan} starts" if plan is not None else "people are told and nothing is started"
+    then = "people are told and nothing is started"
+    if plan is not None:
+        then = f"then the {kind_and_name(plan.kind, check.plan or '')} starts"
     yield f"It is {check.level} {bad}{how_long}: {then}, {delay.describe()}"
     ease = f" and has been for {format_duration(check.clear_for)}" if check.clear_for else ""
     yield f"That is over {well}{ease}"
@@ -149,7 +151,8 @@ def _steps(steps: Sequence[AnyAction]) -> str:
 
 def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str) -> Iterator[str]:
     if isinstance(plan, Halt):
-        yield f"The halt {name} is never refused: {'; '.join(_level_phrase(plan, level) for level in plan.levels)}"
+        levels = "; ".join(_level_phrase(plan, level) for level in plan.levels)
+        yield f"The {kind_and_name('halt', name)} is never refused: {levels}"
         yield f"It latches {target} until a person says resume"
         if plan.after == "repair":
             yield (
@@ -157,17 +160,18 @@ def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str)
                 "behind it; what it switched off stays off"
             )
         return
+    repair = kind_and_name("repair", name)
     if plan.mode != "auto":
-        dry = f"The repair {name} is a dry run: it says what it would do and changes nothing"
-        yield {"dry-run": dry, "approve": f"The repair {name} waits for a person's approval"}.get(plan.mode, plan.mode)
+        dry = f"The {repair} is a dry run: it says what it would do and changes nothing"
+        yield {"dry-run": dry, "approve": f"The {repair} waits for a person's approval"}.get(plan.mode, plan.mode)
     before = f" first does: {_steps(plan.before)}; then it" if plan.before else ""
-    yield f"The repair {name}{before} tries, until one is proven: {'; '.join(_level_phrase(plan, level) for level in plan.levels)}"
+    yield f"The {repair}{before} tries, until one is proven: {'; '.join(_level_phrase(plan, level) for level in plan.levels)}"
     if plan.proven:
         yield f"Once proven: {_steps(plan.proven)}"
     yield (
         "When none helps, the bot is left running"
         if plan.exhausted == "leave-running"
-        else f"When none helps, the halt {plan.exhausted} runs"
+        else f"When none helps, the {kind_and_name('halt', plan.exhausted)} runs"
     )
     yield {
         "on_failure": f"A repair that failed latches {target} until a person says resume",

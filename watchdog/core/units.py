@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -93,46 +94,87 @@ def format_duration(millis: float) -> str:
     return sign + " ".join(parts[:2] or ["0 s"])
 
 
-def format_value(value: float | None, unit: Unit) -> str:
-    """A raw value as people read it: ``15.2 %``, ``1.4 GiB``, ``3 m 20 s``, ``5``."""
+def format_value(value: float | None, unit: Unit, figures: int = 3) -> str:
+    """A raw value as people read it: ``15.2 %``, ``1.4 GiB``, ``3 m 20 s``, ``5``. `figures`: at least so many that count."""
     if value is None:
         return "no value"
     if not math.isfinite(value):
         return str(value)
     match unit:
         case "ratio":
-            return f"{_format_number(value * 100)} %"
+            return f"{_format_number(value * 100, figures)} %"
         case "percent":
-            return f"{_format_number(value)} %"
+            return f"{_format_number(value, figures)} %"
         case "seconds":
-            return _format_seconds(value)
+            return _format_seconds(value, figures)
         case "bytes":
-            for name in ("TiB", "GiB", "MiB", "KiB"):
-                if abs(value) >= _BYTE_UNITS[name]:
-                    return f"{_format_number(value / _BYTE_UNITS[name])} {name}"
-            return f"{value:.0f} B"
+            return _format_bytes(value, figures)
         case "count":
-            return _format_number(value)
-    amount = _format_number(value) if 0 < abs(value) < 0.1 else f"{value:,.2f}"  # 0.00042 BTC is not nothing
+            return _format_number(value, figures)
+    amount = _format_number(value, figures)
+    if not 0 < abs(_number(amount)) < 0.1:  # 0.00042 BTC is not nothing
+        amount = f"{value:,.{figures - 1}f}"
     return amount if unit == "currency" else f"{amount} {unit}"
 
 
-def _format_seconds(value: float) -> str:
+def format_apart(values: Sequence[float | None], unit: Unit) -> list[str]:
+    """As `format_value`, in as many figures as it takes that what differs looks different: ``10.04 s`` beside ``10 s``."""
+    for figures in range(3, 18):
+        texts = [format_value(value, unit, figures) for value in values]
+        if len(set(texts)) >= len({"nan" if value != value else value for value in values}):
+            return texts
+    return [repr(value) for value in values]
+
+
+def format_durations_apart(*millis: int) -> list[str]:
+    """As `format_duration`, with what they differ by: ``10.4 s`` beside ``10 s``."""
+    texts = [format_duration(each) for each in millis]
+    return texts if len(set(texts)) == len(set(millis)) else format_apart([each / 1_000 for each in millis], "seconds")
+
+
+def _format_bytes(value: float, figures: int) -> str:
+    if figures == 3 and abs(value) < 999.5:
+        return f"{value:.0f} B"
+    for name in ("B", "KiB", "MiB", "GiB"):
+        number = _format_number(value / _BYTE_UNITS[name], figures)
+        if abs(_number(number)) < 1024:
+            return f"{number} {name}"
+    return f"{_format_number(value / _BYTE_UNITS['TiB'], figures)} TiB"
+
+
+def _format_seconds(value: float, figures: int) -> str:
     """Under a minute three figures: 1.6 s is above 1.5 s, and not 2 s above 2 s."""
-    if abs(value) >= 60 or value == 0:
-        return format_duration(value * 1_000) if value else "0 s"
-    size, name = next(((size, name) for size, name in ((1, "s"), (1e-3, "ms")) if abs(value) >= size), (1e-6, "µs"))
-    return f"{_format_number(value / size)} {name}"
+    if value == 0:
+        return "0 s"
+    for name, size, most in (("µs", 1e-6, 1_000), ("ms", 1e-3, 1_000), ("s", 1.0, 60)):
+        number = _format_number(value / size, figures)
+        if abs(_number(number)) < most:
+            return f"{number} {name}"
+    if figures == 3:
+        return format_duration(value * 1_000)
+    decimals = max(0, figures - 4)
+    ticks, parts = round(abs(value) * 10**decimals), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        amount, ticks = divmod(ticks, size * 10**decimals)
+        parts += [f"{amount} {unit}"] if amount else []
+    parts += [f"{_strip_zeros(f'{ticks / 10**decimals:.{decimals}f}')} s"] if ticks else []
+    return ("-" if value < 0 else "") + " ".join(parts)
 
 
-def _format_number(value: float) -> str:
-    """Three or four figures, no trailing zeros, thousands set apart; an exponent only where nothing else would be left."""
+def _format_number(value: float, figures: int = 3) -> str:
+    """So many figures or one more, no trailing zeros, thousands set apart; an exponent only where nothing else would be left."""
     if value == 0 or abs(value) >= 1e15 or abs(value) < 1e-9:
-        return f"{value:.3g}"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{min(digits, 9)}f}" if abs(value) < 1_000 else f"{value:.0f}"
+        return f"{value:.{figures}g}"
+    digits = max(0, figures - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}" if abs(value) >= 10_000 else f"{value:.{min(digits, figures + 6)}f}"
+    return _strip_zeros(text)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _strip_zeros(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -45,6 +45,9 @@ class TimelineReader(Protocol):
     def list_events_since(self, target: str, kind: str, since: Millis) -> list[TimelineEvent]:
         """Events of a kind about a target, from later than `since`; oldest first."""
 
+    def list_times(self, target: str, kind: str) -> list[Millis]:
+        """When something of a kind befell a target, oldest first."""
+
     def last_event_id(self) -> int:
         """0 while there is none."""
 

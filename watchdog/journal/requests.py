@@ -9,6 +9,9 @@ from watchdog.core.model import Millis
 from watchdog.journal.serialization import from_json, to_json
 from watchdog.journal.sql import SqlRepository
 
+SAVE_HISTORY = "save_history"
+"""Kind of a request: what is in memory alone is wanted in series.db. Answered with the time (ms) up to which it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

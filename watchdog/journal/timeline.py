@@ -35,6 +35,10 @@ class SqlTimelineReader(SqlRepository):
         sql = "SELECT id, t, kind, text FROM event WHERE target = ? AND kind = ? AND t > ? ORDER BY id"
         return [TimelineEvent(*row) for row in self._sql.query(sql, target, kind, since)]
 
+    def list_times(self, target: str, kind: str) -> list[Millis]:
+        rows = self._sql.query("SELECT t FROM event WHERE target = ? AND kind = ? ORDER BY id", target, kind)
+        return [row[0] for row in rows]
+
     def last_event_id(self) -> int:
         (row,) = self._sql.query("SELECT coalesce(max(id), 0) FROM event")
         return int(row[0])

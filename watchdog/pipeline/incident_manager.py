@@ -23,7 +23,7 @@ from watchdog.journal.topics import (
 )
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
-from watchdog.pipeline.incident_messages import closing_message, incident_title, topics_of
+from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
 from watchdog.pipeline.incident_news import (
     IncidentNews,
     PlanDecision,
@@ -34,7 +34,7 @@ from watchdog.pipeline.incident_news import (
 )
 from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
-from watchdog.plans.models import serialize_plan
+from watchdog.plans.models import name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
@@ -57,11 +57,13 @@ class IncidentManager:
         telemetry: Telemetry,
         query: Callable[[str, str, Millis], Sequence[Mapping[str, object]]],
         machines: Mapping[StateKey, MachineState],
+        describe_left: DescribeLeft = lambda _: (),
     ) -> None:
         """`query(text, target, now)`: what the templates of Prometheus's alerts may ask. `machines`: where each threshold
         stands, at any time."""
         self._query = query
         self._machines = machines
+        self._describe_left = describe_left
         self._config = config
         self._messenger = Messenger(config, journal)
         self._journal = journal
@@ -321,13 +323,13 @@ class IncidentManager:
         )
         tx.timeline.add_event(
             "queued",
-            f"plan {plan} ({kind if part == 'ladder' else part}) for {by}",
+            f"plan {name_and_kind(plan, kind if part == 'ladder' else part)} for {by}",
             now,
             incident=incident,
             run=run,
             target=target,
         )
-        log.warning("%s: plan %s (%s) for %s", target, plan, kind if part == "ladder" else part, by)
+        log.warning("%s: plan %s for %s", target, name_and_kind(plan, kind if part == "ladder" else part), by)
         return run
 
     def close_if_resolved(
@@ -348,7 +350,8 @@ class IncidentManager:
         known = target in self._config.targets
         ends = topics_of(self._journal, incident)
         told = self._messenger.channels_told(ends)
-        title, lines = closing_message(self._journal, incident, news, now, configured=known)
+        left = self._describe_left(incident)
+        title, lines = closing_message(self._journal, incident, news, left, now, configured=known)
         why = "" if known else ": its target is no longer configured"
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
@@ -388,9 +391,8 @@ class IncidentManager:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
             ends += topics_of(self._journal, incident)
-        self.notify(
-            tx, Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends), now
-        )
+        message = Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends)
+        self.notify(tx, message, now)
 
 
 _CHANGE_TEXTS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
@@ -11,7 +12,9 @@ from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import MAX_LINES, IncidentNews, join_names
-from watchdog.plans.done_steps import redeploy_hints
+
+DescribeLeft = Callable[[Incident], Sequence[str]]
+"""What still is as the plans of an incident have left it, a line each; somebody has looked."""
 
 _BY_RULE = "rule "
 
@@ -50,9 +53,12 @@ def _trip_text(trip: TripRecord) -> str:
 
 
 def closing_message(
-    journal: Journal, incident: Incident, news: IncidentNews, now: Millis, *, configured: bool
+    journal: Journal, incident: Incident, news: IncidentNews, left: Sequence[str], now: Millis, *, configured: bool
 ) -> tuple[str, list[str]]:
-    """(title, lines) of an incident's end: what recovered just now, what helped, how long it took, what is to be done."""
+    """(title, lines) of an incident's end: what recovered just now, what helped, how long it took, what is to be done.
+
+    `left`: what is still as its plans have left it, a line each; somebody has looked.
+    """
     plan_runs = journal.runs.list_for_incident(incident.id)
     title = f"incident {incident.id} closed after {format_duration(now - incident.opened)}"
     if news.departures:
@@ -78,9 +84,7 @@ def closing_message(
     state = journal.targets.get_state(incident.target, now)
     if state.latched is not None:
         lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')
-    commits, file_changes = redeploy_hints((run, journal.runs.list_steps(run.id)) for run in plan_runs)
-    lines += [f"to deploy it again, once its cause is fixed: {command}" for command in commits]
-    lines += [f"still in force: {say}" for say in file_changes]
+    lines += left
     return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if plan_runs else lines
 
 

@@ -11,7 +11,7 @@ from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
 from watchdog.plans.descriptions import describe_start
-from watchdog.plans.models import Halt, Repair
+from watchdog.plans.models import Halt, Repair, name_and_kind
 from watchdog.rules import Check, format_labels
 from watchdog.rules.state_machine import Transition
 
@@ -109,7 +109,11 @@ class IncidentNews:
         lines: list[str] = []
         for trip in self.trips[:_MAX_TRIPS]:
             first, *rest = trip.lines
-            plan = [] if trip.plan is None or trip.plan in decided else [f"plan: {trip.plan} ({trip.plan_kind})"]
+            plan = (
+                []
+                if trip.plan is None or trip.plan in decided
+                else [f"plan: {name_and_kind(trip.plan, trip.plan_kind)}"]
+            )
             lines += [first if alone else f"{trip.rule}: {first}", *rest, *plan]
         lines += [f"{trip.rule}: {trip.reason}" for trip in self.trips[_MAX_TRIPS:MAX_LINES]]
         if len(self.trips) > MAX_LINES:

@@ -34,6 +34,7 @@ from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
 from watchdog.pipeline.evidence import gather_evidence
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
+from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
 from watchdog.pipeline.machine_state import find_homes, machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
@@ -67,9 +68,11 @@ class Pipeline:
         automatic_plans: bool = True,
         restore_history: Callable[[Head, Millis], None] | None = None,
         evaluator: Evaluator | None = None,
+        describe_left: DescribeLeft = lambda _: (),
     ) -> None:
         """`automatic_plans=False`: rules are judged, and start no plan. `restore_history` puts samples of the past into the
         store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
+        self._describe_left = describe_left
         self.journal = journal
         self.telemetry = telemetry
         self.store = Head(longest_windows(config), config.target_by_source)
@@ -120,8 +123,9 @@ class Pipeline:
         for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
         self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
+        query = partial(run_template_query, config, self._evaluator)
         self.incident_manager = IncidentManager(
-            config, self.journal, self.telemetry, partial(run_template_query, config, self._evaluator), self._machines
+            config, self.journal, self.telemetry, query, self._machines, self._describe_left
         )
         self._reconcile_targets(now)
         known = {(check.rule, check.level, check.target) for check in self._checks}
@@ -398,9 +402,7 @@ class Pipeline:
     def resume(self, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
         """A person has resumed the target: its latch opens, its rules start anew, and so does its epoch.
 
-        `still`: what people have to know of how the target is now, a line each.
-
-        One that no file names any more has no rules; its latch opens all the same.
+        One that no file names any more has no rules; its latch opens all the same. `still`: how the target is now, a line each.
         """
         mine = [key for key in self._machines if key.target == target]
         with self.journal.transaction() as tx:

@@ -1,8 +1,8 @@
-"""What runs have done, with the actions behind it, and what brings back what their repairs took away."""
+"""What runs have done, with the actions behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
@@ -36,18 +36,3 @@ def done_steps(
         except ActionError:  # what it needs is not to be found from here, as the credentials of a request
             found.append((row, actions[row.n], row.before))
     return found
-
-
-def redeploy_hints(runs: Iterable[tuple[PlanRun, Sequence[Step]]]) -> tuple[list[str], list[str]]:
-    """(commands, that of the newest step first; changes that a person takes back, in words): of what was not undone."""
-    commands: list[str] = []
-    changes: list[str] = []
-    for run, steps in runs:
-        if run.part == "undo" and run.outcome == "proven":
-            return [], []
-        for row, action, captured in done_steps(run, (step for step in steps if step.phase == "level")):
-            if hint := action.redeploy_hint(captured):
-                commands.append(hint)
-            elif action.persistent and row.diff:
-                changes.append(row.say)
-    return commands[::-1], changes

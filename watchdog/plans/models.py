@@ -206,6 +206,16 @@ def _refuse_all(plan: AnyPlan, wrong: list[str]) -> AnyPlan:
 Plan = Annotated[Halt | Repair, Field(discriminator="kind")]
 
 
+def kind_and_name(kind: str, name: str) -> str:
+    """``halt freeze``; ``halt`` where the plan is called as what it is."""
+    return name if name == kind else f"{kind} {name}"
+
+
+def name_and_kind(name: str, kind: str) -> str:
+    """``freeze (halt)``; ``halt`` where the plan is called as what it is."""
+    return name if name == kind else f"{name} ({kind})"
+
+
 def effective_verify(plan: Halt | Repair, level: Level) -> Verify:
     """The level's verify over its plan's: what the level says wins, key by key."""
     if level.verify is None:

@@ -14,6 +14,10 @@ from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
 
+async def _look_at_nothing(_: str) -> None:
+    """Where nobody tells of it."""
+
+
 class RollbackContext(NamedTuple):
     """Callables of the other packages, and what all runs share."""
 
@@ -35,6 +39,8 @@ class RollbackContext(NamedTuple):
     notify: NotifyFunction
     run_ended: Callable[[str], None]
     """(target): a run has done its last step; what is so now is our own doing."""
+    look_again: Callable[[str], Awaitable[None]] = _look_at_nothing
+    """(target): looks at what plans have left so there, and waits a moment for what it finds."""
     close_if_over: Callable[[PlanRun], bool] = lambda _: False
     """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
     rule_machine_configs: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}

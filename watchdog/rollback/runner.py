@@ -17,7 +17,7 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.topics import approval_topic, latch_topic, plan_topic, refusal_topic
 from watchdog.plans.descriptions import describe_plan, describe_start, describe_step
-from watchdog.plans.models import Halt, Repair, effective_verify, parse_plan
+from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
 from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError
@@ -148,7 +148,7 @@ class RollbackRunner:
                 outcome, reason = await undo_runner.run_undo(
                     run, self._context, self._latch_reason(run.target), self._executor
                 )
-                self._end_run(run, None, outcome, reason)
+                await self._finish(run, None, outcome, reason)
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
@@ -162,7 +162,7 @@ class RollbackRunner:
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, status="running")
                 why = await self._recovery(run).recover(plan, executor)
-                self._end_run(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
+                await self._finish(run, plan, "stopped" if why else "proven", why or "every stage is quiet")
                 return
             if run.status == "queued" and not await self._begin_run(run, plan):
                 return
@@ -192,6 +192,17 @@ class RollbackRunner:
         except Exception as bug:
             log.exception("%s: plan %s broke", run.target, run.plan)
             outcome, reason = "stopped", f"internal error: {bug!r}"
+        await self._finish(run, plan, outcome, reason, halt_again)
+
+    async def _finish(
+        self,
+        run: PlanRun,
+        plan: Halt | Repair | None,
+        outcome: RunOutcome,
+        reason: str,
+        halt_again: str | None = None,
+    ) -> None:
+        await self._context.look_again(run.target)  # the end of its incident says what is still so
         self._end_run(run, plan, outcome, reason, halt_again=halt_again)
 
     def _parse_plan(self, run: PlanRun) -> Halt | Repair:
@@ -220,7 +231,7 @@ class RollbackRunner:
                 send_message(context, run, Message(severity, f"{run.plan} starts", (start,)))
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
             if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
-                tx.targets.update_target(run.target, latched=now, latch_why=f"halt {run.plan}")
+                tx.targets.update_target(run.target, latched=now, latch_why=kind_and_name("halt", run.plan))
         return True
 
     async def _run_levels(self, run: PlanRun, plan: Halt | Repair, executor: StepExecutor) -> tuple[RunOutcome, str]:
@@ -246,7 +257,7 @@ class RollbackRunner:
             assert isinstance(plan, Repair)
             tripped_again, reason = await self._confirm_repair(run, plan, number, executor, reason)
             if not tripped_again:
-                return "proven", f"level {level.name} helped, and {reason}"
+                return "proven", f"level {level.name} helped{reason}"
         return "exhausted", reason
 
     async def _try_level_guarded(
@@ -309,7 +320,7 @@ class RollbackRunner:
     async def _confirm_repair(
         self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor, proof: str
     ) -> tuple[bool, str]:
-        """After proof: the `proven:` steps, then the watch. (False, how it went), or (True, why to go on one level up).
+        """After proof: the `proven:` steps, then the watch. (False, what there is to add), or (True, why to go on one level up).
 
         Behind a halt nothing goes back to work by itself: there is the watch alone.
         """
@@ -331,7 +342,7 @@ class RollbackRunner:
                 tx.runs.update_run(run.id, status="watching", watch_until=until)
                 tx.timeline.add_event(
                     "watch",
-                    f"watched for {format_duration(watch)}",
+                    f"watched for {format_duration(watch)}" if watch else "proven, and no watch was asked for",
                     self._context.clock(),
                     incident=run.incident,
                     run=run.id,
@@ -360,9 +371,9 @@ class RollbackRunner:
             if other := next(
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
             ):
-                return False, f"{other.plan} is wanted before the watch is over"
+                return False, f", and {other.plan} is wanted before the watch is over"
             if self._behind_halt.has_been_resumed(run):
-                return False, "a person has resumed the bot before the watch is over"
+                return False, ", and a person has resumed the bot before the watch is over"
             trial, finding = verifier.evaluate_evidence(trial, (), 2**62, now)
             if finding is not None and finding.outcome == "disproven":
                 with self._context.journal.transaction() as tx:  # a restart must not take it for well again
@@ -377,7 +388,7 @@ class RollbackRunner:
                 until, trial = until + jump, skip_proof_gap(trial, now + jump)
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, watch_until=until)
-        return False, f"all stayed well for {format_duration(watch)}"
+        return False, f", and all stayed well for {format_duration(watch)}" if watch else ""
 
     # ─ boundaries and ends ─
 

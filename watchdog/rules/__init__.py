@@ -9,7 +9,7 @@ models (what people write) ─check→ Check (limits in numbers) ─judge(readin
 from __future__ import annotations
 
 from watchdog.core.schedule import in_schedule, in_schedule_at
-from watchdog.rules.baseline import baseline_mismatch, central_value, learn_baseline, trusted_values
+from watchdog.rules.baseline import baseline_mismatch, central_value, learn_baseline, trusted_values, unit_mismatch
 from watchdog.rules.compile import BASELINE_UNKNOWN, BaselineState, Check, ThresholdError, compile_check
 from watchdog.rules.judge import (
     KIND_ABSENT,
@@ -83,6 +83,7 @@ __all__ = [
     "same_kind",
     "scoped_query",
     "trusted_values",
+    "unit_mismatch",
     "unknown_placeholders",
     "verdict_kinds",
 ]

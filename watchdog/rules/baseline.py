@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 
-from watchdog.core.model import Labels, Millis
-from watchdog.core.units import format_duration
+from watchdog.core.model import Millis
+from watchdog.core.units import Unit, format_duration
 from watchdog.rules.compile import BaselineState, Check
 from watchdog.rules.judge import Reading, judge
 from watchdog.rules.models import Kpi, Learn, Missing, Patience
@@ -63,11 +63,23 @@ def learn_baseline(learn: Learn, points: Sequence[BaselinePoint], now: Millis) -
     return BaselineState(central_value(window, learn.stat), "")
 
 
-def baseline_mismatch(values: Mapping[Labels, float], baseline: float | None) -> float | None:
+def baseline_mismatch(values: Iterable[float], baseline: float | None) -> float | None:
     """By which factor a value is off its baseline, when that is more than twenty, up or down; else None."""
-    for value in values.values():
+    for value in values:
         if baseline and np.isfinite(value) and value and (value > 0) == (baseline > 0):
             factor = value / baseline
             if factor > _MISMATCH_FACTOR or factor < 1 / _MISMATCH_FACTOR:
                 return float(factor)
     return None
+
+
+def unit_mismatch(values: Iterable[float], baseline: float | None, unit: Unit) -> float | None:
+    """By which factor a share is off its baseline, when that is about the hundred that lies between a ratio and a percent.
+
+    Nothing else can be taken for the one or the other, and a share that is twenty times off has merely changed.
+    """
+    mistaken = {"ratio": 100.0, "percent": 0.01}.get(unit)
+    if mistaken is None:
+        return None
+    factors = (baseline_mismatch([value], baseline) for value in values)
+    return next((factor for factor in factors if factor and 1 / 3 < factor / mistaken < 3), None)

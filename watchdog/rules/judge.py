@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.core.model import Labels, Millis, Outcome, Verdict
-from watchdog.core.units import format_duration, format_value
+from watchdog.core.units import format_duration, format_durations_apart, format_value
 from watchdog.rules.compile import Check
-from watchdog.rules.summary import format_limit
+from watchdog.rules.summary import format_value_and_limit
 
 
 class Reading(NamedTuple):
@@ -73,15 +73,11 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
     ):  # absent() and its like speak where there is no sample
         return missing("nodata", f"{check.kpi} has no samples", known)
     if reading.newest_sample and (age := now - reading.newest_sample) > reading.max_age:
-        return missing(
-            "nodata",
-            f"newest sample of {check.kpi} is {format_duration(age)} old, "
-            f"at most {format_duration(reading.max_age)} is believed",
-            known,
-        )
+        old, believed = format_durations_apart(age, reading.max_age)
+        return missing("nodata", f"newest sample of {check.kpi} is {old} old, at most {believed} is believed", known)
     if reading.newest_sample and check.requires_full_window and reading.covered < reading.window:
-        covered = f"{check.kpi} has {format_duration(reading.covered)} of {format_duration(reading.window)}"
-        return missing("nodata", covered, known)
+        covered, window = format_durations_apart(reading.covered, reading.window)
+        return missing("nodata", f"{check.kpi} has {covered} of {window}", known)
     verdicts: dict[Labels, Verdict] = {}
     own = _label_sets_with_room(check, reading, known)
     for labels, value in reading.values.items():
@@ -226,7 +222,8 @@ def _reason(check: Check, value: float, bad: bool) -> str:
     phrase = _OPERATOR_PHRASES.get(check.operator or "", check.operator)
     beside = "" if check.baseline is None else f" (baseline {format_value(check.baseline, check.unit)})"
     beside = beside if check.limit_unknown is None else f" (its ceiling; {check.limit_unknown})"
-    return f"{check.kpi} {format_value(value, check.unit)} is {'' if bad else 'not '}{phrase} {format_limit(check)}{beside}"
+    shown, limit = format_value_and_limit(check, value)
+    return f"{check.kpi} {shown} is {'' if bad else 'not '}{phrase} {limit}{beside}"
 
 
 def _expr_ok_verdict(check: Check, reading: Reading, labels: Labels) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.core.text import quote_label
-from watchdog.core.units import format_duration, format_value
+from watchdog.core.units import format_apart, format_duration, format_value
 from watchdog.rules.compile import Check
 
 PLACEHOLDERS = ("value", "limit", "baseline", "labels", "labels.x", "duration", "name", "level", "target", "kpi")
@@ -21,18 +21,19 @@ def render_summary(summary: str, check: Check, verdict: Verdict, bad_for: Millis
     `bad_for`: how long it has been bad. `labels`: the rule's own, beside those of the series.
     """
     label_values = dict(verdict.labels) | dict(labels)
+    value, limit = format_value_and_limit(check, verdict.value)
 
     def text(found: re.Match[str]) -> str:
         match found[1].partition(".")[0]:
             case "value":
-                return format_value(verdict.value, check.unit)
+                return value
             case "limit":
-                return "none" if verdict.limit is None and check.operator in (None, "expr") else format_limit(check)
+                return "none" if verdict.limit is None and check.operator in (None, "expr") else limit
             case "baseline":
                 return "none" if check.baseline is None else format_value(check.baseline, check.unit)
             case "labels" if "." in found[1]:
-                value = label_values.get(found[1].partition(".")[2])
-                return "none" if value is None else quote_label(value)
+                label = label_values.get(found[1].partition(".")[2])
+                return "none" if label is None else quote_label(label)
             case "labels":
                 return format_labels(label_values) or "none"
             case "duration":
@@ -57,9 +58,14 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 def format_limit(check: Check) -> str:
     """``15 %``; of `outside` both, ``10 % to 30 %``."""
-    if check.operator == "outside":
-        return f"{format_value(check.low_limit, check.unit)} to {format_value(check.limit, check.unit)}"
-    return format_value(check.limit, check.unit)
+    return format_value_and_limit(check, None)[1]
+
+
+def format_value_and_limit(check: Check, value: float | None) -> tuple[str, str]:
+    """Both in so many figures that what is said of the two is seen to be true: 10.04 s is above 10 s."""
+    limits = [check.low_limit, check.limit] if check.operator == "outside" else [check.limit]
+    shown, *texts = format_apart([value, *limits], check.unit)
+    return shown, " to ".join(texts)
 
 
 def unknown_placeholders(summary: str) -> list[str]:

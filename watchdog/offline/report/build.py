@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from watchdog.core.model import Millis
-from watchdog.core.units import format_duration, format_value
+from watchdog.core.units import format_duration, format_durations_apart, format_value
+from watchdog.journal.runs import NO_EFFECT_OUTCOMES
 from watchdog.offline.report.blocks import (
     Block,
     Bullets,
@@ -22,7 +23,8 @@ from watchdog.offline.report.blocks import (
 )
 from watchdog.offline.report.chart import draw_chart, sparkline
 from watchdog.offline.report.data import TIME_GOALS, IncidentData, KpiSeries, RunWithSteps, chart_range, collect_data
-from watchdog.plans.done_steps import redeploy_hints
+from watchdog.plans.models import name_and_kind
+from watchdog.tsdb.page import Floats
 
 __all__ = [
     "IncidentData",
@@ -71,6 +73,8 @@ def _report_blocks(data: IncidentData, title: str, picture: bytes | None) -> Ite
             ("KPI", "baseline", "before", "during", "at the end", ""),
             tuple(_kpi_row(line, data) for line in data.lines),
         )
+    elif data.samples_kept:
+        yield Paragraph(f"No rule of {incident.target} that is configured now judges a KPI, so there is none to show.")
     else:
         yield Paragraph("The samples of that time are not kept any more, so there are no KPIs to show.")
     if picture is not None:
@@ -82,12 +86,21 @@ def _report_blocks(data: IncidentData, title: str, picture: bytes | None) -> Ite
         yield Paragraph("No plan ran.")
     yield Heading("Timeline")
     yield Table(("UTC", "", "what"), tuple((_format_time(event.t), event.kind, event.text) for event in data.events))
+    if data.lacks:
+        yield Heading("What this report lacks")
+        yield Bullets(data.lacks)
     if questions := _open_questions(data):
         yield Heading("Open questions")
         yield Bullets(tuple(questions))
-    if again := _redeploy_commands(data):
-        yield Heading("To deploy it again")
-        yield Code("\n".join(again), "sh")
+    if data.standing:
+        yield Heading("Still so, and how it is put back once the cause is fixed")
+        yield Table(
+            ("what", "is", "since", "to put it back"),
+            tuple(
+                (one.what, one.how, _format_time(one.since), one.by_hand or "as it was before")
+                for one in reversed(data.standing)
+            ),
+        )
         yield Bullets(
             (
                 "The root cause is known, and a test fails without the fix.",
@@ -110,11 +123,10 @@ def _summary(data: IncidentData) -> str:
         if run.part != "ladder":
             parts.append(f"{run.plan}: {run.outcome or run.status}.")
         elif run.outcome == _PROVEN:
-            parts.append(f"{run.plan} ({run.kind}) was proven at level {ran.level_name}.")
+            parts.append(f"{name_and_kind(run.plan, run.kind)} was proven at level {ran.level_name}.")
         else:
-            parts.append(
-                f"{run.plan} ({run.kind}): {run.outcome or run.status}{f' — {run.reason}' if run.reason else ''}."
-            )
+            why = f" — {run.reason}" if run.reason else ""
+            parts.append(f"{name_and_kind(run.plan, run.kind)}: {run.outcome or run.status}{why}.")
     if not data.runs:
         parts.append("No plan ran.")
     deliveries = "1 message was" if data.told == 1 else f"{data.told} messages were"
@@ -125,8 +137,13 @@ def _summary(data: IncidentData) -> str:
 
 
 def durations(data: IncidentData) -> dict[str, Millis | None]:
-    """ms from when it was detected, by the names of the goals; None: not yet."""
-    reached = (_rolled_back_at(data), _proven_at(data), _acknowledged_at(data, "cause"), _acknowledged_at(data, "fix"))
+    """ms from when it was detected, by the names of the goals; None: it has not happened."""
+    reached = (
+        _rolled_back_at(data),
+        _recovered_at(data),
+        _acknowledged_at(data, "cause"),
+        _acknowledged_at(data, "fix"),
+    )
     return {name: None if t is None else t - data.incident.opened for name, t in zip(TIME_GOALS, reached, strict=True)}
 
 
@@ -141,20 +158,31 @@ def _duration_rows(data: IncidentData) -> Iterator[tuple[str, str, str, str]]:
     )
     for name, after in durations(data).items():
         goal = TIME_GOALS[name]
+        took, within = format_durations_apart(data.now - opened if after is None else after, goal)
         late = (data.now - opened if after is None else after) > goal
-        yield (
-            name,
-            "not yet" if after is None else format_duration(after),
-            f"< {format_duration(goal)}",
-            "missed" if late else "open" if after is None else "met",
-        )
+        result = "missed" if late else "open" if after is None else "met"
+        if after is None:
+            took, result = _unreached(name, data) or ("not yet", result)
+            within = format_duration(goal)
+        yield name, took, f"< {within}", result
+
+
+def _unreached(name: str, data: IncidentData) -> tuple[str, str] | None:
+    """What is told instead of a time of what will not happen any more, and of its goal; None: it may still happen."""
+    repairs = [ran.run for ran in data.runs if ran.run.kind == "repair" and ran.run.part == "ladder"]
+    if name == "rolled back" and all(run.ended is not None for run in repairs):
+        tried = any(run.outcome not in NO_EFFECT_OUTCOMES for run in repairs)
+        return "not rolled back", "missed" if tried else "–"
+    if name == "back at the baseline" and data.incident.closed is not None:
+        return "not back", "missed"
+    return None
 
 
 def _deviation_start(data: IncidentData) -> Millis | None:
     """When the KPI that tripped first began to leave its course, for as far as samples are kept: its first value in a
     row, up to the trip, that is farther from the baseline than anything in the time before."""
     trip = data.trips[0] if data.trips else None
-    line = data.lines[0] if data.lines else None
+    line = None if trip is None else next((line for line in data.lines if trip.rule in line.rules), None)
     if trip is None or line is None or line.baseline is None:
         return None
     deviation = np.abs(line.values - line.baseline)
@@ -169,27 +197,38 @@ def _deviation_start(data: IncidentData) -> Millis | None:
     return int(line.times[at]) if deviation[at] > usual_deviation else None
 
 
+def _repair_that_helped(data: IncidentData) -> RunWithSteps | None:
+    """A halt that is proven has made the bot safe; it has brought nothing back."""
+    proven = [ran for ran in data.runs if ran.run.outcome == _PROVEN and ran.run.part == "ladder"]
+    return next((ran for ran in proven if ran.run.kind == "repair"), None)
+
+
 def _rolled_back_at(data: IncidentData) -> Millis | None:
     """End of the last step of the level that helped."""
-    helped = next((ran for ran in data.runs if ran.run.outcome == _PROVEN and ran.run.part == "ladder"), None)
-    ended = (
-        []
-        if helped is None
-        else [
-            step.ended
-            for step in helped.steps
-            if step.phase == "level" and step.level == helped.run.level and step.ended
-        ]
-    )
-    return max(ended, default=None)
+    if (helped := _repair_that_helped(data)) is None:
+        return None
+    steps = [step for step in helped.steps if step.phase == "level" and step.level == helped.run.level]
+    return max((step.ended for step in steps if step.ended), default=None)
 
 
-def _proven_at(data: IncidentData) -> Millis | None:
-    helped = next((ran for ran in data.runs if ran.run.outcome == _PROVEN and ran.run.part == "ladder"), None)
-    if helped is None:
-        return data.incident.closed if not data.runs else None
-    found = [event.t for event in data.events if event.kind == "watch"]
-    return max(found) if found else helped.run.ended
+def _recovered_at(data: IncidentData) -> Millis | None:
+    """The end of the proof; of what no repair has helped, when the last rule that had tripped recovered.
+
+    An incident is closed by a person's `resume`, too, and label sets that are gone have not recovered.
+    """
+    helped = _repair_that_helped(data)
+    if helped is not None:
+        found = [event.t for event in data.events if event.kind == "watch"]
+        proven = max(found) if found else helped.run.ended
+        relapsed = any(trip.cleared is None and trip.t > (proven or 0) for trip in data.trips)
+        return None if relapsed else proven
+    gone = {(event.t, event.text.partition(": ")[0]) for event in data.events if event.kind == "gone"}
+    recovered = [
+        trip.cleared
+        for trip in data.trips
+        if trip.cleared is not None and (trip.cleared, f"{trip.rule} ({trip.level}) forgotten") not in gone
+    ]
+    return max(recovered) if recovered and len(recovered) == len(data.trips) else None
 
 
 def _acknowledged_at(data: IncidentData, kind: str) -> Millis | None:
@@ -204,24 +243,32 @@ def _acknowledged_at(data: IncidentData, kind: str) -> Millis | None:
 def _kpi_row(line: KpiSeries, data: IncidentData) -> tuple[str, ...]:
     unit = line.unit
     opened, end = data.incident.opened, data.end
-    before, during, after = (
-        _values_between(line, low, high) for low, high in ((0, opened), (opened, end), (end, 1 << 62))
-    )
+    before, after = (_values_between(line, line.values, *span) for span in ((0, opened), (end, 1 << 62)))
     last = line.values[np.isfinite(line.values)]
-    farthest = during[np.argmax(np.abs(during - (line.baseline or 0.0)))] if during.size else None
     settled = float(np.median(after)) if after.size else float(last[-1]) if last.size else None
     return (
         line.name,
         "–" if line.baseline is None else format_value(line.baseline, unit),
         format_value(float(np.median(before)), unit) if before.size else "–",
-        format_value(float(farthest), unit) if farthest is not None else "–",
+        _farthest(line, opened, end),
         format_value(settled, unit) if settled is not None else "–",
         sparkline(line.values),
     )
 
 
-def _values_between(line: KpiSeries, low: Millis, high: Millis) -> np.ndarray:
-    inside = line.values[(line.times >= low) & (line.times < high)]
+def _farthest(line: KpiSeries, opened: Millis, end: Millis) -> str:
+    """The value of the incident that is farthest from the baseline; where nobody knows that, the least and the greatest."""
+    during, lows, highs = (_values_between(line, v, opened, end) for v in (line.values, line.low, line.high))
+    if not during.size:
+        return "–"
+    if line.baseline is not None:
+        return format_value(float(during[np.argmax(np.abs(during - line.baseline))]), line.unit)
+    low, high = (format_value(float(edge), line.unit) for edge in (lows.min(), highs.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _values_between(line: KpiSeries, values: Floats, low: Millis, high: Millis) -> Floats:
+    inside = values[(line.times >= low) & (line.times < high)]
     return np.asarray(inside[np.isfinite(inside)])
 
 
@@ -231,7 +278,9 @@ def _values_between(line: KpiSeries, low: Millis, high: Millis) -> np.ndarray:
 def _run_blocks(ran: RunWithSteps) -> Iterator[Block]:
     run = ran.run
     outcome = run.outcome or run.status
-    yield Heading(f"{run.plan} ({run.kind}), for {run.by}: {outcome}{f' — {run.reason}' if run.reason else ''}", 3)
+    yield Heading(
+        f"{name_and_kind(run.plan, run.kind)}, for {run.by}: {outcome}{f' — {run.reason}' if run.reason else ''}", 3
+    )
     if not ran.steps:
         yield Paragraph("It changed nothing.")
         return
@@ -282,12 +331,6 @@ def _open_questions(data: IncidentData) -> list[str]:
     questions += [f"{trip.rule} has not recovered." for trip in data.trips if trip.cleared is None]
     questions += [f"A message to {channel} never arrived: {why}" for channel, why in data.unsent]
     return questions
-
-
-def _redeploy_commands(data: IncidentData) -> list[str]:
-    """The commands that bring back what was taken back: git first, then the flags."""
-    commits, flags = redeploy_hints((ran.run, ran.steps) for ran in data.runs)
-    return [*commits, *(f"# and turn back on: {say}" for say in flags)]
 
 
 def _format_time(t: Millis) -> str:

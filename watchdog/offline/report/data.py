@@ -10,13 +10,16 @@ import numpy as np
 
 from watchdog.config import Config
 from watchdog.core.model import Millis
-from watchdog.core.units import Unit
+from watchdog.core.units import Unit, format_duration
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.storage import Journal
 from watchdog.journal.targets import TargetState
 from watchdog.journal.timeline import TimelineEvent
-from watchdog.promql import PromqlError, evaluate, parse
+from watchdog.pipeline.baseline_tracker import expression_digest
+from watchdog.promql import PromqlError, evaluate
+from watchdog.rollback.standing import StandingChange
+from watchdog.rules import Kpi, Learn, learn_baseline
 from watchdog.tsdb.page import Floats, Ints, PageList
 
 TIME_GOALS: dict[str, Millis] = {
@@ -39,11 +42,18 @@ class KpiSeries:
 
     name: str
     unit: Unit
+    rules: tuple[str, ...]
+    """Those of the target that judge it."""
     baseline: float | None
+    """As it was when the incident was opened; None: there was none, or nobody knows it any more."""
     times: Ints
     """[n] ms."""
     values: Floats
-    """[n]; NaN where there was nothing to judge by. Of several series the one that differs most from the baseline."""
+    """[n]; NaN where there was nothing to judge by, or nobody knows. Of several series the one that differs most from the
+    baseline, or from zero."""
+    low: Floats
+    """[n] the least and the greatest of all series; NaN as `values`."""
+    high: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,12 @@ class IncidentData:
     unsent: list[tuple[str, str]]
     """(channel, why) of messages that never arrived."""
     now: Millis
+    samples_kept: bool
+    """Whether there were any to look for."""
+    standing: list[StandingChange]
+    """What of it still is as a plan has left it."""
+    lacks: tuple[str, ...] = ()
+    """What is not known, and so is not told: one sentence each."""
 
     @property
     def end(self) -> Millis:
@@ -81,25 +97,50 @@ class IncidentData:
 
 
 def collect_data(
-    journal: Journal, number: int, config: Config, pages: PageList | None, now: Millis
-) -> IncidentData | None:
-    """Everything about an incident; None when there is none of that number. `pages`: its samples, where they are kept."""
-    incident = journal.incidents.find_incident(number)
-    if incident is None:
-        return None
+    journal: Journal,
+    incident: Incident,
+    config: Config,
+    pages: PageList | None,
+    now: Millis,
+    *,
+    known_until: Millis | None = None,
+    standing: Sequence[StandingChange] = (),
+    lacks: Sequence[str] = (),
+) -> IncidentData:
+    """Everything about an incident.
+
+    `pages`: its samples, where they are kept. `known_until`: no sample up to then is missing in them; as far as they reach
+    when not said. Nothing is told of any time after it. `standing`: what it has left so, as was just looked at. `lacks`: what
+    the caller could not find out.
+    """
+    number = incident.id
     found_runs = journal.runs.list_for_incident(number)
     trips = journal.incidents.list_trips(number)
+    lines, lacking = (
+        ([], []) if pages is None else _kpi_series(config, journal, incident, trips, pages, now, known_until)
+    )
     return IncidentData(
         incident=incident,
         trips=trips,
         runs=[RunWithSteps(run, _level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
         events=journal.timeline.list_events(number),
         target_state=journal.targets.get_state(incident.target, now),
-        lines=[] if pages is None else _kpi_series(config, incident, trips, pages, now),
+        lines=lines,
         told=journal.messages.count_sent(number),
         unsent=[(channel, error or "not yet sent") for channel, error in journal.messages.list_undelivered(number)],
         now=now,
+        samples_kept=pages is not None,
+        standing=[one for one in standing if one.unseen is None],
+        lacks=(*lacks, *lacking, *_unseen_sentences(standing)),
     )
+
+
+def _unseen_sentences(standing: Sequence[StandingChange]) -> list[str]:
+    return [
+        f"Whether {one.what} is still {one.how}: it could not be looked at ({one.unseen})."
+        for one in standing
+        if one.unseen
+    ]
 
 
 def chart_range(incident: Incident, now: Millis) -> tuple[Millis, Millis]:
@@ -117,28 +158,100 @@ def _level_names(run: PlanRun) -> tuple[str, ...]:
 
 
 def _kpi_series(
-    config: Config, incident: Incident, trips: Sequence[TripRecord], pages: PageList, now: Millis
-) -> list[KpiSeries]:
-    """Those of the target's KPIs that are judged: what tripped first comes first."""
+    config: Config,
+    journal: Journal,
+    incident: Incident,
+    trips: Sequence[TripRecord],
+    pages: PageList,
+    now: Millis,
+    known_until: Millis | None,
+) -> tuple[list[KpiSeries], list[str]]:
+    """Those of the target's KPIs that are judged: what tripped first comes first. And what is lacking of them."""
     tripped = list(dict.fromkeys(trip.rule for trip in trips))
     rules = [rule for rule in config.rules_of(incident.target) if rule.kpi]
     rules.sort(key=lambda rule: tripped.index(rule.name) if rule.name in tripped else len(tripped))
     start, end = chart_range(incident, now)
+    if known_until is None:
+        known_until = max((int(page.t[-1]) for page in pages.pages if page.t.size), default=start)
     times = np.unique(np.linspace(start, end, _SAMPLE_COUNT).astype(np.int64))
+    epochs = _list_epochs(journal, incident)
     found = []
+    lacks = [
+        f"Rule {name}, which is not configured now: its KPI is not shown."
+        for name in tripped
+        if name not in config.rules
+    ]
+    if known_until < end:
+        lacks.append(f"Samples of the last {format_duration(end - known_until)}: nothing is told of that time.")
     for name in dict.fromkeys(rule.kpi for rule in rules):
         kpi = config.kpi(name, incident.target)
         if name is None or kpi is None:
             continue
+        baseline, why = _baseline_at(name, incident.target, kpi, journal, incident.opened)
+        if why:
+            lacks.append(f"The baseline of {name} at that time ({why}): what is farthest from it cannot be told.")
         try:
-            result = evaluate(parse(config.expr_of(kpi.expr, incident.target)), pages, times)
-        except PromqlError:
+            values = _evaluate_at(kpi, incident.target, config, pages, times[times <= known_until], epochs)
+        except PromqlError as error:
+            lacks.append(f"The values of {name}, which cannot be evaluated: {error}.")
             continue
-        mine = (check for check in config.checks if (check.kpi, check.target) == (name, incident.target))
-        baseline = next((check.baseline for check in mine), None)
-        values = np.where(result.present & np.isfinite(result.values), result.values, np.nan)
-        found.append(KpiSeries(name, kpi.unit, baseline, times, _farthest_from_baseline(values, baseline)))
-    return found
+        values = np.pad(values, ((0, 0), (0, times.size - values.shape[1])), constant_values=np.nan)
+        shown = _farthest_from_baseline(values, baseline)
+        low, high = (
+            np.where(np.isnan(shown), np.nan, find(values, axis=0, initial=edge, where=~np.isnan(values)))
+            for find, edge in ((np.min, np.inf), (np.max, -np.inf))
+        )
+        judged_by = tuple(rule.name for rule in rules if rule.kpi == name)
+        found.append(KpiSeries(name, kpi.unit, judged_by, baseline, times, shown, low, high))
+    return found, lacks
+
+
+def _evaluate_at(
+    kpi: Kpi, target: str, config: Config, pages: PageList, times: Ints, epochs: Sequence[Millis]
+) -> Floats:
+    """[series, times] as it was read then: a KPI with `since: resume` has forgotten what was before its epoch."""
+    expr = config.parse_expr(config.expr_of(kpi.expr, target))
+    parts: list[tuple[Millis | None, Ints]] = [(None, times)]
+    if kpi.since == "resume":
+        bounds = times.searchsorted(epochs, "right")
+        parts = list(zip([None, *epochs], np.split(times, bounds), strict=True))
+    results = [evaluate(expr, pages, part, epoch) for epoch, part in parts]
+    keys = list(dict.fromkeys(key for result in results for key in result.keys))
+    values = np.full((len(keys), times.size), np.nan)
+    first = 0
+    for result, (_, part) in zip(results, parts, strict=True):
+        rows = [keys.index(key) for key in result.keys]
+        values[rows, first : first + part.size] = np.where(
+            result.present & np.isfinite(result.values), result.values, np.nan
+        )
+        first += part.size
+    return values
+
+
+def _list_epochs(journal: Journal, incident: Incident) -> list[Millis]:
+    """When the target was resumed, oldest first; ahead of the first of them, all that is kept counts."""
+    resumed = journal.timeline.list_times(incident.target, "resumed")
+    state = journal.targets.get_state(incident.target, incident.opened)
+    return sorted({*resumed, state.epoch})
+
+
+def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
+    """The baseline that was in force at `t`; without one, why nobody knows it: "" where the KPI has none."""
+    if kpi.baseline is None or not kpi.has_dynamic_baseline:
+        try:
+            return kpi.pinned_baseline(), ""
+        except ValueError as error:  # of files with mistakes what can be read is told
+            return None, str(error)
+    digest = expression_digest(kpi)
+    if isinstance(kpi.baseline, Learn):
+        points = [point for point in journal.baselines.list_points(name, digest, target) if point[0] <= t]
+        learned = learn_baseline(kpi.baseline, points, t)
+        return learned.value, learned.reason
+    saved = [one for one in journal.baselines.list_baselines() if (one.kpi, one.kind) == (name, "captured")]
+    kept = next((one for whose in (target, "") for one in saved if one.target == whose), None)
+    if kept is None or kept.asked != digest:
+        return None, "none was captured"
+    return (kept.value, "") if kept.t <= t else (None, "it was captured later")
 
 
 def _farthest_from_baseline(values: Floats, baseline: float | None) -> Floats:

@@ -1,0 +1,71 @@
+"""What the rollback needs of the pipeline: told by the configuration as it is when it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+
+from watchdog.core.executor import Executor
+from watchdog.core.model import Millis, NotifyFunction
+from watchdog.journal.runs import PlanRun
+from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
+from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.after_halt import list_latched_runs, trips_to_repair
+from watchdog.rollback.context import RollbackContext
+from watchdog.rules.state_machine import MachineConfig, StateKey
+
+
+def make_rollback_context(
+    pipeline: Pipeline,
+    clock: Callable[[], Millis],
+    *,
+    offload: Callable[..., Awaitable[object]],
+    executor: Executor,
+    notify: NotifyFunction,
+    run_ended: Callable[[str], None],
+    look_again: Callable[[str], Awaitable[None]],
+    close_if_over: Callable[[PlanRun], bool],
+) -> RollbackContext:
+    """See `RollbackContext` for each of them."""
+    journal = pipeline.journal
+
+    def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
+        if pipeline.config.plan(plan, target) is None or target not in pipeline.config.targets:
+            return False
+        with journal.transaction() as tx:
+            pipeline.incident_manager.queue_run(tx, target, plan, by, clock(), incident=incident)
+        return True
+
+    def configs_of_trips(incident: int, target: str) -> dict[StateKey, MachineConfig]:
+        runs = list_latched_runs(journal, target, clock())
+        trips = trips_to_repair(journal.incidents.list_trips(incident), runs)
+        return machine_configs_of_trips(pipeline.config.checks, trips, target)
+
+    def configs_of_rules(target: str, names: Collection[str]) -> dict[StateKey, MachineConfig]:
+        seen = pipeline.unseen.seen_rules(target, names)
+        return machine_configs_of_rules(pipeline.config.checks, pipeline.machines, target, seen)
+
+    def still_needed(run: PlanRun) -> bool | None:
+        if run.incident is None or not run.by.startswith("rule "):
+            return True
+        return pipeline.still_firing(configs_of_trips(run.incident, run.target))
+
+    return RollbackContext(
+        journal=journal,
+        telemetry=pipeline.telemetry,
+        clock=clock,
+        offload=offload,
+        executor=executor,
+        incident_machine_configs=configs_of_trips,
+        evidence=pipeline.gather_evidence,
+        still_needed=still_needed,
+        queue_halt=queue_halt,
+        notify=notify,
+        run_ended=run_ended,
+        look_again=look_again,
+        close_if_over=close_if_over,
+        rule_machine_configs=configs_of_rules,
+        mute_rules=pipeline.mute_rules,
+        hold_reason=lambda target: pipeline.incident_manager.hold_reason(target, clock()),
+        backup_folder=pipeline.config.state / "backups",
+        tripped_since=lambda target, since: tripped_since(pipeline.config, pipeline.machines, target, since),
+    )
