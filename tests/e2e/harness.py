@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.support.processes import is_alive
 from watchdog.cli.status import incident_as_json
 from watchdog.journal import open_journal
 
@@ -166,13 +167,14 @@ class E2EHarness:
             pid = int((self.repo / "bot.pid").read_text())
         except (OSError, ValueError):
             return None
-        return pid if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else None
+        return pid if is_alive(pid) else None
 
     def kill_bot(self) -> None:
         if (pid := self.bot_pid()) is not None:
-            bot = psutil.Process(pid)
-            bot.kill()
-            wait_until(lambda: not bot.is_running() or bot.status() == psutil.STATUS_ZOMBIE)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                bot = psutil.Process(pid)
+                bot.kill()
+                wait_until(lambda: not is_alive(bot))
 
     def restart_bot(self) -> None:
         """As a person does it: not through the watchdog."""

@@ -209,7 +209,7 @@ class RunningBot:
         return page
 
     def wait_until(self, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not condition(page := self.metrics()):
             assert time.monotonic() < deadline, page
             time.sleep(0.02)

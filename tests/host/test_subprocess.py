@@ -13,16 +13,13 @@ import psutil
 import pytest
 
 from tests.support.actions import wait_until
+from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 
 def run_shell(script: str, timeout_ms: float = 20_000, limit: int = 64 * 1024) -> child_process.CommandResult:
     return child_process.run(["sh", "-c", script], timeout_ms=timeout_ms, output_limit=limit)
-
-
-def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_code_and_both_streams_come_back() -> None:

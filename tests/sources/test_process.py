@@ -45,7 +45,7 @@ def read(source: ProcessSource, memory: Memory | None = None, now: int = NOW) ->
 
 
 def wait_until(holds: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < until, "did not come about"
         time.sleep(0.005)
