@@ -155,11 +155,11 @@ def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
     api.hanging_paths.add("/stop")
     began = time.monotonic()
     with pytest.raises(
-        ActionError, match="no whole answer within 300 ms — look whether it did what it was asked"
+        ActionError, match="no whole answer within 3 s — look whether it did what it was asked"
     ) as caught:
-        make_stop_step(api, check=check, timeout=300).apply({}, "k")
+        make_stop_step(api, check=check, timeout=3_000).apply({}, "k")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert caught.value.may_have_happened
     assert len(api.requests) == 1
 

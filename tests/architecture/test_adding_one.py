@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import free_port, wait_until
+from tests.e2e.harness import wait_until
 from tests.support import datagram_source
+from tests.support.ports import free_port
 
 PACKAGE = Path(__file__).parents[2] / "watchdog"
 TOLD = Path(datagram_source.__file__).read_text()
@@ -164,7 +165,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package: Path, tmp_path: Path) -> None:
-    config, udp = tmp_path / "config", free_port()
+    config, udp = tmp_path / "config", free_port(socket.SOCK_DGRAM)
     (config / "rules").mkdir(parents=True)
     stop, messages = config / "stop", config / "state" / "messages"
     (config / "number").write_text("100")

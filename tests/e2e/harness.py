@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.support.ports import free_port
 from tests.support.processes import is_alive
 from watchdog.cli.status import incident_as_json
 from watchdog.journal import open_journal
@@ -67,12 +67,6 @@ plans:
       - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
       - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}], verify: {{settle: 800ms}}}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], why: str = "", seconds: float = 90.0) -> T:

@@ -29,7 +29,7 @@ def slack(harness: E2EHarness) -> Iterator[FakeSlack]:
 
 def get_health(harness: E2EHarness) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=60) as page:
             return str(page.read().decode())
     except urllib.error.HTTPError as refusal:
         return refusal.read().decode()

@@ -22,8 +22,9 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.harness import free_port, wait_until
+from tests.e2e.harness import wait_until
 from tests.security.unprivileged import BOT, STRANGER
+from tests.support.ports import free_port
 
 SECRET = "s3cret-of-the-daemon"
 """In the daemon's environment, and nowhere else."""

@@ -144,7 +144,7 @@ def test_a_fifo_as_pid_file_holds_no_step_up(lab: Lab, verb: str) -> None:
 
     with pytest.raises(ActionError, match=r"bot\.pid is no regular file but a FIFO"):
         run_in_child(lambda: make_step(lab, verb).capture() and make_step(lab, verb).apply({}, "k"), uid=BOT)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_a_fifo_as_pid_file_holds_no_source_up(lab: Lab) -> None:

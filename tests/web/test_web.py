@@ -504,7 +504,7 @@ def test_the_end_waits_for_no_reader() -> None:
 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
-    assert not [thread for thread in threading.enumerate() if thread.name == "web"]
+    assert not server._thread.is_alive()
     silent.close()
 
 
