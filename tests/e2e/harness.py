@@ -266,7 +266,7 @@ class E2EHarness:
             if dog.poll() is None:
                 dog.send_signal(signal.SIGTERM)
                 try:
-                    dog.wait(30)
+                    dog.wait(90)
                 except subprocess.TimeoutExpired:
                     dog.kill()
                     dog.wait()

@@ -64,6 +64,6 @@ def test_a_journal_that_is_moved_away_pages_before_the_watchdog_stops(harness: E
 
     (harness.folder / "state" / "journal.db").rename(harness.folder / "elsewhere.db")
 
-    assert dog.wait(30) != 0
+    assert dog.wait(90) != 0
     assert ["the watchdog stops" in message["text"] for message in slack.messages] == [True]
     assert "put it back, and start again" in harness.watchdog_log()

@@ -403,7 +403,7 @@ def test_tls_spoken_to_a_plain_server_is_told(ask: Ask) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         error = ask_error(ask, f"https://127.0.0.1:{listener.getsockname()[1]}/metrics")
-        thread.join(20)
+        thread.join(60)
 
     assert error.kind == "tls"
     assert "TLS failed" in str(error)

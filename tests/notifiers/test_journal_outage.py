@@ -48,7 +48,7 @@ class FakeChannel:
     def send(self, message: Message) -> str | None:
         self.said.append(message.title)
         self.asked.set()
-        assert self.answers.wait(10)
+        assert self.answers.wait(60)
         if self.fails is not None:
             raise self.fails
         return "1"

@@ -123,7 +123,7 @@ def test_a_pid_file_that_is_not_there_means_down_and_is_no_error(pid_file: Path)
 
 def test_a_process_that_ended_is_down(pid_file: Path) -> None:
     ended = subprocess.Popen(["true"])
-    ended.wait(20)
+    ended.wait(60)
     pid_file.write_text(str(ended.pid))
 
     assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
@@ -137,7 +137,7 @@ def test_a_zombie_is_down(pid_file: Path) -> None:
 
         assert read(make_source(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
     finally:
-        zombie.wait(20)
+        zombie.wait(60)
 
 
 def test_a_process_younger_than_its_pid_file_is_a_stranger(start_process: StartProcess, pid_file: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:
         assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
     finally:
         done.set()
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_number_beyond_all_processes_is_no_process(pid_file: Path) -> None:
