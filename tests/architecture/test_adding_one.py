@@ -187,7 +187,6 @@ def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package:
             wait_until(lambda: b"watching" in (tmp_path / "log").read_bytes(), "it watches")
             (config / "number").write_text("5")
             wait_until(stop.exists, "the action has acted")
-            (config / "number").write_text("100")
 
             def proven() -> bool:
                 bot.sendto(b"stopped 1", ("127.0.0.1", udp))
