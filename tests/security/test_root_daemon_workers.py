@@ -36,7 +36,7 @@ def prepare(daemon: RootDaemon) -> None:
         daemon.add_bot(name, {"do": "command", "run": run, "check": ["test", "-e", "never"], "timeout": "5m"})
     daemon.add_bot("stopped")
     for nth in RACES:
-        flag = {"do": "flag", "file": "conf/config.py", "set": {"FEATURE": False}, "timeout": "5s"}
+        flag = {"do": "flag", "file": "conf/config.py", "set": {"FEATURE": False}, "timeout": "60s"}
         bot = daemon.add_bot(f"race{nth}", flag)
         (bot / "conf").mkdir()
         (bot / "config.py").rename(bot / "conf/config.py")
@@ -194,7 +194,8 @@ def test_a_worker_that_says_things_without_end_is_let_go_and_nobody_else_waits_f
     assert not [line for line in daemon.log().splitlines() if line.startswith("2026-01-01")]
 
 
-IN_OPEN = 0x20
+IN_OPEN, IN_CLOSE = 0x20, 0x18
+"""Both are listened for: the kernel tells one that is like the one before it, and was not read yet, no second time."""
 
 
 def swap_at(nth: int, bot: Path, elsewhere: Path, pids: list[int]) -> Callable[[], None]:
@@ -203,14 +204,14 @@ def swap_at(nth: int, bot: Path, elsewhere: Path, pids: list[int]) -> Callable[[
     def attack() -> None:
         libc = ctypes.CDLL(None)
         heard = libc.inotify_init()
-        libc.inotify_add_watch(heard, str(bot / "conf").encode(), IN_OPEN)
+        libc.inotify_add_watch(heard, str(bot / "conf").encode(), IN_OPEN | IN_CLOSE)
         (bot / "listening").touch()
         seen = 0
         while seen < nth:
             data = os.read(heard, 4_096)
             while data:
-                length = struct.unpack_from("iIII", data)[3]
-                seen, data = seen + (length > 0), data[16 + length :]
+                _, mask, _, length = struct.unpack_from("iIII", data)
+                seen, data = seen + (length > 0 and mask & IN_OPEN > 0), data[16 + length :]
         for number in (signal.SIGSTOP, signal.SIGCONT):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):  # its number may be another's by now
