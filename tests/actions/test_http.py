@@ -124,7 +124,7 @@ def test_an_answer_that_comes_true_later_is_waited_for(api: FakeApi) -> None:
 def test_well_answered_and_yet_not_so_may_have_happened(api: FakeApi) -> None:
     api.answers["/state"] = (200, b'{"status": "running"}')
     with pytest.raises(ActionError, match=r"was answered 200, yet by .*status is .running.") as caught:
-        make_stop_step(api, timeout=300).apply({}, "k")
+        make_stop_step(api, timeout=3_000).apply({}, "k")
 
     assert caught.value.may_have_happened
 

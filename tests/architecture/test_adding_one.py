@@ -175,7 +175,7 @@ def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package:
     environ = {**os.environ, "PYTHONPATH": str(package)}
 
     checked = subprocess.run(
-        [*command, "check", str(config)], cwd=package, env=environ, capture_output=True, text=True, timeout=60
+        [*command, "check", str(config)], cwd=package, env=environ, capture_output=True, text=True, timeout=180
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     with (

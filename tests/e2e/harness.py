@@ -187,7 +187,7 @@ class E2EHarness:
 
     def bot_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.bot_port}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.bot_port}/metrics", timeout=90) as page:
                 return str(page.read().decode())
         except OSError:
             return None
@@ -213,13 +213,13 @@ class E2EHarness:
 
     def watchdog_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/metrics", timeout=90) as page:
                 return str(page.read().decode())
         except OSError:
             return None
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/status", timeout=20) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/status", timeout=90) as page:
             known: dict[str, Any] = json.load(page)
         return known
 
@@ -229,7 +229,7 @@ class E2EHarness:
             capture_output=True,
             text=True,
             env=self.environ,
-            timeout=60,
+            timeout=180,
         )
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:

@@ -201,7 +201,7 @@ class RootDaemon:
         known = {name: value for name, value in os.environ.items() if name not in ("SUDO_USER", "LOGNAME", "USER")}
         return subprocess.run(
             [sys.executable, "-m", "watchdog", *args, "--config", str(self.config)],
-            capture_output=True, text=True, timeout=60, env={**known, "SECRET_TOKEN": SECRET},
+            capture_output=True, text=True, timeout=180, env={**known, "SECRET_TOKEN": SECRET},
         )  # fmt: skip
 
     def _well(self) -> bool:
