@@ -107,7 +107,7 @@ class DaemonUnderTest:
 
     def wait_until_ready(self) -> None:
         """Waits until it answers and has seen the bot."""
-        wait_until(lambda: 'watchdog_source_up{source="bot"} 1.0' in self._metrics(), 30, "the daemon sees the bot")
+        wait_until(lambda: 'watchdog_source_up{source="bot"} 1.0' in self._metrics(), 120, "the daemon sees the bot")
 
     def acted_at(self, after: float) -> float | None:
         """When the action last began, in monotonic seconds; None when that was before `after`."""
@@ -329,7 +329,7 @@ def _measure_start(folder: Path, page: MetricsServer, rival: _Rival, starts: int
         ours = DaemonUnderTest(folder / f"start-{number}", page.url)
         began = time.monotonic()
         with ours.started():
-            wait_until(lambda ours=ours, began=began: ours.acted_at(began) is not None, 30, "the daemon acts")  # type: ignore[misc]
+            wait_until(lambda ours=ours, began=began: ours.acted_at(began) is not None, 120, "the daemon acts")  # type: ignore[misc]
             mine.append(((ours.acted_at(began) or began) - began) * 1e3)
         if (taken := rival.attempt(partial(_measure_their_start, page.url))) is not None:
             theirs.append(taken)

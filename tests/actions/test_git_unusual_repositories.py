@@ -242,12 +242,12 @@ def test_a_branch_that_another_ones_name_forbids_is_said_before_anything_is_touc
 def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     bot.commit("bad", a__py="A = 2\n")
     bot.git("config", "protocol.ext.allow", "always")
-    bot.git("remote", "add", "far", "ext::sleep 100")
+    bot.git("remote", "add", "far", "ext::sleep 600")
     monkeypatch.setattr("watchdog.actions.git.repository._PUSH_TIMEOUT", 0.5)
     began = time.monotonic()
     said = revert_merge(bot, push="far")
     assert "not known to be pushed to far: it gave no answer within" in said
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
 
 
 @pytest.mark.parametrize("remote", ["https://ada:s3cret@example.org/bot.git", "https://:s3cret@example.org/bot.git"])

@@ -124,7 +124,7 @@ def test_an_answer_that_comes_true_later_is_waited_for(api: FakeApi) -> None:
 def test_well_answered_and_yet_not_so_may_have_happened(api: FakeApi) -> None:
     api.answers["/state"] = (200, b'{"status": "running"}')
     with pytest.raises(ActionError, match=r"was answered 200, yet by .*status is .running.") as caught:
-        make_stop_step(api, timeout=300).apply({}, "k")
+        make_stop_step(api, timeout=3_000).apply({}, "k")
 
     assert caught.value.may_have_happened
 
@@ -155,11 +155,11 @@ def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
     api.hanging_paths.add("/stop")
     began = time.monotonic()
     with pytest.raises(
-        ActionError, match="no whole answer within 300 ms — look whether it did what it was asked"
+        ActionError, match="no whole answer within 3 s — look whether it did what it was asked"
     ) as caught:
-        make_stop_step(api, check=check, timeout=300).apply({}, "k")
+        make_stop_step(api, check=check, timeout=3_000).apply({}, "k")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert caught.value.may_have_happened
     assert len(api.requests) == 1
 

@@ -18,6 +18,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, killed_at, make_action, wait_until
+from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
@@ -73,10 +74,6 @@ def bot_folder(tmp_path: Path) -> Iterator[BotFolder]:
     yield made
     for pid in made.running_bots():
         os.kill(pid, signal.SIGKILL)
-
-
-def has_ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_started_bot_is_nobodys_child_and_its_pid_file_names_it(bot_folder: BotFolder) -> None:
@@ -135,7 +132,7 @@ def test_a_restart_ends_the_old_bot_and_starts_a_new_one(bot_folder: BotFolder) 
     assert step.state(before) == "before"
     said = step.apply(before, "k")
 
-    assert has_ended(old)
+    assert not is_alive(old)
     assert step.state(before) == "after"
     assert bot_folder.running_bots() == [bot_folder.pid()]
     assert said == f"process {old.pid} ended; process {bot_folder.pid()} runs"
@@ -154,7 +151,7 @@ def test_a_restart_that_has_happened_is_not_done_again(bot_folder: BotFolder) ->
 def test_a_restart_of_a_dead_bot_starts_it(bot_folder: BotFolder) -> None:
     old = bot_folder.start_bot()
     old.kill()
-    wait_until(lambda: has_ended(old))
+    wait_until(lambda: not is_alive(old))
     step = bot_folder.make_step("restart")
     before = step.capture()
     assert before == {"pid": None, "create_time": None}
@@ -196,7 +193,7 @@ def test_a_bot_that_ignores_sigterm_is_killed_after_its_grace(bot_folder: BotFol
     step = bot_folder.make_step("stop", grace=200)
     assert step.apply(step.capture(), "k") == f"process {bot.pid} was killed after 0.2 s"
 
-    assert has_ended(bot)
+    assert not is_alive(bot)
 
 
 def test_a_bot_that_ends_in_order_is_given_its_time(bot_folder: BotFolder) -> None:
@@ -222,7 +219,7 @@ def test_the_bots_children_do_not_outlive_it(bot_folder: BotFolder) -> None:
     step = bot_folder.make_step("stop")
     step.apply(step.capture(), "k")
 
-    assert has_ended(bot)
+    assert not is_alive(bot)
     assert bot_folder.running_bots() == []
 
 

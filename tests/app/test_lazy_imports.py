@@ -45,7 +45,7 @@ def imported_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     argv = [sys.executable, "-c", DAEMON_PROGRAM, str(folder)]
-    return set(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+    return set(subprocess.run(argv, capture_output=True, text=True, timeout=180, check=True).stdout.split())
 
 
 @pytest.mark.parametrize("client", ["slack_sdk", "telegram", "httpx", "requests"])
@@ -92,7 +92,7 @@ print("requests" in sys.modules)
 @pytest.mark.parametrize("who", ["action", "check", "history"])
 def test_requests_is_imported_when_somebody_asks_and_not_before(who: str) -> None:
     argv = [sys.executable, "-c", ASK_PROGRAM, who]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
 
     assert done.stdout.split() == ["False", "True"], done.stderr
 

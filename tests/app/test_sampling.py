@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -92,7 +93,6 @@ async def wait_for(event: threading.Event) -> None:
 def quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
     monkeypatch.setattr(sampling, "_DEADLINE_SLACK", 0.001)
-    monkeypatch.setattr(sampling, "_RECEIVER_TIMEOUT", 0.05)
     yield
     logging.getLogger("apscheduler").setLevel(logging.NOTSET)
 
@@ -135,6 +135,7 @@ def counting(state: SourceState, cache: SourceCache, now: Millis) -> list[Sample
 def test_forty_hung_sources_cost_forty_threads_and_no_sample_of_a_healthy_one(hang: Hang) -> None:
     async def test(harness: SamplingHarness) -> None:
         hung = {f"hung-{n}": CallableSource(hang, deadline=20) for n in range(40)}
+        threads_before = set(threading.enumerate())
         harness.sampler.apply({**hung, "well": CallableSource(counting)})
         await hang.all_started(40)
         before = len(harness.values("well"))
@@ -144,7 +145,8 @@ def test_forty_hung_sources_cost_forty_threads_and_no_sample_of_a_healthy_one(ha
         errors = harness.sampler.errors()
         assert errors["well"] is None
         assert all(errors[name] in ("no answer within 0.021 s", "the last read still hangs") for name in hung)
-        assert 40 <= sum(thread.name.startswith("sampling") for thread in threading.enumerate()) <= 41
+        begun = set(threading.enumerate()) - threads_before
+        assert 40 <= sum(thread.name.startswith("sampling") for thread in begun) <= 41
         hang.release.set()
 
     run(test)
@@ -341,14 +343,19 @@ def test_what_is_pushed_from_any_thread_is_judged_on_arrival_with_the_state_that
     assert harness.downs == []
 
 
-def test_a_receiver_that_hears_nothing_for_its_deadline_is_down_until_it_does(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_receiver_that_hears_nothing_for_its_deadline_is_down_until_it_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
+    seconds = [0.0]
+    monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
 
     async def test(harness: SamplingHarness) -> None:
         push = FakePush(deadline=30)
         harness.sampler.apply({"push": push})
         receiver = await opened(push)
         assert harness.sampler.errors() == {}  # nothing is known yet
+        seconds[0] = 0.03
         await harness.until(lambda: len(harness.downs) >= 2)
         assert harness.sampler.errors() == {"push": "nothing was received within 0.03 s"}
         receiver.send(1.0)
@@ -403,15 +410,30 @@ def test_another_receiver_is_opened_when_the_one_before_is_closed_and_goes_on_fr
     assert harness.sampler.states() == {"push": StateSnapshot("test", '{"n":4}')}
 
 
-def test_what_is_delivered_before_the_end_is_kept_and_of_a_source_that_is_taken_away_only_its_state() -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_delivered_before_the_end_is_kept_and_of_a_source_that_is_taken_away_only_its_state(
+    hang: Hang, late: bool
+) -> None:
+    """Also when that is still being closed at our own end."""
+
+    def closing() -> None:
+        if late:
+            hang()
+        gone.opened[0].send(1.0, n=1)
+
+    gone = FakePush(on_close=closing)
+
     async def test(harness: SamplingHarness) -> None:
-        gone = FakePush(on_close=lambda: gone.opened[0].send(1.0, n=1))
         last = FakePush(on_close=lambda: last.opened[0].send(2.0, n=2))
         harness.sampler.apply({"gone": gone, "last": last})
         await opened(gone)
         (await opened(last)).send(1.0, n=1)
         harness.sampler.apply({"last": last})
-        await wait_for(gone.opened[0].closed)
+        if late:
+            await hang.all_started(1)
+            asyncio.get_running_loop().call_soon(hang.release.set)  # the end comes first
+        else:
+            await wait_for(gone.opened[0].closed)
 
     harness = run(test)
     assert harness.samples == [("last", 1.0), ("last", 2.0)]
@@ -514,7 +536,11 @@ def test_a_receiver_that_hangs_in_its_closing_delays_its_successor_and_nobody_el
     run(test)
 
 
-def test_a_receiver_that_opens_when_nobody_wants_it_any_more_is_closed_at_once(hang: Hang) -> None:
+def test_a_receiver_that_opens_when_nobody_wants_it_any_more_is_closed_at_once(
+    hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_RECEIVER_TIMEOUT", 0.05)
+
     async def test(harness: SamplingHarness) -> None:
         push = FakePush(on_open=hang)
         harness.sampler.apply({"push": push})

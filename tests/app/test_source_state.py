@@ -202,7 +202,7 @@ def test_kill_nine_at_any_moment_neither_loses_a_line_nor_counts_one_twice(tmp_p
         assert saved_state(database).get("lines", 0) == (saved[-1] if saved else 0) <= written
 
     with life(float(written)) as watchdog:
-        watchdog.communicate(timeout=60)
+        watchdog.communicate(timeout=180)
     assert watchdog.returncode == 0
     assert saved_samples(database)[-1] == saved_state(database)["lines"] == written
     assert list(tmp_path.glob("*.corrupt-*")) == []

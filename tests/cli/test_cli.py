@@ -23,7 +23,7 @@ def run_cli(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={**os.environ, **environ},
-        timeout=60,
+        timeout=180,
     )
 
 
@@ -93,7 +93,7 @@ def test_a_package_that_the_other_watchdog_overwrote_says_so(tmp_path: Path) -> 
     (tmp_path / "watchdog" / "__init__.py").write_text('"""file events"""\n')
 
     done = subprocess.run(
-        [sys.executable, "-m", "watchdog", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "watchdog", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=180
     )
 
     assert done.returncode == 1

@@ -24,7 +24,7 @@ except SystemExit:
 def imported_modules(*argv: str) -> set[str]:
     """Modules of the command line that `trading-watchdog ARGV` imports, when it ends with argparse."""
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS_PROGRAM, *argv], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", IMPORTS_PROGRAM, *argv], capture_output=True, text=True, timeout=180, check=True
     )
     return {name.rpartition(".")[2] for name in done.stderr.split() if name.startswith("watchdog.cli.")}
 

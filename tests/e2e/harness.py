@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.support.ports import free_port
+from tests.support.processes import is_alive
 from watchdog.cli.status import incident_as_json
 from watchdog.journal import open_journal
 
@@ -66,12 +67,6 @@ plans:
       - {{name: feature, steps: [{{do: flag, file: config.py, set: {{FEATURE_V2: false}}}}, {{{restart}}}]}}
       - {{name: version, steps: [{{do: git, revert: v2-merge}}, {{{restart}}}], verify: {{settle: 800ms}}}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], why: str = "", seconds: float = 90.0) -> T:
@@ -166,13 +161,14 @@ class E2EHarness:
             pid = int((self.repo / "bot.pid").read_text())
         except (OSError, ValueError):
             return None
-        return pid if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else None
+        return pid if is_alive(pid) else None
 
     def kill_bot(self) -> None:
         if (pid := self.bot_pid()) is not None:
-            bot = psutil.Process(pid)
-            bot.kill()
-            wait_until(lambda: not bot.is_running() or bot.status() == psutil.STATUS_ZOMBIE)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                bot = psutil.Process(pid)
+                bot.kill()
+                wait_until(lambda: not is_alive(bot))
 
     def restart_bot(self) -> None:
         """As a person does it: not through the watchdog."""
@@ -191,7 +187,7 @@ class E2EHarness:
 
     def bot_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.bot_port}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.bot_port}/metrics", timeout=90) as page:
                 return str(page.read().decode())
         except OSError:
             return None
@@ -217,13 +213,13 @@ class E2EHarness:
 
     def watchdog_metrics(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/metrics", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/metrics", timeout=90) as page:
                 return str(page.read().decode())
         except OSError:
             return None
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/status", timeout=20) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/status", timeout=90) as page:
             known: dict[str, Any] = json.load(page)
         return known
 
@@ -233,7 +229,7 @@ class E2EHarness:
             capture_output=True,
             text=True,
             env=self.environ,
-            timeout=60,
+            timeout=180,
         )
 
     def list_incidents(self, number: int | None = None) -> list[dict[str, Any]]:
@@ -270,7 +266,7 @@ class E2EHarness:
             if dog.poll() is None:
                 dog.send_signal(signal.SIGTERM)
                 try:
-                    dog.wait(30)
+                    dog.wait(90)
                 except subprocess.TimeoutExpired:
                     dog.kill()
                     dog.wait()

@@ -29,7 +29,7 @@ def slack(harness: E2EHarness) -> Iterator[FakeSlack]:
 
 def get_health(harness: E2EHarness) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{harness.web_port}/healthz", timeout=60) as page:
             return str(page.read().decode())
     except urllib.error.HTTPError as refusal:
         return refusal.read().decode()
@@ -64,6 +64,6 @@ def test_a_journal_that_is_moved_away_pages_before_the_watchdog_stops(harness: E
 
     (harness.folder / "state" / "journal.db").rename(harness.folder / "elsewhere.db")
 
-    assert dog.wait(30) != 0
+    assert dog.wait(90) != 0
     assert ["the watchdog stops" in message["text"] for message in slack.messages] == [True]
     assert "put it back, and start again" in harness.watchdog_log()

@@ -92,7 +92,7 @@ exit $code
     (known / "dog.pid").write_text(str(dog.pid))
     harness.wait_until_healthy()
     harness.deploy_v2(BAD_MODEL)
-    assert dog.wait(40) == -signal.SIGKILL
+    assert dog.wait(90) == -signal.SIGKILL
     (run,) = harness.list_runs()
     assert [step["status"] for step in run["steps"] if "revert" in step["say"].lower()] == ["started"]
 

@@ -37,7 +37,7 @@ def test_undo_after_a_rollback_puts_v2_and_its_flag_back_byte_for_byte(harness: 
     assert harness.git("status", "--porcelain") == ""
     assert any("put back" in event["text"] for event in harness.list_incidents(1)[0]["events"])
     dog.send_signal(signal.SIGTERM)
-    dog.wait(30)
+    dog.wait(90)
     again = harness.run_cli("undo", "1")
     assert again.returncode == 1
     assert "nothing to undo of incident 1" in again.stderr
@@ -76,6 +76,6 @@ def test_a_daemon_that_hangs_is_fenced_off_and_the_plan_is_carried_out_without_i
     wait_until(taken)
 
     assert "TRADING = False" in (harness.repo / "config.py").read_text()
-    assert dog.wait(30) == -signal.SIGKILL
+    assert dog.wait(90) == -signal.SIGKILL
     harness.start_watchdog()
     assert harness.status()["targets"]["toy"]["latched"] == "halt"

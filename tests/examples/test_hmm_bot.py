@@ -30,7 +30,7 @@ needs_hmmlearn = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def measurements() -> dict[str, dict[str, float]]:
     command = [sys.executable, "-B", str(EXAMPLE / "walk.py"), "--bars", str(BARS), "--window", "250", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return {row["version"]: row for row in map(json.loads, done.stdout.splitlines())}
 
@@ -199,7 +199,7 @@ class RunningBot:
         self.url = url
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(self.url, timeout=5) as answer:
+        with urllib.request.urlopen(self.url, timeout=60) as answer:
             text = answer.read().decode()
         page = {}
         for family in text_string_to_metric_families(text):
@@ -209,7 +209,7 @@ class RunningBot:
         return page
 
     def wait_until(self, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not condition(page := self.metrics()):
             assert time.monotonic() < deadline, page
             time.sleep(0.02)
@@ -217,7 +217,7 @@ class RunningBot:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
 
 @contextmanager

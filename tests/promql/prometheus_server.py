@@ -7,7 +7,6 @@ import http.client
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support.ports import free_port
 from watchdog.core.model import Labels
 from watchdog.tsdb.labels import METRIC_NAME_LABEL
 from watchdog.tsdb.page import is_missing
@@ -82,9 +82,7 @@ def running_server(samples: Samples, folder: Path) -> Iterator[PrometheusClient]
     data = folder / "data"
     backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "samples.txt"), str(data)]
     subprocess.run(backfill, check=True, capture_output=True, timeout=120)
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_port()
     command = [
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
@@ -115,7 +113,7 @@ def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"prometheus ended: {log.read_text()}")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
             connection.request("GET", "/-/ready")
             if connection.getresponse().status == 200:

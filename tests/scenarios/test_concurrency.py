@@ -238,7 +238,7 @@ def test_of_two_commands_at_once_one_acts_and_both_end(tmp_path: Path) -> None:
     effects, program = prepare_halt(tmp_path)
     argv = [*program, "rollback", "halt", "--yes", "--config", str(tmp_path)]
     both = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    said = [one.communicate(timeout=60)[0] for one in both]
+    said = [one.communicate(timeout=180)[0] for one in both]
 
     assert effects.read_text() == "one\n", said
     assert 0 in [one.returncode for one in both], said
@@ -261,7 +261,7 @@ def test_a_command_whose_daemon_dies_carries_its_run_out_itself(tmp_path: Path) 
     finally:
         daemon.kill()
         daemon.wait()
-    said = command.communicate(timeout=60)[0]
+    said = command.communicate(timeout=180)[0]
 
     assert (command.returncode, effects.read_text()) == (0, "one\n"), said
 

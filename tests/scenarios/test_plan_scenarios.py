@@ -116,7 +116,7 @@ def test_a_level_after_which_the_bot_does_not_start_is_followed_at_once_by_the_n
         target=f', process: {{pid_file: bot.pid, command: [sh, -c, "{script}"]}}',
         levels="""\
       - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}},
-                                {do: process, restart: process, alive_for: 100ms, grace: 1s}], verify: {settle: 15s}}
+                                {do: process, restart: process, alive_for: 30s, grace: 1s}], verify: {settle: 15s}}
       - {name: version, steps: [{do: git, revert: v2-merge}, {do: process, restart: process, alive_for: 100ms, grace: 1s}]}
       - {name: stop, steps: [{do: process, stop: process, grace: 1s}]}
 """,

@@ -63,7 +63,7 @@ class GitLab(NamedTuple):
         environment = {"PATH": os.defpath, "HOME": str(self.home)}
         ran = subprocess.run(
             ["git", *who, *args], cwd=self.bot, env=environment, user=uid, group=uid, extra_groups=(),
-            capture_output=True, text=True, timeout=30,
+            capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.strip()

@@ -24,11 +24,11 @@ from tests.security.unprivileged import BOT, STRANGER, snapshot, start_as
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")]
 
-FLAG = {"do": "flag", "file": "config.py", "set": {"FEATURE": False}, "timeout": "5s"}
-RESTORE = {"do": "restore", "file": "state.json", "from": "state.json.backup", "timeout": "5s"}
-ARCHIVE = {"do": "archive", "paths": ["data"], "into": "kept", "timeout": "5s"}
-REVERT = {"do": "git", "revert": "bad", "timeout": "20s"}
-RESTART = {"do": "process", "restart": "process", "grace": "300ms", "alive_for": "50ms", "timeout": "5s"}
+FLAG = {"do": "flag", "file": "config.py", "set": {"FEATURE": False}, "timeout": "60s"}
+RESTORE = {"do": "restore", "file": "state.json", "from": "state.json.backup", "timeout": "60s"}
+ARCHIVE = {"do": "archive", "paths": ["data"], "into": "kept", "timeout": "60s"}
+REVERT = {"do": "git", "revert": "bad", "timeout": "60s"}
+RESTART = {"do": "process", "restart": "process", "grace": "300ms", "alive_for": "50ms", "timeout": "60s"}
 TELL = "#!/bin/sh\n{ id -u; env; cat /proc/$PPID/environ; } >> %s/ran\ncat\n"
 
 

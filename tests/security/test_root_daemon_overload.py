@@ -90,7 +90,7 @@ def test_a_breach_is_acted_upon_while_everybody_asks_and_a_page_never_ends(daemo
             each.close()
         dripping.join()
 
-    assert took < 10
+    assert took < 60
     assert not re.search("Traceback|RecursionError|panicked", daemon.log())
 
 

@@ -15,7 +15,7 @@ from tests.security.unprivileged import BOT, STRANGER, snapshot
 from watchdog.host.privileges import service_account
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")]
-FLAG = {"do": "flag", "file": "config.py", "set": {"FEATURE": False}, "timeout": "5s"}
+FLAG = {"do": "flag", "file": "config.py", "set": {"FEATURE": False}, "timeout": "60s"}
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ for verb, unit in (("restart", "ssh.service"), ("stop", "bot.service"), ("mask",
 broker.begin(Account("x", {BOT}, 0, (0,), "/")).connect()
 broker.close()
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
 
     assert ran.stdout.splitlines() == [
         "no target of the files belongs to user 0",

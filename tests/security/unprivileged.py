@@ -22,7 +22,7 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def run_in_child(callback: Callable[[], Any], *, uid: int | None = None, seconds: int = 20) -> Any:
+def run_in_child(callback: Callable[[], Any], *, uid: int | None = None, seconds: int = 60) -> Any:
     """What `callback` returns or raises, in a process of its own; AssertionError when it hangs."""
     reads, writes = os.pipe()
     pid = os.fork()

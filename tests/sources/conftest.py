@@ -31,7 +31,7 @@ def start_process() -> Iterator[StartProcess]:
                 os.killpg(process.pid, 9)
             except ProcessLookupError:
                 process.kill()
-        process.wait(5)
+        process.wait(60)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from tests.sources.conftest import MakeSystemctl
 from tests.support.datagram_source import DatagramSource
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
+from tests.support.ports import free_port
 from tests.support.raw_http_server import StartServer, never_respond, respond_with
 from watchdog.core import model
 from watchdog.core.errors import SourceError
@@ -125,12 +126,6 @@ RECEIVING: dict[str, tuple[Make, Callable[[dict[str, Any]], object]]] = {
 NOT_LISTENING: dict[str, Make] = {
     "datagram": lambda world: {"port": world.take_port(socket.SOCK_DGRAM)},
 }
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def send_datagram(data: bytes, port: int) -> None:

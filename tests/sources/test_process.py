@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -46,7 +47,7 @@ def read(source: ProcessSource, memory: Memory | None = None, now: int = NOW) ->
 
 
 def wait_until(holds: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < until, "did not come about"
         time.sleep(0.005)
@@ -123,7 +124,7 @@ def test_a_pid_file_that_is_not_there_means_down_and_is_no_error(pid_file: Path)
 
 def test_a_process_that_ended_is_down(pid_file: Path) -> None:
     ended = subprocess.Popen(["true"])
-    ended.wait(20)
+    ended.wait(60)
     pid_file.write_text(str(ended.pid))
 
     assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
@@ -137,7 +138,7 @@ def test_a_zombie_is_down(pid_file: Path) -> None:
 
         assert read(make_source(pid_file=str(pid_file))) == {"process_up": 0, "process_restarts_total": 0}
     finally:
-        zombie.wait(20)
+        zombie.wait(60)
 
 
 LARGE_BOT = "import time; held = bytearray(250 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(100)"
@@ -254,7 +255,7 @@ def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:
         assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
     finally:
         done.set()
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_number_beyond_all_processes_is_no_process(pid_file: Path) -> None:
@@ -369,10 +370,11 @@ def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(
 
 
 def test_a_command_line_finds_the_process_within_its_wrapper(start_process: StartProcess) -> None:
-    wrapper = start_process("sh", "-c", "sleep 1234.5; true")
+    seconds = f"1234.{os.getpid()}"
+    wrapper = start_process("sh", "-c", f"sleep {seconds}; true")
     wait_until(lambda: psutil.Process(wrapper.pid).children())
 
-    found = read(make_source(cmdline=r"sleep 1234\.5"))
+    found = read(make_source(cmdline=rf"sleep {re.escape(seconds)}$"))
 
     child = psutil.Process(wrapper.pid).children()[0]
     assert found["process_start_time_seconds"] == pytest.approx(child.create_time(), abs=1.5)
@@ -380,23 +382,23 @@ def test_a_command_line_finds_the_process_within_its_wrapper(start_process: Star
 
 
 def test_a_command_line_finds_the_parent_of_forked_workers(start_process: StartProcess) -> None:
-    bot = start_process(
-        "sh", "-c", "(while :; do sleep 50; done) & (while :; do sleep 50; done) & wait # unique-bot-77"
-    )
+    name = f"unique-bot-{os.getpid()}-"
+    bot = start_process("sh", "-c", f"(while :; do sleep 50; done) & (while :; do sleep 50; done) & wait # {name}")
     wait_until(lambda: len(psutil.Process(bot.pid).children()) == 2)
     memory = Memory()
 
-    assert read(make_source(cmdline="unique-bot-77"), memory)["process_up"] == 1
+    assert read(make_source(cmdline=name), memory)["process_up"] == 1
     assert json.loads(memory.state)["process"].split()[1] == str(bot.pid)
 
 
 def test_the_start_of_a_command_line_is_looked_at_and_no_more(start_process: StartProcess) -> None:
     padding = "x" * procfs.MAX_CMDLINE_BYTES
-    bot = start_process("sh", "-c", "sleep 60; true", "early-bot-78", padding, "late-bot-79")
+    early, late = (f"{when}-bot-{os.getpid()}-" for when in ("early", "late"))
+    bot = start_process("sh", "-c", "sleep 60; true", early, padding, late)
     wait_until(lambda: len(psutil.Process(bot.pid).cmdline()) == 6)
 
-    assert read(make_source(cmdline="early-bot-78"))["process_up"] == 1
-    assert read(make_source(cmdline="late-bot-79"))["process_up"] == 0
+    assert read(make_source(cmdline=early))["process_up"] == 1
+    assert read(make_source(cmdline=late))["process_up"] == 0
 
 
 def test_a_command_line_that_nobody_has_is_down() -> None:
@@ -404,12 +406,13 @@ def test_a_command_line_that_nobody_has_is_down() -> None:
 
 
 def test_a_command_line_that_two_processes_have_is_an_error_that_names_them(start_process: StartProcess) -> None:
-    one, other = start_process("sleep", "4321.25"), start_process("sleep", "4321.25")
+    seconds = f"4321.{os.getpid()}"
+    one, other = start_process("sleep", seconds), start_process("sleep", seconds)
     both = [one.pid, other.pid]
-    wait_until(lambda: all(psutil.Process(pid).cmdline() == ["sleep", "4321.25"] for pid in both))
+    wait_until(lambda: all(psutil.Process(pid).cmdline() == ["sleep", seconds] for pid in both))
 
     with pytest.raises(SourceError, match=rf"2 processes match .*{one.pid}.*make cmdline narrower"):
-        read(make_source(cmdline=r"^sleep 4321\.25"))
+        read(make_source(cmdline=rf"^sleep {re.escape(seconds)}$"))
 
 
 def test_a_unit_is_measured_by_its_main_process(start_process: StartProcess, fake_systemctl: MakeSystemctl) -> None:

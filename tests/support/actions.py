@@ -32,7 +32,8 @@ def json_round_trip(before: model.JsonObject) -> model.JsonObject:
     return read
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
+    """Patient: the machine may be busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"

@@ -12,7 +12,7 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample
 from watchdog.core.protocols import Deliver, Receiver, SourceCache, SourceState
 
-LONG_TIMEOUT = 30.0
+LONG_TIMEOUT = 90.0
 """Seconds until something is given up that is not meant to be."""
 
 

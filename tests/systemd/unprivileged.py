@@ -105,7 +105,7 @@ class UnprivilegedHarness(SystemdHarness):
     def values(self, metric: str) -> dict[str, float]:
         """What a metric is now, by its label `disk`."""
         asked = urllib.parse.urlencode({"expr": metric})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/query?{asked}", timeout=20) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/api/query?{asked}", timeout=90) as page:
             found = json.load(page)["series"]
         return {series["labels"].get("disk", ""): series["values"][-1] for series in found}
 

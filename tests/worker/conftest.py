@@ -30,7 +30,7 @@ class World(NamedTuple):
     executor: WorkerExecutor
     target: Target
 
-    def call(self, function: Callable[..., Any], *args: Any, seconds: float = 20) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, seconds: float = 60) -> Any:
         token = call_deadline.set(time.monotonic() + seconds)
         try:
             return self.executor.call(self.target, function, *args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 
+from tests.support.processes import is_alive
 from watchdog.worker.client import WorkerExecutor
 
 
@@ -21,4 +22,4 @@ def sessions(executor: WorkerExecutor) -> list[psutil.Process]:
 
 
 def running(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in processes if is_alive(one)]

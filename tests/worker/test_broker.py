@@ -133,7 +133,7 @@ def test_it_serves_several_at_once_and_hangs_on_none(broker: launch.Broker) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(ended) == 6
     for server in started:
         server.close()

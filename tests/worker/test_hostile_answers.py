@@ -87,7 +87,7 @@ def saying(*frames: bytes) -> Serve:
     return serve
 
 
-def ask(executor: WorkerExecutor, function: Any = file_state.file_state, *args: Any, seconds: float = 2) -> Any:
+def ask(executor: WorkerExecutor, function: Any = file_state.file_state, *args: Any, seconds: float = 60) -> Any:
     token = call_deadline.set(time.monotonic() + seconds)
     try:
         return executor.call(Target(), function, *(args or (Path("/nowhere"),)))
@@ -181,7 +181,7 @@ def test_one_who_talks_without_end_fills_no_log_and_is_ended_in_time(
             connection.sendall(line)
 
     with caplog.at_level(logging.DEBUG), pytest.raises(ActionError, match="in time"):
-        ask(fake(serve), seconds=0.7)
+        ask(fake(serve), seconds=3)
     lines = [record.getMessage() for record in caplog.records if "x" * 100 in record.getMessage()]
     assert 1 <= len(lines) <= client._MAX_LOG_LINES
     assert max(map(len, lines)) < 5_000
@@ -222,10 +222,10 @@ def test_one_who_reads_nothing_is_ended_in_time(fake: Callable[[Serve], WorkerEx
     action = make_action(do="flag", file=f"{tmp_path}/x.py", set={"A": 1}).bind(Target())
     try:
         with pytest.raises(ActionError, match="in time"):
-            ask(fake(lambda _: gate.wait(20)), functions.apply, action, {}, {}, "k", None, large, seconds=0.5)
+            ask(fake(lambda _: gate.wait(600)), functions.apply, action, {}, {}, "k", None, large, seconds=0.5)
     finally:
         gate.set()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 def test_one_who_answers_drop_by_drop_is_ended_in_time(fake: Callable[[Serve], WorkerExecutor]) -> None:
@@ -237,7 +237,7 @@ def test_one_who_answers_drop_by_drop_is_ended_in_time(fake: Callable[[Serve], W
     began = time.monotonic()
     with pytest.raises(ActionError, match="in time"):
         ask(fake(serve), seconds=0.5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 NOTED: dict[str, Any] = {
@@ -330,7 +330,7 @@ def run_session_on(data: bytes, scratch: Path) -> tuple[int, bytes]:
         finally:
             os._exit(99)
     theirs.close()
-    ours.settimeout(10)
+    ours.settimeout(60)
     _send(ours, data)
     said = b""
     while chunk := _receive(ours):
@@ -385,7 +385,7 @@ def test_a_question_that_is_not_in_the_table_is_refused(question: bytes, tmp_pat
     theirs.close()
     with ours:
         ours.sendall(question)
-        answer = wire.receive(ours, time.monotonic() + 10)
+        answer = wire.receive(ours, time.monotonic() + 60)
     _, status = os.waitpid(pid, 0)
     assert answer is not None
     assert answer.kind == b"A"

@@ -102,6 +102,8 @@ class _RunningSource:
     heard_at: float = 0.0
     """Monotonic s of the last delivery, or of the opening."""
     deliveries: _Deliveries = field(default_factory=_Deliveries)
+    taken_away: bool = False
+    """By a reload that has put none in its place."""
 
     @property
     def key(self) -> str:
@@ -140,6 +142,7 @@ class Sampler:
         """From now on these. Those that stay as they are go on undisturbed."""
         for name, running in list(self._running.items()):
             if sources.get(name) != running.source:
+                running.taken_away = name not in sources and not self._stopping
                 self._end(running)
         for name, source in sources.items():
             if name not in self._running:
@@ -327,7 +330,7 @@ class Sampler:
         for _ in range(_MAX_WAITING):  # one that never ceases is not waited for
             if (delivery := running.deliveries.take()) is None:
                 return
-            if successor is None and not self._stopping:
+            if successor is None and running.taken_away:
                 self._remember(running, delivery.state)  # its series are gone, and come back with the source
             elif successor is None or successor.source.identity == running.source.identity:
                 self._keep(successor or running, delivery, self._clock())

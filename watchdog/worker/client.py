@@ -263,7 +263,12 @@ class _AccountWorkers:
         """
         lines = programs = 0
         while True:
-            frame = wire.receive(connection, deadline)
+            try:
+                frame = wire.receive(connection, deadline)
+            except wire.UnreadError as problem:
+                if lines or programs:  # it was at work, and what it has not read is what we said to that
+                    raise
+                raise _NotAskedError(*problem.args) from None
             if frame is None:
                 raise wire.WireError("it ended, and did not say how far it got")
             match frame.kind, frame.data:
@@ -313,7 +318,7 @@ def _readable(text: str, limit: int = 4_000) -> str:
 
 
 class _NotAskedError(wire.WireError):
-    """The other end was gone ahead of the question."""
+    """The other end was gone ahead of the question, or has not read it to its end."""
 
 
 def _send(connection: socket.socket, question: JsonObject, input_file: Path | None, deadline: float) -> None:

@@ -29,6 +29,8 @@ from watchdog.worker.session import run_session
 _GRACE = 1.0
 """Seconds that a process has to end by itself after its connection was closed."""
 _PR_SET_PDEATHSIG = 1
+_IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
+"""They are errors to us, and `subprocess` gives them back to whatever it starts."""
 _MAX_CHILDREN = 256
 """Connections at a time; further ones wait until one ends."""
 
@@ -41,6 +43,14 @@ def preload() -> None:
     for name in (*_LATER_IMPORTED, *COMMAND_FUNCTIONS):
         importlib.import_module(name)
     functions.prepare()
+
+
+def _hear_signals() -> None:
+    """What we ignore, or were begun ignoring (`nohup`, a shell's `&`), programs and bots would ignore, too."""
+    for number in signal.valid_signals() - _IGNORED_BY_PYTHON:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            with contextlib.suppress(OSError, ValueError):  # the kernel's own
+                signal.signal(number, signal.SIG_DFL)
 
 
 class _Child:
@@ -133,8 +143,7 @@ class Server:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            for number in (signal.SIGTERM, signal.SIGINT):  # programs and bots that it starts would ignore it, too
-                signal.signal(number, signal.SIG_DFL)
+            _hear_signals()
             self._poll.close()
             self._listener.close()
             for child in {*self._children.values()}:

@@ -26,6 +26,10 @@ class WireError(Exception):
     """The other end sent what is no frame, or is gone."""
 
 
+class UnreadError(WireError):
+    """The other end is gone, and has not read all that was sent to it: so does the kernel tell of a stream of this machine."""
+
+
 class DeadlineError(Exception):
     """The other end did not answer in time."""
 
@@ -110,6 +114,8 @@ def _until(connection: socket.socket, deadline: float | None) -> Iterator[Callab
         yield time_left
     except TimeoutError:
         raise DeadlineError from None
+    except ConnectionResetError as problem:
+        raise UnreadError(f"the other end is gone: {problem.strerror}") from None
     except OSError as problem:
         raise WireError(f"the other end is gone: {problem.strerror or problem}") from None
     finally:
