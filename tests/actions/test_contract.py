@@ -185,7 +185,7 @@ def test_a_new_action_that_is_nothing_special_answers_all_that_is_asked(tmp_path
     assert not bell.stops_bot
     assert (bell.timeout, bell.retries, bell.retry_after, bell.on_error) == (60_000, 0, 5_000, "escalate")
     assert (bell.value_edits(), bell.touched_paths(captured), bell.preview(captured)) == ({}, (), "ring the bell")
-    assert (bell.commit_range(captured), bell.redeploy_hint(captured), bell.unit_operations) == (None, None, ())
+    assert (bell.commit_range(captured), bell.unit_operations) == (None, ())
     assert (bell.lasting_changes(), bell.lasting_changes(captured)) == ((), ())
     assert (bell.findings(), bell.noop_reason(captured)) == ((), "so already")
     assert bell.redirect(FolderCopies(tmp_path)) is None
@@ -223,13 +223,12 @@ def test_the_commit_that_it_made_is_known_and_how_to_bring_back_what_it_took_awa
 
     if name.split()[0] == "git":
         assert step.commit_range(before) == CommitRange(str(repo.path), old, repo.head())
-        assert step.redeploy_hint(before) == f"git -C {repo.path} revert {repo.head()[:12]}"
         again = make_step(name, target)
         captured = again.capture()
-        assert (again.commit_range(captured), again.redeploy_hint(captured)) == (None, None)
+        assert again.commit_range(captured) is None
     else:
         assert repo.head() == old
-        assert (step.commit_range(before), step.redeploy_hint(before)) == (None, None)
+        assert step.commit_range(before) is None
 
 
 LEFT_BY_STEP = {

@@ -102,7 +102,8 @@ def test_a_plain_commit_is_taken_back_too(bot: GitRepo) -> None:
 def test_the_line_that_redeploys_brings_the_bad_commit_back(bot: GitRepo) -> None:
     tree = bot.git("rev-parse", "HEAD^{tree}")
     before = apply_step(make_revert_step(bot))
-    hint = make_revert_step(bot).redeploy_hint(before)
+    (change,) = make_revert_step(bot).lasting_changes(before)
+    hint = change.by_hand
     assert hint == f"git -C {bot.path} revert {bot.head()[:12]}"
     bot.git(*hint.split()[1:], "--no-edit")
 

@@ -199,7 +199,7 @@ def void(_: object) -> None:
 
 def test_an_incident_is_told_what_its_own_plans_have_left(harness: RollbackHarness) -> None:
     async def play() -> None:
-        watch = StandingWatch(harness.journal, DirectExecutor(), lambda: harness.config.targets)
+        watch = make_watch(harness, DirectExecutor())
         await watch.look(["bot"], patience=60)
         (own,) = {one.incident for one in watch.changes("bot")}
         assert own is not None

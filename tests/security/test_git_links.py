@@ -306,7 +306,7 @@ def test_the_name_of_a_mark_is_never_an_option_of_gits(lab: GitLab) -> None:
 
 
 def test_what_is_captured_and_what_is_shown_is_bounded(lab: GitLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchdog.actions.git.action._MAX_DIFF", 300)
+    monkeypatch.setattr("watchdog.actions.git.commits._MAX_DIFF", 300)
     monkeypatch.setattr("watchdog.actions.git.repository._MAX_SUBJECT", 3)
     step = lab.step()
     shown = lab.act(lambda: step.preview(step.capture()))

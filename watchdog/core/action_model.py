@@ -116,6 +116,3 @@ class ActionModel(ConfigModel):
 
     def commit_range(self, captured: JsonObject) -> CommitRange | None:  # noqa: ARG002
         return None
-
-    def redeploy_hint(self, captured: JsonObject) -> str | None:  # noqa: ARG002
-        return None

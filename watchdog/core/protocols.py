@@ -307,10 +307,6 @@ class Action(Protocol):
         """The commit that `apply` makes; None: none."""
         ...
 
-    def redeploy_hint(self, captured: JsonObject) -> str | None:
-        """The command by which a person brings back what it took away; None: there is none."""
-        ...
-
 
 class Notifier(Protocol):
     """Tells people. `send` may be a coroutine where the client library is; raises NotifyError only.

@@ -15,8 +15,8 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.runs import PlanRun, RunOutcome
-from watchdog.journal.topics import approval_topic, latch_topic, plan_topic, refusal_topic
-from watchdog.plans.descriptions import describe_plan, describe_start, describe_step
+from watchdog.journal.topics import plan_topic
+from watchdog.plans.descriptions import describe_start, describe_step
 from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
@@ -26,7 +26,7 @@ from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
-from watchdog.rollback.run_end import describe_latch, is_bad, latches, queue_next_halt
+from watchdog.rollback.run_end import end_run
 from watchdog.rollback.verify import Verifier, clock_jump
 from watchdog.rules.prove import ProofResult, skip_proof_gap
 
@@ -146,7 +146,7 @@ class RollbackRunner:
         try:
             if run.part == "undo":
                 outcome, reason = await undo_runner.run_undo(
-                    run, self._context, self._latch_reason(run.target), self._executor
+                    run, self._context, self._context.journal.targets.find_latch_reason(run.target), self._executor
                 )
                 await self._finish(run, None, outcome, reason)
                 return
@@ -154,7 +154,7 @@ class RollbackRunner:
             executor = self._executor(run, take_back_steps(self._context.journal, run))
             if (
                 run.kind == "repair"
-                and (why := self._latch_reason(run.target))
+                and (why := self._context.journal.targets.find_latch_reason(run.target))
                 and not self._behind_halt.may_go_on(run)
             ):
                 raise _OvertakenError(f"latched meanwhile: {why}")
@@ -203,7 +203,7 @@ class RollbackRunner:
         halt_again: str | None = None,
     ) -> None:
         await self._context.look_again(run.target)  # the end of its incident says what is still so
-        self._end_run(run, plan, outcome, reason, halt_again=halt_again)
+        end_run(self._context, run, plan, outcome, reason, halt_again=halt_again)
 
     def _parse_plan(self, run: PlanRun) -> Halt | Repair:
         try:
@@ -221,7 +221,7 @@ class RollbackRunner:
             if decision.outcome is None:
                 await self._wait_for_wakeup(run.target, 1.0)
             else:
-                self._end_run(run, plan, decision.outcome, decision.reason)
+                end_run(self._context, run, plan, decision.outcome, decision.reason)
             return False
         with context.journal.transaction(defer_sync=True) as tx:  # flushed with `started` of the first step
             tx.runs.update_run(run.id, status="running")
@@ -230,7 +230,7 @@ class RollbackRunner:
                 severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
                 send_message(context, run, Message(severity, f"{run.plan} starts", (start,)))
             # Written down before anything is touched: a halted bot stays halted. What latched it first stays said.
-            if isinstance(plan, Halt) and self._latch_reason(run.target) is None:
+            if isinstance(plan, Halt) and self._context.journal.targets.find_latch_reason(run.target) is None:
                 tx.targets.update_target(run.target, latched=now, latch_why=kind_and_name("halt", run.plan))
         return True
 
@@ -403,50 +403,3 @@ class RollbackRunner:
             if self._behind_halt.may_wait(run, waiting):
                 raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
-
-    def _latch_reason(self, target: str) -> str | None:
-        """Why it is latched; None when it is not."""
-        state = self._context.journal.targets.get_state(target, self._context.clock())
-        return None if state.latched is None else state.latch_why
-
-    def _end_run(
-        self,
-        run: PlanRun,
-        plan: Halt | Repair | None,
-        outcome: RunOutcome,
-        reason: str,
-        *,
-        halt_again: str | None = None,
-    ) -> None:
-        """Writes the end down, latches where that is due, and queues the halt of an exhausted repair.
-
-        `plan` None: its text in the journal could not be read (an older version wrote it); nobody acts on that.
-        `halt_again`: a halt that ran ahead of it and must run once more.
-        """
-        context, now = self._context, self._context.clock()
-        has_steps = bool(context.journal.runs.list_steps(run.id))
-        bad, latch = is_bad(outcome), latches(run, plan, outcome, has_steps=has_steps)
-        with context.journal.transaction() as tx:
-            tx.runs.update_run(run.id, status="ended", outcome=outcome, reason=reason, ended=now)
-            for step in context.journal.runs.list_steps(run.id):
-                if step.status == "started":  # a plan that cannot be read, or a mistake of ours
-                    tx.runs.end_step(step.id, "unknown", "nobody looked what became of it", now)
-            if latch and self._latch_reason(run.target) is None:
-                tx.targets.update_target(run.target, latched=now, latch_why=f"{run.plan} {outcome}: {reason}")
-            lines = [reason, *queue_next_halt(run, plan, outcome, halt_again, context)]
-            lines += describe_latch(run, outcome, context, latch=latch)
-            title = f"{run.plan} {outcome}"
-            if outcome == "dry-run" and isinstance(plan, Repair):
-                title = f"{run.plan} would run (dry-run: nothing is changed)"
-                lines = describe_plan(plan, Target.model_validate_json(run.place))
-            topics = (plan_topic(run.target, run.plan), refusal_topic(run.target, run.plan), approval_topic(run.id))
-            opens = (latch_topic(run.target),) if latch else ()
-            message = Message("crit" if bad else "info", title, tuple(lines), ends=topics, opens=opens)
-            record_event(context, run, message)
-            # The end of its incident says all of it; and of what a person denied people were told then.
-            says_more = bad or outcome == "dry-run"
-            if says_more or not (context.close_if_over(run) or outcome == "denied"):
-                send_message(context, run, message)
-        context.telemetry.plan_duration.labels(run.plan, run.target).observe((now - run.queued) / 1_000)
-        context.mute_rules(run.target, ())
-        context.run_ended(run.target)

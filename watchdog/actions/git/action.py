@@ -24,7 +24,7 @@ from watchdog.actions.git.commit_refs import (
     reverts_in_force,
     rolled_back_commits,
 )
-from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, create_commit, revert_commit
+from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, bounded_diff, create_commit, revert_commit
 from watchdog.actions.git.findings import find_named
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -54,10 +54,8 @@ __all__ = [
 ]
 
 _QUERY_TIMEOUT_MS = 25_000
-_MAX_DIFF = 8 << 20
 _TOKEN_PATTERN = re.compile(r"[0-9a-f]{16}")
 _BRANCH_PATTERN = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9_./@+-]*")
-_DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 
 
 class GitAction(ActionModel):
@@ -187,7 +185,7 @@ class GitAction(ActionModel):
             return ""
         with repository.scratch_objects(repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)) as repo:
             self._recreate_commit(repo, captured)
-            diff = _bounded_diff(repo, captured["old"], captured["new"])
+            diff = bounded_diff(repo, captured["old"], captured["new"])
         kept = [
             f"# kept in {path}: {format_assignments(v)}\n"
             for path, edit in captured["edits"].items()
@@ -251,7 +249,8 @@ class GitAction(ActionModel):
         else:
             how, what = "restored", f"{worktree_update.format_list(self.files, 3)} from {self.from_}"
         thing = f"{self.repo}: {captured['new']}"
-        return (LastingChange(thing, how, what, captured["old"], self.redeploy_hint(captured)),)
+        by_hand = shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
+        return (LastingChange(thing, how, what, captured["old"], by_hand),)
 
     def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
         """By the history: other commits on top of it leave it in force, as long as none of them takes it back."""
@@ -274,11 +273,6 @@ class GitAction(ActionModel):
         if captured["already"]:
             return None
         return CommitRange(captured["repo"], captured["old"], captured["new"])
-
-    def redeploy_hint(self, captured: JsonObject) -> str | None:
-        if captured["already"]:
-            return None
-        return shlex.join(("git", "-C", captured["repo"], "revert", captured["new"][:12]))
 
     def _written_refs(self, captured: JsonObject | None = None) -> list[str]:
         """Full names, as far as they are known: git would follow links on the way to them."""
@@ -320,15 +314,6 @@ class GitAction(ActionModel):
             raise ActionError(
                 f"{self.describe()} comes out differently now (another git?) — nothing was touched; try again"
             )
-
-
-def _bounded_diff(repo: Repository, old: str, new: str) -> str:
-    """The change as a diff; where that is larger than anybody reads, how many lines and bytes of which file."""
-    ran = repo.git("diff", *_DIFF_OPTIONS, old, new, cut_at=_MAX_DIFF)
-    if not ran.truncated:
-        return ran.stdout
-    listed = repo.git("diff", "--stat", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", old, new)
-    return f"# the diff is larger than {_MAX_DIFF >> 20} MiB; its files:\n{listed.stdout}"
 
 
 def _update_from(captured: JsonObject) -> WorktreeUpdate:

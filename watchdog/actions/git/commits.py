@@ -9,6 +9,9 @@ from watchdog.actions.git import repository, worktree_update
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
 
+_MAX_DIFF = 8 << 20
+"""Bytes of a diff that are shown."""
+_DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
 COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
 
 
@@ -54,3 +57,12 @@ def create_commit(repo: Repository, tree: str, parent: str, message: str) -> str
     date = f"{int(repo.git_line('show', '-s', '--format=%ct', parent)) + 1} +0000"
     env: dict[str, str | None] = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     return repo.git("commit-tree", tree, "-p", parent, data=f"{message}\n".encode(), env=env).stdout.strip()
+
+
+def bounded_diff(repo: Repository, old: str, new: str) -> str:
+    """The change as a diff; where that is larger than anybody reads, how many lines and bytes of which file."""
+    ran = repo.git("diff", *_DIFF_OPTIONS, old, new, cut_at=_MAX_DIFF)
+    if not ran.truncated:
+        return ran.stdout
+    listed = repo.git("diff", "--stat", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", old, new)
+    return f"# the diff is larger than {_MAX_DIFF >> 20} MiB; its files:\n{listed.stdout}"
