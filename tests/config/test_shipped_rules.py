@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_each_file_can_be_checked_alone(path: Path) -> None:
         ("strategy-worse", "crit", "below", 0.04 - 0.05, 0.04, "rollback"),
         ("drawdown", "crit", "at_least", 0.10, 0.02, "halt"),
         ("drawdown-emergency", "crit", "at_least", 0.20, 0.02, "emergency"),
-        ("losing-streak", "crit", "at_least", 5, 1, "halt"),
+        ("losing-streak", "crit", "at_least", 5, 1, "halt-and-repair"),
         ("volatility", "warn", "above", 3, 1, None),
         ("exchange-unreachable", "crit", "at_least", 3, 0, "halt"),
         ("crash", "crit", "above", 0, 0, "rollback"),
@@ -156,3 +157,31 @@ def test_the_first_level_can_be_proven_and_disproven_for_every_rule(config: Conf
 def test_every_rule_stands_in_the_readme(config: Config) -> None:
     page = (RULES / "README.md").read_text(encoding="utf-8")
     assert [name for name in config.rules if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 40])
+def test_they_serve_one_two_and_forty_bots_as_they_are(tmp_path: Path, number: int) -> None:
+    names = [f"bot-{index}" for index in range(number)]
+    shutil.copytree(RULES, tmp_path / "rules")
+    sources = "".join(
+        f"  {name}: {{type: scrape, url: 'http://127.0.0.1:1/{name}', every: 1s}}\n"
+        f"  {name}-process: {{type: process, pid_file: /run/{name}.pid, every: 1s}}\n"
+        for name in names
+    )
+    (tmp_path / "watchdog.yaml").write_text(
+        f"sources:\n{sources}  host: {{type: host, every: 5s, disks: [/]}}\n"
+        "channels: {chat: {type: slack, token: xoxb-12345678, channel: C0123456}}\n"
+    )
+    targets = "".join(
+        f"  {name}:\n    unit: {name}.service\n    repo: /srv/{name}\n    sources: [{name}, {name}-process]\n"
+        "    vars: {bar: 1s, trading: TRADING, feature: V2, version: v2-merge}\n"
+        for name in names
+    )
+    (tmp_path / "rules" / "targets.yaml").write_text(f"targets:\n{targets}")
+
+    config, problems = check_files([tmp_path], environ={})
+
+    assert config is not None, problems
+    assert [each for each in config.warnings if "run will refuse" not in each.what] == []
+    assert {rule for rule, _ in config.rules_by_target} == set(config.rules)
+    assert len(config.rules_by_target) == number * len(config.rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from watchdog.config.lint import named_source, selectors
+from watchdog.config.lint import may_read, selectors
 from watchdog.config.models import Config
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
@@ -59,27 +59,26 @@ def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None
     reads: dict[str, Millis | None] = {}
     for name, kpi in kpis.items():
         try:
-            reads[name] = _read_interval(
-                [parse(text) for text in (kpi.expr, kpi.needs) if text is not None], every, delivered
-            )
+            exprs = [parse(text) for text in (kpi.expr, kpi.needs) if text is not None]
+            reads[name] = _read_interval(exprs, every, delivered, config.target_by_source)
         except PromqlError:
             reads[name] = None
     return [_delay(check, reads.get(check.query)) for check in config.checks]
 
 
 def _read_interval(
-    exprs: list[Expr], every: Mapping[str, Millis], delivered: Mapping[str, Collection[str]] | None
+    exprs: list[Expr],
+    every: Mapping[str, Millis],
+    delivered: Mapping[str, Collection[str]] | None,
+    target_by_source: Mapping[str, str] | None,
 ) -> Millis | None:
     """The interval of the slowest source that is read."""
     steps: list[Millis] = []
     for selector in (each for expr in exprs for each in selectors(expr)):
-        name = named_source(selector)
-        if name is not None:
-            steps += [every[name]] if name in every else []
-        elif delivered is not None and selector.name is not None:
-            steps += [step for source, step in every.items() if selector.name in delivered.get(source, ())]
-        else:
-            steps += every.values()
+        readable = {source: step for source, step in every.items() if may_read(selector, source, target_by_source)}
+        if delivered is not None and selector.name is not None:
+            readable = {source: step for source, step in readable.items() if selector.name in delivered.get(source, ())}
+        steps += readable.values()
     return max(steps, default=max(every.values(), default=None))
 
 

@@ -109,6 +109,14 @@ def named_source(selector: VectorSelector) -> str | None:
     return next((each.value for each in selector.matchers if each.label == "source" and each.op == "="), None)
 
 
+def may_read(selector: VectorSelector, source: str, target_by_source: Mapping[str, str] | None = None) -> bool:
+    """Whether a selector's matchers let it read series of that source."""
+    labels = {"source": source}
+    if target_by_source is not None:
+        labels["target"] = target_by_source.get(source, "")
+    return all(each.matches(labels[each.label]) for each in selector.matchers if each.label in labels)
+
+
 class SourceIntervals:
     """How often what an expression reads can be new. Which source delivers a metric no file says, so where the expression
     does not say it either the fastest source counts: a warning must be true whoever delivers."""
@@ -118,10 +126,7 @@ class SourceIntervals:
 
     def of_selector(self, selector: VectorSelector) -> Millis:
         """0 when it cannot be told."""
-        name = named_source(selector)
-        if name is not None:
-            return self.by_source.get(name, 0)
-        return min(self.by_source.values(), default=0)
+        return min((every for name, every in self.by_source.items() if may_read(selector, name)), default=0)
 
     def fastest(self, expr: Expr) -> Millis:
         """The interval of the fastest that is read."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from watchdog.config.entries import Draft
-from watchdog.config.lint import named_source, selectors
+from watchdog.config.lint import may_read, named_source, selectors
 from watchdog.documents.problems import format_names, shorten, suggest
 from watchdog.promql import PromqlError, parse
 from watchdog.promql.parse.nodes import VectorSelector
@@ -78,9 +78,7 @@ def _shared_sources(draft: Draft, target_by_source: dict[str, str], selector: Ve
     return {
         name
         for name, source in draft.models("sources").items()
-        if name not in target_by_source
-        and source.type != "host"
-        and all(each.matches(name) for each in selector.matchers if each.label == "source")
+        if name not in target_by_source and source.type != "host" and may_read(selector, name)
     }
 
 
