@@ -88,6 +88,6 @@ def test_the_installation_works_in_the_order_in_which_it_stands(page: str, tmp_p
                 f"import sys; sys.path.insert(0, {sysconfig.get_path('purelib')!r})\n"
             )
 
-    assert printed.splitlines()[-1].startswith("well: 16 rules")
+    assert printed.splitlines()[-1].startswith("well: 18 rules")
     shown = yaml.safe_load((root / "etc/trading-watchdog/watchdog.yaml").read_text())
     assert set(shown["sources"]) == {"bot", "process", "host"}
