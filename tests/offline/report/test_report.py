@@ -287,6 +287,12 @@ def test_a_line_in_words_has_a_gap_where_there_was_nothing() -> None:
     assert sparkline(np.array([np.nan])) == ""
 
 
+@pytest.mark.parametrize("value", [0.7, 0.1, 1 / 3, 1e-12, 0.0, -0.7])
+@pytest.mark.parametrize("count", [47, 200, 599])
+def test_the_course_of_what_does_not_change_is_flat(value: float, count: int) -> None:
+    assert set(sparkline(np.full(count, value))) == {"▁"}
+
+
 # ─ how long it took ─
 
 
