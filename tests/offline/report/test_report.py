@@ -436,6 +436,19 @@ def test_nothing_is_told_of_the_time_after_the_last_sample_that_is_known(journal
     assert "- Samples of the last 40 s: nothing is told of that time." in told
 
 
+def test_of_an_end_that_nobody_has_seen_no_earlier_value_is_told(journal: SqliteJournal, loaded_config: Config) -> None:
+    open_incident(journal)
+
+    unseen, seen = (
+        render_report(journal, loaded_config, pages=rate_samples((-60, until, 0.7)), now=T + 100 * S)
+        for until in (61, 101)
+    )
+
+    assert "| KPI | baseline | before | during | now |" in unseen
+    assert "| rate | 5 % | 70 % | 70 % | – |" in unseen
+    assert "| rate | 5 % | 70 % | 70 % | 70 % |" in seen
+
+
 def test_what_is_known_to_be_no_sample_is_told_as_that(journal: SqliteJournal, loaded_config: Config) -> None:
     open_incident(journal)
     pages = rate_samples((-60, 61, 0.7))
