@@ -220,6 +220,7 @@ def test_a_file_whose_value_nobody_can_tell_is_not_one_that_somebody_has_put_bac
 
     (line,) = standing_lines(harness)
     assert line.startswith("left off, and cannot be looked at: TRADING (")
+    assert "unknown" not in line
 
 
 def test_a_disk_that_is_not_mounted_is_not_a_file_that_was_removed(harness: RollbackHarness) -> None:

@@ -25,7 +25,7 @@ _MAX_PARTS = 2_000
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     _refuse_long_f_strings(text, file_name)
     try:
-        module = ast.parse(text)
+        module = ast.parse(text, file_name)
     except (SyntaxError, ValueError) as problem:
         raise UnreadableError(f"{file_name} is no Python: {problem}") from None
     expression, rest = _assigned_expression(module.body, file_name, name)
