@@ -195,3 +195,12 @@ def test_a_target_names_only_variables_of_its_own(write_config: WriteConfig) -> 
     wrong = TARGETS.replace("{repo: /srv/beta,", '{repo: /srv/beta, settling: "${15 * bat}",')
 
     assert problems(write_config, targets=wrong) == ["base.yaml:3:37: there is no variable bat — did you mean bar?"]
+
+
+def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig) -> None:
+    rules = "kpis: {a: {expr: 'equity{bot=\"alpha\"}'}, b: {expr: 'equity{bot=\"beta\"}'}}\n"
+    rules += "rules: [{name: a, kpi: a, target: alpha, warn: {below: 10}}, {name: b, kpi: b, target: beta, warn: {below: 10}}]\n"
+
+    config = loaded(write_config, rules, "targets: {alpha: {repo: /srv/alpha}, beta: {repo: /srv/beta}}\n")
+
+    assert [check.rule for check in config.checks] == ["a", "b"]
