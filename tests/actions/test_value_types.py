@@ -100,6 +100,15 @@ def test_the_refusal_ends_with_what_to_write(name: str, content: str, value: Val
     assert said.partition(" — ")[2] == cure
 
 
+def test_a_truth_value_and_null_are_called_so() -> None:
+    said = [refusal("c.yaml", "A: 5\n", False), refusal("c.yaml", "A: true\n", None)]
+
+    assert said == [
+        "A in c.yaml is a number there (5), and false is a truth value — write a number",
+        "A in c.yaml is true or false there (true), and null is neither — write true or false, without quotes",
+    ]
+
+
 @pytest.mark.parametrize("written", ["1e-5", "1.0e5", "5e3"])
 def test_a_number_that_only_newer_yaml_takes_for_one_is_replaced_by_a_number_or_a_text(written: str) -> None:
     assert refusal("c.yaml", f"A: {written}\n", 0.1) is None

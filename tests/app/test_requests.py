@@ -427,6 +427,17 @@ def test_who_resumes_is_told_what_is_still_off_and_how_it_is_put_back(tmp_path: 
     assert "still off: TRADING" in harness.journal.query("SELECT lines FROM message ORDER BY id DESC")[0]["lines"]
 
 
+def test_who_would_undo_a_halt_is_told_what_puts_it_back(tmp_path: Path) -> None:
+    harness = halted(tmp_path)
+    answer_request(harness, "resume", target="bot")
+
+    assert answer_request(harness, "undo", incident=1) == (
+        False,
+        "incident 1 has no repair to undo: what halt made safe goes back by its recover: after a resume, or by hand — "
+        "trading-watchdog status says what still is off",
+    )
+
+
 def test_who_resumes_a_plan_with_a_way_back_is_told_that_it_puts_it_back(tmp_path: Path) -> None:
     recover = """
     recover:

@@ -191,7 +191,7 @@ def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package:
             def proven() -> bool:
                 bot.sendto(b"stopped 1", ("127.0.0.1", udp))
                 text = messages.read_text() if messages.exists() else ""
-                return "stop proven" in text or "of stop is in force" in text
+                return "stop proven" in text or "of stop was proven" in text
 
             wait_until(proven, "what is pushed proves the plan, and the channel tells it")
             daemon.send_signal(signal.SIGTERM)

@@ -34,6 +34,7 @@ def first(tmp_path: Path) -> Path:
     """The configuration for which a daemon has run."""
     folder = write_configuration(tmp_path / "first", tmp_path / "state")
     Daemon(folder, {}).close()
+    (tmp_path / "state" / "series.db").touch()
     return folder
 
 
@@ -45,7 +46,14 @@ def second(first: Path) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    [("incidents",), ("hold", "bot", "--for", "1h"), ("report", "1"), ("snapshot",), ("baseline", "show")],
+    [
+        ("incidents",),
+        ("hold", "bot", "--for", "1h"),
+        ("report", "1"),
+        ("snapshot",),
+        ("baseline", "show"),
+        ("query", "errors_total"),
+    ],
 )
 def test_a_command_for_another_configuration_says_whose_the_journal_is(
     first: Path, second: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]

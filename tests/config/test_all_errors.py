@@ -158,6 +158,16 @@ def test_a_file_without_a_mistake_has_none() -> None:
     assert problems_of() == set()
 
 
+def test_a_target_that_is_none_hides_no_limit_that_is_counted_in_variables() -> None:
+    (limit, *_) = (each for each in ALL if each.kind == "a limit" and each.file == "rules/model.yaml")
+    (target, *_) = (each for each in ALL if each.kind == "a target that is none" and each.file == "rules/model.yaml")
+    problems = problems_of(limit, target)
+
+    assert told(limit, target, problems)
+    assert told(target, limit, problems)
+    assert {each.line for each in problems} == {limit.line, target.line}
+
+
 @settings(max_examples=examples(300), deadline=None)
 @given(st.sampled_from(ALL), st.sampled_from(ALL))
 def test_of_two_mistakes_both_are_told(one: Mistake, other: Mistake) -> None:

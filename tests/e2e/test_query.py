@@ -29,6 +29,20 @@ def test_the_running_watchdog_answers_and_refuses_by_name(harness: E2EHarness) -
     assert "Traceback" not in wrong.stderr
 
 
+def test_what_the_watchdog_of_another_configuration_holds_is_not_told_as_ours(harness: E2EHarness) -> None:
+    harness.start_watchdog()
+    other = harness.folder / "other"
+    other.mkdir()
+    main = (harness.folder / "watchdog.yaml").read_text().replace(f"state: {harness.folder}", f"state: {other}")
+    (other / "watchdog.yaml").write_text(main)
+    theirs, harness.folder = harness.folder / "watchdog.yaml", other
+
+    for words in (("query", "equity"), ("status",)):
+        asked = harness.run_cli(*words)
+        assert (asked.returncode, asked.stdout) == (1, "")
+        assert f"answers the watchdog of {theirs} — say web:" in asked.stderr
+
+
 HOSTILE = [
     'sum(quantile_over_time(0.5, {__name__=~".+"}[1h:100ms]))',
     'count_values("v", {__name__=~".+"})',

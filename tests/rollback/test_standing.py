@@ -202,6 +202,27 @@ def test_what_cannot_be_looked_at_is_never_nothing(harness: RollbackHarness) -> 
     assert line.startswith("left off, and cannot be looked at: TRADING (there is no file ")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("TRADING = False\n", "TRADING = False\nSIZE = (\n"),
+        ("TRADING = False\n", "TRADING = False\nTRADING = False\n"),
+        ("TRADING = False\n", "TRADING = False\nfrom local import *\n"),
+        ("TRADING = False\n", "TRADING = False\x00\n"),
+    ],
+)
+def test_a_file_whose_value_nobody_can_tell_is_not_one_that_somebody_has_put_back(
+    harness: RollbackHarness, old: str, new: str
+) -> None:
+    halt_bot(harness)
+
+    edit_config(harness, old, new)
+
+    (line,) = standing_lines(harness)
+    assert line.startswith("left off, and cannot be looked at: TRADING (")
+    assert "unknown" not in line
+
+
 def test_a_disk_that_is_not_mounted_is_not_a_file_that_was_removed(harness: RollbackHarness) -> None:
     halt_bot(harness)
 

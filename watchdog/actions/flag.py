@@ -166,6 +166,8 @@ class FlagAction(ActionModel):
             if editor.has_values(content, self.file, {name: self.set[name]}):
                 return "after"
             return "before" if editor.get_values(content, self.file, (name,))[name] == was else "other"
+        except UnreadableError:
+            raise
         except ActionError:
             return "other"  # the file can be read, and what we set does not stand in it any more
 

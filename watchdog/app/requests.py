@@ -214,6 +214,11 @@ class RequestHandler:
             for run in self._journal.runs.list_for_incident(incident_id)
             if run.kind == "repair" and run.part != "undo"
         ]
+        if not repairs and (halts := self._journal.runs.list_for_incident(incident_id)):
+            return False, (
+                f"incident {incident_id} has no repair to undo: what {halts[-1].plan} made safe goes back by its recover: "
+                f"after a resume, or by hand — trading-watchdog status says what still is off"
+            )
         if not repairs or not self._journal.backups.list_for_incident(incident_id):
             return False, f"there is nothing to undo of incident {incident_id}: nothing was changed, or it was undone"
         with self._journal.transaction() as tx:

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import numpy as np
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
-from watchdog.cli.common import load_or_salvage
+from watchdog.cli.common import load_or_salvage, open_journal
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.cli.output import print_json, print_line, print_table
+from watchdog.cli.status import find_status
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
 from watchdog.net.errors import HttpError
@@ -100,6 +101,7 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
     }
     query_string = urlencode({name: text for name, text in args.items() if text is not None})
     result: dict[str, Any] | None = None
+    find_status(loaded, options.config)  # another one's samples are not told as ours
     with contextlib.suppress(HttpError):
         answer = ask_daemon(loaded, f"/api/query?{query_string}", 30_000)
         result = answer.json()
@@ -111,6 +113,7 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
         if not kept.exists():
             cure = "is the service running? --history FILE asks files instead"
             raise WatchdogError(f"no watchdog answers at {where} — {cure}")
+        open_journal(options.config)[1].close()  # which knows whose the state folder is
         print_line(f"no watchdog answers at {where}: {kept} does, and its end is now", is_error=True)
         result = _query_files(options.expr, [str(kept)], query_times)
     return result

@@ -36,6 +36,13 @@ def register(commands: Commands) -> None:
 
 def fetch_status(loaded: Config, path: Path) -> Any:
     """What the running watchdog of the configuration at `path` says of itself."""
+    if (known := find_status(loaded, path)) is None:
+        raise WatchdogError(f"no watchdog answers at {daemon_address(loaded)} — is the service running?")
+    return known
+
+
+def find_status(loaded: Config, path: Path) -> Any:
+    """The same; None: nobody answers. Raises WatchdogError when it is the watchdog of another configuration that does."""
     try:
         answer = ask_daemon(loaded, "/api/status", 5_000)
         if answer.status == 200 and (known := answer.json()) is not None:
@@ -47,7 +54,7 @@ def fetch_status(loaded: Config, path: Path) -> Any:
             return known
     except HttpError:
         pass
-    raise WatchdogError(f"no watchdog answers at {daemon_address(loaded)} — is the service running?")
+    return None
 
 
 def status(options: argparse.Namespace) -> int:

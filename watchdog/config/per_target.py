@@ -50,8 +50,7 @@ def build_shared(draft: Draft, entry: Entry, models: Sequence[ModelClass], build
         entry.node = replace(entry.node, raw=_absolute(draft, entry.raw, models))
         entry.model = build(entry.node, models)
         return
-    wanted = variables.names_in(entry.raw) & draft.variables
-    able = [name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys()]
+    able = _able_targets(draft, entry.raw)
     models_by_raw: dict[str, Any] = {}
     for name in able or [""]:
         model = _build_filled(draft, entry, entry.raw, name, models, build, models_by_raw)
@@ -73,9 +72,7 @@ def fill_target(node: ConfigNode, raw: Any) -> Any:
 
 def fill_for_any(draft: Draft, node: ConfigNode, raw: Any) -> Any:
     """What stands in `defaults`, as some target that has all its variables would have it: to see whether it is well."""
-    wanted = variables.names_in(raw) & draft.variables
-    able = (name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys())
-    return _fill(draft, node, raw, next(able, ""))
+    return _fill(draft, node, raw, "")
 
 
 def resolve_targets(written: Any, known: Iterable[str]) -> list[str]:
@@ -109,8 +106,16 @@ def _build_filled(
 
 
 def _fill(draft: Draft, node: ConfigNode, raw: Any, target: str, *, quiet: bool = False) -> Any:
+    """`target`: one that there is not stands for any that has all the variables, so that its mistake hides no other."""
     report = _ignore if quiet else _reporter(node, f"target {target}: " if target else "")
-    return variables.fill(raw, draft.vars_of(target), draft.variables, report)
+    known = target if target in draft.entries["targets"] else next(iter(_able_targets(draft, raw)), target)
+    return variables.fill(raw, draft.vars_of(known), draft.variables, report)
+
+
+def _able_targets(draft: Draft, raw: Any) -> list[str]:
+    """Those that have all the variables that stand in it."""
+    wanted = variables.names_in(raw) & draft.variables
+    return [name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys()]
 
 
 def _reporter(node: ConfigNode, whose: str = "") -> Callable[[tuple[str | int, ...], str], None]:

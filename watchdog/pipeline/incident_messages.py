@@ -69,7 +69,7 @@ def closing_message(
         title += ": its target is no longer configured"
     elif helped := next((run for run in reversed(plan_runs) if run.part == "ladder" and run.outcome == "proven"), None):
         title += (
-            f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'is in force'}"
+            f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'was proven'}"
         )
     others = {trip.rule: _trip_text(trip) for trip in journal.incidents.list_trips(incident.id)}
     beside = [text for rule, text in others.items() if not incident.title.startswith(f"{rule}: ")]

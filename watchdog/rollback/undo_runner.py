@@ -45,4 +45,5 @@ async def run_undo(
         return "stopped", str(failure)
     with context.journal.transaction() as tx:
         tx.backups.mark_undone(incident, context.clock())
-    return "proven", f"incident {incident} is undone: {len(steps)} steps; restart the bot so that it takes effect"
+    count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    return "proven", f"incident {incident} is undone in {count}; restart the bot so that it takes effect"

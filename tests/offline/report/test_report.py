@@ -287,6 +287,12 @@ def test_a_line_in_words_has_a_gap_where_there_was_nothing() -> None:
     assert sparkline(np.array([np.nan])) == ""
 
 
+@pytest.mark.parametrize("value", [0.7, 0.1, 1 / 3, 1e-12, 0.0, -0.7])
+@pytest.mark.parametrize("count", [47, 200, 599])
+def test_the_course_of_what_does_not_change_is_flat(value: float, count: int) -> None:
+    assert set(sparkline(np.full(count, value))) == {"▁"}
+
+
 # ─ how long it took ─
 
 
@@ -428,6 +434,19 @@ def test_nothing_is_told_of_the_time_after_the_last_sample_that_is_known(journal
     assert 0.8 <= np.nanmax(line.values) < 1.8
     assert np.isfinite(line.values).tolist() == (abs(line.times - T) <= 60 * S).tolist()
     assert "- Samples of the last 40 s: nothing is told of that time." in told
+
+
+def test_of_an_end_that_nobody_has_seen_no_earlier_value_is_told(journal: SqliteJournal, loaded_config: Config) -> None:
+    open_incident(journal)
+
+    unseen, seen = (
+        render_report(journal, loaded_config, pages=rate_samples((-60, until, 0.7)), now=T + 100 * S)
+        for until in (61, 101)
+    )
+
+    assert "| KPI | baseline | before | during | now |" in unseen
+    assert "| rate | 5 % | 70 % | 70 % | – |" in unseen
+    assert "| rate | 5 % | 70 % | 70 % | 70 % |" in seen
 
 
 def test_what_is_known_to_be_no_sample_is_told_as_that(journal: SqliteJournal, loaded_config: Config) -> None:

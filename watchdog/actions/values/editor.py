@@ -20,7 +20,7 @@ from typing import Literal
 from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
 from watchdog.actions.values.value_types import type_problem
-from watchdog.core.errors import ActionError, MissingError
+from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.documents.problems import MAX_COMPARED_NAMES
 from watchdog.host.atomic_file import MAX_BYTES
 
@@ -135,7 +135,9 @@ def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> b
 
 def _decode(content: bytes, file_name: str) -> tuple[str, str]:
     if len(content) > MAX_BYTES:
-        raise ActionError(f"{file_name} is larger than {MAX_BYTES >> 10} KiB — move the flags into a file of their own")
+        raise UnreadableError(
+            f"{file_name} is larger than {MAX_BYTES >> 10} KiB — move the flags into a file of their own"
+        )
     encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
     errors = "strict"
     try:
@@ -150,9 +152,9 @@ def _decode(content: bytes, file_name: str) -> tuple[str, str]:
                 pass
         text = content.decode(encoding, errors)
     except (UnicodeError, SyntaxError, LookupError, ValueError) as problem:
-        raise ActionError(f"{file_name} cannot be read: {problem}") from None
+        raise UnreadableError(f"{file_name} cannot be read: {problem}") from None
     if text.encode(encoding, errors) != content:
-        raise ActionError(f"{file_name} would not survive being read and written as {encoding} — save it as UTF-8")
+        raise UnreadableError(f"{file_name} would not survive being read and written as {encoding} — save it as UTF-8")
     return text, encoding
 
 
@@ -160,7 +162,7 @@ def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
         return _find_by_format(text, file_name, name)
     except (RecursionError, MemoryError):
-        raise ActionError(f"{file_name} is nested too deeply to be read — no flag can be set there") from None
+        raise UnreadableError(f"{file_name} is nested too deeply to be read — no flag can be set there") from None
     except MissingError:
         near = _nearest_name(text, file_name, name)
         if near is None:

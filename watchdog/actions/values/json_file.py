@@ -14,7 +14,7 @@ from watchdog.actions.values.located_value import (
     nodes_at_path,
     value_at_node,
 )
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import UnreadableError
 
 _GAP = re.compile(r"(?:[ \t\r\n]++|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*"')
@@ -25,7 +25,7 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
         root = _JsonScanner(text).parse()
     except ValueError as problem:
-        raise ActionError(f"{file_name} is no JSON: {problem}") from None
+        raise UnreadableError(f"{file_name} is no JSON: {problem}") from None
     return value_at_node(exactly_one(list(nodes_at_path(root, name)), file_name, name), text, file_name, name)
 
 

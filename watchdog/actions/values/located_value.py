@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeVar
 
-from watchdog.core.errors import ActionError, MissingError
+from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.core.model import FrozenList
 
 Scalar = bool | int | float | str | None
@@ -76,4 +76,4 @@ def exactly_one(candidates: Sequence[T], file_name: str, name: str) -> T:
         return candidates[0]
     if not candidates:
         raise MissingError(f"{name} is not set in {file_name} — add it there first")
-    raise ActionError(f"{name} is set {len(candidates)} times in {file_name} — leave one of them")
+    raise UnreadableError(f"{name} is set {len(candidates)} times in {file_name} — leave one of them")

@@ -15,7 +15,7 @@ from watchdog.actions.values.located_value import (
     exactly_one,
     value_at_node,
 )
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, UnreadableError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _MAX_PARTS = 2_000
@@ -25,9 +25,9 @@ _MAX_PARTS = 2_000
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     _refuse_long_f_strings(text, file_name)
     try:
-        module = ast.parse(text)
+        module = ast.parse(text, file_name)
     except (SyntaxError, ValueError) as problem:
-        raise ActionError(f"{file_name} is no Python: {problem}") from None
+        raise UnreadableError(f"{file_name} is no Python: {problem}") from None
     expression, rest = _assigned_expression(module.body, file_name, name)
     if "." in name:
         _ensure_not_modified(module, file_name, name)
@@ -48,7 +48,7 @@ def _refuse_long_f_strings(text: str, file_name: str) -> None:
             if token.type != tokenize.STRING or token.string.count("{") <= _MAX_PARTS:
                 continue
             if "f" in re.split("[\"']", token.string, maxsplit=1)[0].lower():
-                raise ActionError(
+                raise UnreadableError(
                     f"{file_name} holds a text of more than {_MAX_PARTS} parts in line {token.start[0]} — "
                     "no flag can be set there"
                 )
@@ -64,7 +64,7 @@ def _assigned_expression(body: list[ast.stmt], file_name: str, name: str) -> tup
     )
     for other in _binding_statements(body, "*"):
         if other.lineno > statement.lineno:
-            raise ActionError(f"{first} in {file_name} may be set anew by the import * in line {other.lineno}")
+            raise UnreadableError(f"{first} in {file_name} may be set anew by the import * in line {other.lineno}")
     match statement:
         case ast.ClassDef() if rest and statement in body:
             return _assigned_expression(statement.body, file_name, rest)
@@ -133,7 +133,7 @@ def _ensure_not_modified(module: ast.Module, file_name: str, name: str) -> None:
             inner = inner.value
         if isinstance(inner, ast.Name) and inner.id == root:
             line = getattr(node, "lineno", 0)
-            raise ActionError(f"{name} in {file_name} may be changed again in line {line} — do it by hand")
+            raise UnreadableError(f"{name} in {file_name} may be changed again in line {line} — do it by hand")
         left += ast.iter_child_nodes(node)
 
 

@@ -18,7 +18,7 @@ from watchdog.actions.values.located_value import (
     same_value,
     value_at_node,
 )
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, UnreadableError
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -32,12 +32,12 @@ _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     if any(found[0].count(".") >= MAX_KEY_PARTS for found in _DOTTED.finditer(text)):
-        raise ActionError(f"{file_name} holds a key of more than {MAX_KEY_PARTS} parts — no flag can be set there")
+        raise UnreadableError(f"{file_name} holds a key of more than {MAX_KEY_PARTS} parts — no flag can be set there")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
         tables = list(_TomlScanner(text).tables())
     except ValueError as problem:
-        raise ActionError(f"{file_name} is no TOML: {problem}") from None
+        raise UnreadableError(f"{file_name} is no TOML: {problem}") from None
     found: list[tuple[str, ValueNode]] = []
     for table, members in tables:
         for keys, node in members:

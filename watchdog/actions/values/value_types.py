@@ -34,7 +34,8 @@ def type_problem(found: LocatedValue, value: Value, file_format: str) -> str | N
     there, new = _types(found, file_format), _type(value)
     if "null" in there or new in there or (new == "null" and "true or false" not in there):
         return _item_problem(found, value)
-    said = f"is {there[0]} there ({shorten(found.text, _MAX_SHOWN)}), and {_show(value)} is {new}"
+    new_words = {"true or false": "a truth value", "null": "neither"}.get(new, new)
+    said = f"is {there[0]} there ({shorten(found.text, _MAX_SHOWN)}), and {_show(value)} is {new_words}"
     if is_yaml_switch(value) and there[0] == "true or false":
         said += " in these files, not a truth value as in older YAML: the bot may well take it for true"
     return f"{said} — {_cure(there, value)}"

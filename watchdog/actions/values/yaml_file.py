@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from watchdog.actions.values.located_value import LocatedValue, Scalar, ValueNode, exactly_one, value_at_node
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, UnreadableError
 
 LOADERS: tuple[Any, ...] = (*([yaml.CSafeLoader] if yaml.__with_libyaml__ else []), yaml.SafeLoader)
 """The first is used; the others must say the same."""
@@ -54,7 +54,7 @@ def find_value(text: str, file_name: str, name: str, loader: Any = LOADERS[0]) -
     try:
         candidates = _follow(loader(text[mark:]), name)
     except (yaml.YAMLError, ValueError) as problem:
-        raise ActionError(f"{file_name} is no YAML that can be edited: {' '.join(str(problem).split())}") from None
+        raise UnreadableError(f"{file_name} is no YAML that can be edited: {' '.join(str(problem).split())}") from None
     found = exactly_one(candidates, file_name, name)
     start = found.start
     if found.obstacle is not None:

@@ -70,7 +70,7 @@ def _report_blocks(data: IncidentData, title: str, picture: bytes | None) -> Ite
     )
     if data.lines:
         yield Table(
-            ("KPI", "baseline", "before", "during", "at the end", ""),
+            ("KPI", "baseline", "before", "during", "now" if incident.closed is None else "at the end", ""),
             tuple(_kpi_row(line, data) for line in data.lines),
         )
     elif data.samples_kept:
@@ -244,8 +244,8 @@ def _kpi_row(line: KpiSeries, data: IncidentData) -> tuple[str, ...]:
     unit = line.unit
     opened, end = data.incident.opened, data.end
     before, after = (_values_between(line, line.values, *span) for span in ((0, opened), (end, 1 << 62)))
-    last = line.values[np.isfinite(line.values)]
-    settled = float(np.median(after)) if after.size else float(last[-1]) if last.size else None
+    last = line.values[-1:]  # of another time nothing is told here
+    settled = float(np.median(after)) if after.size else float(last[0]) if np.isfinite(last).any() else None
     return (
         line.name,
         "–" if line.baseline is None else format_value(line.baseline, unit),
@@ -329,7 +329,7 @@ def _open_questions(data: IncidentData) -> list[str]:
             if step.status in ("started", "unknown")
         ]
     questions += [f"{trip.rule} has not recovered." for trip in data.trips if trip.cleared is None]
-    questions += [f"A message to {channel} never arrived: {why}" for channel, why in data.unsent]
+    questions += [f"A message to {channel} has not arrived: {why}" for channel, why in data.unsent]
     return questions
 
 

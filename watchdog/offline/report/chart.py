@@ -21,7 +21,9 @@ def sparkline(values: Floats) -> str:
     if not np.isfinite(known).any():
         return ""
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
-    scale = (high - low) or 1.0
+    scale = (
+        1.0 if np.isclose(low, high, rtol=1e-9, atol=0) else high - low
+    )  # means of equal values differ in their last bit
     return "".join(" " if v != v else _BARS[int((v - low) / scale * (len(_BARS) - 1))] for v in known)
 
 
