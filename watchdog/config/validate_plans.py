@@ -146,7 +146,9 @@ def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
 def lint_halts(draft: Draft) -> Iterator[Problem]:
     """Halts that want a repair to follow, of targets no rule of which starts one."""
     users, plans = targets_by_plan(draft), draft.models("plans")
-    repaired = {target for name in users if isinstance(plans[name], Repair) for target in users[name]}
+    repaired = {  # by a plan that is not well, too: it may be a repair
+        target for name in users if isinstance(plans.get(name), Repair | None) for target in users[name]
+    }
     for name, entry in draft.entries["plans"].items():
         halted = users.get(name, set())
         if isinstance(entry.model, Halt) and entry.model.after and halted and not halted & repaired and draft.complete:
