@@ -40,6 +40,8 @@ class RuleSet(Protocol):
     def kpi(self, name: str | None, target: str) -> Kpi | None: ...
     def expr_of(self, text: str, target: str) -> str: ...
     @property
+    def has_own_sources(self) -> bool: ...
+    @property
     def checks(self) -> Sequence[Check]: ...
     @property
     def prometheus_alerts(self) -> Mapping[str, PrometheusAlert]: ...
@@ -65,6 +67,7 @@ def export_prometheus(config: RuleSet) -> Export:
     lines = [
         "# Written by: trading-watchdog check --export prometheus",
         "# Every series must carry the label source, as it does here: the name of the source that reads it.",
+        *(["# Those of a target's own sources must carry target, too: its name."] if config.has_own_sources else []),
         "groups:",
     ]
     alerts = unsupported = 0
