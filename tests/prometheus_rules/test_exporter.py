@@ -315,3 +315,39 @@ def test_what_is_written_for_several_bots_says_that_their_series_must_carry_thei
     assert "# Those of a target's own sources must carry target, too: its name.\n" in made
     one = export_prometheus(load_checked(tmp_path, ours=FIRING_RULES.format(threshold="above: 15"))).text
     assert "must carry target" not in one
+
+
+RECORDED = """\
+groups:
+- name: g
+  rules:
+  - {record: all, expr: sum(x)}
+  - {record: twice, expr: all * 2}
+  - {alert: A, expr: twice > 10, labels: {severity: critical, watchdog_target: alpha}}
+  - {alert: B, expr: twice > 10, labels: {severity: critical, watchdog_target: beta}}
+"""
+
+
+@needs_promtool
+def test_what_is_recorded_is_recorded_for_each_bot_by_itself(tmp_path: Path) -> None:
+    targets = "targets: {alpha: {sources: []}, beta: {sources: []}}\n"
+    made = export_prometheus(load_checked(tmp_path, targets=targets, theirs=RECORDED)).text
+    (tmp_path / "exported.rules").write_text(made)
+    beta = {"exp_labels": {"severity": "critical", "watchdog_target": "beta", "target": "beta"}}
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'x{target="alpha"}', "values": "1 1 1 1 1"},
+            {"series": 'x{target="beta"}', "values": "9 9 9 9 9"},
+            {"series": "x", "values": "2 2 2 2 2"},
+        ],
+        "alert_rule_test": [
+            {"eval_time": "3m", "alertname": "A", "exp_alerts": []},
+            {"eval_time": "3m", "alertname": "B", "exp_alerts": [beta]},
+        ],
+    }
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["exported.rules"], "evaluation_interval": "1m", "tests": [test]})
+    )
+
+    promtool("test", "rules", tmp_path / "test.yml")
