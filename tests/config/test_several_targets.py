@@ -217,7 +217,7 @@ def test_what_a_rule_does_for_one_of_its_targets_can_be_asked(
     assert main(["check", "--config", folder, "--explain", "loss@beta"]) == 0
     assert capsys.readouterr().out.startswith("loss watches loss of beta:")
     assert main(["check", "--config", folder, "--explain", "loss@betta"]) == 1
-    assert "there is no target betta — did you mean beta?" in capsys.readouterr().err
+    assert "there is no target 'betta' — did you mean beta?" in capsys.readouterr().err
 
 
 def test_of_two_targets_that_are_read_or_wait_otherwise_it_is_not_said_that_the_same_holds(
@@ -233,3 +233,13 @@ def test_of_two_targets_that_are_read_or_wait_otherwise_it_is_not_said_that_the_
     assert told(alike) == 1
     assert told(alike.replace("sources: [beta]", "sources: [beta], cooldown: 1m")) == 2
     assert told(alike, MAIN.replace('/metrics", every: 1s}\n  host', '/metrics", every: 9s}\n  host')) == 2
+
+
+def test_a_target_that_there_is_not_hides_no_other_mistake_and_lacks_no_variable(write_config: WriteConfig) -> None:
+    rules = RULES.replace("target: all", "target: nosuch").replace('"${most}"', "12 parsecs")
+    rules = rules.replace("    limits: {beta: {crit: {at_least: 50%, clear: 45%}}}\n", "")
+
+    assert problems(write_config, rules) == [
+        "b.yaml:6:13: there is no target nosuch — known: alpha, beta",
+        "b.yaml:7:19: unit 'parsecs' does not fit a KPI in ratio — say a share such as 10%",
+    ]

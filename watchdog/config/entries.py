@@ -127,11 +127,14 @@ class Draft:
         return [entry for entry in found if entry.readable is not None]
 
     def model_for(self, section: str, name: str, target: str) -> Any:
-        """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it."""
+        """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it.
+
+        For a target that there is not: what it is for another, to be looked through for mistakes.
+        """
         entry = self.entries[section].get(name)
         if entry is None:
             return None
-        return entry.variants.get(target) if entry.varies else entry.model
+        return entry.variants.get(target) if entry.varies and target in self.entries["targets"] else entry.model
 
     def vars_of(self, target: str) -> Mapping[str, Value]:
         """The variables of a target, also of one with a mistake elsewhere: that is told once, not wherever they stand."""

@@ -73,9 +73,13 @@ def fill_target(node: ConfigNode, raw: Any) -> Any:
 
 def fill_for_any(draft: Draft, node: ConfigNode, raw: Any) -> Any:
     """What stands in `defaults`, as some target that has all its variables would have it: to see whether it is well."""
+    return _fill(draft, node, raw, _find_able(draft, raw))
+
+
+def _find_able(draft: Draft, raw: Any) -> str:
+    """A target that has all the variables that stand in it."""
     wanted = variables.names_in(raw) & draft.variables
-    able = (name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys())
-    return _fill(draft, node, raw, next(able, ""))
+    return next((name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys()), "")
 
 
 def resolve_targets(written: Any, known: Iterable[str]) -> list[str]:
@@ -110,6 +114,8 @@ def _build_filled(
 
 def _fill(draft: Draft, node: ConfigNode, raw: Any, target: str, *, quiet: bool = False) -> Any:
     report = _ignore if quiet else _reporter(node, f"target {target}: " if target else "")
+    if target not in draft.entries["targets"]:  # that is told where it stands: what else there is to tell is looked for
+        target = _find_able(draft, raw)
     return variables.fill(raw, draft.vars_of(target), draft.variables, report)
 
 

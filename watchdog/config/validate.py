@@ -105,7 +105,7 @@ def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
         if thresholds not in seen:  # of targets for which it is the same they are the same ones
             _validate_variant(draft, entry, variant)
         seen.add(thresholds)
-        if entry.model is not None:
+        if entry.model is not None and target in draft.entries["targets"]:
             _report_missing_variables(draft, entry, variant, target)
         checks += _variant_checks(draft, entry, variant)
     return checks
