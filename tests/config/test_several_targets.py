@@ -243,3 +243,12 @@ def test_a_target_that_there_is_not_hides_no_other_mistake_and_lacks_no_variable
         "b.yaml:6:13: there is no target nosuch — known: alpha, beta",
         "b.yaml:7:19: unit 'parsecs' does not fit a KPI in ratio — say a share such as 10%",
     ]
+
+
+def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig) -> None:
+    rules = "kpis: {a: {expr: 'equity{bot=\"alpha\"}'}, b: {expr: 'equity{bot=\"beta\"}'}}\n"
+    rules += "rules: [{name: a, kpi: a, target: alpha, warn: {below: 10}}, {name: b, kpi: b, target: beta, warn: {below: 10}}]\n"
+
+    config = loaded(write_config, rules, "targets: {alpha: {repo: /srv/alpha}, beta: {repo: /srv/beta}}\n")
+
+    assert [check.rule for check in config.checks] == ["a", "b"]
