@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.config.conftest import WriteConfig
+from watchdog.cli.command_line import main
 from watchdog.config import Config, load
+from watchdog.config.explain import explain_rule
 from watchdog.documents.problems import ConfigError
 
 MAIN = """\
@@ -195,6 +197,52 @@ def test_a_target_names_only_variables_of_its_own(write_config: WriteConfig) -> 
     wrong = TARGETS.replace("{repo: /srv/beta,", '{repo: /srv/beta, settling: "${15 * bat}",')
 
     assert problems(write_config, targets=wrong) == ["base.yaml:3:37: there is no variable bat — did you mean bar?"]
+
+
+def test_what_a_rule_does_is_told_with_every_expression_as_it_is_asked(write_config: WriteConfig) -> None:
+    rules = RULES.replace("crit: {at_least", "only: {when: market == 1}\n    crit: {at_least", 1)
+
+    alpha, beta = explain_rule(loaded(write_config, rules), "loss").split("\n\n")
+
+    for metric in ("equity", "bars", "market", "alive"):
+        assert f'{metric}{{target=~"alpha|"}}' in alpha
+        assert f'{metric}{{target=~"beta|"}}' in beta
+
+
+def test_what_a_rule_does_for_one_of_its_targets_can_be_asked(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_config({"watchdog.yaml": MAIN, "rules/base.yaml": TARGETS, "rules/b.yaml": RULES}))
+
+    assert main(["check", "--config", folder, "--explain", "loss@beta"]) == 0
+    assert capsys.readouterr().out.startswith("loss watches loss of beta:")
+    assert main(["check", "--config", folder, "--explain", "loss@betta"]) == 1
+    assert "there is no target 'betta' — did you mean beta?" in capsys.readouterr().err
+
+
+def test_of_two_targets_that_are_read_or_wait_otherwise_it_is_not_said_that_the_same_holds(
+    write_config: WriteConfig,
+) -> None:
+    rules = "rules: [{name: loss, target: all, crit: {expr: equity < 1, for: 5s}}]\n"
+
+    def told(targets: str, main: str = MAIN) -> int:
+        files = {"watchdog.yaml": main, "rules/base.yaml": targets, "rules/b.yaml": rules}
+        return len(explain_rule(load(write_config(files), environ={}), "loss").split("\n\n"))
+
+    alike = "targets: {alpha: {repo: /srv/alpha, sources: [alpha]}, beta: {repo: /srv/beta, sources: [beta]}}\n"
+    assert told(alike) == 1
+    assert told(alike.replace("sources: [beta]", "sources: [beta], cooldown: 1m")) == 2
+    assert told(alike, MAIN.replace('/metrics", every: 1s}\n  host', '/metrics", every: 9s}\n  host')) == 2
+
+
+def test_a_target_that_there_is_not_hides_no_other_mistake_and_lacks_no_variable(write_config: WriteConfig) -> None:
+    rules = RULES.replace("target: all", "target: nosuch").replace('"${most}"', "12 parsecs")
+    rules = rules.replace("    limits: {beta: {crit: {at_least: 50%, clear: 45%}}}\n", "")
+
+    assert problems(write_config, rules) == [
+        "b.yaml:6:13: there is no target nosuch — known: alpha, beta",
+        "b.yaml:7:19: unit 'parsecs' does not fit a KPI in ratio — say a share such as 10%",
+    ]
 
 
 def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig) -> None:

@@ -159,7 +159,7 @@ def test_a_kpi_that_breaks_us_is_an_error_of_its_own_rules_and_halts_of_others_s
     harness: PipelineHarness,
 ) -> None:
     harness.rounds(2)
-    harness.pipeline._kpis._parsed["error_ratio"] = cast(Expr, object())
+    harness.pipeline._kpis._without_removed["error_ratio"] = cast(Expr, object())
 
     harness.rounds(2, equity=800)
 

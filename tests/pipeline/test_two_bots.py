@@ -374,3 +374,25 @@ def test_with_and_without_a_second_bot_the_first_has_the_same_trips(
     beside_another = history(["alpha", "beta"], OWN)
 
     assert beside_another == alone
+
+
+@pytest.mark.parametrize("left_with", ["one owner", "two owners", "nobody's"])
+def test_the_loss_of_a_bot_that_is_taken_away_is_nobody_elses(make_bots: Callable[..., Bots], left_with: str) -> None:
+    bots = make_bots("alpha", "beta", "gamma")
+    bots.values["beta"]["equity"] = 850.0
+    bots.round()
+    assert bots.firing() == {("drawdown", "beta")}
+
+    del bots.values["beta"]
+    if left_with != "two owners":
+        del bots.values["gamma"]
+    bots.configure({name: "cooldown: 1m" if left_with == "nobody's" else f"sources: [{name}]" for name in bots.values})
+    assert bots.pipeline is not None
+    bots.pipeline.judge(bots.now)
+    for _ in range(10):
+        bots.round()
+        assert bots.firing() == set()
+        assert {key.labels for key in bots.pipeline.machines if key.rule == "drawdown"} == {
+            (("source", name),) for name in bots.values
+        }
+    assert bots.runs() == [("beta", "halt")]

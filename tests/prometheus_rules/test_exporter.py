@@ -283,3 +283,71 @@ def test_our_recovery_thresholds_and_counts_are_read_back(tmp_path: Path) -> Non
     assert theirs.rules["c.warning"].warn.clear == (12, 28)
     assert theirs.kpis["a.critical"].needs == "(all > 100)"
     assert (b.crit.at_most, b.crit.clear, b.crit.for_.describe()) == (-10, -8, "2 of 2 evaluations")
+
+
+TWO_BOTS = """\
+targets: {alpha: {sources: []}, beta: {sources: []}}
+kpis: {x: {expr: sum(x)}}
+rules: [{name: x, kpi: x, target: all, crit: {above: 10, clear: 5}, limits: {beta: {crit: {above: 20}}}}]
+"""
+
+
+@needs_promtool
+def test_an_alert_that_has_fired_for_one_bot_lowers_no_limit_of_the_other(tmp_path: Path) -> None:
+    made = export_prometheus(load_checked(tmp_path, ours=TWO_BOTS)).text
+    (tmp_path / "exported.rules").write_text(made)
+    alpha = {"exp_labels": {"severity": "critical", "watchdog_target": "alpha"}}
+    test = {
+        "input_series": [{"series": "x", "values": "1 12 12 12 12"}],
+        "interval": "1m",
+        "alert_rule_test": [{"eval_time": f"{n}m", "alertname": "x", "exp_alerts": [alpha]} for n in range(1, 5)],
+    }
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["exported.rules"], "evaluation_interval": "1m", "tests": [test]})
+    )
+
+    promtool("test", "rules", tmp_path / "test.yml")
+
+
+def test_what_is_written_for_several_bots_says_that_their_series_must_carry_their_names(tmp_path: Path) -> None:
+    made = export_prometheus(load_checked(tmp_path, ours=TWO_BOTS)).text
+
+    assert "# Those of a target's own sources must carry target, too: its name.\n" in made
+    one = export_prometheus(load_checked(tmp_path, ours=FIRING_RULES.format(threshold="above: 15"))).text
+    assert "must carry target" not in one
+
+
+RECORDED = """\
+groups:
+- name: g
+  rules:
+  - {record: all, expr: sum(x)}
+  - {record: twice, expr: all * 2}
+  - {alert: A, expr: twice > 10, labels: {severity: critical, watchdog_target: alpha}}
+  - {alert: B, expr: twice > 10, labels: {severity: critical, watchdog_target: beta}}
+"""
+
+
+@needs_promtool
+def test_what_is_recorded_is_recorded_for_each_bot_by_itself(tmp_path: Path) -> None:
+    targets = "targets: {alpha: {sources: []}, beta: {sources: []}}\n"
+    made = export_prometheus(load_checked(tmp_path, targets=targets, theirs=RECORDED)).text
+    (tmp_path / "exported.rules").write_text(made)
+    beta = {"exp_labels": {"severity": "critical", "watchdog_target": "beta", "target": "beta"}}
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'x{target="alpha"}', "values": "1 1 1 1 1"},
+            {"series": 'x{target="beta"}', "values": "9 9 9 9 9"},
+            {"series": "x", "values": "2 2 2 2 2"},
+        ],
+        "alert_rule_test": [
+            {"eval_time": "3m", "alertname": "A", "exp_alerts": []},
+            {"eval_time": "3m", "alertname": "B", "exp_alerts": [beta]},
+        ],
+    }
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["exported.rules"], "evaluation_interval": "1m", "tests": [test]})
+    )
+
+    promtool("test", "rules", tmp_path / "test.yml")

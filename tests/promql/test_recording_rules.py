@@ -12,8 +12,10 @@ from watchdog.promql import (
     expand_recordings,
     may_return_multiple_series,
     metric_names,
+    own_or_shared,
     parse,
     required_lookback,
+    restrict_selectors,
 )
 from watchdog.tsdb.page import PageList
 
@@ -144,3 +146,33 @@ def test_the_shape_of_what_is_recorded_is_known() -> None:
     assert not may_return_multiple_series(parse_with_recordings("m:all", make_recording("m:all", "sum(m)")))
     assert may_return_multiple_series(parse_with_recordings("job:m:sum", SUM))
     assert single_value("sum(m)", RISING, 600) == 180
+
+
+TWO_BOTS = make_pages(
+    {
+        "m{target=alpha,job=x}": evenly_spaced(10, [1] * 10),
+        "m{target=beta,job=x}": evenly_spaced(10, [20] * 10),
+        "m{job=shared}": evenly_spaced(10, [300] * 10),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        [make_recording("all", "sum(m)")],
+        [make_recording("all", "sum by (job) (m)"), make_recording("all", 'sum(m{job="x"})', half="one")],
+        [make_recording("all", "sum(deeper)"), make_recording("deeper", "sum(m)")],
+        [make_recording("all", "sum(max_over_time(m[20s]))")],
+    ],
+)
+def test_what_is_recorded_is_asked_of_a_bots_own_series_and_of_nobodys(recorded: list[RecordingRule]) -> None:
+    def total(text: str) -> float:
+        (value,) = evaluate_values(parse_with_recordings(text, *recorded), TWO_BOTS, 60).values()
+        return value
+
+    whose = {name: total(f"sum({restrict_selectors('all', own_or_shared(name))})") for name in ("alpha", "beta")}
+    everybodys = total("sum(all)")
+
+    assert everybodys - whose["alpha"] == 20 * len([each for each in recorded if each.name == "all"])
+    assert everybodys - whose["beta"] == len([each for each in recorded if each.name == "all"])

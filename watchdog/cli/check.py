@@ -48,7 +48,11 @@ def register(commands: Commands) -> None:
     command.add_argument(
         "--alone", action="store_true", help="read rule files by themselves, without the others of their folder"
     )
-    command.add_argument("--explain", metavar="RULE", help="tell in plain English what a rule does, defaults included")
+    command.add_argument(
+        "--explain",
+        metavar="RULE",
+        help="tell in plain English what a rule (of one target: RULE@TARGET) does, defaults included",
+    )
     command.add_argument(
         "--probe", action="store_true", help="read each source, and warn of metrics that none delivers"
     )
@@ -169,8 +173,11 @@ def _format_delays(delays: Iterable[Delay], targets: Sequence[str]) -> Iterator[
 
 
 def _explain(checked: Config, name: str, *, as_json: bool) -> int:
-    if name not in checked.rules:
-        raise WatchdogError(unknown_name("rule", name, checked.rules))
+    rule, _, target = name.partition("@")
+    if rule not in checked.rules:
+        raise WatchdogError(unknown_name("rule", rule, checked.rules))
+    if target and target not in (targets := checked.targets_of(rule)):
+        raise WatchdogError(unknown_name("target", target, targets))
     text = explain_rule(checked, name)
     if as_json:
         print_json({"rule": name, "text": text})

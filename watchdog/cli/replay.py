@@ -72,7 +72,9 @@ def run(options: argparse.Namespace) -> int:
         progress=_progress_bar(),
     )
     known = [] if options.incidents is None else load_labels(options.incidents, report.end)
-    thresholds = [(check.rule, check.level) for check in checked.checks if check.operator is not None]
+    thresholds = list(
+        dict.fromkeys((check.rule, check.level) for check in checked.checks if check.operator is not None)
+    )
     scores = [] if options.incidents is None else score_labels(report.trips, known, thresholds, report.end)
     if options.png is not None:
         from watchdog.offline.replay.chart import draw_replay  # matplotlib takes its time
@@ -131,8 +133,8 @@ def _print_report(report: ReplayReport, labels: Sequence[LabelledIncident], scor
         f"{format_time(report.start)} to {format_time(report.end)}, {format_duration(report.end - report.start)}, "
         f"{len({check.rule for check in report.checks})} rules"
     )
-    for rule, why in report.unjudged.items():
-        print_line(f"never judged: {rule} ({why})")
+    for (rule, target), why in report.unjudged.items():
+        print_line(f"never judged: {_name(report, rule, target)} ({why})")
     if not report.trips:
         print_line("no trips")
     else:
@@ -149,7 +151,7 @@ def _print_trips(report: ReplayReport) -> None:
             format_time(trip.start),
             _format_length(trip, report.end),
             trip.level,
-            trip.rule + _format_labels(trip.labels),
+            _name(report, trip.rule, trip.target) + _format_labels(trip.labels),
             trip.reason,
         )
         for trip in report.trips
@@ -164,7 +166,7 @@ def _print_trips(report: ReplayReport) -> None:
                     (
                         one.plan,
                         format_time(one.t),
-                        one.rule,
+                        _name(report, one.rule, one.target),
                         "starts" if one.refused is None else f"refused: {one.refused}",
                     )
                     for one in report.plans
@@ -176,12 +178,12 @@ def _print_trips(report: ReplayReport) -> None:
 def _print_totals(report: ReplayReport) -> None:
     print_line()
     rows = [("rule", "level", "trips", "a week", "fired", "longest")]
-    for rule, level, mine in _by_threshold(report):
+    for rule, level, target, mine in _by_threshold(report):
         if mine:
             spans = [(report.end if trip.end is None else trip.end) - trip.start for trip in mine]
             rows.append(
                 (
-                    rule,
+                    _name(report, rule, target),
                     level,
                     str(len(mine)),
                     f"{len(mine) / report.weeks:.3g}",
@@ -222,11 +224,14 @@ def _format_labels(labels: Labels) -> str:
     return f"{{{shown}}}" if shown else ""
 
 
-def _by_threshold(report: ReplayReport) -> list[tuple[str, str, list[ReplayTrip]]]:
-    return [
-        (check.rule, check.level, [t for t in report.trips if (t.rule, t.level) == (check.rule, check.level)])
-        for check in report.checks
-    ]
+def _name(report: ReplayReport, rule: str, target: str) -> str:
+    """How people call it: the rule, and whose it is where there are several targets."""
+    return f"{target}: {rule}" if len({check.target for check in report.checks}) > 1 else rule
+
+
+def _by_threshold(report: ReplayReport) -> list[tuple[str, str, str, list[ReplayTrip]]]:
+    keys = [(check.rule, check.level, check.target) for check in report.checks]
+    return [(*key, [trip for trip in report.trips if (trip.rule, trip.level, trip.target) == key]) for key in keys]
 
 
 def _report_json(report: ReplayReport, labels: Sequence[LabelledIncident], scores: Sequence[Score]) -> dict[str, Any]:
@@ -237,12 +242,13 @@ def _report_json(report: ReplayReport, labels: Sequence[LabelledIncident], score
             {
                 "rule": rule,
                 "level": level,
+                "target": target,
                 "trips": len(mine),
                 "per_week": len(mine) / report.weeks,
                 "fired_ms": sum((report.end if t.end is None else t.end) - t.start for t in mine),
-                "never_judged": report.unjudged.get(rule),
+                "never_judged": report.unjudged.get((rule, target)),
             }
-            for rule, level, mine in _by_threshold(report)
+            for rule, level, target, mine in _by_threshold(report)
         ],
         "trips": [
             {

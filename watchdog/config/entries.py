@@ -129,7 +129,7 @@ class Draft:
     def model_for(self, section: str, name: str, target: str) -> Any:
         """What an entry is for a target; None also when it is not well, or the target lacks a variable that stands in it.
 
-        For one that there is not: what it is for any.
+        For a target that there is not: what it is for another, to be looked through for mistakes.
         """
         entry = self.entries[section].get(name)
         if entry is None:

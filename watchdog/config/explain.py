@@ -18,30 +18,31 @@ from watchdog.tsdb.labels import LOOKBACK_DELTA
 def explain_rule(config: Config, name: str) -> str:
     """The paragraph for one rule; of one that is otherwise for some of its targets, one for each way it is.
 
-    Raises KeyError when there is none of that name.
+    `RULE@TARGET`: only that one's. Raises KeyError when there is none of that name.
     """
-    if name not in config.rules:
+    name, _, only = name.partition("@")
+    if name not in config.rules or (only and only not in config.targets_of(name)):
         raise KeyError(name)
     delays = worst_delays(config)
     alike: dict[str, list[str]] = {}
-    for target in config.targets_of(name):
+    for target in [only] if only else config.targets_of(name):
         rule, crit = config.rule(name, target), config.rule(name, target).crit
         plan = None if crit is None else config.plan(crit.plan, target)
-        said = (rule.model_copy(update={"targets": ()}), config.kpi(rule.kpi, target), plan)
+        known = config.targets.get(target)
+        waits = None if known is None else (known.cooldown, known.settling, known.budget)
+        times = [(each.level, each.describe()) for each in delays if (each.rule, each.target) == (name, target)]
+        said = (rule.model_copy(update={"targets": ()}), config.kpi(rule.kpi, target), plan, waits, times)
         alike.setdefault(repr(said), []).append(target)
     paragraphs = []
     for first, *others in alike.values():
         mine = [delay for delay in delays if (delay.rule, delay.target) == (name, first)]
-        text = _explain_for(config, config.rule(name, first), mine)
+        text = _explain_for(config, name, first, mine)
         paragraphs.append(f"{text} The same holds for {format_names(others)}." if others else text)
     return "\n\n".join(paragraphs)
 
 
-def _explain_for(config: Config, rule: Rule, delays: Sequence[Delay]) -> str:
-    name, target = rule.name, rule.target
-    kpi = config.kpi(rule.kpi, target)
-    if kpi is not None:
-        kpi = kpi.model_copy(update={"expr": config.expr_of(kpi.expr, target)})
+def _explain_for(config: Config, name: str, target: str, delays: Sequence[Delay]) -> str:
+    rule, kpi = config.as_asked(name, target)
     checks = {check.level: check for check in config.checks if (check.rule, check.target) == (name, target)}
     delays_by_level = {delay.level: delay for delay in delays}
     sentences = [_kpi_sentence(rule, kpi)]
@@ -150,8 +151,8 @@ def _steps(steps: Sequence[AnyAction]) -> str:
 
 
 def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str) -> Iterator[str]:
+    levels = "; ".join(_level_phrase(config, target, plan, level) for level in plan.levels)
     if isinstance(plan, Halt):
-        levels = "; ".join(_level_phrase(plan, level) for level in plan.levels)
         yield f"The {kind_and_name('halt', name)} is never refused: {levels}"
         yield f"It latches {target} until a person says resume"
         if plan.after == "repair":
@@ -165,7 +166,7 @@ def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str)
         dry = f"The {repair} is a dry run: it says what it would do and changes nothing"
         yield {"dry-run": dry, "approve": f"The {repair} waits for a person's approval"}.get(plan.mode, plan.mode)
     before = f" first does: {_steps(plan.before)}; then it" if plan.before else ""
-    yield f"The {repair}{before} tries, until one is proven: {'; '.join(_level_phrase(plan, level) for level in plan.levels)}"
+    yield f"The {repair}{before} tries, until one is proven: {levels}"
     if plan.proven:
         yield f"Once proven: {_steps(plan.proven)}"
     yield (
@@ -188,9 +189,12 @@ def _plan_sentences(config: Config, name: str, plan: Halt | Repair, target: str)
         )
 
 
-def _level_phrase(plan: Halt | Repair, level: Level) -> str:
+def _level_phrase(config: Config, target: str, plan: Halt | Repair, level: Level) -> str:
     verify = effective_verify(plan, level)
-    proof = [*verify.that, *([f"{' '.join(verify.run)} ends with 0"] if verify.run else [])]
+    proof = [
+        *(config.expr_of(text, target) for text in verify.that),
+        *([f"{' '.join(verify.run)} ends with 0"] if verify.run else []),
+    ]
     if isinstance(plan, Repair):
         proof.append(f"what tripped is well for {format_duration(verify.quiet)}")
     after = f", from {format_duration(verify.settle)} after" if verify.settle else ""

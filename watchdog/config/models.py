@@ -16,7 +16,7 @@ from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
 from watchdog.notifiers import AnyNotifier
 from watchdog.plans.models import Plan
-from watchdog.promql import Expr, RecordingRules, expand_recordings, parse, restrict_selectors
+from watchdog.promql import Expr, RecordingRules, expand_recordings, own_or_shared, parse, restrict_selectors
 from watchdog.rules import (
     THRESHOLD_LEVELS,
     Check,
@@ -233,6 +233,20 @@ class Config:
                     found.setdefault(query_name(rule, level, scoped=scoped), self._as_asked(condition, target))
         return found
 
+    def as_asked(self, name: str, target: str) -> tuple[Rule, Kpi | None]:
+        """A rule and its KPI, with every expression as it is asked for the target."""
+        rule, kpi = self.rule(name, target), self.kpi(self.rule(name, target).kpi, target)
+        changes: dict[str, Any] = {}
+        for level in THRESHOLD_LEVELS:
+            threshold = rule.threshold(level)
+            if threshold is not None and threshold.expr is not None:
+                changes[level] = threshold.model_copy(update={"expr": self.expr_of(threshold.expr, target)})
+        if rule.only is not None and rule.only.when is not None:
+            changes["only"] = rule.only.model_copy(update={"when": self.expr_of(rule.only.when, target)})
+        return rule.model_copy(update=changes) if changes else rule, None if kpi is None else self._as_asked(
+            kpi, target
+        )
+
     def _as_asked(self, kpi: Kpi, target: str) -> Kpi:
         if not self.has_own_sources:
             return kpi
@@ -247,8 +261,3 @@ class Config:
     def parse_expr(self, text: str) -> Expr:
         """An expression of this configuration, with all that is recorded filled in. Raises PromqlError."""
         return expand_recordings(parse(text), self.recordings)
-
-
-def own_or_shared(target: str) -> str:
-    """The matcher of what is a target's own or nobody's: ``target=~"alpha|"``."""
-    return f'target=~"{re.escape(target).replace(chr(92), 2 * chr(92))}|"'

@@ -62,6 +62,7 @@ class KpiEvaluation:
         self._expressions_by_source: dict[str, list[Expr]] = {}
         self._max_ages: dict[str, Millis] = {}
         self._without_sources: dict[tuple[str, frozenset[str]], Expr] = {}
+        self._without_removed: dict[str, Expr] = {}
 
     def touched_by(self, source: str, query: str) -> bool:
         """Whether a source's samples change what it says."""
@@ -96,11 +97,11 @@ class KpiEvaluation:
         # What `since: resume` compares with (a peak) is a reference, not evidence: verify must not forget it.
         since = self.epochs[target] if effective.since == "resume" else after
         try:
-            values, newest, have, need, until = evaluation.evaluate(self._parsed[effective.expr], since)
+            values, newest, have, need, until = evaluation.evaluate(self._parse_without_removed(effective.expr), since)
             if self._config.has_own_sources and type(values) is InstantVector:
                 values = self._target_label.strip(values, target)
             if effective.needs is not None:
-                evidence = evaluation.evaluate(self._parsed[effective.needs], since)
+                evidence = evaluation.evaluate(self._parse_without_removed(effective.needs), since)
                 needs, until = evidence.values, min(until, evidence.valid_until)
         except Exception as why:  # one KPI that cannot be evaluated takes nothing else with it
             return Reading({}, error=describe_evaluation_error(kpi, why, self.readings.get((kpi, target))))
@@ -125,8 +126,8 @@ class KpiEvaluation:
     ) -> Reading:
         """What is too old to be believed, without what comes from sources that deliver no more: a dead series blinds only itself.
 
-        Of those that the configuration names no longer nothing counts. Of those that are down, what stands beside them and says
-        the same without them is believed; what was made of both is not.
+        Of those that are down, what stands beside them and says the same without them is believed; what was made of both is
+        not.
         """
         removed, down = self._source_metrics.dead_sources(config_expressions.expressions_of(kpi, self._parsed))
         if not removed and not down:
@@ -150,6 +151,16 @@ class KpiEvaluation:
         return reading._replace(
             values=InstantVector.of(believed), newest_sample=newest, covered=have, window=need, valid_until=now
         )
+
+    def _parse_without_removed(self, text: str) -> Expr:
+        """The expression as it is evaluated: of sources that no file names any more nothing counts, however young it is."""
+        expr = self._without_removed.get(text)
+        if expr is None:
+            expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
+            if removed := self._source_metrics.dead_sources([expr])[0]:
+                expr = self._parse_without(text, removed)
+            self._without_removed[text] = expr
+        return expr
 
     def _parse_without(self, text: str, sources: Collection[str]) -> Expr:
         key = text, frozenset(sources)
@@ -182,13 +193,9 @@ class KpiEvaluation:
     def condition_holds(self, text: str, target: str, now: Millis, after: Millis | None = None) -> bool | None:
         """Whether a condition of a target holds: its expression returns something. None = there was nothing to tell by."""
         text = self._config.expr_of(text, target)
-        expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
+        expr = self._parse_without_removed(text)
         try:
-            evaluation = self._evaluator.at(now)
-            instant = evaluation.evaluate(expr, after)
-            removed = self._source_metrics.dead_sources([expr])[0] if instant.newest else set()
-            if removed and now - instant.newest > self._source_metrics.staleness_limit([expr]):
-                instant = evaluation.evaluate(self._parse_without(text, removed), after)
+            instant = self._evaluator.at(now).evaluate(expr, after)
             if now - instant.newest > self._source_metrics.staleness_limit([expr]):
                 return None
             if self._source_metrics.cut_reason([expr]) is not None:

@@ -9,7 +9,7 @@ from watchdog.core.model import Millis
 from watchdog.core.schedule import DAYS, parse_minutes, parse_weekdays
 from watchdog.core.units import format_promql_duration
 from watchdog.prometheus_rules.hysteresis import closing_bracket
-from watchdog.prometheus_rules.labels import MISSING_LABEL, SEVERITY_LABEL
+from watchdog.prometheus_rules.labels import MISSING_LABEL, SEVERITY_LABEL, TARGET_LABEL
 from watchdog.rules import Check, Kpi, Only, Rule
 
 _OPERATOR_SIGNS = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<=", "equals": "=="}
@@ -43,7 +43,7 @@ def threshold_condition(check: Check, value: str, alert: str, labels: Collection
     uncleared = _comparison(check, value, check.clear_low, check.clear)
     alerts_selector = (
         f'ALERTS{{alertname="{_escape(alert)}",alertstate="firing",'
-        f'{SEVERITY_LABEL}="{_severity(check)}",{MISSING_LABEL}=""}}'
+        f'{SEVERITY_LABEL}="{_severity(check)}",{TARGET_LABEL}="{_escape(check.target)}",{MISSING_LABEL}=""}}'
     )
     ignored = ", ".join(dict.fromkeys(["alertname", "alertstate", *labels]))
     uncleared = f"({uncleared})" if check.operator == "outside" else uncleared

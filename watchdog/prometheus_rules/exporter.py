@@ -23,8 +23,9 @@ from watchdog.prometheus_rules.labels import MISSING_LABEL, PLAN_LABEL, SEVERITY
 from watchdog.promql import PromqlError, RecordingRules, may_have_labels, parse
 from watchdog.promql.functions.registry import range_function
 from watchdog.promql.parse.nodes import Node, RangeFunctionCall, child_nodes
-from watchdog.rules import THRESHOLD_LEVELS, Check, Kpi, Rule
+from watchdog.rules import Check, Kpi, Rule
 from watchdog.rules.summary import format_limit
+from watchdog.tsdb.labels import TARGET_LABEL as SERIES_TARGET_LABEL
 
 SEVERITIES = {"warn": WARNING_SEVERITY, "crit": "critical"}
 DEFAULT_INTERVAL = 15_000
@@ -36,9 +37,10 @@ class RuleSet(Protocol):
 
     @property
     def sources(self) -> Mapping[str, Source]: ...
-    def rule(self, name: str, target: str) -> Rule: ...
-    def kpi(self, name: str | None, target: str) -> Kpi | None: ...
+    def as_asked(self, name: str, target: str) -> tuple[Rule, Kpi | None]: ...
     def expr_of(self, text: str, target: str) -> str: ...
+    @property
+    def has_own_sources(self) -> bool: ...
     @property
     def checks(self) -> Sequence[Check]: ...
     @property
@@ -65,6 +67,7 @@ def export_prometheus(config: RuleSet) -> Export:
     lines = [
         "# Written by: trading-watchdog check --export prometheus",
         "# Every series must carry the label source, as it does here: the name of the source that reads it.",
+        *(["# Those of a target's own sources must carry target, too: its name."] if config.has_own_sources else []),
         "groups:",
     ]
     alerts = unsupported = 0
@@ -74,18 +77,9 @@ def export_prometheus(config: RuleSet) -> Export:
     ]
     lines += [f"  # not said: {note}" for note in general_notes] if config.checks else []
     unsupported += len(general_notes) if config.checks else 0
-    recordings = [each for listed in config.recordings.values() for each in listed]
-    if recordings:
-        lines += [
-            "  - name: recorded",
-            f"    interval: {format_promql_duration(min(each.step for each in recordings))}",
-            "    rules:",
-        ]
-        for each in recordings:
-            lines += _yaml(
-                {"record": each.name, "expr": each.expr.text, **({"labels": dict(each.labels)} if each.labels else {})}
-            )
-    for target in dict.fromkeys(check.target for check in config.checks):
+    targets = list(dict.fromkeys(check.target for check in config.checks))
+    lines += _export_recordings(config, targets if config.has_own_sources else [None])
+    for target in targets:
         made = [alert for check in config.checks if check.target == target for alert in _export_alerts(config, check)]
         exported = [alert for alert in made if alert.rule is not None]
         lines += [f"  - name: {target}", "    rules:" if exported else "    rules: []"]
@@ -101,6 +95,21 @@ def export_prometheus(config: RuleSet) -> Export:
     return Export("\n".join(lines) + "\n", alerts, unsupported)
 
 
+def _export_recordings(config: RuleSet, targets: Sequence[str | None]) -> Iterator[str]:
+    """What is recorded; for each target by itself where they have sources of their own, as it is asked here."""
+    recordings = [each for listed in config.recordings.values() for each in listed]
+    if not recordings:
+        return
+    yield "  - name: recorded"
+    yield f"    interval: {format_promql_duration(min(each.step for each in recordings))}"
+    yield "    rules:"
+    for target in targets:
+        for each in recordings:
+            text = each.expr.text if target is None else config.expr_of(each.expr.text, target)
+            labels = dict(each.labels) | ({} if target is None else {SERIES_TARGET_LABEL: target})
+            yield from _yaml({"record": each.name, "expr": text, **({"labels": labels} if labels else {})})
+
+
 def describe_export(alerts: int, unsupported: int) -> str:
     return (
         f"exported {alerts} alert{'' if alerts == 1 else 's'}; {unsupported} thing{'' if unsupported == 1 else 's'} Prometheus "
@@ -114,7 +123,7 @@ def _yaml(rule: dict[str, Any]) -> list[str]:
 
 
 def _export_alerts(config: RuleSet, check: Check) -> Iterator[_Alert]:
-    rule, kpi = _as_asked(config, config.rule(check.rule, check.target), check.target)
+    rule, kpi = config.as_asked(check.rule, check.target)
     threshold = rule.threshold(check.level)
     if threshold is not None:
         yield _export_threshold(
@@ -134,22 +143,6 @@ def _export_alerts(config: RuleSet, check: Check) -> Iterator[_Alert]:
             },
             [f"{check.rule} ({check.level}), missing data: {note}" for note in notes],
         )
-
-
-def _as_asked(config: RuleSet, rule: Rule, target: str) -> tuple[Rule, Kpi | None]:
-    """A rule and its KPI, with expressions as they are asked for the target."""
-    kpi = config.kpi(rule.kpi, target)
-    if kpi is not None:
-        needs = None if kpi.needs is None else config.expr_of(kpi.needs, target)
-        kpi = kpi.model_copy(update={"expr": config.expr_of(kpi.expr, target), "needs": needs})
-    changes: dict[str, Any] = {}
-    for level in THRESHOLD_LEVELS:
-        threshold = rule.threshold(level)
-        if threshold is not None and threshold.expr is not None:
-            changes[level] = threshold.model_copy(update={"expr": config.expr_of(threshold.expr, target)})
-    if rule.only is not None and rule.only.when is not None:
-        changes["only"] = rule.only.model_copy(update={"when": config.expr_of(rule.only.when, target)})
-    return rule.model_copy(update=changes) if changes else rule, kpi
 
 
 def _export_threshold(config: RuleSet, check: Check, rule: Rule, kpi: Kpi | None, value: str) -> _Alert:

@@ -29,7 +29,7 @@ from watchdog.promql.parse.analysis import (
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
 from watchdog.promql.parse.parser import parse
-from watchdog.promql.parse.restrict import restrict_selectors
+from watchdog.promql.parse.restrict import own_or_shared, restrict_selectors
 from watchdog.promql.parse.value_bounds import is_never_true, value_bounds
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "may_return_multiple_series",
     "metric_names",
     "metrics_read_for_extremes",
+    "own_or_shared",
     "parse",
     "reads_beyond",
     "required_lookback",

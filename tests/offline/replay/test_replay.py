@@ -312,3 +312,28 @@ rules: [{name: clash, kpi: clash, warn: {above: 10}}]
 
     assert [((trip.start - T) // 1_000, (trip.end or 0) - T) for trip in report.trips] == [(5, 6_000), (40, 41_000)]
     assert report.no_data["clash", "warn"] == [(T + 20_000, T + 30_000)]
+
+
+def test_of_several_bots_each_has_its_own_trips_totals_and_rules_that_were_never_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        "targets: {alpha: {sources: [a]}, beta: {sources: [b]}, gamma: {sources: [c]}}\n"
+        "kpis: {x: {expr: x}}\nrules: [{name: high, kpi: x, target: all, warn: {above: 5}}]\n"
+    )
+    rows = "".join(f"{1_700_000_000 + n},{9 if n % 4 == 1 else 1},{9 if n == 2 else 1}\n" for n in range(12))
+    (tmp_path / "x.csv").write_text('time,"x{source=""a""}","x{source=""b""}"\n' + rows)
+    args = ["replay", str(tmp_path / "rules.yaml"), "--history", str(tmp_path / "x.csv")]
+
+    assert main([*args, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["rules"]
+    assert [(each["target"], each["trips"], each["never_judged"] is None) for each in told] == [
+        ("alpha", 3, True),
+        ("beta", 1, True),
+        ("gamma", 0, False),
+    ]
+    assert main(args) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line.split(" (")[0] for line in lines if line.startswith("never")] == ["never judged: gamma: high"]
+    totals = [line.split()[:4] for line in lines if line.startswith(("alpha:", "beta:"))]
+    assert totals == [["alpha:", "high", "warn", "3"], ["beta:", "high", "warn", "1"]]

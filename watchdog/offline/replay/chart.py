@@ -20,7 +20,9 @@ _MAX_KPIS = 4
 
 def draw_replay(report: ReplayReport, labels: Sequence[LabelledIncident], path: Path) -> None:
     """Writes a PNG. Raises WatchdogError where matplotlib is missing or the file cannot be written."""
-    rules = list(dict.fromkeys(check.rule for check in report.checks if check.rule not in report.unjudged))
+    rules = list(
+        dict.fromkeys(check.rule for check in report.checks if (check.rule, check.target) not in report.unjudged)
+    )
     tripped = {trip.rule for trip in report.trips}
     kpis = list(dict.fromkeys(check.query for check in report.checks if check.rule in tripped))[:_MAX_KPIS]
     tall = 1.3 + 0.32 * len(rules)

@@ -53,7 +53,7 @@ class ReplayReport:
     """In order of time."""
     plans: list[PlanStart]
     """Plans that would have started, or been refused, in order of time."""
-    unjudged: dict[str, str]
+    unjudged: dict[tuple[str, str], str]
     """Rules that were never judged, and why."""
     no_data: dict[tuple[str, str], list[tuple[Millis, Millis]]]
     """By rule and level: when there was nothing to judge by."""
@@ -308,6 +308,7 @@ def _has_metric(keys: Iterable[tuple[tuple[str, str], ...]], names: Collection[s
     return any(dict(key)["__name__"] in names for key in keys)
 
 
-def _unjudged_rules(thresholds: Iterable[ThresholdReplay]) -> dict[str, str]:
-    judged = {course.check.rule for course in thresholds if course.judged}
-    return {course.check.rule: course.unjudged_reason for course in thresholds if course.check.rule not in judged}
+def _unjudged_rules(thresholds: Iterable[ThresholdReplay]) -> dict[tuple[str, str], str]:
+    courses = [((course.check.rule, course.check.target), course) for course in thresholds]
+    judged = {key for key, course in courses if course.judged}
+    return {key: course.unjudged_reason for key, course in courses if key not in judged}

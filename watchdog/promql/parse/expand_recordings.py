@@ -1,7 +1,8 @@
 """Recording rules as views: where an expression reads a recorded metric, the recording's own expression is asked.
 
 Nothing is stored. So a recorded window is covered as soon as the samples beneath it are, their age passes through (what
-is recorded of lost data is no data), and live, replay and verify cannot differ.
+is recorded of lost data is no data), and live, replay and verify cannot differ. What is asked for a target is so beneath, too:
+a sum that is recorded is that of its own and of nobody's series.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from watchdog.promql.parse.nodes import (
     VectorSelector,
     child_nodes,
 )
+from watchdog.promql.parse.parser import parse
 from watchdog.promql.parse.plan_cache import PlanCache
+from watchdog.promql.parse.restrict import find_own_or_shared, restrict_selectors
 
 MAX_EXPANDED_NODES = 5_000
 """Parts of an expression once everything recorded is filled in: each is evaluated in every round."""
@@ -69,7 +72,8 @@ class _Expander:
 
     def __init__(self, recordings: RecordingRules) -> None:
         self._recordings = recordings
-        self._expanded: dict[str, tuple[Node, ...]] = {}
+        self._expanded: dict[tuple[str, str], tuple[Node, ...]] = {}
+        """By name, and by the matcher of whoever asks."""
         self._expanding: list[str] = []
         self._depth = 0
         self._measured: dict[int, tuple[int, int]] = {}
@@ -128,7 +132,7 @@ class _Expander:
 
     def _recorded_view(self, selector: VectorSelector) -> Node:
         name = selector.name or ""
-        inner = self._expanded_sources(name)
+        inner = self._expanded_sources(name, find_own_or_shared(selector.matchers))
         views: list[Node] = [
             RecordedMetric(node, name, each.labels, selector.matchers)
             for each, node in zip(self._recordings[name], inner, strict=True)
@@ -138,17 +142,19 @@ class _Expander:
             joined = BinaryExpr("or", joined, view)
         return joined
 
-    def _expanded_sources(self, name: str) -> tuple[Node, ...]:
+    def _expanded_sources(self, name: str, matcher: str) -> tuple[Node, ...]:
         if name in self._expanding:
             chain = " → ".join([*self._expanding[self._expanding.index(name) :], name])
             raise PromqlError(f"{name} is recorded from itself ({chain}) — break the circle")
-        if name not in self._expanded:
+        if (name, matcher) not in self._expanded:
             self._expanding.append(name)
-            self._expanded[name] = tuple(self.expand_node(each.expr.node) for each in self._recordings[name])
+            written = [each.expr for each in self._recordings[name]]
+            asked = [parse(restrict_selectors(expr.text, matcher)) if matcher else expr for expr in written]
+            self._expanded[name, matcher] = tuple(self.expand_node(expr.node) for expr in asked)
             self._expanding.pop()
-            for each in self._expanded[name]:  # at once: whoever reads many that are made of each other never gets deep
+            for each in self._expanded[name, matcher]:  # at once: many that are made of each other never get deep
                 self.measure(each)
-        return self._expanded[name]
+        return self._expanded[name, matcher]
 
     def measure(self, node: Node) -> int:
         """How many parts it has. Raises PromqlError when they are nested too deep."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from watchdog.tsdb.labels import TARGET_LABEL, Matcher
 
 _TOKEN = re.compile(
     r"""(?P<skip> \s+ | \#[^\n]* )
@@ -14,6 +17,22 @@ _TOKEN = re.compile(
 )
 _LABELS_FOLLOW = frozenset(("by", "without", "on", "ignoring", "group_left", "group_right"))
 _NO_SELECTOR = frozenset(("and", "or", "unless", "atan2", "bool", "offset", "inf", "nan"))
+
+
+def own_or_shared(target: str) -> str:
+    """The matcher of what is a target's own or nobody's: ``target=~"alpha|"``."""
+    return _as_written(f"{re.escape(target)}|")
+
+
+def find_own_or_shared(matchers: Iterable[Matcher]) -> str:
+    """That matcher, where one of these is it; else nothing."""
+    found = (each.value for each in matchers if (each.label, each.op) == (TARGET_LABEL, "=~"))
+    return next((_as_written(value) for value in found if value.endswith("|")), "")
+
+
+def _as_written(pattern: str) -> str:
+    escaped = pattern.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{TARGET_LABEL}=~"{escaped}"'
 
 
 def restrict_selectors(text: str, matcher: str) -> str:
