@@ -60,12 +60,12 @@ dies; and it slows down with the square of the length. What is longer or deeper 
 Each regular expression may take half a megabyte."""
 
 _STRING = r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? """
-_TOKEN = re.compile(rf""" {_STRING} | \#[^\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
+_TOKEN = re.compile(rf""" {_STRING} | \#[^\r\n]* | [\w:.]+ | \S """, re.VERBOSE | re.DOTALL)
 _STRING_IN_PLACE = re.compile(
-    rf""" (?: (?<![=!])(?P<sign>[=!])~(?P<gap>(?:\s|\#[^\n]*)*+) )? (?P<string>{_STRING}) | \#[^\n]* """,
+    rf""" (?: (?<![=!])(?P<sign>[=!])~(?P<gap>(?:\s|\#[^\r\n]*)*+) )? (?P<string>{_STRING}) | \#[^\r\n]* """,
     re.VERBOSE | re.DOTALL,
 )
-_TEXT = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\n]* """, re.VERBOSE | re.DOTALL)
+_TEXT = re.compile(r""" "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? | \#[^\r\n]* """, re.VERBOSE | re.DOTALL)
 _NUMBER = r"[\s+-]*(nan|inf(?:inity)?|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w.])"
 _NUMBERS_OF_SECONDS = [re.compile(before + _NUMBER, re.IGNORECASE) for before in (r"(?:\boffset|\[)", r"\[[^\[\]:]*:")]
 """What is written for a duration: an offset, a range, the step of a subquery."""

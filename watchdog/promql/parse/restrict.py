@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from watchdog.tsdb.labels import TARGET_LABEL, Matcher
 
 _TOKEN = re.compile(
-    r"""(?P<skip> \s+ | \#[^\n]* )
+    r"""(?P<skip> \s+ | \#[^\r\n]* )
       | (?P<string> "(?:\\.|[^"\\])*"? | '(?:\\.|[^'\\])*'? | `[^`]*`? )
       | (?P<number> (?:[0-9]|\.[0-9]) [\w.]* )
       | (?P<word> [A-Za-z_:][\w:]* )
@@ -16,7 +16,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _LABELS_FOLLOW = frozenset(("by", "without", "on", "ignoring", "group_left", "group_right"))
-_NO_SELECTOR = frozenset(("and", "or", "unless", "atan2", "bool", "offset", "inf", "nan"))
+_NEVER_NAMES = frozenset(("atan2", "bool", "inf", "nan", "on", "ignoring", "group_left", "group_right"))
+_OPERATORS = frozenset(("and", "or", "unless", "offset", "by", "without"))
+"""Names of metrics, too, where an operand stands: `and and and` joins two."""
 
 
 def own_or_shared(target: str) -> str:
@@ -40,6 +42,7 @@ def restrict_selectors(text: str, matcher: str) -> str:
     parts = [(str(found.lastgroup), found[0]) for found in _TOKEN.finditer(text)]
     out: list[str] = []
     index = 0
+    operand = True  # whether one comes next
     while index < len(parts):
         kind, part = parts[index]
         following = _next(parts, index + 1)
@@ -50,25 +53,31 @@ def restrict_selectors(text: str, matcher: str) -> str:
             end = next((at for at in range(index, len(parts)) if parts[at] == ("sign", closing)), len(parts) - 1)
             out += [each for _, each in parts[index : end + 1]]
             index = end + 1
+            operand = labels_follow and word not in ("by", "without")
             continue
         if kind == "sign" and part == "{":
-            index = _braces(parts, index, out, matcher)
+            index, operand = _braces(parts, index, out, matcher), False
             continue
         out.append(part)
-        if kind == "word" and _is_metric(word, parts, following):
+        if kind == "word" and _is_metric(word, parts, following, operand):
+            operand = False
             if _text(parts, following) == "{":
                 out += [each for _, each in parts[index + 1 : following]]
                 index = _braces(parts, following, out, matcher)
                 continue
             out.append(f"{{{matcher}}}")
+        elif kind == "word":
+            operand = word not in ("inf", "nan")
+        elif kind != "skip":
+            operand = kind == "sign" and part != ")"
         index += 1
     return "".join(out)
 
 
-def _is_metric(word: str, parts: list[tuple[str, str]], following: int) -> bool:
+def _is_metric(word: str, parts: list[tuple[str, str]], following: int, operand: bool) -> bool:
     """Whether a word names a metric: it is no call, no grouping and no operator."""
     after = _text(parts, following)
-    if after == "(" or word in _NO_SELECTOR or word in _LABELS_FOLLOW:
+    if after == "(" or word in _NEVER_NAMES or (word in _OPERATORS and not operand):
         return False
     return after.lower() not in ("by", "without") or _text(parts, _next(parts, following + 1)) != "("
 
