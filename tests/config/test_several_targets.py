@@ -252,3 +252,9 @@ def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig)
     config = loaded(write_config, rules, "targets: {alpha: {repo: /srv/alpha}, beta: {repo: /srv/beta}}\n")
 
     assert [check.rule for check in config.checks] == ["a", "b"]
+
+
+def test_a_plan_that_is_not_well_and_a_rule_that_starts_it_are_one_mistake(write_config: WriteConfig) -> None:
+    wrong = RULES.replace("file: config.py, set:", "file: 5, set:")
+
+    assert problems(write_config, wrong) == ["b.yaml:14:46: file should be text — put it in quotes"]

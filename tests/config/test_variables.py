@@ -7,6 +7,7 @@ import pytest
 from watchdog.config.variables import Value, VariableError, evaluate, fill, has_places, names_in
 
 BOT: dict[str, Value] = {"bar": "20ms", "day": "1d", "n": 3, "share": 0.5, "flag": "V2", "on": True}
+ODD: dict[str, Value] = {"less": -5, "big": 10**400, "endless": float("inf"), "none": float("nan")}
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,18 @@ def test_what_stands_in_the_braces_is_worked_out(text: str, wanted: Value) -> No
         ("max(bar, 3)", "the same unit"),
         ("max(bar, flag)", "a duration reads like"),
         ("__import__('os')", "names no variable"),
+        ("less * bar", "comes to nothing"),
+        ("big * share", "comes to nothing"),
+        ("endless * bar", "comes to nothing"),
+        ("none * bar", "comes to nothing"),
+        ("9" * 5_000, "too long"),
+        ("9" * 400 + " * bar", "a duration reads like"),
+        ("max(" * 3_000 + "1" + ", 1)" * 3_000, "too long"),
     ],
 )
 def test_what_cannot_be_worked_out_is_said(text: str, what: str) -> None:
     with pytest.raises(VariableError, match=what):
-        evaluate(text, BOT)
+        evaluate(text, BOT | ODD)
 
 
 def filled(raw: object) -> tuple[object, list[str]]:
@@ -59,6 +67,7 @@ def filled(raw: object) -> tuple[object, list[str]]:
 def test_variables_stand_in_keys_and_values_and_keep_their_type_where_they_stand_alone() -> None:
     raw = {"set": {"${flag}": "${on}"}, "windows": ["increase(x[${600 * bar}])", "${n}", "${n} of 5"], "kept": 7}
 
+    assert filled({"is ${on}": 1, "${on}": 2}) == ({"is true": 1, "true": 2}, [])
     assert filled(raw) == ({"set": {"V2": True}, "windows": ["increase(x[12s])", 3, "3 of 5"], "kept": 7}, [])
 
 

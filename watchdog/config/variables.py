@@ -21,8 +21,10 @@ Value = str | int | float | bool
 
 _PLACE = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _QUANTITY = re.compile(r"[0-9][0-9a-z.]*")
+_MAX_CHARACTERS = 500
+"""Between two braces."""
 _EXTREME = re.compile(r"(max|min)\s*\((.*)\)", re.DOTALL)
 
 
@@ -75,7 +77,7 @@ def fill(
             return value if "${" not in value else fill_text(value, path)
         if isinstance(value, dict):
             return {
-                (str(fill_text(key, (*path, key))) if isinstance(key, str) and "${" in key else key): walk(
+                (_as_text(fill_text(key, (*path, key))) if isinstance(key, str) and "${" in key else key): walk(
                     inner, (*path, key)
                 )
                 for key, inner in value.items()
@@ -111,6 +113,8 @@ def fill(
 def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
     """What stands between the braces. Raises VariableError."""
     text = text.strip()
+    if len(text) > _MAX_CHARACTERS:
+        raise VariableError(f"{shorten(text)} is too long to be worked out — say one product, such as 600 * bar")
     if extreme := _EXTREME.fullmatch(text):
         parts = [evaluate(part, variables) for part in _split_arguments(extreme[2])]
         if len(parts) < 2:
@@ -128,9 +132,16 @@ def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
         first, second = second, first
     if isinstance(first, str | bool) or isinstance(second, bool):
         raise VariableError(f"{shorten(text)} cannot be multiplied — one of them is a plain number, as in 600 * bar")
-    if isinstance(second, str):
-        return format_promql_duration(max(1, round(first * _magnitude(second, text))))
-    return first * second
+    amount = _magnitude(second, text)
+    try:
+        product = first * amount
+        if not isinstance(second, str):
+            return product
+        if product >= 0:
+            return format_promql_duration(max(1, round(product)))
+    except (OverflowError, ValueError):
+        pass  # infinite, or no number
+    raise VariableError(f"{shorten(text)} comes to nothing that can be used — check what is multiplied")
 
 
 def _atom(text: str, variables: Mapping[str, Value]) -> Value:
