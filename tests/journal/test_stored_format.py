@@ -184,3 +184,18 @@ def test_no_table_is_left_out(old_path: Path) -> None:
         *sorted((*TABLES, *NEWER))
     ]
     journal.close()
+
+
+def test_what_was_known_of_a_kpi_goes_to_one_target(old_path: Path) -> None:
+    journal = SqliteJournal(old_path)
+    assert journal.baselines.list_kpis_of_nobody() == ["latency"]
+
+    with journal.transaction() as tx:
+        tx.baselines.rename_target("", "bot", "loss")
+        tx.baselines.rename_target("", "bot", "latency")
+
+    assert journal.baselines.list_kpis_of_nobody() == []
+    assert [each.target for each in journal.baselines.list_baselines()] == ["bot"]
+    assert journal.baselines.list_points("latency", "digest", "other") == []
+    assert journal.baselines.list_points("latency", "digest", "bot") == [(T, 20.0), (T + 5, 21.0)]
+    journal.close()

@@ -49,6 +49,13 @@ class SqlBaselineReader(SqlRepository):
         )
         return [(row[0], row[1]) for row in rows]
 
+    def list_kpis_of_nobody(self) -> list[str]:
+        """KPIs of which something stands there from before each target had its own."""
+        rows = self._sql.query(
+            "SELECT kpi FROM baseline WHERE target = '' UNION SELECT kpi FROM baseline_point WHERE target = '' ORDER BY kpi"
+        )
+        return [row[0] for row in rows]
+
 
 class SqlBaselineWriter(SqlRepository):
     def save_baseline(self, baseline: Baseline) -> None:
@@ -67,10 +74,11 @@ class SqlBaselineWriter(SqlRepository):
             baseline.target,
         )
 
-    def rename_target(self, before: str, after: str) -> None:
-        """What was a target's is another's now, which has none of its own."""
-        self._sql.execute("UPDATE OR IGNORE baseline SET target = ? WHERE target = ?", after, before)
-        self._sql.execute("UPDATE OR IGNORE baseline_point SET target = ? WHERE target = ?", after, before)
+    def rename_target(self, before: str, after: str, kpi: str | None = None) -> None:
+        """What was a target's is another's now, which has none of its own. None: of all KPIs."""
+        which = "target = ? AND (? IS NULL OR kpi = ?)"
+        self._sql.execute(f"UPDATE OR IGNORE baseline SET target = ? WHERE {which}", after, before, kpi, kpi)  # noqa: S608 – our own
+        self._sql.execute(f"UPDATE OR IGNORE baseline_point SET target = ? WHERE {which}", after, before, kpi, kpi)  # noqa: S608 – our own
 
     def save_points(
         self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis, target: str

@@ -183,3 +183,6 @@ class BaselineReader(Protocol):
 
     def list_points(self, kpi: str, asked: str, target: str) -> list[tuple[Millis, float]]:
         """Values taken of a KPI, oldest first."""
+
+    def list_kpis_of_nobody(self) -> list[str]:
+        """KPIs of which something stands there from before each target had its own."""

@@ -161,8 +161,8 @@ class BaselineWriter(Protocol):
     def save_baseline(self, baseline: Baseline) -> None:
         """In place of the one of its kind that was there."""
 
-    def rename_target(self, before: str, after: str) -> None:
-        """What was a target's is another's now, which has none of its own."""
+    def rename_target(self, before: str, after: str, kpi: str | None = None) -> None:
+        """What was a target's is another's now, which has none of its own. None: of all KPIs."""
 
     def save_points(
         self, kpi: str, asked: str, points: Iterable[tuple[Millis, float]], delete_before: Millis, target: str

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from watchdog.config import Config
 from watchdog.rules.state_machine import MachineState, StateKey
 
 
@@ -32,13 +31,14 @@ _LOST_STEP = 3_600_000
 """… and once it has run out, when it only counts for `forget`."""
 
 
-def find_homes(keys: Iterable[StateKey], config: Config, renamed: Mapping[str, str]) -> dict[StateKey, StateKey]:
+def find_homes(
+    keys: Iterable[StateKey], renamed: Mapping[str, str], find_owner: Callable[[StateKey], str | None]
+) -> dict[StateKey, StateKey]:
     """Machines of a target that has another name now, and those that a journal keeps from before a rule could speak for several
-    targets: under which key they go on."""
+    targets (`find_owner`): under which key they go on."""
     homes: dict[StateKey, StateKey] = {}
-    first = dict(reversed(list(config.rules_by_target)))
     for key in keys:
-        target = renamed.get(key.target) if key.target else first.get(key.rule)
+        target = renamed.get(key.target) if key.target else find_owner(key)
         if target is not None:
             homes[key] = key._replace(target=target)
     return homes

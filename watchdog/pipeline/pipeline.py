@@ -40,7 +40,7 @@ from watchdog.pipeline.machine_state import find_homes, machine_from_state, need
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.source_metrics import SourceMetrics
-from watchdog.pipeline.target_reconciliation import carry_over_renamed, find_renamed, reconcile_targets
+from watchdog.pipeline.target_reconciliation import Heirs, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
 from watchdog.pipeline.unseen_metrics import UnseenMetrics
 from watchdog.promql import EmbeddedEvaluator, Evaluator
@@ -103,11 +103,11 @@ class Pipeline:
     def apply_config(self, config: Config, now: Millis) -> None:
         """Swaps the configuration; states are carried over by rule and target."""
         machines = self.machines
-        renamed = find_renamed(config, self.journal)
-        homes = find_homes(machines, config, renamed)
-        if homes or renamed:
+        heirs = Heirs(config, self.journal)
+        homes = find_homes(machines, heirs.renamed, heirs.of_machine)
+        if homes or heirs:
             with self.journal.transaction() as tx:
-                carry_over_renamed(tx, self.journal, renamed, now)
+                heirs.carry_over(tx, now)
                 tx.machines.save_machines(dict.fromkeys(homes))
                 tx.machines.save_machines({home: asdict(machines[key]) for key, home in homes.items()})
             machines.update({home: machines.pop(key) for key, home in homes.items()})

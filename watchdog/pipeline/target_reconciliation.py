@@ -15,7 +15,9 @@ from watchdog.core.telemetry import log
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.targets import TargetState
 from watchdog.journal.topics import latch_topic
+from watchdog.pipeline.baseline_tracker import moving_baselines
 from watchdog.pipeline.incident_manager import IncidentManager
+from watchdog.rules.state_machine import StateKey
 
 
 def reconcile_targets(
@@ -64,6 +66,44 @@ def carry_over_renamed(tx: Transaction, journal: Journal, renamed: Mapping[str, 
         )
         tx.baselines.rename_target(before, after)
         tx.timeline.add_event("renamed", f"it was called {before}", now, target=after)
+
+
+class Heirs:
+    """To which targets that belongs by now which the journal knows: of one that has another name, and of what it keeps from before
+    a rule could speak for several."""
+
+    def __init__(self, config: Config, journal: Journal) -> None:
+        self._config, self._journal = config, journal
+        self.renamed = find_renamed(config, journal)
+        self._kpis_of_nobody = journal.baselines.list_kpis_of_nobody()
+        self._name_before = {after: before for before, after in self.renamed.items()}
+        self._known = {self.renamed.get(state.name, state.name) for state in journal.targets.list_states()}
+
+    def __bool__(self) -> bool:
+        """Whether anything has to be written down."""
+        return bool(self.renamed or self._kpis_of_nobody)
+
+    def carry_over(self, tx: Transaction, now: Millis) -> None:
+        self._adopt_baselines(tx)
+        carry_over_renamed(tx, self._journal, self.renamed, now)
+
+    def of_machine(self, key: StateKey) -> str | None:
+        """Whose one without a target is: whose trip it is, or else who was there before."""
+        targets = sorted(self._config.targets_of(key.rule), key=lambda name: name not in self._known)
+        return next((name for name in targets if self._has_tripped(name, key)), next(iter(targets), None))
+
+    def _has_tripped(self, target: str, key: StateKey) -> bool:
+        incident = self._journal.incidents.find_open(self._name_before.get(target, target))
+        trips = [] if incident is None else self._journal.incidents.list_trips(incident.id)
+        return any((trip.rule, trip.level, trip.labels) == key[:3] and trip.cleared is None for trip in trips)
+
+    def _adopt_baselines(self, tx: Transaction) -> None:
+        """Each goes to the one target that was there before and is judged by it; where that may be several, it stays all theirs."""
+        judged = moving_baselines(self._config)
+        for kpi in self._kpis_of_nobody:
+            owners = [of.target for of in judged if of.kpi == kpi and of.target in self._known]
+            if len(owners) == 1:
+                tx.baselines.rename_target("", owners[0], kpi)
 
 
 def _reconcile_latch(
