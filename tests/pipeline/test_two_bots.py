@@ -14,6 +14,8 @@ from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.core.model import Sample
 from watchdog.core.telemetry import Telemetry
+from watchdog.documents.problems import ConfigError
+from watchdog.journal.baselines import Baseline
 from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.pipeline import Pipeline
 
@@ -280,6 +282,32 @@ def test_a_renamed_bot_with_its_sources_is_measured_from_its_old_peak(tmp_path: 
     bots.journal.close()
 
 
+def test_a_bot_is_renamed_also_when_somebody_has_asked_for_its_new_name_before(make_bots: Callable[..., Bots]) -> None:
+    bots = make_bots()
+    epoch = bots.journal.targets.get_state("beta", bots.now).epoch
+    bots.round()
+    assert bots.journal.targets.get_state("gamma", bots.now).epoch > epoch  # a command that has read the edited file
+
+    bots.rename("beta", "gamma")
+
+    assert bots.journal.targets.get_state("gamma", bots.now).epoch == epoch
+
+
+def test_a_bot_that_gets_its_old_name_back_takes_along_what_is_known_of_it(make_bots: Callable[..., Bots]) -> None:
+    bots = make_bots()
+    digest = Baseline("loss", "captured", "digest", 1.0, bots.now, 40, 60_000, "anna", None, "beta")
+    with bots.journal.transaction() as tx:
+        tx.baselines.save_baseline(digest)
+
+    bots.rename("beta", "gamma")
+    bots.round(2)
+    assert [each.target for each in bots.journal.baselines.list_baselines()] == ["gamma"]
+    bots.rename("gamma", "beta")
+    bots.round(2)
+
+    assert bots.journal.baselines.list_baselines() == [digest]
+
+
 def test_after_a_restart_each_bot_is_measured_from_its_own_peak(make_bots: Callable[..., Bots]) -> None:
     bots = make_bots()
     bots.values["beta"]["equity"] = 2_000.0
@@ -396,3 +424,11 @@ def test_the_loss_of_a_bot_that_is_taken_away_is_nobody_elses(make_bots: Callabl
             (("source", name),) for name in bots.values
         }
     assert bots.runs() == [("beta", "halt")]
+
+
+def test_what_grows_too_large_when_it_is_asked_for_a_target_is_refused(make_bots: Callable[..., Bots]) -> None:
+    bots = make_bots()
+    many = " + ".join(f"(a{i} + b{i})" for i in range(40))
+
+    with pytest.raises(ConfigError, match="in each of its selectors, the expression has 80 regular expressions"):
+        bots.configure(OWN, RULES.replace("host_load1}", f'"{many}"}}'))

@@ -8,7 +8,7 @@ from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, shorten, suggest
-from watchdog.promql import PromqlError, expand_recordings, parse
+from watchdog.promql import Expr, PromqlError, expand_recordings, own_or_shared, parse, restrict_selectors
 
 
 def run_each(entry: Entry, *checks: Callable[[], object]) -> None:
@@ -33,11 +33,23 @@ def report_unknown(draft: Draft, section: str, name: object, node: ConfigNode, p
     return True
 
 
+def _parse_as_asked(draft: Draft, text: str) -> Expr:
+    """As it is asked for a target: where targets have sources of their own, for the one with the longest name."""
+    expr, targets = parse(text), draft.models("targets")
+    if not any(target.sources is not None for target in targets.values()):
+        return expr
+    matcher = own_or_shared(max(targets, key=len))
+    try:
+        return parse(restrict_selectors(text, matcher))
+    except PromqlError as error:
+        raise PromqlError(f"with {matcher} in each of its selectors, {error}") from None
+
+
 def validate_expression(draft: Draft, text: str | None, node: ConfigNode, path: KeyPath) -> None:
     if not isinstance(text, str):  # nothing was said, or what was said was refused
         return
     try:
-        expand_recordings(parse(text), draft.recordings)
+        expand_recordings(_parse_as_asked(draft, text), draft.recordings)
     except PromqlError as error:
         report_error(node, node.value_position(*path), str(error))
 

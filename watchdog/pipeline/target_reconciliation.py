@@ -38,16 +38,20 @@ def reconcile_targets(
 
 def find_renamed(config: Config, journal: Journal) -> dict[str, str]:
     """Target that no file names any more → the new one that is at its place: the same bot, under another name."""
-    known = {state.name: state for state in journal.targets.list_states()}
-    gone = [state for name, state in known.items() if name not in config.targets]
+    states = journal.targets.list_states()
+    watched = {state.name for state in states if state.place is not None}  # others were only asked for
+    gone = [state for state in states if state.name not in config.targets]
     renamed: dict[str, str] = {}
     for name, target in config.targets.items():
-        if name in known or not target.has_location:
-            continue
         before = [state for state in gone if state.place == target.location() and state.name not in renamed]
-        if before:
+        if before and target.has_location and (name not in watched or _is_left(journal, name)):
             renamed[min(before, key=lambda state: state.epoch).name] = name
     return renamed
+
+
+def _is_left(journal: Journal, name: str) -> bool:
+    """Whether its bot has another name since."""
+    return journal.timeline.last_event_kind(name, ("left", "renamed")) == "left"
 
 
 def carry_over_renamed(tx: Transaction, journal: Journal, renamed: Mapping[str, str], now: Millis) -> None:
@@ -65,6 +69,7 @@ def carry_over_renamed(tx: Transaction, journal: Journal, renamed: Mapping[str, 
             quiet_for=state.quiet_for,
         )
         tx.baselines.rename_target(before, after)
+        tx.timeline.add_event("left", f"it is called {after}", now, target=before)
         tx.timeline.add_event("renamed", f"it was called {before}", now, target=after)
 
 
