@@ -113,6 +113,40 @@ def test_a_mistake_about_targets_is_named_with_its_cure(
     assert wanted in problems(write_config, rules, targets)
 
 
+def test_a_rule_for_a_target_that_there_is_not_has_that_one_mistake(write_config: WriteConfig) -> None:
+    for said in ("gamma", "[alpha, gamma]"):
+        (problem,) = problems(write_config, RULES.replace("target: all", f"target: {said}"))
+        assert "there is no target gamma — known: alpha, beta" in problem
+
+
+def test_a_variable_that_a_target_lacks_is_asked_for_once_for_all_rules_that_start_the_plan(
+    write_config: WriteConfig,
+) -> None:
+    more = RULES.replace("plans:", "  - {name: gain, kpi: loss, target: all, crit: {below: 1%, plan: off}}\nplans:")
+
+    (problem,) = problems(write_config, more, TARGETS.replace("flag: GRID, ", ""))
+
+    assert "plan off needs the variable flag, and the target beta has none" in problem
+
+
+def test_a_plan_with_a_mistake_beside_a_halt_that_waits_for_a_repair_is_one_mistake(write_config: WriteConfig) -> None:
+    repair = """
+  fix:
+    kind: repair
+    mode: auto
+    exhausted: off
+    levels: [{name: on, steps: [{do: flag, file: config.py, set: {A: false}}], verify: {quiet: "${5 * baar}"}}]
+"""
+    rules = RULES.replace("kind: halt", "kind: halt\n    after: repair")
+    rules = rules.replace(
+        "plans:", "  - {name: gain, kpi: loss, target: all, crit: {below: 1%, for: 1m, plan: fix}}\nplans:"
+    )
+
+    found = problems(write_config, rules + repair)
+
+    assert all("there is no variable baar" in each for each in found)
+
+
 def test_two_targets_that_are_judged_by_the_same_metrics_say_whose_they_are(write_config: WriteConfig) -> None:
     (problem,) = problems(write_config, targets=TARGETS.replace("sources: [beta], ", ""))
 

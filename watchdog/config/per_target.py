@@ -28,19 +28,23 @@ def build_rule(draft: Draft, entry: Entry, raw: Any, models: Sequence[ModelClass
         if entry.model is not None:
             entry.variants = {name: entry.model.for_target(name) for name in targets}
         return
-    _check_limits(entry.node, limits, targets)
     entry.varies = True
     models_by_raw: dict[str, Any] = {}
-    for name in targets or [""]:
+    known = [name for name in targets if name in draft.entries["targets"]]
+    # Whom a misspelt name means may be any of them.
+    _check_limits(entry.node, limits, targets if known == targets else [*targets, *draft.entries["targets"]])
+    # Of a rule for targets that there are not, all but that is looked at.
+    stand_ins = [_able_target(draft, raw) if targets else ""]
+    for name in known or stand_ins:
         mine = {key: value for key, value in raw.items() if key != "limits"} | ({"target": name} if name else {})
         if isinstance(limits, dict) and isinstance(limits.get(name), dict):
             mine = _with_limits(mine, limits[name])
         model = _build_filled(draft, entry, mine, name, models, build, models_by_raw)
-        if model is not None and name:
-            entry.variants[name] = model
+        if model is not None and targets:
+            entry.variants[name if known else targets[0]] = model
     entry.model = next(iter(entry.variants.values()), None)
     if entry.model is not None and isinstance(limits, dict):  # what stands in `limits` is of the right kind
-        filled = _fill(draft, entry.node, raw, targets[0], quiet=True)
+        filled = _fill(draft, entry.node, raw, (known or stand_ins)[0], quiet=True)
         build(replace(entry.node, raw=_absolute(draft, filled, models)), models)
 
 
@@ -73,9 +77,13 @@ def fill_target(node: ConfigNode, raw: Any) -> Any:
 
 def fill_for_any(draft: Draft, node: ConfigNode, raw: Any) -> Any:
     """What stands in `defaults`, as some target that has all its variables would have it: to see whether it is well."""
+    return _fill(draft, node, raw, _able_target(draft, raw))
+
+
+def _able_target(draft: Draft, raw: Any) -> str:
+    """Some target that has all variables that stand there; empty where there is none."""
     wanted = variables.names_in(raw) & draft.variables
-    able = (name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys())
-    return _fill(draft, node, raw, next(able, ""))
+    return next((name for name in draft.entries["targets"] if wanted <= draft.vars_of(name).keys()), "")
 
 
 def resolve_targets(written: Any, known: Iterable[str]) -> list[str]:

@@ -146,7 +146,8 @@ def targets_by_plan(draft: Draft) -> dict[str, set[str]]:
 def lint_halts(draft: Draft) -> Iterator[Problem]:
     """Halts that want a repair to follow, of targets no rule of which starts one."""
     users, plans = targets_by_plan(draft), draft.models("plans")
-    repaired = {target for name in users if isinstance(plans[name], Repair) for target in users[name]}
+    # A plan with a mistake in it may be the repair.
+    repaired = {target for name in users if not isinstance(plans.get(name), Halt) for target in users[name]}
     for name, entry in draft.entries["plans"].items():
         halted = users.get(name, set())
         if isinstance(entry.model, Halt) and entry.model.after and halted and not halted & repaired and draft.complete:
