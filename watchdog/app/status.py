@@ -123,10 +123,12 @@ def _warning(factor: float) -> str:
 
 
 def targets_to_show(config: Config, journal: Journal) -> dict[str, Target | None]:
-    """All targets, and those that no file names any more (None), and that are latched or have an open incident."""
-    known = {one.name for one in journal.targets.list_latched()} | set(
-        journal.incidents.list_targets_with_open_incident()
-    )
+    """All targets, and those that no file names any more (None), and that are latched, have an open incident, or a plan at work."""
+    known = {
+        *(one.name for one in journal.targets.list_latched()),
+        *journal.incidents.list_targets_with_open_incident(),
+        *journal.runs.list_targets_with_unfinished_runs(),
+    }
     return {**config.targets, **dict.fromkeys(sorted(known - config.targets.keys()))}
 
 
@@ -142,6 +144,7 @@ def _target_status(
         plan = {
             "run": run.id,
             "plan": run.plan,
+            "part": run.part,
             "status": run.status,
             "level": run.level,
             "approve_by": run.approve_by if run.approval is None and run.status == "queued" else None,
