@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.conftest import WriteConfig
+from watchdog.cli.command_line import main
 from watchdog.config import Config, load
 from watchdog.documents.problems import ConfigError
 
@@ -229,3 +230,22 @@ def test_a_target_names_only_variables_of_its_own(write_config: WriteConfig) -> 
     wrong = TARGETS.replace("{repo: /srv/beta,", '{repo: /srv/beta, settling: "${15 * bat}",')
 
     assert problems(write_config, targets=wrong) == ["base.yaml:3:37: there is no variable bat — did you mean bar?"]
+
+
+def test_check_says_what_every_bot_is_judged_by_since_none_calls_it_its_own(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def notes(targets: str) -> list[str]:
+        folder = write_config({"watchdog.yaml": MAIN, "rules/base.yaml": targets, "rules/b.yaml": RULES})
+        assert main(["check", "--config", str(folder)]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "as its own" in line]
+
+    assert notes(TARGETS) == []  # the host is everybody's
+    without_beta = "".join(line for line in TARGETS.splitlines(keepends=True) if "beta" not in line)
+    rules = RULES.replace("    limits: {beta: {crit: {at_least: 50%, clear: 45%}}}\n", "")
+    folder = write_config({"watchdog.yaml": MAIN, "rules/base.yaml": without_beta, "rules/b.yaml": rules})
+    assert main(["check", "--config", str(folder)]) == 0
+    assert (
+        "note: no target names beta as its own, so every target is judged by that, too: right for a market feed, wrong for a bot"
+        in capsys.readouterr().out
+    )

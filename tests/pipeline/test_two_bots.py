@@ -163,6 +163,24 @@ def test_a_bot_that_is_down_blinds_its_own_rules_only(make_bots: Callable[..., B
     assert bots.firing() == {("drawdown", "alpha")}
 
 
+def test_bots_that_come_up_one_after_the_other_are_told_of_in_one_message_what_they_lack(tmp_path: Path) -> None:
+    bots = Bots(tmp_path)
+    bots.values = {"alpha": {"bars_total": 0.0}, "beta": {"bars_total": 0.0}}
+    bots.configure(OWN)
+    bots.silent.add("beta")
+    bots.round(30)
+    bots.silent.clear()
+    bots.round(90)
+
+    told = [row for row in bots.journal.query("SELECT title, lines FROM message") if "aside" in row["title"]]
+
+    bots.journal.close()
+    assert [row["title"] for row in told] == [
+        "2 rules stand aside at alpha, beta, for metrics that never came: drawdown, errors"
+    ]
+    assert "drawdown (alpha, beta): equity" in told[0]["lines"]
+
+
 def test_what_is_nobodys_is_seen_by_all(make_bots: Callable[..., Bots]) -> None:
     bots = make_bots()
 
