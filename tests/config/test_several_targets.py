@@ -249,3 +249,12 @@ def test_check_says_what_every_bot_is_judged_by_since_none_calls_it_its_own(
         "note: no target names beta as its own, so every target is judged by that, too: right for a market feed, wrong for a bot"
         in capsys.readouterr().out
     )
+
+
+def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig) -> None:
+    rules = "kpis: {a: {expr: 'equity{bot=\"alpha\"}'}, b: {expr: 'equity{bot=\"beta\"}'}}\n"
+    rules += "rules: [{name: a, kpi: a, target: alpha, warn: {below: 10}}, {name: b, kpi: b, target: beta, warn: {below: 10}}]\n"
+
+    config = loaded(write_config, rules, "targets: {alpha: {repo: /srv/alpha}, beta: {repo: /srv/beta}}\n")
+
+    assert [check.rule for check in config.checks] == ["a", "b"]

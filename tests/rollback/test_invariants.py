@@ -23,6 +23,7 @@ from tests.support.property_settings import examples
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.errors import ActionError
+from watchdog.journal.incidents import Incident
 from watchdog.journal.requests import Request
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES
 from watchdog.rollback.context import RollbackContext
@@ -80,6 +81,9 @@ class PropertyHarness(PipelineHarness):
 
     def write_config(self, rules: str, watchdog: str = "") -> None:
         self.config = load_config()
+
+    def describe_left(self, incident: Incident) -> list[str]:
+        return []  # nothing of what its steps do is in a file
 
     def open(self) -> None:
         super().open()

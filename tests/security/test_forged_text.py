@@ -110,7 +110,7 @@ def test_a_forged_label_makes_no_line_of_status_and_no_row_of_its_page(
     known = build_status(
         tripped.config, tripped.pipeline, tripped.journal, dict.fromkeys(tripped.config.sources), tripped.now
     )
-    monkeypatch.setattr(status, "fetch_status", lambda _: known)
+    monkeypatch.setattr(status, "fetch_status", lambda *_: known)
 
     status.status(argparse.Namespace(config=tripped.folder, json=False))
     printed = capsys.readouterr().out

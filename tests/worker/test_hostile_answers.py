@@ -177,8 +177,10 @@ def test_one_who_talks_without_end_fills_no_log_and_is_ended_in_time(
 ) -> None:
     def serve(connection: socket.socket) -> None:
         line = frame(b"L", json.dumps([40, "x" * 100_000 + "\n\x1b[31m"]))
-        while True:
+        connection.sendall(line * 2 * client._MAX_LOG_LINES)
+        while True:  # without ever coming to where it is let go for what it says
             connection.sendall(line)
+            time.sleep(0.01)
 
     with caplog.at_level(logging.DEBUG), pytest.raises(ActionError, match="in time"):
         ask(fake(serve), seconds=3)

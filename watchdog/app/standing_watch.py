@@ -126,9 +126,17 @@ class StandingWatch:
 
     def describe_left(self, incident: Incident) -> list[str]:
         """A line for each way in which something is still so that plans have done in the incident."""
-        mine = [one for one in self.changes(incident.target) if one.incident == incident.id]
-        target, now = self._targets().get(incident.target), time.time_ns() // 1_000_000
-        cure = find_cure(self._journal, self._plan_of, incident.target, target, now)
+        try:
+            mine = [one for one in self.changes(incident.target) if one.incident == incident.id]
+            target, now = self._targets().get(incident.target), time.time_ns() // 1_000_000
+            cure = find_cure(self._journal, self._plan_of, incident.target, target, now)
+        except (JournalError, JournalUnavailableError):
+            raise
+        except (
+            Exception
+        ) as bug:  # what another version noted of a step, say: the end of an incident is told all the same
+            log.exception("%s: telling what stands", incident.target)
+            return [f"what plans have left so cannot be told: internal error: {bug!r}"]
         return [f"still {line}" for line in describe_standing(mine, cure)]
 
     def close(self) -> None:

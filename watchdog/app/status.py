@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from watchdog import __version__
@@ -30,6 +31,7 @@ def build_status(
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
     so there."""
     cuts = pipeline.cut_sources()
+    users = Counter(rule for rule, _ in config.rules_by_target)
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -58,7 +60,7 @@ def build_status(
             for key, machine in sorted(pipeline.machines.items())
         ],
         "unjudged": sorted(
-            scoped_query(rule, target, scoped=len(config.targets_of(rule)) > 1)
+            scoped_query(rule, target, scoped=users[rule] > 1)
             for rule, target in config.rules_by_target.keys() - {(key.rule, key.target) for key in pipeline.machines}
         ),
         "targets": {

@@ -4,6 +4,7 @@ series without anybody having said whose they are."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from watchdog.config.entries import Draft
 from watchdog.config.lint import may_read, named_source, selectors
@@ -37,23 +38,40 @@ def validate_source_targets(draft: Draft) -> None:
     _report_shared(draft, target_by_source)
 
 
+class _Read(NamedTuple):
+    """What a selector may read of sources that are nobody's own."""
+
+    sources: frozenset[str]
+    """``""``: any."""
+    equal: frozenset[tuple[str, str]]
+    """(label, value) pairs that it asks for."""
+
+    def may_meet(self, other: _Read) -> bool:
+        """Whether some series may be read by both."""
+        theirs = dict(other.equal)
+        if any(theirs.get(label, value) != value for label, value in self.equal):
+            return False
+        return "" in self.sources | other.sources or bool(self.sources & other.sources)
+
+
 def _report_shared(draft: Draft, target_by_source: dict[str, str]) -> None:
     """Two targets that read the same metric of a source that may be either's, where one of them says nothing of its own."""
     silent = [name for name, target in draft.models("targets").items() if target.sources is None]
     if not silent or not draft.complete:
         return
-    reads: dict[str, dict[str, set[str]]] = {}
+    reads: dict[str, dict[str, set[_Read]]] = {}
     for target, selector in _selectors(draft):
         if selector.name:
             candidates = _shared_sources(draft, target_by_source, selector)
+            equal = frozenset((each.label, each.value) for each in selector.matchers if each.op == "=")
             if candidates:
-                reads.setdefault(selector.name, {}).setdefault(target, set()).update(candidates)
+                reads.setdefault(selector.name, {}).setdefault(target, set()).add(_Read(frozenset(candidates), equal))
     for name in silent:
         shared: dict[str, set[str]] = {}
         for metric, by_target in reads.items():
             for other, theirs in by_target.items():
                 mine = by_target.get(name, set())
-                if other != name and mine and ("" in mine | theirs or mine & theirs):
+                if other != name and any(one.may_meet(another) for one in mine for another in theirs):
                     shared.setdefault(metric, set()).add(other)
         if shared:
             metrics = sorted(shared)

@@ -99,6 +99,11 @@ class BaselineTracker:
         self._config = config
         self._journal = journal
         self._moving = moving_baselines(config)
+        self._judged = {
+            KpiOfTarget(rule.kpi, target)
+            for (_, target), rule in config.rules_by_target.items()
+            if rule.kpi is not None
+        }
         self._saved = (
             {(each.kpi, each.target, each.kind): each for each in journal.baselines.list_baselines()}
             if self._moving
@@ -235,7 +240,7 @@ class BaselineTracker:
     def _frozen_reason(self, name: KpiOfTarget, fires: Callable[[str], bool], now: Millis) -> str | None:
         """Why nothing is taken at the moment."""
         target = name.target
-        if not any(rule.kpi == name.kpi for rule in self._config.rules_of(target)):
+        if name not in self._judged:
             return None  # no rule judges it
         if fires(target):
             return f"a rule of {target} fires"

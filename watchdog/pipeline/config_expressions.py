@@ -35,11 +35,10 @@ def expressions(config: Config) -> Iterable[str]:
         yield kpi.expr
         if kpi.needs is not None:
             yield kpi.needs
-    for (_, target), rule in config.rules_by_target.items():
+    for (name, target), rule in config.rules_by_target.items():
         if rule.only is not None and rule.only.when is not None:
             yield config.expr_of(rule.only.when, target)
-    for name, alert in config.prometheus_alerts.items():
-        for target in config.targets_of(name):
+        if (alert := config.prometheus_alerts.get(name)) is not None:
             yield from (config.expr_of(text, target) for text in alert.queries())
     for name in config.plans:
         for target in config.targets or [""]:

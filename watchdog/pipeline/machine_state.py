@@ -36,8 +36,9 @@ def find_homes(keys: Iterable[StateKey], config: Config, renamed: Mapping[str, s
     """Machines of a target that has another name now, and those that a journal keeps from before a rule could speak for several
     targets: under which key they go on."""
     homes: dict[StateKey, StateKey] = {}
+    first = dict(reversed(list(config.rules_by_target)))
     for key in keys:
-        target = renamed.get(key.target) if key.target else next(iter(config.targets_of(key.rule)), None)
+        target = renamed.get(key.target) if key.target else first.get(key.rule)
         if target is not None:
             homes[key] = key._replace(target=target)
     return homes

@@ -64,7 +64,7 @@ def replayed_plans(report: ReplayReport) -> list[tuple[int, str, str | None]]:
 
 
 def test_of_two_bots_each_is_replayed_on_its_own_series(tmp_path: Path) -> None:
-    rules = RULES.format(budget="9 per 1h", cooldown="0s").replace("target: bot", "target: all")
+    rules = RULES.format(budget="9 per 1h", cooldown="0s", halt="").replace("target: bot", "target: all")
     targets = "targets: {alpha: {repo: /a, sources: [a1]}, beta: {repo: /b, sources: [b1]}}"
     (tmp_path / "rules.yaml").write_text(targets + rules[rules.index("\nkpis") :])
     times = [T + 1_000 * i for i in range(12)]
