@@ -444,6 +444,8 @@ def test_killed_at_any_point_of_a_restart_there_is_exactly_one_bot_in_the_end(bo
 def test_a_process_needs_a_place() -> None:
     with pytest.raises(ActionError, match="the target has no process"):
         make_action(do="process", restart="process").bind(Target(repo="/srv/bot"))
+    with pytest.raises(ActionError, match="the target has no process, but a unit"):
+        make_action(do="process", stop="process").bind(Target(unit="bot.service"))
     with pytest.raises(ActionError, match="give it a cwd"):
         make_action(do="process", stop="process").bind(Target(process=ProcessSpec(pid_file="p", command=("c",))))
 

@@ -16,7 +16,7 @@ from tests.support.actions import json_round_trip, make_action
 from watchdog.actions import systemd
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
-from watchdog.core.target import Target
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, systemctl
 from watchdog.plans.models import Plan
 
@@ -240,6 +240,8 @@ def test_the_word_unit_is_the_targets_unit_and_another_name_stands_for_itself() 
     assert make_step("stop", "feed@eur.timer").describe() == "stop feed@eur.timer"
     with pytest.raises(ActionError, match="the target has no unit"):
         make_action(do="systemd", restart="unit").bind(Target())
+    with pytest.raises(ActionError, match="the target has no unit, but a process"):
+        make_action(do="systemd", restart="unit").bind(Target(process=ProcessSpec(pid_file="p", command=("c",))))
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_hold_survives_a_restart_and_ends_when_a_person_says_so(harness: Pipel
         ("approve", {"run": 7}, "there is no plan run 7 — none waits for approval"),
         ("abort", {"what": "7"}, "no plan is at work as 7"),
         ("abort", {"what": "bot"}, "no plan is at work on bot"),
-        ("abort", {"what": "bt"}, "there is no target 'bt' — did you mean bot? Or say the number of a run"),
+        ("abort", {"what": "bt"}, "there is no target 'bt' — did you mean bot? (or the number of a run)"),
         ("ack", {"incident": 7}, "there is no incident 7 — the newest: none yet"),
     ],
 )

@@ -136,6 +136,29 @@ def test_what_a_resume_would_put_back_says_so_and_what_it_would_not_is_for_a_per
     ]
 
 
+def test_the_way_back_to_work_is_no_halt_and_a_plan_at_work_is_seen_where_no_file_names_its_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(2)
+    with harness.journal.transaction() as tx:
+        tx.runs.queue_run(
+            incident=None,
+            target="gone",
+            plan="halt",
+            kind="halt",
+            text="{}",
+            place="{}",
+            by="person ann",
+            now=harness.now,
+            part="recover",
+        )
+
+    lines = print_status(harness, monkeypatch, capsys)
+
+    assert lines[-1].split(maxsplit=2) == ["target", "gone", "no longer configured; plan halt (recover) queued (run 1)"]
+
+
 def test_what_is_left_of_a_budget_is_said_with_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

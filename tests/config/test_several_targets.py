@@ -115,6 +115,40 @@ def test_a_mistake_about_targets_is_named_with_its_cure(
     assert wanted in problems(write_config, rules, targets)
 
 
+def test_a_rule_for_a_target_that_there_is_not_has_that_one_mistake(write_config: WriteConfig) -> None:
+    for said in ("gamma", "[alpha, gamma]"):
+        (problem,) = problems(write_config, RULES.replace("target: all", f"target: {said}"))
+        assert "there is no target gamma — known: alpha, beta" in problem
+
+
+def test_a_variable_that_a_target_lacks_is_asked_for_once_for_all_rules_that_start_the_plan(
+    write_config: WriteConfig,
+) -> None:
+    more = RULES.replace("plans:", "  - {name: gain, kpi: loss, target: all, crit: {below: 1%, plan: off}}\nplans:")
+
+    (problem,) = problems(write_config, more, TARGETS.replace("flag: GRID, ", ""))
+
+    assert "plan off needs the variable flag, and the target beta has none" in problem
+
+
+def test_a_plan_with_a_mistake_beside_a_halt_that_waits_for_a_repair_is_one_mistake(write_config: WriteConfig) -> None:
+    repair = """
+  fix:
+    kind: repair
+    mode: auto
+    exhausted: off
+    levels: [{name: on, steps: [{do: flag, file: config.py, set: {A: false}}], verify: {quiet: "${5 * baar}"}}]
+"""
+    rules = RULES.replace("kind: halt", "kind: halt\n    after: repair")
+    rules = rules.replace(
+        "plans:", "  - {name: gain, kpi: loss, target: all, crit: {below: 1%, for: 1m, plan: fix}}\nplans:"
+    )
+
+    found = problems(write_config, rules + repair)
+
+    assert all("there is no variable baar" in each for each in found)
+
+
 def test_two_targets_that_are_judged_by_the_same_metrics_say_whose_they_are(write_config: WriteConfig) -> None:
     (problem,) = problems(write_config, targets=TARGETS.replace("sources: [beta], ", ""))
 
@@ -243,6 +277,25 @@ def test_a_target_that_there_is_not_hides_no_other_mistake_and_lacks_no_variable
         "b.yaml:6:13: there is no target nosuch — known: alpha, beta",
         "b.yaml:7:19: unit 'parsecs' does not fit a KPI in ratio — say a share such as 10%",
     ]
+
+
+def test_check_says_what_every_bot_is_judged_by_since_none_calls_it_its_own(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def notes(targets: str) -> list[str]:
+        folder = write_config({"watchdog.yaml": MAIN, "rules/base.yaml": targets, "rules/b.yaml": RULES})
+        assert main(["check", "--config", str(folder)]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "as its own" in line]
+
+    assert notes(TARGETS) == []  # the host is everybody's
+    without_beta = "".join(line for line in TARGETS.splitlines(keepends=True) if "beta" not in line)
+    rules = RULES.replace("    limits: {beta: {crit: {at_least: 50%, clear: 45%}}}\n", "")
+    folder = write_config({"watchdog.yaml": MAIN, "rules/base.yaml": without_beta, "rules/b.yaml": rules})
+    assert main(["check", "--config", str(folder)]) == 0
+    assert (
+        "note: no target names beta as its own, so every target is judged by that, too: right for a market feed, wrong for a bot"
+        in capsys.readouterr().out
+    )
 
 
 def test_what_other_labels_tell_apart_is_nobody_elses(write_config: WriteConfig) -> None:

@@ -165,6 +165,24 @@ def test_a_bot_that_is_down_blinds_its_own_rules_only(make_bots: Callable[..., B
     assert bots.firing() == {("drawdown", "alpha")}
 
 
+def test_bots_that_come_up_one_after_the_other_are_told_of_in_one_message_what_they_lack(tmp_path: Path) -> None:
+    bots = Bots(tmp_path)
+    bots.values = {"alpha": {"bars_total": 0.0}, "beta": {"bars_total": 0.0}}
+    bots.configure(OWN)
+    bots.silent.add("beta")
+    bots.round(30)
+    bots.silent.clear()
+    bots.round(90)
+
+    told = [row for row in bots.journal.query("SELECT title, lines FROM message") if "aside" in row["title"]]
+
+    bots.journal.close()
+    assert [row["title"] for row in told] == [
+        "2 rules stand aside at alpha, beta, for metrics that never came: drawdown, errors"
+    ]
+    assert "drawdown (alpha, beta): equity" in told[0]["lines"]
+
+
 def test_what_is_nobodys_is_seen_by_all(make_bots: Callable[..., Bots]) -> None:
     bots = make_bots()
 
@@ -185,6 +203,56 @@ def test_a_bot_that_is_taken_away_by_a_reload_leaves_the_other_its_rules(make_bo
 
     assert bots.firing() == {("drawdown", "alpha")}
     assert ("alpha", "halt") in bots.runs()
+
+
+FRESHNESS = """\
+kpis:
+  age: {expr: "time() - last_tick"}
+rules:
+  - {name: no-ticks, kpi: age, target: all, crit: {above: 60, plan: halt}, if_missing: {after: 1m, then: crit}}
+plans:
+  halt:
+    kind: halt
+    levels:
+      - {name: stop, steps: [{do: flag, file: config.py, set: {T: false}}], verify: {that: [equity > 0]}}
+"""
+
+
+def test_a_bot_whose_target_goes_first_and_then_its_source_halts_nobody(make_bots: Callable[..., Bots]) -> None:
+    bots = make_bots()
+    for values in bots.values.values():
+        values["last_tick"] = START / SECOND
+    bots.configure(OWN, FRESHNESS)
+    bots.round(3)
+
+    bots.configure({"alpha": OWN["alpha"]}, FRESHNESS)  # until its source is gone, too, it is seen by all
+    bots.round(3)
+    del bots.values["beta"]
+    bots.configure({"alpha": OWN["alpha"]}, FRESHNESS)
+    bots.values["alpha"]["last_tick"] = START / SECOND + 3_600
+    bots.round(90)
+
+    assert bots.firing() == set()
+    assert bots.runs() == []
+    assert bots.pipeline is not None
+    assert {dict(key.labels)["source"] for key in bots.pipeline.machines} == {"alpha"}
+
+
+def test_what_fires_for_a_source_that_is_taken_away_ends_and_people_are_told(make_bots: Callable[..., Bots]) -> None:
+    bots = make_bots()
+    bots.configure({"alpha": OWN["alpha"]})
+    bots.round(3)
+    bots.values["beta"]["equity"] = 1.0
+    bots.round(2)
+    assert bots.firing() == {("drawdown", "alpha")}
+
+    del bots.values["beta"]
+    bots.configure({"alpha": OWN["alpha"]})
+    bots.round(15)
+
+    assert bots.firing() == set()
+    told = [row["title"] + row["lines"] for row in bots.journal.query("SELECT title, lines FROM message ORDER BY id")]
+    assert "source=beta: no value for 1 s, it was firing" in told[-1]
 
 
 def test_a_source_that_no_file_names_any_more_blinds_no_rule_of_one_bot_without_owners(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ class ProcessAction(ActionModel):
 
     def bind(self, target: Target) -> Self:
         spec = self.place or target.process
+        if spec is None and target.unit is not None:
+            raise ActionError(f"the target has no process, but a unit — say {{do: systemd, {self._operation}: unit}}")
         if spec is None:
             raise ActionError("the target has no process — give it one (pid_file, command), or name its unit")
         return self.model_copy(update={"place": spec.resolve(target.repo)})

@@ -88,6 +88,9 @@ class SystemdAction(ActionModel):
     def bind(self, target: Target) -> Self:
         if self._unit_name != "unit":
             return self
+        if target.unit is None and target.process is not None:
+            cure = f"say {{do: process, {self._operation}: process}}"
+            raise ActionError(f"the target has no unit, but a process — {cure}")
         if target.unit is None:
             raise ActionError("the target has no unit — give it one, or name the unit in the step")
         return self.model_copy(update={self._operation: target.unit})

@@ -41,6 +41,7 @@ from watchdog.journal.requests import SAVE_HISTORY, Request
 from watchdog.journal.runs import PlanRun
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.tsdb.page_copy import PageCopy
@@ -92,7 +93,7 @@ class Daemon:
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
             self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
             self.telemetry = Telemetry(__version__)
-            self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets)
+            self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets, self._plan_now)
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
@@ -356,6 +357,9 @@ class Daemon:
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
             self.rollback.start_target(target)
+
+    def _plan_now(self, name: str, target: str) -> Halt | Repair | None:
+        return self.config.plan(name, target)
 
     def _notify(self, message: Message) -> None:
         with self.journal.transaction() as tx:

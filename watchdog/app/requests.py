@@ -160,10 +160,10 @@ class RequestHandler:
         if what.isdigit():
             run = self._journal.runs.find_run(int(what))
             aborted = [] if run is None or run.ended is not None else [run]
-        elif what in self._pipeline.config.targets:
-            aborted = self._journal.runs.list_unfinished(what)
+        elif (aborted := self._journal.runs.list_unfinished(what)) or what in self._pipeline.config.targets:
+            pass  # also of one that no file names any more
         else:
-            return False, f"{unknown_name('target', what, self._pipeline.config.targets)} Or say the number of a run"
+            return False, f"{unknown_name('target', what, self._pipeline.config.targets)} (or the number of a run)"
         if not aborted:
             return False, f"no plan is at work as {what}" if what.isdigit() else f"no plan is at work on {what}"
         with self._journal.transaction() as tx:

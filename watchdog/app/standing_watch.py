@@ -15,6 +15,8 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.incidents import Incident
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal
+from watchdog.plans.models import Halt, Repair
+from watchdog.rollback.recover_stages import find_cure
 from watchdog.rollback.standing import StandingChange, describe_standing, find_standing, list_traces, unseen_changes
 
 _FRESH = 3.0
@@ -43,14 +45,17 @@ class StandingWatch:
         journal: Journal,
         executor: Executor,
         targets: Callable[[], Mapping[str, Target]],
+        plan_of: Callable[[str, str], Halt | Repair | None] = lambda *_: None,
         *,
         clock: Callable[[], float] = time.monotonic,
         timeout: float = _LOOK_TIMEOUT,
     ) -> None:
-        """`targets`: as they are configured now. `clock` in seconds; `timeout`: seconds that a look may take."""
+        """`targets`: as they are configured now. `plan_of`: (plan, target) → what that is now. `clock` in seconds; `timeout`:
+        seconds that a look may take."""
         self._journal = journal
         self._executor = executor
         self._targets = targets
+        self._plan_of = plan_of
         self._clock = clock
         self._timeout = timeout
         self._offload = ThreadOffload(None, "looking")
@@ -123,6 +128,8 @@ class StandingWatch:
         """A line for each way in which something is still so that plans have done in the incident."""
         try:
             mine = [one for one in self.changes(incident.target) if one.incident == incident.id]
+            target, now = self._targets().get(incident.target), time.time_ns() // 1_000_000
+            cure = find_cure(self._journal, self._plan_of, incident.target, target, now)
         except (JournalError, JournalUnavailableError):
             raise
         except (
@@ -130,7 +137,7 @@ class StandingWatch:
         ) as bug:  # what another version noted of a step, say: the end of an incident is told all the same
             log.exception("%s: telling what stands", incident.target)
             return [f"what plans have left so cannot be told: internal error: {bug!r}"]
-        return [f"still {line}" for line in describe_standing(mine, lambda one: one.by_hand)]
+        return [f"still {line}" for line in describe_standing(mine, cure)]
 
     def close(self) -> None:
         for task, _ in self._looks.values():

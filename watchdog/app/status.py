@@ -11,13 +11,11 @@ from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
 from watchdog.core.units import format_value
-from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
-from watchdog.plans.models import Level
-from watchdog.rollback.recover_stages import find_way_back
-from watchdog.rollback.standing import StandingChange, cure_by, describe_standing
+from watchdog.rollback.recover_stages import find_cure
+from watchdog.rollback.standing import StandingChange, describe_standing
 from watchdog.rules import BaselineState, scoped_query, unit_mismatch
 from watchdog.rules.guard import budget_uses
 
@@ -127,10 +125,12 @@ def _warning(factor: float) -> str:
 
 
 def targets_to_show(config: Config, journal: Journal) -> dict[str, Target | None]:
-    """All targets, and those that no file names any more (None), and that are latched or have an open incident."""
-    known = {one.name for one in journal.targets.list_latched()} | set(
-        journal.incidents.list_targets_with_open_incident()
-    )
+    """All targets, and those that no file names any more (None), and that are latched, have an open incident, or a plan at work."""
+    known = {
+        *(one.name for one in journal.targets.list_latched()),
+        *journal.incidents.list_targets_with_open_incident(),
+        *journal.runs.list_targets_with_unfinished_runs(),
+    }
     return {**config.targets, **dict.fromkeys(sorted(known - config.targets.keys()))}
 
 
@@ -146,10 +146,12 @@ def _target_status(
         plan = {
             "run": run.id,
             "plan": run.plan,
+            "part": run.part,
             "status": run.status,
             "level": run.level,
             "approve_by": run.approve_by if run.approval is None and run.status == "queued" else None,
         }
+    cure = find_cure(journal, config.plan, name, target, now)
     return {
         "latched": None if state.latched is None else state.latch_why,
         "incident": None if incident is None else incident.id,
@@ -157,29 +159,9 @@ def _target_status(
         "plan": plan,
         "held": pipeline.incident_manager.hold_reason(name, now),
         "left": describe_standing(standing),
-        "standing": _standing_status(config, journal, name, at_work, standing, now),
+        "standing": [one._asdict() | {"back": cure(one)} for one in standing],
         "budget": [
             {"text": use.budget.text, "left": use.left, "frees": use.frees}
             for use in ([] if target is None else budget_uses(target, list_past_runs(journal, name, target, now), now))
         ],
     }
-
-
-def _standing_status(
-    config: Config,
-    journal: Journal,
-    name: str,
-    at_work: Sequence[PlanRun],
-    standing: Sequence[StandingChange],
-    now: Millis,
-) -> list[dict[str, object]]:
-    """Each with what puts it back: the run that is at it, the stages that a resume starts, or a person."""
-    recovering = next((run for run in at_work if run.part == "recover"), None)
-    if recovering is not None:
-        plan, words = config.plan(recovering.plan, name), f"run {recovering.id} is at it"
-        stages: Sequence[Level] = () if plan is None else plan.recover
-    else:
-        _, stages = find_way_back(journal, config.plan, name, now) or ("", ())
-        words = f'trading-watchdog resume {name} --reason "…"'
-    cure = cure_by(words, [step for stage in stages for step in stage.steps], config.targets.get(name))
-    return [one._asdict() | {"back": cure(one)} for one in standing]

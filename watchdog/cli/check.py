@@ -117,7 +117,7 @@ def check(options: argparse.Namespace) -> int:
     if checked is not None:
         for line in _format_delays(late, list(checked.targets)):
             print_line(line)
-        for note in (*_orphaned_targets(checked), *_polkit_differences(checked)):
+        for note in (*_shared_sources(checked), *_orphaned_targets(checked), *_polkit_differences(checked)):
             print_line(f"note: {note}")
         for source, why in failed.items():
             print_line(f"note: the source {source} could not be read: {why}")
@@ -129,6 +129,19 @@ def check(options: argparse.Namespace) -> int:
     if problems:
         print_line(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", is_error=True)
     return 1 if problems or (checked is not None and not _counts(checked)) else 0
+
+
+def _shared_sources(checked: Config) -> list[str]:
+    """Of targets that say what is their own: what is seen by all of them, but for the machine's."""
+    owners = checked.target_by_source
+    shared = [name for name, source in checked.sources.items() if owners is not None and name not in owners]
+    shared = [name for name in shared if getattr(checked.sources[name], "type", "") != "host"]
+    if not shared:
+        return []
+    return [
+        f"no target names {format_names(shared)} as its own, so every target is judged by that, too: "
+        "right for a market feed, wrong for a bot"
+    ]
 
 
 def _orphaned_targets(checked: Config) -> list[str]:

@@ -24,6 +24,7 @@ from watchdog.journal.requests import SAVE_HISTORY
 from watchdog.journal.storage import Journal
 from watchdog.offline.history import loader
 from watchdog.offline.report import build
+from watchdog.rollback.recover_stages import find_cure
 from watchdog.rollback.standing import StandingChange, find_standing
 from watchdog.tsdb.page import PageList
 from watchdog.tsdb.schema import SERIES_FILE
@@ -135,7 +136,9 @@ def _look_at_target(loaded: Config, journal: Journal, incident: Incident) -> lis
     call_deadline.set(time.monotonic() + _LOOK_TIMEOUT)
     with open_executor() as executor:
         target = loaded.targets.get(incident.target)
-        return find_standing(journal, incident.target, target, executor, incident.id)
+        standing = find_standing(journal, incident.target, target, executor, incident.id)
+    cure = find_cure(journal, loaded.plan, incident.target, target, time.time_ns() // 1_000_000)
+    return [one._replace(by_hand=cure(one)) for one in standing]
 
 
 def _load_samples(config: Config, given: list[str] | None) -> PageList | None:

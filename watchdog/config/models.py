@@ -204,6 +204,11 @@ class Config:
             return None
         return {source: name for name, target in self.targets.items() for source in target.sources or ()}
 
+    def sources_of(self, target: str) -> frozenset[str]:
+        """The sources that are the target's own or nobody's."""
+        owners = self.target_by_source or {}
+        return frozenset(source for source in self.sources if owners.get(source, target) == target)
+
     @property
     def has_own_sources(self) -> bool:
         """Whether any target says what is its own; then each sees that and what is nobody's."""

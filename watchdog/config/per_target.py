@@ -28,19 +28,23 @@ def build_rule(draft: Draft, entry: Entry, raw: Any, models: Sequence[ModelClass
         if entry.model is not None:
             entry.variants = {name: entry.model.for_target(name) for name in targets}
         return
-    _check_limits(entry.node, limits, targets)
     entry.varies = True
     models_by_raw: dict[str, Any] = {}
-    for name in targets or [""]:
+    known = [name for name in targets if name in draft.entries["targets"]]
+    # Whom a misspelt name means may be any of them.
+    _check_limits(entry.node, limits, targets if known == targets else [*targets, *draft.entries["targets"]])
+    # Of a rule for targets that there are not, all but that is looked at.
+    stand_ins = [next(iter(_able_targets(draft, raw)), "") if targets else ""]
+    for name in known or stand_ins:
         mine = {key: value for key, value in raw.items() if key != "limits"} | ({"target": name} if name else {})
         if isinstance(limits, dict) and isinstance(limits.get(name), dict):
             mine = _with_limits(mine, limits[name])
         model = _build_filled(draft, entry, mine, name, models, build, models_by_raw)
-        if model is not None and name:
-            entry.variants[name] = model
+        if model is not None and targets:
+            entry.variants[name if known else targets[0]] = model
     entry.model = next(iter(entry.variants.values()), None)
     if entry.model is not None and isinstance(limits, dict):  # what stands in `limits` is of the right kind
-        filled = _fill(draft, entry.node, raw, targets[0], quiet=True)
+        filled = _fill(draft, entry.node, raw, (known or stand_ins)[0], quiet=True)
         build(replace(entry.node, raw=_absolute(draft, filled, models)), models)
 
 

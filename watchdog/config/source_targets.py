@@ -75,11 +75,12 @@ def _report_shared(draft: Draft, target_by_source: dict[str, str]) -> None:
                     shared.setdefault(metric, set()).add(other)
         if shared:
             metrics = sorted(shared)
+            few = ", ".join(map(shorten, metrics[:3])) + (f" and {len(metrics) - 3} more" if len(metrics) > 3 else "")
             others = sorted(set().union(*shared.values()))
             node = draft.entries["targets"][name].node
             node.report(
                 node.key_position(),
-                f"{shorten(name)} and {format_names(others)} are judged by the same {format_names(metrics)}, and nothing says "
+                f"{shorten(name)} and {format_names(others)} are judged by the same {few}, and nothing says "
                 "whose they are",
                 "say sources: [those that are its own] in each target; what no target names is seen by all, and one that has "
                 "none of its own says sources: []",

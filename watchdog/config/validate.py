@@ -42,7 +42,8 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     for defaults in draft.defaults:
         if defaults.readable is not None:
             _validate_references(draft, defaults, defaults.readable)
-    checks = [check for entry in draft.readable("rules") for check in _validate_rule(draft, entry)]
+    lacks: set[tuple[str, ...]] = set()
+    checks = [check for entry in draft.readable("rules") for check in _validate_rule(draft, entry, lacks)]
     for entry in draft.readable("plans"):
         for plan in entry.readable_models():
             validate_plan(draft, entry, plan)
@@ -89,7 +90,8 @@ def _validate_references(draft: Draft, entry: Entry, model: Any) -> None:
     run_each(entry, *(partial(validate_target, *each) for each in enumerate(names)), validate_channels)
 
 
-def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
+def _validate_rule(draft: Draft, entry: Entry, lacks: set[tuple[str, ...]]) -> list[Check]:
+    """`lacks`: the variables that a target was found to lack, so that forty rules that start one plan say so once."""
     rule: Rule = entry.readable
     _validate_references(draft, entry, rule)
 
@@ -106,12 +108,12 @@ def _validate_rule(draft: Draft, entry: Entry) -> list[Check]:
             _validate_variant(draft, entry, variant)
         seen.add(thresholds)
         if entry.model is not None and target in draft.entries["targets"]:
-            _report_missing_variables(draft, entry, variant, target)
+            _report_missing_variables(draft, entry, variant, target, lacks)
         checks += _variant_checks(draft, entry, variant)
     return checks
 
 
-def _report_missing_variables(draft: Draft, entry: Entry, rule: Rule, target: str) -> None:
+def _report_missing_variables(draft: Draft, entry: Entry, rule: Rule, target: str, lacks: set[tuple[str, ...]]) -> None:
     """A KPI or a plan in which a variable stands that this target does not have."""
     node = entry.node
     plan = rule.crit.plan if rule.crit is not None else None
@@ -120,8 +122,12 @@ def _report_missing_variables(draft: Draft, entry: Entry, rule: Rule, target: st
         if user is None or not user.varies or user.model is None or target in user.variants:
             continue
         known = draft.model("targets", target)
-        missing = sorted((names_in(user.raw) & draft.variables) - (set() if known is None else known.vars.keys()))
-        if missing:
+        if known is None:  # one that there is not, or that has a mistake of its own
+            continue
+        missing = sorted((names_in(user.raw) & draft.variables) - known.vars.keys())
+        lack = (section, str(name), target, *missing)
+        if missing and lack not in lacks:
+            lacks.add(lack)
             node.report(
                 node.value_position(*path),
                 f"{SECTION_NOUNS[section]} {shorten(name)} needs the variable {missing[0]}, and the target {shorten(target)} "

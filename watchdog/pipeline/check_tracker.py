@@ -16,6 +16,7 @@ from watchdog.journal.incidents import TripRecord
 from watchdog.promql import InstantVector
 from watchdog.rules import Check, Patience, Reading, Rule
 from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance
+from watchdog.tsdb.labels import SOURCE_LABEL
 
 
 class CheckTracker:
@@ -32,6 +33,7 @@ class CheckTracker:
         "machine_config",
         "machine_keys",
         "reading_key",
+        "sources",
     )
 
     clearly_ok_at: Millis
@@ -42,13 +44,15 @@ class CheckTracker:
     """What is evaluated for it, and for which target."""
     has_only: bool
     """Now and then it is not judged."""
+    sources: Collection[str]
+    """What its target sees."""
     has_display_kpi: bool
     """Another number than the one that is judged is shown."""
 
-    def __init__(self, check: Check, machine_config: MachineConfig) -> None:
-        self.check, self.machine_config = check, machine_config
+    def __init__(self, check: Check, sources: Collection[str]) -> None:
+        self.check, self.machine_config, self.sources = check, machine_config(check), sources
         self.reading_key = check.query, check.target
-        self.has_only = self.has_display_kpi = False
+        self.has_only, self.has_display_kpi = False, bool(check.display_query)
         self.machine_keys = []
         self.clearly_ok_at = 0
         self._reading: Reading | None = None
@@ -63,6 +67,15 @@ class CheckTracker:
         yield from rules.judge(self.check, reading, now, self.label_sets())
         if not self.machine_keys:
             yield from rules.judge(self.check, reading, now)
+
+    def advance(self, machine: MachineState, verdict: Verdict, now: Millis) -> tuple[MachineState, list[Transition]]:
+        """One verdict, one step. A label set of a source that its target sees no more (removed, or another's own by now) has
+        nothing left to wait for: it leaves as soon as it is gone, and is never taken for missing data."""
+        config = self.machine_config
+        source = dict(verdict.labels).get(SOURCE_LABEL) if verdict.gone else None
+        if source is not None and source not in self.sources:
+            config = config._replace(forget_after=1)
+        return advance(machine, verdict, config, now)
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
         """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""

@@ -104,7 +104,9 @@ class IncidentManager:
                     news[check.target].trips.append(self._describe_trip(check, change, verdict, circumstances, now))
                 continue
             if change.kind == "gone":
-                gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
+                # What left because its source was taken away is told where somebody had been told that it is bad.
+                if change.machine.is_firing or change.duration >= check.forget_after:
+                    gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
                 if incident is not None:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:

@@ -45,7 +45,7 @@ from watchdog.pipeline.template_query import run_template_query
 from watchdog.pipeline.unseen_metrics import UnseenMetrics
 from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
-from watchdog.rules.state_machine import MachineState, StateKey, Transition, advance, skip_gap
+from watchdog.rules.state_machine import MachineState, StateKey, Transition, skip_gap
 from watchdog.sources.series_limits import Cut
 from watchdog.tsdb.head import Head
 
@@ -179,11 +179,11 @@ class Pipeline:
     def _reset_trackers(self) -> None:
         """Begins anew: nothing counts as clearly ok until a round has shown it."""
         known = keys_by_check(self.machines)
-        self._trackers = [CheckTracker(check, machine_config(check)) for check in self._checks]
+        sources = {target: self.config.sources_of(target) for target in self.config.targets}
+        self._trackers = [CheckTracker(check, sources[check.target]) for check in self._checks]
         for tracker in self._trackers:
             check = tracker.check
             tracker.has_only = self.config.rule(check.rule, check.target).only is not None
-            tracker.has_display_kpi = bool(check.display_query)
             tracker.machine_keys = known.get((check.rule, check.level, check.target), [])
         self._trackers_by_source: dict[str, list[CheckTracker]] = {}
         self._unjudged_sources = {_ALL_SOURCES}
@@ -279,7 +279,7 @@ class Pipeline:
                 if machine is None:
                     tracker.machine_keys.append(key)
                     machine = MachineState(since=now, last=now)
-                machines[key], new = advance(machine, verdict, tracker.machine_config, now)
+                machines[key], new = tracker.advance(machine, verdict, now)
                 changes += [(check, change, verdict) for change in new]
                 if should_forget(check, verdict, machines[key], new):
                     del machines[key]

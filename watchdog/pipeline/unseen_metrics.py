@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from watchdog.core.model import Message, Millis
 from watchdog.core.protocols import Source
 from watchdog.core.telemetry import log
+from watchdog.documents.problems import format_names
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.incident_manager import IncidentManager
 from watchdog.promql import RequiredMetric
@@ -134,20 +135,28 @@ class UnseenMetrics:
                     manager.notify(tx, message, now)
         self._saved |= self._unsaved
         self._unsaved = set()
-        self._told |= {key for key, since in self._since.items() if now - since >= _TELL_AFTER}
+        if message is not None:
+            self._told |= self._since.keys()
 
     def _news(self, aside: Mapping[tuple[str, str], list[str]], now: Millis) -> Message | None:
         if aside.keys() != self._since.keys():
             self._since = {key: self._since.get(key, now) for key in aside}
         if aside.keys() <= self._told:
             return None
-        due = sorted(key for key, since in self._since.items() if now - since >= _TELL_AFTER)
-        if self._told.issuperset(due):
+        # Bots come up one after the other: when the last of them has had its time, all of it is one message.
+        if now - max(self._since.values()) < _TELL_AFTER:
             return None
-        count = "1 rule stands" if len(due) == 1 else f"{len(due)} rules stand"
-        rules = ", ".join(dict.fromkeys(rule for rule, _ in due))
+        lacks: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for rule, target in sorted(aside):
+            lacks.setdefault((rule, tuple(aside[rule, target])), []).append(target)
+        rules = dict.fromkeys(rule for rule, _ in lacks)
+        count = "1 rule stands" if len(rules) == 1 else f"{len(rules)} rules stand"
+        whose = sorted({target for _, target in aside})
+        where = f" at {format_names(whose)}" if len(whose) > 1 else ""
         return Message(
             "warn",
-            f"{count} aside, for metrics that never came: {rules}",
-            tuple(f"{rule} ({target}): {', '.join(aside[rule, target])}" for rule, target in due),
+            f"{count} aside{where}, for metrics that never came: {', '.join(rules)}",
+            tuple(
+                f"{rule} ({format_names(targets)}): {', '.join(metrics)}" for (rule, metrics), targets in lacks.items()
+            ),
         )

@@ -7,6 +7,7 @@ from functools import partial
 
 from watchdog.core.model import Message, Millis
 from watchdog.core.protocols import Action
+from watchdog.core.target import Target
 from watchdog.journal.runs import PlanRun, StepPhase
 from watchdog.journal.storage import Journal
 from watchdog.plans.after_halt import list_latched_runs, run_to_recover
@@ -15,6 +16,7 @@ from watchdog.plans.models import Halt, Level, Repair, effective_verify, parse_p
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
 from watchdog.rollback.notifications import notify, record_event
+from watchdog.rollback.standing import StandingChange, cure_by
 from watchdog.rollback.undo import UndoStep
 from watchdog.rollback.verify import Verifier
 
@@ -96,6 +98,24 @@ def find_way_back(
     ended = run_to_recover(list_latched_runs(journal, target, now), journal.runs.find_last_ended(target))
     plan = None if ended is None or ended.part == "undo" else plan_of(ended.plan, target)
     return None if ended is None or plan is None or not plan.recover else (ended.plan, plan.recover)
+
+
+def find_cure(
+    journal: Journal,
+    plan_of: Callable[[str, str], Halt | Repair | None],
+    name: str,
+    target: Target | None,
+    now: Millis,
+) -> Callable[[StandingChange], str | None]:
+    """What puts back what stands on a target: the run that is at it, the stages that a resume starts, or a person by hand."""
+    recovering = next((run for run in journal.runs.list_unfinished(name) if run.part == "recover"), None)
+    if recovering is not None:
+        plan, words = plan_of(recovering.plan, name), f"run {recovering.id} is at it"
+        stages: Sequence[Level] = () if plan is None else plan.recover
+    else:
+        _, stages = find_way_back(journal, plan_of, name, now) or ("", ())
+        words = f'trading-watchdog resume {name} --reason "…"'
+    return cure_by(words, [step for stage in stages for step in stage.steps], target)
 
 
 def take_back_steps(journal: Journal, run: PlanRun) -> StepSource:

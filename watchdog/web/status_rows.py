@@ -128,6 +128,7 @@ def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, str, list[str]]:
 
 def _describe_plan(plan: Mapping[str, Any], now: Millis) -> str:
     if plan["approve_by"] is None:
-        return f"plan {plan['plan']} {plan['status']} (run {plan['run']})"
+        part = " (recover)" if plan["part"] == "recover" else ""  # a halt's way back to work is no halt
+        return f"plan {plan['plan']}{part} {plan['status']} (run {plan['run']})"
     left = format_duration(max(0, plan["approve_by"] - now))
     return f"plan {plan['plan']} waits for approval for another {left}: approve {plan['run']}, or deny {plan['run']}"

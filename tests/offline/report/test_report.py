@@ -557,6 +557,39 @@ def test_the_command_line_looks_whether_what_was_changed_is_still_so(
     assert standing() == []
 
 
+def test_the_command_line_names_the_resume_that_puts_back_what_its_stages_do(
+    journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = json.loads(_PLAN) | {
+        "exhausted": "leave-running",
+        "recover": [
+            {
+                "name": "on",
+                "steps": [{"do": "flag", "file": "config.py", "set": {"V2": True}}],
+                "verify": {"that": ["rate_now < 1"], "quiet": "1m", "give_up": "5m"},
+            }
+        ],
+        "verify": {"quiet": "5s"},
+    }
+    (folder / "rules" / "r.yaml").write_text(f"{_RULES}plans: {json.dumps({'v2': plan})}\n")
+    (folder / "config.py").write_text("V2 = False\n")
+    record_incident(journal, repo=str(folder), latched=True)
+
+    assert main(["report", "1", "--config", str(folder)]) == 0
+
+    told = capsys.readouterr().out
+    assert 'trading-watchdog resume bot --reason "…" |' in told
+    assert "V2 = True in config.py" not in told
+
+
+def test_a_rule_that_tripped_at_both_levels_is_asked_for_once(journal: SqliteJournal, loaded_config: Config) -> None:
+    number = record_incident(journal, closed=False)
+    with journal.transaction() as tx:
+        tx.incidents.add_trip(number, "flapping", "warn", (), "rate 20 % is above 10 %", None, T)
+
+    assert render_report(journal, loaded_config).count("flapping has not recovered") == 1
+
+
 def test_the_command_line_says_what_nobody_could_be_asked(
     journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -328,7 +328,8 @@ def _open_questions(data: IncidentData) -> list[str]:
             for step in ran.steps
             if step.status in ("started", "unknown")
         ]
-    questions += [f"{trip.rule} has not recovered." for trip in data.trips if trip.cleared is None]
+    unwell = dict.fromkeys(trip.rule for trip in data.trips if trip.cleared is None)
+    questions += [f"{rule} has not recovered." for rule in unwell]
     questions += [f"A message to {channel} has not arrived: {why}" for channel, why in data.unsent]
     return questions
 
