@@ -30,7 +30,7 @@ def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a
     shown = json.loads(harness.run_cli("baseline", "show", "--json").stdout)["errors"]
     assert (shown["value"], shown["text"]) == (0.01, "1 %")
     assert shown["revision"] == harness.git("rev-parse", "HEAD")
-    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="bot"} 0.2' in (
+    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="toy"} 0.2' in (
         harness.watchdog_metrics() or ""
     )
     compared = harness.run_cli("baseline", "diff")
@@ -40,6 +40,6 @@ def test_a_person_captures_what_is_normal_and_it_is_in_force_at_once_and_after_a
     dog.kill()
     dog.wait()
     harness.start_watchdog()
-    wait_until(lambda: 'watchdog_kpi_baseline{kpi="errors",target="bot"} 0.01' in (harness.watchdog_metrics() or ""))
+    wait_until(lambda: 'watchdog_kpi_baseline{kpi="errors",target="toy"} 0.01' in (harness.watchdog_metrics() or ""))
     wrong = harness.run_cli("baseline", "capture", "drawdown")
     assert "say baseline: captured in its file first" in wrong.stderr

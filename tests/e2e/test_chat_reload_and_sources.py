@@ -159,7 +159,7 @@ def test_a_reload_swaps_good_rules_and_refuses_bad_ones(harness: E2EHarness) -> 
     dog.send_signal(signal.SIGHUP)
     wait_until(
         lambda: (
-            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="bot"} 0.2'
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="toy"} 0.2'
             in (harness.watchdog_metrics() or "")
         )
     )
@@ -167,7 +167,7 @@ def test_a_reload_swaps_good_rules_and_refuses_bad_ones(harness: E2EHarness) -> 
     dog.send_signal(signal.SIGHUP)
     wait_until(lambda: "watchdog_config_last_reload_successful 0.0" in (harness.watchdog_metrics() or ""))
 
-    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="bot"} 0.2' in (
+    assert 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="toy"} 0.2' in (
         harness.watchdog_metrics() or ""
     )
     assert dog.poll() is None
@@ -184,7 +184,7 @@ def test_an_edited_file_comes_into_force_by_itself_and_a_broken_one_disturbs_not
     path.write_text(good.replace("above: 10%", "above: 20%"))
     wait_until(
         lambda: (
-            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="bot"} 0.2'
+            'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="toy"} 0.2'
             in (harness.watchdog_metrics() or "")
         )
     )
@@ -233,16 +233,16 @@ def test_the_page_speaks_the_names_that_people_scrape(harness: E2EHarness) -> No
 
     page = harness.watchdog_metrics() or ""
     for name in (
-        'watchdog_kpi_value{kpi="errors",target="bot"} 0.01',
-        'watchdog_kpi_baseline{kpi="errors",target="bot"} 0.01',
-        'watchdog_rule_state{rule="errors-high",target="bot"} 0.0',
-        'watchdog_rule_missing{rule="errors-high",target="bot"} 0.0',
-        'watchdog_rule_trips_total{rule="errors-high",severity="critical",target="bot"} 1.0',
+        'watchdog_kpi_value{kpi="errors",target="toy"} 0.01',
+        'watchdog_kpi_baseline{kpi="errors",target="toy"} 0.01',
+        'watchdog_rule_state{rule="errors-high",target="toy"} 0.0',
+        'watchdog_rule_missing{rule="errors-high",target="toy"} 0.0',
+        'watchdog_rule_trips_total{rule="errors-high",severity="critical",target="toy"} 1.0',
         "watchdog_incidents_open 0.0",
         'watchdog_target_latched{target="toy"} 0.0',
-        'watchdog_plan_runs_total{level="feature",outcome="disproven",plan="ladder",target="bot"} 1.0',
-        'watchdog_plan_runs_total{level="version",outcome="proven",plan="ladder",target="bot"} 1.0',
-        'watchdog_plan_duration_seconds_count{plan="ladder",target="bot"} 1.0',
+        'watchdog_plan_runs_total{level="feature",outcome="disproven",plan="ladder",target="toy"} 1.0',
+        'watchdog_plan_runs_total{level="version",outcome="proven",plan="ladder",target="toy"} 1.0',
+        'watchdog_plan_duration_seconds_count{plan="ladder",target="toy"} 1.0',
         "watchdog_notifications_total",
         'watchdog_source_duration_seconds{source="bot"}',
         "watchdog_evaluation_duration_seconds_count",

@@ -105,7 +105,7 @@ def check_reload(harness: SystemdHarness) -> None:
     harness.wait_until_healthy()
     pid = main_pid()
     good = "watchdog_config_last_reload_successful"
-    limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="bot"}'
+    limit = 'watchdog_rule_limit{bound="upper",rule="errors-high",severity="critical",target="toy"}'
     harness.edit_rules("above: 10%", "above: 20%")
     report("reload", systemctl("reload", SERVICE).returncode)
     wait_until(lambda: harness.watchdog_metric(limit) == 0.2, "the new limit is in force")
@@ -276,7 +276,7 @@ def check_rollback(harness: SystemdHarness, deployed: str) -> None:
 
 
 def check_bot_crash(harness: SystemdHarness) -> None:
-    state, value = 'watchdog_rule_state{rule="crash",target="bot"}', 'watchdog_kpi_value{kpi="crashes",target="bot"}'
+    state, value = 'watchdog_rule_state{rule="crash",target="toy"}', 'watchdog_kpi_value{kpi="crashes",target="toy"}'
     wait_until(
         lambda: harness.target_state().invocation == get_property(harness.unit, "InvocationID"),
         "our own restart was noted",
