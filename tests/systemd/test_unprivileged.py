@@ -164,7 +164,7 @@ def test_every_line_of_the_page_on_installing_works_as_it_stands(installing: Sce
     assert installing["lines that the box has done"] == 2  # the virtual environment, and what is installed in it
     assert len(lines) == 12
     assert {name: result for name, result in lines.items() if result[0] != 0} == {}
-    assert installing["status"] == "watching 16 rules"
+    assert installing["status"] == "watching 18 rules"
     assert installing["worker listens"] == "active"
 
 

@@ -113,6 +113,7 @@ class UnprivilegedHarness(SystemdHarness):
 def watching() -> None:
     """It reads, judges and tells; restarts what its files name, by polkit, and nothing else."""
     night = UnprivilegedHarness()
+    night.deploy_v2("ERRORS = 0.01\n")  # what the plans name is there
     night.write_service_config(more=SOURCES.format(unit=night.unit), plans=FREEZE_PLAN)
     written = night.allow_planned_units()
     report("polkit --write", [written.returncode, written.stderr])

@@ -351,9 +351,9 @@ class RollbackRunner:
                 if halts and watch:  # without a watch the end of the run, which is now, says it
                     lines = tuple(self._behind_halt.repaired_lines(run))
                     topics = (plan_topic(run.target, run.plan),)
-                    send_message(
-                        self._context, run, Message("warn", f"{run.plan}: repaired", lines, ends=topics, opens=topics)
-                    )
+                    message = Message("warn", f"{run.plan}: repaired", lines, ends=topics, opens=topics)
+                    record_event(self._context, run, message)
+                    send_message(self._context, run, message)
                 elif watch >= _LONG_WATCH:  # of a short one, its end says enough
                     helped = (
                         f"{run.plan}: level {plan.levels[number].name} helped, watched for {format_duration(watch)}"
