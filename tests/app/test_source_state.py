@@ -176,6 +176,7 @@ def _wall_clock() -> Millis:
     return time.time_ns() // 1_000_000
 
 
+@pytest.mark.slow
 def test_kill_nine_at_any_moment_neither_loses_a_line_nor_counts_one_twice(tmp_path: Path) -> None:
     rng = random.Random(5)
     (tmp_path / "watchdog.yaml").write_text(f"state: {tmp_path}\n")

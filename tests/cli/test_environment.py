@@ -17,6 +17,8 @@ from watchdog.cli.environment import ENVIRONMENT_FILE
 from watchdog.config import check_files, load
 from watchdog.journal import open_journal
 
+pytestmark = pytest.mark.slow
+
 MAIN = """\
 state: state
 web: {listen: "127.0.0.1:0"}

@@ -168,7 +168,7 @@ def test_a_target_that_is_none_hides_no_limit_that_is_counted_in_variables() -> 
     assert {each.line for each in problems} == {limit.line, target.line}
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(ALL), st.sampled_from(ALL))
 def test_of_two_mistakes_both_are_told(one: Mistake, other: Mistake) -> None:
     assume(are_independent(one, other))

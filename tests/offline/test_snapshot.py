@@ -18,6 +18,8 @@ from watchdog.core.target import Target
 from watchdog.offline import snapshot
 from watchdog.plans.models import Halt
 
+pytestmark = pytest.mark.slow
+
 V1 = "TRADING = True  # new positions\nSIZE = 1\n"
 V2 = "TRADING = True  # new positions\nSIZE = 2\nFEATURE = True\n"
 NOW = 1_700_000_000_000

@@ -96,6 +96,7 @@ def test_while_a_person_deploys_repairs_wait_and_halts_do_not(make_harness: Make
     assert harness.rollback_commits() == []
 
 
+@pytest.mark.slow
 def test_a_repository_in_which_git_is_at_work_is_left_alone(make_harness: MakeHarness) -> None:
     """A deploy in its very middle: the index is locked, and stays theirs."""
     harness = make_harness()

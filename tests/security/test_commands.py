@@ -161,6 +161,7 @@ def test_a_drill_rehearses_on_copies_of_the_owners_and_reads_the_watchdogs_secre
     assert 0 not in world.owners(world.state)
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_taken_and_restored_and_every_file_stays_the_bots(world: World) -> None:
     taken = json.loads(world.run_well("snapshot", "--tag", "before", "--save", ".env", "state.json", "--json"))
     assert {Path(name).name for name in taken["files"]} == {".env", "state.json", "config.py"}
@@ -238,6 +239,7 @@ def test_a_restore_writes_through_no_link_that_the_bot_has_laid_meanwhile(world:
     assert (world.bot / ".env").readlink() == world.secret
 
 
+@pytest.mark.slow
 def test_a_probe_has_a_pid_file_read_by_the_owner_of_its_folder(world: World) -> None:
     source = f"process: {{type: process, pid_file: {world.bot / 'bot.pid'}}}"
     (world.config / "watchdog.yaml").write_text(f"state: {world.state}\nsources: {{{source}}}\n")
@@ -250,6 +252,7 @@ def test_a_probe_has_a_pid_file_read_by_the_owner_of_its_folder(world: World) ->
     assert "real.pid cannot be read: Permission denied" in world.run("check", "--probe").stdout
 
 
+@pytest.mark.slow
 def test_a_check_has_the_owner_look_for_what_the_plans_name_and_touches_nothing(world: World) -> None:
     was = world.files()
     assert "what plans name" not in world.run_well("check")

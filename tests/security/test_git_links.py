@@ -14,7 +14,7 @@ import pytest
 from tests.security.git_lab import BOT, STRANGER, GitLab, leftovers, made_lab, needs_landlock, needs_root, observe
 from watchdog.actions.git.commit_refs import record_good_commit
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.slow]
 
 
 @pytest.fixture

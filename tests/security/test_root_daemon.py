@@ -200,6 +200,7 @@ def test_what_root_says_is_told_as_roots_and_nothing_is_told_of_rights(daemon: R
     assert (asked.stdout, asked.stderr) == ("incident 1 acknowledged by root\n", "")
 
 
+@pytest.mark.slow
 def test_a_report_is_written_where_root_alone_may_write(daemon: RootDaemon) -> None:
     folder = daemon.top / "roots"
     folder.mkdir(mode=0o700)

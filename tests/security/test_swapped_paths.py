@@ -25,6 +25,8 @@ from watchdog.core.target import Target
 from watchdog.host import file_state
 from watchdog.rollback import backup
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "conf/config.py": b"FEATURE = True  # %s\n",
     "data/state/a.db": b"a %s",

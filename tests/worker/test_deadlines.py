@@ -218,6 +218,7 @@ def test_one_that_ends_ahead_of_its_question_has_done_nothing_and_another_is_ask
     apply(world, command("true"))
     (session,) = sessions(world.executor)
     session.suspend()
+    wait_until(lambda: session.status() == psutil.STATUS_STOPPED)  # until then it may still read
     send = client._send
 
     def send_and_kill(*args: Any) -> None:

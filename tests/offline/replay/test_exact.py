@@ -213,6 +213,7 @@ def test_each_round_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert judged == list(range(report.start, report.end + 1, 1_000))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_same_with_exact(capsys: pytest.CaptureFixture[str]) -> None:
     root = Path(__file__).parents[3]
     args = ["replay", str(root / "rules"), "--history", str(root / "examples/hmm_bot/bad_v2.csv")]
