@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from watchdog.actions.git import repository
+from watchdog.core.executor import call_deadline
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = {"crash", "e2e", "systemd"}
@@ -32,6 +33,13 @@ os.environ["GIT_TEST_FSYNC"] = "false"
 def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setitem(repository._ENV, "GIT_TEST_FSYNC", "false")
+
+
+@pytest.fixture(autouse=True)
+def _no_deadline_is_left_behind() -> Iterator[None]:
+    """Whatever is asked next would be given up ahead of its question."""
+    yield
+    assert call_deadline.get() is None
 
 
 @pytest.hookimpl(wrapper=True)

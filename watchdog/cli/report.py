@@ -133,10 +133,13 @@ def _is_written_down(loaded: Config, until: Millis) -> bool:
 
 def _look_at_target(loaded: Config, journal: Journal, incident: Incident) -> list[StandingChange]:
     """What the incident has left so; as the target's owner, and not for long."""
-    call_deadline.set(time.monotonic() + _LOOK_TIMEOUT)
-    with open_executor() as executor:
-        target = loaded.targets.get(incident.target)
-        standing = find_standing(journal, incident.target, target, executor, incident.id)
+    target = loaded.targets.get(incident.target)
+    token = call_deadline.set(time.monotonic() + _LOOK_TIMEOUT)
+    try:
+        with open_executor() as executor:
+            standing = find_standing(journal, incident.target, target, executor, incident.id)
+    finally:
+        call_deadline.reset(token)
     cure = find_cure(journal, loaded.plan, incident.target, target, time.time_ns() // 1_000_000)
     return [one._replace(by_hand=cure(one)) for one in standing]
 
