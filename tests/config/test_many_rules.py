@@ -15,6 +15,7 @@ def rule_yaml(number: int, kpi: str = "errors") -> str:
     return f"  - name: rule-{number}\n    kpi: {kpi}\n    target: bot\n    crit: {{above: 5, for: 5m, plan: halt}}\n"
 
 
+@pytest.mark.slow
 def test_ten_thousand_rules_fit_into_one_file(write_config: WriteConfig) -> None:
     folder = write_config({"rules/many.yaml": "rules:\n" + "".join(map(rule_yaml, range(RULE_COUNT)))})
 

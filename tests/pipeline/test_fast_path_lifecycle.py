@@ -158,6 +158,7 @@ def run_and_record(
         return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_the_quiet_way_writes_the_same_journal(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = run_and_record(tmp_path / "quick", seed, monkeypatch, fast_path=True)

@@ -337,6 +337,7 @@ def test_a_relapse_within_the_watch_behind_a_halt_goes_one_level_up(harness: Rol
 # ─ a death at any point ─
 
 
+@pytest.mark.slow
 def test_wherever_it_dies_the_bot_is_made_safe_first_and_repaired_behind_it(make_folder: Callable[[], Path]) -> None:
     def made() -> RollbackHarness:
         harness = prepare(RollbackHarness(make_folder()), before=False)

@@ -76,6 +76,7 @@ def test_a_call_that_hangs_in_whatever_is_ended_at_its_deadline(world: World, ha
     assert world.call(file_state.file_state, world.bot / "x") == {"kind": "absent"}
 
 
+@pytest.mark.slow
 def test_what_a_call_that_was_given_up_has_started_is_ended(world: World) -> None:
     apply(world, command("true"))
     started: list[int] = []
