@@ -36,7 +36,8 @@ def test_the_demo_rolls_the_bad_version_back_and_leaves_nothing_behind(start: tu
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["plan"], result["level"], result["outcome"]) == ("rollback", "version", "proven")
     assert 0 < result["detected_s"] < result["rolled_back_s"] < result["recovered_s"]
-    assert 2 <= result["messages"] <= 4  # tripped and what is done, what did not help and what comes next, the end
+    # Tripped and what is done; what did not help and what comes next; the end; and what the slow rules add meanwhile.
+    assert 2 <= result["messages"] <= 8
     repo = tmp_path / "night" / "bot"
     assert _tree(repo, result["head_after"]) == _tree(repo, "v1") != _tree(repo, result["bad_commit"])
     left = [process for process in psutil.process_iter() if _runs_in(process, tmp_path)]
