@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, killed_at, make_action, wait_until
 from tests.support.processes import is_alive
+from watchdog.actions import process
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
@@ -56,11 +57,11 @@ class BotFolder:
     def running_bots(self) -> list[int]:
         """Living processes with our marker in their arguments, but for those that start one."""
         found = []
-        for process in psutil.process_iter():
+        for running in psutil.process_iter():
             try:
-                argv = process.cmdline()
-                if self.marker in argv and process.status() != psutil.STATUS_ZOMBIE and "-I" not in argv:
-                    found.append(process.pid)
+                argv = running.cmdline()
+                if self.marker in argv and running.status() != psutil.STATUS_ZOMBIE and "-I" not in argv:
+                    found.append(running.pid)
             except psutil.Error:
                 continue
         return found
@@ -366,6 +367,31 @@ def test_two_starts_at_once_are_one_bot(bot_folder: BotFolder) -> None:
 
     assert len(bot_folder.running_bots()) == 1
     assert all(str(bot_folder.pid()) in str(result) for result in results), results
+
+
+@pytest.mark.parametrize("operation", ["start", "restart"])
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_bot_that_is_started_after_we_looked_is_not_started_twice(
+    bot_folder: BotFolder, monkeypatch: pytest.MonkeyPatch, operation: str, look: int
+) -> None:
+    step, another = bot_folder.make_step(operation), bot_folder.make_step("start")
+    before = step.capture()
+    find_process, looks = process.find_process, iter(range(1, 100))
+
+    def find_process_and_lose_the_race(*args: Any) -> Any:
+        found = find_process(*args)
+        if next(looks) == look:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(process, "find_process", find_process)
+                another.apply(before, "another")
+        return found
+
+    monkeypatch.setattr(process, "find_process", find_process_and_lose_the_race)
+
+    said = step.apply(before, "k")
+
+    assert bot_folder.running_bots() == [bot_folder.pid()]
+    assert said == f"process {bot_folder.pid()} runs, started by somebody else"
 
 
 def test_a_start_that_is_slow_to_begin_is_not_started_twice(bot_folder: BotFolder) -> None:

@@ -173,13 +173,17 @@ class ProcessAction(ActionModel):
         child_process.child_environment(spec.env, spec.inherit)
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
+        # The file first, then the look: a start before the look is found by it, one after it has changed the file.
+        seen = read_pid_file(spec)
+        if bot := find_process(spec):
+            return _started_by_another(bot)
         log = None if spec.log is None else resolve(spec.cwd, spec.log)
         written = _log_size(log)
         order = {
             "command": list(spec.command),
             "cwd": os.path.realpath(spec.cwd or ""),
             "pid_file": str(pid_file_path(spec)),
-            "seen": read_pid_file(spec),
+            "seen": seen,
             "log": log and str(log),
             "alive_for": self.alive_for / 1_000,
         }
@@ -193,7 +197,7 @@ class ProcessAction(ActionModel):
         if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
             return f"process {bot.pid} runs"
         if ran.exit_code == detach.EXIT_ALREADY_STARTED and bot:
-            return f"process {bot.pid} runs, started by somebody else"
+            return _started_by_another(bot)
         end = child_process.last_lines(_log_since(log, written))
         why = child_process.last_lines(ran.stderr) or "it ended"
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
@@ -248,6 +252,10 @@ class ProcessAction(ActionModel):
 def _noted_bot(captured: JsonObject) -> RunningProcess | None:
     """What the journal has of the bot as it ran before the step."""
     return None if captured["pid"] is None else RunningProcess(int(captured["pid"]), float(captured["create_time"]))
+
+
+def _started_by_another(bot: RunningProcess) -> str:
+    return f"process {bot.pid} runs, started by somebody else"
 
 
 def _group_members(leader: int) -> Iterator[int]:
