@@ -19,11 +19,10 @@ from pydantic import ValidationError
 
 from tests.support.actions import json_round_trip, killed_at, make_action, wait_until
 from tests.support.processes import is_alive
-from watchdog.actions import process
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.host import child_process
+from watchdog.host import child_process, pid_file
 
 SLEEPING_BOT = "import time; print('up', flush=True); time.sleep(600)"
 
@@ -376,17 +375,17 @@ def test_a_bot_that_is_started_after_we_looked_is_not_started_twice(
 ) -> None:
     step, another = bot_folder.make_step(operation), bot_folder.make_step("start")
     before = step.capture()
-    find_process, looks = process.find_process, iter(range(1, 100))
+    find_process, looks = pid_file.find_process, iter(range(1, 100))
 
     def find_process_and_lose_the_race(*args: Any) -> Any:
         found = find_process(*args)
         if next(looks) == look:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(process, "find_process", find_process)
+                patch.setattr("watchdog.actions.process.find_process", find_process)
                 another.apply(before, "another")
         return found
 
-    monkeypatch.setattr(process, "find_process", find_process_and_lose_the_race)
+    monkeypatch.setattr("watchdog.actions.process.find_process", find_process_and_lose_the_race)
 
     said = step.apply(before, "k")
 

@@ -17,7 +17,7 @@ from watchdog.config.models import Defaults, History, Reload, SilentChannel, Web
 from watchdog.config.salvage import salvage
 from watchdog.config.variables import Value
 from watchdog.core.model import ConfigModel, Severity
-from watchdog.core.target import Target
+from watchdog.core.target import Target, has_own_sources
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier
@@ -76,7 +76,7 @@ class Entry:
 
     def distinct_models(self) -> list[Any]:
         """What it is, once each: one where it is the same for all its targets."""
-        if not self.variants or not (self.varies):
+        if not self.variants or not self.varies:
             return [] if self.model is None else [self.model]
         return list({id(model): model for model in self.variants.values()}.values())
 
@@ -115,6 +115,10 @@ class Draft:
     def complete(self) -> bool:
         """Every file was read to its end; what is defined nowhere is defined nowhere."""
         return all(document.complete and not document.has_too_many_problems for document in self.documents)
+
+    @property
+    def has_own_sources(self) -> bool:
+        return has_own_sources(self.models("targets").values())
 
     def model(self, section: str, name: str) -> Any:
         """None also when it is there but not well."""

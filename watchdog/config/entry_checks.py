@@ -35,10 +35,10 @@ def report_unknown(draft: Draft, section: str, name: object, node: ConfigNode, p
 
 def _parse_as_asked(draft: Draft, text: str) -> Expr:
     """As it is asked for a target: where targets have sources of their own, for the one with the longest name."""
-    expr, targets = parse(text), draft.models("targets")
-    if not any(target.sources is not None for target in targets.values()):
+    expr = parse(text)
+    if not draft.has_own_sources:
         return expr
-    matcher = own_or_shared(max(targets, key=len))
+    matcher = own_or_shared(max(draft.models("targets"), key=len))
     try:
         return parse(restrict_selectors(text, matcher))
     except PromqlError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Severity
-from watchdog.core.target import Target
+from watchdog.core.target import Target, has_own_sources
 from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
 from watchdog.notifiers import AnyNotifier
@@ -212,7 +212,7 @@ class Config:
     @property
     def has_own_sources(self) -> bool:
         """Whether any target says what is its own; then each sees that and what is nobody's."""
-        return any(target.sources is not None for target in self.targets.values())
+        return has_own_sources(self.targets.values())
 
     def is_scoped(self, kpi: str | None) -> bool:
         """Whether each target has a query of its own where a rule shows this KPI."""

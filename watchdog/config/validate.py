@@ -173,7 +173,7 @@ def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
     well: Kpi | None = None if kpi_entry is None else draft.model_for("kpis", kpi_entry.name, rule_target(rule))
     kpi: Kpi | None = well if well is not None or kpi_entry is None else kpi_entry.readable
     unwell = entry if kpi_entry is None or kpi_entry.model is not None else kpi_entry
-    scoped = has_own_sources(draft) or (kpi_entry is not None and kpi_entry.varies)
+    scoped = draft.has_own_sources or (kpi_entry is not None and kpi_entry.varies)
     lacks_variable = (
         kpi_entry is not None and kpi_entry.model is not None and well is None
     )  # it is told where it stands
@@ -191,10 +191,6 @@ def _variant_checks(draft: Draft, entry: Entry, rule: Rule) -> list[Check]:
     if not lacks_variable:
         run_each(entry, *(partial(compile_level, level) for level in THRESHOLD_LEVELS))
     return checks if entry.model is not None else []
-
-
-def has_own_sources(draft: Draft) -> bool:
-    return any(target.sources is not None for target in draft.models("targets").values())
 
 
 def _compile_checks(

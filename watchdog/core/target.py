@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -133,3 +133,8 @@ class Target(ConfigModel):
 
 
 _LOCATION = {"unit", "process", "repo"}
+
+
+def has_own_sources(targets: Iterable[Target]) -> bool:
+    """Whether any of them says what is its own; then each sees that and what is nobody's."""
+    return any(target.sources is not None for target in targets)

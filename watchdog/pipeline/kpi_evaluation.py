@@ -112,10 +112,10 @@ class KpiEvaluation:
         cut = self._source_metrics.cut_reason(config_expressions.expressions_of(effective, self._parsed))
         reading = Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
         if newest and now - newest > reading.max_age:
-            return self._without_dead_sources(reading, effective, target, since, now, evaluation)
+            return self._without_down_sources(reading, effective, target, since, now, evaluation)
         return reading
 
-    def _without_dead_sources(
+    def _without_down_sources(
         self,
         reading: Reading,
         kpi: Kpi,
@@ -124,29 +124,29 @@ class KpiEvaluation:
         now: Millis,
         evaluation: EvaluationRound,
     ) -> Reading:
-        """What is too old to be believed, without what comes from sources that deliver no more: a dead series blinds only itself.
+        """What is too old to be believed, without what comes from sources that are down: a dead series blinds only itself.
 
-        Of those that are down, what stands beside them and says the same without them is believed; what was made of both is
-        not.
+        What stands beside them and says the same without them is believed; what was made of both is not.
         """
-        removed, down = self._source_metrics.dead_sources(config_expressions.expressions_of(kpi, self._parsed))
-        if not removed and not down:
+        expressions = config_expressions.expressions_of(kpi, self._parsed)
+        down = self._source_metrics.down_sources(expressions)
+        if not down:
             return reading
         try:
-            expr = self._parse_without(kpi.expr, removed | down)
+            expr = self._parse_without(kpi.expr, down | self._source_metrics.removed_sources(expressions))
             values, newest, have, need, _ = evaluation.evaluate(expr, since)
         except PromqlError:
             return reading
-        if not newest:
+        if not newest or type(values) is not InstantVector:
             return reading
-        if self._config.has_own_sources and type(values) is InstantVector:
+        if self._config.has_own_sources:
             values = self._target_label.strip(values, target)
         believed = {
             labels: value
             for labels, value in values.items()
-            if not down or (SOURCE_LABEL in dict(labels) and reading.values.get(labels) == value)
+            if SOURCE_LABEL in dict(labels) and reading.values.get(labels) == value
         }
-        if not believed and (values or down):
+        if not believed:
             return reading
         return reading._replace(
             values=InstantVector.of(believed), newest_sample=newest, covered=have, window=need, valid_until=now
@@ -157,7 +157,7 @@ class KpiEvaluation:
         expr = self._without_removed.get(text)
         if expr is None:
             expr = self._parsed.get(text) or self._config.parse_expr(text)  # a plan keeps its conditions over a reload
-            if removed := self._source_metrics.dead_sources([expr])[0]:
+            if removed := self._source_metrics.removed_sources([expr]):
                 expr = self._parse_without(text, removed)
             self._without_removed[text] = expr
         return expr

@@ -41,14 +41,20 @@ class SourceMetrics:
         """It could not be read."""
         self._down.add(source)
 
-    def dead_sources(self, expressions: Collection[Expr]) -> tuple[set[str], set[str]]:
-        """Of those that hold what these read: the ones that are no longer configured, and the ones that are down."""
-        reading = {
+    def removed_sources(self, expressions: Collection[Expr]) -> set[str]:
+        """Of those that hold what these read: the ones that are no longer configured."""
+        return self._holding(expressions) - self._sources.keys()
+
+    def down_sources(self, expressions: Collection[Expr]) -> set[str]:
+        """Of those that hold what these read: the ones that could not be read the last time."""
+        return self._holding(expressions) & self._down & self._sources.keys()
+
+    def _holding(self, expressions: Collection[Expr]) -> set[str]:
+        return {
             source
             for source, known in self._known.items()
             if "" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads)
         }
-        return reading - self._sources.keys(), reading & self._down & self._sources.keys()
 
     def note(self, source: str, names: set[str]) -> bool:
         """What a source delivers now, `up` included; whether it is something else than the last time."""

@@ -115,8 +115,8 @@ Operator = Literal["above", "below", "at_least", "at_most", "outside", "equals",
 OPERATORS: tuple[Operator, ...] = ("above", "below", "at_least", "at_most", "outside", "equals", "expr")
 
 
-class Threshold(ConfigModel):
-    """When a KPI is bad, how patiently, and when it is well again."""
+class _Limits(ConfigModel):
+    """One limit, said by its operator."""
 
     above: RawLimit | None = None
     """Bad when the value is greater."""
@@ -130,6 +130,11 @@ class Threshold(ConfigModel):
     """`[a, b]`: bad when the value is smaller than `a` or greater than `b`."""
     equals: RawLimit | None = None
     """Bad when the value is exactly this."""
+
+
+class Threshold(_Limits):
+    """When a KPI is bad, how patiently, and when it is well again."""
+
     expr: str | None = None
     """A whole PromQL condition: bad for each label set that it returns."""
     for_: Annotated[Patience, BeforeValidator(parse_patience)] = Field(default=Patience(), alias="for")
@@ -212,21 +217,9 @@ def _parse_labels(value: object) -> object:
 StaticLabels = Annotated[dict[str, str], BeforeValidator(_parse_labels)]
 
 
-class ThresholdOverride(ConfigModel):
+class ThresholdOverride(_Limits):
     """What of a threshold is otherwise for one target."""
 
-    above: RawLimit | None = None
-    """Bad when the value is greater."""
-    below: RawLimit | None = None
-    """Bad when the value is smaller."""
-    at_least: RawLimit | None = None
-    """Bad when the value is this or greater."""
-    at_most: RawLimit | None = None
-    """Bad when the value is this or smaller."""
-    outside: FrozenList[RawLimit] | None = None
-    """`[a, b]`: bad when the value is smaller than `a` or greater than `b`."""
-    equals: RawLimit | None = None
-    """Bad when the value is exactly this."""
     for_: Annotated[Patience | None, BeforeValidator(parse_patience)] = Field(default=None, alias="for")
     """How long it must be bad."""
     clear: RawLimit | FrozenList[RawLimit] | None = None
