@@ -6,6 +6,7 @@ What the bot does follows from its files, as it would in life: `errors_outcome` 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -190,6 +191,17 @@ class RollbackHarness:
             (place / "config.py").write_text(CONFIG_PY)
             (place / "other.yaml").write_text("size: 5\n")
         self.journal.targets.get_state(name, self.now)
+        return place
+
+    def deploy_v2(self, before: str, after: str, name: str = "bot") -> Path:
+        """The target's folder as a repository in which v2, a tag too, has changed one line of the configuration."""
+        place = self.make_target(name)
+        git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "v1"]):
+            subprocess.run([*git, *arguments], cwd=place, check=True)
+        (place / "config.py").write_text(CONFIG_PY.replace(before, after))
+        for arguments in (["commit", "-q", "-a", "-m", "v2"], ["tag", "v2"]):
+            subprocess.run([*git, *arguments], cwd=place, check=True)
         return place
 
     def open_incident(self, name: str = "bot") -> int:

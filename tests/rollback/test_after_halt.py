@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.rollback.harness import (
-    CONFIG_PY,
     FIRST_LEVEL_STEP,
     NO_ENTRIES_STEP,
     VERIFY_OPTIONS,
@@ -221,13 +219,7 @@ def test_what_a_person_has_switched_on_behind_the_halt_stops_the_repair_before_i
 
 def test_a_revert_behind_the_halt_keeps_what_the_halt_has_switched_off(harness: RollbackHarness) -> None:
     """Its file comes back in one rename: trading is on at no moment."""
-    place = prepare(harness).make_target()
-    git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "v1"]):
-        subprocess.run([*git, *arguments], cwd=place, check=True)
-    (place / "config.py").write_text(CONFIG_PY.replace("MODEL = 2", "MODEL = 3"))
-    subprocess.run([*git, "commit", "-q", "-a", "-m", "v2"], cwd=place, check=True)
-    subprocess.run(["git", "tag", "v2"], cwd=place, check=True)
+    prepare(harness).deploy_v2("MODEL = 2", "MODEL = 3")
     harness.errors_outcome = lambda config: "bad" if config["MODEL"] == "3" else "ok"
     levels = [{"name": "version", "steps": [{"do": "git", "revert": "v2"}]}]
     harness.plans["ladder"] = make_repair(before=[], levels=levels)
@@ -244,13 +236,7 @@ def test_a_revert_behind_the_halt_keeps_what_the_halt_has_switched_off(harness: 
 def test_a_halt_that_edits_a_file_of_a_reverted_commit_is_not_taken_for_somebody_else(
     harness: RollbackHarness,
 ) -> None:
-    place = prepare(harness).make_target()
-    git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "v1"]):
-        subprocess.run([*git, *arguments], cwd=place, check=True)
-    (place / "config.py").write_text(CONFIG_PY.replace("FEATURE = True", "FEATURE = 7"))
-    subprocess.run([*git, "commit", "-q", "-a", "-m", "v2"], cwd=place, check=True)
-    subprocess.run(["git", "tag", "v2"], cwd=place, check=True)
+    prepare(harness).deploy_v2("FEATURE = True", "FEATURE = 7")
     levels = [
         {"name": "version", "steps": [{"do": "git", "revert": "v2"}]},
         {"name": "model", "steps": [flag_step(MODEL=1)]},

@@ -111,13 +111,7 @@ def test_wherever_it_dies_a_command_that_can_be_checked_runs_once(make_folder: C
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_revert_that_was_cut_off_is_made_once(harness: RollbackHarness, when: str) -> None:
-    place = harness.make_target()
-    git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "v1"]):
-        subprocess.run([*git, *arguments], cwd=place, check=True)
-    (place / "config.py").write_text(CONFIG_PY.replace("MODEL = 2", "MODEL = 3"))
-    subprocess.run([*git, "commit", "-q", "-a", "-m", "v2"], cwd=place, check=True)
-    subprocess.run(["git", "tag", "v2"], cwd=place, check=True)
+    place = harness.deploy_v2("MODEL = 2", "MODEL = 3")
     harness.errors_outcome = lambda config: "bad" if config["MODEL"] == "3" else "ok"
     harness.plans["ladder"] = make_repair(levels=[{"name": "version", "steps": [{"do": "git", "revert": "v2"}]}])
     run = harness.queue_run()
