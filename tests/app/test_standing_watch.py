@@ -54,7 +54,7 @@ def make_watch(
     harness: RollbackHarness, executor: Executor, clock: Callable[[], float] = time.monotonic, timeout: float = 10
 ) -> StandingWatch:
     targets = {"bot": Target(repo=str(harness.folder / "bot")), "calm": Target(repo="/srv/calm")}
-    return StandingWatch(harness.journal, executor, lambda: targets, clock=clock, timeout=timeout)
+    return StandingWatch(harness.journal, executor, lambda: targets, lambda: harness.now, clock=clock, timeout=timeout)
 
 
 def lines_of(watch: StandingWatch) -> list[str]:

@@ -93,7 +93,9 @@ class Daemon:
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
             self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
             self.telemetry = Telemetry(__version__)
-            self._standing = StandingWatch(self.journal, self._executor, lambda: self.config.targets, self._plan_now)
+            self._standing = StandingWatch(
+                self.journal, self._executor, lambda: self.config.targets, wall_clock, self._plan_now
+            )
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from watchdog.core.executor import Executor, call_deadline
+from watchdog.core.model import Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
@@ -45,6 +46,7 @@ class StandingWatch:
         journal: Journal,
         executor: Executor,
         targets: Callable[[], Mapping[str, Target]],
+        wall_clock: Callable[[], Millis],
         plan_of: Callable[[str, str], Halt | Repair | None] = lambda *_: None,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -55,6 +57,7 @@ class StandingWatch:
         self._journal = journal
         self._executor = executor
         self._targets = targets
+        self._wall_clock = wall_clock
         self._plan_of = plan_of
         self._clock = clock
         self._timeout = timeout
@@ -128,13 +131,12 @@ class StandingWatch:
         """A line for each way in which something is still so that plans have done in the incident."""
         try:
             mine = [one for one in self.changes(incident.target) if one.incident == incident.id]
-            target, now = self._targets().get(incident.target), time.time_ns() // 1_000_000
+            target, now = self._targets().get(incident.target), self._wall_clock()
             cure = find_cure(self._journal, self._plan_of, incident.target, target, now)
         except (JournalError, JournalUnavailableError):
             raise
-        except (
-            Exception
-        ) as bug:  # what another version noted of a step, say: the end of an incident is told all the same
+        except Exception as bug:
+            # What another version noted of a step, say: the end of an incident is told all the same.
             log.exception("%s: telling what stands", incident.target)
             return [f"what plans have left so cannot be told: internal error: {bug!r}"]
         return [f"still {line}" for line in describe_standing(mine, cure)]
