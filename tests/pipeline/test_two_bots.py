@@ -500,3 +500,24 @@ def test_what_grows_too_large_when_it_is_asked_for_a_target_is_refused(make_bots
 
     with pytest.raises(ConfigError, match="in each of its selectors, the expression has 80 regular expressions"):
         bots.configure(OWN, RULES.replace("host_load1}", f'"{many}"}}'))
+
+
+def test_people_hear_of_a_plan_as_it_is_for_the_bot_that_it_starts_on(tmp_path: Path) -> None:
+    bots = Bots(tmp_path)
+    bots.values = {"alpha": healthy(), "beta": healthy()}
+    varying = RULES.replace("file: config.py, set: {T: false}", "file: '${file}', set: {T: false}")
+    bots.configure(
+        {
+            "alpha": "sources: [alpha], vars: {file: alpha.py}",
+            "beta": "sources: [beta], vars: {file: beta.py}",
+        },
+        varying,
+    )
+    bots.round(5)
+
+    bots.values["beta"]["equity"] = 500.0
+    bots.round()
+
+    said = " ".join(str(row["lines"]) for row in bots.journal.query("SELECT lines FROM message"))
+    assert "beta.py" in said
+    assert "alpha.py" not in said

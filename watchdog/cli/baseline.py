@@ -186,7 +186,8 @@ def _format_deviation(loaded: Config, name: str, value: float | None, baseline: 
     """``, +3.2 pp`` on a share, ``, 1.3 ×`` elsewhere."""
     if value is None or baseline is None:
         return ""
-    unit = loaded.kpis[name.partition("@")[0]].unit
+    kpi, _, target = name.partition("@")
+    unit = (loaded.kpi(kpi, target) or loaded.kpis[kpi]).unit
     if unit in ("ratio", "percent"):
         points = (value - baseline) * (100 if unit == "ratio" else 1)
         return f", {points:+.1f} pp"

@@ -104,7 +104,7 @@ def _threshold_sentences(config: Config, rule: Rule, kpi: Kpi | None, check: Che
         if patience.duration
         else ", at once"
     )
-    plan = config.plans.get(check.plan or "")
+    plan = config.plan(check.plan, check.target)
     then = "people are told and nothing is started"
     if plan is not None:
         then = f"then the {kind_and_name(plan.kind, check.plan or '')} starts"

@@ -161,7 +161,7 @@ def mutable_rules(names: Iterable[str], config: Config, target: str) -> frozense
     return frozenset(
         name
         for name, crit in found.items()
-        if crit is None or crit.plan is None or config.plans[crit.plan].kind != "halt"
+        if crit is None or (plan := config.plan(crit.plan, target)) is None or plan.kind != "halt"
     )
 
 

@@ -25,7 +25,8 @@ def record_circumstances(
     now: Millis,
 ) -> list[str]:
     """Of a trip that starts a halt: what stands beside it, which is in the timeline from now on. Of others nothing."""
-    if check.plan is None or config.plans[check.plan].kind != "halt":
+    plan = config.plan(check.plan, check.target)
+    if plan is None or plan.kind != "halt":
         return []
     lines = describe_circumstances(config, machines, journal, check.target, now)
     for text in lines:
@@ -41,7 +42,7 @@ def describe_circumstances(
     checks = [
         check
         for check in config.checks
-        if check.target == target and check.plan is not None and config.plans[check.plan].kind == "repair"
+        if check.target == target and (plan := config.plan(check.plan, target)) is not None and plan.kind == "repair"
     ]
     pending = [(check, machine) for check in checks if (machine := _most_pending(check, machines)) is not None]
     lines = [_describe_pending(check, machine) for check, machine in pending]

@@ -34,7 +34,7 @@ from watchdog.pipeline.incident_news import (
 )
 from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
-from watchdog.plans.models import name_and_kind, serialize_plan
+from watchdog.plans.models import Halt, Repair, name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
@@ -165,6 +165,7 @@ class IncidentManager:
     ) -> Trip:
         rule = self._config.rule(check.rule, check.target)
         incident = self._journal.incidents.find_open(check.target)
+        plan = self._config.plan(check.plan, check.target)
         own = tuple(rule.labels.items())
         lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
         if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
@@ -184,7 +185,7 @@ class IncidentManager:
             tuple(lines),
             change.reason,
             check.plan,
-            "" if check.plan is None else self._config.plans[check.plan].kind,
+            "" if plan is None else plan.kind,
             None if incident is None else self._plan_at_work_for(check, incident.id),
         )
 
@@ -211,23 +212,23 @@ class IncidentManager:
         if incident is None:
             return set()
         wanted = [
-            (check, machine)
+            (check, machine, plan)
             for check, machine, verdict in judged
             if check.level == "crit"
-            and check.plan
+            and (plan := self._config.plan(check.plan, target)) is not None
             and machine.is_firing
             and (verdict.outcome == "bad" or (machine.lost and check.missing.then == "crit"))
         ]
-        wanted.sort(key=lambda pair: self._config.plans[pair[0].plan or ""].kind != "halt")
+        wanted.sort(key=lambda one: one[2].kind != "halt")
         affected = set()
-        for check, machine in wanted:
+        for check, machine, plan in wanted:
             assert check.plan is not None
             past = self._journal.runs.list_for_incident(incident.id)
-            level = next_level(past, check.plan, len(self._config.plans[check.plan].levels), machine)
+            level = next_level(past, check.plan, len(plan.levels), machine)
             if level is None:
                 continue
             verdict = self._ask_guard(
-                target, check.plan, incident.id, machine.seen > visibility.started_at or machine.lost, visibility, now
+                target, plan, incident.id, machine.seen > visibility.started_at or machine.lost, visibility, now
             )
             if isinstance(verdict, Allowed):
                 self._reported_refusals.pop((incident.id, check.plan), None)
@@ -261,7 +262,14 @@ class IncidentManager:
         at_work = self._journal.runs.list_unfinished(target)
         waits_for = at_work[0].plan if at_work else None
         place = self._config.targets[target]
-        return describe_decision(target, plan, self._config.plans[plan], level, place, waits_for, approved=approved)
+        return describe_decision(target, plan, self._plan_for(plan, target), level, place, waits_for, approved=approved)
+
+    def _plan_for(self, name: str, target: str) -> Halt | Repair:
+        """As it is for that target. Raises KeyError."""
+        plan = self._config.plan(name, target)
+        if plan is None:
+            raise KeyError(f"there is no plan {name} for {target}")
+        return plan
 
     def is_silenced(self, check: Check, now: Millis) -> bool:
         """Not told, still acted upon: the rule, or the rule for this target."""
@@ -280,7 +288,7 @@ class IncidentManager:
         )
 
     def _ask_guard(
-        self, target: str, plan: str, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
+        self, target: str, plan: Halt | Repair, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
     ) -> guard.Allowed | guard.Refused:
         known = gather_guard_inputs(
             self._journal,
@@ -292,7 +300,7 @@ class IncidentManager:
             blind_reason=visibility.blind_reason,
             has_fresh_data=has_fresh_data,
         )
-        return may_start_plan(self._config.plans[plan].kind, self._config.targets[target], known, now)
+        return may_start_plan(plan.kind, self._config.targets[target], known, now)
 
     def queue_run(
         self,
@@ -307,9 +315,7 @@ class IncidentManager:
         part: runs.RunPart = "ladder",
     ) -> int:
         """A plan run, with the plan's text and the target's place as they are now."""
-        known = self._config.plan(plan, target)
-        if known is None:
-            raise KeyError(f"there is no plan {plan} for {target}")
+        known = self._plan_for(plan, target)
         kind = known.kind if part == "ladder" else "repair"  # a halt goes ahead of the way back, too
         run = tx.runs.queue_run(
             incident=incident,
