@@ -157,7 +157,7 @@ def test_a_source_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_page_explains_every_key_and_every_series(kind: str, environment: Environment) -> None:
-    text = (ROOT / f"docs/sources/{kind}.md").read_text()
+    text = "".join((ROOT / f"docs/sources/{page}.md").read_text() for page in (kind, "README"))
     missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
     if kind in ("process", "host"):  # the names are theirs, not the bot's
         missing += [
@@ -348,7 +348,7 @@ def test_what_a_source_is_told_it_delivers_well_formed_with_a_state_from_which_a
     make, send = RECEIVING[kind]
     fields, deliveries, state = make(environment), Deliveries(), SourceState()
     for _ in range(2):  # the port, or whatever it is, is free again once it is closed
-        receiver = make_pushed(kind, fields).receive(state, deliveries, lambda: NOW)
+        receiver = make_pushed(kind, fields).receive("bot", state, deliveries, lambda: NOW)
         send(fields)
         samples, state = deliveries.wait()
         receiver.close()
@@ -364,7 +364,7 @@ def test_a_source_that_cannot_listen_says_so_with_a_cure_and_no_cause_behind_it(
     source = make_pushed(kind, NOT_LISTENING[kind](environment))
 
     with pytest.raises(SourceError, match=r".+ — .+") as caught:
-        source.receive({}, Deliveries(), lambda: NOW)
+        source.receive("bot", {}, Deliveries(), lambda: NOW)
 
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None

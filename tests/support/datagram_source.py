@@ -29,7 +29,7 @@ class DatagramSource(ConnectionModel):
     def identity(self) -> str:
         return str(self.port)
 
-    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> DatagramReceiver:
+    def receive(self, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> DatagramReceiver:
         return DatagramReceiver(self.port, state, deliver, clock)
 
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 def undocumented_fields(model_class: type[BaseModel]) -> list[str]:
     """Its keys without a docstring under them."""
-    text = inspect.getsource(model_class)
+    bases = [each for each in model_class.__mro__ if each.__module__.startswith("watchdog.")]
+    text = "\n".join(map(inspect.getsource, bases))
     return [
         name
         for name in model_class.model_fields

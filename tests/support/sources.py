@@ -86,7 +86,7 @@ class FakePush:
     on_open: Callable[[], object] = field(default=lambda: None, compare=False)
     on_close: Callable[[], object] = field(default=lambda: None, compare=False)
 
-    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> Receiver:
+    def receive(self, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> Receiver:
         self.on_open()
         assert clock() >= 0
         self.opened.append(FakeReceiver(state, deliver, self.on_close))

@@ -9,20 +9,21 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from watchdog.app.read_schedule import ReadSchedule
 from watchdog.core.errors import SourceError
 from watchdog.core.executor import call_deadline
 from watchdog.core.model import Millis, Sample
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.protocols import PulledSource, PushedSource, Receiver, Source, SourceCache, SourceState
 from watchdog.core.telemetry import Telemetry, log
+from watchdog.sources.relabel import Relabeling
 from watchdog.sources.series_limits import Cut, SeriesLimiter
 from watchdog.tsdb.write_buffer import NO_STATES, StateSnapshot
 
@@ -46,6 +47,9 @@ class SampleSink(Protocol):
 
     def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
         """Of the samples that come next not all are there; None: all are."""
+
+
+_Admit = Callable[[Iterable[Sample], Millis], tuple[list[Sample], Cut | None]]
 
 
 class _Delivery(NamedTuple):
@@ -91,6 +95,7 @@ class _RunningSource:
     name: str
     source: Source
     limiter: SeriesLimiter
+    relabeling: Relabeling
     cache: SourceCache = field(default_factory=dict)
     answered: bool = False
     error: str | None = None
@@ -108,6 +113,10 @@ class _RunningSource:
     @property
     def key(self) -> str:
         return f"source {self.name}"
+
+    def admit(self, samples: Iterable[Sample], now: Millis) -> tuple[list[Sample], Cut | None]:
+        """What is kept of them, as the entry wants them named; and what was left out. In the source's own thread."""
+        return self.limiter.admit(self.relabeling.apply(samples), now)
 
 
 class Sampler:
@@ -146,7 +155,8 @@ class Sampler:
                 self._end(running)
         for name, source in sources.items():
             if name not in self._running:
-                self._begin(_RunningSource(name, source, SeriesLimiter.of(source, self._retention_of)))
+                limiter = SeriesLimiter.of(source, self._retention_of)
+                self._begin(_RunningSource(name, source, limiter, Relabeling.of(source)), len(sources))
             else:
                 self._running[name].limiter.recount()  # other windows may look back at its samples now
 
@@ -175,7 +185,7 @@ class Sampler:
             task.cancel()
         self._offload.close()
 
-    def _begin(self, running: _RunningSource) -> None:
+    def _begin(self, running: _RunningSource, sources: int) -> None:
         self._running[running.name] = running
         if isinstance(running.source, PushedSource):
             receiving = self._receive(running, running.source, self._closing.get(running.name))
@@ -183,13 +193,11 @@ class Sampler:
             return
         self._scheduler.add_job(
             self._sample,
-            "interval",
-            seconds=running.source.every / 1_000,
+            ReadSchedule(running.name, running.source.every, sources),
             args=[running],
             id=running.key,
             replace_existing=True,
             max_instances=1,
-            next_run_time=datetime.now(UTC),
         )
 
     def _end(self, running: _RunningSource) -> None:
@@ -241,9 +249,8 @@ class Sampler:
         call_deadline.set(started + deadline)
         result, error_text = None, ""
         try:
-            result = await self._offload(
-                running.key, deadline, _read, source, running.limiter, self._state_of(running), running.cache, now
-            )
+            state = self._state_of(running)
+            result = await self._offload(running.key, deadline, _read, source, running.admit, state, running.cache, now)
         except SourceError as error:
             error_text = str(error)
         except DeadlineExceededError:
@@ -291,10 +298,10 @@ class Sampler:
 
         def deliver(samples: Sequence[Sample], state: SourceState) -> None:
             text = _to_json(state)
-            running.deliveries.put(_Delivery(*running.limiter.admit(samples, self._clock()), text), loop)
+            running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text), loop)
 
         def open_it(state: str) -> None:
-            running.receiver = source.receive(json.loads(state), deliver, self._clock)
+            running.receiver = source.receive(running.name, json.loads(state), deliver, self._clock)
 
         running.heard_at = time.monotonic()
         error_text = None
@@ -364,10 +371,10 @@ class Sampler:
             return
 
 
-def _read(source: PulledSource, limiter: SeriesLimiter, state: str, cache: SourceCache, now: Millis) -> _Delivery:
+def _read(source: PulledSource, admit: _Admit, state: str, cache: SourceCache, now: Millis) -> _Delivery:
     """In a thread. A read that fails leaves nothing behind but its cache."""
     after: SourceState = json.loads(state)
-    samples, cut = limiter.admit(source.read(after, cache, now), now)
+    samples, cut = admit(source.read(after, cache, now), now)
     return _Delivery(samples, cut, _to_json(after))
 
 

@@ -15,6 +15,7 @@ from watchdog.core.protocols import PulledSource, Source, SourceCache, SourceSta
 from watchdog.documents.problems import Problem, shorten, suggest
 from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_series, parse
 from watchdog.promql.parse.nodes import VectorSelector
+from watchdog.sources.relabel import Relabeling
 
 
 class ProbeResult(NamedTuple):
@@ -37,7 +38,8 @@ def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pa
 
     def read(name: str) -> set[tuple[str, Labels]] | str:
         try:
-            return {(each.name, each.labels) for each in pulled[name].read(states[name], caches[name], clock())}
+            found = pulled[name].read(states[name], caches[name], clock())
+            return {(each.name, each.labels) for each in Relabeling.of(pulled[name]).apply(found)}
         except SourceError as error:
             return str(error)
 

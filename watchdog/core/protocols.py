@@ -79,11 +79,36 @@ dropped."""
 class PushedSource(Source, Protocol):
     """One that is told: a push, a heartbeat, StatsD. It is up from a delivery on, until `deadline` goes by without one."""
 
-    def receive(self, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> Receiver:
+    def receive(self, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> Receiver:
         """Begins to listen, and comes back. Runs in a thread; raises SourceError only, and is tried again then.
 
-        `state`: what was delivered last, or empty. `clock`: the time of the samples.
+        `name`: what the source is called in the configuration, for what is addressed by it. `state`: what was delivered
+        last, or empty. `clock`: the time of the samples.
         """
+        ...
+
+
+class Match(NamedTuple):
+    """What one expression of a source's entry found in what was read; for people who write such an entry."""
+
+    key: str
+    """Where in the entry it stands: ``values.equity``."""
+    expression: str
+    found: tuple[str, ...]
+    """A few of the things that it matched, newest first, as they stand there. Empty: nothing."""
+    nearest: tuple[str, ...] = ()
+    """Where it matched nothing: what comes nearest to it (names, lines)."""
+    why: str = ""
+    """Where it matched and says nothing all the same: ``no number``."""
+
+
+@runtime_checkable
+class ExplainedSource(Source, Protocol):
+    """One whose entry holds expressions."""
+
+    def explain(self, now: Millis) -> Sequence[Match]:
+        """Looks once, beside all reads and without their state: what each expression matches at the moment. In a thread;
+        raises SourceError only."""
         ...
 
 

@@ -11,13 +11,12 @@ from typing import NamedTuple
 import psutil
 
 from watchdog.core.errors import ActionError, SourceError
-from watchdog.core.executor import owner_executor
 from watchdog.core.model import Millis
 from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
-from watchdog.core.target import Target
 from watchdog.host import pid_file
-from watchdog.host.account import account_by_name, own_account
+from watchdog.host.account import account_by_name
+from watchdog.host.owned_path import call_owner
 from watchdog.host.systemctl import SystemctlError, unit_status
 from watchdog.host.trust import user_name
 
@@ -84,16 +83,11 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
 
 def _read_pid_file(path: Path, user: str | None) -> pid_file.PidFile | None:
     """By the owner of its folder, unless that is us, or root: in nobody else's folder is a name looked up. Raises ActionError."""
-    if user is None:
-        try:
-            if path.parent.stat().st_uid in (0, os.geteuid()):
-                return pid_file.find_file(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except PermissionError:
-            raise ActionError(f"{path} cannot be seen by {own_account().name}") from None
-    whose = Target(repo=str(path.parent)) if user is None or user.isdecimal() else Target(run_as=user)
-    return owner_executor.get().call(whose, pid_file.find_file, path)
+    try:
+        found: pid_file.PidFile | None = call_owner(path.parent, user, pid_file.find_file, path)
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _uid_of(user: str) -> int:

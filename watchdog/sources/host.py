@@ -6,12 +6,13 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
-from watchdog.core.model import ConnectionModel, FrozenList, Labels, Millis, Sample
+from watchdog.core.model import FrozenList, Labels, Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.source_model import SourceModel
 
 
-class HostSource(ConnectionModel):
+class HostSource(SourceModel):
     """Processor, memory, load and disks of this machine."""
 
     reads_needed: ClassVar[int] = 2

@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from watchdog.core.model import ConnectionModel, FilePath, Millis, Regex, Sample
+from watchdog.core.model import FilePath, Millis, Regex, Sample
 from watchdog.core.pattern import search_pattern
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.source_model import SourceModel
 
 
-class ProcessSource(ConnectionModel):
+class ProcessSource(SourceModel):
     """Life, memory, processor time and restarts of one process."""
 
     reads_needed: ClassVar[int] = 2

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.core.errors import SourceError
-from watchdog.core.model import ConnectionModel, Millis, Sample, Secret, SecretFile
+from watchdog.core.model import Millis, Sample, Secret, SecretFile
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
@@ -16,12 +16,12 @@ from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
-from watchdog.sources.series_limits import DEFAULT_MAX_MEMORY, DEFAULT_MAX_SERIES, MemorySize
+from watchdog.sources.source_model import SourceModel
 
 ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
 
 
-class ScrapeSource(ConnectionModel):
+class ScrapeSource(SourceModel):
     """A metrics page in the Prometheus text format, the kind every client library writes."""
 
     reads_needed: ClassVar[int] = 1
@@ -35,10 +35,6 @@ class ScrapeSource(ConnectionModel):
     """Most time one read may take in all, the page's parsing included. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
-    max_series: int = Field(DEFAULT_MAX_SERIES, ge=1, le=1_000_000)
-    """Most series that are kept of the page; those that are gone count for an hour. Known ones stay, new ones are left out."""
-    max_memory: MemorySize = DEFAULT_MAX_MEMORY
-    """Most memory for the page's series and for the samples that expressions look back at. `128MiB` when not said."""
     headers: dict[str, Secret] = Field(default_factory=dict)
     """More request headers."""
     token_file: SecretFile | None = None

@@ -135,11 +135,15 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
     ),
 }
 """Module → what commands ask, and the daemon never: it does not carry these about."""
+SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {}
+"""Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 
 
 def find_function(name: str) -> Function:
     """The function of that full name. Raises KeyError for one that is in no table."""
     module, _, own_name = name.rpartition(".")
+    if own_name in SOURCE_FUNCTIONS.get(module, ()):
+        return Function(getattr(importlib.import_module(module), own_name), SOURCE_FUNCTIONS[module][own_name])
     if own_name in COMMAND_FUNCTIONS.get(module, ()):
         return Function(getattr(importlib.import_module(module), own_name))
     return FUNCTIONS[name]
