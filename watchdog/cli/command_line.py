@@ -22,6 +22,7 @@ from watchdog.documents.problems import ConfigError
 COMMANDS = {
     "run": "run",
     "check": "check",
+    "sources": "sources",
     "schema": "schema",
     "polkit": "polkit",
     "status": "status",

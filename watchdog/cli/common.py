@@ -161,3 +161,14 @@ def run_as_json(journal: Journal, run: runs.PlanRun) -> dict[str, Any]:
             for step in journal.runs.list_steps(run.id)
         ],
     }
+
+
+def format_series(labels: dict[str, str]) -> str:
+    """Labels as PromQL writes a series."""
+    pairs = ", ".join(f'{label}="{_quoted(text)}"' for label, text in labels.items() if label != "__name__")
+    metric = labels.get("__name__", "")
+    return f"{metric}{{{pairs}}}" if pairs or not metric else metric
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

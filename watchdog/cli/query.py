@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
-from watchdog.cli.common import load_or_salvage, open_journal
+from watchdog.cli.common import format_series, load_or_salvage, open_journal
 from watchdog.cli.daemon_api import ask_daemon, daemon_address
 from watchdog.cli.output import print_json, print_line, print_table
 from watchdog.cli.status import find_status
@@ -140,17 +140,6 @@ def _format_number(v: float | str | None) -> str:
 def format_time_ms(t: Millis) -> str:
     """Local time with its milliseconds."""
     return datetime.fromtimestamp(t / 1_000).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
-
-
-def format_series(labels: dict[str, str]) -> str:
-    """Labels as PromQL writes a series."""
-    pairs = ", ".join(f'{label}="{_quoted(text)}"' for label, text in labels.items() if label != "__name__")
-    metric = labels.get("__name__", "")
-    return f"{metric}{{{pairs}}}" if pairs or not metric else metric
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _draw_plot(result: dict[str, Any], path: Path) -> None:
