@@ -20,6 +20,7 @@ from watchdog.core.log_format import LineFormatter
 from watchdog.documents.problems import ConfigError
 
 COMMANDS = {
+    "init": "init",
     "run": "run",
     "check": "check",
     "sources": "sources",

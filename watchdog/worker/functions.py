@@ -129,6 +129,8 @@ FUNCTIONS: Mapping[str, Function] = {
     )
 }
 COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
+    "watchdog.offline.init.files": frozenset({"list_folder", "read_ends"}),
+    "watchdog.offline.init.sql_drafts": frozenset({"read_tables"}),
     "watchdog.offline.drill.rehearse": frozenset({"make_folder", "rehearse_rows", "remove_folder"}),
     "watchdog.offline.snapshot_target": frozenset(
         {"diff_to", "find_flag_files", "read_repository", "reset_edited_files", "resolve_files", "set_tag"}

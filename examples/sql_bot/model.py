@@ -1,0 +1,4 @@
+"""What a deployment replaces."""
+
+VERSION = "v1"
+WIN_RATE = 0.7
