@@ -55,7 +55,7 @@ def init(options: argparse.Namespace) -> int:
     with open_executor() as executor:
         token = owner_executor.set(executor)
         try:
-            found = discover(options.what or ["."])
+            found = discover(options.what or ["."], time.time())
             if not found.sources:
                 seen = f": {'; '.join(found.notes)}" if found.notes else ""
                 raise WatchdogError(

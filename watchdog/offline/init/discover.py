@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,16 @@ _STATE_FILE = re.compile(r"(.*[_-])?(state|status|stats|account|portfolio|balanc
 _FRESH_SECONDS = 600
 """A JSON file that was written so lately is no settings file."""
 _MAX_FILES_READ = 40
-_RUN_OF_DIGITS = re.compile(r"[0-9]+([-_.]?[0-9]+)*")
+_RUN_OF_DIGITS = re.compile(r"[0-9](?:[-_.0-9]*[0-9])?")
 _SQLITE_HEAD = "SQLite format 3\0"
 
 
 class Discovery:
     """All that was found, in the order in which it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        """`now`: seconds since the epoch."""
+        self.now = now
         self.sources: list[SourceDraft] = []
         self.target = TargetDraft()
         self.notes: list[str] = []
@@ -49,9 +50,9 @@ class Discovery:
         return self.sources[-1]
 
 
-def discover(arguments: Sequence[str]) -> Discovery:
-    """Raises WatchdogError for what is nothing of the kind, or cannot be looked at."""
-    found = Discovery()
+def discover(arguments: Sequence[str], now: float) -> Discovery:
+    """`now`: seconds since the epoch. Raises WatchdogError for what is nothing of the kind, or cannot be looked at."""
+    found = Discovery(now)
     for argument in arguments:
         if argument.startswith(("http://", "https://")):
             _discover_url(found, argument)
@@ -73,7 +74,7 @@ def discover(arguments: Sequence[str]) -> Discovery:
 def _discover_path(found: Discovery, path: Path) -> None:
     try:
         if not path.is_dir():
-            listed = [FoundFile(str(path), 1, time.time())]
+            listed = [FoundFile(str(path), 1, found.now)]
             ends = _ask(path, read_ends, path)
             if not _discover_file(found, listed[0], ends):
                 found.notes.append(f"{path}: it is neither JSON, nor a log, nor a database that is known here")
@@ -158,7 +159,7 @@ def _discover_json(found: Discovery, file: FoundFile, ends: FileEnds) -> bool:
     drafted = draft_document(document) if isinstance(document, dict) else {}
     if not drafted.get("values"):
         return False
-    if not _STATE_FILE.fullmatch(path.name) and time.time() - file.modified > _FRESH_SECONDS:
+    if not _STATE_FILE.fullmatch(path.name) and found.now - file.modified > _FRESH_SECONDS:
         found.notes.append(f"{path}: it has numbers, and has not changed for ten minutes: taken for settings")
         return False
     entry = {"type": "json_file", "path": str(path), "every": "1s", **drafted}
