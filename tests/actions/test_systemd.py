@@ -380,7 +380,7 @@ def test_a_mask_that_systemd_refuses_is_told_and_the_unit_is_stopped(
 ) -> None:
     real = systemctl.run_systemctl
 
-    def refusing(verb: str, *rest: str, **options: float) -> child_process.CommandResult:
+    def refusing(verb: str, *rest: str, **options: Any) -> child_process.CommandResult:
         if verb == "mask":
             return child_process.CommandResult(1, "", "Failed to mask unit: Access denied", b"", False)
         return real(verb, *rest, **options)

@@ -87,6 +87,22 @@ def _hung_systemctl(environment: Environment) -> dict[str, Any]:
     return {"unit": "bot.service"}
 
 
+def _systemctl_that_says(environment: Environment, body: str) -> dict[str, Any]:
+    environment.systemctl(body)
+    return {"units": ["bot.service", "bot.timer"]}
+
+
+def _answering_systemctl(environment: Environment) -> dict[str, Any]:
+    return _systemctl_that_says(environment, f"cat {Path(__file__).with_name('systemctl_show.txt')}")
+
+
+def _unknowing_systemctl(environment: Environment) -> dict[str, Any]:
+    unknown = "Id={0}\\nNames={0}\\nLoadState=not-found\\nActiveState=inactive\\n"
+    return _systemctl_that_says(
+        environment, f"printf '{unknown.format('bot.service')}\\n{unknown.format('bot.timer')}'"
+    )
+
+
 def _without_proc(environment: Environment) -> dict[str, Any]:
     environment.monkeypatch.setattr("psutil.PROCFS_PATH", str(environment.folder))
     return {}
@@ -99,16 +115,19 @@ WORKING: dict[str, Make] = {
     },
     "process": _own_pid_file,
     "host": _two_disks,
+    "systemd": _answering_systemctl,
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
     "process": lambda world: {"pid_file": str(world.folder)},
     "host": _without_proc,
+    "systemd": _unknowing_systemctl,
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
     "process": _hung_systemctl,
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
+    "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
 }
 
 
@@ -159,7 +178,7 @@ def test_a_source_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None
 def test_the_page_explains_every_key_and_every_series(kind: str, environment: Environment) -> None:
     text = "".join((ROOT / f"docs/sources/{page}.md").read_text() for page in (kind, "README"))
     missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
-    if kind in ("process", "host"):  # the names are theirs, not the bot's
+    if kind in ("process", "host", "systemd"):  # the names are theirs, not the bot's
         missing += [
             each.name
             for each in make_source(kind, WORKING[kind](environment)).read({}, {}, NOW)

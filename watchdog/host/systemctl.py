@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,25 +84,13 @@ class SystemctlError(ActionError):
 
     def __init__(self, problem: str, cure: str = "") -> None:
         super().__init__(f"{problem} — {cure}" if cure else problem)
-        self.problem = problem
+        self.problem, self.cure = problem, cure
 
 
 def unit_status(unit: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> UnitStatus:
     """Asks systemd; blocks. Of a unit that it does not know, `load` is ``not-found``. Raises SystemctlError."""
-    try:
-        ran = run_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", unit, timeout_ms=timeout_ms)
-    except ActionError as error:
-        if error.may_have_happened:
-            raise SystemctlError(
-                f"systemctl gave no answer within {timeout_ms / 1_000:g} s (is systemd busy?)"
-            ) from None
-        if shutil.which("systemctl") is None:
-            raise SystemctlError("systemctl is not on this machine", _NO_SYSTEMD) from None
-        raise SystemctlError(str(error)) from None
-    if ran.exit_code != 0:
-        raise SystemctlError(f"systemctl show {unit} ended with {ran.exit_code}: {_last_words(ran)}", _cure(ran))
-    said = dict.fromkeys(_PROPERTIES, "")
-    said |= {name: value for name, _, value in (line.partition("=") for line in ran.stdout.splitlines())}
+    blocks = show_units([unit], _PROPERTIES, timeout_ms=timeout_ms)
+    said = dict.fromkeys(_PROPERTIES, "") | (blocks[0] if blocks else {})
     if not all(said[name].isdecimal() for name in ("NRestarts", "MainPID") if said[name]):
         raise SystemctlError(
             f"systemctl show {unit} answered what no systemd answers (is another program first in PATH?)"
@@ -120,15 +108,56 @@ def unit_status(unit: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> UnitStatus:
     )
 
 
+def show_units(
+    units: Sequence[str],
+    properties: Sequence[str],
+    options: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_ms: float = QUERY_TIMEOUT_MS,
+    output_limit: int = 64 * 1024,
+) -> list[dict[str, str]]:
+    """Those properties of each unit, in one question; what a unit has not is missing. First the units that are named, in
+    their order, then those that patterns find. `options`: whose manager is asked. Raises SystemctlError."""
+    try:
+        ran = run_systemctl(
+            *("show", *options, f"--property={','.join(properties)}", "--", *units),
+            env=env,
+            timeout_ms=timeout_ms,
+            output_limit=output_limit,
+        )
+    except ActionError as error:
+        if error.may_have_happened:
+            raise SystemctlError(
+                f"systemctl gave no answer within {timeout_ms / 1_000:g} s (is systemd busy?)"
+            ) from None
+        if shutil.which("systemctl") is None:
+            raise SystemctlError("systemctl is not on this machine", _NO_SYSTEMD) from None
+        raise SystemctlError(str(error)) from None
+    if ran.exit_code != 0:
+        asked = " ".join(units[:3]) + (" …" if len(units) > 3 else "")
+        raise SystemctlError(f"systemctl show {asked} ended with {ran.exit_code}: {_last_words(ran)}", _cure(ran))
+    if ran.truncated:
+        raise SystemctlError(f"systemctl says more than {output_limit} bytes of these units", "name fewer")
+    blocks = (block.split("\n") for block in ran.stdout.strip("\n").split("\n\n") if block)
+    return [{name: value for name, _, value in (line.partition("=") for line in block)} for block in blocks]
+
+
 ask_root: Callable[[str, str, float], child_process.CommandResult] | None = None
 """(verb, unit, timeout in ms) → what systemctl said to root: for a process that was root once. None: we ask ourselves."""
 
 
-def run_systemctl(verb: str, *rest: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> child_process.CommandResult:
+def run_systemctl(
+    verb: str,
+    *rest: str,
+    env: Mapping[str, str] | None = None,
+    timeout_ms: float = QUERY_TIMEOUT_MS,
+    output_limit: int = 64 * 1024,
+) -> child_process.CommandResult:
     if ask_root is not None and verb != "show":
         return ask_root(verb, rest[-1], timeout_ms)
     argv = ["systemctl", "--no-ask-password", "--no-pager", verb, *rest]
-    return child_process.run(argv, env=_ENV, timeout_ms=timeout_ms)
+    return child_process.run(argv, env={**_ENV, **(env or {})}, timeout_ms=timeout_ms, output_limit=output_limit)
 
 
 def resolve_unit(unit: str) -> str:
@@ -142,6 +171,11 @@ def resolve_unit(unit: str) -> str:
             if line.startswith("Id=") and line != "Id=":
                 return line.removeprefix("Id=")
     return full_unit_name(unit)
+
+
+def is_pattern(unit: str) -> bool:
+    """Whether systemctl takes it for one: it finds the units that are loaded, and of what it does not find it says nothing."""
+    return any(character in unit for character in "*?[")
 
 
 def full_unit_name(unit: str) -> str:

@@ -9,7 +9,8 @@ from pydantic import Field
 from watchdog.sources.host import HostSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.scrape import ScrapeSource
+from watchdog.sources.systemd import SystemdSource
 
-AnySource = Annotated[ScrapeSource | ProcessSource | HostSource, Field(discriminator="type")]
+AnySource = Annotated[ScrapeSource | ProcessSource | HostSource | SystemdSource, Field(discriminator="type")]
 
-__all__ = ["AnySource", "HostSource", "ProcessSource", "ScrapeSource"]
+__all__ = ["AnySource", "HostSource", "ProcessSource", "ScrapeSource", "SystemdSource"]

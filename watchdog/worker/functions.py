@@ -137,7 +137,9 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
     ),
 }
 """Module → what commands ask, and the daemon never: it does not carry these about."""
-SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {}
+SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {
+    "watchdog.host.unit_report": {"read_user_units": None},  # it asks a manager over its socket, and starts systemctl
+}
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 
 
