@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from tests.sources.conftest import MakeSystemctl, StartProcess
 from watchdog.core.errors import SourceError
 from watchdog.core.protocols import SourceCache, SourceState
-from watchdog.host import procfs
+from watchdog.host import cgroup, procfs
 from watchdog.sources import ProcessSource
 
 NOW = 1_700_000_000_000
@@ -51,6 +51,12 @@ def wait_until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < until, "did not come about"
         time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def no_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be limited."""
+    monkeypatch.setattr(cgroup, "MOUNTS", tmp_path / "no mounts")
 
 
 @pytest.fixture
@@ -235,6 +241,25 @@ def test_workers_that_outlive_the_bot_for_a_moment_are_not_taken_for_it(
     proc.show(bot.pid, dying=True)
 
     assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
+
+
+def test_memory_is_told_as_a_share_of_what_the_process_may_use(
+    start_process: StartProcess, pid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = start_process("sleep", "100")
+    FakeProc(tmp_path / "proc", monkeypatch).show(bot.pid)
+    (tmp_path / "proc" / str(bot.pid) / "cgroup").write_text("0::/bot\n")
+    (tmp_path / "groups" / "bot").mkdir(parents=True)
+    for name, text in {"max": "1000", "current": "250", "stat": "inactive_file 0", "events": "oom_kill 1"}.items():
+        (tmp_path / "groups" / "bot" / f"memory.{name}").write_text(f"{text}\n")
+    (tmp_path / "no mounts").write_text(f"31 20 0:26 / {tmp_path}/groups rw - cgroup2 cgroup2 rw\n")
+    pid_file.write_text(str(bot.pid))
+
+    found = read(make_source(pid_file=str(pid_file)))
+
+    assert found["process_memory_limit_bytes"] == 1000
+    assert found["process_memory_limit_ratio"] == 0.25
+    assert found["process_oom_kills_total"] == 1
 
 
 def test_a_process_younger_than_its_pid_file_is_a_stranger(start_process: StartProcess, pid_file: Path) -> None:

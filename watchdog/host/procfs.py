@@ -16,6 +16,7 @@ from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.host import pid_file
 from watchdog.host.account import account_by_name
+from watchdog.host.cgroup import process_limits
 from watchdog.host.owned_path import call_owner
 from watchdog.host.systemctl import SystemctlError, unit_status
 from watchdog.host.trust import user_name
@@ -204,6 +205,7 @@ def _read_metrics(
         started, times, threads = process.create_time(), process.cpu_times(), process.num_threads()
         with suppress(psutil.AccessDenied):  # another user's process: absent rather than wrong
             values["process_open_fds"] = float(process.num_fds())
+        values |= process_limits(process.pid, Path(psutil.PROCFS_PATH))
         memory = process.memory_info()  # last: what still has memory here was whole while all else was read
         if _ended(process.status(), memory.vms):
             return None
