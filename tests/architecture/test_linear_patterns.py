@@ -25,6 +25,7 @@ from watchdog.prometheus_rules.helpers import TemplateError
 from watchdog.prometheus_rules.hysteresis import closing_bracket
 from watchdog.prometheus_rules.template import Template
 from watchdog.rules.summary import unknown_placeholders
+from watchdog.sources import openmetrics
 from watchdog.sources.exposition import parse_samples
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,9 @@ def _ignoring(act: Callable[[str], object]) -> Callable[[str], object]:
 
 READERS: dict[str, Callable[[str], object]] = {
     "a page": lambda text: parse_samples(f"{text}\n".encode(), 0),
+    "a page in OpenMetrics": lambda text: openmetrics.parse_samples(
+        f"{text}\n# EOF\n".encode(), 0, {}, openmetrics.OpenMetricsCache()
+    ),
     "a history": lambda text: parse_openmetrics("x", [text], PageBuilder("history")),
     "a series": text_format.parse_series,
     "an env file": lambda text: get_values(text.encode(), "x.env", ["y"]),

@@ -10,7 +10,18 @@ from pathlib import Path
 from tests.actions.test_values import EDITS
 from tests.config.conftest import BASE_RULES, MAIN_YAML
 
-__all__ = ["FLAG_FILES", "MAIN_YAML", "answers", "exposition", "flags", "found", "promql", "requests", "rules"]
+__all__ = [
+    "FLAG_FILES",
+    "MAIN_YAML",
+    "answers",
+    "exposition",
+    "flags",
+    "found",
+    "openmetrics",
+    "promql",
+    "requests",
+    "rules",
+]
 
 ROOT = Path(__file__).parents[2]
 FLAG_FILES = ("c.py", "c.yaml", "c.json", "c.toml", "c.ini", ".env")
@@ -19,11 +30,22 @@ _PAGE = (
     b'trades_total{side="buy",exchange="a\\"b\\\\c\\nd"} 1 1700000000000\n\n'
     b'trades_total{ side = "sell", } +Inf\nequity -1.5e3\n  up{} NaN\r\n'
 )
+_OPENMETRICS = (
+    b"# HELP trades Trades.\n# TYPE trades counter\n"
+    b'trades_total{side="buy",exchange="a\\"b\\\\c\\nd"} 1 1700000000.5 # {trace="x"} 1 1700000000\n'
+    b'trades_created{side="buy",exchange="a\\"b\\\\c\\nd"} 1699990000.25\n# TYPE wait histogram\n'
+    b'wait_bucket{le="+Inf"} 2 # {} NaN\nwait_count 2\nwait_sum 1e-3\nwait_created 1\n# UNIT up seconds\nup 1\n# EOF\n'
+)
 
 
 def exposition() -> Iterator[bytes]:
     yield _PAGE
     yield from (line + b"\n" for line in _PAGE.splitlines() if line)
+
+
+def openmetrics() -> Iterator[bytes]:
+    yield _OPENMETRICS
+    yield from (line + b"\n# EOF\n" for line in _OPENMETRICS.splitlines())
 
 
 def promql() -> Iterator[bytes]:

@@ -31,6 +31,7 @@ from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.offline.history.query import QueryTimes, run_query
 from watchdog.promql import PromqlError, evaluate, metric_names, parse, required_lookback
+from watchdog.sources import openmetrics
 from watchdog.sources.exposition import PageCache, parse_samples
 from watchdog.tsdb.page import PageList, SeriesPage
 from watchdog.web.pages import build_routes
@@ -54,6 +55,18 @@ def read_exposition(data: bytes) -> None:
     for kept in (None, cache, cache):
         try:
             results.append(repr(parse_samples(data, NOW, kept)))
+        except SourceError as error:
+            results.append(str(error))
+    assert len(set(results)) == 1
+
+
+def read_openmetrics(data: bytes) -> None:
+    """The same in the other format."""
+    cache, state = openmetrics.OpenMetricsCache(), dict[str, object]()
+    results = []
+    for kept in (openmetrics.OpenMetricsCache(), cache, cache):
+        try:
+            results.append(repr(openmetrics.parse_samples(data, NOW, state, kept)))
         except SourceError as error:
             results.append(str(error))
     assert len(set(results)) == 1
@@ -211,6 +224,7 @@ def read_answers(data: bytes) -> None:
 
 TARGETS = {
     "exposition": Target(read_exposition, seeds.exposition),
+    "openmetrics": Target(read_openmetrics, seeds.openmetrics),
     "promql": Target(read_promql, seeds.promql),
     "rules": Target(read_rules, seeds.rules),
     "flags": Target(edit_flags, seeds.flags),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
+from prometheus_client.exposition import choose_encoder
 from pydantic import SecretStr, ValidationError
 
 from tests.support.raw_http_server import (
@@ -17,7 +19,7 @@ from tests.support.raw_http_server import (
 )
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Sample
-from watchdog.core.protocols import SourceCache
+from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.sources import ScrapeSource
 
 NOW = 1_700_000_000_000
@@ -82,10 +84,7 @@ def test_a_server_that_is_down_is_told_with_the_cure() -> None:
         (respond_with(os.urandom(2**20) + b"\n"), "not UTF-8"),
         (respond_with("<html>\n</html>\n", headers={"Content-Type": "text/html"}), "is this the metrics page?"),
         (respond_with("{}\n", headers={"Content-Type": "application/json"}), "serves application/json"),
-        (
-            respond_with("a 1 1700000000\n# EOF\n", headers={"Content-Type": "application/openmetrics-text"}),
-            "openmetrics",
-        ),
+        (respond_with("a 1\n", headers={"Content-Type": "application/openmetrics-text"}), "does not end with # EOF"),
         (respond_with(""), "the page is empty"),
     ],
 )
@@ -93,6 +92,62 @@ def test_what_is_no_whole_metrics_page_yields_nothing_but_the_reason(
     behave: Behaviour, said: str, start_server: StartServer
 ) -> None:
     assert said in read_error(behave, start_server)
+
+
+OPENMETRICS = {"Content-Type": "application/openmetrics-text; version=1.0.0; charset=utf-8"}
+
+
+def test_openmetrics_is_known_by_its_content_type_and_counts_its_times_in_seconds(start_server: StartServer) -> None:
+    server = start_server(respond_with("a 1 1699999999.5\n# EOF\n", headers=OPENMETRICS))
+
+    assert make_source(server).read({}, {}, NOW) == [Sample("a", (), NOW - 500, 1.0)]
+
+
+def test_a_server_may_change_from_one_format_to_the_other(start_server: StartServer) -> None:
+    server, cache = start_server(respond_with("a 1\n")), SourceCache()
+    for behave in (respond_with("a 1\n# EOF\n", headers=OPENMETRICS), respond_with("a 1\n")) * 2:
+        server.behaviour = behave
+        assert make_source(server).read({}, cache, NOW) == [Sample("a", (), NOW, 1.0)]
+
+
+def test_openmetrics_is_asked_for_when_it_is_wanted_and_not_even_named_otherwise(start_server: StartServer) -> None:
+    server = start_server(respond_with("equity 5\n"))
+    make_source(server).read({}, {}, NOW)
+    make_source(server, openmetrics=True).read({}, {}, NOW)
+
+    accepted = [re.search("Accept: (.*)\r", request) for request in server.requests]
+    plain, wanted = (match[1] if match is not None else "" for match in accepted)
+    assert "openmetrics" not in plain
+    assert plain.startswith("text/plain;version=0.0.4;q=1,")
+    assert wanted.startswith("application/openmetrics-text;version=1.0.0;q=1,text/plain")
+
+
+@pytest.mark.parametrize(("wanted", "content_type"), [(False, "text/plain"), (True, "application/openmetrics-text")])
+def test_the_client_library_sends_what_is_asked_for(wanted: bool, content_type: str, start_server: StartServer) -> None:
+    server = start_server(respond_with("equity 5\n"))
+    make_source(server, openmetrics=wanted).read({}, {}, NOW)
+    accepted = re.search("Accept: (.*)\r", server.requests[0])
+    assert accepted is not None
+
+    assert choose_encoder(accepted[1])[1].partition(";")[0] == content_type
+
+
+def test_a_read_of_openmetrics_that_fails_leaves_the_state_as_it_was(start_server: StartServer) -> None:
+    page = "# TYPE a counter\na_total 1\na_created 1699999000\n"
+    server, cache, state = (
+        start_server(respond_with(page + "# EOF\n", headers=OPENMETRICS)),
+        SourceCache(),
+        SourceState(),
+    )
+    source = make_source(server)
+    source.read(state, cache, NOW)
+    assert state == {"created": 1_699_999_000_000}
+    server.behaviour = respond_with(page.replace("9000", "9999"), headers=OPENMETRICS)
+
+    with pytest.raises(SourceError, match="cut short"):
+        source.read(state, cache, NOW)
+
+    assert state == {"created": 1_699_999_000_000}
 
 
 def test_a_page_above_the_cap_is_refused_whole(start_server: StartServer) -> None:

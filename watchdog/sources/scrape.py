@@ -14,15 +14,19 @@ from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
-from watchdog.sources import exposition
+from watchdog.sources import exposition, openmetrics
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.source_model import SourceModel
 
-ACCEPT = "text/plain;version=0.0.4;q=1,text/*;q=0.5"
+ACCEPT_TEXT = "text/plain;version=0.0.4;q=1,text/*;q=0.5,*/*;q=0.1"
+ACCEPT_OPENMETRICS = (
+    f"{openmetrics.CONTENT_TYPE};version=1.0.0;q=1,text/plain;version=0.0.4;q=0.5,text/*;q=0.4,*/*;q=0.1"
+)
+"""Many servers send OpenMetrics to whoever so much as names it, whatever the q: it is not named unless it is wanted."""
 
 
 class ScrapeSource(SourceModel):
-    """A metrics page in the Prometheus text format, the kind every client library writes."""
+    """A metrics page in the Prometheus text format, the kind every client library writes, or in OpenMetrics."""
 
     reads_needed: ClassVar[int] = 1
 
@@ -35,6 +39,8 @@ class ScrapeSource(SourceModel):
     """Most time one read may take in all, the page's parsing included. Not said: `every`, within 500 ms and 10 s."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of a page, unpacked. A larger page is refused whole."""
+    openmetrics: bool = False
+    """Ask for OpenMetrics first, in which counters say when they began. Where a server speaks nothing else, it is read anyway."""
     headers: dict[str, Secret] = Field(default_factory=dict)
     """More request headers."""
     token_file: SecretFile | None = None
@@ -61,33 +67,39 @@ class ScrapeSource(SourceModel):
     def identity(self) -> str:
         return re.split("[?#]", self.url)[0]
 
-    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
-        """Every sample of the page, or SourceError and none. Cache: the connection, the lines of the last page."""
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
+        """Every sample of the page, or SourceError and none. State: when the newest counter began, in OpenMetrics. Cache: the
+        connection, the lines of the last page."""
         from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when a page is read
 
         if "fetcher" not in cache:
             cache["fetcher"], cache["page"] = HttpFetcher(), exposition.PageCache()
+            cache["openmetrics"] = openmetrics.OpenMetricsCache()
         fetcher: HttpFetcher = cache["fetcher"]
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
-        deadline = Deadline.after(limit)
+        limits = exposition.PageLimits(self.max_series, Deadline.after(limit))
         try:
             page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
         except (HttpError, secrets.SecretError) as error:
             raise SourceError(str(error)) from None
-        if page.content_type and not page.content_type.startswith("text/"):
-            # OpenMetrics looks alike but counts timestamps in seconds: never guess.
-            raise SourceError(
-                f"{redact_url(self.url)} serves {page.content_type} — it must be the Prometheus text format, text/plain"
-            )
         try:
-            return exposition.parse_samples(
-                page.body, now, cache["page"], exposition.PageLimits(self.max_series, deadline)
-            )
+            if page.content_type == openmetrics.CONTENT_TYPE:  # it looks alike, and is not: times are seconds
+                return openmetrics.parse_samples(page.body, now, state, cache["openmetrics"], limits)
+            if page.content_type and not page.content_type.startswith("text/"):
+                raise SourceError(
+                    f"it serves {page.content_type} — it must be text/plain, the Prometheus text format, or "
+                    f"{openmetrics.CONTENT_TYPE}"
+                )
+            return exposition.parse_samples(page.body, now, cache["page"], limits)
         except SourceError as fault:
             raise SourceError(f"{redact_url(self.url)}: {fault}") from None
 
     def _request_headers(self) -> dict[str, str]:
-        headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
+        headers = {
+            "Accept": ACCEPT_OPENMETRICS if self.openmetrics else ACCEPT_TEXT,
+            "Accept-Encoding": "gzip",
+            "User-Agent": "trading-watchdog",
+        }
         headers |= {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token_file is not None:
             headers["Authorization"] = f"Bearer {secrets.read_token(self.token_file)}"
