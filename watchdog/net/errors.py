@@ -25,13 +25,17 @@ HttpErrorKind = Literal[
 class HttpError(WatchdogError):
     """A server gave no answer that can be used. Reads `what — cure`; holds no header, query, name or password."""
 
-    def __init__(self, kind: HttpErrorKind, what: str, cure: str, *, may_have_happened: bool = False) -> None:
-        """`may_have_happened`: a byte of the request was sent; the server may have done what it was asked."""
+    def __init__(
+        self, kind: HttpErrorKind, what: str, cure: str, *, may_have_happened: bool = False, status: int | None = None
+    ) -> None:
+        """`may_have_happened`: a byte of the request was sent; the server may have done what it was asked. `status`: of an
+        answer that was refused for it."""
         super().__init__(f"{what} — {cure}")
         self.kind: Final = kind
         self.what: Final = what
         self.cure: Final = cure
         self.may_have_happened: Final = may_have_happened
+        self.status: Final = status
 
 
 def is_transient_status(status: int) -> bool:

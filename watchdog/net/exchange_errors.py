@@ -38,7 +38,8 @@ def status_error(url: str, status: int, location: str | None) -> HttpError:
         cure = "check token_file or headers"
     elif status == 404:
         cure = "check the path in url"
-    return HttpError("status", f"{redact_url(url)} answered {answered}", cure, may_have_happened=True)
+    what = f"{redact_url(url)} answered {answered}"
+    return HttpError("status", what, cure, may_have_happened=True, status=status)
 
 
 def _redirect_target(url: str, location: str) -> str:

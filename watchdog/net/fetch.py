@@ -1,4 +1,4 @@
-"""The page that is read every second: a GET on a kept connection, with a total deadline and a bounded answer.
+"""The page that is read every second: a request on a kept connection, with a total deadline and a bounded answer.
 
 The standard library's client is all this takes: that of `http` costs more time for each page than reading it does, and
 20 MB. Policy, errors and deadline are the same.
@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -19,9 +19,11 @@ from watchdog.core.model import Millis
 from watchdog.net.deadline import Deadline
 from watchdog.net.exchange_errors import InvalidHeaderError, exchange_error, size_error, status_error
 from watchdog.net.secrets import basic_authorization
+from watchdog.net.tls import TlsFiles, open_context
 from watchdog.net.wire import deadline_response, open_socket
 
 CHUNK_BYTES = 64 * 1024
+_OK = (200,)
 _SAFE_URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 """What the path and the query of a URL may hold."""
 
@@ -30,12 +32,16 @@ class FetchedPage(NamedTuple):
     content_type: str
     """Lower case, without parameters; empty when the server does not say."""
     body: bytes
+    status: int = 200
 
 
 class HttpFetcher:
     """A kept connection. For one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: TlsFiles | None = None) -> None:
+        """`tls`: what certificates are verified by, and who we are, where the system's own will not do."""
+        self._tls = tls
+        self._sent = False
         self._connection: _Connection | _TlsConnection | None = None
         self._origin: tuple[str, str] | None = None
 
@@ -44,26 +50,44 @@ class HttpFetcher:
 
         Redirects are not followed; proxies and .netrc of the environment are not used.
         """
-        deadline = Deadline.after(timeout)
-        kept, response = False, None
+        return self.request("GET", url, headers, Deadline.after(timeout), max_bytes)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        max_bytes: int,
+        body: bytes | None = None,
+        expect: Container[int] = _OK,
+    ) -> FetchedPage:
+        """What is answered, in the same way. `expect`: the statuses that will do. Also raises SecretError, for a file of
+        `tls`.
+
+        What is asked here is asked again at the next read anyway. So also a POST is sent once more when the connection was
+        kept and turns out to be closed before anything of an answer has come.
+        """
+        kept, response, self._sent = False, None, False
         try:
-            response = self._get_response(urlsplit(url), headers, deadline)
-            if response.status != 200:
+            response = self._get_response(method, urlsplit(url), headers, body, deadline)
+            if response.status not in expect:
                 raise status_error(url, response.status, response.headers.get("Location"))
-            body = _read_body(response, url, max_bytes)
+            content = _read_body(response, url, max_bytes)
             content_type = response.headers.get("Content-Type") or ""
             kept = not response.will_close
         except (http.client.HTTPException, OSError, ValueError, zlib.error) as fault:
-            raise exchange_error(url, fault, timeout, may_have_happened=False) from None  # it is a GET
+            may_have_happened = self._sent and method != "GET"
+            raise exchange_error(url, fault, deadline.total, may_have_happened=may_have_happened) from None
         finally:
             if not kept:
                 if response is not None:
                     response.close()
                 self._close_connection()
-        return FetchedPage(content_type.partition(";")[0].strip().lower(), body)
+        return FetchedPage(content_type.partition(";")[0].strip().lower(), content, response.status)
 
     def _get_response(
-        self, url: SplitResult, headers: Mapping[str, str], deadline: Deadline
+        self, method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
     ) -> http.client.HTTPResponse:
         """Status and headers. A kept connection that the server has closed is replaced, once."""
         origin = (url.scheme, url.netloc)
@@ -71,19 +95,29 @@ class HttpFetcher:
             self._close_connection()
         if self._connection is not None:
             try:
-                return self._send_request(self._connection, url, headers, deadline)
+                return self._send_request(self._connection, method, url, headers, body, deadline)
             except (ConnectionError, http.client.RemoteDisconnected):
                 self._close_connection()  # it was closed just now: nothing of an answer has come
-        kind = _TlsConnection if url.scheme == "https" else _Connection
-        self._connection, self._origin = kind(url.hostname or "", url.port), origin
-        return self._send_request(self._connection, url, headers, deadline)
+        if url.scheme == "https":
+            context = None if self._tls is None else open_context(self._tls)
+            self._connection = _TlsConnection(url.hostname or "", url.port, context=context)
+        else:
+            self._connection = _Connection(url.hostname or "", url.port)
+        self._origin = origin
+        return self._send_request(self._connection, method, url, headers, body, deadline)
 
     def _send_request(
-        self, connection: _Connection | _TlsConnection, url: SplitResult, headers: Mapping[str, str], deadline: Deadline
+        self,
+        connection: _Connection | _TlsConnection,
+        method: str,
+        url: SplitResult,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: Deadline,
     ) -> http.client.HTTPResponse:
         target = quote(urlunsplit(("", "", url.path or "/", url.query, "")), safe=_SAFE_URL_CHARACTERS)
         connection.deadline = deadline
-        connection.putrequest("GET", target, skip_accept_encoding=True)
+        connection.putrequest(method, target, skip_accept_encoding=True)
         if url.username is not None:
             authorization = basic_authorization(unquote(url.username), unquote(url.password or ""))
             connection.putheader("Authorization", authorization)
@@ -92,9 +126,13 @@ class HttpFetcher:
                 connection.putheader(name, value)
             except ValueError:  # also what does not fit Latin-1
                 raise InvalidHeaderError from None
-        if connection.sock is not None:
-            connection.sock.settimeout(deadline.remaining())
-        connection.endheaders()
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        if connection.sock is None:
+            connection.connect()
+        connection.sock.settimeout(deadline.remaining())
+        self._sent = True
+        connection.endheaders(body)
         return connection.getresponse()
 
     def _close_connection(self) -> None:

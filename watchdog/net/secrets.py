@@ -34,16 +34,31 @@ def find_credential(file: str, environ: Mapping[str, str]) -> Path | None:
         return None  # too long a name, or one with odd characters: whoever opens it says so
 
 
-def read_secret(file: str, key: str) -> str:
-    """The text of a file. `key`: the setting that names it. Raises SecretError.
-
-    Whoever could put a link there would choose which of our files is sent away, and a fifo would hold us up. So nobody but
-    root and we may be able to change the file, or the way to it; then nobody can between this look and the reading.
-    """
+def ensure_trusted(file: str, key: str) -> None:
+    """That nobody but root and we could change a file, or the way to it; then nobody can between this look and the reading.
+    `key`: the setting that names it. Raises SecretError."""
     try:
         for wrong in find_untrusted([Path(file)], (os.geteuid(),), must_exist=True):
             why = f"is not read: {wrong.describe(with_path=True)}"
             raise SecretError(f"{key} {file} {why} — it is for root and the daemon's user alone: {wrong.cure}")
+    except (OSError, ValueError) as fault:
+        raise _unreadable(file, key, fault) from None
+
+
+def _unreadable(file: str, key: str, fault: OSError | ValueError) -> SecretError:
+    why = "it is no text — check that it was copied whole"
+    if isinstance(fault, OSError):
+        why = f"{fault.strerror} — the daemon's user must be able to read it"
+    return SecretError(f"{key} {file} cannot be read: {why}")
+
+
+def read_secret(file: str, key: str) -> str:
+    """The text of a file. `key`: the setting that names it. Raises SecretError.
+
+    Whoever could put a link there would choose which of our files is sent away, and a fifo would hold us up.
+    """
+    ensure_trusted(file, key)
+    try:
         # Opening a fifo, or a device, must not wait for whoever is at its other end.
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:  # noqa: PTH123 - flags
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
@@ -54,11 +69,8 @@ def read_secret(file: str, key: str) -> str:
                 f"{key} {file} cannot be read: it is longer than {MAX_BYTES >> 10} KiB — name another file"
             )
         return content.decode("utf-8")
-    except OSError as fault:
-        why = f"cannot be read: {fault.strerror} — the daemon's user must be able to read it"
-    except ValueError:
-        why = "cannot be read: it is no text — check that it was copied whole"
-    raise SecretError(f"{key} {file} {why}")
+    except (OSError, ValueError) as fault:
+        raise _unreadable(file, key, fault) from None
 
 
 def read_token(
