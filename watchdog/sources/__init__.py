@@ -7,10 +7,21 @@ from typing import Annotated
 from pydantic import Field
 
 from watchdog.sources.host import HostSource
+from watchdog.sources.http_client import HttpSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.scrape import ScrapeSource
 from watchdog.sources.systemd import SystemdSource
 
-AnySource = Annotated[ScrapeSource | ProcessSource | HostSource | SystemdSource, Field(discriminator="type")]
+AnySource = Annotated[
+    HostSource | HttpSource | ProcessSource | ScrapeSource | SystemdSource,
+    Field(discriminator="type"),
+]
 
-__all__ = ["AnySource", "HostSource", "ProcessSource", "ScrapeSource", "SystemdSource"]
+__all__ = [
+    "AnySource",
+    "HostSource",
+    "HttpSource",
+    "ProcessSource",
+    "ScrapeSource",
+    "SystemdSource",
+]

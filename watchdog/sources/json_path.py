@@ -90,4 +90,7 @@ def to_label(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int | float) else None
+    try:
+        return str(value) if isinstance(value, int | float) else None
+    except ValueError:  # of so many digits that Python does not write them
+        return None

@@ -1,0 +1,160 @@
+"""What the sources that ask an HTTP API have in common: who we are, how we know the server, and how long we wait."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from watchdog.core.errors import SourceError
+from watchdog.core.model import ConnectionModel, FilePath, Millis, Secret, SecretFile
+from watchdog.core.protocols import SourceCache
+from watchdog.net import secrets
+from watchdog.net.address import redact_url, validate_url
+from watchdog.net.deadline import Deadline
+from watchdog.net.http import validate_header
+from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.source_model import SourceModel
+
+if TYPE_CHECKING:
+    from watchdog.net.fetch import HttpFetcher
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
+
+
+def _validate_headers(headers: dict[str, Secret]) -> dict[str, Secret]:
+    for name, value in headers.items():
+        validate_header(name, value.get_secret_value())
+    return headers
+
+
+Headers = Annotated[dict[str, Secret], AfterValidator(_validate_headers)]
+
+
+class BasicAuth(ConnectionModel):
+    """A name and a password, sent with each request (HTTP basic authentication)."""
+
+    user: str
+    """The name."""
+    password_file: SecretFile
+    """File with the password; read anew each time, so it may be changed."""
+
+    def authorization(self, key: str) -> str:
+        """The value of the header. `key`: where this stands in the entry. Raises SecretError."""
+        password = secrets.read_secret(self.password_file, f"{key}.password_file").rstrip("\r\n")
+        return secrets.basic_authorization(self.user, password)
+
+
+class TlsSettings(ConnectionModel):
+    """How the server is known, and how it knows us, where the system's certificates will not do."""
+
+    ca_file: FilePath | None = None
+    """Certificates (PEM) that the server's must come from, in place of those that the system knows."""
+    cert_file: FilePath | None = None
+    """Our own certificate (PEM), for a server that wants one."""
+    key_file: SecretFile | None = None
+    """Its key, not encrypted; not needed where it stands in `cert_file`, too."""
+
+    @model_validator(mode="after")
+    def _validate_key(self) -> TlsSettings:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("a key without a certificate — say cert_file")
+        return self
+
+
+class HttpSource(SourceModel):
+    """Base of the sources that ask an HTTP API."""
+
+    url: str
+    """Address; http or https. Redirects are not followed and proxies of the environment not used."""
+    headers: Headers = Field(default_factory=dict)
+    """More request headers."""
+    token_file: SecretFile | None = None
+    """File with a bearer token; read anew each time, so it may be rotated."""
+    basic: BasicAuth | None = None
+    """Name and password, for HTTP basic authentication."""
+    tls: TlsSettings | None = None
+    """For https: a CA of your own, a certificate of ours."""
+    timeout: Interval | None = None
+    """Most time one read may take in all. Not said: `every`, within 500 ms and 10 s."""
+    max_bytes: int = Field(2**20, ge=1)
+    """Most bytes of an answer, unpacked. A larger one is refused whole."""
+
+    @field_validator("url")
+    @classmethod
+    def _validate_url(cls, url: str) -> str:
+        return validate_api_url(url)
+
+    @model_validator(mode="after")
+    def _validate_authorization(self) -> HttpSource:
+        said = self._authorizations()
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} say the same thing — keep one")
+        if self.tls is not None and not self.url.startswith("https:"):
+            raise ValueError("tls is of no use to an address that is not https — write https, or leave it out")
+        return self
+
+    def _authorizations(self) -> list[str]:
+        """All that is said of who we are."""
+        said = [name for name in ("token_file", "basic") if getattr(self, name) is not None]
+        return said + ["an Authorization header" for name in self.headers if name.lower() == "authorization"]
+
+    @property
+    def deadline(self) -> Millis:
+        """A read ends by itself, but for the looking up of a name."""
+        return self.timeout if self.timeout is not None else READ_DEADLINE_MS
+
+    @property
+    def identity(self) -> str:
+        return re.split("[?#]", self.url)[0]
+
+    def read_deadline(self) -> Deadline:
+        """That of a read which begins now."""
+        return Deadline.after(self.timeout if self.timeout is not None else max(500, min(self.every, 10_000)))
+
+    def request_headers(self) -> dict[str, str]:
+        """Raises SecretError."""
+        headers = plain_headers(self.headers)
+        if self.token_file is not None:
+            headers["Authorization"] = f"Bearer {secrets.read_token(self.token_file)}"
+        if self.basic is not None:
+            headers["Authorization"] = self.basic.authorization("basic")
+        return headers
+
+    def fetcher(self, cache: SourceCache) -> HttpFetcher:
+        """The kept connection."""
+        from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when something is asked
+        from watchdog.net.tls import TlsFiles
+
+        if "fetcher" not in cache:
+            tls = None if self.tls is None else TlsFiles(self.tls.ca_file, self.tls.cert_file, self.tls.key_file)
+            cache["fetcher"] = HttpFetcher(tls)
+        fetcher: HttpFetcher = cache["fetcher"]
+        return fetcher
+
+
+def validate_api_url(url: str) -> str:
+    """Raises ValueError with the cure."""
+    cure = "give its name and password as basic: {user: …, password_file: …}"
+    return validate_url(url, "http://127.0.0.1:8080/api/v1/status", credentials_cure=cure)
+
+
+def plain_headers(more: dict[str, Secret]) -> dict[str, str]:
+    """What goes with every request, and what an entry adds to it."""
+    headers = dict(_HEADERS)
+    for name, value in more.items():
+        set_header(headers, name, value.get_secret_value())
+    return headers
+
+
+def set_header(headers: dict[str, str], name: str, value: str) -> None:
+    """In place of one of ours, however it is written."""
+    for mine in [mine for mine in headers if mine.lower() == name.lower()]:
+        del headers[mine]
+    headers[name] = value
+
+
+def at_address(url: str, fault: SourceError, note: str = "") -> SourceError:
+    """The same, with where it was found."""
+    return SourceError(f"{redact_url(url)}{note}: {fault}")
