@@ -23,6 +23,8 @@ from watchdog.rollback.checks import LogFile, log_position, read_log
 from watchdog.rollback.commands import run_command
 
 if TYPE_CHECKING:
+    from watchdog.sources.state_file import StateFile
+
     OwnerAction = Action
 else:
     OwnerAction = Annotated[AnyAction | undo.UndoStep, Field(discriminator="do")]
@@ -94,6 +96,10 @@ def _of_log(log: LogFile, *_: object) -> NeededFiles:
     return NeededFiles((Path(log.base or "", log.name),))
 
 
+def _of_state_file(file: StateFile, *_: object) -> NeededFiles:
+    return NeededFiles((file.path,))
+
+
 class Function(NamedTuple):
     call: Callable[..., Any]
     needed_files: Callable[..., NeededFiles | None] | None = None
@@ -139,6 +145,7 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
 """Module → what commands ask, and the daemon never: it does not carry these about."""
 SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {
     "watchdog.host.unit_report": {"read_user_units": None},  # it asks a manager over its socket, and starts systemctl
+    "watchdog.sources.state_file": {"read_samples": _of_state_file, "explain_file": _of_state_file},
 }
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 

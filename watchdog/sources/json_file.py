@@ -1,0 +1,81 @@
+"""A JSON file that the bot keeps, and writes anew whenever something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.model import FilePath, Millis, Sample
+from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.host.owned_path import call_owner
+from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.json_path import JsonPath
+from watchdog.sources.json_values import JsonValues, Zone
+from watchdog.sources.source_model import SourceModel
+
+AGE_METRIC = "json_file_age_seconds"
+
+
+class JsonFileSource(SourceModel):
+    """Values out of a state file in JSON that the bot rewrites."""
+
+    reads_needed: ClassVar[int] = 1
+    deadline: ClassVar[Millis] = READ_DEADLINE_MS
+
+    type: Literal["json_file"]
+    path: FilePath
+    """The file."""
+    user: str | None = None
+    """As whom it is read; when not said, the owner of the folder."""
+    every: Interval = 5_000
+    """Time from one read to the next; about as often as the bot writes it, since what is older than three reads is no data."""
+    max_bytes: int = Field(2**20, ge=1)
+    """Most bytes of the file. A larger one is refused whole."""
+    values: JsonValues
+    """Metric → JMESPath to its number, or more: see `path`."""
+    time: JsonPath | None = None
+    """JMESPath to the time of the document. When not said, its values are from when the file was written last."""
+    zone: Zone = "UTC"
+    """Time zone of times that name none."""
+
+    @field_validator("values")
+    @classmethod
+    def _validate_values(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if AGE_METRIC in values:
+            raise ValueError(f"{AGE_METRIC} is what the source itself says of the file — give yours another name")
+        return values
+
+    @property
+    def identity(self) -> str:
+        return self.path if self.user is None else f"{self.path} of {self.user}"
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
+        """What the document says, as of the time that it says, and how old the file is, as of now."""
+        from watchdog.sources.state_file import read_samples
+
+        found = self._ask_owner(read_samples, now)
+        return [*found.samples, Sample(AGE_METRIC, (), now, max(0, now - found.modified) / 1_000)]
+
+    def explain(self, now: Millis) -> list[Match]:
+        """What each expression matches in the file."""
+        from watchdog.sources.state_file import explain_file
+
+        matches: list[Match] = self._ask_owner(explain_file, now)
+        return matches
+
+    def _ask_owner(self, function: Callable[..., Any], now: Millis) -> Any:
+        from watchdog.sources.state_file import StateFile
+
+        path = Path(self.path)
+        asked = StateFile(path, self.max_bytes, self.values, self.time, self.zone, self.max_series)
+        try:
+            return call_owner(path.parent, self.user, function, asked, now)
+        except FileNotFoundError:
+            raise SourceError(f"{path.parent} is not there — does the bot write {path.name} there?") from None
+        except ActionError as fault:
+            text = str(fault)
+            raise SourceError(text if " — " in text else f"{text} — check path, and user") from None
