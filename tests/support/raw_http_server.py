@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -20,13 +21,19 @@ Behaviour = Callable[["RawHttpServer", socket.socket], object]
 class RawHttpServer:
     """Answers each request by calling `behave`; a behaviour that returns True keeps the connection."""
 
-    def __init__(self, behave: Behaviour, *, secure: bool = False) -> None:
+    def __init__(self, behave: Behaviour, *, secure: bool = False, client_ca: Path | None = None) -> None:
+        """`client_ca`: who asks must show a certificate that comes from there."""
         self.behaviour = behave
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if secure else None
         if self._tls is not None:
             self._tls.load_cert_chain(LOOPBACK_CERTIFICATE)
+            if client_ca is not None:
+                self._tls.load_verify_locations(client_ca)
+                self._tls.verify_mode = ssl.CERT_REQUIRED
         self.requests: list[str] = []
         """Request line and headers of each request."""
+        self.bodies: list[str] = []
+        """What came with each request."""
         self.connections = 0
         self.stopping = threading.Event()
         self._open: list[socket.socket] = []
@@ -71,20 +78,26 @@ class RawHttpServer:
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 self._open.append(connection)
-            while head := _read_head(connection):
-                self.requests.append(head)
+            while request := _read_request(connection):
+                self.requests.append(request[0])
+                self.bodies.append(request[1])
                 if not self.behaviour(self, connection):
                     return
 
 
-def _read_head(connection: socket.socket) -> str:
-    data = b""
-    while b"\r\n\r\n" not in data:
+def _read_request(connection: socket.socket) -> tuple[str, str] | None:
+    """Head and body; None when there is no more."""
+    data, length = b"", None
+    while length is None or len(data.partition(b"\r\n\r\n")[2]) < length:
         more = connection.recv(65536)
         if not more:
-            return ""
+            return None
         data += more
-    return data.decode("latin-1")
+        if length is None and b"\r\n\r\n" in data:
+            said = re.search(rb"\r\ncontent-length: *([0-9]+)\r\n", data.lower())
+            length = int(said[1]) if said else 0
+    head, end, body = data.decode("latin-1").partition("\r\n\r\n")
+    return head + end, body
 
 
 def respond_with(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from watchdog.config.model_errors import ConfigNode
 from watchdog.config.model_fields import ModelClass, holds_config_paths, matching_models, models_under, path_field
+from watchdog.core.model import PathField
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, shorten
 from watchdog.net import secrets
@@ -79,11 +80,20 @@ def absolute_paths(raw: Any, models: Sequence[ModelClass], folder: Path, environ
             path = path_field(model, key)
             if path is None:
                 value = absolute_paths(value, models_under(model, key), folder, environ)
-            elif path.relative_to == "config" and isinstance(value, str):
-                credential = secrets.find_credential(value, environ) if path.credential else None
-                value = str(credential or folder / value)
+            elif path.relative_to == "config":
+                value = _absolute(value, path, folder, environ)
             filled = filled | {key: value}
     return filled
+
+
+def _absolute(value: Any, path: PathField, folder: Path, environ: Mapping[str, str]) -> Any:
+    """One path, or several that have names."""
+    if isinstance(value, dict):
+        return {name: _absolute(each, path, folder, environ) for name, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    credential = secrets.find_credential(value, environ) if path.credential else None
+    return str(credential or folder / value)
 
 
 def without_secrets(raw: Any, model: Any) -> Any:

@@ -63,14 +63,26 @@ def matching_models(models: Sequence[ModelClass], raw: Any) -> list[ModelClass]:
 
 def models_at(models: Sequence[ModelClass], raw: Any, path: KeyPath) -> list[ModelClass]:
     """What may stand at a path below something that is one of `models`."""
+    is_name = False
     for part in path:
-        if isinstance(part, str):
-            models = [under for model in matching_models(models, raw) for under in models_under(model, part)]
+        if is_name:
+            is_name = False  # of a set of keys that the user names: each holds what the set does
+        elif isinstance(part, str):
+            matching = matching_models(models, raw)
+            is_name = any(_holds_named(model, part) for model in matching)
+            models = [under for model in matching for under in models_under(model, part)]
         try:
             raw = raw[part]
         except (KeyError, IndexError, TypeError):
             return []
     return list(models)
+
+
+@cache
+def _holds_named(model: ModelClass, key: str) -> bool:
+    """Whether the user names what stands below a key."""
+    field = field_by_key(model).get(key)
+    return field is not None and get_origin(field.annotation) is dict
 
 
 @cache

@@ -131,8 +131,11 @@ def _secret_files(model: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, 
         for name, field in type(model).model_fields.items():
             key, value = field.alias or name, getattr(model, name)
             mark = path_field(type(model), key)
-            if mark is not None and mark.credential and isinstance(value, str) and os.path.isabs(value):  # noqa: PTH117
-                yield (*path, key), value
+            if mark is not None and mark.credential:
+                named = value if isinstance(value, dict) else {key: value}
+                for name, file in named.items():
+                    if isinstance(file, str) and os.path.isabs(file):  # noqa: PTH117
+                        yield (*path, key, name) if isinstance(value, dict) else (*path, key), file
             elif mark is None:
                 yield from _secret_files(value, (*path, key))
 

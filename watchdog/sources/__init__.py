@@ -8,12 +8,13 @@ from pydantic import Field
 
 from watchdog.sources.host import HostSource
 from watchdog.sources.http_client import HttpSource
+from watchdog.sources.json_file import JsonFileSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.scrape import ScrapeSource
 from watchdog.sources.systemd import SystemdSource
 
 AnySource = Annotated[
-    HostSource | HttpSource | ProcessSource | ScrapeSource | SystemdSource,
+    HostSource | HttpSource | JsonFileSource | ProcessSource | ScrapeSource | SystemdSource,
     Field(discriminator="type"),
 ]
 
@@ -21,6 +22,7 @@ __all__ = [
     "AnySource",
     "HostSource",
     "HttpSource",
+    "JsonFileSource",
     "ProcessSource",
     "ScrapeSource",
     "SystemdSource",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -30,6 +31,8 @@ def _validate_headers(headers: dict[str, Secret]) -> dict[str, Secret]:
 
 
 Headers = Annotated[dict[str, Secret], AfterValidator(_validate_headers)]
+_SHORTEST_SECRET = 4
+"""Characters; what is shorter stands in many a word."""
 
 
 class BasicAuth(ConnectionModel):
@@ -153,6 +156,12 @@ def set_header(headers: dict[str, str], name: str, value: str) -> None:
     for mine in [mine for mine in headers if mine.lower() == name.lower()]:
         del headers[mine]
     headers[name] = value
+
+
+def secret_texts(headers: Mapping[str, str]) -> list[str]:
+    """What of a request's headers may not be shown, should the server repeat it: all that is not the same for everybody."""
+    values = [value for name, value in headers.items() if _HEADERS.get(name) != value]
+    return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
 
 
 def at_address(url: str, fault: SourceError, note: str = "") -> SourceError:

@@ -35,7 +35,8 @@ def explain(document: Any, values: Mapping[str, str | JsonValue], timing: Timing
     for name, said in values.items():
         value, key = as_value(said), f"values.{name}"
         found = _search(value.path, document)
-        whys = [one.why for one in measure(document, value, document_time) if isinstance(one, Absent)]
+        measured = islice(measure(document, value, document_time), _MAX_NAMES)
+        whys = [one.why for one in measured if isinstance(one, Absent)]
         elements = _elements(found, value)
         shown = [found] if found in ([], {}) else elements
         matches.append(_match(f"{key}.path", value.path, shown, names, whys[0] if whys else ""))
