@@ -58,6 +58,7 @@ def _number(v: float) -> str:
 class PrometheusClient:
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
+        self.url = f"http://{connection.host}:{connection.port}"
 
     def query(self, text: str, at: int) -> InstantVector:
         """The instant vector at a time in ms; a scalar has no labels. Raises Refused with what the server says."""

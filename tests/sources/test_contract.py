@@ -21,7 +21,7 @@ from tests.sources.conftest import MakeSystemctl
 from tests.support.datagram_source import DatagramSource
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.ports import free_port
-from tests.support.raw_http_server import StartServer, never_respond, respond_with
+from tests.support.raw_http_server import Behaviour, StartServer, never_respond, respond_with
 from watchdog.core import model
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels
@@ -101,6 +101,32 @@ def _unknowing_systemctl(environment: Environment) -> dict[str, Any]:
     return _systemctl_that_says(
         environment, f"printf '{unknown.format('bot.service')}\\n{unknown.format('bot.timer')}'"
     )
+def _json_file(text: str) -> Make:
+    def make(environment: Environment) -> dict[str, Any]:
+        path = environment.folder / "state.json"
+        path.write_text(text)
+        os.utime(path, (1_699_999_999, 1_699_999_999))
+        return {"path": str(path), "values": JSON_VALUES}
+
+    return make
+
+
+JSON_VALUES = {"equity": "equity", "size": {"path": "rows", "value": "n", "labels": {"z": "z", "b": "b"}, "time": "t"}}
+JSON_DOCUMENT = (
+    '{"equity": 5, "rows": [{"z": "1", "b": "2", "n": 3, "t": 1699999999}, {"z": "2", "n": 3, "t": 1699999999}]}'
+)
+QUERY_ANSWER = (
+    '{"status": "success", "data": {"resultType": "vector", "result": ['
+    '{"metric": {"z": "1", "b": "2"}, "value": [1699999999, "NaN"]}]}}'
+)
+
+
+def _http_json(behave: Behaviour, timeout: str = "20s") -> Make:
+    return lambda world: {"url": world.serve(behave).url, "timeout": timeout, "values": JSON_VALUES}
+
+
+def _prometheus(behave: Behaviour, timeout: str = "20s") -> Make:
+    return lambda world: {"url": world.serve(behave).url, "timeout": timeout, "queries": {"a": "a"}}
 
 
 def _without_proc(environment: Environment) -> dict[str, Any]:
@@ -116,16 +142,25 @@ WORKING: dict[str, Make] = {
     "process": _own_pid_file,
     "host": _two_disks,
     "systemd": _answering_systemctl,
+    "http_json": _http_json(respond_with(JSON_DOCUMENT)),
+    "json_file": _json_file(JSON_DOCUMENT),
+    "prometheus": _prometheus(respond_with(QUERY_ANSWER)),
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
     "process": lambda world: {"pid_file": str(world.folder)},
     "host": _without_proc,
     "systemd": _unknowing_systemctl,
+    "http_json": _http_json(respond_with("half a docu")),
+    "json_file": _json_file('{"equity": 5'),
+    "prometheus": _prometheus(respond_with(QUERY_ANSWER[:-1])),
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
     "process": _hung_systemctl,
+    "http_json": _http_json(never_respond, "60ms"),
+    "json_file": None,  # what lies on a dead network disk is the caller's deadline to cut, and its owner's process to end
+    "prometheus": _prometheus(never_respond, "60ms"),
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
     "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
 }
