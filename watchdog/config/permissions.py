@@ -14,7 +14,7 @@ from watchdog.config.lint import verify_blocks
 from watchdog.config.model_fields import path_field
 from watchdog.config.validate_plans import plan_steps, targets_by_plan
 from watchdog.core.errors import ActionError
-from watchdog.core.protocols import ProgramCall
+from watchdog.core.protocols import ProgramCall, ProgramSource
 from watchdog.core.target import Target
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, one_line, shorten
@@ -36,9 +36,9 @@ def find_unsafe_files(paths: Iterable[Path], uid: int | None) -> list[Problem]:
 def find_unsafe_references(draft: Draft, uid: int | None) -> list[Problem]:
     """What the files name and somebody else could change, each where it is named, with who that is and the cure.
 
-    Programs of steps and of `verify`, with their scripts: who may write them is root, the daemon's user and whoever they
-    run as. Files of secrets: root and the daemon's user. Targets whose repository somebody could have us find elsewhere.
-    `uid`: as above. Also variables that a program shall inherit, and that are not set.
+    Programs of steps, of `verify` and of sources, with their scripts: who may write them is root, the daemon's user and
+    whoever they run as. Files of secrets: root and the daemon's user. Targets whose repository somebody could have us find
+    elsewhere. `uid`: as above. Also variables that a program shall inherit, and that are not set.
     """
     secrets = () if draft.may_leave_out else _unsafe_secrets(draft, uid)  # whoever reads one looks again
     return [*_unsafe_targets(draft, uid), *_unsafe_programs(draft, uid), *secrets]
@@ -49,7 +49,8 @@ class _NamedProgram(NamedTuple):
 
     entry: Entry
     path: KeyPath
-    target: str
+    runs_as: int | None
+    """None: that cannot be told, and whoever runs it says why."""
     call: ProgramCall
 
 
@@ -65,14 +66,10 @@ def _unsafe_targets(draft: Draft, uid: int | None) -> Iterator[Problem]:
 
 
 def _unsafe_programs(draft: Draft, uid: int | None) -> Iterator[Problem]:
-    accounts: dict[str, int | None] = {}
-    for entry, path, target, call in _named_programs(draft):
+    for entry, path, runs_as, call in (*_programs_of_plans(draft, uid), *_programs_of_sources(draft, uid)):
         for name in () if draft.may_leave_out else call.inherit:
             if name not in draft.environ:
                 yield _problem(entry, path, f"the environment has no {shorten(name)}", MISSING_VARIABLE_CURE)
-        if target not in accounts:
-            accounts[target] = _account(draft.model("targets", target), uid)
-        runs_as = accounts[target]
         if runs_as is None:
             continue
         users = None if uid is None else (uid, runs_as)
@@ -87,9 +84,21 @@ def _account(target: Target, uid: int | None) -> int | None:
         return None
 
 
-def _named_programs(draft: Draft) -> Iterator[_NamedProgram]:
+def _programs_of_sources(draft: Draft, uid: int | None) -> Iterator[_NamedProgram]:
+    for entry in draft.entries["sources"].values():
+        if isinstance(entry.model, ProgramSource):
+            try:
+                runs_as = _account(entry.model.owner(), uid)
+            except ActionError:
+                runs_as = None
+            for call in entry.model.programs():
+                yield _NamedProgram(entry, (call.key,), runs_as, call)
+
+
+def _programs_of_plans(draft: Draft, uid: int | None) -> Iterator[_NamedProgram]:
     """Of every plan, for every target that may come to it."""
     targets: dict[str, Target] = draft.models("targets")
+    accounts = {name: _account(target, uid) for name, target in targets.items()}
     users = targets_by_plan(draft)
     for name, entry in draft.entries["plans"].items():
         if entry.model is None:
@@ -106,11 +115,11 @@ def _named_programs(draft: Draft) -> Iterator[_NamedProgram]:
                 except ActionError:
                     continue  # reported where it stands
                 for call in calls:
-                    yield _NamedProgram(entry, (*path, call.key), target, call)
+                    yield _NamedProgram(entry, (*path, call.key), accounts[target], call)
             for path, verify in verify_blocks(plan):
                 if verify.run:
                     call = ProgramCall(verify.run, "run", targets[target].repo, None, verify.inherit)
-                    yield _NamedProgram(entry, (*path, "run"), target, call)
+                    yield _NamedProgram(entry, (*path, "run"), accounts[target], call)
 
 
 def _unsafe_secrets(draft: Draft, uid: int | None) -> Iterator[Problem]:

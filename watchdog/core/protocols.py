@@ -185,6 +185,19 @@ class NeededFiles(NamedTuple):
     """Whereto git pushes."""
 
 
+@runtime_checkable
+class ProgramSource(Source, Protocol):
+    """One that runs what its entry names."""
+
+    def programs(self) -> tuple[ProgramCall, ...]:
+        """Who may write them is looked at ahead of the first run."""
+        ...
+
+    def owner(self) -> Target:
+        """As whom they are run. Raises ActionError when that cannot be told."""
+        ...
+
+
 class Copies(Protocol):
     """What a plan is rehearsed on. The originals are only read. Raises ActionError when something cannot be copied."""
 

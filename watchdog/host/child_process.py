@@ -35,8 +35,8 @@ _POLL_INTERVAL = 0.05
 _CHUNK = 65_536
 _MAX_STDERR = 64 * 1024
 
-_running: set[int] = set()
-"""Programs that are under way."""
+_running: dict[int, bool] = {}
+"""Programs that are under way → whether they are to leave nothing."""
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 """What a program gets of our environment beside `LC_…`: where things are, and in which language it speaks. No secret
@@ -64,10 +64,14 @@ def run(
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
     instead: Callable[[], int] | None = None,
+    leaves_nothing: bool = False,
 ) -> CommandResult:
     """Run `argv` to its end, in the `child_environment` of `env` and `inherit`.
 
     `instead` is run in the forked child in place of the program; its result is the exit code.
+
+    `leaves_nothing`: for what only looks, again and again. What it has started in its process group ends with it, and it is
+    ended as soon as it has said more than `output_limit` on stdout (`truncated`): whoever reads all or nothing waits for no more.
 
     Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept (64 KiB of stderr at
     most). At the deadline the whole process group is ended. Raises ActionError: not started (`may_have_happened` False)
@@ -75,12 +79,12 @@ def run(
     """
     deadline = time.monotonic() + timeout_ms / 1_000
     child = _spawn(argv, cwd, child_environment(env, inherit), input is not None, instead)
-    _running.add(child.pid)
+    _running[child.pid] = leaves_nothing
     try:
         note, began = on_child_started.get(), start_time(child.pid)
         if note is not None and began is not None:
             note(child.pid, began)
-        streams = _communicate(child, input, deadline, output_limit)
+        streams = _communicate(child, input, deadline, output_limit, stop_when_full=leaves_nothing)
         if streams is None:
             seconds = f"{timeout_ms / 1_000:g} s"
             raise ActionError(
@@ -88,9 +92,10 @@ def run(
                 may_have_happened=True,
             )
     finally:
-        if child.poll() is None:
+        # What has ended is not reaped yet, so its number, and that of its group, are nobody else's.
+        if leaves_nothing or child.poll() is None:
             _terminate_group(child)
-        _running.discard(child.pid)
+        _running.pop(child.pid, None)
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -99,9 +104,10 @@ def run(
     return CommandResult(child.returncode, _decode(out.data), _decode(err.data), bytes(out.data), out.truncated)
 
 
-def kill_running() -> None:
-    """Ends all programs that `run` has under way in this process, with their groups. For who ends without waiting."""
-    for pid in tuple(_running):
+def kill_running(*, all_of_them: bool = True) -> None:
+    """Ends the programs that `run` has under way in this process, with their groups; or only those that are to leave nothing.
+    For who ends without waiting."""
+    for pid in [pid for pid, leaves_nothing in tuple(_running.items()) if leaves_nothing or all_of_them]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
 
@@ -289,9 +295,12 @@ class _TailBuffer:
 
 
 def _communicate(
-    child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int
+    child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int, *, stop_when_full: bool
 ) -> tuple[_TailBuffer, _TailBuffer] | None:
-    """Feed stdin and read both pipes until the child has ended; None when the deadline came first."""
+    """Feed stdin and read both pipes until the child has ended; None when the deadline came first. It is not reaped.
+
+    `stop_when_full`: also until it has said more than `limit` on stdout.
+    """
     assert child.stdout is not None
     assert child.stderr is not None
     out, err = _TailBuffer(limit), _TailBuffer(min(limit, _MAX_STDERR))
@@ -309,21 +318,25 @@ def _communicate(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return None
-            ended = child.poll() is not None  # asked first: what it wrote before its end is in the pipes by then
+            ended = _has_exited(child.pid)  # asked first: what it wrote before its end is in the pipes by then
             events = selector.select(0 if ended else min(remaining, _POLL_INTERVAL))
             for key, _ in events:
                 if key.fileobj is child.stdin:
                     left_to_say = _write_stdin(selector, child.stdin, left_to_say)
                 else:
                     _read_pipe(selector, key)
+            if stop_when_full and out.truncated:
+                return out, err
             if ended:
                 after_its_end -= 1
                 if not events or not after_its_end:
                     break
-    try:
-        child.wait(max(deadline - time.monotonic(), 0.001))
-    except subprocess.TimeoutExpired:
-        return None
+    pause = 0.0005
+    while not _has_exited(child.pid):  # it has closed its pipes, and as a rule is on its way out
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(pause)
+        pause = min(2 * pause, _POLL_INTERVAL)
     return out, err
 
 
@@ -361,7 +374,11 @@ def _terminate_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def _has_exited(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    """Whether a child has; it stays what it is, a zombie."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:  # somebody else has reaped it
+        return True
 
 
 def _decode(kept: bytearray) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from watchdog.core.errors import ActionError
 from watchdog.core.executor import owner_executor
 from watchdog.core.target import Target
-from watchdog.host.account import own_account
+from watchdog.host.account import account_by_uid, own_account
 
 
 def call_owner(folder: Path, user: str | None, function: Callable[..., Any], *args: Any) -> Any:
@@ -29,3 +29,19 @@ def call_owner(folder: Path, user: str | None, function: Callable[..., Any], *ar
             raise ActionError(f"{folder} cannot be seen by {own_account().name}") from None
     whose = Target(repo=str(folder)) if user is None or user.isdecimal() else Target(run_as=user)
     return owner_executor.get().call(whose, function, *args)
+
+
+def owner_of(folder: Path | None, user: str | None) -> Target:
+    """As whom a program is run that an entry names, as `Executor.call` is told it: `user`, by name or number, else the owner of
+    `folder`; and we, where that is root, or neither is said. Raises ActionError."""
+    if user is not None:
+        return Target(run_as=account_by_uid(int(user)).name if user.isdecimal() else user)
+    if folder is None:
+        return Target()
+    try:
+        owner = folder.stat().st_uid
+    except PermissionError:
+        raise ActionError(f"whose {folder} is cannot be seen by {own_account().name} — say user") from None
+    except OSError as problem:
+        raise ActionError(f"{folder}: {problem.strerror} — mend cwd, or make the folder") from None
+    return Target() if owner in (0, os.geteuid()) else Target(repo=str(folder))

@@ -6,24 +6,38 @@ from typing import Annotated
 
 from pydantic import Field
 
+from watchdog.sources.command import CommandSource
 from watchdog.sources.host import HostSource
-from watchdog.sources.http_client import HttpSource
+from watchdog.sources.http_json import HttpJsonSource
 from watchdog.sources.json_file import JsonFileSource
 from watchdog.sources.process import ProcessSource
+from watchdog.sources.prometheus import PrometheusSource
 from watchdog.sources.scrape import ScrapeSource
 from watchdog.sources.systemd import SystemdSource
+from watchdog.sources.textfile import TextfileSource
 
 AnySource = Annotated[
-    HostSource | HttpSource | JsonFileSource | ProcessSource | ScrapeSource | SystemdSource,
+    CommandSource
+    | HostSource
+    | HttpJsonSource
+    | JsonFileSource
+    | ProcessSource
+    | PrometheusSource
+    | ScrapeSource
+    | SystemdSource
+    | TextfileSource,
     Field(discriminator="type"),
 ]
 
 __all__ = [
     "AnySource",
+    "CommandSource",
     "HostSource",
-    "HttpSource",
+    "HttpJsonSource",
     "JsonFileSource",
     "ProcessSource",
+    "PrometheusSource",
     "ScrapeSource",
     "SystemdSource",
+    "TextfileSource",
 ]

@@ -5,9 +5,11 @@ A process of its own, which ends again: whoever stays root does not parse files,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from watchdog import config
@@ -15,20 +17,30 @@ from watchdog.config import Config
 from watchdog.config.polkit import unit_operations
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.model import JsonObject
+from watchdog.core.protocols import ProgramSource
+from watchdog.core.target import Target
 from watchdog.host.account import names_owner, target_account
 
 
 def allowed(loaded: Config) -> JsonObject:
-    """``{"accounts": uids that own targets, "units": ["restart bot.service", …]}``."""
+    """``{"accounts": uids that own targets, or run programs of sources, "units": ["restart bot.service", …]}``."""
     accounts = set()
-    for target in loaded.targets.values():
-        if not names_owner(target):  # whoever asks acts on it: not root, whom we are
-            continue
+    for target in _owned(loaded):
         try:
             accounts.add(target_account(target).uid)
         except ActionError:  # whoever asks for it is told why
             continue
     return {"accounts": sorted(accounts), "units": unit_operations(loaded, lambda unit: unit)}
+
+
+def _owned(loaded: Config) -> Iterator[Target]:
+    """All that somebody is named for; else whoever asks acts: not root, whom we are."""
+    yield from filter(names_owner, loaded.targets.values())
+    for source in loaded.sources.values():
+        if isinstance(source, ProgramSource):
+            with contextlib.suppress(ActionError):
+                if names_owner(owner := source.owner()):
+                    yield owner
 
 
 def main() -> int:

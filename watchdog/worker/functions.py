@@ -146,6 +146,8 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
 SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {
     "watchdog.host.unit_report": {"read_user_units": None},  # it asks a manager over its socket, and starts systemctl
     "watchdog.sources.state_file": {"read_samples": _of_state_file, "explain_file": _of_state_file},
+    "watchdog.sources.program_run": {"run_program": None},
+    "watchdog.sources.textfile_folder": {"read_folder": lambda folder, *_: NeededFiles((folder / "*",))},
 }
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 

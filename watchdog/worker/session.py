@@ -23,7 +23,7 @@ def run_session(connection: socket.socket, scratch: Path) -> NoReturn:
     """Answers until the connection is closed; then this process ends at once, in the middle of whatever it does.
 
     So nothing is done any more for a caller that is dead or has given up. Programs that a step has started go on over a
-    caller's death, which has noted them, and are ended when it gives up.
+    caller's death, which has noted them, and are ended when it gives up; those of a source end with it.
 
     The first question decides whether the process is confined, and to what: `scratch`, which is not there yet, is its
     temporary folder then.
@@ -76,7 +76,9 @@ class _Session:
                 else:
                     break
         except Exception:  # what no caller of ours says
+            child_process.kill_running(all_of_them=False)
             os._exit(1)
+        child_process.kill_running(all_of_them=False)
         os._exit(0)
 
     def listen(self) -> None:
