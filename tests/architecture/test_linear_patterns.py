@@ -27,6 +27,7 @@ from watchdog.prometheus_rules.template import Template
 from watchdog.rules.summary import unknown_placeholders
 from watchdog.sources import openmetrics
 from watchdog.sources.exposition import parse_samples
+from watchdog.sources.perfdata import parse_perfdata
 
 ROOT = Path(__file__).parents[2]
 SHORT, LONG = 2_000, 8_000
@@ -103,6 +104,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "a page in OpenMetrics": lambda text: openmetrics.parse_samples(
         f"{text}\n# EOF\n".encode(), 0, {}, openmetrics.OpenMetricsCache()
     ),
+    "performance data": lambda text: parse_perfdata(f"|{text}"),
     "a history": lambda text: parse_openmetrics("x", [text], PageBuilder("history")),
     "a series": text_format.parse_series,
     "an env file": lambda text: get_values(text.encode(), "x.env", ["y"]),

@@ -269,6 +269,35 @@ def test_verifys_program_is_guarded_too_and_one_that_is_not_there_is_nobodys(
 
 
 @needs_root
+@pytest.mark.parametrize(
+    ("said", "users"),
+    [
+        ("cwd: {repo}", ()),
+        ("cwd: {repo}, user: nobody", ("bot",)),
+        ("cwd: {repo}, user: root", ("bot",)),
+        ("", ("bot",)),
+    ],
+)
+def test_a_program_of_a_source_is_guarded_as_one_of_a_plan_is(
+    said: str, users: tuple[str, ...], write_config: WriteConfig, bot_repo: Path
+) -> None:
+    """Whom it runs as may write it, and nobody else."""
+    entry = (
+        f"  probe: {{type: command, run: [{bot_repo}/scripts/stop.sh], format: nagios, {said.format(repo=bot_repo)}}}"
+    )
+    folder = write_config({"watchdog.yaml": f"sources:\n{entry}\n"})
+    if not users:
+        assert load(folder, environ={}, uid=CURRENT_UID).sources
+        (bot_repo / "scripts").chmod(0o777)
+
+    told = refusals(folder)
+    assert all(each.startswith(f"{folder}/watchdog.yaml:2:{entry.index('[') + 1}: ") for each in told)
+    assert all(f"{bot_repo}/scripts/stop.sh is run, and "[:50] in each for each in told)
+    expected = f"belongs to {BOT}, who could change" if users else f"everybody may write the folder {bot_repo}/scripts"
+    assert any(expected in each for each in told)
+
+
+@needs_root
 def test_a_folder_of_path_that_others_write_ahead_of_the_programs_own_is_refused(
     write_plan: WritePlan, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,3 +363,14 @@ def test_a_variable_to_inherit_that_is_not_set_is_refused_by_name(step: str, wri
     assert load(folder, environ={"KEY": "s3cret"}, uid=CURRENT_UID).plans
     with pytest.raises(ConfigError, match="this names no variable: write NAME"):
         load(write_plan("{do: command, run: ['true'], inherit: ['$KEY']}"), environ={}, uid=CURRENT_UID)
+
+
+def test_a_variable_that_a_source_shall_inherit_and_that_is_not_set_is_refused_by_name(
+    write_config: WriteConfig,
+) -> None:
+    entry = "probe: {type: command, run: ['true'], format: nagios, inherit: [KEY]}"
+    folder = write_config({"watchdog.yaml": f"sources: {{{entry}}}\n"})
+    (refusal,) = refusals(folder)
+
+    assert refusal.endswith("the environment has no KEY — set it for the service, or take it off inherit")
+    assert load(folder, environ={"KEY": "s3cret"}, uid=CURRENT_UID).sources

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,3 +49,19 @@ def fake_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSyste
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
     return become
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Callable[[int], Path]]:
+    """Makes folders of other users'; pytest's own are closed to them."""
+    top = Path(tempfile.mkdtemp(prefix="sources-"))
+    top.chmod(0o755)
+
+    def make(uid: int) -> Path:
+        folder = top / str(uid)
+        folder.mkdir()
+        os.chown(folder, uid, uid)
+        return folder
+
+    yield make
+    shutil.rmtree(top)

@@ -81,6 +81,13 @@ def _two_disks(environment: Environment) -> dict[str, Any]:
     return {"disks": ["/", str(environment.folder / "gone")]}
 
 
+def _textfile(environment: Environment, text: str) -> dict[str, Any]:
+    path = environment.folder / "bot.prom"
+    path.write_text(text)
+    os.utime(path, (1_699_999_999, 1_699_999_999))
+    return {"folder": str(environment.folder)}
+
+
 def _hung_systemctl(environment: Environment) -> dict[str, Any]:
     environment.systemctl("exec sleep 100")
     environment.monkeypatch.setattr(procfs, "SYSTEMCTL_TIMEOUT", 0.1)
@@ -101,6 +108,8 @@ def _unknowing_systemctl(environment: Environment) -> dict[str, Any]:
     return _systemctl_that_says(
         environment, f"printf '{unknown.format('bot.service')}\\n{unknown.format('bot.timer')}'"
     )
+
+
 def _json_file(text: str) -> Make:
     def make(environment: Environment) -> dict[str, Any]:
         path = environment.folder / "state.json"
@@ -145,6 +154,8 @@ WORKING: dict[str, Make] = {
     "http_json": _http_json(respond_with(JSON_DOCUMENT)),
     "json_file": _json_file(JSON_DOCUMENT),
     "prometheus": _prometheus(respond_with(QUERY_ANSWER)),
+    "command": lambda _: {"run": ["echo", "OK | a=1;2;3;0;9 'b c'=5MB"], "format": "nagios", "timeout": "20s"},
+    "textfile": lambda world: _textfile(world, 'a{z="1",b="2"} NaN\nb_total 2\n'),
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
@@ -154,6 +165,8 @@ BROKEN: dict[str, Make] = {
     "http_json": _http_json(respond_with("half a docu")),
     "json_file": _json_file('{"equity": 5'),
     "prometheus": _prometheus(respond_with(QUERY_ANSWER[:-1])),
+    "command": lambda _: {"run": ["false"], "format": "prometheus", "timeout": "20s"},
+    "textfile": lambda world: _textfile(world, "half a li"),
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
@@ -161,6 +174,8 @@ HUNG: dict[str, Make | None] = {
     "http_json": _http_json(never_respond, "60ms"),
     "json_file": None,  # what lies on a dead network disk is the caller's deadline to cut, and its owner's process to end
     "prometheus": _prometheus(never_respond, "60ms"),
+    "command": lambda _: {"run": ["sleep", "300"], "format": "nagios", "timeout": "60ms"},
+    "textfile": None,  # it opens nothing but regular files; a dead network disk is the caller's deadline to cut
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
     "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
 }
@@ -213,7 +228,7 @@ def test_a_source_has_a_file_a_test_and_a_page_named_after_it(kind: str) -> None
 def test_the_page_explains_every_key_and_every_series(kind: str, environment: Environment) -> None:
     text = "".join((ROOT / f"docs/sources/{page}.md").read_text() for page in (kind, "README"))
     missing = [name for name in TYPES[kind].model_fields if f"`{name}`" not in text]
-    if kind in ("process", "host", "systemd"):  # the names are theirs, not the bot's
+    if kind in ("command", "host", "process", "systemd"):  # the names are theirs, not the bot's
         missing += [
             each.name
             for each in make_source(kind, WORKING[kind](environment)).read({}, {}, NOW)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.executor import call_deadline, owner_executor
 from watchdog.core.model import FilePath, FrozenList, Millis, Sample, Secret, VariableName
-from watchdog.core.protocols import ProgramCall, SourceCache, SourceState
+from watchdog.core.protocols import Match, ProgramCall, SourceCache, SourceState
 from watchdog.core.target import Target
 from watchdog.core.text import shorten
 from watchdog.host import child_process, owned_path
 from watchdog.net.deadline import Deadline
 from watchdog.sources import exposition
 from watchdog.sources.interval import Interval
+from watchdog.sources.json_document import parse_document
+from watchdog.sources.json_path import JsonPath
+from watchdog.sources.json_values import JsonValues, Limits, Timing, Zone, extract
 from watchdog.sources.perfdata import PREFIX, parse_perfdata
 from watchdog.sources.program_run import ProgramOutput, run_program
 from watchdog.sources.source_model import SourceModel
+
+T = TypeVar("T")
 
 _UNKNOWN = 3
 """What a plugin that cannot tell ends with."""
@@ -28,6 +33,7 @@ _NOT_RUNNABLE = {126: "it, or what it starts, may not be run", 127: "it, or what
 _END_GRACE: Millis = 2_000
 """That the end of a program may take whose time is over."""
 _STATUS, _EXIT_STATUS, _DURATION = "command_status", "command_exit_status", "command_duration_seconds"
+_OWN = {_EXIT_STATUS, _DURATION}
 _UNREADABLE = f"{PREFIX}_unreadable"
 _MIN_SECRET = 4
 """Characters of a value that is not told; what is shorter is found in any text."""
@@ -41,8 +47,15 @@ class CommandSource(SourceModel):
     type: Literal["command"]
     run: Annotated[FrozenList[str], Field(min_length=1)]
     """Program and arguments. A relative program is looked for in `cwd`."""
-    format: Literal["nagios", "prometheus"]
-    """What it prints: `nagios` (status and performance data of a monitoring plugin) or `prometheus` (a metrics page)."""
+    format: Literal["nagios", "prometheus", "json"]
+    """What it prints: `nagios` (status and performance data of a monitoring plugin), `prometheus` (a metrics page) or `json`
+    (one document)."""
+    values: JsonValues | None = None
+    """With `format: json`: metric → where its number stands in the document."""
+    time: JsonPath | None = None
+    """With `format: json`: JMESPath to when the document was so; when not said, it is from the time of the run."""
+    zone: Zone = "UTC"
+    """Of times in the document that name none."""
     user: str | None = None
     """As whom it is run; when not said, the owner of `cwd`, else the watchdog's own user."""
     cwd: FilePath | None = None
@@ -57,6 +70,16 @@ class CommandSource(SourceModel):
     """After it the program and its children are ended."""
     max_bytes: int = Field(2**20, ge=1, le=2**23)
     """Most bytes that it may print. One that prints more is ended, and nothing of it is read."""
+
+    @model_validator(mode="after")
+    def _validate_values(self) -> CommandSource:
+        if self.format == "json" and self.values is None:
+            raise ValueError("format: json needs values: metric → where its number stands in the document")
+        if taken := _OWN & (self.values or {}).keys():
+            raise ValueError(f"{min(taken)} is what the watchdog says of the command — give yours another name")
+        if self.format != "json" and not {"values", "time", "zone"}.isdisjoint(self.model_fields_set):
+            raise ValueError("values, time and zone are for format: json — leave them out")
+        return self
 
     @property
     def deadline(self) -> Millis:
@@ -77,11 +100,32 @@ class CommandSource(SourceModel):
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What it prints, with how it ended and how long it took. Cache: the lines of the last page."""
         deadline = Deadline.after(self.deadline)
+        return self._of_output(lambda output: self._samples(output, cache, now, deadline), deadline)
+
+    def explain(self, now: Millis) -> list[Match]:
+        """What each expression matches in the document. Runs the program."""
+        if self.format != "json":
+            return []
+        from watchdog.sources.json_explain import explain  # paid when somebody asks
+
+        def look(output: ProgramOutput) -> list[Match]:
+            return explain(self._document(output), self.values or {}, self._timing(now))
+
+        return self._of_output(look, Deadline.after(self.deadline))
+
+    def _of_output(self, look: Callable[[ProgramOutput], list[T]], deadline: Deadline) -> list[T]:
+        """What is seen in what the program prints. Raises SourceError."""
         given = self._own_variables()
         try:
             given = {**child_process.inherited(self.inherit), **given}
             output = self._run(given, deadline)
-            return self._samples(output, cache, now, deadline)
+            name = shorten(self.run[0], 80)
+            if len(output.stdout) > self.max_bytes:  # a worker may be anybody by now
+                raise SourceError(f"{name} says more than {self.max_bytes} bytes — say more max_bytes")
+            try:
+                return look(output)
+            except SourceError as fault:
+                raise SourceError(f"{name}: {fault}") from None
         except (ActionError, SourceError) as error:  # programs say what they were given
             raise SourceError(_without(given.values(), str(error))) from None
 
@@ -99,17 +143,14 @@ class CommandSource(SourceModel):
 
     def _samples(self, output: ProgramOutput, cache: SourceCache, now: Millis, deadline: Deadline) -> list[Sample]:
         """Raises SourceError."""
-        name = shorten(self.run[0], 80)
-        if len(output.stdout) > self.max_bytes:  # a worker may be anybody by now
-            raise SourceError(f"{name} says more than {self.max_bytes} bytes — have it say less, or say more max_bytes")
-        try:
-            if self.format == "nagios":
+        match self.format:
+            case "nagios":
                 found = list(self._nagios(output, now))
-            else:
-                self._ensure_success(output)
+            case "prometheus":
                 found = self._page(output, cache, now, deadline)
-        except SourceError as fault:
-            raise SourceError(f"{name}: {fault}") from None
+            case "json":
+                limits = Limits(self.max_series, deadline)
+                found = extract(self._document(output), self.values or {}, self._timing(now), limits)
         return [
             *found,
             Sample(_EXIT_STATUS, (), now, float(output.exit_status)),
@@ -128,18 +169,26 @@ class CommandSource(SourceModel):
             yield Sample(name, labels, now, value)
 
     def _page(self, output: ProgramOutput, cache: SourceCache, now: Millis, deadline: Deadline) -> list[Sample]:
-        if output.bad_byte is not None:
-            raise SourceError(f"byte {output.bad_byte} of its output is not UTF-8 — have it print a metrics page")
         limits = exposition.PageLimits(self.max_series, deadline)
         page = cache.setdefault("page", exposition.PageCache())
-        found = exposition.parse_samples(output.stdout.encode("utf-8", "replace"), now, page, limits)
-        if taken := {_EXIT_STATUS, _DURATION} & {sample.name for sample in found}:
+        found = exposition.parse_samples(self._content(output), now, page, limits)
+        if taken := _OWN & {sample.name for sample in found}:
             raise SourceError(f"its page has {min(taken)}, which the watchdog says of it — give it another name")
         return [sample if sample.t <= now else sample._replace(t=now) for sample in found]
 
-    def _ensure_success(self, output: ProgramOutput) -> None:
+    def _document(self, output: ProgramOutput) -> Any:
+        return parse_document(self._content(output))
+
+    def _timing(self, now: Millis) -> Timing:
+        return Timing(now, now, self.time, self.zone)
+
+    def _content(self, output: ProgramOutput) -> bytes:
+        """Of one that has ended well."""
         if output.exit_status != 0:
             raise self._failure(output, f"one that prints {self.format} ends with 0")
+        if output.bad_byte is not None:
+            raise SourceError(f"byte {output.bad_byte} of its output is not UTF-8 — have it print {self.format}")
+        return output.stdout.encode("utf-8", "replace")
 
     def _failure(self, output: ProgramOutput, expected: str) -> SourceError:
         status = output.exit_status

@@ -116,7 +116,7 @@ def _values(label: str, text: str) -> list[PerfValue] | None:
     said, *more = text.split(";", 5)
     if said == "U" or not label.strip():
         return [] if said == "U" else None
-    number = _NUMBER.match(said[: _MAX_NUMBER + 1])
+    number = _NUMBER.match(said[:_MAX_NUMBER])
     unit = None if number is None else _unit(said[number.end() :])
     if number is None or unit is None or (more[4:] and more[4].strip(";")):
         return None
@@ -156,7 +156,7 @@ def _unit(uom: str) -> _Unit | None:
 
 def _number(text: str, unit: _Unit) -> float | None:
     """Some plugins say the unit once more; in another one a number could be anything."""
-    match = _NUMBER.match(text[: _MAX_NUMBER + 1])
+    match = _NUMBER.match(text[:_MAX_NUMBER])
     if match is None:
         return None
     rest, number = text[match.end() :], float(match[0])
@@ -169,7 +169,7 @@ def _limits(text: str, unit: _Unit) -> dict[str, float] | None:
     Of one within which is bad (``@10:20``) there are none: they would read as the opposite.
     """
     if text.startswith("@"):
-        return None if _limits(text[1:], unit) is None else {}
+        return {} if _limits(text[1:], unit) else None
     if not text:
         return {}
     low, colon, high = text.rpartition(":")
