@@ -19,7 +19,7 @@ from tests.support.actions import wait_until
 from watchdog.core.errors import ActionError
 from watchdog.core.target import Target
 from watchdog.host import file_state, systemctl
-from watchdog.host.account import Account, account_by_uid, become
+from watchdog.host.account import Account, account_by_name, account_by_uid, become
 from watchdog.worker import broker as broker_module
 from watchdog.worker import launch, program
 from watchdog.worker.client import WorkerExecutor
@@ -83,6 +83,24 @@ def test_a_target_that_says_nobody_has_no_worker_of_roots_begun(top: Path, targe
     try:
         with pytest.raises(ActionError, match="no target of the files belongs to user 0"):
             broker.begin(account_by_uid(0)).close()
+    finally:
+        broker.close()
+
+
+def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -> None:
+    entries = "".join(
+        f"  probe{number}: {{type: command, run: ['true'], format: nagios{said}}}\n"
+        for number, said in enumerate((", user: nobody", f", cwd: {top}/bot", "", ", cwd: /", ", user: no-such-user"))
+    )
+    (top / "etc/watchdog.yaml").write_text(f"sources:\n{entries}")
+    (top / "etc/rules/bot.yaml").unlink()
+    broker = launch.Broker(*program.start_broker(str(top / "etc")))
+    try:
+        for account in (account_by_name("nobody"), account_by_uid(BOT, BOT)):
+            broker.begin(account).close()
+        for uid in (0, STRANGER):
+            with pytest.raises(ActionError, match=f"no target of the files belongs to user {uid}"):
+                broker.begin(account_by_uid(uid))
     finally:
         broker.close()
 
