@@ -17,6 +17,7 @@ __all__ = [
     "exposition",
     "flags",
     "found",
+    "json_documents",
     "openmetrics",
     "promql",
     "requests",
@@ -86,6 +87,15 @@ def answers() -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03K-,\xcd,\xa9T0\xe4\x02\x00"
     yield b"HTTP/1.1 301 Moved\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n"
     yield b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\n"
+
+
+def json_documents() -> Iterator[bytes]:
+    yield b'{"account": {"equity": "10512.25", "at": 1}, "rows": [{"s": "a", "n": 1}, {"s": "b", "n": NaN}], "state": "on"}'
+    yield (
+        b'{"status": "success", "data": {"resultType": "vector", "result": ['
+        b'{"metric": {"__name__": "x", "a": "1"}, "value": [1699999999.5, "-1.5e3"]}]}, "warnings": ["PromQL info: x"]}'
+    )
+    yield b'{"status": "error", "errorType": "bad_data", "error": "1:5: parse error"}'
 
 
 def found(target: str) -> Iterator[bytes]:

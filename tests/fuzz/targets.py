@@ -33,6 +33,10 @@ from watchdog.offline.history.query import QueryTimes, run_query
 from watchdog.promql import PromqlError, evaluate, metric_names, parse, required_lookback
 from watchdog.sources import openmetrics
 from watchdog.sources.exposition import PageCache, parse_samples
+from watchdog.sources.json_document import parse_document
+from watchdog.sources.json_explain import explain
+from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
+from watchdog.sources.prometheus_answer import error_text, parse_vector
 from watchdog.tsdb.page import PageList, SeriesPage
 from watchdog.web.pages import build_routes
 from watchdog.web.server import WebServer
@@ -222,6 +226,26 @@ def read_answers(data: bytes) -> None:
             answer.json()
 
 
+JSON_VALUES = {
+    "equity": JsonValue(path="account.equity", time="account.at"),
+    "rows": JsonValue(path="rows[]", value="n", labels={"s": "s"}),
+    "each": JsonValue(path="account", key="k"),
+    "state": JsonValue(path="state", map={"on": 1.0}),
+    "odd": JsonValue(path="sum(*.n) || sort_by(rows, &n)"),
+}
+
+
+def read_json_documents(data: bytes) -> None:
+    """What an API answers, and what a state file holds."""
+    with suppress(SourceError):
+        parse_vector(data, "x", NOW, 1_000)
+    error_text(data)
+    with suppress(SourceError):
+        document = parse_document(data)
+        explain(document, JSON_VALUES, Timing(NOW, NOW))
+        extract(document, JSON_VALUES, Timing(NOW, NOW), Limits())
+
+
 TARGETS = {
     "exposition": Target(read_exposition, seeds.exposition),
     "openmetrics": Target(read_openmetrics, seeds.openmetrics),
@@ -230,4 +254,5 @@ TARGETS = {
     "flags": Target(edit_flags, seeds.flags),
     "web": Target(ask_web, seeds.requests),
     "answers": Target(read_answers, seeds.answers),
+    "json_documents": Target(read_json_documents, seeds.json_documents),
 }
