@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -243,8 +243,7 @@ class Sampler:
     # ─ those that are asked ─
 
     async def _sample(self, running: _RunningSource) -> None:
-        source, now, started = running.source, self._clock(), time.monotonic()
-        assert isinstance(source, PulledSource)
+        source, now, started = cast(PulledSource, running.source), self._clock(), time.monotonic()  # see _begin
         deadline = source.deadline / 1_000 + _DEADLINE_SLACK
         call_deadline.set(started + deadline)
         result, error_text = None, ""

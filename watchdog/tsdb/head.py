@@ -29,6 +29,8 @@ __all__ = ["ONGOING", "Head"]
 
 _MAX_INCOMPLETE = 2_000
 """Metrics of a source of which it is remembered one by one that series were left out."""
+_SWEEP_INTERVAL: Millis = 1_000
+"""Between two looks for sources of which nothing is held any more."""
 ONGOING: Millis = -TIME_MIN
 """Until when a source is not watched that has not delivered again."""
 
@@ -63,6 +65,9 @@ class Head(PageList):
         """Metric name → time before which its samples may be forgotten, because its window was shorter then."""
         self._head_pages: dict[tuple[str, Millis, bool], HeadPage] = {}
         """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
+        self._data_pages: dict[str, list[HeadPage]] = {}
+        """Source → its pages but for that of `up`: a read of one of a thousand sources looks at no other's."""
+        self._swept_at: Millis = TIME_MIN
         self._watched_since: dict[str, Millis] = {}
         self._downtimes: dict[str, Ints] = {}
         """By source: when we were down. The last of it is open until the source delivers for the first time."""
@@ -96,9 +101,7 @@ class Head(PageList):
                 self._finish_read(source, now, batch.other_pages, 1.0)
                 return at if at <= now + MAX_AHEAD else 0
         t = np.array([sample[2] for sample in read], np.int64)
-        rest = {
-            id(shelf): shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up
-        }
+        rest = {id(shelf): shelf for shelf in self._data_pages.get(source, ())}
         for shelf, rows, places in batch.parts:
             shelf.append(now, rows, t[places], v[places])
             rest.pop(id(shelf), None)
@@ -117,7 +120,7 @@ class Head(PageList):
     def mark_source_down(self, source: str, now: Millis) -> None:
         """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
         self._advance_clock(now)
-        mine = [shelf for (owner, _, is_up), shelf in self._head_pages.items() if owner == source and not is_up]
+        mine = list(self._data_pages.get(source, ()))
         self._finish_read(source, now, mine, 0.0)
 
     def _advance_clock(self, now: Millis) -> None:
@@ -144,8 +147,11 @@ class Head(PageList):
 
     def _drop_expired(self, source: str, now: Millis) -> None:
         swept = False
-        for (owner, _, _), shelf in self._head_pages.items():
-            swept |= shelf.drop_gone_series(now) if owner == source else shelf.now <= self._now - shelf.retention
+        for shelf in self._data_pages.get(source, ()):
+            swept |= shelf.drop_gone_series(now)
+        if not 0 <= self._now - self._swept_at < _SWEEP_INTERVAL:
+            self._swept_at = self._now
+            swept |= any(shelf.now <= self._now - shelf.retention for shelf in self._head_pages.values())
         if swept:
             self._head_pages = {
                 place: shelf
@@ -183,11 +189,7 @@ class Head(PageList):
             shelf, rows, places_ = batch.parts[0]
             if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
                 batch.single_page = shelf
-                batch.other_pages = [
-                    other
-                    for (owner, _, is_up), other in self._head_pages.items()
-                    if owner == source and not is_up and other is not shelf
-                ]
+                batch.other_pages = [other for other in self._data_pages.get(source, ()) if other is not shelf]
         return batch
 
     def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
@@ -211,8 +213,11 @@ class Head(PageList):
         return shelf
 
     def _update_pages(self) -> None:
-        for (source, _, _), shelf in self._head_pages.items():
+        self._data_pages = {}
+        for (source, _, is_up), shelf in self._head_pages.items():
             shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
+            if not is_up:
+                self._data_pages.setdefault(source, []).append(shelf)
         self.pages[:] = self._head_pages.values()
         self.invalidate()
 
