@@ -1,0 +1,137 @@
+"""Which file is which since the last look, whatever was renamed, copied, truncated or packed in between."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, unpacked_head
+from watchdog.host.log_position import HEAD, Position, hash_of, is_beginning, is_copy
+
+
+def identify(
+    folder: LogFolder, files: Sequence[FoundFile], positions: dict[FileKey, Position], since: int
+) -> list[FoundFile]:
+    """Moves each position to the file that has its content now, gives new files one, and returns those files that may have
+    lines to be read, in their order.
+
+    A file that is how another one begins is left alone: it is a copy, or being made one, and will be known when what it
+    was copied from is truncated. `since`: mtime in ns; an older file without a position was read.
+    """
+    return _Identification(folder, files, positions, since).order()
+
+
+class _Identification:
+    def __init__(
+        self, folder: LogFolder, files: Sequence[FoundFile], positions: dict[FileKey, Position], since: int
+    ) -> None:
+        self._folder, self._files, self._positions = folder, files, positions
+        there = {each.key for each in files}
+        self._homeless = [each for key, each in positions.items() if key not in there]
+        self._intact: list[FoundFile] = []
+        self._changed: list[FoundFile] = []
+        """Of the intact ones: those that may have grown."""
+        self._moved: dict[FileKey, FileKey] = {}
+        truncated: list[FileKey] = []
+        strangers: list[FoundFile] = []
+        for each in files:
+            position = positions.get(each.key)
+            if position is None:
+                if each.mtime_ns >= since:
+                    strangers.append(each)
+            elif position.is_unchanged(each):
+                self._intact.append(each)
+            elif not position.offset:
+                strangers.append(each)
+            elif self._is_same(each, position):
+                self._intact.append(each)
+                self._changed.append(each)
+            else:
+                truncated.append(each.key)
+                self._homeless.append(positions.pop(each.key))
+                strangers.append(each)
+        for each in strangers:
+            if each.size or each.key in positions or each.key in truncated:
+                with contextlib.suppress(FileNotFoundError), folder.open(each) as file:
+                    self._place(each, file, was_truncated=each.key in truncated)
+        for each_position in positions.values():
+            begins_in = each_position.begins_in
+            each_position.begins_in = None if begins_in is None else self._moved.get(begins_in, begins_in)
+        for key in truncated:
+            if key in self._moved and key in positions and not positions[key].offset:
+                positions[key].begins_in = self._moved[key]
+
+    def order(self) -> list[FoundFile]:
+        """A copy ahead of what was truncated after it."""
+        by_key = {each.key: each for each in self._changed}
+
+        def place(found: FoundFile) -> tuple[int, int, tuple[int, bool, str]]:
+            copy = by_key.get(self._positions[found.key].begins_in or found.key, found)
+            return max(found.mtime_ns, copy.mtime_ns), copy is not found, found.order
+
+        return sorted(self._changed, key=place)
+
+    def _is_same(self, found: FoundFile, position: Position) -> bool:
+        try:
+            with self._folder.open(found) as file:
+                if not position.fits(file, found.size):
+                    return False
+                if not position.packed and found.size < position.offset:
+                    position.offset, position.skips = found.size, False
+                    position.note(file)
+        except FileNotFoundError:  # renamed since; it is found at the next look
+            return True
+        return True
+
+    def _place(self, found: FoundFile, file: BinaryIO, *, was_truncated: bool) -> None:
+        packed = is_gzip(file)
+        head = unpacked_head(file, HEAD) if packed else b""
+        known = self._positions.get(found.key)
+        predecessor = self._find_predecessor(found, file, head if packed else None)
+        if predecessor is not None:
+            self._homeless.remove(predecessor)
+            if self._positions.get(predecessor.key) is predecessor:
+                del self._positions[predecessor.key]
+            self._moved[predecessor.key] = found.key
+            moved = Position(found.key, predecessor.offset, skips=predecessor.skips, packed=packed)
+            if not packed and found.size < moved.offset:
+                moved.offset, moved.skips = found.size, False
+            moved.note(file)
+            moved.tail = moved.tail or predecessor.tail  # what is packed is unpacked only when it is read
+            moved.begins_in = predecessor.begins_in
+            self._positions[found.key] = moved
+        elif found.size and self._is_copy(found, file, head if packed else None):
+            if was_truncated:
+                self._positions[found.key] = Position(found.key)
+            return
+        elif known is None:
+            self._positions[found.key] = Position(found.key, packed=packed)
+        else:
+            known.packed = packed
+        self._intact.append(found)
+        self._changed.append(found)
+
+    def _find_predecessor(self, found: FoundFile, file: BinaryIO, head: bytes | None) -> Position | None:
+        """The position that was in this content when it was elsewhere. `head`: of what is packed."""
+        for each in self._homeless:
+            if not each.offset or (each.packed and head is None):
+                continue
+            if each.fits(file, found.size) if head is None else each.fits_packed(head):
+                return each
+        return None
+
+    def _is_copy(self, found: FoundFile, file: BinaryIO, head: bytes | None) -> bool:
+        if head == b"":
+            return True  # nothing of it is there yet
+        start = hash_of(file, 0, HEAD) if head is None and found.size >= HEAD else None
+        for each in self._intact:
+            position = self._positions[each.key]
+            if position.packed or each.key == found.key or (head is None and each.size < found.size):
+                continue
+            if start is not None and position.offset >= HEAD and position.head != start:
+                continue
+            with contextlib.suppress(FileNotFoundError), self._folder.open(each) as other:
+                if is_beginning(head, other) if head is not None else is_copy(file, found.size, other, each.size):
+                    return True
+        return False
