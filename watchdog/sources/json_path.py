@@ -63,10 +63,21 @@ def search(path: str, document: Any) -> Any:
                 return None
             document = document.get(name)
         return document
+    return search_parsed(parse(path), document, path)
+
+
+def parse(path: str) -> Any:
+    """The syntax tree of an expression, as the library has it: `type`, `children` and `value` of each node."""
+    return _compile(path).parsed
+
+
+def search_parsed(tree: Any, document: Any, path: str) -> Any:
+    """`search` by a tree, or a part of one. `path`: what people wrote."""
     from jmespath.exceptions import JMESPathError
+    from jmespath.parser import ParsedResult
 
     try:
-        return _compile(path).search(document)
+        return ParsedResult(path, tree).search(document)
     except (JMESPathError, RecursionError, ValueError, TypeError, OverflowError) as error:
         why = " ".join(str(error).split())
         raise SourceError(
