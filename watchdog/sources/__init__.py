@@ -10,6 +10,7 @@ from watchdog.sources.command import CommandSource
 from watchdog.sources.host import HostSource
 from watchdog.sources.http_json import HttpJsonSource
 from watchdog.sources.json_file import JsonFileSource
+from watchdog.sources.jsonl import JsonlSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.prometheus import PrometheusSource
 from watchdog.sources.scrape import ScrapeSource
@@ -21,6 +22,7 @@ AnySource = Annotated[
     | HostSource
     | HttpJsonSource
     | JsonFileSource
+    | JsonlSource
     | ProcessSource
     | PrometheusSource
     | ScrapeSource
@@ -35,6 +37,7 @@ __all__ = [
     "HostSource",
     "HttpJsonSource",
     "JsonFileSource",
+    "JsonlSource",
     "ProcessSource",
     "PrometheusSource",
     "ScrapeSource",

@@ -98,6 +98,9 @@ def _of_log(log: LogFile, *_: object) -> NeededFiles:
 
 def _of_state_file(file: StateFile, *_: object) -> NeededFiles:
     return NeededFiles((file.path,))
+def _of_spec(spec: Any, *_: object) -> NeededFiles:
+    """Of a source: the folder of its files."""
+    return NeededFiles((Path(spec.files),))
 
 
 class Function(NamedTuple):
@@ -148,6 +151,8 @@ SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | 
     "watchdog.sources.state_file": {"read_samples": _of_state_file, "explain_file": _of_state_file},
     "watchdog.sources.program_run": {"run_program": None},
     "watchdog.sources.textfile_folder": {"read_folder": lambda folder, *_: NeededFiles((folder / "*",))},
+    "watchdog.sources.jsonl_reader": {"read_jsonl": _of_spec},
+    "watchdog.sources.jsonl_explain": {"explain_jsonl": _of_spec},
 }
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 
