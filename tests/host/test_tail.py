@@ -8,12 +8,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from watchdog.host.tail import read_new_lines
+from watchdog.core.errors import ActionError
+from watchdog.host import log_position, tail
+from watchdog.host.tail import MAX_LINE, matches_any, newest_lines, read_new_lines
 
-TEXT = b'{"a": 1}\n{"bb": "two"}\n\n{"c": [3, 3, 3]}\nno json\n{"d": {"e": "\xc3\xa4"}}\n{"a": 1}\n{"f": 66}\n'
+TEXT = b'{"a": 1}\n{"b": "two"}\n\nno json\n{"d": "\xc3\xa4"}\n{"a": 1}\n{"f": 66}\n'
 LINES = TEXT.split(b"\n")[:-1]
 
 
@@ -41,7 +44,7 @@ class Writer:
 
     def __init__(self, path: Path, look: Callable[[], object]) -> None:
         self.path, self.look = path, look
-        self.file = path.open("ab", buffering=0)
+        self.file: IO[bytes] = path.open("ab", buffering=0)
 
     def write(self, part: bytes) -> None:
         self.file.write(part)
@@ -156,7 +159,7 @@ def test_wherever_a_log_is_cut_no_line_is_lost_and_none_comes_twice(
     way: Rotate, looks_between: bool, pattern: str, tmp_path: Path
 ) -> None:
     for cut in range(len(TEXT) + 1):
-        for seen in sorted({0, cut // 2, max(cut - 1, 0), cut}):
+        for seen in sorted({0, cut // 2, cut}):
             folder = tmp_path / f"{cut}-{seen}"
             folder.mkdir()
             (folder / "bot.log").write_bytes(b"from before\n")
@@ -177,3 +180,282 @@ def test_wherever_a_log_is_cut_no_line_is_lost_and_none_comes_twice(
             assert reader.lines == LINES, (cut, seen)
             assert not reader.behind
             shutil.rmtree(folder)
+
+
+# ─ what a log may be otherwise ─
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "bot.log"
+    path.write_bytes(b"old\n")
+    return path
+
+
+def append(path: Path, part: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(part)
+
+
+def test_the_first_look_begins_at_the_end_of_what_is_there(log: Path) -> None:
+    append(log, b"half a li")
+    reader = Reader(log)
+
+    append(log, b"ne\nnew\n")
+
+    assert reader.look() == [b"half a line", b"new"]
+
+
+def test_files_that_come_later_are_read_from_their_beginning(log: Path) -> None:
+    reader = Reader(log.with_name("*.log"))
+    for name in ("b.log", "a.log", "c.txt"):
+        log.with_name(name).write_bytes(name.encode() + b"\n")
+        os.utime(log.with_name(name), (5_000_000_000, 5_000_000_000))
+
+    assert reader.look() == [b"a.log", b"b.log"]
+
+
+def test_what_waits_is_known_and_comes_at_the_next_looks(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "_CHUNK", 64)
+    monkeypatch.setattr(tail, "MAX_LINE", 50)
+    reader = Reader(log)
+    lines = [b"line %d" % number for number in range(100)]
+    append(log, b"".join(line + b"\n" for line in lines))
+
+    first = reader.look(max_bytes=1)
+
+    assert 0 < len(first) < 20
+    assert reader.behind == log.stat().st_size - len(b"old\n" + b"\n".join(first) + b"\n")
+    while reader.behind:
+        reader.look(max_bytes=1)
+    assert reader.lines == lines
+
+
+def test_nothing_is_read_once_the_time_is_up(log: Path) -> None:
+    state: dict[str, object] = {}
+    list(read_new_lines(str(log), state, 1 << 20))
+    append(log, b"new\n")
+
+    assert list(read_new_lines(str(log), state, 1 << 20, deadline=0.0)) == []
+    assert state["behind"] == 4
+    assert list(read_new_lines(str(log), state, 1 << 20)) == [b"new"]
+
+
+def test_the_state_of_who_stops_in_between_stands_for_what_he_got(log: Path) -> None:
+    state: dict[str, object] = {}
+    list(read_new_lines(str(log), state, 1 << 20))
+    append(log, b"1\n2\n3\n")
+    lines = read_new_lines(str(log), state, 1 << 20)
+
+    assert [next(lines), next(lines)] == [b"1", b"2"]
+    lines.close()  # type: ignore[attr-defined]
+
+    assert list(read_new_lines(str(log), state, 1 << 20)) == [b"3"]
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"tail\n"])
+def test_a_line_that_is_too_long_is_passed_over_and_counted(log: Path, ends: bytes) -> None:
+    reader = Reader(log)
+    append(log, b"before\n" + b"x" * (2 * MAX_LINE))
+    assert reader.look() == [b"before"]
+    append(log, b"x" * MAX_LINE)
+    reader.look()
+
+    append(log, ends + b"after\n")
+
+    assert reader.look() == [b"after"]
+    assert json.loads(reader.state)["skipped_lines"] == 1
+
+
+def test_a_file_that_was_cut_back_is_not_read_again(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"".join(b"line %03d\n" % number for number in range(200)))
+    reader.look()
+
+    os.truncate(log, 1_500)  # as after a power failure
+    assert reader.look() == []
+    append(log, b"\nnew\n")
+
+    assert reader.look() == [b"", b"new"]
+
+
+def test_a_file_that_was_written_anew_is_read_from_its_beginning_however_long_it_is(log: Path) -> None:
+    reader = Reader(log)
+    for text in (b"one\n", b"two, which is longer\n", b"three, which is longer than all before it\n"):
+        log.write_bytes(text)
+        assert reader.look() == [text.strip()]
+
+
+def test_an_inode_that_is_used_again_is_another_file(log: Path) -> None:
+    reader = Reader(log.with_name("bot*"))
+    append(log, b"one\n")
+    reader.look()
+    inode = log.stat().st_ino
+    number = 0
+    while True:  # until the file system gives the same one
+        log.unlink()
+        number += 1
+        log.write_bytes(b"another %d\nand its end\n" % number)
+        if log.stat().st_ino == inode or number == 50:
+            break
+
+    assert reader.look() == [b"another %d" % number, b"and its end"]
+
+
+def test_what_was_deleted_before_it_was_read_is_gone_and_nothing_else(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"lost\n")
+    log.unlink()
+    assert reader.look() == []
+
+    log.write_bytes(b"new\n")
+
+    assert reader.look() == [b"new"]
+
+
+def test_after_a_long_sleep_all_that_was_rotated_meanwhile_is_read(log: Path) -> None:
+    reader = Reader(log)
+    append(log, b"1\n")
+    log.rename(log.with_name("bot.log.1"))
+    pack(log.with_name("bot.log.1"), log.with_name("bot.log.3.gz"), lambda: None)
+    packed = log.with_name("bot.log.2.gz")
+    packed.write_bytes(gzip.compress(b"2\n3\n"))
+    log.with_name("bot.log.1").write_bytes(b"4\n")
+    log.write_bytes(b"5\n")
+
+    assert sorted(reader.look()) == [b"1", b"2", b"3", b"4", b"5"]
+    assert reader.look() == []
+
+
+def test_a_packed_file_that_is_damaged_gives_what_is_whole_of_it_once(log: Path) -> None:
+    reader = Reader(log)
+    packed = gzip.compress(os.urandom(1_000).hex().encode() + b"\n" + os.urandom(50_000).hex().encode())
+    log.with_name("bot.log.2.gz").write_bytes(packed[: len(packed) - 3_000])
+
+    assert len(reader.look()) == 1
+    assert (reader.look(), reader.behind) == ([], 0)
+
+
+def test_what_takes_too_long_to_unpack_each_time_is_let_go(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(log)
+    append(log, b"1\n2\n")
+    reader.look()
+    append(log, b"3\n")
+    pack(log, log.with_name("bot.log.1.gz"), lambda: None)
+    monkeypatch.setattr(tail._Budget, "is_late", property(lambda self: self.left < 1 << 30))
+    monkeypatch.setattr(tail._Budget, "is_spent", property(lambda _: False))
+
+    behind = []
+    for _ in range(7):
+        reader.look(max_bytes=(1 << 30) - 1)
+        behind.append(bool(reader.behind))
+
+    assert behind == [True, True, True, True, False, False, False]
+
+
+def test_a_copy_that_stays_is_not_read(log: Path) -> None:
+    reader = Reader(log.with_name("bot*"))
+    append(log, b"1\n")
+    shutil.copy(log, log.with_name("bot.bak"))
+    assert reader.look() == [b"1"]
+    append(log, b"2\n")
+    assert reader.look() == [b"2"]
+    log.unlink()
+
+    assert reader.look() == []
+
+
+def test_two_files_that_begin_alike_are_two(log: Path) -> None:
+    reader = Reader(log.with_name("bot*"))
+    log.with_name("bot.a").write_bytes(b"start\n1\n")
+    reader.look()
+    log.with_name("bot.b").write_bytes(b"start\n")
+    assert reader.look() == []  # as yet it could be the beginning of a copy
+    append(log.with_name("bot.b"), b"2\n")
+
+    assert reader.look() == [b"start", b"2"]
+
+
+def test_a_link_within_the_folder_is_followed_and_its_file_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "bot.2026-11-30").write_bytes(b"old\n")
+    (tmp_path / "bot.current").symlink_to("bot.2026-11-30")
+    both, one = Reader(tmp_path / "bot.*"), Reader(tmp_path / "bot.current")
+    append(tmp_path / "bot.2026-11-30", b"1\n")
+    assert (both.look(), one.look()) == ([b"1"], [b"1"])
+    (tmp_path / "bot.2026-12-01").write_bytes(b"2\n")
+    (tmp_path / "bot.current").unlink()
+    (tmp_path / "bot.current").symlink_to("bot.2026-12-01")
+
+    assert (both.look(), one.look()) == ([b"2"], [b"2"])
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "secret").write_bytes(b"secret\n")
+    (tmp_path / "logs" / "bot.log").symlink_to("../secret")
+
+    with pytest.raises(ActionError, match=r"leads out of .* — name the real one"):
+        Reader(tmp_path / "logs" / "bot.log")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "FIFO"])
+def test_what_is_no_file_is_refused_by_name_and_passed_over_by_pattern(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / "bot.log")
+
+    assert Reader(tmp_path / "bot*").lines == []
+    with pytest.raises(ActionError, match="is no regular file but a"):
+        Reader(tmp_path / "bot.log")
+
+
+def test_a_folder_that_is_not_there_and_one_with_wildcards_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Reader(tmp_path / "no" / "bot.log")
+    with pytest.raises(ActionError, match="wildcards in a folder's name — "):
+        Reader(tmp_path / "*" / "bot.log")
+
+
+def test_a_state_that_is_none_begins_anew(log: Path) -> None:
+    state: dict[str, object] = {"files": [{"file": 5}]}
+
+    assert list(read_new_lines(str(log), state, 1 << 20)) == []
+    append(log, b"new\n")
+    assert list(read_new_lines(str(log), state, 1 << 20)) == [b"new"]
+
+
+def test_of_thousands_of_files_few_are_remembered_and_none_is_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "MAX_FILES", 20)
+    monkeypatch.setattr(log_position, "MAX_FILES", 20)
+    monkeypatch.setattr(log_position, "_KEPT", 10)
+
+    def make(number: int) -> None:
+        path = tmp_path / f"day{number:04}.log"
+        path.write_bytes(b"%d\n" % number)
+        os.utime(path, (1_700_000_000 + number * 86_400,) * 2)
+
+    for number in range(100):
+        make(number)
+    reader = Reader(tmp_path / "day*.log")
+    for number in range(100, 160):
+        make(number)
+        if number % 7 == 0:
+            reader.look()
+            assert len(json.loads(reader.state)["files"]) <= 20
+    reader.look()
+
+    assert reader.lines == [b"%d" % number for number in range(100, 160)]
+
+
+def test_the_newest_lines_come_from_as_many_files_as_it_takes(log: Path) -> None:
+    log.rename(log.with_name("bot.log.1"))
+    append(log.with_name("bot.log.1"), b"1\n2\n")
+    log.write_bytes(b"3\n4\nhalf a li")
+
+    assert newest_lines(str(log), 1_000) == [b"old", b"1", b"2", b"3", b"4"]
+    assert newest_lines(str(log), 17) == [b"2", b"3", b"4"]
+    assert newest_lines(str(log), 12) == [b"4"]
+    assert matches_any(str(log))
+    assert not matches_any(str(log.with_name("other")))

@@ -28,7 +28,7 @@ class _Identification:
     ) -> None:
         self._folder, self._files, self._positions = folder, files, positions
         there = {each.key for each in files}
-        self._homeless = [each for key, each in positions.items() if key not in there]
+        self._homeless = [each for key, each in positions.items() if key not in there and not each.copied]
         self._intact: list[FoundFile] = []
         self._changed: list[FoundFile] = []
         """Of the intact ones: those that may have grown."""
@@ -40,6 +40,8 @@ class _Identification:
             if position is None:
                 if each.mtime_ns >= since:
                     strangers.append(each)
+            elif position.copied:
+                strangers.append(each)
             elif position.is_unchanged(each):
                 self._intact.append(each)
             elif not position.offset:
@@ -54,12 +56,12 @@ class _Identification:
         for each in strangers:
             if each.size or each.key in positions or each.key in truncated:
                 with contextlib.suppress(FileNotFoundError), folder.open(each) as file:
-                    self._place(each, file, was_truncated=each.key in truncated)
+                    self._place(each, file)
         for each_position in positions.values():
             begins_in = each_position.begins_in
             each_position.begins_in = None if begins_in is None else self._moved.get(begins_in, begins_in)
         for key in truncated:
-            if key in self._moved and key in positions and not positions[key].offset:
+            if key in self._moved and key in positions and (positions[key].copied or not positions[key].offset):
                 positions[key].begins_in = self._moved[key]
 
     def order(self) -> list[FoundFile]:
@@ -84,7 +86,7 @@ class _Identification:
             return True
         return True
 
-    def _place(self, found: FoundFile, file: BinaryIO, *, was_truncated: bool) -> None:
+    def _place(self, found: FoundFile, file: BinaryIO) -> None:
         packed = is_gzip(file)
         head = unpacked_head(file, HEAD) if packed else b""
         known = self._positions.get(found.key)
@@ -102,15 +104,29 @@ class _Identification:
             moved.begins_in = predecessor.begins_in
             self._positions[found.key] = moved
         elif found.size and self._is_copy(found, file, head if packed else None):
-            if was_truncated:
-                self._positions[found.key] = Position(found.key)
+            self._note_copy(found, file, packed=packed)
             return
         elif known is None:
             self._positions[found.key] = Position(found.key, packed=packed)
+        elif known.copied:
+            if known.is_unchanged(found):
+                return
+            # it goes on otherwise than what it seemed to be copied from: it only began like that
+            self._positions[found.key] = Position(found.key, packed=packed, begins_in=known.begins_in)
         else:
             known.packed = packed
         self._intact.append(found)
         self._changed.append(found)
+
+    def _note_copy(self, found: FoundFile, file: BinaryIO, *, packed: bool) -> None:
+        """What is in it comes out of the original, as long as that is there."""
+        before = self._positions.get(found.key)
+        copy = Position(found.key, mtime_ns=found.mtime_ns, seen=found.size, packed=packed, copied=True)
+        if not packed:
+            copy.offset = found.size
+        copy.note(file)
+        copy.begins_in = None if before is None else before.begins_in
+        self._positions[found.key] = copy
 
     def _find_predecessor(self, found: FoundFile, file: BinaryIO, head: bytes | None) -> Position | None:
         """The position that was in this content when it was elsewhere. `head`: of what is packed."""

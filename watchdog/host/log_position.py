@@ -50,6 +50,8 @@ class Position:
     """To get to the offset of what is packed."""
     gone: bool = False
     """It lay nowhere in the folder."""
+    copied: bool = False
+    """It is how another file begins, and was not read: that one was."""
 
     def is_unchanged(self, file: FoundFile) -> bool:
         return self.seen == file.size and self.mtime_ns == file.mtime_ns
@@ -87,7 +89,7 @@ class Position:
         }
         if self.offset:
             found |= {"head": self.head, "tail": self.tail}
-        found |= {name: True for name in ("packed", "skips", "gone") if getattr(self, name)}
+        found |= {name: True for name in ("packed", "skips", "gone", "copied") if getattr(self, name)}
         if self.name is not None:
             found["name"] = self.name
         if self.begins_in is not None:
@@ -113,6 +115,7 @@ class Position:
             None if begins_in is None else _key(begins_in),
             int(value.get("tries", 0)),
             bool(value.get("gone", False)),
+            bool(value.get("copied", False)),
         )
 
 

@@ -182,7 +182,7 @@ class _Tail:
                     position.offset, position.tail = 0, ""
                     return
                 position.tail = ""
-                rest = yield from self._lines(stream.read, position, budget)
+                rest = yield from self._lines(stream.read1, position, budget)
             except (EOFError, zlib.error, gzip.BadGzipFile):  # what is whole of it was read
                 rest = 0
         if rest is not None:
