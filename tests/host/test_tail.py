@@ -376,6 +376,20 @@ def test_two_files_that_begin_alike_are_two(log: Path) -> None:
     assert reader.look() == [b"start", b"2"]
 
 
+def test_a_file_that_is_begun_in_the_place_of_one_that_was_rotated_is_read_at_once_however_alike_they_are(
+    log: Path,
+) -> None:
+    reader = Reader(log)
+    for number in range(3):
+        append(log, b"old\n" * 2)
+        assert len(reader.look()) == 2
+        if number % 2:
+            log.rename(log.with_name("bot.log.1"))
+        else:
+            shutil.copy(log, log.with_name("bot.log.1"))
+            os.truncate(log, 0)
+
+
 def test_a_link_within_the_folder_is_followed_and_its_file_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "bot.2026-11-30").write_bytes(b"old\n")
     (tmp_path / "bot.current").symlink_to("bot.2026-11-30")

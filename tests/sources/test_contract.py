@@ -143,6 +143,16 @@ def _without_proc(environment: Environment) -> dict[str, Any]:
     return {}
 
 
+def _a_line(environment: Environment) -> dict[str, Any]:
+    (environment.folder / "events.jsonl").write_text('{"equity": 5, "ts": 1699999999}\n')
+    return _jsonl(environment)
+
+
+def _jsonl(environment: Environment) -> dict[str, Any]:
+    values = {"equity": {"last": "equity"}, "trades_total": {"count": "trade", "labels": {"side": "side"}}}
+    return {"files": str(environment.folder / "*.jsonl"), "values": values, "time": "ts"}
+
+
 WORKING: dict[str, Make] = {
     "scrape": lambda world: {
         "url": world.serve(respond_with('a{z="1",b="2"} NaN 1699999999000\nb_total 2\n')).url,
@@ -156,6 +166,7 @@ WORKING: dict[str, Make] = {
     "prometheus": _prometheus(respond_with(QUERY_ANSWER)),
     "command": lambda _: {"run": ["echo", "OK | a=1;2;3;0;9 'b c'=5MB"], "format": "nagios", "timeout": "20s"},
     "textfile": lambda world: _textfile(world, 'a{z="1",b="2"} NaN\nb_total 2\n'),
+    "jsonl": _a_line,
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
@@ -167,6 +178,7 @@ BROKEN: dict[str, Make] = {
     "prometheus": _prometheus(respond_with(QUERY_ANSWER[:-1])),
     "command": lambda _: {"run": ["false"], "format": "prometheus", "timeout": "20s"},
     "textfile": lambda world: _textfile(world, "half a li"),
+    "jsonl": lambda world: {**_jsonl(world), "files": str(world.folder / "none.jsonl")},
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
@@ -178,6 +190,7 @@ HUNG: dict[str, Make | None] = {
     "textfile": None,  # it opens nothing but regular files; a dead network disk is the caller's deadline to cut
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
     "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
+    "jsonl": None,  # stops by itself after a part of its interval
 }
 
 

@@ -41,9 +41,14 @@ class FoundFile(NamedTuple):
     """Without links in it."""
 
     @property
+    def is_current(self) -> bool:
+        """Its name is not one that a rotation gives."""
+        return rotated_name(self.name) == self.name
+
+    @property
     def order(self) -> tuple[int, bool, str]:
         """Oldest first; of one tick of the kernel's clock, what was rotated ahead of what is written now."""
-        return self.mtime_ns, _rotated_name(self.name) == self.name, self.name
+        return self.mtime_ns, self.is_current, self.name
 
 
 class LogFolder:
@@ -61,7 +66,7 @@ class LogFolder:
         return self._matches(name) is not None and not hidden
 
     def _belongs(self, name: str) -> bool:
-        return not name.endswith(_PACKED) and (self.is_named(name) or self.is_named(_rotated_name(name)))
+        return not name.endswith(_PACKED) and (self.is_named(name) or self.is_named(rotated_name(name)))
 
     def find(self, beside: Iterable[str] = ()) -> list[FoundFile]:
         """All there are now, each once, oldest first. `beside`: other names that are looked at, too."""
@@ -131,7 +136,7 @@ def open_log_folder(pattern: str) -> Iterator[LogFolder]:
         raise ActionError(f"{problem.filename or pattern} cannot be read: {problem.strerror}") from None
 
 
-def _rotated_name(name: str) -> str:
+def rotated_name(name: str) -> str:
     """What it was called before it was rotated; the same when it does not look rotated."""
     for at, sign in enumerate(name):
         if at and sign in ".-" and _ROTATED.fullmatch(name, at):

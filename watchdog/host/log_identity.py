@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, unpacked_head
+from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, rotated_name, unpacked_head
 from watchdog.host.log_position import HEAD, Position, hash_of, is_beginning, is_copy
 
 
@@ -145,6 +145,8 @@ class _Identification:
             position = self._positions[each.key]
             if position.packed or each.key == found.key or (head is None and each.size < found.size):
                 continue
+            if rotated_name(each.name) == found.name != each.name:
+                continue  # what was begun in its place, however alike they are
             if start is not None and position.offset >= HEAD and position.head != start:
                 continue
             with contextlib.suppress(FileNotFoundError), self._folder.open(each) as other:

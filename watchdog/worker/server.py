@@ -35,8 +35,21 @@ _MAX_CHILDREN = 256
 """Connections at a time; further ones wait until one ends."""
 
 
-_LATER_IMPORTED = ("ast", "gzip", "lzma", "bz2", "psutil", "tarfile", "tokenize", "tomllib", "encodings.idna")
-"""What actions import when they need it: here once for all that are forked, and while we may still read it."""
+_LATER_IMPORTED = (
+    "ast",
+    "gzip",
+    "lzma",
+    "bz2",
+    "psutil",
+    "tarfile",
+    "tokenize",
+    "tomllib",
+    "encodings.idna",
+    "difflib",
+    "encodings.unicode_escape",
+    "zoneinfo",
+)
+"""What actions and sources import when they need it: here once for all that are forked, and while we may still read it."""
 
 
 def preload() -> None:
