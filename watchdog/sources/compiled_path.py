@@ -21,6 +21,7 @@ _ORDERINGS: Mapping[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
 }
+_COMPARABLE = (float, int, str)
 _FALSE: tuple[object, ...] = ("", [], {})
 
 
@@ -33,16 +34,7 @@ def compile_path(path: str) -> Find:
 @functools.lru_cache(1_000)
 def compile_condition(path: str) -> Callable[[Any], bool]:
     """Whether it is true of a document: neither null, false, nor empty. Of what it does not fit, it is not."""
-    find = compile_path(path)
-
-    def holds(document: Any) -> bool:
-        try:
-            found = find(document)
-        except (TypeError, SourceError):
-            return False
-        return found is True or is_true(found)
-
-    return holds
+    return _condition_of(parse(path), path)
 
 
 def conjuncts(path: str) -> list[Callable[[Any], bool]]:
@@ -68,9 +60,10 @@ def _condition_of(node: Any, path: str) -> Callable[[Any], bool]:
 
     def holds(document: Any) -> bool:
         try:
-            return is_true(find(document))
+            found = find(document)
         except (TypeError, SourceError):
             return False
+        return found if found is True or found is False else is_true(found)
 
     return holds
 
@@ -114,7 +107,7 @@ def _chain(steps: list[Find]) -> Find:
 
 def _comparison(sign: str, children: list[Any], path: str) -> Find:
     left, right = (_compile(each, path) for each in children)
-    literal = children[1]["value"] if children[1]["type"] == "literal" else None
+    literal: Any = children[1]["value"] if children[1]["type"] == "literal" else None
     if sign == "eq" and children[0]["type"] == "field" and isinstance(literal, str):
         name = children[0]["value"]
         return lambda document: type(document) is dict and document.get(name) == literal
@@ -123,10 +116,22 @@ def _comparison(sign: str, children: list[Any], path: str) -> Find:
     if sign == "ne":
         return lambda document: not _equals(left(document), right(document))
     compare = _ORDERINGS[sign]
+    if children[0]["type"] == "field" and type(literal) in (int, float):
+        return _order_field(children[0]["value"], compare, literal)
 
     def holds(document: Any) -> bool | None:
         one, other = left(document), right(document)
         return compare(one, other) if _is_comparable(one) and _is_comparable(other) else None
+
+    return holds
+
+
+def _order_field(name: str, compare: Callable[[Any, Any], bool], literal: float) -> Find:
+    """What most comparisons are."""
+
+    def holds(document: Any) -> bool | None:
+        found = document.get(name) if type(document) is dict else None
+        return compare(found, literal) if type(found) in _COMPARABLE else None
 
     return holds
 
@@ -136,13 +141,15 @@ def _equals(one: Any, other: Any) -> bool:
 
 
 def _is_comparable(value: Any) -> bool:
-    return type(value) in (int, float, str)
+    return type(value) in _COMPARABLE
 
 
 def _and(left: Find, right: Find) -> Find:
     def find(document: Any) -> Any:
         found = left(document)
-        return right(document) if found is True or is_true(found) else found
+        if found is True:
+            return right(document)
+        return right(document) if found is not False and is_true(found) else found
 
     return find
 

@@ -99,6 +99,15 @@ class Book:
         rows, finds = value.rows, [compile_path(path) for path in value.said.labels.values()]
         if not finds and (only := rows.get(())) is not None:
             return lambda _: only
+        if len(finds) == 1:
+            (single,) = finds
+
+            def find_single(document: Any) -> Row | None:
+                key = (_text_of(single, document),)
+                row = rows.get(key)
+                return row if row is not None else self._add_row(value, key)
+
+            return find_single
 
         def find(document: Any) -> Row | None:
             key = tuple([_text_of(each, document) for each in finds])
@@ -244,9 +253,12 @@ def _label(found: Any) -> str:
 
 def _number_at(find: Find, document: Any) -> float | None:
     try:
-        return to_number(find(document))
+        found = find(document)
     except (TypeError, SourceError):
         return None
+    if type(found) is float and found - found == 0.0:  # finite: what most are
+        return found
+    return to_number(found)
 
 
 def _bounded(key: _Key) -> _Key:
