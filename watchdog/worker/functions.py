@@ -98,6 +98,8 @@ def _of_log(log: LogFile, *_: object) -> NeededFiles:
 
 def _of_state_file(file: StateFile, *_: object) -> NeededFiles:
     return NeededFiles((file.path,))
+
+
 def _of_spec(spec: Any, *_: object) -> NeededFiles:
     """Of a source: the folder of its files."""
     return NeededFiles((Path(spec.files),))
