@@ -78,6 +78,28 @@ class Pattern:
             return (self._engine.fullmatch(data) if self.whole else self._engine.search(data)) is not None
         return text in self._literals if self.whole else any(literal in text for literal in self._literals)
 
+    @property
+    def group_names(self) -> frozenset[str]:
+        """What its groups are called that have a name."""
+        return frozenset(name for name, _ in self._names)
+
+    def find(self, data: bytes) -> dict[str, str] | None:
+        """What it matches first in a text of UTF-8, under ``""``, and what its named groups hold that took part; None: nothing.
+
+        Of a group with no part in the match there is no entry. Of `search_pattern` only."""
+        if self._literals is not None:
+            found = next((literal for literal in self._literals if literal.encode() in data), None)
+            return None if found is None else {"": found}
+        match = self._engine.search(data)
+        if match is None:
+            return None
+        groups = {"": match.group().decode("utf-8", "replace")}
+        for name, number in self._names:
+            text = match.group(number)
+            if text is not None and name not in groups:
+                groups[name] = text.decode("utf-8", "replace")
+        return groups
+
     def expand(self, text: str, template: str) -> str | None:
         """The template with its ``$1`` and ``${name}`` filled in from the whole text; None when that does not match.
         Raises PatternError when that is more than `MAX_EXPANDED_BYTES`."""
@@ -111,6 +133,15 @@ def whole_pattern(text: str) -> Pattern:
 def search_pattern(text: str) -> Pattern:
     """Is found anywhere in a text; a dot is no newline, ^ and $ are the ends of the text. Raises PatternError."""
     return _make(text, whole=False)
+
+
+def any_of(patterns: Sequence[Pattern]) -> Pattern | None:
+    """Is found where at least one of them is found; None where they are too much for one expression. Has no named groups."""
+    unnamed = (_PART.sub(lambda part: "(" if part["name"] else part[0], pattern.text) for pattern in patterns)
+    try:
+        return search_pattern("|".join(f"(?:{text})" for text in unnamed))
+    except PatternError:
+        return None
 
 
 def validate_search_pattern(text: str) -> str:

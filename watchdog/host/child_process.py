@@ -51,7 +51,7 @@ class CommandResult(NamedTuple):
     stdout_bytes: bytes
     """stdout, byte for byte."""
     truncated: bool
-    """stdout was longer than the limit: only its end is here."""
+    """stdout was longer than the limit: only its end is here, or its beginning, when that was asked for."""
 
 
 def run(
@@ -63,6 +63,7 @@ def run(
     timeout_ms: float,
     input: bytes | None = None,  # noqa: A002 - subprocess's own word
     output_limit: int = 64 * 1024,
+    beginning: bool = False,
     instead: Callable[[], int] | None = None,
     leaves_nothing: bool = False,
 ) -> CommandResult:
@@ -74,8 +75,9 @@ def run(
     ended as soon as it has said more than `output_limit` on stdout (`truncated`): whoever reads all or nothing waits for no more.
 
     Each of stdout and stderr is read to its end, of which the last `output_limit` bytes are kept (64 KiB of stderr at
-    most). At the deadline the whole process group is ended. Raises ActionError: not started (`may_have_happened` False)
-    or timed out (True).
+    most). `beginning`: of stdout the first ones instead, and the program is ended once it has said more, or at the deadline
+    when it has said something. At the deadline the whole process group is ended. Raises ActionError: not started
+    (`may_have_happened` False) or timed out (True).
     """
     deadline = time.monotonic() + timeout_ms / 1_000
     child = _spawn(argv, cwd, child_environment(env, inherit), input is not None, instead)
@@ -84,8 +86,9 @@ def run(
         note, began = on_child_started.get(), start_time(child.pid)
         if note is not None and began is not None:
             note(child.pid, began)
-        streams = _communicate(child, input, deadline, output_limit, stop_when_full=leaves_nothing)
-        if streams is None:
+        out = _HeadBuffer(output_limit) if beginning else _TailBuffer(output_limit)
+        err = _TailBuffer(min(output_limit, _MAX_STDERR))
+        if not _communicate(child, input, deadline, out, err, stop_when_full=leaves_nothing or beginning):
             seconds = f"{timeout_ms / 1_000:g} s"
             raise ActionError(
                 f"{_display_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
@@ -100,7 +103,6 @@ def run(
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-    out, err = streams
     return CommandResult(child.returncode, _decode(out.data), _decode(err.data), bytes(out.data), out.truncated)
 
 
@@ -294,16 +296,33 @@ class _TailBuffer:
             del self.data[: -self.limit or None]
 
 
-def _communicate(
-    child: subprocess.Popen[bytes], data: bytes | None, deadline: float, limit: int, *, stop_when_full: bool
-) -> tuple[_TailBuffer, _TailBuffer] | None:
-    """Feed stdin and read both pipes until the child has ended; None when the deadline came first. It is not reaped.
+class _HeadBuffer(_TailBuffer):
+    """The first bytes of a stream; the rest is not waited for."""
 
-    `stop_when_full`: also until it has said more than `limit` on stdout.
+    def add(self, chunk: bytes) -> None:
+        self.data += chunk
+        if len(self.data) > self.limit:
+            self.truncated = True
+            del self.data[self.limit :]
+
+
+def _communicate(
+    child: subprocess.Popen[bytes],
+    data: bytes | None,
+    deadline: float,
+    out: _TailBuffer,
+    err: _TailBuffer,
+    *,
+    stop_when_full: bool,
+) -> bool:
+    """Feed stdin and read both pipes until the child has ended, or enough is known; False when the deadline came first. It is
+    not reaped.
+
+    `stop_when_full`: also until it has said more than `out` holds.
     """
     assert child.stdout is not None
     assert child.stderr is not None
-    out, err = _TailBuffer(limit), _TailBuffer(min(limit, _MAX_STDERR))
+    only_head = isinstance(out, _HeadBuffer)
     left_to_say = memoryview(data or b"")
     with selectors.DefaultSelector() as selector:
         for pipe, tail in ((child.stdout, out), (child.stderr, err)):
@@ -316,8 +335,11 @@ def _communicate(
         after_its_end = 32
         while selector.get_map():
             remaining = deadline - time.monotonic()
+            if remaining <= 0 and only_head and out.data:
+                out.truncated = True
+                return True
             if remaining <= 0:
-                return None
+                return False
             ended = _has_exited(child.pid)  # asked first: what it wrote before its end is in the pipes by then
             events = selector.select(0 if ended else min(remaining, _POLL_INTERVAL))
             for key, _ in events:
@@ -326,7 +348,7 @@ def _communicate(
                 else:
                     _read_pipe(selector, key)
             if stop_when_full and out.truncated:
-                return out, err
+                return True
             if ended:
                 after_its_end -= 1
                 if not events or not after_its_end:
@@ -334,10 +356,10 @@ def _communicate(
     pause = 0.0005
     while not _has_exited(child.pid):  # it has closed its pipes, and as a rule is on its way out
         if time.monotonic() >= deadline:
-            return None
+            return False
         time.sleep(pause)
         pause = min(2 * pause, _POLL_INTERVAL)
-    return out, err
+    return True
 
 
 def _read_pipe(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:

@@ -1,0 +1,141 @@
+"""What a bot writes into its log, as counters and values."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.model import FilePath, Millis, Sample
+from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.sources.interval import Interval
+from watchdog.sources.log_reader import LogState
+from watchdog.sources.log_rules import LogRules
+from watchdog.sources.source_model import SourceModel
+
+_WILDCARDS = re.compile(r"[*?\[]")
+_ANSWER_MS = 500
+"""Of the time that a read may take, what is left for the answer of whoever reads."""
+
+
+class LogSource(SourceModel, LogRules):
+    """Regular expressions over a bot's log, in files or in systemd's journal, as counters and values."""
+
+    reads_needed: ClassVar[int] = 1
+
+    type: Literal["log"]
+    files: FilePath | None = None
+    """The log: a path whose last part may hold `*`, `?` and `[…]`. What it is rotated to is read, too."""
+    unit: str | None = None
+    """Instead of files: systemd's journal of this unit."""
+    user: str | None = None
+    """`files`: as whom they are read; when not said, the owner of their folder. `unit`: the user whose own manager has it."""
+    every: Interval = 1_000
+    """Time from one read to the next."""
+    timeout: Interval = 5_000
+    """Most time one read may take; what is left of the log is read by the next ones."""
+    max_bytes: int = Field(8 * 2**20, ge=2 * 2**20, le=256 * 2**20)
+    """Most bytes that one read takes; the next one goes on from there."""
+
+    @field_validator("files")
+    @classmethod
+    def _validate_files(cls, files: str | None) -> str | None:
+        if files is None:
+            return None
+        folder, name = os.path.split(files)
+        if not name:
+            raise ValueError("files ends with the name of a file — say bot.log, or bot*.log")
+        if _WILDCARDS.search(folder):
+            raise ValueError("wildcards stand in the name of the file only — watch each folder by a source of its own")
+        return files
+
+    @field_validator("unit")
+    @classmethod
+    def _validate_unit(cls, unit: str | None) -> str | None:
+        if unit is not None and not re.fullmatch(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}", unit, re.ASCII):
+            raise ValueError("a unit reads like trading-bot.service, without wildcards")
+        return unit
+
+    @model_validator(mode="after")
+    def _validate_place(self) -> LogSource:
+        if (self.files is None) is (self.unit is None):
+            raise ValueError("say exactly one of files and unit")
+        return self
+
+    @property
+    def deadline(self) -> Millis:
+        return self.timeout + _ANSWER_MS
+
+    @property
+    def identity(self) -> str:
+        return f"{self.files or self.unit}{'' if self.user is None else f' of {self.user}'}"
+
+    def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
+        """What came of all events so far. State: `LogState`. Cache: of a log that is not there yet, that it was not."""
+        deadline = time.monotonic() + self.timeout / 1_000
+        try:
+            before = LogState.model_validate(state)
+        except ValidationError:
+            before = LogState()  # nothing that this version wrote
+        try:
+            after, lag = self._follow(before, cache, now, deadline)
+        except ActionError as error:
+            raise SourceError(self._with_cure(error)) from None
+        except FileNotFoundError:
+            raise SourceError(f"there is no folder {Path(self.files or '').parent} — mend files") from None
+        state.clear()
+        state.update(after.model_dump(mode="json"))
+        return [*after.samples(self, now), *(Sample(name, (), now, value) for name, value in lag.items())]
+
+    def explain(self, now: Millis) -> tuple[Match, ...]:
+        """What each expression finds in the newest events."""
+        from watchdog.host.owned_path import call_owner
+        from watchdog.sources import log_files, log_journal
+
+        deadline = time.monotonic() + self.timeout / 1_000
+        try:
+            if self.files is None:
+                return log_journal.explain_newest(self.unit or "", self.user, self, now, deadline)
+            folder = Path(self.files).parent
+            found = call_owner(folder, self.user, log_files.explain_log, self.files, _rules(self), now)
+        except ActionError as error:
+            raise SourceError(self._with_cure(error)) from None
+        except FileNotFoundError:
+            raise SourceError(f"there is no folder {Path(self.files or '').parent} — mend files") from None
+        return tuple(found)
+
+    def _follow(
+        self, before: LogState, cache: SourceCache, now: Millis, deadline: float
+    ) -> tuple[LogState, dict[str, float]]:
+        """What is so now, and by how much that lags behind. Raises ActionError, FileNotFoundError, SourceError."""
+        from watchdog.host.owned_path import call_owner
+        from watchdog.sources import log_files, log_journal
+
+        if self.files is None:
+            return log_journal.follow_unit(self.unit or "", self.user, self, before, now, self.max_bytes, deadline)
+        before = before if before.files else before.model_copy(update={"files": cache.get("absent", {})})
+        left = round((deadline - time.monotonic()) * 1_000)
+        folder = Path(self.files).parent
+        after = call_owner(
+            folder, self.user, log_files.read_log_events, self.files, _rules(self), before, now, self.max_bytes, left
+        )
+        if not after.there:
+            cache["absent"] = after.state.files
+            raise SourceError(f"no file is called {self.files} — mend files, or does the bot write its log?")
+        cache.pop("absent", None)
+        lag = {"log_lag_bytes": after.behind, "log_skipped_lines_total": after.skipped}
+        return after.state, {name: float(value) for name, value in lag.items()}
+
+    def _with_cure(self, error: ActionError) -> str:
+        text = " ".join(str(error).split())
+        return text if " — " in text else f"{text} — mend {'unit' if self.files is None else 'files'} or user"
+
+
+def _rules(source: LogSource) -> LogRules:
+    """Without all that whoever reads has no need of."""
+    return LogRules.model_construct(**{name: getattr(source, name) for name in LogRules.model_fields})
