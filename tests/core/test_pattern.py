@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from watchdog.core.pattern import MAX_EXPANDED_BYTES, PatternError, search_pattern, whole_pattern
+from watchdog.core.pattern import MAX_EXPANDED_BYTES, PatternError, any_of, search_pattern, whole_pattern
 
 
 @pytest.mark.parametrize(
@@ -206,3 +206,44 @@ def test_what_python_takes_years_for_is_linear(pattern: str, text: str) -> None:
         return min(attempts)
 
     assert seconds(200_000) < 40 * max(seconds(20_000), 1e-4)  # quadratic: 100 times
+
+
+def test_what_named_groups_hold_is_found_in_bytes() -> None:
+    pattern = search_pattern(r"(?P<side>buy|sell) (?P<size>[0-9.]+)( @ (?P<price>[0-9.]+))?")
+
+    assert pattern.group_names == {"side", "size", "price"}
+    assert pattern.find(b"... sell 2.5 \xff") == {"": "sell 2.5", "side": "sell", "size": "2.5"}
+    assert pattern.find(b"buy 1 @ 7") == {"": "buy 1 @ 7", "side": "buy", "size": "1", "price": "7"}
+    assert pattern.find(b"hold") is None
+    assert search_pattern("ERROR|CRITICAL").find(b"a CRITICAL one") == {"": "CRITICAL"}
+    assert search_pattern("é").find("café".encode()) == {"": "é"}
+    assert search_pattern("ERROR|CRITICAL").group_names == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("texts", "hits", "misses"),
+    [
+        (
+            ["ERROR", r"(?P<v>\d+) filled", r"(?P<v>\w+)=\("],
+            ["an ERROR", "7 filled", "a=("],
+            ["error", "filled", "a=b"],
+        ),
+        (["(?i)error", "Warn"], ["ERROR", "Warn"], ["WARN"]),
+        ([r"\(?P<v>x", r"[(?P<v>]1"], ["(P<v>x", "P<v>x", "<1"], ["(x", "1"]),
+        (["a|b", "^c$"], ["xa", "c"], ["cc"]),
+        ([r"\Q(?P<v>\E"], ["(?P<v>"], ["x"]),
+    ],
+)
+def test_any_of_some_patterns_is_found_where_one_of_them_is(
+    texts: list[str], hits: list[str], misses: list[str]
+) -> None:
+    found = any_of([search_pattern(text) for text in texts])
+
+    assert found is not None
+    assert [text for text in [*hits, *misses] if found.find(text.encode()) is not None] == hits
+
+
+def test_of_patterns_that_are_too_much_for_one_there_is_none() -> None:
+    large = search_pattern(r"\pL{10}x")
+
+    assert any_of([large] * 50) is None

@@ -50,6 +50,24 @@ def test_output_of_exactly_the_limit_is_not_cut() -> None:
     assert run_shell("printf 123456", limit=5).truncated
 
 
+def test_of_a_program_of_which_only_the_beginning_is_wanted_no_more_is_waited_for() -> None:
+    ran = child_process.run(
+        ["sh", "-c", "printf 123456; exec sleep 100"], timeout_ms=20_000, output_limit=5, beginning=True
+    )
+    short = child_process.run(["sh", "-c", "printf 1234"], timeout_ms=20_000, output_limit=5, beginning=True)
+
+    assert (ran.stdout, ran.truncated) == ("12345", True)
+    assert (short.exit_code, short.stdout, short.truncated) == (0, "1234", False)
+
+
+def test_of_a_program_of_which_the_beginning_is_wanted_what_came_ahead_of_the_deadline_counts() -> None:
+    late = ["sh", "-c", "printf 1; exec sleep 100"]
+
+    assert child_process.run(late, timeout_ms=300, output_limit=5, beginning=True)[1:5:3] == ("1", True)
+    with pytest.raises(ActionError, match="not done after"):
+        child_process.run(["sleep", "100"], timeout_ms=100, output_limit=5, beginning=True)
+
+
 def test_a_programs_last_words_are_read_though_it_ends_between_our_look_at_its_pipes_and_our_look_at_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -79,19 +79,32 @@ def entries_after(position: JournalPosition, matches: Sequence[str], *, max_byte
     `max_bytes`: of what journalctl writes. `deadline`: monotonic. Raises ActionError with the cure.
     """
     since = f"--since=@{position.usec // 1_000_000}.{position.usec % 1_000_000:06}"
-    place = since if position.cursor is None else f"--after-cursor={position.cursor}"
+    # Not --after-cursor: where that entry is there no more, it passes over another one in its stead.
+    place = since if position.cursor is None else f"--cursor={position.cursor}"
+
+    def read_on(*options: str) -> JournalPart:
+        part = _read([*options, place], matches, max_bytes, deadline)
+        is_new = _is_later if place == since else _is_another
+        return JournalPart([entry for entry in part.entries if is_new(entry.position, position)], part.more)
+
     try:
-        part = _read(["--all", place], matches, max_bytes, deadline)
+        part = read_on("--all")
     except _CursorRefusedError:
         place = since
-        part = _read(["--all", place], matches, max_bytes, deadline)
+        part = read_on("--all")
     if (
         part.more and not part.entries
-    ):  # its first message is longer than all that is read: without --all it is left out
-        part = _read([place], matches, max_bytes, deadline)
-    if place != since:
-        return part
-    return JournalPart([entry for entry in part.entries if entry.position.usec > position.usec], part.more)
+    ):  # the first message is longer than all that is read: without --all it is left out
+        part = read_on()
+    return part
+
+
+def _is_later(found: JournalPosition, last: JournalPosition) -> bool:
+    return found.usec > last.usec
+
+
+def _is_another(found: JournalPosition, last: JournalPosition) -> bool:
+    return found.cursor != last.cursor
 
 
 class _CursorRefusedError(ActionError):
