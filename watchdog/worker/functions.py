@@ -103,6 +103,8 @@ def _of_state_file(file: StateFile, *_: object) -> NeededFiles:
 def _of_spec(spec: Any, *_: object) -> NeededFiles:
     """Of a source: the folder of its files."""
     return NeededFiles((Path(spec.files),))
+def _of_file(file: str, *_: object) -> NeededFiles:
+    return NeededFiles((Path(file),))
 
 
 class Function(NamedTuple):
@@ -155,6 +157,7 @@ SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | 
     "watchdog.sources.textfile_folder": {"read_folder": lambda folder, *_: NeededFiles((folder / "*",))},
     "watchdog.sources.jsonl_reader": {"read_jsonl": _of_spec},
     "watchdog.sources.jsonl_explain": {"explain_jsonl": _of_spec},
+    "watchdog.sources.log_files": {"read_log_events": _of_file, "explain_log": _of_file},
 }
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 
