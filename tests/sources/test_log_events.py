@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.pattern import search_pattern
@@ -128,6 +128,7 @@ LINES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(LINES, st.sampled_from([None, "^> ", "^"]), st.integers(0, 20))
 def test_a_restart_between_any_two_lines_changes_no_event(lines: list[bytes], start: str | None, cut: int) -> None:
     pattern = None if start is None else search_pattern(start)

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -14,9 +14,12 @@ from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
 from watchdog.sources.interval import Interval
-from watchdog.sources.log_reader import LogState
+from watchdog.sources.log_reader import LogReading, LogResult, LogState
 from watchdog.sources.log_rules import LogRules
 from watchdog.sources.source_model import SourceModel
+
+if TYPE_CHECKING:
+    from watchdog.sources.log_journal import Unit
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _ANSWER_MS = 500
@@ -76,21 +79,23 @@ class LogSource(SourceModel, LogRules):
         return f"{self.files or self.unit}{'' if self.user is None else f' of {self.user}'}"
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
-        """What came of all events so far. State: `LogState`. Cache: of a log that is not there yet, that it was not."""
+        """What came of all events so far. State: `LogState`. Cache: of which time the counters were that were said last; of a log
+        that is not there yet, that it was not."""
         deadline = time.monotonic() + self.timeout / 1_000
         try:
             before = LogState.model_validate(state)
         except ValidationError:
             before = LogState()  # nothing that this version wrote
         try:
-            after, lag = self._follow(before, cache, now, deadline)
+            result, lag = self._follow(before, cache, now, deadline)
         except ActionError as error:
             raise SourceError(self._with_cure(error)) from None
         except FileNotFoundError:
             raise SourceError(f"there is no folder {Path(self.files or '').parent} — mend files") from None
         state.clear()
-        state.update(after.model_dump(mode="json"))
-        return [*after.samples(self, now), *(Sample(name, (), now, value) for name, value in lag.items())]
+        state.update(result.state.model_dump(mode="json"))
+        cache["at"] = result.at
+        return [*result.samples, *(Sample(name, (), now, float(value)) for name, value in lag.items())]
 
     def explain(self, now: Millis) -> tuple[Match, ...]:
         """What each expression finds in the newest events."""
@@ -100,7 +105,7 @@ class LogSource(SourceModel, LogRules):
         deadline = time.monotonic() + self.timeout / 1_000
         try:
             if self.files is None:
-                return log_journal.explain_newest(self.unit or "", self.user, self, now, deadline)
+                return log_journal.explain_newest(self._unit, self, now, deadline)
             folder = Path(self.files).parent
             found = call_owner(folder, self.user, log_files.explain_log, self.files, _rules(self), now)
         except ActionError as error:
@@ -111,25 +116,31 @@ class LogSource(SourceModel, LogRules):
 
     def _follow(
         self, before: LogState, cache: SourceCache, now: Millis, deadline: float
-    ) -> tuple[LogState, dict[str, float]]:
+    ) -> tuple[LogResult, dict[str, float]]:
         """What is so now, and by how much that lags behind. Raises ActionError, FileNotFoundError, SourceError."""
         from watchdog.host.owned_path import call_owner
         from watchdog.sources import log_files, log_journal
 
+        previous: Millis | None = cache.get("at")
         if self.files is None:
-            return log_journal.follow_unit(self.unit or "", self.user, self, before, now, self.max_bytes, deadline)
+            reading = LogReading(self, before, now, self.every, previous)
+            result, lag = log_journal.follow_unit(self._unit, reading, before, self, now, self.max_bytes, deadline)
+            return result, {"log_lag_seconds": lag}
         before = before if before.files else before.model_copy(update={"files": cache.get("absent", {})})
-        left = round((deadline - time.monotonic()) * 1_000)
-        folder = Path(self.files).parent
-        after = call_owner(
-            folder, self.user, log_files.read_log_events, self.files, _rules(self), before, now, self.max_bytes, left
-        )
-        if not after.there:
-            cache["absent"] = after.state.files
+        budget = log_files.LogBudget(self.max_bytes, round((deadline - time.monotonic()) * 1_000), self.every)
+        args = (self.files, _rules(self), before, previous, now, budget)
+        read: log_files.LogRead = call_owner(Path(self.files).parent, self.user, log_files.read_log_events, *args)
+        if not read.there:
+            cache["absent"] = read.result.state.files
             raise SourceError(f"no file is called {self.files} — mend files, or does the bot write its log?")
         cache.pop("absent", None)
-        lag = {"log_lag_bytes": after.behind, "log_skipped_lines_total": after.skipped}
-        return after.state, {name: float(value) for name, value in lag.items()}
+        return read.result, {"log_lag_bytes": read.behind, "log_skipped_lines_total": read.skipped}
+
+    @property
+    def _unit(self) -> Unit:
+        from watchdog.sources.log_journal import Unit
+
+        return Unit(self.unit or "", self.user)
 
     def _with_cure(self, error: ActionError) -> str:
         text = " ".join(str(error).split())

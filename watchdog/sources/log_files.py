@@ -14,7 +14,7 @@ from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.core.protocols import Match
 from watchdog.host import tail
-from watchdog.sources.log_reader import LogReading, LogState, NotedLine, assemble, explain_events
+from watchdog.sources.log_reader import LogReading, LogResult, LogState, NotedLine, assemble, explain_events
 from watchdog.sources.log_rules import LogRules
 
 _NEWEST_BYTES = 256 * 1_024
@@ -23,7 +23,7 @@ _Size = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class LogRead(NamedTuple):
-    state: LogState
+    result: LogResult
     there: bool
     """False: no file has such a name."""
     behind: _Size
@@ -32,18 +32,27 @@ class LogRead(NamedTuple):
     """Lines that were too long to be looked at, so far."""
 
 
+class LogBudget(NamedTuple):
+    """Of one read."""
+
+    max_bytes: int
+    timeout_ms: int
+    every: Millis
+    """From one read to the next."""
+
+
 def read_log_events(
-    files: str, rules: LogRules, before: LogState, now: Millis, max_bytes: int, timeout_ms: int
+    files: str, rules: LogRules, before: LogState, previous: Millis | None, now: Millis, budget: LogBudget
 ) -> LogRead:
-    """Reads on. Raises ActionError."""
-    deadline = time.monotonic() + timeout_ms / 1_000
+    """Reads on. `previous`: of which time the counters were that were said last; None: the state says it. Raises ActionError."""
+    deadline = time.monotonic() + budget.timeout_ms / 1_000
     state: dict[str, Any] = dict(before.files)
     is_first = not state
-    reading = LogReading(rules, before, now)
+    reading = LogReading(rules, before, now, budget.every, previous)
     try:
         if is_first:
             reading.seed(assemble(rules, _newest(files), now))
-        lines = tail.read_new_lines(files, state, max_bytes, deadline)
+        lines = tail.read_new_lines(files, state, budget.max_bytes, deadline)
         assert isinstance(lines, Generator)
         with contextlib.closing(lines):  # then `state` stands for what came out of it
             for line in lines:
@@ -53,9 +62,10 @@ def read_log_events(
         there = tail.matches_any(files)
     except FileNotFoundError:
         raise _no_folder(files) from None
-    after = reading.end()
-    after.files = state
-    return LogRead(after, there, int(state.get("behind", 0)), int(state.get("skipped_lines", 0)))
+    behind = int(state.get("behind", 0))
+    result = reading.end(behind=behind > 0)
+    result.state.files = state
+    return LogRead(result, there, behind, int(state.get("skipped_lines", 0)))
 
 
 def explain_log(files: str, rules: LogRules, now: Millis) -> tuple[Match, ...]:

@@ -53,36 +53,41 @@ class LogState(BaseModel):
     """The event that may go on."""
     newest: int | None = None
     """When the newest event was that said so."""
+    at: int | None = None
+    """Of which time the counters were when the last line was read."""
     series: dict[str, KeptSeries] = {}
     lines: _Count = 0
     events: _Count = 0
     cut_events: _Count = 0
     dropped_events: _Count = 0
 
-    def samples(self, rules: LogRules, now: Millis) -> list[Sample]:
-        """All that came of it so far, as it is now."""
-        plans = {name: value.plan for name, value in rules.values.items()}
-        own = {
-            "log_lines_total": self.lines,
-            "log_events_total": self.events,
-            "log_cut_events_total": self.cut_events,
-            "log_dropped_events_total": self.dropped_events,
-        }
-        found = EventSeries(plans, self.series).samples(now)
-        return found + [Sample(name, (), now, float(value)) for name, value in own.items()]
+
+class LogResult(NamedTuple):
+    """Of one read."""
+
+    state: LogState
+    samples: tuple[Sample, ...]
+    at: Millis
+    """Of which time the counters are."""
 
 
 class LogReading:
     """One read."""
 
-    def __init__(self, rules: LogRules, state: LogState, now: Millis) -> None:
-        self._state, self._now = state.model_copy(deep=True), now
+    def __init__(
+        self, rules: LogRules, state: LogState, now: Millis, every: Millis = 0, previous: Millis | None = None
+    ) -> None:
+        """`previous`: of which time the counters of the read before were; None: the state says it. `every`: between two."""
+        self._state, self._now = state.model_copy(), now
         self._expressions = expressions(rules.values)
         self._any = any_expression(tuple(each.pattern.text for each in self._expressions))
         self._lines = self._taken = self._cut = 0
-        self._series = EventSeries({name: value.plan for name, value in rules.values.items()}, state.series)
+        plans = {name: value.plan for name, value in rules.values.items()}
+        known = [at for at in (state.at, previous) if at is not None]
+        self._series = EventSeries(plans, state.series, now, max(known) if state.at is not None else None, every)
         self._events = _assembler(rules, None if state.open is None else state.open.model_dump())
         self._times = _EventTimes(rules, now)
+        self._last: Event | None = None
 
     def add(self, line: bytes, t: Millis | None = None) -> None:
         """The next line, without its newline. `t`: when it was taken down, where somebody noted that."""
@@ -103,11 +108,15 @@ class LogReading:
                 if each.kind == "last":
                     self._apply(each, event, undated=False)
 
-    def end(self) -> LogState:
-        """What is to be kept, once all lines were added."""
-        event = self._events.flush(self._now)
+    def end(self, *, behind: bool = False) -> LogResult:
+        """Once all lines were added. `behind`: more of them wait to be read."""
+        event = None if behind else self._events.flush(self._now)
         if event is not None:
             self._take(event)
+        newest = None if self._last is None else self._times.of(self._last, self._state.newest)
+        at = self._series.finish(newest, behind=behind)
+        if self._lines or self._taken or self._state.at is None:
+            self._state.at = at
         still_open = self._events.keep()
         self._state.open = None if still_open is None else OpenEvent(**still_open)
         self._state.series = self._series.keep()
@@ -115,11 +124,19 @@ class LogReading:
         self._state.events += self._taken
         self._state.cut_events += self._cut
         self._state.dropped_events += self._series.dropped
-        return self._state
+        own = {
+            "log_lines_total": self._state.lines,
+            "log_events_total": self._state.events,
+            "log_cut_events_total": self._state.cut_events,
+            "log_dropped_events_total": self._state.dropped_events,
+        }
+        said = [Sample(name, (), self._now, float(value)) for name, value in own.items()]
+        return LogResult(self._state, (*self._series.samples(), *said), at)
 
     def _take(self, event: Event) -> None:
         self._taken += 1
         self._cut += event.cut
+        self._last = event
         if self._any is not None and self._any.find(event.data) is None:
             return
         for each in self._expressions:
@@ -138,7 +155,7 @@ class LogReading:
         elif not undated:
             return
         labels = [found.get(group, "") for group in expression.groups]
-        self._series.add(expression.name, labels, number, self._now if t is None else t)
+        self._series.add(expression.name, labels, number, t)
 
 
 class _EventTimes:
