@@ -151,6 +151,17 @@ def _a_line(environment: Environment) -> dict[str, Any]:
 def _jsonl(environment: Environment) -> dict[str, Any]:
     values = {"equity": {"last": "equity"}, "trades_total": {"count": "trade", "labels": {"side": "side"}}}
     return {"files": str(environment.folder / "*.jsonl"), "values": values, "time": "ts"}
+def _log(environment: Environment) -> dict[str, Any]:
+    (environment.folder / "bot.log").write_text("2023-11-14T22:13:19Z equity=5\n")
+    values = {"errors_total": {"count": " ERROR "}, "equity": {"last": "equity=(?P<value>[0-9.]+)"}}
+    return {"files": str(environment.folder / "bot*.log"), "time": "^(?P<time>[0-9TZ:-]+) ", "values": values}
+
+
+def _hung_journal(environment: Environment) -> dict[str, Any]:
+    environment.systemctl("exit 1")
+    (environment.folder / "bin" / "journalctl").write_text("#!/bin/sh\nexec sleep 100\n")
+    (environment.folder / "bin" / "journalctl").chmod(0o755)
+    return {"unit": "bot.service", "values": {"errors_total": {"count": " ERROR "}}, "timeout": "100ms"}
 
 
 WORKING: dict[str, Make] = {
@@ -167,6 +178,7 @@ WORKING: dict[str, Make] = {
     "command": lambda _: {"run": ["echo", "OK | a=1;2;3;0;9 'b c'=5MB"], "format": "nagios", "timeout": "20s"},
     "textfile": lambda world: _textfile(world, 'a{z="1",b="2"} NaN\nb_total 2\n'),
     "jsonl": _a_line,
+    "log": _log,
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
@@ -179,6 +191,7 @@ BROKEN: dict[str, Make] = {
     "command": lambda _: {"run": ["false"], "format": "prometheus", "timeout": "20s"},
     "textfile": lambda world: _textfile(world, "half a li"),
     "jsonl": lambda world: {**_jsonl(world), "files": str(world.folder / "none.jsonl")},
+    "log": lambda world: {**_log(world), "files": str(world.folder / "gone" / "bot.log")},
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
@@ -191,6 +204,7 @@ HUNG: dict[str, Make | None] = {
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
     "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
     "jsonl": None,  # stops by itself after a part of its interval
+    "log": _hung_journal,
 }
 
 

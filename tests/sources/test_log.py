@@ -295,6 +295,25 @@ def test_a_read_whose_time_is_up_goes_on_next_time(tmp_path: Path) -> None:
     assert (state.lines, state.events) == (5, 5)
 
 
+def test_what_was_written_while_nobody_looked_is_counted_when_it_happened(tmp_path: Path) -> None:
+    log = tmp_path / "bot.log"
+    log.touch()
+    follower = Follower(source_of(log))
+    follower.now -= 600_000
+    follower.read(0)
+    log.write_text("2026-12-01 10:51:00,000 ERROR a\n2026-12-01 10:58:00,000 ERROR b\n2026-12-01 10:59:59,000 INFO\n")
+
+    follower.now = NOW
+    samples = follower.source.read(json.loads(follower.state), {}, NOW)
+
+    errors = [(t, v) for name, _, t, v in samples if name == "errors_total"]
+    at = {value: [t for t, v in errors if v == value] for value in (0.0, 1.0, 2.0)}
+    assert NOW - 540_000 <= at[1.0][0] <= NOW - 520_000
+    assert NOW - 120_000 <= at[2.0][0] <= NOW - 100_000
+    assert errors == sorted(errors)
+    assert errors[-1] == (NOW, 2.0)
+
+
 def test_a_log_that_is_not_there_yet_is_read_from_its_beginning_once_it_is(tmp_path: Path) -> None:
     follower = Follower(source_of(tmp_path / "bot*.log"))
     with pytest.raises(SourceError, match=r"no file is called .*bot\*\.log — "):
