@@ -151,6 +151,8 @@ def _a_line(environment: Environment) -> dict[str, Any]:
 def _jsonl(environment: Environment) -> dict[str, Any]:
     values = {"equity": {"last": "equity"}, "trades_total": {"count": "trade", "labels": {"side": "side"}}}
     return {"files": str(environment.folder / "*.jsonl"), "values": values, "time": "ts"}
+
+
 def _log(environment: Environment) -> dict[str, Any]:
     (environment.folder / "bot.log").write_text("2023-11-14T22:13:19Z equity=5\n")
     values = {"errors_total": {"count": " ERROR "}, "equity": {"last": "equity=(?P<value>[0-9.]+)"}}

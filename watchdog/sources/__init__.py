@@ -11,6 +11,7 @@ from watchdog.sources.host import HostSource
 from watchdog.sources.http_json import HttpJsonSource
 from watchdog.sources.json_file import JsonFileSource
 from watchdog.sources.jsonl import JsonlSource
+from watchdog.sources.log import LogSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.prometheus import PrometheusSource
 from watchdog.sources.scrape import ScrapeSource
@@ -23,6 +24,7 @@ AnySource = Annotated[
     | HttpJsonSource
     | JsonFileSource
     | JsonlSource
+    | LogSource
     | ProcessSource
     | PrometheusSource
     | ScrapeSource
@@ -38,6 +40,7 @@ __all__ = [
     "HttpJsonSource",
     "JsonFileSource",
     "JsonlSource",
+    "LogSource",
     "ProcessSource",
     "PrometheusSource",
     "ScrapeSource",

@@ -103,6 +103,8 @@ def _of_state_file(file: StateFile, *_: object) -> NeededFiles:
 def _of_spec(spec: Any, *_: object) -> NeededFiles:
     """Of a source: the folder of its files."""
     return NeededFiles((Path(spec.files),))
+
+
 def _of_file(file: str, *_: object) -> NeededFiles:
     return NeededFiles((Path(file),))
 
