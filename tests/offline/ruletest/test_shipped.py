@@ -1,4 +1,4 @@
-"""The rules that ship have tests that pass, and that would notice a change."""
+"""The rules that ship, and those of the library of KPIs, have tests that pass, and that would notice a change."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import kpi_library
 from watchdog.cli.command_line import main
-from watchdog.config import check_files
+from watchdog.config import Config, check_files
 from watchdog.offline.ruletest.runner import CaseResult, run_tests
 from watchdog.offline.ruletest.test_definition import load_test_file
 
@@ -19,13 +20,14 @@ FILES = sorted((RULES / "tests").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def cases() -> list[CaseResult]:
-    found = []
-    for path in FILES:
-        file, problems = load_test_file(path, {})
-        assert problems == []
-        assert file is not None
-        found += list(run_tests(file))
-    return found
+    return [case for path in FILES for case in run_file(path)]
+
+
+def run_file(path: Path) -> list[CaseResult]:
+    file, problems = load_test_file(path, {})
+    assert problems == []
+    assert file is not None
+    return list(run_tests(file))
 
 
 def test_they_pass(cases: list[CaseResult]) -> None:
@@ -35,6 +37,18 @@ def test_they_pass(cases: list[CaseResult]) -> None:
 def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[CaseResult]) -> None:
     config, _ = check_files([RULES], environ={})
     assert config is not None
+    assert_each_is_tested(config, cases)
+
+
+@pytest.mark.parametrize("path", kpi_library.FILES, ids=lambda path: path.name)
+def test_each_rule_of_the_library_trips_and_is_well_and_is_not_bad_without_data(path: Path, tmp_path: Path) -> None:
+    cases = run_file(kpi_library.LIBRARY / "tests" / path.name)
+
+    assert [case for case in cases if not case.passed] == []
+    assert_each_is_tested(kpi_library.load_alone(path, tmp_path), cases)
+
+
+def assert_each_is_tested(config: Config, cases: list[CaseResult]) -> None:
     for rule in config.rules.values():
         mine = [case for case in cases if re.match(rf"{rule.name}[ {{]", case.subject)]
         worst = "warn" if rule.crit is None else "crit"
