@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import comparison, competitors, daemon, journal, replay, sampling
+from benchmarks import comparison, competitors, daemon, journal, pushed_breach, replay, sampling
 from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort, describe_failure
 from benchmarks.table import TableRow, format_markdown, format_plain
 
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Section] = {
     "sampling": lambda effort, _: sampling.measure_rows(effort.seconds),
     "journal": lambda effort, _: journal.measure_rows(effort.seconds),
     "daemon": daemon.measure_rows,
+    "pushed": pushed_breach.measure_rows,
     "replay": replay.measure_rows,
 }
 """Rows come one by one where they take their time: those before a failure are kept."""

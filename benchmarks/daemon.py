@@ -62,14 +62,15 @@ def expressions() -> list[str]:
 class DaemonUnderTest:
     """A running daemon with 20 rules. Its action is a `command` step that writes down when it began."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str = "", *, source: str = "") -> None:
+        """`source`: the entry of its source, in place of the page at `url`."""
+        source = source or f'{{type: scrape, url: "{url}", every: 1s}}'
         self.folder = folder
         self._action_file = folder / "acted"
         self._log = folder / "log"
         (folder / "rules").mkdir(parents=True)
         (folder / "watchdog.yaml").write_text(
-            f'sources: {{bot: {{type: scrape, url: "{url}", every: 1s}}}}\n'
-            f'state: state\nweb: {{listen: "127.0.0.1:0"}}\n'
+            f'sources: {{bot: {source}}}\nstate: state\nweb: {{listen: "127.0.0.1:0"}}\n'
         )
         names = [f"kpi-{i}" for i in range(RULE_COUNT - 1)]
         kpis = [f"  {name}: {{expr: '{expr}'}}" for name, expr in zip(names, expressions(), strict=True)]
@@ -125,9 +126,14 @@ class DaemonUnderTest:
         return self.ask("/metrics")
 
     def ask(self, path: str) -> str:
-        """One of its own pages; the port is any that was free, and stands in the log. Empty when it is not told."""
+        """One of its own pages; empty when it is not told."""
+        return fetch(f"{self.url}{path}") or "" if self.url else ""
+
+    @property
+    def url(self) -> str:
+        """Where it serves its pages: the port is any that was free, and stands in the log. Empty until it does."""
         found = re.search(r"(http://127\.0\.0\.1:\d+)/metrics$", self._log.read_text(), re.MULTILINE)
-        return "" if found is None else fetch(f"{found[1]}{path}") or ""
+        return "" if found is None else found[1]
 
 
 class _Rival:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw_http_server import StartServer, start_server
+from tests.support.senders import web
 
-__all__ = ["StartServer", "start_server"]
+__all__ = ["StartServer", "start_server", "web"]
 
 StartProcess = Callable[..., "subprocess.Popen[bytes]"]
 MakeSystemctl = Callable[[str], None]

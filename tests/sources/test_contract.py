@@ -18,10 +18,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.sources.conftest import MakeSystemctl
-from tests.support.datagram_source import DatagramSource
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.ports import free_port
 from tests.support.raw_http_server import Behaviour, StartServer, never_respond, respond_with
+from tests.support.raw_http_server import StartServer, never_respond, respond_with
+from tests.support.senders import TOKEN, Web
 from watchdog.core import model
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels
@@ -33,19 +34,22 @@ NOW = 1_700_000_000_000
 SOURCE_CLASSES: tuple[type[model.ConfigModel], ...] = get_args(get_args(AnySource)[0])
 TYPES = {get_args(member.model_fields["type"].annotation)[0]: member for member in SOURCE_CLASSES}
 PULLED = [kind for kind, member in TYPES.items() if hasattr(member, "read")]
-PUSHED: dict[str, type[model.ConfigModel]] = {
-    "datagram": DatagramSource,  # until the union has one
-    **{kind: member for kind, member in TYPES.items() if hasattr(member, "receive")},
-}
-ADAPTER: TypeAdapter[PulledSource] = TypeAdapter(AnySource)
+PUSHED = [kind for kind, member in TYPES.items() if hasattr(member, "receive")]
+ADAPTER: TypeAdapter[AnySource] = TypeAdapter(AnySource)
 
 
 class Environment:
     """What the examples may lean on."""
 
     def __init__(
-        self, start_server: StartServer, fake_systemctl: MakeSystemctl, folder: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        start_server: StartServer,
+        fake_systemctl: MakeSystemctl,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        web: Web,
     ) -> None:
+        self.web = web
         self.serve, self.systemctl, self.folder, self.monkeypatch = start_server, fake_systemctl, folder, monkeypatch
         self._sockets: list[socket.socket] = []
 
@@ -62,9 +66,13 @@ class Environment:
 
 @pytest.fixture
 def environment(
-    start_server: StartServer, fake_systemctl: MakeSystemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer,
+    fake_systemctl: MakeSystemctl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    web: Web,
 ) -> Iterator[Environment]:
-    world = Environment(start_server, fake_systemctl, tmp_path, monkeypatch)
+    world = Environment(start_server, fake_systemctl, tmp_path, monkeypatch, web)
     yield world
     world.close()
 
@@ -211,24 +219,40 @@ HUNG: dict[str, Make | None] = {
 
 
 def make_source(kind: str, fields: dict[str, Any]) -> PulledSource:
-    return ADAPTER.validate_python({"type": kind, **fields})
+    source = ADAPTER.validate_python({"type": kind, **fields})
+    assert isinstance(source, PulledSource)
+    return source
 
 
-RECEIVING: dict[str, tuple[Make, Callable[[dict[str, Any]], object]]] = {
-    "datagram": (
-        lambda _: {"port": free_port(socket.SOCK_DGRAM)},
-        lambda fields: send_datagram(b"equity 5", fields["port"]),
+def _token_file(environment: Environment) -> dict[str, Any]:
+    return {"token_file": str(environment.web.token_file)}
+
+
+RECEIVING: dict[str, tuple[Make, Callable[[Environment, dict[str, Any]], object]]] = {
+    "push": (_token_file, lambda world, _: world.web.push("bot", '{"equity": 5, "open_positions": 3}')),
+    "statsd": (
+        lambda _: {"listen": f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"},
+        lambda _, fields: send_datagram(b"trades:2|c|#venue:x\nequity:5|g\nlatency:3|ms", fields["listen"]),
+    ),
+    "heartbeat": (
+        lambda world: {**_token_file(world), "every": "1h"},
+        lambda world, _: world.web.ask("GET", f"/heartbeat/bot/{TOKEN}"),
     ),
 }
 """Of each that is told: its fields, and how a sender brings it all that it can take."""
 NOT_LISTENING: dict[str, Make] = {
-    "datagram": lambda world: {"port": world.take_port(socket.SOCK_DGRAM)},
+    "push": lambda world: {"token_file": str(world.folder / "gone")},
+    "statsd": lambda world: {"listen": f"127.0.0.1:{world.take_port(socket.SOCK_DGRAM)}"},
+    "heartbeat": lambda world: {"token_file": str(world.folder / "gone")},
 }
+BY_ITSELF = {"heartbeat": 1}
+"""What one delivers when it is opened."""
 
 
-def send_datagram(data: bytes, port: int) -> None:
+def send_datagram(data: bytes, listen: str) -> None:
+    host, _, port = listen.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.sendto(data, ("127.0.0.1", port))
+        sender.sendto(data, (host, int(port)))
 
 
 @pytest.mark.parametrize("table", [WORKING, BROKEN, HUNG], ids=["well", "broken", "hung"])
@@ -418,7 +442,7 @@ def test_a_misspelt_key_is_refused(kind: str, environment: Environment) -> None:
 
 
 def make_pushed(kind: str, fields: dict[str, Any]) -> PushedSource:
-    source = PUSHED[kind].model_validate({"type": kind, **fields})
+    source = ADAPTER.validate_python({"type": kind, **fields})
     assert isinstance(source, PushedSource)
     return source
 
@@ -430,9 +454,10 @@ class Deliveries:
         self.made: list[tuple[list[model.Sample], SourceState]] = []
         self._one_more = threading.Semaphore(0)
 
-    def __call__(self, samples: Iterable[model.Sample], state: SourceState) -> None:
+    def __call__(self, samples: Iterable[model.Sample], state: SourceState) -> int:
         self.made.append((list(samples), json.loads(json.dumps(state, allow_nan=False))))
         self._one_more.release()
+        return 0
 
     def wait(self) -> tuple[list[model.Sample], SourceState]:
         assert self._one_more.acquire(timeout=30), "nothing was delivered"
@@ -444,15 +469,25 @@ def test_what_a_source_is_told_it_delivers_well_formed_with_a_state_from_which_a
     kind: str, environment: Environment
 ) -> None:
     make, send = RECEIVING[kind]
-    fields, deliveries, state = make(environment), Deliveries(), SourceState()
-    for _ in range(2):  # the port, or whatever it is, is free again once it is closed
-        receiver = make_pushed(kind, fields).receive("bot", state, deliveries, lambda: NOW)
-        send(fields)
+    fields, state, threads = make(environment), SourceState(), set(threading.enumerate())
+    for now in (NOW, NOW + 1_000):  # the port, or whatever it is, is free again once it is closed
+        deliveries = Deliveries()
+        receiver = make_pushed(kind, fields).receive("bot", state, deliveries, lambda now=now: now)  # type: ignore[misc]
+        for _ in range(BY_ITSELF.get(kind, 0)):
+            deliveries.wait()
+        send(environment, fields)
         samples, state = deliveries.wait()
         receiver.close()
-        check_samples(samples, NOW)
+        for t in {sample.t for sample in samples}:
+            assert now <= t <= now + BY_ITSELF.get(kind, 0), "no two of a series are of one moment"
+        check_samples([sample._replace(t=NOW) for sample in samples], NOW)
 
-    assert len(deliveries.made) == 2, "closing delivers nothing"
+        assert len(deliveries.made) == 1 + BY_ITSELF.get(kind, 0), "closing delivers nothing"
+    environment.web.close()
+    left = set(threading.enumerate()) - threads
+    for each in left:
+        each.join(5)
+    assert not [each for each in left if each.is_alive()]
 
 
 @pytest.mark.parametrize("kind", PUSHED)

@@ -30,6 +30,7 @@ from watchdog.app.status import build_status, targets_to_show
 from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
+from watchdog.core.inbox import http_inbox
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
@@ -45,6 +46,7 @@ from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.tsdb.page_copy import PageCopy
+from watchdog.web.inbox import Inbox
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
 from watchdog.web.server import WebServer
@@ -247,9 +249,10 @@ class Daemon:
         host, port = self.config.web.host, self.config.web.port
         try:
             routes = build_routes(self.telemetry.registry, self.health, self._status_threadsafe, self._queries.answer)
-            self._server = WebServer(routes, host, port, self.config.web.hosts)
+            self._server = WebServer(routes, host, port, self.config.web.hosts, inbox := Inbox())
         except OSError as error:
             raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
+        http_inbox.set(inbox)
         log.info("http://%s:%d/metrics", host, self._server.port)
 
     # ─ judging ─

@@ -70,13 +70,15 @@ class _Deliveries:
         self.overrun = False
         """Whether any was passed over."""
 
-    def put(self, delivery: _Delivery, loop: asyncio.AbstractEventLoop) -> None:
+    def put(self, delivery: _Delivery, loop: asyncio.AbstractEventLoop) -> int:
+        """How many wait now."""
         self.overrun |= len(self._waiting) == _MAX_WAITING
         self._waiting.append(delivery)
         if not self._woken:  # a flood of deliveries is no flood of wake-ups
             self._woken = True
             with suppress(RuntimeError):  # the loop has ended, and we with it
                 loop.call_soon_threadsafe(self._any.set)
+        return len(self._waiting)
 
     async def wait(self) -> None:
         await self._any.wait()
@@ -295,9 +297,9 @@ class Sampler:
     async def _open_receiver(self, running: _RunningSource, source: PushedSource) -> None:
         loop = asyncio.get_running_loop()
 
-        def deliver(samples: Sequence[Sample], state: SourceState) -> None:
+        def deliver(samples: Sequence[Sample], state: SourceState) -> int:
             text = _to_json(state)
-            running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text), loop)
+            return running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text), loop)
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(running.name, json.loads(state), deliver, self._clock)

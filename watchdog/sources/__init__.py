@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from watchdog.sources.command import CommandSource
+from watchdog.sources.heartbeat import HeartbeatSource
 from watchdog.sources.host import HostSource
 from watchdog.sources.http_json import HttpJsonSource
 from watchdog.sources.json_file import JsonFileSource
@@ -14,12 +15,15 @@ from watchdog.sources.jsonl import JsonlSource
 from watchdog.sources.log import LogSource
 from watchdog.sources.process import ProcessSource
 from watchdog.sources.prometheus import PrometheusSource
+from watchdog.sources.push import PushSource
 from watchdog.sources.scrape import ScrapeSource
+from watchdog.sources.statsd import StatsdSource
 from watchdog.sources.systemd import SystemdSource
 from watchdog.sources.textfile import TextfileSource
 
 AnySource = Annotated[
     CommandSource
+    | HeartbeatSource
     | HostSource
     | HttpJsonSource
     | JsonFileSource
@@ -27,7 +31,9 @@ AnySource = Annotated[
     | LogSource
     | ProcessSource
     | PrometheusSource
+    | PushSource
     | ScrapeSource
+    | StatsdSource
     | SystemdSource
     | TextfileSource,
     Field(discriminator="type"),
@@ -36,6 +42,7 @@ AnySource = Annotated[
 __all__ = [
     "AnySource",
     "CommandSource",
+    "HeartbeatSource",
     "HostSource",
     "HttpJsonSource",
     "JsonFileSource",
@@ -43,7 +50,9 @@ __all__ = [
     "LogSource",
     "ProcessSource",
     "PrometheusSource",
+    "PushSource",
     "ScrapeSource",
+    "StatsdSource",
     "SystemdSource",
     "TextfileSource",
 ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from watchdog.core.errors import WatchdogError
+from watchdog.core.inbox import InboxReply
 from watchdog.core.text import escape
 from watchdog.web.guard import content_security_policy
 from watchdog.web.metrics_format import choose_format
@@ -48,6 +49,13 @@ class Response(NamedTuple):
     def json(cls, value: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return cls(text.encode(errors="replace"), "application/json", code, headers or {})
+
+    @classmethod
+    def of(cls, reply: InboxReply) -> Response:
+        """To whoever sent something to a source."""
+        if reply.code == 204:
+            return cls(b"", code=204, headers=reply.headers)
+        return cls.text(escape(reply.text), reply.code, reply.headers)
 
 
 PageHandler = Callable[[PageRequest], Response]

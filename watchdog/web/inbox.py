@@ -1,0 +1,101 @@
+"""What is sent to sources: whose it is, and that those who send keep no reader of a page waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from email.message import Message
+from urllib.parse import unquote
+
+from watchdog.core.inbox import InboxDoor, InboxError, InboxHandler, InboxReply, InboxRequest
+from watchdog.core.telemetry import log
+from watchdog.web.request_body import RequestBody
+
+_MAX_HANDLED = 4
+"""Requests that are parsed at a time; more of them would not be done sooner."""
+_MAX_WAIT = 0.5
+"""Seconds that one more waits for its turn."""
+_REOPENING = 10.0
+"""Seconds for which a source that was closed may be on its way back: a reload closes it before it opens it anew."""
+_LATER = {"Retry-After": "1"}
+_BUSY = InboxReply(429, "too much is sent at once - send it again in a moment", _LATER)
+_AWAY = InboxReply(503, "this source is being opened anew - send it again in a moment", _LATER)
+
+
+class Inbox:
+    """Which source is told where. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._doors: dict[str, InboxDoor] = {}
+        """By prefix; one stays when its last source is gone."""
+        self._handlers: dict[tuple[str, str], InboxHandler] = {}
+        self._closed_at: dict[tuple[str, str], float] = {}
+        self._turns = threading.BoundedSemaphore(_MAX_HANDLED)
+
+    def register(self, door: InboxDoor, name: str, handler: InboxHandler) -> Callable[[], None]:
+        key = (door.prefix, name)
+
+        def close() -> None:
+            with self._lock:
+                if self._handlers.get(key) is handler:
+                    del self._handlers[key]
+                    self._closed_at[key] = time.monotonic()
+
+        with self._lock:
+            self._doors[door.prefix] = door
+            self._handlers[key] = handler
+            self._closed_at.pop(key, None)
+        return close
+
+    def find_door(self, path: str) -> InboxDoor | None:
+        """None: nothing is told there."""
+        parts = path.split("/", 2)
+        return self._doors.get(parts[1]) if len(parts) > 2 and not parts[0] else None
+
+    def answer(self, door: InboxDoor, method: str, path: str, headers: Message, body: RequestBody) -> InboxReply:
+        """`path` may hold a secret, and is neither logged nor repeated."""
+        try:
+            name, *parts = (unquote(part, errors="strict") for part in path.split("/")[2:])
+        except UnicodeDecodeError:
+            return door.stranger
+        key = (door.prefix, name)
+        with self._lock:
+            handler, closed_at = self._handlers.get(key), self._closed_at.get(key)
+        if handler is None:
+            returns = closed_at is not None and time.monotonic() - closed_at < _REOPENING
+            return _AWAY if returns else door.stranger
+        scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        mine = False
+
+        def read_body(max_bytes: int) -> bytes:
+            """Whoever waits for a sender keeps nobody else from his turn."""
+            nonlocal mine
+            self._turns.release()
+            mine = False
+            found = body.read(max_bytes)
+            take_turn()
+            return found
+
+        def take_turn() -> None:
+            nonlocal mine
+            mine = self._turns.acquire(timeout=_MAX_WAIT)
+            if not mine:
+                raise InboxError(*_BUSY)
+
+        try:
+            take_turn()
+            return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
+        except InboxError as refusal:
+            return refusal.reply
+        except OSError:
+            raise
+        except Exception:
+            log.exception("web: what is sent to /%s/%s broke it", door.prefix, name)
+            return InboxReply(500, "Internal Server Error")
+        finally:
+            if mine:
+                self._turns.release()
