@@ -21,8 +21,8 @@ from benchmarks.metrics_server import metrics_text
 from benchmarks.table import TableRow, format_plain
 
 _TOKEN = "a-token-of-the-benchmark"
-_BREACHES_PER_ROUND = 5
-"""None of them waits for a tick, as those on a page do."""
+_DAEMONS = 5
+"""One after another: nobody says `resume` here, and a target that has been halted a hundred times since is none that there is."""
 
 
 class PushingBot:
@@ -77,10 +77,12 @@ def measure_reactions(folder: Path, breaches: int) -> list[float]:
 
 
 def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
-    breaches = _BREACHES_PER_ROUND * effort.rounds
-    log(f"pushed: {breaches} breaches")
-    with TemporaryDirectory(prefix="benchmarks-") as folder:
-        found = sorted(measure_reactions(Path(folder), breaches))
+    found: list[float] = []
+    for number in range(_DAEMONS):
+        log(f"pushed: {effort.rounds} breaches, daemon {number + 1} of {_DAEMONS}")
+        with TemporaryDirectory(prefix="benchmarks-") as folder:
+            found += measure_reactions(Path(folder), effort.rounds)
+    found.sort()
     worst_of_100 = found[-(len(found) // 100) - 1]
     spread = (found[0], found[-1])
     title = "breach → action, pushed"
@@ -92,7 +94,7 @@ def measure_rows(effort: Effort, log: Callable[[str], None]) -> list[TableRow]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.pushed_breach", description="Breach → action, pushed.")
-    parser.add_argument("--rounds", type=int, default=24, help="a fifth of the breaches; 24 when not said")
+    parser.add_argument("--rounds", type=int, default=24, help="breaches of each daemon; 24 when not said")
     effort = QUICK_EFFORT._replace(rounds=parser.parse_args().rounds)
     print(format_plain(measure_rows(effort, lambda text: print(text, file=sys.stderr))))
 

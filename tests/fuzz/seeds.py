@@ -96,6 +96,17 @@ def json_documents() -> Iterator[bytes]:
         b'{"metric": {"__name__": "x", "a": "1"}, "value": [1699999999.5, "-1.5e3"]}]}, "warnings": ["PromQL info: x"]}'
     )
     yield b'{"status": "error", "errorType": "bad_data", "error": "1:5: parse error"}'
+def pushed() -> Iterator[bytes]:
+    yield _PAGE
+    yield b'{"equity": 10250.5, "open_positions": "3", "halted": false}'
+    yield b'{"name": "p", "value": 0.4, "labels": {"symbol": "BTC", "n": 1}, "time": 1700000000}\n{"equity": -1e3}\n'
+    yield b'[{"name": "p", "value": 1, "time": "2023-11-14T22:13:20Z"}, {"a": true}]'
+
+
+def statsd() -> Iterator[bytes]:
+    yield b"bot.orders:1|c|@0.5|#side:buy,live\nequity:10250.5|g\nequity:+2|g\n"
+    yield b"latency:3:5.5|ms\nlatency:1e3|h|#a:b\nsize:2|d|T1700000000|c:abc\nusers:x|s\n"
+    yield b"_e{5,4}:title|text\n_sc|db|0\n"
 
 
 def found(target: str) -> Iterator[bytes]:

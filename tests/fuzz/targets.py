@@ -37,6 +37,9 @@ from watchdog.sources.json_document import parse_document
 from watchdog.sources.json_explain import explain
 from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
 from watchdog.sources.prometheus_answer import error_text, parse_vector
+from watchdog.sources.exposition import PageCache, PageLimits, parse_samples
+from watchdog.sources.push_body import parse_body
+from watchdog.sources.statsd_table import StatsdTable
 from watchdog.tsdb.page import PageList, SeriesPage
 from watchdog.web.pages import build_routes
 from watchdog.web.server import WebServer
@@ -244,6 +247,25 @@ def read_json_documents(data: bytes) -> None:
         document = parse_document(data)
         explain(document, JSON_VALUES, Timing(NOW, NOW))
         extract(document, JSON_VALUES, Timing(NOW, NOW), Limits())
+def read_pushed(data: bytes) -> None:
+    """What a bot sends: as text, as JSON, or as lines of it."""
+    limits = PageLimits(10_000, Deadline.after(60_000))
+    for kind in ("text/plain", "application/json", "application/x-ndjson"):
+        with suppress(SourceError):
+            found = parse_body(kind, data[:MAX_BYTES], NOW, PageCache(), limits)
+            assert found
+            assert len({sample[:2] for sample in found}) == len(found)
+            assert all(sample.t <= NOW for sample in found)
+
+
+def read_statsd(data: bytes) -> None:
+    """A datagram of anybody: it is added up, or counted as no metric."""
+    table = StatsdTable({}, 60_000, 100, "delta")
+    table.read_datagram(data[:MAX_BYTES])
+    table.end_sets()
+    found, state = table.take(NOW)
+    json.dumps(state, allow_nan=False)
+    assert len({sample[:2] for sample in found}) == len(found) <= 106
 
 
 TARGETS = {
@@ -255,4 +277,6 @@ TARGETS = {
     "web": Target(ask_web, seeds.requests),
     "answers": Target(read_answers, seeds.answers),
     "json_documents": Target(read_json_documents, seeds.json_documents),
+    "pushed": Target(read_pushed, seeds.pushed),
+    "statsd": Target(read_statsd, seeds.statsd),
 }

@@ -175,7 +175,7 @@ def test_counters_go_on_and_gauges_are_as_old_as_they_are() -> None:
 _LINES = st.text(alphabet="ab1.:|@#,+-cgmshd_e{\n\r", max_size=40).map(str.encode) | st.binary(max_size=40)
 
 
-@settings(max_examples=examples(500))
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(_LINES, max_size=6), st.sampled_from(["delta", "value"]))
 def test_any_datagram_leaves_sound_series(datagrams: list[bytes], signed: str) -> None:
     table = make_table(most=20, signed=signed)

@@ -361,7 +361,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.sampled_from([(CHUNKED,), ("Content-Length: 7",), (), ("Content-Encoding: gzip", CHUNKED)]),
     st.lists(_PIECES | st.binary(max_size=12), max_size=8),

@@ -60,20 +60,18 @@ class PushSource(SourceModel):
     def deadline(self) -> Millis:
         return self.timeout if self.timeout is not None else 3 * self.every
 
-    def receive(self, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> PushReceiver:
-        """State: all series, as they were pushed last."""
-        return PushReceiver(self, name, state, deliver, clock)
+    def receive(self, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]) -> PushReceiver:  # noqa: ARG002
+        """State: none. What was pushed ahead of a start says nothing of now, and counts as gone until it comes again."""
+        return PushReceiver(self, name, deliver, clock)
 
 
 class PushReceiver:
     """Takes what is sent in the threads of the web server; it has none of its own."""
 
-    def __init__(
-        self, source: PushSource, name: str, state: SourceState, deliver: Deliver, clock: Callable[[], Millis]
-    ) -> None:
+    def __init__(self, source: PushSource, name: str, deliver: Deliver, clock: Callable[[], Millis]) -> None:
         self._source, self._name, self._deliver, self._clock = source, name, deliver, SampleClock(clock)
         forget = source.forget if source.forget is not None else max(3 * source.every, _MIN_FORGET)
-        self._table = SeriesTable(forget, state.get("series", ()))
+        self._table = SeriesTable(forget)
         self._pace = Pace(source.every)
         self._cache = PageCache()
         self._lock = threading.Lock()
@@ -109,7 +107,7 @@ class PushReceiver:
             self._table.put(samples, now)
             self._table.drop_forgotten(now)
             self._pace.note()
-            waiting = self._deliver(self._table.take(), {"series": self._table.to_state()})
+            waiting = self._deliver(self._table.take(), {})
             if waiting >= _MAX_WAITING:
                 self._rests_until = time.monotonic() + _REST
         return InboxReply(204)

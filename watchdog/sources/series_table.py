@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ class SeriesTable:
         """`forget`: when one goes that comes no more. `state`: what `to_state` said."""
         self._forget = forget
         self._series: dict[SeriesName, _Series] = {
-            (name, tuple((label, value) for label, value in labels)): _Series(t, float(v), came, is_new=False)
+            (name, tuple((label, value) for label, value in labels)): _Series(t, v, came, is_new=False)
             for name, labels, t, v, came in state
         }
 
@@ -78,8 +77,5 @@ class SeriesTable:
         return found
 
     def to_state(self) -> list[list[Any]]:
-        """JSON."""
-        return [
-            [name, labels, series.t, series.v if math.isfinite(series.v) else str(series.v), series.came]
-            for (name, labels), series in self._series.items()
-        ]
+        """JSON, as long as all values are finite."""
+        return [[name, labels, series.t, series.v, series.came] for (name, labels), series in self._series.items()]
