@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-NAMES = ("exposition", "openmetrics", "promql", "rules", "flags", "web", "answers", "json_documents")
+NAMES = ("exposition", "openmetrics", "promql", "rules", "flags", "web", "answers", "json_documents", "pushed", "statsd")
 
 
 def main() -> int:
