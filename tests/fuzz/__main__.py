@@ -12,7 +12,18 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-NAMES = ("exposition", "openmetrics", "promql", "rules", "flags", "web", "answers", "json_documents", "pushed", "statsd")
+NAMES = (
+    "exposition",
+    "openmetrics",
+    "promql",
+    "rules",
+    "flags",
+    "web",
+    "answers",
+    "json_documents",
+    "pushed",
+    "statsd",
+)
 
 
 def main() -> int:

@@ -96,6 +96,8 @@ def json_documents() -> Iterator[bytes]:
         b'{"metric": {"__name__": "x", "a": "1"}, "value": [1699999999.5, "-1.5e3"]}]}, "warnings": ["PromQL info: x"]}'
     )
     yield b'{"status": "error", "errorType": "bad_data", "error": "1:5: parse error"}'
+
+
 def pushed() -> Iterator[bytes]:
     yield _PAGE
     yield b'{"equity": 10250.5, "open_positions": "3", "halted": false}'

@@ -32,12 +32,11 @@ from watchdog.net.errors import HttpError
 from watchdog.offline.history.query import QueryTimes, run_query
 from watchdog.promql import PromqlError, evaluate, metric_names, parse, required_lookback
 from watchdog.sources import openmetrics
-from watchdog.sources.exposition import PageCache, parse_samples
+from watchdog.sources.exposition import PageCache, PageLimits, parse_samples
 from watchdog.sources.json_document import parse_document
 from watchdog.sources.json_explain import explain
 from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
 from watchdog.sources.prometheus_answer import error_text, parse_vector
-from watchdog.sources.exposition import PageCache, PageLimits, parse_samples
 from watchdog.sources.push_body import parse_body
 from watchdog.sources.statsd_table import StatsdTable
 from watchdog.tsdb.page import PageList, SeriesPage
@@ -247,6 +246,8 @@ def read_json_documents(data: bytes) -> None:
         document = parse_document(data)
         explain(document, JSON_VALUES, Timing(NOW, NOW))
         extract(document, JSON_VALUES, Timing(NOW, NOW), Limits())
+
+
 def read_pushed(data: bytes) -> None:
     """What a bot sends: as text, as JSON, or as lines of it."""
     limits = PageLimits(10_000, Deadline.after(60_000))

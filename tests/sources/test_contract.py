@@ -21,7 +21,6 @@ from tests.sources.conftest import MakeSystemctl
 from tests.support.docs import ROOT, undocumented_fields, yaml_examples
 from tests.support.ports import free_port
 from tests.support.raw_http_server import Behaviour, StartServer, never_respond, respond_with
-from tests.support.raw_http_server import StartServer, never_respond, respond_with
 from tests.support.senders import TOKEN, Web
 from watchdog.core import model
 from watchdog.core.errors import SourceError
