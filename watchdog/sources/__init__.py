@@ -17,6 +17,7 @@ from watchdog.sources.process import ProcessSource
 from watchdog.sources.prometheus import PrometheusSource
 from watchdog.sources.push import PushSource
 from watchdog.sources.scrape import ScrapeSource
+from watchdog.sources.sql import SqlSource
 from watchdog.sources.statsd import StatsdSource
 from watchdog.sources.systemd import SystemdSource
 from watchdog.sources.textfile import TextfileSource
@@ -33,6 +34,7 @@ AnySource = Annotated[
     | PrometheusSource
     | PushSource
     | ScrapeSource
+    | SqlSource
     | StatsdSource
     | SystemdSource
     | TextfileSource,
@@ -52,6 +54,7 @@ __all__ = [
     "PrometheusSource",
     "PushSource",
     "ScrapeSource",
+    "SqlSource",
     "StatsdSource",
     "SystemdSource",
     "TextfileSource",

@@ -160,6 +160,7 @@ SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | 
     "watchdog.sources.jsonl_reader": {"read_jsonl": _of_spec},
     "watchdog.sources.jsonl_explain": {"explain_jsonl": _of_spec},
     "watchdog.sources.log_files": {"read_log_events": _of_file, "explain_log": _of_file},
+    "watchdog.sources.sql_file": {"query_sqlite": _of_path, "explain_sqlite": _of_path},
 }
 """Module → what sources ask → which files it needs; what no source of the configuration asks is not imported."""
 
