@@ -162,9 +162,10 @@ def _choose_how(path: Path, header: bytes) -> _How:
         raise SourceError("it is no SQLite database, or an encrypted one — mend the path")
     if header[18] != 2:
         return "mode=ro"
-    if _size_of(_beside(path, "-shm")) is not None:
+    log, index = _log_and_index(path)
+    if log is not None and index is not None:
         return "mode=ro&readonly_shm=1"
-    if _size_of(_beside(path, "-wal")):
+    if log:
         raise SourceError(
             "it has a write-ahead log (-wal) without its index (-shm), which only a writer may make — start the bot, or copy "
             "all three files together"
@@ -172,15 +173,16 @@ def _choose_how(path: Path, header: bytes) -> _How:
     return "mode=ro&immutable=1"  # nobody has it open, and all of it is in the one file
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _log_and_index(path: Path) -> tuple[int | None, int | None]:
+    """Size of -wal and of -shm; None for one that is not there."""
 
+    def size_of(suffix: str) -> int | None:
+        try:
+            return path.with_name(path.name + suffix).stat().st_size
+        except OSError:
+            return None
 
-def _size_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+    return size_of("-wal"), size_of("-shm")
 
 
 def _read_opened(opened: _Opened, queries: Sequence[QuerySpec], budget: Budget, deadline: Deadline) -> list[Table]:
@@ -188,6 +190,7 @@ def _read_opened(opened: _Opened, queries: Sequence[QuerySpec], budget: Budget, 
     try:
         uri = f"{opened.path.as_uri()}?{opened.how}"
         with closing(sqlite3.connect(uri, deadline.remaining(), isolation_level=None, uri=True)) as connection:
+            _ensure_same(opened)  # SQLite has opened the file, and looked at nothing yet
             _restrain(connection, deadline)
             for query in queries:
                 with closing(connection.execute(query.query)) as cursor:
@@ -233,8 +236,8 @@ def _ensure_same(opened: _Opened) -> None:
         raise _ChangedError from None
     if (there.st_dev, there.st_ino) != (read.st_dev, read.st_ino):
         raise _ChangedError
-    if opened.how == "mode=ro&immutable=1" and _size_of(_beside(opened.path, "-shm")) is not None:
-        raise _ChangedError  # a writer has come, and cannot have gone: we have the lock
+    if opened.how == "mode=ro&immutable=1" and None not in _log_and_index(opened.path):
+        raise _ChangedError  # a writer has come, and cannot have gone: it would take both away, and we have the lock
 
 
 def _describe_lock(deadline: Deadline) -> str:
