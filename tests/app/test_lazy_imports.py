@@ -53,7 +53,9 @@ def test_the_daemon_without_chat_imports_no_chat_client(imported_modules: set[st
     assert client not in imported_modules
 
 
-@pytest.mark.parametrize("library", ["psutil", "tarfile", "matplotlib", "scipy", "starlette", "uvicorn", "re2"])
+@pytest.mark.parametrize(
+    "library", ["psutil", "tarfile", "matplotlib", "scipy", "starlette", "uvicorn", "re2", "sqlalchemy", "psycopg"]
+)
 def test_the_daemon_imports_no_library_that_nothing_in_its_files_needs(
     imported_modules: set[str], library: str
 ) -> None:

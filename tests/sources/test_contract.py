@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +58,11 @@ class Environment:
         """One on which somebody else listens."""
         self._sockets.append(socket.socket(socket.AF_INET, kind))
         self._sockets[-1].bind(("127.0.0.1", 0))
+        return int(self._sockets[-1].getsockname()[1])
+
+    def take_silent_port(self) -> int:
+        """One on which somebody listens, and says nothing."""
+        self._sockets.append(socket.create_server(("127.0.0.1", 0)))
         return int(self._sockets[-1].getsockname()[1])
 
     def close(self) -> None:
@@ -171,6 +178,22 @@ def _hung_journal(environment: Environment) -> dict[str, Any]:
     (environment.folder / "bin" / "journalctl").write_text("#!/bin/sh\nexec sleep 100\n")
     (environment.folder / "bin" / "journalctl").chmod(0o755)
     return {"unit": "bot.service", "values": {"errors_total": {"count": " ERROR "}}, "timeout": "100ms"}
+QUERY = {
+    "query": "SELECT symbol, pnl, closed_at FROM trades",
+    "values": {"pnl": "pnl"},
+    "labels": ["symbol"],
+    "time": "closed_at",
+}
+
+
+def _database(environment: Environment) -> str:
+    path = environment.folder / "trades.sqlite"
+    path.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE trades(symbol, pnl, closed_at)")
+        rows = [("BTC", 1.5, 1_699_999_999), ("ETH", "-2", "2023-11-14T22:13:19Z"), ("", None, None)]
+        database.executemany("INSERT INTO trades VALUES (?, ?, ?)", rows)
+    return str(path)
 
 
 WORKING: dict[str, Make] = {
@@ -188,6 +211,7 @@ WORKING: dict[str, Make] = {
     "textfile": lambda world: _textfile(world, 'a{z="1",b="2"} NaN\nb_total 2\n'),
     "jsonl": _a_line,
     "log": _log,
+    "sql": lambda world: {"file": _database(world), "timeout": "20s", "queries": [QUERY]},
 }
 BROKEN: dict[str, Make] = {
     "scrape": lambda world: {"url": world.serve(respond_with("half a li")).url, "timeout": "20s"},
@@ -201,6 +225,7 @@ BROKEN: dict[str, Make] = {
     "textfile": lambda world: _textfile(world, "half a li"),
     "jsonl": lambda world: {**_jsonl(world), "files": str(world.folder / "none.jsonl")},
     "log": lambda world: {**_log(world), "files": str(world.folder / "gone" / "bot.log")},
+    "sql": lambda world: {"file": str(world.folder / "gone"), "queries": [QUERY]},
 }
 HUNG: dict[str, Make | None] = {
     "scrape": lambda world: {"url": world.serve(never_respond).url, "timeout": "60ms"},
@@ -210,6 +235,11 @@ HUNG: dict[str, Make | None] = {
     "prometheus": _prometheus(never_respond, "60ms"),
     "command": lambda _: {"run": ["sleep", "300"], "format": "nagios", "timeout": "60ms"},
     "textfile": None,  # it opens nothing but regular files; a dead network disk is the caller's deadline to cut
+    "sql": lambda world: {
+        "url": f"postgresql://bot@127.0.0.1:{world.take_silent_port()}/trades",
+        "timeout": "60ms",
+        "queries": [QUERY],
+    },
     "host": None,  # reads the kernel's own figures; a dead network disk is the caller's deadline to cut
     "systemd": lambda world: {"timeout": "60ms", **_systemctl_that_says(world, "exec sleep 100")},
     "jsonl": None,  # stops by itself after a part of its interval

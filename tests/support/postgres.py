@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import psycopg
 import pytest
@@ -120,6 +120,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
     for line in process.stderr:
         said.append(line)
         if b"ready to accept connections" in line:
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop the server
+            threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
             return
     raise AssertionError(b"".join(said).decode())
+
+
+def _drain(pipe: IO[bytes]) -> None:
+    """A full one would stop the server."""
+    with pipe:
+        pipe.read()

@@ -16,6 +16,7 @@ def main(path: str) -> None:
     database = sqlite3.connect(path, timeout=0, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA wal_autocheckpoint=50")
+    database.execute("PRAGMA synchronous=OFF")
     database.execute("CREATE TABLE IF NOT EXISTS trades(id INTEGER PRIMARY KEY, pnl REAL)")
     longest, writes = 0.0, 0
     while not select.select([sys.stdin], [], [], 0)[0]:

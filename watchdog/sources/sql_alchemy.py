@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _BATCH = 100
+_OPTIONS = {"no_parameters": True, "stream_results": True, "max_row_buffer": _BATCH}
+"""Of a query, in which a % is no parameter."""
 _DRIVER_TIMEOUTS = {
     "pymysql": ("connect_timeout", "read_timeout", "write_timeout"),
     "mysqldb": ("connect_timeout", "read_timeout", "write_timeout"),
@@ -57,11 +59,7 @@ class AlchemySession:
             seconds = max(1, math.ceil(deadline.remaining()))
             timeouts = dict.fromkeys(_DRIVER_TIMEOUTS.get(address.get_driver_name(), ()), seconds)
             engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, connect_args=timeouts)
-            connection = engine.connect()
-            # The text is the operator's: a % in it is no parameter.
-            return cls(
-                connection.execution_options(no_parameters=True, stream_results=True, max_row_buffer=_BATCH), *hidden
-            )
+            return cls(engine.connect(), *hidden)
         except exc.NoSuchModuleError:
             kind = shorten(url.partition("://")[0], 40)
             raise SourceError(f"SQLAlchemy knows no database {kind} — install the package of its dialect") from None
@@ -103,12 +101,12 @@ class AlchemySession:
             )
             return [limit, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"]
         if dialect.name == "postgresql":
-            read_only = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            read_only = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
             return [read_only, f"SELECT set_config('statement_timeout', '{left}', true)"]
         return []
 
     def _query_one(self, query: QuerySpec, budget: Budget) -> Table:
-        with self._connection.exec_driver_sql(query.query) as result:
+        with self._connection.exec_driver_sql(query.query, execution_options=_OPTIONS) as result:
             if not result.returns_rows:
                 return Table((), [])
             rows: list[tuple[Any, ...]] = []
@@ -146,4 +144,4 @@ def _words_of(problem: Exception, hidden: Sequence[str]) -> str:
     original = getattr(problem, "orig", None) or problem
     last = original.args[-1] if original.args else ""
     text = last if isinstance(last, str) else str(original)
-    return secrets.redact(shorten(text.partition("\n")[0], 150), *hidden)
+    return shorten(secrets.redact(text.partition("\n")[0], *hidden), 150)

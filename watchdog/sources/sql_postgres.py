@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _BATCH = 100
-_SERVER_SHARE = 0.9
+_SERVER_SHARE = 0.8
 """Of the time that is left: the server's own word that a query took too long is worth more than silence."""
 _CURES = {
     "28": "mend the user in the url, and password_file",
@@ -81,9 +81,7 @@ class PostgresSession:
         server.nonblocking = 1
         connection: psycopg.Connection[Any] = psycopg.Connection(server)
         connection.autocommit = True  # transactions are begun and ended here, by name
-        connection.prepare_threshold = (
-            None  # what stands between us and the server may not know of statements of before
-        )
+        connection.prepare_threshold = None  # a pooler between us and the server may not know what was prepared before
         return cls(connection, *hidden)
 
     def query(self, queries: Sequence[QuerySpec], limits: ReadLimits, deadline: Deadline) -> list[Table]:
@@ -92,14 +90,15 @@ class PostgresSession:
         tables, budget = list[Table](), Budget(limits)
         try:
             with _cut_off_at(deadline, self._connection):
+                self._connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 try:
-                    self._connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     for query in queries:
                         # The first of these takes the snapshot: then the transaction can no longer be made one that writes.
                         self._limit_time(deadline)
                         tables.append(self._query_one(query, budget))
                 finally:
-                    self._connection.execute("ROLLBACK")
+                    if not self._connection.closed:
+                        self._connection.execute("ROLLBACK")
         except (psycopg.Error, OSError, ValueError) as problem:  # ValueError: a cell that is not what its type says
             raise self._explain(problem, len(tables) + 1, deadline) from None
         return tables
@@ -129,7 +128,7 @@ class PostgresSession:
             return ConnectionLostError(_describe_silence(deadline))
         code = (problem.sqlstate or "") if isinstance(problem, psycopg.Error) else ""
         primary = problem.diag.message_primary if isinstance(problem, psycopg.Error) else None
-        said = secrets.redact(shorten(primary or str(problem).partition("\n")[0], 150), *self._hidden)
+        said = shorten(secrets.redact(primary or str(problem).partition("\n")[0], *self._hidden), 150)
         if self._connection.closed or self._connection.broken:
             return ConnectionLostError(f"the connection ended: {said or 'without a word'} — the server's log says why")
         if code == "57014":
@@ -191,7 +190,7 @@ def _describe_silence(deadline: Deadline) -> str:
 
 
 def _cure_of_refusal(said: str) -> str:
-    if "authentication" in said or "password" in said or "pg_hba" in said or "role " in said:
+    if any(words in said for words in ("authentication failed", "password", "pg_hba", "role ")):
         return _CURES["28"]
     return _CURES["3D"] if "database " in said else "start the server, or mend host and port in the url"
 
