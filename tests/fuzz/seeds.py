@@ -4,7 +4,9 @@ what broke one of them once."""
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from tests.actions.test_values import EDITS
@@ -22,6 +24,12 @@ __all__ = [
     "promql",
     "requests",
     "rules",
+
+
+    "promql",
+    "requests",
+    "rules",
+    "sqlite",
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +117,24 @@ def statsd() -> Iterator[bytes]:
     yield b"bot.orders:1|c|@0.5|#side:buy,live\nequity:10250.5|g\nequity:+2|g\n"
     yield b"latency:3:5.5|ms\nlatency:1e3|h|#a:b\nsize:2|d|T1700000000|c:abc\nusers:x|s\n"
     yield b"_e{5,4}:title|text\n_sc|db|0\n"
+
+
+def sqlite() -> Iterator[bytes]:
+    for journal in (1, 2):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+            database.execute("PRAGMA page_size=512")
+            database.execute("CREATE TABLE trades(symbol TEXT, pnl, at)")
+            database.execute("CREATE VIEW view AS SELECT symbol, pnl FROM trades WHERE pnl > 0")
+            database.execute("CREATE INDEX by_symbol ON trades(symbol)")
+            rows = [
+                ("BTC", 1.5, 1_699_999_999),
+                ("ETH", "-2", "2023-11-14 22:13:19"),
+                (None, b"\0", None),
+                ("x" * 900, 9e99, 0),
+            ]
+            database.executemany("INSERT INTO trades VALUES (?, ?, ?)", rows)
+            content = database.serialize()
+        yield content[:18] + bytes([journal, journal]) + content[20:]  # as with a write-ahead log, and without
 
 
 def found(target: str) -> Iterator[bytes]:

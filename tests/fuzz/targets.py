@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,6 +40,9 @@ from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
 from watchdog.sources.prometheus_answer import error_text, parse_vector
 from watchdog.sources.push_body import parse_body
 from watchdog.sources.statsd_table import StatsdTable
+from watchdog.sources.exposition import PageCache, parse_samples
+from watchdog.sources.sql_file import query_sqlite
+from watchdog.sources.sql_rows import QuerySpec, ReadLimits
 from watchdog.tsdb.page import PageList, SeriesPage
 from watchdog.web.pages import build_routes
 from watchdog.web.server import WebServer
@@ -267,6 +271,23 @@ def read_statsd(data: bytes) -> None:
     found, state = table.take(NOW)
     json.dumps(state, allow_nan=False)
     assert len({sample[:2] for sample in found}) == len(found) <= 106
+def read_sqlite(data: bytes) -> None:
+    """A file that a bot calls its database."""
+    queries = (
+        QuerySpec("SELECT * FROM trades", {"pnl": "pnl"}, {"symbol": "symbol"}, "at"),
+        QuerySpec(
+            "SELECT symbol, sum(pnl) AS v FROM view GROUP BY 1 ORDER BY 2", {"v": "v"}, {"symbol": "symbol"}, None
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "db")
+        path.write_bytes(data)
+        with suppress(ActionError):
+            for sample in query_sqlite(path, queries, ReadLimits(1_000, 1_000, MAX_BYTES), "UTC", NOW):
+                assert math.isfinite(sample.v)
+                assert sample.t <= NOW
+        assert path.read_bytes() == data
+        assert [each.name for each in Path(folder).iterdir()] == ["db"]
 
 
 TARGETS = {
@@ -280,4 +301,5 @@ TARGETS = {
     "json_documents": Target(read_json_documents, seeds.json_documents),
     "pushed": Target(read_pushed, seeds.pushed),
     "statsd": Target(read_statsd, seeds.statsd),
+    "sqlite": Target(read_sqlite, seeds.sqlite),
 }

@@ -144,4 +144,4 @@ def _words_of(problem: Exception, hidden: Sequence[str]) -> str:
     original = getattr(problem, "orig", None) or problem
     last = original.args[-1] if original.args else ""
     text = last if isinstance(last, str) else str(original)
-    return shorten(secrets.redact(text.partition("\n")[0], *hidden), 150)
+    return shorten(secrets.redact(text.partition("\n")[0], *hidden), 250)

@@ -128,7 +128,7 @@ class PostgresSession:
             return ConnectionLostError(_describe_silence(deadline))
         code = (problem.sqlstate or "") if isinstance(problem, psycopg.Error) else ""
         primary = problem.diag.message_primary if isinstance(problem, psycopg.Error) else None
-        said = shorten(secrets.redact(primary or str(problem).partition("\n")[0], *self._hidden), 150)
+        said = shorten(secrets.redact(primary or str(problem).partition("\n")[0], *self._hidden), 250)
         if self._connection.closed or self._connection.broken:
             return ConnectionLostError(f"the connection ended: {said or 'without a word'} — the server's log says why")
         if code == "57014":
