@@ -395,7 +395,7 @@ def spoil(file: Path) -> None:
         (lambda file: file.write_text("{}\n" * 100), "it is no SQLite database"),
         (lambda file: file.unlink(), "there is no such file — the bot makes it; or mend the path"),
         (lambda file: (file.unlink(), file.mkdir()), "it is no regular file — name the database itself"),
-        (lambda file: (file.unlink(), os.mkfifo(file)), "it is no regular file"),
+        (lambda file: [file.unlink(), subprocess.run(["mkfifo", file], check=True)], "it is no regular file"),
         (lambda file: (file.unlink(), file.symlink_to("/etc/passwd")), "is a link, .* that leads out of"),
         (lambda file: shutil.rmtree(file.parent), "there is no such folder — mend the path"),
     ],
@@ -409,6 +409,14 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(
     with pytest.raises(SourceError, match=f"^{trades}: {said}|{said}") as caught:
         read(trades)
     assert " — " in str(caught.value)
+
+
+def test_a_column_whose_name_is_no_text_is_told(trades: Path) -> None:
+    trades.write_bytes(trades.read_bytes().replace(b"symbol, side", b"symbol, sid\xff"))
+
+    assert "query 1 meets a name that is no UTF-8 — name its columns with AS" in read_error(
+        trades, {"query": "SELECT * FROM trades", "values": {"pnl": "pnl"}}
+    )
 
 
 def test_a_file_may_be_called_anything_and_be_a_link_within_its_folder(tmp_path: Path) -> None:
@@ -427,7 +435,7 @@ def test_a_file_that_is_replaced_all_the_time_is_read_as_one_or_the_other_or_not
             database.executemany("INSERT INTO t VALUES (?)", [(size,)] * size)
             database.execute("COMMIT")
     shutil.copy(tmp_path / "small", tmp_path / "db")
-    seen = set()
+    seen: set[tuple[float, ...]] = set()
     query = {"query": "SELECT count(*) AS n, sum(a) AS s FROM t", "values": {"n": "n", "s": "s"}}
     with subprocess.Popen([sys.executable, "-c", REPLACING_BOT], cwd=tmp_path) as bot:
         while len(seen) < 2:
@@ -444,7 +452,7 @@ def test_a_file_that_is_another_one_at_every_look_is_told(trades: Path, monkeypa
     restrain = sql_file._restrain
 
     def replace_and_restrain(*args: Any) -> None:
-        shutil.copy(trades, trades.with_name("new")).rename(trades)
+        Path(shutil.copy(trades, trades.with_name("new"))).rename(trades)
         restrain(*args)
 
     monkeypatch.setattr(sql_file, "_restrain", replace_and_restrain)

@@ -90,8 +90,8 @@ def postgres() -> Iterator[Postgres]:
         subprocess.run([programs / "initdb", *words], check=True, capture_output=True, **surroundings)
         settings = {**_SETTINGS, "port": str(server.port), "unix_socket_directories": str(folder)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = [programs / "postgres", "-D", str(data), *words]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, **surroundings)
+        command = [str(programs / "postgres"), "-D", str(data), *words]
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, stderr=subprocess.PIPE, **surroundings)
         try:
             _wait_until_ready(process)
             with server.connect(dbname="postgres") as connection:

@@ -201,7 +201,7 @@ def _read_opened(opened: _Opened, queries: Sequence[QuerySpec], budget: Budget, 
                 tables.append(Table(columns, rows))
             _ensure_same(opened)
             return tables
-    except (sqlite3.Error, sqlite3.Warning) as problem:
+    except (sqlite3.Error, sqlite3.Warning, UnicodeError, MemoryError) as problem:
         _ensure_same(opened)
         raise SourceError(_describe(problem, len(tables) + 1, deadline)) from None
 
@@ -256,6 +256,10 @@ def _describe(problem: Exception, number: int, deadline: Deadline) -> str:
             "its writer was broken off in the middle (-journal) — start the bot, or open it once as its owner with sqlite3: "
             "that takes back what is half written"
         )
+    if isinstance(problem, UnicodeError):
+        return f"query {number} meets a name that is no UTF-8 — name its columns with AS, or mend the file"
+    if isinstance(problem, MemoryError):
+        return f"query {number} takes too much memory — fewer rows, or an index for its ORDER BY"
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return _describe_lock(deadline)
@@ -272,7 +276,5 @@ def _describe(problem: Exception, number: int, deadline: Deadline) -> str:
             return f"query {number} meets a text of more than 1 MiB — name the columns that are needed instead of *"
         case sqlite3.SQLITE_AUTH:
             return f"query {number} does more than read: {said} — a query is one SELECT"
-        case sqlite3.SQLITE_NOMEM:
-            return f"query {number} takes too much memory — fewer rows, or an index for its ORDER BY"
         case _:
             return f"query {number} fails: {said} — mend the query"
