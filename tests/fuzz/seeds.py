@@ -120,7 +120,7 @@ def statsd() -> Iterator[bytes]:
 
 
 def sqlite() -> Iterator[bytes]:
-    for journal in (1, 2):
+    for version in (1, 2):
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
             database.execute("PRAGMA page_size=512")
             database.execute("CREATE TABLE trades(symbol TEXT, pnl, at)")
@@ -134,7 +134,7 @@ def sqlite() -> Iterator[bytes]:
             ]
             database.executemany("INSERT INTO trades VALUES (?, ?, ?)", rows)
             content = database.serialize()
-        yield content[:18] + bytes([journal, journal]) + content[20:]  # as with a write-ahead log, and without
+        yield content[:19] + bytes([version]) + content[20:]  # as with a write-ahead log, and without
 
 
 def found(target: str) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ from watchdog.sources.sql_rows import Budget, QuerySpec, ReadLimits, Table
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
-"""Bytes; at 18 stands 2 where the database has a write-ahead log."""
+"""Bytes; at 19 stands 2 where the database has a write-ahead log."""
 _PENDING_BYTE, _SHARED_FIRST, _SHARED_SIZE = 0x40000000, 0x40000002, 510
 """What SQLite locks of the file, see https://sqlite.org/src/file/src/os.h."""
 _LOCK_POLL = 0.005
@@ -160,7 +160,7 @@ def _choose_how(path: Path, header: bytes) -> _How:
         raise SourceError("it is empty — the bot has made no table in it yet; or mend the path")
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         raise SourceError("it is no SQLite database, or an encrypted one — mend the path")
-    if header[18] != 2:
+    if header[19] != 2:
         return "mode=ro"
     log, index = _log_and_index(path)
     if log is not None and index is not None:
