@@ -23,6 +23,7 @@ NAMES = (
     "json_documents",
     "pushed",
     "statsd",
+    "sqlite",
 )
 
 

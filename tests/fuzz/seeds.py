@@ -24,11 +24,6 @@ __all__ = [
     "promql",
     "requests",
     "rules",
-
-
-    "promql",
-    "requests",
-    "rules",
     "sqlite",
 ]
 

@@ -39,10 +39,9 @@ from watchdog.sources.json_explain import explain
 from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
 from watchdog.sources.prometheus_answer import error_text, parse_vector
 from watchdog.sources.push_body import parse_body
-from watchdog.sources.statsd_table import StatsdTable
-from watchdog.sources.exposition import PageCache, parse_samples
 from watchdog.sources.sql_file import query_sqlite
 from watchdog.sources.sql_rows import QuerySpec, ReadLimits
+from watchdog.sources.statsd_table import StatsdTable
 from watchdog.tsdb.page import PageList, SeriesPage
 from watchdog.web.pages import build_routes
 from watchdog.web.server import WebServer
@@ -271,6 +270,8 @@ def read_statsd(data: bytes) -> None:
     found, state = table.take(NOW)
     json.dumps(state, allow_nan=False)
     assert len({sample[:2] for sample in found}) == len(found) <= 106
+
+
 def read_sqlite(data: bytes) -> None:
     """A file that a bot calls its database."""
     queries = (

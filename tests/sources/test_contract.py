@@ -178,6 +178,8 @@ def _hung_journal(environment: Environment) -> dict[str, Any]:
     (environment.folder / "bin" / "journalctl").write_text("#!/bin/sh\nexec sleep 100\n")
     (environment.folder / "bin" / "journalctl").chmod(0o755)
     return {"unit": "bot.service", "values": {"errors_total": {"count": " ERROR "}}, "timeout": "100ms"}
+
+
 QUERY = {
     "query": "SELECT symbol, pnl, closed_at FROM trades",
     "values": {"pnl": "pnl"},
