@@ -148,7 +148,6 @@ class Daemon:
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._sampler = Sampler(
-            self._scheduler,
             self.pipeline,
             self.telemetry,
             wall_clock,
