@@ -7,7 +7,7 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 from watchdog import rules
 from watchdog.config import Config
@@ -116,6 +116,33 @@ class CheckTracker:
             key = StateKey.of(verdict)
             machines[key], _ = advance(machines[key], verdict, self.machine_config, self.clearly_ok_at)
         self._flushed = True
+
+
+class TrackerList:
+    """All checks of a configuration, in its order, and whom each source's samples touch."""
+
+    def __init__(self, trackers: Iterable[CheckTracker] = ()) -> None:
+        self.all = list(trackers)
+        self._places = {tracker: place for place, tracker in enumerate(self.all)}
+        self._by_source: dict[str, list[CheckTracker]] = {}
+
+    def forget_sources(self) -> None:
+        """What one of them brings has changed."""
+        self._by_source = {}
+
+    def touched_by(self, sources: Sequence[str], touches: Callable[[str, str], bool]) -> Sequence[CheckTracker]:
+        """Whom new samples of these touch. `touches(source, query)`: whether they change what the query says."""
+        touched = [self._touched_by(source, touches) for source in sources]
+        if len(touched) == 1:
+            return touched[0]
+        return sorted({tracker for each in touched for tracker in each}, key=self._places.__getitem__)
+
+    def _touched_by(self, source: str, touches: Callable[[str, str], bool]) -> list[CheckTracker]:
+        known = self._by_source.get(source)
+        if known is None:
+            known = [tracker for tracker in self.all if touches(source, tracker.check.query)]
+            self._by_source[source] = known
+        return known
 
 
 def _is_plain_ok(machine: MachineState) -> bool:

@@ -18,7 +18,7 @@ from watchdog.promql import (
     Expr,
     InstantVector,
     PromqlError,
-    RequiredMetric,
+    SelectedMetric,
     required_metrics,
     restrict_selectors,
 )
@@ -48,7 +48,7 @@ class KpiEvaluation:
             name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
         }
         self.required_metrics = {
-            name: frozenset[RequiredMetric]().union(
+            name: frozenset[SelectedMetric]().union(
                 *(required_metrics(expr) for expr in config_expressions.expressions_of(kpi, self._parsed))
             )
             for name, kpi in self._kpis.items()
