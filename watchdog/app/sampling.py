@@ -251,7 +251,7 @@ class Sampler:
         running.due = schedule.next_time(running.due, now)
 
         def begin() -> None:
-            running.reading = asyncio.create_task(self._read_once(running, schedule), name=running.key)
+            running.reading = asyncio.create_task(self._read_once(running, schedule))
 
         running.timer = asyncio.get_running_loop().call_later(running.due - now, begin)
 

@@ -121,27 +121,32 @@ class CheckTracker:
 class TrackerList:
     """All checks of a configuration, in its order, and whom each source's samples touch."""
 
-    def __init__(self, trackers: Iterable[CheckTracker] = ()) -> None:
+    def __init__(self, trackers: Iterable[CheckTracker], sources_read_by: Callable[[str], Iterable[str]]) -> None:
+        """`sources_read_by(query)`: the sources whose samples may change what a query says."""
         self.all = list(trackers)
         self._places = {tracker: place for place, tracker in enumerate(self.all)}
-        self._by_source: dict[str, list[CheckTracker]] = {}
+        self._readers: dict[str, list[CheckTracker]] = {}
+        for tracker in self.all:
+            for source in sources_read_by(tracker.check.query):
+                self._readers.setdefault(source, []).append(tracker)
+        self._touched: dict[str, list[CheckTracker]] = {}
 
-    def forget_sources(self) -> None:
-        """What one of them brings has changed."""
-        self._by_source = {}
+    def forget_source(self, source: str) -> None:
+        """What it brings has changed."""
+        self._touched.pop(source, None)
 
     def touched_by(self, sources: Sequence[str], touches: Callable[[str, str], bool]) -> Sequence[CheckTracker]:
-        """Whom new samples of these touch. `touches(source, query)`: whether they change what the query says."""
+        """Whom new samples of these touch. `touches(source, query)`: whether they do change what the query says."""
         touched = [self._touched_by(source, touches) for source in sources]
         if len(touched) == 1:
             return touched[0]
         return sorted({tracker for each in touched for tracker in each}, key=self._places.__getitem__)
 
     def _touched_by(self, source: str, touches: Callable[[str, str], bool]) -> list[CheckTracker]:
-        known = self._by_source.get(source)
+        known = self._touched.get(source)
         if known is None:
-            known = [tracker for tracker in self.all if touches(source, tracker.check.query)]
-            self._by_source[source] = known
+            readers = self._readers.get(source, [])
+            known = self._touched[source] = [each for each in readers if touches(source, each.check.query)]
         return known
 
 

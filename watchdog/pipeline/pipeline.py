@@ -84,7 +84,7 @@ class Pipeline:
         self._machines = {
             StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in journal.machines.list_machines()
         }
-        self._trackers = TrackerList()
+        self._trackers = TrackerList((), lambda _: ())
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
         # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
@@ -181,7 +181,9 @@ class Pipeline:
         """Begins anew: nothing counts as clearly ok until a round has shown it."""
         known = keys_by_check(self.machines)
         sources = {target: self.config.sources_of(target) for target in self.config.targets}
-        self._trackers = TrackerList(CheckTracker(check, sources[check.target]) for check in self._checks)
+        self._trackers = TrackerList(
+            (CheckTracker(check, sources[check.target]) for check in self._checks), self._kpis.sources_read_by
+        )
         for tracker in self._trackers.all:
             check = tracker.check
             tracker.has_only = self.config.rule(check.rule, check.target).only is not None
@@ -197,7 +199,7 @@ class Pipeline:
         self.unseen.note_read(source)
         if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
             self.unseen.note_metrics(source, names)
-            self._trackers.forget_sources()
+            self._trackers.forget_source(source)
             self._kpis.forget_sources()
             # What it no longer delivers is missed by rules that it does not touch.
             self._unjudged_sources.add(_ALL_SOURCES)
@@ -306,8 +308,11 @@ class Pipeline:
     def _trackers_to_judge(self, now: Millis, sources: Sequence[str]) -> Sequence[CheckTracker]:
         """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
         if not sources:
-            judge_all, self._unjudged_sources = bool(self._unjudged_sources), set()
-            return [tracker for tracker in self._trackers.all if judge_all or not tracker.skippable(now)]
+            unjudged, self._unjudged_sources = self._unjudged_sources, set()
+            if _ALL_SOURCES in unjudged:
+                return self._trackers.all
+            touched = set(self._trackers.touched_by(tuple(unjudged), self._kpis.touched_by))
+            return [tracker for tracker in self._trackers.all if tracker in touched or not tracker.skippable(now)]
         self._unjudged_sources.difference_update(sources)
         return self._trackers.touched_by(sources, self._kpis.touched_by)
 

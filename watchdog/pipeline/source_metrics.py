@@ -102,7 +102,7 @@ class SourceMetrics:
         metrics = self._selected_by(expressions)
         every = [
             self._sources[name].every
-            for name in frozenset[str]().union(*map(self._index.sources_of, metrics))
+            for name in self.sources_of(metrics)
             if "" in (reads := self._reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
         return 3 * max(every or [source.every for source in self._sources.values()] or [60_000])
@@ -110,6 +110,17 @@ class SourceMetrics:
     def touched_by(self, source: str, expressions: Collection[Expr]) -> bool:
         """Whether a source's samples change what one of these says."""
         return self.touches(source, self._reads(expressions, source))
+
+    def touches_any(self, source: str, metrics: Collection[SelectedMetric]) -> bool:
+        """The same of the metrics that an expression reads."""
+        delivered = self._delivered.get(source, set())
+        return any(
+            (not each.name or each.name in delivered) and self._index.may_be_read_of(each, source) for each in metrics
+        )
+
+    def sources_of(self, metrics: Collection[SelectedMetric]) -> frozenset[str]:
+        """Those of the configuration of which one of these may be read, whatever they deliver."""
+        return frozenset[str]().union(*map(self._index.sources_of, metrics))
 
     def _reads(self, expressions: Collection[Expr], source: str) -> set[str]:
         """The metrics of a source that they may read; ``""``: all of them."""
