@@ -490,7 +490,9 @@ def test_a_bot_that_writes_all_the_time_is_never_kept_waiting_and_survives_its_d
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "trades.sqlite"
-    query = {"query": "SELECT count(*) AS n, sum(pnl) AS pnl FROM trades", "values": {"n": "n", "pnl": "pnl"}}
+    last = "SELECT pnl FROM trades ORDER BY id DESC LIMIT 100"
+    query: dict[str, Any] = {"query": f"SELECT max(id) AS n, (SELECT sum(pnl) FROM ({last})) AS pnl FROM trades"}
+    query |= {"values": {"n": "n", "pnl": "pnl"}}
     counts = [0.0]
 
     def look() -> None:
