@@ -32,7 +32,7 @@ class JsonFileSource(SourceModel):
     user: str | None = None
     """As whom it is read; when not said, the owner of the folder."""
     every: Interval = 5_000
-    """Time from one read to the next; about as often as the bot writes it, since what is older than three reads is no data."""
+    """Time from one read to the next."""
     max_bytes: int = Field(2**20, ge=1)
     """Most bytes of the file. A larger one is refused whole."""
     values: JsonValues
