@@ -166,7 +166,7 @@ def _discover_json(found: Discovery, file: FoundFile, ends: FileEnds) -> bool:
     if not _STATE_FILE.fullmatch(path.name) and found.now - file.modified > _FRESH_SECONDS:
         found.notes.append(f"{path}: it has numbers, and has not changed for ten minutes: taken for settings")
         return False
-    entry = {"type": "json_file", "path": str(path), "every": "1s", **_HOLDS, **drafted}
+    entry = {"type": "json_file", "file": str(path), "every": "1s", **_HOLDS, **drafted}
     found.add(path.stem, entry, f"a state file: {path}")
     return True
 
