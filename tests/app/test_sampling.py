@@ -361,6 +361,31 @@ def test_what_is_pushed_from_any_thread_is_judged_on_arrival_with_the_state_that
     assert harness.downs == []
 
 
+@dataclass(frozen=True)
+class LimitedPush(FakePush):
+    keep: tuple[str, ...] = ("pushed",)
+    max_series: int = 1
+
+
+def test_what_an_entry_keeps_and_how_much_holds_for_a_source_that_is_told_too() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        push = LimitedPush()
+        harness.sampler.apply({"push": push})
+        receiver = await opened(push)
+        receiver.deliver([Sample(name, (), NOW, 1.0) for name in ("other", "pushed")], {})
+        await harness.until(lambda: harness.judged)
+
+        assert (harness.samples, harness.cuts) == ([("push", 1.0)], [])
+        receiver.deliver([Sample("pushed", (("n", n),), NOW, 2.0) for n in "ab"], {})
+        await harness.until(lambda: harness.cuts)
+        (cut,) = (cut for _, cut in harness.cuts)
+
+        assert cut.metrics == {"pushed"}
+        assert "max_series" in cut.text
+
+    run(test)
+
+
 def test_how_long_a_delivery_waited_is_the_duration_of_a_source_that_is_told() -> None:
     async def test(harness: SamplingHarness) -> None:
         push = FakePush()
