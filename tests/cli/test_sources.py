@@ -144,11 +144,12 @@ def test_a_source_that_is_told_is_shown_as_the_watchdog_has_it_with_the_age_of_e
                 ("equity", {"venue": "x"}, 5.0),
                 ("orders", {}, 2.0),
             ]
-            series = [{"labels": {"__name__": name, "source": "bot", **more}, "values": [v]} for name, more, v in named]
+            series = [{"labels": dict(more, __name__=name, source="bot"), "values": [v]} for name, more, v in named]
         else:
             assert 'timestamp({__name__="equity", source="bot"})' in expr
-            labels = {"trading_watchdog_metric": "equity", "source": "bot", "venue": "x"}
-            series = [{"labels": labels, "values": [91.0]}]
+            series = [
+                {"labels": {"trading_watchdog_metric": "equity", "source": "bot", "venue": "x"}, "values": [91.0]}
+            ]
         return SimpleNamespace(json=lambda: {"times": [100_000], "series": series})
 
     monkeypatch.setattr(command, "ask_daemon", answer)
