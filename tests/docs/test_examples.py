@@ -57,7 +57,7 @@ def test_what_the_page_of_an_example_says_works_in_its_order(
     lines = shown_blocks(CHECKOUT / "examples" / bot / "README.md")[0]
     copy, enter, *others, run = [line.replace(f"/tmp/{bot}", str(tmp_path / bot)) for line in lines]
     Terminal(CHECKOUT).type(copy)
-    assert (enter, run) == (f"cd {tmp_path / bot}", "trading-watchdog run --config watchdog")
+    assert (enter, run) == (f"cd {tmp_path / bot}", "trading-watchdog run --config config")
     terminals.append(terminal := Terminal(tmp_path / bot))
     ports = {"8080": str(free_port()), "9464": str(free_port())}  # others may have those of the files
     for path in [*terminal.folder.rglob("*.yaml"), terminal.folder / "bot.py"]:
@@ -72,6 +72,6 @@ def test_what_the_page_of_an_example_says_works_in_its_order(
         else:
             printed[line] = terminal.type(line)
 
-    assert "well: " in printed["trading-watchdog check --probe --config watchdog"]
-    assert "could not be read" not in printed["trading-watchdog check --probe --config watchdog"]
-    assert ": up, " in printed["trading-watchdog sources --config watchdog"]
+    assert "well: " in printed["trading-watchdog check --probe --config config"]
+    assert "could not be read" not in printed["trading-watchdog check --probe --config config"]
+    assert ": up, " in printed["trading-watchdog sources --config config"]
