@@ -258,6 +258,20 @@ def test_a_token_that_cannot_be_read_any_more_is_said_in_the_log_and_not_to_stra
     assert TOKEN not in caplog.text
 
 
+def test_who_asks_again_and_again_fills_no_log(web: Web, open_push: Open, caplog: pytest.LogCaptureFixture) -> None:
+    open_push()
+    web.token_file.chmod(0o666)
+    for _ in range(3):
+        assert web.push("bot", '{"a": 1}', token="some-token-of-a-stranger")[0] == 503
+    assert caplog.text.count("takes nothing") == 1
+    web.token_file.chmod(0o600)
+    assert web.push("bot", '{"a": 1}')[0] == 204
+    web.token_file.chmod(0o666)
+
+    assert web.push("bot", '{"a": 1}')[0] == 503
+    assert caplog.text.count("takes nothing") == 2, "it had been well meanwhile"
+
+
 def test_a_token_that_could_be_guessed_is_refused(web: Web, open_push: Open) -> None:
     web.token_file.write_text("hunter2")
     with pytest.raises(SourceError, match="holds no token of 16 characters or more — ") as caught:
