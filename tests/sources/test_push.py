@@ -391,6 +391,26 @@ def test_a_bot_that_makes_up_names_is_refused_before_they_fill_the_memory(
     assert web.push("bot", '{"one_more": 1}', method="PUT")[0] == 204
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"name": "a", "value": 1, "labels": {{"k": "{"x" * 1_025}"}}}}',
+        json.dumps({"name": "a", "value": 1, "labels": {f"k{number}": "x" for number in range(65)}}),
+        json.dumps({"name": "a", "value": 1, "labels": {f"k{number}": "x" * 1_000 for number in range(5)}}),
+    ],
+)
+def test_a_series_that_is_too_long_is_refused_before_it_fills_the_memory(
+    web: Web, open_push: Open, heard: Heard, body: str
+) -> None:
+    open_push()
+
+    code, text = web.push("bot", body)
+
+    assert code == 400
+    assert text.startswith("a series of a is too long — a series has at most 64 labels, 1024 characters in a value")
+    assert heard.made == []
+
+
 def test_pushes_that_come_faster_than_said_for_long_are_refused(
     web: Web, open_push: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
