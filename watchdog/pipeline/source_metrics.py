@@ -8,12 +8,14 @@ from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
 from watchdog.pipeline.source_index import SourceIndex
 from watchdog.promql import Expr, SelectedMetric, selected_metrics
+from watchdog.sources.max_age import max_age_of
 from watchdog.sources.series_limits import ALL_METRICS, Cut
 
 _MAX_KNOWN = 20_000
 """Metrics of a source that are remembered after they have ceased."""
 _MAX_EXPRESSIONS = 100_000
 """Of which it is remembered what they read."""
+_MAX_AGE_WITHOUT_SOURCES: Millis = 180_000
 
 
 class SourceMetrics:
@@ -22,6 +24,7 @@ class SourceMetrics:
     def __init__(self, known: dict[str, set[str]]) -> None:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
+        self._max_ages: dict[str, Millis] = {}
         self._index = SourceIndex()
         self._selected: dict[int, tuple[Expr, frozenset[SelectedMetric]]] = {}
         """By the id of an expression, which is held so that it stays its own."""
@@ -38,6 +41,7 @@ class SourceMetrics:
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
+        self._max_ages = {name: max_age_of(source) for name, source in sources.items()}
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
 
@@ -98,14 +102,13 @@ class SourceMetrics:
         return "" in reads or not self._delivered.get(source, set()).isdisjoint(reads)
 
     def staleness_limit(self, expressions: Collection[Expr]) -> Millis:
-        """3 × the slowest source that delivers what these read; an age beyond which nothing is believed."""
-        metrics = self._selected_by(expressions)
-        every = [
-            self._sources[name].every
-            for name in self.sources_of(metrics)
+        """The longest `max_age` of the sources that deliver what these read; an age beyond which nothing is believed."""
+        ages = [
+            self._max_ages[name]
+            for name in self.sources_of(self._selected_by(expressions))
             if "" in (reads := self._reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
-        return 3 * max(every or [source.every for source in self._sources.values()] or [60_000])
+        return max(ages or self._max_ages.values() or [_MAX_AGE_WITHOUT_SOURCES])
 
     def touched_by(self, source: str, expressions: Collection[Expr]) -> bool:
         """Whether a source's samples change what one of these says."""

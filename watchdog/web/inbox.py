@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from email.message import Message
 from urllib.parse import unquote
 
@@ -14,6 +15,8 @@ from watchdog.web.request_body import RequestBody
 
 _MAX_HANDLED = 4
 """Requests that are parsed at a time; more of them would not be done sooner."""
+_MAX_LINE = 12
+"""Requests that are parsed or wait for that: each holds a thread that a reader of a page cannot have meanwhile."""
 _MAX_WAIT = 0.5
 """Seconds that one more waits for its turn."""
 _REOPENING = 10.0
@@ -33,6 +36,7 @@ class Inbox:
         self._handlers: dict[tuple[str, str], InboxHandler] = {}
         self._closed_at: dict[tuple[str, str], float] = {}
         self._turns = threading.BoundedSemaphore(_MAX_HANDLED)
+        self._line = threading.BoundedSemaphore(_MAX_LINE)
 
     def register(self, door: InboxDoor, name: str, handler: InboxHandler) -> Callable[[], None]:
         key = (door.prefix, name)
@@ -63,9 +67,11 @@ class Inbox:
         key = (door.prefix, name)
         with self._lock:
             handler, closed_at = self._handlers.get(key), self._closed_at.get(key)
-        if handler is None:
-            returns = closed_at is not None and time.monotonic() - closed_at < _REOPENING
-            return _AWAY if returns else door.stranger
+            decoy = next((each for (prefix, _), each in self._handlers.items() if prefix == door.prefix), None)
+        if handler is None and closed_at is not None and time.monotonic() - closed_at < _REOPENING:
+            return _AWAY
+        if handler is None and decoy is None:
+            return door.stranger
         scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -73,22 +79,37 @@ class Inbox:
 
         def read_body(max_bytes: int) -> bytes:
             """Whoever waits for a sender keeps nobody else from his turn."""
-            nonlocal mine
-            self._turns.release()
-            mine = False
+            give_turn_back()
             found = body.read(max_bytes)
             take_turn()
             return found
 
+        def refuse_body(_: int) -> bytes:
+            raise InboxError(*door.stranger)
+
         def take_turn() -> None:
             nonlocal mine
+            if not self._line.acquire(blocking=False):
+                raise InboxError(*_BUSY)
             mine = self._turns.acquire(timeout=_MAX_WAIT)
             if not mine:
+                self._line.release()
                 raise InboxError(*_BUSY)
+
+        def give_turn_back() -> None:
+            nonlocal mine
+            mine = False
+            self._turns.release()
+            self._line.release()
 
         try:
             take_turn()
-            return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
+            if handler is not None:
+                return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
+            if decoy is not None:  # so that a name that is none takes as long as one that is
+                with suppress(InboxError):
+                    decoy(InboxRequest(method, (), "", content_type, refuse_body))
+            return door.stranger
         except InboxError as refusal:
             return refusal.reply
         except OSError:
@@ -98,4 +119,4 @@ class Inbox:
             return InboxReply(500, "Internal Server Error")
         finally:
             if mine:
-                self._turns.release()
+                give_turn_back()
