@@ -203,6 +203,10 @@ FOUND: dict[str, tuple[bytes, ...]] = {
         b'a{b="' + b"\\\\" * 30_000 + b'"}',  # the process died: the parser beneath recursed for each backslash
         b"-" * 3_000 + b"a",  # 3 s, and four times as many for twice as much
     ),
+    "openmetrics": (  # a restart of ours made its counter begin anew
+        b"# TYPE a counter\na_total 1 170000000025\na_created 3399980000\n# EOF\n",
+    ),
+    "rules": (b"a:\r\r\r\rb\r:\r",),  # nothing: YAML's lines end like this, too
     "web": (b"GET http://[ HTTP/1.1\r\n\r\n",),  # closed without an answer
     "flags": (bytes([3, 1]) + b"a." * 32_000 + b"b = 1\n",),  # 2 s in tomllib, and four times as many for twice as much
 }
