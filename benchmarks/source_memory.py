@@ -38,7 +38,7 @@ ENTRIES = {
     "scrape": 'url: "$url/page/$n"',
     "http_json": f'url: "$url/json/$n", values: {_VALUES}',
     "prometheus": 'url: "$url/prometheus", queries: {equity: bot_equity, pnl: bot_pnl}',
-    "json_file": f"path: $folder/$n.json, values: {_VALUES}",
+    "json_file": f"file: $folder/$n.json, values: {_VALUES}",
     "jsonl": "files: $folder/$n.jsonl, values: {trades_total: {count: id}, equity: {last: equity}}",
     "log": "files: $folder/$n.log, values: {errors_total: {count: ERROR}, equity: {last: 'equity=(?P<value>[0-9.]+)'}}",
     "sql": "file: $folder/$n.sqlite, queries: [{query: SELECT equity FROM account, values: {equity: equity}}]",
