@@ -46,8 +46,6 @@ def test_each_type_of_source_has_its_memory_measured() -> None:
     types = {get_args(each.model_fields["type"].annotation)[0] for each in get_args(get_args(AnySource)[0])}
 
     assert set(source_memory.ENTRIES) == types
-        get_args(each.model_fields["type"].annotation)[0] for each in get_args(get_args(AnySource)[0])
-    }
 
 
 @pytest.mark.slow
