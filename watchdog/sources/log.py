@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.core.target import Target
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.sources.interval import Interval
 from watchdog.sources.log_reader import LogReading, LogResult, LogState
 from watchdog.sources.log_rules import LogRules
@@ -78,6 +80,10 @@ class LogSource(SourceModel, LogRules):
     def identity(self) -> str:
         return f"{self.files or self.unit}{'' if self.user is None else f' of {self.user}'}"
 
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return Target() if self.files is None else owner_of(Path(self.files).parent, self.user)
+
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         """What came of all events so far. State: `LogState`. Cache: of which time the counters were that were said last; of a log
         that is not there yet, that it was not."""
@@ -99,7 +105,6 @@ class LogSource(SourceModel, LogRules):
 
     def explain(self, now: Millis) -> tuple[Match, ...]:
         """What each expression finds in the newest events."""
-        from watchdog.host.owned_path import call_owner
         from watchdog.sources import log_files, log_journal
 
         deadline = time.monotonic() + self.timeout / 1_000
@@ -118,7 +123,6 @@ class LogSource(SourceModel, LogRules):
         self, before: LogState, cache: SourceCache, now: Millis, deadline: float
     ) -> tuple[LogResult, dict[str, float]]:
         """What is so now, and by how much that lags behind. Raises ActionError, FileNotFoundError, SourceError."""
-        from watchdog.host.owned_path import call_owner
         from watchdog.sources import log_files, log_journal
 
         previous: Millis | None = cache.get("at")
