@@ -19,6 +19,7 @@ from watchdog.core.model import JsonObject
 from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, open_log_folder, unpacked
 from watchdog.host.log_identity import identify
 from watchdog.host.log_position import MAX_FILES, TAIL, Position, hash_bytes, kept
+from watchdog.host.plain_log import PlainLog
 
 MAX_LINE = 1 << 20
 """Bytes; a longer line is passed over as a whole."""
@@ -148,29 +149,37 @@ class _Tail:
         position = self._positions[found.key]
         position.mtime_ns = found.mtime_ns
         lines = self._packed_lines if position.packed else self._plain_lines
-        try:
-            for line in lines(found, file, position, budget):
-                if position.begins_in is None:
-                    yield line
-                elif (half := self._take_first_half(position)) is not None:
-                    yield half + line
-        finally:
-            position.note(file)
+        for line in lines(found, file, position, budget):
+            if position.begins_in is None:
+                yield line
+            elif (half := self._take_first_half(position)) is not None:
+                yield half + line
 
     def _plain_lines(self, _: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
-        file.seek(position.offset)
         if (
             not position.offset and os.pread(file.fileno(), 1, 0) == b"\0"
         ):  # who goes on at his own place after a truncation leaves a hole
             position.offset = file.seek(0, os.SEEK_DATA)
-        rest = yield from self._lines(file.read, position, budget)
-        if rest is not None:
+        log = PlainLog(file, position)
+        if log.is_another:
+            return  # the next look finds out what became of it
+        try:
+            rest = yield from self._lines(log.read, position, budget)
+        finally:
+            log.note()
+        if rest is not None and not log.is_another:
             position.seen = position.offset + rest
 
     def _packed_lines(self, found: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
         if position.offset and _unpacked_size(found, file) == position.offset & 0xFFFFFFFF:
             position.seen = found.size
             return
+        try:
+            yield from self._unpacked_lines(found, file, position, budget)
+        finally:
+            position.note(file)
+
+    def _unpacked_lines(self, found: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
         with unpacked(file) as stream:
             try:
                 if (last := _pass_over(stream, position.offset, budget)) is None:
