@@ -52,7 +52,7 @@ class Bot:
         self.path.touch()
 
     def pack(self) -> None:
-        """After another rotation, as `delaycompress` has it not."""
+        """At once, as without `delaycompress`."""
         self.rename()
         with gzip.open(f"{self.rotated(1)}.gz", "wb") as packed:
             packed.write(self.rotated(1).read_bytes())
@@ -140,3 +140,30 @@ def folder(top: Path, *names: int) -> Path:
 
 def number_of(line: bytes) -> int:
     return int(line.split()[1])
+
+
+def test_what_got_the_inode_of_a_file_that_was_deleted_and_is_another_log_is_not_read(tmp_path: Path) -> None:
+    """As a log beside it that is begun when gzip has removed what it packed."""
+    bot, state = Bot(tmp_path), dict[str, Any]()
+    list(read_new_lines(str(bot.path), state, 1 << 22))
+    bot.write(50)
+    assert len(list(read_new_lines(str(bot.path), state, 1 << 22))) == 50
+    bot.rename()
+    other = bot.rotated(1).rename(tmp_path / "other.log")
+    other.write_bytes(b"not ours\n" * 100)
+
+    for _ in range(3):
+        with other.open("ab") as file:
+            file.write(b"not ours\n")
+        bot.write(2)
+        found = list(read_new_lines(str(bot.path), state, 1 << 22))
+        assert [number_of(line) for line in found] == [bot.written - 1, bot.written]
+
+
+def test_a_file_that_is_nothing_but_a_hole_holds_no_line_yet(tmp_path: Path) -> None:
+    bot, state = Bot(tmp_path), dict[str, Any]()
+    list(read_new_lines(str(bot.path), state, 1 << 22))
+    os.truncate(bot.path, 10 << 30)
+    assert list(read_new_lines(str(bot.path), state, 1 << 22)) == []
+    bot.write(2)
+    assert list(read_new_lines(str(bot.path), state, 1 << 22)) == [b"line 1", b"line 2"]

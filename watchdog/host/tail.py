@@ -130,20 +130,34 @@ class _Tail:
                 yield from self._read_file(each, file, budget)
 
     def _find(self) -> list[FoundFile]:
-        """Also those that were renamed to what nobody foresaw."""
-        files = self._folder.find(each.name for each in self._positions.values() if each.name is not None)
+        """Also those that were renamed to what nobody foresaw; not what has got their inode since, and is another log's."""
+        names = {each.name: each for each in self._positions.values() if each.name is not None}
+        files = [
+            each
+            for each in self._folder.find(names)
+            if each.name not in names or self._folder.belongs(each.name) or self._is_known(each)
+        ]
         lost = {key for key, each in self._positions.items() if not each.gone} - {each.key for each in files}
         for each in files:
             if each.key in self._positions:
                 self._positions[each.key].gone = False
         if not lost:
             return files
-        renamed = self._folder.find_renamed(lost)
+        renamed = [each for each in self._folder.find_renamed(lost) if self._is_known(each)]
         for each in renamed:
             self._positions[each.key].name = each.name
         for key in lost - {each.key for each in renamed}:
             self._positions[key].gone = True
         return sorted([*files, *renamed], key=lambda each: each.order)
+
+    def _is_known(self, found: FoundFile) -> bool:
+        """Whether what was read of it is there still."""
+        position = self._positions.get(found.key)
+        if position is None or not position.offset:
+            return False
+        with contextlib.suppress(FileNotFoundError), self._folder.open(found) as file:
+            return position.is_unchanged(found) or position.fits(file, found.size)
+        return False
 
     def _read_file(self, found: FoundFile, file: BinaryIO, budget: _Budget) -> Iterator[bytes]:
         position = self._positions[found.key]
@@ -159,7 +173,10 @@ class _Tail:
         if (
             not position.offset and os.pread(file.fileno(), 1, 0) == b"\0"
         ):  # who goes on at his own place after a truncation leaves a hole
-            position.offset = file.seek(0, os.SEEK_DATA)
+            try:
+                position.offset = file.seek(0, os.SEEK_DATA)
+            except OSError:  # nothing but a hole
+                position.offset = os.fstat(file.fileno()).st_size
         log = PlainLog(file, position)
         if log.is_another:
             return  # the next look finds out what became of it

@@ -90,7 +90,8 @@ class JsonlSource(SourceModel):
         except FileNotFoundError:
             raise SourceError(f"there is no folder {folder} — is the path of files right?") from None
         except ActionError as error:
-            raise SourceError(" ".join(str(error).split())) from None
+            text = " ".join(str(error).split())
+            raise SourceError(text if " — " in text else f"{text} — mend files, or user") from None
 
     def _spec(self) -> JsonlSpec:
         from watchdog.sources.jsonl_reader import JsonlSpec
