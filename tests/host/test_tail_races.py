@@ -20,26 +20,29 @@ from watchdog.host.tail import read_new_lines
 class Bot:
     """Writes numbered lines, and rotates."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "bot.log"
-        self.written = 0
+    def __init__(self, folder: Path, name: str = "bot.log") -> None:
+        self.path = folder / name
+        self.written = self.days = 0
         self.path.touch()
 
     def write(self, lines: int) -> None:
         with self.path.open("ab") as file:
             for _ in range(lines):
                 self.written += 1
-                file.write(b"line %d\n" % self.written)
+                file.write(self.line(self.written))
+
+    def line(self, number: int) -> bytes:
+        return b"line %d\n" % number
 
     def rotated(self, number: int) -> Path:
-        return self.path.with_name(f"bot.log.{number}")
+        return Path(f"{self.path}.{number}")
 
     def shift(self) -> None:
-        for number in range(5, 0, -1):
+        for number in range(300, 0, -1):
             for end in ("", ".gz"):
-                old = self.path.with_name(f"bot.log.{number}{end}")
+                old = Path(f"{self.path}.{number}{end}")
                 if old.exists():
-                    old.rename(self.path.with_name(f"bot.log.{number + 1}{end}"))
+                    old.rename(f"{self.path}.{number + 1}{end}")
 
     def copy_and_truncate(self) -> None:
         self.shift()
@@ -59,7 +62,8 @@ class Bot:
         self.rotated(1).unlink()
 
     def new_day(self) -> None:
-        self.path.rename(self.path.with_name(f"bot.log.2026-12-{len(list(self.path.parent.iterdir())):02d}"))
+        self.days += 1
+        self.path.rename(f"{self.path}.2026-12-{self.days:02d}")
         self.path.touch()
 
 

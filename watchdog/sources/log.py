@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from watchdog.sources.log_journal import Unit
 
 _WILDCARDS = re.compile(r"[*?\[]")
+_MIN_READ_MS = 500
+"""That the reading of files may take, however often they are read."""
 _ANSWER_MS = 500
 """Of the time that a read may take, what is left for the answer of whoever reads."""
 
@@ -43,7 +45,7 @@ class LogSource(SourceModel, LogRules):
     every: Interval = 1_000
     """Time from one read to the next."""
     timeout: Interval = 5_000
-    """Most time one read may take; what is left of the log is read by the next ones."""
+    """Most time one read may take. What is left of files after `every`, of a journal after this, is read by the next ones."""
     max_bytes: int = Field(8 * 2**20, ge=2 * 2**20, le=256 * 2**20)
     """Most bytes that one read takes; the next one goes on from there."""
 
@@ -131,7 +133,9 @@ class LogSource(SourceModel, LogRules):
             result, lag = log_journal.follow_unit(self._unit, reading, before, self, now, self.max_bytes, deadline)
             return result, {"log_lag_seconds": lag}
         before = before if before.files else before.model_copy(update={"files": cache.get("absent", {})})
-        budget = log_files.LogBudget(self.max_bytes, round((deadline - time.monotonic()) * 1_000), self.every)
+        # what was read is kept, and judged, when a read ends: so one of a long log ends soon, and the next goes on
+        soon = min(max(self.every, _MIN_READ_MS), round((deadline - time.monotonic()) * 1_000))
+        budget = log_files.LogBudget(self.max_bytes, soon, self.every)
         args = (self.files, _rules(self), before, previous, now, budget)
         read: log_files.LogRead = call_owner(Path(self.files).parent, self.user, log_files.read_log_events, *args)
         if not read.there:
