@@ -7,7 +7,7 @@ import os
 from typing import BinaryIO
 
 from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, rotated_name, unpacked_head
-from watchdog.host.log_position import HEAD, Position, hash_of, is_beginning, is_copy
+from watchdog.host.log_position import HEAD, Position, hash_bytes, is_beginning, is_copy
 
 
 def identify(
@@ -33,6 +33,8 @@ class _Identification:
         self._intact: list[FoundFile] = []
         self._changed: list[FoundFile] = []
         """Of the intact ones: those that may have grown."""
+        self._heads: dict[FileKey, bytes | None] = {}
+        """First bytes of the intact ones, each read once a look: there may be hundreds, and as many to compare them with."""
         self._moved: dict[FileKey, FileKey] = {}
         self._is_unsure = False
         """One was renamed since the look: whether it was truncated before, and what is a copy of it, the next look tells."""
@@ -151,8 +153,15 @@ class _Identification:
 
     def _find_predecessor(self, found: FoundFile, file: BinaryIO, head: bytes | None) -> Position | None:
         """The position that was in this content when it was elsewhere. `head`: of what is packed."""
+        start = os.pread(file.fileno(), HEAD, 0) if head is None else head
+        hashes: dict[int, str] = {}
         for each in self._homeless:
             if not each.offset or (each.packed and head is None):
+                continue
+            length = min(each.offset, HEAD)
+            if length not in hashes:
+                hashes[length] = hash_bytes(start[:length])
+            if hashes[length] != each.head:
                 continue
             if each.fits(file, found.size) if head is None else each.fits_packed(head):
                 return each
@@ -162,14 +171,16 @@ class _Identification:
         """None: what it may be a copy of was truncated or renamed since the look, and the next look tells."""
         if head == b"":
             return True  # nothing of it is there yet
-        start = hash_of(file, 0, HEAD) if head is None and found.size >= HEAD else None
+        start = os.pread(file.fileno(), min(found.size, HEAD), 0) if head is None else head
         for each in self._intact:
             position = self._positions[each.key]
             if position.packed or each.key == found.key or (head is None and each.size < found.size):
                 continue
             if rotated_name(each.name) == found.name != each.name:
                 continue  # what was begun in its place, however alike they are
-            if start is not None and position.offset >= HEAD and position.head != start:
+            if (other_start := self._head_of(each)) is None:
+                return None
+            if not other_start.startswith(start):
                 continue
             try:
                 with self._folder.open(each) as other:
@@ -181,3 +192,15 @@ class _Identification:
             except FileNotFoundError:
                 return None
         return False
+
+    def _head_of(self, found: FoundFile) -> bytes | None:
+        """None: it was truncated or renamed since the look."""
+        if found.key not in self._heads:
+            self._heads[found.key] = None
+            with contextlib.suppress(FileNotFoundError), self._folder.open(found) as file:
+                position, head = self._positions[found.key], os.pread(file.fileno(), HEAD, 0)
+                length = min(position.offset, HEAD)
+                is_whole = len(head) >= min(found.size, HEAD)
+                if is_whole and (not length or hash_bytes(head[:length]) == position.head):
+                    self._heads[found.key] = head
+        return self._heads[found.key]

@@ -23,6 +23,8 @@ from watchdog.host.plain_log import PlainLog
 
 MAX_LINE = 1 << 20
 """Bytes; a longer line is passed over as a whole."""
+LEAST_TIME = 0.25
+"""s that are read whatever the time is."""
 _CHUNK = 128 << 10
 _MAX_TRIES = 5
 """To unpack up to where it was read; what takes longer than a look each time is let go."""
@@ -82,6 +84,11 @@ class _Budget:
     def __init__(self, max_bytes: int, deadline: float | None) -> None:
         self.left, self._deadline = max_bytes, deadline
 
+    def begin(self) -> None:
+        """To find out which file is which may have taken all of the time; a look that reads nothing would never end it."""
+        if self._deadline is not None:
+            self._deadline = max(self._deadline, time.monotonic() + LEAST_TIME)
+
     @property
     def is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -123,6 +130,7 @@ class _Tail:
         to_read = identify(self._folder, self._files, self._positions, self._since)
         for each in to_read:
             self._positions[each.key].seen = -1
+        budget.begin()
         for each in to_read:
             if budget.is_spent:
                 return
