@@ -150,6 +150,6 @@ def test_every_line_counts_once_whenever_it_is_killed(daemon: Daemon) -> None:
     for source, bot in bots.items():
         for _ in range(2):
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: is_counted(source, bot), seconds=30)  # noqa: B023
+                wait_until(lambda: is_counted(source, bot), seconds=30 + 4 * KILLS)  # noqa: B023
             assert daemon.counted(source) == expected(bot), f"{source}: {bot.rotations}"
             bot.write(1)

@@ -42,11 +42,11 @@ class _Value:
     """All series of one metric."""
 
     def __init__(self, name: str, said: LineValue, kept: object) -> None:
-        self.name, self.said = name, said
+        self.name, self.said, self.kind = name, said, said.kind
         self.names = list(said.labels)
         self.rows: dict[_Key, Row] = {}
         """By labels as they stand in the lines; one whose labels cannot be written so stands here twice."""
-        if isinstance(kept, dict) and kept.get("labels") == self.names:
+        if isinstance(kept, dict) and (kept.get("kind"), kept.get("labels")) == (self.kind, self.names):
             for texts, value, t in kept["rows"]:
                 row = Row(self.names, tuple(texts), float(value), t, is_new=False)
                 self.rows[row.texts] = row
@@ -58,7 +58,11 @@ class _Value:
         return list({id(row): row for row in self.rows.values()}.values())
 
     def to_json(self) -> JsonObject:
-        return {"labels": self.names, "rows": [[list(row.texts), row.value, row.t] for row in self.series]}
+        return {
+            "kind": self.kind,
+            "labels": self.names,
+            "rows": [[list(row.texts), row.value, row.t] for row in self.series],
+        }
 
 
 class Book:
