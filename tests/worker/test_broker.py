@@ -113,7 +113,7 @@ def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -
     "said",
     [
         "type: jsonl, files: {bot}/*.jsonl, values: {{n: {{count: n}}}}",
-        "type: json_file, path: {bot}/state.json, values: {{n: n}}",
+        "type: json_file, file: {bot}/state.json, values: {{n: n}}",
         "type: log, files: {bot}/bot.log, values: {{n: {{count: n}}}}",
         "type: textfile, folder: {bot}",
         "type: sql, file: {bot}/bot.db, queries: [{{query: SELECT 1 AS n, values: {{n: n}}}}]",
@@ -121,7 +121,7 @@ def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -
         "type: systemd, units: [bot.service], user: nobody",
         "type: log, files: {top}/bot.log, user: nobody, values: {{n: {{count: n}}}}",
         "type: jsonl, files: {top}/*.jsonl, user: '65534', values: {{n: {{count: n}}}}",
-        "type: json_file, path: {top}/state.json, values: {{n: n}}",
+        "type: json_file, file: {top}/state.json, values: {{n: n}}",
         "type: log, unit: bot.service, user: nobody, values: {{n: {{count: n}}}}",
         "type: textfile, folder: {top}/nowhere",
     ],

@@ -56,7 +56,7 @@ class JsonFileSource(SourceModel):
 
     def owner(self) -> Target:
         """As whom it is read, see `core.protocols.OwnedSource`."""
-        return owner_of(Path(self.path).parent, self.user)
+        return owner_of(Path(self.file).parent, self.user)
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What the document says, as of the time that it says, and how old the file is, as of now."""
